@@ -1,2 +1,24 @@
-//! Where objects live: one small trait, its stores and its wrappers
+//! Where objects live: one small trait, its stores and its wrappers.
+//!
+//! An [`ObjectStore`] maps validated [`Key`]s to immutable byte strings, as S3 does: an object is
+//! put whole, replaced whole, and read in ranges. Two conditions make it possible to build atomic
+//! commits on top: *create* (put if absent) and *update* (replace if unchanged).
+//!
+//! The trait blocks its caller and is object-safe, so that the layers above hold an
+//! `Arc<dyn ObjectStore>` and never see which store it is. Wrappers are stores themselves.
 #![forbid(unsafe_code)]
+
+mod error;
+mod memory;
+mod path;
+mod payload;
+mod store;
+
+pub use error::{Error, ErrorKind, Operation, Result};
+pub use memory::MemoryStore;
+pub use path::Key;
+pub use payload::PutPayload;
+pub use store::{
+    Capabilities, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutResult, PutStream, check_exact, resolve_range,
+};

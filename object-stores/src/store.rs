@@ -1,0 +1,335 @@
+//! The one trait that a store implements.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::{Error, ErrorKind, Key, Operation, PutPayload, Result};
+
+/// The version of an object's content: opaque, given by the store, compared for equality only.
+///
+/// Two versions of one key never have the same etag unless their content is the same (S3's etags
+/// may be digests of the content), so a successful [`PutMode::Update`] replaced exactly the content
+/// that the etag was read with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Etag(Arc<str>);
+
+impl Etag {
+    /// The etag that a store writes as `text`.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Etag(Arc::from(text.as_ref()))
+    }
+
+    /// The etag as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a store knows of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The object's key.
+    pub key: Key,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was last put, by the store's clock; whole seconds in some stores.
+    pub modified: SystemTime,
+    /// Its version; `None` only if the store's [`Capabilities::update`] is false.
+    pub etag: Option<Etag>,
+}
+
+/// The answer to [`ObjectStore::get`].
+#[derive(Clone, Debug)]
+pub struct GetResult {
+    /// The metadata of the object that the bytes are from: `meta.size` is the whole object's.
+    pub meta: ObjectMeta,
+    /// The bytes asked for.
+    pub bytes: Bytes,
+}
+
+/// On what condition [`ObjectStore::put`] takes effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Always: creates or replaces.
+    Overwrite,
+    /// If there is no object under the key (HTTP `If-None-Match: *`). Of several racing creators,
+    /// in any number of processes, exactly one wins; the others get [`ErrorKind::AlreadyExists`].
+    Create,
+    /// If the object under the key has this etag (HTTP `If-Match`). Of several racing updates from
+    /// one etag exactly one wins; the others get [`ErrorKind::PreconditionFailed`], and so does an
+    /// update of a key that has no object.
+    Update(Etag),
+}
+
+/// The answer to a put that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutResult {
+    /// The new object's version; `None` only if the store's [`Capabilities::update`] is false.
+    pub etag: Option<Etag>,
+}
+
+/// What a store can do beyond what every store does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// [`PutMode::Create`] is honoured. If not, it answers [`ErrorKind::Unsupported`].
+    pub create: bool,
+    /// [`PutMode::Update`] is honoured. If not, it answers [`ErrorKind::Unsupported`].
+    pub update: bool,
+    /// `a` and `a/b` can both be objects. If not, the second one put answers
+    /// [`ErrorKind::Unsupported`].
+    pub nested_keys: bool,
+    /// Objects outlive the process.
+    pub persistent: bool,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct ListPage {
+    /// The objects of the page, in key order.
+    pub objects: Vec<ObjectMeta>,
+    /// Whether there may be objects behind the last one. A page with `more` is never empty.
+    pub more: bool,
+}
+
+/// A place where objects live.
+///
+/// **Visibility.** An operation that has returned is seen by every operation that starts after, in
+/// any thread or process (S3's strong read-after-write consistency). A reader sees an object whole,
+/// old or new, never a mixture.
+///
+/// **Errors.** A mutating operation that failed with [`ErrorKind::is_ambiguous`] may have had its
+/// effect; with any other kind it had none (for [`delete_many`](Self::delete_many): none on the key
+/// that the error names).
+///
+/// **Ranges.** Byte offsets from the object's start. See [`get`](Self::get).
+pub trait ObjectStore: fmt::Debug + Send + Sync {
+    /// The store's URL or another short name for messages. Never holds credentials.
+    fn name(&self) -> String;
+
+    /// What the store can do. Does not change while the store lives.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Reads an object, whole or the part of `range` that exists. Changes nothing.
+    ///
+    /// A range that goes beyond the object's end is cut there, as in HTTP; compare lengths, or use
+    /// [`get_into`](Self::get_into), which reads exactly. An empty range gives no bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::ShortRead`] if the range starts beyond the end, or at
+    /// it without being empty; [`ErrorKind::InvalidArgument`] if it ends before it starts.
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult>;
+
+    /// Fills `buf` with the bytes from `offset` on, and answers with the object's metadata. Changes
+    /// nothing in the store. After an error the content of `buf` is unspecified.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::ShortRead`] if the object ends before `buf` is full
+    /// (for an empty `buf`: before `offset`).
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta>;
+
+    /// Reads an object's metadata. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    fn head(&self, key: &Key) -> Result<ObjectMeta>;
+
+    /// Puts an object whole. When this returns, the object is visible and as durable as the store
+    /// makes anything: against the death of this process always (stores in memory excepted),
+    /// against power loss as the store's configuration says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] and [`ErrorKind::PreconditionFailed`] as [`PutMode`] says;
+    /// [`ErrorKind::Unsupported`] for a mode that [`capabilities`](Self::capabilities) excludes.
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult>;
+
+    /// Starts putting an object in pieces, of any total length. Nothing is visible under `key`
+    /// before [`PutStream::finish`], and nothing is durable before it returns.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>>;
+
+    /// One page of the objects whose keys begin with the bytes of `prefix` (not only at a `/`) and
+    /// are greater than `start_after`, in the order of the keys' bytes. At most `limit` objects, at
+    /// least one if there is one; `limit` 0 counts as 1. A store may give smaller pages.
+    ///
+    /// `prefix` and `start_after` are any text; neither has to be a key. Objects that come or go
+    /// during a listing of several pages may or may not be in it; all others are in it once.
+    ///
+    /// # Errors
+    /// A store that holds nothing gives an empty page, no error.
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage>;
+
+    /// Deletes an object. Deleting what is not there succeeds. When this returns, the object is
+    /// gone as durably as [`put`](Self::put) writes.
+    ///
+    /// # Errors
+    /// Permissions and transport only.
+    fn delete(&self, key: &Key) -> Result<()>;
+
+    /// Deletes several objects, in no particular order, and not as one atomic step.
+    ///
+    /// # Errors
+    /// The first error met. Any part of the other keys may be deleted or not; calling again with
+    /// the same keys is safe.
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
+}
+
+/// An object being put in pieces. Dropping it before [`finish`](Self::finish) gives it up, as
+/// [`abort`](Self::abort) does, without a report.
+pub trait PutStream: fmt::Debug + Send {
+    /// Adds bytes at the end. They may be buffered; an error may come with a later call. After an
+    /// error the stream can only be aborted.
+    ///
+    /// # Errors
+    /// As for [`ObjectStore::put`].
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Adds bytes at the end without copying them where the store can keep them.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
+        self.write(&bytes)
+    }
+
+    /// Makes the object visible, whole, replacing any under the key. When this returns, it is as
+    /// durable as after [`ObjectStore::put`].
+    ///
+    /// # Errors
+    /// As for [`ObjectStore::put`]; unless the error is ambiguous, nothing became visible.
+    fn finish(self: Box<Self>) -> Result<PutResult>;
+
+    /// Gives the object up; nothing becomes visible. When this returns without an error, the store
+    /// holds nothing of it.
+    ///
+    /// # Errors
+    /// Transport only; what is left is invisible, and the store's own clean-up takes it.
+    fn abort(self: Box<Self>) -> Result<()>;
+}
+
+/// What follows from the operations of [`ObjectStore`], for every store.
+pub trait ObjectStoreExt: ObjectStore {
+    /// All objects that [`ObjectStore::list_page`] describes, page by page as they are asked for.
+    /// The iterator ends after the first error.
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> Listing<'_, Self> {
+        Listing {
+            store: self,
+            prefix: prefix.to_owned(),
+            after: start_after.map(str::to_owned),
+            page: Vec::new().into_iter(),
+            more: true,
+        }
+    }
+
+    /// The object's metadata, or `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::head`] but [`ErrorKind::NotFound`].
+    fn head_opt(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        none_if_missing(self.head(key))
+    }
+
+    /// The object, or `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get`] but [`ErrorKind::NotFound`].
+    fn get_opt(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<GetResult>> {
+        none_if_missing(self.get(key, range))
+    }
+}
+
+impl<S: ObjectStore + ?Sized> ObjectStoreExt for S {}
+
+fn none_if_missing<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The objects of a listing, one by one. Made by [`ObjectStoreExt::list`].
+#[derive(Debug)]
+pub struct Listing<'a, S: ObjectStore + ?Sized> {
+    store: &'a S,
+    prefix: String,
+    after: Option<String>,
+    page: std::vec::IntoIter<ObjectMeta>,
+    more: bool,
+}
+
+/// Objects asked for at a time: what S3 gives at most (ListObjectsV2, `max-keys`).
+const PAGE: usize = 1000;
+
+impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
+    type Item = Result<ObjectMeta>;
+
+    fn next(&mut self) -> Option<Result<ObjectMeta>> {
+        loop {
+            if let Some(meta) = self.page.next() {
+                return Some(Ok(meta));
+            }
+            if !self.more {
+                return None;
+            }
+            match self.store.list_page(&self.prefix, self.after.as_deref(), PAGE) {
+                Ok(page) => {
+                    // An empty page that promises more would never end.
+                    self.more = page.more && !page.objects.is_empty();
+                    self.after = page.objects.last().map(|meta| meta.key.as_str().to_owned());
+                    self.page = page.objects.into_iter();
+                }
+                Err(e) => {
+                    self.more = false;
+                    return Some(Err(e));
+                }
+            }
+        }
+    }
+}
+
+/// The part of an object of `size` bytes that `range` asks for, by the rules of
+/// [`ObjectStore::get`].
+///
+/// # Errors
+/// As [`ObjectStore::get`] says; the caller adds the store and the key.
+pub fn resolve_range(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>> {
+    let Some(range) = range else { return Ok(0..size) };
+    if range.start > range.end {
+        return Err(Error::new(ErrorKind::InvalidArgument, Operation::Get)
+            .because(format!("the range {}..{} ends before it starts", range.start, range.end)));
+    }
+    if range.start > size || (range.start == size && range.end > size) {
+        return Err(Error::new(ErrorKind::ShortRead, Operation::Get).because(format!(
+            "the range {}..{} starts at or beyond the end of {size} bytes",
+            range.start, range.end
+        )));
+    }
+    Ok(range.start..range.end.min(size))
+}
+
+/// Checks that an object of `size` bytes has `len` bytes from `offset` on, as
+/// [`ObjectStore::get_into`] needs.
+///
+/// # Errors
+/// [`ErrorKind::ShortRead`]; the caller adds the store and the key.
+pub fn check_exact(offset: u64, len: u64, size: u64) -> Result<()> {
+    match offset.checked_add(len) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(Error::new(ErrorKind::ShortRead, Operation::GetInto)
+            .because(format!("{len} bytes from {offset} on are not in an object of {size} bytes"))),
+    }
+}
