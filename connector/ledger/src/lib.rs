@@ -1,2 +1,19 @@
-//! A versioned, sorted key to value map with payloads, kept in one file or in an object store
+//! A versioned, sorted key to value map with payloads, kept in one file or in an object store.
+//!
+//! A container is one sorted map from keys to small values, plus immutable extents that hold big payloads.
+//! A [`Ledger`] is an opened container. A writer stages puts and deletes and commits them as one atomic
+//! batch; a reader sees one snapshot, the one that was newest when it opened or last called
+//! [`Ledger::refresh`], and neither blocks a writer nor is blocked by one.
 #![forbid(unsafe_code)]
+
+mod codec;
+mod error;
+mod extent;
+mod ledger;
+mod options;
+mod place;
+
+pub use error::{Error, ErrorKind, Holder, Result};
+pub use extent::Extent;
+pub use ledger::Ledger;
+pub use options::{Access, Identity, LockPolicy, Options, Probe, Replace, SyncPolicy};

@@ -1,0 +1,120 @@
+//! Little-endian integers, LEB128 varints and byte strings, read with every bound checked.
+
+/// What a decoder says of bytes that cannot be what was written.
+pub(crate) type Decoded<T> = std::result::Result<T, &'static str>;
+
+const CUT: &str = "cut short";
+
+/// Reads from the front of a byte slice.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    pub(crate) fn take(&mut self, n: usize) -> Decoded<&'a [u8]> {
+        let end = self.at.checked_add(n).ok_or(CUT)?;
+        let part = self.bytes.get(self.at..end).ok_or(CUT)?;
+        self.at = end;
+        Ok(part)
+    }
+
+    fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| CUT)
+    }
+
+    pub(crate) fn u8(&mut self) -> Decoded<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(crate) fn u32(&mut self) -> Decoded<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Decoded<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn id(&mut self) -> Decoded<[u8; 16]> {
+        self.array()
+    }
+
+    pub(crate) fn varint(&mut self) -> Decoded<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let b = self.u8()?;
+            let bits = u64::from(b & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err("an integer is longer than 64 bits");
+            }
+            value |= bits << shift;
+            if b & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err("an integer is longer than 64 bits")
+    }
+
+    /// A varint that has to be a length of bytes still there.
+    pub(crate) fn length(&mut self) -> Decoded<usize> {
+        let n = self.varint()?;
+        if n > self.remaining() as u64 {
+            return Err(CUT);
+        }
+        Ok(n as usize)
+    }
+
+    /// A length and that many bytes.
+    pub(crate) fn string(&mut self) -> Decoded<&'a [u8]> {
+        let n = self.length()?;
+        self.take(n)
+    }
+
+    pub(crate) fn end(&self) -> Decoded<()> {
+        if self.remaining() == 0 { Ok(()) } else { Err("bytes follow the end") }
+    }
+}
+
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut v: u64) {
+    while v >= 0x80 {
+        out.push((v as u8) | 0x80);
+        v >>= 7;
+    }
+    out.push(v as u8);
+}
+
+pub(crate) fn put_string(out: &mut Vec<u8>, s: &[u8]) {
+    put_varint(out, s.len() as u64);
+    out.extend_from_slice(s);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_round_trip_and_refuse_excess() {
+        for v in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            put_varint(&mut out, v);
+            let mut r = Reader::new(&out);
+            assert_eq!(r.varint(), Ok(v));
+            assert!(r.end().is_ok());
+            assert!(Reader::new(&out[..out.len() - 1]).varint().is_err());
+        }
+        assert!(Reader::new(&[0xff; 10]).varint().is_err());
+        assert!(Reader::new(&[5, 1]).string().is_err());
+    }
+}

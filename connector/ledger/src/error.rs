@@ -1,0 +1,216 @@
+//! What can go wrong in a ledger, in terms a caller can act on.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Who holds the writer's lock of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Host name of the machine that the writer runs on.
+    pub host: String,
+    /// Process id of the writer on that host.
+    pub pid: u32,
+    /// When the writer took the lock, in seconds since 1970-01-01 UTC.
+    pub since: u64,
+}
+
+/// The kinds of failure. More may come: match with a wildcard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Nothing exists under that name (errno 2).
+    NotFound,
+    /// Something exists under that name already (errno 17).
+    AlreadyExists,
+    /// The operating system or the store refuses access.
+    PermissionDenied {
+        /// The raw error number: 13 (EACCES), 1 (EPERM) or 30 (EROFS).
+        errno: i32,
+    },
+    /// The name is a directory (errno 21).
+    IsADirectory,
+    /// Another writer has the container open (errno 11).
+    Locked {
+        /// The writer, when its note could be read.
+        holder: Option<Holder>,
+    },
+    /// Locks are required but the file system has none.
+    LocksUnsupported {
+        /// The raw error number.
+        errno: i32,
+    },
+    /// The device or the quota is full.
+    NoSpace {
+        /// The raw error number: 28 (ENOSPC), 122 (EDQUOT) or 27 (EFBIG).
+        errno: i32,
+    },
+    /// What exists under that name is not a container of this format.
+    NotAContainer {
+        /// What it is, as far as can be told.
+        what: String,
+    },
+    /// The container was written by a later version of the format.
+    NewerFormat {
+        /// Which number or flag is unknown here.
+        found: String,
+    },
+    /// Stored bytes are not what was written.
+    Corrupt {
+        /// Which part: a head slot, a record, a page, a payload, with its position.
+        at: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A change was asked for through a handle that was opened to read (errno 9).
+    ReadOnly,
+    /// The snapshot's bytes were reclaimed; refresh to go on.
+    Gone,
+    /// The handle was inherited through fork; only the process that opened it may change the container.
+    Forked,
+    /// Another writer committed since this one last looked; nothing was changed.
+    Conflict,
+    /// An earlier failure left this writer unable to tell what is stored; reopen to go on.
+    Broken {
+        /// The earlier failure.
+        why: String,
+    },
+    /// An argument is out of bounds.
+    Invalid {
+        /// Which, and what is allowed (errno 22).
+        why: String,
+    },
+    /// An input or output operation failed.
+    Io {
+        /// The raw error number, where there is one.
+        errno: Option<i32>,
+        /// The operation and the system's words.
+        what: String,
+    },
+    /// The object store failed.
+    Store {
+        /// The operation and the store's words.
+        what: String,
+    },
+}
+
+/// A failure, with the container that it concerns.
+#[derive(Debug, Clone)]
+pub struct Error {
+    target: Arc<str>,
+    kind: Box<ErrorKind>,
+}
+
+impl Error {
+    pub(crate) fn new(target: &str, kind: ErrorKind) -> Self {
+        Self { target: target.into(), kind: Box::new(kind) }
+    }
+
+    /// Sorts an error of the operating system; `what` names the operation.
+    pub(crate) fn io(target: &str, what: &str, e: &std::io::Error) -> Self {
+        let errno = e.raw_os_error();
+        let kind = match errno {
+            Some(2) => ErrorKind::NotFound,
+            Some(17) => ErrorKind::AlreadyExists,
+            Some(n @ (1 | 13 | 30)) => ErrorKind::PermissionDenied { errno: n },
+            Some(21) => ErrorKind::IsADirectory,
+            Some(n @ (27 | 28 | 122)) => ErrorKind::NoSpace { errno: n },
+            _ => ErrorKind::Io { errno, what: format!("{what}: {e}") },
+        };
+        Self::new(target, kind)
+    }
+
+    pub(crate) fn corrupt(target: &str, at: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(target, ErrorKind::Corrupt { at: at.into(), why: why.into() })
+    }
+
+    pub(crate) fn invalid(target: &str, why: impl Into<String>) -> Self {
+        Self::new(target, ErrorKind::Invalid { why: why.into() })
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// The file or key of the container.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The error number of the operating system that says the same, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match *self.kind {
+            ErrorKind::NotFound => Some(2),
+            ErrorKind::AlreadyExists => Some(17),
+            ErrorKind::IsADirectory => Some(21),
+            ErrorKind::Locked { .. } | ErrorKind::Conflict => Some(11),
+            ErrorKind::PermissionDenied { errno }
+            | ErrorKind::LocksUnsupported { errno }
+            | ErrorKind::NoSpace { errno } => Some(errno),
+            ErrorKind::ReadOnly => Some(9),
+            ErrorKind::Invalid { .. } => Some(22),
+            ErrorKind::Io { errno, .. } => errno,
+            ErrorKind::NotAContainer { .. }
+            | ErrorKind::NewerFormat { .. }
+            | ErrorKind::Corrupt { .. }
+            | ErrorKind::Gone
+            | ErrorKind::Forked
+            | ErrorKind::Broken { .. }
+            | ErrorKind::Store { .. } => None,
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.target)?;
+        match &*self.kind {
+            ErrorKind::NotFound => f.write_str("no such container"),
+            ErrorKind::AlreadyExists => {
+                f.write_str("already exists; choose another name or allow replacing it")
+            }
+            ErrorKind::PermissionDenied { .. } => f.write_str("access denied; check permissions"),
+            ErrorKind::IsADirectory => f.write_str("is a directory; name a file"),
+            ErrorKind::Locked { holder: Some(h) } => write!(
+                f,
+                "is open for writing by process {} on {} (since {} s after 1970); close it there, or open to read",
+                h.pid, h.host, h.since
+            ),
+            ErrorKind::Locked { holder: None } => {
+                f.write_str("is open for writing elsewhere; close it there, or open to read")
+            }
+            ErrorKind::LocksUnsupported { errno } => write!(
+                f,
+                "the file system has no locks (errno {errno}); set HDF5_USE_FILE_LOCKING=BEST_EFFORT to go without"
+            ),
+            ErrorKind::NoSpace { .. } => f.write_str("no space left; free some and commit again"),
+            ErrorKind::NotAContainer { what } => write!(f, "is not an h5lake container but {what}"),
+            ErrorKind::NewerFormat { found } => {
+                write!(f, "was written by a newer h5lake ({found}); update this one")
+            }
+            ErrorKind::Corrupt { at, why } => {
+                write!(f, "damaged at {at}: {why}; restore the container from a copy")
+            }
+            ErrorKind::ReadOnly => f.write_str("is open read-only; open it for writing to change it"),
+            ErrorKind::Gone => f.write_str(
+                "the snapshot in use was reclaimed by a writer; refresh or reopen to see the newest",
+            ),
+            ErrorKind::Forked => {
+                f.write_str("the handle belongs to the parent process; reopen the container in this one")
+            }
+            ErrorKind::Conflict => {
+                f.write_str("another writer committed meanwhile; nothing was changed, reopen to go on")
+            }
+            ErrorKind::Broken { why } => {
+                write!(f, "an earlier failure left this writer unusable ({why}); reopen to go on")
+            }
+            ErrorKind::Invalid { why } => f.write_str(why),
+            ErrorKind::Io { what, .. } | ErrorKind::Store { what } => f.write_str(what),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where a payload lies, and the checksums that prove it whole.
+
+use bytes::Bytes;
+
+use crate::codec::{Reader, put_varint};
+use crate::error::{Error, Result};
+use crate::place::Place;
+
+/// The version byte that an encoded extent begins with.
+const VERSION: u8 = 1;
+/// Blocks are 2^16 bytes: 64 KiB, so that a small read of a big payload verifies little more than it needs.
+const BLOCK_POWER: u8 = 16;
+
+/// An immutable run of bytes that a ledger keeps outside of its map.
+///
+/// A caller stores the encoded extent in a value; when that value commits, the payload is part of the container.
+/// Every block has its own CRC-32C, so that a read of a part verifies the blocks it touches.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Extent {
+    place: Place,
+    length: u64,
+    block_power: u8,
+    sums: Vec<u32>,
+}
+
+impl Extent {
+    pub(crate) fn of(place: Place, data: &[u8]) -> Self {
+        let sums = data.chunks(1 << BLOCK_POWER).map(crc32c::crc32c).collect();
+        Self { place, length: data.len() as u64, block_power: BLOCK_POWER, sums }
+    }
+
+    /// Length of the payload in bytes.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether the payload has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn block(&self) -> u64 {
+        1 << self.block_power
+    }
+
+    /// The checksum of block `n`.
+    pub(crate) fn sum(&self, n: u64) -> Option<u32> {
+        self.sums.get(usize::try_from(n).ok()?).copied()
+    }
+
+    /// Appends the encoded form to `out`. `docs/format.md` has the bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        out.push(self.block_power);
+        put_varint(out, self.length);
+        self.place.encode(out);
+        for s in &self.sums {
+            out.extend_from_slice(&s.to_le_bytes());
+        }
+    }
+
+    /// The encoded form.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut v = Vec::with_capacity(32 + 4 * self.sums.len());
+        self.encode(&mut v);
+        v.into()
+    }
+
+    /// Decodes an extent from the front of `bytes` and returns it with its encoded length.
+    ///
+    /// # Errors
+    /// `Corrupt` when the bytes are cut short or hold impossible numbers.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, usize)> {
+        let mut r = Reader::new(bytes);
+        Self::read(&mut r)
+            .map(|e| (e, r.position()))
+            .map_err(|why| Error::corrupt("extent", format!("byte {}", r.position()), why))
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> std::result::Result<Self, &'static str> {
+        if r.u8()? != VERSION {
+            return Err("unknown extent version");
+        }
+        let block_power = r.u8()?;
+        if !(9..=30).contains(&block_power) {
+            return Err("impossible block size of an extent");
+        }
+        let length = r.varint()?;
+        let place = Place::read(r)?;
+        if place.length != length || place.offset.checked_add(length).is_none() {
+            return Err("an extent's length and place differ");
+        }
+        let count = length.div_ceil(1 << block_power);
+        if count > (r.remaining() / 4) as u64 {
+            return Err("an extent's checksums are cut short");
+        }
+        let mut sums = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            sums.push(r.u32()?);
+        }
+        Ok(Self { place, length, block_power, sums })
+    }
+}

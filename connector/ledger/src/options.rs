@@ -1,0 +1,106 @@
+//! How a container is opened.
+
+use std::time::Duration;
+
+/// What an opened ledger may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// See one snapshot at a time; never blocks a writer and is never blocked.
+    ReadOnly,
+    /// Change the container; one writer at a time.
+    ReadWrite,
+}
+
+/// What creating does when something exists under the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Fail with `AlreadyExists`.
+    Fail,
+    /// Put the new, empty container in its place in one step. Readers keep what they had open.
+    Atomically,
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// The death of the process. After a power loss the newest commits may be missing or damaged
+    /// (damage is found by checksums and reported). Nothing is synced.
+    #[default]
+    Process,
+    /// The loss of power: data is synced before the head is written, and the head after.
+    Commit,
+}
+
+/// Whether the one-writer lock and the readers' pins are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockPolicy {
+    /// Opening fails where locks do not work.
+    Required,
+    /// Locks are used where they work, and done without where they do not.
+    #[default]
+    BestEffort,
+    /// No locks. The caller sees to it that there is one writer. Freed space then rests a minute before
+    /// it is used again, for the sake of readers that cannot be seen.
+    Off,
+}
+
+/// How a container is opened or created.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a commit survives.
+    pub sync: SyncPolicy,
+    /// How long bytes that a commit made obsolete are kept. `None`: the default of the space, nothing in
+    /// a file (pinned readers are protected anyway), ten minutes in an object store.
+    pub retention: Option<Duration>,
+    /// Use of locks.
+    pub lock: LockPolicy,
+    /// Bound of the cache of pages of the map, in bytes.
+    pub cache_bytes: u64,
+    /// Size in bytes of a user block before the container: 0, or a power of two of at least 512. Used when a
+    /// file is created; found by itself when one is opened.
+    pub user_block: u64,
+    /// The log is folded into pages when it is longer than this, in bytes.
+    pub checkpoint_bytes: u64,
+    /// The log is folded into pages when it has more records than this.
+    pub checkpoint_records: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sync: SyncPolicy::Process,
+            retention: None,
+            lock: LockPolicy::BestEffort,
+            cache_bytes: 16 << 20,
+            user_block: 0,
+            checkpoint_bytes: 512 << 10,
+            checkpoint_records: 4096,
+        }
+    }
+}
+
+/// What a name holds, as far as the first bytes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Nothing.
+    NotFound,
+    /// A container of this format.
+    Container,
+    /// A native HDF5 file.
+    NativeHdf5,
+    /// A small file that names a container elsewhere.
+    Pointer,
+    /// Anything else, directories included.
+    Other,
+}
+
+/// What makes a container the same container: two opens of one file or key have equal identities.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Sixteen random bytes given at creation. Copies of a container share them.
+    pub id: [u8; 16],
+    /// Device and inode of a file, to tell copies from one another; `None` for objects.
+    pub file: Option<(u64, u64)>,
+    /// The key of a container in an object store; empty for files.
+    pub key: String,
+}
