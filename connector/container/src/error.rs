@@ -1,0 +1,147 @@
+//! What can go wrong in a container, in terms that a caller can act on.
+
+use std::fmt;
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The kinds of failure. More may come: match with a wildcard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No such container, object, link or attribute.
+    NotFound,
+    /// There is one of that name already.
+    AlreadyExists,
+    /// A change was asked of a container that was opened to read.
+    ReadOnly,
+    /// The object is of another kind than the operation needs.
+    WrongKind,
+    /// An argument makes no sense, by itself or for this object.
+    InvalidArgument,
+    /// The request is meaningful, and not there yet.
+    Unsupported,
+    /// An index, coordinate or range lies outside of what exists.
+    OutOfRange,
+    /// A path passes more soft links than allowed.
+    TooManyLinks,
+    /// Stored bytes are not what was written.
+    Corrupt,
+    /// Another process has the container open for writing.
+    Locked,
+    /// The container is open in this process in a way that excludes the request.
+    Busy,
+    /// The operating system or the store refuses access.
+    PermissionDenied,
+    /// The device or the quota is full.
+    NoSpace,
+    /// The snapshot in use was reclaimed; refresh to go on.
+    Gone,
+    /// Another writer changed the same thing.
+    Conflict,
+    /// The handle came through `fork`; only the process that opened the container may use it so.
+    Forked,
+    /// What lies there is not a container.
+    NotAContainer,
+    /// An input or output operation failed.
+    Io,
+}
+
+/// A failure: its kind, what was being done to what, and the system's error number where there is one.
+#[derive(Debug, Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    errno: Option<i32>,
+    text: Box<str>,
+}
+
+impl Error {
+    /// An error of `kind` whose text names what failed, and where.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { kind, errno: None, text: text.into().into_boxed_str() }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The operating system's error number that says the same, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        self.errno
+    }
+
+    /// The same error with words before it that say what was being done.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.text = format!("{what}: {}", self.text).into_boxed_str();
+        self
+    }
+
+    /// The same error with an error number.
+    #[must_use]
+    pub fn with_errno(mut self, errno: Option<i32>) -> Self {
+        self.errno = errno;
+        self
+    }
+
+    pub(crate) fn not_found(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, text)
+    }
+
+    pub(crate) fn exists(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::AlreadyExists, text)
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, text)
+    }
+
+    pub(crate) fn unsupported(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, text)
+    }
+
+    pub(crate) fn range(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::OutOfRange, text)
+    }
+
+    pub(crate) fn corrupt(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, text)
+    }
+
+    pub(crate) fn wrong_kind(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::WrongKind, text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<h5lake_ledger::Error> for Error {
+    fn from(e: h5lake_ledger::Error) -> Self {
+        use h5lake_ledger::ErrorKind as L;
+        let kind = match e.kind() {
+            L::NotFound => ErrorKind::NotFound,
+            L::AlreadyExists => ErrorKind::AlreadyExists,
+            L::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+            L::Locked { .. } => ErrorKind::Locked,
+            L::NoSpace { .. } => ErrorKind::NoSpace,
+            L::NotAContainer { .. } => ErrorKind::NotAContainer,
+            L::NewerFormat { .. } => ErrorKind::Unsupported,
+            L::Corrupt { .. } => ErrorKind::Corrupt,
+            L::ReadOnly => ErrorKind::ReadOnly,
+            L::Gone => ErrorKind::Gone,
+            L::Forked => ErrorKind::Forked,
+            L::Conflict => ErrorKind::Conflict,
+            L::Invalid { .. } => ErrorKind::InvalidArgument,
+            _ => ErrorKind::Io,
+        };
+        let errno = e.errno();
+        Self::new(kind, e.to_string()).with_errno(errno)
+    }
+}

@@ -1,0 +1,155 @@
+//! What is given to make or open things.
+
+use crate::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
+use bytes::Bytes;
+use object_stores::ObjectStore;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a container lies.
+#[derive(Clone)]
+pub enum Target {
+    /// One ordinary file.
+    File(PathBuf),
+    /// Objects of a store.
+    Objects {
+        /// The store.
+        store: Arc<dyn ObjectStore>,
+        /// The container's key in it.
+        key: String,
+        /// The store's address for people, without credentials. With `key` it tells containers apart.
+        url: String,
+    },
+}
+
+/// What creating does over an existing container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Fail with `AlreadyExists` (`H5F_ACC_EXCL`).
+    Never,
+    /// Put an empty container in its place (`H5F_ACC_TRUNC`).
+    Truncate,
+}
+
+/// What a container is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading one snapshot.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// How a container is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the ledger beneath wants to know.
+    pub ledger: h5lake_ledger::Options,
+    /// Bound of the cache of blocks, clean and dirty, in bytes. Default 256 MiB.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ledger: h5lake_ledger::Options::default(), cache_bytes: 256 << 20 }
+    }
+}
+
+/// What a new container starts with.
+#[derive(Debug, Clone, Default)]
+pub struct FileCreation {
+    /// The file creation properties (`H5Pencode2`), kept as they are.
+    pub properties: Bytes,
+    /// The root group.
+    pub root: GroupSpec,
+    /// Bytes of the user block before the container: 0, or a power of two of at least 512.
+    pub user_block: u64,
+}
+
+/// A group to be made.
+#[derive(Debug, Clone, Default)]
+pub struct GroupSpec {
+    /// The creation properties (`H5Pencode2`), kept as they are.
+    pub creation_properties: Bytes,
+    /// The order of links.
+    pub link_order: CreationOrder,
+    /// The order of attributes.
+    pub attribute_order: CreationOrder,
+    /// Whether times are kept.
+    pub track_times: bool,
+}
+
+/// A dataset to be made.
+#[derive(Debug, Clone)]
+pub struct DatasetSpec {
+    /// The element type.
+    pub datatype: Datatype,
+    /// The shape.
+    pub space: Dataspace,
+    /// The layout.
+    pub layout: Layout,
+    /// The fill properties.
+    pub fill: Fill,
+    /// The pipeline, in the order of encoding.
+    pub filters: Vec<Filter>,
+    /// The creation properties (`H5Pencode2`), kept as they are.
+    pub creation_properties: Bytes,
+    /// The order of attributes.
+    pub attribute_order: CreationOrder,
+    /// Whether times are kept.
+    pub track_times: bool,
+}
+
+/// A committed type to be made.
+#[derive(Debug, Clone)]
+pub struct DatatypeSpec {
+    /// The type; its `committed` is ignored.
+    pub datatype: Datatype,
+    /// The creation properties (`H5Pencode2`), kept as they are.
+    pub creation_properties: Bytes,
+    /// The order of attributes.
+    pub attribute_order: CreationOrder,
+    /// Whether times are kept.
+    pub track_times: bool,
+}
+
+/// An attribute to be made.
+#[derive(Debug, Clone)]
+pub struct AttrSpec {
+    /// The element type.
+    pub datatype: Datatype,
+    /// The shape.
+    pub space: Dataspace,
+    /// The name's character set.
+    pub cset: CharSet,
+    /// The creation properties (`H5Pencode2`), kept as they are.
+    pub creation_properties: Bytes,
+}
+
+/// How `H5Ocopy` copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CopyOptions {
+    /// Only the immediate members of a group.
+    pub shallow: bool,
+    /// Soft links become the objects that they lead to.
+    pub expand_soft: bool,
+    /// External links become the objects that they lead to. Refused for now.
+    pub expand_external: bool,
+    /// Objects that references lead to are copied as well.
+    pub expand_references: bool,
+    /// Without attributes.
+    pub without_attributes: bool,
+    /// A committed type that the destination has already is used instead of a copy.
+    pub merge_committed: bool,
+    /// Null messages are kept; without meaning here.
+    pub preserve_null: bool,
+}
+
+/// What to do with the last link of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLink {
+    /// Follow it to its object.
+    Follow,
+    /// Stay at the link.
+    Keep,
+}
