@@ -1,0 +1,144 @@
+"""Which connector a run uses, and whose files it left: a suite that fell back to native must not pass."""
+
+import os
+import shlex
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from . import ROOT
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+CONTAINER = SIGNATURE + b"\x4ch5lake\0"  # docs/format.md: a superblock version that native HDF5 refuses
+
+
+def kind_of(path):
+    """'container', 'native' or 'other', from a file's first 16 bytes; None when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError:
+        return None
+    if head == CONTAINER:
+        return "container"
+    return "native" if head.startswith(SIGNATURE) else "other"
+
+
+class Connector:
+    """A choice of connector, as its users make it: by two environment variables."""
+
+    def __init__(self, string, plugin_path):
+        self.string = string  # None: native, nothing set
+        self.plugin_path = plugin_path
+        self.name = string.split()[0] if string else "native"
+        self.is_ours = self.name == "h5lake"
+        self.files = "container" if self.is_ours else "native"
+
+    def env(self, **more):
+        """A process environment with this connector chosen and no other HDF5 setting left over."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
+        if self.string:
+            env["HDF5_VOL_CONNECTOR"] = self.string
+        if self.plugin_path:
+            env["HDF5_PLUGIN_PATH"] = str(self.plugin_path)
+        env.update({k: str(v) for k, v in more.items()})
+        return env
+
+    def problem(self):
+        """Why this connector cannot be tried at all, or None."""
+        if self.is_ours and not (Path(self.plugin_path) / "libh5lake.so").exists():
+            return f"no libh5lake.so in {self.plugin_path}: run 'make plugin' first"
+        return None
+
+
+def add_arguments(parser):
+    """The options by which a runner is told its connector."""
+    parser.add_argument("--connector", default="h5lake", metavar="STRING",
+                        help="what HDF5_VOL_CONNECTOR is set to (default: h5lake)")
+    parser.add_argument("--native", action="store_true", help="set no connector: native HDF5")
+    parser.add_argument("--plugin-path", default=ROOT / "target" / "plugin", type=Path)
+
+
+def from_arguments(args):
+    """The connector that the options name."""
+    if args.native:
+        return Connector(None, None)
+    return Connector(args.connector, args.plugin_path.resolve())
+
+
+def hdf5_prefix():
+    """The folder of HDF5's own build, built now if need be; None with a reason when there is no source."""
+    run = subprocess.run([ROOT / "tests-c" / "hdf5" / "build"], stdout=subprocess.PIPE, text=True)
+    if run.returncode == 0:
+        return Path(run.stdout.strip()), None
+    reason = "no HDF5 source to build from" if run.returncode == 3 else "HDF5 could not be built"
+    return None, reason
+
+
+def hdf5_version(prefix):
+    """'1.14.6' from a build's folder name."""
+    return prefix.name.split("-")[1]
+
+
+def compile_program(source, program, prefix, *flags):
+    """Compiles one C file against a build of HDF5, with warnings as errors; programs find that library."""
+    program.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-g", "-O1",
+                    "-Wall", "-Wextra", "-Werror", f"-I{prefix}/include", "-o", program, source,
+                    f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lhdf5_hl", "-lhdf5", *flags], check=True)
+    return program
+
+
+class Watcher:
+    """Keeps a link to every file that appears in a folder, so that files which a test removes can still be
+    examined afterwards. Looks often rather than intercepting anything in the program under test."""
+
+    def __init__(self, folder, kept):
+        self.folder, self.kept = Path(folder), Path(kept)
+        self.kept.mkdir(parents=True, exist_ok=True)
+        self.seen = {}
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        self._look()
+
+    def _watch(self):
+        while not self.stop.is_set():
+            self._look()
+            time.sleep(0.0005)
+
+    def _look(self):
+        for entry in os.scandir(self.folder):
+            try:
+                if not entry.is_file(follow_symlinks=False) or entry.inode() in self.seen:
+                    continue
+                link = self.kept / f"{entry.inode()}-{entry.name}"
+                os.link(entry.path, link)
+                self.seen[entry.inode()] = (entry.name, link)
+            except OSError:
+                continue  # gone already, or a link of an earlier look
+
+    def files(self):
+        """(name, kind) of every file that was seen, by its last content."""
+        return [(name, kind_of(link)) for name, link in self.seen.values()]
+
+
+def whose(connector, sightings, needed=1):
+    """A verdict on files seen during a run: (problem or None, one line for people)."""
+    hdf5 = [(name, kind) for name, kind in sightings if kind in ("container", "native")]
+    right = sorted({name for name, kind in hdf5 if kind == connector.files})
+    wrong = sorted({name for name, kind in hdf5 if kind != connector.files})
+    line = f"files seen: {len(right)} {connector.files}, {len(wrong)} of another kind"
+    if wrong:
+        return f"not {connector.files} files: {', '.join(wrong)}", line
+    if len(right) < needed:
+        return f"only {len(right)} {connector.files} files were seen, {needed} are needed as proof", line
+    return None, line
