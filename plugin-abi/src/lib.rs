@@ -1,1 +1,26 @@
-//! The C boundary: bindings of libhdf5's plugin side and the run-time symbol table
+//! The C boundary: bindings of libhdf5's plugin side and the run-time symbol table.
+//!
+//! The plugin is linked to no libhdf5. When a library loads it, [`library_at`] finds that library by the
+//! address that called and gives its [`Hdf5`]: every function under its C name (`(lib.H5Tcopy)(id)`), every
+//! id held in a data symbol as a method of that name (`lib.H5E_FILE_g()`). What changed its meaning between
+//! HDF5 1.14 and 2.x is offered in one form that is right for both, and in no other.
+//!
+//! Types and constants are in [`bindings`], under their C names.
+
+mod error;
+mod generated;
+mod library;
+mod pin;
+mod registry;
+mod resolve;
+mod variants;
+
+pub use error::BindError;
+pub use generated::bindings;
+pub use generated::symbols::Functions;
+pub use library::Hdf5;
+pub use pin::pin_self;
+pub use registry::{MAX_LIBRARIES, library, library_at};
+pub use variants::{
+    ChunkRead, ChunkReadError, ChunkWrite, H5F_LIBVER_V200, H5T_COMPLEX, LibraryContext, StoredChunk,
+};

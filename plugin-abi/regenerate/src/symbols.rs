@@ -1,0 +1,188 @@
+//! The table of run-time symbols, from the functions and data that the headers declare.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote};
+use syn::Signature;
+
+use crate::headers::{Headers, generated_notice};
+
+/// Functions whose name means different things in different versions, or that went away under another name.
+/// The crate models them by hand (`variants.rs`), so the table does not offer them.
+const MODELLED: &[&str] = &[
+    "H5Dread_chunk",
+    "H5Dread_chunk1",
+    "H5Dread_chunk2",
+    "H5Tdecode",
+    "H5Tdecode1",
+    "H5Tdecode2",
+    "H5Iregister_type",
+    "H5Iregister_type1",
+    "H5Iregister_type2",
+    "H5VL_native_register",
+    "H5VLstart_lib_state",
+    "H5VLfinish_lib_state",
+    "H5VLopen_lib_context",
+    "H5VLclose_lib_context",
+];
+
+/// Parts of the library that are in some builds only, whatever its version.
+const BUILD_CHOICES: &[&str] = &["H5FD_", "H5FDioc", "H5FDsubfiling", "H5Pset_fapl_", "H5Pget_fapl_"];
+
+/// Of those, what every build has.
+const ALWAYS_BUILT: &[&str] =
+    &["H5Pset_fapl_core", "H5Pget_fapl_core", "H5Pset_fapl_sec2", "H5Pset_fapl_family", "H5Pset_fapl_log"];
+
+pub fn source(sets: &[Headers]) -> String {
+    let names: BTreeSet<&String> = sets.iter().flat_map(|s| s.functions.keys()).collect();
+    let mut fields = Vec::new();
+    let mut inits = Vec::new();
+    for name in names {
+        if MODELLED.contains(&name.as_str()) {
+            continue;
+        }
+        let Some(signature) = agreed_signature(sets, name) else {
+            eprintln!("left out, declared differently: {name}");
+            continue;
+        };
+        let ident = format_ident!("{name}");
+        let pointer = pointer_type(signature);
+        let text = c_string(name);
+        let (doc, ty, how) = if required(sets, name) {
+            (format!(" `{name}`."), pointer, quote!(required))
+        } else {
+            let why = absence(sets, name);
+            (format!(" `{name}`: {why}."), quote!(Option<#pointer>), quote!(optional))
+        };
+        fields.push(quote! { #[doc = #doc] pub #ident: #ty });
+        let getter = if how.to_string() == "required" {
+            quote! { #ident: unsafe { symbols.required(#text)? } }
+        } else {
+            quote! { #ident: unsafe { symbols.optional(#text) } }
+        };
+        inits.push(getter);
+    }
+    let ids = id_methods(sets);
+    let (id_fields, id_inits, id_methods) = (ids.fields, ids.inits, ids.methods);
+    let tokens = quote! {
+        use super::bindings::*;
+        use crate::{BindError, Hdf5};
+        use crate::resolve::{IdSymbol, Symbols};
+
+        /// Functions of one libhdf5, each under its C name: `(lib.H5Tcopy)(id)`.
+        pub struct Functions { #(#fields),* }
+
+        impl Functions {
+            pub(crate) fn bind(symbols: &Symbols<'_>) -> Result<Functions, BindError> {
+                // SAFETY: every type is the one that HDF5's headers declare for the symbol of that name.
+                Ok(Functions { #(#inits),* })
+            }
+        }
+
+        /// Data symbols of one libhdf5 that hold an id.
+        pub(crate) struct Ids { #(#id_fields),* }
+
+        impl Ids {
+            pub(crate) fn bind(symbols: &Symbols<'_>) -> Result<Ids, BindError> {
+                Ok(Ids { #(#id_inits),* })
+            }
+        }
+
+        impl Hdf5 { #(#id_methods)* }
+    };
+    format!("{}{tokens}", generated_notice())
+}
+
+/// The signature that all header sets which declare `name` agree on.
+fn agreed_signature<'a>(sets: &'a [Headers], name: &str) -> Option<&'a Signature> {
+    let mut found = sets.iter().filter_map(|s| s.functions.get(name));
+    let first = found.next()?;
+    let text = comparable(first);
+    found.all(|s| comparable(s) == text).then_some(first)
+}
+
+/// Parameter names are no part of a C signature.
+fn comparable(signature: &Signature) -> String {
+    let types: Vec<String> = signature
+        .inputs
+        .iter()
+        .map(|a| match a {
+            syn::FnArg::Typed(t) => t.ty.to_token_stream().to_string(),
+            syn::FnArg::Receiver(_) => String::new(),
+        })
+        .collect();
+    format!("{types:?}{:?}{}", signature.variadic.is_some(), signature.output.to_token_stream())
+        .replace("HDoff_t", "off_t")
+        .replace("hbool_t", "bool")
+}
+
+fn pointer_type(signature: &Signature) -> TokenStream {
+    let inputs = signature.inputs.iter();
+    let output = &signature.output;
+    if signature.variadic.is_some() {
+        quote! { unsafe extern "C" fn(#(#inputs),*, ...) #output }
+    } else {
+        quote! { unsafe extern "C" fn(#(#inputs),*) #output }
+    }
+}
+
+fn required(sets: &[Headers], name: &str) -> bool {
+    let everywhere = sets.iter().all(|s| s.functions.contains_key(name) && !s.deprecated.contains(name));
+    let choice = BUILD_CHOICES.iter().any(|p| name.starts_with(p));
+    everywhere && (!choice || ALWAYS_BUILT.contains(&name))
+}
+
+/// Why a symbol may be missing, for its doc comment.
+fn absence(sets: &[Headers], name: &str) -> String {
+    let missing: Vec<&str> =
+        sets.iter().filter(|s| !s.functions.contains_key(name)).map(|s| s.name.as_str()).collect();
+    if !missing.is_empty() {
+        format!("not in {}", missing.join(", "))
+    } else if sets.iter().any(|s| s.deprecated.contains(name)) {
+        "deprecated, a build may leave it out".to_owned()
+    } else {
+        "a build may leave it out".to_owned()
+    }
+}
+
+fn c_string(name: &str) -> syn::LitCStr {
+    let text = std::ffi::CString::new(name).expect("a C name has no NUL");
+    syn::LitCStr::new(&text, proc_macro2::Span::call_site())
+}
+
+struct IdCode {
+    fields: Vec<TokenStream>,
+    inits: Vec<TokenStream>,
+    methods: Vec<TokenStream>,
+}
+
+fn id_methods(sets: &[Headers]) -> IdCode {
+    let mut in_sets: BTreeMap<&String, usize> = BTreeMap::new();
+    for name in sets.iter().flat_map(|s| &s.ids) {
+        *in_sets.entry(name).or_default() += 1;
+    }
+    let mut code = IdCode { fields: vec![], inits: vec![], methods: vec![] };
+    for (name, count) in in_sets {
+        let ident = format_ident!("{name}");
+        let text = c_string(name);
+        if count == sets.len() {
+            let doc = format!(" Value of `{name}` now.");
+            code.fields.push(quote! { #ident: IdSymbol });
+            code.inits.push(quote! { #ident: symbols.required_id(#text)? });
+            code.methods
+                .push(quote! { #[doc = #doc] pub fn #ident(&self) -> hid_t { self.ids.#ident.read() } });
+        } else {
+            let missing: Vec<&str> =
+                sets.iter().filter(|s| !s.ids.contains(name)).map(|s| s.name.as_str()).collect();
+            let doc = format!(" Value of `{name}` now; not in {}.", missing.join(", "));
+            code.fields.push(quote! { #ident: Option<IdSymbol> });
+            code.inits.push(quote! { #ident: symbols.optional_id(#text) });
+            code.methods.push(quote! {
+                #[doc = #doc]
+                pub fn #ident(&self) -> Option<hid_t> { self.ids.#ident.as_ref().map(IdSymbol::read) }
+            });
+        }
+    }
+    code
+}

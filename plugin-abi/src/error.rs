@@ -1,0 +1,74 @@
+//! Why a libhdf5 cannot be bound.
+
+/// Why no symbol table could be made for the library that loaded the plugin.
+///
+/// Nothing is printed: the plugin's entry point keeps the error and HDF5 goes on without the connector.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address belongs to no loaded object, so nobody knows which library called.
+    #[error("no loaded library or program holds the calling address {address:#x}")]
+    NoObject {
+        /// The address that was asked for.
+        address: usize,
+    },
+    /// The object was found, but the dynamic linker gives no handle for it.
+    #[error("cannot get a handle of {library}: {reason}")]
+    NoHandle {
+        /// Path of the object, or `the main program`.
+        library: String,
+        /// The dynamic linker's own words.
+        reason: String,
+    },
+    /// The object holds libhdf5 but does not export it, as a program linked with a static libhdf5 does.
+    #[error(
+        "{library} holds an HDF5 library but does not export its symbols: a statically linked HDF5 can load \
+         plugins only if the program is linked with -rdynamic (--export-dynamic)"
+    )]
+    NotExported {
+        /// Path of the object, or `the main program`.
+        library: String,
+    },
+    /// A function or data symbol that the connector cannot do without is missing.
+    #[error("{library} (HDF5 {version}) does not export {symbol}, which the connector needs")]
+    MissingSymbol {
+        /// Path of the library.
+        library: String,
+        /// The library's version, `a.b.c`.
+        version: String,
+        /// C name of the symbol.
+        symbol: String,
+    },
+    /// `H5_lib_vers_info_g` does not say a version.
+    #[error("{library} gives no version that can be read: H5_lib_vers_info_g is {text:?}")]
+    UnreadableVersion {
+        /// Path of the library.
+        library: String,
+        /// What the data symbol holds.
+        text: String,
+    },
+    /// The library is older than the plugin interface that the connector speaks.
+    #[error("{library} is HDF5 {version}: the connector needs 1.14.0 or newer")]
+    TooOld {
+        /// Path of the library.
+        library: String,
+        /// The library's version, `a.b.c`.
+        version: String,
+    },
+    /// More different libraries than slots asked for the plugin in one process.
+    #[error("{library} is one libhdf5 too many: the connector serves {max} in one process")]
+    TooMany {
+        /// Path of the library.
+        library: String,
+        /// Number of slots.
+        max: usize,
+    },
+    /// The plugin could not pin itself in memory.
+    #[error("cannot keep the plugin {library} loaded: {reason}")]
+    NotPinned {
+        /// Path of the plugin.
+        library: String,
+        /// The dynamic linker's own words.
+        reason: String,
+    },
+}

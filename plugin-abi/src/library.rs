@@ -1,0 +1,114 @@
+//! One libhdf5, bound at run time.
+
+use std::ffi::{CStr, c_char};
+use std::path::PathBuf;
+
+use crate::BindError;
+use crate::generated::symbols::{Functions, Ids};
+use crate::resolve::{Object, Symbols, VERSION_TEXT};
+use crate::variants::Variants;
+
+/// The oldest library whose plugin interface (`H5VL_VERSION` 3) the connector speaks.
+const OLDEST: (u32, u32, u32) = (1, 14, 0);
+
+/// The symbol table of one libhdf5 in this process.
+///
+/// Functions are fields under their C names, reached through [`Functions`]: `(lib.H5Tcopy)(id)`. Those that
+/// some version or build lacks are `Option`s. Ids that HDF5 keeps in data symbols are methods of that name,
+/// read anew at each call: `lib.H5E_FILE_g()`.
+///
+/// A table lives as long as the process and keeps its library loaded.
+pub struct Hdf5 {
+    /// Number of this library in the process, below [`MAX_LIBRARIES`](crate::MAX_LIBRARIES).
+    pub slot: usize,
+    /// Version of the library that runs: major, minor, release.
+    pub version: (u32, u32, u32),
+    /// Path of the shared library; empty if libhdf5 is linked into the main program.
+    pub path: PathBuf,
+    pub(crate) base: usize,
+    pub(crate) ids: Ids,
+    pub(crate) variants: Variants,
+    functions: Functions,
+    _object: Object,
+}
+
+impl std::ops::Deref for Hdf5 {
+    type Target = Functions;
+
+    fn deref(&self) -> &Functions {
+        &self.functions
+    }
+}
+
+impl std::fmt::Debug for Hdf5 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hdf5")
+            .field("slot", &self.slot)
+            .field("version", &self.version)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hdf5 {
+    /// Looks every symbol up. Calls no HDF5 function: each public one would clear the error stack of the
+    /// program that is just opening a file.
+    pub(crate) fn bind(object: Object, slot: usize) -> Result<Hdf5, BindError> {
+        let version = version_of(&object)?;
+        let text = format!("{}.{}.{}", version.0, version.1, version.2);
+        if version < OLDEST {
+            return Err(BindError::TooOld { library: object.display(), version: text });
+        }
+        let symbols = Symbols { object: &object, version: text };
+        let functions = Functions::bind(&symbols)?;
+        let ids = Ids::bind(&symbols)?;
+        let variants = Variants::bind(&symbols, version)?;
+        let (path, base) = (object.path.clone(), object.base);
+        Ok(Hdf5 { slot, version, path, base, ids, variants, functions, _object: object })
+    }
+
+    /// Whether the library is of the 2.x line or newer.
+    pub fn is_v2(&self) -> bool {
+        self.version.0 >= 2
+    }
+}
+
+/// Reads the version that the library carries as text.
+fn version_of(object: &Object) -> Result<(u32, u32, u32), BindError> {
+    let address =
+        object.address(VERSION_TEXT).ok_or_else(|| BindError::NotExported { library: object.display() })?;
+    // SAFETY: `H5_lib_vers_info_g` is a `const char[]` with a NUL in every HDF5 since 1.8.
+    let text = unsafe { CStr::from_ptr(address.as_ptr().cast::<c_char>()) }.to_string_lossy();
+    parse_version(&text)
+        .ok_or_else(|| BindError::UnreadableVersion { library: object.display(), text: text.to_string() })
+}
+
+/// `HDF5 library version: 1.14.6`, with or without a suffix such as `-rc1` or `.1`.
+fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = text
+        .rsplit_once(' ')?
+        .1
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|part| part.parse::<u32>().ok());
+    Some((numbers.next()?, numbers.next()?, numbers.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+
+    #[test]
+    fn versions_are_read_from_the_librarys_text() {
+        assert_eq!(parse_version("HDF5 library version: 1.14.6"), Some((1, 14, 6)));
+        assert_eq!(parse_version("HDF5 library version: 1.14.4.3"), Some((1, 14, 4)));
+        assert_eq!(parse_version("HDF5 library version: 1.14.4-3"), Some((1, 14, 4)));
+        assert_eq!(parse_version("HDF5 library version: 2.0.0-rc1"), Some((2, 0, 0)));
+    }
+
+    #[test]
+    fn text_without_a_version_is_refused() {
+        for text in ["", "1.14.6", "HDF5 library version: ", "HDF5 library version: 2.0", "HDF5 x.y.z"] {
+            assert_eq!(parse_version(text), None, "{text:?}");
+        }
+    }
+}

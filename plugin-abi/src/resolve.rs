@@ -1,0 +1,187 @@
+//! Looking symbols up in one loaded object.
+
+use std::ffi::{CStr, CString, OsStr, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use libloading::os::unix::Library;
+
+use crate::BindError;
+use crate::bindings::hid_t;
+
+/// The name that errors use for an object without a path.
+const MAIN_PROGRAM: &str = "the main program";
+
+/// A loaded object (shared library or main program) and the linker's handle of it.
+pub(crate) struct Object {
+    /// Load address; tells two objects apart, and the same object is found again by it.
+    pub base: usize,
+    /// Path as the linker knows it; empty for the main program.
+    pub path: PathBuf,
+    handle: Library,
+}
+
+/// Where `address` lies: load address and the name that `dladdr` knows for the object.
+pub(crate) fn object_of(address: usize) -> Option<(usize, CString)> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr reads no memory at the address, it only compares; `info` is ours to write.
+    let found = unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } != 0;
+    if !found {
+        return None;
+    }
+    // SAFETY: dladdr succeeded and has filled it in; all-zero is a valid Dl_info as well.
+    let info = unsafe { info.assume_init() };
+    let name = if info.dli_fname.is_null() {
+        CString::default()
+    } else {
+        // SAFETY: dladdr gives a NUL-terminated name that lives as long as the object is loaded; copied here.
+        unsafe { CStr::from_ptr(info.dli_fname) }.to_owned()
+    };
+    Some((info.dli_fbase as usize, name))
+}
+
+impl Object {
+    /// Opens a new handle of the object that holds `address`. The handle keeps the object loaded.
+    pub fn holding(address: usize) -> Result<Object, BindError> {
+        let (base, name) = object_of(address).ok_or(BindError::NoObject { address })?;
+        let (handle, path) = if Some(base) == main_program() {
+            // dladdr names the main program by what it was started as, which is no name for the linker.
+            (Library::this(), PathBuf::new())
+        } else {
+            let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
+            let flags = libc::RTLD_NOLOAD | libc::RTLD_LAZY;
+            // SAFETY: with RTLD_NOLOAD nothing is loaded, so no initialiser runs.
+            let handle = unsafe { Library::open(Some(&path), flags) }
+                .map_err(|e| BindError::NoHandle { library: display(&path), reason: e.to_string() })?;
+            (handle, path)
+        };
+        let object = Object { base, path, handle };
+        if object.exports(ANCHOR_FUNCTION) && object.exports(VERSION_TEXT) {
+            Ok(object)
+        } else {
+            Err(BindError::NotExported { library: object.display() })
+        }
+    }
+
+    /// Path for messages.
+    pub fn display(&self) -> String {
+        display(&self.path)
+    }
+
+    /// Address of a symbol by the handle.
+    pub fn address(&self, name: &CStr) -> Option<NonNull<c_void>> {
+        address_in(&self.handle, name)
+    }
+
+    /// Address of a data symbol that the library writes.
+    ///
+    /// A program compiled against the library may hold the live copy of a data symbol itself (copy
+    /// relocation), while the library's own stays as it was on disk: the global scope goes first. But a
+    /// second libhdf5 must not answer for this one, so the global scope counts only if this library is the
+    /// one that it shows. `H5_lib_vers_info_g` tells: no program names it, so nothing copies it.
+    pub fn data_address(&self, name: &CStr) -> Option<NonNull<c_void>> {
+        let global = Library::this();
+        let shown = address_in(&global, VERSION_TEXT);
+        if shown.is_some() && shown == self.address(VERSION_TEXT) {
+            address_in(&global, name).or_else(|| self.address(name))
+        } else {
+            self.address(name)
+        }
+    }
+
+    /// Whether the handle finds `name` in this very object, not in another that it depends on.
+    fn exports(&self, name: &CStr) -> bool {
+        let found = self.address(name).and_then(|a| object_of(a.as_ptr() as usize));
+        found.is_some_and(|(base, _)| base == self.base)
+    }
+}
+
+/// A function that every libhdf5 has.
+const ANCHOR_FUNCTION: &CStr = c"H5get_libversion";
+
+/// The library's version as text: `HDF5 library version: 1.14.6`. No function has to be called for it.
+pub(crate) const VERSION_TEXT: &CStr = c"H5_lib_vers_info_g";
+
+/// Load address of the main program: the kernel passes where its program headers lie.
+pub(crate) fn main_program() -> Option<usize> {
+    // SAFETY: getauxval only reads the process's auxiliary vector.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
+    object_of(headers).map(|(base, _)| base)
+}
+
+fn display(path: &Path) -> String {
+    if path.as_os_str().is_empty() { MAIN_PROGRAM.to_owned() } else { path.display().to_string() }
+}
+
+fn address_in(handle: &Library, name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: the symbol is taken as a bare address and given no type here.
+    let symbol = unsafe { handle.get::<*mut c_void>(name.to_bytes_with_nul()) }.ok()?;
+    NonNull::new(symbol.as_raw_ptr())
+}
+
+/// The symbols of one library, on the way into a table.
+pub(crate) struct Symbols<'a> {
+    pub object: &'a Object,
+    /// `a.b.c`, for messages.
+    pub version: String,
+}
+
+impl Symbols<'_> {
+    /// A function that must be there.
+    ///
+    /// # Safety
+    ///
+    /// `F` must be an `unsafe extern "C" fn` pointer of exactly the signature that the symbol has.
+    pub unsafe fn required<F: Copy>(&self, name: &CStr) -> Result<F, BindError> {
+        // SAFETY: the caller answers for F.
+        unsafe { self.optional(name) }.ok_or_else(|| self.missing(name))
+    }
+
+    /// A function that not every library has.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Symbols::required`].
+    pub unsafe fn optional<F: Copy>(&self, name: &CStr) -> Option<F> {
+        const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+        let address = self.object.address(name)?.as_ptr();
+        // SAFETY: the caller says that F is a function pointer of the symbol's signature; the sizes agree.
+        Some(unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address) })
+    }
+
+    /// A data symbol of type `hid_t` that must be there.
+    pub fn required_id(&self, name: &CStr) -> Result<IdSymbol, BindError> {
+        self.optional_id(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// A data symbol of type `hid_t` that not every library has.
+    pub fn optional_id(&self, name: &CStr) -> Option<IdSymbol> {
+        Some(IdSymbol(self.object.data_address(name)?.cast()))
+    }
+
+    fn missing(&self, name: &CStr) -> BindError {
+        BindError::MissingSymbol {
+            library: self.object.display(),
+            version: self.version.clone(),
+            symbol: name.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// A variable of libhdf5 that holds an id. The library fills it in while it starts and anew after H5close,
+/// so it is read at each use.
+pub(crate) struct IdSymbol(NonNull<hid_t>);
+
+// SAFETY: the pointer is only read; it stays valid because the library is never unloaded (its handle is kept
+// for ever), and ids are written under the library's own lock before any callback of ours can run.
+unsafe impl Send for IdSymbol {}
+// SAFETY: as for Send.
+unsafe impl Sync for IdSymbol {}
+
+impl IdSymbol {
+    pub fn read(&self) -> hid_t {
+        // SAFETY: the symbol is a `hid_t` of a library that stays loaded; volatile, for others change it.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+}
