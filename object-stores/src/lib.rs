@@ -8,12 +8,16 @@
 //! `Arc<dyn ObjectStore>` and never see which store it is. Wrappers are stores themselves.
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod dir;
 mod error;
 mod memory;
 mod path;
 mod payload;
 mod store;
 
+pub use dir::DirStore;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use memory::MemoryStore;
 pub use path::Key;

@@ -202,3 +202,13 @@ impl PutStream for MemoryStream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conforms() {
+        crate::conformance::run(|| Arc::new(MemoryStore::new()));
+    }
+}

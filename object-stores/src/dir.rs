@@ -1,0 +1,312 @@
+//! Objects as files below a local directory, shared by any number of processes.
+//!
+//! The object `a/b` is the ordinary file `ROOT/a/b`; its bytes are the object's. The only other
+//! thing in the root is `.object-store`, with what is being written and the locks.
+//!
+//! # Why it is atomic
+//!
+//! A file that is visible under a key is never written to again. A put fills a file of its own in
+//! `ROOT/.object-store/tmp` and then gives it the key's name in one step: `rename` for
+//! [`PutMode::Overwrite`], `renameat2(RENAME_NOREPLACE)` for [`PutMode::Create`] (a hard link where
+//! the file system has no such rename), which fails if the name is taken, whoever took it. A reader
+//! opens a file once and reads that file, so it sees one version whatever happens to the name.
+//!
+//! [`PutMode::Update`] compares and renames under an exclusive `flock` that belongs to the key (one
+//! of 256 lock files, by a hash of the key). Every step that could change a key that exists takes
+//! the same lock: overwriting, finishing a stream, deleting. Creating need not: it acts only where
+//! nothing is, and where nothing is no update succeeds. So between the comparison of an update and
+//! its rename the key's file cannot change, in any process.
+//!
+//! # Why an etag means one version
+//!
+//! An etag is (inode, modification time, length) of the file. Inode numbers are reused at once, and
+//! kernels stamp files with a clock that may tick every few milliseconds only, so the kernel's time
+//! would not do: a replaced and a replacing version could look the same. The store therefore stamps
+//! each file itself with the clock's nanoseconds, before it gets its name; and if the file that it
+//! replaces does not have an earlier time (the clock went back, the writers overtook each other, or
+//! the file system keeps coarse times), the time moves on until it is later, under the key's lock.
+//! So versions that replace each other have strictly increasing times. After a delete an etag could
+//! only come back if the same inode, length and nanosecond met. Whoever gets an inode again stamps
+//! it later than the one before did: that takes a clock set back to that very nanosecond, or a file
+//! system that keeps coarse times and a delete and a put within one of its ticks.
+//!
+//! # Durability
+//!
+//! With [`Sync::Process`] a put that has returned survives the death of the process, not of the
+//! machine. With [`Sync::Power`] the file is synced before it gets its name, and the directories
+//! above it after.
+//!
+//! # Limits
+//!
+//! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
+//! - Symbolic links below the root are not objects and are not followed: keys never leave the root.
+//!   (The root itself may be reached through one.)
+//! - No key may have a segment `.object-store`. Two stores must not have roots inside each other if
+//!   both write the same objects: each locks in its own root.
+//! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.
+//! - On a network file system atomicity is what its `rename`, `link` and `flock` give.
+
+mod files;
+mod listing;
+mod staging;
+mod stream;
+
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+
+use crate::store::{check_exact, resolve_range};
+use crate::{
+    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
+    PutPayload, PutResult, PutStream, Result,
+};
+use files::{Occupant, etag_of, meta_of};
+use staging::Staging;
+
+/// What a put in a directory survives once it has returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// The death of the process. Nothing is synced; the kernel writes when it likes.
+    #[default]
+    Process,
+    /// The loss of power: file and directories are synced before a put returns.
+    Power,
+}
+
+/// A store in a local directory. See the [module](self) for how and why it works.
+///
+/// Any number of instances, in any number of processes, may use one directory.
+#[derive(Clone, Debug)]
+pub struct DirStore {
+    shared: Arc<Root>,
+}
+
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    sync: Sync,
+    staging: Staging,
+}
+
+impl DirStore {
+    /// The store in the directory `path`, which is made if it is missing (its parents too).
+    ///
+    /// # Errors
+    /// If `path` cannot be made or is no directory.
+    pub fn open(path: impl AsRef<Path>, sync: Sync) -> Result<DirStore> {
+        let path = path.as_ref();
+        let open = || {
+            files::make_root(path, sync == Sync::Power)?;
+            // Absolute, so that a change of the working directory does not move the store.
+            fs::canonicalize(path)
+        };
+        let root = open().map_err(|e| Error::io(Operation::Open, e).in_store(display_name(path)))?;
+        let staging = Staging::new(&root);
+        Ok(DirStore { shared: Arc::new(Root { path: root, sync, staging }) })
+    }
+
+    /// The directory, absolute.
+    pub fn root(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Removes what dead processes left unfinished, and gives the number of files removed. A store
+    /// does this by itself before its first put, for files older than an hour; this is for those
+    /// who want it now. What a living process writes is left alone (it holds a lock).
+    ///
+    /// # Errors
+    /// If the directory cannot be read or files in it cannot be removed.
+    pub fn sweep(&self, older_than: std::time::Duration) -> Result<usize> {
+        let swept = self.shared.staging.sweep(older_than);
+        swept.map_err(|e| Error::io(Operation::Delete, e).in_store(self.name()))
+    }
+
+    fn error(&self, kind: ErrorKind, operation: Operation, key: &Key) -> Error {
+        Error::new(kind, operation).at(key).in_store(self.name())
+    }
+
+    fn io_error(&self, error: std::io::Error, operation: Operation, key: &Key) -> Error {
+        Error::io(operation, error).at(key).in_store(self.name())
+    }
+
+    fn check_key(&self, operation: Operation, key: &Key) -> Result<()> {
+        if key.segments().any(|segment| segment == staging::RESERVED) {
+            return Err(self
+                .error(ErrorKind::InvalidArgument, operation, key)
+                .because("'.object-store' is reserved for the store itself"));
+        }
+        Ok(())
+    }
+
+    /// Opens the object's file for reading. The metadata is of the very file that was opened.
+    fn open_object(&self, operation: Operation, key: &Key) -> Result<(File, fs::Metadata)> {
+        self.check_key(operation, key)?;
+        match files::open_regular(&self.shared.path, key) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(self.error(ErrorKind::NotFound, operation, key)),
+            Err(e) => Err(self.io_error(e, operation, key)),
+        }
+    }
+
+    /// A new file that nobody sees.
+    fn stage(&self, operation: Operation, key: &Key) -> Result<NamedTempFile> {
+        self.check_key(operation, key)?;
+        self.shared.staging.new_file().map_err(|e| self.io_error(e, operation, key))
+    }
+
+    /// Gives a filled file the key's name, if the mode's condition holds: the moment of the put.
+    fn publish(
+        &self,
+        operation: Operation,
+        key: &Key,
+        staged: NamedTempFile,
+        mode: &PutMode,
+    ) -> Result<PutResult> {
+        let io = |e| self.io_error(e, operation, key);
+        let power = self.shared.sync == Sync::Power;
+        let mut stamped = files::stamp(staged.as_file(), None).map_err(io)?;
+        if power {
+            // Before the lock is taken: syncing is slow.
+            staged.as_file().sync_all().map_err(io)?;
+        }
+        let locked = match mode {
+            PutMode::Create => None,
+            _ => Some(self.shared.staging.lock(key).map_err(io)?),
+        };
+        let replaced = self.occupant(operation, key)?;
+        match mode {
+            PutMode::Overwrite => {}
+            PutMode::Create if replaced.is_none() => {}
+            PutMode::Create => return Err(self.error(ErrorKind::AlreadyExists, operation, key)),
+            PutMode::Update(expected) if replaced.as_ref().map(etag_of).as_ref() == Some(expected) => {}
+            PutMode::Update(_) => return Err(self.error(ErrorKind::PreconditionFailed, operation, key)),
+        }
+        if replaced.as_ref().is_some_and(|replaced| files::is_not_later(&stamped, replaced)) {
+            stamped = files::stamp(staged.as_file(), replaced.as_ref()).map_err(io)?;
+            if power {
+                staged.as_file().sync_all().map_err(io)?;
+            }
+        }
+        files::give_name(&self.shared.path, key, staged, *mode == PutMode::Create).map_err(io)?;
+        drop(locked);
+        self.sync_directories(operation, key)?;
+        Ok(PutResult { etag: Some(etag_of(&stamped)) })
+    }
+
+    /// The file that has the key's name now; an error if something else has it, or if the name is
+    /// below an object. An empty directory is removed (a writer died, or lost to a delete): it holds
+    /// no object, so the name is free.
+    fn occupant(&self, operation: Operation, key: &Key) -> Result<Option<fs::Metadata>> {
+        let blocked = |why: &str| Err(self.error(ErrorKind::Unsupported, operation, key).because(why));
+        match files::occupant(&self.shared.path, key) {
+            Ok(Occupant::Nothing) => Ok(None),
+            Ok(Occupant::Object(meta)) => Ok(Some(meta)),
+            Ok(Occupant::Directory) if fs::remove_dir(self.shared.path.join(key.as_str())).is_ok() => {
+                Ok(None)
+            }
+            Ok(Occupant::Directory) => {
+                blocked("there are objects below this key, and a name is a file or a directory")
+            }
+            Ok(Occupant::BelowObject) => {
+                blocked("a part of this key is an object, and a name is a file or a directory")
+            }
+            Ok(Occupant::Foreign) => {
+                blocked("something that is neither a file nor a directory is in the way")
+            }
+            Err(e) => Err(self.io_error(e, operation, key)),
+        }
+    }
+
+    fn sync_directories(&self, operation: Operation, key: &Key) -> Result<()> {
+        if self.shared.sync != Sync::Power {
+            return Ok(());
+        }
+        // The effect is there already, so whatever went wrong the outcome is not certain: Io.
+        files::sync_parents(&self.shared.path, key)
+            .map_err(|e| self.error(ErrorKind::Io, operation, key).with_source(e))
+    }
+}
+
+impl ObjectStore for DirStore {
+    fn name(&self) -> String {
+        display_name(&self.shared.path)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { create: true, update: true, nested_keys: false, persistent: true }
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        let (file, found) = self.open_object(Operation::Get, key)?;
+        let range = resolve_range(range, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
+        let bytes = files::read_range(&file, range).map_err(|e| self.io_error(e, Operation::Get, key))?;
+        Ok(GetResult { meta: meta_of(key, &found), bytes: Bytes::from(bytes) })
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        let (file, found) = self.open_object(Operation::GetInto, key)?;
+        check_exact(offset, buf.len() as u64, found.len()).map_err(|e| e.at(key).in_store(self.name()))?;
+        file.read_exact_at(buf, offset).map_err(|e| self.io_error(e, Operation::GetInto, key))?;
+        Ok(meta_of(key, &found))
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.check_key(Operation::Head, key)?;
+        match files::occupant(&self.shared.path, key) {
+            Ok(Occupant::Object(found)) => Ok(meta_of(key, &found)),
+            Ok(_) => Err(self.error(ErrorKind::NotFound, Operation::Head, key)),
+            Err(e) => Err(self.io_error(e, Operation::Head, key)),
+        }
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.check_key(Operation::Put, key)?;
+        // Losers of a race for a big object need not write it first; publishing looks again.
+        if mode == PutMode::Create && self.occupant(Operation::Put, key)?.is_some() {
+            return Err(self.error(ErrorKind::AlreadyExists, Operation::Put, key));
+        }
+        let mut staged = self.stage(Operation::Put, key)?;
+        let write = files::write_pieces(staged.as_file_mut(), payload.pieces());
+        write.map_err(|e| self.io_error(e, Operation::Put, key))?;
+        self.publish(Operation::Put, key, staged, &mode)
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        let staged = self.stage(Operation::StreamStart, key)?;
+        // An early answer for a key that cannot be; the finish looks again.
+        self.occupant(Operation::StreamStart, key)?;
+        Ok(Box::new(stream::DirStream::new(self.clone(), key.clone(), staged)))
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        listing::page(&self.shared.path, prefix, start_after, limit.max(1))
+            .map_err(|e| Error::io(Operation::List, e).in_store(self.name()))
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        let io = |e| self.io_error(e, Operation::Delete, key);
+        self.check_key(Operation::Delete, key)?;
+        // Most deletes of what is not there need no lock (and no permission to write one).
+        if !matches!(files::occupant(&self.shared.path, key).map_err(io)?, Occupant::Object(_)) {
+            return Ok(());
+        }
+        let locked = self.shared.staging.lock(key).map_err(io)?;
+        files::remove(&self.shared.path, key).map_err(io)?;
+        drop(locked);
+        self.sync_directories(Operation::Delete, key)?;
+        files::prune_parents(&self.shared.path, key);
+        Ok(())
+    }
+}
+
+fn display_name(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+#[cfg(test)]
+mod tests;

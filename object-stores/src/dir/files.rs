@@ -1,0 +1,248 @@
+//! What the store does with single files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
+
+use crate::{Etag, Key, ObjectMeta};
+
+/// What has a key's name.
+pub(super) enum Occupant {
+    Nothing,
+    Object(fs::Metadata),
+    Directory,
+    /// A part of the key before the last is a file.
+    BelowObject,
+    /// A symbolic link, a device, a socket … here or further up.
+    Foreign,
+}
+
+/// Looks without following symbolic links, anywhere below the root. Changes nothing.
+pub(super) fn occupant(root: &Path, key: &Key) -> io::Result<Occupant> {
+    let mut path = root.to_path_buf();
+    let mut segments = key.segments().peekable();
+    while let Some(segment) = segments.next() {
+        path.push(segment);
+        let found = match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nothing),
+            other => other?,
+        };
+        let last = segments.peek().is_none();
+        match (found.is_dir(), found.is_file()) {
+            (true, _) if last => return Ok(Occupant::Directory),
+            (true, _) => {}
+            (_, true) if last => return Ok(Occupant::Object(found)),
+            (_, true) => return Ok(Occupant::BelowObject),
+            _ => return Ok(Occupant::Foreign),
+        }
+    }
+    Ok(Occupant::Nothing)
+}
+
+/// The object's file, open for reading, and its metadata.
+pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, fs::Metadata)>> {
+    let mut parent = root.to_path_buf();
+    let mut segments = key.segments();
+    let name = segments.next_back().unwrap_or_default();
+    for segment in segments {
+        parent.push(segment);
+        // Ordinary directories only: a symbolic link could lead out of the root.
+        match fs::symlink_metadata(&parent) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        }
+    }
+    // NOFOLLOW for the last part, NONBLOCK so that a named pipe does not hold the caller up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags as i32).open(parent.join(name));
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if is_no_object(&e) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let found = file.metadata()?;
+    Ok(found.is_file().then_some((file, found)))
+}
+
+/// Whether opening failed because what is there, if anything, is no ordinary file.
+fn is_no_object(e: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(e.kind(), K::NotFound | K::NotADirectory | K::IsADirectory)
+        || e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+        // A socket or a device without a driver.
+        || e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+}
+
+/// The version of the file: see the module of the store for why it is one.
+pub(super) fn etag_of(found: &fs::Metadata) -> Etag {
+    let nanos = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
+    Etag::new(format!("{:x}-{nanos:x}-{:x}", found.ino(), found.len()))
+}
+
+pub(super) fn meta_of(key: &Key, found: &fs::Metadata) -> ObjectMeta {
+    ObjectMeta {
+        key: key.clone(),
+        size: found.len(),
+        // Every Unix has modification times; the fallback is never met.
+        modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        etag: Some(etag_of(found)),
+    }
+}
+
+/// The bytes of `range`, which lies within the file.
+pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut bytes = Vec::new();
+    // The length comes from outside (a sparse file may claim anything): no abort if it is too much.
+    bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut file = file;
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(len as u64).read_to_end(&mut bytes)?;
+    if bytes.len() < len {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut while it was read"));
+    }
+    Ok(bytes)
+}
+
+/// Writes all pieces, many with one call.
+pub(super) fn write_pieces(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
+    // What one call takes on Linux (IOV_MAX).
+    for group in pieces.chunks(1024) {
+        let mut slices: Vec<_> = group.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0); // drops empty slices in front
+        while !rest.is_empty() {
+            match file.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Stamps the file with the time, later than that of the file it replaces, and gives its metadata.
+pub(super) fn stamp(file: &File, replaced: Option<&fs::Metadata>) -> io::Result<fs::Metadata> {
+    let before = replaced.map(fs::Metadata::modified).transpose()?;
+    let mut stamp = SystemTime::now();
+    if let Some(before) = before {
+        stamp = stamp.max(before + Duration::from_nanos(1));
+    }
+    // A file system rounds times down, by two seconds at most (FAT): the step doubles until it is
+    // beyond that.
+    for doublings in 0..33 {
+        file.set_modified(stamp)?;
+        let found = file.metadata()?;
+        match before {
+            Some(before) if found.modified()? <= before => {
+                stamp = before + Duration::from_nanos(1 << doublings);
+            }
+            _ => return Ok(found),
+        }
+    }
+    Err(io::Error::other("the file system keeps no later modification time than the replaced file's"))
+}
+
+/// Whether a stamped file does not have a later time than the one that it is to replace.
+pub(super) fn is_not_later(stamped: &fs::Metadata, replaced: &fs::Metadata) -> bool {
+    (stamped.mtime(), stamped.mtime_nsec()) <= (replaced.mtime(), replaced.mtime_nsec())
+}
+
+/// Gives the file the key's name, making directories as needed.
+pub(super) fn give_name(root: &Path, key: &Key, mut file: NamedTempFile, create: bool) -> io::Result<()> {
+    let path = root.join(key.as_str());
+    // Each round can only be lost to a delete that removed an emptied directory meanwhile.
+    for _ in 0..1000 {
+        let answer = if create { file.persist_noclobber(&path) } else { file.persist(&path) };
+        let failed = match answer {
+            Ok(_) => return Ok(()),
+            Err(failed) => failed,
+        };
+        if failed.error.kind() != io::ErrorKind::NotFound {
+            return Err(failed.error);
+        }
+        file = failed.file;
+        make_parents(root, key)?;
+    }
+    Err(io::Error::other("the directory was removed again and again"))
+}
+
+/// The directories above a key, the root's child first.
+fn parents(root: &Path, key: &Key) -> Vec<PathBuf> {
+    let mut path = root.to_path_buf();
+    let mut above = Vec::new();
+    for segment in key.segments() {
+        path.push(segment);
+        above.push(path.clone());
+    }
+    above.pop();
+    above
+}
+
+fn make_parents(root: &Path, key: &Key) -> io::Result<()> {
+    for path in parents(root, key) {
+        match fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            // Removed again by a delete: the caller's next round makes it anew. But not the root.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && root.is_dir() => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Removes the object's file; fine if it is not there.
+pub(super) fn remove(root: &Path, key: &Key) -> io::Result<()> {
+    match fs::remove_file(root.join(key.as_str())) {
+        Err(e) if is_no_object(&e) => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Removes the directories above a deleted key that are empty now.
+pub(super) fn prune_parents(root: &Path, key: &Key) {
+    for path in parents(root, key).iter().rev() {
+        if fs::remove_dir(path).is_err() {
+            return;
+        }
+    }
+}
+
+/// Syncs the directories above a key up to the root. All of them: another writer may have made one
+/// a moment ago and not synced it yet.
+pub(super) fn sync_parents(root: &Path, key: &Key) -> io::Result<()> {
+    for path in parents(root, key).iter().rev().map(PathBuf::as_path).chain([root]) {
+        match File::open(path) {
+            Ok(directory) => directory.sync_all()?,
+            // Emptied and removed meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the root, and with `sync` so that it survives the loss of power.
+pub(super) fn make_root(path: &Path, sync: bool) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(path)?;
+    if sync {
+        for made in missing {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::{Etag, ObjectStoreExt};
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+fn store() -> (tempfile::TempDir, DirStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DirStore::open(dir.path(), Sync::Process).unwrap();
+    (dir, store)
+}
+
+fn put(store: &DirStore, at: &str, bytes: &'static str) -> Etag {
+    store.put(&key(at), bytes.into(), PutMode::Overwrite).unwrap().etag.unwrap()
+}
+
+fn listed(store: &DirStore) -> Vec<String> {
+    store.list("", None).map(|meta| meta.unwrap().key.to_string()).collect()
+}
+
+fn staged(store: &DirStore) -> usize {
+    fs::read_dir(store.root().join(".object-store/tmp")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn conforms() {
+    let outer = tempfile::tempdir().unwrap();
+    for sync in [Sync::Process, Sync::Power] {
+        crate::conformance::run(|| {
+            let dir = tempfile::tempdir_in(outer.path()).unwrap().keep();
+            Arc::new(DirStore::open(dir, sync).unwrap())
+        });
+    }
+}
+
+#[test]
+fn an_object_is_an_ordinary_file() {
+    let (dir, store) = store();
+    put(&store, "a/b c.h5", "bytes");
+    let path = dir.path().join("a/b c.h5");
+    assert_eq!(fs::read(&path).unwrap(), b"bytes");
+    // With the permissions of any new file of this user.
+    let plain = dir.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&path), mode(&plain));
+    store.delete(&key("a/b c.h5")).unwrap();
+    assert!(!dir.path().join("a").exists(), "an emptied directory goes");
+    assert!(dir.path().exists());
+}
+
+#[test]
+fn objects_outlive_the_store() {
+    let (dir, store) = store();
+    let etag = put(&store, "a", "x");
+    drop(store);
+    let again = DirStore::open(dir.path(), Sync::Process).unwrap();
+    assert_eq!(again.head(&key("a")).unwrap().etag, Some(etag));
+}
+
+#[test]
+fn reading_leaves_no_trace() {
+    let (dir, store) = store();
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+    assert!(listed(&store).is_empty());
+    store.delete(&key("a")).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_removed_root_is_not_made_anew() {
+    let (dir, store) = store();
+    put(&store, "a/b", "x");
+    fs::remove_dir_all(dir.path()).unwrap();
+    assert_eq!(store.get(&key("a/b"), None).unwrap_err().kind(), ErrorKind::NotFound);
+    let refused = store.put(&key("a/b"), "x".into(), PutMode::Overwrite).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+    assert_eq!(refused.raw_os_error(), Some(2));
+    assert!(!dir.path().exists());
+}
+
+#[test]
+fn symbolic_links_are_not_followed() {
+    let (dir, store) = store();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "s").unwrap();
+    symlink(outside.path(), dir.path().join("out")).unwrap();
+    symlink(outside.path().join("secret"), dir.path().join("link")).unwrap();
+    for at in ["out/secret", "link", "out"] {
+        assert_eq!(store.get(&key(at), None).unwrap_err().kind(), ErrorKind::NotFound, "{at}");
+        assert_eq!(store.head(&key(at)).unwrap_err().kind(), ErrorKind::NotFound, "{at}");
+        store.delete(&key(at)).unwrap();
+        for mode in [PutMode::Overwrite, PutMode::Create] {
+            let refused = store.put(&key(at), "x".into(), mode).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unsupported, "{at}");
+        }
+    }
+    let refused = store.put(&key("out/new"), "x".into(), PutMode::Overwrite).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(store.list("out/", None).next().is_none());
+    assert!(listed(&store).is_empty());
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"s");
+}
+
+#[test]
+fn the_store_s_own_name_is_reserved() {
+    let (_dir, store) = store();
+    put(&store, "a", "x");
+    for at in [".object-store", ".object-store/tmp/x", "a/.object-store/b"] {
+        let at = key(at);
+        let kind = |e: Error| e.kind();
+        let invalid = ErrorKind::InvalidArgument;
+        assert_eq!(store.put(&at, "x".into(), PutMode::Overwrite).map_err(kind).unwrap_err(), invalid);
+        assert_eq!(store.get(&at, None).map_err(kind).unwrap_err(), invalid);
+        assert_eq!(store.head(&at).map_err(kind).unwrap_err(), invalid);
+        assert_eq!(store.delete(&at).map_err(kind).unwrap_err(), invalid);
+        assert_eq!(store.put_stream(&at).map_err(kind).unwrap_err(), invalid);
+    }
+    assert_eq!(listed(&store), ["a"]);
+    assert!(store.list(".object-store/", None).next().is_none());
+    assert_eq!(listed(&store), ["a"]);
+}
+
+#[test]
+fn what_was_left_unfinished_is_swept_and_what_is_written_is_not() {
+    let (_dir, store) = store();
+    put(&store, "a", "x");
+    let left = store.root().join(".object-store/tmp/put-dead");
+    fs::write(&left, "half").unwrap();
+    let mut living = store.put_stream(&key("b")).unwrap();
+    assert_eq!(store.sweep(Duration::from_secs(60)).unwrap(), 0, "too young");
+    assert_eq!(store.sweep(Duration::ZERO).unwrap(), 1);
+    assert!(!left.exists());
+    living.write(b"y").unwrap();
+    living.finish().unwrap();
+    assert_eq!(listed(&store), ["a", "b"]);
+    // By itself at a store's first put, if old enough.
+    let file = File::create(&left).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    drop(file);
+    put(&DirStore::open(store.root(), Sync::Process).unwrap(), "a", "x");
+    assert!(!left.exists());
+    assert_eq!(staged(&store), 0);
+}
+
+#[test]
+fn nothing_is_left_staged() {
+    let (_dir, store) = store();
+    let etag = put(&store, "a", "x");
+    let modes = [PutMode::Create, PutMode::Update(Etag::new("old")), PutMode::Update(etag)];
+    for mode in modes {
+        let _ = store.put(&key("a"), "y".into(), mode);
+        assert_eq!(staged(&store), 0);
+    }
+    store.put_stream(&key("a")).unwrap().abort().unwrap();
+    drop(store.put_stream(&key("a")).unwrap());
+    assert_eq!(staged(&store), 0);
+}
+
+#[test]
+fn an_etag_does_not_come_back_when_the_clock_goes_back() {
+    let (_dir, store) = store();
+    put(&store, "a", "x");
+    let ahead = SystemTime::now() + Duration::from_secs(1000);
+    File::options().append(true).open(store.root().join("a")).unwrap().set_modified(ahead).unwrap();
+    let mut before = store.head(&key("a")).unwrap();
+    for _ in 0..50 {
+        put(&store, "a", "x");
+        let now = store.head(&key("a")).unwrap();
+        assert!(now.modified > before.modified, "times of versions increase");
+        assert_ne!(now.etag, before.etag);
+        before = now;
+    }
+}
+
+#[test]
+fn an_inode_that_is_reused_gives_another_etag() {
+    let (_dir, store) = store();
+    let (mut etags, mut inodes) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+    for _ in 0..300 {
+        assert!(etags.insert(put(&store, "a", "x")));
+        inodes.insert(fs::metadata(store.root().join("a")).unwrap().ino());
+        store.delete(&key("a")).unwrap();
+    }
+    // If this fails, the file system reuses no inodes, and the test shows nothing there.
+    eprintln!("{} inodes for {} versions", inodes.len(), etags.len());
+}
+
+#[test]
+fn an_empty_directory_does_not_hold_a_name() {
+    let (dir, store) = store();
+    fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    for mode in [PutMode::Create, PutMode::Overwrite] {
+        store.put(&key("a/b"), "x".into(), mode).unwrap();
+        store.delete(&key("a/b")).unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    }
+    assert_eq!(store.head(&key("a/b")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(dir.path().join("a/b").exists(), "looking changes nothing");
+}
+
+#[test]
+fn foreign_files_are_listed_only_if_they_could_be_objects() {
+    use std::os::unix::ffi::OsStrExt;
+    let (dir, store) = store();
+    fs::write(dir.path().join("copied in"), "x").unwrap();
+    fs::write(dir.path().join("bad\nname"), "x").unwrap();
+    fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"not\xffutf8")), "x").unwrap();
+    assert_eq!(listed(&store), ["copied in"]);
+    assert_eq!(store.get(&key("copied in"), None).unwrap().bytes, "x");
+}
+
+#[test]
+fn errors_of_the_system_keep_their_number() {
+    let (dir, _) = store();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    let refused = DirStore::open(dir.path().join("file/below"), Sync::Process).unwrap_err();
+    assert!(refused.raw_os_error().is_some(), "{refused}");
+    assert!(refused.to_string().contains("file/below"), "{refused}");
+}
