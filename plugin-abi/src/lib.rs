@@ -22,5 +22,6 @@ pub use library::Hdf5;
 pub use pin::pin_self;
 pub use registry::{MAX_LIBRARIES, library, library_at};
 pub use variants::{
-    ChunkRead, ChunkReadError, ChunkWrite, H5F_LIBVER_V200, H5T_COMPLEX, LibraryContext, StoredChunk,
+    ChunkRead, ChunkReadArgs2, ChunkReadError, ChunkWrite, ChunkWriteArgs2, H5F_LIBVER_V200, H5T_COMPLEX,
+    LibraryContext, StoredChunk,
 };

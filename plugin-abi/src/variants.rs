@@ -14,7 +14,7 @@ use crate::bindings::{
 use crate::resolve::{IdSymbol, Symbols};
 use crate::{BindError, Hdf5};
 
-pub use chunk::{ChunkRead, ChunkReadError, ChunkWrite, StoredChunk};
+pub use chunk::{ChunkRead, ChunkReadArgs2, ChunkReadError, ChunkWrite, ChunkWriteArgs2, StoredChunk};
 pub use context::LibraryContext;
 
 /// `H5T_COMPLEX`: the class of complex numbers, which HDF5 2.0 added.

@@ -62,17 +62,6 @@ impl Headers {
         };
         format!("{}{tokens}", generated_notice())
     }
-
-    /// Names of all constants.
-    pub fn constants(&self) -> BTreeSet<String> {
-        self.items
-            .iter()
-            .filter_map(|i| match i {
-                Item::Const(c) if c.ident != "_" => Some(c.ident.to_string()),
-                _ => None,
-            })
-            .collect()
-    }
 }
 
 pub fn generated_notice() -> &'static str {

@@ -2,7 +2,7 @@
 //!
 //! - `plugin-abi/src/generated/bindings.rs`: types and constants,
 //! - `plugin-abi/src/generated/symbols.rs`: the table of function and data symbols,
-//! - `plugin-abi/examples/layout/main.rs` and `tests-c/abi/layout.c`: the same list of sizes, offsets and
+//! - `plugin-abi/examples/layout/list.rs` and `tests-c/abi/layout.c`: the same list of sizes, offsets and
 //!   values, once as Rust sees them and once as a C compiler does.
 //!
 //! Usage: `h5lake-regenerate <reference include dir> <other include dir>...`. The reference gives the types;
@@ -30,7 +30,7 @@ fn main() {
 
     write_rust(&generated.join("bindings.rs"), &reference.bindings_source());
     write_rust(&generated.join("symbols.rs"), &symbols::source(&sets));
-    write_rust(&abi.join("examples/layout/main.rs"), &layout::rust(&sets));
+    write_rust(&abi.join("examples/layout/list.rs"), &layout::rust(&sets));
     write(&abi.join("../tests-c/abi/layout.c"), &layout::c(&sets));
 }
 

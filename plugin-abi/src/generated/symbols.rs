@@ -712,10 +712,10 @@ pub struct Functions {
     ) -> isize,
     #[doc = " `H5Eget_num`."]
     pub H5Eget_num: unsafe extern "C" fn(error_stack_id: hid_t) -> isize,
-    #[doc = " `H5Eis_paused`."]
-    pub H5Eis_paused: unsafe extern "C" fn(stack_id: hid_t, is_paused: *mut hbool_t) -> herr_t,
-    #[doc = " `H5Epause_stack`."]
-    pub H5Epause_stack: unsafe extern "C" fn(stack_id: hid_t) -> herr_t,
+    #[doc = " `H5Eis_paused`: not in HDF5 1.14.4."]
+    pub H5Eis_paused: Option<unsafe extern "C" fn(stack_id: hid_t, is_paused: *mut hbool_t) -> herr_t>,
+    #[doc = " `H5Epause_stack`: not in HDF5 1.14.4."]
+    pub H5Epause_stack: Option<unsafe extern "C" fn(stack_id: hid_t) -> herr_t>,
     #[doc = " `H5Epop`."]
     pub H5Epop: unsafe extern "C" fn(err_stack: hid_t, count: usize) -> herr_t,
     #[doc = " `H5Eprint1`: deprecated, a build may leave it out."]
@@ -751,8 +751,8 @@ pub struct Functions {
         lib_name: *const core::ffi::c_char,
         version: *const core::ffi::c_char,
     ) -> hid_t,
-    #[doc = " `H5Eresume_stack`."]
-    pub H5Eresume_stack: unsafe extern "C" fn(stack_id: hid_t) -> herr_t,
+    #[doc = " `H5Eresume_stack`: not in HDF5 1.14.4."]
+    pub H5Eresume_stack: Option<unsafe extern "C" fn(stack_id: hid_t) -> herr_t>,
     #[doc = " `H5Eset_auto1`: deprecated, a build may leave it out."]
     pub H5Eset_auto1:
         Option<unsafe extern "C" fn(func: H5E_auto1_t, client_data: *mut core::ffi::c_void) -> herr_t>,
@@ -781,21 +781,21 @@ pub struct Functions {
         func: H5E_walk2_t,
         client_data: *mut core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5FD_core_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_core_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_core_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_family_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_family_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_family_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_log_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_log_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_log_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_multi_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_multi_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_multi_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_onion_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_onion_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_onion_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_sec2_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_sec2_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_sec2_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_splitter_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_splitter_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_splitter_init: Option<unsafe extern "C" fn() -> hid_t>,
-    #[doc = " `H5FD_stdio_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FD_stdio_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FD_stdio_init: Option<unsafe extern "C" fn() -> hid_t>,
     #[doc = " `H5FDalloc`."]
     pub H5FDalloc:
@@ -856,7 +856,7 @@ pub struct Functions {
         fapl_id: hid_t,
         maxaddr: haddr_t,
     ) -> *mut H5FD_t,
-    #[doc = " `H5FDperform_init`: not in HDF5 2.0.0."]
+    #[doc = " `H5FDperform_init`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5FDperform_init: Option<unsafe extern "C" fn(op: H5FD_init_t) -> hid_t>,
     #[doc = " `H5FDquery`."]
     pub H5FDquery: unsafe extern "C" fn(f: *const H5FD_t, flags: *mut core::ffi::c_ulong) -> herr_t,
@@ -2062,10 +2062,6 @@ pub struct Functions {
     ) -> isize,
     #[doc = " `H5PLget_loading_state`."]
     pub H5PLget_loading_state: unsafe extern "C" fn(plugin_control_mask: *mut core::ffi::c_uint) -> herr_t,
-    #[doc = " `H5PLget_plugin_info`."]
-    pub H5PLget_plugin_info: unsafe extern "C" fn() -> *const core::ffi::c_void,
-    #[doc = " `H5PLget_plugin_type`."]
-    pub H5PLget_plugin_type: unsafe extern "C" fn() -> H5PL_type_t,
     #[doc = " `H5PLinsert`."]
     pub H5PLinsert:
         unsafe extern "C" fn(search_path: *const core::ffi::c_char, index: core::ffi::c_uint) -> herr_t,
@@ -2134,9 +2130,9 @@ pub struct Functions {
         name: *const core::ffi::c_char,
         value: *mut core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5Pget_actual_selection_io_mode`."]
+    #[doc = " `H5Pget_actual_selection_io_mode`: not in every HDF5 1.14."]
     pub H5Pget_actual_selection_io_mode:
-        unsafe extern "C" fn(plist_id: hid_t, actual_selection_io_mode: *mut u32) -> herr_t,
+        Option<unsafe extern "C" fn(plist_id: hid_t, actual_selection_io_mode: *mut u32) -> herr_t>,
     #[doc = " `H5Pget_alignment`."]
     pub H5Pget_alignment:
         unsafe extern "C" fn(fapl_id: hid_t, threshold: *mut hsize_t, alignment: *mut hsize_t) -> herr_t,
@@ -2418,18 +2414,18 @@ pub struct Functions {
     #[doc = " `H5Pget_metadata_read_attempts`."]
     pub H5Pget_metadata_read_attempts:
         unsafe extern "C" fn(plist_id: hid_t, attempts: *mut core::ffi::c_uint) -> herr_t,
-    #[doc = " `H5Pget_modify_write_buf`."]
+    #[doc = " `H5Pget_modify_write_buf`: not in every HDF5 1.14."]
     pub H5Pget_modify_write_buf:
-        unsafe extern "C" fn(plist_id: hid_t, modify_write_buf: *mut hbool_t) -> herr_t,
+        Option<unsafe extern "C" fn(plist_id: hid_t, modify_write_buf: *mut hbool_t) -> herr_t>,
     #[doc = " `H5Pget_multi_type`."]
     pub H5Pget_multi_type: unsafe extern "C" fn(fapl_id: hid_t, type_: *mut H5FD_mem_t) -> herr_t,
     #[doc = " `H5Pget_nfilters`."]
     pub H5Pget_nfilters: unsafe extern "C" fn(plist_id: hid_t) -> core::ffi::c_int,
     #[doc = " `H5Pget_nlinks`."]
     pub H5Pget_nlinks: unsafe extern "C" fn(plist_id: hid_t, nlinks: *mut usize) -> herr_t,
-    #[doc = " `H5Pget_no_selection_io_cause`."]
+    #[doc = " `H5Pget_no_selection_io_cause`: not in every HDF5 1.14."]
     pub H5Pget_no_selection_io_cause:
-        unsafe extern "C" fn(plist_id: hid_t, no_selection_io_cause: *mut u32) -> herr_t,
+        Option<unsafe extern "C" fn(plist_id: hid_t, no_selection_io_cause: *mut u32) -> herr_t>,
     #[doc = " `H5Pget_nprops`."]
     pub H5Pget_nprops: unsafe extern "C" fn(id: hid_t, nprops: *mut usize) -> herr_t,
     #[doc = " `H5Pget_obj_track_times`."]
@@ -2449,11 +2445,13 @@ pub struct Functions {
     ) -> herr_t,
     #[doc = " `H5Pget_preserve`."]
     pub H5Pget_preserve: unsafe extern "C" fn(plist_id: hid_t) -> core::ffi::c_int,
-    #[doc = " `H5Pget_relax_file_integrity_checks`."]
-    pub H5Pget_relax_file_integrity_checks: unsafe extern "C" fn(plist_id: hid_t, flags: *mut u64) -> herr_t,
-    #[doc = " `H5Pget_selection_io`."]
-    pub H5Pget_selection_io:
+    #[doc = " `H5Pget_relax_file_integrity_checks`: not in every HDF5 1.14."]
+    pub H5Pget_relax_file_integrity_checks:
+        Option<unsafe extern "C" fn(plist_id: hid_t, flags: *mut u64) -> herr_t>,
+    #[doc = " `H5Pget_selection_io`: not in every HDF5 1.14."]
+    pub H5Pget_selection_io: Option<
         unsafe extern "C" fn(plist_id: hid_t, selection_io_mode: *mut H5D_selection_io_mode_t) -> herr_t,
+    >,
     #[doc = " `H5Pget_shared_mesg_index`."]
     pub H5Pget_shared_mesg_index: unsafe extern "C" fn(
         plist_id: hid_t,
@@ -2525,7 +2523,7 @@ pub struct Functions {
         unsafe extern "C" fn(dapl_id: hid_t, prefix: *mut core::ffi::c_char, size: usize) -> isize,
     #[doc = " `H5Pget_virtual_printf_gap`."]
     pub H5Pget_virtual_printf_gap: unsafe extern "C" fn(dapl_id: hid_t, gap_size: *mut hsize_t) -> herr_t,
-    #[doc = " `H5Pget_virtual_spatial_tree`: not in HDF5 1.14.6."]
+    #[doc = " `H5Pget_virtual_spatial_tree`: not in HDF5 1.14.6, HDF5 1.14.4."]
     pub H5Pget_virtual_spatial_tree:
         Option<unsafe extern "C" fn(dcpl_id: hid_t, use_tree: *mut bool) -> herr_t>,
     #[doc = " `H5Pget_virtual_srcspace`."]
@@ -2900,8 +2898,9 @@ pub struct Functions {
     #[doc = " `H5Pset_metadata_read_attempts`."]
     pub H5Pset_metadata_read_attempts:
         unsafe extern "C" fn(plist_id: hid_t, attempts: core::ffi::c_uint) -> herr_t,
-    #[doc = " `H5Pset_modify_write_buf`."]
-    pub H5Pset_modify_write_buf: unsafe extern "C" fn(plist_id: hid_t, modify_write_buf: hbool_t) -> herr_t,
+    #[doc = " `H5Pset_modify_write_buf`: not in every HDF5 1.14."]
+    pub H5Pset_modify_write_buf:
+        Option<unsafe extern "C" fn(plist_id: hid_t, modify_write_buf: hbool_t) -> herr_t>,
     #[doc = " `H5Pset_multi_type`."]
     pub H5Pset_multi_type: unsafe extern "C" fn(fapl_id: hid_t, type_: H5FD_mem_t) -> herr_t,
     #[doc = " `H5Pset_nbit`."]
@@ -2922,17 +2921,18 @@ pub struct Functions {
     ) -> herr_t,
     #[doc = " `H5Pset_preserve`."]
     pub H5Pset_preserve: unsafe extern "C" fn(plist_id: hid_t, status: hbool_t) -> herr_t,
-    #[doc = " `H5Pset_relax_file_integrity_checks`."]
-    pub H5Pset_relax_file_integrity_checks: unsafe extern "C" fn(plist_id: hid_t, flags: u64) -> herr_t,
+    #[doc = " `H5Pset_relax_file_integrity_checks`: not in every HDF5 1.14."]
+    pub H5Pset_relax_file_integrity_checks:
+        Option<unsafe extern "C" fn(plist_id: hid_t, flags: u64) -> herr_t>,
     #[doc = " `H5Pset_scaleoffset`."]
     pub H5Pset_scaleoffset: unsafe extern "C" fn(
         plist_id: hid_t,
         scale_type: H5Z_SO_scale_type_t,
         scale_factor: core::ffi::c_int,
     ) -> herr_t,
-    #[doc = " `H5Pset_selection_io`."]
+    #[doc = " `H5Pset_selection_io`: not in every HDF5 1.14."]
     pub H5Pset_selection_io:
-        unsafe extern "C" fn(plist_id: hid_t, selection_io_mode: H5D_selection_io_mode_t) -> herr_t,
+        Option<unsafe extern "C" fn(plist_id: hid_t, selection_io_mode: H5D_selection_io_mode_t) -> herr_t>,
     #[doc = " `H5Pset_shared_mesg_index`."]
     pub H5Pset_shared_mesg_index: unsafe extern "C" fn(
         plist_id: hid_t,
@@ -2987,7 +2987,7 @@ pub struct Functions {
         unsafe extern "C" fn(dapl_id: hid_t, prefix: *const core::ffi::c_char) -> herr_t,
     #[doc = " `H5Pset_virtual_printf_gap`."]
     pub H5Pset_virtual_printf_gap: unsafe extern "C" fn(dapl_id: hid_t, gap_size: hsize_t) -> herr_t,
-    #[doc = " `H5Pset_virtual_spatial_tree`: not in HDF5 1.14.6."]
+    #[doc = " `H5Pset_virtual_spatial_tree`: not in HDF5 1.14.6, HDF5 1.14.4."]
     pub H5Pset_virtual_spatial_tree: Option<unsafe extern "C" fn(dcpl_id: hid_t, use_tree: bool) -> herr_t>,
     #[doc = " `H5Pset_virtual_view`."]
     pub H5Pset_virtual_view: unsafe extern "C" fn(dapl_id: hid_t, view: H5D_vds_view_t) -> herr_t,
@@ -3285,12 +3285,6 @@ pub struct Functions {
         dims: *const hsize_t,
         max: *const hsize_t,
     ) -> herr_t,
-    #[doc = " `H5TSmutex_acquire`."]
-    pub H5TSmutex_acquire: unsafe extern "C" fn(lock_count: core::ffi::c_uint, acquired: *mut bool) -> herr_t,
-    #[doc = " `H5TSmutex_get_attempt_count`."]
-    pub H5TSmutex_get_attempt_count: unsafe extern "C" fn(count: *mut core::ffi::c_uint) -> herr_t,
-    #[doc = " `H5TSmutex_release`."]
-    pub H5TSmutex_release: unsafe extern "C" fn(lock_count: *mut core::ffi::c_uint) -> herr_t,
     #[doc = " `H5Tarray_create1`: deprecated, a build may leave it out."]
     pub H5Tarray_create1: Option<
         unsafe extern "C" fn(
@@ -3345,7 +3339,7 @@ pub struct Functions {
     pub H5Tcommitted: unsafe extern "C" fn(type_id: hid_t) -> htri_t,
     #[doc = " `H5Tcompiler_conv`."]
     pub H5Tcompiler_conv: unsafe extern "C" fn(src_id: hid_t, dst_id: hid_t) -> htri_t,
-    #[doc = " `H5Tcomplex_create`: not in HDF5 1.14.6."]
+    #[doc = " `H5Tcomplex_create`: not in HDF5 1.14.6, HDF5 1.14.4."]
     pub H5Tcomplex_create: Option<unsafe extern "C" fn(base_type_id: hid_t) -> hid_t>,
     #[doc = " `H5Tconvert`."]
     pub H5Tconvert: unsafe extern "C" fn(
@@ -3554,7 +3548,7 @@ pub struct Functions {
     ) -> herr_t,
     #[doc = " `H5Tvlen_create`."]
     pub H5Tvlen_create: unsafe extern "C" fn(base_id: hid_t) -> hid_t,
-    #[doc = " `H5VL_pass_through_register`: not in HDF5 2.0.0."]
+    #[doc = " `H5VL_pass_through_register`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5VL_pass_through_register: Option<unsafe extern "C" fn() -> hid_t>,
     #[doc = " `H5VLattr_close`."]
     pub H5VLattr_close: unsafe extern "C" fn(
@@ -4200,9 +4194,9 @@ pub struct Functions {
         dxpl_id: hid_t,
         req: *mut *mut core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5VLpeek_connector_id_by_name`: not in HDF5 2.0.0."]
+    #[doc = " `H5VLpeek_connector_id_by_name`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5VLpeek_connector_id_by_name: Option<unsafe extern "C" fn(name: *const core::ffi::c_char) -> hid_t>,
-    #[doc = " `H5VLpeek_connector_id_by_value`: not in HDF5 2.0.0."]
+    #[doc = " `H5VLpeek_connector_id_by_value`: not in HDF5 2.0.0, HDF5 2.2.0."]
     pub H5VLpeek_connector_id_by_value: Option<unsafe extern "C" fn(value: H5VL_class_value_t) -> hid_t>,
     #[doc = " `H5VLquery_optional`."]
     pub H5VLquery_optional: unsafe extern "C" fn(
@@ -4492,15 +4486,15 @@ impl Functions {
             H5Eget_minor: unsafe { symbols.optional(c"H5Eget_minor") },
             H5Eget_msg: unsafe { symbols.required(c"H5Eget_msg")? },
             H5Eget_num: unsafe { symbols.required(c"H5Eget_num")? },
-            H5Eis_paused: unsafe { symbols.required(c"H5Eis_paused")? },
-            H5Epause_stack: unsafe { symbols.required(c"H5Epause_stack")? },
+            H5Eis_paused: unsafe { symbols.optional(c"H5Eis_paused") },
+            H5Epause_stack: unsafe { symbols.optional(c"H5Epause_stack") },
             H5Epop: unsafe { symbols.required(c"H5Epop")? },
             H5Eprint1: unsafe { symbols.optional(c"H5Eprint1") },
             H5Eprint2: unsafe { symbols.required(c"H5Eprint2")? },
             H5Epush1: unsafe { symbols.optional(c"H5Epush1") },
             H5Epush2: unsafe { symbols.required(c"H5Epush2")? },
             H5Eregister_class: unsafe { symbols.required(c"H5Eregister_class")? },
-            H5Eresume_stack: unsafe { symbols.required(c"H5Eresume_stack")? },
+            H5Eresume_stack: unsafe { symbols.optional(c"H5Eresume_stack") },
             H5Eset_auto1: unsafe { symbols.optional(c"H5Eset_auto1") },
             H5Eset_auto2: unsafe { symbols.required(c"H5Eset_auto2")? },
             H5Eset_current_stack: unsafe { symbols.required(c"H5Eset_current_stack")? },
@@ -4737,8 +4731,6 @@ impl Functions {
             H5PLappend: unsafe { symbols.required(c"H5PLappend")? },
             H5PLget: unsafe { symbols.required(c"H5PLget")? },
             H5PLget_loading_state: unsafe { symbols.required(c"H5PLget_loading_state")? },
-            H5PLget_plugin_info: unsafe { symbols.required(c"H5PLget_plugin_info")? },
-            H5PLget_plugin_type: unsafe { symbols.required(c"H5PLget_plugin_type")? },
             H5PLinsert: unsafe { symbols.required(c"H5PLinsert")? },
             H5PLprepend: unsafe { symbols.required(c"H5PLprepend")? },
             H5PLremove: unsafe { symbols.required(c"H5PLremove")? },
@@ -4765,7 +4757,7 @@ impl Functions {
                 symbols.required(c"H5Pfree_merge_committed_dtype_paths")?
             },
             H5Pget: unsafe { symbols.required(c"H5Pget")? },
-            H5Pget_actual_selection_io_mode: unsafe { symbols.required(c"H5Pget_actual_selection_io_mode")? },
+            H5Pget_actual_selection_io_mode: unsafe { symbols.optional(c"H5Pget_actual_selection_io_mode") },
             H5Pget_alignment: unsafe { symbols.required(c"H5Pget_alignment")? },
             H5Pget_alloc_time: unsafe { symbols.required(c"H5Pget_alloc_time")? },
             H5Pget_append_flush: unsafe { symbols.required(c"H5Pget_append_flush")? },
@@ -4835,20 +4827,20 @@ impl Functions {
             H5Pget_mdc_log_options: unsafe { symbols.required(c"H5Pget_mdc_log_options")? },
             H5Pget_meta_block_size: unsafe { symbols.required(c"H5Pget_meta_block_size")? },
             H5Pget_metadata_read_attempts: unsafe { symbols.required(c"H5Pget_metadata_read_attempts")? },
-            H5Pget_modify_write_buf: unsafe { symbols.required(c"H5Pget_modify_write_buf")? },
+            H5Pget_modify_write_buf: unsafe { symbols.optional(c"H5Pget_modify_write_buf") },
             H5Pget_multi_type: unsafe { symbols.required(c"H5Pget_multi_type")? },
             H5Pget_nfilters: unsafe { symbols.required(c"H5Pget_nfilters")? },
             H5Pget_nlinks: unsafe { symbols.required(c"H5Pget_nlinks")? },
-            H5Pget_no_selection_io_cause: unsafe { symbols.required(c"H5Pget_no_selection_io_cause")? },
+            H5Pget_no_selection_io_cause: unsafe { symbols.optional(c"H5Pget_no_selection_io_cause") },
             H5Pget_nprops: unsafe { symbols.required(c"H5Pget_nprops")? },
             H5Pget_obj_track_times: unsafe { symbols.required(c"H5Pget_obj_track_times")? },
             H5Pget_object_flush_cb: unsafe { symbols.required(c"H5Pget_object_flush_cb")? },
             H5Pget_page_buffer_size: unsafe { symbols.required(c"H5Pget_page_buffer_size")? },
             H5Pget_preserve: unsafe { symbols.required(c"H5Pget_preserve")? },
             H5Pget_relax_file_integrity_checks: unsafe {
-                symbols.required(c"H5Pget_relax_file_integrity_checks")?
+                symbols.optional(c"H5Pget_relax_file_integrity_checks")
             },
-            H5Pget_selection_io: unsafe { symbols.required(c"H5Pget_selection_io")? },
+            H5Pget_selection_io: unsafe { symbols.optional(c"H5Pget_selection_io") },
             H5Pget_shared_mesg_index: unsafe { symbols.required(c"H5Pget_shared_mesg_index")? },
             H5Pget_shared_mesg_nindexes: unsafe { symbols.required(c"H5Pget_shared_mesg_nindexes")? },
             H5Pget_shared_mesg_phase_change: unsafe { symbols.required(c"H5Pget_shared_mesg_phase_change")? },
@@ -4955,7 +4947,7 @@ impl Functions {
             H5Pset_mdc_log_options: unsafe { symbols.required(c"H5Pset_mdc_log_options")? },
             H5Pset_meta_block_size: unsafe { symbols.required(c"H5Pset_meta_block_size")? },
             H5Pset_metadata_read_attempts: unsafe { symbols.required(c"H5Pset_metadata_read_attempts")? },
-            H5Pset_modify_write_buf: unsafe { symbols.required(c"H5Pset_modify_write_buf")? },
+            H5Pset_modify_write_buf: unsafe { symbols.optional(c"H5Pset_modify_write_buf") },
             H5Pset_multi_type: unsafe { symbols.required(c"H5Pset_multi_type")? },
             H5Pset_nbit: unsafe { symbols.required(c"H5Pset_nbit")? },
             H5Pset_nlinks: unsafe { symbols.required(c"H5Pset_nlinks")? },
@@ -4964,10 +4956,10 @@ impl Functions {
             H5Pset_page_buffer_size: unsafe { symbols.required(c"H5Pset_page_buffer_size")? },
             H5Pset_preserve: unsafe { symbols.required(c"H5Pset_preserve")? },
             H5Pset_relax_file_integrity_checks: unsafe {
-                symbols.required(c"H5Pset_relax_file_integrity_checks")?
+                symbols.optional(c"H5Pset_relax_file_integrity_checks")
             },
             H5Pset_scaleoffset: unsafe { symbols.required(c"H5Pset_scaleoffset")? },
-            H5Pset_selection_io: unsafe { symbols.required(c"H5Pset_selection_io")? },
+            H5Pset_selection_io: unsafe { symbols.optional(c"H5Pset_selection_io") },
             H5Pset_shared_mesg_index: unsafe { symbols.required(c"H5Pset_shared_mesg_index")? },
             H5Pset_shared_mesg_nindexes: unsafe { symbols.required(c"H5Pset_shared_mesg_nindexes")? },
             H5Pset_shared_mesg_phase_change: unsafe { symbols.required(c"H5Pset_shared_mesg_phase_change")? },
@@ -5054,9 +5046,6 @@ impl Functions {
             H5Sselect_valid: unsafe { symbols.required(c"H5Sselect_valid")? },
             H5Sset_extent_none: unsafe { symbols.required(c"H5Sset_extent_none")? },
             H5Sset_extent_simple: unsafe { symbols.required(c"H5Sset_extent_simple")? },
-            H5TSmutex_acquire: unsafe { symbols.required(c"H5TSmutex_acquire")? },
-            H5TSmutex_get_attempt_count: unsafe { symbols.required(c"H5TSmutex_get_attempt_count")? },
-            H5TSmutex_release: unsafe { symbols.required(c"H5TSmutex_release")? },
             H5Tarray_create1: unsafe { symbols.optional(c"H5Tarray_create1") },
             H5Tarray_create2: unsafe { symbols.required(c"H5Tarray_create2")? },
             H5Tclose: unsafe { symbols.required(c"H5Tclose")? },
@@ -5511,11 +5500,14 @@ pub(crate) struct Ids {
     H5T_C_S1_g: IdSymbol,
     H5T_FLOAT_BFLOAT16BE_g: Option<IdSymbol>,
     H5T_FLOAT_BFLOAT16LE_g: Option<IdSymbol>,
+    H5T_FLOAT_F4E2M1_g: Option<IdSymbol>,
+    H5T_FLOAT_F6E2M3_g: Option<IdSymbol>,
+    H5T_FLOAT_F6E3M2_g: Option<IdSymbol>,
     H5T_FLOAT_F8E4M3_g: Option<IdSymbol>,
     H5T_FLOAT_F8E5M2_g: Option<IdSymbol>,
     H5T_FORTRAN_S1_g: IdSymbol,
-    H5T_IEEE_F16BE_g: IdSymbol,
-    H5T_IEEE_F16LE_g: IdSymbol,
+    H5T_IEEE_F16BE_g: Option<IdSymbol>,
+    H5T_IEEE_F16LE_g: Option<IdSymbol>,
     H5T_IEEE_F32BE_g: IdSymbol,
     H5T_IEEE_F32LE_g: IdSymbol,
     H5T_IEEE_F64BE_g: IdSymbol,
@@ -5526,7 +5518,7 @@ pub(crate) struct Ids {
     H5T_NATIVE_B8_g: IdSymbol,
     H5T_NATIVE_DOUBLE_COMPLEX_g: Option<IdSymbol>,
     H5T_NATIVE_DOUBLE_g: IdSymbol,
-    H5T_NATIVE_FLOAT16_g: IdSymbol,
+    H5T_NATIVE_FLOAT16_g: Option<IdSymbol>,
     H5T_NATIVE_FLOAT_COMPLEX_g: Option<IdSymbol>,
     H5T_NATIVE_FLOAT_g: IdSymbol,
     H5T_NATIVE_HADDR_g: IdSymbol,
@@ -5850,11 +5842,14 @@ impl Ids {
             H5T_C_S1_g: symbols.required_id(c"H5T_C_S1_g")?,
             H5T_FLOAT_BFLOAT16BE_g: symbols.optional_id(c"H5T_FLOAT_BFLOAT16BE_g"),
             H5T_FLOAT_BFLOAT16LE_g: symbols.optional_id(c"H5T_FLOAT_BFLOAT16LE_g"),
+            H5T_FLOAT_F4E2M1_g: symbols.optional_id(c"H5T_FLOAT_F4E2M1_g"),
+            H5T_FLOAT_F6E2M3_g: symbols.optional_id(c"H5T_FLOAT_F6E2M3_g"),
+            H5T_FLOAT_F6E3M2_g: symbols.optional_id(c"H5T_FLOAT_F6E3M2_g"),
             H5T_FLOAT_F8E4M3_g: symbols.optional_id(c"H5T_FLOAT_F8E4M3_g"),
             H5T_FLOAT_F8E5M2_g: symbols.optional_id(c"H5T_FLOAT_F8E5M2_g"),
             H5T_FORTRAN_S1_g: symbols.required_id(c"H5T_FORTRAN_S1_g")?,
-            H5T_IEEE_F16BE_g: symbols.required_id(c"H5T_IEEE_F16BE_g")?,
-            H5T_IEEE_F16LE_g: symbols.required_id(c"H5T_IEEE_F16LE_g")?,
+            H5T_IEEE_F16BE_g: symbols.optional_id(c"H5T_IEEE_F16BE_g"),
+            H5T_IEEE_F16LE_g: symbols.optional_id(c"H5T_IEEE_F16LE_g"),
             H5T_IEEE_F32BE_g: symbols.required_id(c"H5T_IEEE_F32BE_g")?,
             H5T_IEEE_F32LE_g: symbols.required_id(c"H5T_IEEE_F32LE_g")?,
             H5T_IEEE_F64BE_g: symbols.required_id(c"H5T_IEEE_F64BE_g")?,
@@ -5865,7 +5860,7 @@ impl Ids {
             H5T_NATIVE_B8_g: symbols.required_id(c"H5T_NATIVE_B8_g")?,
             H5T_NATIVE_DOUBLE_COMPLEX_g: symbols.optional_id(c"H5T_NATIVE_DOUBLE_COMPLEX_g"),
             H5T_NATIVE_DOUBLE_g: symbols.required_id(c"H5T_NATIVE_DOUBLE_g")?,
-            H5T_NATIVE_FLOAT16_g: symbols.required_id(c"H5T_NATIVE_FLOAT16_g")?,
+            H5T_NATIVE_FLOAT16_g: symbols.optional_id(c"H5T_NATIVE_FLOAT16_g"),
             H5T_NATIVE_FLOAT_COMPLEX_g: symbols.optional_id(c"H5T_NATIVE_FLOAT_COMPLEX_g"),
             H5T_NATIVE_FLOAT_g: symbols.required_id(c"H5T_NATIVE_FLOAT_g")?,
             H5T_NATIVE_HADDR_g: symbols.required_id(c"H5T_NATIVE_HADDR_g")?,
@@ -6593,7 +6588,7 @@ impl Hdf5 {
     pub fn H5E_RS_g(&self) -> hid_t {
         self.ids.H5E_RS_g.read()
     }
-    #[doc = " Value of `H5E_RTREE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5E_RTREE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5E_RTREE_g(&self) -> Option<hid_t> {
         self.ids.H5E_RTREE_g.as_ref().map(IdSymbol::read)
     }
@@ -6633,7 +6628,7 @@ impl Hdf5 {
     pub fn H5E_SYSTEM_g(&self) -> hid_t {
         self.ids.H5E_SYSTEM_g.read()
     }
-    #[doc = " Value of `H5E_THREADSAFE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5E_THREADSAFE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5E_THREADSAFE_g(&self) -> Option<hid_t> {
         self.ids.H5E_THREADSAFE_g.as_ref().map(IdSymbol::read)
     }
@@ -6677,35 +6672,35 @@ impl Hdf5 {
     pub fn H5E_WRITEERROR_g(&self) -> hid_t {
         self.ids.H5E_WRITEERROR_g.read()
     }
-    #[doc = " Value of `H5FD_CORE_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_CORE_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_CORE_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_CORE_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_FAMILY_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_FAMILY_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_FAMILY_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_FAMILY_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_LOG_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_LOG_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_LOG_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_LOG_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_MULTI_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_MULTI_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_MULTI_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_MULTI_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_ONION_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_ONION_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_ONION_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_ONION_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_SEC2_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_SEC2_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_SEC2_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_SEC2_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_SPLITTER_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_SPLITTER_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_SPLITTER_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_SPLITTER_id_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5FD_STDIO_id_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5FD_STDIO_id_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5FD_STDIO_id_g(&self) -> Option<hid_t> {
         self.ids.H5FD_STDIO_id_g.as_ref().map(IdSymbol::read)
     }
@@ -6873,27 +6868,27 @@ impl Hdf5 {
     pub fn H5P_LST_VOL_INITIALIZE_ID_g(&self) -> hid_t {
         self.ids.H5P_LST_VOL_INITIALIZE_ID_g.read()
     }
-    #[doc = " Value of `H5T_COMPLEX_IEEE_F16BE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_COMPLEX_IEEE_F16BE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_COMPLEX_IEEE_F16BE_g(&self) -> Option<hid_t> {
         self.ids.H5T_COMPLEX_IEEE_F16BE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_COMPLEX_IEEE_F16LE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_COMPLEX_IEEE_F16LE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_COMPLEX_IEEE_F16LE_g(&self) -> Option<hid_t> {
         self.ids.H5T_COMPLEX_IEEE_F16LE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_COMPLEX_IEEE_F32BE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_COMPLEX_IEEE_F32BE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_COMPLEX_IEEE_F32BE_g(&self) -> Option<hid_t> {
         self.ids.H5T_COMPLEX_IEEE_F32BE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_COMPLEX_IEEE_F32LE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_COMPLEX_IEEE_F32LE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_COMPLEX_IEEE_F32LE_g(&self) -> Option<hid_t> {
         self.ids.H5T_COMPLEX_IEEE_F32LE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_COMPLEX_IEEE_F64BE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_COMPLEX_IEEE_F64BE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_COMPLEX_IEEE_F64BE_g(&self) -> Option<hid_t> {
         self.ids.H5T_COMPLEX_IEEE_F64BE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_COMPLEX_IEEE_F64LE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_COMPLEX_IEEE_F64LE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_COMPLEX_IEEE_F64LE_g(&self) -> Option<hid_t> {
         self.ids.H5T_COMPLEX_IEEE_F64LE_g.as_ref().map(IdSymbol::read)
     }
@@ -6901,19 +6896,31 @@ impl Hdf5 {
     pub fn H5T_C_S1_g(&self) -> hid_t {
         self.ids.H5T_C_S1_g.read()
     }
-    #[doc = " Value of `H5T_FLOAT_BFLOAT16BE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_FLOAT_BFLOAT16BE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_FLOAT_BFLOAT16BE_g(&self) -> Option<hid_t> {
         self.ids.H5T_FLOAT_BFLOAT16BE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_FLOAT_BFLOAT16LE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_FLOAT_BFLOAT16LE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_FLOAT_BFLOAT16LE_g(&self) -> Option<hid_t> {
         self.ids.H5T_FLOAT_BFLOAT16LE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_FLOAT_F8E4M3_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_FLOAT_F4E2M1_g` now; not in HDF5 1.14.6, HDF5 1.14.4, HDF5 2.0.0."]
+    pub fn H5T_FLOAT_F4E2M1_g(&self) -> Option<hid_t> {
+        self.ids.H5T_FLOAT_F4E2M1_g.as_ref().map(IdSymbol::read)
+    }
+    #[doc = " Value of `H5T_FLOAT_F6E2M3_g` now; not in HDF5 1.14.6, HDF5 1.14.4, HDF5 2.0.0."]
+    pub fn H5T_FLOAT_F6E2M3_g(&self) -> Option<hid_t> {
+        self.ids.H5T_FLOAT_F6E2M3_g.as_ref().map(IdSymbol::read)
+    }
+    #[doc = " Value of `H5T_FLOAT_F6E3M2_g` now; not in HDF5 1.14.6, HDF5 1.14.4, HDF5 2.0.0."]
+    pub fn H5T_FLOAT_F6E3M2_g(&self) -> Option<hid_t> {
+        self.ids.H5T_FLOAT_F6E3M2_g.as_ref().map(IdSymbol::read)
+    }
+    #[doc = " Value of `H5T_FLOAT_F8E4M3_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_FLOAT_F8E4M3_g(&self) -> Option<hid_t> {
         self.ids.H5T_FLOAT_F8E4M3_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_FLOAT_F8E5M2_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_FLOAT_F8E5M2_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_FLOAT_F8E5M2_g(&self) -> Option<hid_t> {
         self.ids.H5T_FLOAT_F8E5M2_g.as_ref().map(IdSymbol::read)
     }
@@ -6921,13 +6928,13 @@ impl Hdf5 {
     pub fn H5T_FORTRAN_S1_g(&self) -> hid_t {
         self.ids.H5T_FORTRAN_S1_g.read()
     }
-    #[doc = " Value of `H5T_IEEE_F16BE_g` now."]
-    pub fn H5T_IEEE_F16BE_g(&self) -> hid_t {
-        self.ids.H5T_IEEE_F16BE_g.read()
+    #[doc = " Value of `H5T_IEEE_F16BE_g` now; not in every HDF5 1.14."]
+    pub fn H5T_IEEE_F16BE_g(&self) -> Option<hid_t> {
+        self.ids.H5T_IEEE_F16BE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_IEEE_F16LE_g` now."]
-    pub fn H5T_IEEE_F16LE_g(&self) -> hid_t {
-        self.ids.H5T_IEEE_F16LE_g.read()
+    #[doc = " Value of `H5T_IEEE_F16LE_g` now; not in every HDF5 1.14."]
+    pub fn H5T_IEEE_F16LE_g(&self) -> Option<hid_t> {
+        self.ids.H5T_IEEE_F16LE_g.as_ref().map(IdSymbol::read)
     }
     #[doc = " Value of `H5T_IEEE_F32BE_g` now."]
     pub fn H5T_IEEE_F32BE_g(&self) -> hid_t {
@@ -6961,7 +6968,7 @@ impl Hdf5 {
     pub fn H5T_NATIVE_B8_g(&self) -> hid_t {
         self.ids.H5T_NATIVE_B8_g.read()
     }
-    #[doc = " Value of `H5T_NATIVE_DOUBLE_COMPLEX_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_NATIVE_DOUBLE_COMPLEX_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_NATIVE_DOUBLE_COMPLEX_g(&self) -> Option<hid_t> {
         self.ids.H5T_NATIVE_DOUBLE_COMPLEX_g.as_ref().map(IdSymbol::read)
     }
@@ -6969,11 +6976,11 @@ impl Hdf5 {
     pub fn H5T_NATIVE_DOUBLE_g(&self) -> hid_t {
         self.ids.H5T_NATIVE_DOUBLE_g.read()
     }
-    #[doc = " Value of `H5T_NATIVE_FLOAT16_g` now."]
-    pub fn H5T_NATIVE_FLOAT16_g(&self) -> hid_t {
-        self.ids.H5T_NATIVE_FLOAT16_g.read()
+    #[doc = " Value of `H5T_NATIVE_FLOAT16_g` now; not in every HDF5 1.14."]
+    pub fn H5T_NATIVE_FLOAT16_g(&self) -> Option<hid_t> {
+        self.ids.H5T_NATIVE_FLOAT16_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5T_NATIVE_FLOAT_COMPLEX_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_NATIVE_FLOAT_COMPLEX_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_NATIVE_FLOAT_COMPLEX_g(&self) -> Option<hid_t> {
         self.ids.H5T_NATIVE_FLOAT_COMPLEX_g.as_ref().map(IdSymbol::read)
     }
@@ -7053,7 +7060,7 @@ impl Hdf5 {
     pub fn H5T_NATIVE_INT_g(&self) -> hid_t {
         self.ids.H5T_NATIVE_INT_g.read()
     }
-    #[doc = " Value of `H5T_NATIVE_LDOUBLE_COMPLEX_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5T_NATIVE_LDOUBLE_COMPLEX_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5T_NATIVE_LDOUBLE_COMPLEX_g(&self) -> Option<hid_t> {
         self.ids.H5T_NATIVE_LDOUBLE_COMPLEX_g.as_ref().map(IdSymbol::read)
     }
@@ -7281,11 +7288,11 @@ impl Hdf5 {
     pub fn H5T_VAX_F64_g(&self) -> hid_t {
         self.ids.H5T_VAX_F64_g.read()
     }
-    #[doc = " Value of `H5VL_NATIVE_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5VL_NATIVE_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5VL_NATIVE_g(&self) -> Option<hid_t> {
         self.ids.H5VL_NATIVE_g.as_ref().map(IdSymbol::read)
     }
-    #[doc = " Value of `H5VL_PASSTHRU_g` now; not in HDF5 1.14.6."]
+    #[doc = " Value of `H5VL_PASSTHRU_g` now; not in HDF5 1.14.6, HDF5 1.14.4."]
     pub fn H5VL_PASSTHRU_g(&self) -> Option<hid_t> {
         self.ids.H5VL_PASSTHRU_g.as_ref().map(IdSymbol::read)
     }

@@ -57,21 +57,31 @@ pub enum ChunkReadError {
     },
 }
 
-/// 2.x's arguments of the read operation (H5VLnative.h).
+/// 2.x's arguments of the read operation (H5VLnative.h); the bindings' own struct is 1.14's.
 #[repr(C)]
-pub(crate) struct ChunkReadArgs2 {
+#[derive(Debug)]
+pub struct ChunkReadArgs2 {
+    /// Element coordinates of the chunk's first element.
     pub offset: *const hsize_t,
+    /// Mask of skipped filters, written by the connector.
     pub filters: u32,
+    /// Where the stored bytes go, or NULL.
     pub buf: *mut c_void,
+    /// Bytes in `buf`, then bytes of the chunk.
     pub buf_size: *mut usize,
 }
 
-/// 2.x's arguments of the write operation (H5VLnative.h).
+/// 2.x's arguments of the write operation (H5VLnative.h); the bindings' own struct is 1.14's.
 #[repr(C)]
-pub(crate) struct ChunkWriteArgs2 {
+#[derive(Debug)]
+pub struct ChunkWriteArgs2 {
+    /// Element coordinates of the chunk's first element.
     pub offset: *const hsize_t,
+    /// Mask of skipped filters.
     pub filters: u32,
+    /// Bytes in `buf`; 32 bits wide in 1.14.
     pub size: usize,
+    /// The chunk as it is to be stored.
     pub buf: *const c_void,
 }
 

@@ -1,0 +1,134 @@
+//! The table loads from real libraries, several in one process, and is right for each.
+
+mod common;
+
+use std::ffi::c_void;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use h5lake_plugin_abi::bindings::*;
+use h5lake_plugin_abi::{BindError, Hdf5, MAX_LIBRARIES, library, library_at};
+use libloading::os::unix::Library;
+
+/// Loads a library as Python's import does and gives an address inside it.
+fn load(path: &std::path::Path) -> usize {
+    common::load_companions(path);
+    // SAFETY: libhdf5's initialisers may run.
+    let handle = unsafe { Library::open(Some(path), libc::RTLD_LOCAL | libc::RTLD_NOW) }
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    // SAFETY: the symbol is only taken as an address.
+    let open = unsafe { handle.get::<*mut c_void>(b"H5open\0") }.expect("libhdf5 has H5open").as_raw_ptr();
+    std::mem::forget(handle);
+    open as usize
+}
+
+/// HDF5 serves one thread at a time.
+static HDF5: Mutex<()> = Mutex::new(());
+
+/// Binds every library there is, and keeps other tests out; `None`, and says so, if there is none.
+fn bound() -> Option<(Vec<&'static Hdf5>, MutexGuard<'static, ()>)> {
+    let alone = HDF5.lock().unwrap_or_else(PoisonError::into_inner);
+    let paths = common::libraries();
+    if paths.is_empty() {
+        eprintln!("skipped: no libhdf5 in the cache directory, and H5LAKE_TEST_LIBHDF5 is not set");
+        return None;
+    }
+    let mut libs = Vec::new();
+    for path in paths {
+        match library_at(load(&path)) {
+            Ok(lib) => libs.push(lib),
+            Err(BindError::TooOld { .. }) => eprintln!("too old: {}", path.display()),
+            Err(e) => panic!("{e}"),
+        }
+    }
+    Some((libs, alone))
+}
+
+#[test]
+fn each_library_has_a_slot_and_a_table_of_its_own() {
+    let Some((libs, _alone)) = bound() else { return };
+    for (i, lib) in libs.iter().enumerate() {
+        let (mut major, mut minor, mut release) = (0, 0, 0);
+        // SAFETY: three places for three numbers.
+        let done = unsafe { (lib.H5get_libversion)(&mut major, &mut minor, &mut release) };
+        assert_eq!((done, (major, minor, release)), (0, lib.version), "{lib:?}");
+        assert!(lib.slot < MAX_LIBRARIES);
+        assert!(std::ptr::eq(library(lib.slot).expect("the slot is filled"), *lib));
+        let again = library_at(lib.H5Tcopy as usize).expect("any address in the library does");
+        assert!(std::ptr::eq(again, *lib));
+        assert!(libs[..i].iter().all(|other| other.slot != lib.slot), "{lib:?}");
+        println!("bound {lib:?}");
+    }
+}
+
+#[test]
+fn ids_are_read_when_they_are_asked_for() {
+    let Some((libs, _alone)) = bound() else { return };
+    for lib in libs {
+        // SAFETY: no arguments.
+        assert_eq!(unsafe { (lib.H5open)() }, 0);
+        let int = lib.H5T_NATIVE_INT_g();
+        // SAFETY: ids are checked by the library; errors of class H5E are of its own making.
+        unsafe {
+            assert_eq!((lib.H5Tget_size)(int), 4, "{lib:?}");
+            assert_eq!((lib.H5Tget_class)(int), H5T_INTEGER);
+            assert_eq!((lib.H5Iget_type)(lib.H5E_FILE_g()), H5I_ERROR_MSG);
+            assert_eq!((lib.H5Iget_type)(lib.H5E_ERR_CLS_g()), H5I_ERROR_CLASS);
+            assert_eq!((lib.H5Iget_type)(lib.H5P_CLS_FILE_ACCESS_ID_g()), H5I_GENPROP_CLS);
+            assert_eq!((lib.H5Iget_type)(lib.native_connector()), H5I_VOL);
+            assert_eq!((lib.H5Iget_type)(lib.core_driver()), H5I_VFL);
+        }
+        assert_eq!(lib.H5VL_NATIVE_g().is_some(), lib.is_v2());
+    }
+}
+
+#[test]
+fn a_datatype_survives_its_encoding_in_every_version() {
+    let Some((libs, _alone)) = bound() else { return };
+    for lib in libs {
+        // SAFETY: the buffer has the size that the library is told; the encoding is passed on unchanged.
+        unsafe {
+            (lib.H5open)();
+            let made = (lib.H5Tcopy)(lib.H5T_IEEE_F64BE_g());
+            let mut size = 0;
+            assert_eq!((lib.H5Tencode)(made, std::ptr::null_mut(), &mut size), 0);
+            let mut bytes = vec![0_u8; size];
+            assert_eq!((lib.H5Tencode)(made, bytes.as_mut_ptr().cast(), &mut size), 0);
+            let back = lib.decode_datatype(&bytes);
+            assert!(back > 0 && (lib.H5Tequal)(made, back) == 1, "{lib:?}");
+            (lib.H5Tclose)(back);
+            (lib.H5Tclose)(made);
+        }
+    }
+}
+
+#[test]
+fn a_context_opens_and_closes() {
+    let Some((libs, _alone)) = bound() else { return };
+    for lib in libs {
+        // SAFETY: this thread may call the library; the state is freed once, before its context.
+        unsafe {
+            (lib.H5open)();
+            let context = lib.open_context();
+            assert!(context.is_some(), "{lib:?}");
+            let mut state = std::ptr::null_mut();
+            assert_eq!((lib.H5VLretrieve_lib_state)(&mut state), 0);
+            assert_eq!((lib.H5VLfree_lib_state)(state), 0);
+        }
+    }
+}
+
+#[test]
+fn an_address_outside_every_library_is_refused() {
+    let on_the_heap = Box::new(0_u8);
+    let address = &raw const *on_the_heap as usize;
+    assert_eq!(library_at(address).err(), Some(BindError::NoObject { address }));
+}
+
+#[test]
+fn a_program_without_an_exported_libhdf5_is_refused() {
+    let address = a_program_without_an_exported_libhdf5_is_refused as *const () as usize;
+    assert_eq!(
+        library_at(address).err(),
+        Some(BindError::NotExported { library: "the main program".to_owned() })
+    );
+}

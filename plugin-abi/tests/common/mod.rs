@@ -1,0 +1,64 @@
+//! Finding real libhdf5 for the tests.
+
+use std::path::{Path, PathBuf};
+
+/// Shared libraries of HDF5: those named in `H5LAKE_TEST_LIBHDF5` (colon-separated), or what the project's
+/// cache directory holds (the ones that Python wheels bundle, and HDF5 builds).
+pub fn libraries() -> Vec<PathBuf> {
+    if let Some(named) = std::env::var_os("H5LAKE_TEST_LIBHDF5") {
+        return std::env::split_paths(&named).collect();
+    }
+    let mut found = Vec::new();
+    if let Some(cache) = cache_dir() {
+        collect(&cache, 8, &mut found);
+    }
+    found.sort();
+    found.dedup_by_key(|path| path.canonicalize().ok());
+    found
+}
+
+/// `$H5LAKE_CACHE`, by default `h5lake` in the user's cache directory.
+fn cache_dir() -> Option<PathBuf> {
+    let base = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    base("H5LAKE_CACHE")
+        .or_else(|| base("XDG_CACHE_HOME").map(|d| d.join("h5lake")))
+        .or_else(|| base("HOME").map(|d| d.join(".cache/h5lake")))
+}
+
+fn collect(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let (name, Ok(kind)) = (entry.file_name(), entry.file_type()) else { continue };
+        let name = name.to_string_lossy();
+        if kind.is_dir() && depth > 0 {
+            collect(&entry.path(), depth - 1, found);
+        } else if kind.is_file() && is_libhdf5(&name) {
+            found.push(entry.path());
+        }
+    }
+}
+
+/// `libhdf5.so.310.5.1`, `libhdf5-9e18f0c6.so.320.0.0`; not `libhdf5_hl…`.
+fn is_libhdf5(name: &str) -> bool {
+    name.strip_prefix("libhdf5").is_some_and(|rest| rest.starts_with(['-', '.'])) && name.contains(".so")
+}
+
+/// Loads the other libraries in a wheel's folder: they lie beside libhdf5, where only the wheel's own modules
+/// look for them.
+pub fn load_companions(libhdf5: &Path) {
+    let Some(dir) = libhdf5.parent().filter(|d| d.extension().is_some_and(|e| e == "libs")) else { return };
+    let mut others: Vec<PathBuf> = std::fs::read_dir(dir)
+        .map(|entries| entries.flatten().map(|e| e.path()).collect())
+        .unwrap_or_default();
+    others.retain(|p| p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with("libhdf5")));
+    // One may need another: in as many rounds as there are libraries each finds what it needs.
+    for _ in 0..others.len() {
+        for other in &others {
+            // SAFETY: initialisers of compression libraries may run.
+            let loaded = unsafe {
+                libloading::os::unix::Library::open(Some(other), libc::RTLD_LOCAL | libc::RTLD_NOW)
+            };
+            loaded.map(std::mem::forget).ok();
+        }
+    }
+}
