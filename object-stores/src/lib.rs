@@ -12,17 +12,27 @@
 pub mod conformance;
 pub mod dir;
 mod error;
+pub mod fault;
+mod latency;
 mod memory;
 mod path;
 mod payload;
+mod prefix;
+pub mod registry;
 mod store;
+mod trace;
 
 pub use dir::DirStore;
 pub use error::{Error, ErrorKind, Operation, Result};
+pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
+pub use latency::{LatencyStore, Pace};
 pub use memory::MemoryStore;
 pub use path::Key;
 pub use payload::PutPayload;
+pub use prefix::PrefixStore;
+pub use registry::Registry;
 pub use store::{
     Capabilities, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutResult, PutStream, check_exact, resolve_range,
 };
+pub use trace::{Call, Count, TraceStore};

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::store::{check_exact, resolve_range};
 use crate::{
     Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
     PutMode, PutPayload, PutResult, PutStream, Result,
 };
+
+/// The stores that [`MemoryStore::named`] shares.
+static NAMED: Mutex<BTreeMap<String, MemoryStore>> = Mutex::new(BTreeMap::new());
 
 /// A store in memory: nothing outlives the process, everything else is as in any store.
 ///
@@ -54,10 +57,23 @@ impl MemoryStore {
         MemoryStore::with_name("")
     }
 
-    /// A new, empty store that calls itself `memory:name`. It is not shared by that name; see the
-    /// registry for stores that are.
+    /// A new, empty store that calls itself `memory:name`. It is not shared by that name; those of
+    /// [`named`](Self::named) are.
     pub fn with_name(name: &str) -> Self {
         MemoryStore { name: Arc::from(name), objects: Arc::default() }
+    }
+
+    /// The store of this process that is called `name` (any text, also none); made empty if there is
+    /// none. It lives until the process ends or it is [forgotten](Self::forget).
+    pub fn named(name: &str) -> Self {
+        let mut named = NAMED.lock();
+        named.entry(name.to_owned()).or_insert_with(|| MemoryStore::with_name(name)).clone()
+    }
+
+    /// Forgets the name; says whether it was known. The objects go when the last user of the store
+    /// does.
+    pub fn forget(name: &str) -> bool {
+        NAMED.lock().remove(name).is_some()
     }
 
     /// How many objects there are, and how many bytes they hold.

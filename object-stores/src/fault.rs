@@ -1,0 +1,261 @@
+//! A store that fails as it is told, to find out what the layers above make of it.
+//!
+//! Two ways to use it. A [`Rule`] makes single calls fail. [`FaultStore::crash_at`] simulates the
+//! death of the process at its nth mutating call; a test that first counts the mutating calls of a
+//! scenario ([`FaultStore::mutations`]) can let it die at each of them in turn:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use object_stores::{FaultStore, Key, MemoryStore, ObjectStore, PutMode, Timing};
+//! fn scenario(store: &dyn ObjectStore) -> object_stores::Result<()> {
+//!     store.put(&Key::new("data")?, "bytes".into(), PutMode::Create)?;
+//!     store.put(&Key::new("head")?, "data".into(), PutMode::Create)?;
+//!     Ok(())
+//! }
+//! let counted = FaultStore::new(Arc::new(MemoryStore::new()));
+//! scenario(&counted)?;
+//! for n in 0..counted.mutations() {
+//!     for timing in Timing::ALL {
+//!         let inner = Arc::new(MemoryStore::new());
+//!         let dying = FaultStore::new(inner.clone());
+//!         dying.crash_at(n, timing);
+//!         assert!(scenario(&dying).is_err());
+//!         // What the next process finds in `inner` has to be consistent.
+//!         if inner.head(&Key::new("head")?).is_ok() {
+//!             assert!(inner.head(&Key::new("data")?).is_ok());
+//!         }
+//!     }
+//! }
+//! # Ok::<(), object_stores::Error>(())
+//! ```
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use plan::{Damage, Fault, Rule, Select, Timing};
+use plan::{Plan, Verdict};
+
+use crate::{
+    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
+    PutPayload, PutResult, PutStream, Result,
+};
+
+/// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
+/// [module](self).
+#[derive(Clone, Debug)]
+pub struct FaultStore {
+    inner: Arc<dyn ObjectStore>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl FaultStore {
+    /// `inner`, without any rule yet.
+    pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
+        FaultStore { inner, plan: Arc::default() }
+    }
+
+    /// Adds a rule. It counts calls from now on. Of several rules that strike the same call the
+    /// oldest is followed.
+    pub fn inject(&self, rule: Rule) {
+        self.plan.lock().inject(rule);
+    }
+
+    /// Lets the process die at the `n`th mutating call (the first is 0) since the store was made or
+    /// [cleared](Self::clear): before, during or after its effect. That call and every later one,
+    /// reading ones too, fails with [`ErrorKind::Unavailable`].
+    pub fn crash_at(&self, n: u64, timing: Timing) {
+        self.plan.lock().crash_at(n, timing);
+    }
+
+    /// Whether the crash has happened.
+    pub fn is_crashed(&self) -> bool {
+        self.plan.lock().is_crashed()
+    }
+
+    /// Forgets all rules and the crash, and counts from zero again.
+    pub fn clear(&self) {
+        *self.plan.lock() = Plan::default();
+    }
+
+    /// Calls so far that `select` covers, failed ones too.
+    pub fn calls(&self, select: Select) -> u64 {
+        self.plan.lock().calls(select)
+    }
+
+    /// Mutating calls so far, failed ones too.
+    pub fn mutations(&self) -> u64 {
+        self.calls(Select::Mutating)
+    }
+
+    /// How many faults have struck.
+    pub fn struck(&self) -> u64 {
+        self.plan.lock().struck()
+    }
+
+    fn next(&self, operation: Operation) -> Verdict {
+        self.plan.lock().next(operation)
+    }
+
+    fn injected(&self, kind: ErrorKind, operation: Operation, key: Option<&Key>, what: &str) -> Error {
+        let error = Error::new(kind, operation).in_store(self.inner.name()).because(what);
+        match key {
+            Some(key) => error.at(key),
+            None => error,
+        }
+    }
+
+    /// Does `act` or fails, or both. `part` is the part of the effect that a fault in the middle
+    /// leaves; an effect that is atomic leaves none.
+    fn apply<T>(
+        &self,
+        (operation, key): (Operation, Option<&Key>),
+        act: impl FnOnce() -> Result<T>,
+        part: impl FnOnce() -> Result<()>,
+    ) -> Result<T> {
+        let Verdict::Fail(timing, kind) = self.next(operation) else { return act() };
+        let what = match timing {
+            Timing::Before => "injected fault, before the effect",
+            Timing::During => {
+                part()?;
+                "injected fault, in the middle of the effect"
+            }
+            Timing::After => {
+                act()?;
+                "injected fault, the effect happened and the answer was dropped"
+            }
+        };
+        Err(self.injected(kind, operation, key, what))
+    }
+}
+
+fn atomic() -> Result<()> {
+    Ok(())
+}
+
+impl ObjectStore for FaultStore {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        match self.next(Operation::Get) {
+            Verdict::Pass => self.inner.get(key, range),
+            Verdict::Fail(_, kind) => Err(self.injected(kind, Operation::Get, Some(key), "injected fault")),
+            Verdict::Damage(damage) => {
+                let mut got = self.inner.get(key, range)?;
+                got.bytes = damage.applied_to(got.bytes);
+                Ok(got)
+            }
+        }
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        match self.next(Operation::GetInto) {
+            Verdict::Pass => self.inner.get_into(key, offset, buf),
+            Verdict::Fail(_, kind) => {
+                Err(self.injected(kind, Operation::GetInto, Some(key), "injected fault"))
+            }
+            Verdict::Damage(damage) => {
+                let meta = self.inner.get_into(key, offset, buf)?;
+                match damage.strike(buf) {
+                    kept if kept == buf.len() => Ok(meta),
+                    kept => {
+                        // What a cut transfer leaves in the rest of the buffer is anything.
+                        buf[kept..].fill(0xAA);
+                        let what = format!("injected fault, cut after {kept} bytes");
+                        Err(self.injected(ErrorKind::ShortRead, Operation::GetInto, Some(key), &what))
+                    }
+                }
+            }
+        }
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.apply((Operation::Head, Some(key)), || self.inner.head(key), atomic)
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.apply((Operation::Put, Some(key)), || self.inner.put(key, payload, mode), atomic)
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        let inner = self.apply((Operation::StreamStart, Some(key)), || self.inner.put_stream(key), atomic)?;
+        Ok(Box::new(FaultStream { inner, key: key.clone(), store: self.clone(), failed: false }))
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        let act = || self.inner.list_page(prefix, start_after, limit);
+        self.apply((Operation::List, None), act, atomic)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.apply((Operation::Delete, Some(key)), || self.inner.delete(key), atomic)
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        let half = || self.inner.delete_many(&keys[..keys.len() / 2]);
+        self.apply((Operation::DeleteMany, keys.first()), || self.inner.delete_many(keys), half)
+    }
+}
+
+#[derive(Debug)]
+struct FaultStream {
+    inner: Box<dyn PutStream>,
+    key: Key,
+    store: FaultStore,
+    failed: bool,
+}
+
+impl FaultStream {
+    fn write_piece(&mut self, bytes: Bytes) -> Result<()> {
+        let FaultStream { inner, key, store, .. } = self;
+        let inner = std::cell::RefCell::new(inner);
+        let half = bytes.slice(..bytes.len() / 2);
+        let act = || inner.borrow_mut().write_bytes(bytes);
+        let part = || inner.borrow_mut().write_bytes(half);
+        let answer = store.apply((Operation::StreamWrite, Some(key)), act, part);
+        self.failed |= answer.is_err();
+        answer
+    }
+}
+
+impl PutStream for FaultStream {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_piece(Bytes::copy_from_slice(bytes))
+    }
+
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
+        self.write_piece(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<PutResult> {
+        let FaultStream { inner, key, store, failed } = *self;
+        if failed {
+            // A real stream is broken after a failed write, so a caller that goes on is to notice.
+            let what = "an earlier write has failed, so the stream can only be aborted";
+            return Err(store.injected(
+                ErrorKind::InvalidArgument,
+                Operation::StreamFinish,
+                Some(&key),
+                what,
+            ));
+        }
+        store.apply((Operation::StreamFinish, Some(&key)), || inner.finish(), atomic)
+    }
+
+    fn abort(self: Box<Self>) -> Result<()> {
+        let FaultStream { inner, key, store, .. } = *self;
+        store.apply((Operation::StreamAbort, Some(&key)), || inner.abort(), atomic)
+    }
+}

@@ -1,0 +1,177 @@
+//! A store that takes its time.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload, PutResult,
+    PutStream, Result,
+};
+
+/// How long requests take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// What every request takes. A write of a stream is no request: a real store gathers them.
+    pub per_request: Duration,
+    /// How many bytes of content go through in a second, for each caller; `None` is no limit.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Pace {
+    /// How long a transfer of `bytes` takes, without the request itself.
+    fn transfer(&self, bytes: u64) -> Duration {
+        match self.bytes_per_second {
+            Some(rate) if rate > 0 => {
+                Duration::try_from_secs_f64(bytes as f64 / rate as f64).unwrap_or(Duration::MAX)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// Delays every call as a distant store would, and passes everything on. Callers wait beside each
+/// other, not one after the other: asking in parallel pays, as it does remotely.
+#[derive(Clone, Debug)]
+pub struct LatencyStore {
+    inner: Arc<dyn ObjectStore>,
+    pace: Pace,
+}
+
+impl LatencyStore {
+    /// `inner` at the given pace.
+    pub fn new(inner: Arc<dyn ObjectStore>, pace: Pace) -> Self {
+        LatencyStore { inner, pace }
+    }
+
+    fn request(&self) {
+        wait(self.pace.per_request);
+    }
+}
+
+fn wait(time: Duration) {
+    if !time.is_zero() {
+        thread::sleep(time);
+    }
+}
+
+impl ObjectStore for LatencyStore {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        self.request();
+        let got = self.inner.get(key, range)?;
+        wait(self.pace.transfer(got.bytes.len() as u64));
+        Ok(got)
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        self.request();
+        let meta = self.inner.get_into(key, offset, buf)?;
+        wait(self.pace.transfer(buf.len() as u64));
+        Ok(meta)
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.request();
+        self.inner.head(key)
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.request();
+        wait(self.pace.transfer(payload.len()));
+        self.inner.put(key, payload, mode)
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        self.request();
+        Ok(Box::new(LatencyStream { inner: self.inner.put_stream(key)?, pace: self.pace }))
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        self.request();
+        self.inner.list_page(prefix, start_after, limit)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.request();
+        self.inner.delete(key)
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        self.request();
+        self.inner.delete_many(keys)
+    }
+}
+
+#[derive(Debug)]
+struct LatencyStream {
+    inner: Box<dyn PutStream>,
+    pace: Pace,
+}
+
+impl PutStream for LatencyStream {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        wait(self.pace.transfer(bytes.len() as u64));
+        self.inner.write(bytes)
+    }
+
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
+        wait(self.pace.transfer(bytes.len() as u64));
+        self.inner.write_bytes(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<PutResult> {
+        wait(self.pace.per_request);
+        self.inner.finish()
+    }
+
+    fn abort(self: Box<Self>) -> Result<()> {
+        wait(self.pace.per_request);
+        self.inner.abort()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::MemoryStore;
+
+    #[test]
+    fn conforms() {
+        let pace = Pace { per_request: Duration::from_micros(20), bytes_per_second: Some(1 << 30) };
+        crate::conformance::run(|| Arc::new(LatencyStore::new(Arc::new(MemoryStore::new()), pace)));
+    }
+
+    #[test]
+    fn requests_and_bytes_take_their_time_beside_each_other() {
+        let key = Key::new("a").unwrap();
+        let inner = Arc::new(MemoryStore::new());
+        inner.put(&key, vec![0; 1000].into(), PutMode::Overwrite).unwrap();
+        let per_request = Duration::from_millis(40);
+        let store = LatencyStore::new(inner.clone(), Pace { per_request, bytes_per_second: None });
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| store.head(&key).unwrap());
+            }
+        });
+        assert!(start.elapsed() >= per_request && start.elapsed() < per_request * 20);
+        let slow = LatencyStore::new(inner, Pace { bytes_per_second: Some(20_000), ..Pace::default() });
+        let start = Instant::now();
+        slow.get(&key, None).unwrap();
+        slow.get_into(&key, 0, &mut [0; 500]).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(75));
+    }
+}

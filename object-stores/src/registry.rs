@@ -1,0 +1,280 @@
+//! From a URL to a store.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::RwLock;
+use percent_encoding::percent_decode_str;
+
+use crate::{DirStore, Error, ErrorKind, MemoryStore, ObjectStore, Operation, Result, dir};
+
+/// Settings of a store by name, besides its URL. A store refuses a name that it does not know.
+pub type Settings = BTreeMap<String, String>;
+
+/// Makes a store from the part of its URL behind `SCHEME:`, and its settings. Errors must not
+/// repeat credentials.
+pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send + Sync;
+
+/// The schemes that are known, and who makes their stores.
+///
+/// | URL | store | settings |
+/// |---|---|---|
+/// | `memory:NAME` | [`MemoryStore::named`] | |
+/// | `file:///dir` | [`DirStore`]; the path is percent-decoded (RFC 8089) | `sync` = `process`, `power` |
+#[derive(Clone)]
+pub struct Registry {
+    openers: Arc<RwLock<BTreeMap<String, Arc<Opener>>>>,
+}
+
+static GLOBAL: LazyLock<Registry> = LazyLock::new(Registry::new);
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry::new()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("schemes", &self.schemes()).finish()
+    }
+}
+
+impl Registry {
+    /// A registry that knows the stores of this crate.
+    pub fn new() -> Self {
+        let mut openers: BTreeMap<String, Arc<Opener>> = BTreeMap::new();
+        openers.insert("memory".into(), Arc::new(open_memory));
+        openers.insert("file".into(), Arc::new(open_file));
+        Registry { openers: Arc::new(RwLock::new(openers)) }
+    }
+
+    /// The registry of this process.
+    pub fn global() -> &'static Registry {
+        &GLOBAL
+    }
+
+    /// Adds a scheme: letters a–z, digits, `+`, `-` and `.`, a letter first, at least two
+    /// characters (RFC 3986, and no drive letters).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if `scheme` is none, [`ErrorKind::AlreadyExists`] if it is
+    /// known already.
+    pub fn register(
+        &self,
+        scheme: &str,
+        opener: impl Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send + Sync + 'static,
+    ) -> Result<()> {
+        if !is_scheme(scheme) {
+            return Err(refusal(ErrorKind::InvalidArgument, format!("{scheme:?} is no scheme of a URL")));
+        }
+        let mut openers = self.openers.write();
+        if openers.contains_key(scheme) {
+            return Err(refusal(
+                ErrorKind::AlreadyExists,
+                format!("the scheme '{scheme}' is registered already"),
+            ));
+        }
+        openers.insert(scheme.to_owned(), Arc::new(opener));
+        Ok(())
+    }
+
+    /// The schemes that are known, sorted.
+    pub fn schemes(&self) -> Vec<String> {
+        self.openers.read().keys().cloned().collect()
+    }
+
+    /// The store that a URL means, with its defaults.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open(&self, url: &str) -> Result<Arc<dyn ObjectStore>> {
+        self.open_with(url, &Settings::new())
+    }
+
+    /// The store that a URL and settings mean.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a scheme that is not known, naming it and those that are;
+    /// [`ErrorKind::InvalidArgument`] for what is no URL, or a setting that the store does not know;
+    /// and those of the store. No error repeats the URL, which may hold credentials.
+    pub fn open_with(&self, url: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
+        let Some((scheme, rest)) = split_scheme(url) else {
+            let known = self.schemes().join(", ");
+            let why = format!("the store's URL begins with no scheme (known are {known})");
+            return Err(refusal(ErrorKind::InvalidArgument, why));
+        };
+        let opener = self.openers.read().get(&scheme).cloned();
+        match opener {
+            Some(opener) => opener(rest, settings),
+            None => {
+                let known = self.schemes().join(", ");
+                let why = format!("no store is registered for the scheme '{scheme}' (known are {known})");
+                Err(refusal(ErrorKind::Unsupported, why))
+            }
+        }
+    }
+}
+
+/// The scheme of a URL, in lower case, and what follows its colon; `None` if it has none. A plain
+/// path has none, `C:\x` neither.
+pub fn split_scheme(url: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = url.split_once(':')?;
+    let scheme = scheme.to_ascii_lowercase();
+    is_scheme(&scheme).then_some((scheme, rest))
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.len() >= 2
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+}
+
+fn refusal(kind: ErrorKind, why: impl Into<String>) -> Error {
+    Error::new(kind, Operation::Open).because(why)
+}
+
+/// Refuses settings other than `known`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] naming the setting and the known ones.
+pub fn check_settings(scheme: &str, settings: &Settings, known: &[&str]) -> Result<()> {
+    match settings.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let why = format!("a store '{scheme}:' has no setting '{name}' (it has: {known})");
+            Err(refusal(ErrorKind::InvalidArgument, why))
+        }
+    }
+}
+
+fn open_memory(name: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
+    check_settings("memory", settings, &[])?;
+    Ok(Arc::new(MemoryStore::named(name.strip_prefix("//").unwrap_or(name))))
+}
+
+fn open_file(rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
+    check_settings("file", settings, &["sync"])?;
+    let sync = match settings.get("sync").map(String::as_str) {
+        None | Some("process") => dir::Sync::Process,
+        Some("power") => dir::Sync::Power,
+        Some(other) => {
+            let why = format!("the setting 'sync' of a store 'file:' is 'process' or 'power', not '{other}'");
+            return Err(refusal(ErrorKind::InvalidArgument, why));
+        }
+    };
+    Ok(Arc::new(DirStore::open(file_path(rest)?, sync)?))
+}
+
+/// The path in `file:///dir`, `file://localhost/dir` and `file:/dir`.
+fn file_path(rest: &str) -> Result<PathBuf> {
+    let path = match rest.strip_prefix("//") {
+        Some(authority) => authority.strip_prefix("localhost").unwrap_or(authority),
+        None => rest,
+    };
+    if !path.starts_with('/') {
+        let why = "a store 'file:' is an absolute path on this machine, as in file:///dir";
+        return Err(refusal(ErrorKind::InvalidArgument, why));
+    }
+    if path.contains(['?', '#']) {
+        let why = "a store 'file:' takes no '?' or '#'; as part of the path they are %3F and %23";
+        return Err(refusal(ErrorKind::InvalidArgument, why));
+    }
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    if bytes.contains(&0) {
+        return Err(refusal(ErrorKind::InvalidArgument, "a path has no zero byte"));
+    }
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Key, PutMode};
+
+    #[test]
+    fn a_name_in_memory_is_one_store() {
+        let registry = Registry::new();
+        let key = Key::new("a").unwrap();
+        registry.open("memory:registry-1").unwrap().put(&key, "x".into(), PutMode::Create).unwrap();
+        assert_eq!(registry.open("MEMORY://registry-1").unwrap().get(&key, None).unwrap().bytes, "x");
+        assert!(registry.open("memory:registry-2").unwrap().get(&key, None).is_err());
+        assert!(MemoryStore::forget("registry-1"));
+        assert!(!MemoryStore::forget("registry-1"));
+        assert!(registry.open("memory:registry-1").unwrap().get(&key, None).is_err());
+    }
+
+    #[test]
+    fn a_file_url_is_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::new();
+        let base = dir.path().display();
+        let url = format!("file://{base}/with%20space/%C3%A9");
+        let settings = Settings::from([("sync".into(), "power".into())]);
+        let store = registry.open_with(&url, &settings).unwrap();
+        store.put(&Key::new("a").unwrap(), "x".into(), PutMode::Create).unwrap();
+        assert!(dir.path().join("with space/é/a").is_file());
+        for same in [format!("file://localhost{base}"), format!("file:{base}")] {
+            let store = registry.open(&same).unwrap();
+            assert_eq!(store.get(&Key::new("with space/é/a").unwrap(), None).unwrap().bytes, "x");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_name() {
+        let registry = Registry::new();
+        let refused = |url: &str| registry.open(url).unwrap_err();
+        let unknown = refused("ftp://user:secret@host/x");
+        assert_eq!(unknown.kind(), ErrorKind::Unsupported);
+        let text = unknown.to_string();
+        assert!(text.contains("'ftp'") && text.contains("file, memory"), "{text}");
+        for url in [
+            "",
+            "/plain/path",
+            "C:\\x",
+            "c:x",
+            "1x:y",
+            ":x",
+            "no scheme:x",
+            "file:rel",
+            "file://host/x",
+            "file://localhostess/x",
+            "file:",
+            "file:///x?y=1",
+            "file:///x#y",
+            "file:///x%00y",
+        ] {
+            assert_eq!(refused(url).kind(), ErrorKind::InvalidArgument, "{url}");
+        }
+        assert!(!refused("pass:word@x").to_string().contains("word"));
+        for (url, name, value) in
+            [("memory:x", "sync", "power"), ("file:///tmp", "sink", "1"), ("file:///tmp", "sync", "no")]
+        {
+            let settings = Settings::from([(name.into(), value.into())]);
+            let refused = registry.open_with(url, &settings).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+            assert!(refused.to_string().contains(&format!("'{name}'")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_can_be_added_once() {
+        let registry = Registry::new();
+        let opener = |rest: &str, _: &Settings| -> Result<Arc<dyn ObjectStore>> {
+            Ok(Arc::new(MemoryStore::with_name(rest)))
+        };
+        registry.register("my-store", opener).unwrap();
+        assert_eq!(registry.open("my-store://x").unwrap().name(), "memory://x");
+        assert_eq!(registry.schemes(), ["file", "memory", "my-store"]);
+        assert_eq!(registry.register("my-store", opener).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(registry.register("file", opener).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        for bad in ["", "x", "My", "1a", "a b", "a:b", "ä1"] {
+            assert_eq!(registry.register(bad, opener).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! A store that counts what is asked of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{
+    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode, PutPayload,
+    PutResult, PutStream, Result,
+};
+
+/// What was asked of one operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Calls, whether they succeeded or not. For a remote store about its requests.
+    pub requests: u64,
+    /// Calls that failed. A refused condition and a missing object count.
+    pub errors: u64,
+    /// Bytes of content that went in or out of the store in calls that succeeded.
+    pub bytes: u64,
+}
+
+/// One call, for the journal of a [`TraceStore`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What was asked.
+    pub operation: Operation,
+    /// The key; for a listing its prefix; empty for [`Operation::DeleteMany`].
+    pub key: String,
+    /// Bytes of content that went in or out.
+    pub bytes: u64,
+    /// Whether it succeeded.
+    pub ok: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    counters: [Counters; Operation::ALL.len()],
+    journal: Mutex<Option<Vec<Call>>>,
+}
+
+impl Record {
+    fn note(&self, operation: Operation, key: &str, bytes: u64, ok: bool) {
+        let counters = &self.counters[operation as usize];
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        if ok {
+            counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            counters.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(journal) = &mut *self.journal.lock() {
+            journal.push(Call { operation, key: key.to_owned(), bytes: if ok { bytes } else { 0 }, ok });
+        }
+    }
+}
+
+/// Counts requests and bytes per operation, and passes everything on. Clones share their counts.
+#[derive(Clone, Debug)]
+pub struct TraceStore {
+    inner: Arc<dyn ObjectStore>,
+    record: Arc<Record>,
+}
+
+impl TraceStore {
+    /// Counts what is asked of `inner` from now on.
+    pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
+        TraceStore { inner, record: Arc::default() }
+    }
+
+    /// What was asked of `operation`.
+    pub fn count(&self, operation: Operation) -> Count {
+        let counters = &self.record.counters[operation as usize];
+        Count {
+            requests: counters.requests.load(Ordering::Relaxed),
+            errors: counters.errors.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What was asked of all operations that `which` holds for.
+    pub fn sum(&self, which: impl Fn(Operation) -> bool) -> Count {
+        Operation::ALL.into_iter().filter(|operation| which(*operation)).fold(
+            Count::default(),
+            |sum, each| {
+                let count = self.count(each);
+                Count {
+                    requests: sum.requests + count.requests,
+                    errors: sum.errors + count.errors,
+                    bytes: sum.bytes + count.bytes,
+                }
+            },
+        )
+    }
+
+    /// Calls of all operations together.
+    pub fn requests(&self) -> u64 {
+        self.sum(|_| true).requests
+    }
+
+    /// Counts from zero again, and empties the journal.
+    pub fn reset(&self) {
+        for counters in &self.record.counters {
+            counters.requests.store(0, Ordering::Relaxed);
+            counters.errors.store(0, Ordering::Relaxed);
+            counters.bytes.store(0, Ordering::Relaxed);
+        }
+        if let Some(journal) = &mut *self.record.journal.lock() {
+            journal.clear();
+        }
+    }
+
+    /// Keeps every call from now on, until [`take_journal`](Self::take_journal). It grows without
+    /// bound: for tests and short measurements.
+    pub fn start_journal(&self) {
+        *self.record.journal.lock() = Some(Vec::new());
+    }
+
+    /// Ends the journal and gives the calls in the order in which they returned.
+    pub fn take_journal(&self) -> Vec<Call> {
+        self.record.journal.lock().take().unwrap_or_default()
+    }
+
+    fn traced<T>(
+        &self,
+        operation: Operation,
+        key: &str,
+        act: impl FnOnce(&dyn ObjectStore) -> Result<T>,
+        bytes: impl FnOnce(&T) -> u64,
+    ) -> Result<T> {
+        let answer = act(&*self.inner);
+        self.record.note(operation, key, answer.as_ref().map_or(0, bytes), answer.is_ok());
+        answer
+    }
+}
+
+impl ObjectStore for TraceStore {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        let bytes = |got: &GetResult| got.bytes.len() as u64;
+        self.traced(Operation::Get, key.as_str(), |inner| inner.get(key, range), bytes)
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        let len = buf.len() as u64;
+        self.traced(Operation::GetInto, key.as_str(), |inner| inner.get_into(key, offset, buf), |_| len)
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        self.traced(Operation::Head, key.as_str(), |inner| inner.head(key), |_| 0)
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        let len = payload.len();
+        self.traced(Operation::Put, key.as_str(), |inner| inner.put(key, payload, mode), |_| len)
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        let inner =
+            self.traced(Operation::StreamStart, key.as_str(), |inner| inner.put_stream(key), |_| 0)?;
+        Ok(Box::new(TraceStream { inner, key: key.clone(), record: self.record.clone() }))
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        let act = |inner: &dyn ObjectStore| inner.list_page(prefix, start_after, limit);
+        self.traced(Operation::List, prefix, act, |_| 0)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.traced(Operation::Delete, key.as_str(), |inner| inner.delete(key), |_| 0)
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        self.traced(Operation::DeleteMany, "", |inner| inner.delete_many(keys), |_| 0)
+    }
+}
+
+#[derive(Debug)]
+struct TraceStream {
+    inner: Box<dyn PutStream>,
+    key: Key,
+    record: Arc<Record>,
+}
+
+impl PutStream for TraceStream {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let answer = self.inner.write(bytes);
+        self.record.note(Operation::StreamWrite, self.key.as_str(), bytes.len() as u64, answer.is_ok());
+        answer
+    }
+
+    fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
+        let len = bytes.len() as u64;
+        let answer = self.inner.write_bytes(bytes);
+        self.record.note(Operation::StreamWrite, self.key.as_str(), len, answer.is_ok());
+        answer
+    }
+
+    fn finish(self: Box<Self>) -> Result<PutResult> {
+        let answer = self.inner.finish();
+        self.record.note(Operation::StreamFinish, self.key.as_str(), 0, answer.is_ok());
+        answer
+    }
+
+    fn abort(self: Box<Self>) -> Result<()> {
+        let answer = self.inner.abort();
+        self.record.note(Operation::StreamAbort, self.key.as_str(), 0, answer.is_ok());
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, ObjectStoreExt};
+
+    #[test]
+    fn conforms() {
+        crate::conformance::run(|| Arc::new(TraceStore::new(Arc::new(MemoryStore::new()))));
+        let outer = tempfile::tempdir().unwrap();
+        crate::conformance::run(|| {
+            let dir = tempfile::tempdir_in(outer.path()).unwrap().keep();
+            Arc::new(TraceStore::new(Arc::new(crate::DirStore::open(dir, Default::default()).unwrap())))
+        });
+    }
+
+    #[test]
+    fn every_operation_is_counted_with_its_bytes() {
+        let key = Key::new("a/b").unwrap();
+        let store = TraceStore::new(Arc::new(MemoryStore::new()));
+        store.start_journal();
+        store.put(&key, "12345".into(), PutMode::Create).unwrap();
+        store.put(&key, "1234567".into(), PutMode::Create).unwrap_err();
+        store.get(&key, Some(1..3)).unwrap();
+        store.get_into(&key, 0, &mut [0; 4]).unwrap();
+        store.head(&key).unwrap();
+        store.list("a", None).count();
+        let mut stream = store.put_stream(&key).unwrap();
+        stream.write(b"123").unwrap();
+        stream.write_bytes(Bytes::from_static(b"45678")).unwrap();
+        stream.finish().unwrap();
+        store.put_stream(&key).unwrap().abort().unwrap();
+        store.delete(&key).unwrap();
+        store.delete_many(&[]).unwrap();
+        let expected = [
+            (Operation::Put, 2, 1, 5),
+            (Operation::Get, 1, 0, 2),
+            (Operation::GetInto, 1, 0, 4),
+            (Operation::Head, 1, 0, 0),
+            (Operation::List, 1, 0, 0),
+            (Operation::StreamStart, 2, 0, 0),
+            (Operation::StreamWrite, 2, 0, 8),
+            (Operation::StreamFinish, 1, 0, 0),
+            (Operation::StreamAbort, 1, 0, 0),
+            (Operation::Delete, 1, 0, 0),
+            (Operation::DeleteMany, 1, 0, 0),
+            (Operation::Open, 0, 0, 0),
+        ];
+        for (operation, requests, errors, bytes) in expected {
+            assert_eq!(store.count(operation), Count { requests, errors, bytes }, "{operation}");
+        }
+        assert_eq!(store.requests(), 14);
+        assert_eq!(store.sum(Operation::is_mutating).bytes, 13);
+        let journal = store.take_journal();
+        assert_eq!(journal.len(), 14);
+        let refused = Call { operation: Operation::Put, key: "a/b".into(), bytes: 0, ok: false };
+        assert_eq!(journal[1], refused);
+        store.reset();
+        assert_eq!(store.requests(), 0);
+    }
+
+    #[test]
+    fn the_table_of_operations_is_in_order() {
+        for (i, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, i);
+        }
+    }
+}
