@@ -71,4 +71,7 @@ pub enum BindError {
         /// The dynamic linker's own words.
         reason: String,
     },
+    /// The connector's own code failed while it was asked for its class; a defect to report.
+    #[error("the plugin failed while it was loaded; please report this")]
+    Panicked,
 }

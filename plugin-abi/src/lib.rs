@@ -7,6 +7,7 @@
 //!
 //! Types and constants are in [`bindings`], under their C names.
 
+mod entry;
 mod error;
 mod generated;
 mod library;
@@ -15,6 +16,9 @@ mod registry;
 mod resolve;
 mod variants;
 
+#[doc(hidden)]
+pub use entry::plugin_info;
+pub use entry::refusals;
 pub use error::BindError;
 pub use generated::bindings;
 pub use generated::symbols::Functions;

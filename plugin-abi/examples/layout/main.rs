@@ -2,6 +2,7 @@
 //! compiler sees in HDF5's headers.
 
 #[rustfmt::skip]
+#[allow(clippy::unnecessary_cast)]
 mod list;
 
 use std::mem::offset_of;

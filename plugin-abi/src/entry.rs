@@ -1,0 +1,103 @@
+//! What HDF5 calls when it has opened the plugin.
+
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use crate::bindings::H5VL_class_t;
+use crate::{BindError, Hdf5, library_at, pin_self};
+
+/// Why the plugin gave a library no connector, oldest first.
+static REFUSALS: Mutex<Vec<BindError>> = Mutex::new(Vec::new());
+
+/// The bound on [`REFUSALS`]: a program may try again and again.
+const KEPT: usize = 64;
+
+/// Gives the connector class for the library whose code holds `return_address`, or NULL.
+///
+/// NULL makes HDF5 go on as if the plugin were not there. Nothing is printed then, for a program may search a
+/// folder of plugins for another one; the reason is kept ([`refusals`]), and written to stderr if the
+/// environment has `H5LAKE_LOG`. For [`export_plugin!`](crate::export_plugin).
+#[doc(hidden)]
+pub fn plugin_info(
+    return_address: usize,
+    class_for: fn(&'static Hdf5) -> *const H5VL_class_t,
+) -> *const c_void {
+    // An unwinding panic must not reach C.
+    let class = catch_unwind(AssertUnwindSafe(|| -> Result<_, BindError> {
+        let lib = library_at(return_address)?;
+        pin_self()?;
+        Ok(class_for(lib))
+    }));
+    match class {
+        Ok(Ok(class)) => class.cast(),
+        Ok(Err(reason)) => refuse(reason),
+        Err(_) => refuse(BindError::Panicked),
+    }
+}
+
+fn refuse(reason: BindError) -> *const c_void {
+    if std::env::var_os("H5LAKE_LOG").is_some_and(|value| !value.is_empty()) {
+        use std::io::Write as _;
+        // A closed stderr is no reason to fail.
+        writeln!(std::io::stderr(), "h5lake: not loaded: {reason}").ok();
+    }
+    let mut kept = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() < KEPT {
+        kept.push(reason);
+    }
+    std::ptr::null()
+}
+
+/// Why libraries of this process got no connector, oldest first; empty if all did. At most 64 are kept.
+pub fn refusals() -> Vec<BindError> {
+    REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Exports `H5PLget_plugin_type` and `H5PLget_plugin_info` from a shared library.
+///
+/// The argument is a function `fn(&'static Hdf5) -> *const H5VL_class_t`: the class struct for that library,
+/// to live as long as the process, or NULL. It must call no HDF5 function, for the program's error stack is
+/// in use while plugins are searched.
+///
+/// The library that calls is known by the return address. Rust cannot read its own, so the exported function is
+/// naked: it takes the address from where the machine keeps it and goes on in a normal function.
+#[macro_export]
+macro_rules! export_plugin {
+    ($class_for:path) => {
+        const _: () = {
+            /// The kind of this plugin: a VOL connector.
+            #[unsafe(no_mangle)]
+            pub extern "C" fn H5PLget_plugin_type() -> $crate::bindings::H5PL_type_t {
+                $crate::bindings::H5PL_TYPE_VOL
+            }
+
+            extern "C" fn info_for(return_address: usize) -> *const ::core::ffi::c_void {
+                $crate::plugin_info(return_address, $class_for)
+            }
+
+            /// The connector class of the library that calls, or NULL.
+            #[cfg(target_arch = "x86_64")]
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            pub extern "C" fn H5PLget_plugin_info() -> *const ::core::ffi::c_void {
+                // SAFETY: on entry the return address is on top of the stack; the jump leaves stack and
+                // return address as they were, and the target has the same return type.
+        ::core::arch::naked_asm!("endbr64", "mov rdi, [rsp]", "jmp {f}", f = sym info_for)
+            }
+
+            /// The connector class of the library that calls, or NULL.
+            #[cfg(target_arch = "aarch64")]
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            pub extern "C" fn H5PLget_plugin_info() -> *const ::core::ffi::c_void {
+                // SAFETY: on entry x30 holds the return address, not yet signed; the branch leaves it there.
+                // hint #34 is `bti c`: this function is called through a pointer.
+        ::core::arch::naked_asm!("hint #34", "mov x0, x30", "b {f}", f = sym info_for)
+            }
+
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            compile_error!("h5lake finds the calling HDF5 library on x86_64 and aarch64 only");
+        };
+    };
+}
