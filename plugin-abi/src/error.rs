@@ -20,10 +20,10 @@ pub enum BindError {
         /// The dynamic linker's own words.
         reason: String,
     },
-    /// The object holds libhdf5 but does not export it, as a program linked with a static libhdf5 does.
+    /// The object exports no libhdf5, as a program linked with a static libhdf5 does not by default.
     #[error(
-        "{library} holds an HDF5 library but does not export its symbols: a statically linked HDF5 can load \
-         plugins only if the program is linked with -rdynamic (--export-dynamic)"
+        "{library} asked for the plugin but exports no HDF5 functions: a program with a statically linked HDF5 \
+         must be linked with -rdynamic (--export-dynamic)"
     )]
     NotExported {
         /// Path of the object, or `the main program`.

@@ -27,5 +27,5 @@ pub use pin::pin_self;
 pub use registry::{MAX_LIBRARIES, library, library_at};
 pub use variants::{
     ChunkRead, ChunkReadArgs2, ChunkReadError, ChunkWrite, ChunkWriteArgs2, H5F_LIBVER_V200, H5T_COMPLEX,
-    LibraryContext, StoredChunk,
+    H5VL_NATIVE_FILE_GET_MPI_ATOMICITY, H5VL_NATIVE_FILE_SET_MPI_ATOMICITY, LibraryContext, StoredChunk,
 };

@@ -6,7 +6,7 @@
 mod chunk;
 mod context;
 
-use std::ffi::{CStr, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 
 use crate::bindings::{
     H5F_LIBVER_V114, H5F_libver_t, H5I_free_t, H5I_type_t, H5T_class_t, herr_t, hid_t, hsize_t,
@@ -22,6 +22,12 @@ pub const H5T_COMPLEX: H5T_class_t = H5T_class_t(11);
 
 /// `H5F_LIBVER_V200`: the file format of HDF5 2.0.
 pub const H5F_LIBVER_V200: H5F_libver_t = H5F_libver_t(5);
+
+/// `H5VL_NATIVE_FILE_GET_MPI_ATOMICITY`: the headers have it only where HDF5 is built with MPI.
+pub const H5VL_NATIVE_FILE_GET_MPI_ATOMICITY: c_int = 26;
+
+/// `H5VL_NATIVE_FILE_SET_MPI_ATOMICITY`, likewise.
+pub const H5VL_NATIVE_FILE_SET_MPI_ATOMICITY: c_int = 27;
 
 type TypeDecode1 = unsafe extern "C" fn(*const c_void) -> hid_t;
 type TypeDecode2 = unsafe extern "C" fn(*const c_void, usize) -> hid_t;

@@ -1,5 +1,7 @@
 //! The table loads from real libraries, several in one process, and is right for each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // all of this is a test
+
 mod common;
 
 use std::ffi::c_void;

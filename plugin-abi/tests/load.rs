@@ -1,5 +1,7 @@
 //! One plugin file, loaded by several libhdf5 of one process, binds to each of them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // all of this is a test
+
 mod common;
 
 use std::ffi::{CString, c_uint, c_void};

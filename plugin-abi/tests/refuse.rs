@@ -1,0 +1,72 @@
+//! Libraries that the connector cannot serve are refused with an error that says why.
+//!
+//! The libraries are made here by the C compiler that Rust links with.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // all of this is a test
+
+use std::ffi::c_void;
+use std::process::Command;
+
+use h5lake_plugin_abi::{BindError, library, library_at};
+use libloading::os::unix::Library;
+
+/// Compiles `source` as a shared library, loads it and gives its path and the address of `H5open` in it.
+fn made_of(folder: &tempfile::TempDir, name: &str, source: &str) -> (String, usize) {
+    let (c, so) = (folder.path().join(format!("{name}.c")), folder.path().join(format!("{name}.so")));
+    std::fs::write(&c, source).unwrap();
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let done = Command::new(compiler).args(["-shared", "-fPIC", "-o"]).args([&so, &c]).status().unwrap();
+    assert!(done.success());
+    // SAFETY: the library has no initialisers.
+    let handle = unsafe { Library::open(Some(&so), libc::RTLD_LOCAL | libc::RTLD_NOW) }.unwrap();
+    // SAFETY: the symbol is only taken as an address.
+    let address = unsafe { handle.get::<*mut c_void>(b"H5open\0") }.unwrap().as_raw_ptr() as usize;
+    std::mem::forget(handle);
+    (so.display().to_string(), address)
+}
+
+/// A libhdf5 that has a version and nothing more.
+fn with_version(text: &str) -> String {
+    format!(
+        "char H5_lib_vers_info_g[] = \"{text}\"; int H5open(void) {{ return 0; }} int H5get_libversion(void) {{ return 0; }}"
+    )
+}
+
+#[test]
+fn an_old_library_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, address) = made_of(&folder, "old", &with_version("HDF5 library version: 1.12.3"));
+    let expected = BindError::TooOld { library: library.clone(), version: "1.12.3".to_owned() };
+    assert_eq!(library_at(address).err(), Some(expected.clone()));
+    assert_eq!(
+        expected.to_string(),
+        format!("{library} is HDF5 1.12.3: the connector needs 1.14.0 or newer")
+    );
+}
+
+#[test]
+fn a_missing_function_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, address) = made_of(&folder, "bare", &with_version("HDF5 library version: 1.14.6"));
+    let Some(BindError::MissingSymbol { library: named, version, symbol }) = library_at(address).err() else {
+        panic!("a library without functions was bound")
+    };
+    assert_eq!((named, version.as_str()), (path, "1.14.6"));
+    assert!(symbol.starts_with("H5"), "{symbol}");
+    assert!(library(0).is_none(), "a refusal takes no slot");
+}
+
+#[test]
+fn a_version_that_cannot_be_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, address) = made_of(&folder, "odd", &with_version("a library of our own"));
+    let text = "a library of our own".to_owned();
+    assert_eq!(library_at(address).err(), Some(BindError::UnreadableVersion { library, text }));
+}
+
+#[test]
+fn a_library_that_hides_its_symbols_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, address) = made_of(&folder, "hidden", "int H5open(void) { return 0; }");
+    assert_eq!(library_at(address).err(), Some(BindError::NotExported { library }));
+}
