@@ -8,7 +8,10 @@ use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use h5lake_plugin_abi::bindings::*;
-use h5lake_plugin_abi::{BindError, Hdf5, MAX_LIBRARIES, library, library_at};
+use h5lake_plugin_abi::{
+    BindError, ChunkReadArgs2, ChunkReadError, ChunkWriteArgs2, Hdf5, MAX_LIBRARIES, StoredChunk, library,
+    library_at,
+};
 use libloading::os::unix::Library;
 
 /// Loads a library as Python's import does and gives an address inside it.
@@ -116,6 +119,89 @@ fn a_context_opens_and_closes() {
             assert_eq!((lib.H5VLretrieve_lib_state)(&mut state), 0);
             assert_eq!((lib.H5VLfree_lib_state)(state), 0);
         }
+    }
+}
+
+#[test]
+fn ids_follow_the_library_when_it_starts_anew() {
+    let Some((libs, _alone)) = bound() else { return };
+    for lib in libs {
+        // SAFETY: nothing of the library is in use when it closes.
+        unsafe {
+            (lib.H5open)();
+            let before = (lib.H5T_NATIVE_INT_g(), lib.H5P_CLS_DATASET_CREATE_ID_g());
+            assert_eq!((lib.H5close)(), 0);
+            assert_ne!(before, (lib.H5T_NATIVE_INT_g(), lib.H5P_CLS_DATASET_CREATE_ID_g()), "{lib:?}");
+            (lib.H5open)();
+            assert_eq!((lib.H5Tget_class)(lib.H5T_NATIVE_INT_g()), H5T_INTEGER, "{lib:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stored_chunk_is_read_and_never_beyond_the_buffer() {
+    let Some((libs, _alone)) = bound() else { return };
+    for lib in libs {
+        // SAFETY: ids come from the library and are closed once; buffers have the sizes that are told.
+        unsafe {
+            (lib.H5open)();
+            let fapl = (lib.H5Pcreate)(lib.H5P_CLS_FILE_ACCESS_ID_g());
+            assert_eq!((lib.H5Pset_fapl_core)(fapl, 4096, false), 0);
+            assert_eq!((lib.H5Pget_driver)(fapl), lib.core_driver(), "{lib:?}");
+            let file = (lib.H5Fcreate)(c"chunk.h5".as_ptr(), H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
+            let space = (lib.H5Screate_simple)(1, [8].as_ptr(), std::ptr::null());
+            let dcpl = (lib.H5Pcreate)(lib.H5P_CLS_DATASET_CREATE_ID_g());
+            assert_eq!((lib.H5Pset_chunk)(dcpl, 1, [4].as_ptr()), 0);
+            let u8_type = lib.H5T_STD_U8LE_g();
+            let name = c"d".as_ptr();
+            let set = (lib.H5Dcreate2)(file, name, u8_type, space, H5P_DEFAULT, dcpl, H5P_DEFAULT);
+            let stored = [5_u8, 6, 7, 8];
+            let done = (lib.H5Dwrite_chunk)(set, H5P_DEFAULT, 0, [4].as_ptr(), 4, stored.as_ptr().cast());
+            assert_eq!(done, 0, "{lib:?}");
+
+            let mut buf = [0_u8; 6];
+            let read = lib.read_chunk(set, H5P_DEFAULT, &[4], &mut buf);
+            assert_eq!(read, Ok(StoredChunk { filters: 0, size: 4 }), "{lib:?}");
+            assert_eq!(buf, [5, 6, 7, 8, 0, 0]);
+            let read = lib.read_chunk(set, H5P_DEFAULT, &[4], &mut [0; 3]);
+            assert_eq!(read, Err(ChunkReadError::TooSmall { needed: 4, given: 3 }), "{lib:?}");
+
+            for close in [lib.H5Dclose, lib.H5Pclose, lib.H5Sclose, lib.H5Fclose, lib.H5Pclose]
+                .iter()
+                .zip([set, dcpl, space, file, fapl])
+            {
+                assert_eq!(close.0(close.1), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn chunk_arguments_are_decoded_as_the_version_lays_them_out() {
+    let Some((libs, _alone)) = bound() else { return };
+    let (offset, mut buf, mut room) = ([4_u64], [0_u8; 2], 2_usize);
+    for lib in libs {
+        let start = offset.as_ptr();
+        let target: *mut c_void = buf.as_mut_ptr().cast();
+        // SAFETY: each struct is the one that a library of this version passes.
+        let (read, write) = unsafe {
+            if lib.version.0 >= 2 {
+                let buf_size = &raw mut room;
+                let mut read = ChunkReadArgs2 { offset: start, filters: 3, buf: target, buf_size };
+                let write = ChunkWriteArgs2 { offset: start, filters: 9, size: 1 << 40, buf: target };
+                (lib.chunk_read_args((&raw mut read).cast()), lib.chunk_write_args((&raw const write).cast()))
+            } else {
+                let mut read = H5VL_native_dataset_chunk_read_t { offset: start, filters: 3, buf: target };
+                let write =
+                    H5VL_native_dataset_chunk_write_t { offset: start, filters: 9, size: 7, buf: target };
+                (lib.chunk_read_args((&raw mut read).cast()), lib.chunk_write_args((&raw const write).cast()))
+            }
+        };
+        let v2 = lib.version.0 >= 2;
+        assert_eq!((read.offset, read.buf, read.buf_size.is_some()), (start, target, v2), "{lib:?}");
+        let size = if v2 { 1 << 40 } else { 7 };
+        assert_eq!((write.offset, write.filters, write.size), (start, 9, size), "{lib:?}");
+        assert_eq!(write.buf, target.cast_const());
     }
 }
 
