@@ -230,6 +230,7 @@ pub trait ObjectStoreExt: ObjectStore {
             prefix: prefix.to_owned(),
             after: start_after.map(str::to_owned),
             page: Vec::new().into_iter(),
+            limit: FIRST_PAGE,
             more: true,
         }
     }
@@ -268,11 +269,16 @@ pub struct Listing<'a, S: ObjectStore + ?Sized> {
     prefix: String,
     after: Option<String>,
     page: std::vec::IntoIter<ObjectMeta>,
+    limit: usize,
     more: bool,
 }
 
-/// Objects asked for at a time: what S3 gives at most (ListObjectsV2, `max-keys`).
-const PAGE: usize = 1000;
+/// Objects asked for at first: what S3 gives at most (ListObjectsV2, `max-keys`).
+const FIRST_PAGE: usize = 1000;
+
+/// Objects asked for at most. Pages grow up to this, because a store may have to sort all that it
+/// has for each page (a directory does).
+const LAST_PAGE: usize = 64_000;
 
 impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
     type Item = Result<ObjectMeta>;
@@ -285,10 +291,11 @@ impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
             if !self.more {
                 return None;
             }
-            match self.store.list_page(&self.prefix, self.after.as_deref(), PAGE) {
+            match self.store.list_page(&self.prefix, self.after.as_deref(), self.limit) {
                 Ok(page) => {
                     // An empty page that promises more would never end.
                     self.more = page.more && !page.objects.is_empty();
+                    self.limit = LAST_PAGE.min(2 * self.limit);
                     self.after = page.objects.last().map(|meta| meta.key.as_str().to_owned());
                     self.page = page.objects.into_iter();
                 }

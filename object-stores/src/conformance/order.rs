@@ -9,6 +9,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("a prefix is text, not a directory", prefixes),
     ("a listing starts after any text", starts),
     ("pages join without gap or repeat", pages),
+    ("a listing of many objects is whole", many),
     ("a listing tells what head tells", metadata),
     ("a listing of several pages while objects come and go", changing),
 ];
@@ -104,6 +105,14 @@ fn pages(store: &Shared) {
             assert_eq!(got, with_prefix(prefix), "pages of {limit}");
         }
     }
+}
+
+fn many(store: &Shared) {
+    // More than one page of what an iterator asks for, and of what S3 gives.
+    let texts: Vec<String> = (0..2500).map(|i| format!("many/{}/{i:04}", i / 1000)).collect();
+    texts.iter().for_each(|text| put(store, text, b""));
+    assert!(listed(store, "many/", None) == texts);
+    assert!(listed(store, "", Some(&texts[1234])) == texts[1235..]);
 }
 
 fn metadata(store: &Shared) {
