@@ -12,19 +12,6 @@ use h5lake_plugin_abi::{
     BindError, ChunkReadArgs2, ChunkReadError, ChunkWriteArgs2, Hdf5, MAX_LIBRARIES, StoredChunk, library,
     library_at,
 };
-use libloading::os::unix::Library;
-
-/// Loads a library as Python's import does and gives an address inside it.
-fn load(path: &std::path::Path) -> usize {
-    common::load_companions(path);
-    // SAFETY: libhdf5's initialisers may run.
-    let handle = unsafe { Library::open(Some(path), libc::RTLD_LOCAL | libc::RTLD_NOW) }
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    // SAFETY: the symbol is only taken as an address.
-    let open = unsafe { handle.get::<*mut c_void>(b"H5open\0") }.expect("libhdf5 has H5open").as_raw_ptr();
-    std::mem::forget(handle);
-    open as usize
-}
 
 /// HDF5 serves one thread at a time.
 static HDF5: Mutex<()> = Mutex::new(());
@@ -39,7 +26,7 @@ fn bound() -> Option<(Vec<&'static Hdf5>, MutexGuard<'static, ()>)> {
     }
     let mut libs = Vec::new();
     for path in paths {
-        match library_at(load(&path)) {
+        match library_at(common::load(&path, libc::RTLD_LOCAL)) {
             Ok(lib) => libs.push(lib),
             Err(BindError::TooOld { .. }) => eprintln!("too old: {}", path.display()),
             Err(e) => panic!("{e}"),

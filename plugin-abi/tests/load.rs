@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use h5lake_plugin_abi::bindings::*;
 use h5lake_plugin_abi::{BindError, Hdf5, library_at};
-use libloading::os::unix::Library;
 
 /// The example plugin, in a folder with nothing else: HDF5 opens every library of a plugin folder.
 fn plugin_folder() -> tempfile::TempDir {
@@ -69,7 +68,7 @@ fn one_plugin_serves_every_library_of_the_process() {
     let folder = plugin_folder();
     let mut libs: Vec<&'static Hdf5> = Vec::new();
     for path in &paths {
-        match library_at(load(path)) {
+        match library_at(common::load(path, libc::RTLD_LOCAL)) {
             Ok(lib) => libs.push(lib),
             Err(BindError::TooOld { .. }) => {}
             Err(e) => panic!("{e}"),
@@ -86,15 +85,4 @@ fn one_plugin_serves_every_library_of_the_process() {
             unsafe { (lib.H5close)() };
         }
     }
-}
-
-fn load(path: &std::path::Path) -> usize {
-    common::load_companions(path);
-    // SAFETY: libhdf5's initialisers may run.
-    let handle = unsafe { Library::open(Some(path), libc::RTLD_LOCAL | libc::RTLD_NOW) }
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    // SAFETY: the symbol is only taken as an address.
-    let open = unsafe { handle.get::<*mut c_void>(b"H5open\0") }.expect("libhdf5 has H5open").as_raw_ptr();
-    std::mem::forget(handle);
-    open as usize
 }

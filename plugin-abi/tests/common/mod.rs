@@ -43,9 +43,21 @@ fn is_libhdf5(name: &str) -> bool {
     name.strip_prefix("libhdf5").is_some_and(|rest| rest.starts_with(['-', '.'])) && name.contains(".so")
 }
 
+/// Loads a libhdf5 in the given scope, as Python's import does in the local one, for ever; gives an address in it.
+pub fn load(path: &Path, scope: libc::c_int) -> usize {
+    load_companions(path);
+    // SAFETY: libhdf5's initialisers may run.
+    let handle = unsafe { libloading::os::unix::Library::open(Some(path), scope | libc::RTLD_NOW) }
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    // SAFETY: the symbol is only taken as an address.
+    let open = unsafe { handle.get::<*mut std::ffi::c_void>(b"H5open\0") }.unwrap().as_raw_ptr();
+    std::mem::forget(handle);
+    open as usize
+}
+
 /// Loads the other libraries in a wheel's folder: they lie beside libhdf5, where only the wheel's own modules
 /// look for them.
-pub fn load_companions(libhdf5: &Path) {
+fn load_companions(libhdf5: &Path) {
     let Some(dir) = libhdf5.parent().filter(|d| d.extension().is_some_and(|e| e == "libs")) else { return };
     let mut others: Vec<PathBuf> = std::fs::read_dir(dir)
         .map(|entries| entries.flatten().map(|e| e.path()).collect())
