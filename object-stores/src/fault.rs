@@ -53,12 +53,28 @@ use crate::{
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     plan: Arc<Mutex<Plan>>,
+    can: Capabilities,
 }
 
 impl FaultStore {
     /// `inner`, without any rule yet.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        FaultStore { inner, plan: Arc::default() }
+        let can = inner.capabilities();
+        FaultStore { inner, plan: Arc::default(), can }
+    }
+
+    /// The same store, as one that cannot create conditionally.
+    #[must_use]
+    pub fn without_create(mut self) -> Self {
+        self.can.create = false;
+        self
+    }
+
+    /// The same store, as one that cannot update conditionally. It still gives etags.
+    #[must_use]
+    pub fn without_update(mut self) -> Self {
+        self.can.update = false;
+        self
     }
 
     /// Adds a rule. It counts calls from now on. Of several rules that strike the same call the
@@ -145,7 +161,7 @@ impl ObjectStore for FaultStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        self.can
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
@@ -186,7 +202,19 @@ impl ObjectStore for FaultStore {
     }
 
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
-        self.apply((Operation::Put, Some(key)), || self.inner.put(key, payload, mode), atomic)
+        let lacking = match mode {
+            PutMode::Overwrite => false,
+            PutMode::Create => !self.can.create,
+            PutMode::Update(_) => !self.can.update,
+        };
+        let act = || match lacking {
+            false => self.inner.put(key, payload, mode),
+            true => {
+                let what = "the store cannot put on this condition";
+                Err(self.injected(ErrorKind::Unsupported, Operation::Put, Some(key), what))
+            }
+        };
+        self.apply((Operation::Put, Some(key)), act, atomic)
     }
 
     fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {

@@ -25,6 +25,13 @@ fn conforms_without_rules() {
 }
 
 #[test]
+fn conforms_without_conditions() {
+    crate::conformance::run(|| Arc::new(store().1.without_create()));
+    crate::conformance::run(|| Arc::new(store().1.without_update()));
+    crate::conformance::run(|| Arc::new(store().1.without_create().without_update()));
+}
+
+#[test]
 fn the_nth_call_fails_before_or_after_its_effect() {
     for timing in Timing::ALL {
         let (inner, store) = store();
