@@ -1,0 +1,93 @@
+"""Attributes of every sort and size, on files, groups, datasets and committed types."""
+
+import h5py
+import numpy as np
+from cases import main, raises, same
+
+SCALARS = {np.dtype(t).name: np.dtype(t).type(v) for t, v in [
+    ("i1", -5), ("u1", 250), ("i2", -30000), ("u2", 60000), ("i4", -2**31), ("u4", 2**32 - 1), ("i8", -2**63),
+    ("u8", 2**64 - 1), ("f2", 0.5), ("f4", 1e-30), ("f8", np.pi), ("c8", 1 + 2j), ("c16", -1j), ("?", True)]}
+
+
+def write_scalars(f):
+    for name, value in SCALARS.items():
+        f.attrs[name] = value
+        f.create_dataset(name, data=0).attrs["value"] = value
+    f.attrs["int"], f.attrs["float"] = 7, 7.5
+
+
+def read_scalars(f):
+    for name, value in SCALARS.items():
+        same(f.attrs[name], value)
+        same(f[name].attrs["value"], value)
+    assert f.attrs["int"] == 7 and f.attrs["float"] == 7.5 and len(f.attrs) == len(SCALARS) + 2
+    assert "int" in f.attrs and "nothing" not in f.attrs
+    raises(KeyError, lambda: f.attrs["nothing"])
+
+
+ARRAYS = {"matrix": np.arange(12, dtype="<i4").reshape(3, 4), "big_endian": np.arange(5, dtype=">f8"),
+          "fixed": np.array([b"ab", b"cde"]), "none": np.zeros((0,), "f4"),
+          "table": np.array([(1, 2.5, b"x")], [("a", "i4"), ("b", ">f4"), ("c", "S3")]),
+          "nested": np.zeros(2, [("p", [("x", "f4"), ("y", "f4", (2, 2))]), ("q", "u1")]), "opaque": np.void(b"\0\1\2\3")}
+
+
+def write_arrays(f):
+    for name, value in ARRAYS.items():
+        f.attrs[name] = value
+
+
+def read_arrays(f):
+    for name, value in ARRAYS.items():
+        same(f.attrs[name], value)
+
+
+def write_strings(f):
+    f.attrs["text"] = "smörgåsbord ☃"
+    f.attrs["bytes"] = np.bytes_(b"plain")
+    f.attrs["empty_text"] = ""
+    f.attrs["list"] = ["a", "bb", "ççç", ""]
+    f.attrs["null"] = h5py.Empty("f4")
+    f.attrs["long"] = "x" * 40000
+
+
+def read_strings(f):
+    assert f.attrs["text"] == "smörgåsbord ☃" and f.attrs["bytes"] == b"plain" and f.attrs["empty_text"] == ""
+    assert list(f.attrs["list"]) == ["a", "bb", "ççç", ""] and f.attrs["long"] == "x" * 40000
+    assert f.attrs["null"] == h5py.Empty("f4")
+
+
+def write_big(f):
+    # Beyond 64 KiB native HDF5 wants dense attribute storage, that is libver='latest'.
+    with h5py.File(f.filename + ".latest.h5", "w", libver="latest") as g:
+        g.attrs["big"] = np.arange(100_000, dtype="i8")
+
+
+def read_big(f):
+    with h5py.File(f.filename + ".latest.h5") as g:
+        same(g.attrs["big"], np.arange(100_000, dtype="i8"))
+
+
+def write_changes(f):
+    f.attrs["a"] = 1
+    f.attrs["a"] = "now text"
+    f.attrs.create("b", np.arange(3), dtype="i2")
+    f.attrs.modify("b", np.array([7, 8, 9]))
+    f.attrs["gone"] = 1
+    del f.attrs["gone"]
+    raises(KeyError, f.attrs.__delitem__, "gone")
+    g = f.create_group("many", track_order=True)
+    for i in range(200):
+        g.attrs[f"n{(i * 37) % 200}"] = i
+    h5py.h5a.rename(g.id, b"n0", b"renamed")
+
+
+def read_changes(f):
+    assert f.attrs["a"] == "now text" and sorted(f.attrs) == ["a", "b"]
+    same(f.attrs["b"], np.array([7, 8, 9], "i2"))
+    attrs = f["many"].attrs
+    assert len(attrs) == 200 and "n0" not in attrs and attrs["renamed"] == 0 and attrs["n37"] == 1
+    order = [n for n in attrs if n != "renamed"]
+    assert order == [f"n{(i * 37) % 200}" for i in range(1, 200)]
+
+
+main(globals())

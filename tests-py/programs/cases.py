@@ -1,0 +1,59 @@
+"""Runs a program's cases: write_NAME(f) and read_NAME(f) in two processes on one file, check_NAME(folder)
+in one. The programs are ordinary h5py; nothing here knows of any connector."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+
+def _run(kind, name, function, folder):
+    import h5py
+
+    path = folder / f"{name}.h5"
+    try:
+        if kind == "check":
+            (folder / name).mkdir(exist_ok=True)
+            os.chdir(folder / name)
+            function(folder / name)
+        else:
+            with h5py.File(path, "w" if kind == "write" else "r") as file:
+                function(file)
+    except BaseException:  # noqa: BLE001 - the outcome is data here
+        print(f"\nfailed {kind}_{name}", flush=True)
+        traceback.print_exc(file=sys.stdout)
+        print("end of failure", flush=True)
+    else:
+        print(f"\npassed {kind}_{name}", flush=True)
+
+
+def main(scope):
+    """`program list`, or `program FOLDER CASE...`, each case being the name of a function."""
+    names = [n for n in scope if n.split("_")[0] in ("write", "read", "check") and callable(scope[n])]
+    if sys.argv[1] == "list":
+        print("\n".join(names))
+        return
+    for full in sys.argv[2:]:
+        kind, name = full.split("_", 1)
+        print(f"\nrunning {full}", flush=True)
+        _run(kind, name, scope[full], Path(sys.argv[1]))
+
+
+def raises(kind, function, *args, **kwargs):
+    """Asserts that a call raises exactly `kind`, and returns the exception."""
+    try:
+        function(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001
+        assert type(error) is kind, f"{type(error).__name__} instead of {kind.__name__}: {error}"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def same(got, wanted):
+    """Asserts that two arrays are equal to the bit, types and shapes included, NaN equal to NaN."""
+    import numpy as np
+
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    assert got.dtype == wanted.dtype, f"type {got.dtype}, wanted {wanted.dtype}"
+    assert got.shape == wanted.shape, f"shape {got.shape}, wanted {wanted.shape}"
+    np.testing.assert_array_equal(got, wanted)

@@ -1,0 +1,105 @@
+"""What only a container promises: wrong settings never write a native file, damage is never wrong data."""
+# only: h5lake
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+from cases import main, raises
+
+CREATE = """
+import h5py
+try:
+    with h5py.File("made.h5", "w") as f:
+        f["x"] = 1
+    print("no error")
+except OSError as error:
+    print("OSError", error)
+"""
+
+
+def under(string):
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": string}
+    return subprocess.run([sys.executable, "-c", CREATE], env=env, capture_output=True, text=True)
+
+
+def check_unknown_key(folder):
+    run = under("h5lake nosuchkey=1")
+    assert run.stdout.startswith("OSError") and "nosuchkey" in run.stdout, run
+    assert not os.path.exists("made.h5")
+
+
+def check_bad_value(folder):
+    for string, word in (("h5lake native=perhaps", "native"), ("h5lake store=nosuch://x", "nosuch"),
+                         ("h5lake store", "store")):
+        run = under(string)
+        assert run.stdout.startswith("OSError") and word in run.stdout, (string, run)
+        assert not os.path.exists("made.h5"), string
+
+
+def check_environment_key(folder):
+    env = {**os.environ, "H5LAKE_NATIVE": "perhaps"}
+    run = subprocess.run([sys.executable, "-c", CREATE], env=env, capture_output=True, text=True)
+    assert run.stdout.startswith("OSError") and not os.path.exists("made.h5"), run
+
+
+def check_only_plugin_path(folder):
+    # With just HDF5_PLUGIN_PATH set, the library finds the connector by the file's head.
+    with h5py.File("found.h5", "w") as f:
+        f["x"] = np.arange(4)
+    env = {k: v for k, v in os.environ.items() if k != "HDF5_VOL_CONNECTOR"}
+    code = "import h5py; f = h5py.File('found.h5'); print(f['x'][:].tolist(), list(f))"
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.stdout.strip() == "[0, 1, 2, 3] ['x']", run
+
+
+def check_damage(folder):
+    data = np.random.default_rng(4).integers(0, 2**31, 20000).astype("i4")
+    with h5py.File("good.h5", "w") as f:
+        f.create_dataset("d", data=data, chunks=(1000,))
+        f["e"] = data
+        f.attrs["sum"] = data.sum()
+    content = Path("good.h5").read_bytes()
+    rng = np.random.default_rng(8)
+    refused = 0
+    for position in [9, 16, 24, *rng.integers(16, len(content), 150).tolist()]:
+        broken = bytearray(content)
+        broken[position] ^= 1 << int(rng.integers(0, 8))
+        Path("broken.h5").write_bytes(broken)
+        refused += outcome("broken.h5", data, f"bit flipped at {position}")
+    for length in rng.integers(0, len(content), 40).tolist():
+        Path("broken.h5").write_bytes(content[:length])
+        refused += outcome("broken.h5", data, f"cut at {length}")
+    assert refused > 100, f"only {refused} of 193 damaged files were refused: are there checksums?"
+
+
+def outcome(path, data, what):
+    """1 when a damaged file is refused, 0 when it reads right; wrong data is an error."""
+    try:
+        with h5py.File(path) as f:
+            right = (np.array_equal(f["d"][:], data) and np.array_equal(f["e"][:], data)
+                     and f.attrs["sum"] == data.sum())
+    except (OSError, KeyError):
+        return 1
+    assert right, f"{what}: wrong data"
+    return 0
+
+
+def check_memory_store(folder):
+    code = """
+import h5py, os
+with h5py.File("m.h5", "w") as f:
+    f["x"] = range(5)
+with h5py.File("m.h5") as f:
+    print(f["x"][:].tolist(), os.path.getsize("m.h5") < 10000 if os.path.exists("m.h5") else "no file")
+"""
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake store=memory:check"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.stdout.startswith("[0, 1, 2, 3, 4]") and "False" not in run.stdout, run
+    raises(OSError, h5py.File, "m.h5", "r")  # its container was another process's memory
+
+
+main(globals())

@@ -1,0 +1,134 @@
+"""Datasets of every type and shape, converted on reading and writing as HDF5 does."""
+
+import h5py
+import numpy as np
+from cases import main, same
+
+NUMERIC = [f"{order}{kind}{size}" for order in "<>" for kind, sizes in
+           (("i", (1, 2, 4, 8)), ("u", (1, 2, 4, 8)), ("f", (2, 4, 8)), ("c", (8, 16))) for size in sizes]
+
+
+def sample(dtype):
+    rng = np.random.default_rng(7)
+    raw = rng.integers(0, 100, (5, 6))
+    return (raw + 1j * raw if np.dtype(dtype).kind == "c" else raw).astype(dtype)
+
+
+def write_numeric(f):
+    for i, dtype in enumerate(NUMERIC):
+        f.create_dataset(f"{i}", data=sample(dtype))
+    f.create_dataset("longdouble", data=np.arange(4, dtype=np.longdouble) / 3)
+
+
+def read_numeric(f):
+    for i, dtype in enumerate(NUMERIC):
+        same(f[f"{i}"][()], sample(dtype))
+        same(f[f"{i}"][2, 1::2], sample(dtype)[2, 1::2])
+    same(f["longdouble"][()], np.arange(4, dtype=np.longdouble) / 3)
+
+
+def write_conversion(f):
+    f.create_dataset("f4", data=np.linspace(-3, 300, 50), dtype=">f4")
+    f.create_dataset("i1", (50,), "i1")[...] = np.linspace(-300, 300, 50)  # clipped, as HDF5 does
+    f["i2"] = np.arange(10, dtype=">i2")
+
+
+def read_conversion(f):
+    same(f["f4"].astype("f8")[:], np.linspace(-3, 300, 50).astype("f4").astype("f8"))
+    same(f["i1"][:], np.clip(np.trunc(np.linspace(-300, 300, 50)), -128, 127).astype("i1"))
+    same(f["i2"].astype("f4")[3:7], np.arange(3, 7, dtype="f4"))
+
+
+COMPOUND = np.dtype([("id", "<i4"), ("pos", ">f8", (3,)), ("tag", "S5"),
+                     ("inner", [("a", "u1"), ("b", "<f4", (2, 2))]), ("flag", "?")])
+
+
+def records():
+    rng = np.random.default_rng(11)
+    data = np.zeros(40, COMPOUND)
+    data["id"], data["pos"] = rng.integers(-9, 9, 40), rng.random((40, 3))
+    data["tag"], data["inner"]["b"] = [f"t{i}".encode() for i in range(40)], rng.random((40, 2, 2))
+    data["flag"] = rng.random(40) > 0.5
+    return data
+
+
+def write_compound(f):
+    f.create_dataset("table", data=records(), chunks=(7,), maxshape=(None,))
+    f.create_dataset("aligned", data=np.zeros(3, np.dtype([("a", "u1"), ("b", "f8")], align=True)))
+    partial = f.create_dataset("partial", data=records())
+    partial["id"] = np.arange(40)
+
+
+def read_compound(f):
+    same(f["table"][:], records())
+    same(f["table"]["pos"], records()["pos"])
+    same(f["table"].fields(["tag", "id"])[5:9]["tag"], records()["tag"][5:9])
+    same(f["partial"]["id"], np.arange(40, dtype="<i4"))
+    same(f["partial"]["inner"], records()["inner"])
+    assert f["aligned"].dtype.itemsize == 16
+
+
+ENUM = h5py.enum_dtype({"red": 0, "green": 1, "blue": 42}, basetype="i2")
+
+
+def write_kinds(f):
+    f.create_dataset("enum", data=np.array([0, 1, 42, 1], "i2"), dtype=ENUM)
+    f.create_dataset("bool", data=np.array([[True, False], [False, True]]))
+    f.create_dataset("opaque", data=np.array([b"\0\1\2", b"\xff\0\xff"], "V3"))
+    f.create_dataset("fixed", data=np.array([b"abc", b"", b"defgh"], "S5"))
+    f.create_dataset("utf8", data=np.array(["ä".encode()], h5py.string_dtype("utf-8", 4)))
+    f.create_dataset("times", data=np.arange(3).astype("M8[ns]").astype(h5py.opaque_dtype("M8[ns]")))
+    f.create_dataset("subarray", (4,), np.dtype(("f4", (2, 3))))[1] = np.arange(6).reshape(2, 3)
+
+
+def read_kinds(f):
+    assert h5py.check_enum_dtype(f["enum"].dtype) == {"red": 0, "green": 1, "blue": 42}
+    assert f["enum"][:].tolist() == [0, 1, 42, 1]
+    same(f["bool"][:], np.array([[True, False], [False, True]]))
+    assert f["opaque"][:].tobytes() == b"\0\1\2\xff\0\xff"
+    assert f["fixed"][:].tolist() == [b"abc", b"", b"defgh"] and f["fixed"].dtype == "S5"
+    assert h5py.check_string_dtype(f["utf8"].dtype).encoding == "utf-8" and f["utf8"].asstr()[0] == "ä"
+    same(f["times"][:], np.arange(3).astype("M8[ns]"))
+    assert f["subarray"].shape == (4,)
+    assert np.array_equal(f["subarray"][1], np.arange(6).reshape(2, 3)) and not f["subarray"][0].any()
+
+
+def write_spaces(f):
+    f.create_dataset("scalar", data=np.float64(2.5))
+    f.create_dataset("null", data=h5py.Empty("i4"))
+    f.create_dataset("zero", (0, 5), "i4", maxshape=(None, 5))
+    f.create_dataset("one", data=[7])
+    f.create_dataset("deep", data=np.arange(2 ** 10).reshape((2,) * 10))
+
+
+def read_spaces(f):
+    assert f["scalar"][()] == 2.5 and f["scalar"].shape == ()
+    assert f["null"][()] == h5py.Empty("i4") and f["null"].shape is None
+    assert f["zero"].shape == (0, 5) and f["zero"][:].shape == (0, 5)
+    assert f["one"][0] == 7 and f["deep"][1, 0, 1, 0, 1, 0, 1, 0, 1, 1] == 0b1010101011
+
+
+def write_text(f):
+    f.create_dataset("vlen", data=["one", "", "drei ☃", "x" * 5000], dtype=h5py.string_dtype())
+    f.create_dataset("scalar", data="hello")
+    chunked = f.create_dataset("chunked", (100,), h5py.string_dtype(), chunks=(9,))
+    chunked[::3] = [f"s{i}" for i in range(0, 100, 3)]
+
+
+def read_text(f):
+    assert list(f["vlen"].asstr()[:]) == ["one", "", "drei ☃", "x" * 5000]
+    assert f["scalar"][()] == b"hello" and f["scalar"].asstr()[()] == "hello"
+    assert [s.decode() for s in f["chunked"][:]] == [f"s{i}" if i % 3 == 0 else "" for i in range(100)]
+
+
+def write_ragged(f):
+    ragged = f.create_dataset("ragged", (4,), h5py.vlen_dtype("i4"))
+    for i in range(1, 4):
+        ragged[i] = np.arange(i * 3)
+
+
+def read_ragged(f):
+    assert [row.tolist() for row in f["ragged"]] == [[], [0, 1, 2], list(range(6)), list(range(9))]
+
+
+main(globals())

@@ -1,0 +1,159 @@
+"""Groups: iteration, visiting, links of every kind, moving, copying, deleting, creation order."""
+
+import h5py
+import numpy as np
+from cases import main, raises
+
+NAMES = ["alpha", "beta", "gamma", "ünïcode ☃", "with space", "0", "Z" * 300]
+
+
+def write_tree(f):
+    for name in NAMES:
+        group = f.create_group(name)
+        for i in range(3):
+            group.create_dataset(f"d{i}", data=np.arange(i + 1))
+        group.create_group("deep/er/est").attrs["level"] = 3
+    assert sorted(f) == sorted(NAMES)
+
+
+def read_tree(f):
+    assert list(f) == sorted(NAMES, key=str.encode)
+    assert len(f) == len(NAMES) and list(reversed(f)) == list(f)[::-1]
+    assert "alpha" in f and "alpha/deep/er/est" in f and "/beta/d1" in f
+    assert "nothing" not in f and "alpha/nothing/more" not in f
+    assert f["alpha/deep/er/est"].attrs["level"] == 3
+    assert f["/alpha"] == f["alpha"] and f["alpha"] != f["beta"]
+    assert hash(f["alpha"]) == hash(f["/alpha"])
+    assert f["alpha/deep"].parent == f["alpha"] and f["alpha/deep"].name == "/alpha/deep"
+    assert f["alpha/deep/er"].file == f
+    assert f.get("alpha", getclass=True) is h5py.Group and f.get("alpha/d0", getclass=True) is h5py.Dataset
+    assert f.get("nothing") is None and f.get("nothing", 5) == 5
+    raises(KeyError, lambda: f["nothing"])
+    assert {k: type(v) for k, v in f["beta"].items()} == {
+        "d0": h5py.Dataset, "d1": h5py.Dataset, "d2": h5py.Dataset, "deep": h5py.Group}
+
+
+def write_visit(f):
+    f.create_dataset("a/b/c", data=1)
+    f.create_dataset("a/x", data=2)
+    f["again"] = f["a/b"]  # a second name: visited once
+    f["soft"] = h5py.SoftLink("/a/x")  # not visited
+
+
+def read_visit(f):
+    names = []
+    assert f.visit(names.append) is None
+    assert len(names) == 4 and set(names) - {"again", "again/c"} <= {"a", "a/b", "a/b/c", "a/x"}
+    assert f.visit(lambda name: name if name.endswith("x") else None) == "a/x"
+    seen = {}
+    f.visititems(lambda name, thing: seen.setdefault(name, type(thing)) and None)
+    assert seen["a"] is h5py.Group and seen["a/x"] is h5py.Dataset and len(seen) == 4
+    links = []
+    f.visit_links(links.append)
+    assert "soft" in links and "again" in links and "a/b/c" in links
+    found = []
+    f["a"].visit(found.append)
+    assert found == ["b", "b/c", "x"]
+
+
+def write_links(f):
+    data = f.create_dataset("data", data=np.arange(10))
+    f["hard"] = data
+    f["soft"] = h5py.SoftLink("/data")
+    f["dangling"] = h5py.SoftLink("/not/here")
+    f.create_group("g")["relative"] = h5py.SoftLink("../data")
+    f["g/up"] = h5py.SoftLink("/g")
+    f["ring1"], f["ring2"] = h5py.SoftLink("/ring2"), h5py.SoftLink("/ring1")
+    assert h5py.h5o.get_info(data.id).rc == 2
+    f["third"] = data
+    assert h5py.h5o.get_info(data.id).rc == 3
+    del f["third"]
+    assert h5py.h5o.get_info(data.id).rc == 2
+    raises(OSError, f.__setitem__, "hard", data)
+
+
+def read_links(f):
+    assert f["hard"] == f["data"] and f["soft"] == f["data"]
+    f_soft = f.get("soft", getlink=True)
+    assert isinstance(f_soft, h5py.SoftLink) and f_soft.path == "/data"
+    assert isinstance(f.get("hard", getlink=True), h5py.HardLink)
+    assert "dangling" in list(f)
+    raises(KeyError, lambda: f["dangling"])
+    raises(KeyError, lambda: f["ring1"])
+    assert f["g/up/up/up"] == f["g"]
+    assert f.get("dangling", getlink=True).path == "/not/here"
+
+
+def write_removal(f):
+    f.create_dataset("keep", data=np.arange(5))
+    f.create_dataset("goes", data=np.arange(50000))
+    held = f["goes"]
+    del f["goes"]
+    assert "goes" not in f
+    assert held[49999] == 49999, "an open object outlives its name"
+    f.create_dataset("goes", data="another")
+    f.create_group("a/b/c")
+    f.move("a/b", "moved")
+    f.move("keep", "a/renamed")
+    raises(KeyError, f.__delitem__, "nothing")
+    raises(ValueError, f.create_group, "moved")
+    f.require_group("moved")
+    raises(TypeError, f.require_group, "a/renamed")
+
+
+def read_removal(f):
+    assert sorted(f) == ["a", "goes", "moved"] and list(f["a"]) == ["renamed"] and list(f["moved"]) == ["c"]
+    assert f["goes"][()] == b"another" and f["a/renamed"][:].tolist() == [0, 1, 2, 3, 4]
+
+
+def write_copies(f):
+    g = f.create_group("from")
+    g.attrs["who"] = "origin"
+    g.create_dataset("d", data=np.arange(6).reshape(2, 3)).attrs["unit"] = "K"
+    g.create_group("sub").create_dataset("e", data=1.5)
+    f.copy("from", "to")
+    f.copy(g["d"], f, name="single")
+    f.copy("from", "shallow", shallow=True)
+    f.copy("from", "bare", without_attrs=True)
+    f["to/d"][0, 0] = 99
+
+
+def read_copies(f):
+    assert f["from/d"][0, 0] == 0 and f["to/d"][0, 0] == 99
+    assert f["to"].attrs["who"] == "origin" and f["to/d"].attrs["unit"] == "K" and f["to/sub/e"][()] == 1.5
+    assert f["single"].shape == (2, 3) and f["single"] != f["from/d"]
+    assert list(f["shallow"]) == ["d", "sub"] and list(f["shallow/sub"]) == []
+    assert dict(f["bare"].attrs) == {} and dict(f["bare/d"].attrs) == {}
+
+
+def write_order(f):
+    g = f.create_group("tracked", track_order=True)
+    for name in ("zebra", "apple", "mango", "kiwi"):
+        g.create_group(name)
+        g.attrs[name] = len(name)
+    del g["mango"]
+    g.create_group("aardvark")
+    f.create_group("sorted", track_order=False)
+    for name in ("zebra", "apple"):
+        f["sorted"].create_group(name)
+
+
+def read_order(f):
+    assert list(f["tracked"]) == ["zebra", "apple", "kiwi", "aardvark"]
+    assert list(reversed(f["tracked"])) == ["aardvark", "kiwi", "apple", "zebra"]
+    assert list(f["sorted"]) == ["apple", "zebra"]
+
+
+def write_many(f):
+    for i in range(3000):
+        f[f"soft{i}"] = h5py.SoftLink(f"/g{i % 7}")
+    for i in range(500):
+        f.create_group(f"g{i}")
+
+
+def read_many(f):
+    assert len(f) == 3500 and sum(1 for _ in f) == 3500
+    assert list(f) == sorted(f) and f["soft13"] == f["g6"]
+
+
+main(globals())

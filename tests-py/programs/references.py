@@ -1,0 +1,94 @@
+"""Object references, dimension scales and committed types."""
+
+import h5py
+import numpy as np
+from cases import main, raises, same
+
+
+def write_objects(f):
+    d = f.create_dataset("a/data", data=np.arange(4))
+    f.create_group("g")
+    refs = f.create_dataset("refs", (3,), h5py.ref_dtype)
+    refs[0], refs[1] = d.ref, f["g"].ref
+    f.attrs["ref"] = d.ref
+    f.attrs["refs"] = np.array([f["g"].ref, d.ref], dtype=h5py.ref_dtype)
+    assert f[d.ref] == d and bool(d.ref)
+
+
+def read_objects(f):
+    refs = f["refs"][:]
+    assert f[refs[0]] == f["a/data"] and f[refs[1]] == f["g"] and not refs[2]
+    assert f[refs[0]].name == "/a/data" and f[refs[0]][3] == 3
+    assert f[f.attrs["ref"]] == f["a/data"] and f[f.attrs["refs"][0]] == f["g"]
+    raises(ValueError, lambda: f[refs[2]])
+
+
+def write_scales(f):
+    d = f.create_dataset("temperature", data=np.random.default_rng(1).random((3, 5)))
+    for name, size in (("time", 3), ("height", 5)):
+        f[name] = np.arange(size) * 1.5
+        f[name].make_scale(name)
+    d.dims[0].attach_scale(f["time"])
+    d.dims[1].attach_scale(f["height"])
+    d.dims[0].label, d.dims[1].label = "t", "z"
+    f["other"] = np.arange(5)
+    f["other"].make_scale("other")
+    d.dims[1].attach_scale(f["other"])
+    d.dims[1].detach_scale(f["other"])
+
+
+def read_scales(f):
+    d = f["temperature"]
+    assert [dim.label for dim in d.dims] == ["t", "z"] and f["time"].is_scale and not d.is_scale
+    assert d.dims[0][0] == f["time"] and d.dims[0]["time"][2] == 3.0
+    assert list(d.dims[1].keys()) == ["height"] and len(d.dims[1]) == 1
+
+
+COMMITTED = np.dtype([("x", "f4"), ("y", "f4")])
+
+
+def write_committed(f):
+    f["point"] = COMMITTED
+    f["point"].attrs["unit"] = "m"
+    f.create_dataset("d", (5,), dtype=f["point"])[2] = (1, 2)
+    f["d"].attrs.create("origin", np.array((3, 4), COMMITTED), dtype=f["point"])
+    f["colour"] = h5py.enum_dtype({"R": 0, "G": 1})
+    f["alias"] = f["point"]
+
+
+def read_committed(f):
+    assert isinstance(f["point"], h5py.Datatype) and f["point"].dtype == COMMITTED
+    assert f["point"].attrs["unit"] == "m" and f["alias"] == f["point"]
+    assert f["d"].id.get_type().committed() and f["d"][2].tolist() == (1, 2)
+    assert f["d"].attrs["origin"].tolist() == (3, 4)
+    assert h5py.check_enum_dtype(f["colour"].dtype) == {"R": 0, "G": 1}
+    assert f.get("point", getclass=True) is h5py.Datatype
+
+
+def write_regions(f):
+    d = f.create_dataset("d", data=np.arange(100).reshape(10, 10))
+    f.attrs["region"] = d.regionref[2:4, 5:8]
+
+
+def read_regions(f):
+    region = f.attrs["region"]
+    assert f[region] == f["d"]
+    same(f["d"][region], np.arange(100).reshape(10, 10)[2:4, 5:8])
+
+
+def write_beside_native(f):
+    # A native file open in the same process: neither may disturb the other.
+    f["ours"] = np.arange(5)
+    with h5py.File("beside", "w", driver="core", backing_store=False) as native:
+        native["theirs"] = np.arange(7)
+        f["ours"][0] = 9
+        assert list(native) == ["theirs"] and list(f) == ["ours"]
+        native.flush()
+    assert f["ours"][0] == 9 and f.id.valid
+
+
+def read_beside_native(f):
+    assert f["ours"][:].tolist() == [9, 1, 2, 3, 4]
+
+
+main(globals())
