@@ -1,2 +1,16 @@
-//! The HDF5 VOL connector: callbacks, native face and the ffi room
+//! The HDF5 VOL connector: callbacks, native face and the ffi room.
+//!
+//! Layers point one way: `ffi` (what libhdf5 calls, and what we call in it) → `callbacks` (what each callback
+//! does) → `h5lake-container` (the HDF5 data model) → `h5lake-ledger` (versions) → a file or `object-stores`.
 #![deny(unsafe_code)]
+
+pub mod callbacks;
+pub mod config;
+pub mod error;
+pub mod ffi;
+mod file_type;
+mod names;
+mod native;
+mod session;
+
+pub use ffi::class::class_for;

@@ -1,0 +1,205 @@
+//! Attributes.
+
+use std::sync::{Arc, OnceLock};
+
+use h5lake_container::{AttrInfo, AttrSpec, Attribute, Index, Order};
+
+use crate::callbacks::datatype::{committed_id, identifier};
+use crate::callbacks::location::{Base, Location};
+use crate::callbacks::transfer::{self, owning_heap};
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::ffi::library::Hid;
+use crate::ffi::memory::MemoryRegion;
+use crate::ffi::plists::ListClass;
+use crate::file_type::FileType;
+use crate::session::AttributeHandle;
+
+/// `H5Acreate`.
+pub fn create(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: &[u8],
+    datatype: Hid,
+    space: Hid,
+    creation: Hid,
+) -> Result<Handle> {
+    let found = Base::of(handle)?.find(location)?;
+    let session = found.session;
+    session.face.attribute()?;
+    let library = session.library;
+    if !library.has_extent(space)? {
+        return Err(Error::argument("the dataspace of an attribute must have an extent"));
+    }
+    let types = FileType::of_type(&session, datatype)?;
+    let spec = AttrSpec {
+        datatype: types.to_datatype(committed_id(&session, datatype)?)?,
+        space: library.extent_of(space)?,
+        cset: library.character_set(creation)?,
+        creation_properties: library.encode_list(creation)?.into(),
+    };
+    let owner = session.container.open_object(found.id)?;
+    let attribute = session.container.attr_create(found.id, name, spec)?;
+    let types = OnceLock::from(Arc::new(types));
+    Ok(Handle::Attribute(AttributeHandle { types, attribute, owner, path: found.path, session }))
+}
+
+/// `H5Aopen`, by name or by index.
+pub fn open(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Result<Handle> {
+    let base = Base::of(handle)?;
+    let (found, name) = match (location, name) {
+        (Location::ByIndex { name: object, index, order, n, access }, _) => {
+            let found = base.find(&Location::ByName { name: object, access: *access })?;
+            let attribute = found.session.container.attr_at(found.id, *index, *order, *n)?;
+            (found, attribute.name)
+        }
+        (_, Some(name)) => (base.find(location)?, name.to_vec()),
+        (_, None) => return Err(Error::argument("an attribute is opened by its name or its index")),
+    };
+    let session = found.session;
+    session.face.attribute()?;
+    let owner = session.container.open_object(found.id)?;
+    let attribute = session.container.attr_open(found.id, &name)?;
+    Ok(Handle::Attribute(AttributeHandle {
+        types: OnceLock::new(),
+        attribute,
+        owner,
+        path: found.path,
+        session,
+    }))
+}
+
+/// The attribute behind a handle.
+pub fn of(handle: &Handle) -> Result<&AttributeHandle> {
+    match handle {
+        Handle::Attribute(attribute) => Ok(attribute),
+        _ => Err(Error::argument("not an attribute")),
+    }
+}
+
+fn types_of(attribute: &AttributeHandle) -> Result<Arc<FileType>> {
+    if let Some(types) = attribute.types.get() {
+        return Ok(types.clone());
+    }
+    let types = FileType::of_datatype(&attribute.session, attribute.attribute.datatype())?;
+    Ok(attribute.types.get_or_init(|| types).clone())
+}
+
+/// Number of elements of the value.
+pub fn points(handle: &Handle) -> Result<u64> {
+    Ok(of(handle)?.attribute.space().points()?)
+}
+
+/// `H5Aread`.
+pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
+    let attribute = of(handle)?;
+    let value = attribute.attribute.read()?;
+    transfer::read(&*types_of(attribute)?, memory_type, region, transfer, |buffer| {
+        fill(buffer, &value);
+        Ok(())
+    })
+}
+
+/// `H5Awrite`.
+pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer: Hid) -> Result<()> {
+    let attribute = of(handle)?;
+    let (types, value) = (types_of(attribute)?, attribute.attribute.clone());
+    owning_heap(attribute.owner.id(), || {
+        let existing = |buffer: &mut [u8]| {
+            fill(buffer, &value.read()?);
+            Ok(())
+        };
+        transfer::write(&types, memory_type, region, transfer, existing, |data| Ok(value.write(data)?))
+    })
+}
+
+fn fill(buffer: &mut [u8], value: &[u8]) {
+    let length = buffer.len().min(value.len());
+    buffer[..length].copy_from_slice(&value[..length]);
+}
+
+/// `H5Aget_type`.
+pub fn datatype(handle: &Handle) -> Result<Id> {
+    let attribute = of(handle)?;
+    let committed = attribute.attribute.datatype().committed;
+    identifier(&attribute.session, &*types_of(attribute)?, committed)
+}
+
+/// `H5Aget_space`.
+pub fn space(handle: &Handle) -> Result<Id> {
+    let attribute = of(handle)?;
+    attribute.session.library.space_of(attribute.attribute.space())
+}
+
+/// `H5Aget_create_plist`.
+pub fn creation_list(handle: &Handle) -> Result<Id> {
+    let attribute = of(handle)?;
+    attribute
+        .session
+        .library
+        .decode_list(&attribute.attribute.creation_properties(), ListClass::AttributeCreate)
+}
+
+/// Name, size, order and character set of an attribute that is open, or that a location leads to.
+pub fn info(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Result<AttrInfo> {
+    if let (Handle::Attribute(open), Location::Itself) = (handle, location) {
+        return Ok(info_of(&open.attribute));
+    }
+    let base = Base::of(handle)?;
+    match (location, name) {
+        (Location::ByIndex { name: object, index, order, n, access }, _) => {
+            let found = base.find(&Location::ByName { name: object, access: *access })?;
+            Ok(found.session.container.attr_at(found.id, *index, *order, *n)?)
+        }
+        (_, Some(name)) => {
+            let found = base.find(location)?;
+            Ok(info_of(&*found.session.container.attr_open(found.id, name)?))
+        }
+        (_, None) => Err(Error::argument("an attribute is found by its name or its index")),
+    }
+}
+
+fn info_of(attribute: &Attribute) -> AttrInfo {
+    AttrInfo {
+        name: attribute.name(),
+        creation_order: attribute.creation_order(),
+        cset: attribute.cset(),
+        data_size: attribute.storage_size(),
+    }
+}
+
+/// `H5Adelete`.
+pub fn delete(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    Ok(found.session.container.attr_delete(found.id, name)?)
+}
+
+/// `H5Adelete_by_idx`.
+pub fn delete_by_index(
+    handle: &Handle,
+    location: &Location<'_>,
+    index: Index,
+    order: Order,
+    n: u64,
+) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    let attribute = found.session.container.attr_at(found.id, index, order, n)?;
+    Ok(found.session.container.attr_delete(found.id, &attribute.name)?)
+}
+
+/// `H5Aexists`.
+pub fn exists(handle: &Handle, location: &Location<'_>, name: &[u8]) -> Result<bool> {
+    let found = Base::of(handle)?.find(location)?;
+    Ok(found.session.container.attr_exists(found.id, name)?)
+}
+
+/// `H5Arename`.
+pub fn rename(handle: &Handle, location: &Location<'_>, old: &[u8], new: &[u8]) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    if old == new {
+        let there = found.session.container.attr_exists(found.id, old)?;
+        return if there { Ok(()) } else { Err(Error::new(Minor::NotFound, "no such attribute to rename")) };
+    }
+    Ok(found.session.container.attr_rename(found.id, old, new)?)
+}

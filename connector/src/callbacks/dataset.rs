@@ -1,0 +1,326 @@
+//! Datasets.
+
+use std::sync::{Arc, OnceLock};
+
+use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Filter, Layout, Run, Selection};
+
+use crate::callbacks::datatype::{committed_id, identifier};
+use crate::callbacks::group::{link_new, located};
+use crate::callbacks::location::Location;
+use crate::callbacks::object::handle_of;
+use crate::callbacks::transfer::{self, buffer_of, owning_heap};
+use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::ffi::library::{Hid, Library};
+use crate::ffi::memory::MemoryRegion;
+use crate::ffi::plists::{FillDefined, ListClass};
+use crate::file_type::FileType;
+use crate::session::{DatasetHandle, ObjectHandle, Session};
+
+/// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
+const SHUFFLE: i32 = 2;
+
+/// What `H5Dcreate` is given.
+pub struct NewDataset {
+    /// The element type.
+    pub datatype: Hid,
+    /// The shape.
+    pub space: Hid,
+    /// Creation properties.
+    pub creation: Hid,
+    /// Access properties.
+    pub access: Hid,
+    /// Properties of the link.
+    pub link_creation: Hid,
+}
+
+/// `H5Dcreate`; without a name `H5Dcreate_anon`.
+pub fn create(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: Option<&[u8]>,
+    new: &NewDataset,
+) -> Result<Handle> {
+    let base = located(handle, location)?;
+    let session = base.session.clone();
+    session.face.dataset()?;
+    let types = FileType::of_type(&session, new.datatype)?;
+    let spec = spec_of(&session, &types, new)?;
+    let object = session.container.create_dataset(spec)?;
+    let dataset = session.container.dataset(object.id())?;
+    let path = link_new(&base, &object, name, new.link_creation)?;
+    let access_list = Some(session.library.copy_list(new.access)?);
+    let base = ObjectHandle { session, object, path };
+    Ok(Handle::Dataset(DatasetHandle { types: OnceLock::from(Arc::new(types)), dataset, access_list, base }))
+}
+
+fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<DatasetSpec> {
+    let library = session.library;
+    if !library.has_extent(new.space)? {
+        return Err(Error::argument("the dataspace of a dataset must have an extent"));
+    }
+    let layout = library.layout(new.creation)?;
+    if layout == Layout::Virtual {
+        return Err(Error::unsupported("creating a virtual dataset"));
+    }
+    if library.external_files(new.creation)? > 0 {
+        return Err(Error::unsupported(
+            "creating a dataset with its data in external files (H5Pset_external)",
+        ));
+    }
+    let stored_list = library.copy_list(new.creation)?;
+    let fill = fill_of(session, types, &stored_list)?;
+    Ok(DatasetSpec {
+        datatype: types.to_datatype(committed_id(session, new.datatype)?)?,
+        space: library.extent_of(new.space)?,
+        layout,
+        fill,
+        filters: filters_of(library, new.creation, types.size)?,
+        creation_properties: library.encode_list(stored_list.get())?.into(),
+        attribute_order: library.attribute_order(new.creation)?,
+        track_times: library.tracks_times(new.creation)?,
+    })
+}
+
+/// The pipeline with what shuffle's own `set_local` would put in.
+fn filters_of(library: Library, creation: Hid, element: usize) -> Result<Vec<Filter>> {
+    let mut filters = library.filters(creation)?;
+    for filter in filters.iter_mut().filter(|filter| filter.id == SHUFFLE) {
+        filter.client_data =
+            vec![u32::try_from(element).map_err(|_| Error::argument("elements too large to shuffle"))?];
+    }
+    Ok(filters)
+}
+
+/// Fill properties. A fill value with variable-length data is taken out of the list that is kept: its encoding
+/// would hold pointers.
+fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
+    let library = session.library;
+    let value = match library.fill_defined(list.get())? {
+        FillDefined::Undefined => FillValue::Undefined,
+        FillDefined::Default => FillValue::Default,
+        FillDefined::User => {
+            let value = library.fill_value(list.get(), types.stored.get()).map_err(|_| {
+                Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
+            })?;
+            let in_file = if types.has_heap || types.has_references {
+                fill_in_file(session, types, value)?
+            } else {
+                value
+            };
+            if types.has_heap {
+                library.clear_fill_value(list.get())?;
+            }
+            FillValue::User(in_file.into())
+        }
+    };
+    Ok(Fill { value, time: library.fill_time(list.get())?, allocate: library.allocation_time(list.get())? })
+}
+
+fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {
+    let library = session.library;
+    let mut in_memory = value.clone();
+    let mut packed = value;
+    packed.resize(packed.len().max(types.size), 0);
+    let mut background = vec![0; types.size];
+    let converted = owning_heap(session.container.root(), || {
+        library.convert(types.stored.get(), types.in_file(), 1, &mut packed, Some(&mut background), 0)
+    });
+    library.reclaim(types.stored.get(), library.scalar_space()?.get(), &mut in_memory);
+    converted?;
+    packed.truncate(types.size);
+    Ok(packed)
+}
+
+/// `H5Dopen`.
+pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
+    let found = located(handle, location)?.find(&Location::ByName { name, access })?;
+    match handle_of(&found.session, found.id, found.path)? {
+        Handle::Dataset(mut dataset) => {
+            dataset.access_list = Some(found.session.library.copy_list(access)?);
+            Ok(Handle::Dataset(dataset))
+        }
+        _ => Err(Error::new(Minor::BadType, format!("'{}' is not a dataset", String::from_utf8_lossy(name)))),
+    }
+}
+
+/// The dataset behind a handle.
+pub fn of(handle: &Handle) -> Result<&DatasetHandle> {
+    match handle {
+        Handle::Dataset(dataset) => Ok(dataset),
+        _ => Err(Error::argument("not a dataset")),
+    }
+}
+
+/// The dataset's types in its library.
+pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
+    if let Some(types) = dataset.types.get() {
+        return Ok(types.clone());
+    }
+    let types = FileType::of_datatype(&dataset.base.session, dataset.dataset.datatype())?;
+    Ok(dataset.types.get_or_init(|| types).clone())
+}
+
+/// What `H5Dread` and `H5Dwrite` select in the file, given a dataspace or `None` for everything.
+pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Selection, u64)> {
+    let extent = dataset.dataset.space();
+    let Some(space) = space else { return Ok((Selection::All, extent.points()?)) };
+    let library = dataset.base.session.library;
+    let given = library.extent_of(space)?;
+    if given.dims().len() != extent.dims().len() {
+        return Err(Error::new(Minor::BadValue, "the file dataspace has another rank than the dataset")
+            .in_class(Major::Dataspace));
+    }
+    let points = library.selected_points(space)?;
+    if points == 0 {
+        return Ok((Selection::None, 0));
+    }
+    let selection = library.selection_of(space)?;
+    if given.dims() == extent.dims() {
+        return Ok((selection, points));
+    }
+    Ok((in_extent(selection, given.dims(), extent.dims())?, points))
+}
+
+/// A selection made in an extent of other sizes than the dataset has now (it was resized since).
+fn in_extent(selection: Selection, from: &[u64], to: &[u64]) -> Result<Selection> {
+    match selection {
+        Selection::All => Ok(Selection::Hyperslab {
+            start: vec![0; from.len()],
+            stride: vec![1; from.len()],
+            count: from.to_vec(),
+            block: vec![1; from.len()],
+        }),
+        Selection::Runs(runs) => Ok(Selection::Runs(relinearised(&runs, from, to)?)),
+        other => Ok(other),
+    }
+}
+
+fn relinearised(runs: &[Run], from: &[u64], to: &[u64]) -> Result<Vec<Run>> {
+    let outside =
+        || Error::new(Minor::BadRange, "the selection lies outside the dataset").in_class(Major::Dataspace);
+    let row = from.last().copied().filter(|row| *row > 0).ok_or_else(outside)?;
+    let mut moved = Vec::with_capacity(runs.len());
+    for run in runs {
+        let (mut offset, mut left) = (run.offset, run.count);
+        while left > 0 {
+            let count = left.min(row - offset % row);
+            moved.push(Run { offset: position(offset, count, from, to).ok_or_else(outside)?, count });
+            offset += count;
+            left -= count;
+        }
+    }
+    Ok(moved)
+}
+
+/// The linear position in extent `to` of `count` elements of a row that begin at `offset` of extent `from`.
+fn position(mut offset: u64, count: u64, from: &[u64], to: &[u64]) -> Option<u64> {
+    let mut coordinates = vec![0; from.len()];
+    for (coordinate, dim) in coordinates.iter_mut().zip(from).rev() {
+        *coordinate = offset % dim;
+        offset /= dim;
+    }
+    let fits = coordinates.iter().zip(to).all(|(c, dim)| c < dim);
+    let row_fits = coordinates.last().zip(to.last()).is_some_and(|(c, dim)| c + count <= *dim);
+    (fits && row_fits).then(|| coordinates.iter().zip(to).fold(0, |linear, (c, dim)| linear * dim + c))
+}
+
+/// `H5Dread`.
+pub fn read(
+    handle: &Handle,
+    memory_type: Hid,
+    region: &mut MemoryRegion,
+    selection: &Selection,
+    transfer_list: Hid,
+) -> Result<()> {
+    let dataset = of(handle)?;
+    transfer::read(&*types_of(dataset)?, memory_type, region, transfer_list, |buffer| {
+        Ok(dataset.dataset.read(selection, buffer)?)
+    })
+}
+
+/// `H5Dwrite`.
+pub fn write(
+    handle: &Handle,
+    memory_type: Hid,
+    region: &MemoryRegion,
+    selection: &Selection,
+    transfer_list: Hid,
+) -> Result<()> {
+    let dataset = of(handle)?;
+    let types = types_of(dataset)?;
+    owning_heap(dataset.base.id(), || {
+        let existing = |buffer: &mut [u8]| {
+            dataset.dataset.read(selection, buffer)?;
+            if types.has_heap {
+                forget_fill(&dataset.dataset.fill().value, types.size, buffer);
+            }
+            Ok(())
+        };
+        transfer::write(&types, memory_type, region, transfer_list, existing, |data| {
+            Ok(dataset.dataset.write(selection, data)?)
+        })
+    })
+}
+
+/// Elements that were never written show the fill value, whose variable-length data is not theirs to free.
+fn forget_fill(fill: &FillValue, size: usize, elements: &mut [u8]) {
+    if let FillValue::User(value) = fill {
+        for element in elements.chunks_exact_mut(size).filter(|element| *element == &value[..]) {
+            element.fill(0);
+        }
+    }
+}
+
+/// `H5Dget_type`.
+pub fn datatype(handle: &Handle) -> Result<Id> {
+    let dataset = of(handle)?;
+    identifier(&dataset.base.session, &*types_of(dataset)?, dataset.dataset.datatype().committed)
+}
+
+/// `H5Dget_space`.
+pub fn space(handle: &Handle) -> Result<Id> {
+    let dataset = of(handle)?;
+    dataset.base.session.library.space_of(&dataset.dataset.space())
+}
+
+/// `H5Dget_create_plist`.
+pub fn creation_list(handle: &Handle) -> Result<Id> {
+    let dataset = of(handle)?;
+    let library = dataset.base.session.library;
+    let list = library.decode_list(&dataset.dataset.creation_properties(), ListClass::DatasetCreate)?;
+    let types = types_of(dataset)?;
+    if types.has_heap
+        && let FillValue::User(value) = &dataset.dataset.fill().value
+    {
+        let memory_size = library.type_size(types.stored.get())?;
+        let mut packed = buffer_of(1, memory_size.max(types.size))?;
+        packed[..value.len()].copy_from_slice(value);
+        let mut background = buffer_of(1, memory_size)?;
+        library.convert(types.in_file(), types.stored.get(), 1, &mut packed, Some(&mut background), 0)?;
+        let set = library.set_fill_value(list.get(), types.stored.get(), &packed);
+        library.reclaim(types.stored.get(), library.scalar_space()?.get(), &mut packed);
+        set?;
+    }
+    Ok(list)
+}
+
+/// `H5Dget_access_plist`.
+pub fn access_list(handle: &Handle) -> Result<Id> {
+    let dataset = of(handle)?;
+    let library = dataset.base.session.library;
+    match &dataset.access_list {
+        Some(list) => library.copy_list(list.get()),
+        None => library.default_list(ListClass::DatasetAccess),
+    }
+}
+
+/// `H5Dset_extent`.
+pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
+    let dataset = of(handle)?;
+    match dataset.dataset.space() {
+        Dataspace::Simple { dims, .. } => Ok(dataset.dataset.set_extent(&read_sizes(dims.len())?)?),
+        _ => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
+    }
+}

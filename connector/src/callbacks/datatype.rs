@@ -1,0 +1,93 @@
+//! Committed datatypes.
+
+use bytes::Bytes;
+use h5lake_container::{DatatypeSpec, ObjectId, ObjectKind};
+
+use crate::callbacks::group::{link_new, located};
+use crate::callbacks::location::{Base, Location};
+use crate::callbacks::object::handle_of;
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::ffi::library::Hid;
+use crate::ffi::plists::ListClass;
+use crate::file_type::FileType;
+use crate::session::{DatatypeHandle, ObjectHandle, Session};
+
+/// `H5Tcommit`; without a name `H5Tcommit_anon`.
+pub fn commit(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: Option<&[u8]>,
+    datatype: Hid,
+    link_creation: Hid,
+    creation: Hid,
+) -> Result<Handle> {
+    let base = located(handle, location)?;
+    let library = base.session.library;
+    let stored = FileType::of_type(&base.session, datatype)?.to_datatype(None)?;
+    let native = base.session.face.datatype(&stored.encoded)?;
+    let spec = DatatypeSpec {
+        datatype: stored,
+        creation_properties: library.encode_list(creation)?.into(),
+        attribute_order: library.attribute_order(creation)?,
+        track_times: library.tracks_times(creation)?,
+    };
+    let object = base.session.container.create_datatype(spec)?;
+    let path = link_new(&base, &object, name, link_creation)?;
+    Ok(Handle::Datatype(DatatypeHandle {
+        native,
+        base: ObjectHandle { session: base.session, object, path },
+    }))
+}
+
+/// `H5Topen`.
+pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
+    let found = located(handle, location)?.find(&Location::ByName { name, access })?;
+    match handle_of(&found.session, found.id, found.path)? {
+        opened @ Handle::Datatype(_) => Ok(opened),
+        _ => Err(Error::new(
+            Minor::BadType,
+            format!("'{}' is not a committed datatype", String::from_utf8_lossy(name)),
+        )),
+    }
+}
+
+/// HDF5's encoding of the datatype.
+pub fn encoded(handle: &Handle) -> Result<Bytes> {
+    let base = Base::of(handle)?;
+    Ok(base.session.container.datatype(base.id)?.encoded.clone())
+}
+
+/// `H5Tget_create_plist`.
+pub fn creation_list(handle: &Handle) -> Result<Id> {
+    let base = Base::of(handle)?;
+    let encoded = base.session.container.object_creation_properties(base.id)?;
+    base.session.library.decode_list(&encoded, ListClass::DatatypeCreate)
+}
+
+/// The committed datatype of this container behind an application's identifier, if it is one.
+pub fn committed_id(session: &Session, datatype: Hid) -> Result<Option<ObjectId>> {
+    if !session.library.is_committed(datatype)? {
+        return Ok(None);
+    }
+    let Some((id, file)) = session.library.object_of(datatype) else { return Ok(None) };
+    let is_ours = file == session.container.file_number()
+        && session.container.object_info(id).is_ok_and(|info| info.kind == ObjectKind::Datatype);
+    Ok(is_ours.then_some(id))
+}
+
+/// The identifier that `H5Dget_type` and `H5Aget_type` give out: the committed type where there is one, else a
+/// transient copy.
+pub fn identifier(
+    session: &std::sync::Arc<Session>,
+    types: &FileType,
+    committed: Option<ObjectId>,
+) -> Result<Id> {
+    if let Some(id) = committed
+        && let Ok(handle) = handle_of(session, id, None)
+    {
+        return session.library.register(handle);
+    }
+    session.library.copy_type(types.stored.get())
+}

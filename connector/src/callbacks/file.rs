@@ -1,0 +1,239 @@
+//! Files: containers opened, created, asked and closed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use h5lake_container::{Access, Container, FileCreation, Options, Replace, Target};
+use h5lake_ledger::{LockPolicy, Probe, SyncPolicy};
+
+use crate::callbacks::group;
+use crate::config::Config;
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::ffi::library::{Hid, Library};
+use crate::ffi::plists::ListClass;
+use crate::names;
+use crate::native::face::Face;
+use crate::session::{FileHandle, Session, SessionParts, Swmr};
+
+/// `H5F_ACC_*` flags, decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenFlags {
+    /// `H5F_ACC_RDWR`
+    pub write: bool,
+    /// `H5F_ACC_EXCL`
+    pub exclusive: bool,
+    /// `H5F_ACC_SWMR_WRITE`
+    pub swmr_write: bool,
+    /// `H5F_ACC_SWMR_READ`
+    pub swmr_read: bool,
+}
+
+const STRONG: u32 = 3;
+const SEMI: u32 = 2;
+
+/// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
+pub fn create(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    flags: OpenFlags,
+    creation: Hid,
+    access: Hid,
+) -> Result<Handle> {
+    let target = names::target(name, config)?;
+    refuse_drivers(library, access)?;
+    let options = options(library, config, access)?;
+    let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
+    let user_block = library.user_block(creation)?;
+    let root = h5lake_container::GroupSpec {
+        creation_properties: Vec::new().into(),
+        ..group::spec_of(library, creation)?
+    };
+    let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
+    let container = Container::create(&target, replace, new, options)
+        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))?;
+    let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
+    start(library, container, name, access, true, swmr)
+}
+
+/// `H5Fopen`. A reader sees the newest snapshot, and keeps it.
+pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+    let target = names::target(name, config)?;
+    refuse_drivers(library, access)?;
+    refuse_native(&target, name)?;
+    let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
+    let container = Container::open(&target, mode, options(library, config, access)?)
+        .map_err(|error| failed(Minor::CannotOpenFile, "unable to open file", name, &error))?;
+    let swmr = match (flags.swmr_write, flags.swmr_read) {
+        (true, _) => Swmr::Write,
+        (_, true) => Swmr::Read,
+        _ => Swmr::Off,
+    };
+    start(library, container, name, access, flags.write, swmr)
+}
+
+fn start(
+    library: Library,
+    container: Arc<Container>,
+    name: &[u8],
+    access: Hid,
+    writable: bool,
+    swmr: Swmr,
+) -> Result<Handle> {
+    let access_list = library.copy_list(access)?;
+    let parts = SessionParts { library, container, name: name.to_vec(), access_list, writable, swmr };
+    Ok(Handle::File(FileHandle::new(Session::start(parts)?)))
+}
+
+fn refuse_drivers(library: Library, access: Hid) -> Result<()> {
+    if library.has_explicit_driver(access)? {
+        return Err(Error::unsupported(
+            "a file with an explicit file driver (to be handed to the native connector)",
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_native(target: &Target, name: &[u8]) -> Result<()> {
+    let Target::File(path) = target else { return Ok(()) };
+    match h5lake_ledger::Ledger::probe_file(path) {
+        Ok(Probe::NativeHdf5) => Err(Error::file(
+            Minor::CannotOpenFile,
+            format!(
+                "unable to open file: name = '{}' is a native HDF5 file; handing it to the native connector is not supported yet",
+                String::from_utf8_lossy(name)
+            ),
+            None,
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn failed(minor: Minor, what: &str, name: &[u8], error: &h5lake_container::Error) -> Error {
+    let errno = error.errno();
+    let number = errno.map(|number| format!(", errno = {number}")).unwrap_or_default();
+    let text =
+        format!("{what}: name = '{}'{number}, error message = '{error}'", String::from_utf8_lossy(name));
+    Error::file(minor, text, errno)
+}
+
+fn options(library: Library, config: &Config, access: Hid) -> Result<Options> {
+    let mut options = Options::default();
+    if let Some(bytes) = config.cache_bytes {
+        options.cache_bytes = bytes;
+    }
+    options.ledger.retention = config.retention;
+    options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
+    options.ledger.lock = match locking(library, access)? {
+        (false, _) => LockPolicy::Off,
+        (true, true) => LockPolicy::BestEffort,
+        (true, false) => LockPolicy::Required,
+    };
+    Ok(options)
+}
+
+/// Whether to lock, and whether to do without where locks do not work. As in native files the environment wins
+/// over the property.
+fn locking(library: Library, access: Hid) -> Result<(bool, bool)> {
+    match std::env::var("HDF5_USE_FILE_LOCKING").as_deref() {
+        Ok("FALSE" | "0") => Ok((false, true)),
+        Ok("TRUE" | "1") => Ok((true, false)),
+        Ok("BEST_EFFORT") => Ok((true, true)),
+        _ => library.file_locking(access),
+    }
+}
+
+/// Whether a container lies at the name (`H5Fis_accessible`). Something else is `false`, a missing file an
+/// error, as native files answer.
+pub fn is_accessible(config: &Config, name: &[u8]) -> Result<bool> {
+    let missing = || {
+        Error::file(
+            Minor::CannotOpenFile,
+            format!("unable to open file: name = '{}'", String::from_utf8_lossy(name)),
+            Some(2),
+        )
+    };
+    let probe = match names::target(name, config)? {
+        Target::File(path) => h5lake_ledger::Ledger::probe_file(&path),
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&store, &key),
+    };
+    match probe.map_err(|error| Error::file(Minor::CannotOpenFile, error.to_string(), error.errno()))? {
+        Probe::Container => Ok(true),
+        Probe::NotFound => Err(missing()),
+        _ => Ok(false),
+    }
+}
+
+/// `H5Fdelete`: a container and all it is made of. Anything else is refused.
+pub fn delete(config: &Config, name: &[u8]) -> Result<()> {
+    let removed = match names::target(name, config)? {
+        Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&store, &key),
+    };
+    removed.map_err(|error| {
+        Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())
+    })
+}
+
+/// `H5Freopen`: a file of its own on the same container.
+pub fn reopen(handle: &Handle) -> Result<Handle> {
+    let old = handle.session()?;
+    let library = old.library;
+    let parts = SessionParts {
+        library,
+        container: old.container.clone(),
+        name: old.name.clone(),
+        access_list: library.copy_list(old.access_list.get())?,
+        writable: old.writable,
+        swmr: *old.swmr.lock(),
+    };
+    Ok(Handle::File(FileHandle::new(Session::start(parts)?)))
+}
+
+/// Whether a file and another, given by what native code knows of it, are one container.
+pub fn is_same(handle: &Handle, other_native: usize) -> Result<bool> {
+    let session = handle.session()?;
+    Ok(Face::session_of(other_native).is_some_and(|other| Arc::ptr_eq(&other.container, &session.container)))
+}
+
+/// `H5Fget_access_plist`.
+pub fn access_list(handle: &Handle) -> Result<Id> {
+    let session = handle.session()?;
+    session.library.copy_list(session.access_list.get())
+}
+
+/// `H5Fget_create_plist`.
+pub fn creation_list(handle: &Handle) -> Result<Id> {
+    let session = handle.session()?;
+    session.library.decode_list(&session.container.creation_properties(), ListClass::FileCreate)
+}
+
+/// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open.
+pub fn close(handle: Box<Handle>) -> Result<()> {
+    let session = handle.session()?;
+    let last = session.file_handles.load(Ordering::Relaxed) == 1;
+    let closed = if last { close_last(&session) } else { Ok(()) };
+    drop(handle);
+    closed
+}
+
+fn close_last(session: &Arc<Session>) -> Result<()> {
+    let library = session.library;
+    match library.close_degree(session.access_list.get())? {
+        STRONG => {
+            for id in session.face.file().open_identifiers()? {
+                library.close_all_references(id);
+            }
+        }
+        SEMI if !session.face.file().open_identifiers()?.is_empty() => {
+            return Err(Error::new(Minor::CannotOperate, "can't close file, there are objects still open"));
+        }
+        _ => {}
+    }
+    if session.container.writable() && !session.is_inherited() {
+        session.container.flush()?
+    }
+    Ok(())
+}

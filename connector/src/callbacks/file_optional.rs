@@ -1,0 +1,51 @@
+//! What the native connector's own functions ask of a file.
+
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::session::Swmr;
+
+/// `H5Fstart_swmr_write`: readers are always welcome, so this only checks that the file may be written, and
+/// makes what is there visible to them.
+pub fn start_swmr_write(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    if !session.writable {
+        return Err(Error::new(Minor::BadValue, "the file was not opened for writing"));
+    }
+    let mut swmr = session.swmr.lock();
+    if *swmr == Swmr::Write {
+        return Err(Error::new(Minor::BadValue, "file already in SWMR writing mode"));
+    }
+    session.container.flush()?;
+    *swmr = Swmr::Write;
+    Ok(())
+}
+
+/// Bytes that the container takes.
+pub fn size(handle: &Handle) -> Result<u64> {
+    Ok(handle.session()?.container.size()?)
+}
+
+/// The answer to an operation that has no meaning for a container, by its name in `H5VLnative.h`.
+pub fn refused(operation: i32) -> Error {
+    let name = match operation {
+        1 => "H5Fget_file_image",
+        2 => "H5Fget_free_sections",
+        4 => "H5Fget_info",
+        5 => "H5Fget_mdc_config",
+        6 => "H5Fget_mdc_hit_rate",
+        7 => "H5Fget_mdc_size",
+        9 => "H5Fget_vfd_handle",
+        12 => "H5Fget_metadata_read_retry_info",
+        14 => "H5Fstart_mdc_logging",
+        15 => "H5Fstop_mdc_logging",
+        16 => "H5Fget_mdc_logging_status",
+        18 => "H5Freset_page_buffering_stats",
+        19 => "H5Fget_page_buffering_stats",
+        20 => "H5Fget_mdc_image_info",
+        22 => "H5Fincrement_filesize",
+        26 => "H5Fget_mpi_atomicity",
+        27 => "H5Fset_mpi_atomicity",
+        _ => return Error::unsupported(format!("optional file operation {operation}")),
+    };
+    Error::new(Minor::Unsupported, format!("{name} has no meaning for a h5lake container"))
+}

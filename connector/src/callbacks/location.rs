@@ -1,0 +1,204 @@
+//! Where in a container a call is aimed at.
+
+use std::sync::Arc;
+
+use h5lake_container::{Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
+
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::library::Hid;
+use crate::session::Session;
+
+/// `H5VL_loc_params_t`, decoded.
+#[derive(Debug, Clone, Copy)]
+pub enum Location<'a> {
+    /// The object itself.
+    Itself,
+    /// What a path from the object leads to.
+    ByName {
+        /// The path.
+        name: &'a [u8],
+        /// Link access properties.
+        access: Hid,
+    },
+    /// The n-th link of the group that a path leads to.
+    ByIndex {
+        /// Path of the group.
+        name: &'a [u8],
+        /// By which index links are counted.
+        index: Index,
+        /// In which order.
+        order: Order,
+        /// Which one.
+        n: u64,
+        /// Link access properties.
+        access: Hid,
+    },
+    /// The object with this id.
+    ByToken(ObjectId),
+}
+
+/// The object a call starts from.
+pub struct Base {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The object (for attributes the one that has them, for files the root group).
+    pub id: ObjectId,
+    /// Its path, if known.
+    pub path: Option<Vec<u8>>,
+}
+
+/// An object found.
+pub struct Found {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The object.
+    pub id: ObjectId,
+    /// The path it was found by, if it was found by one.
+    pub path: Option<Vec<u8>>,
+}
+
+/// A link's place.
+pub struct LinkPlace {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The group that holds it, or would.
+    pub group: ObjectId,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Path of the link, if known.
+    pub path: Option<Vec<u8>>,
+}
+
+impl Base {
+    /// The object behind a handle.
+    pub fn of(handle: &Handle) -> Result<Self> {
+        let session = handle.session()?;
+        let root = session.container.root();
+        let (id, path) = match handle {
+            Handle::Anchor(_) | Handle::File(_) => (root, Some(b"/".to_vec())),
+            Handle::Group(object) => (object.id(), object.path.clone()),
+            Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
+            Handle::Datatype(datatype) => (datatype.base.id(), datatype.base.path.clone()),
+            Handle::Attribute(attribute) => (attribute.owner.id(), attribute.path.clone()),
+        };
+        Ok(Self { session, id, path })
+    }
+
+    /// The object that `location` leads to.
+    pub fn find(&self, location: &Location<'_>) -> Result<Found> {
+        match *location {
+            Location::Itself => self.found(self.id, self.path.clone()),
+            Location::ByToken(id) => self.found(id, None),
+            Location::ByName { name, access } => {
+                self.find_by_path(name, self.session.library.maximum_links(access)?)
+            }
+            Location::ByIndex { name, index, order, n, access } => {
+                let group = self.find_by_path(name, self.session.library.maximum_links(access)?)?;
+                let link = group.session.container.link_at(group.id, index, order, n)?;
+                let path = group.path.as_deref().map(|path| join(path, &link.name));
+                match link.target {
+                    LinkTarget::Hard(id) => self.found(id, path),
+                    _ => {
+                        let base = Self { session: group.session, id: group.id, path: group.path };
+                        base.find_by_path(&link.name, self.session.library.maximum_links(access)?)
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Base::find`], but a path that ends at no link, or at a link to nothing, is `None`.
+    pub fn find_if_there(&self, location: &Location<'_>) -> Result<Option<Found>> {
+        match self.find(location) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.minor() == Minor::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn found(&self, id: ObjectId, path: Option<Vec<u8>>) -> Result<Found> {
+        Ok(Found { session: self.session.clone(), id, path })
+    }
+
+    fn find_by_path(&self, name: &[u8], maximum_links: usize) -> Result<Found> {
+        match self.session.container.resolve(self.id, name, LastLink::Follow, maximum_links)? {
+            Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
+            Resolution::Leaves { link, .. } => Err(leaves(&link.target, name)),
+            Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
+        }
+    }
+
+    /// The place of the link that `location` names. Missing groups on the way are made if `create_missing`.
+    pub fn link_place(&self, location: &Location<'_>, create_missing: bool) -> Result<LinkPlace> {
+        match *location {
+            Location::ByName { name, access } => self.link_place_by_path(name, create_missing, access),
+            Location::ByIndex { name, index, order, n, access } => {
+                let group = self.find_by_path(name, self.session.library.maximum_links(access)?)?;
+                let link = group.session.container.link_at(group.id, index, order, n)?;
+                let path = group.path.as_deref().map(|path| join(path, &link.name));
+                Ok(LinkPlace { session: group.session, group: group.id, name: link.name, path })
+            }
+            Location::Itself | Location::ByToken(_) => {
+                Err(Error::argument("a link is named by its path or its index"))
+            }
+        }
+    }
+
+    fn link_place_by_path(&self, name: &[u8], create_missing: bool, access: Hid) -> Result<LinkPlace> {
+        let intermediate = h5lake_container::GroupSpec::default();
+        let maximum_links = self.session.library.maximum_links(access)?;
+        let create = create_missing.then_some(&intermediate);
+        match self.session.container.resolve_parent(self.id, name, create, maximum_links)? {
+            Parent::In { group, name: last } => {
+                let path = self.path.as_deref().map(|path| join(path, name));
+                Ok(LinkPlace { session: self.session.clone(), group, name: last, path })
+            }
+            Parent::ItSelf(_) => Err(Error::argument(format!(
+                "'{}' names an object and not a link of a group",
+                String::from_utf8_lossy(name)
+            ))),
+            Parent::Leaves { link, .. } => Err(leaves(&link.target, name)),
+        }
+    }
+}
+
+fn leaves(target: &LinkTarget, name: &[u8]) -> Error {
+    let path = String::from_utf8_lossy(name);
+    match target {
+        LinkTarget::External { .. } => Error::unsupported(format!("following the external link in '{path}'")),
+        _ => Error::unsupported(format!("following the user-defined link in '{path}'")),
+    }
+}
+
+fn missing(name: &[u8]) -> Error {
+    Error::new(Minor::NotFound, format!("object '{}' doesn't exist", String::from_utf8_lossy(name)))
+}
+
+/// The path of `name` seen from `base`, without `.` and empty components.
+pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
+    let from_root = name.first() == Some(&b'/');
+    let mut path = if from_root { Vec::new() } else { base.strip_suffix(b"/").unwrap_or(base).to_vec() };
+    for component in name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+        path.push(b'/');
+        path.extend_from_slice(component);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn paths_are_joined_as_hdf5_shows_them() {
+        assert_eq!(join(b"/", b"a"), b"/a");
+        assert_eq!(join(b"/a", b"b/./c//"), b"/a/b/c");
+        assert_eq!(join(b"/a", b"/b"), b"/b");
+        assert_eq!(join(b"/a", b"."), b"/a");
+        assert_eq!(join(b"/", b"/"), b"/");
+    }
+}

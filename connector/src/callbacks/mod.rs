@@ -1,0 +1,18 @@
+//! What each H5VL callback does, one file per class of the connector interface: decoded arguments in, the
+//! container asked, an answer out. No `unsafe` here; that is in the ffi room.
+#![forbid(unsafe_code)]
+
+pub mod attribute;
+pub mod blob;
+pub mod dataset;
+pub mod dataset_chunks;
+pub mod datatype;
+pub mod file;
+pub mod file_optional;
+pub mod group;
+pub mod link;
+pub mod location;
+pub mod object;
+pub mod token;
+pub mod transfer;
+pub mod visit;

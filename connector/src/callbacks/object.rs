@@ -1,0 +1,210 @@
+//! Objects of any kind.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use h5lake_container::{CopyOptions, Dataspace, Datatype, ObjectId, ObjectInfo, ObjectKind, Resolution};
+
+use crate::callbacks::group;
+use crate::callbacks::location::{Base, Location};
+use crate::callbacks::transfer::{buffer_of, owning_heap};
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::ffi::library::Hid;
+use crate::file_type::FileType;
+use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
+
+/// `H5Oopen` in all its forms.
+pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
+    let found = Base::of(handle)?.find(location)?;
+    handle_of(&found.session, found.id, found.path)
+}
+
+/// An open handle of an object, by what the object is.
+pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) -> Result<Handle> {
+    let object = session.container.open_object(id)?;
+    let base = ObjectHandle { session: session.clone(), object, path };
+    match base.object.kind() {
+        ObjectKind::Group => {
+            session.face.group()?;
+            Ok(Handle::Group(base))
+        }
+        ObjectKind::Dataset => {
+            session.face.dataset()?;
+            let dataset = session.container.dataset(id)?;
+            Ok(Handle::Dataset(DatasetHandle { types: OnceLock::new(), dataset, access_list: None, base }))
+        }
+        ObjectKind::Datatype => {
+            let encoded = session.container.datatype(id)?.encoded.clone();
+            let native = session.face.datatype(&encoded)?;
+            Ok(Handle::Datatype(DatatypeHandle { native, base }))
+        }
+    }
+}
+
+/// An identifier of an object for an application's callback; it goes when this does.
+pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) -> Result<Id> {
+    session.library.register(handle_of(session, id, path)?)
+}
+
+/// Where `H5Iget_file_id` finds the file of an object.
+pub enum FileOf {
+    /// The file has an identifier: libhdf5 finds it by the native file beneath.
+    Known(usize),
+    /// It has none any more: a new handle for a new identifier.
+    New(Handle),
+}
+
+/// The file of an object.
+pub fn file(handle: &Handle) -> Result<FileOf> {
+    let session = handle.session()?;
+    if session.file_handles.load(Ordering::Relaxed) > 0 {
+        return Ok(FileOf::Known(session.face.file().pointer() as usize));
+    }
+    Ok(FileOf::New(Handle::File(FileHandle::new(session))))
+}
+
+/// A path of the object, or `None` where it has none (any more).
+pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Vec<u8>>> {
+    let found = Base::of(handle)?.find(location)?;
+    let container = &found.session.container;
+    if let Some(path) = &found.path
+        && let Ok(Resolution::Object { id }) =
+            container.resolve(container.root(), path, h5lake_container::LastLink::Follow, 16)
+        && id == found.id
+    {
+        return Ok(found.path);
+    }
+    Ok(container.find_path(found.id)?)
+}
+
+/// Kind, counts and times of an object, with its id and the number of its file.
+pub fn info(handle: &Handle, location: &Location<'_>) -> Result<(ObjectId, u64, ObjectInfo)> {
+    let found = Base::of(handle)?.find(location)?;
+    let info = found.session.container.object_info(found.id)?;
+    Ok((found.id, found.session.container.file_number(), info))
+}
+
+/// `H5Oincr_refcount`, `H5Odecr_refcount`.
+pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    found.session.container.change_link_count(found.id, delta)?;
+    Ok(())
+}
+
+/// `H5Oexists_by_name`: whether the path leads to an object.
+pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
+    Ok(Base::of(handle)?.find_if_there(location)?.is_some())
+}
+
+/// The id of an object.
+pub fn lookup(handle: &Handle, location: &Location<'_>) -> Result<ObjectId> {
+    Ok(Base::of(handle)?.find(location)?.id)
+}
+
+/// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
+/// data is as durable as the file's settings ask.
+pub fn flush(handle: &Handle) -> Result<()> {
+    Ok(handle.session()?.container.flush()?)
+}
+
+/// `H5Orefresh` and its kin: a reader moves to the newest snapshot.
+pub fn refresh(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    session.container.refresh()?;
+    Ok(())
+}
+
+/// `H5Oget_comment`.
+pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
+    let found = Base::of(handle)?.find(location)?;
+    Ok(found.session.container.comment(found.id)?.unwrap_or_default())
+}
+
+/// `H5Oset_comment`.
+pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u8]>) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    Ok(found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()))?)
+}
+
+/// `H5Ocopy`.
+pub fn copy(
+    source: &Handle,
+    from: &Location<'_>,
+    source_name: &[u8],
+    destination: &Handle,
+    to: &Location<'_>,
+    destination_name: &[u8],
+    copy_list: Hid,
+    link_creation: Hid,
+) -> Result<()> {
+    let from_base = group::located(source, from)?;
+    let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
+    let to_base = group::located(destination, to)?;
+    let options = copy_options(to_base.session.library.copy_flags(copy_list)?)?;
+    let place = Location::ByName { name: destination_name, access: 0 };
+    let create_missing = to_base.session.library.creates_intermediate_groups(link_creation)?;
+    let target = to_base.link_place(&place, create_missing)?;
+    if to_base.session.container.link(target.group, &target.name)?.is_some() {
+        let name = String::from_utf8_lossy(destination_name);
+        return Err(Error::new(Minor::Exists, format!("destination object '{name}' already exists")));
+    }
+    let convert = &mut |datatype: &Datatype, _from: ObjectId, to: ObjectId, data: Vec<u8>| {
+        let result = copy_elements(&found.session, &to_base.session, datatype, to, data);
+        result
+            .map_err(|error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string()))
+    };
+    let copied =
+        found.session.container.copy_object(found.id, &to_base.session.container, options, convert)?;
+    group::link_new(&to_base, &copied, Some(destination_name), link_creation)?;
+    Ok(())
+}
+
+fn copy_options(flags: u32) -> Result<CopyOptions> {
+    let has = |flag: u32| flags & flag != 0;
+    Ok(CopyOptions {
+        shallow: has(0x01),
+        expand_soft: has(0x02),
+        expand_external: has(0x04),
+        expand_references: has(0x08),
+        without_attributes: has(0x10),
+        preserve_null: has(0x20),
+        merge_committed: has(0x40),
+    })
+}
+
+/// Elements of a dataset or attribute for a copy of it: variable-length data is copied into the heap of the new
+/// object; references to objects are kept within a file and cleared between files.
+fn copy_elements(
+    source: &Arc<Session>,
+    destination: &Arc<Session>,
+    datatype: &Datatype,
+    to: ObjectId,
+    data: Vec<u8>,
+) -> Result<Vec<u8>> {
+    let old = FileType::of_datatype(source, datatype)?;
+    let same_file = Arc::ptr_eq(&source.container, &destination.container);
+    if !old.has_heap {
+        return Ok(if same_file { data } else { vec![0; data.len()] });
+    }
+    let library = destination.library;
+    let count = data.len() / old.size;
+    let memory_size = library.type_size(old.stored.get())?;
+    let mut packed = buffer_of(count, old.size.max(memory_size))?;
+    packed[..data.len()].copy_from_slice(&data);
+    let mut background = buffer_of(count, memory_size)?;
+    library.convert(old.in_file(), old.stored.get(), count, &mut packed, Some(&mut background), 0)?;
+    let new = FileType::of_datatype(destination, datatype)?;
+    let mut in_memory = packed[..count * memory_size].to_vec();
+    let mut background = buffer_of(count, new.size)?;
+    let converted = owning_heap(to, || {
+        library.convert(old.stored.get(), new.in_file(), count, &mut packed, Some(&mut background), 0)
+    });
+    let space = library.space_of(&Dataspace::Simple { dims: vec![count as u64], max: vec![count as u64] })?;
+    library.reclaim(old.stored.get(), space.get(), &mut in_memory);
+    converted?;
+    packed.truncate(count * new.size);
+    Ok(packed)
+}

@@ -1,0 +1,51 @@
+//! Object tokens: an object id in bytes 0–7, little-endian, and zeros; native code takes it for an address.
+
+use h5lake_container::ObjectId;
+
+use crate::error::{Error, Result};
+
+/// Bytes of a token in HDF5's structures.
+pub const BYTES: usize = 16;
+/// Bytes of a token that say something, as told by `H5VL_FILE_GET_CONT_INFO`.
+pub const SIGNIFICANT_BYTES: usize = 8;
+
+/// The token of an object.
+pub fn encode(id: ObjectId) -> [u8; BYTES] {
+    let mut token = [0; BYTES];
+    token[..SIGNIFICANT_BYTES].copy_from_slice(&id.0.to_le_bytes());
+    token
+}
+
+/// The object of a token. Whether it exists shows when it is opened.
+pub fn decode(token: [u8; BYTES]) -> ObjectId {
+    let mut id = [0; SIGNIFICANT_BYTES];
+    id.copy_from_slice(&token[..SIGNIFICANT_BYTES]);
+    ObjectId(u64::from_le_bytes(id))
+}
+
+/// The token as text (`H5Otoken_to_str`): the object id in decimal, as native addresses are shown.
+pub fn to_text(token: [u8; BYTES]) -> String {
+    decode(token).0.to_string()
+}
+
+/// The token of a text.
+pub fn from_text(text: &[u8]) -> Result<[u8; BYTES]> {
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .map(|id| encode(ObjectId(id)))
+        .ok_or_else(|| Error::argument(format!("'{}' is no object token", String::from_utf8_lossy(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_its_text() {
+        let token = encode(ObjectId(0x4000_0000_0000_0123));
+        assert_eq!(from_text(to_text(token).as_bytes()).unwrap(), token);
+        assert_eq!(token[8..], [0; 8]);
+        assert!(from_text(b"x").is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! Moving elements between the application's buffer and the container, converting on the way.
+
+use std::cell::Cell;
+
+use h5lake_container::ObjectId;
+
+use crate::error::{Error, Result};
+use crate::ffi::library::Hid;
+use crate::ffi::memory::MemoryRegion;
+use crate::file_type::FileType;
+
+thread_local! {
+    /// Whose heap the variable-length data goes to that libhdf5 hands us while it converts in this thread.
+    static HEAP_OWNER: Cell<Option<ObjectId>> = const { Cell::new(None) };
+}
+
+/// The object that owns variable-length data which is being written in this thread.
+pub fn heap_owner() -> Option<ObjectId> {
+    HEAP_OWNER.get()
+}
+
+/// Runs `body` with `owner` as the owner of the variable-length data it writes.
+pub fn owning_heap<T>(owner: ObjectId, body: impl FnOnce() -> T) -> T {
+    let before = HEAP_OWNER.replace(Some(owner));
+    let result = body();
+    HEAP_OWNER.set(before);
+    result
+}
+
+/// Fills `region` with elements that `fetch` delivers in file form, packed.
+pub fn read(
+    types: &FileType,
+    memory_type: Hid,
+    region: &mut MemoryRegion,
+    transfer: Hid,
+    fetch: impl FnOnce(&mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let count = region.points() as usize;
+    if count == 0 {
+        return Ok(());
+    }
+    if types.is_same_in_memory(memory_type)? {
+        if let Some(buffer) = region.contiguous_mut() {
+            return fetch(buffer);
+        }
+        let mut packed = buffer_of(count, types.size)?;
+        fetch(&mut packed)?;
+        region.scatter(0, &packed);
+        return Ok(());
+    }
+    let library = types.stored.library();
+    let size = library.type_size(memory_type)?;
+    let mut packed = buffer_of(count, types.size.max(size))?;
+    fetch(&mut packed[..count * types.size])?;
+    let mut background = Vec::new();
+    if types.needs_background {
+        background = buffer_of(count, size)?;
+        // Variable-length data that the application left in its buffer is not ours to free: zeros there.
+        if !types.has_heap {
+            region.gather(0, &mut background);
+        }
+    }
+    let background = types.needs_background.then_some(background.as_mut_slice());
+    library.convert(types.in_file(), memory_type, count, &mut packed, background, transfer)?;
+    region.scatter(0, &packed[..count * size]);
+    Ok(())
+}
+
+/// Hands the elements of `region` to `store` in file form, packed. `existing` delivers what the elements held
+/// before, where that matters.
+pub fn write(
+    types: &FileType,
+    memory_type: Hid,
+    region: &MemoryRegion,
+    transfer: Hid,
+    existing: impl FnOnce(&mut [u8]) -> Result<()>,
+    store: impl FnOnce(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let count = region.points() as usize;
+    if count == 0 {
+        return Ok(());
+    }
+    if types.is_same_in_memory(memory_type)? {
+        if let Some(buffer) = region.contiguous() {
+            return store(buffer);
+        }
+        let mut packed = buffer_of(count, types.size)?;
+        region.gather(0, &mut packed);
+        return store(&packed);
+    }
+    let library = types.stored.library();
+    let size = library.type_size(memory_type)?;
+    let mut packed = buffer_of(count, types.size.max(size))?;
+    region.gather(0, &mut packed[..count * size]);
+    let mut background = Vec::new();
+    if types.needs_background {
+        background = buffer_of(count, types.size)?;
+        existing(&mut background)?;
+    }
+    let background = types.needs_background.then_some(background.as_mut_slice());
+    library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)?;
+    store(&packed[..count * types.size])
+}
+
+/// A zeroed buffer of `count` elements.
+pub fn buffer_of(count: usize, size: usize) -> Result<Vec<u8>> {
+    let too_large = || Error::argument(format!("{count} elements of {size} bytes do not fit into memory"));
+    let bytes =
+        count.checked_mul(size).filter(|bytes| isize::try_from(*bytes).is_ok()).ok_or_else(too_large)?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(bytes).map_err(|_| too_large())?;
+    buffer.resize(bytes, 0);
+    Ok(buffer)
+}

@@ -1,0 +1,197 @@
+//! Iterating and visiting links, objects and attributes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use h5lake_container::{AttrInfo, Index, Link, LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order};
+
+use crate::callbacks::location::{Base, Location};
+use crate::callbacks::object;
+use crate::error::Result;
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::session::Session;
+
+/// How to go through an index, and where to begin and report the position.
+pub struct Walk<'a> {
+    /// By which index.
+    pub index: Index,
+    /// In which order.
+    pub order: Order,
+    /// Elements to skip; afterwards the number of elements passed.
+    pub position: Option<&'a mut u64>,
+}
+
+/// `H5Literate` and `H5Lvisit`: calls `each` with the group's identifier, the name and the link until it answers
+/// something other than 0, which is then the result.
+pub fn links(
+    handle: &Handle,
+    location: &Location<'_>,
+    recursive: bool,
+    walk: Walk<'_>,
+    each: &mut dyn FnMut(&Id, &[u8], &Link) -> i32,
+) -> Result<i32> {
+    let found = Base::of(handle)?.find(location)?;
+    let (session, top) = (found.session, found.id);
+    let container = session.container.clone();
+    // The group's links must be readable before its identifier is shown to the application.
+    let links = container.links(top, walk.index, walk.order)?;
+    let group = object::identifier_of(&session, top, found.path)?;
+    if !recursive {
+        return Ok(plain(links.iter(), walk.position, |link| each(&group, &link.name, link)));
+    }
+    let mut visit = LinkVisit {
+        session: &session,
+        group: &group,
+        index: walk.index,
+        order: walk.order,
+        seen: HashSet::from([top]),
+        each,
+    };
+    visit.below(&links, b"")
+}
+
+/// Goes on from the position, counting on; stops where `each` answers something other than 0.
+fn plain<T>(
+    items: impl ExactSizeIterator<Item = T>,
+    position: Option<&mut u64>,
+    mut each: impl FnMut(T) -> i32,
+) -> i32 {
+    let mut unused = 0;
+    let position = position.unwrap_or(&mut unused);
+    for item in items.skip(usize::try_from(*position).unwrap_or(usize::MAX)) {
+        *position += 1;
+        let answer = each(item);
+        if answer != 0 {
+            return answer;
+        }
+    }
+    0
+}
+
+struct LinkVisit<'a> {
+    session: &'a Session,
+    group: &'a Id,
+    index: Index,
+    order: Order,
+    seen: HashSet<ObjectId>,
+    each: &'a mut dyn FnMut(&Id, &[u8], &Link) -> i32,
+}
+
+impl LinkVisit<'_> {
+    fn below(&mut self, links: &[Link], prefix: &[u8]) -> Result<i32> {
+        for link in links {
+            let name = [prefix, &link.name].concat();
+            let answer = (self.each)(self.group, &name, link);
+            if answer != 0 {
+                return Ok(answer);
+            }
+            let LinkTarget::Hard(id) = link.target else { continue };
+            if let Some(below) = members(self.session, id, self.index, self.order, &mut self.seen)? {
+                let answer = self.below(&below, &[&name, &b"/"[..]].concat())?;
+                if answer != 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Links of a group that has not been seen before. A group without the wanted index is visited by name, as native
+/// files do.
+fn members(
+    session: &Session,
+    id: ObjectId,
+    index: Index,
+    order: Order,
+    seen: &mut HashSet<ObjectId>,
+) -> Result<Option<Vec<Link>>> {
+    let container = &session.container;
+    // An object that the application deleted while visiting is passed over.
+    let Ok(info) = container.object_info(id) else { return Ok(None) };
+    if info.kind != ObjectKind::Group || !seen.insert(id) {
+        return Ok(None);
+    }
+    let tracked = container.group_info(id)?.link_order.tracked;
+    let index = if tracked { index } else { Index::Name };
+    Ok(Some(container.links(id, index, order)?))
+}
+
+/// `H5Ovisit`: calls `each` with the starting object's identifier, and path and information of every object that
+/// hard links lead to, each object once.
+pub fn objects(
+    handle: &Handle,
+    location: &Location<'_>,
+    index: Index,
+    order: Order,
+    each: &mut dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32,
+) -> Result<i32> {
+    let found = Base::of(handle)?.find(location)?;
+    let (session, top) = (found.session, found.id);
+    let info = session.container.object_info(top)?;
+    let identifier = object::identifier_of(&session, top, found.path)?;
+    let answer = each(&identifier, &session, b".", top, &info);
+    if answer != 0 || info.kind != ObjectKind::Group {
+        return Ok(answer);
+    }
+    let links = session.container.links(top, index, order)?;
+    let mut visit = ObjectVisit {
+        session: &session,
+        start: &identifier,
+        index,
+        order,
+        shown: HashSet::from([top]),
+        entered: HashSet::from([top]),
+        each,
+    };
+    visit.below(&links, b"")
+}
+
+struct ObjectVisit<'a> {
+    session: &'a Arc<Session>,
+    start: &'a Id,
+    index: Index,
+    order: Order,
+    shown: HashSet<ObjectId>,
+    entered: HashSet<ObjectId>,
+    each: &'a mut dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32,
+}
+
+impl ObjectVisit<'_> {
+    fn below(&mut self, links: &[Link], prefix: &[u8]) -> Result<i32> {
+        for link in links {
+            let LinkTarget::Hard(id) = link.target else { continue };
+            if !self.shown.insert(id) {
+                continue;
+            }
+            // An object that the application deleted while visiting is passed over.
+            let Ok(info) = self.session.container.object_info(id) else { continue };
+            let name = [prefix, &link.name].concat();
+            let answer = (self.each)(self.start, self.session, &name, id, &info);
+            if answer != 0 {
+                return Ok(answer);
+            }
+            if let Some(below) = members(self.session, id, self.index, self.order, &mut self.entered)? {
+                let answer = self.below(&below, &[&name, &b"/"[..]].concat())?;
+                if answer != 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// `H5Aiterate`.
+pub fn attributes(
+    handle: &Handle,
+    location: &Location<'_>,
+    walk: Walk<'_>,
+    each: &mut dyn FnMut(&Id, &AttrInfo) -> i32,
+) -> Result<i32> {
+    let found = Base::of(handle)?.find(location)?;
+    let attributes = found.session.container.attrs(found.id, walk.index, walk.order)?;
+    let identifier = object::identifier_of(&found.session, found.id, found.path)?;
+    Ok(plain(attributes.iter(), walk.position, |attribute| each(&identifier, attribute)))
+}

@@ -1,0 +1,208 @@
+//! The connector's info string: `HDF5_VOL_CONNECTOR="h5lake key=value …"`.
+//!
+//! The same keys come from the environment as `H5LAKE_KEY`; the string wins. An unknown key or a bad value is
+//! kept as an error and given when a file is opened or created: a connector that fails while the library
+//! starts makes HDF5 1.14 write native files silently and 2.x crash.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What to do with an existing native HDF5 file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NativeFiles {
+    /// Hand it to the native connector, call by call.
+    #[default]
+    Pass,
+    /// Refuse it with an error.
+    Refuse,
+}
+
+/// The settings of one connector string.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// Where plain names are kept: a store URL, or `None` for local containers.
+    pub store: Option<String>,
+    /// What happens to native HDF5 files.
+    pub native: NativeFiles,
+    /// Whether a commit is synced to disk before it returns.
+    pub sync_commits: bool,
+    /// How long old versions stay readable.
+    pub retention: Option<Duration>,
+    /// Bound of the block cache in bytes.
+    pub cache_bytes: Option<usize>,
+}
+
+/// Every key, for the error about an unknown one and for the documentation.
+pub const KEYS: [&str; 5] = ["store", "native", "sync", "retention", "cache"];
+
+const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
+
+impl Config {
+    /// Reads an info string over the environment.
+    ///
+    /// # Errors
+    /// A sentence naming the key and what it takes.
+    pub fn parse(info: &str) -> Result<Self, String> {
+        Self::parse_over(info, |key| std::env::var(key).ok())
+    }
+
+    fn parse_over(info: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut values = BTreeMap::new();
+        for key in KEYS {
+            if let Some(value) = environment(&format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase())) {
+                values.insert(key.to_owned(), value);
+            }
+        }
+        for word in info.split_whitespace() {
+            let (key, value) = word
+                .split_once('=')
+                .ok_or_else(|| format!("'{word}' in the connector string is not of the form key=value"))?;
+            values.insert(key.to_owned(), value.to_owned());
+        }
+        let mut config = Self::default();
+        for (key, value) in &values {
+            config.set(key, value)?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "store" => self.store = Some(store_url(value)?),
+            "native" => {
+                self.native =
+                    one_of(key, value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
+            }
+            "sync" => self.sync_commits = one_of(key, value, &[("commit", true), ("process", false)])?,
+            "retention" => self.retention = Some(duration(key, value)?),
+            "cache" => self.cache_bytes = Some(byte_count(key, value)?),
+            _ => {
+                return Err(format!(
+                    "unknown key '{key}' in the connector string; the keys are {}",
+                    KEYS.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The string that parses to the same settings (`H5VLconnector_info_to_str`).
+    pub fn to_info_string(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(store) = &self.store {
+            words.push(format!("store={store}"));
+        }
+        if self.native == NativeFiles::Refuse {
+            words.push("native=refuse".to_owned());
+        }
+        if self.sync_commits {
+            words.push("sync=commit".to_owned());
+        }
+        if let Some(retention) = self.retention {
+            words.push(format!("retention={}s", retention.as_secs()));
+        }
+        if let Some(bytes) = self.cache_bytes {
+            words.push(format!("cache={bytes}"));
+        }
+        words.join(" ")
+    }
+}
+
+fn one_of<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        format!("key '{key}' in the connector string takes {}, not '{value}'", names.join(" or "))
+    })
+}
+
+fn store_url(value: &str) -> Result<String, String> {
+    match value.split_once(':') {
+        Some((scheme, _)) if !scheme.is_empty() => Ok(value.to_owned()),
+        _ => Err(format!(
+            "key 'store' in the connector string takes a URL such as memory:NAME or file:///DIR, not '{value}'"
+        )),
+    }
+}
+
+fn duration(key: &str, value: &str) -> Result<Duration, String> {
+    let bad = || {
+        format!("key '{key}' in the connector string takes a time such as 30s, 10m, 2h or 7d, not '{value}'")
+    };
+    let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
+    let count: u64 = digits.parse().map_err(|_| bad())?;
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(bad)
+}
+
+fn byte_count(key: &str, value: &str) -> Result<usize, String> {
+    let bad = || {
+        format!("key '{key}' in the connector string takes a size such as 268435456 or 256MiB, not '{value}'")
+    };
+    let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
+    let count: usize = digits.parse().map_err(|_| bad())?;
+    let scale: usize = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    count.checked_mul(scale).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(info: &str) -> Result<Config, String> {
+        Config::parse_over(info, |_| None)
+    }
+
+    #[test]
+    fn an_empty_string_is_all_defaults() {
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_key_is_read_and_written_back() {
+        let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576";
+        let config = parse(text).unwrap();
+        assert_eq!(config.retention, Some(Duration::from_secs(600)));
+        assert_eq!(parse(&config.to_info_string()), Ok(config));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = parse("stroe=memory:x").unwrap_err();
+        assert!(error.contains("'stroe'") && error.contains("store"), "{error}");
+    }
+
+    #[test]
+    fn bad_values_name_the_key() {
+        for (text, key) in [
+            ("native=maybe", "native"),
+            ("cache=big", "cache"),
+            ("retention=1w", "retention"),
+            ("store=here", "store"),
+            ("word", "word"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(key), "{error}");
+        }
+        assert!(parse("cache=99999999999999999999").is_err());
+        assert!(parse("cache=99999999999GiB").is_err());
+    }
+
+    #[test]
+    fn the_string_wins_over_the_environment() {
+        let environment = |key: &str| (key == "H5LAKE_SYNC").then(|| "commit".to_owned());
+        assert!(Config::parse_over("", environment).unwrap().sync_commits);
+        assert!(!Config::parse_over("sync=process", environment).unwrap().sync_commits);
+    }
+}

@@ -1,0 +1,157 @@
+//! Errors of the connector as HDF5 sees them: a major and a minor code and one line of text.
+//!
+//! The text carries `errno = N` where the operating system or the store gave a number, because h5py chooses
+//! the Python exception of a failed open from it (FileNotFoundError from 2, BlockingIOError from 11, ...).
+
+use std::fmt;
+
+/// The part of the library an error belongs to (HDF5's major error codes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Major {
+    /// Bad argument from the application.
+    Argument,
+    /// Attributes.
+    Attribute,
+    /// Dataspaces and selections.
+    Dataspace,
+    /// Datasets.
+    Dataset,
+    /// Datatypes.
+    Datatype,
+    /// Files (containers).
+    File,
+    /// Variable-length data.
+    Heap,
+    /// Links.
+    Link,
+    /// Objects and their headers.
+    Object,
+    /// Property lists.
+    PropertyList,
+    /// Groups.
+    Group,
+    /// The connector itself.
+    Connector,
+}
+
+/// What went wrong (HDF5's minor error codes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Minor {
+    /// The object or link does not exist.
+    NotFound,
+    /// It exists already.
+    Exists,
+    /// A file cannot be opened.
+    CannotOpenFile,
+    /// A file cannot be created.
+    CannotCreateFile,
+    /// A value that makes no sense.
+    BadValue,
+    /// A value out of range.
+    BadRange,
+    /// An object of the wrong kind.
+    BadType,
+    /// Bytes could not be read.
+    ReadError,
+    /// Bytes could not be written.
+    WriteError,
+    /// Not possible with this connector.
+    Unsupported,
+    /// Too many soft links followed.
+    TooManyLinks,
+    /// An operation failed for a reason the text gives.
+    CannotOperate,
+    /// Conversion between datatypes failed.
+    CannotConvert,
+    /// A panic was caught.
+    Internal,
+}
+
+/// An error on its way to HDF5's error stack.
+#[derive(Debug, Clone)]
+pub struct Error {
+    major: Option<Major>,
+    minor: Minor,
+    message: String,
+}
+
+/// Result with the connector's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error whose major code is that of the callback it happens in.
+    pub fn new(minor: Minor, message: impl Into<String>) -> Self {
+        Self { major: None, minor, message: message.into() }
+    }
+
+    /// What is not there yet: names the operation, as `H5Dread of a virtual dataset`.
+    pub fn unsupported(operation: impl fmt::Display) -> Self {
+        Self::new(Minor::Unsupported, format!("{operation} is not supported yet"))
+    }
+
+    /// A bad argument.
+    pub fn argument(message: impl Into<String>) -> Self {
+        Self { major: Some(Major::Argument), minor: Minor::BadValue, message: message.into() }
+    }
+
+    /// A call into libhdf5 failed; its own frames are lost to the clean-up that follows, so name the call.
+    pub fn call(function: &str) -> Self {
+        Self::new(Minor::CannotOperate, format!("{function} failed"))
+    }
+
+    /// A file could not be opened or created. `errno` makes h5py choose the exception.
+    pub fn file(minor: Minor, message: impl Into<String>, errno: Option<i32>) -> Self {
+        Self { major: Some(Major::File), minor, message: with_errno(message.into(), errno) }
+    }
+
+    /// Sets the major code.
+    #[must_use]
+    pub fn in_class(mut self, major: Major) -> Self {
+        self.major = Some(major);
+        self
+    }
+
+    /// The major code, or the callback's own.
+    pub fn major(&self, callback: Major) -> Major {
+        self.major.unwrap_or(callback)
+    }
+
+    /// The minor code.
+    pub fn minor(&self) -> Minor {
+        self.minor
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn with_errno(message: String, errno: Option<i32>) -> String {
+    match errno {
+        Some(number) if !message.contains("errno = ") => format!("{message}, errno = {number}"),
+        _ => message,
+    }
+}
+
+impl From<h5lake_container::Error> for Error {
+    fn from(error: h5lake_container::Error) -> Self {
+        use h5lake_container::ErrorKind;
+        let minor = match error.kind() {
+            ErrorKind::NotFound => Minor::NotFound,
+            ErrorKind::AlreadyExists => Minor::Exists,
+            ErrorKind::ReadOnly => Minor::WriteError,
+            ErrorKind::WrongKind => Minor::BadType,
+            ErrorKind::InvalidArgument => Minor::BadValue,
+            ErrorKind::Unsupported => Minor::Unsupported,
+            ErrorKind::OutOfRange => Minor::BadRange,
+            ErrorKind::TooManyLinks => Minor::TooManyLinks,
+            ErrorKind::Corrupt | ErrorKind::Gone => Minor::ReadError,
+            _ => Minor::CannotOperate,
+        };
+        Self { major: None, minor, message: with_errno(error.to_string(), error.errno()) }
+    }
+}

@@ -1,0 +1,34 @@
+//! The one guard that every callback goes through.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::library::Library;
+use crate::error::{Error, Major, Minor, Result};
+
+/// Runs a callback's body. An error or a panic becomes a frame on the library's error stack, pushed after
+/// everything the body held has been dropped, and `failure` is returned.
+pub fn guard<T>(
+    library: Option<Library>,
+    callback: &'static str,
+    class: Major,
+    failure: T,
+    body: impl FnOnce() -> Result<T>,
+) -> T {
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(error)) => error,
+        Err(panic) => Error::new(Minor::Internal, format!("{callback} panicked: {}", panic_text(&*panic))),
+    };
+    if let Some(library) = library {
+        library.push_error(callback, class, &error);
+    }
+    failure
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,130 @@
+//! The objects handed to libhdf5: a boxed [`Handle`] behind each `void *`.
+
+use std::ffi::c_void;
+use std::sync::{Arc, Weak};
+
+use super::library::Library;
+use crate::error::{Error, Minor, Result};
+use crate::session::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
+
+/// What a `void *` of ours points to.
+pub enum Handle {
+    /// A file that datatypes located in it refer to; owned by its session.
+    Anchor(Weak<Session>),
+    /// An open file.
+    File(FileHandle),
+    /// An open group.
+    Group(ObjectHandle),
+    /// An open dataset.
+    Dataset(DatasetHandle),
+    /// An open attribute.
+    Attribute(AttributeHandle),
+    /// An open committed datatype.
+    Datatype(DatatypeHandle),
+}
+
+impl Handle {
+    /// The session the object was opened in.
+    pub fn session(&self) -> Result<Arc<Session>> {
+        match self {
+            Self::Anchor(session) => session
+                .upgrade()
+                .ok_or_else(|| Error::new(Minor::BadValue, "the file of this datatype is closed")),
+            Self::File(file) => Ok(file.session.clone()),
+            Self::Group(object) => Ok(object.session.clone()),
+            Self::Dataset(dataset) => Ok(dataset.base.session.clone()),
+            Self::Attribute(attribute) => Ok(attribute.session.clone()),
+            Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
+        }
+    }
+
+    /// The library the object belongs to.
+    pub fn library(&self) -> Option<Library> {
+        match self {
+            Self::Anchor(session) => session.upgrade().map(|session| session.library),
+            Self::File(file) => Some(file.session.library),
+            Self::Group(object) => Some(object.session.library),
+            Self::Dataset(dataset) => Some(dataset.base.session.library),
+            Self::Attribute(attribute) => Some(attribute.session.library),
+            Self::Datatype(datatype) => Some(datatype.base.session.library),
+        }
+    }
+
+    /// Boxes the handle for libhdf5, which gives it back to a close callback.
+    pub fn into_pointer(self) -> *mut c_void {
+        Box::into_raw(Box::new(self)).cast()
+    }
+
+    /// The handle behind a pointer that libhdf5 gives us.
+    ///
+    /// # Safety
+    /// The pointer is null or came from [`Handle::into_pointer`] and has not been closed.
+    pub unsafe fn from_pointer<'a>(pointer: *const c_void) -> Result<&'a Self> {
+        // SAFETY: as the caller says.
+        unsafe { pointer.cast::<Self>().as_ref() }
+            .ok_or_else(|| Error::argument("an object is a null pointer"))
+    }
+
+    /// Takes a handle back for good.
+    ///
+    /// # Safety
+    /// As [`Handle::from_pointer`], and the pointer is not used again.
+    pub unsafe fn take(pointer: *mut c_void) -> Result<Box<Self>> {
+        if pointer.is_null() {
+            return Err(Error::argument("an object is a null pointer"));
+        }
+        // SAFETY: not null, and as the caller says.
+        Ok(unsafe { Box::from_raw(pointer.cast()) })
+    }
+}
+
+/// A file handle that lives as long as its session, for datatypes that are located in the file.
+pub struct Anchor(*mut Handle);
+
+// SAFETY: the handle behind it is only read, and a `Weak` may be read from any thread.
+unsafe impl Send for Anchor {}
+// SAFETY: as above.
+unsafe impl Sync for Anchor {}
+
+impl Anchor {
+    /// The anchor of a session that is being made.
+    pub fn new(session: Weak<Session>) -> Self {
+        Self(Box::into_raw(Box::new(Handle::Anchor(session))))
+    }
+
+    /// What libhdf5 takes as the file object.
+    pub fn pointer(&self) -> *mut c_void {
+        self.0.cast()
+    }
+}
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, freed once; the session closes its located types before it drops this.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+impl Library {
+    /// Gives an object an identifier of its own, for the callbacks of an application that iterates. The object
+    /// is closed with the identifier.
+    pub fn register(self, handle: Handle) -> Result<super::ids::Id> {
+        use h5lake_plugin_abi::bindings as sys;
+        let kind = match &handle {
+            Handle::Anchor(_) | Handle::File(_) => sys::H5I_FILE,
+            Handle::Group(_) => sys::H5I_GROUP,
+            Handle::Dataset(_) => sys::H5I_DATASET,
+            Handle::Attribute(_) => sys::H5I_ATTR,
+            Handle::Datatype(_) => sys::H5I_DATATYPE,
+        };
+        let pointer = handle.into_pointer();
+        // SAFETY: the pointer is an object of the connector that is being called.
+        let id = unsafe { (self.table().H5VLwrap_register)(pointer, kind) };
+        let registered = super::ids::Id::from_call(self, id, "H5VLwrap_register");
+        if registered.is_err() {
+            // SAFETY: libhdf5 did not take it.
+            drop(unsafe { Handle::take(pointer) });
+        }
+        registered
+    }
+}

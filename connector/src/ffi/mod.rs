@@ -1,0 +1,22 @@
+//! The only room with `unsafe`: the C boundary in both directions.
+//!
+//! - `class` and `thunks`: the callbacks that libhdf5 calls, each through `guard`, which turns panics and
+//!   errors into HDF5's error stack.
+//! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
+//! - `library`, `types`, `spaces`, `plists`, `memory`, `native`: what we call in libhdf5, wrapped so that the
+//!   rooms above need no `unsafe`.
+#![allow(unsafe_code)]
+
+pub mod class;
+pub mod errors;
+pub mod guard;
+pub mod handle;
+pub mod ids;
+pub mod library;
+pub mod memory;
+pub mod native;
+pub mod plists;
+pub mod spaces;
+pub mod strings;
+mod thunks;
+pub mod types;

@@ -1,0 +1,376 @@
+//! Objects of the native connector: the decoys beneath ours.
+
+use std::ffi::{CStr, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::ids::Id;
+use super::library::Library;
+use super::types::check;
+use crate::error::{Error, Result};
+
+/// What a native object is, and so how it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NativeKind {
+    /// `H5F_t`
+    File,
+    /// `H5G_t`
+    Group,
+    /// `H5D_t`
+    Dataset,
+    /// `H5A_t`
+    Attribute,
+    /// `H5T_t`
+    Datatype,
+}
+
+/// An object of the native connector, closed when dropped. It has no identifier that a program could see.
+pub struct NativeObject {
+    library: Library,
+    connector: std::sync::Arc<Id>,
+    pointer: *mut c_void,
+    kind: NativeKind,
+}
+
+// SAFETY: the pointer is only handed to libhdf5, under its own lock.
+unsafe impl Send for NativeObject {}
+// SAFETY: as above.
+unsafe impl Sync for NativeObject {}
+
+impl Drop for NativeObject {
+    fn drop(&mut self) {
+        let table = self.library.table();
+        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+        let close = match self.kind {
+            NativeKind::File => table.H5VLfile_close,
+            NativeKind::Group => table.H5VLgroup_close,
+            NativeKind::Dataset => table.H5VLdataset_close,
+            NativeKind::Attribute => table.H5VLattr_close,
+            NativeKind::Datatype => table.H5VLdatatype_close,
+        };
+        // SAFETY: the object is open and of this kind; nobody else closes it.
+        unsafe { close(self.pointer, self.connector.get(), transfer, std::ptr::null_mut()) };
+    }
+}
+
+impl Library {
+    /// The native connector of this library.
+    pub fn native_connector(self) -> Result<Id> {
+        // SAFETY: the name is terminated.
+        let id = unsafe { (self.table().H5VLget_connector_id_by_name)(c"native".as_ptr()) };
+        Id::from_call(self, id, "H5VLget_connector_id_by_name")
+    }
+
+    /// Our own connector in this library.
+    pub fn own_connector(self) -> Result<Id> {
+        // SAFETY: the name is terminated.
+        let id = unsafe { (self.table().H5VLget_connector_id_by_name)(super::class::NAME.as_ptr()) };
+        Id::from_call(self, id, "H5VLget_connector_id_by_name")
+    }
+
+    /// Makes a native file in memory that no identifier shows: a public `H5Fcreate`, then a reopened file
+    /// object of it, then the identifier is closed. (A native file made inside one of our callbacks any other
+    /// way believes that its connector is ours.)
+    pub fn native_memory_file(self, connector: &std::sync::Arc<Id>, name: &CStr) -> Result<NativeObject> {
+        const GROWTH_BYTES: usize = 16 * 1024;
+        let table = self.table();
+        // SAFETY: identifiers are checked by libhdf5; the name is terminated.
+        let id = unsafe {
+            let access = (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g());
+            let access = Id::from_call(self, access, "H5Pcreate")?;
+            check((table.H5Pset_fapl_core)(access.get(), GROWTH_BYTES, false), "H5Pset_fapl_core")?;
+            check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
+            let id = (table.H5Fcreate)(
+                name.as_ptr(),
+                sys::H5F_ACC_TRUNC,
+                table.H5P_LST_FILE_CREATE_ID_g(),
+                access.get(),
+            );
+            Id::from_call(self, id, "H5Fcreate")?
+        };
+        // SAFETY: the identifier is a native file's.
+        let pointer = unsafe { (table.H5VLobject)(id.get()) };
+        self.reopen_native(connector, pointer)
+    }
+
+    fn reopen_native(self, connector: &std::sync::Arc<Id>, file: *mut c_void) -> Result<NativeObject> {
+        let table = self.table();
+        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+        let mut reopened: *mut c_void = std::ptr::null_mut();
+        let mut arguments = sys::H5VL_file_specific_args_t {
+            op_type: sys::H5VL_FILE_REOPEN,
+            // SAFETY: all-zero is a valid value of this union of pointers and numbers.
+            args: unsafe { std::mem::zeroed() },
+        };
+        arguments.args.reopen.file = &mut reopened;
+        // SAFETY: `file` is a native file object; the answer's place outlives the call.
+        let result = unsafe {
+            (table.H5VLfile_specific)(file, connector.get(), &mut arguments, transfer, std::ptr::null_mut())
+        };
+        check(result, "H5VLfile_specific")?;
+        if reopened.is_null() {
+            return Err(Error::call("H5VLfile_specific"));
+        }
+        let object = NativeObject {
+            library: self,
+            connector: connector.clone(),
+            pointer: reopened,
+            kind: NativeKind::File,
+        };
+        // Without this, native code that meets variable-length types in the file crashes.
+        let mut optional = sys::H5VL_optional_args_t {
+            op_type: sys::H5VL_NATIVE_FILE_POST_OPEN,
+            args: std::ptr::null_mut(),
+        };
+        // SAFETY: the operation takes no arguments.
+        let result = unsafe {
+            (table.H5VLfile_optional)(
+                reopened,
+                connector.get(),
+                &mut optional,
+                transfer,
+                std::ptr::null_mut(),
+            )
+        };
+        check(result, "H5VLfile_optional")?;
+        Ok(object)
+    }
+}
+
+impl NativeObject {
+    /// The native object itself, as libhdf5 takes it.
+    pub fn pointer(&self) -> *mut c_void {
+        self.pointer
+    }
+
+    fn own(&self, pointer: *mut c_void, kind: NativeKind, function: &str) -> Result<Self> {
+        if pointer.is_null() {
+            return Err(Error::call(function));
+        }
+        Ok(Self { library: self.library, connector: self.connector.clone(), pointer, kind })
+    }
+
+    /// Another file object on the same native file.
+    pub fn reopen(&self) -> Result<Self> {
+        self.library.reopen_native(&self.connector, self.pointer)
+    }
+
+    /// The class that the native connector has in this library.
+    pub fn class(&self) -> Result<*const sys::H5VL_class_t> {
+        let mut class = std::ptr::null();
+        // SAFETY: the object is native; the answer's place outlives the call.
+        let result = unsafe {
+            (self.library.table().H5VLintrospect_get_conn_cls)(
+                self.pointer,
+                self.connector.get(),
+                sys::H5VL_GET_CONN_LVL_TERM,
+                &mut class,
+            )
+        };
+        check(result, "H5VLintrospect_get_conn_cls")?;
+        if class.is_null() { Err(Error::call("H5VLintrospect_get_conn_cls")) } else { Ok(class) }
+    }
+
+    /// The root group.
+    pub fn open_root(&self) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        // SAFETY: the file is native and open, the name terminated.
+        let group = unsafe {
+            (table.H5VLgroup_open)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                c"/".as_ptr(),
+                table.H5P_LST_GROUP_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(group, NativeKind::Group, "H5VLgroup_open")
+    }
+
+    /// Makes the scalar dataset that stands beneath every dataset.
+    pub fn create_dataset(&self, name: &CStr) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        let space = self.library.scalar_space()?;
+        // SAFETY: the file is native and open, the name terminated.
+        let dataset = unsafe {
+            (table.H5VLdataset_create)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                table.H5P_LST_LINK_CREATE_ID_g(),
+                table.H5T_NATIVE_INT_g(),
+                space.get(),
+                table.H5P_LST_DATASET_CREATE_ID_g(),
+                table.H5P_LST_DATASET_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(dataset, NativeKind::Dataset, "H5VLdataset_create")
+    }
+
+    /// Opens a dataset made before.
+    pub fn open_dataset(&self, name: &CStr) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        // SAFETY: the file is native and open, the name terminated.
+        let dataset = unsafe {
+            (table.H5VLdataset_open)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                table.H5P_LST_DATASET_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(dataset, NativeKind::Dataset, "H5VLdataset_open")
+    }
+
+    /// Makes the scalar attribute that stands beneath every attribute.
+    pub fn create_attribute(&self, name: &CStr) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        let space = self.library.scalar_space()?;
+        // SAFETY: the file is native and open, the name terminated.
+        let attribute = unsafe {
+            (table.H5VLattr_create)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                table.H5T_NATIVE_INT_g(),
+                space.get(),
+                table.H5P_LST_ATTRIBUTE_CREATE_ID_g(),
+                table.H5P_LST_ATTRIBUTE_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(attribute, NativeKind::Attribute, "H5VLattr_create")
+    }
+
+    /// Opens an attribute made before.
+    pub fn open_attribute(&self, name: &CStr) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        // SAFETY: the file is native and open, the name terminated.
+        let attribute = unsafe {
+            (table.H5VLattr_open)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                table.H5P_LST_ATTRIBUTE_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(attribute, NativeKind::Attribute, "H5VLattr_open")
+    }
+
+    /// Commits exactly this datatype: native code reads it when it is asked about a committed type of ours.
+    pub fn commit_type(&self, name: &CStr, encoded: &[u8]) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        let transient = self.library.decode_type(encoded)?;
+        // SAFETY: the file is native and open, the name terminated.
+        let committed = unsafe {
+            (table.H5VLdatatype_commit)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                transient.get(),
+                table.H5P_LST_LINK_CREATE_ID_g(),
+                table.H5P_LST_DATATYPE_CREATE_ID_g(),
+                table.H5P_LST_DATATYPE_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(committed, NativeKind::Datatype, "H5VLdatatype_commit")
+    }
+
+    /// Opens a datatype committed before.
+    pub fn open_type(&self, name: &CStr) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        // SAFETY: the file is native and open, the name terminated.
+        let committed = unsafe {
+            (table.H5VLdatatype_open)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                table.H5P_LST_DATATYPE_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(committed, NativeKind::Datatype, "H5VLdatatype_open")
+    }
+
+    /// Hands a `file get` operation on: the identifiers that are open on this file object, ours included.
+    ///
+    /// # Safety
+    /// The arguments are those of a `file get` callback.
+    pub(super) unsafe fn file_get(&self, arguments: *mut sys::H5VL_file_get_args_t) -> i32 {
+        let table = self.library.table();
+        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+        // SAFETY: as the caller says; the object is a native file.
+        unsafe {
+            (table.H5VLfile_get)(
+                self.pointer,
+                self.connector.get(),
+                arguments,
+                transfer,
+                std::ptr::null_mut(),
+            )
+        }
+    }
+
+    /// Every identifier open on this file object: datasets, groups, committed types and attributes of ours.
+    pub fn open_identifiers(&self) -> Result<Vec<i64>> {
+        const EXCEPT_FILES: u32 = 0x3e;
+        let mut count = 0_usize;
+        // SAFETY: all-zero is a valid value of these plain structures.
+        let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
+        arguments.op_type = sys::H5VL_FILE_GET_OBJ_COUNT;
+        arguments.args.get_obj_count.types = EXCEPT_FILES;
+        arguments.args.get_obj_count.count = &mut count;
+        // SAFETY: the arguments are complete.
+        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
+        let mut list = vec![0_i64; count];
+        if count == 0 {
+            return Ok(list);
+        }
+        let mut found = 0_usize;
+        arguments.op_type = sys::H5VL_FILE_GET_OBJ_IDS;
+        arguments.args.get_obj_ids = sys::H5VL_file_get_obj_ids_args_t {
+            types: EXCEPT_FILES,
+            max_objs: count,
+            oid_list: list.as_mut_ptr(),
+            count: &mut found,
+        };
+        // SAFETY: the list has room for `count` identifiers.
+        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
+        list.truncate(found);
+        Ok(list)
+    }
+}
+
+fn file_location() -> sys::H5VL_loc_params_t {
+    sys::H5VL_loc_params_t {
+        obj_type: sys::H5I_FILE,
+        type_: sys::H5VL_OBJECT_BY_SELF,
+        // SAFETY: all-zero is a valid value of this union of plain structures.
+        loc_data: unsafe { std::mem::zeroed() },
+    }
+}

@@ -1,0 +1,401 @@
+//! Property lists.
+
+use std::ffi::{c_char, c_uint, c_void};
+
+use h5lake_container::{AllocTime, CharSet, CreationOrder, FillTime, Filter, Layout};
+use h5lake_plugin_abi::bindings as sys;
+
+use super::ids::Id;
+use super::library::{Hid, Library};
+use super::types::{check, truth};
+use crate::error::{Error, Major, Minor, Result};
+
+/// The property lists that HDF5 programs hand us, by class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListClass {
+    /// `H5P_ATTRIBUTE_ACCESS`
+    AttributeAccess,
+    /// `H5P_ATTRIBUTE_CREATE`
+    AttributeCreate,
+    /// `H5P_DATASET_ACCESS`
+    DatasetAccess,
+    /// `H5P_DATASET_CREATE`
+    DatasetCreate,
+    /// `H5P_DATATYPE_CREATE`
+    DatatypeCreate,
+    /// `H5P_FILE_ACCESS`
+    FileAccess,
+    /// `H5P_FILE_CREATE`
+    FileCreate,
+    /// `H5P_GROUP_CREATE`
+    GroupCreate,
+}
+
+/// How a dataset's unwritten elements are defined (`H5D_fill_value_t`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FillDefined {
+    /// Not at all.
+    Undefined,
+    /// By the library: zeros.
+    Default,
+    /// By the application.
+    User,
+}
+
+impl Library {
+    /// A list of a class with all defaults.
+    pub fn default_list(self, class: ListClass) -> Result<Id> {
+        let table = self.table();
+        let class = match class {
+            ListClass::AttributeAccess => table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g(),
+            ListClass::AttributeCreate => table.H5P_CLS_ATTRIBUTE_CREATE_ID_g(),
+            ListClass::DatasetAccess => table.H5P_CLS_DATASET_ACCESS_ID_g(),
+            ListClass::DatasetCreate => table.H5P_CLS_DATASET_CREATE_ID_g(),
+            ListClass::DatatypeCreate => table.H5P_CLS_DATATYPE_CREATE_ID_g(),
+            ListClass::FileAccess => table.H5P_CLS_FILE_ACCESS_ID_g(),
+            ListClass::FileCreate => table.H5P_CLS_FILE_CREATE_ID_g(),
+            ListClass::GroupCreate => table.H5P_CLS_GROUP_CREATE_ID_g(),
+        };
+        // SAFETY: the class is the library's own.
+        Id::from_call(self, unsafe { (table.H5Pcreate)(class) }, "H5Pcreate")
+    }
+
+    /// A copy of a property list.
+    pub fn copy_list(self, id: Hid) -> Result<Id> {
+        // SAFETY: any value may be given; a bad one is an error.
+        Id::from_call(self, unsafe { (self.table().H5Pcopy)(id) }, "H5Pcopy")
+    }
+
+    /// HDF5's portable encoding of a property list (`H5Pencode2`); empty for the class's own default list.
+    pub fn encode_list(self, id: Hid) -> Result<Vec<u8>> {
+        if id == sys::H5P_DEFAULT || self.is_default_list(id) {
+            return Ok(Vec::new());
+        }
+        let (table, mut size) = (self.table(), 0_usize);
+        let access = table.H5P_LST_FILE_ACCESS_ID_g();
+        // SAFETY: a null buffer asks for the size.
+        check(unsafe { (table.H5Pencode2)(id, std::ptr::null_mut(), &mut size, access) }, "H5Pencode2")?;
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: the buffer has `size` bytes.
+        check(unsafe { (table.H5Pencode2)(id, bytes.as_mut_ptr().cast(), &mut size, access) }, "H5Pencode2")?;
+        bytes.truncate(size);
+        Ok(bytes)
+    }
+
+    fn is_default_list(self, id: Hid) -> bool {
+        let table = self.table();
+        [
+            table.H5P_LST_DATASET_CREATE_ID_g(),
+            table.H5P_LST_GROUP_CREATE_ID_g(),
+            table.H5P_LST_ATTRIBUTE_CREATE_ID_g(),
+            table.H5P_LST_DATATYPE_CREATE_ID_g(),
+            table.H5P_LST_FILE_CREATE_ID_g(),
+        ]
+        .contains(&id)
+    }
+
+    /// The list of an encoding made by [`Library::encode_list`].
+    pub fn decode_list(self, encoded: &[u8], class: ListClass) -> Result<Id> {
+        if encoded.is_empty() {
+            return self.default_list(class);
+        }
+        // SAFETY: the bytes are what H5Pencode2 gave; they carry their own lengths, and the value they are kept
+        // in is checksummed.
+        Id::from_call(self, unsafe { (self.table().H5Pdecode)(encoded.as_ptr().cast()) }, "H5Pdecode")
+    }
+
+    /// Whether missing groups on the way are to be made (`H5Pset_create_intermediate_group`).
+    pub fn creates_intermediate_groups(self, link_creation: Hid) -> Result<bool> {
+        if self.is_link_creation_default(link_creation) {
+            return Ok(false);
+        }
+        let mut flag: c_uint = 0;
+        // SAFETY: the answer's place outlives the call.
+        let result = unsafe { (self.table().H5Pget_create_intermediate_group)(link_creation, &mut flag) };
+        check(result, "H5Pget_create_intermediate_group")?;
+        Ok(flag > 0)
+    }
+
+    /// Character set of a name (link or attribute).
+    pub fn character_set(self, list: Hid) -> Result<CharSet> {
+        let table = self.table();
+        if self.is_link_creation_default(list) || list == table.H5P_LST_ATTRIBUTE_CREATE_ID_g() {
+            return Ok(CharSet::Ascii);
+        }
+        let mut set = sys::H5T_CSET_ASCII;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (table.H5Pget_char_encoding)(list, &mut set) }, "H5Pget_char_encoding")?;
+        Ok(if set == sys::H5T_CSET_UTF8 { CharSet::Utf8 } else { CharSet::Ascii })
+    }
+
+    fn is_link_creation_default(self, list: Hid) -> bool {
+        list == sys::H5P_DEFAULT || list == self.table().H5P_LST_LINK_CREATE_ID_g()
+    }
+
+    /// How many soft links may be followed (`H5Pset_nlinks`).
+    pub fn maximum_links(self, link_access: Hid) -> Result<usize> {
+        const DEFAULT: usize = 16;
+        if link_access == sys::H5P_DEFAULT || link_access == self.table().H5P_LST_LINK_ACCESS_ID_g() {
+            return Ok(DEFAULT);
+        }
+        let mut count = 0_usize;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (self.table().H5Pget_nlinks)(link_access, &mut count) }, "H5Pget_nlinks")?;
+        Ok(count)
+    }
+
+    /// Whether a group tracks and indexes the order in which its links are made.
+    pub fn link_order(self, group_creation: Hid) -> Result<CreationOrder> {
+        let mut flags: c_uint = 0;
+        // SAFETY: the answer's place outlives the call.
+        let result = unsafe { (self.table().H5Pget_link_creation_order)(group_creation, &mut flags) };
+        check(result, "H5Pget_link_creation_order")?;
+        Ok(creation_order(flags))
+    }
+
+    /// Whether an object tracks and indexes the order in which its attributes are made.
+    pub fn attribute_order(self, object_creation: Hid) -> Result<CreationOrder> {
+        let mut flags: c_uint = 0;
+        // SAFETY: the answer's place outlives the call.
+        let result = unsafe { (self.table().H5Pget_attr_creation_order)(object_creation, &mut flags) };
+        check(result, "H5Pget_attr_creation_order")?;
+        Ok(creation_order(flags))
+    }
+
+    /// Whether an object keeps times.
+    pub fn tracks_times(self, object_creation: Hid) -> Result<bool> {
+        let mut track = false;
+        // SAFETY: the answer's place outlives the call.
+        check(
+            unsafe { (self.table().H5Pget_obj_track_times)(object_creation, &mut track) },
+            "H5Pget_obj_track_times",
+        )?;
+        Ok(track)
+    }
+
+    /// Bytes in front of the container that belong to the user.
+    pub fn user_block(self, file_creation: Hid) -> Result<u64> {
+        let mut size = 0_u64;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (self.table().H5Pget_userblock)(file_creation, &mut size) }, "H5Pget_userblock")?;
+        Ok(size)
+    }
+
+    /// Whether the file must not close before its objects, and whether it takes them along:
+    /// `H5F_CLOSE_STRONG` is 3, `H5F_CLOSE_SEMI` 2, `H5F_CLOSE_WEAK` 1, the driver's default 0.
+    pub fn close_degree(self, file_access: Hid) -> Result<u32> {
+        let mut degree = sys::H5F_CLOSE_DEFAULT;
+        // SAFETY: the answer's place outlives the call.
+        check(
+            unsafe { (self.table().H5Pget_fclose_degree)(file_access, &mut degree) },
+            "H5Pget_fclose_degree",
+        )?;
+        Ok(degree.0)
+    }
+
+    /// Whether a file driver other than the library's default was chosen: an explicit choice of storage.
+    pub fn has_explicit_driver(self, file_access: Hid) -> Result<bool> {
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is negative.
+        let (chosen, default) = unsafe {
+            ((table.H5Pget_driver)(file_access), (table.H5Pget_driver)(table.H5P_LST_FILE_ACCESS_ID_g()))
+        };
+        if chosen < 0 || default < 0 {
+            return Err(Error::call("H5Pget_driver"));
+        }
+        Ok(chosen != default)
+    }
+
+    /// Whether files are to be locked: `None` where neither the list nor `HDF5_USE_FILE_LOCKING` says so.
+    pub fn file_locking(self, file_access: Hid) -> Result<(bool, bool)> {
+        let (mut locking, mut ignore) = (true, true);
+        // SAFETY: the answers' places outlive the call.
+        let result = unsafe { (self.table().H5Pget_file_locking)(file_access, &mut locking, &mut ignore) };
+        check(result, "H5Pget_file_locking")?;
+        Ok((locking, ignore))
+    }
+
+    /// The flags of an object copy (`H5O_COPY_*`).
+    pub fn copy_flags(self, copy: Hid) -> Result<u32> {
+        let mut flags: c_uint = 0;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (self.table().H5Pget_copy_object)(copy, &mut flags) }, "H5Pget_copy_object")?;
+        Ok(flags)
+    }
+
+    /// Storage layout of a dataset creation list.
+    pub fn layout(self, creation: Hid) -> Result<Layout> {
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is negative.
+        match unsafe { (table.H5Pget_layout)(creation) } {
+            sys::H5D_COMPACT => Ok(Layout::Compact),
+            sys::H5D_CONTIGUOUS => Ok(Layout::Contiguous),
+            sys::H5D_CHUNKED => {
+                const MAXIMUM_RANK: usize = 32;
+                let mut chunk = vec![0_u64; MAXIMUM_RANK];
+                // SAFETY: the array has as many entries as HDF5 can have dimensions.
+                let rank = unsafe { (table.H5Pget_chunk)(creation, MAXIMUM_RANK as i32, chunk.as_mut_ptr()) };
+                chunk.truncate(usize::try_from(rank).map_err(|_| Error::call("H5Pget_chunk"))?);
+                Ok(Layout::Chunked { chunk })
+            }
+            sys::H5D_VIRTUAL => Ok(Layout::Virtual),
+            _ => Err(Error::call("H5Pget_layout")),
+        }
+    }
+
+    /// Number of external files that a dataset's data would lie in (`H5Pset_external`).
+    pub fn external_files(self, creation: Hid) -> Result<u32> {
+        // SAFETY: any value may be given; a bad one is negative.
+        u32::try_from(unsafe { (self.table().H5Pget_external_count)(creation) })
+            .map_err(|_| Error::call("H5Pget_external_count"))
+    }
+
+    /// When storage is allocated.
+    pub fn allocation_time(self, creation: Hid) -> Result<AllocTime> {
+        let mut time = sys::H5D_ALLOC_TIME_DEFAULT;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (self.table().H5Pget_alloc_time)(creation, &mut time) }, "H5Pget_alloc_time")?;
+        Ok(match time {
+            sys::H5D_ALLOC_TIME_EARLY => AllocTime::Early,
+            sys::H5D_ALLOC_TIME_INCR => AllocTime::Incremental,
+            sys::H5D_ALLOC_TIME_LATE => AllocTime::Late,
+            // The default goes by layout: compact early, contiguous late, chunked incremental.
+            _ => match self.layout(creation)? {
+                Layout::Compact => AllocTime::Early,
+                Layout::Contiguous => AllocTime::Late,
+                _ => AllocTime::Incremental,
+            },
+        })
+    }
+
+    /// When fill values are written.
+    pub fn fill_time(self, creation: Hid) -> Result<FillTime> {
+        let mut time = sys::H5D_FILL_TIME_IFSET;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (self.table().H5Pget_fill_time)(creation, &mut time) }, "H5Pget_fill_time")?;
+        Ok(match time {
+            sys::H5D_FILL_TIME_ALLOC => FillTime::Alloc,
+            sys::H5D_FILL_TIME_NEVER => FillTime::Never,
+            _ => FillTime::IfSet,
+        })
+    }
+
+    /// Whether a fill value is defined, and by whom.
+    pub fn fill_defined(self, creation: Hid) -> Result<FillDefined> {
+        let mut state = sys::H5D_FILL_VALUE_DEFAULT;
+        // SAFETY: the answer's place outlives the call.
+        check(
+            unsafe { (self.table().H5Pfill_value_defined)(creation, &mut state) },
+            "H5Pfill_value_defined",
+        )?;
+        Ok(match state {
+            sys::H5D_FILL_VALUE_UNDEFINED => FillDefined::Undefined,
+            sys::H5D_FILL_VALUE_USER_DEFINED => FillDefined::User,
+            _ => FillDefined::Default,
+        })
+    }
+
+    /// The application's fill value, converted to `datatype`, as one element in memory.
+    pub fn fill_value(self, creation: Hid, datatype: Hid) -> Result<Vec<u8>> {
+        let mut value = vec![0_u8; self.type_size(datatype)?];
+        // SAFETY: the buffer holds one element of the type.
+        let result = unsafe {
+            (self.table().H5Pget_fill_value)(creation, datatype, value.as_mut_ptr().cast::<c_void>())
+        };
+        check(result, "H5Pget_fill_value")?;
+        Ok(value)
+    }
+
+    /// Sets a fill value on a creation list that is given out.
+    pub fn set_fill_value(self, creation: Hid, datatype: Hid, value: &[u8]) -> Result<()> {
+        if value.len() < self.type_size(datatype)? {
+            return Err(Error::new(Minor::Internal, "a fill value is smaller than its datatype"));
+        }
+        // SAFETY: the buffer holds one element of the type.
+        let result =
+            unsafe { (self.table().H5Pset_fill_value)(creation, datatype, value.as_ptr().cast::<c_void>()) };
+        check(result, "H5Pset_fill_value")
+    }
+
+    /// The filter pipeline of a dataset creation list.
+    pub fn filters(self, creation: Hid) -> Result<Vec<Filter>> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let count = unsafe { (self.table().H5Pget_nfilters)(creation) };
+        let count = u32::try_from(count).map_err(|_| Error::call("H5Pget_nfilters"))?;
+        (0..count).map(|index| self.filter(creation, index)).collect()
+    }
+
+    fn filter(self, creation: Hid, index: u32) -> Result<Filter> {
+        let mut values = vec![0_u32; 32];
+        loop {
+            let (mut flags, mut count, mut configuration) = (0_u32, values.len(), 0_u32);
+            let mut name = [0 as c_char; 256];
+            // SAFETY: the buffers have the sizes that are given along.
+            let id = unsafe {
+                (self.table().H5Pget_filter2)(
+                    creation,
+                    index,
+                    &mut flags,
+                    &mut count,
+                    values.as_mut_ptr(),
+                    name.len(),
+                    name.as_mut_ptr(),
+                    &mut configuration,
+                )
+            };
+            if id < 0 {
+                return Err(Error::call("H5Pget_filter2"));
+            }
+            if count > values.len() {
+                values.resize(count, 0);
+                continue;
+            }
+            values.truncate(count);
+            let name = name.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+            return Ok(Filter { id, flags, name, client_data: values });
+        }
+    }
+
+    /// Whether a property list has a property (of the application or of another part of the library).
+    pub fn has_property(self, list: Hid, name: &std::ffi::CStr) -> Result<bool> {
+        // SAFETY: the name is terminated.
+        truth(unsafe { (self.table().H5Pexist)(list, name.as_ptr()) }, "H5Pexist")
+    }
+
+    /// The connector string set on a file access list, if it names our connector.
+    pub fn connector_info(self, access: Hid) -> Result<*const c_void> {
+        let mut info: *mut c_void = std::ptr::null_mut();
+        // SAFETY: the answer's place outlives the call; the answer is a copy that the caller frees.
+        check(unsafe { (self.table().H5Pget_vol_info)(access, &mut info) }, "H5Pget_vol_info")
+            .map_err(|e| e.in_class(Major::PropertyList))?;
+        Ok(info)
+    }
+}
+
+fn creation_order(flags: u32) -> CreationOrder {
+    CreationOrder {
+        tracked: flags & sys::H5P_CRT_ORDER_TRACKED != 0,
+        indexed: flags & sys::H5P_CRT_ORDER_INDEXED != 0,
+    }
+}
+
+impl Library {
+    /// Takes the fill value out of a dataset creation list.
+    pub fn clear_fill_value(self, creation: Hid) -> Result<()> {
+        let table = self.table();
+        // SAFETY: a null value undefines it.
+        let result =
+            unsafe { (table.H5Pset_fill_value)(creation, table.H5T_NATIVE_INT_g(), std::ptr::null()) };
+        check(result, "H5Pset_fill_value")
+    }
+}
+
+impl Library {
+    /// Frees a copy of a connector info that [`Library::connector_info`] gave.
+    pub fn free_connector_info(self, info: *const c_void) {
+        if let Ok(connector) = self.own_connector() {
+            // SAFETY: the info is a copy of our connector's, freed once.
+            unsafe { (self.table().H5VLfree_connector_info)(connector.get(), info.cast_mut()) };
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Dataspaces and selections.
+
+use h5lake_container::{Dataspace, Run, Selection};
+
+use super::ids::Id;
+use super::library::{Hid, Library};
+use super::types::{check, truth};
+use crate::error::{Error, Major, Minor, Result};
+
+/// Sequences fetched from a selection iterator at once.
+const SEQUENCES: usize = 1024;
+
+impl Library {
+    /// A scalar dataspace.
+    pub fn scalar_space(self) -> Result<Id> {
+        // SAFETY: H5S_SCALAR is 0.
+        Id::from_call(
+            self,
+            unsafe { (self.table().H5Screate)(h5lake_plugin_abi::bindings::H5S_SCALAR) },
+            "H5Screate",
+        )
+    }
+
+    /// The HDF5 dataspace of an extent, everything selected.
+    pub fn space_of(self, space: &Dataspace) -> Result<Id> {
+        use h5lake_plugin_abi::bindings as sys;
+        match space {
+            Dataspace::Scalar => self.scalar_space(),
+            // SAFETY: a constant class.
+            Dataspace::Null => {
+                Id::from_call(self, unsafe { (self.table().H5Screate)(sys::H5S_NULL) }, "H5Screate")
+            }
+            Dataspace::Simple { dims, max } => {
+                let rank = i32::try_from(dims.len()).map_err(|_| Error::argument("too many dimensions"))?;
+                // SAFETY: both arrays have `rank` entries.
+                let id = unsafe { (self.table().H5Screate_simple)(rank, dims.as_ptr(), max.as_ptr()) };
+                Id::from_call(self, id, "H5Screate_simple")
+            }
+        }
+    }
+
+    /// The extent of an HDF5 dataspace.
+    pub fn extent_of(self, id: Hid) -> Result<Dataspace> {
+        use h5lake_plugin_abi::bindings as sys;
+        // SAFETY: any value may be given; a bad one is an error.
+        match unsafe { (self.table().H5Sget_simple_extent_type)(id) } {
+            sys::H5S_SCALAR => Ok(Dataspace::Scalar),
+            sys::H5S_NULL => Ok(Dataspace::Null),
+            sys::H5S_SIMPLE => {
+                // SAFETY: as above.
+                let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
+                let rank = usize::try_from(rank).map_err(|_| Error::call("H5Sget_simple_extent_ndims"))?;
+                let (mut dims, mut max) = (vec![0; rank], vec![0; rank]);
+                // SAFETY: both arrays have `rank` entries.
+                let result = unsafe {
+                    (self.table().H5Sget_simple_extent_dims)(id, dims.as_mut_ptr(), max.as_mut_ptr())
+                };
+                check(result, "H5Sget_simple_extent_dims")?;
+                Ok(Dataspace::Simple { dims, max })
+            }
+            _ => Err(Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace)),
+        }
+    }
+
+    /// Whether a dataspace has an extent at all (`H5Screate(H5S_SIMPLE)` alone gives none).
+    pub fn has_extent(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
+        Ok(rank >= 0)
+    }
+
+    /// Number of elements selected.
+    pub fn selected_points(self, id: Hid) -> Result<u64> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let points = unsafe { (self.table().H5Sget_select_npoints)(id) };
+        u64::try_from(points).map_err(|_| Error::call("H5Sget_select_npoints"))
+    }
+
+    /// Number of elements in the extent.
+    pub fn extent_points(self, id: Hid) -> Result<u64> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let points = unsafe { (self.table().H5Sget_simple_extent_npoints)(id) };
+        u64::try_from(points).map_err(|_| Error::call("H5Sget_simple_extent_npoints"))
+    }
+
+    /// Whether the selection lies inside the extent.
+    pub fn selection_is_valid(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is negative.
+        truth(unsafe { (self.table().H5Sselect_valid)(id) }, "H5Sselect_valid")
+    }
+
+    /// What is selected in a dataspace, as the container takes it: regular hyperslabs by their parameters,
+    /// everything else as runs of elements.
+    pub fn selection_of(self, id: Hid) -> Result<Selection> {
+        use h5lake_plugin_abi::bindings as sys;
+        if !self.selection_is_valid(id)? {
+            return Err(Error::new(
+                Minor::BadRange,
+                "the selection (with its offset) lies outside the extent",
+            )
+            .in_class(Major::Dataspace));
+        }
+        // SAFETY: any value may be given; a bad one is an error.
+        match unsafe { (self.table().H5Sget_select_type)(id) } {
+            sys::H5S_SEL_ALL => Ok(Selection::All),
+            sys::H5S_SEL_NONE => Ok(Selection::None),
+            sys::H5S_SEL_HYPERSLABS if self.is_regular(id)? => self.regular_hyperslab(id),
+            sys::H5S_SEL_HYPERSLABS | sys::H5S_SEL_POINTS => Ok(Selection::Runs(self.runs_of(id)?)),
+            _ => Err(Error::call("H5Sget_select_type").in_class(Major::Dataspace)),
+        }
+    }
+
+    fn is_regular(self, id: Hid) -> Result<bool> {
+        // SAFETY: the selection is a hyperslab.
+        truth(unsafe { (self.table().H5Sis_regular_hyperslab)(id) }, "H5Sis_regular_hyperslab")
+    }
+
+    fn regular_hyperslab(self, id: Hid) -> Result<Selection> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
+        let rank = usize::try_from(rank).map_err(|_| Error::call("H5Sget_simple_extent_ndims"))?;
+        let (mut start, mut stride, mut count, mut block) =
+            (vec![0; rank], vec![0; rank], vec![0; rank], vec![0; rank]);
+        // SAFETY: all arrays have `rank` entries.
+        let result = unsafe {
+            (self.table().H5Sget_regular_hyperslab)(
+                id,
+                start.as_mut_ptr(),
+                stride.as_mut_ptr(),
+                count.as_mut_ptr(),
+                block.as_mut_ptr(),
+            )
+        };
+        check(result, "H5Sget_regular_hyperslab")?;
+        if count.iter().zip(&block).any(|(c, b)| *c == 0 || *b == 0) {
+            return Ok(Selection::None);
+        }
+        // The parameters leave out the selection's offset (H5Soffset_simple); the bounds have it.
+        let (mut low, mut high) = (vec![0; rank], vec![0; rank]);
+        // SAFETY: both arrays have `rank` entries.
+        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
+        check(result, "H5Sget_select_bounds")?;
+        Ok(Selection::Hyperslab { start: low, stride, count, block })
+    }
+
+    /// The selection as runs of elements of the linearised extent, in selection order.
+    pub fn runs_of(self, id: Hid) -> Result<Vec<Run>> {
+        let mut runs: Vec<Run> = Vec::new();
+        self.each_sequence(id, |offset, count| match runs.last_mut() {
+            Some(last) if last.offset + last.count == offset => last.count += count,
+            _ => runs.push(Run { offset, count }),
+        })?;
+        Ok(runs)
+    }
+
+    /// Calls `visit` with offset and length, in elements, of every sequence of the selection.
+    fn each_sequence(self, id: Hid, mut visit: impl FnMut(u64, u64)) -> Result<()> {
+        let table = self.table();
+        // SAFETY: an element size of one byte makes all numbers elements.
+        let iterator = unsafe { (table.H5Ssel_iter_create)(id, 1, 0) };
+        let iterator = Id::from_call(self, iterator, "H5Ssel_iter_create")?;
+        let (mut offsets, mut lengths) = (vec![0_u64; SEQUENCES], vec![0_usize; SEQUENCES]);
+        loop {
+            let (mut sequences, mut elements) = (0_usize, 0_usize);
+            // SAFETY: both arrays have SEQUENCES entries.
+            let result = unsafe {
+                (table.H5Ssel_iter_get_seq_list)(
+                    iterator.get(),
+                    SEQUENCES,
+                    usize::MAX / 2,
+                    &mut sequences,
+                    &mut elements,
+                    offsets.as_mut_ptr(),
+                    lengths.as_mut_ptr(),
+                )
+            };
+            check(result, "H5Ssel_iter_get_seq_list")?;
+            if sequences == 0 {
+                return Ok(());
+            }
+            for (offset, length) in offsets.iter().zip(&lengths).take(sequences) {
+                visit(*offset, *length as u64);
+            }
+        }
+    }
+
+    /// Bounding box of a selection's last element in the linearised extent, plus one: the number of elements
+    /// that a buffer shaped like the extent must have.
+    pub fn elements_spanned(self, id: Hid) -> Result<u64> {
+        let Dataspace::Simple { dims, .. } = self.extent_of(id)? else { return self.extent_points(id) };
+        if self.selected_points(id)? == 0 {
+            return Ok(0);
+        }
+        let (mut low, mut high) = (vec![0_u64; dims.len()], vec![0_u64; dims.len()]);
+        // SAFETY: both arrays have `rank` entries.
+        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
+        check(result, "H5Sget_select_bounds")?;
+        let mut last = 0_u64;
+        for (dim, position) in dims.iter().zip(&high) {
+            last = last
+                .checked_mul(*dim)
+                .and_then(|n| n.checked_add(*position))
+                .ok_or_else(|| Error::argument("the memory dataspace is too large"))?;
+        }
+        Ok(last + 1)
+    }
+}

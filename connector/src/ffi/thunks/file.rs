@@ -1,0 +1,244 @@
+//! File callbacks.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{FAIL, OK, on_object, status, unknown_operation};
+use crate::callbacks::file::{self, OpenFlags};
+use crate::callbacks::{blob, file_optional, object, token};
+use crate::config::Config;
+use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::class::{self, Info};
+use crate::ffi::guard::guard;
+use crate::ffi::handle::Handle;
+use crate::ffi::library::{Hid, Library};
+use crate::ffi::strings;
+
+type Request = *mut *mut c_void;
+
+fn library_in(slot: usize) -> Result<Library> {
+    super::in_slot(slot).ok_or_else(|| Error::call("H5PLget_plugin_info"))
+}
+
+/// The settings that a file access list carries for us. What was wrong with them is told here, and not when the
+/// library started.
+fn config_of(library: Library, access: Hid) -> Result<Config> {
+    let config = match library.connector_info(access)? {
+        info if info.is_null() => Config::parse(""),
+        info => {
+            // SAFETY: an info of our connector's, a copy that is ours to free.
+            let config = unsafe { (*info.cast::<Info>()).config.clone() };
+            library.free_connector_info(info);
+            config
+        }
+    };
+    config.map_err(|text| Error::file(Minor::BadValue, text, None))
+}
+
+fn open_flags(flags: c_uint) -> OpenFlags {
+    OpenFlags {
+        write: flags & sys::H5F_ACC_RDWR != 0,
+        exclusive: flags & sys::H5F_ACC_EXCL != 0,
+        swmr_write: flags & sys::H5F_ACC_SWMR_WRITE != 0,
+        swmr_read: flags & sys::H5F_ACC_SWMR_READ != 0,
+    }
+}
+
+/// Remembers the native class, for `get_conn_cls`.
+fn opened(handle: Handle) -> Result<*mut c_void> {
+    let session = handle.session()?;
+    class::remember_native_class(session.library, session.face.file().class()?);
+    Ok(handle.into_pointer())
+}
+
+pub unsafe extern "C" fn create<const SLOT: usize>(
+    name: *const c_char,
+    flags: c_uint,
+    creation: Hid,
+    access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> *mut c_void {
+    guard(super::in_slot(SLOT), "h5lake_file_create", Major::File, std::ptr::null_mut(), || {
+        let library = library_in(SLOT)?;
+        // SAFETY: the name is terminated.
+        let name = unsafe { strings::bytes(name, "a file name")? };
+        opened(file::create(
+            library,
+            &config_of(library, access)?,
+            name,
+            open_flags(flags),
+            creation,
+            access,
+        )?)
+    })
+}
+
+pub unsafe extern "C" fn open<const SLOT: usize>(
+    name: *const c_char,
+    flags: c_uint,
+    access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> *mut c_void {
+    guard(super::in_slot(SLOT), "h5lake_file_open", Major::File, std::ptr::null_mut(), || {
+        let library = library_in(SLOT)?;
+        // SAFETY: the name is terminated.
+        let name = unsafe { strings::bytes(name, "a file name")? };
+        opened(file::open(library, &config_of(library, access)?, name, open_flags(flags), access)?)
+    })
+}
+
+pub unsafe extern "C" fn get(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_file_get_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        on_object(object, "h5lake_file_get", Major::File, FAIL, |handle| {
+            let session = handle.session()?;
+            let args = &mut (*arguments).args;
+            match (*arguments).op_type {
+                sys::H5VL_FILE_GET_CONT_INFO => {
+                    if let Some(info) = args.get_cont_info.info.as_mut() {
+                        info.version = sys::H5VL_CONTAINER_INFO_VERSION;
+                        info.feature_flags = 0;
+                        info.token_size = token::SIGNIFICANT_BYTES;
+                        info.blob_id_size = blob::ID_BYTES;
+                    }
+                }
+                sys::H5VL_FILE_GET_FAPL => args.get_fapl.fapl_id = file::access_list(handle)?.into_raw(),
+                sys::H5VL_FILE_GET_FCPL => args.get_fcpl.fcpl_id = file::creation_list(handle)?.into_raw(),
+                sys::H5VL_FILE_GET_FILENO => {
+                    strings::answer(args.get_fileno.fileno, session.container.file_number() as _);
+                }
+                sys::H5VL_FILE_GET_INTENT => strings::answer(args.get_intent.flags, intent(handle)?),
+                sys::H5VL_FILE_GET_NAME => {
+                    strings::fill_name(&session.name, args.get_name.buf, args.get_name.buf_size);
+                    strings::answer(args.get_name.file_name_len, session.name.len());
+                }
+                // The native file beneath counts identifiers: ours unwrap to native objects on it.
+                sys::H5VL_FILE_GET_OBJ_COUNT | sys::H5VL_FILE_GET_OBJ_IDS => {
+                    let answer = session.face.file().file_get(arguments);
+                    return if answer < 0 { Err(Error::call("H5VLfile_get")) } else { Ok(answer) };
+                }
+                other => return unknown_operation("file get", other.0),
+            }
+            Ok(OK)
+        })
+    }
+}
+
+/// What the file was opened for (`H5Fget_intent`).
+fn intent(handle: &Handle) -> Result<c_uint> {
+    use crate::session::Swmr;
+    let session = handle.session()?;
+    let write = if session.writable { sys::H5F_ACC_RDWR } else { sys::H5F_ACC_RDONLY };
+    let swmr = match *session.swmr.lock() {
+        Swmr::Off => 0,
+        Swmr::Write => sys::H5F_ACC_SWMR_WRITE,
+        Swmr::Read => sys::H5F_ACC_SWMR_READ,
+    };
+    Ok(write | swmr)
+}
+
+pub unsafe extern "C" fn specific<const SLOT: usize>(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_file_specific_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled. Two of the operations have
+    // no object.
+    unsafe {
+        let args = &(*arguments).args;
+        match (*arguments).op_type {
+            sys::H5VL_FILE_IS_ACCESSIBLE => {
+                guard(super::in_slot(SLOT), "h5lake_file_is_accessible", Major::File, FAIL, || {
+                    let config = config_of(library_in(SLOT)?, args.is_accessible.fapl_id)?;
+                    let name = strings::bytes(args.is_accessible.filename, "a file name")?;
+                    strings::answer(args.is_accessible.accessible, file::is_accessible(&config, name)?);
+                    Ok(OK)
+                })
+            }
+            sys::H5VL_FILE_DELETE => {
+                guard(super::in_slot(SLOT), "h5lake_file_delete", Major::File, FAIL, || {
+                    let config = config_of(library_in(SLOT)?, args.del.fapl_id)?;
+                    file::delete(&config, strings::bytes(args.del.filename, "a file name")?)?;
+                    Ok(OK)
+                })
+            }
+            operation => status(object, "h5lake_file_specific", Major::File, |handle| match operation {
+                sys::H5VL_FILE_FLUSH => object::flush(handle),
+                sys::H5VL_FILE_REOPEN => {
+                    strings::answer(args.reopen.file, file::reopen(handle)?.into_pointer());
+                    Ok(())
+                }
+                sys::H5VL_FILE_IS_EQUAL => {
+                    strings::answer(
+                        args.is_equal.same_file,
+                        file::is_same(handle, args.is_equal.obj2 as usize)?,
+                    );
+                    Ok(())
+                }
+                other => unknown_operation("file specific", other.0),
+            }),
+        }
+    }
+}
+
+pub unsafe extern "C" fn optional(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_optional_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which structure the arguments are.
+    unsafe {
+        status(object, "h5lake_file_optional", Major::File, |handle| {
+            let operation = (*arguments).op_type;
+            let args = (*arguments).args.cast::<sys::H5VL_native_file_optional_args_t>();
+            match (operation, args.as_ref()) {
+                (sys::H5VL_NATIVE_FILE_POST_OPEN, _) => Ok(()),
+                (sys::H5VL_NATIVE_FILE_START_SWMR_WRITE, _) => file_optional::start_swmr_write(handle),
+                (sys::H5VL_NATIVE_FILE_GET_SIZE, Some(args)) => {
+                    strings::answer(args.get_size.size, file_optional::size(handle)?);
+                    Ok(())
+                }
+                (sys::H5VL_NATIVE_FILE_GET_EOA, Some(args)) => {
+                    strings::answer(args.get_eoa.eoa, file_optional::size(handle)?);
+                    Ok(())
+                }
+                (sys::H5VL_NATIVE_FILE_GET_FREE_SPACE, Some(args)) => {
+                    strings::answer(args.get_freespace.size, 0);
+                    Ok(())
+                }
+                (sys::H5VL_NATIVE_FILE_GET_MIN_DSET_OHDR_FLAG, Some(args)) => {
+                    strings::answer(args.get_min_dset_ohdr_flag.minimize, false);
+                    Ok(())
+                }
+                // Hints about native headers, caches and formats: nothing depends on them here.
+                (
+                    sys::H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG
+                    | sys::H5VL_NATIVE_FILE_SET_LIBVER_BOUNDS
+                    | sys::H5VL_NATIVE_FILE_CLEAR_ELINK_CACHE
+                    | sys::H5VL_NATIVE_FILE_RESET_MDC_HIT_RATE
+                    | sys::H5VL_NATIVE_FILE_SET_MDC_CONFIG
+                    | sys::H5VL_NATIVE_FILE_FORMAT_CONVERT,
+                    _,
+                ) => Ok(()),
+                (other, _) => Err(file_optional::refused(other)),
+            }
+        })
+    }
+}
+
+pub unsafe extern "C" fn close(object: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+    // SAFETY: one of our files, not used again.
+    let handle = unsafe { Handle::take(object) };
+    let library = handle.as_ref().ok().and_then(|handle| handle.library());
+    guard(library, "h5lake_file_close", Major::File, FAIL, || file::close(handle?).map(|()| OK))
+}

@@ -1,0 +1,123 @@
+//! Group callbacks.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{close as close_object, location, new_object, status, unknown_operation};
+use crate::callbacks::{group, object};
+use crate::error::{Error, Major};
+use crate::ffi::library::Hid;
+use crate::ffi::strings;
+
+/// The class.
+pub const CLASS: sys::H5VL_group_class_t = sys::H5VL_group_class_t {
+    create: Some(create),
+    open: Some(open),
+    get: Some(get),
+    specific: Some(specific),
+    optional: Some(super::object_optional::group),
+    close: Some(close),
+};
+
+type Request = *mut *mut c_void;
+
+unsafe extern "C" fn create(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    name: *const c_char,
+    link_creation: Hid,
+    creation: Hid,
+    _access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> *mut c_void {
+    // SAFETY: see the module.
+    unsafe {
+        new_object(object, "h5lake_group_create", Major::Group, |handle| {
+            group::create(
+                handle,
+                &location(parameters)?,
+                strings::optional_bytes(name),
+                link_creation,
+                creation,
+            )
+        })
+    }
+}
+
+unsafe extern "C" fn open(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    name: *const c_char,
+    _access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> *mut c_void {
+    // SAFETY: see the module.
+    unsafe {
+        new_object(object, "h5lake_group_open", Major::Group, |handle| {
+            group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, 0)
+        })
+    }
+}
+
+unsafe extern "C" fn get(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_group_get_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        status(object, "h5lake_group_get", Major::Group, |handle| {
+            let args = &mut (*arguments).args;
+            match (*arguments).op_type {
+                sys::H5VL_GROUP_GET_GCPL => args.get_gcpl.gcpl_id = group::creation_list(handle)?.into_raw(),
+                sys::H5VL_GROUP_GET_INFO => {
+                    let wanted = args.get_info;
+                    let info = group::info(handle, &location(&wanted.loc_params)?)?;
+                    let storage_type = if info.link_order.tracked {
+                        sys::H5G_STORAGE_TYPE_COMPACT
+                    } else {
+                        sys::H5G_STORAGE_TYPE_SYMBOL_TABLE
+                    };
+                    strings::answer(
+                        wanted.ginfo,
+                        sys::H5G_info_t {
+                            storage_type,
+                            nlinks: info.link_count,
+                            max_corder: info.max_creation_order,
+                            mounted: false,
+                        },
+                    );
+                }
+                other => return unknown_operation("group get", other.0),
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn specific(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_group_specific_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        status(object, "h5lake_group_specific", Major::Group, |handle| match (*arguments).op_type {
+            sys::H5VL_GROUP_FLUSH => object::flush(handle),
+            sys::H5VL_GROUP_REFRESH => object::refresh(handle),
+            sys::H5VL_GROUP_MOUNT => Err(Error::unsupported("H5Fmount")),
+            sys::H5VL_GROUP_UNMOUNT => Err(Error::unsupported("H5Funmount")),
+            other => unknown_operation("group specific", other.0),
+        })
+    }
+}
+
+unsafe extern "C" fn close(group: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+    // SAFETY: see the module.
+    unsafe { close_object(group, "h5lake_group_close", Major::Group) }
+}

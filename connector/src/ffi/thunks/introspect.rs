@@ -1,0 +1,52 @@
+//! What HDF5 asks about the connector.
+
+use std::ffi::{c_int, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{FAIL, OK};
+use crate::error::{Error, Major};
+use crate::ffi::class;
+use crate::ffi::guard::guard;
+use crate::ffi::strings;
+
+/// Our class at the current level; the native class at the terminal level, so that the deprecated functions that
+/// stock clients call take our objects.
+pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
+    _object: *mut c_void,
+    level: sys::H5VL_get_conn_lvl_t,
+    answer: *mut *const sys::H5VL_class_t,
+) -> c_int {
+    let library = super::in_slot(SLOT);
+    guard(library, "h5lake_get_conn_cls", Major::Connector, FAIL, || {
+        let library = library.ok_or_else(|| Error::call("H5PLget_plugin_info"))?;
+        let ours = class::class_of(library);
+        let found = if level == sys::H5VL_GET_CONN_LVL_TERM {
+            class::native_class(library).unwrap_or(ours)
+        } else {
+            ours
+        };
+        // SAFETY: the answer's place is writable.
+        unsafe { strings::answer(answer, found) };
+        Ok(OK)
+    })
+}
+
+/// What works.
+pub unsafe extern "C" fn get_cap_flags(_info: *const c_void, flags: *mut u64) -> c_int {
+    // SAFETY: the answer's place is writable.
+    unsafe { strings::answer(flags, class::CAPABILITIES) };
+    OK
+}
+
+/// No optional operation is promised: the library then calls those that exist and takes errors for the rest.
+pub unsafe extern "C" fn opt_query(
+    _object: *mut c_void,
+    _class: sys::H5VL_subclass_t,
+    _operation: c_int,
+    flags: *mut u64,
+) -> c_int {
+    // SAFETY: the answer's place is writable.
+    unsafe { strings::answer(flags, 0) };
+    OK
+}

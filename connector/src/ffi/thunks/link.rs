@@ -1,0 +1,230 @@
+//! Link callbacks.
+
+use std::ffi::{c_int, c_void};
+
+use h5lake_container::{CharSet, Link, LinkTarget};
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{FAIL, OK, location, on_object, status, token_of, unknown_operation};
+use crate::callbacks::link::{self, NewLink};
+use crate::callbacks::visit::{self, Walk};
+use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::guard::guard;
+use crate::ffi::handle::Handle;
+use crate::ffi::library::Hid;
+use crate::ffi::strings;
+
+/// The class.
+pub const CLASS: sys::H5VL_link_class_t = sys::H5VL_link_class_t {
+    create: Some(create),
+    copy: Some(copy),
+    move_: Some(move_link),
+    get: Some(get),
+    specific: Some(specific),
+    optional: Some(optional),
+};
+
+type Request = *mut *mut c_void;
+
+/// A handle that may be missing (`H5L_SAME_LOC`).
+unsafe fn maybe<'a>(object: *mut c_void) -> Option<&'a Handle> {
+    // SAFETY: null or one of our objects, open.
+    unsafe { Handle::from_pointer(object) }.ok()
+}
+
+unsafe extern "C" fn create(
+    arguments: *mut sys::H5VL_link_create_args_t,
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    link_creation: Hid,
+    _access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        let args = &(*arguments).args;
+        let hard =
+            if (*arguments).op_type == sys::H5VL_LINK_CREATE_HARD { maybe(args.hard.curr_obj) } else { None };
+        let handle = maybe(object);
+        let library = handle.or(hard).and_then(Handle::library);
+        guard(library, "h5lake_link_create", Major::Link, FAIL, || {
+            let new = match (*arguments).op_type {
+                sys::H5VL_LINK_CREATE_HARD => {
+                    NewLink::Hard { object: hard, location: location(&args.hard.curr_loc_params)? }
+                }
+                sys::H5VL_LINK_CREATE_SOFT => {
+                    NewLink::Soft(strings::bytes(args.soft.target, "a link target")?)
+                }
+                sys::H5VL_LINK_CREATE_UD => NewLink::UserDefined {
+                    class: args.ud.type_.0,
+                    data: if args.ud.buf.is_null() {
+                        &[]
+                    } else {
+                        std::slice::from_raw_parts(args.ud.buf.cast::<u8>(), args.ud.buf_size)
+                    },
+                },
+                other => return unknown_operation("link create", other.0),
+            };
+            link::create(handle, &location(parameters)?, &new, link_creation)?;
+            Ok(OK)
+        })
+    }
+}
+
+unsafe fn relocate(
+    keep: bool,
+    callback: &'static str,
+    source: *mut c_void,
+    from: *const sys::H5VL_loc_params_t,
+    destination: *mut c_void,
+    to: *const sys::H5VL_loc_params_t,
+    link_creation: Hid,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        let (source, destination) = (maybe(source), maybe(destination));
+        let library = source.or(destination).and_then(Handle::library);
+        guard(library, callback, Major::Link, FAIL, || {
+            link::relocate(keep, source, &location(from)?, destination, &location(to)?, link_creation)?;
+            Ok(OK)
+        })
+    }
+}
+
+unsafe extern "C" fn copy(
+    source: *mut c_void,
+    from: *const sys::H5VL_loc_params_t,
+    destination: *mut c_void,
+    to: *const sys::H5VL_loc_params_t,
+    link_creation: Hid,
+    _access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe { relocate(true, "h5lake_link_copy", source, from, destination, to, link_creation) }
+}
+
+unsafe extern "C" fn move_link(
+    source: *mut c_void,
+    from: *const sys::H5VL_loc_params_t,
+    destination: *mut c_void,
+    to: *const sys::H5VL_loc_params_t,
+    link_creation: Hid,
+    _access: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe { relocate(false, "h5lake_link_move", source, from, destination, to, link_creation) }
+}
+
+/// `H5L_info2_t` of a link.
+pub fn info_structure(link: &Link) -> sys::H5L_info2_t {
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut info: sys::H5L_info2_t = unsafe { std::mem::zeroed() };
+    info.type_ = match &link.target {
+        LinkTarget::Hard(_) => sys::H5L_TYPE_HARD,
+        LinkTarget::Soft(_) => sys::H5L_TYPE_SOFT,
+        LinkTarget::External { .. } => sys::H5L_TYPE_EXTERNAL,
+        LinkTarget::UserDefined { class, .. } => sys::H5L_type_t(*class),
+    };
+    info.corder_valid = link.creation_order.is_some();
+    info.corder = link.creation_order.unwrap_or(0);
+    info.cset = if link.cset == CharSet::Utf8 { sys::H5T_CSET_UTF8 } else { sys::H5T_CSET_ASCII };
+    match (&link.target, link::value(&link.target)) {
+        (LinkTarget::Hard(id), _) => info.u.token = token_of(*id),
+        (_, Some(value)) => info.u.val_size = value.len(),
+        (_, None) => {}
+    }
+    info
+}
+
+unsafe extern "C" fn get(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    arguments: *mut sys::H5VL_link_get_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        status(object, "h5lake_link_get", Major::Link, |handle| {
+            let (_, found) = link::find(handle, &location(parameters)?)?;
+            let args = &(*arguments).args;
+            match (*arguments).op_type {
+                sys::H5VL_LINK_GET_INFO => strings::answer(args.get_info.linfo, info_structure(&found)),
+                sys::H5VL_LINK_GET_NAME => {
+                    strings::fill_name(&found.name, args.get_name.name, args.get_name.name_size);
+                    strings::answer(args.get_name.name_len, found.name.len());
+                }
+                sys::H5VL_LINK_GET_VAL => {
+                    let value = link::value(&found.target)
+                        .ok_or_else(|| Error::new(Minor::BadType, "a hard link has no value"))?;
+                    strings::fill_bytes(&value, args.get_val.buf, args.get_val.buf_size);
+                }
+                other => return unknown_operation("link get", other.0),
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn specific(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    arguments: *mut sys::H5VL_link_specific_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        on_object(object, "h5lake_link_specific", Major::Link, FAIL, |handle| {
+            let place = location(parameters)?;
+            match (*arguments).op_type {
+                sys::H5VL_LINK_DELETE => link::delete(handle, &place).map(|()| OK),
+                sys::H5VL_LINK_EXISTS => {
+                    strings::answer((*arguments).args.exists.exists, link::exists(handle, &place)?);
+                    Ok(OK)
+                }
+                sys::H5VL_LINK_ITER => iterate(handle, &place, &(*arguments).args.iterate),
+                other => unknown_operation("link specific", other.0),
+            }
+        })
+    }
+}
+
+unsafe fn iterate(
+    handle: &Handle,
+    place: &crate::callbacks::location::Location<'_>,
+    wanted: &sys::H5VL_link_iterate_args_t,
+) -> Result<c_int> {
+    let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
+    let walk = Walk {
+        index: super::index(wanted.idx_type)?,
+        order: super::order(wanted.order)?,
+        // SAFETY: null or writable.
+        position: unsafe { wanted.idx_p.as_mut() },
+    };
+    visit::links(handle, place, wanted.recursive, walk, &mut |group, name, link| {
+        let Ok(name) = strings::c_string(name, "a link name") else { return FAIL };
+        // SAFETY: the application's operator, called as H5Literate2 describes.
+        unsafe { operator(group.get(), name.as_ptr(), &info_structure(link), wanted.op_data) }
+    })
+}
+
+unsafe extern "C" fn optional(
+    object: *mut c_void,
+    _parameters: *const sys::H5VL_loc_params_t,
+    arguments: *mut sys::H5VL_optional_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        status(object, "h5lake_link_optional", Major::Link, |_| {
+            unknown_operation("optional link", (*arguments).op_type)
+        })
+    }
+}

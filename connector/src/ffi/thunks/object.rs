@@ -1,0 +1,195 @@
+//! Object callbacks.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+use h5lake_container::{ObjectId, ObjectInfo, ObjectKind};
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{FAIL, OK, location, on_object, status, token_of, unknown_operation};
+use crate::callbacks::object::{self, FileOf};
+use crate::callbacks::visit;
+use crate::error::{Error, Major, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::library::Hid;
+use crate::ffi::strings;
+
+/// The class.
+pub const CLASS: sys::H5VL_object_class_t = sys::H5VL_object_class_t {
+    open: Some(open),
+    copy: Some(copy),
+    get: Some(get),
+    specific: Some(specific),
+    optional: Some(super::object_optional::object),
+};
+
+type Request = *mut *mut c_void;
+
+unsafe extern "C" fn open(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    kind: *mut sys::H5I_type_t,
+    _transfer: Hid,
+    _request: Request,
+) -> *mut c_void {
+    // SAFETY: see the module.
+    unsafe {
+        super::new_object(object, "h5lake_object_open", Major::Object, |handle| {
+            let opened = object::open(handle, &location(parameters)?)?;
+            let opened_kind = match &opened {
+                Handle::Group(_) => sys::H5I_GROUP,
+                Handle::Dataset(_) => sys::H5I_DATASET,
+                Handle::Datatype(_) => sys::H5I_DATATYPE,
+                _ => return Err(Error::argument("not an object")),
+            };
+            strings::answer(kind, opened_kind);
+            Ok(opened)
+        })
+    }
+}
+
+unsafe extern "C" fn copy(
+    source: *mut c_void,
+    from: *const sys::H5VL_loc_params_t,
+    source_name: *const c_char,
+    destination: *mut c_void,
+    to: *const sys::H5VL_loc_params_t,
+    destination_name: *const c_char,
+    copy_list: Hid,
+    link_creation: Hid,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module.
+    unsafe {
+        status(source, "h5lake_object_copy", Major::Object, |handle| {
+            object::copy(
+                handle,
+                &location(from)?,
+                strings::bytes(source_name, "a source name")?,
+                Handle::from_pointer(destination)?,
+                &location(to)?,
+                strings::bytes(destination_name, "a destination name")?,
+                copy_list,
+                link_creation,
+            )
+        })
+    }
+}
+
+/// `H5O_type_t` of a kind.
+pub fn type_of(kind: ObjectKind) -> sys::H5O_type_t {
+    match kind {
+        ObjectKind::Group => sys::H5O_TYPE_GROUP,
+        ObjectKind::Dataset => sys::H5O_TYPE_DATASET,
+        ObjectKind::Datatype => sys::H5O_TYPE_NAMED_DATATYPE,
+    }
+}
+
+/// The fields of `H5O_info2_t` that were asked for.
+pub fn info_structure(id: ObjectId, file_number: u64, info: &ObjectInfo, fields: c_uint) -> sys::H5O_info2_t {
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut out: sys::H5O_info2_t = unsafe { std::mem::zeroed() };
+    if fields & sys::H5O_INFO_BASIC != 0 {
+        out.fileno = file_number as _;
+        out.token = token_of(id);
+        out.type_ = type_of(info.kind);
+        out.rc = info.link_count;
+    }
+    if fields & sys::H5O_INFO_TIME != 0 {
+        out.atime = info.access_time;
+        out.mtime = info.modify_time;
+        out.ctime = info.change_time;
+        out.btime = info.birth_time;
+    }
+    if fields & sys::H5O_INFO_NUM_ATTRS != 0 {
+        out.num_attrs = info.attribute_count;
+    }
+    out
+}
+
+unsafe extern "C" fn get(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    arguments: *mut sys::H5VL_object_get_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        status(object, "h5lake_object_get", Major::Object, |handle| {
+            let args = &(*arguments).args;
+            match (*arguments).op_type {
+                sys::H5VL_OBJECT_GET_FILE => {
+                    let file = match object::file(handle)? {
+                        FileOf::Known(native) => native as *mut c_void,
+                        FileOf::New(file) => file.into_pointer(),
+                    };
+                    strings::answer(args.get_file.file, file);
+                }
+                sys::H5VL_OBJECT_GET_NAME => {
+                    let name = object::name(handle, &location(parameters)?)?.unwrap_or_default();
+                    strings::fill_name(&name, args.get_name.buf, args.get_name.buf_size);
+                    strings::answer(args.get_name.name_len, name.len());
+                }
+                sys::H5VL_OBJECT_GET_TYPE => {
+                    let (_, _, info) = object::info(handle, &location(parameters)?)?;
+                    strings::answer(args.get_type.obj_type, type_of(info.kind));
+                }
+                sys::H5VL_OBJECT_GET_INFO => {
+                    let (id, file_number, info) = object::info(handle, &location(parameters)?)?;
+                    let wanted = args.get_info;
+                    strings::answer(wanted.oinfo, info_structure(id, file_number, &info, wanted.fields));
+                }
+                other => return unknown_operation("object get", other.0),
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn specific(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    arguments: *mut sys::H5VL_object_specific_args_t,
+    _transfer: Hid,
+    _request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        on_object(object, "h5lake_object_specific", Major::Object, FAIL, |handle| {
+            let place = location(parameters)?;
+            let args = &(*arguments).args;
+            match (*arguments).op_type {
+                sys::H5VL_OBJECT_CHANGE_REF_COUNT => {
+                    object::change_link_count(handle, &place, args.change_rc.delta)?
+                }
+                sys::H5VL_OBJECT_EXISTS => {
+                    strings::answer(args.exists.exists, object::exists(handle, &place)?)
+                }
+                sys::H5VL_OBJECT_LOOKUP => {
+                    strings::answer(args.lookup.token_ptr, token_of(object::lookup(handle, &place)?));
+                }
+                sys::H5VL_OBJECT_FLUSH => object::flush(handle)?,
+                sys::H5VL_OBJECT_REFRESH => object::refresh(handle)?,
+                sys::H5VL_OBJECT_VISIT => return visit_objects(handle, &place, &args.visit),
+                other => return unknown_operation("object specific", other.0),
+            }
+            Ok(OK)
+        })
+    }
+}
+
+unsafe fn visit_objects(
+    handle: &Handle,
+    place: &crate::callbacks::location::Location<'_>,
+    wanted: &sys::H5VL_object_visit_args_t,
+) -> Result<c_int> {
+    let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
+    let (index, order) = (super::index(wanted.idx_type)?, super::order(wanted.order)?);
+    visit::objects(handle, place, index, order, &mut |start, session, name, id, info| {
+        let Ok(name) = strings::c_string(name, "an object name") else { return FAIL };
+        let info = info_structure(id, session.container.file_number(), info, wanted.fields);
+        // SAFETY: the application's operator, called as H5Ovisit3 describes.
+        unsafe { operator(start.get(), name.as_ptr(), &info, wanted.op_data) }
+    })
+}

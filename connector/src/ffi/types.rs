@@ -1,0 +1,199 @@
+//! Datatypes: encoding, comparing, converting.
+
+use std::ffi::c_void;
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::handle::Anchor;
+use super::ids::Id;
+use super::library::{Hid, Library};
+use crate::error::{Error, Minor, Result};
+
+/// HDF5's datatype class numbers that the connector asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TypeClass {
+    /// `H5T_STRING`.
+    String,
+    /// `H5T_COMPOUND`.
+    Compound,
+    /// `H5T_REFERENCE`.
+    Reference,
+    /// `H5T_VLEN`.
+    VariableLength,
+}
+
+impl TypeClass {
+    fn number(self) -> i32 {
+        match self {
+            Self::String => 3,
+            Self::Compound => 6,
+            Self::Reference => 7,
+            Self::VariableLength => 9,
+        }
+    }
+}
+
+impl Library {
+    /// A transient copy of a datatype.
+    pub fn copy_type(self, id: Hid) -> Result<Id> {
+        // SAFETY: any value may be given; a bad one is an error.
+        Id::from_call(self, unsafe { (self.table().H5Tcopy)(id) }, "H5Tcopy")
+    }
+
+    /// Size of one element in bytes.
+    pub fn type_size(self, id: Hid) -> Result<usize> {
+        // SAFETY: any value may be given; a bad one gives 0.
+        match unsafe { (self.table().H5Tget_size)(id) } {
+            0 => Err(Error::call("H5Tget_size")),
+            size => Ok(size),
+        }
+    }
+
+    /// Whether two datatypes are the same, location (memory or file) included.
+    pub fn types_equal(self, first: Hid, second: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(unsafe { (self.table().H5Tequal)(first, second) }, "H5Tequal")
+    }
+
+    /// The class number of a datatype (`H5T_class_t`).
+    pub fn type_class(self, id: Hid) -> Result<u8> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let class = unsafe { (self.table().H5Tget_class)(id) };
+        u8::try_from(class.0).map_err(|_| Error::call("H5Tget_class"))
+    }
+
+    /// Whether a class occurs anywhere in a datatype. A variable-length string is a `String` here.
+    pub fn type_contains(self, id: Hid, class: TypeClass) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(
+            unsafe { (self.table().H5Tdetect_class)(id, sys::H5T_class_t(class.number())) },
+            "H5Tdetect_class",
+        )
+    }
+
+    /// Whether a datatype is itself a variable-length string.
+    pub fn is_variable_string(self, id: Hid) -> Result<bool> {
+        if self.type_class(id)? != TypeClass::String.number() as u8 {
+            return Ok(false);
+        }
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(unsafe { (self.table().H5Tis_variable_str)(id) }, "H5Tis_variable_str")
+    }
+
+    /// Whether a datatype is committed.
+    pub fn is_committed(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(unsafe { (self.table().H5Tcommitted)(id) }, "H5Tcommitted")
+    }
+
+    /// The base type of an array, variable-length or enumeration type.
+    pub fn base_type(self, id: Hid) -> Result<Id> {
+        // SAFETY: any value may be given; a bad one is an error.
+        Id::from_call(self, unsafe { (self.table().H5Tget_super)(id) }, "H5Tget_super")
+    }
+
+    /// The types of a compound's members.
+    pub fn member_types(self, id: Hid) -> Result<Vec<Id>> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let count = unsafe { (self.table().H5Tget_nmembers)(id) };
+        let count = u32::try_from(count).map_err(|_| Error::call("H5Tget_nmembers"))?;
+        (0..count)
+            .map(|member| {
+                // SAFETY: `member` is below the count.
+                let member_type = unsafe { (self.table().H5Tget_member_type)(id, member) };
+                Id::from_call(self, member_type, "H5Tget_member_type")
+            })
+            .collect()
+    }
+
+    /// HDF5's portable encoding of a datatype (`H5Tencode`). A committed type is encoded as a transient one.
+    pub fn encode_type(self, id: Hid) -> Result<Vec<u8>> {
+        let mut size = 0_usize;
+        // SAFETY: a null buffer asks for the size.
+        check(unsafe { (self.table().H5Tencode)(id, std::ptr::null_mut(), &mut size) }, "H5Tencode")?;
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: the buffer has `size` bytes.
+        check(unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) }, "H5Tencode")?;
+        bytes.truncate(size);
+        Ok(bytes)
+    }
+
+    /// The datatype of an encoding, located in memory.
+    pub fn decode_type(self, encoded: &[u8]) -> Result<Id> {
+        // SAFETY: the bytes are what H5Tencode gave, and the value they were kept in is checksummed.
+        Id::from_call(self, unsafe { self.table().decode_datatype(encoded) }, "H5Tdecode")
+    }
+
+    /// A copy of a datatype as it is in the file: variable-length data and references go through the blob and
+    /// token callbacks of `anchor`'s file.
+    pub fn file_type(self, anchor: &Anchor, connector: &Id, id: Hid) -> Result<Id> {
+        // SAFETY: the anchor is a file handle of ours that outlives every type made on it.
+        let file = unsafe { (self.table().H5VLget_file_type)(anchor.pointer(), connector.get(), id) };
+        Id::from_call(self, file, "H5VLget_file_type")
+    }
+
+    /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger
+    /// of both; `background` (as large as `count` destination elements) holds what was there before, for
+    /// compounds that are written in part and variable-length data that is replaced.
+    pub fn convert(
+        self,
+        source: Hid,
+        destination: Hid,
+        count: usize,
+        buffer: &mut [u8],
+        background: Option<&mut [u8]>,
+        transfer: Hid,
+    ) -> Result<()> {
+        let (from, to) = (self.type_size(source)?, self.type_size(destination)?);
+        let fits = |bytes: usize, size: usize| count.checked_mul(size).is_some_and(|need| need <= bytes);
+        if !fits(buffer.len(), from.max(to)) || background.as_ref().is_some_and(|b| !fits(b.len(), to)) {
+            return Err(Error::new(Minor::Internal, "a conversion buffer is too small"));
+        }
+        let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
+        // SAFETY: both buffers hold `count` elements, as checked above.
+        let result = unsafe {
+            (self.table().H5Tconvert)(
+                source,
+                destination,
+                count,
+                buffer.as_mut_ptr().cast(),
+                background,
+                transfer,
+            )
+        };
+        if result < 0 {
+            return Err(Error::new(
+                Minor::CannotConvert,
+                "no conversion between the memory and the file datatype",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Frees the variable-length data that elements in memory point to.
+    pub fn reclaim(self, id: Hid, space: Hid, buffer: &mut [u8]) {
+        // SAFETY: the buffer holds the elements of the space, made by a conversion to this type.
+        unsafe { (self.table().H5Treclaim)(id, space, sys::H5P_DEFAULT, buffer.as_mut_ptr().cast()) };
+    }
+}
+
+/// A negative result is a failure of `function`.
+pub(super) fn check(result: i32, function: &str) -> Result<()> {
+    if result < 0 { Err(Error::call(function)) } else { Ok(()) }
+}
+
+/// HDF5's `htri_t`.
+pub(super) fn truth(result: i32, function: &str) -> Result<bool> {
+    check(result, function).map(|()| result > 0)
+}
+
+impl Library {
+    /// Id and file number of the object behind an identifier, if it is an object of a file.
+    pub fn object_of(self, id: Hid) -> Option<(h5lake_container::ObjectId, u64)> {
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut info: sys::H5O_info2_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the answer's place outlives the call.
+        let result = unsafe { (self.table().H5Oget_info3)(id, &mut info, sys::H5O_INFO_BASIC) };
+        (result >= 0).then(|| (crate::callbacks::token::decode(info.token.__data), info.fileno as u64))
+    }
+}

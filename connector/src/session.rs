@@ -1,0 +1,172 @@
+//! One opened file in one libhdf5, and the handles of its objects.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use h5lake_container::{Attribute, Container, Dataset, ObjectId, OpenObject};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::ffi::handle::Anchor;
+use crate::ffi::ids::Id;
+use crate::ffi::library::Library;
+use crate::ffi::native::NativeObject;
+use crate::file_type::FileType;
+use crate::native::face::Face;
+
+/// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
+/// lives until the file and every object opened through it are closed.
+pub struct Session {
+    /// The library the file was opened in.
+    pub library: Library,
+    /// The container.
+    pub container: Arc<Container>,
+    /// The name as the application gave it.
+    pub name: Vec<u8>,
+    /// The access list the file was opened with.
+    pub access_list: Id,
+    /// Whether the application may write through this file (its `H5F_ACC_RDWR`).
+    pub writable: bool,
+    /// Whether single-writer-multiple-reader access was asked for, and now holds.
+    pub swmr: Mutex<Swmr>,
+    /// Identifiers of this file that are open.
+    pub file_handles: AtomicUsize,
+    /// The native objects that answer for ours.
+    pub face: Face,
+    /// Our connector in this library.
+    pub connector: Id,
+    /// The file that datatypes of this session are located in.
+    pub anchor: Anchor,
+    /// The process that opened the file: a forked child that closes it writes nothing.
+    process: u32,
+}
+
+/// How far a file is in single-writer-multiple-reader mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Swmr {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Opened with `H5F_ACC_SWMR_WRITE`, or switched by `H5Fstart_swmr_write`.
+    Write,
+    /// Opened with `H5F_ACC_SWMR_READ`.
+    Read,
+}
+
+/// The parts of a new session.
+pub struct SessionParts {
+    /// See [`Session::library`].
+    pub library: Library,
+    /// See [`Session::container`].
+    pub container: Arc<Container>,
+    /// See [`Session::name`].
+    pub name: Vec<u8>,
+    /// See [`Session::access_list`].
+    pub access_list: Id,
+    /// See [`Session::writable`].
+    pub writable: bool,
+    /// See [`Session::swmr`].
+    pub swmr: Swmr,
+}
+
+impl Session {
+    /// Starts a session and makes its native face.
+    ///
+    /// # Errors
+    /// If the native objects cannot be made: without them no object may be given out.
+    pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
+        let face = Face::new(parts.library, &parts.container)?;
+        let connector = parts.library.own_connector()?;
+        let session = Arc::new_cyclic(|weak| Self {
+            library: parts.library,
+            container: parts.container,
+            name: parts.name,
+            access_list: parts.access_list,
+            writable: parts.writable,
+            swmr: Mutex::new(parts.swmr),
+            file_handles: AtomicUsize::new(0),
+            face,
+            connector,
+            anchor: Anchor::new(weak.clone()),
+            process: std::process::id(),
+        });
+        session.face.register(&session);
+        Ok(session)
+    }
+
+    /// Whether this process got the file by `fork` and did not open it itself.
+    pub fn is_inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+}
+
+/// An identifier of an open file.
+pub struct FileHandle {
+    /// The session it shares with its objects.
+    pub session: Arc<Session>,
+}
+
+impl FileHandle {
+    /// Another identifier of the session's file.
+    pub fn new(session: Arc<Session>) -> Self {
+        session.file_handles.fetch_add(1, Ordering::Relaxed);
+        Self { session }
+    }
+}
+
+impl Drop for FileHandle {
+    fn drop(&mut self) {
+        self.session.file_handles.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An open object: a group, and the common part of datasets and committed types.
+pub struct ObjectHandle {
+    /// The session it was opened in.
+    pub session: Arc<Session>,
+    /// Keeps the object alive while it is open.
+    pub object: OpenObject,
+    /// The path it was opened by, if it was opened by one.
+    pub path: Option<Vec<u8>>,
+}
+
+impl ObjectHandle {
+    /// The object's id.
+    pub fn id(&self) -> ObjectId {
+        self.object.id()
+    }
+}
+
+/// An open dataset.
+pub struct DatasetHandle {
+    /// Its types as this library's identifiers. Closed before the session is.
+    pub types: OnceLock<Arc<FileType>>,
+    /// The data.
+    pub dataset: Arc<Dataset>,
+    /// The access list it was opened with.
+    pub access_list: Option<Id>,
+    /// What it shares with all objects.
+    pub base: ObjectHandle,
+}
+
+/// An open attribute.
+pub struct AttributeHandle {
+    /// Its types as this library's identifiers. Closed before the session is.
+    pub types: OnceLock<Arc<FileType>>,
+    /// The value.
+    pub attribute: Arc<Attribute>,
+    /// Keeps the object that has the attribute alive.
+    pub owner: OpenObject,
+    /// Path of that object, if it is known.
+    pub path: Option<Vec<u8>>,
+    /// The session it was opened in.
+    pub session: Arc<Session>,
+}
+
+/// An open committed datatype.
+pub struct DatatypeHandle {
+    /// The same datatype, committed in the native face: native code reads it.
+    pub native: NativeObject,
+    /// What it shares with all objects.
+    pub base: ObjectHandle,
+}
