@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use object_stores::dir::Sync;
-use object_stores::{DirStore, ErrorKind, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{DirStore, ErrorKind, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 const TASK: &str = "OBJECT_STORES_TEST_TASK";
 const ROOT: &str = "OBJECT_STORES_TEST_ROOT";
@@ -148,31 +148,48 @@ fn no_increment_of_several_processes_is_lost() {
     assert_eq!(staged(dir.path()), 0);
 }
 
-/// Process 0 replaces and deletes without a condition; the others update. An update must never
-/// replace what it did not see: each update carries the generation that it saw on.
+/// Process 0 replaces and deletes without a condition, while the others update.
 fn mixed(store: &DirStore, number: &str) {
     let at = key("mixed/head");
-    for round in 0..ROUNDS * 5 {
-        if number == "0" {
-            // A generation of its own, by a number that nobody else writes.
-            store.put(&at, format!("{round} 0").into_bytes().into(), PutMode::Overwrite).unwrap();
-            if round % 50 == 7 {
-                store.delete(&at).unwrap();
-            }
-            // With luck an update comes between; it must be of this generation.
-            if let Some(now) = store.get_opt(&at, None).unwrap() {
-                let text = String::from_utf8(now.bytes.to_vec()).unwrap();
-                assert_eq!(text.split(' ').next(), Some(round.to_string().as_str()), "{text}");
-            }
-        } else if let Some(now) = store.get_opt(&at, None).unwrap() {
-            let text = String::from_utf8(now.bytes.to_vec()).unwrap();
-            let (generation, count) = text.split_once(' ').unwrap();
-            let next = format!("{generation} {}", count.parse::<u64>().unwrap() + 1);
-            match store.put(&at, next.into_bytes().into(), PutMode::Update(now.meta.etag.unwrap())) {
-                Ok(_) => {}
-                Err(e) => assert_eq!(e.kind(), ErrorKind::PreconditionFailed, "{e}"),
-            }
+    if number == "0" {
+        (0..ROUNDS).for_each(|generation| replace_and_delete(store, &at, generation));
+        return;
+    }
+    let over = store.root().parent().unwrap().join("done-0");
+    let start = Instant::now();
+    while !over.exists() && start.elapsed() < Duration::from_secs(60) {
+        if let Some(now) = store.get_opt(&at, None).unwrap() {
+            update_of_its_generation(store, &at, now);
         }
+    }
+}
+
+fn text_of(got: &GetResult) -> &str {
+    std::str::from_utf8(&got.bytes).unwrap()
+}
+
+/// Puts a generation that nobody else begins; updates keep the generation that they saw. So what is
+/// there after the put is of this generation, and after the delete nothing is.
+fn replace_and_delete(store: &DirStore, at: &Key, generation: usize) {
+    store.put(at, format!("{generation} 0").into_bytes().into(), PutMode::Overwrite).unwrap();
+    // Look for as long as an update takes.
+    for _ in 0..10 {
+        let now = store.get(at, None).unwrap();
+        let found = text_of(&now).split(' ').next().unwrap();
+        assert_eq!(found, generation.to_string(), "an update undid the put");
+    }
+    store.delete(at).unwrap();
+    for _ in 0..10 {
+        assert!(store.head_opt(at).unwrap().is_none(), "an update undid the delete");
+    }
+}
+
+fn update_of_its_generation(store: &DirStore, at: &Key, now: GetResult) {
+    let (generation, count) = text_of(&now).split_once(' ').unwrap();
+    let next = format!("{generation} {}", count.parse::<u64>().unwrap() + 1);
+    match store.put(at, next.into_bytes().into(), PutMode::Update(now.meta.etag.unwrap())) {
+        Ok(_) => {}
+        Err(e) => assert_eq!(e.kind(), ErrorKind::PreconditionFailed, "{e}"),
     }
 }
 

@@ -100,6 +100,15 @@ fn counter(store: &Shared) {
     assert_eq!(content(store, "counter").unwrap(), (10 * THREADS as u32).to_le_bytes());
 }
 
+/// Says that a writer is over, also if it failed: the readers must not wait for it.
+struct Over<'a>(&'a AtomicUsize);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn mixture(store: &Shared) {
     let versions: Vec<Vec<u8>> = (0..3).map(|v| pattern(50_000 + v * 9_000)).collect();
     let version_of = |bytes: &[u8]| versions.iter().position(|version| version == bytes);
@@ -108,6 +117,7 @@ fn mixture(store: &Shared) {
     let running = AtomicUsize::new(2);
     race(|i| {
         if i < 2 {
+            let _over = Over(&running);
             for round in 0..30 {
                 let bytes = &versions[(i + round) % 3];
                 if round % 2 == 0 {
@@ -118,7 +128,6 @@ fn mixture(store: &Shared) {
                     stream.finish().unwrap();
                 }
             }
-            running.fetch_sub(1, Ordering::SeqCst);
             return;
         }
         while running.load(Ordering::SeqCst) > 0 {
