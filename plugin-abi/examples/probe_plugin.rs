@@ -6,7 +6,7 @@ use std::ffi::{CString, c_char, c_uint, c_void};
 use h5lake_plugin_abi::bindings::*;
 use h5lake_plugin_abi::{Hdf5, MAX_LIBRARIES, library};
 
-h5lake_plugin_abi::export_plugin!(class_for);
+h5lake_plugin_abi::export_plugin!(class_for, c"probe", 510);
 
 /// A class struct is plain data; HDF5 only reads it.
 struct Classes([H5VL_class_t; MAX_LIBRARIES]);

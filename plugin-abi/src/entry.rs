@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use crate::bindings::H5VL_class_t;
+use crate::refused::RefusedClass;
 use crate::{BindError, Hdf5, library_at, pin_self};
 
 /// Why the plugin gave a library no connector, oldest first.
@@ -13,40 +14,48 @@ static REFUSALS: Mutex<Vec<BindError>> = Mutex::new(Vec::new());
 /// The bound on [`REFUSALS`]: a program may try again and again.
 const KEPT: usize = 64;
 
-/// Gives the connector class for the library whose code holds `return_address`, or NULL.
+/// Gives the connector class for the library whose code holds `return_address`.
 ///
-/// NULL makes HDF5 go on as if the plugin were not there. Nothing is printed then, for a program may search a
-/// folder of plugins for another one; the reason is kept ([`refusals`]), and written to stderr if the
-/// environment has `H5LAKE_LOG`. For [`export_plugin!`](crate::export_plugin).
+/// A library that cannot be bound gets the `refused` class, whose files fail; NULL, if it does not even speak
+/// our version of the interface. Nothing is printed while loading, for a program may search a folder of plugins
+/// for another one; the reason is kept ([`refusals`]), and written to stderr if the environment has
+/// `H5LAKE_LOG`. For [`export_plugin!`](crate::export_plugin).
 #[doc(hidden)]
 pub fn plugin_info(
     return_address: usize,
     class_for: fn(&'static Hdf5) -> *const H5VL_class_t,
+    refused: &'static RefusedClass,
 ) -> *const c_void {
     // An unwinding panic must not reach C.
     let class = catch_unwind(AssertUnwindSafe(|| -> Result<_, BindError> {
-        let lib = library_at(return_address)?;
+        // Also the refused class lies in our memory.
         pin_self()?;
+        let lib = library_at(return_address)?;
         Ok(class_for(lib))
     }));
-    match class {
-        Ok(Ok(class)) => class.cast(),
-        Ok(Err(reason)) => refuse(reason),
-        Err(_) => refuse(BindError::Panicked),
-    }
+    let reason = match class {
+        Ok(Ok(class)) => return class.cast(),
+        Ok(Err(reason)) => reason,
+        Err(_) => BindError::Panicked,
+    };
+    let class = match reason {
+        BindError::TooOld { .. } | BindError::NotPinned { .. } => std::ptr::null(),
+        _ => refused.as_ptr(),
+    };
+    keep(reason);
+    class.cast()
 }
 
-fn refuse(reason: BindError) -> *const c_void {
+fn keep(reason: BindError) {
     if std::env::var_os("H5LAKE_LOG").is_some_and(|value| !value.is_empty()) {
         use std::io::Write as _;
         // A closed stderr is no reason to fail.
         writeln!(std::io::stderr(), "h5lake: not loaded: {reason}").ok();
     }
     let mut kept = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < KEPT {
+    if kept.len() < KEPT && !kept.contains(&reason) {
         kept.push(reason);
     }
-    std::ptr::null()
 }
 
 /// Why libraries of this process got no connector, oldest first; empty if all did. At most 64 are kept.
@@ -56,15 +65,16 @@ pub fn refusals() -> Vec<BindError> {
 
 /// Exports `H5PLget_plugin_type` and `H5PLget_plugin_info` from a shared library.
 ///
-/// The argument is a function `fn(&'static Hdf5) -> *const H5VL_class_t`: the class struct for that library,
-/// to live as long as the process, or NULL. It must call no HDF5 function, for the program's error stack is
-/// in use while plugins are searched.
+/// The first argument is a function `fn(&'static Hdf5) -> *const H5VL_class_t`: the class struct for that
+/// library, to live as long as the process. It must call no HDF5 function, for the program's error stack is
+/// in use while plugins are searched. The other two are the connector's name and value, for the class that a
+/// library gets which cannot be bound: every file fails then, rather than becoming a native one.
 ///
 /// The library that calls is known by the return address. Rust cannot read its own, so the exported function is
 /// naked: it takes the address from where the machine keeps it and goes on in a normal function.
 #[macro_export]
 macro_rules! export_plugin {
-    ($class_for:path) => {
+    ($class_for:path, $name:expr, $value:expr) => {
         const _: () = {
             /// The kind of this plugin: a VOL connector.
             #[unsafe(no_mangle)]
@@ -72,8 +82,10 @@ macro_rules! export_plugin {
                 $crate::bindings::H5PL_TYPE_VOL
             }
 
+            static REFUSED: $crate::RefusedClass = $crate::RefusedClass::new($name, $value);
+
             extern "C" fn info_for(return_address: usize) -> *const ::core::ffi::c_void {
-                $crate::plugin_info(return_address, $class_for)
+                $crate::plugin_info(return_address, $class_for, &REFUSED)
             }
 
             /// The connector class of the library that calls, or NULL.

@@ -12,6 +12,7 @@ mod error;
 mod generated;
 mod library;
 mod pin;
+mod refused;
 mod registry;
 mod resolve;
 mod variants;
@@ -24,6 +25,8 @@ pub use generated::bindings;
 pub use generated::symbols::Functions;
 pub use library::Hdf5;
 pub use pin::pin_self;
+#[doc(hidden)]
+pub use refused::RefusedClass;
 pub use registry::{MAX_LIBRARIES, library, library_at};
 pub use variants::{
     ChunkRead, ChunkReadArgs2, ChunkReadError, ChunkWrite, ChunkWriteArgs2, H5F_LIBVER_V200, H5T_COMPLEX,

@@ -7,7 +7,8 @@
 use std::ffi::c_void;
 use std::process::Command;
 
-use h5lake_plugin_abi::{BindError, library, library_at};
+use h5lake_plugin_abi::bindings::*;
+use h5lake_plugin_abi::{BindError, Hdf5, RefusedClass, library, library_at, plugin_info, refusals};
 use libloading::os::unix::Library;
 
 /// Compiles `source` as a shared library, loads it and gives its path and the address of `H5open` in it.
@@ -69,4 +70,32 @@ fn a_library_that_hides_its_symbols_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (library, address) = made_of(&folder, "hidden", "int H5open(void) { return 0; }");
     assert_eq!(library_at(address).err(), Some(BindError::NotExported { library }));
+}
+
+#[test]
+fn a_library_that_cannot_be_served_gets_a_class_that_opens_nothing() {
+    static REFUSED: RefusedClass = RefusedClass::new(c"test", 500);
+    fn never(_: &'static Hdf5) -> *const H5VL_class_t {
+        panic!("a library without functions was bound")
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_, address) = made_of(&folder, "silent", &with_version("HDF5 library version: 2.0.0"));
+    let class = plugin_info(address, never, &REFUSED).cast::<H5VL_class_t>();
+    assert!(!class.is_null(), "HDF5 would go on without the connector and write native files");
+    // SAFETY: the class is a constant of this program, and its functions get what HDF5 would pass.
+    unsafe {
+        let open = (*class).file_cls.open.unwrap();
+        assert!(open(c"f".as_ptr(), 0, 0, 0, std::ptr::null_mut()).is_null());
+        let mut accessible = true;
+        let mut args: H5VL_file_specific_args_t = std::mem::zeroed();
+        args.op_type = H5VL_FILE_IS_ACCESSIBLE;
+        args.args.is_accessible.accessible = &raw mut accessible;
+        let specific = (*class).file_cls.specific.unwrap();
+        assert_eq!(specific(std::ptr::null_mut(), &raw mut args, 0, std::ptr::null_mut()), 0);
+        assert!(!accessible, "a native file would be taken from the native connector");
+    }
+    assert!(refusals().iter().any(|r| matches!(r, BindError::MissingSymbol { .. })));
+
+    let (_, address) = made_of(&folder, "ancient", &with_version("HDF5 library version: 1.12.2"));
+    assert!(plugin_info(address, never, &REFUSED).is_null(), "its class struct is another one");
 }
