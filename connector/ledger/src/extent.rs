@@ -86,7 +86,7 @@ impl Extent {
             return Err("unknown extent version");
         }
         let block_power = r.u8()?;
-        if !(9..=30).contains(&block_power) {
+        if !(9..=20).contains(&block_power) {
             return Err("impossible block size of an extent");
         }
         let length = r.varint()?;

@@ -1,145 +1,203 @@
-//! The opened container (first version: kept in this process's memory).
+//! The opened container.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use object_stores::ObjectStore;
 
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
+use crate::file;
+use crate::fold;
+use crate::layers::{Layer, Layers};
+use crate::objects;
 use crate::options::{Access, Identity, Options, Probe, Replace};
-use crate::place::Place;
+use crate::payload;
+use crate::record;
+use crate::space::{Base, News, Pointer, Space};
+use crate::tree::Tree;
 
-type Map = BTreeMap<Bytes, Bytes>;
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 64 << 10;
+/// The longest value, in bytes. Anything bigger belongs into a payload.
+pub const MAX_VALUE: usize = 256 << 20;
+/// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
+const LOG_LEFT_AT_CLOSE: u64 = 64 << 10;
 
-#[derive(Debug, Default)]
-struct Container {
-    id: [u8; 16],
-    version: u64,
-    map: Arc<Map>,
-    payloads: HashMap<u64, Bytes>,
-    next: u64,
-    writer: bool,
-}
-
-static ALL: LazyLock<Mutex<HashMap<String, Arc<Mutex<Container>>>>> = LazyLock::new(Mutex::default);
-
-fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Debug)]
-struct State {
-    version: u64,
-    map: Arc<Map>,
-    staged: BTreeMap<Bytes, Option<Bytes>>,
-    freed: Vec<Extent>,
-}
-
-/// An opened container.
+/// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
+///
+/// All methods can be called from several threads. Nothing is committed but by [`commit`](Ledger::commit): closing or
+/// dropping a handle forgets what is staged.
 #[derive(Debug)]
 pub struct Ledger {
-    target: String,
-    container: Arc<Mutex<Container>>,
+    space: Box<dyn Space>,
+    cache: Cache,
     state: Mutex<State>,
     access: Access,
+    opener: u32,
+    bytes_bound: u64,
+    records_bound: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    version: u64,
+    root: Option<Pointer>,
+    /// The changes of the log since the base.
+    log: Layer,
+    log_bytes: u64,
+    log_records: u64,
+    staged: Layer,
+    staged_bytes: u64,
+    broken: Option<Error>,
+    closed: bool,
 }
 
 impl Ledger {
-    fn start(target: String, container: Arc<Mutex<Container>>, access: Access) -> Result<Self> {
-        let state = {
-            let mut c = lock(&container);
-            if access == Access::ReadWrite {
-                if c.writer {
-                    return Err(Error::new(&target, ErrorKind::Locked { holder: None }));
-                }
-                c.writer = true;
-            }
-            State { version: c.version, map: c.map.clone(), staged: BTreeMap::new(), freed: Vec::new() }
+    pub(crate) fn start(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
+        let records_bound = space.shape().records;
+        let ledger = Self {
+            space,
+            cache: Cache::new(opts.cache_bytes),
+            state: Mutex::default(),
+            access,
+            opener: std::process::id(),
+            bytes_bound: opts.checkpoint_bytes,
+            records_bound: opts.checkpoint_records.min(records_bound),
         };
-        Ok(Self { target, container, state: Mutex::new(state), access })
+        ledger.refresh_state(&mut ledger.lock())?;
+        Ok(ledger)
     }
 
-    fn create(name: String, replace: Replace) -> Result<Self> {
-        let mut id = [0u8; 16];
-        getrandom::fill(&mut id).map_err(|e| Error::invalid(&name, format!("no random bytes: {e}")))?;
-        let c = Arc::new(Mutex::new(Container { id, ..Container::default() }));
-        let mut all = lock(&ALL);
-        if replace == Replace::Fail && all.contains_key(&name) {
-            return Err(Error::new(&name, ErrorKind::AlreadyExists));
-        }
-        all.insert(name.clone(), c.clone());
-        Self::start(name, c, Access::ReadWrite)
-    }
-
-    fn open(name: String, access: Access) -> Result<Self> {
-        let c = lock(&ALL).get(&name).cloned();
-        let c = c.ok_or_else(|| Error::new(&name, ErrorKind::NotFound))?;
-        Self::start(name, c, access)
-    }
-
-    fn remove(name: &str) -> Result<()> {
-        lock(&ALL).remove(name).map(drop).ok_or_else(|| Error::new(name, ErrorKind::NotFound))
-    }
-
-    /// Makes a new container in a file and opens it for writing. When this returns, the file is there, whole.
-    pub fn create_file(path: &Path, replace: Replace, _opts: Options) -> Result<Self> {
-        Self::create(path.display().to_string(), replace)
+    /// Makes a new container in a file and opens it for writing.
+    ///
+    /// When this returns, the file is there, whole (and synced under `SyncPolicy::Commit`). Replacing goes by a file beside
+    /// that is renamed over: symbolic links are followed, permissions kept, and readers keep what they had open.
+    ///
+    /// # Errors
+    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `IsADirectory`,
+    /// `PermissionDenied`, `NoSpace`, `NotFound` (no such directory) from the file system.
+    pub fn create_file(path: &Path, replace: Replace, opts: Options) -> Result<Self> {
+        let space = file::create(path, replace, &opts)?;
+        Self::start(Box::new(space), Access::ReadWrite, &opts)
     }
 
     /// Opens the container in a file.
-    pub fn open_file(path: &Path, access: Access, _opts: Options) -> Result<Self> {
-        Self::open(path.display().to_string(), access)
+    ///
+    /// # Errors
+    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
+    pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
+        let space = file::open(path, access, &opts)?;
+        Self::start(Box::new(space), access, &opts)
+    }
+
+    /// Says what a path holds from its first bytes. Takes no lock and changes nothing.
+    ///
+    /// # Errors
+    /// Those of reading a file, other than its absence.
+    pub fn probe_file(path: &Path) -> Result<Probe> {
+        file::probe(path)
+    }
+
+    /// Removes a container's file. Handles that have it open keep it.
+    ///
+    /// # Errors
+    /// `NotAContainer` for anything else, which stays; `NotFound`.
+    pub fn remove_file(path: &Path) -> Result<()> {
+        file::remove(path)
     }
 
     /// Makes a new container in an object store and opens it for writing.
+    ///
+    /// When this returns, the head names the new container, which is as durable as the store makes objects. Replacing puts a
+    /// new head over the old one and then deletes the old container's objects.
+    ///
+    /// # Errors
+    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `Conflict` if the head
+    /// changed meanwhile; `Store`.
     pub fn create_objects(
         store: Arc<dyn ObjectStore>,
         key: &str,
         replace: Replace,
-        _opts: Options,
+        opts: Options,
     ) -> Result<Self> {
-        Self::create(format!("{}/{key}", store.name()), replace)
+        let space = objects::create(store, key, replace, &opts)?;
+        Self::start(Box::new(space), Access::ReadWrite, &opts)
     }
 
     /// Opens the container in an object store.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`, `Store`; for writers `Locked`.
     pub fn open_objects(
         store: Arc<dyn ObjectStore>,
         key: &str,
         access: Access,
-        _opts: Options,
+        opts: Options,
     ) -> Result<Self> {
-        Self::open(format!("{}/{key}", store.name()), access)
+        let space = objects::open(store, key, access, &opts)?;
+        Self::start(Box::new(space), access, &opts)
     }
 
-    /// Says what a path holds, without locking it.
-    pub fn probe_file(path: &Path) -> Result<Probe> {
-        let known = lock(&ALL).contains_key(&path.display().to_string());
-        Ok(if known { Probe::Container } else { Probe::NotFound })
+    /// Says what a key holds from its first bytes.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no key; `Store`.
+    pub fn probe_objects(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
+        objects::probe(store, key)
     }
 
-    /// Says what a key holds.
-    pub fn probe_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<Probe> {
-        let known = lock(&ALL).contains_key(&format!("{}/{key}", store.name()));
-        Ok(if known { Probe::Container } else { Probe::NotFound })
+    /// Removes a container from an object store, all its objects included.
+    ///
+    /// # Errors
+    /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
+    pub fn remove_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
+        objects::remove(store, key)
     }
 
-    /// Removes a container's file; refuses what is not a container.
-    pub fn remove_file(path: &Path) -> Result<()> {
-        Self::remove(&path.display().to_string())
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the state was locked cannot leave half a change: each field is set whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a container from an object store; refuses what is not a container.
-    pub fn remove_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
-        Self::remove(&format!("{}/{key}", store.name()))
+    fn fail(&self, kind: ErrorKind) -> Error {
+        Error::new(self.space.target(), kind)
     }
 
-    /// The version that this handle sees; 0 is the new, empty container.
+    fn may_write(&self) -> Result<()> {
+        if self.access == Access::ReadOnly {
+            return Err(self.fail(ErrorKind::ReadOnly));
+        }
+        // After fork both processes hold the same lock; only the one that took it may use it.
+        if std::process::id() != self.opener {
+            return Err(self.fail(ErrorKind::Forked));
+        }
+        Ok(())
+    }
+
+    fn writable(&self) -> Result<MutexGuard<'_, State>> {
+        self.may_write()?;
+        let s = self.lock();
+        match &s.broken {
+            Some(e) => Err(e.clone()),
+            None => Ok(s),
+        }
+    }
+
+    fn tree(&self, root: Option<Pointer>) -> Tree<'_> {
+        Tree { root, space: self.space.as_ref(), cache: &self.cache }
+    }
+
+    fn layers<'a>(&'a self, s: &'a State) -> Layers<'a> {
+        Layers { over: [&s.staged, &s.log], tree: self.tree(s.root) }
+    }
+
+    /// The version that this handle sees; 0 is a new, empty container.
     pub fn version(&self) -> u64 {
-        lock(&self.state).version
+        self.lock().version
     }
 
     /// What the handle may do.
@@ -148,164 +206,287 @@ impl Ledger {
     }
 
     /// The value under a key, staged changes included.
+    ///
+    /// # Errors
+    /// Those of reading: `Corrupt`, `Gone`, `Io`, `Store`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let s = lock(&self.state);
-        Ok(match s.staged.get(key) {
-            Some(v) => v.clone(),
-            None => s.map.get(key).cloned(),
-        })
+        self.layers(&self.lock()).get(key)
     }
 
     /// The smallest entry in a range.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub fn next(&self, after: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
-        let s = lock(&self.state);
-        Ok(merged(&s).range::<[u8], _>((after, end)).next().map(|(k, v)| (k.clone(), v.clone())))
+        Ok(self.layers(&self.lock()).scan(after, end, 1)?.pop())
     }
 
     /// The greatest entry in a range.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub fn prev(&self, start: Bound<&[u8]>, before: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
-        let s = lock(&self.state);
-        Ok(merged(&s).range::<[u8], _>((start, before)).next_back().map(|(k, v)| (k.clone(), v.clone())))
+        self.layers(&self.lock()).last(start, before)
     }
 
-    /// Up to `limit` entries whose keys begin with `prefix`, in order, behind the key `after`.
+    /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub fn scan_prefix(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        let s = lock(&self.state);
-        let start = match after {
+        let lower = match after {
             Some(a) if a >= prefix => Bound::Excluded(a),
             _ => Bound::Included(prefix),
         };
-        let all = merged(&s);
-        let range = all.range::<[u8], _>((start, Bound::Unbounded));
-        let wanted = range.take_while(|(k, _)| k.starts_with(prefix)).take(limit);
-        Ok(wanted.map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-
-    fn writable(&self) -> Result<MutexGuard<'_, State>> {
-        match self.access {
-            Access::ReadWrite => Ok(lock(&self.state)),
-            Access::ReadOnly => Err(Error::new(&self.target, ErrorKind::ReadOnly)),
-        }
+        let end = successor(prefix);
+        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.layers(&self.lock()).scan(lower, upper, limit)
     }
 
     /// Stages a put.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the key or the value is too long.
     pub fn put(&self, key: &[u8], value: impl Into<Bytes>) -> Result<()> {
-        self.writable()?.staged.insert(Bytes::copy_from_slice(key), Some(value.into()));
-        Ok(())
+        let value = value.into();
+        if key.len() > MAX_KEY || value.len() > MAX_VALUE {
+            let why = format!("a key of {} or a value of {} bytes is too long", key.len(), value.len());
+            return Err(Error::invalid(self.space.target(), why));
+        }
+        self.stage(key, Some(value))
     }
 
     /// Stages a delete; deleting what is not there is no error.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
     pub fn delete(&self, key: &[u8]) -> Result<()> {
-        self.writable()?.staged.insert(Bytes::copy_from_slice(key), None);
-        Ok(())
+        self.stage(key, None)
     }
 
-    /// Writes a payload now; it becomes part of the container when a value that holds its extent commits.
-    pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
-        let _s = self.writable()?;
-        let mut c = lock(&self.container);
-        let at = c.next;
-        c.next += data.len() as u64;
-        c.payloads.insert(at, Bytes::copy_from_slice(data));
-        Ok(Extent::of(Place::file(at, data.len() as u64), data))
-    }
-
-    /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on.
-    pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let c = lock(&self.container);
-        let found = c.payloads.get(&e.place().offset).and_then(|p| {
-            let from = usize::try_from(offset).ok()?;
-            p.get(from..from.checked_add(buf.len())?)
-        });
-        match found {
-            Some(part) => buf.copy_from_slice(part),
-            None if buf.is_empty() => (),
-            None => return Err(Error::invalid(&self.target, "the range is outside of the payload")),
+    fn stage(&self, key: &[u8], value: Option<Bytes>) -> Result<()> {
+        let mut s = self.writable()?;
+        let weight = |v: &Option<Bytes>| (key.len() + v.as_ref().map_or(0, Bytes::len)) as u64;
+        s.staged_bytes += weight(&value);
+        if let Some(old) = s.staged.insert(Bytes::copy_from_slice(key), value) {
+            s.staged_bytes -= weight(&old);
         }
         Ok(())
     }
 
-    /// Stages the return of a payload's space.
-    pub fn free_payload(&self, e: &Extent) -> Result<()> {
-        self.writable()?.freed.push(e.clone());
-        Ok(())
+    /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the
+    /// extent commits; else they are garbage, given back by [`rollback`](Ledger::rollback) or the next opening.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`.
+    pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
+        drop(self.writable()?);
+        let place = self.space.write_payload(data)?;
+        Ok(Extent::of(place, data))
     }
 
-    /// Makes all staged changes one new version. Does nothing when nothing is staged.
+    /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on. The checksums of the blocks touched are
+    /// verified. After an error the content of `buf` is unspecified.
+    ///
+    /// # Errors
+    /// `Invalid` if the range is not within the payload; those of reading.
+    pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+        payload::read(self.space.as_ref(), e, offset, buf)
+    }
+
+    /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
+    /// commit is given back at once.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is free already.
+    pub fn free_payload(&self, e: &Extent) -> Result<()> {
+        let _s = self.writable()?;
+        if e.is_empty() { Ok(()) } else { self.space.free_payload(e.place()) }
+    }
+
+    /// Makes all that is staged one new version, and returns its number; the present one if nothing is staged.
+    ///
+    /// When this returns, the version is seen by every reader that opens or refreshes, and survives what the
+    /// [`SyncPolicy`](crate::SyncPolicy) says. After an error nothing of it is seen and all of it is still staged, unless the
+    /// error is `Broken`: then only reopening can tell.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `Conflict`, `NoSpace`, `Io`, `Store`.
     pub fn commit(&self) -> Result<u64> {
         let mut s = self.writable()?;
-        if !s.staged.is_empty() || !s.freed.is_empty() {
-            let mut c = lock(&self.container);
-            c.map = Arc::new(merged(&s));
-            c.version += 1;
-            s.version = c.version;
-            s.map = c.map.clone();
-            s.staged.clear();
-            s.freed.clear();
+        if s.staged.is_empty() && !self.space.has_freed() {
+            return Ok(s.version);
+        }
+        let entries = record::encode_changes(s.staged.iter());
+        let bytes = match self.space.commit(s.version + 1, &entries) {
+            Ok(bytes) => bytes,
+            Err(e) => return Err(note_broken(&mut s, e)),
+        };
+        s.version += 1;
+        let staged = std::mem::take(&mut s.staged);
+        s.staged_bytes = 0;
+        lay_over(&mut s.log, staged);
+        s.log_bytes += bytes;
+        s.log_records += 1;
+        if (s.log_bytes > self.bytes_bound || s.log_records > self.records_bound)
+            && let Err(e) = self.checkpoint(&mut s)
+        {
+            // The version is committed. Only the log stays long; the next commit tries again.
+            tracing::warn!(error = %e, "a checkpoint failed");
+            note_broken(&mut s, e);
         }
         Ok(s.version)
     }
 
-    /// Forgets all staged changes.
+    fn checkpoint(&self, s: &mut State) -> Result<()> {
+        let done = fold::fold(self.tree(s.root), &s.log).and_then(|root| {
+            self.space.fold_commit(Base { version: s.version, root })?;
+            Ok(root)
+        });
+        match done {
+            Ok(root) => {
+                s.root = root;
+                s.log.clear();
+                (s.log_bytes, s.log_records) = (0, 0);
+                Ok(())
+            }
+            Err(e) => {
+                self.space.fold_rollback();
+                Err(e)
+            }
+        }
+    }
+
+    /// Forgets all that is staged, payloads written since the last commit included.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
     pub fn rollback(&self) -> Result<()> {
         let mut s = self.writable()?;
         s.staged.clear();
-        s.freed.clear();
-        Ok(())
+        s.staged_bytes = 0;
+        self.space.rollback()
     }
 
-    /// Moves a reader to the newest version; true if that is another one.
+    /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest.
+    ///
+    /// # Errors
+    /// Those of reading. The old snapshot then stays in use.
     pub fn refresh(&self) -> Result<bool> {
-        let mut s = lock(&self.state);
-        let c = lock(&self.container);
-        let changed = s.version != c.version;
-        s.version = c.version;
-        s.map = c.map.clone();
+        match self.access {
+            Access::ReadWrite => Ok(false),
+            Access::ReadOnly => self.refresh_state(&mut self.lock()),
+        }
+    }
+
+    fn refresh_state(&self, s: &mut State) -> Result<bool> {
+        let Some(news) = self.space.news()? else { return Ok(false) };
+        let changed = news.version != s.version;
+        self.learn(s, news)?;
         Ok(changed)
     }
 
-    /// Bytes of keys and values that are staged.
+    fn learn(&self, s: &mut State, news: News) -> Result<()> {
+        let mut fresh = Layer::new();
+        let mut bytes = 0;
+        let count = news.records.len() as u64;
+        for record in news.records {
+            bytes += record.len() as u64;
+            let damaged = |why: &str| Error::corrupt(self.space.target(), "record", why);
+            let changes = record::decode(&record).and_then(|r| r.changes()).map_err(damaged)?;
+            lay_over(&mut fresh, changes);
+        }
+        if let Some(base) = news.restart {
+            s.root = base.root;
+            s.log = fresh;
+            (s.log_bytes, s.log_records) = (bytes, count);
+        } else {
+            lay_over(&mut s.log, fresh);
+            s.log_bytes += bytes;
+            s.log_records += count;
+        }
+        s.version = news.version;
+        Ok(())
+    }
+
+    /// Bytes of keys and values that are staged, payloads not counted.
     pub fn staged_bytes(&self) -> u64 {
-        let s = lock(&self.state);
-        s.staged.iter().map(|(k, v)| (k.len() + v.as_ref().map_or(0, Bytes::len)) as u64).sum()
+        self.lock().staged_bytes
     }
 
     /// Bytes that the container takes in its file or store.
+    ///
+    /// # Errors
+    /// Those of the file system or the store.
     pub fn size(&self) -> Result<u64> {
-        Ok(lock(&self.container).next)
+        self.space.size()
     }
 
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> Identity {
-        Identity { id: lock(&self.container).id, file: None, key: self.target.clone() }
+        self.space.identity()
     }
 
-    /// Closes the handle; what is staged is forgotten.
+    /// Closes the handle and lets go of its lock; what is staged is forgotten. A writer folds a long log first, so that the
+    /// next opening is quick.
+    ///
+    /// # Errors
+    /// Those of that tidying. What was committed is safe all the same.
     pub fn close(self) -> Result<()> {
-        Ok(())
+        self.finish()
+    }
+
+    fn finish(&self) -> Result<()> {
+        // A forked child must not touch the file, nor its parent's lock.
+        if std::process::id() != self.opener {
+            return Ok(());
+        }
+        let mut s = self.lock();
+        if std::mem::replace(&mut s.closed, true) {
+            return Ok(());
+        }
+        let mut tidied = Ok(());
+        if self.access == Access::ReadWrite && s.broken.is_none() {
+            tidied = self.space.rollback();
+            if tidied.is_ok() && (s.log_bytes > LOG_LEFT_AT_CLOSE.min(self.bytes_bound)) {
+                tidied = self.checkpoint(&mut s);
+            }
+        }
+        tidied.and(self.space.close())
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.access == Access::ReadWrite {
-            lock(&self.container).writer = false;
+        if let Err(e) = self.finish() {
+            tracing::warn!(error = %e, "tidying a container at its close failed");
         }
     }
 }
 
-fn merged(s: &State) -> Map {
-    let mut m = (*s.map).clone();
-    for (k, v) in &s.staged {
-        match v {
-            Some(v) => drop(m.insert(k.clone(), v.clone())),
-            None => drop(m.remove(k)),
-        }
+/// Remembers an error after which nobody can tell what is stored.
+fn note_broken(s: &mut State, e: Error) -> Error {
+    if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict) {
+        s.broken = Some(e.clone());
     }
-    m
+    e
+}
+
+fn lay_over(layer: &mut Layer, changes: impl IntoIterator<Item = record::Change>) {
+    for (k, v) in changes {
+        layer.insert(k, v);
+    }
+}
+
+/// The smallest key that is greater than every key with this prefix.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|b| *b != 0xff)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
 }

@@ -6,14 +6,25 @@
 //! [`Ledger::refresh`], and neither blocks a writer nor is blocked by one.
 #![forbid(unsafe_code)]
 
+mod cache;
+mod clock;
 mod codec;
 mod error;
 mod extent;
+mod file;
+mod fold;
+mod layers;
 mod ledger;
+mod objects;
 mod options;
+mod page;
+mod payload;
 mod place;
+mod record;
+mod space;
+mod tree;
 
 pub use error::{Error, ErrorKind, Holder, Result};
 pub use extent::Extent;
-pub use ledger::Ledger;
+pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
 pub use options::{Access, Identity, LockPolicy, Options, Probe, Replace, SyncPolicy};

@@ -24,8 +24,6 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) const NOWHERE: Place = Place { room: Room::File, offset: 0, length: 0 };
-
     pub(crate) fn file(offset: u64, length: u64) -> Self {
         Place { room: Room::File, offset, length }
     }

@@ -1,0 +1,310 @@
+//! Free space of a file: what can be used at once, and what rests until no reader can need it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::file::head::DATA;
+
+/// All extents begin and end at multiples of this many bytes.
+pub(crate) const GRAIN: u64 = 32;
+
+pub(crate) fn round(len: u64) -> u64 {
+    len.next_multiple_of(GRAIN)
+}
+
+/// A run of bytes that went out of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resting {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    /// The head from which on it is not used.
+    pub(crate) sequence: u64,
+    /// When that was, microseconds.
+    pub(crate) time: u64,
+}
+
+/// A run is where it cannot be; the reason says so.
+pub(crate) type Checked<T> = Result<T, &'static str>;
+
+/// Disjoint runs that know their neighbours.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Runs {
+    by_offset: BTreeMap<u64, u64>,
+    by_size: BTreeSet<(u64, u64)>,
+}
+
+impl Runs {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.by_offset.iter().map(|(o, l)| (*o, *l))
+    }
+
+    pub(crate) fn overlaps(&self, offset: u64, length: u64) -> bool {
+        let before = self.by_offset.range(..offset + length).next_back();
+        before.is_some_and(|(o, l)| o + l > offset)
+    }
+
+    /// Adds a run and joins it to its neighbours.
+    pub(crate) fn add(&mut self, mut offset: u64, mut length: u64) -> Checked<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        if self.overlaps(offset, length) {
+            return Err("a run is freed twice");
+        }
+        if let Some((&o, &l)) = self.by_offset.range(..offset).next_back()
+            && o + l == offset
+        {
+            self.drop_run(o, l);
+            (offset, length) = (o, length + l);
+        }
+        if let Some(&l) = self.by_offset.get(&(offset + length)) {
+            self.drop_run(offset + length, l);
+            length += l;
+        }
+        self.put_run(offset, length);
+        Ok(())
+    }
+
+    /// Takes a part out of the run that holds all of it; false if none does.
+    pub(crate) fn carve(&mut self, offset: u64, length: u64) -> bool {
+        let Some((&o, &l)) = self.by_offset.range(..=offset).next_back() else { return false };
+        if o + l < offset + length {
+            return false;
+        }
+        self.drop_run(o, l);
+        self.put_run(o, offset - o);
+        self.put_run(offset + length, o + l - offset - length);
+        true
+    }
+
+    /// The smallest run that is long enough.
+    fn best(&self, length: u64) -> Option<u64> {
+        self.by_size.range((length, 0)..).next().map(|(_, o)| *o)
+    }
+
+    fn drop_run(&mut self, offset: u64, length: u64) {
+        self.by_offset.remove(&offset);
+        self.by_size.remove(&(length, offset));
+    }
+
+    fn put_run(&mut self, offset: u64, length: u64) {
+        if length > 0 {
+            self.by_offset.insert(offset, length);
+            self.by_size.insert((length, offset));
+        }
+    }
+}
+
+/// When resting runs may be used again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RestRule {
+    /// At least this long, microseconds.
+    pub(crate) least: u64,
+    /// This long if there is room for it, microseconds.
+    pub(crate) courtesy: u64,
+}
+
+/// What is free in a file whose used part ends at `end`.
+#[derive(Debug, Clone)]
+pub(crate) struct FreeSpace {
+    pub(crate) runs: Runs,
+    /// In the order of their sequences.
+    pub(crate) resting: VecDeque<Resting>,
+    resting_runs: BTreeMap<u64, u64>,
+    resting_bytes: u64,
+    pub(crate) end: u64,
+}
+
+impl FreeSpace {
+    pub(crate) fn new(end: u64) -> Self {
+        Self {
+            runs: Runs::default(),
+            resting: VecDeque::new(),
+            resting_runs: BTreeMap::new(),
+            resting_bytes: 0,
+            end,
+        }
+    }
+
+    /// Whether a run is within the used part and not free.
+    pub(crate) fn in_use(&self, offset: u64, length: u64) -> bool {
+        let rests =
+            |o: u64, l: u64| self.resting_runs.range(..o + l).next_back().is_some_and(|(a, n)| a + n > o);
+        offset.is_multiple_of(GRAIN)
+            && length.is_multiple_of(GRAIN)
+            && offset >= DATA
+            && offset.checked_add(length).is_some_and(|e| e <= self.end)
+            && !self.runs.overlaps(offset, length)
+            && !rests(offset, length)
+    }
+
+    /// Room for `length` bytes (a multiple of the grain) among the free runs.
+    pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
+        let offset = self.runs.best(length)?;
+        self.runs.carve(offset, length);
+        Some(offset)
+    }
+
+    /// Room behind the end, beginning in a free run that touches it.
+    pub(crate) fn extend(&mut self, length: u64) -> Option<u64> {
+        let offset = self.trimmed();
+        let end = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64)?;
+        self.trim();
+        self.end = end;
+        Some(offset)
+    }
+
+    fn trimmed(&self) -> u64 {
+        match self.runs.by_offset.last_key_value() {
+            Some((&o, &l)) if o + l == self.end => o,
+            _ => self.end,
+        }
+    }
+
+    /// Lets a free run at the end go.
+    pub(crate) fn trim(&mut self) {
+        let end = self.trimmed();
+        if end < self.end {
+            self.runs.drop_run(end, self.end - end);
+            self.end = end;
+        }
+    }
+
+    pub(crate) fn rest(&mut self, r: Resting) -> Checked<()> {
+        if !self.in_use(r.offset, r.length) {
+            return Err("a run is freed twice, or was never in use");
+        }
+        self.resting_runs.insert(r.offset, r.length);
+        self.resting_bytes += r.length;
+        self.resting.push_back(r);
+        Ok(())
+    }
+
+    /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.
+    pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: RestRule) {
+        while let Some(r) = self.resting.front() {
+            let age = now.saturating_sub(r.time);
+            // Courtesy ends where it would let the file grow by much.
+            let crowded = self.resting_bytes > (self.end / 4).max(4 << 20);
+            if r.sequence > limit || age < rule.least || (age < rule.courtesy && !crowded) {
+                return;
+            }
+            let r = *r;
+            self.forget_front();
+            // It was disjoint from the runs when it began to rest, and nothing was added since that overlaps it.
+            let _disjoint = self.runs.add(r.offset, r.length);
+        }
+    }
+
+    fn forget_front(&mut self) {
+        if let Some(r) = self.resting.pop_front() {
+            self.resting_runs.remove(&r.offset);
+            self.resting_bytes -= r.length;
+        }
+    }
+
+    /// Replays that a run came into use, wherever it was free.
+    pub(crate) fn replay_use(&mut self, offset: u64, length: u64) -> Checked<()> {
+        if offset.checked_add(length).is_none_or(|e| e > i64::MAX as u64) || offset < DATA {
+            return Err("a run lies outside of the file");
+        }
+        if offset + length > self.end {
+            self.replay_end(offset + length)?;
+        }
+        if self.runs.carve(offset, length) {
+            return Ok(());
+        }
+        // The writer woke resting runs, and used them, since the list was written.
+        self.wake_overlapping(offset, length)?;
+        if self.runs.carve(offset, length) { Ok(()) } else { Err("a run came into use that was not free") }
+    }
+
+    fn wake_overlapping(&mut self, offset: u64, length: u64) -> Checked<()> {
+        let touched: Vec<u64> = self
+            .resting_runs
+            .range(..offset + length)
+            .rev()
+            .take_while(|(o, l)| *o + *l > offset)
+            .map(|(o, _)| *o)
+            .collect();
+        for o in touched {
+            if let Some(l) = self.resting_runs.remove(&o) {
+                self.resting_bytes -= l;
+                self.resting.retain(|r| r.offset != o);
+                self.runs.add(o, l)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays a new end: longer, and the difference is free; or shorter, and the difference was.
+    pub(crate) fn replay_end(&mut self, end: u64) -> Checked<()> {
+        if end >= self.end {
+            let (from, len) = (self.end, end - self.end);
+            self.end = end;
+            return self.runs.add(from, len);
+        }
+        let cut = self.end - end;
+        self.wake_overlapping(end, cut)?;
+        if end < DATA || !self.runs.carve(end, cut) {
+            return Err("the end moved into a run in use");
+        }
+        self.end = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: RestRule = RestRule { least: 0, courtesy: 0 };
+
+    fn resting(offset: u64, length: u64, sequence: u64) -> Resting {
+        Resting { offset, length, sequence, time: 0 }
+    }
+
+    #[test]
+    fn neighbours_join_and_the_best_fit_is_taken() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(640).unwrap();
+        for (at, len) in [(a, 64), (a + 128, 32), (a + 64, 64), (a + 320, 64)] {
+            f.runs.add(at, len).unwrap();
+        }
+        assert_eq!(f.runs.iter().collect::<Vec<_>>(), [(a, 160), (a + 320, 64)]);
+        assert!(f.runs.add(a + 32, 32).is_err());
+        assert_eq!(f.take(64), Some(a + 320));
+        assert_eq!(f.take(96), Some(a));
+        assert_eq!(f.take(96), None);
+    }
+
+    #[test]
+    fn resting_runs_wait_for_readers_and_time() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(320).unwrap();
+        f.rest(resting(a, 64, 5)).unwrap();
+        f.rest(resting(a + 64, 64, 6)).unwrap();
+        assert!(f.rest(resting(a + 96, 32, 7)).is_err());
+        f.wake(5, 10, RestRule { least: 11, courtesy: 0 });
+        assert_eq!(f.take(32), None);
+        f.wake(5, 10, NONE);
+        assert_eq!((f.take(64), f.take(32)), (Some(a), None));
+        f.wake(6, 10, NONE);
+        assert_eq!(f.take(64), Some(a + 64));
+    }
+
+    #[test]
+    fn the_end_goes_down_and_up() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(320).unwrap();
+        f.runs.add(a + 64, 256).unwrap();
+        f.trim();
+        assert_eq!((f.end, f.extend(64)), (a + 64, Some(a + 64)));
+        f.replay_end(a + 256).unwrap();
+        f.replay_use(a + 160, 32).unwrap();
+        assert!(f.replay_use(a + 160, 32).is_err());
+        assert!(f.replay_end(a + 160).is_err());
+        f.rest(resting(a + 160, 32, 3)).unwrap();
+        f.replay_end(a + 160).unwrap();
+        assert_eq!(f.end, a + 160);
+    }
+}

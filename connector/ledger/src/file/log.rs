@@ -1,0 +1,100 @@
+//! Reading the head and the log of a container's file.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::file::free::GRAIN;
+use crate::file::head::{self, Slot};
+use crate::file::raw::RawFile;
+use crate::record::{self, Record};
+use crate::space::Pointer;
+
+/// A record as it was read.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub(crate) bytes: Bytes,
+    pub(crate) record: Record,
+    pub(crate) at: Pointer,
+}
+
+/// The newest head slot. A writer may be in the middle of writing one; then the other one is whole.
+pub(crate) fn newest_slot(raw: &dyn RawFile, target: &str) -> Result<Slot> {
+    let mut bytes = [0; head::SLOTS];
+    for _ in 0..50 {
+        raw.read_at(&mut bytes, head::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
+        let found = head::newest(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
+        if let Some(slot) = found {
+            return Ok(slot);
+        }
+        // Both can look torn when a writer wrote both while they were read.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Err(Error::corrupt(target, "both head slots, bytes 512 and 4096", "neither checksum matches"))
+}
+
+/// An error of a read; the end of the file where there should be bytes is damage.
+pub(crate) fn unreadable(target: &str, at: &str, e: &std::io::Error) -> Error {
+    if e.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Error::corrupt(target, at, "the file ends before; it was cut off or is being replaced");
+    }
+    Error::io(target, &format!("reading {at}"), e)
+}
+
+/// Whether the file has all the bytes that its head speaks of.
+pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Result<()> {
+    let len = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
+    // What fills up the last extent to a whole number of grains may not have been written.
+    if len + GRAIN <= slot.end {
+        let why = format!("the file has {len} bytes of {}; it was cut off", slot.end);
+        return Err(Error::corrupt(target, "end of file", why));
+    }
+    Ok(())
+}
+
+/// How much is read at a time when the log is read backwards.
+const WINDOW: u64 = 64 << 10;
+
+/// The records of `slot` that are newer than version `after`, oldest first.
+pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) -> Result<Vec<Logged>> {
+    let mut out = Vec::new();
+    let mut next = slot.record;
+    let mut version = slot.version;
+    // Many records are fetched together; one alone is fetched as it is.
+    let window = if slot.version - after > 1 { slot.log_bytes.min(WINDOW) } else { 0 };
+    let mut kept = (0, Bytes::new());
+    while version > after {
+        let name = format!("record of version {version}");
+        let damaged = |why: &str| Error::corrupt(target, &name, why);
+        let at = next.ok_or_else(|| damaged("the record before it does not point to it"))?;
+        if at.place.offset < head::DATA || at.place.offset + at.place.length > slot.end {
+            return Err(damaged("it lies outside of the container"));
+        }
+        let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name, &e))?;
+        record::unseal_as(&bytes, at.crc).map_err(damaged)?;
+        let record = record::decode(&bytes).map_err(damaged)?;
+        if record.header.version != version {
+            return Err(damaged("another version's record is in its place"));
+        }
+        next = record.header.previous;
+        version -= 1;
+        out.push(Logged { bytes, record, at });
+    }
+    out.reverse();
+    Ok(out)
+}
+
+/// One record, from what was read before or with what lies in front of it.
+fn fetch(raw: &dyn RawFile, at: &Pointer, window: u64, kept: &mut (u64, Bytes)) -> std::io::Result<Bytes> {
+    let (offset, length) = (at.place.offset, at.place.length);
+    let (start, bytes) = kept;
+    if offset < *start || offset + length > *start + bytes.len() as u64 {
+        let from = (offset + length).saturating_sub(window).clamp(head::DATA, offset);
+        let mut fresh = vec![0; (offset + length - from) as usize];
+        raw.read_at(&mut fresh, from)?;
+        *kept = (from, fresh.into());
+    }
+    let from = (offset - kept.0) as usize;
+    Ok(kept.1.slice(from..from + length as usize))
+}

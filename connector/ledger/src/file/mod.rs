@@ -1,0 +1,240 @@
+//! The file space: a container in one ordinary file.
+
+mod free;
+pub(crate) mod head;
+mod locks;
+mod log;
+mod notes;
+mod open;
+mod raw;
+mod writer;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use open::{create, open, probe, remove};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::free::RestRule;
+use crate::file::head::{Fixed, Slot};
+use crate::file::locks::Locks;
+use crate::file::raw::RawFile;
+use crate::file::writer::Writer;
+use crate::options::{Identity, LockPolicy, Options};
+use crate::place::{Place, Room};
+use crate::space::{Base, News, Shape, Space};
+
+/// How long freed room rests when nobody can tell whether readers are there, in microseconds.
+const BLIND_REST: u64 = 60_000_000;
+/// How long it rests for the sake of a plain copy of a live container, in microseconds.
+const COURTESY: u64 = 2_000_000;
+
+/// A container's open file.
+#[derive(Debug)]
+pub(crate) struct FileSpace {
+    target: String,
+    raw: Arc<dyn RawFile>,
+    fixed: Fixed,
+    file: Option<(u64, u64)>,
+    locks: Mutex<Locks>,
+    lock_policy: LockPolicy,
+    /// For pinning; `None` in tests that have no file.
+    handle: Option<Arc<std::fs::File>>,
+    /// A writer's; `None` for readers.
+    writer: Option<Mutex<Option<Writer>>>,
+    rule: RestRule,
+    options: Options,
+    /// The head that the snapshot in use was found by.
+    seen: Mutex<Option<Slot>>,
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FileSpace {
+    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer, &dyn RawFile, &Locks) -> Result<T>) -> Result<T> {
+        let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
+        match lock(w).as_mut() {
+            Some(w) => f(w, self.raw.as_ref(), &lock(&self.locks)),
+            None => Err(Error::new(&self.target, ErrorKind::ReadOnly)),
+        }
+    }
+
+    /// The newest head, with a pin that makes its version safe. See "Reuse" in docs/format.md for why the second
+    /// reading of the head may be believed. The pin of the snapshot in use stays.
+    fn pin_newest(&self, seen: Option<&Slot>) -> Result<Slot> {
+        let first = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        if seen == Some(&first) {
+            return Ok(first);
+        }
+        let mut locks = lock(&self.locks);
+        if seen.is_some() {
+            // The pin in use is older, so it protects every later version while this one is taken.
+            locks.pin(first.sequence);
+            return Ok(first);
+        }
+        if let Some(file) = &self.handle {
+            *locks = Locks::reader(file, self.lock_policy, &self.target, first.sequence)?;
+        }
+        let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        if second.sequence != first.sequence {
+            locks.pin(second.sequence);
+            locks.unpin(first.sequence);
+        }
+        Ok(second)
+    }
+
+    /// Reads what `slot` has that the snapshot in use has not.
+    fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<News> {
+        let raw = self.raw.as_ref();
+        log::check_length(raw, slot, &self.target)?;
+        let same_base = |s: &&Slot| (s.base_version, s.root) == (slot.base_version, slot.root);
+        let after = seen.filter(same_base).map(|s| s.version);
+        let records = log::records(raw, slot, after.unwrap_or(slot.base_version), &self.target)?;
+        if let Some(w) = &self.writer {
+            *lock(w) = Some(Writer::new(self.target.clone(), *slot, &records, self.rule, self.options.sync));
+        }
+        let restart = match after {
+            Some(_) => None,
+            None => Some(Base { version: slot.base_version, root: slot.root }),
+        };
+        let records = records.into_iter().map(|r| r.bytes).collect();
+        Ok(News { version: slot.version, restart, records })
+    }
+}
+
+impl Space for FileSpace {
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { id: self.fixed.id, file: self.file, key: String::new() }
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { page: 8 << 10, spill: 2 << 10, records: 1 << 16 }
+    }
+
+    fn news(&self) -> Result<Option<News>> {
+        let mut seen = lock(&self.seen);
+        let slot = match &self.writer {
+            Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
+            None => self.pin_newest(seen.as_ref())?,
+        };
+        if *seen == Some(slot) {
+            return Ok(None);
+        }
+        let news = self.read_news(&slot, seen.as_ref());
+        // One pin is let go: the older one, or after an error the newer one, as the snapshot in use stays.
+        if self.writer.is_none()
+            && let Some(out) = if news.is_ok() { *seen } else { Some(slot) }
+        {
+            lock(&self.locks).unpin(out.sequence);
+        }
+        let news = news?;
+        *seen = Some(slot);
+        Ok(Some(news))
+    }
+
+    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let at = place.offset.saturating_add(offset);
+        if place.room != Room::File || place.offset < head::DATA {
+            return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
+        }
+        if self.writer.is_some() {
+            self.with_writer(|w, raw, _| w.settle(raw, at, buf.len() as u64))?;
+        }
+        self.raw.read_at(buf, at).map_err(|e| {
+            let where_ = format!("bytes {at} to {}", at.saturating_add(buf.len() as u64));
+            self.explain(log::unreadable(&self.target, &where_, &e))
+        })
+    }
+
+    fn write_payload(&self, data: &[u8]) -> Result<Place> {
+        if data.is_empty() {
+            return Ok(Place::file(0, 0));
+        }
+        let (place, written) = self.with_writer(|w, raw, locks| w.payload(raw, locks, data))?;
+        // Large payloads are written without the lock, so that several threads can.
+        if !written && let Err(e) = self.raw.write_at(data, place.offset) {
+            self.with_writer(|w, _, _| Ok(w.give_back(&place)))?;
+            return Err(Error::io(&self.target, "writing a payload", &e));
+        }
+        Ok(place)
+    }
+
+    fn free_payload(&self, place: &Place) -> Result<()> {
+        self.with_writer(|w, raw, _| w.free(raw, place))
+    }
+
+    fn has_freed(&self) -> bool {
+        self.with_writer(|w, _, _| Ok(w.has_freed())).unwrap_or(false)
+    }
+
+    fn commit(&self, version: u64, entries: &[u8]) -> Result<u64> {
+        self.with_writer(|w, raw, locks| w.commit(raw, locks, version, entries))
+    }
+
+    fn rollback(&self) -> Result<()> {
+        self.with_writer(|w, _, _| {
+            w.rollback();
+            Ok(())
+        })
+    }
+
+    fn fold_write(&self, data: &[u8]) -> Result<Place> {
+        self.with_writer(|w, raw, locks| w.fold_write(raw, locks, data))
+    }
+
+    fn fold_free(&self, place: &Place) -> Result<()> {
+        self.with_writer(|w, _, _| {
+            w.fold_free(place);
+            Ok(())
+        })
+    }
+
+    fn fold_commit(&self, base: Base) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.fold_commit(raw, locks, base))
+    }
+
+    fn fold_rollback(&self) {
+        let _a_reader_has_nothing_to_roll_back = self.with_writer(|w, _, _| {
+            w.fold_rollback();
+            Ok(())
+        });
+    }
+
+    fn size(&self) -> Result<u64> {
+        let len = self.raw.len().map_err(|e| Error::io(&self.target, "asking for the length", &e))?;
+        Ok(len + self.fixed.base)
+    }
+
+    fn close(&self) -> Result<()> {
+        let locks = lock(&self.locks);
+        if self.writer.is_some() {
+            locks.release_writer();
+        } else if let Some(s) = *lock(&self.seen) {
+            locks.unpin(s.sequence);
+        }
+        Ok(())
+    }
+
+    fn explain(&self, e: Error) -> Error {
+        // A pinned snapshot cannot have been reclaimed, nor can a writer's.
+        if self.writer.is_some() || lock(&self.locks).work() {
+            return e;
+        }
+        let newest = log::newest_slot(self.raw.as_ref(), &self.target);
+        let seen = lock(&self.seen).map(|s| s.sequence);
+        if newest.is_ok_and(|n| Some(n.sequence) != seen) {
+            return Error::new(&self.target, ErrorKind::Gone);
+        }
+        e
+    }
+}

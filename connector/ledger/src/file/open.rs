@@ -1,0 +1,324 @@
+//! Creating, opening, recognising and removing a container's file.
+
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::free::RestRule;
+use crate::file::head::{self, Fixed, Slot};
+use crate::file::locks::Locks;
+use crate::file::raw::{OsFile, RawFile};
+use crate::file::writer::Writer;
+use crate::file::{BLIND_REST, COURTESY, FileSpace, log};
+use crate::options::{Access, Options, Probe, Replace, SyncPolicy};
+
+/// What the first bytes of a file are.
+enum Found {
+    Container(Fixed),
+    NativeHdf5,
+    Pointer,
+    Other,
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
+fn recognise(file: &File, target: &str) -> Result<Found> {
+    let len = file.metadata().map_err(|e| Error::io(target, "asking for the length", &e))?.len();
+    let mut at = 0u64;
+    while at + 16 <= len {
+        let mut first = [0; 16];
+        file.read_exact_at(&mut first, at).map_err(|e| Error::io(target, "reading the head", &e))?;
+        if &first == head::SIGNATURE {
+            let mut bytes = [0; head::FIXED];
+            file.read_exact_at(&mut bytes, at).map_err(|e| log::unreadable(target, "head", &e))?;
+            let fixed = Fixed::decode(&bytes, target)?;
+            if fixed.base != at {
+                return Err(Error::corrupt(target, "head", "it lies elsewhere than it says"));
+            }
+            return Ok(Found::Container(fixed));
+        }
+        if &first == head::POINTER {
+            return Ok(Found::Pointer);
+        }
+        if first.starts_with(head::HDF5) {
+            return Ok(Found::NativeHdf5);
+        }
+        at = if at == 0 { 512 } else { at * 2 };
+    }
+    Ok(Found::Other)
+}
+
+fn not_ours(target: &str, what: &str) -> Error {
+    Error::new(target, ErrorKind::NotAContainer { what: what.into() })
+}
+
+fn container(file: &File, target: &str) -> Result<Fixed> {
+    match recognise(file, target)? {
+        Found::Container(fixed) => Ok(fixed),
+        Found::NativeHdf5 => Err(not_ours(target, "a native HDF5 file")),
+        Found::Pointer => Err(not_ours(target, "a pointer to a container elsewhere")),
+        Found::Other => Err(not_ours(target, "a file of another kind")),
+    }
+}
+
+pub(crate) fn probe(path: &Path) -> Result<Probe> {
+    let target = name(path);
+    let meta = match path.metadata() {
+        Ok(m) => m,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Probe::NotFound),
+        Err(e) => return Err(Error::io(&target, "looking", &e)),
+    };
+    // Opening a pipe could wait for its other end.
+    if !meta.is_file() {
+        return Ok(Probe::Other);
+    }
+    let file = File::open(path).map_err(|e| Error::io(&target, "opening", &e))?;
+    match recognise(&file, &target) {
+        Ok(Found::Container(_)) => Ok(Probe::Container),
+        Ok(Found::NativeHdf5) => Ok(Probe::NativeHdf5),
+        Ok(Found::Pointer) => Ok(Probe::Pointer),
+        Ok(Found::Other) => Ok(Probe::Other),
+        // Ours, though opening it will fail with a better message than a probe can give.
+        Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NewerFormat { .. }) => {
+            Ok(Probe::Container)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let target = name(path);
+    match probe(path)? {
+        Probe::Container => std::fs::remove_file(path).map_err(|e| Error::io(&target, "removing", &e)),
+        Probe::NotFound => Err(Error::new(&target, ErrorKind::NotFound)),
+        Probe::NativeHdf5 => Err(not_ours(&target, "a native HDF5 file")),
+        Probe::Pointer => Err(not_ours(&target, "a pointer to a container elsewhere")),
+        Probe::Other => Err(not_ours(&target, "a file of another kind")),
+    }
+}
+
+fn rest_rule(opts: &Options, locks: &Locks) -> RestRule {
+    let asked = opts.retention.map_or(0, clock::micros);
+    let least = if locks.work() { asked } else { asked.max(BLIND_REST) };
+    // Who names a retention time means it; the courtesy to copiers is for those who do not.
+    let courtesy = if opts.retention.is_some() { 0 } else { COURTESY };
+    RestRule { least, courtesy }
+}
+
+fn locked(target: &str, raw: &dyn RawFile) -> Error {
+    let mut note = [0; head::NOTE_LEN];
+    let holder = raw.read_at(&mut note, head::NOTE).ok().and_then(|()| head::decode_note(&note));
+    Error::new(target, ErrorKind::Locked { holder })
+}
+
+pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSpace> {
+    let target = name(path);
+    let fail = |e: io::Error| Error::io(&target, "opening", &e);
+    let write = access == Access::ReadWrite;
+    let meta = path.metadata().map_err(fail)?;
+    if meta.is_dir() {
+        return Err(Error::new(&target, ErrorKind::IsADirectory));
+    }
+    if !meta.is_file() {
+        return Err(not_ours(&target, kind_of(&meta)));
+    }
+    let file = Arc::new(OpenOptions::new().read(true).write(write).open(path).map_err(fail)?);
+    let fixed = container(&file, &target)?;
+    let raw = OsFile { file: file.clone(), base: fixed.base };
+    let mut locks = Locks::none();
+    if write {
+        locks = Locks::writer(&file, opts.lock, &target)?.ok_or_else(|| locked(&target, &raw))?;
+        Writer::leave_note(&raw);
+    }
+    space(target, file, fixed, locks, write, opts)
+}
+
+fn kind_of(meta: &Metadata) -> &'static str {
+    let t = meta.file_type();
+    if t.is_fifo() {
+        "a pipe"
+    } else if t.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+fn space(
+    target: String,
+    file: Arc<File>,
+    fixed: Fixed,
+    locks: Locks,
+    write: bool,
+    opts: &Options,
+) -> Result<FileSpace> {
+    let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
+    Ok(FileSpace {
+        rule: rest_rule(opts, &locks),
+        target,
+        raw: Arc::new(OsFile { file: file.clone(), base: fixed.base }),
+        fixed,
+        file: Some((meta.dev(), meta.ino())),
+        locks: Mutex::new(locks),
+        lock_policy: opts.lock,
+        handle: Some(file),
+        writer: write.then(Mutex::default),
+        options: opts.clone(),
+        seen: Mutex::default(),
+    })
+}
+
+/// The head of a new container.
+pub(crate) fn fresh(target: &str, user_block: u64) -> Result<(Fixed, Slot)> {
+    if user_block != 0 && (user_block < 512 || !user_block.is_power_of_two()) {
+        let why = format!("a user block of {user_block} bytes; 0 or a power of two from 512 on is possible");
+        return Err(Error::invalid(target, why));
+    }
+    let created = clock::now();
+    let fixed = Fixed { id: clock::random(target)?, base: user_block, created };
+    let slot = Slot { time: created, end: head::DATA, base_end: head::DATA, ..Slot::default() };
+    Ok((fixed, slot))
+}
+
+/// What a path leads to when symbolic links are followed, even if nothing is there yet.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut at = path.to_path_buf();
+    // As many as Linux follows (path_resolution(7)).
+    for _ in 0..40 {
+        match std::fs::read_link(&at) {
+            Ok(to) => at = at.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => return Ok(at),
+        }
+    }
+    Err(io::Error::from_raw_os_error(nix::libc::ELOOP))
+}
+
+pub(crate) fn create(path: &Path, replace: Replace, opts: &Options) -> Result<FileSpace> {
+    let target = name(path);
+    let fail = |e: io::Error| Error::io(&target, "creating", &e);
+    let (fixed, slot) = fresh(&target, opts.user_block)?;
+    let exists = std::fs::symlink_metadata(path);
+    if replace == Replace::Fail && exists.is_ok() {
+        return Err(Error::new(&target, ErrorKind::AlreadyExists));
+    }
+    let real = if exists.is_ok() { followed(path).map_err(fail)? } else { path.to_path_buf() };
+    let old = match File::options().read(true).write(true).open(&real) {
+        Ok(f) => Some(Arc::new(f)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(fail(e)),
+    };
+    if let Some(old) = &old {
+        check_replaceable(old, opts, &target)?;
+    }
+    let (file, locks) = match beside(&real, old.as_deref(), replace, &fixed, &slot, opts, &target) {
+        Ok(new) => new,
+        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied { .. }) && old.is_some() => {
+            let Some(old) = old else { return Err(e) };
+            in_place(old, &fixed, &slot, opts, &target)?
+        }
+        Err(e) => return Err(e),
+    };
+    space(target, file, fixed, locks, true, opts)
+}
+
+/// Refuses to replace what a writer has open, or what is no regular file.
+fn check_replaceable(old: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
+    let meta = old.metadata().map_err(|e| Error::io(target, "looking", &e))?;
+    if !meta.is_file() {
+        return Err(not_ours(target, kind_of(&meta)));
+    }
+    if let Ok(Found::Container(fixed)) = recognise(old, target) {
+        let raw = OsFile { file: old.clone(), base: fixed.base };
+        match Locks::writer(old, opts.lock, target)? {
+            Some(locks) => locks.release_writer(),
+            None => return Err(locked(target, &raw)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes the head of a new container, behind its user block.
+fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, opts: &Options, target: &str) -> Result<()> {
+    let raw = OsFile { file: file.clone(), base: fixed.base };
+    let fail = |e: io::Error| Error::io(target, "writing the head", &e);
+    let mut bytes = head::new_head(fixed, slot);
+    let note = head::encode_note(&head::myself());
+    bytes[head::NOTE as usize..head::NOTE as usize + note.len()].copy_from_slice(&note);
+    raw.write_at(&bytes, 0).map_err(fail)?;
+    if opts.sync == SyncPolicy::Commit {
+        file.sync_all().map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn take_lock(file: &Arc<File>, opts: &Options, target: &str) -> Result<Locks> {
+    let locks = Locks::writer(file, opts.lock, target)?;
+    locks.ok_or_else(|| Error::new(target, ErrorKind::Locked { holder: None }))
+}
+
+/// Makes the container in a file beside and gives it the name in one step.
+fn beside(
+    real: &Path,
+    old: Option<&File>,
+    replace: Replace,
+    fixed: &Fixed,
+    slot: &Slot,
+    opts: &Options,
+    target: &str,
+) -> Result<(Arc<File>, Locks)> {
+    let fail = |e: io::Error| Error::io(target, "creating", &e);
+    let dir = real.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temp = tempfile::Builder::new()
+        .prefix(".h5lake-")
+        .suffix(".new")
+        // What open(2) is given for a new file; the umask takes its part.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(dir)
+        .map_err(fail)?;
+    if let Some(old) = old {
+        keep_permissions(old, temp.as_file()).map_err(fail)?;
+    }
+    let file = Arc::new(temp.as_file().try_clone().map_err(fail)?);
+    write_new(&file, fixed, slot, opts, target)?;
+    // Locked before it has its name, so that nobody can come in between.
+    let locks = take_lock(&file, opts, target)?;
+    let named = match replace {
+        Replace::Fail => temp.persist_noclobber(real),
+        Replace::Atomically => temp.persist(real),
+    };
+    named.map_err(|e| fail(e.error))?;
+    if opts.sync == SyncPolicy::Commit {
+        File::open(dir).and_then(|d| d.sync_all()).map_err(fail)?;
+    }
+    Ok((file, locks))
+}
+
+fn keep_permissions(old: &File, new: &File) -> io::Result<()> {
+    let (was, is) = (old.metadata()?, new.metadata()?);
+    if (was.uid(), was.gid()) != (is.uid(), is.gid()) {
+        // Only a privileged process can; for others the file becomes theirs, as if they had made it.
+        let _best_effort = std::os::unix::fs::fchown(new, Some(was.uid()), Some(was.gid()));
+    }
+    new.set_permissions(was.permissions())
+}
+
+/// Where the directory cannot be written but the file can: overwrites it. Not atomic, but what `open(O_TRUNC)` would do.
+fn in_place(
+    old: Arc<File>,
+    fixed: &Fixed,
+    slot: &Slot,
+    opts: &Options,
+    target: &str,
+) -> Result<(Arc<File>, Locks)> {
+    let locks = take_lock(&old, opts, target)?;
+    old.set_len(0).map_err(|e| Error::io(target, "emptying", &e))?;
+    write_new(&old, fixed, slot, opts, target)?;
+    Ok((old, locks))
+}

@@ -1,0 +1,92 @@
+//! The few operations on a file that the file space is made of, so that tests can let them fail.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// A file, with positions that count from the container's first byte.
+pub(crate) trait RawFile: Debug + Send + Sync {
+    /// Fills `buf`; a file that ends before gives `UnexpectedEof`.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn len(&self) -> io::Result<u64>;
+    /// When this returns, everything written survives a loss of power.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file of the operating system, behind a user block of `base` bytes.
+#[derive(Debug)]
+pub(crate) struct OsFile {
+    pub(crate) file: Arc<File>,
+    pub(crate) base: u64,
+}
+
+impl OsFile {
+    fn position(&self, at: u64) -> io::Result<u64> {
+        self.base.checked_add(at).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+}
+
+impl RawFile for OsFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, self.position(at)?)
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(data, self.position(at)?)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(self.position(len)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len().saturating_sub(self.base))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Small writes that follow one another, kept back to become one.
+#[derive(Debug, Default)]
+pub(crate) struct Combined {
+    at: u64,
+    data: Vec<u8>,
+}
+
+/// Writes from this length on are not kept back.
+pub(crate) const LARGE: usize = 32 << 10;
+
+impl Combined {
+    /// Keeps a write back, padded to a multiple of `grain`. What cannot be joined to it is written first, so that
+    /// writes reach the file in the order in which they came.
+    pub(crate) fn push(&mut self, raw: &dyn RawFile, at: u64, bytes: &[u8], grain: u64) -> io::Result<()> {
+        if at != self.at + self.data.len() as u64 || self.data.len() + bytes.len() > 2 * LARGE {
+            self.flush(raw)?;
+            self.at = at;
+        }
+        self.data.extend_from_slice(bytes);
+        let padded = (self.data.len() as u64).next_multiple_of(grain);
+        self.data.resize(padded as usize, 0);
+        Ok(())
+    }
+
+    /// Writes what was kept back. After an error it still is.
+    pub(crate) fn flush(&mut self, raw: &dyn RawFile) -> io::Result<()> {
+        if !self.data.is_empty() {
+            raw.write_at(&self.data, self.at)?;
+            self.at += self.data.len() as u64;
+            self.data.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn overlaps(&self, at: u64, len: u64) -> bool {
+        at < self.at + self.data.len() as u64 && self.at < at + len
+    }
+}

@@ -1,0 +1,215 @@
+//! Folding the log into the base: a checkpoint.
+//!
+//! Only pages that a change falls into, and their ancestors, are written anew. A page that becomes small takes in its
+//! right neighbour, so that deletes do not leave crumbs.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::page::{Draft, Page, Stored};
+use crate::space::{Pointer, Shape};
+use crate::tree::Tree;
+
+type Changes<'c> = [(&'c Bytes, &'c Option<Bytes>)];
+
+/// A node as its parent sees it.
+#[derive(Debug, Clone)]
+struct Child {
+    key: Bytes,
+    at: Pointer,
+}
+
+/// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
+/// part of the new base are given to [`fold_free`](crate::space::Space::fold_free).
+pub(crate) fn fold(tree: Tree<'_>, changes: &BTreeMap<Bytes, Option<Bytes>>) -> Result<Option<Pointer>> {
+    let f = Fold { tree, shape: tree.space.shape() };
+    let changes: Vec<_> = changes.iter().collect();
+    let (mut level, mut nodes) = match tree.root {
+        None => {
+            let mut b = Builder::new(&f, 0);
+            f.merge(None, &changes, &mut b)?;
+            (0, b.finish()?)
+        }
+        Some(at) => {
+            let root = tree.page(&at)?;
+            let top = Child { key: root.key_bytes(0), at };
+            (root.level, f.rewrite(vec![top], root.level, &changes)?)
+        }
+    };
+    while nodes.len() > 1 {
+        level += 1;
+        let mut b = Builder::new(&f, level);
+        for n in &nodes {
+            b.push_child(n)?;
+        }
+        nodes = b.finish()?;
+    }
+    let Some(mut root) = nodes.pop() else { return Ok(None) };
+    // A branch with one child says nothing: the child becomes the root.
+    while level > 0 {
+        let page = tree.page(&root.at)?;
+        if page.len() > 1 {
+            break;
+        }
+        f.retire(&root.at)?;
+        root.at = f.child(&page, 0)?;
+        level -= 1;
+    }
+    Ok(Some(root.at))
+}
+
+struct Fold<'a> {
+    tree: Tree<'a>,
+    shape: Shape,
+}
+
+impl Fold<'_> {
+    fn damaged(&self, why: &str) -> Error {
+        Error::corrupt(self.tree.space.target(), "page", why)
+    }
+
+    fn child(&self, page: &Page, n: usize) -> Result<Pointer> {
+        page.child(n).map_err(|why| self.damaged(why))
+    }
+
+    fn retire(&self, p: &Pointer) -> Result<()> {
+        self.tree.cache.forget(p);
+        self.tree.space.fold_free(&p.place)
+    }
+
+    /// Rewrites those of the sibling nodes, all of `level`, that changes fall into.
+    fn rewrite(&self, nodes: Vec<Child>, level: u8, changes: &Changes<'_>) -> Result<Vec<Child>> {
+        let mut b = Builder::new(self, level);
+        let mut rest = changes;
+        for (n, node) in nodes.iter().enumerate() {
+            let split = match nodes.get(n + 1) {
+                Some(next) => rest.partition_point(|(k, _)| **k < next.key),
+                None => rest.len(),
+            };
+            let (mine, others) = rest.split_at(split);
+            rest = others;
+            if mine.is_empty() && !b.hungry() {
+                b.keep(node)?;
+                continue;
+            }
+            let page = self.tree.page(&node.at)?;
+            if page.level != level {
+                return Err(self.damaged("a child of the wrong level"));
+            }
+            self.retire(&node.at)?;
+            if level == 0 {
+                self.merge(Some(&page), mine, &mut b)?;
+                continue;
+            }
+            let mut kids = Vec::with_capacity(page.len());
+            for i in 0..page.len() {
+                kids.push(Child { key: page.key_bytes(i), at: self.child(&page, i)? });
+            }
+            let kids = if mine.is_empty() { kids } else { self.rewrite(kids, level - 1, mine)? };
+            for k in &kids {
+                b.push_child(k)?;
+            }
+        }
+        b.finish()
+    }
+
+    /// Pushes a leaf's entries with the changes laid over them.
+    fn merge(&self, leaf: Option<&Page>, changes: &Changes<'_>, b: &mut Builder<'_, '_>) -> Result<()> {
+        let mut rest = changes;
+        for n in 0..leaf.map_or(0, Page::len) {
+            let Some(leaf) = leaf else { break };
+            let key = leaf.key(n);
+            let split = rest.partition_point(|(k, _)| k.as_ref() < key);
+            let (before, others) = rest.split_at(split);
+            rest = others;
+            self.push_all(before, b)?;
+            let stored = leaf.stored(n).map_err(|why| self.damaged(why))?;
+            match rest.split_first() {
+                Some(((k, new), others)) if k.as_ref() == key => {
+                    rest = others;
+                    if let Stored::Spilled(e) = &stored {
+                        self.tree.space.fold_free(e.place())?;
+                    }
+                    if let Some(v) = new {
+                        b.push_value(k, &self.store(v)?)?;
+                    }
+                }
+                _ => b.push_value(&leaf.key_bytes(n), &stored)?,
+            }
+        }
+        self.push_all(rest, b)
+    }
+
+    fn push_all(&self, changes: &Changes<'_>, b: &mut Builder<'_, '_>) -> Result<()> {
+        for (k, v) in changes {
+            if let Some(v) = v {
+                b.push_value(k, &self.store(v)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, v: &Bytes) -> Result<Stored> {
+        if v.len() <= self.shape.spill {
+            return Ok(Stored::Inline(v.clone()));
+        }
+        let place = self.tree.space.fold_write(v)?;
+        Ok(Stored::Spilled(Extent::of(place, v)))
+    }
+}
+
+/// Fills pages of one level, left to right.
+struct Builder<'f, 'a> {
+    fold: &'f Fold<'a>,
+    level: u8,
+    draft: Draft,
+    done: Vec<Child>,
+}
+
+impl<'f, 'a> Builder<'f, 'a> {
+    fn new(fold: &'f Fold<'a>, level: u8) -> Self {
+        Self { fold, level, draft: Draft::default(), done: Vec::new() }
+    }
+
+    /// Whether the open page is so small that it should take in its neighbour.
+    fn hungry(&self) -> bool {
+        (1..self.fold.shape.page / 4).contains(&self.draft.size())
+    }
+
+    fn push_value(&mut self, key: &Bytes, value: &Stored) -> Result<()> {
+        self.draft.push_value(key, value);
+        self.flush_if_full()
+    }
+
+    fn push_child(&mut self, c: &Child) -> Result<()> {
+        self.draft.push_child(&c.key, &c.at);
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<()> {
+        if self.draft.size() >= self.fold.shape.page { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
+            let place = self.fold.tree.space.fold_write(&bytes)?;
+            self.done.push(Child { key, at: Pointer { place, crc } });
+        }
+        Ok(())
+    }
+
+    /// An untouched node goes into the new base as it is.
+    fn keep(&mut self, c: &Child) -> Result<()> {
+        self.flush()?;
+        self.done.push(c.clone());
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Child>> {
+        self.flush()?;
+        Ok(self.done)
+    }
+}

@@ -1,0 +1,123 @@
+//! The map as a handle sees it: staged changes over the log over the base.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::tree::{Found, Tree};
+
+/// Changes by key: the value put, or `None` for a delete.
+pub(crate) type Layer = BTreeMap<Bytes, Option<Bytes>>;
+/// A key and its value.
+pub(crate) type Entry = (Bytes, Bytes);
+
+/// The three layers; the upper ones come first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layers<'a> {
+    pub(crate) over: [&'a Layer; 2],
+    pub(crate) tree: Tree<'a>,
+}
+
+/// Whether no key can be in a range; `BTreeMap::range` panics on some of these.
+fn empty(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
+    match (lower, upper) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Excluded(b) | Bound::Included(b)) => a >= b,
+    }
+}
+
+fn within(key: &[u8], upper: Bound<&[u8]>) -> bool {
+    match upper {
+        Bound::Unbounded => true,
+        Bound::Included(b) => key <= b,
+        Bound::Excluded(b) => key < b,
+    }
+}
+
+fn not_before(key: &[u8], lower: Bound<&[u8]>) -> bool {
+    match lower {
+        Bound::Unbounded => true,
+        Bound::Included(b) => key >= b,
+        Bound::Excluded(b) => key > b,
+    }
+}
+
+impl Layers<'_> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        for layer in self.over {
+            if let Some(v) = layer.get(key) {
+                return Ok(v.clone());
+            }
+        }
+        self.tree.get(key)?.map(|f| self.tree.value(&f)).transpose()
+    }
+
+    /// Up to `limit` entries of a range, ascending.
+    pub(crate) fn scan(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        if limit == 0 || empty(lower, upper) {
+            return Ok(out);
+        }
+        let [mut top, mut middle] = self.over.map(|l| l.range::<[u8], _>((lower, upper)).peekable());
+        let mut base = self.tree.first(lower)?.filter(|f| within(f.key(), upper));
+        loop {
+            let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
+            let Some(least) = heads.into_iter().flatten().chain(base.as_ref().map(Found::key)).min() else {
+                break;
+            };
+            let here = [heads[0] == Some(least), heads[1] == Some(least)];
+            let in_base = base.as_ref().is_some_and(|f| f.key() == least);
+            let above = [here[0].then(|| top.next()).flatten(), here[1].then(|| middle.next()).flatten()];
+            match (above.into_iter().flatten().next(), &base) {
+                (Some((k, v)), _) => out.extend(v.clone().map(|v| (k.clone(), v))),
+                (None, Some(f)) => out.push((f.key_bytes(), self.tree.value(f)?)),
+                (None, None) => break,
+            }
+            if out.len() >= limit {
+                break;
+            }
+            if in_base {
+                base = self.advance(base)?.filter(|f| within(f.key(), upper));
+            }
+        }
+        Ok(out)
+    }
+
+    fn advance(&self, from: Option<Found>) -> Result<Option<Found>> {
+        let Some(f) = from else { return Ok(None) };
+        match f.step() {
+            Some(next) => Ok(Some(next)),
+            None => self.tree.first(Bound::Excluded(f.key())),
+        }
+    }
+
+    /// The greatest entry of a range.
+    pub(crate) fn last(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<Option<Entry>> {
+        if empty(lower, upper) {
+            return Ok(None);
+        }
+        let [mut top, mut middle] = self.over.map(|l| l.range::<[u8], _>((lower, upper)).rev().peekable());
+        let mut base = self.tree.last(upper)?.filter(|f| not_before(f.key(), lower));
+        loop {
+            let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
+            let greatest = heads.into_iter().flatten().chain(base.as_ref().map(Found::key)).max();
+            let Some(greatest) = greatest else { return Ok(None) };
+            let here = [heads[0] == Some(greatest), heads[1] == Some(greatest)];
+            let in_base = base.as_ref().is_some_and(|f| f.key() == greatest);
+            let above = [here[0].then(|| top.next()).flatten(), here[1].then(|| middle.next()).flatten()];
+            match (above.into_iter().flatten().next(), &base) {
+                (Some((k, Some(v))), _) => return Ok(Some((k.clone(), v.clone()))),
+                (Some((_, None)), _) => (),
+                (None, Some(f)) => return Ok(Some((f.key_bytes(), self.tree.value(f)?))),
+                (None, None) => return Ok(None),
+            }
+            if in_base && let Some(f) = &base {
+                let before = self.tree.last(Bound::Excluded(f.key()))?;
+                base = before.filter(|f| not_before(f.key(), lower));
+            }
+        }
+    }
+}

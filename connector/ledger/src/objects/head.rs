@@ -1,0 +1,173 @@
+//! The head object of a container and the names of its other objects.
+
+use bytes::Bytes;
+use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::codec::{Decoded, Reader};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE};
+use crate::place::Room;
+use crate::record::{seal, unseal};
+use crate::space::{Base, Pointer};
+
+/// A store's error as ours.
+pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
+    use object_stores::ErrorKind as K;
+    let errno = |n: i32| e.raw_os_error().unwrap_or(n);
+    let kind = match e.kind() {
+        K::NotFound => ErrorKind::NotFound,
+        K::AlreadyExists => ErrorKind::AlreadyExists,
+        K::PermissionDenied => ErrorKind::PermissionDenied { errno: errno(13) },
+        K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
+        K::PreconditionFailed => ErrorKind::Conflict,
+        _ => ErrorKind::Store { what: e.to_string() },
+    };
+    Error::new(target, kind)
+}
+
+/// The names of a container's objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) head: Key,
+    pub(crate) lake: Key,
+}
+
+pub(crate) fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Names {
+    pub(crate) fn new(head: Key, id: &[u8; 16], target: &str) -> Result<Self> {
+        let lake = head.append(format!(".lake/{}", hex(id))).map_err(|e| store_error(target, &e))?;
+        Ok(Self { head, lake })
+    }
+
+    pub(crate) fn key(&self, rest: &str, target: &str) -> Result<Key> {
+        self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
+    }
+
+    pub(crate) fn room(&self, room: &Room, target: &str) -> Result<Key> {
+        match room {
+            Room::Log(n) => self.key(&format!("log/{n:016x}"), target),
+            Room::Page(id) => self.key(&format!("page/{}", hex(id)), target),
+            Room::Pack(id) => self.key(&format!("pack/{}", hex(id)), target),
+            Room::File => Err(Error::corrupt(target, "place", "a place in a file, in an object store")),
+        }
+    }
+}
+
+/// The head: what a container is, and a hint of where its newest version is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) fixed: Fixed,
+    /// The newest version is this one or a later one.
+    pub(crate) version: u64,
+    pub(crate) base: Base,
+    pub(crate) table: Option<Pointer>,
+    /// Milliseconds for which obsolete objects stay.
+    pub(crate) retention: u64,
+}
+
+impl Head {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = self.fixed.encode();
+        for n in [self.version, self.base.version, self.retention] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        for p in [self.base.root, self.table] {
+            out.push(u8::from(p.is_some()));
+            if let Some(p) = p {
+                p.encode(&mut out);
+            }
+        }
+        seal(&mut out);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
+        if !bytes.starts_with(SIGNATURE) {
+            let native = bytes.starts_with(HDF5);
+            let what = if native { "a native HDF5 file" } else { "an object of another kind" };
+            return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
+        }
+        let fixed = Fixed::decode(bytes.get(..FIXED).unwrap_or(bytes), target)?;
+        let read = || -> Decoded<Self> {
+            let (body, _) = unseal(bytes)?;
+            let mut r = Reader::new(body);
+            r.take(FIXED)?;
+            let (version, base_version, retention) = (r.u64()?, r.u64()?, r.u64()?);
+            let root = optional(&mut r)?;
+            let table = optional(&mut r)?;
+            if base_version > version {
+                return Err("impossible versions");
+            }
+            Ok(Self { fixed, version, base: Base { version: base_version, root }, table, retention })
+        };
+        read().map_err(|why| Error::corrupt(target, "head object", why))
+    }
+}
+
+fn optional(r: &mut Reader<'_>) -> Decoded<Option<Pointer>> {
+    match r.u8()? {
+        0 => Ok(None),
+        1 => Pointer::read(r).map(Some),
+        _ => Err("neither with nor without a pointer"),
+    }
+}
+
+/// Reads a container's head; `None` if there is no object.
+pub(crate) fn read_head(
+    store: &dyn ObjectStore,
+    key: &Key,
+    target: &str,
+) -> Result<Option<(Bytes, Option<Etag>)>> {
+    let found = store.get_opt(key, None).map_err(|e| store_error(target, &e))?;
+    Ok(found.map(|g| (g.bytes, g.meta.etag)))
+}
+
+/// Puts an object on the condition that it is still the one that `etag` names, as far as the store can check that.
+pub(crate) fn put_over(
+    store: &dyn ObjectStore,
+    key: &Key,
+    bytes: Vec<u8>,
+    etag: Option<&Etag>,
+) -> object_stores::Result<Option<Etag>> {
+    let mode = match etag {
+        Some(etag) if store.capabilities().update => PutMode::Update(etag.clone()),
+        _ => PutMode::Overwrite,
+    };
+    let bytes = Bytes::from(bytes);
+    match store.put(key, PutPayload::from(bytes.clone()), mode) {
+        Ok(r) => Ok(r.etag),
+        // The answer to a try that had its effect may have been lost, and a repetition then finds the etag changed.
+        Err(e) => match store.get_opt(key, None) {
+            Ok(Some(g)) if g.bytes == bytes => Ok(g.meta.etag),
+            _ => Err(e),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    #[test]
+    fn a_head_comes_back_and_damage_is_seen() {
+        let place = Place { room: Room::Page([9; 16]), offset: 5, length: 6 };
+        let head = Head {
+            fixed: Fixed { id: [1; 16], base: 0, created: 2 },
+            version: 7,
+            base: Base { version: 5, root: Some(Pointer { place, crc: 8 }) },
+            table: None,
+            retention: 600_000,
+        };
+        let good = head.encode();
+        assert_eq!(Head::decode(&good, "x").unwrap(), head);
+        for n in 0..good.len() {
+            let mut bad = good.clone();
+            bad[n] ^= 2;
+            assert!(Head::decode(&bad, "x").is_err(), "byte {n}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The object space: a container in an object store.
+
+mod head;
+mod lease;
+mod open;
+mod table;
+mod writer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use object_stores::{Etag, ObjectStore, ObjectStoreExt};
+
+pub(crate) use open::{create, open, probe, remove};
+
+use crate::codec::{Decoded, Reader};
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::head::{Head, Names, read_head, store_error};
+use crate::objects::lease::Lease;
+use crate::objects::writer::Writer;
+use crate::options::Identity;
+use crate::place::{Place, Room};
+use crate::record::{self, Record};
+use crate::space::{Base, News, Shape, Space};
+
+const LOG_MAGIC: &[u8; 4] = b"h5lL";
+/// Where payloads begin in a log object.
+const AREA_AT: usize = 8;
+/// How many records are asked for at the same time.
+const PARALLEL: usize = 8;
+
+/// A record as it was read.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub(crate) record: Record,
+    pub(crate) bytes: Bytes,
+}
+
+/// Takes a log object apart.
+pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<Logged> {
+    let mut r = Reader::new(bytes);
+    if r.take(4)? != LOG_MAGIC {
+        return Err("not a log object");
+    }
+    let area = r.u32()? as usize;
+    r.take(area)?;
+    // Copied, so that keeping the record's keys does not keep the payloads in memory.
+    let bytes = Bytes::copy_from_slice(r.take(r.remaining())?);
+    Ok(Logged { record: record::decode(&bytes)?, bytes })
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a handle was last told.
+#[derive(Debug)]
+struct Seen {
+    head: Head,
+    etag: Option<Etag>,
+    /// When the head was read: records that it does not cover cannot have been deleted for the retention time after.
+    read: Instant,
+    version: Option<u64>,
+}
+
+/// A container in an object store.
+#[derive(Debug)]
+pub(crate) struct ObjectSpace {
+    target: String,
+    store: Arc<dyn ObjectStore>,
+    names: Names,
+    id: [u8; 16],
+    seen: Mutex<Seen>,
+    /// A writer's; `None` for readers. The inner `None` is before the first look at the log.
+    writer: Option<Mutex<Option<Writer>>>,
+    lease: Mutex<Option<Lease>>,
+}
+
+impl ObjectSpace {
+    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
+        let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
+        match lock(w).as_mut() {
+            Some(w) => f(w),
+            None => Err(Error::new(&self.target, ErrorKind::ReadOnly)),
+        }
+    }
+
+    /// The record of a version, if there is one.
+    fn record(&self, version: u64) -> Result<Option<Logged>> {
+        let key = self.names.room(&Room::Log(version), &self.target)?;
+        let found = self.store.get_opt(&key, None).map_err(|e| store_error(&self.target, &e))?;
+        let damaged = |why: &str| Error::corrupt(&self.target, format!("log object {key}"), why);
+        let Some(found) = found else { return Ok(None) };
+        let logged = parse_log(&found.bytes).map_err(damaged)?;
+        if logged.record.header.version != version {
+            return Err(damaged("it has another version's record"));
+        }
+        Ok(Some(logged))
+    }
+
+    /// The records behind `after`: those up to `known` are there, more are asked for one by one.
+    fn records(&self, after: u64, known: u64) -> Result<Vec<Logged>> {
+        let mut out = Vec::new();
+        let mut next = after + 1;
+        while next <= known {
+            let last = known.min(next + PARALLEL as u64 - 1);
+            let answers = self.together(next..=last);
+            for answer in answers {
+                let lost = || {
+                    let at = format!("log object of version {next}");
+                    Error::corrupt(&self.target, at, "it is missing")
+                };
+                out.push(answer?.ok_or_else(lost)?);
+                next += 1;
+            }
+        }
+        while let Some(found) = self.record(next)? {
+            out.push(found);
+            next += 1;
+        }
+        Ok(out)
+    }
+
+    fn together(&self, versions: std::ops::RangeInclusive<u64>) -> Vec<Result<Option<Logged>>> {
+        std::thread::scope(|s| {
+            let asked: Vec<_> = versions.map(|v| s.spawn(move || self.record(v))).collect();
+            let panicked = || Err(Error::corrupt(&self.target, "log", "a thread that read it panicked"));
+            asked.into_iter().map(|t| t.join().unwrap_or_else(|_| panicked())).collect()
+        })
+    }
+
+    /// Whether the head in hand is too old to be relied on.
+    fn is_old(seen: &Seen) -> bool {
+        seen.read.elapsed() >= Duration::from_millis(seen.head.retention / 2)
+    }
+
+    fn reread(&self, seen: &mut Seen) -> Result<()> {
+        let now = Instant::now();
+        let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let (bytes, etag) = found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
+        let head = Head::decode(&bytes, &self.target)?;
+        if head.fixed.id != self.id {
+            return Err(Error::new(&self.target, ErrorKind::Gone));
+        }
+        // The base in use is told apart from the head's by `restart`, so it may be replaced only there.
+        seen.read = now;
+        seen.etag = etag;
+        if head.base != seen.head.base {
+            seen.version = None;
+        }
+        seen.head = head;
+        Ok(())
+    }
+
+    fn first_news(&self, seen: &mut Seen) -> Result<News> {
+        let head = seen.head.clone();
+        let records = match self.records(head.base.version, head.version) {
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
+                // A checkpoint may have overtaken the head in hand; only if it did not is something lost.
+                self.reread(seen)?;
+                if seen.head == head {
+                    return Err(e);
+                }
+                self.records(seen.head.base.version, seen.head.version)?
+            }
+            other => other?,
+        };
+        let base = seen.head.base;
+        let version = records.last().map_or(base.version, |l| l.record.header.version);
+        if let Some(w) = &self.writer {
+            let head = (seen.head.clone(), seen.etag.clone());
+            let lease = lock(&self.lease).take();
+            let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
+            *lock(w) = Some(Writer::new(target, store, names, head, &records, lease));
+        }
+        seen.version = Some(version);
+        let records = records.into_iter().map(|l| l.bytes).collect();
+        Ok(News { version, restart: Some(base), records })
+    }
+}
+
+impl Space for ObjectSpace {
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { id: self.id, file: None, key: self.names.head.as_str().to_owned() }
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { page: 32 << 10, spill: 16 << 10, records: 64 }
+    }
+
+    fn news(&self) -> Result<Option<News>> {
+        let mut seen = lock(&self.seen);
+        let Some(version) = seen.version else { return self.first_news(&mut seen).map(Some) };
+        let mut records = self.records(version, version)?;
+        if Self::is_old(&seen) {
+            let known = seen.head.base;
+            self.reread(&mut seen)?;
+            if seen.version.is_none() {
+                tracing::debug!(from = known.version, to = seen.head.base.version, "a newer base");
+                return self.first_news(&mut seen).map(Some);
+            }
+            let now = version + records.len() as u64;
+            if seen.head.version > now {
+                records.extend(self.records(now, seen.head.version)?);
+            }
+        }
+        let Some(last) = records.last() else { return Ok(None) };
+        let version = last.record.header.version;
+        seen.version = Some(version);
+        let records = records.into_iter().map(|l| l.bytes).collect();
+        Ok(Some(News { version, restart: None, records }))
+    }
+
+    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if let Some(w) = &self.writer
+            && let Some(w) = lock(w).as_ref()
+            && let Some(part) = w.unput(place, offset, buf.len())
+        {
+            buf.copy_from_slice(part);
+            return Ok(());
+        }
+        let key = self.names.room(&place.room, &self.target)?;
+        let read = self.store.get_into(&key, place.offset.saturating_add(offset), buf);
+        read.map(drop).map_err(|e| match e.kind() {
+            object_stores::ErrorKind::NotFound => {
+                self.explain(Error::corrupt(&self.target, format!("object {key}"), "it is missing"))
+            }
+            object_stores::ErrorKind::ShortRead => {
+                Error::corrupt(&self.target, format!("object {key}"), "it ends before what was stored")
+            }
+            _ => store_error(&self.target, &e),
+        })
+    }
+
+    fn write_payload(&self, data: &[u8]) -> Result<Place> {
+        if data.is_empty() {
+            return Ok(Place::file(0, 0));
+        }
+        self.with_writer(|w| w.payload(data))
+    }
+
+    fn free_payload(&self, place: &Place) -> Result<()> {
+        self.with_writer(|w| w.free(place))
+    }
+
+    fn has_freed(&self) -> bool {
+        self.with_writer(|w| Ok(w.has_freed())).unwrap_or(false)
+    }
+
+    fn commit(&self, version: u64, entries: &[u8]) -> Result<u64> {
+        self.with_writer(|w| w.commit(version, entries))
+    }
+
+    fn rollback(&self) -> Result<()> {
+        self.with_writer(|w| {
+            w.rollback();
+            Ok(())
+        })
+    }
+
+    fn fold_write(&self, data: &[u8]) -> Result<Place> {
+        self.with_writer(|w| w.fold_write(data))
+    }
+
+    fn fold_free(&self, place: &Place) -> Result<()> {
+        self.with_writer(|w| {
+            w.fold_free(place);
+            Ok(())
+        })
+    }
+
+    fn fold_commit(&self, base: Base) -> Result<()> {
+        self.with_writer(|w| w.fold_commit(base))
+    }
+
+    fn fold_rollback(&self) {
+        let _a_reader_has_nothing_to_roll_back = self.with_writer(|w| {
+            w.fold_rollback();
+            Ok(())
+        });
+    }
+
+    fn size(&self) -> Result<u64> {
+        open::size(self.store.as_ref(), &self.names, &self.target)
+    }
+
+    fn close(&self) -> Result<()> {
+        match &self.writer {
+            Some(w) => match lock(w).as_mut() {
+                Some(w) => w.close(),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    fn explain(&self, e: Error) -> Error {
+        // What a writer's newest version needs is deleted by nobody.
+        if self.writer.is_some() || !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
+            return e;
+        }
+        let newest = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let same = match newest {
+            Ok(Some((bytes, _))) => Head::decode(&bytes, &self.target)
+                .is_ok_and(|h| h.fixed.id == self.id && h.base == lock(&self.seen).head.base),
+            _ => false,
+        };
+        if same { e } else { Error::new(&self.target, ErrorKind::Gone) }
+    }
+}

@@ -1,0 +1,147 @@
+//! Which objects of a container hold something that is still in use.
+
+use std::collections::BTreeMap;
+
+use crate::codec::{Decoded, Reader, put_varint};
+use crate::place::{Place, Room};
+use crate::record::{seal, unseal_as};
+
+/// One object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Use {
+    /// Bytes in use when it was made.
+    pub(crate) total: u64,
+    /// Bytes in use now.
+    pub(crate) live: u64,
+    /// When the last byte went out of use, microseconds; 0 while there is one.
+    pub(crate) since: u64,
+}
+
+/// All objects, the log's newer than the base excepted when they hold no payload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) rooms: BTreeMap<Room, Use>,
+}
+
+/// The notes of one record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Notes {
+    /// Bytes of payload by room.
+    pub(crate) gained: BTreeMap<Room, u64>,
+    pub(crate) freed: Vec<Place>,
+}
+
+impl Notes {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.gained.len() as u64);
+        for (room, bytes) in &self.gained {
+            Place { room: *room, offset: 0, length: *bytes }.encode(&mut out);
+        }
+        put_varint(&mut out, self.freed.len() as u64);
+        for place in &self.freed {
+            place.encode(&mut out);
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(bytes);
+        let mut notes = Self::default();
+        for _ in 0..r.varint()? {
+            let p = Place::read(&mut r)?;
+            notes.gained.insert(p.room, p.length);
+        }
+        for _ in 0..r.varint()? {
+            notes.freed.push(Place::read(&mut r)?);
+        }
+        r.end()?;
+        Ok(notes)
+    }
+}
+
+impl Table {
+    pub(crate) fn gain(&mut self, room: Room, bytes: u64, time: u64) {
+        let since = if bytes == 0 { time } else { 0 };
+        self.rooms.insert(room, Use { total: bytes, live: bytes, since });
+    }
+
+    pub(crate) fn lose(&mut self, place: &Place, time: u64) -> Decoded<()> {
+        let u = self.rooms.get_mut(&place.room).ok_or("bytes are freed in an object that is not known")?;
+        u.live = u.live.checked_sub(place.length).ok_or("more bytes are freed than were in use")?;
+        if u.live == 0 {
+            u.since = time;
+        }
+        Ok(())
+    }
+
+    /// Brings the table from the version before to the record's.
+    pub(crate) fn replay(&mut self, notes: &Notes, time: u64) -> Decoded<()> {
+        for (room, bytes) in &notes.gained {
+            self.gain(*room, *bytes, time);
+        }
+        notes.freed.iter().try_for_each(|p| self.lose(p, time))
+    }
+
+    /// Takes out the objects in which nothing has been in use since `before` or longer.
+    pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> Vec<Room> {
+        let dead = |room: &Room, u: &Use| {
+            let in_log = matches!(room, Room::Log(n) if *n > base);
+            u.live == 0 && u.since <= before && !in_log
+        };
+        let gone: Vec<Room> = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
+        self.rooms.retain(|r, u| !dead(r, u));
+        gone
+    }
+
+    /// Encodes the table, filled up with zeros to `length` if that is given.
+    pub(crate) fn encode(&self, length: Option<usize>) -> (Vec<u8>, u32) {
+        let mut out = b"h5lT".to_vec();
+        put_varint(&mut out, self.rooms.len() as u64);
+        for (room, u) in &self.rooms {
+            Place { room: *room, offset: 0, length: u.total }.encode(&mut out);
+            put_varint(&mut out, u.live);
+            put_varint(&mut out, u.since);
+        }
+        if let Some(n) = length {
+            out.resize(n.saturating_sub(4).max(out.len()), 0);
+        }
+        let crc = seal(&mut out);
+        (out, crc)
+    }
+
+    pub(crate) fn decode(bytes: &[u8], crc: u32) -> Decoded<Self> {
+        let mut r = Reader::new(unseal_as(bytes, crc)?);
+        if r.take(4)? != b"h5lT" {
+            return Err("not a room table");
+        }
+        let mut t = Self::default();
+        for _ in 0..r.varint()? {
+            let p = Place::read(&mut r)?;
+            t.rooms.insert(p.room, Use { total: p.length, live: r.varint()?, since: r.varint()? });
+        }
+        Ok(t)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_counts_and_comes_back() {
+        let pack = Room::Pack([3; 16]);
+        let at = |offset, length| Place { room: pack, offset, length };
+        let notes = Notes { gained: [(pack, 30), (Room::Log(4), 0)].into(), freed: vec![at(0, 10)] };
+        assert_eq!(Notes::decode(&notes.encode()), Ok(notes.clone()));
+        let mut t = Table::default();
+        t.replay(&notes, 100).unwrap();
+        assert!(t.lose(&at(0, 21), 101).is_err());
+        t.lose(&at(10, 20), 102).unwrap();
+        let (bytes, crc) = t.encode(Some(300));
+        assert_eq!((bytes.len(), Table::decode(&bytes, crc)), (300, Ok(t.clone())));
+        assert_eq!(t.take_dead(101, 3), []);
+        assert_eq!(t.take_dead(101, 4), [Room::Log(4)]);
+        assert_eq!(t.take_dead(102, 4), [pack]);
+    }
+}

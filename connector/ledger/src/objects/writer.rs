@@ -1,0 +1,427 @@
+//! The writer's side of the object space: what was written since the last commit, and which objects are in use.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::head::{Head, Names, put_over, store_error};
+use crate::objects::lease::Lease;
+use crate::objects::table::{Notes, Table};
+use crate::objects::{Logged, parse_log};
+use crate::place::{Place, Room};
+use crate::record::{self, Header};
+use crate::space::{Base, Pointer};
+
+/// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
+const SMALL: usize = 64 << 10;
+/// All small payloads of one commit together.
+const AREA: usize = 256 << 10;
+/// A pack is put when it has this many bytes.
+const PACK: usize = 8 << 20;
+/// The head is put again after this many commits, so that nobody has to ask for more records one by one.
+const HINT: u64 = 16;
+/// Slack for what accounting for itself changes in a table.
+const TABLE_SLACK: usize = 64;
+
+/// An object that is being filled.
+#[derive(Debug, Default)]
+struct Filling {
+    room: Option<Room>,
+    bytes: Vec<u8>,
+}
+
+impl Filling {
+    fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
+        if self.room != Some(place.room) {
+            return None;
+        }
+        let from = usize::try_from(place.offset + offset).ok()?;
+        self.bytes.get(from..from.checked_add(len)?)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    target: String,
+    store: Arc<dyn ObjectStore>,
+    names: Names,
+    /// The head object as it is in the store.
+    pub(crate) head: Head,
+    etag: Option<Etag>,
+    pub(crate) version: u64,
+    table: Option<Table>,
+    /// Times and notes of the records since the base, until the table is loaded.
+    unread: Vec<(u64, Bytes)>,
+    /// Small payloads of the coming record.
+    area: Vec<u8>,
+    pack: Filling,
+    notes: Notes,
+    pages: Filling,
+    fold_gained: Vec<(Room, u64)>,
+    fold_freed: Vec<Place>,
+    lease: Option<Lease>,
+    last_time: u64,
+    /// The nonce of a record whose fate is unknown: an error came instead of an answer.
+    doubtful: Option<u64>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        target: String,
+        store: Arc<dyn ObjectStore>,
+        names: Names,
+        (head, etag): (Head, Option<Etag>),
+        records: &[Logged],
+        lease: Option<Lease>,
+    ) -> Self {
+        let version = records.last().map_or(head.base.version, |l| l.record.header.version);
+        let last_time = records.last().map_or(0, |l| l.record.header.time);
+        let unread = records.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
+        Self {
+            target,
+            store,
+            names,
+            head,
+            etag,
+            version,
+            table: None,
+            unread,
+            area: Vec::new(),
+            pack: Filling::default(),
+            notes: Notes::default(),
+            pages: Filling::default(),
+            fold_gained: Vec::new(),
+            fold_freed: Vec::new(),
+            lease,
+            last_time,
+            doubtful: None,
+        }
+    }
+
+    fn fail(&self, e: &object_stores::Error) -> Error {
+        store_error(&self.target, e)
+    }
+
+    fn put_new(&self, room: &Room, bytes: Vec<u8>) -> Result<()> {
+        let key = self.names.room(room, &self.target)?;
+        // The name is random and new, so there is nothing to replace and a repetition is harmless.
+        let put = self.store.put(&key, PutPayload::from(bytes), PutMode::Overwrite);
+        put.map(drop).map_err(|e| self.fail(&e))
+    }
+
+    fn load(&mut self) -> Result<&mut Table> {
+        if self.table.is_none() {
+            let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
+            let mut table = match self.head.table {
+                None => Table::default(),
+                Some(p) => {
+                    let key = self.names.room(&p.place.room, &self.target)?;
+                    let range = p.place.offset..p.place.offset + p.place.length;
+                    let got = self.store.get(&key, Some(range)).map_err(|e| self.fail(&e))?;
+                    Table::decode(&got.bytes, p.crc).map_err(damaged)?
+                }
+            };
+            for (time, bytes) in &self.unread {
+                let notes = Notes::decode(bytes).map_err(damaged)?;
+                table.replay(&notes, *time).map_err(damaged)?;
+            }
+            self.unread.clear();
+            self.table = Some(table);
+        }
+        self.table.as_mut().ok_or_else(|| Error::corrupt(&self.target, "room table", "not loaded"))
+    }
+
+    pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Place> {
+        let length = data.len() as u64;
+        if data.len() <= SMALL && self.area.len() + data.len() <= AREA {
+            let room = Room::Log(self.version + 1);
+            let offset = (super::AREA_AT + self.area.len()) as u64;
+            self.area.extend_from_slice(data);
+            *self.notes.gained.entry(room).or_default() += length;
+            return Ok(Place { room, offset, length });
+        }
+        if !self.pack.bytes.is_empty() && self.pack.bytes.len() + data.len() > PACK {
+            self.finish_pack()?;
+        }
+        let room = match self.pack.room {
+            Some(room) => room,
+            None => Room::Pack(clock::random(&self.target)?),
+        };
+        self.pack.room = Some(room);
+        let offset = self.pack.bytes.len() as u64;
+        self.pack.bytes.extend_from_slice(data);
+        *self.notes.gained.entry(room).or_default() += length;
+        Ok(Place { room, offset, length })
+    }
+
+    /// Puts the pack. After an error it is still there to be put.
+    fn finish_pack(&mut self) -> Result<()> {
+        if let Some(room) = self.pack.room {
+            let bytes = Bytes::from(std::mem::take(&mut self.pack.bytes));
+            let key = self.names.room(&room, &self.target)?;
+            let put = self.store.put(&key, PutPayload::from(bytes.clone()), PutMode::Overwrite);
+            if let Err(e) = put {
+                self.pack.bytes = bytes.into();
+                return Err(self.fail(&e));
+            }
+            self.pack.room = None;
+        }
+        Ok(())
+    }
+
+    /// A part of what is not in the store yet.
+    pub(crate) fn unput(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
+        if place.room == Room::Log(self.version + 1) {
+            let from = usize::try_from(place.offset + offset).ok()?.checked_sub(super::AREA_AT)?;
+            return self.area.get(from..from.checked_add(len)?);
+        }
+        self.pack.part(place, offset, len).or_else(|| self.pages.part(place, offset, len))
+    }
+
+    pub(crate) fn free(&mut self, place: &Place) -> Result<()> {
+        let twice = || {
+            let why = format!("the extent in {:?} is free already, or was never in use", place.room);
+            Error::invalid(&self.target, why)
+        };
+        if let Some(bytes) = self.notes.gained.get_mut(&place.room) {
+            *bytes = bytes.checked_sub(place.length).ok_or_else(twice)?;
+            return Ok(());
+        }
+        if self.notes.freed.contains(place) {
+            return Err(twice());
+        }
+        let staged: u64 = self.notes.freed.iter().filter(|p| p.room == place.room).map(|p| p.length).sum();
+        let live = self.load()?.rooms.get(&place.room).map_or(0, |u| u.live);
+        if live < staged + place.length {
+            let why = format!("the extent in {:?} is free already, or was never in use", place.room);
+            return Err(Error::invalid(&self.target, why));
+        }
+        self.notes.freed.push(*place);
+        Ok(())
+    }
+
+    pub(crate) fn has_freed(&self) -> bool {
+        !self.notes.freed.is_empty()
+    }
+
+    pub(crate) fn rollback(&mut self) {
+        let notes = std::mem::take(&mut self.notes);
+        self.area.clear();
+        self.pack = Filling::default();
+        // Packs that were put already belong to nobody.
+        let packs: Vec<Key> = notes
+            .gained
+            .keys()
+            .filter(|r| matches!(r, Room::Pack(_)))
+            .filter_map(|r| self.names.room(r, &self.target).ok())
+            .collect();
+        if !packs.is_empty() {
+            let _garbage_at_worst = self.store.delete_many(&packs);
+        }
+    }
+
+    pub(crate) fn commit(&mut self, version: u64, entries: &[u8]) -> Result<u64> {
+        if let Some(lease) = &mut self.lease {
+            lease.renew()?;
+        }
+        self.finish_pack()?;
+        let time = clock::now().max(self.last_time);
+        let nonce = u64::from_le_bytes(clock::random(&self.target)?);
+        let header = Header { version, nonce, time, previous: None };
+        let (record, _) = record::encode(&header, &self.notes.encode(), entries);
+        let mut bytes = Vec::with_capacity(super::AREA_AT + self.area.len() + record.len());
+        bytes.extend_from_slice(super::LOG_MAGIC);
+        bytes.extend_from_slice(&(self.area.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&self.area);
+        bytes.extend_from_slice(&record);
+        let length = bytes.len() as u64;
+        self.append(version, nonce, bytes)?;
+        self.version = version;
+        self.last_time = time;
+        self.area.clear();
+        let notes = std::mem::take(&mut self.notes);
+        match &mut self.table {
+            None => self.unread.push((time, notes.encode().into())),
+            Some(table) => {
+                // Checked when it was freed; were it wrong all the same, an object stays for ever.
+                if let Err(why) = table.replay(&notes, time) {
+                    tracing::warn!(why, "bytes are not given back");
+                }
+            }
+        }
+        if version >= self.head.version + HINT {
+            self.hint();
+        }
+        Ok(length)
+    }
+
+    /// Creates the log object of a version, and finds out what happened if the answer does not say.
+    fn append(&mut self, version: u64, nonce: u64, bytes: Vec<u8>) -> Result<()> {
+        let key = self.names.room(&Room::Log(version), &self.target)?;
+        let create = self.store.capabilities().create;
+        if !create && self.store.head_opt(&key).map_err(|e| self.fail(&e))?.is_some() {
+            return Err(Error::new(&self.target, ErrorKind::Conflict));
+        }
+        let mode = if create { PutMode::Create } else { PutMode::Overwrite };
+        let e = match self.store.put(&key, PutPayload::from(bytes), mode) {
+            Ok(_) => return Ok(()),
+            Err(e) => e,
+        };
+        // Whose record is it, if there is one? One of an earlier try of ours, given up as failed, must not pass for
+        // this one: what was staged since would be lost.
+        match self.store.get_opt(&key, None) {
+            Ok(Some(found)) => match parse_log(&found.bytes) {
+                Ok(logged) if logged.record.header.nonce == nonce => Ok(()),
+                Ok(logged) if Some(logged.record.header.nonce) == self.doubtful => Err(self.lost_track()),
+                _ => Err(Error::new(&self.target, ErrorKind::Conflict)),
+            },
+            Ok(None) => {
+                self.doubtful = Some(nonce);
+                Err(self.fail(&e))
+            }
+            // Neither the put nor the look at it was answered.
+            Err(_) if e.kind().is_ambiguous() => Err(self.lost_track()),
+            Err(_) => Err(self.fail(&e)),
+        }
+    }
+
+    fn lost_track(&self) -> Error {
+        let why = "the store did not say whether a commit arrived".into();
+        Error::new(&self.target, ErrorKind::Broken { why })
+    }
+
+    /// Puts the head with the newest version, so that openers need not look for it.
+    pub(crate) fn hint(&mut self) {
+        let head = Head { version: self.version, ..self.head.clone() };
+        if let Err(e) = self.put_head(head) {
+            tracing::debug!(error = %e, "a head was not put");
+        }
+    }
+
+    fn put_head(&mut self, head: Head) -> Result<()> {
+        let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        self.etag = put.map_err(|e| self.fail(&e))?;
+        self.head = head;
+        Ok(())
+    }
+
+    pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Place> {
+        if !self.pages.bytes.is_empty() && self.pages.bytes.len() + data.len() > PACK {
+            self.finish_pages()?;
+        }
+        let room = match self.pages.room {
+            Some(room) => room,
+            None => Room::Page(clock::random(&self.target)?),
+        };
+        self.pages.room = Some(room);
+        let offset = self.pages.bytes.len() as u64;
+        self.pages.bytes.extend_from_slice(data);
+        Ok(Place { room, offset, length: data.len() as u64 })
+    }
+
+    fn finish_pages(&mut self) -> Result<()> {
+        if let Some(room) = self.pages.room.take() {
+            let bytes = std::mem::take(&mut self.pages.bytes);
+            self.fold_gained.push((room, bytes.len() as u64));
+            self.put_new(&room, bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fold_free(&mut self, place: &Place) {
+        self.fold_freed.push(*place);
+    }
+
+    pub(crate) fn fold_rollback(&mut self) {
+        self.pages = Filling::default();
+        // Page objects that were put stay: if a head's put failed without an answer, it may have arrived and name them.
+        self.fold_gained.clear();
+        self.fold_freed.clear();
+    }
+
+    /// Makes `base` count, then deletes what nobody has needed for the retention time.
+    pub(crate) fn fold_commit(&mut self, base: Base) -> Result<()> {
+        if let Some(lease) = &mut self.lease {
+            lease.renew()?;
+        }
+        let now = clock::now();
+        let mut table = self.load()?.clone();
+        for n in self.head.base.version + 1..=base.version {
+            // Until now they were needed as records, whether or not they hold payload.
+            let used = table.rooms.entry(Room::Log(n)).or_insert(super::table::Use {
+                total: 0,
+                live: 0,
+                since: now,
+            });
+            if used.live == 0 {
+                used.since = now;
+            }
+        }
+        for (room, bytes) in &self.fold_gained {
+            table.gain(*room, *bytes, now);
+        }
+        if let Some(room) = self.pages.room {
+            table.gain(room, self.pages.bytes.len() as u64, now);
+        }
+        let old_table = self.head.table.map(|p| p.place);
+        for place in self.fold_freed.iter().chain(&old_table) {
+            table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
+        }
+        let before = now.saturating_sub(self.head.retention.saturating_mul(1000));
+        let doomed = table.take_dead(before, base.version);
+        let at = self.write_table(&mut table)?;
+        let head = Head { version: self.version, base, table: Some(at), ..self.head.clone() };
+        self.put_head(head)?;
+        self.table = Some(table);
+        self.fold_gained.clear();
+        self.fold_freed.clear();
+        self.delete(&doomed);
+        Ok(())
+    }
+
+    /// The table goes to the end of the last page object and counts itself.
+    fn write_table(&mut self, table: &mut Table) -> Result<Pointer> {
+        let bound = table.encode(None).0.len() + TABLE_SLACK;
+        let room = match self.pages.room {
+            Some(room) => room,
+            None => Room::Page(clock::random(&self.target)?),
+        };
+        let offset = self.pages.bytes.len() as u64;
+        let live = table.rooms.get(&room).map_or(0, |u| u.live);
+        let used = super::table::Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };
+        table.rooms.insert(room, used);
+        let (bytes, crc) = table.encode(Some(bound));
+        if bytes.len() != bound {
+            return Err(Error::invalid(&self.target, "a room table outgrew its room; commit again"));
+        }
+        self.pages.room = None;
+        let mut object = std::mem::take(&mut self.pages.bytes);
+        object.extend_from_slice(&bytes);
+        self.put_new(&room, object)?;
+        Ok(Pointer { place: Place { room, offset, length: bound as u64 }, crc })
+    }
+
+    fn delete(&self, rooms: &[Room]) {
+        let keys: Vec<Key> = rooms.iter().filter_map(|r| self.names.room(r, &self.target).ok()).collect();
+        if !keys.is_empty()
+            && let Err(e) = self.store.delete_many(&keys)
+        {
+            // They are garbage that nothing refers to; they cost room, not truth.
+            tracing::warn!(error = %e, "obsolete objects were not deleted");
+        }
+    }
+
+    /// At close: leaves a good hint, and gives the lease back.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        if self.version > self.head.version {
+            self.hint();
+        }
+        match self.lease.take() {
+            Some(lease) => lease.release(),
+            None => Ok(()),
+        }
+    }
+}

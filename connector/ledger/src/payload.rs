@@ -1,0 +1,69 @@
+//! Reading payloads, with the checksums of the blocks that are touched.
+
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::space::Space;
+
+/// Up to this many bytes, a read that cuts blocks fetches whole blocks in one go and copies; beyond, the middle goes straight
+/// into the caller's buffer and the cut blocks are fetched on their own.
+const SCRATCH: u64 = 1 << 20;
+
+pub(crate) fn read_all(space: &dyn Space, e: &Extent) -> Result<Vec<u8>> {
+    let len = usize::try_from(e.len())
+        .map_err(|_| Error::corrupt(space.target(), "extent", "longer than memory"))?;
+    // An extent's checksums were there when it was decoded, so its length is bounded by real bytes.
+    let mut out = vec![0; len];
+    read(space, e, 0, &mut out)?;
+    Ok(out)
+}
+
+/// Reads `buf.len()` bytes from `offset` on.
+pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+    let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= e.len());
+    let Some(end) = end else {
+        let why = format!("{} bytes from {offset} are outside of a payload of {}", buf.len(), e.len());
+        return Err(Error::invalid(space.target(), why));
+    };
+    if buf.is_empty() {
+        return Ok(());
+    }
+    let block = e.block();
+    // The blocks touched, and the part of them that is whole.
+    let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
+    if (low, high) == (offset, end) {
+        return whole(space, e, low, buf);
+    }
+    if high - low <= SCRATCH {
+        let mut scratch = vec![0; (high - low) as usize];
+        whole(space, e, low, &mut scratch)?;
+        let at = (offset - low) as usize;
+        buf.copy_from_slice(&scratch[at..at + buf.len()]);
+        return Ok(());
+    }
+    // Long: the first block, the middle, the last block.
+    let first = ((low + block).min(end) - offset) as usize;
+    let last = (end - end / block * block) as usize;
+    let (head, rest) = buf.split_at_mut(first);
+    let (middle, tail) = rest.split_at_mut(rest.len() - last);
+    read(space, e, offset, head)?;
+    let at = offset + head.len() as u64;
+    read(space, e, at, middle)?;
+    read(space, e, at + middle.len() as u64, tail)
+}
+
+/// Reads whole blocks and verifies them.
+fn whole(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+    space.read(e.place(), offset, buf)?;
+    for (n, part) in (offset / e.block()..).zip(buf.chunks(e.block() as usize)) {
+        if e.sum(n) != Some(crc32c::crc32c(part)) {
+            let at = format!(
+                "payload at {:?} byte {}, block {n} of {}",
+                e.place().room,
+                e.place().offset,
+                e.block()
+            );
+            return Err(space.explain(Error::corrupt(space.target(), at, "the checksum does not match")));
+        }
+    }
+    Ok(())
+}

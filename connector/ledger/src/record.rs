@@ -1,0 +1,169 @@
+//! The record of one commit.
+
+use bytes::Bytes;
+
+use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::space::Pointer;
+
+pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
+
+/// The part of a record that spaces read.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) version: u64,
+    pub(crate) nonce: u64,
+    pub(crate) time: u64,
+    pub(crate) previous: Option<Pointer>,
+}
+
+/// A decoded record; entries are decoded by [`Record::changes`].
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) header: Header,
+    pub(crate) notes: Bytes,
+    entries: Bytes,
+}
+
+/// Encodes a record; `entries` come from [`encode_changes`]. Returns the bytes and their checksum.
+pub(crate) fn encode(h: &Header, notes: &[u8], entries: &[u8]) -> (Vec<u8>, u32) {
+    let mut out = Vec::with_capacity(64 + notes.len() + entries.len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&h.version.to_le_bytes());
+    out.extend_from_slice(&h.nonce.to_le_bytes());
+    out.extend_from_slice(&h.time.to_le_bytes());
+    put_varint(&mut out, u64::from(h.previous.is_some()));
+    if let Some(p) = h.previous {
+        p.encode(&mut out);
+    }
+    put_string(&mut out, notes);
+    out.extend_from_slice(entries);
+    let crc = seal(&mut out);
+    (out, crc)
+}
+
+/// Appends the checksum of all bytes so far.
+pub(crate) fn seal(out: &mut Vec<u8>) -> u32 {
+    let crc = crc32c::crc32c(out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+/// Checks a checksum made by [`seal`]; returns the bytes before it, and it.
+pub(crate) fn unseal(bytes: &[u8]) -> Decoded<(&[u8], u32)> {
+    let n = bytes.len().checked_sub(4).ok_or("cut short")?;
+    let (body, sum) = bytes.split_at(n);
+    let sum = Reader::new(sum).u32()?;
+    if crc32c::crc32c(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
+}
+
+/// Like [`unseal`], and the checksum has to be the one of the pointer that led here.
+pub(crate) fn unseal_as(bytes: &[u8], expected: u32) -> Decoded<&[u8]> {
+    let (body, sum) = unseal(bytes)?;
+    if sum == expected { Ok(body) } else { Err("other bytes are there than the pointer names") }
+}
+
+pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
+    let (body, _) = unseal(bytes)?;
+    let mut r = Reader::new(body);
+    if r.take(4)? != MAGIC {
+        return Err("not a record");
+    }
+    let (version, nonce, time) = (r.u64()?, r.u64()?, r.u64()?);
+    let previous = match r.varint()? {
+        0 => None,
+        1 => Some(Pointer::read(&mut r)?),
+        _ => return Err("neither with nor without a previous record"),
+    };
+    let notes = r.length()?;
+    let at = r.position();
+    r.take(notes)?;
+    let entries = bytes.slice(r.position()..body.len());
+    let header = Header { version, nonce, time, previous };
+    Ok(Record { header, notes: bytes.slice(at..at + notes), entries })
+}
+
+/// One change of the map: the value put, or `None` for a delete.
+pub(crate) type Change = (Bytes, Option<Bytes>);
+
+pub(crate) fn encode_changes<'a>(
+    changes: impl ExactSizeIterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, changes.len() as u64);
+    for (key, value) in changes {
+        out.push(u8::from(value.is_some()));
+        put_string(&mut out, key);
+        if let Some(v) = value {
+            put_string(&mut out, v);
+        }
+    }
+    out
+}
+
+impl Record {
+    /// The changes of the map. They share the record's memory.
+    pub(crate) fn changes(&self) -> Decoded<Vec<Change>> {
+        let mut r = Reader::new(&self.entries);
+        let count = r.varint()?;
+        // Each entry has at least two bytes, so the count cannot be a lie that asks for much memory.
+        if count > (r.remaining() / 2) as u64 {
+            return Err("more entries than bytes");
+        }
+        let mut out = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let op = r.u8()?;
+            let key = self.string(&mut r)?;
+            let value = match op {
+                0 => None,
+                1 => Some(self.string(&mut r)?),
+                _ => return Err("unknown kind of entry"),
+            };
+            out.push((key, value));
+        }
+        r.end()?;
+        Ok(out)
+    }
+
+    fn string(&self, r: &mut Reader<'_>) -> Decoded<Bytes> {
+        let n = r.length()?;
+        let at = r.position();
+        r.take(n)?;
+        Ok(self.entries.slice(at..at + n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    fn sample() -> Vec<u8> {
+        let changes = std::collections::BTreeMap::from([
+            (Bytes::from("a"), Some(Bytes::from("1"))),
+            (Bytes::from("b"), None),
+        ]);
+        let previous = Some(Pointer { place: Place::file(4608, 99), crc: 7 });
+        let header = Header { version: 3, nonce: 4, time: 5, previous };
+        encode(&header, b"notes", &encode_changes(changes.iter())).0
+    }
+
+    #[test]
+    fn a_record_comes_back() {
+        let r = decode(&sample().into()).unwrap();
+        assert_eq!((r.header.version, r.header.nonce, r.header.time), (3, 4, 5));
+        assert_eq!(r.notes, "notes");
+        let changes = r.changes().unwrap();
+        assert_eq!(changes, [(Bytes::from("a"), Some(Bytes::from("1"))), (Bytes::from("b"), None)]);
+    }
+
+    #[test]
+    fn damage_is_seen_wherever_it_is() {
+        let good = sample();
+        for n in 0..good.len() {
+            let mut bad = good.clone();
+            bad[n] ^= 0x10;
+            assert!(decode(&bad.into()).is_err(), "byte {n}");
+            assert!(decode(&good[..n].to_vec().into()).is_err(), "cut at {n}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a ledger needs from below: the space that a container lives in.
+//!
+//! Two spaces implement [`Space`]: one ordinary file, and objects in a store. The map, its pages and its log records are
+//! written once, on top of this trait.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+
+use crate::codec::{Decoded, Reader};
+use crate::error::Result;
+use crate::options::Identity;
+use crate::place::Place;
+
+/// A place and the checksum of what has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Pointer {
+    pub(crate) place: Place,
+    pub(crate) crc: u32,
+}
+
+impl Pointer {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.place.encode(out);
+        out.extend_from_slice(&self.crc.to_le_bytes());
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(Self { place: Place::read(r)?, crc: r.u32()? })
+    }
+}
+
+/// The newest checkpoint: the map as it was at `version`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Base {
+    pub(crate) version: u64,
+    pub(crate) root: Option<Pointer>,
+}
+
+/// What a reader has to do to see the newest version.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) version: u64,
+    /// When set: forget everything, start from this base.
+    pub(crate) restart: Option<Base>,
+    /// Whole encoded records, oldest first, that follow what the reader has (or the base).
+    pub(crate) records: Vec<Bytes>,
+}
+
+/// How a space likes its pages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Bytes that a page should have.
+    pub(crate) page: usize,
+    /// Values longer than this get their own extent at a checkpoint.
+    pub(crate) spill: usize,
+    /// The longest log, in records, that is quick to read.
+    pub(crate) records: u64,
+}
+
+/// Where a container's bytes are. All methods take `&self`; a space has its own locks.
+///
+/// Written bytes belong to nobody until [`commit`](Space::commit) or [`fold_commit`](Space::fold_commit).
+pub(crate) trait Space: Debug + Send + Sync {
+    /// The file or key, for messages.
+    fn target(&self) -> &str;
+    fn identity(&self) -> Identity;
+    fn shape(&self) -> Shape;
+
+    /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
+    fn news(&self) -> Result<Option<News>>;
+
+    /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
+    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    fn write_payload(&self, data: &[u8]) -> Result<Place>;
+    /// Staged, or done at once if the place was written since the last commit.
+    fn free_payload(&self, place: &Place) -> Result<()>;
+    /// Whether places were freed that only a commit gives back.
+    fn has_freed(&self) -> bool;
+    /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
+    /// the options say. After an error the version is not committed, unless the error is `Broken`.
+    fn commit(&self, version: u64, entries: &[u8]) -> Result<u64>;
+    /// Gives back all places written or freed since the last commit.
+    fn rollback(&self) -> Result<()>;
+
+    /// Writes a page or a spilled value of a coming base.
+    fn fold_write(&self, data: &[u8]) -> Result<Place>;
+    /// A place that the coming base does not need any more.
+    fn fold_free(&self, place: &Place) -> Result<()>;
+    /// Makes the new base the one that readers start from.
+    fn fold_commit(&self, base: Base) -> Result<()>;
+    fn fold_rollback(&self);
+
+    /// Bytes in the file or store.
+    fn size(&self) -> Result<u64>;
+    /// Lets go of locks; a writer's last tidying.
+    fn close(&self) -> Result<()>;
+    /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
+    fn explain(&self, e: crate::error::Error) -> crate::error::Error;
+}

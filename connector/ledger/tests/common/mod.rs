@@ -1,0 +1,55 @@
+//! Where tests keep their containers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use h5lake_ledger::{Access, Ledger, Options, Replace, Result};
+use object_stores::{MemoryStore, ObjectStore};
+use tempfile::TempDir;
+
+/// A container that can be made and opened.
+#[derive(Debug)]
+pub enum Place {
+    File(TempDir, PathBuf),
+    Objects(Arc<dyn ObjectStore>, String),
+}
+
+impl Place {
+    pub fn file() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.h5");
+        Place::File(dir, path)
+    }
+
+    pub fn objects() -> Self {
+        Place::Objects(Arc::new(MemoryStore::new()), "dir/c.h5".into())
+    }
+
+    pub fn create(&self, opts: &Options) -> Ledger {
+        self.try_create(Replace::Atomically, opts).unwrap()
+    }
+
+    pub fn try_create(&self, replace: Replace, opts: &Options) -> Result<Ledger> {
+        match self {
+            Place::File(_, path) => Ledger::create_file(path, replace, opts.clone()),
+            Place::Objects(store, key) => Ledger::create_objects(store.clone(), key, replace, opts.clone()),
+        }
+    }
+
+    pub fn open(&self, access: Access, opts: &Options) -> Ledger {
+        self.try_open(access, opts).unwrap()
+    }
+
+    pub fn try_open(&self, access: Access, opts: &Options) -> Result<Ledger> {
+        match self {
+            Place::File(_, path) => Ledger::open_file(path, access, opts.clone()),
+            Place::Objects(store, key) => Ledger::open_objects(store.clone(), key, access, opts.clone()),
+        }
+    }
+}
+
+pub fn places() -> Vec<Place> {
+    vec![Place::file(), Place::objects()]
+}
