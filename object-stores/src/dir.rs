@@ -44,7 +44,9 @@
 //! - No key may have a segment `.object-store`. Two stores must not have roots inside each other if
 //!   both write the same objects: each locks in its own root.
 //! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.
-//! - On a network file system atomicity is what its `rename`, `link` and `flock` give.
+//! - On a network file system atomicity is what its `rename`, `link` and `flock` give; a create whose
+//!   answer was lost and that the client's kernel sent again may look like [`ErrorKind::AlreadyExists`]
+//!   to the one who won. Whoever creates puts something of their own in, and looks.
 
 mod files;
 mod listing;

@@ -64,6 +64,8 @@ pub enum PutMode {
     Overwrite,
     /// If there is no object under the key (HTTP `If-None-Match: *`). Of several racing creators,
     /// in any number of processes, exactly one wins; the others get [`ErrorKind::AlreadyExists`].
+    /// (A remote store that repeats a request whose answer was lost may say so to the winner too: who
+    /// has to know writes something of their own, and reads it back.)
     Create,
     /// If the object under the key has this etag (HTTP `If-Match`). Of several racing updates from
     /// one etag exactly one wins; the others get [`ErrorKind::PreconditionFailed`], and so does an

@@ -234,3 +234,42 @@ fn errors_of_the_system_keep_their_number() {
     assert!(refused.raw_os_error().is_some(), "{refused}");
     assert!(refused.to_string().contains("file/below"), "{refused}");
 }
+
+/// While somebody holds the key's lock, as an update does between its comparison and its rename:
+/// whatever could change the key waits, and creating, which cannot, does not.
+#[test]
+fn whatever_changes_a_key_waits_for_its_lock() {
+    let (_dir, store) = store();
+    let at = key("held");
+    let etag = put(&store, "held", "x");
+    let finish = |store: &DirStore| {
+        let mut stream = store.put_stream(&key("held")).unwrap();
+        stream.write(b"streamed").unwrap();
+        stream.finish().map(drop)
+    };
+    let update = PutMode::Update(etag);
+    let acts: [&(dyn Fn() -> Result<()> + std::marker::Sync); 4] = [
+        &|| store.put(&at, "updated".into(), update.clone()).map(drop),
+        &|| store.put(&at, "overwritten".into(), PutMode::Overwrite).map(drop),
+        &|| finish(&store),
+        &|| store.delete(&at),
+    ];
+    for (i, act) in acts.into_iter().enumerate() {
+        let held = store.shared.staging.lock(&at).unwrap();
+        let before = store.head(&at).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(act);
+            std::thread::sleep(Duration::from_millis(60));
+            assert!(!waiting.is_finished(), "act {i} does not wait");
+            assert_eq!(store.head(&at).unwrap(), before, "act {i} changed a key that is locked");
+            // Refused at once, locked or not.
+            let refused = store.put(&at, "created".into(), PutMode::Create).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+    assert!(store.head_opt(&at).unwrap().is_none());
+    let _held = store.shared.staging.lock(&at).unwrap();
+    store.put(&at, "created".into(), PutMode::Create).unwrap();
+}
