@@ -4,19 +4,45 @@
 //! of libhdf5's handles. Changes are staged and become one commit when [`Container::flush`] is called.
 #![forbid(unsafe_code)]
 
+mod attribute;
+mod block;
+mod container;
+mod convert;
+mod copy;
+mod dataset;
 mod error;
+mod filters;
+mod grid;
+mod heap;
+mod ids;
+mod keys;
+mod link;
+mod list;
+mod object;
+mod path;
+mod pieces;
+mod ranges;
+mod record;
+mod registry;
 mod selection;
+mod shape;
 mod spec;
-mod stubs;
+#[cfg(test)]
+mod tests;
 mod types;
 
+pub use attribute::Attribute;
+pub use container::Container;
+pub use copy::Convert;
+pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
+pub use object::OpenObject;
+pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};
 pub use spec::{
     Access, AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, Options,
     Replace, Target,
 };
-pub use stubs::{Attribute, Container, Dataset, OpenObject, Parent, Resolution};
 pub use types::{
     AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, Fill, FillTime, FillValue,
     Filter, GroupInfo, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order, SpaceStatus,

@@ -1,0 +1,442 @@
+//! Attributes.
+
+use crate::container::State;
+use crate::convert::{self, check_space, cset, show};
+use crate::list;
+use crate::object::check_type;
+use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, SpaceRecord};
+use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, Index, ObjectId, Order};
+use crate::{AttrSpec, Container, Error, OpenObject, Result, keys, record};
+use bytes::Bytes;
+use h5lake_ledger::Extent;
+use parking_lot::Mutex;
+use prost::Message;
+use std::sync::{Arc, Weak};
+
+/// Values up to this many bytes lie in the map.
+const INLINE: usize = 4 << 10;
+/// Longer values are cut into extents of this many bytes.
+const EXTENT: usize = 16 << 20;
+
+/// An attribute held open. There is one for each attribute of a container, however often it is opened.
+#[derive(Debug)]
+pub struct Attribute {
+    owner: OpenObject,
+    datatype: Datatype,
+    space: Dataspace,
+    cset: CharSet,
+    creation_order: Option<u32>,
+    creation_properties: Bytes,
+    data_size: u64,
+    heap_owner: ObjectId,
+    place: Mutex<Where>,
+}
+
+/// Where an open attribute is.
+#[derive(Debug)]
+enum Where {
+    /// On its object, under this name.
+    Named(Vec<u8>),
+    /// Deleted; the value lives as long as this.
+    Deleted { name: Vec<u8>, value: Bytes },
+}
+
+impl Attribute {
+    /// Its name now, or the last it had.
+    pub fn name(&self) -> Vec<u8> {
+        match &*self.place.lock() {
+            Where::Named(name) | Where::Deleted { name, .. } => name.clone(),
+        }
+    }
+
+    /// Its element type.
+    pub fn datatype(&self) -> &Datatype {
+        &self.datatype
+    }
+
+    /// Its shape.
+    pub fn space(&self) -> &Dataspace {
+        &self.space
+    }
+
+    /// The character set of its name.
+    pub fn cset(&self) -> CharSet {
+        self.cset
+    }
+
+    /// Its position among all attributes ever made on its object, where that is tracked.
+    pub fn creation_order(&self) -> Option<u32> {
+        self.creation_order
+    }
+
+    /// The object that it is on, held open.
+    pub fn owner(&self) -> &OpenObject {
+        &self.owner
+    }
+
+    /// The owner to give to [`Container::heap_put`] for blobs of this attribute's value; they go when the
+    /// attribute is deleted.
+    pub fn heap_owner(&self) -> ObjectId {
+        self.heap_owner
+    }
+
+    /// The creation properties, as given.
+    pub fn creation_properties(&self) -> Bytes {
+        self.creation_properties.clone()
+    }
+
+    /// Bytes of the value.
+    pub fn storage_size(&self) -> u64 {
+        self.data_size
+    }
+
+    /// The value, all elements in file form.
+    ///
+    /// # Errors
+    /// Those of reading the container.
+    pub fn read(&self) -> Result<Bytes> {
+        let c = self.owner.container();
+        let _state = c.state();
+        let place = self.place.lock();
+        match &*place {
+            Where::Deleted { value, .. } => Ok(value.clone()),
+            Where::Named(name) => {
+                let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
+                c.attribute_value(&c.attribute_record(&key, name)?)
+            }
+        }
+    }
+
+    /// Replaces the value; `data` is all elements in file form.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another length, `ReadOnly`.
+    pub fn write(&self, data: &[u8]) -> Result<()> {
+        if data.len() as u64 != self.data_size {
+            let text = format!("an attribute of {} bytes is written with {}", self.data_size, data.len());
+            return Err(Error::invalid(text));
+        }
+        let c = self.owner.container();
+        c.check_writable("unable to write attribute")?;
+        let mut s = c.state();
+        let mut place = self.place.lock();
+        let key = match &mut *place {
+            Where::Deleted { value, .. } => {
+                *value = Bytes::copy_from_slice(data);
+                return Ok(());
+            }
+            Where::Named(name) => keys::named(keys::ATTRIBUTE, self.owner.id().0, name),
+        };
+        let mut r = c.attribute_record(&key, b"")?;
+        c.free_value(&r)?;
+        c.store_value(&mut r, data)?;
+        c.ledger.put(&key, r.encode_to_vec())?;
+        c.change_header(&mut s, self.owner.id(), |h| {
+            h.touch();
+            Ok(())
+        })
+    }
+}
+
+impl Container {
+    fn attribute_record(&self, key: &[u8], name: &[u8]) -> Result<AttributeRecord> {
+        let value = self.ledger.get(key)?;
+        let value = value.ok_or_else(|| missing(name))?;
+        record::decode(value, || format!("{}: the attribute {}", self.name(), show(name)))
+    }
+
+    fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
+        let size =
+            usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
+        if r.extents.is_empty() {
+            return match r.inline.len() {
+                0 => Ok(vec![0; size].into()),
+                n if n == size => Ok(r.inline.clone()),
+                n => Err(Error::corrupt(format!("an attribute of {size} bytes has a value of {n}"))),
+            };
+        }
+        let extents = decode_extents(r)?;
+        if extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len())) != Some(r.data_size) {
+            return Err(Error::corrupt("the parts of an attribute's value do not make up its size"));
+        }
+        let mut value = vec![0; size];
+        let mut rest = value.as_mut_slice();
+        for e in &extents {
+            let (part, behind) = rest.split_at_mut(e.len() as usize);
+            self.ledger.read_payload(e, 0, part)?;
+            rest = behind;
+        }
+        Ok(value.into())
+    }
+
+    fn store_value(&self, r: &mut AttributeRecord, data: &[u8]) -> Result<()> {
+        (r.inline, r.extents) = (Bytes::new(), Vec::new());
+        if data.len() <= INLINE {
+            r.inline = Bytes::copy_from_slice(data);
+        } else {
+            for part in data.chunks(EXTENT) {
+                r.extents.push(self.ledger.write_payload(part)?.to_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn free_value(&self, r: &AttributeRecord) -> Result<()> {
+        for e in decode_extents(r)? {
+            self.ledger.free_payload(&e)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a stored attribute; gives back the committed type that it used.
+    pub(crate) fn drop_attribute(
+        &self,
+        s: &mut State,
+        key: &[u8],
+        r: &AttributeRecord,
+    ) -> Result<Option<u64>> {
+        self.free_value(r)?;
+        if r.heap_owner != 0 {
+            self.heap_drop(s, r.heap_owner)?;
+        }
+        self.ledger.delete(key)?;
+        Ok(r.datatype.as_ref().and_then(|t| t.committed))
+    }
+
+    /// Makes an attribute of zeros.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`; `InvalidArgument` for an impossible name, type or shape.
+    pub fn attr_create(
+        self: &Arc<Self>,
+        id: ObjectId,
+        name: &[u8],
+        spec: AttrSpec,
+    ) -> Result<Arc<Attribute>> {
+        self.check_writable("unable to create attribute")?;
+        check_type(&spec.datatype)?;
+        check_space(&spec.space)?;
+        let size = spec.space.points()?.checked_mul(spec.datatype.size);
+        let size = size.filter(|&n| isize::try_from(n).is_ok());
+        let data_size = size.ok_or_else(|| Error::range("an attribute's size does not fit memory"))?;
+        let mut s = self.state();
+        let key = keys::named(keys::ATTRIBUTE, id.0, name);
+        self.header(&mut s, id)?;
+        if self.ledger.get(&key)?.is_some() {
+            return Err(Error::exists(format!("attribute already exists: {}", show(name))));
+        }
+        let heap_owner = if spec.datatype.has_heap { s.ids.take()?.0 } else { 0 };
+        let creation_order = self.change_header(&mut s, id, |h| {
+            let order = h.next_attribute;
+            let next = order.checked_add(1);
+            h.next_attribute = next.ok_or_else(|| Error::range("an object has had too many attributes"))?;
+            h.attribute_count += 1;
+            h.touch();
+            Ok(order)
+        })?;
+        if let Some(t) = spec.datatype.committed {
+            self.change_links(&mut s, t, 1)?;
+        }
+        let r = AttributeRecord {
+            datatype: Some(DatatypeRecord::from(&spec.datatype)),
+            space: Some(SpaceRecord::from(&spec.space)),
+            utf8: spec.cset == CharSet::Utf8,
+            creation_order,
+            creation_properties: spec.creation_properties,
+            data_size,
+            heap_owner,
+            ..AttributeRecord::default()
+        };
+        self.ledger.put(&key, r.encode_to_vec())?;
+        s.lists.attributes_changed(id.0);
+        self.hold_attribute(&mut s, id, name, r)
+    }
+
+    /// Opens an attribute.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn attr_open(self: &Arc<Self>, id: ObjectId, name: &[u8]) -> Result<Arc<Attribute>> {
+        let mut s = self.state();
+        if let Some(open) = s.attributes.get(&(id.0, name.to_vec())).and_then(Weak::upgrade) {
+            return Ok(open);
+        }
+        self.header(&mut s, id)?;
+        let r = self.attribute_record(&keys::named(keys::ATTRIBUTE, id.0, name), name)?;
+        self.hold_attribute(&mut s, id, name, r)
+    }
+
+    fn hold_attribute(
+        self: &Arc<Self>,
+        s: &mut State,
+        id: ObjectId,
+        name: &[u8],
+        r: AttributeRecord,
+    ) -> Result<Arc<Attribute>> {
+        let h = self.header(s, id)?;
+        let tracked = h.flags & ATTRIBUTES_TRACKED != 0;
+        let attribute = Arc::new(Attribute {
+            owner: OpenObject::hold(self, id, h.kind()),
+            datatype: convert::datatype(&r.datatype)?,
+            space: convert::space(&r.space)?,
+            cset: cset(r.utf8),
+            creation_order: tracked.then_some(r.creation_order),
+            creation_properties: r.creation_properties,
+            data_size: r.data_size,
+            heap_owner: ObjectId(r.heap_owner),
+            place: Mutex::new(Where::Named(name.to_vec())),
+        });
+        if s.attributes.len() > 64 && s.attributes.len().is_power_of_two() {
+            s.attributes.retain(|_, a| a.strong_count() > 0);
+        }
+        s.attributes.insert((id.0, name.to_vec()), Arc::downgrade(&attribute));
+        Ok(attribute)
+    }
+
+    /// Whether an object has an attribute of that name.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such object.
+    pub fn attr_exists(&self, id: ObjectId, name: &[u8]) -> Result<bool> {
+        self.header(&mut self.state(), id)?;
+        Ok(self.ledger.get(&keys::named(keys::ATTRIBUTE, id.0, name))?.is_some())
+    }
+
+    /// Deletes an attribute. Those who hold it open can still read it.
+    ///
+    /// # Errors
+    /// `NotFound`, `ReadOnly`.
+    pub fn attr_delete(&self, id: ObjectId, name: &[u8]) -> Result<()> {
+        self.check_writable("unable to delete attribute")?;
+        let mut s = self.state();
+        self.header(&mut s, id)?;
+        let key = keys::named(keys::ATTRIBUTE, id.0, name);
+        let r = self.attribute_record(&key, name)?;
+        let open = s.attributes.remove(&(id.0, name.to_vec())).and_then(|a| a.upgrade());
+        if let Some(open) = &open {
+            let value = self.attribute_value(&r)?;
+            *open.place.lock() = Where::Deleted { name: name.to_vec(), value };
+        }
+        let used = self.drop_attribute(&mut s, &key, &r)?;
+        self.change_header(&mut s, id, |h| {
+            h.attribute_count = h.attribute_count.saturating_sub(1);
+            // As in native files, an object that has lost all attributes counts anew.
+            if h.attribute_count == 0 {
+                h.next_attribute = 0;
+            }
+            h.touch();
+            Ok(())
+        })?;
+        s.lists.attributes_changed(id.0);
+        if let Some(t) = used {
+            self.change_links(&mut s, ObjectId(t), -1)?;
+            self.delete_if_unused(&mut s, t)?;
+        }
+        drop(s);
+        drop(open);
+        Ok(())
+    }
+
+    /// Renames an attribute; those who hold it open follow.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists`, `ReadOnly`.
+    pub fn attr_rename(&self, id: ObjectId, old: &[u8], new: &[u8]) -> Result<()> {
+        self.check_writable("unable to rename attribute")?;
+        let mut s = self.state();
+        self.header(&mut s, id)?;
+        let from = keys::named(keys::ATTRIBUTE, id.0, old);
+        let to = keys::named(keys::ATTRIBUTE, id.0, new);
+        let value = self.ledger.get(&from)?;
+        let value = value.ok_or_else(|| missing(old))?;
+        if old == new {
+            return Ok(());
+        }
+        if self.ledger.get(&to)?.is_some() {
+            return Err(Error::exists(format!("attribute already exists: {}", show(new))));
+        }
+        self.ledger.put(&to, value)?;
+        self.ledger.delete(&from)?;
+        self.change_header(&mut s, id, |h| {
+            h.touch();
+            Ok(())
+        })?;
+        s.lists.attributes_changed(id.0);
+        let open = s.attributes.remove(&(id.0, old.to_vec()));
+        let strong = open.as_ref().and_then(Weak::upgrade);
+        if let (Some(weak), Some(open)) = (open, &strong) {
+            *open.place.lock() = Where::Named(new.to_vec());
+            s.attributes.insert((id.0, new.to_vec()), weak);
+        }
+        drop(s);
+        drop(strong);
+        Ok(())
+    }
+
+    /// Number of attributes of an object.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such object.
+    pub fn attr_count(&self, id: ObjectId) -> Result<u64> {
+        Ok(self.header(&mut self.state(), id)?.attribute_count)
+    }
+
+    /// The attribute at a position along an index. The creation order can be followed even where it is not
+    /// tracked, as in native files, where it is then that of the messages.
+    ///
+    /// # Errors
+    /// `OutOfRange`; `NotFound` when there is no such object.
+    pub fn attr_at(&self, id: ObjectId, index: Index, order: Order, n: u64) -> Result<AttrInfo> {
+        Ok(list::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
+    }
+
+    /// All attributes of an object along an index, as they are now.
+    ///
+    /// # Errors
+    /// As for [`Self::attr_at`].
+    pub fn attrs(&self, id: ObjectId, index: Index, order: Order) -> Result<Vec<AttrInfo>> {
+        let mut s = self.state();
+        let tracked = self.header(&mut s, id)?.flags & ATTRIBUTES_TRACKED != 0;
+        if s.lists.attributes(id.0).is_none() {
+            let all = self.scan_attributes(id, tracked)?;
+            s.lists.keep_attributes(id.0, all);
+        }
+        let mut all = s.lists.attributes(id.0).unwrap_or_default().to_vec();
+        drop(s);
+        if index == Index::CreationOrder {
+            all.sort_by_key(|(order, _)| *order);
+        }
+        let mut all: Vec<_> = all.into_iter().map(|(_, a)| a).collect();
+        if order == Order::Decreasing {
+            all.reverse();
+        }
+        Ok(all)
+    }
+
+    /// The attributes by name, each with its true order of creation.
+    fn scan_attributes(&self, id: ObjectId, tracked: bool) -> Result<Vec<(u32, AttrInfo)>> {
+        let mut all = Vec::new();
+        self.each(&keys::of(keys::ATTRIBUTE, id.0), |key, value| {
+            let name = keys::rest(&key).to_vec();
+            let r: AttributeRecord =
+                record::decode(value, || format!("{}: the attribute {}", self.name(), show(&name)))?;
+            let info = AttrInfo {
+                name,
+                creation_order: tracked.then_some(r.creation_order),
+                cset: cset(r.utf8),
+                data_size: r.data_size,
+            };
+            all.push((r.creation_order, info));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}
+
+fn decode_extents(r: &AttributeRecord) -> Result<Vec<Extent>> {
+    r.extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
+}
+
+fn missing(name: &[u8]) -> Error {
+    Error::not_found(format!("can't locate attribute: {}", show(name)))
+}

@@ -1,0 +1,498 @@
+//! The bounded cache of blocks, clean and dirty.
+
+use crate::grid::CopyRun;
+use crate::pieces::Pieces;
+use crate::ranges::Ranges;
+use crate::record::{self, BlockRecord};
+use crate::shape::Shape;
+use crate::{Error, Result};
+use h5lake_ledger::Ledger;
+use lru::LruCache;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
+pub(crate) const DIRECT: usize = 64 << 10;
+/// Memory that an entry takes beside its bytes.
+const OVERHEAD: usize = 256;
+/// Blocks whose use is watched before they enter the cache.
+const WATCHED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// So many partial reads, or a block's length in bytes, and it enters the cache.
+const OFTEN: u32 = 8;
+/// A store of more dirty ranges than this joins some.
+const MOST_RANGES: usize = 16;
+
+struct Cached {
+    shape: Arc<Shape>,
+    data: Vec<u8>,
+    /// Bytes of `data` that are the block's present content.
+    valid: Ranges,
+    /// Bytes of `data` that the ledger does not have; within `valid`.
+    dirty: Ranges,
+    used: u64,
+}
+
+/// The blocks in memory. Dirty ones are stored by [`Self::flush`], or when room is needed.
+pub(crate) struct BlockCache {
+    blocks: BTreeMap<Vec<u8>, Cached>,
+    dirty: BTreeSet<Vec<u8>>,
+    watched: LruCache<Vec<u8>, (u32, usize)>,
+    bytes: usize,
+    limit: usize,
+    tick: u64,
+}
+
+/// Where a read was answered.
+pub(crate) enum Answer {
+    /// All from memory.
+    Done,
+    /// The ledger has it all and it need not be kept: read it without the cache's lock.
+    Stored,
+}
+
+impl BlockCache {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            blocks: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            watched: LruCache::new(WATCHED),
+            bytes: 0,
+            limit,
+            tick: 0,
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(c) = self.blocks.remove(key) {
+            self.bytes -= c.data.len() + OVERHEAD;
+        }
+        self.dirty.remove(key);
+    }
+
+    /// The block in memory, its bytes not yet valid if it was not there.
+    fn enter(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<&mut Cached> {
+        self.tick += 1;
+        let tick = self.tick;
+        if !self.blocks.contains_key(key) {
+            self.make_room(ledger, shape.len + OVERHEAD)?;
+            self.bytes += shape.len + OVERHEAD;
+        }
+        let c = self.blocks.entry(key.to_vec()).or_insert_with(|| Cached {
+            shape: shape.clone(),
+            data: vec![0; shape.len],
+            valid: Ranges::default(),
+            dirty: Ranges::default(),
+            used: tick,
+        });
+        c.used = tick;
+        Ok(c)
+    }
+
+    /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
+    fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
+        if self.bytes + more <= self.limit {
+            return Ok(());
+        }
+        let mut by_use: Vec<_> = self.blocks.iter().map(|(k, c)| (c.used, k.clone())).collect();
+        by_use.sort_unstable();
+        for (_, key) in by_use {
+            if self.bytes + more <= self.limit / 4 * 3 {
+                break;
+            }
+            self.store(ledger, &key)?;
+            self.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Stores the dirty blocks whose keys begin with `prefix`.
+    pub(crate) fn flush(&mut self, ledger: &Ledger, prefix: &[u8]) -> Result<()> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let keys: Vec<_> =
+            self.dirty.range::<[u8], _>(from).take_while(|k| k.starts_with(prefix)).cloned().collect();
+        keys.iter().try_for_each(|key| self.store(ledger, key))
+    }
+
+    fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        if let Some(c) = self.blocks.get_mut(key)
+            && !c.dirty.is_empty()
+        {
+            c.store(ledger, key)?;
+            c.dirty.clear();
+        }
+        self.dirty.remove(key);
+        Ok(())
+    }
+
+    /// Whether a block is in memory with changes.
+    pub(crate) fn is_dirty(&self, key: &[u8]) -> bool {
+        self.dirty.contains(key)
+    }
+
+    /// The keys of changed blocks under a prefix.
+    pub(crate) fn dirty_keys(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        self.dirty.range::<[u8], _>(from).take_while(|k| k.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Drops all blocks under a prefix, changes and all.
+    pub(crate) fn discard(&mut self, prefix: &[u8]) {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let keys = self.blocks.range::<[u8], _>(from).map(|(k, _)| k);
+        let keys: Vec<_> = keys.take_while(|k| k.starts_with(prefix)).cloned().collect();
+        keys.iter().for_each(|k| self.remove(k));
+    }
+
+    /// Drops clean blocks; for readers, whose snapshot moved.
+    pub(crate) fn forget(&mut self) {
+        let limit = self.limit;
+        *self = Self::new(limit);
+    }
+
+    /// Answers a read from memory, or says that the ledger has to be read.
+    pub(crate) fn read(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        out: &mut [u8],
+    ) -> Result<Answer> {
+        if !self.blocks.contains_key(key) && !self.worth_keeping(key, shape, runs) {
+            return Ok(Answer::Stored);
+        }
+        let c = self.enter(ledger, key, shape)?;
+        if !runs.iter().all(|r| c.valid.covers(&(r.block..r.block + r.len)))
+            && let Err(e) = c.complete(ledger, key)
+        {
+            if c.valid.is_empty() {
+                self.remove(key);
+            }
+            return Err(e);
+        }
+        for r in runs {
+            out[r.buffer..r.buffer + r.len].copy_from_slice(&c.data[r.block..r.block + r.len]);
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
+    /// and parts of filtered blocks, bring the block into memory.
+    fn worth_keeping(&mut self, key: &[u8], shape: &Shape, runs: &[CopyRun]) -> bool {
+        if shape.len > self.limit / 4 {
+            return false;
+        }
+        let bytes: usize = runs.iter().map(|r| r.len).sum();
+        let whole = bytes >= shape.len;
+        let scattered = runs.len() > 4 && bytes / runs.len() < DIRECT / 4;
+        if !whole && (scattered || !shape.filters.is_empty() || shape.len <= DIRECT) {
+            return true;
+        }
+        let seen = self.watched.get_or_insert_mut(key.to_vec(), || (0, 0));
+        *seen = (seen.0 + 1, seen.1.saturating_add(bytes));
+        let often = seen.0 > OFTEN || (seen.0 > 1 && seen.1 > shape.len);
+        if often {
+            self.watched.pop(key);
+        }
+        often
+    }
+
+    /// Writes runs of `data` into a block. `covered` says that they are all of the block that lies within
+    /// the dataset.
+    pub(crate) fn write(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        data: &[u8],
+        covered: bool,
+    ) -> Result<()> {
+        let bytes: usize = runs.iter().map(|r| r.len).sum();
+        if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
+            return self.replace(ledger, key, shape, runs, data);
+        }
+        if shape.filters.is_empty() && !self.blocks.contains_key(key) {
+            let (long, short): (Vec<CopyRun>, Vec<CopyRun>) = runs.iter().partition(|r| r.len >= DIRECT);
+            if !long.is_empty() && long.len() <= MOST_RANGES {
+                // In order of the block; runs of one hyperslab never overlap, and those of a list of runs
+                // that do come here one after the other.
+                self.write_direct(ledger, key, shape, &long, data)?;
+                return if short.is_empty() {
+                    Ok(())
+                } else {
+                    self.write_cached(ledger, key, shape, &short, data)
+                };
+            }
+        }
+        if !shape.filters.is_empty() && covered {
+            let c = self.enter(ledger, key, shape)?;
+            if c.valid.is_empty() {
+                c.data = shape.filled();
+                c.valid.insert(0..shape.len);
+            }
+        }
+        self.write_cached(ledger, key, shape, runs, data)
+    }
+
+    fn write_cached(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<()> {
+        let encoded = !shape.filters.is_empty();
+        let c = self.enter(ledger, key, shape)?;
+        if encoded || runs.len() > MOST_RANGES * 4 || c.dirty.len() > MOST_RANGES * 16 {
+            c.complete(ledger, key)?;
+        }
+        for r in runs {
+            let range = r.block..r.block + r.len;
+            c.data[range.clone()].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
+            c.valid.insert(range.clone());
+            c.dirty.insert(range);
+        }
+        if c.dirty.len() > MOST_RANGES * 16 {
+            c.complete(ledger, key)?;
+            c.dirty.join(shape.len);
+        }
+        self.dirty.insert(key.to_vec());
+        Ok(())
+    }
+
+    /// Replaces a whole block, past the cache.
+    fn replace(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<()> {
+        self.remove(key);
+        if shape.filters.is_empty()
+            && let [r] = runs
+        {
+            return change_stored(ledger, key, shape, |p| {
+                // The part outside of the dataset, if any, goes back to fill.
+                p.cut(0..shape.len);
+                p.put(ledger, shape, r.block, &data[r.buffer..r.buffer + r.len])
+            });
+        }
+        let mut block = shape.filled();
+        for r in runs {
+            block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
+        }
+        store_block(ledger, key, shape, block)
+    }
+
+    fn write_direct(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        data: &[u8],
+    ) -> Result<()> {
+        change_stored(ledger, key, shape, |p| {
+            runs.iter().try_for_each(|r| p.put(ledger, shape, r.block, &data[r.buffer..r.buffer + r.len]))
+        })
+    }
+
+    /// Makes everything of a block from byte `end` on fill.
+    pub(crate) fn trim(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, end: usize) -> Result<()> {
+        if !shape.filters.is_empty() {
+            return self.refill(
+                ledger,
+                key,
+                shape,
+                &[CopyRun { block: end, buffer: 0, len: shape.len - end }],
+            );
+        }
+        if let Some(c) = self.blocks.get_mut(key) {
+            c.dirty.truncate(end);
+            c.valid.truncate(end);
+        }
+        change_stored(ledger, key, shape, |p| {
+            p.cut(end..shape.len);
+            Ok(())
+        })
+    }
+
+    /// Makes parts of a block fill.
+    pub(crate) fn refill(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+    ) -> Result<()> {
+        let c = self.enter(ledger, key, shape)?;
+        c.complete(ledger, key)?;
+        for r in runs {
+            shape.fill(r.block, &mut c.data[r.block..r.block + r.len]);
+            c.dirty.insert(r.block..r.block + r.len);
+        }
+        self.dirty.insert(key.to_vec());
+        Ok(())
+    }
+
+    /// Forgets a block that is about to be replaced in the ledger.
+    pub(crate) fn supersede(&mut self, key: &[u8]) {
+        self.remove(key);
+    }
+}
+
+impl Cached {
+    /// Makes all bytes valid.
+    fn complete(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        let whole = 0..self.shape.len;
+        if self.valid.covers(&whole) {
+            return Ok(());
+        }
+        let mut base = stored(ledger, key, &self.shape)?.load(ledger, &self.shape)?;
+        for r in self.valid.iter() {
+            base[r.clone()].copy_from_slice(&self.data[r]);
+        }
+        self.data = base;
+        self.valid.insert(whole);
+        Ok(())
+    }
+
+    fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        let shape = self.shape.clone();
+        if !shape.filters.is_empty() {
+            self.complete(ledger, key)?;
+            return store_block(ledger, key, &shape, self.data.clone());
+        }
+        // Few ranges: join over small gaps first, then over larger ones.
+        let mut gap = 256;
+        while self.dirty.len() > MOST_RANGES {
+            self.complete(ledger, key)?;
+            self.dirty.join(gap);
+            gap *= 4;
+        }
+        change_stored(ledger, key, &shape, |p| {
+            self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))
+        })
+    }
+}
+
+impl Pieces {
+    /// The whole block, decoded.
+    pub(crate) fn load(&self, ledger: &Ledger, shape: &Shape) -> Result<Vec<u8>> {
+        if let Some(mask) = self.encoded {
+            return shape.filters.decode(self.encoded_bytes(ledger)?, mask, shape.len);
+        }
+        let mut block = vec![0; shape.len];
+        self.read(ledger, shape, 0, &mut block)?;
+        Ok(block)
+    }
+}
+
+/// The stored state of a block; without pieces when there is none.
+pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &Shape) -> Result<Pieces> {
+    match ledger.get(key)? {
+        Some(value) => {
+            let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+            Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
+        }
+        None => Ok(Pieces::default()),
+    }
+}
+
+/// Changes the stored state of a block and gives back the extents that it no longer needs.
+pub(crate) fn change_stored(
+    ledger: &Ledger,
+    key: &[u8],
+    shape: &Shape,
+    change: impl FnOnce(&mut Pieces) -> Result<()>,
+) -> Result<()> {
+    let mut p = stored(ledger, key, shape)?;
+    let before: HashMap<_, _> = p.extents();
+    change(&mut p)?;
+    ledger.put(key, p.record(shape.len).encode_to_vec())?;
+    let after = p.extents();
+    for (encoded, extent) in before {
+        if !after.contains_key(&encoded) {
+            ledger.free_payload(&extent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores a whole block, through the pipeline if there is one.
+pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec<u8>) -> Result<()> {
+    if shape.filters.is_empty() {
+        return change_stored(ledger, key, shape, |p| p.put(ledger, shape, 0, &block));
+    }
+    let (mask, encoded) = shape.filters.encode(block)?;
+    change_stored(ledger, key, shape, |p| p.put_encoded(ledger, shape, mask, &encoded))
+}
+
+/// Reads runs of a stored block straight into the caller's buffer where they lie together.
+pub(crate) fn read_stored(
+    ledger: &Ledger,
+    key: &[u8],
+    shape: &Shape,
+    runs: &[CopyRun],
+    out: &mut [u8],
+) -> Result<()> {
+    let p = stored(ledger, key, shape)?;
+    if p.encoded.is_some() || (runs.len() > 4 && runs[0].len < DIRECT / 4) {
+        let (from, block) = match p.encoded {
+            Some(_) => (0, p.load(ledger, shape)?),
+            None => {
+                let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
+                let to = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
+                let mut part = vec![0; to - from];
+                p.read(ledger, shape, from, &mut part)?;
+                (from, part)
+            }
+        };
+        for r in runs {
+            out[r.buffer..r.buffer + r.len].copy_from_slice(&block[r.block - from..r.block - from + r.len]);
+        }
+        return Ok(());
+    }
+    runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))
+}
+
+/// Removes a stored block.
+pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: bytes::Bytes) -> Result<()> {
+    let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+    for extent in Pieces::decode(r, usize::MAX)?.extents().into_values() {
+        ledger.free_payload(&extent)?;
+    }
+    Ok(ledger.delete(key)?)
+}
+
+impl crate::Container {
+    /// Removes all blocks under a prefix, stored and in memory.
+    pub(crate) fn drop_blocks(&self, prefix: &[u8]) -> Result<()> {
+        let mut blocks = self.blocks.lock();
+        blocks.discard(prefix);
+        self.each(prefix, |key, value| delete_stored(&self.ledger, &key, value))
+    }
+
+    /// Reads runs of a block.
+    pub(crate) fn read_block(
+        &self,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out)?;
+        match answer {
+            Answer::Done => Ok(()),
+            Answer::Stored => read_stored(&self.ledger, key, shape, runs, out),
+        }
+        .map_err(|e: Error| e.context(format!("{}: unable to read block {key:02x?}", self.name())))
+    }
+}

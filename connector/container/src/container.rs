@@ -1,0 +1,360 @@
+//! The opened container: creation, opening, flushing, refreshing.
+
+use crate::attribute::Attribute;
+use crate::block::BlockCache;
+use crate::dataset::Dataset;
+use crate::heap::HeapState;
+use crate::ids::{Ids, ROOT};
+use crate::list::Lists;
+use crate::object::now;
+use crate::record::{ContainerRecord, HeaderRecord};
+use crate::registry::{self, Place};
+use crate::{
+    Access, Error, ErrorKind, FileCreation, ObjectId, Options, Replace, Result, Target, keys, record,
+};
+use bytes::Bytes;
+use h5lake_ledger::{Access as LedgerAccess, Ledger, Replace as LedgerReplace};
+use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
+use prost::Message;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Weak};
+
+/// The version of the records that this code writes. Later ones are refused.
+const RECORDS_VERSION: u32 = 1;
+/// Decoded headers that are kept.
+const HEADERS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+/// Entries that one scan asks for.
+const SCAN: usize = 1024;
+
+/// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
+/// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
+pub(crate) struct State {
+    pub headers: LruCache<u64, Arc<HeaderRecord>>,
+    pub lists: Lists,
+    pub attributes: HashMap<(u64, Vec<u8>), Weak<Attribute>>,
+    pub datasets: HashMap<u64, Weak<Dataset>>,
+    pub heap: HeapState,
+    pub ids: Ids,
+}
+
+/// An opened container: what HDF5 calls a file. Opened once per process and shared.
+pub struct Container {
+    pub(crate) ledger: Ledger,
+    state: Mutex<State>,
+    pub(crate) blocks: Mutex<BlockCache>,
+    /// How often each object is open.
+    pub(crate) opens: Mutex<HashMap<u64, u32>>,
+    /// Objects whose last handle was dropped, to be looked at when the state is next locked.
+    pub(crate) closed: Mutex<Vec<u64>>,
+    record: ContainerRecord,
+    place: Mutex<Option<Place>>,
+    name: String,
+    file_number: u64,
+    writable: bool,
+    pid: u32,
+}
+
+impl std::fmt::Debug for Container {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Container").field("name", &self.name).field("writable", &self.writable).finish()
+    }
+}
+
+impl Container {
+    /// Makes a new container and opens it for writing. When this returns, it exists with its root group.
+    ///
+    /// # Errors
+    /// `AlreadyExists` (errno 17) with `Replace::Never`; `Busy` when it is open in this process; whatever
+    /// the system says.
+    pub fn create(
+        target: &Target,
+        replace: Replace,
+        creation: FileCreation,
+        options: Options,
+    ) -> Result<Arc<Container>> {
+        let mut open = registry::lock();
+        if replace == Replace::Truncate && open.find(target).is_some() {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("{}: unable to create file: it is already open", registry::name(target)),
+            ));
+        }
+        let ledger = create_ledger(target, replace, creation.user_block, &options)?;
+        let mut salt = [0u8; 4];
+        getrandom::fill(&mut salt)
+            .map_err(|e| Error::new(ErrorKind::Io, format!("no random bytes for a new container: {e}")))?;
+        let record = ContainerRecord {
+            version: RECORDS_VERSION,
+            creation_properties: creation.properties,
+            salt: u32::from_le_bytes(salt),
+            user_block: creation.user_block,
+        };
+        ledger.put(keys::CONTAINER, record.encode_to_vec())?;
+        let root = crate::object::group_header(&creation.root, 1, now());
+        ledger.put(&keys::of(keys::HEADER, ROOT.0), root.encode_to_vec())?;
+        ledger.commit()?;
+        let container = Arc::new(Self::new(ledger, record, target, true, &options)?);
+        open.add(target, &container);
+        Ok(container)
+    }
+
+    /// Opens a container, or shares it if this process has it open. A container that is open for writing is
+    /// shared with those who only read, who then see what is not yet flushed.
+    ///
+    /// # Errors
+    /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
+    /// this process has it open to read and it is opened to write.
+    pub fn open(target: &Target, access: Access, options: Options) -> Result<Arc<Container>> {
+        let mut open = registry::lock();
+        if let Some(found) = open.find(target) {
+            if access == Access::ReadWrite && !found.writable {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("{}: unable to open file: file is already open for read-only", found.name),
+                ));
+            }
+            return Ok(found);
+        }
+        let ledger = open_ledger(target, access, &options)?;
+        let record = read_record(&ledger, target)?;
+        let container = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, &options)?);
+        open.add(target, &container);
+        drop(open);
+        if access == Access::ReadWrite {
+            container.remove_orphans()?;
+        }
+        Ok(container)
+    }
+
+    fn new(
+        ledger: Ledger,
+        record: ContainerRecord,
+        target: &Target,
+        writable: bool,
+        o: &Options,
+    ) -> Result<Self> {
+        let state = State {
+            headers: LruCache::new(HEADERS),
+            lists: Lists::default(),
+            attributes: HashMap::new(),
+            datasets: HashMap::new(),
+            heap: HeapState::default(),
+            ids: Ids::load(&ledger, record.salt)?,
+        };
+        let mut hash = DefaultHasher::new();
+        ledger.identity().hash(&mut hash);
+        Ok(Self {
+            ledger,
+            state: Mutex::new(state),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes)),
+            opens: Mutex::default(),
+            closed: Mutex::default(),
+            record,
+            place: Mutex::new(None),
+            name: registry::name(target),
+            file_number: hash.finish().max(1),
+            writable,
+            pid: std::process::id(),
+        })
+    }
+
+    pub(crate) fn set_place(&self, place: Place) {
+        *self.place.lock() = Some(place);
+    }
+
+    /// Locks the state, and removes objects that were closed for the last time without a link.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        self.reap(&mut state);
+        state
+    }
+
+    /// Like [`Self::state`], or nothing when another holds the lock; that one, or the next, will reap.
+    pub(crate) fn reap_if_free(&self) {
+        if let Some(mut state) = self.state.try_lock() {
+            self.reap(&mut state);
+        }
+    }
+
+    /// Makes everything that was changed one commit. When this returns, the commit is durable as the ledger's
+    /// options say: against the death of the process always. Does nothing in a container opened to read.
+    ///
+    /// # Errors
+    /// Those of the ledger; nothing is lost, and a later flush tries again.
+    pub fn flush(&self) -> Result<()> {
+        if !self.writable {
+            return Ok(());
+        }
+        let mut state = self.state();
+        state.ids.store(&self.ledger)?;
+        self.heap_store(&mut state)?;
+        self.blocks.lock().flush(&self.ledger, &[])?;
+        self.ledger.commit()?;
+        Ok(())
+    }
+
+    /// Moves a container opened to read to the newest version; true if that is another one. Writers are
+    /// always at the newest.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn refresh(&self) -> Result<bool> {
+        if self.writable {
+            return Ok(false);
+        }
+        let mut state = self.state();
+        if !self.ledger.refresh()? {
+            return Ok(false);
+        }
+        state.headers.clear();
+        state.lists = Lists::default();
+        self.blocks.lock().forget();
+        let open: Vec<_> = state.datasets.values().filter_map(Weak::upgrade).collect();
+        drop(state);
+        for dataset in open {
+            // A dataset that was deleted meanwhile keeps its last shape.
+            match dataset.reload() {
+                Err(e) if e.kind() == ErrorKind::NotFound => (),
+                other => other?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether changes are allowed.
+    pub fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// A number that is the same for every open of this container in this process; never 0.
+    pub fn file_number(&self) -> u64 {
+        self.file_number
+    }
+
+    /// Bytes that the container takes.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn size(&self) -> Result<u64> {
+        Ok(self.ledger.size()?)
+    }
+
+    /// The root group.
+    pub fn root(&self) -> ObjectId {
+        ROOT
+    }
+
+    /// The file creation properties, as given at creation.
+    pub fn creation_properties(&self) -> Bytes {
+        self.record.creation_properties.clone()
+    }
+
+    /// Bytes of the user block.
+    pub fn user_block(&self) -> u64 {
+        self.record.user_block
+    }
+
+    /// The container's name for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
+        if self.writable {
+            return Ok(());
+        }
+        let text = format!("{}: {what}: no write intent on file, it was opened read-only", self.name);
+        Err(Error::new(ErrorKind::ReadOnly, text))
+    }
+
+    /// All entries under a prefix, in order of their keys, one by one.
+    pub(crate) fn each(
+        &self,
+        prefix: &[u8],
+        mut use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
+    ) -> Result<()> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = self.ledger.scan_prefix(prefix, after.as_deref(), SCAN)?;
+            let full = page.len() >= SCAN;
+            after = page.last().map(|(k, _)| k.clone());
+            for (key, value) in page {
+                use_entry(key, value)?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    fn remove_orphans(&self) -> Result<()> {
+        let mut ids = Vec::new();
+        self.each(&[keys::ORPHAN], |k, _| {
+            ids.extend(keys::id(&k));
+            Ok(())
+        })?;
+        let mut state = self.state();
+        for id in ids {
+            self.delete_if_unused(&mut state, id)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Container {
+    /// What outlived the file's own handle is committed with the last of it. A forked child writes nothing.
+    fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            return;
+        }
+        if let Some(place) = self.place.get_mut().take() {
+            registry::remove(&place);
+        }
+        if let Err(e) = self.flush() {
+            tracing::error!("{}: the last changes could not be committed: {e}", self.name);
+        }
+    }
+}
+
+fn create_ledger(target: &Target, replace: Replace, user_block: u64, o: &Options) -> Result<Ledger> {
+    let replace = match replace {
+        Replace::Never => LedgerReplace::Fail,
+        Replace::Truncate => LedgerReplace::Atomically,
+    };
+    let options = h5lake_ledger::Options { user_block, ..o.ledger.clone() };
+    Ok(match target {
+        Target::File(path) => Ledger::create_file(path, replace, options)?,
+        Target::Objects { store, key, .. } => Ledger::create_objects(store.clone(), key, replace, options)?,
+    })
+}
+
+fn open_ledger(target: &Target, access: Access, o: &Options) -> Result<Ledger> {
+    let access = match access {
+        Access::ReadOnly => LedgerAccess::ReadOnly,
+        Access::ReadWrite => LedgerAccess::ReadWrite,
+    };
+    Ok(match target {
+        Target::File(path) => Ledger::open_file(path, access, o.ledger.clone())?,
+        Target::Objects { store, key, .. } => {
+            Ledger::open_objects(store.clone(), key, access, o.ledger.clone())?
+        }
+    })
+}
+
+fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
+    let name = registry::name(target);
+    let value = ledger
+        .get(keys::CONTAINER)?
+        .ok_or_else(|| Error::corrupt(format!("{name}: the container's record is missing")))?;
+    let r: ContainerRecord = record::decode(value, || format!("{name}: the container's record"))?;
+    if r.version > RECORDS_VERSION {
+        return Err(Error::unsupported(format!(
+            "{name}: was written by a newer h5lake (records of version {}); update this one",
+            r.version
+        )));
+    }
+    Ok(r)
+}

@@ -1,0 +1,271 @@
+//! Copying objects (`H5Ocopy`), within a container or into another.
+
+use crate::block::{change_stored, store_block, stored};
+use crate::object::OpenObject;
+use crate::record::{AttributeRecord, DatatypeRecord, HeaderRecord};
+use crate::types::{Datatype, Index, Link, LinkTarget, ObjectId, Order};
+use crate::{AttrSpec, Container, CopyOptions, Error, LastLink, Resolution, Result, convert, keys, record};
+use bytes::Bytes;
+use prost::Message;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Makes elements of a type at home with a new owner: given the type, the source's and the destination's owner of
+/// heap blobs, and whole elements in file form, it returns as many bytes. Called for types with heap ids or
+/// references, without any lock held.
+pub type Convert<'a> = dyn FnMut(&Datatype, ObjectId, ObjectId, Vec<u8>) -> Result<Vec<u8>> + 'a;
+
+/// Soft links followed when they are expanded.
+const MAX_SOFT: usize = 16;
+
+struct Copier<'a, 'c> {
+    from: &'a Arc<Container>,
+    to: &'a Arc<Container>,
+    options: CopyOptions,
+    convert: &'a mut Convert<'c>,
+    /// What was copied, so that an object with several links is copied once.
+    done: HashMap<ObjectId, OpenObject>,
+    /// Groups whose links are still to be copied, with their depth.
+    groups: VecDeque<(ObjectId, ObjectId, usize)>,
+    /// Committed types of the destination, when they are to be reused.
+    types: Option<HashMap<Bytes, ObjectId>>,
+}
+
+impl Container {
+    /// Copies an object and all that it leads to by hard links. The copy has no link yet. An object that is
+    /// reached twice is copied once, so hard links, and cycles, are kept. A committed type that a copied dataset
+    /// or attribute uses is copied with it.
+    ///
+    /// # Errors
+    /// `ReadOnly` for the destination; `Unsupported` for expanding external links or references; those of
+    /// `convert`. What was copied before is then removed again.
+    pub fn copy_object(
+        self: &Arc<Self>,
+        source: ObjectId,
+        destination: &Arc<Container>,
+        options: CopyOptions,
+        convert: &mut Convert<'_>,
+    ) -> Result<OpenObject> {
+        destination.check_writable("unable to copy object")?;
+        let mut c = Copier {
+            from: self,
+            to: destination,
+            options,
+            convert,
+            done: HashMap::new(),
+            groups: VecDeque::new(),
+            types: None,
+        };
+        let copy = c.object(source, 0)?;
+        while let Some((from, to, depth)) = c.groups.pop_front() {
+            c.links(from, to, depth)?;
+        }
+        Ok(copy)
+    }
+}
+
+impl Copier<'_, '_> {
+    /// Copies one object with its attributes and data; the links of a group are left for later.
+    fn object(&mut self, id: ObjectId, depth: usize) -> Result<OpenObject> {
+        if let Some(done) = self.done.get(&id) {
+            return Ok(done.clone());
+        }
+        let header = self.from.header(&mut self.from.state(), id)?;
+        if let (Some(t), true) = (&header.datatype, self.options.merge_committed)
+            && let Some(same) = self.same_type(&t.encoded)?
+        {
+            let open = self.to.open_object(same)?;
+            self.done.insert(id, open.clone());
+            return Ok(open);
+        }
+        let mut h =
+            HeaderRecord { link_count: 0, attribute_count: 0, next_attribute: 0, ..(*header).clone() };
+        if let Some(g) = &mut h.group {
+            (g.link_count, g.next_order) = (0, 0);
+        }
+        if let Some(t) = h.dataset.as_mut().and_then(|d| d.datatype.as_mut()) {
+            self.committed(t)?;
+        }
+        let copy = self.to.add_object(&mut self.to.state(), h)?;
+        self.done.insert(id, copy.clone());
+        if !self.options.without_attributes {
+            self.attributes(id, copy.id())?;
+        }
+        if header.dataset.is_some() {
+            self.fill(id, &copy)?;
+            self.data(id, copy.id())?;
+        }
+        if header.group.is_some() && !(self.options.shallow && depth > 0) {
+            self.groups.push_back((id, copy.id(), depth));
+        }
+        Ok(copy)
+    }
+
+    /// Replaces the committed type of something that is being copied by its copy.
+    fn committed(&mut self, t: &mut DatatypeRecord) -> Result<()> {
+        if let Some(id) = t.committed {
+            t.committed = Some(self.object(ObjectId(id), 1)?.id().0);
+        }
+        Ok(())
+    }
+
+    /// A committed type of the destination with this encoding.
+    fn same_type(&mut self, encoded: &Bytes) -> Result<Option<ObjectId>> {
+        if self.types.is_none() {
+            let mut found = HashMap::new();
+            let mut seen = std::collections::HashSet::from([self.to.root()]);
+            let mut pending = vec![self.to.root()];
+            while let Some(group) = pending.pop() {
+                for link in self.to.links(group, Index::Name, Order::Native)? {
+                    let LinkTarget::Hard(id) = link.target else { continue };
+                    if !seen.insert(id) {
+                        continue;
+                    }
+                    let h = self.to.header(&mut self.to.state(), id)?;
+                    if h.group.is_some() {
+                        pending.push(id);
+                    } else if let Some(t) = &h.datatype {
+                        found.entry(t.encoded.clone()).or_insert(id);
+                    }
+                }
+            }
+            self.types = Some(found);
+        }
+        Ok(self.types.as_ref().and_then(|t| t.get(encoded).copied()))
+    }
+
+    fn links(&mut self, from: ObjectId, to: ObjectId, depth: usize) -> Result<()> {
+        let tracked = self.from.group_info(from)?.link_order.tracked;
+        let index = if tracked { Index::CreationOrder } else { Index::Name };
+        for link in self.from.links(from, index, Order::Increasing)? {
+            let target = self.target(from, &link, depth)?;
+            self.to.link_create(to, &link.name, target, link.cset)?;
+        }
+        Ok(())
+    }
+
+    fn target(&mut self, group: ObjectId, link: &Link, depth: usize) -> Result<LinkTarget> {
+        Ok(match &link.target {
+            LinkTarget::Hard(id) => LinkTarget::Hard(self.object(*id, depth + 1)?.id()),
+            LinkTarget::Soft(path) if self.options.expand_soft => {
+                match self.from.resolve(group, path, LastLink::Follow, MAX_SOFT) {
+                    Ok(Resolution::Object { id }) => LinkTarget::Hard(self.object(id, depth + 1)?.id()),
+                    // What leads nowhere stays as it is.
+                    _ => link.target.clone(),
+                }
+            }
+            LinkTarget::External { .. } if self.options.expand_external => {
+                return Err(Error::unsupported("a copy that expands external links is not supported yet"));
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn needs_convert(&self, t: &Datatype) -> Result<bool> {
+        if t.has_references && self.options.expand_references {
+            return Err(Error::unsupported("a copy that expands references is not supported yet"));
+        }
+        Ok(t.has_heap || t.has_references)
+    }
+
+    fn convert(&mut self, t: &Datatype, from: ObjectId, to: ObjectId, data: Vec<u8>) -> Result<Vec<u8>> {
+        let len = data.len();
+        let out = (self.convert)(t, from, to, data)?;
+        if out.len() != len {
+            return Err(Error::invalid(format!("{len} bytes of elements were converted to {}", out.len())));
+        }
+        Ok(out)
+    }
+
+    fn attributes(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
+        for info in self.from.attrs(from, Index::CreationOrder, Order::Increasing)? {
+            let source = self.from.attr_open(from, &info.name)?;
+            let mut t = DatatypeRecord::from(source.datatype());
+            self.committed(&mut t)?;
+            let spec = AttrSpec {
+                datatype: t.try_into()?,
+                space: source.space().clone(),
+                cset: source.cset(),
+                creation_properties: source.creation_properties(),
+            };
+            let copy = self.to.attr_create(to, &info.name, spec)?;
+            let mut value = source.read()?;
+            if self.needs_convert(source.datatype())? {
+                let (a, b) = (source.heap_owner(), copy.heap_owner());
+                value = self.convert(source.datatype(), a, b, value.to_vec())?.into();
+            }
+            copy.write(&value)?;
+            self.keep_order(from, to, &info.name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a copied attribute the creation order of its source.
+    fn keep_order(&self, from: ObjectId, to: ObjectId, name: &[u8]) -> Result<()> {
+        let order = attribute(self.from, from, name)?.creation_order;
+        let mut s = self.to.state();
+        let mut r = attribute(self.to, to, name)?;
+        r.creation_order = order;
+        self.to.ledger.put(&keys::named(keys::ATTRIBUTE, to.0, name), r.encode_to_vec())?;
+        s.lists.attributes_changed(to.0);
+        self.to.change_header(&mut s, to, |h| {
+            h.next_attribute = h.next_attribute.max(order.saturating_add(1));
+            Ok(())
+        })
+    }
+
+    /// A fill value with heap ids or references needs ids of its own.
+    fn fill(&mut self, from: ObjectId, copy: &OpenObject) -> Result<()> {
+        let h = self.to.header(&mut self.to.state(), copy.id())?;
+        let Some(d) = &h.dataset else { return Ok(()) };
+        let t = convert::datatype(&d.datatype)?;
+        if d.fill_value.is_empty() || !self.needs_convert(&t)? {
+            return Ok(());
+        }
+        let value = self.convert(&t, from, copy.id(), d.fill_value.to_vec())?;
+        self.to.change_header(&mut self.to.state(), copy.id(), |h| {
+            if let Some(d) = &mut h.dataset {
+                d.fill_value = value.into();
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies blocks: as they are stored where nothing in them has to change.
+    fn data(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
+        let source = self.from.dataset(from)?;
+        source.flush()?;
+        let (shape, datatype) = (source.shape(), source.datatype());
+        let convert = self.needs_convert(datatype)?;
+        let prefix = keys::of(keys::BLOCK, from.0);
+        let mut after: Option<Bytes> = None;
+        loop {
+            let next = self.from.ledger.scan_prefix(&prefix, after.as_deref(), 1)?.pop();
+            let Some((key, _)) = next else { return Ok(()) };
+            let mut new = keys::of(keys::BLOCK, to.0);
+            new.extend_from_slice(keys::rest(&key));
+            let p = stored(&self.from.ledger, &key, shape)?;
+            let ledger = &self.to.ledger;
+            match p.encoded {
+                Some(mask) if !convert => {
+                    let bytes = p.encoded_bytes(&self.from.ledger)?;
+                    change_stored(ledger, &new, shape, |n| n.put_encoded(ledger, shape, mask, &bytes))?;
+                }
+                _ => {
+                    let mut block = p.load(&self.from.ledger, shape)?;
+                    if convert {
+                        block = self.convert(datatype, from, to, block)?;
+                    }
+                    store_block(ledger, &new, shape, block)?;
+                }
+            }
+            after = Some(key);
+        }
+    }
+}
+
+fn attribute(c: &Container, id: ObjectId, name: &[u8]) -> Result<AttributeRecord> {
+    let value = c.ledger.get(&keys::named(keys::ATTRIBUTE, id.0, name))?;
+    let value = value.ok_or_else(|| Error::not_found("an attribute vanished while it was copied"))?;
+    record::decode(value, || "an attribute that is copied".into())
+}

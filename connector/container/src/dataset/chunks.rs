@@ -1,0 +1,260 @@
+//! Chunk by chunk: counting, finding, reading and writing them as they are stored.
+
+use super::Dataset;
+use crate::block::{change_stored, store_block, stored};
+use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
+use crate::{Error, Result, keys};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+impl Dataset {
+    /// Whether anything was written.
+    fn touched(&self) -> Result<bool> {
+        let c = self.container();
+        let prefix = self.prefix();
+        if !c.blocks.lock().dirty_keys(&prefix).is_empty() {
+            return Ok(true);
+        }
+        Ok(!c.ledger.scan_prefix(&prefix, None, 1)?.is_empty())
+    }
+
+    /// Whether native HDF5 would have allocated all of the dataset, whatever was written.
+    fn all_allocated(&self) -> Result<bool> {
+        Ok(match (&self.layout, self.fill.allocate) {
+            (Layout::Compact, _) | (_, AllocTime::Early) => true,
+            (Layout::Chunked { .. }, AllocTime::Incremental) => false,
+            _ => self.touched()?,
+        })
+    }
+
+    /// Bytes that the data takes, as native HDF5 counts them (`H5Dget_storage_size`): chunks as they are
+    /// stored, other layouts whole once they are allocated.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn storage_size(&self) -> Result<u64> {
+        if !matches!(self.layout, Layout::Chunked { .. }) {
+            let bytes = self.space.read().points()?.saturating_mul(self.datatype.size);
+            return Ok(if self.all_allocated()? { bytes } else { 0 });
+        }
+        if self.filters.is_empty() {
+            return Ok(self.chunk_count()?.saturating_mul(self.shape.len as u64));
+        }
+        self.flush()?;
+        let mut total = 0u64;
+        for coords in self.allocated()? {
+            total = total.saturating_add(self.info(&coords)?.size);
+        }
+        Ok(total)
+    }
+
+    /// Whether the data's space is allocated, as native HDF5 says it.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn space_status(&self) -> Result<SpaceStatus> {
+        let Layout::Chunked { chunk } = &self.layout else {
+            return Ok(if self.all_allocated()? {
+                SpaceStatus::Allocated
+            } else {
+                SpaceStatus::NotAllocated
+            });
+        };
+        let total = self.grid_size(chunk).iter().fold(1u64, |n, &d| n.saturating_mul(d));
+        Ok(match self.chunk_count()? {
+            0 => SpaceStatus::NotAllocated,
+            n if n == total => SpaceStatus::Allocated,
+            _ => SpaceStatus::Part,
+        })
+    }
+
+    /// Chunks along each dimension.
+    fn grid_size(&self, chunk: &[u64]) -> Vec<u64> {
+        self.space.read().dims().iter().zip(chunk).map(|(d, c)| d.div_ceil(*c)).collect()
+    }
+
+    fn chunk(&self) -> Result<&[u64]> {
+        match &self.layout {
+            Layout::Chunked { chunk } => Ok(chunk),
+            _ => Err(Error::invalid("not a chunked dataset")),
+        }
+    }
+
+    /// The chunks that were written, by their coordinates in chunks, in order.
+    fn written(&self) -> Result<BTreeSet<Vec<u64>>> {
+        let c = self.container();
+        let prefix = self.prefix();
+        let dirty = c.blocks.lock().dirty_keys(&prefix);
+        let mut all: BTreeSet<Vec<u64>> = dirty.iter().map(|k| keys::coords(k)).collect();
+        c.each(&prefix, |key, _| {
+            all.insert(keys::coords(&key));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The chunks that are allocated, in order.
+    fn allocated(&self) -> Result<Vec<Vec<u64>>> {
+        let chunk = self.chunk()?;
+        if !self.all_allocated()? {
+            return Ok(self.written()?.into_iter().collect());
+        }
+        let size = self.grid_size(chunk);
+        let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n < 1 << 28);
+        let total =
+            total.ok_or_else(|| Error::unsupported("listing more than 2^28 chunks is not supported"))?;
+        Ok((0..total).map(|n| nth(&size, n)).collect())
+    }
+
+    /// Number of chunks that have storage.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a dataset that is not chunked.
+    pub fn chunk_count(&self) -> Result<u64> {
+        let chunk = self.chunk()?;
+        if self.all_allocated()? {
+            return Ok(self.grid_size(chunk).iter().fold(1u64, |n, &d| n.saturating_mul(d)));
+        }
+        Ok(self.written()?.len() as u64)
+    }
+
+    /// The chunk at position `n` among those that have storage, in C order.
+    ///
+    /// # Errors
+    /// `OutOfRange`; `InvalidArgument` for a dataset that is not chunked.
+    pub fn chunk_at(&self, n: u64) -> Result<ChunkInfo> {
+        let chunk = self.chunk()?;
+        let count = self.chunk_count()?;
+        if n >= count {
+            return Err(Error::range(format!("chunk index is out of range: {n} of {count}")));
+        }
+        if self.all_allocated()? {
+            return self.info(&nth(&self.grid_size(chunk), n));
+        }
+        let all = self.written()?;
+        let at = usize::try_from(n).ok().and_then(|n| all.iter().nth(n));
+        self.info(at.ok_or_else(|| Error::range("chunk index is out of range"))?)
+    }
+
+    /// The chunk that holds the element at `coords`, if it has storage.
+    ///
+    /// # Errors
+    /// `OutOfRange` outside of the extent; `InvalidArgument` for a dataset that is not chunked.
+    pub fn chunk_at_coords(&self, coords: &[u64]) -> Result<Option<ChunkInfo>> {
+        let scaled = self.scaled(coords)?;
+        if self.all_allocated()? || self.exists(&scaled)? {
+            return self.info(&scaled).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn exists(&self, scaled: &[u64]) -> Result<bool> {
+        let c = self.container();
+        let key = self.key(scaled);
+        Ok(c.blocks.lock().is_dirty(&key) || c.ledger.get(&key)?.is_some())
+    }
+
+    fn scaled(&self, coords: &[u64]) -> Result<Vec<u64>> {
+        let chunk = self.chunk()?;
+        let space = self.space.read();
+        let dims = space.dims();
+        if coords.len() != dims.len() || coords.iter().zip(dims).any(|(c, d)| c >= d) {
+            return Err(Error::range(format!("offset {coords:?} exceeds dimensions of dataset {dims:?}")));
+        }
+        Ok(coords.iter().zip(chunk).map(|(c, n)| c / n).collect())
+    }
+
+    fn info(&self, scaled: &[u64]) -> Result<ChunkInfo> {
+        let c = self.container();
+        let key = self.key(scaled);
+        let chunk = self.chunk()?;
+        let (mut filter_mask, mut size) = (0, self.shape.len as u64);
+        if !self.filters.is_empty() {
+            let mut blocks = c.blocks.lock();
+            blocks.flush(&c.ledger, &key)?;
+            let p = stored(&c.ledger, &key, &self.shape)?;
+            if let Some(mask) = p.encoded {
+                (filter_mask, size) = (mask, p.stored());
+            }
+        }
+        let offset = scaled.iter().zip(chunk).map(|(s, n)| s * n).collect();
+        Ok(ChunkInfo { offset, filter_mask, address: address(self.object.id(), scaled), size })
+    }
+
+    /// A chunk as it is stored, with the mask of skipped filters. One that has no storage of its own yet, in a
+    /// dataset that counts as allocated, is encoded now.
+    ///
+    /// # Errors
+    /// `OutOfRange`; `NotFound` for a chunk without storage.
+    pub fn read_chunk(&self, coords: &[u64]) -> Result<(u32, Bytes)> {
+        let c = self.container();
+        let scaled = self.scaled(coords)?;
+        if !self.exists(&scaled)? && !self.all_allocated()? {
+            return Err(Error::not_found(format!(
+                "chunk address isn't defined: nothing is stored at {coords:?}"
+            )));
+        }
+        let key = self.key(&scaled);
+        let mut blocks = c.blocks.lock();
+        blocks.flush(&c.ledger, &key)?;
+        let p = stored(&c.ledger, &key, &self.shape)?;
+        drop(blocks);
+        match p.encoded {
+            Some(mask) => Ok((mask, p.encoded_bytes(&c.ledger)?.into())),
+            None => {
+                let (mask, data) = self.shape.filters.encode(p.load(&c.ledger, &self.shape)?)?;
+                Ok((mask, data.into()))
+            }
+        }
+    }
+
+    /// Stores a chunk that the caller has encoded, skipping the filters of `mask`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for unfiltered data of another length than a chunk, or an offset that is not that of a
+    /// chunk; `OutOfRange`, `ReadOnly`.
+    pub fn write_chunk(&self, coords: &[u64], mask: u32, data: &[u8]) -> Result<()> {
+        let c = self.container();
+        c.check_writable("unable to write raw data to chunk")?;
+        let scaled = self.scaled(coords)?;
+        if scaled.iter().zip(self.chunk()?).zip(coords).any(|((s, n), at)| s * n != *at) {
+            return Err(Error::invalid(format!("offset {coords:?} doesn't fall on chunks's boundary")));
+        }
+        let key = self.key(&scaled);
+        let mut blocks = c.blocks.lock();
+        if self.filters.is_empty() {
+            if data.len() != self.shape.len {
+                let text =
+                    format!("an unfiltered chunk of {} bytes is written with {}", self.shape.len, data.len());
+                return Err(Error::invalid(text));
+            }
+            blocks.supersede(&key);
+            return store_block(&c.ledger, &key, &self.shape, data.to_vec());
+        }
+        blocks.supersede(&key);
+        change_stored(&c.ledger, &key, &self.shape, |p| p.put_encoded(&c.ledger, &self.shape, mask, data))
+    }
+}
+
+/// The coordinates of cell `n` of a grid, C order.
+fn nth(size: &[u64], mut n: u64) -> Vec<u64> {
+    let mut out: Vec<u64> = size
+        .iter()
+        .rev()
+        .map(|d| {
+            let i = n % d;
+            n /= d;
+            i
+        })
+        .collect();
+    out.reverse();
+    out
+}
+
+/// A number below 2^62 that stands for a chunk's address, which containers do not have.
+fn address(id: ObjectId, scaled: &[u64]) -> u64 {
+    let mut h = DefaultHasher::new();
+    (id, scaled).hash(&mut h);
+    (h.finish() >> 2) & !0xfff | 0x800
+}

@@ -1,0 +1,124 @@
+//! Changing the extent. What lies outside of it is gone: growing again shows the fill value.
+
+use super::Dataset;
+use crate::block::delete_stored;
+use crate::grid::CopyRun;
+use crate::types::{Dataspace, Layout, UNLIMITED, product};
+use crate::{Error, Result, keys};
+use std::collections::BTreeSet;
+
+impl Dataset {
+    /// Changes the present dimensions. Shrinking removes what falls outside.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a layout other than chunked, another rank, or dimensions beyond the largest ones;
+    /// `ReadOnly`.
+    pub fn set_extent(&self, dims: &[u64]) -> Result<()> {
+        let c = self.container();
+        c.check_writable("unable to change the dimensions")?;
+        let mut space = self.space.write();
+        let new = self.check_extent(&space, dims)?;
+        if new == *space {
+            return Ok(());
+        }
+        let old = space.dims().to_vec();
+        if let Layout::Chunked { chunk } = &self.layout
+            && dims.iter().zip(&old).any(|(n, o)| n < o)
+        {
+            self.prune(chunk, &old, dims)?;
+        }
+        self.put_space(&mut c.state(), &new)?;
+        *space = new;
+        Ok(())
+    }
+
+    fn check_extent(&self, space: &Dataspace, dims: &[u64]) -> Result<Dataspace> {
+        let Dataspace::Simple { dims: old, max } = space else {
+            return Err(Error::invalid("dataspace of the dataset has no dimensions to change"));
+        };
+        if dims.len() != old.len() {
+            return Err(Error::invalid(format!(
+                "{} dimensions given, the dataset has {}",
+                dims.len(),
+                old.len()
+            )));
+        }
+        if !matches!(self.layout, Layout::Chunked { .. }) && dims != old.as_slice() {
+            return Err(Error::invalid("dataset must be chunked to change its dimensions"));
+        }
+        for (d, m) in dims.iter().zip(max) {
+            if *m != UNLIMITED && d > m {
+                return Err(Error::invalid(format!(
+                    "dimension cannot exceed the existing maximal size ({d} > {m})"
+                )));
+            }
+        }
+        product(dims)?
+            .checked_mul(self.datatype.size)
+            .ok_or_else(|| Error::range("the dataset gets too large"))?;
+        Ok(Dataspace::Simple { dims: dims.to_vec(), max: max.clone() })
+    }
+
+    /// Removes chunks that fall outside, and clears the outside of those that are cut.
+    fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64]) -> Result<()> {
+        let c = self.container();
+        let mut blocks = c.blocks.lock();
+        let prefix = self.prefix();
+        let mut present: BTreeSet<Vec<u8>> = blocks.dirty_keys(&prefix).into_iter().collect();
+        c.each(&prefix, |key, _| {
+            present.insert(key.to_vec());
+            Ok(())
+        })?;
+        for key in present {
+            let coords = keys::coords(&key);
+            if coords.len() != chunk.len() {
+                return Err(Error::corrupt("a chunk's key has another rank than its dataset"));
+            }
+            let first = |d: usize| coords[d].saturating_mul(chunk[d]);
+            if (0..chunk.len()).any(|d| first(d) >= new[d]) {
+                blocks.supersede(&key);
+                if let Some(value) = c.ledger.get(&key)? {
+                    delete_stored(&c.ledger, &key, value)?;
+                }
+                continue;
+            }
+            // What was inside and is not any more.
+            let was: Vec<u64> =
+                (0..chunk.len()).map(|d| chunk[d].min(old[d].saturating_sub(first(d)))).collect();
+            let is: Vec<u64> = (0..chunk.len()).map(|d| chunk[d].min(new[d] - first(d))).collect();
+            if (0..chunk.len()).all(|d| is[d] >= was[d]) {
+                continue;
+            }
+            let size = self.datatype.size as usize;
+            if is[1..].iter().zip(&was[1..]).all(|(i, w)| i >= w) {
+                let row: u64 = chunk[1..].iter().product();
+                blocks.trim(&c.ledger, &key, &self.shape, (is[0] * row) as usize * size)?;
+            } else {
+                blocks.refill(&c.ledger, &key, &self.shape, &outside(chunk, &is, size))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a chunk that are not in the box `inside` at its origin.
+fn outside(chunk: &[u64], inside: &[u64], size: usize) -> Vec<CopyRun> {
+    let mut runs = Vec::new();
+    collect(chunk, inside, 0, size, &mut runs);
+    runs
+}
+
+fn collect(chunk: &[u64], inside: &[u64], at: usize, size: usize, out: &mut Vec<CopyRun>) {
+    let (Some((&n, chunk)), Some((&keep, inside))) = (chunk.split_first(), inside.split_first()) else {
+        return;
+    };
+    let step = chunk.iter().product::<u64>() as usize * size;
+    if !chunk.is_empty() {
+        for i in 0..keep {
+            collect(chunk, inside, at + i as usize * step, size, out);
+        }
+    }
+    if keep < n {
+        out.push(CopyRun { block: at + keep as usize * step, buffer: 0, len: (n - keep) as usize * step });
+    }
+}

@@ -1,0 +1,294 @@
+//! Datasets.
+
+mod chunks;
+mod extent;
+mod validate;
+
+use crate::container::State;
+use crate::filters::Pipeline;
+use crate::grid::Grid;
+use crate::object::check_order;
+use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
+use crate::shape::Shape;
+use crate::types::{Dataspace, Datatype, Fill, FillValue, Filter, Layout, ObjectId, product};
+use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::sync::{Arc, Weak};
+
+/// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
+const SMALL: u64 = 16 << 10;
+/// Bytes of a larger block that may lie in the map.
+const INLINE: usize = 1 << 10;
+/// Contiguous datasets are cut into segments of about this many bytes.
+const SEGMENT: u64 = 1 << 20;
+
+/// A dataset held open. There is one for each dataset of a container, however often it is opened.
+#[derive(Debug)]
+pub struct Dataset {
+    object: OpenObject,
+    datatype: Datatype,
+    layout: Layout,
+    fill: Fill,
+    filters: Vec<Filter>,
+    creation_properties: Bytes,
+    grid: Grid,
+    shape: Arc<Shape>,
+    space: RwLock<Dataspace>,
+}
+
+impl Container {
+    /// Makes a dataset without links to it.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `InvalidArgument` for what native HDF5 refuses (chunks of another rank than the data or
+    /// larger than a fixed dimension, compact data of 64 KiB or more, room to grow without chunks, ...);
+    /// `Unsupported`, naming it, for a layout or filter that is not there.
+    pub fn create_dataset(self: &Arc<Self>, mut spec: DatasetSpec) -> Result<OpenObject> {
+        self.check_writable("unable to create dataset")?;
+        check_order(spec.attribute_order, "attributes")?;
+        validate::check(&spec).map_err(|e| e.context("unable to create dataset"))?;
+        // Native HDF5 applies filters to chunks alone.
+        if !matches!(spec.layout, Layout::Chunked { .. }) {
+            spec.filters.clear();
+        }
+        Pipeline::new(&spec.filters, spec.datatype.size)
+            .map_err(|e| e.context("unable to create dataset"))?;
+        let mut d = DatasetRecord {
+            datatype: Some(DatatypeRecord::from(&spec.datatype)),
+            space: Some(SpaceRecord::from(&spec.space)),
+            filters: spec.filters.iter().map(FilterRecord::from).collect(),
+            ..DatasetRecord::default()
+        };
+        d.set_layout(&spec.layout)?;
+        d.set_fill(&spec.fill);
+        let mut h = HeaderRecord::new(spec.attribute_order, spec.track_times, &spec.creation_properties);
+        h.dataset = Some(d);
+        self.add_object(&mut self.state(), h)
+    }
+
+    /// Opens the data of a dataset.
+    ///
+    /// # Errors
+    /// `WrongKind` for other objects, `NotFound`, `Unsupported` for a filter that is not there.
+    pub fn dataset(self: &Arc<Self>, id: ObjectId) -> Result<Arc<Dataset>> {
+        let mut s = self.state();
+        if let Some(open) = s.datasets.get(&id.0).and_then(Weak::upgrade) {
+            return Ok(open);
+        }
+        let h = self.header(&mut s, id)?;
+        let opened = Arc::new(self.load_dataset(id, &h)?);
+        if s.datasets.len() > 64 && s.datasets.len().is_power_of_two() {
+            s.datasets.retain(|_, d| d.strong_count() > 0);
+        }
+        s.datasets.insert(id.0, Arc::downgrade(&opened));
+        Ok(opened)
+    }
+
+    fn load_dataset(self: &Arc<Self>, id: ObjectId, h: &HeaderRecord) -> Result<Dataset> {
+        let what = || format!("{}: dataset {:#x}", self.name(), id.0);
+        let Some(r) = &h.dataset else {
+            return Err(Error::wrong_kind(format!("{} is not a dataset but a {:?}", what(), h.kind())));
+        };
+        let datatype = convert::datatype(&r.datatype)?;
+        let space = convert::space(&r.space)?;
+        let layout = r.layout()?;
+        let fill = r.fill()?;
+        let filters: Vec<Filter> = r.filters.iter().cloned().map(Filter::from).collect();
+        let (grid, len, inline) = blocks(&layout, &space, datatype.size).map_err(|e| e.context(what()))?;
+        let element = match &fill.value {
+            FillValue::User(v) if v.len() as u64 != datatype.size => {
+                return Err(Error::corrupt(format!("{} has a fill value of {} bytes", what(), v.len())));
+            }
+            FillValue::User(v) if v.iter().any(|&b| b != 0) => Some(v.clone()),
+            _ => None,
+        };
+        let pipeline = Pipeline::new(&filters, datatype.size).map_err(|e| e.context(what()))?;
+        Ok(Dataset {
+            object: OpenObject::hold(self, id, h.kind()),
+            datatype,
+            layout,
+            fill,
+            filters,
+            creation_properties: h.creation_properties.clone(),
+            grid,
+            shape: Arc::new(Shape { len, fill: element, filters: pipeline, inline }),
+            space: RwLock::new(space),
+        })
+    }
+}
+
+/// How a dataset falls into blocks: the grid, the bytes of a block, and how many of them may lie in the map.
+fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize, usize)> {
+    let bad = || Error::corrupt("impossible dimensions");
+    let (elements, small) = match layout {
+        Layout::Chunked { chunk } => {
+            if chunk.len() != space.dims().len() || chunk.contains(&0) {
+                return Err(bad());
+            }
+            (product(chunk)?, false)
+        }
+        Layout::Compact => (space.points()?.max(1), true),
+        _ => {
+            let points = space.points()?.max(1);
+            if points.checked_mul(size).is_some_and(|n| n <= SMALL) {
+                (points, true)
+            } else {
+                ((SEGMENT / size).max(1), false)
+            }
+        }
+    };
+    let len = elements.checked_mul(size).and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
+    let inline = if small || len as u64 <= SMALL { len } else { INLINE };
+    let grid = match layout {
+        Layout::Chunked { chunk } => Grid::Boxes(chunk.clone()),
+        _ => Grid::Line(elements),
+    };
+    Ok((grid, len, inline))
+}
+
+impl Dataset {
+    /// The object, held open.
+    pub fn object(&self) -> &OpenObject {
+        &self.object
+    }
+
+    /// The element type.
+    pub fn datatype(&self) -> &Datatype {
+        &self.datatype
+    }
+
+    /// The present shape.
+    pub fn space(&self) -> Dataspace {
+        self.space.read().clone()
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The fill properties.
+    pub fn fill(&self) -> &Fill {
+        &self.fill
+    }
+
+    /// The filters.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// The creation properties, as given.
+    pub fn creation_properties(&self) -> Bytes {
+        self.creation_properties.clone()
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn container(&self) -> &Arc<Container> {
+        self.object.container()
+    }
+
+    fn key(&self, coords: &[u64]) -> Vec<u8> {
+        keys::block(self.object.id().0, coords)
+    }
+
+    fn prefix(&self) -> Vec<u8> {
+        keys::of(keys::BLOCK, self.object.id().0)
+    }
+
+    /// Reads the selected elements into `out`, packed in the order of the selection, in file form. What was
+    /// never written reads as the fill value.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `out` has another length, `OutOfRange` when the selection leaves the extent,
+    /// `Corrupt` for damage. `out` is then unspecified.
+    pub fn read(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
+        let space = self.space.read();
+        let size = self.check(&space, selection, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let c = self.container();
+        self.grid.parts(space.dims(), selection, size, &mut |p| {
+            c.read_block(&self.key(p.coords), &self.shape, p.runs, out)
+        })
+    }
+
+    /// Writes the selected elements from `data`, packed in the order of the selection, in file form. Durable with
+    /// the next flush of the container.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], and `ReadOnly`. Part of the elements may then be written.
+    pub fn write(&self, selection: &Selection, data: &[u8]) -> Result<()> {
+        let c = self.container();
+        c.check_writable("unable to write data")?;
+        let space = self.space.read();
+        let size = self.check(&space, selection, data.len())?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.grid.parts(space.dims(), selection, size, &mut |p| {
+            let key = self.key(p.coords);
+            c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+        })
+    }
+
+    /// Checks that a buffer fits a selection; gives the size of an element.
+    fn check(&self, space: &Dataspace, selection: &Selection, len: usize) -> Result<usize> {
+        let points = match (space, selection) {
+            (Dataspace::Null, Selection::All | Selection::None) => 0,
+            (Dataspace::Null, _) => return Err(Error::invalid("a null dataspace has no elements to select")),
+            _ => selection.points(space.dims())?,
+        };
+        if points.checked_mul(self.datatype.size) != Some(len as u64) {
+            return Err(Error::invalid(format!(
+                "{points} elements of {} bytes do not fit a buffer of {len}",
+                self.datatype.size
+            )));
+        }
+        Ok(self.datatype.size as usize)
+    }
+
+    /// Hands changed blocks of this dataset to the ledger; they are durable with the container's next flush.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn flush(&self) -> Result<()> {
+        let c = self.container();
+        if !c.writable() {
+            return Ok(());
+        }
+        c.blocks.lock().flush(&c.ledger, &self.prefix())
+    }
+
+    /// Sees the newest state: a container opened to read moves to the newest version.
+    ///
+    /// # Errors
+    /// Those of the ledger; `NotFound` when the dataset was deleted.
+    pub fn refresh(&self) -> Result<()> {
+        self.container().refresh()?;
+        self.reload()
+    }
+
+    /// Takes the shape from the header anew.
+    pub(crate) fn reload(&self) -> Result<()> {
+        let c = self.container();
+        let h = c.header(&mut c.state(), self.object.id())?;
+        let record = h.dataset.as_ref().ok_or_else(|| Error::corrupt("a dataset became something else"))?;
+        *self.space.write() = convert::space(&record.space)?;
+        Ok(())
+    }
+
+    fn put_space(&self, s: &mut State, space: &Dataspace) -> Result<()> {
+        self.container().change_header(s, self.object.id(), |h| {
+            if let Some(d) = &mut h.dataset {
+                d.space = Some(SpaceRecord::from(space));
+            }
+            h.touch();
+            Ok(())
+        })
+    }
+}

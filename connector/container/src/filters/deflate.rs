@@ -1,0 +1,51 @@
+//! Deflate in a zlib wrapper (filter 1, RFC 1950 and 1951).
+
+use super::Codec;
+use crate::{Error, Result};
+use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
+
+/// How much longer than the hint a decoded chunk may be, for a filter before this one that makes data longer.
+const SLACK: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Deflate {
+    level: CompressionLvl,
+}
+
+impl Deflate {
+    pub(super) fn new(level: Option<u32>) -> Result<Self> {
+        let level = level.unwrap_or(6);
+        let known = i32::try_from(level).ok().filter(|l| *l <= 9).and_then(|l| CompressionLvl::new(l).ok());
+        known
+            .map(|level| Self { level })
+            .ok_or_else(|| Error::invalid(format!("deflate has no level {level}")))
+    }
+}
+
+impl Codec for Deflate {
+    fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let mut c = Compressor::new(self.level);
+        let mut out = vec![0; c.zlib_compress_bound(data.len())];
+        let n = c.zlib_compress(data, &mut out).ok()?;
+        out.truncate(n);
+        Some(out)
+    }
+
+    fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String> {
+        let mut d = Decompressor::new();
+        let mut room = hint.max(64);
+        loop {
+            let mut out = vec![0; room];
+            match d.zlib_decompress(data, &mut out) {
+                Ok(n) => {
+                    out.truncate(n);
+                    return Ok(out);
+                }
+                Err(DecompressionError::InsufficientSpace) if room < hint.max(4096).saturating_mul(SLACK) => {
+                    room *= 2;
+                }
+                Err(e) => return Err(format!("damaged data: {e}")),
+            }
+        }
+    }
+}

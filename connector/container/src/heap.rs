@@ -1,0 +1,286 @@
+//! The heap for variable-length data: small blobs packed into segments.
+//!
+//! A segment is a block like those of datasets (cached, appended to in pieces, inline while small), under `H`
+//! owner number; `U` owner number says how much of it is used and lives. Segments of an owner are 4 KiB, then
+//! 64 KiB, then 1 MiB long, so that an owner with a few strings is small; a larger blob gets one of its own.
+//! A blob is its length as a varint (LEB128) and its bytes.
+
+use crate::container::State;
+use crate::filters::Pipeline;
+use crate::grid::CopyRun;
+use crate::record::UsageRecord;
+use crate::shape::Shape;
+use crate::types::ObjectId;
+use crate::{Container, Error, Result, keys, record};
+use prost::Message;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Lengths of an owner's first segments; the last is that of all others.
+const LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
+/// Segments up to this many bytes lie in the map.
+const SMALL: usize = 4 << 10;
+/// Bytes of a larger segment that may lie in the map.
+const INLINE: usize = 1 << 10;
+/// Usages that are kept decoded between flushes.
+const KEPT: usize = 4096;
+/// The longest varint.
+const PREFIX: usize = 10;
+
+/// What is known of segments.
+#[derive(Default)]
+pub(crate) struct HeapState {
+    usage: HashMap<(u64, u32), Usage>,
+    /// The segment of each owner that is being filled.
+    current: HashMap<u64, u32>,
+}
+
+struct Usage {
+    record: UsageRecord,
+    dirty: bool,
+}
+
+/// Where a blob is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    owner: u64,
+    number: u32,
+    offset: u32,
+}
+
+impl Place {
+    fn of(id: &[u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *id;
+        Self {
+            owner: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            number: u32::from_be_bytes([i, j, k, l]),
+            offset: u32::from_be_bytes([m, n, o, p]),
+        }
+    }
+
+    fn id(self) -> [u8; 16] {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.owner.to_be_bytes());
+        id[8..12].copy_from_slice(&self.number.to_be_bytes());
+        id[12..].copy_from_slice(&self.offset.to_be_bytes());
+        id
+    }
+}
+
+fn shape(length: u64) -> Result<Arc<Shape>> {
+    let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
+    let inline = if len <= SMALL { len } else { INLINE };
+    Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline }))
+}
+
+fn prefix(len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PREFIX);
+    prost::encoding::encode_varint(len as u64, &mut out);
+    out
+}
+
+impl Container {
+    /// Keeps a blob for an owner (a dataset's id, or an attribute's `heap_owner`) and returns its id. The id of an
+    /// empty blob is all zeros. It goes with its owner, or when it is deleted.
+    ///
+    /// # Errors
+    /// `ReadOnly`, and those of the ledger.
+    pub fn heap_put(&self, owner: ObjectId, bytes: &[u8]) -> Result<[u8; 16]> {
+        self.check_writable("unable to store variable-length data")?;
+        if bytes.is_empty() {
+            return Ok([0; 16]);
+        }
+        let head = prefix(bytes.len());
+        let size = (head.len() + bytes.len()) as u64;
+        let mut s = self.state();
+        let number = self.segment_for(&mut s, owner.0, size)?;
+        let u = self.usage(&mut s, owner.0, number)?;
+        let offset = u.record.used;
+        let shape = shape(u.record.length)?;
+        let key = keys::segment(keys::SEGMENT, owner.0, number);
+        let at = offset as usize;
+        let mut blocks = self.blocks.lock();
+        let short;
+        let (first, second) = if bytes.len() < 64 << 10 {
+            // One run for a small blob.
+            short = [head.as_slice(), bytes].concat();
+            (short.as_slice(), &[][..])
+        } else {
+            (head.as_slice(), bytes)
+        };
+        for (at, part) in [(at, first), (at + first.len(), second)] {
+            if !part.is_empty() {
+                let run = [CopyRun { block: at, buffer: 0, len: part.len() }];
+                blocks.write(&self.ledger, &key, &shape, &run, part, false)?;
+            }
+        }
+        drop(blocks);
+        u.record.used += size;
+        u.record.live += size;
+        u.dirty = true;
+        let offset = u32::try_from(offset).map_err(|_| Error::corrupt("a heap segment is too long"))?;
+        Ok(Place { owner: owner.0, number, offset }.id())
+    }
+
+    /// The segment that has room for `size` more bytes.
+    fn segment_for(&self, s: &mut State, owner: u64, size: u64) -> Result<u32> {
+        let last = match s.heap.current.get(&owner) {
+            Some(n) => Some(*n),
+            None => self.last_segment(owner)?,
+        };
+        if let Some(n) = last {
+            let u = &self.usage(s, owner, n)?.record;
+            if u.used + size <= u.length {
+                s.heap.current.insert(owner, n);
+                return Ok(n);
+            }
+        }
+        let next = match last {
+            None => 0,
+            Some(n) => {
+                n.checked_add(1).ok_or_else(|| Error::range("an object has too many heap segments"))?
+            }
+        };
+        let usual = LENGTHS[(next as usize).min(LENGTHS.len() - 1)];
+        let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
+        // Staged at once, so that the last segment is always found in the map.
+        self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
+        s.heap.usage.insert((owner, next), Usage { record, dirty: true });
+        s.heap.current.insert(owner, next);
+        Ok(next)
+    }
+
+    fn last_segment(&self, owner: u64) -> Result<Option<u32>> {
+        let prefix = keys::of(keys::USAGE, owner);
+        let from = keys::segment(keys::USAGE, owner, 0);
+        let to = keys::segment(keys::USAGE, owner, u32::MAX);
+        let last = self.ledger.prev(Bound::Included(&from), Bound::Included(&to))?;
+        Ok(last.and_then(|(k, _)| Some(u32::from_be_bytes(k.strip_prefix(&prefix[..])?.try_into().ok()?))))
+    }
+
+    fn usage<'s>(&self, s: &'s mut State, owner: u64, number: u32) -> Result<&'s mut Usage> {
+        match s.heap.usage.entry((owner, number)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?;
+                let value = value.ok_or_else(|| {
+                    let what = format!("{}: there is no heap segment {number} of {owner:#x}", self.name());
+                    Error::not_found(what)
+                })?;
+                let record = record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
+                Ok(new.insert(Usage { record, dirty: false }))
+            }
+        }
+    }
+
+    /// Reads bytes of a segment.
+    fn heap_read(&self, p: Place, length: u64, at: u64, out: &mut [u8]) -> Result<()> {
+        if at.checked_add(out.len() as u64).is_none_or(|end| end > length) {
+            return Err(Error::corrupt(format!("a heap id points outside of its segment ({p:?})")));
+        }
+        let key = keys::segment(keys::SEGMENT, p.owner, p.number);
+        let run = [CopyRun { block: at as usize, buffer: 0, len: out.len() }];
+        self.read_block(&key, &shape(length)?, &run, out)
+    }
+
+    /// Length of a segment.
+    fn heap_length(&self, p: Place) -> Result<u64> {
+        Ok(self.usage(&mut self.state(), p.owner, p.number)?.record.length)
+    }
+
+    /// The prefix of a blob: its length, and the bytes that the prefix takes.
+    fn heap_prefix(&self, p: Place, length: u64) -> Result<(u64, u64)> {
+        let at = u64::from(p.offset);
+        let mut head = [0; PREFIX];
+        let n = (length.saturating_sub(at) as usize).min(PREFIX);
+        self.heap_read(p, length, at, &mut head[..n])?;
+        let mut rest = &head[..n];
+        let len = prost::encoding::decode_varint(&mut rest)
+            .map_err(|_| Error::corrupt(format!("a blob of the heap has no length ({p:?})")))?;
+        let taken = (n - rest.len()) as u64;
+        if at.checked_add(taken).and_then(|e| e.checked_add(len)).is_none_or(|e| e > length) {
+            return Err(Error::corrupt(format!("a blob of the heap leaves its segment ({p:?})")));
+        }
+        Ok((len, taken))
+    }
+
+    /// Reads a blob; `out` is as long as it, or shorter to read its beginning.
+    ///
+    /// # Errors
+    /// `NotFound` for an id whose segment is gone; `InvalidArgument` when the blob is shorter than `out`.
+    pub fn heap_get(&self, id: &[u8; 16], out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        if *id == [0; 16] {
+            return Err(Error::invalid(format!("{} bytes are asked of an empty blob", out.len())));
+        }
+        let p = Place::of(id);
+        let length = self.heap_length(p)?;
+        let (len, taken) = self.heap_prefix(p, length)?;
+        if (out.len() as u64) > len {
+            return Err(Error::invalid(format!("{} bytes are asked of a blob of {len}", out.len())));
+        }
+        self.heap_read(p, length, u64::from(p.offset) + taken, out)
+    }
+
+    /// Bytes of a blob.
+    ///
+    /// # Errors
+    /// `NotFound` for an id whose segment is gone.
+    pub fn heap_len(&self, id: &[u8; 16]) -> Result<u64> {
+        if *id == [0; 16] {
+            return Ok(0);
+        }
+        let p = Place::of(id);
+        Ok(self.heap_prefix(p, self.heap_length(p)?)?.0)
+    }
+
+    /// Deletes a blob. A segment goes with its last one.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `NotFound` for an id whose segment is gone.
+    pub fn heap_delete(&self, id: &[u8; 16]) -> Result<()> {
+        self.check_writable("unable to delete variable-length data")?;
+        if *id == [0; 16] {
+            return Ok(());
+        }
+        let p = Place::of(id);
+        let (len, taken) = self.heap_prefix(p, self.heap_length(p)?)?;
+        let mut s = self.state();
+        let u = self.usage(&mut s, p.owner, p.number)?;
+        u.record.live = u.record.live.saturating_sub(len + taken);
+        u.dirty = true;
+        if u.record.live == 0 {
+            s.heap.usage.remove(&(p.owner, p.number));
+            if s.heap.current.get(&p.owner) == Some(&p.number) {
+                s.heap.current.remove(&p.owner);
+            }
+            self.drop_blocks(&keys::segment(keys::SEGMENT, p.owner, p.number))?;
+            self.ledger.delete(&keys::segment(keys::USAGE, p.owner, p.number))?;
+        }
+        Ok(())
+    }
+
+    /// Stages what changed.
+    pub(crate) fn heap_store(&self, s: &mut State) -> Result<()> {
+        for (&(owner, number), u) in s.heap.usage.iter_mut().filter(|(_, u)| u.dirty) {
+            self.ledger.put(&keys::segment(keys::USAGE, owner, number), u.record.encode_to_vec())?;
+            u.dirty = false;
+        }
+        if s.heap.usage.len() > KEPT {
+            s.heap = HeapState::default();
+        }
+        Ok(())
+    }
+
+    /// Removes all segments of an owner.
+    pub(crate) fn heap_drop(&self, s: &mut State, owner: u64) -> Result<()> {
+        s.heap.current.remove(&owner);
+        s.heap.usage.retain(|k, _| k.0 != owner);
+        self.drop_blocks(&keys::of(keys::SEGMENT, owner))?;
+        self.each(&keys::of(keys::USAGE, owner), |key, _| Ok(self.ledger.delete(&key)?))
+    }
+}

@@ -1,0 +1,243 @@
+//! Links.
+
+use crate::container::State;
+use crate::convert::show;
+use crate::record::LinkRecord;
+use crate::types::{CharSet, CreationOrder, GroupInfo, Index, Link, LinkTarget, Order};
+use crate::{Container, Error, ObjectId, Result, keys, list, record};
+use bytes::Bytes;
+use prost::Message;
+use std::sync::Arc;
+
+/// Bound on the value of a link, in bytes, so that values of the map stay small.
+const MAX_VALUE: usize = 1 << 20;
+
+impl Container {
+    /// The link of that name in a group, if there is one.
+    ///
+    /// # Errors
+    /// `NotFound` and `WrongKind` for what is not a group.
+    pub fn link(&self, group: ObjectId, name: &[u8]) -> Result<Option<Link>> {
+        let mut s = self.state();
+        self.group(&mut s, group)?;
+        self.find_link(group, name)
+    }
+
+    pub(crate) fn find_link(&self, group: ObjectId, name: &[u8]) -> Result<Option<Link>> {
+        match self.ledger.get(&keys::named(keys::LINK, group.0, name))? {
+            Some(value) => self.decode_link(name, value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn decode_link(&self, name: &[u8], value: Bytes) -> Result<Link> {
+        record::decode::<LinkRecord>(value, || format!("{}: the link {}", self.name(), show(name)))?
+            .link(name)
+    }
+
+    /// Makes a link. A hard link counts at its object.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`; `InvalidArgument` for a name that is empty or has a `/`.
+    pub fn link_create(&self, group: ObjectId, name: &[u8], target: LinkTarget, cset: CharSet) -> Result<()> {
+        self.check_writable("unable to create link")?;
+        self.insert_link(&mut self.state(), group, name, target, cset)
+    }
+
+    pub(crate) fn insert_link(
+        &self,
+        s: &mut State,
+        group: ObjectId,
+        name: &[u8],
+        target: LinkTarget,
+        cset: CharSet,
+    ) -> Result<()> {
+        check_link(name, &target)?;
+        let key = keys::named(keys::LINK, group.0, name);
+        let g = self.group(s, group)?;
+        if self.ledger.get(&key)?.is_some() {
+            return Err(Error::exists(format!("unable to create link {} (name already exists)", show(name))));
+        }
+        if let LinkTarget::Hard(id) = target {
+            self.change_links(s, id, 1)?;
+        }
+        let order = g.order_tracked.then_some(g.next_order);
+        let r = LinkRecord::new(target, order, cset);
+        self.ledger.put(&key, r.encode_to_vec())?;
+        self.change_header(s, group, |h| {
+            if let Some(g) = &mut h.group {
+                g.link_count += 1;
+                g.next_order += i64::from(g.order_tracked);
+            }
+            h.touch();
+            Ok(())
+        })?;
+        s.lists.link_made(group.0, &r.link(name)?);
+        Ok(())
+    }
+
+    /// Removes a link; an object that loses its last one is deleted, or when it is closed if it is open.
+    ///
+    /// # Errors
+    /// `NotFound`, `ReadOnly`.
+    pub fn link_delete(&self, group: ObjectId, name: &[u8]) -> Result<()> {
+        self.check_writable("unable to delete link")?;
+        let mut s = self.state();
+        let link = self.remove_link(&mut s, group, name)?;
+        if let LinkTarget::Hard(id) = link.target {
+            self.change_links(&mut s, id, -1)?;
+            self.delete_if_unused(&mut s, id.0)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a link out of its group; counts nothing at its target.
+    fn remove_link(&self, s: &mut State, group: ObjectId, name: &[u8]) -> Result<Link> {
+        self.group(s, group)?;
+        let link = self.find_link(group, name)?;
+        let link = link.ok_or_else(|| Error::not_found(format!("the link {} doesn't exist", show(name))))?;
+        self.ledger.delete(&keys::named(keys::LINK, group.0, name))?;
+        self.change_header(s, group, |h| {
+            if let Some(g) = &mut h.group {
+                g.link_count = g.link_count.saturating_sub(1);
+                // A native group that runs empty starts to count anew.
+                if g.link_count == 0 {
+                    g.next_order = 0;
+                }
+            }
+            h.touch();
+            Ok(())
+        })?;
+        s.lists.link_removed(group.0, name, link.creation_order);
+        Ok(link)
+    }
+
+    /// Moves a link; it becomes the newest of its new group. `cset` replaces its character set.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists` (also for a move onto itself), `ReadOnly`.
+    pub fn link_move(
+        &self,
+        src_group: ObjectId,
+        src_name: &[u8],
+        dst_group: ObjectId,
+        dst_name: &[u8],
+        cset: Option<CharSet>,
+    ) -> Result<()> {
+        self.check_writable("unable to move link")?;
+        let mut s = self.state();
+        let link = self.transfer(&mut s, (src_group, src_name), (dst_group, dst_name), cset)?;
+        self.remove_link(&mut s, src_group, src_name)?;
+        if let LinkTarget::Hard(id) = link.target {
+            self.change_links(&mut s, id, -1)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a link; the object of a hard link gets one more.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists`, `ReadOnly`.
+    pub fn link_copy(
+        &self,
+        src_group: ObjectId,
+        src_name: &[u8],
+        dst_group: ObjectId,
+        dst_name: &[u8],
+        cset: Option<CharSet>,
+    ) -> Result<()> {
+        self.check_writable("unable to copy link")?;
+        self.transfer(&mut self.state(), (src_group, src_name), (dst_group, dst_name), cset).map(drop)
+    }
+
+    fn transfer(
+        &self,
+        s: &mut State,
+        from: (ObjectId, &[u8]),
+        to: (ObjectId, &[u8]),
+        cset: Option<CharSet>,
+    ) -> Result<Link> {
+        self.group(s, from.0)?;
+        let link = self.find_link(from.0, from.1)?;
+        let link =
+            link.ok_or_else(|| Error::not_found(format!("the link {} doesn't exist", show(from.1))))?;
+        self.insert_link(s, to.0, to.1, link.target.clone(), cset.unwrap_or(link.cset))?;
+        Ok(link)
+    }
+
+    /// The link at a position along an index.
+    ///
+    /// # Errors
+    /// `OutOfRange`; `InvalidArgument` for the creation order of a group that does not track it.
+    pub fn link_at(&self, group: ObjectId, index: Index, order: Order, n: u64) -> Result<Link> {
+        let mut s = self.state();
+        let list = self.link_list(&mut s, group, index)?;
+        Ok((**list::at(list, order, n)?).clone())
+    }
+
+    /// All links of a group along an index, as they are now.
+    ///
+    /// # Errors
+    /// As for [`Self::link_at`].
+    pub fn links(&self, group: ObjectId, index: Index, order: Order) -> Result<Vec<Link>> {
+        let mut s = self.state();
+        let list = self.link_list(&mut s, group, index)?;
+        Ok(match order {
+            Order::Decreasing => list.iter().rev().map(|l| (**l).clone()).collect(),
+            _ => list.iter().map(|l| (**l).clone()).collect(),
+        })
+    }
+
+    pub(crate) fn link_list<'s>(
+        &self,
+        s: &'s mut State,
+        group: ObjectId,
+        index: Index,
+    ) -> Result<&'s [Arc<Link>]> {
+        let g = self.group(s, group)?;
+        if index == Index::CreationOrder && !g.order_tracked {
+            return Err(Error::invalid("creation order not tracked for links in group"));
+        }
+        if s.lists.links(group.0, index).is_none() {
+            let mut all = Vec::new();
+            self.each(&keys::of(keys::LINK, group.0), |key, value| {
+                all.push(Arc::new(self.decode_link(keys::rest(&key), value)?));
+                Ok(())
+            })?;
+            if index == Index::CreationOrder {
+                all.sort_by_key(|l| l.creation_order);
+            }
+            s.lists.keep_links(group.0, index, all);
+        }
+        Ok(s.lists.links(group.0, index).unwrap_or_default())
+    }
+
+    /// What a group says of itself.
+    ///
+    /// # Errors
+    /// `NotFound` and `WrongKind` for what is not a group.
+    pub fn group_info(&self, group: ObjectId) -> Result<GroupInfo> {
+        let g = self.group(&mut self.state(), group)?;
+        Ok(GroupInfo {
+            link_count: g.link_count,
+            max_creation_order: g.next_order,
+            link_order: CreationOrder { tracked: g.order_tracked, indexed: g.order_indexed },
+        })
+    }
+}
+
+fn check_link(name: &[u8], target: &LinkTarget) -> Result<()> {
+    if name.is_empty() || name.contains(&b'/') || name == b"." {
+        return Err(Error::invalid(format!("{} cannot name a link", show(name))));
+    }
+    let value = match target {
+        LinkTarget::Hard(_) => 0,
+        LinkTarget::Soft(path) => path.len(),
+        LinkTarget::External { file, path, .. } => file.len() + path.len() + 2,
+        LinkTarget::UserDefined { data, .. } => data.len(),
+    };
+    if value > MAX_VALUE {
+        return Err(Error::invalid(format!("the link {} has a value of {value} bytes", show(name))));
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Sorted lists of links and attributes, kept so that a loop over positions is not quadratic.
+
+use crate::types::{AttrInfo, Index, Link, Order};
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Entries kept in all lists together; the list in use is kept whatever its length.
+const BOUND: usize = 1 << 20;
+
+/// The lists of a container.
+#[derive(Default)]
+pub(crate) struct Lists {
+    links: HashMap<(u64, Index), Vec<Arc<Link>>>,
+    attributes: HashMap<u64, Vec<(u32, AttrInfo)>>,
+    entries: usize,
+}
+
+impl Lists {
+    pub(crate) fn links(&self, group: u64, index: Index) -> Option<&[Arc<Link>]> {
+        self.links.get(&(group, index)).map(Vec::as_slice)
+    }
+
+    pub(crate) fn keep_links(&mut self, group: u64, index: Index, list: Vec<Arc<Link>>) {
+        self.make_room(list.len());
+        self.links.insert((group, index), list);
+    }
+
+    pub(crate) fn attributes(&self, id: u64) -> Option<&[(u32, AttrInfo)]> {
+        self.attributes.get(&id).map(Vec::as_slice)
+    }
+
+    pub(crate) fn keep_attributes(&mut self, id: u64, list: Vec<(u32, AttrInfo)>) {
+        self.make_room(list.len());
+        self.attributes.insert(id, list);
+    }
+
+    fn make_room(&mut self, n: usize) {
+        if self.entries + n > BOUND {
+            *self = Self::default();
+        }
+        self.entries += n + 1;
+    }
+
+    /// Follows the making of a link.
+    pub(crate) fn link_made(&mut self, group: u64, link: &Link) {
+        if let Some(list) = self.links.get_mut(&(group, Index::Name)) {
+            let at = list.partition_point(|l| l.name < link.name);
+            list.insert(at, Arc::new(link.clone()));
+        }
+        if let Some(list) = self.links.get_mut(&(group, Index::CreationOrder)) {
+            list.push(Arc::new(link.clone()));
+        }
+    }
+
+    /// Follows the removal of a link.
+    pub(crate) fn link_removed(&mut self, group: u64, name: &[u8], creation_order: Option<i64>) {
+        if let Some(list) = self.links.get_mut(&(group, Index::Name))
+            && let Ok(at) = list.binary_search_by(|l| l.name.as_slice().cmp(name))
+        {
+            list.remove(at);
+        }
+        if let Some(list) = self.links.get_mut(&(group, Index::CreationOrder))
+            && let Ok(at) = list.binary_search_by_key(&creation_order, |l| l.creation_order)
+        {
+            list.remove(at);
+        }
+    }
+
+    pub(crate) fn attributes_changed(&mut self, id: u64) {
+        self.attributes.remove(&id);
+    }
+
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.attributes.remove(&id);
+        self.links.remove(&(id, Index::Name));
+        self.links.remove(&(id, Index::CreationOrder));
+    }
+}
+
+/// The entry at position `n` along an order.
+pub(crate) fn at<T>(list: &[T], order: Order, n: u64) -> Result<&T> {
+    let n = usize::try_from(n).ok().filter(|&n| n < list.len());
+    let n =
+        n.ok_or_else(|| Error::range(format!("index out of bounds, there are {} entries", list.len())))?;
+    Ok(match order {
+        Order::Decreasing => &list[list.len() - 1 - n],
+        _ => &list[n],
+    })
+}

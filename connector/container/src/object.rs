@@ -1,0 +1,411 @@
+//! Objects: creating, opening, counting links, deleting.
+
+use crate::container::State;
+use crate::record::{
+    ATTRIBUTES_INDEXED, ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, GroupRecord, HeaderRecord,
+    LinkRecord, TIMES_TRACKED,
+};
+use crate::{
+    Container, CreationOrder, Datatype, DatatypeSpec, Error, GroupSpec, ObjectId, ObjectInfo, ObjectKind,
+    Result, convert, keys, record,
+};
+use bytes::Bytes;
+use prost::Message;
+use std::sync::Arc;
+
+/// An object held open. When the last clone of the last handle is dropped and nothing links to the object, it
+/// is deleted with all that it owns.
+#[derive(Debug, Clone)]
+pub struct OpenObject(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    container: Arc<Container>,
+    id: ObjectId,
+    kind: ObjectKind,
+}
+
+impl OpenObject {
+    /// Counts an open; the caller knows that the object exists.
+    pub(crate) fn hold(container: &Arc<Container>, id: ObjectId, kind: ObjectKind) -> Self {
+        *container.opens.lock().entry(id.0).or_default() += 1;
+        Self(Arc::new(Held { container: container.clone(), id, kind }))
+    }
+
+    /// The object's id.
+    pub fn id(&self) -> ObjectId {
+        self.0.id
+    }
+
+    /// What the object is.
+    pub fn kind(&self) -> ObjectKind {
+        self.0.kind
+    }
+
+    /// The container that the object is in.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.0.container
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut opens = self.container.opens.lock();
+        let last = match opens.get_mut(&self.id.0) {
+            Some(n) if *n > 1 => {
+                *n -= 1;
+                false
+            }
+            _ => opens.remove(&self.id.0).is_some(),
+        };
+        drop(opens);
+        if last && self.container.writable() {
+            self.container.closed.lock().push(self.id.0);
+            self.container.reap_if_free();
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs() as i64)
+}
+
+fn header(order: CreationOrder, track_times: bool, properties: &Bytes, links: u32, now: i64) -> HeaderRecord {
+    let mut h = HeaderRecord {
+        link_count: links,
+        creation_properties: properties.clone(),
+        ..HeaderRecord::default()
+    };
+    for (on, flag) in [
+        (order.tracked, ATTRIBUTES_TRACKED),
+        (order.indexed, ATTRIBUTES_INDEXED),
+        (track_times, TIMES_TRACKED),
+    ] {
+        h.flags |= if on { flag } else { 0 };
+    }
+    if track_times {
+        (h.birth, h.access, h.modify, h.change) = (now, now, now, now);
+    }
+    h
+}
+
+pub(crate) fn group_header(spec: &GroupSpec, links: u32, now: i64) -> HeaderRecord {
+    let mut h = header(spec.attribute_order, spec.track_times, &spec.creation_properties, links, now);
+    h.group = Some(GroupRecord {
+        order_tracked: spec.link_order.tracked,
+        order_indexed: spec.link_order.indexed,
+        ..GroupRecord::default()
+    });
+    h
+}
+
+impl HeaderRecord {
+    pub(crate) fn new(order: CreationOrder, track_times: bool, properties: &Bytes) -> Self {
+        header(order, track_times, properties, 0, now())
+    }
+
+    pub(crate) fn kind(&self) -> ObjectKind {
+        if self.group.is_some() {
+            ObjectKind::Group
+        } else if self.dataset.is_some() {
+            ObjectKind::Dataset
+        } else {
+            ObjectKind::Datatype
+        }
+    }
+
+    /// Notes a change of the metadata, as `H5O_touch` does.
+    pub(crate) fn touch(&mut self) {
+        if self.flags & TIMES_TRACKED != 0 {
+            (self.access, self.change) = (now(), now());
+        }
+    }
+
+    /// The times as native files of the default format tell them: objects whose attribute order is tracked
+    /// have new headers with all four; of the others only datasets keep one, that of the last change.
+    fn times(&self) -> [i64; 4] {
+        if self.flags & TIMES_TRACKED == 0 {
+            [0; 4]
+        } else if self.flags & ATTRIBUTES_TRACKED != 0 {
+            [self.access, self.modify, self.change, self.birth]
+        } else if self.dataset.is_some() {
+            [0, 0, self.change, 0]
+        } else {
+            [0; 4]
+        }
+    }
+}
+
+impl Container {
+    /// The header of an object.
+    pub(crate) fn header(&self, s: &mut State, id: ObjectId) -> Result<Arc<HeaderRecord>> {
+        if let Some(h) = s.headers.get(&id.0) {
+            return Ok(h.clone());
+        }
+        let value = self.ledger.get(&keys::of(keys::HEADER, id.0))?;
+        let value = value
+            .ok_or_else(|| Error::not_found(format!("{}: there is no object {:#x}", self.name(), id.0)))?;
+        let h: HeaderRecord =
+            record::decode(value, || format!("{}: the header of object {:#x}", self.name(), id.0))?;
+        if [h.group.is_some(), h.dataset.is_some(), h.datatype.is_some()].iter().filter(|&&x| x).count() != 1
+        {
+            return Err(Error::corrupt(format!("{}: object {:#x} is of no kind", self.name(), id.0)));
+        }
+        let h = Arc::new(h);
+        s.headers.put(id.0, h.clone());
+        Ok(h)
+    }
+
+    /// Stages a header.
+    pub(crate) fn put_header(&self, s: &mut State, id: ObjectId, h: HeaderRecord) -> Result<()> {
+        self.ledger.put(&keys::of(keys::HEADER, id.0), h.encode_to_vec())?;
+        s.headers.put(id.0, Arc::new(h));
+        Ok(())
+    }
+
+    /// Changes a header.
+    pub(crate) fn change_header<T>(
+        &self,
+        s: &mut State,
+        id: ObjectId,
+        change: impl FnOnce(&mut HeaderRecord) -> Result<T>,
+    ) -> Result<T> {
+        let mut h = (*self.header(s, id)?).clone();
+        let out = change(&mut h)?;
+        self.put_header(s, id, h)?;
+        Ok(out)
+    }
+
+    /// The group part of a header, or an error that says what the object is instead.
+    pub(crate) fn group(&self, s: &mut State, id: ObjectId) -> Result<GroupRecord> {
+        let h = self.header(s, id)?;
+        h.group.clone().ok_or_else(|| {
+            Error::wrong_kind(format!(
+                "{}: object {:#x} is not a group but a {:?}",
+                self.name(),
+                id.0,
+                h.kind()
+            ))
+        })
+    }
+
+    /// Opens an object.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that id.
+    pub fn open_object(self: &Arc<Self>, id: ObjectId) -> Result<OpenObject> {
+        let mut s = self.state();
+        let kind = self.header(&mut s, id)?.kind();
+        Ok(OpenObject::hold(self, id, kind))
+    }
+
+    /// Stages a new object without links.
+    pub(crate) fn add_object(self: &Arc<Self>, s: &mut State, h: HeaderRecord) -> Result<OpenObject> {
+        let id = s.ids.take()?;
+        let kind = h.kind();
+        if let Some(t) = committed(&h) {
+            self.change_links(s, ObjectId(t), 1)?;
+        }
+        self.ledger.put(&keys::of(keys::ORPHAN, id.0), Bytes::new())?;
+        self.put_header(s, id, h)?;
+        Ok(OpenObject::hold(self, id, kind))
+    }
+
+    /// Makes a group without links to it.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `InvalidArgument` for an index without tracking.
+    pub fn create_group(self: &Arc<Self>, spec: GroupSpec) -> Result<OpenObject> {
+        self.check_writable("unable to create group")?;
+        check_order(spec.link_order, "links")?;
+        check_order(spec.attribute_order, "attributes")?;
+        self.add_object(&mut self.state(), group_header(&spec, 0, now()))
+    }
+
+    /// Makes a committed datatype without links to it.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `InvalidArgument` for an index without tracking or a type of size 0.
+    pub fn create_datatype(self: &Arc<Self>, spec: DatatypeSpec) -> Result<OpenObject> {
+        self.check_writable("unable to commit datatype")?;
+        check_order(spec.attribute_order, "attributes")?;
+        check_type(&spec.datatype)?;
+        let mut h = HeaderRecord::new(spec.attribute_order, spec.track_times, &spec.creation_properties);
+        h.datatype = Some(DatatypeRecord { committed: None, ..DatatypeRecord::from(&spec.datatype) });
+        self.add_object(&mut self.state(), h)
+    }
+
+    /// What an object says of itself.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn object_info(&self, id: ObjectId) -> Result<ObjectInfo> {
+        let h = self.header(&mut self.state(), id)?;
+        let [access_time, modify_time, change_time, birth_time] = h.times();
+        Ok(ObjectInfo {
+            kind: h.kind(),
+            link_count: h.link_count,
+            access_time,
+            modify_time,
+            change_time,
+            birth_time,
+            attribute_count: h.attribute_count,
+        })
+    }
+
+    /// Adds to the link count (`H5Oincr_refcount`, `H5Odecr_refcount`) and returns the new one. At 0 the
+    /// object goes when it is closed.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the count would leave its range.
+    pub fn change_link_count(&self, id: ObjectId, delta: i32) -> Result<u32> {
+        self.check_writable("unable to change the link count")?;
+        let mut s = self.state();
+        let n = self.change_links(&mut s, id, delta)?;
+        self.delete_if_unused(&mut s, id.0)?;
+        Ok(n)
+    }
+
+    /// Adds to a link count and keeps the mark of objects without links; deletes nothing.
+    pub(crate) fn change_links(&self, s: &mut State, id: ObjectId, delta: i32) -> Result<u32> {
+        let (old, new) = self.change_header(s, id, |h| {
+            let old = h.link_count;
+            h.link_count = old.checked_add_signed(delta).ok_or_else(|| {
+                Error::invalid(format!("the link count {old} of object {:#x} cannot change by {delta}", id.0))
+            })?;
+            h.touch();
+            Ok((old, h.link_count))
+        })?;
+        let mark = keys::of(keys::ORPHAN, id.0);
+        match (old, new) {
+            (0, 1..) => self.ledger.delete(&mark)?,
+            (1.., 0) => self.ledger.put(&mark, Bytes::new())?,
+            _ => (),
+        }
+        Ok(new)
+    }
+
+    /// The comment of an object.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such object.
+    pub fn comment(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
+        let h = self.header(&mut self.state(), id)?;
+        Ok(h.comment.as_ref().map(|c| c.to_vec()))
+    }
+
+    /// Sets or removes the comment of an object.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `NotFound`.
+    pub fn set_comment(&self, id: ObjectId, comment: Option<&[u8]>) -> Result<()> {
+        self.check_writable("unable to set comment")?;
+        self.change_header(&mut self.state(), id, |h| {
+            h.comment = comment.filter(|c| !c.is_empty()).map(Bytes::copy_from_slice);
+            h.touch();
+            Ok(())
+        })
+    }
+
+    /// The creation properties of an object, as given.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn object_creation_properties(&self, id: ObjectId) -> Result<Bytes> {
+        Ok(self.header(&mut self.state(), id)?.creation_properties.clone())
+    }
+
+    /// A committed datatype; its `committed` is its own id.
+    ///
+    /// # Errors
+    /// `WrongKind` for other objects.
+    pub fn datatype(&self, id: ObjectId) -> Result<Arc<Datatype>> {
+        let h = self.header(&mut self.state(), id)?;
+        if h.datatype.is_none() {
+            let what = h.kind();
+            return Err(Error::wrong_kind(format!("object {:#x} is not a datatype but a {what:?}", id.0)));
+        }
+        Ok(Arc::new(Datatype { committed: Some(id), ..convert::datatype(&h.datatype)? }))
+    }
+
+    /// Looks at what was closed since the last time.
+    pub(crate) fn reap(&self, s: &mut State) {
+        let closed = std::mem::take(&mut *self.closed.lock());
+        for id in closed {
+            if let Err(e) = self.delete_if_unused(s, id) {
+                tracing::error!("{}: the unlinked object {id:#x} could not be deleted: {e}", self.name());
+            }
+        }
+    }
+
+    /// Deletes an object that nothing links to and nobody holds open, and what only it linked to.
+    pub(crate) fn delete_if_unused(&self, s: &mut State, id: u64) -> Result<()> {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            if self.opens.lock().contains_key(&id) {
+                continue;
+            }
+            match self.header(s, ObjectId(id)) {
+                Ok(h) if h.link_count == 0 => self.delete_object(s, id, &h, &mut pending)?,
+                Ok(_) => (),
+                Err(e) if e.kind() == crate::ErrorKind::NotFound => {
+                    self.ledger.delete(&keys::of(keys::ORPHAN, id))?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_object(&self, s: &mut State, id: u64, h: &HeaderRecord, pending: &mut Vec<u64>) -> Result<()> {
+        let mut unlink = Vec::new();
+        unlink.extend(committed(h));
+        self.each(&keys::of(keys::ATTRIBUTE, id), |key, value| {
+            let a: AttributeRecord = record::decode(value, || "an attribute to be deleted".into())?;
+            unlink.extend(self.drop_attribute(s, &key, &a)?);
+            Ok(())
+        })?;
+        if h.group.is_some() {
+            self.each(&keys::of(keys::LINK, id), |key, value| {
+                let l: LinkRecord = record::decode(value, || "a link to be deleted".into())?;
+                unlink.extend(l.hard);
+                Ok(self.ledger.delete(&key)?)
+            })?;
+        }
+        if h.dataset.is_some() {
+            self.drop_blocks(&keys::of(keys::BLOCK, id))?;
+        }
+        self.heap_drop(s, id)?;
+        self.ledger.delete(&keys::of(keys::HEADER, id))?;
+        self.ledger.delete(&keys::of(keys::ORPHAN, id))?;
+        s.headers.pop(&id);
+        s.lists.forget(id);
+        for target in unlink {
+            if target != id && self.change_links(s, ObjectId(target), -1)? == 0 {
+                pending.push(target);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The committed type that an object uses.
+pub(crate) fn committed(h: &HeaderRecord) -> Option<u64> {
+    h.dataset.as_ref()?.datatype.as_ref()?.committed
+}
+
+pub(crate) fn check_order(order: CreationOrder, what: &str) -> Result<()> {
+    if order.indexed && !order.tracked {
+        return Err(Error::invalid(format!("the creation order of {what} is to be indexed but not tracked")));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_type(t: &Datatype) -> Result<()> {
+    if t.size == 0 || usize::try_from(t.size).is_err() {
+        return Err(Error::invalid(format!("a datatype of {} bytes cannot be stored", t.size)));
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Paths: from a name to an object, through soft links.
+
+use crate::container::State;
+use crate::convert::show;
+use crate::ids::ROOT;
+use crate::object::{group_header, now};
+use crate::types::{CharSet, Link, LinkTarget, ObjectId, ObjectKind};
+use crate::{Container, Error, ErrorKind, GroupSpec, LastLink, OpenObject, Result};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+/// Where a path leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// To an object.
+    Object {
+        /// The object.
+        id: ObjectId,
+    },
+    /// To a link that was not followed (`LastLink::Keep`).
+    Link {
+        /// The group that holds it.
+        group: ObjectId,
+        /// The link.
+        link: Link,
+    },
+    /// To nothing, and only the last component is missing.
+    Missing {
+        /// Where it would be; `None` when a soft link led there.
+        group: Option<ObjectId>,
+        /// Its name.
+        name: Vec<u8>,
+    },
+    /// Out of the container, by an external or user-defined link, which the caller follows.
+    Leaves {
+        /// The group that holds the link.
+        group: ObjectId,
+        /// The link.
+        link: Link,
+        /// The path behind it, relative to what it leads to; may be empty.
+        rest: Vec<u8>,
+    },
+}
+
+/// The group that the last component of a path lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parent {
+    /// In a group, under a name that may or may not be there.
+    In {
+        /// The group.
+        group: ObjectId,
+        /// The last component.
+        name: Vec<u8>,
+    },
+    /// The path names its starting point (`.` or `/`).
+    ItSelf(ObjectId),
+    /// Out of the container; see [`Resolution::Leaves`].
+    Leaves {
+        /// The group that holds the link.
+        group: ObjectId,
+        /// The link.
+        link: Link,
+        /// The path behind it, ending in the last component.
+        rest: Vec<u8>,
+    },
+}
+
+/// A component of a path, and whether it stood in the caller's path or in a soft link.
+struct Component {
+    name: Vec<u8>,
+    own: bool,
+}
+
+/// The components still to go.
+struct Walk {
+    at: ObjectId,
+    pending: VecDeque<Component>,
+    soft: usize,
+    max_soft: usize,
+}
+
+/// What one step met.
+enum Step {
+    Moved,
+    Missing,
+    Leaves(Link),
+}
+
+fn components(path: &[u8], own: bool) -> impl DoubleEndedIterator<Item = Component> {
+    let names = path.split(|&b| b == b'/').filter(|c| !c.is_empty() && *c != b".");
+    names.map(move |c| Component { name: c.to_vec(), own })
+}
+
+/// Whether something other than slashes follows the last component that counts, as in `a/.`: its link is
+/// then followed even when the last link is to be kept.
+fn goes_on(path: &[u8]) -> bool {
+    path.split(|&b| b == b'/').rfind(|c| !c.is_empty()) == Some(b".".as_slice())
+}
+
+impl Walk {
+    fn new(base: ObjectId, path: &[u8], max_soft: usize) -> Self {
+        let at = if path.first() == Some(&b'/') { ROOT } else { base };
+        Self { at, pending: components(path, true).collect(), soft: 0, max_soft }
+    }
+
+    fn rest(&self) -> Vec<u8> {
+        let names: Vec<_> = self.pending.iter().map(|c| c.name.as_slice()).collect();
+        names.join(&b'/')
+    }
+
+    /// Follows the link of one component.
+    fn step(&mut self, c: &Container, name: &[u8]) -> Result<Step> {
+        let Some(link) = c.find_link(self.at, name)? else { return Ok(Step::Missing) };
+        match &link.target {
+            LinkTarget::Hard(id) => self.at = *id,
+            LinkTarget::Soft(path) => self.enter_soft(path, name)?,
+            _ => return Ok(Step::Leaves(link)),
+        }
+        Ok(Step::Moved)
+    }
+
+    fn enter_soft(&mut self, path: &[u8], name: &[u8]) -> Result<()> {
+        self.soft += 1;
+        if self.soft > self.max_soft {
+            let text =
+                format!("too many links: {} of them were followed up to {}", self.max_soft, show(name));
+            return Err(Error::new(ErrorKind::TooManyLinks, text));
+        }
+        if path.first() == Some(&b'/') {
+            self.at = ROOT;
+        }
+        for c in components(path, false).rev() {
+            self.pending.push_front(c);
+        }
+        Ok(())
+    }
+}
+
+impl Container {
+    /// Follows a path from `base` (or the root, for a path that begins with `/`). Empty components and `.` are
+    /// skipped; soft links lead on from the group that holds them, at most `max_soft_links` in all.
+    ///
+    /// # Errors
+    /// `NotFound` when a component before the last is missing; `WrongKind` when one is not a group;
+    /// `TooManyLinks`.
+    pub fn resolve(
+        &self,
+        base: ObjectId,
+        path: &[u8],
+        last: LastLink,
+        max_soft_links: usize,
+    ) -> Result<Resolution> {
+        let mut s = self.state();
+        let keep = last == LastLink::Keep && !goes_on(path);
+        let mut w = Walk::new(base, path, max_soft_links);
+        while let Some(c) = w.pending.pop_front() {
+            self.need_group(&mut s, w.at, &c.name)?;
+            let end = w.pending.is_empty();
+            let group = w.at;
+            if end && c.own && keep {
+                return Ok(match self.find_link(group, &c.name)? {
+                    Some(link) => Resolution::Link { group, link },
+                    None => Resolution::Missing { group: Some(group), name: c.name },
+                });
+            }
+            match w.step(self, &c.name)? {
+                Step::Moved => (),
+                Step::Leaves(link) => return Ok(Resolution::Leaves { group, link, rest: w.rest() }),
+                Step::Missing if end => {
+                    return Ok(Resolution::Missing { group: c.own.then_some(group), name: c.name });
+                }
+                Step::Missing => return Err(missing(&c.name)),
+            }
+        }
+        self.header(&mut s, w.at)?;
+        Ok(Resolution::Object { id: w.at })
+    }
+
+    /// Follows all of a path but its last component. With `create_missing`, groups that are missing on the way
+    /// are made from it.
+    ///
+    /// # Errors
+    /// As for [`Self::resolve`], and those of making groups.
+    pub fn resolve_parent(
+        self: &Arc<Self>,
+        base: ObjectId,
+        path: &[u8],
+        create_missing: Option<&GroupSpec>,
+        max_soft_links: usize,
+    ) -> Result<Parent> {
+        let mut made = Vec::new();
+        let found = self.walk_to_parent(base, path, create_missing, max_soft_links, &mut made);
+        // The handles of new groups are dropped only now, without the state's lock.
+        drop(made);
+        found
+    }
+
+    fn walk_to_parent(
+        self: &Arc<Self>,
+        base: ObjectId,
+        path: &[u8],
+        create_missing: Option<&GroupSpec>,
+        max_soft_links: usize,
+        made: &mut Vec<OpenObject>,
+    ) -> Result<Parent> {
+        let mut s = self.state();
+        let mut w = Walk::new(base, path, max_soft_links);
+        while let Some(c) = w.pending.pop_front() {
+            self.need_group(&mut s, w.at, &c.name)?;
+            let group = w.at;
+            if w.pending.is_empty() && c.own {
+                return Ok(Parent::In { group, name: c.name });
+            }
+            match (w.step(self, &c.name)?, create_missing) {
+                (Step::Moved, _) => (),
+                (Step::Leaves(link), _) => return Ok(Parent::Leaves { group, link, rest: w.rest() }),
+                (Step::Missing, Some(spec)) if c.own => {
+                    self.check_writable("unable to create group")?;
+                    let new = self.add_object(&mut s, group_header(spec, 0, now()))?;
+                    let target = LinkTarget::Hard(new.id());
+                    w.at = new.id();
+                    made.push(new);
+                    self.insert_link(&mut s, group, &c.name, target, CharSet::Ascii)?;
+                }
+                (Step::Missing, _) => return Err(missing(&c.name)),
+            }
+        }
+        Ok(Parent::ItSelf(w.at))
+    }
+
+    fn need_group(&self, s: &mut State, at: ObjectId, name: &[u8]) -> Result<()> {
+        self.group(s, at).map(drop).map_err(|e| e.context(format!("unable to look up {}", show(name))))
+    }
+
+    /// A path from the root to an object by hard links, a shortest one; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of reading the container.
+    pub fn find_path(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
+        if id == ROOT {
+            return Ok(Some(b"/".to_vec()));
+        }
+        let mut s = self.state();
+        let mut seen = HashSet::from([ROOT]);
+        let mut level = VecDeque::from([(ROOT, Vec::new())]);
+        while let Some((group, path)) = level.pop_front() {
+            let links = self.link_list(&mut s, group, crate::Index::Name)?.to_vec();
+            for link in links {
+                let LinkTarget::Hard(target) = link.target else { continue };
+                let mut below: Vec<u8> = path.clone();
+                below.push(b'/');
+                below.extend_from_slice(&link.name);
+                if target == id {
+                    return Ok(Some(below));
+                }
+                if seen.insert(target) && self.header(&mut s, target)?.kind() == ObjectKind::Group {
+                    level.push_back((target, below));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn missing(name: &[u8]) -> Error {
+    Error::not_found(format!("component not found: {}", show(name)))
+}

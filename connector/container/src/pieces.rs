@@ -1,0 +1,276 @@
+//! What a block consists of: pieces, each inline or in an extent; what lies between them is fill.
+//!
+//! A small write adds a piece and leaves the others alone, so its cost is its own size. So that pieces stay
+//! few, neighbours are merged like the runs of a log-structured store: when there are too many, the window
+//! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
+//! write's size times.
+
+use crate::record::{BlockRecord, PieceRecord};
+use crate::shape::Shape;
+use crate::{Error, Result};
+use bytes::Bytes;
+use h5lake_ledger::{Extent, Ledger};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// More pieces than this are merged.
+const MOST: usize = 24;
+/// So many become one.
+const WINDOW: usize = 8;
+
+#[derive(Debug, Clone)]
+enum Source {
+    Inline(Bytes),
+    Extent { encoded: Bytes, extent: Extent, skip: u64 },
+}
+
+#[derive(Debug, Clone)]
+struct Piece {
+    offset: usize,
+    len: usize,
+    source: Source,
+}
+
+/// The stored state of a block.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pieces {
+    list: Vec<Piece>,
+    /// The one piece holds the output of a pipeline, with these filters skipped.
+    pub encoded: Option<u32>,
+}
+
+impl Piece {
+    fn end(&self) -> usize {
+        self.offset + self.len
+    }
+
+    fn read(&self, ledger: &Ledger, from: usize, out: &mut [u8]) -> Result<()> {
+        match &self.source {
+            Source::Inline(b) => out.copy_from_slice(&b[from..from + out.len()]),
+            Source::Extent { extent, skip, .. } => ledger.read_payload(extent, skip + from as u64, out)?,
+        }
+        Ok(())
+    }
+
+    fn part(&self, r: Range<usize>) -> Self {
+        let from = r.start - self.offset;
+        let source = match &self.source {
+            Source::Inline(b) => Source::Inline(b.slice(from..from + r.len())),
+            Source::Extent { encoded, extent, skip } => {
+                Source::Extent { encoded: encoded.clone(), extent: extent.clone(), skip: skip + from as u64 }
+            }
+        };
+        Self { offset: r.start, len: r.len(), source }
+    }
+
+    fn written(ledger: &Ledger, offset: usize, data: &[u8]) -> Result<Self> {
+        let extent = ledger.write_payload(data)?;
+        let source = Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 };
+        Ok(Self { offset, len: data.len(), source })
+    }
+}
+
+impl Pieces {
+    /// Checks a record; `len` is the length of the block.
+    pub(crate) fn decode(r: BlockRecord, len: usize) -> Result<Self> {
+        let bad = |what: &str| Error::corrupt(format!("a block's pieces {what}"));
+        let mut list: Vec<Piece> = Vec::with_capacity(r.pieces.len());
+        for p in r.pieces {
+            let source = if p.extent.is_empty() {
+                Source::Inline(p.inline)
+            } else {
+                let extent = Extent::decode(&p.extent)?.0;
+                if p.skip.checked_add(p.length).is_none_or(|e| e > extent.len()) {
+                    return Err(bad("leave their extent"));
+                }
+                Source::Extent { encoded: p.extent, extent, skip: p.skip }
+            };
+            let length = match &source {
+                Source::Inline(b) => b.len(),
+                Source::Extent { .. } => usize::try_from(p.length).map_err(|_| bad("are too long"))?,
+            };
+            let offset = usize::try_from(p.offset).map_err(|_| bad("leave the block"))?;
+            let end = offset.checked_add(length).ok_or_else(|| bad("leave the block"))?;
+            if (!r.encoded && end > len) || list.last().is_some_and(|l| l.end() > offset) {
+                return Err(bad("overlap or leave the block"));
+            }
+            list.push(Piece { offset, len: length, source });
+        }
+        if r.encoded && (list.len() != 1 || list[0].offset != 0) {
+            return Err(bad("are not one, as those of a filtered block have to be"));
+        }
+        Ok(Self { list, encoded: r.encoded.then_some(r.filter_mask) })
+    }
+
+    pub(crate) fn record(&self, length: usize) -> BlockRecord {
+        let pieces = self.list.iter().map(|p| match &p.source {
+            Source::Inline(b) => {
+                PieceRecord { offset: p.offset as u64, inline: b.clone(), ..PieceRecord::default() }
+            }
+            Source::Extent { encoded, skip, .. } => PieceRecord {
+                offset: p.offset as u64,
+                length: p.len as u64,
+                extent: encoded.clone(),
+                skip: *skip,
+                ..PieceRecord::default()
+            },
+        });
+        BlockRecord {
+            pieces: pieces.collect(),
+            encoded: self.encoded.is_some(),
+            filter_mask: self.encoded.unwrap_or(0),
+            length: length as u64,
+        }
+    }
+
+    /// Stored bytes.
+    pub(crate) fn stored(&self) -> u64 {
+        self.list.iter().map(|p| p.len as u64).sum()
+    }
+
+    /// The output of the pipeline, where the block is encoded.
+    pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
+        let Some(p) = self.list.first() else { return Ok(Vec::new()) };
+        let mut out = vec![0; p.len];
+        p.read(ledger, 0, &mut out)?;
+        Ok(out)
+    }
+
+    /// Reads from `offset` on; what no piece holds is the fill value.
+    pub(crate) fn read(&self, ledger: &Ledger, shape: &Shape, offset: usize, out: &mut [u8]) -> Result<()> {
+        let end = offset + out.len();
+        let mut at = offset;
+        let first = self.list.partition_point(|p| p.end() <= offset);
+        for p in self.list[first..].iter().take_while(|p| p.offset < end) {
+            if p.offset > at {
+                shape.fill(at, &mut out[at - offset..p.offset - offset]);
+                at = p.offset;
+            }
+            let to = p.end().min(end);
+            p.read(ledger, at - p.offset, &mut out[at - offset..to - offset])?;
+            at = to;
+        }
+        shape.fill(at, &mut out[at - offset..]);
+        Ok(())
+    }
+
+    /// Takes a range out; it then reads as fill.
+    pub(crate) fn cut(&mut self, r: Range<usize>) {
+        let mut kept = Vec::with_capacity(self.list.len() + 1);
+        for p in self.list.drain(..) {
+            if p.end() <= r.start || p.offset >= r.end {
+                kept.push(p);
+                continue;
+            }
+            if p.offset < r.start {
+                kept.push(p.part(p.offset..r.start));
+            }
+            if p.end() > r.end {
+                kept.push(p.part(r.end..p.end()));
+            }
+        }
+        self.list = kept;
+    }
+
+    fn insert(&mut self, p: Piece) {
+        self.cut(p.offset..p.end());
+        let at = self.list.partition_point(|x| x.offset < p.offset);
+        self.list.insert(at, p);
+    }
+
+    fn inline_bytes(&self) -> usize {
+        let inline = self.list.iter().filter(|p| matches!(p.source, Source::Inline(_)));
+        inline.map(|p| p.len).sum()
+    }
+
+    /// Puts bytes at `offset`: into the map while that stays small, else into an extent.
+    pub(crate) fn put(&mut self, ledger: &Ledger, shape: &Shape, offset: usize, data: &[u8]) -> Result<()> {
+        self.cut(offset..offset + data.len());
+        if self.inline_bytes() + data.len() <= shape.inline {
+            let source = Source::Inline(Bytes::copy_from_slice(data));
+            self.insert(Piece { offset, len: data.len(), source });
+            self.join_inline();
+            return Ok(());
+        }
+        self.insert(Piece::written(ledger, offset, data)?);
+        while self.list.len() > MOST {
+            self.merge_cheapest(ledger, shape)?;
+        }
+        self.drop_waste(ledger, shape)
+    }
+
+    /// Puts the output of a pipeline in place of everything.
+    pub(crate) fn put_encoded(
+        &mut self,
+        ledger: &Ledger,
+        shape: &Shape,
+        mask: u32,
+        data: &[u8],
+    ) -> Result<()> {
+        let piece = if data.len() <= shape.inline {
+            let source = Source::Inline(Bytes::copy_from_slice(data));
+            Piece { offset: 0, len: data.len(), source }
+        } else {
+            Piece::written(ledger, 0, data)?
+        };
+        (self.list, self.encoded) = (vec![piece], Some(mask));
+        Ok(())
+    }
+
+    fn join_inline(&mut self) {
+        let mut out: Vec<Piece> = Vec::with_capacity(self.list.len());
+        for p in self.list.drain(..) {
+            if let Some(last) = out.last_mut()
+                && last.end() == p.offset
+                && let (Source::Inline(a), Source::Inline(b)) = (&last.source, &p.source)
+            {
+                let joined = [a.as_ref(), b.as_ref()].concat();
+                last.len = joined.len();
+                last.source = Source::Inline(joined.into());
+                continue;
+            }
+            out.push(p);
+        }
+        self.list = out;
+    }
+
+    /// Makes one piece of the window of neighbours that spans the fewest bytes.
+    fn merge_cheapest(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+        let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
+        let windows = self.list.windows(WINDOW.min(self.list.len())).enumerate();
+        let Some((at, _)) = windows.min_by_key(|(_, w)| span(w)) else { return Ok(()) };
+        let window = &self.list[at..at + WINDOW.min(self.list.len() - at)];
+        let (from, to) = (window[0].offset, window[window.len() - 1].end());
+        self.rewrite(ledger, shape, from..to)
+    }
+
+    fn rewrite(&mut self, ledger: &Ledger, shape: &Shape, r: Range<usize>) -> Result<()> {
+        let mut data = vec![0; r.len()];
+        self.read(ledger, shape, r.start, &mut data)?;
+        self.insert(Piece::written(ledger, r.start, &data)?);
+        Ok(())
+    }
+
+    /// Rewrites the block when most of its extents' bytes are no longer of use.
+    fn drop_waste(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+        let held: u64 = self.extents().values().map(Extent::len).sum();
+        let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
+        let (from, to) = (first.offset, last.end());
+        // Twice the block, or what a few small writes into a big block leave.
+        if held <= 2 * (to - from) as u64 + (64 << 10) {
+            return Ok(());
+        }
+        self.rewrite(ledger, shape, from..to)
+    }
+
+    /// The extents in use, by their encoding.
+    pub(crate) fn extents(&self) -> HashMap<Bytes, Extent> {
+        let mut out = HashMap::new();
+        for p in &self.list {
+            if let Source::Extent { encoded, extent, .. } = &p.source {
+                out.insert(encoded.clone(), extent.clone());
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,245 @@
+//! The values of the map: protobuf messages, so that fields can be added without a new format.
+//! `docs/format.md` gives every field; numbers are never used again.
+
+use crate::{Error, Result};
+use bytes::Bytes;
+use prost::Message;
+
+/// What the container says of itself, under the key `C`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContainerRecord {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub creation_properties: Bytes,
+    #[prost(uint32, tag = "3")]
+    pub salt: u32,
+    #[prost(uint64, tag = "4")]
+    pub user_block: u64,
+}
+
+/// Flag of [`HeaderRecord::flags`]: attribute creation order is tracked.
+pub(crate) const ATTRIBUTES_TRACKED: u32 = 1;
+/// Flag of [`HeaderRecord::flags`]: attribute creation order is indexed.
+pub(crate) const ATTRIBUTES_INDEXED: u32 = 2;
+/// Flag of [`HeaderRecord::flags`]: times are kept.
+pub(crate) const TIMES_TRACKED: u32 = 4;
+
+/// An object, under the key `O` id.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HeaderRecord {
+    #[prost(uint32, tag = "1")]
+    pub link_count: u32,
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+    #[prost(int64, tag = "3")]
+    pub birth: i64,
+    #[prost(int64, tag = "4")]
+    pub access: i64,
+    #[prost(int64, tag = "5")]
+    pub modify: i64,
+    #[prost(int64, tag = "6")]
+    pub change: i64,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub comment: Option<Bytes>,
+    #[prost(bytes = "bytes", tag = "8")]
+    pub creation_properties: Bytes,
+    #[prost(uint64, tag = "9")]
+    pub attribute_count: u64,
+    #[prost(uint32, tag = "10")]
+    pub next_attribute: u32,
+    #[prost(message, optional, tag = "11")]
+    pub group: Option<GroupRecord>,
+    #[prost(message, optional, tag = "12")]
+    pub dataset: Option<DatasetRecord>,
+    #[prost(message, optional, tag = "13")]
+    pub datatype: Option<DatatypeRecord>,
+}
+
+/// A group's part of a header.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GroupRecord {
+    #[prost(bool, tag = "1")]
+    pub order_tracked: bool,
+    #[prost(bool, tag = "2")]
+    pub order_indexed: bool,
+    #[prost(uint64, tag = "3")]
+    pub link_count: u64,
+    #[prost(int64, tag = "4")]
+    pub next_order: i64,
+}
+
+/// An element type.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DatatypeRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub encoded: Bytes,
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    #[prost(uint32, tag = "3")]
+    pub class: u32,
+    #[prost(bool, tag = "4")]
+    pub has_heap: bool,
+    #[prost(bool, tag = "5")]
+    pub has_references: bool,
+    #[prost(fixed64, optional, tag = "6")]
+    pub committed: Option<u64>,
+}
+
+/// A shape: `rank` absent means null, 0 means scalar.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SpaceRecord {
+    #[prost(uint32, optional, tag = "1")]
+    pub rank: Option<u32>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub dims: Vec<u64>,
+    /// Largest sizes plus one, 0 for unlimited, so that the usual cases are short.
+    #[prost(uint64, repeated, tag = "3")]
+    pub max: Vec<u64>,
+}
+
+/// A dataset's part of a header.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DatasetRecord {
+    #[prost(message, optional, tag = "1")]
+    pub datatype: Option<DatatypeRecord>,
+    #[prost(message, optional, tag = "2")]
+    pub space: Option<SpaceRecord>,
+    /// 0 compact, 1 contiguous, 2 chunked.
+    #[prost(uint32, tag = "3")]
+    pub layout: u32,
+    #[prost(uint64, repeated, tag = "4")]
+    pub chunk: Vec<u64>,
+    /// 0 undefined, 1 default, 2 user.
+    #[prost(uint32, tag = "5")]
+    pub fill_status: u32,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub fill_value: Bytes,
+    /// 0 on allocation, 1 never, 2 if set.
+    #[prost(uint32, tag = "7")]
+    pub fill_time: u32,
+    /// 1 early, 2 late, 3 incremental.
+    #[prost(uint32, tag = "8")]
+    pub allocate: u32,
+    #[prost(message, repeated, tag = "9")]
+    pub filters: Vec<FilterRecord>,
+}
+
+/// A step of a pipeline.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FilterRecord {
+    #[prost(int32, tag = "1")]
+    pub id: i32,
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub name: Vec<u8>,
+    #[prost(uint32, repeated, tag = "4")]
+    pub client_data: Vec<u32>,
+}
+
+/// A link, under the key `L` group name.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LinkRecord {
+    /// Present for a hard link.
+    #[prost(fixed64, optional, tag = "1")]
+    pub hard: Option<u64>,
+    /// Present for a soft link.
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub soft: Option<Vec<u8>>,
+    /// Present for an external link: its file; the path is in `data`.
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub file: Option<Vec<u8>>,
+    /// The path of an external link, the data of a user-defined one.
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: Vec<u8>,
+    /// The flags of an external link.
+    #[prost(uint32, tag = "5")]
+    pub flags: u32,
+    /// Present for a user-defined link: its class.
+    #[prost(int32, optional, tag = "6")]
+    pub class: Option<i32>,
+    #[prost(int64, optional, tag = "7")]
+    pub creation_order: Option<i64>,
+    #[prost(bool, tag = "8")]
+    pub utf8: bool,
+}
+
+/// An attribute, under the key `A` object name.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AttributeRecord {
+    #[prost(message, optional, tag = "1")]
+    pub datatype: Option<DatatypeRecord>,
+    #[prost(message, optional, tag = "2")]
+    pub space: Option<SpaceRecord>,
+    #[prost(bool, tag = "3")]
+    pub utf8: bool,
+    #[prost(uint32, tag = "4")]
+    pub creation_order: u32,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub creation_properties: Bytes,
+    #[prost(uint64, tag = "6")]
+    pub data_size: u64,
+    /// The value, unless it is zeros (empty) or in `extents`.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub inline: Bytes,
+    /// Encoded extents that make up the value.
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub extents: Vec<Bytes>,
+    /// The owner of the value's heap blobs, where the type has any.
+    #[prost(fixed64, tag = "9")]
+    pub heap_owner: u64,
+}
+
+/// A part of a block.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PieceRecord {
+    /// First byte within the block.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// Bytes, for a piece in an extent.
+    #[prost(uint64, tag = "2")]
+    pub length: u64,
+    /// The bytes themselves, for an inline piece.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub inline: Bytes,
+    /// The encoded extent; empty for an inline piece.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub extent: Bytes,
+    /// Where in the extent the piece begins.
+    #[prost(uint64, tag = "5")]
+    pub skip: u64,
+}
+
+/// A block of a dataset, under `B` dataset coordinates, or a heap segment, under `H` owner number.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct BlockRecord {
+    /// In order, without overlap. What lies between them reads as the fill value.
+    #[prost(message, repeated, tag = "1")]
+    pub pieces: Vec<PieceRecord>,
+    /// The one piece holds the output of a pipeline.
+    #[prost(bool, tag = "2")]
+    pub encoded: bool,
+    /// Bit n is set when filter n was skipped.
+    #[prost(uint32, tag = "3")]
+    pub filter_mask: u32,
+    /// A heap segment's length in bytes.
+    #[prost(uint64, tag = "4")]
+    pub length: u64,
+}
+
+/// How much of a heap segment lives, under `U` owner number.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct UsageRecord {
+    #[prost(uint64, tag = "1")]
+    pub length: u64,
+    #[prost(uint64, tag = "2")]
+    pub used: u64,
+    #[prost(uint64, tag = "3")]
+    pub live: u64,
+}
+
+/// Decodes a value; `what` names it in the error.
+pub(crate) fn decode<T: Message + Default>(value: Bytes, what: impl Fn() -> String) -> Result<T> {
+    T::decode(value).map_err(|e| Error::corrupt(format!("{}: {e}", what())))
+}

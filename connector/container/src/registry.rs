@@ -1,0 +1,79 @@
+//! What is open in this process, so that a container is opened once and shared.
+
+use crate::{Container, Target};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Weak};
+
+/// What makes two targets the same container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// A file by device and inode, so that links and other spellings of its path are the same.
+    File(u64, u64),
+    /// A path where nothing lies that the system knows.
+    Path(PathBuf),
+    /// A key of a store.
+    Key(String, String),
+}
+
+#[derive(Default)]
+pub(crate) struct Open(HashMap<Place, Weak<Container>>);
+
+static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
+/// Places whose containers were dropped while `OPEN` was locked.
+static GONE: Mutex<Vec<Place>> = Mutex::new(Vec::new());
+
+/// The registry, locked: opens and creations go one by one.
+pub(crate) fn lock() -> MutexGuard<'static, Open> {
+    let mut open = OPEN.lock();
+    open.sweep();
+    open
+}
+
+/// Forgets a container that is being dropped. Never blocks: the drop may happen under the lock.
+pub(crate) fn remove(place: &Place) {
+    GONE.lock().push(place.clone());
+    if let Some(mut open) = OPEN.try_lock() {
+        open.sweep();
+    }
+}
+
+impl Open {
+    fn sweep(&mut self) {
+        for place in std::mem::take(&mut *GONE.lock()) {
+            if self.0.get(&place).is_some_and(|c| c.strong_count() == 0) {
+                self.0.remove(&place);
+            }
+        }
+    }
+
+    pub(crate) fn find(&self, target: &Target) -> Option<Arc<Container>> {
+        self.0.get(&place(target)).and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn add(&mut self, target: &Target, container: &Arc<Container>) {
+        let place = place(target);
+        self.0.insert(place.clone(), Arc::downgrade(container));
+        container.set_place(place);
+    }
+}
+
+fn place(target: &Target) -> Place {
+    match target {
+        Target::File(path) => match std::fs::metadata(path) {
+            Ok(m) => Place::File(m.dev(), m.ino()),
+            Err(_) => Place::Path(path.clone()),
+        },
+        Target::Objects { key, url, .. } => Place::Key(url.clone(), key.clone()),
+    }
+}
+
+/// A target as messages show it.
+pub(crate) fn name(target: &Target) -> String {
+    match target {
+        Target::File(path) => path.display().to_string(),
+        Target::Objects { key, url, .. } => format!("{}/{key}", url.trim_end_matches('/')),
+    }
+}

@@ -1,0 +1,50 @@
+//! What all blocks of one dataset, or all heap segments, have in common.
+
+use crate::filters::Pipeline;
+use bytes::Bytes;
+
+/// The form of a block.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Bytes of a block.
+    pub len: usize,
+    /// One element of fill; `None` for zeros.
+    pub fill: Option<Bytes>,
+    /// What chunks go through; an empty pipeline leaves blocks unencoded.
+    pub filters: Pipeline,
+    /// Bytes of a block that may lie in the map.
+    pub inline: usize,
+}
+
+impl Shape {
+    /// Fills `out`, which begins `offset` bytes into the block.
+    pub(crate) fn fill(&self, offset: usize, out: &mut [u8]) {
+        match &self.fill {
+            None => out.fill(0),
+            Some(element) => repeat(element, offset % element.len(), out),
+        }
+    }
+
+    /// A block of fill.
+    pub(crate) fn filled(&self) -> Vec<u8> {
+        let mut block = vec![0; self.len];
+        if self.fill.is_some() {
+            self.fill(0, &mut block);
+        }
+        block
+    }
+}
+
+/// Repeats `element` over `out`, beginning `from` bytes into it, doubling what is there.
+pub(crate) fn repeat(element: &[u8], from: usize, out: &mut [u8]) {
+    let mut done = 0;
+    for (o, b) in out.iter_mut().zip(element[from..].iter().chain(&element[..from])) {
+        *o = *b;
+        done += 1;
+    }
+    while done < out.len() {
+        let n = done.min(out.len() - done);
+        out.copy_within(..n, done);
+        done += n;
+    }
+}

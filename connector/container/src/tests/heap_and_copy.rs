@@ -1,0 +1,176 @@
+use super::*;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn blobs_come_back(
+        blobs in prop::collection::vec((prop_oneof![4 => 0usize..200, 1 => 4000usize..200_000], any::<u8>(), any::<bool>(), any::<bool>()), 1..60),
+        in_file in any::<bool>(),
+    ) {
+        let place = if in_file { file() } else { memory() };
+        let c = place.create();
+        let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
+        let owner = d.object().id();
+        let mut kept = Vec::new();
+        for (len, v, delete, flush) in blobs {
+            let blob = vec![v; len];
+            let id = c.heap_put(owner, &blob).unwrap();
+            prop_assert_eq!(id == [0; 16], len == 0);
+            if flush {
+                c.flush().unwrap();
+            }
+            if delete { c.heap_delete(&id).unwrap() } else { kept.push((id, blob)) }
+        }
+        let check = |c: &Container| {
+            for (id, blob) in &kept {
+                assert_eq!(c.heap_len(id).unwrap(), blob.len() as u64);
+                let mut out = vec![0; blob.len()];
+                c.heap_get(id, &mut out).unwrap();
+                assert!(&out == blob);
+            }
+        };
+        check(&c);
+        drop((d, c));
+        let c = place.open(Access::ReadWrite);
+        check(&c);
+        let half = kept.len() / 2;
+        kept[..half].iter().for_each(|(id, _)| c.heap_delete(id).unwrap());
+        c.link_delete(c.root(), b"d").unwrap();
+        c.flush().unwrap();
+        prop_assert_eq!(keys_of(&c).len(), 3);
+    }
+}
+
+#[test]
+fn many_strings_cost_few_keys() {
+    let place = file();
+    let c = place.create();
+    let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
+    let owner = d.object().id();
+    let ids: Vec<_> =
+        (0..200_000u32).map(|i| c.heap_put(owner, format!("string {i}").as_bytes()).unwrap()).collect();
+    c.flush().unwrap();
+    assert!(keys_of(&c).len() < 30, "{}", keys_of(&c).len());
+    for i in (0..200_000u32).rev().step_by(997) {
+        let want = format!("string {i}");
+        let mut out = vec![0; want.len()];
+        c.heap_get(&ids[i as usize], &mut out).unwrap();
+        assert_eq!(out, want.as_bytes());
+    }
+}
+
+#[test]
+fn a_forged_heap_id_is_an_error() {
+    let c = memory().create();
+    let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
+    let id = c.heap_put(d.object().id(), b"blob").unwrap();
+    for (at, v) in [(0, 0xff), (11, 9), (12, 0xff), (14, 0x0f)] {
+        let mut forged = id;
+        forged[at] = v;
+        assert!(c.heap_get(&forged, &mut [0; 4]).is_err());
+        assert!(c.heap_len(&forged).map_or(true, |n| n != 4));
+    }
+    assert!(c.heap_get(&id, &mut [0; 5]).is_err());
+}
+
+fn no_convert(_: &Datatype, _: ObjectId, _: ObjectId, data: Vec<u8>) -> Result<Vec<u8>> {
+    panic!("{} bytes need no conversion", data.len())
+}
+
+#[test]
+fn a_copy_keeps_its_shape() {
+    for (from, to) in [(memory(), file()), (file(), memory())] {
+        let (a, b) = (from.create(), to.create());
+        let g = group(&a, a.root(), b"g", tracked());
+        let h = group(&a, g, b"zz", CreationOrder::default());
+        a.link_create(g, b"again", LinkTarget::Hard(h), CharSet::Ascii).unwrap();
+        a.link_create(h, b"cycle", LinkTarget::Hard(g), CharSet::Ascii).unwrap();
+        a.link_create(g, b"soft", LinkTarget::Soft(b"zz".to_vec()), CharSet::Ascii).unwrap();
+        a.link_create(g, b"dangling", LinkTarget::Soft(b"no".to_vec()), CharSet::Ascii).unwrap();
+        a.attr_create(h, b"attr", attr_spec(1, 5000)).unwrap().write(&[5; 5000]).unwrap();
+        a.set_comment(h, Some(b"words")).unwrap();
+        let mut spec = dataset_spec(4, simple(&[1000], &[UNLIMITED]), Layout::Chunked { chunk: vec![300] });
+        spec.filters = vec![Filter { id: 1, flags: 1, name: Vec::new(), client_data: vec![6] }];
+        let d = dataset(&a, b"d", spec);
+        a.link_move(a.root(), b"d", h, b"data", None).unwrap();
+        d.write(&Selection::All, &[7; 4000]).unwrap();
+        let copy = a.copy_object(g, &b, CopyOptions::default(), &mut no_convert).unwrap();
+        b.link_create(b.root(), b"copy", LinkTarget::Hard(copy.id()), CharSet::Ascii).unwrap();
+        drop(copy);
+        drop(b);
+        let b = to.open(Access::ReadOnly);
+        let at = |path: &[u8]| match b.resolve(b.root(), path, LastLink::Follow, 16).unwrap() {
+            Resolution::Object { id } => id,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(b"copy/zz"), at(b"copy/again"));
+        assert_eq!(at(b"copy/zz/cycle"), at(b"copy"));
+        assert_eq!(b.object_info(at(b"copy/zz")).unwrap().link_count, 2);
+        let names = |c: &Container, g| -> Vec<_> {
+            let all = c.links(g, Index::CreationOrder, Order::Native).unwrap();
+            all.into_iter().map(|l| l.name).collect()
+        };
+        assert_eq!(names(&b, at(b"copy")), names(&a, g));
+        assert_eq!(b.attr_open(at(b"copy/zz"), b"attr").unwrap().read().unwrap(), vec![5; 5000]);
+        assert_eq!(b.comment(at(b"copy/zz")).unwrap().unwrap(), b"words");
+        let mut out = vec![0; 4000];
+        let e = b.dataset(at(b"copy/zz/data")).unwrap();
+        e.read(&Selection::All, &mut out).unwrap();
+        assert_eq!(out, [7; 4000]);
+        assert_eq!(e.storage_size().unwrap(), d.storage_size().unwrap());
+    }
+}
+
+#[test]
+fn options_of_a_copy() {
+    let c = memory().create();
+    let g = group(&c, c.root(), b"g", CreationOrder::default());
+    let h = group(&c, g, b"h", CreationOrder::default());
+    group(&c, h, b"deep", CreationOrder::default());
+    c.link_create(g, b"soft", LinkTarget::Soft(b"h".to_vec()), CharSet::Ascii).unwrap();
+    c.attr_create(g, b"a", attr_spec(1, 1)).unwrap();
+    let o =
+        CopyOptions { shallow: true, expand_soft: true, without_attributes: true, ..CopyOptions::default() };
+    let copy = c.copy_object(g, &c, o, &mut no_convert).unwrap().id();
+    assert_eq!(c.object_info(copy).unwrap_err().kind(), ErrorKind::NotFound);
+    let copy = c.copy_object(g, &c, o, &mut no_convert).unwrap();
+    let links = c.links(copy.id(), Index::Name, Order::Native).unwrap();
+    assert_eq!(links[0].target, links[1].target);
+    let LinkTarget::Hard(below) = links[0].target else { panic!() };
+    assert!(below != h);
+    assert_eq!(c.group_info(below).unwrap().link_count, 0);
+    assert_eq!(c.attr_count(copy.id()).unwrap(), 0);
+}
+
+#[test]
+fn heap_data_moves_to_its_new_owner() {
+    let c = memory().create();
+    let mut spec = dataset_spec(16, simple(&[2], &[2]), Layout::Contiguous);
+    spec.datatype.has_heap = true;
+    let d = dataset(&c, b"d", spec);
+    let id = c.heap_put(d.object().id(), b"text").unwrap();
+    d.write(&Selection::All, &[id, [0; 16]].concat()).unwrap();
+    let inner = c.clone();
+    let copy = c
+        .copy_object(d.object().id(), &c, CopyOptions::default(), &mut |_, _, to, data| {
+            let mut out = Vec::new();
+            for id in data.chunks_exact(16) {
+                let id: [u8; 16] = id.try_into().unwrap();
+                let mut blob = vec![0; inner.heap_len(&id)? as usize];
+                inner.heap_get(&id, &mut blob)?;
+                out.extend_from_slice(&inner.heap_put(to, &blob)?);
+            }
+            Ok(out)
+        })
+        .unwrap();
+    let new = c.dataset(copy.id()).unwrap();
+    drop(d);
+    c.link_delete(c.root(), b"d").unwrap();
+    assert!(c.heap_len(&id).is_err());
+    let mut out = [0; 32];
+    new.read(&Selection::All, &mut out).unwrap();
+    let mut blob = [0; 4];
+    c.heap_get(out[..16].try_into().unwrap(), &mut blob).unwrap();
+    assert_eq!(&blob, b"text");
+}

@@ -1,0 +1,72 @@
+use super::*;
+
+#[test]
+fn deleting_everything_leaves_an_empty_container() {
+    for place in places() {
+        let c = place.create();
+        c.flush().unwrap();
+        let empty = keys_of(&c);
+        for i in 0..50u32 {
+            let name = format!("g{i}");
+            let g = group(&c, c.root(), name.as_bytes(), tracked());
+            let mut spec =
+                dataset_spec(4, simple(&[10_000], &[UNLIMITED]), Layout::Chunked { chunk: vec![999] });
+            spec.datatype.has_heap = i % 3 == 0;
+            let d = c.create_dataset(spec).unwrap();
+            c.link_create(g, b"d", LinkTarget::Hard(d.id()), CharSet::Ascii).unwrap();
+            c.link_create(g, b"d2", LinkTarget::Hard(d.id()), CharSet::Ascii).unwrap();
+            let data = c.dataset(d.id()).unwrap();
+            data.write(&Selection::All, &vec![i as u8; 40_000]).unwrap();
+            data.set_extent(&[5000]).unwrap();
+            c.heap_put(d.id(), &vec![1; 70_000]).unwrap();
+            let mut spec = attr_spec(16, 1000);
+            spec.datatype.has_heap = true;
+            let a = c.attr_create(g, b"a", spec).unwrap();
+            c.heap_put(a.heap_owner(), b"some text").unwrap();
+            a.write(&vec![3; 16_000]).unwrap();
+            if i % 7 == 0 {
+                c.flush().unwrap();
+            }
+        }
+        let anonymous = c.create_group(GroupSpec::default()).unwrap();
+        c.flush().unwrap();
+        drop(anonymous);
+        for i in 0..50u32 {
+            c.link_delete(c.root(), format!("g{i}").as_bytes()).unwrap();
+        }
+        c.flush().unwrap();
+        let mut left = keys_of(&c);
+        left.retain(|k| k.as_slice() != keys::NEXT_OBJECT);
+        assert_eq!(left, empty);
+        assert!(c.opens.lock().is_empty());
+        let state = c.state();
+        assert!(state.attributes.values().all(|a| a.strong_count() == 0));
+        assert!(state.datasets.values().all(|d| d.strong_count() == 0));
+    }
+}
+
+#[test]
+fn threads_share_a_container() {
+    let c = file().create();
+    std::thread::scope(|s| {
+        for t in 0..4u8 {
+            let c = c.clone();
+            s.spawn(move || {
+                for i in 0..50u8 {
+                    let name = [b't', t + b'0', b'_', i + 32];
+                    let name: Vec<u8> = name.iter().map(|&b| if b == b'/' { b'x' } else { b }).collect();
+                    let spec = dataset_spec(1, simple(&[3000], &[3000]), Layout::Contiguous);
+                    let Ok(o) = c.create_dataset(spec) else { panic!() };
+                    let _ = c.link_create(c.root(), &name, LinkTarget::Hard(o.id()), CharSet::Ascii);
+                    let d = c.dataset(o.id()).unwrap();
+                    d.write(&Selection::All, &vec![t; 3000]).unwrap();
+                    c.flush().unwrap();
+                    let mut out = vec![0; 3000];
+                    d.read(&Selection::All, &mut out).unwrap();
+                    assert_eq!(out, vec![t; 3000]);
+                }
+            });
+        }
+    });
+    assert!(c.group_info(c.root()).unwrap().link_count >= 196);
+}

@@ -1,0 +1,119 @@
+//! Tests of the whole crate, over containers in a file and in a store in memory.
+
+mod datasets;
+mod groups;
+mod heap_and_copy;
+mod leaks;
+
+use crate::*;
+use bytes::Bytes;
+use object_stores::MemoryStore;
+use std::sync::Arc;
+
+/// A place for a container that goes with the test.
+pub(crate) struct Place {
+    pub target: Target,
+    _dir: Option<tempfile::TempDir>,
+}
+
+pub(crate) fn memory() -> Place {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let url = format!("memory:test{n}");
+    let target = Target::Objects { store: Arc::new(MemoryStore::new()), key: format!("c{n}"), url };
+    Place { target, _dir: None }
+}
+
+pub(crate) fn file() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    Place { target: Target::File(dir.path().join("c.h5")), _dir: Some(dir) }
+}
+
+pub(crate) fn places() -> [Place; 2] {
+    [memory(), file()]
+}
+
+impl Place {
+    pub fn create(&self) -> Arc<Container> {
+        self.create_with(Options::default())
+    }
+
+    pub fn create_with(&self, o: Options) -> Arc<Container> {
+        Container::create(&self.target, Replace::Truncate, FileCreation::default(), o).unwrap()
+    }
+
+    pub fn open(&self, access: Access) -> Arc<Container> {
+        Container::open(&self.target, access, Options::default()).unwrap()
+    }
+}
+
+pub(crate) fn bytes_type(size: u64) -> Datatype {
+    Datatype {
+        encoded: Bytes::from(format!("type of {size}")),
+        size,
+        class: 5,
+        has_heap: false,
+        has_references: false,
+        committed: None,
+    }
+}
+
+pub(crate) fn simple(dims: &[u64], max: &[u64]) -> Dataspace {
+    Dataspace::Simple { dims: dims.to_vec(), max: max.to_vec() }
+}
+
+pub(crate) fn dataset_spec(size: u64, space: Dataspace, layout: Layout) -> DatasetSpec {
+    DatasetSpec {
+        datatype: bytes_type(size),
+        space,
+        layout,
+        fill: Fill::default(),
+        filters: Vec::new(),
+        creation_properties: Bytes::new(),
+        attribute_order: CreationOrder::default(),
+        track_times: true,
+    }
+}
+
+pub(crate) fn attr_spec(size: u64, n: u64) -> AttrSpec {
+    AttrSpec {
+        datatype: bytes_type(size),
+        space: simple(&[n], &[n]),
+        cset: CharSet::Utf8,
+        creation_properties: Bytes::new(),
+    }
+}
+
+pub(crate) fn tracked() -> CreationOrder {
+    CreationOrder { tracked: true, indexed: true }
+}
+
+/// Makes a group and links it.
+pub(crate) fn group(
+    c: &Arc<Container>,
+    parent: ObjectId,
+    name: &[u8],
+    link_order: CreationOrder,
+) -> ObjectId {
+    let g = c.create_group(GroupSpec { link_order, ..GroupSpec::default() }).unwrap();
+    c.link_create(parent, name, LinkTarget::Hard(g.id()), CharSet::Utf8).unwrap();
+    g.id()
+}
+
+/// Makes a dataset and links it.
+pub(crate) fn dataset(c: &Arc<Container>, name: &[u8], spec: DatasetSpec) -> Arc<Dataset> {
+    let d = c.create_dataset(spec).unwrap();
+    c.link_create(c.root(), name, LinkTarget::Hard(d.id()), CharSet::Utf8).unwrap();
+    c.dataset(d.id()).unwrap()
+}
+
+/// All keys of the map.
+pub(crate) fn keys_of(c: &Container) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    c.each(&[], |k, _| {
+        out.push(k.to_vec());
+        Ok(())
+    })
+    .unwrap();
+    out
+}
