@@ -157,7 +157,7 @@ pub fn is_accessible(config: &Config, name: &[u8]) -> Result<bool> {
     };
     let probe = match names::target(name, config)? {
         Target::File(path) => h5lake_ledger::Ledger::probe_file(&path),
-        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&store, &key),
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&*store, &key),
     };
     match probe.map_err(|error| Error::file(Minor::CannotOpenFile, error.to_string(), error.errno()))? {
         Probe::Container => Ok(true),
@@ -170,7 +170,7 @@ pub fn is_accessible(config: &Config, name: &[u8]) -> Result<bool> {
 pub fn delete(config: &Config, name: &[u8]) -> Result<()> {
     let removed = match names::target(name, config)? {
         Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
-        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&store, &key),
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),
     };
     removed.map_err(|error| {
         Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())
@@ -211,11 +211,15 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 }
 
 /// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open.
-pub fn close(handle: Box<Handle>) -> Result<()> {
+pub fn close(mut handle: Box<Handle>) -> Result<()> {
     let session = handle.session()?;
     let last = session.file_handles.load(Ordering::Relaxed) == 1;
     let closed = if last { close_last(&session) } else { Ok(()) };
-    drop(handle);
+    // Native code looks at every file identifier while it closes the native file beneath, and this one's is still
+    // there: the box must outlive the session.
+    let native = session.face.file().pointer() as usize;
+    drop(std::mem::replace(&mut *handle, Handle::ClosingFile(native)));
+    drop(session);
     closed
 }
 

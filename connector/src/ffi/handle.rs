@@ -21,6 +21,8 @@ pub enum Handle {
     Attribute(AttributeHandle),
     /// An open committed datatype.
     Datatype(DatatypeHandle),
+    /// A file while it closes, and the native file beneath it: native code still walks over its identifier.
+    ClosingFile(usize),
 }
 
 impl Handle {
@@ -35,6 +37,7 @@ impl Handle {
             Self::Dataset(dataset) => Ok(dataset.base.session.clone()),
             Self::Attribute(attribute) => Ok(attribute.session.clone()),
             Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
+            Self::ClosingFile(_) => Err(Error::new(Minor::BadValue, "the file is being closed")),
         }
     }
 
@@ -47,6 +50,7 @@ impl Handle {
             Self::Dataset(dataset) => Some(dataset.base.session.library),
             Self::Attribute(attribute) => Some(attribute.session.library),
             Self::Datatype(datatype) => Some(datatype.base.session.library),
+            Self::ClosingFile(_) => None,
         }
     }
 
@@ -111,7 +115,7 @@ impl Library {
     pub fn register(self, handle: Handle) -> Result<super::ids::Id> {
         use h5lake_plugin_abi::bindings as sys;
         let kind = match &handle {
-            Handle::Anchor(_) | Handle::File(_) => sys::H5I_FILE,
+            Handle::Anchor(_) | Handle::File(_) | Handle::ClosingFile(_) => sys::H5I_FILE,
             Handle::Group(_) => sys::H5I_GROUP,
             Handle::Dataset(_) => sys::H5I_DATASET,
             Handle::Attribute(_) => sys::H5I_ATTR,

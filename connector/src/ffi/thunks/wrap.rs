@@ -18,6 +18,7 @@ pub unsafe extern "C" fn get_object(object: *const c_void) -> *mut c_void {
                 Handle::Dataset(dataset) => dataset.base.session.face.dataset()?.pointer(),
                 Handle::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),
                 Handle::Datatype(datatype) => datatype.native.pointer(),
+                Handle::ClosingFile(native) => *native as *mut c_void,
             })
         })
     }
