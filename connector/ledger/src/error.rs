@@ -1,6 +1,7 @@
 //! What can go wrong in a ledger, in terms a caller can act on.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// Shorthand for results of this crate.
@@ -109,8 +110,18 @@ impl Error {
     }
 
     /// Sorts an error of the operating system; `what` names the operation.
-    pub(crate) fn io(target: &str, what: &str, e: &std::io::Error) -> Self {
-        let errno = e.raw_os_error();
+    pub(crate) fn io(target: &str, what: &str, e: &io::Error) -> Self {
+        // Libraries wrap errors with a path and so hide the number; the kind still tells the common ones.
+        let errno = e.raw_os_error().or(match e.kind() {
+            io::ErrorKind::NotFound => Some(2),
+            io::ErrorKind::PermissionDenied => Some(13),
+            io::ErrorKind::AlreadyExists => Some(17),
+            io::ErrorKind::IsADirectory => Some(21),
+            io::ErrorKind::StorageFull => Some(28),
+            io::ErrorKind::ReadOnlyFilesystem => Some(30),
+            io::ErrorKind::QuotaExceeded => Some(122),
+            _ => None,
+        });
         let kind = match errno {
             Some(2) => ErrorKind::NotFound,
             Some(17) => ErrorKind::AlreadyExists,

@@ -24,6 +24,12 @@ mod record;
 mod space;
 mod tree;
 
+#[cfg(test)]
+extern crate self as h5lake_ledger;
+#[cfg(test)]
+#[path = "../tests/common/work.rs"]
+mod work;
+
 pub use error::{Error, ErrorKind, Holder, Result};
 pub use extent::Extent;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};

@@ -1,1 +1,235 @@
+//! A file in memory that can tear a write, fail, die, and forget what was not synced.
 
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::file::free::RestRule;
+use crate::file::head::{FIXED, Fixed, new_head};
+use crate::file::locks::Locks;
+use crate::file::open::fresh;
+use crate::file::raw::RawFile;
+use crate::file::{FileSpace, lock};
+use crate::ledger::Ledger;
+use crate::options::{Access, LockPolicy, Options};
+
+/// What happens at the chosen change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it is done, and the process is dead from then on.
+    Die,
+    /// The first half of it is done, and the process is dead from then on.
+    DieTorn,
+    /// The disk is full, once.
+    Full,
+    /// Half of it is done, then the disk is full, once.
+    FullTorn,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Len(u64),
+}
+
+/// How often and how much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) reads: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) writes: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) syncs: u64,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<Change>,
+    changes: u64,
+    fault: Option<(u64, Fault)>,
+    dead: bool,
+    counts: Counts,
+}
+
+fn apply(bytes: &mut Vec<u8>, c: &Change) {
+    match c {
+        Change::Write(at, data) => {
+            let (at, end) = (*at as usize, *at as usize + data.len());
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[at..end].copy_from_slice(data);
+        }
+        Change::Len(len) => bytes.resize(*len as usize, 0),
+    }
+}
+
+/// A handle of the file; clones are handles of the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fake(Arc<Mutex<Disk>>);
+
+impl Fake {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        let f = Self::default();
+        {
+            let mut d = f.disk();
+            d.synced = bytes.clone();
+            d.now = bytes;
+        }
+        f
+    }
+
+    /// A new container.
+    pub(crate) fn container() -> Self {
+        let (fixed, slot) = fresh("fake", 0).unwrap();
+        Self::of(new_head(&fixed, &slot))
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets change number `n` from now on meet a fault.
+    pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
+        let mut d = self.disk();
+        d.changes = 0;
+        d.fault = Some((n, fault));
+    }
+
+    /// Changes since the last `fail_at`.
+    pub(crate) fn changes(&self) -> u64 {
+        self.disk().changes
+    }
+
+    pub(crate) fn take_counts(&self) -> Counts {
+        std::mem::take(&mut self.disk().counts)
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.disk().now.clone()
+    }
+
+    /// What a loss of power may leave: of what was not synced, each sector arrived or did not, as `chance` says.
+    pub(crate) fn after_power_loss(&self, mut chance: impl FnMut() -> bool) -> Vec<u8> {
+        let d = self.disk();
+        let mut bytes = d.synced.clone();
+        for c in &d.unsynced {
+            match c {
+                Change::Len(_) => {
+                    if chance() {
+                        apply(&mut bytes, c);
+                    }
+                }
+                Change::Write(at, data) => {
+                    let mut from = 0;
+                    while from < data.len() {
+                        let to = ((*at as usize + from) / 512 * 512 + 512 - *at as usize).min(data.len());
+                        if chance() {
+                            apply(&mut bytes, &Change::Write(*at + from as u64, data[from..to].to_vec()));
+                        }
+                        from = to;
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
+    fn change(&self, c: Change) -> io::Result<()> {
+        let mut d = self.disk();
+        if d.dead {
+            return Err(io::Error::other("dead"));
+        }
+        d.changes += 1;
+        let fault = d.fault.filter(|(n, _)| *n == d.changes).map(|(_, f)| f);
+        if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn))
+            && let Change::Write(at, data) = &c
+        {
+            let half = Change::Write(*at, data[..data.len() / 2].to_vec());
+            apply(&mut d.now, &half);
+            d.unsynced.push(half);
+        }
+        match fault {
+            Some(Fault::Die | Fault::DieTorn) => {
+                d.dead = true;
+                Err(io::Error::other("died"))
+            }
+            Some(_) => Err(io::Error::from_raw_os_error(28)),
+            None => {
+                if let Change::Write(_, data) = &c {
+                    d.counts.writes += 1;
+                    d.counts.written_bytes += data.len() as u64;
+                }
+                apply(&mut d.now, &c);
+                d.unsynced.push(c);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn open(&self, access: Access, opts: &Options) -> Result<Ledger> {
+        let mut head = [0; FIXED];
+        self.read_at(&mut head, 0).unwrap();
+        let fixed = Fixed::decode(&head, "fake")?;
+        let space = FileSpace {
+            target: "fake".into(),
+            raw: Arc::new(self.clone()),
+            fixed,
+            file: None,
+            locks: Mutex::new(Locks::none()),
+            lock_policy: LockPolicy::Off,
+            handle: None,
+            writer: (access == Access::ReadWrite).then(Mutex::default),
+            // No readers in these tests unless they say so: what is free is used again at once.
+            rule: RestRule { least: 0, courtesy: 0 },
+            options: opts.clone(),
+            seen: Mutex::default(),
+        };
+        assert!(lock(&space.seen).is_none());
+        Ledger::start(Box::new(space), access, opts)
+    }
+}
+
+impl RawFile for Fake {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        let mut d = self.disk();
+        if d.dead {
+            return Err(io::Error::other("dead"));
+        }
+        d.counts.reads += 1;
+        d.counts.read_bytes += buf.len() as u64;
+        let part = d.now.get(at as usize..at as usize + buf.len());
+        buf.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        self.change(Change::Write(at, data.to_vec()))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Len(len))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk().now.len() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut d = self.disk();
+        if d.dead {
+            return Err(io::Error::other("dead"));
+        }
+        d.counts.syncs += 1;
+        d.changes += 1;
+        if let Some((n, Fault::Die | Fault::DieTorn)) = d.fault
+            && n == d.changes
+        {
+            d.dead = true;
+            return Err(io::Error::other("died"));
+        }
+        d.synced = d.now.clone();
+        d.unsynced.clear();
+        Ok(())
+    }
+}

@@ -46,7 +46,8 @@ pub(crate) fn unreadable(target: &str, at: &str, e: &std::io::Error) -> Error {
 pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Result<()> {
     let len = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
     // What fills up the last extent to a whole number of grains may not have been written.
-    if len + GRAIN <= slot.end {
+    // A writer that has written a newer head may have cut off what that one does not need.
+    if len + GRAIN <= slot.end && newest_slot(raw, target)? == *slot {
         let why = format!("the file has {len} bytes of {}; it was cut off", slot.end);
         return Err(Error::corrupt(target, "end of file", why));
     }

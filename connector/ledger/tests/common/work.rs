@@ -1,0 +1,96 @@
+//! A reproducible workload with payloads, and what it should leave.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use h5lake_ledger::{Error, Extent, Ledger};
+
+pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A small random sequence; the same for the same seed.
+#[derive(Debug, Clone)]
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+}
+
+pub fn data(seed: u64, len: u64) -> Vec<u8> {
+    (0..len).map(|i| (i.wrapping_mul(31).wrapping_add(seed.wrapping_mul(77))) as u8).collect()
+}
+
+/// What a container holds, payloads read and verified.
+pub fn content(l: &Ledger) -> Result<Map, Error> {
+    let mut out = Map::new();
+    for (k, v) in l.scan_prefix(b"", None, usize::MAX)? {
+        let value = if v[0] == 1 {
+            let e = Extent::decode(&v[1..])?.0;
+            let mut buf = vec![0; e.len() as usize];
+            l.read_payload(&e, 0, &mut buf)?;
+            buf
+        } else {
+            v[1..].to_vec()
+        };
+        out.insert(k.to_vec(), value);
+    }
+    Ok(out)
+}
+
+/// Stages one commit's worth of changes, different for every `n`.
+pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
+    let mut c = Chance::new(n + 1);
+    for _ in 0..1 + c.below(12) {
+        let key = format!("key-{:03}", c.below(60)).into_bytes();
+        if let Some(old) = l.get(&key)?
+            && old[0] == 1
+        {
+            l.free_payload(&Extent::decode(&old[1..])?.0)?;
+        }
+        match c.below(4) {
+            0 => {
+                l.delete(&key)?;
+                model.remove(&key);
+            }
+            1 => {
+                let bytes = data(n, [10, 300, 5000, 40_000, 90_000][c.below(5) as usize]);
+                let mut v = vec![1];
+                l.write_payload(&bytes)?.encode(&mut v);
+                l.put(&key, v)?;
+                model.insert(key, bytes);
+            }
+            _ => {
+                let bytes = data(n, [3, 100, 2500][c.below(3) as usize]);
+                let mut v = vec![0];
+                v.extend_from_slice(&bytes);
+                l.put(&key, v)?;
+                model.insert(key, bytes);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Commits until something fails. Returns the versions acknowledged and the states of all versions, the one in flight
+/// included.
+pub fn work(l: &Ledger, start: &Map, commits: u64) -> (u64, Vec<Map>, Result<(), Error>) {
+    let mut states = vec![start.clone()];
+    let first = l.version();
+    for n in 0..commits {
+        let mut model = states[n as usize].clone();
+        let staged = stage(l, &mut model, first + n);
+        states.push(model);
+        if let Err(e) = staged.and_then(|()| l.commit()) {
+            return (n, states, Err(e));
+        }
+    }
+    (commits, states, Ok(()))
+}

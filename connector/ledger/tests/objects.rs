@@ -1,0 +1,278 @@
+//! Containers in an object store: crashes, lost answers, counts of requests, reclaiming.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::work::{Map, content, data, work};
+use h5lake_ledger::{Access, ErrorKind, Ledger, LockPolicy, Options, Probe, Replace};
+use object_stores::{
+    FaultStore, Key, MemoryStore, ObjectStore, ObjectStoreExt, PutMode, Rule, Select, Timing, TraceStore,
+};
+
+const KEY: &str = "dir/name.h5";
+const COMMITS: u64 = 14;
+
+/// Checkpoints often; nothing is kept for readers that lag behind.
+fn opts() -> Options {
+    Options { checkpoint_bytes: 20_000, retention: Some(Duration::ZERO), ..Options::default() }
+}
+
+fn create(store: &Arc<dyn ObjectStore>, o: &Options) -> Ledger {
+    Ledger::create_objects(store.clone(), KEY, Replace::Fail, o.clone()).unwrap()
+}
+
+fn open(store: &Arc<dyn ObjectStore>, access: Access, o: &Options) -> Ledger {
+    Ledger::open_objects(store.clone(), KEY, access, o.clone()).unwrap()
+}
+
+/// A store that holds a new container, and the same behind faults that strike from now on.
+fn prepared() -> (Arc<dyn ObjectStore>, FaultStore, Ledger) {
+    let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let faulty = FaultStore::new(inner.clone());
+    let l = create(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), &opts());
+    faulty.clear();
+    (inner, faulty, l)
+}
+
+fn check(store: &Arc<dyn ObjectStore>, done: u64, states: &[Map], what: &str) {
+    let r = open(store, Access::ReadOnly, &opts());
+    let v = r.version();
+    assert!(v == done || v == done + 1, "{what}: version {v} after {done} commits");
+    assert!(content(&r).unwrap() == states[v as usize], "{what}: version {v} has other content");
+    let l = open(store, Access::ReadWrite, &opts());
+    assert_eq!(l.version(), v, "{what}");
+    let (_, after, result) = work(&l, &states[v as usize], 6);
+    result.unwrap_or_else(|e| panic!("{what}, going on: {e}"));
+    l.close().unwrap();
+    assert!(r.refresh().unwrap());
+    assert!(content(&r).unwrap() == after[6], "{what}: other content after going on");
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_one_version_whole() {
+    let (_, counted, l) = prepared();
+    work(&l, &Map::new(), COMMITS).2.unwrap();
+    drop(l);
+    let total = counted.mutations();
+    assert!(total > 20, "{total} calls are too few to prove much");
+    for n in 0..total {
+        for timing in Timing::ALL {
+            let (inner, faulty, l) = prepared();
+            faulty.crash_at(n, timing);
+            let (done, states, _) = work(&l, &Map::new(), COMMITS);
+            drop(l);
+            check(&inner, done, &states, &format!("crash at call {n}, {timing:?}"));
+        }
+    }
+}
+
+#[test]
+fn an_answer_lost_once_loses_nothing() {
+    let (_, counted, l) = prepared();
+    work(&l, &Map::new(), COMMITS).2.unwrap();
+    drop(l);
+    for n in 0..counted.mutations() {
+        let (inner, faulty, l) = prepared();
+        let kind = object_stores::ErrorKind::Timeout;
+        faulty.inject(Rule::fail_nth(Select::Mutating, n, Timing::After, kind));
+        let (done, states, result) = work(&l, &Map::new(), COMMITS);
+        // A commit's own put is found by its nonce. Other puts fail the commit, which may be repeated.
+        if let Err(e) = result {
+            assert!(matches!(e.kind(), ErrorKind::Store { .. }), "call {n}: {e}");
+            assert_eq!(l.commit().unwrap(), done + 1, "call {n}");
+            assert!(content(&l).unwrap() == states[done as usize + 1], "call {n}");
+            let again = open(&inner, Access::ReadOnly, &opts());
+            assert!(content(&again).unwrap() == states[done as usize + 1], "call {n}");
+        } else {
+            drop(l);
+            check(&inner, done, &states, &format!("answer {n} lost"));
+        }
+    }
+}
+
+#[test]
+fn a_creation_that_crashes_leaves_the_old_container_or_the_new_one() {
+    for n in 0..8 {
+        for timing in Timing::ALL {
+            let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+            let l = create(&inner, &opts());
+            l.put(b"old", "1").unwrap();
+            l.commit().unwrap();
+            l.close().unwrap();
+            let faulty = FaultStore::new(inner.clone());
+            faulty.crash_at(n, timing);
+            drop(Ledger::create_objects(Arc::new(faulty), KEY, Replace::Atomically, opts()));
+            let r = open(&inner, Access::ReadOnly, &opts());
+            let old = r.get(b"old").unwrap().is_some();
+            assert_eq!(old, r.version() == 1, "call {n}, {timing:?}");
+            drop(open(&inner, Access::ReadWrite, &opts()));
+        }
+    }
+}
+
+#[test]
+fn two_writers_cannot_both_commit_one_version() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let o = Options { lock: LockPolicy::Off, ..opts() };
+    let a = create(&store, &o);
+    let b = open(&store, Access::ReadWrite, &o);
+    a.put(b"k", "a").unwrap();
+    b.put(b"k", "b").unwrap();
+    assert_eq!(a.commit().unwrap(), 1);
+    assert_eq!(*b.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    let r = open(&store, Access::ReadOnly, &o);
+    assert_eq!(r.get(b"k").unwrap().unwrap(), "a");
+}
+
+#[test]
+fn a_second_writer_is_told_who_has_the_container() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let l = create(&store, &Options::default());
+    let refused = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default());
+    match refused.unwrap_err().kind() {
+        ErrorKind::Locked { holder: Some(h) } => assert_eq!(h.pid, std::process::id()),
+        other => panic!("{other:?}"),
+    }
+    let refused = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default());
+    assert!(matches!(refused.unwrap_err().kind(), ErrorKind::Locked { .. }));
+    assert!(matches!(
+        Ledger::remove_objects(store.as_ref(), KEY).unwrap_err().kind(),
+        ErrorKind::Locked { .. }
+    ));
+    l.close().unwrap();
+    drop(open(&store, Access::ReadWrite, &Options::default()));
+}
+
+#[test]
+fn requests_are_few() {
+    let trace = TraceStore::new(Arc::new(MemoryStore::new()));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    let l = create(&store, &Options::default());
+    l.put(b"k", "v").unwrap();
+    l.commit().unwrap();
+    trace.reset();
+    let e = l.write_payload(&[7; 4096]).unwrap();
+    l.put(b"chunk", e.to_bytes()).unwrap();
+    l.commit().unwrap();
+    assert_eq!(trace.requests(), 1, "a small flush is one put");
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    trace.reset();
+    assert!(!r.refresh().unwrap());
+    assert_eq!(trace.requests(), 1, "no news is one get");
+    for n in 0..2000u32 {
+        l.put(format!("key-{n:06}").as_bytes(), vec![n as u8; 100]).unwrap();
+        if n % 20 == 0 {
+            l.commit().unwrap();
+        }
+    }
+    l.close().unwrap();
+    trace.reset();
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    assert!(r.get(b"key-000100").unwrap().is_some());
+    let (requests, bytes) = (trace.requests(), trace.sum(|_| true).bytes);
+    // The head, the log since the base, the probe for one more record, and two pages.
+    assert!(requests <= 70, "{requests} requests for a cold open");
+    println!("cold open of 2,000 keys: {requests} requests, {bytes} bytes");
+}
+
+#[test]
+fn obsolete_objects_go_away() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let l = create(&store, &opts());
+    let mut sizes = Vec::new();
+    let mut old: Option<h5lake_ledger::Extent> = None;
+    for n in 0..200u64 {
+        let e = l.write_payload(&data(n, 300_000)).unwrap();
+        if let Some(old) = old.replace(e.clone()) {
+            l.free_payload(&old).unwrap();
+        }
+        l.put(b"chunk", e.to_bytes()).unwrap();
+        l.put(format!("key-{}", n % 10).as_bytes(), data(n, 2000)).unwrap();
+        l.commit().unwrap();
+        sizes.push(l.size().unwrap());
+    }
+    let most = *sizes.iter().max().unwrap();
+    assert!(most < 30 * 300_000, "{most} bytes for a live payload of 300,000");
+    l.close().unwrap();
+    let objects = store.list("", None).count();
+    assert!(objects < 80, "{objects} objects");
+}
+
+#[test]
+fn an_overtaken_reader_is_told_and_can_go_on() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let l = create(&store, &opts());
+    let (_, states, _) = work(&l, &Map::new(), 3);
+    let r = open(&store, Access::ReadOnly, &Options { cache_bytes: 0, ..opts() });
+    assert!(content(&r).unwrap() == states[3]);
+    let (_, states, _) = work(&l, &states[3], 40);
+    match content(&r) {
+        Ok(c) => assert!(c == states[0], "a snapshot changed"),
+        Err(e) => assert_eq!(*e.kind(), ErrorKind::Gone, "{e}"),
+    }
+    assert!(r.refresh().unwrap());
+    assert!(content(&r).unwrap() == states[40]);
+}
+
+#[test]
+fn changed_bytes_are_seen() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let l = create(&store, &Options { checkpoint_bytes: 60_000, ..Options::default() });
+    let (_, states, _) = work(&l, &Map::new(), 10);
+    drop(l);
+    let all: Vec<Key> = store.list("", None).map(|m| m.unwrap().key).collect();
+    let mut seen = 0;
+    for key in all {
+        let good = store.get(&key, None).unwrap().bytes;
+        for at in (0..good.len()).step_by(1.max(good.len() / 40)) {
+            let mut bad = good.to_vec();
+            bad[at] ^= 4;
+            store.put(&key, bad.into(), PutMode::Overwrite).unwrap();
+            let opened = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, Options::default());
+            match opened.and_then(|l| content(&l)) {
+                Ok(c) => assert!(c == states[10], "{key:?} byte {at}"),
+                Err(_) => seen += 1,
+            }
+        }
+        store.put(&key, good.into(), PutMode::Overwrite).unwrap();
+    }
+    assert!(seen > 100, "{seen}");
+}
+
+#[test]
+fn what_is_not_ours_stays() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::NotFound);
+    let key = Key::new(KEY).unwrap();
+    for (bytes, probe) in [("", Probe::Other), ("text", Probe::Other), ("\u{89}", Probe::Other)] {
+        store.put(&key, bytes.into(), PutMode::Overwrite).unwrap();
+        assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), probe);
+        let e = Ledger::remove_objects(store.as_ref(), KEY).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
+        let e = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, opts()).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
+    }
+    let e = Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts()).unwrap_err();
+    assert_eq!((e.kind(), e.errno()), (&ErrorKind::AlreadyExists, Some(17)));
+    drop(Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts()).unwrap());
+    assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container);
+    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    assert_eq!(store.list("", None).count(), 0);
+    let e = Ledger::open_objects(store, KEY, Access::ReadOnly, opts()).unwrap_err();
+    assert_eq!((e.kind(), e.errno()), (&ErrorKind::NotFound, Some(2)));
+}
+
+#[test]
+fn stores_without_conditions_serve_one_writer() {
+    let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = Arc::new(FaultStore::new(inner).without_create().without_update());
+    let l = create(&store, &opts());
+    let (_, states, result) = work(&l, &Map::new(), 20);
+    result.unwrap();
+    assert!(Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, opts()).is_err());
+    drop(l);
+    assert!(content(&open(&store, Access::ReadWrite, &opts())).unwrap() == states[20]);
+}
