@@ -42,6 +42,8 @@ pub(crate) struct BlockCache {
     watched: LruCache<Vec<u8>, (u32, usize)>,
     bytes: usize,
     limit: usize,
+    /// The ledger answers as quickly as memory copies: it is a local file.
+    near: bool,
     tick: u64,
 }
 
@@ -54,13 +56,14 @@ pub(crate) enum Answer {
 }
 
 impl BlockCache {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, near: bool) -> Self {
         Self {
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
             watched: LruCache::new(WATCHED),
             bytes: 0,
             limit,
+            near,
             tick: 0,
         }
     }
@@ -148,8 +151,7 @@ impl BlockCache {
 
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
-        let limit = self.limit;
-        *self = Self::new(limit);
+        *self = Self::new(self.limit, self.near);
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -191,6 +193,10 @@ impl BlockCache {
         if !whole && (scattered || !shape.filters.is_empty() || shape.len <= DIRECT) {
             return true;
         }
+        // Long runs of a local file lie in the system's cache already.
+        if self.near && shape.filters.is_empty() && bytes / runs.len().max(1) >= DIRECT / 4 {
+            return false;
+        }
         let seen = self.watched.get_or_insert_mut(key.to_vec(), || (0, 0));
         *seen = (seen.0 + 1, seen.1.saturating_add(bytes));
         let often = seen.0 > OFTEN || (seen.0 > 1 && seen.1 > shape.len);
@@ -215,19 +221,6 @@ impl BlockCache {
         if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
             return self.replace(ledger, key, shape, runs, data);
         }
-        if shape.filters.is_empty() && !self.blocks.contains_key(key) {
-            let (long, short): (Vec<CopyRun>, Vec<CopyRun>) = runs.iter().partition(|r| r.len >= DIRECT);
-            if !long.is_empty() && long.len() <= MOST_RANGES {
-                // In order of the block; runs of one hyperslab never overlap, and those of a list of runs
-                // that do come here one after the other.
-                self.write_direct(ledger, key, shape, &long, data)?;
-                return if short.is_empty() {
-                    Ok(())
-                } else {
-                    self.write_cached(ledger, key, shape, &short, data)
-                };
-            }
-        }
         if !shape.filters.is_empty() && covered {
             let c = self.enter(ledger, key, shape)?;
             if c.valid.is_empty() {
@@ -235,7 +228,17 @@ impl BlockCache {
                 c.valid.insert(0..shape.len);
             }
         }
-        self.write_cached(ledger, key, shape, runs, data)
+        // In the order given: where runs overlap, the last one wins.
+        let long = |r: &CopyRun| r.len >= DIRECT;
+        for group in runs.chunk_by(|a, b| long(a) == long(b)) {
+            let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MOST_RANGES;
+            if past && !self.blocks.contains_key(key) {
+                self.write_direct(ledger, key, shape, group, data)?;
+            } else {
+                self.write_cached(ledger, key, shape, group, data)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_cached(

@@ -149,7 +149,7 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes)),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes, matches!(target, Target::File(_)))),
             opens: Mutex::default(),
             closed: Mutex::default(),
             record,
@@ -188,6 +188,10 @@ impl Container {
         if !self.writable {
             return Ok(());
         }
+        if !self.is_ours() {
+            let text = format!("{}: was opened by the parent process; reopen it in this one", self.name);
+            return Err(Error::new(ErrorKind::Forked, text));
+        }
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
         self.heap_store(&mut state)?;
@@ -211,6 +215,7 @@ impl Container {
         }
         state.headers.clear();
         state.lists = Lists::default();
+        state.heap = HeapState::default();
         self.blocks.lock().forget();
         let open: Vec<_> = state.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
@@ -262,6 +267,11 @@ impl Container {
         &self.name
     }
 
+    /// Whether this is the process that opened the container: a forked child changes nothing.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
     pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
         if self.writable {
             return Ok(());
@@ -307,7 +317,7 @@ impl Container {
 impl Drop for Container {
     /// What outlived the file's own handle is committed with the last of it. A forked child writes nothing.
     fn drop(&mut self) {
-        if self.pid != std::process::id() {
+        if !self.is_ours() {
             return;
         }
         if let Some(place) = self.place.get_mut().take() {

@@ -59,7 +59,7 @@ impl Drop for Held {
             _ => opens.remove(&self.id.0).is_some(),
         };
         drop(opens);
-        if last && self.container.writable() {
+        if last && self.container.is_ours() && self.container.writable() {
             self.container.closed.lock().push(self.id.0);
             self.container.reap_if_free();
         }

@@ -190,7 +190,7 @@ impl Pieces {
             let source = Source::Inline(Bytes::copy_from_slice(data));
             self.insert(Piece { offset, len: data.len(), source });
             self.join_inline();
-            return Ok(());
+            return self.join_scattered(ledger, shape);
         }
         self.insert(Piece::written(ledger, offset, data)?);
         while self.list.len() > MOST {
@@ -232,6 +232,17 @@ impl Pieces {
             out.push(p);
         }
         self.list = out;
+    }
+
+    /// Many small pieces of a block that lies in the map become one.
+    fn join_scattered(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+        if self.list.len() <= MOST || shape.len > shape.inline {
+            return Ok(());
+        }
+        let mut all = vec![0; shape.len];
+        self.read(ledger, shape, 0, &mut all)?;
+        self.list = vec![Piece { offset: 0, len: all.len(), source: Source::Inline(all.into()) }];
+        Ok(())
     }
 
     /// Makes one piece of the window of neighbours that spans the fewest bytes.

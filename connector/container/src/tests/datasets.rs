@@ -355,3 +355,17 @@ fn scalars_and_nothing() {
     assert_eq!(d.storage_size().unwrap(), 0);
     assert!(d.read(&Selection::All, &mut out).is_err());
 }
+
+#[test]
+fn of_overlapping_runs_the_last_one_wins() {
+    let c = memory().create();
+    let n = 1 << 20;
+    let d = dataset(&c, b"d", dataset_spec(1, simple(&[n], &[n]), Layout::Contiguous));
+    let run = |offset, count| Run { offset, count };
+    let parts = [(run(10, 100), 1u8), (run(0, 100_000), 2), (run(50, 10), 3), (run(0, 55), 4)];
+    let data: Vec<u8> = parts.iter().flat_map(|(r, v)| vec![*v; r.count as usize]).collect();
+    d.write(&Selection::Runs(parts.iter().map(|p| p.0).collect()), &data).unwrap();
+    let mut out = vec![0; 100_001];
+    d.read(&Selection::Runs(vec![run(0, 100_001)]), &mut out).unwrap();
+    assert_eq!(out, [vec![4; 55], vec![3; 5], vec![2; 99_940], vec![0]].concat());
+}
