@@ -1,6 +1,6 @@
 //! A stored datatype as identifiers of one library.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{Datatype, ObjectId};
 
@@ -10,11 +10,13 @@ use crate::ffi::library::{Hid, Library};
 use crate::ffi::types::TypeClass;
 use crate::session::Session;
 
-/// Both faces of a stored datatype.
+/// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
+/// its own: identifiers of datatypes are counted by `H5Fget_obj_count`.
 #[derive(Debug)]
 pub struct FileType {
+    library: Library,
     /// As the application gets it: a transient type located in memory.
-    pub stored: Id,
+    stored: Stored,
     /// As it lies in the container, where that differs: variable-length data and references are located in the
     /// file, their elements are heap ids and tokens.
     located: Option<Id>,
@@ -29,7 +31,33 @@ pub struct FileType {
     pub has_references: bool,
 }
 
+#[derive(Debug)]
+enum Stored {
+    /// A type that the library has anyway.
+    Predefined(Hid),
+    /// One made for this.
+    Own(Id),
+}
+
 impl FileType {
+    /// The identifier of the type as the application gets it: transient, located in memory.
+    pub fn stored(&self) -> Hid {
+        match &self.stored {
+            Stored::Predefined(id) => *id,
+            Stored::Own(id) => id.get(),
+        }
+    }
+
+    /// The library the identifiers belong to.
+    pub fn library(&self) -> Library {
+        self.library
+    }
+
+    /// Whether it holds no identifier of its own.
+    pub fn may_be_kept(&self) -> bool {
+        matches!(self.stored, Stored::Predefined(_)) && self.located.is_none()
+    }
+
     /// The types of an application's datatype in a session's container.
     ///
     /// # Errors
@@ -37,8 +65,7 @@ impl FileType {
     pub fn of_type(session: &Session, id: Hid) -> Result<Self> {
         let library = session.library;
         // An encoding leaves out whether the type was committed: the copy is a transient one.
-        let stored = library.decode_type(&library.encode_type(id)?)?;
-        Self::of_stored(session, stored)
+        Self::of_encoding(session, &library.encode_type(id)?)
     }
 
     /// The types of a datatype that the container holds.
@@ -46,12 +73,24 @@ impl FileType {
     /// # Errors
     /// If the library refuses the encoding.
     pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
-        let stored = session.library.decode_type(&datatype.encoded)?;
-        Self::of_stored(session, stored).map(Arc::new)
+        Self::of_encoding(session, &datatype.encoded).map(Arc::new)
     }
 
-    fn of_stored(session: &Session, stored: Id) -> Result<Self> {
+    fn of_encoding(session: &Session, encoded: &[u8]) -> Result<Self> {
         let library = session.library;
+        if let Some(id) = library.predefined_type(encoded)? {
+            let (size, stored) = (library.type_size(id)?, Stored::Predefined(id));
+            return Ok(Self {
+                library,
+                stored,
+                located: None,
+                size,
+                needs_background: false,
+                has_heap: false,
+                has_references: false,
+            });
+        }
+        let stored = library.decode_type(encoded)?;
         let has_heap = has_heap(library, stored.get())?;
         let has_references = library.type_contains(stored.get(), TypeClass::Reference)?;
         let located = if has_heap || has_references {
@@ -61,12 +100,13 @@ impl FileType {
         };
         let size = library.type_size(located.as_ref().unwrap_or(&stored).get())?;
         let needs_background = has_heap || library.type_contains(stored.get(), TypeClass::Compound)?;
-        Ok(Self { stored, located, size, needs_background, has_heap, has_references })
+        let stored = Stored::Own(stored);
+        Ok(Self { library, stored, located, size, needs_background, has_heap, has_references })
     }
 
     /// The identifier of the type as it lies in the container.
     pub fn in_file(&self) -> Hid {
-        self.located.as_ref().unwrap_or(&self.stored).get()
+        self.located.as_ref().map_or_else(|| self.stored(), Id::get)
     }
 
     /// Whether elements of `memory_type` lie in memory just as they lie in the container.
@@ -74,7 +114,7 @@ impl FileType {
     /// # Errors
     /// If `memory_type` is no datatype.
     pub fn is_same_in_memory(&self, memory_type: Hid) -> Result<bool> {
-        Ok(self.located.is_none() && self.stored.library().types_equal(memory_type, self.stored.get())?)
+        Ok(self.located.is_none() && self.library.types_equal(memory_type, self.stored())?)
     }
 
     /// What the container keeps of it.
@@ -82,11 +122,11 @@ impl FileType {
     /// # Errors
     /// If the library cannot encode it.
     pub fn to_datatype(&self, committed: Option<ObjectId>) -> Result<Datatype> {
-        let library = self.stored.library();
+        let library = self.library;
         Ok(Datatype {
-            encoded: library.encode_type(self.stored.get())?.into(),
+            encoded: library.encode_type(self.stored())?.into(),
             size: self.size as u64,
-            class: library.type_class(self.stored.get())?,
+            class: library.type_class(self.stored())?,
             has_heap: self.has_heap,
             has_references: self.has_references,
             committed,
@@ -116,4 +156,9 @@ fn has_heap(library: Library, id: Hid) -> Result<bool> {
         ARRAY => has_heap(library, library.base_type(id)?.get()),
         _ => library.is_variable_string(id),
     }
+}
+
+/// The types of a new handle, if they may be kept.
+pub fn kept(types: FileType) -> OnceLock<Arc<FileType>> {
+    if types.may_be_kept() { OnceLock::from(Arc::new(types)) } else { OnceLock::new() }
 }

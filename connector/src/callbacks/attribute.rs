@@ -13,7 +13,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::plists::ListClass;
-use crate::file_type::FileType;
+use crate::file_type::{FileType, kept};
 use crate::session::AttributeHandle;
 
 /// `H5Acreate`.
@@ -41,7 +41,7 @@ pub fn create(
     };
     let owner = session.container.open_object(found.id)?;
     let attribute = session.container.attr_create(found.id, name, spec)?;
-    let types = OnceLock::from(Arc::new(types));
+    let types = kept(types);
     Ok(Handle::Attribute(AttributeHandle { types, attribute, owner, path: found.path, session }))
 }
 
@@ -83,7 +83,7 @@ fn types_of(attribute: &AttributeHandle) -> Result<Arc<FileType>> {
         return Ok(types.clone());
     }
     let types = FileType::of_datatype(&attribute.session, attribute.attribute.datatype())?;
-    Ok(attribute.types.get_or_init(|| types).clone())
+    Ok(if types.may_be_kept() { attribute.types.get_or_init(|| types).clone() } else { types })
 }
 
 /// Number of elements of the value.

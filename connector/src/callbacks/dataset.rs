@@ -15,7 +15,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::plists::{FillDefined, ListClass};
-use crate::file_type::FileType;
+use crate::file_type::{FileType, kept};
 use crate::session::{DatasetHandle, ObjectHandle, Session};
 
 /// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
@@ -52,7 +52,7 @@ pub fn create(
     let path = link_new(&base, &object, name, new.link_creation)?;
     let access_list = Some(session.library.copy_list(new.access)?);
     let base = ObjectHandle { session, object, path };
-    Ok(Handle::Dataset(DatasetHandle { types: OnceLock::from(Arc::new(types)), dataset, access_list, base }))
+    Ok(Handle::Dataset(DatasetHandle { types: kept(types), dataset, access_list, base }))
 }
 
 fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<DatasetSpec> {
@@ -101,7 +101,7 @@ fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
         FillDefined::Undefined => FillValue::Undefined,
         FillDefined::Default => FillValue::Default,
         FillDefined::User => {
-            let value = library.fill_value(list.get(), types.stored.get()).map_err(|_| {
+            let value = library.fill_value(list.get(), types.stored()).map_err(|_| {
                 Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
             })?;
             let in_file = if types.has_heap || types.has_references {
@@ -125,9 +125,9 @@ fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<V
     packed.resize(packed.len().max(types.size), 0);
     let mut background = vec![0; types.size];
     let converted = owning_heap(session.container.root(), || {
-        library.convert(types.stored.get(), types.in_file(), 1, &mut packed, Some(&mut background), 0)
+        library.convert(types.stored(), types.in_file(), 1, &mut packed, Some(&mut background), 0)
     });
-    library.reclaim(types.stored.get(), library.scalar_space()?.get(), &mut in_memory);
+    library.reclaim(types.stored(), library.scalar_space()?.get(), &mut in_memory);
     converted?;
     packed.truncate(types.size);
     Ok(packed)
@@ -159,7 +159,7 @@ pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
         return Ok(types.clone());
     }
     let types = FileType::of_datatype(&dataset.base.session, dataset.dataset.datatype())?;
-    Ok(dataset.types.get_or_init(|| types).clone())
+    Ok(if types.may_be_kept() { dataset.types.get_or_init(|| types).clone() } else { types })
 }
 
 /// What `H5Dread` and `H5Dwrite` select in the file, given a dataspace or `None` for everything.
@@ -294,13 +294,13 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     if types.has_heap
         && let FillValue::User(value) = &dataset.dataset.fill().value
     {
-        let memory_size = library.type_size(types.stored.get())?;
+        let memory_size = library.type_size(types.stored())?;
         let mut packed = buffer_of(1, memory_size.max(types.size))?;
         packed[..value.len()].copy_from_slice(value);
         let mut background = buffer_of(1, memory_size)?;
-        library.convert(types.in_file(), types.stored.get(), 1, &mut packed, Some(&mut background), 0)?;
-        let set = library.set_fill_value(list.get(), types.stored.get(), &packed);
-        library.reclaim(types.stored.get(), library.scalar_space()?.get(), &mut packed);
+        library.convert(types.in_file(), types.stored(), 1, &mut packed, Some(&mut background), 0)?;
+        let set = library.set_fill_value(list.get(), types.stored(), &packed);
+        library.reclaim(types.stored(), library.scalar_space()?.get(), &mut packed);
         set?;
     }
     Ok(list)

@@ -89,5 +89,5 @@ pub fn identifier(
     {
         return session.library.register(handle);
     }
-    session.library.copy_type(types.stored.get())
+    session.library.copy_type(types.stored())
 }

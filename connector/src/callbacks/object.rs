@@ -191,19 +191,19 @@ fn copy_elements(
     }
     let library = destination.library;
     let count = data.len() / old.size;
-    let memory_size = library.type_size(old.stored.get())?;
+    let memory_size = library.type_size(old.stored())?;
     let mut packed = buffer_of(count, old.size.max(memory_size))?;
     packed[..data.len()].copy_from_slice(&data);
     let mut background = buffer_of(count, memory_size)?;
-    library.convert(old.in_file(), old.stored.get(), count, &mut packed, Some(&mut background), 0)?;
+    library.convert(old.in_file(), old.stored(), count, &mut packed, Some(&mut background), 0)?;
     let new = FileType::of_datatype(destination, datatype)?;
     let mut in_memory = packed[..count * memory_size].to_vec();
     let mut background = buffer_of(count, new.size)?;
     let converted = owning_heap(to, || {
-        library.convert(old.stored.get(), new.in_file(), count, &mut packed, Some(&mut background), 0)
+        library.convert(old.stored(), new.in_file(), count, &mut packed, Some(&mut background), 0)
     });
     let space = library.space_of(&Dataspace::Simple { dims: vec![count as u64], max: vec![count as u64] })?;
-    library.reclaim(old.stored.get(), space.get(), &mut in_memory);
+    library.reclaim(old.stored(), space.get(), &mut in_memory);
     converted?;
     packed.truncate(count * new.size);
     Ok(packed)

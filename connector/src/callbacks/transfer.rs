@@ -48,7 +48,7 @@ pub fn read(
         region.scatter(0, &packed);
         return Ok(());
     }
-    let library = types.stored.library();
+    let library = types.library();
     let size = library.type_size(memory_type)?;
     let mut packed = buffer_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
@@ -88,7 +88,7 @@ pub fn write(
         region.gather(0, &mut packed);
         return store(&packed);
     }
-    let library = types.stored.library();
+    let library = types.library();
     let size = library.type_size(memory_type)?;
     let mut packed = buffer_of(count, types.size.max(size))?;
     region.gather(0, &mut packed[..count * size]);

@@ -16,6 +16,7 @@ pub mod library;
 pub mod memory;
 pub mod native;
 pub mod plists;
+pub mod predefined;
 pub mod spaces;
 pub mod strings;
 mod thunks;

@@ -399,3 +399,16 @@ impl Library {
         }
     }
 }
+
+impl Library {
+    /// Refuses what is not a list of the class. libhdf5 leaves this check to connectors for some lists.
+    pub fn check_attribute_access(self, list: Hid) -> Result<()> {
+        let table = self.table();
+        if list == sys::H5P_DEFAULT || list == table.H5P_LST_ATTRIBUTE_ACCESS_ID_g() {
+            return Ok(());
+        }
+        // SAFETY: any value may be given; a bad one is an error.
+        let is_one = unsafe { (table.H5Pisa_class)(list, table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g()) };
+        if is_one > 0 { Ok(()) } else { Err(Error::argument("not an attribute access property list")) }
+    }
+}

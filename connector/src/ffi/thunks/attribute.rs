@@ -35,7 +35,7 @@ unsafe extern "C" fn create(
     datatype: Hid,
     space: Hid,
     creation: Hid,
-    _access: Hid,
+    access: Hid,
     _transfer: Hid,
     _request: Request,
 ) -> *mut c_void {
@@ -43,6 +43,7 @@ unsafe extern "C" fn create(
     unsafe {
         new_object(object, "h5lake_attr_create", Major::Attribute, |handle| {
             let name = strings::bytes(name, "an attribute name")?;
+            handle.session()?.library.check_attribute_access(access)?;
             attribute::create(handle, &location(parameters)?, name, datatype, space, creation)
         })
     }
@@ -52,13 +53,14 @@ unsafe extern "C" fn open(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     name: *const c_char,
-    _access: Hid,
+    access: Hid,
     _transfer: Hid,
     _request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
         new_object(object, "h5lake_attr_open", Major::Attribute, |handle| {
+            handle.session()?.library.check_attribute_access(access)?;
             attribute::open(handle, &location(parameters)?, strings::optional_bytes(name))
         })
     }
