@@ -32,6 +32,12 @@ def write_counts(step, passed, failed, skipped, known=0):
         f"passed={passed} failed={failed} skipped={skipped + known} known={known}\n")
 
 
+def read_counts(path):
+    """The counts that a step left, as {passed, failed, skipped, known}."""
+    pairs = (word.split("=") for word in path.read_text().split())
+    return {key: int(value) for key, value in pairs}
+
+
 def skip_step(step, why):
     """A step that cannot run here. Under CI that is a failure unless docs/status.md allows it."""
     failing = os.environ.get("CI") == "true" and not status.may_skip(step)

@@ -1,0 +1,45 @@
+# h5lake: `make demo` and `make test` are complete on a machine with cargo, a C compiler and python3.
+
+# HDF5's source archive, when it lies beside the project; set the variable to use another.
+archive := $(wildcard ../shared/upstream/hdf5-1.14.6.tar.xz)
+ifneq ($(archive),)
+export H5LAKE_HDF5_ARCHIVE ?= $(abspath $(archive))
+endif
+
+target := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help plugin demo test test-rust lint fmt clean
+
+help:
+	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
+	@echo "make demo       an unmodified h5py script on three stores, with real photographs"
+	@echo "make test       everything: Rust, C, HDF5's API suite, h5py's suite"
+	@echo "make test-rust  the Rust tests alone"
+	@echo "make lint       formatting and clippy"
+	@echo "make fmt        format the Rust sources"
+
+# HDF5 opens every library in each folder of HDF5_PLUGIN_PATH, so the plugin gets a folder of its own.
+plugin:
+	cargo build --release --package h5lake
+	@mkdir -p target/plugin
+	@cp $(target)/release/libh5lake.so target/plugin/.libh5lake.so.new
+	@mv target/plugin/.libh5lake.so.new target/plugin/libh5lake.so
+
+demo: plugin
+	@demo/run
+
+test:
+	@.ci/test
+
+test-rust:
+	cargo test --workspace
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt:
+	cargo fmt --all
+
+clean:
+	cargo clean

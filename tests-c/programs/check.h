@@ -1,0 +1,18 @@
+/* What the programs share: a check that says where it failed and stops. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(what)                                                                                           \
+    do {                                                                                                      \
+        if (!(what)) {                                                                                        \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what);                              \
+            exit(1);                                                                                          \
+        }                                                                                                     \
+    } while (0)
+
+#endif

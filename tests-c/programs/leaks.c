@@ -1,0 +1,88 @@
+/* Creates, uses and closes files and datasets, again and again, and watches its own resident size.
+ *   leaks FILE FILES DATASETS_EACH [MOST_GROWTH_KIB]
+ * With a bound, fails when the size after the last file exceeds that after the first tenth by more. */
+#include "check.h"
+#include <unistd.h>
+
+static long resident_kib(void)
+{
+    long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    CHECK(statm && fscanf(statm, "%*d %ld", &pages) == 1);
+    fclose(statm);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static void one_dataset(hid_t file, int n)
+{
+    hsize_t size[2] = {20, 30}, most[2] = {H5S_UNLIMITED, 30}, chunk[2] = {7, 30}, grown[2] = {40, 30};
+    static double data[1200];
+    char name[32];
+    hid_t space = H5Screate_simple(2, size, most), create = H5Pcreate(H5P_DATASET_CREATE);
+    snprintf(name, sizeof name, "d%d", n);
+    if (n % 2)
+        CHECK(H5Pset_chunk(create, 2, chunk) >= 0);
+    else
+        space = (H5Sclose(space), H5Screate_simple(2, size, NULL));
+    hid_t dataset = H5Dcreate2(file, name, H5T_IEEE_F32BE, space, H5P_DEFAULT, create, H5P_DEFAULT);
+    CHECK(dataset >= 0);
+    CHECK(H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    if (n % 2)
+        CHECK(H5Dset_extent(dataset, grown) >= 0);
+    CHECK(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+
+    hid_t scalar = H5Screate(H5S_SCALAR);
+    hid_t attribute = H5Acreate2(dataset, "n", H5T_STD_I64LE, scalar, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(H5Awrite(attribute, H5T_NATIVE_INT, &n) >= 0);
+    hid_t type = H5Dget_type(dataset), read_space = H5Dget_space(dataset);
+    CHECK(H5Tget_size(type) == 4 && H5Sget_simple_extent_ndims(read_space) == 2);
+    CHECK(H5Tclose(type) >= 0 && H5Sclose(read_space) >= 0 && H5Aclose(attribute) >= 0);
+    CHECK(H5Sclose(scalar) >= 0 && H5Dclose(dataset) >= 0 && H5Sclose(space) >= 0 && H5Pclose(create) >= 0);
+}
+
+static herr_t visitor(hid_t object, const char *name, const H5O_info2_t *info, void *count)
+{
+    (void)object, (void)name, (void)info;
+    ++*(int *)count;
+    return 0;
+}
+
+static void one_file(const char *path, int datasets)
+{
+    int visited = 0;
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(file >= 0);
+    hid_t group = H5Gcreate2(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(group >= 0 && H5Lcreate_soft("/group", group, "soft", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    for (int n = 0; n < datasets; n++)
+        one_dataset(n % 3 ? file : group, n);
+    CHECK(H5Gclose(group) >= 0 && H5Fclose(file) >= 0);
+    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    CHECK(file >= 0 && H5Ovisit3(file, H5_INDEX_NAME, H5_ITER_INC, visitor, &visited, H5O_INFO_BASIC) >= 0);
+    CHECK(visited == datasets + 2);
+    H5E_BEGIN_TRY
+    { /* what fails must not leak either */
+        CHECK(H5Dopen2(file, "absent", H5P_DEFAULT) < 0);
+        CHECK(H5Gcreate2(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) < 0);
+        CHECK(H5Fopen("/no/such/file", H5F_ACC_RDONLY, H5P_DEFAULT) < 0);
+    }
+    H5E_END_TRY
+    CHECK(H5Ldelete(file, "group", H5P_DEFAULT) >= 0);
+    CHECK(H5Fget_obj_count(file, H5F_OBJ_ALL) == 1 && H5Fclose(file) >= 0);
+    CHECK(unlink(path) == 0);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc >= 4);
+    int files = atoi(argv[2]), datasets = atoi(argv[3]);
+    long most = argc > 4 ? atol(argv[4]) : 0, early = 0;
+    for (int n = 0; n < files; n++) {
+        one_file(argv[1], datasets);
+        if (n == files / 10)
+            early = resident_kib();
+    }
+    long late = resident_kib();
+    printf("resident: %ld KiB after a tenth, %ld KiB at the end\n", early, late);
+    return most && late - early > most;
+}
