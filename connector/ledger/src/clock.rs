@@ -21,3 +21,18 @@ pub(crate) fn random<const N: usize>(target: &str) -> Result<[u8; N]> {
     })?;
     Ok(bytes)
 }
+
+/// Numbers that no other writer gives to its records: a random start, then one more each time.
+#[derive(Debug)]
+pub(crate) struct Nonces(u64);
+
+impl Nonces {
+    pub(crate) fn new(target: &str) -> Result<Self> {
+        random(target).map(|b| Self(u64::from_le_bytes(b)))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        self.0
+    }
+}

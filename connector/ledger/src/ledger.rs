@@ -490,3 +490,36 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     end[keep] += 1;
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_successor_of_a_prefix_bounds_it() {
+        assert_eq!(successor(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(successor(b"a\xff"), Some(b"b".to_vec()));
+        assert_eq!((successor(b"\xff\xff"), successor(b"")), (None, None));
+    }
+
+    #[test]
+    fn a_forked_child_neither_writes_nor_unlocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let mut l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
+        l.put(b"k", "v").unwrap();
+        // As it is in a child: the process is another one than the opener.
+        l.opener ^= 1;
+        for refused in [l.put(b"k", "w"), l.commit().map(drop), l.rollback(), l.write_payload(b"x").map(drop)]
+        {
+            assert_eq!(refused.unwrap_err().kind(), &ErrorKind::Forked);
+        }
+        l.finish().unwrap();
+        let second = Ledger::open_file(&path, Access::ReadWrite, Options::default());
+        assert!(matches!(second.unwrap_err().kind(), ErrorKind::Locked { .. }));
+        l.opener ^= 1;
+        assert_eq!(l.commit().unwrap(), 1);
+        drop(l);
+        Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+    }
+}

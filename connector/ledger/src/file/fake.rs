@@ -1,6 +1,7 @@
 //! A file in memory that can tear a write, fail, die, and forget what was not synced.
 
 use std::io;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
@@ -178,7 +179,8 @@ impl Fake {
             file: None,
             locks: Mutex::new(Locks::none()),
             lock_policy: LockPolicy::Off,
-            handle: None,
+            handle: Mutex::default(),
+            opener: AtomicU32::new(std::process::id()),
             writer: (access == Access::ReadWrite).then(Mutex::default),
             // No readers in these tests unless they say so: what is free is used again at once.
             rule: RestRule { least: 0, courtesy: 0 },

@@ -56,14 +56,16 @@ pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Resu
 
 /// How much is read at a time when the log is read backwards.
 const WINDOW: u64 = 64 << 10;
+/// A record this close in front of another is worth fetching with it.
+const NEAR: u64 = 512;
 
 /// The records of `slot` that are newer than version `after`, oldest first.
 pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) -> Result<Vec<Logged>> {
     let mut out = Vec::new();
     let mut next = slot.record;
     let mut version = slot.version;
-    // Many records are fetched together; one alone is fetched as it is.
-    let window = if slot.version - after > 1 { slot.log_bytes.min(WINDOW) } else { 0 };
+    // Records that lie next to one another are fetched together.
+    let mut window = 0;
     let mut kept = (0, Bytes::new());
     while version > after {
         let name = format!("record of version {version}");
@@ -79,6 +81,8 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
             return Err(damaged("another version's record is in its place"));
         }
         next = record.header.previous;
+        let adjoins = |p: &Pointer| at.place.offset.saturating_sub(p.place.offset + p.place.length) < NEAR;
+        window = if next.as_ref().is_some_and(adjoins) { slot.log_bytes.clamp(NEAR, WINDOW) } else { 0 };
         version -= 1;
         out.push(Logged { bytes, record, at });
     }

@@ -13,11 +13,17 @@ mod writer;
 mod crash_tests;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod pin_tests;
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use open::{create, open, probe, remove};
 
+use crate::clock::Nonces;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::RestRule;
 use crate::file::head::{Fixed, Slot};
@@ -43,7 +49,9 @@ pub(crate) struct FileSpace {
     locks: Mutex<Locks>,
     lock_policy: LockPolicy,
     /// For pinning; `None` in tests that have no file.
-    handle: Option<Arc<std::fs::File>>,
+    handle: Mutex<Option<Arc<File>>>,
+    /// The process that `handle` and `locks` belong to.
+    opener: AtomicU32,
     /// A writer's; `None` for readers.
     writer: Option<Mutex<Option<Writer>>>,
     rule: RestRule,
@@ -78,7 +86,7 @@ impl FileSpace {
             locks.pin(first.sequence);
             return Ok(first);
         }
-        if let Some(file) = &self.handle {
+        if let Some(file) = lock(&self.handle).as_ref() {
             *locks = Locks::reader(file, self.lock_policy, &self.target, first.sequence)?;
         }
         let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
@@ -89,6 +97,27 @@ impl FileSpace {
         Ok(second)
     }
 
+    /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. The
+    /// child opens the file anew, for pins of its own. Reads go on through the shared one, which does no harm.
+    fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
+        let me = std::process::id();
+        if self.opener.swap(me, Ordering::Relaxed) == me {
+            return Ok(());
+        }
+        let mut handle = lock(&self.handle);
+        let mut locks = lock(&self.locks);
+        let Some(old) = handle.as_ref().filter(|_| locks.work()) else { return Ok(()) };
+        // Not by its name, which may name another file by now.
+        let again = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()));
+        let file = Arc::new(again.map_err(|e| Error::io(&self.target, "opening again after a fork", &e))?);
+        *locks = Locks::none();
+        if let Some(s) = seen {
+            *locks = Locks::reader(&file, self.lock_policy, &self.target, s.sequence)?;
+        }
+        *handle = Some(file);
+        Ok(())
+    }
+
     /// Reads what `slot` has that the snapshot in use has not.
     fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<News> {
         let raw = self.raw.as_ref();
@@ -97,7 +126,9 @@ impl FileSpace {
         let after = seen.filter(same_base).map(|s| s.version);
         let records = log::records(raw, slot, after.unwrap_or(slot.base_version), &self.target)?;
         if let Some(w) = &self.writer {
-            *lock(w) = Some(Writer::new(self.target.clone(), *slot, &records, self.rule, self.options.sync));
+            let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
+            let fresh = Writer::new(self.target.clone(), *slot, &records, self.rule, sync, nonces);
+            *lock(w) = Some(fresh);
         }
         let restart = match after {
             Some(_) => None,
@@ -123,6 +154,9 @@ impl Space for FileSpace {
 
     fn news(&self) -> Result<Option<News>> {
         let mut seen = lock(&self.seen);
+        if self.writer.is_none() {
+            self.adopt(seen.as_ref())?;
+        }
         let slot = match &self.writer {
             Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
             None => self.pin_newest(seen.as_ref())?,

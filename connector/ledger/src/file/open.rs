@@ -4,6 +4,7 @@ use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use crate::clock;
@@ -168,7 +169,8 @@ fn space(
         file: Some((meta.dev(), meta.ino())),
         locks: Mutex::new(locks),
         lock_policy: opts.lock,
-        handle: Some(file),
+        handle: Mutex::new(Some(file)),
+        opener: AtomicU32::new(std::process::id()),
         writer: write.then(Mutex::default),
         options: opts.clone(),
         seen: Mutex::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::clock;
+use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::{FreeSpace, GRAIN, RestRule, Resting, round};
 use crate::file::head::{self, Slot};
@@ -40,6 +40,7 @@ pub(crate) struct Writer {
     fold_freed: Pairs,
     rule: RestRule,
     sync: SyncPolicy,
+    nonces: Nonces,
     /// The room was asked for in vain since this sequence; it is not worth asking again before the next.
     asked: Option<u64>,
 }
@@ -51,6 +52,7 @@ impl Writer {
         records: &[Logged],
         rule: RestRule,
         sync: SyncPolicy,
+        nonces: Nonces,
     ) -> Self {
         let unread =
             records.iter().map(|l| (l.record.header.time, l.at.place, l.record.notes.clone())).collect();
@@ -67,6 +69,7 @@ impl Writer {
             fold_freed: Vec::new(),
             rule,
             sync,
+            nonces,
             asked: None,
         }
     }
@@ -206,7 +209,7 @@ impl Writer {
             freed: self.freed.iter().map(|(o, l)| (*o, *l)).collect(),
         };
         let time = clock::now().max(self.head.time);
-        let nonce = u64::from_le_bytes(clock::random(&self.target)?);
+        let nonce = self.nonces.next();
         let header = Header { version, nonce, time, previous: self.head.record };
         let (bytes, crc) = record::encode(&header, &notes.encode(), entries);
         let place = Place::file(self.allocate(raw, locks, bytes.len() as u64)?, bytes.len() as u64);

@@ -14,6 +14,7 @@ use object_stores::{Etag, ObjectStore, ObjectStoreExt};
 
 pub(crate) use open::{create, open, probe, remove};
 
+use crate::clock::Nonces;
 use crate::codec::{Decoded, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, read_head, store_error};
@@ -170,9 +171,10 @@ impl ObjectSpace {
         let version = records.last().map_or(base.version, |l| l.record.header.version);
         if let Some(w) = &self.writer {
             let head = (seen.head.clone(), seen.etag.clone());
+            let nonces = Nonces::new(&self.target)?;
             let lease = lock(&self.lease).take();
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
-            *lock(w) = Some(Writer::new(target, store, names, head, &records, lease));
+            *lock(w) = Some(Writer::new(target, store, names, head, &records, lease, nonces));
         }
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.bytes).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use crate::clock;
+use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, put_over, store_error};
 use crate::objects::lease::Lease;
@@ -64,6 +64,7 @@ pub(crate) struct Writer {
     fold_freed: Vec<Place>,
     lease: Option<Lease>,
     last_time: u64,
+    nonces: Nonces,
     /// The nonce of a record whose fate is unknown: an error came instead of an answer.
     doubtful: Option<u64>,
 }
@@ -76,6 +77,7 @@ impl Writer {
         (head, etag): (Head, Option<Etag>),
         records: &[Logged],
         lease: Option<Lease>,
+        nonces: Nonces,
     ) -> Self {
         let version = records.last().map_or(head.base.version, |l| l.record.header.version);
         let last_time = records.last().map_or(0, |l| l.record.header.time);
@@ -97,6 +99,7 @@ impl Writer {
             fold_freed: Vec::new(),
             lease,
             last_time,
+            nonces,
             doubtful: None,
         }
     }
@@ -229,7 +232,7 @@ impl Writer {
         }
         self.finish_pack()?;
         let time = clock::now().max(self.last_time);
-        let nonce = u64::from_le_bytes(clock::random(&self.target)?);
+        let nonce = self.nonces.next();
         let header = Header { version, nonce, time, previous: None };
         let (record, _) = record::encode(&header, &self.notes.encode(), entries);
         let mut bytes = Vec::with_capacity(super::AREA_AT + self.area.len() + record.len());

@@ -1,0 +1,119 @@
+//! What could go wrong between two steps of a reader.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::file::locks::Locks;
+use crate::file::raw::RawFile;
+use crate::file::{head, lock, open};
+use crate::ledger::Ledger;
+use crate::options::{Access, Options, Replace};
+use crate::space::Space;
+use crate::work::{Map, content, work};
+
+/// A file that calls somebody after the head slots were read for the first time.
+#[derive(Debug)]
+struct Interrupted<F> {
+    file: Arc<dyn RawFile>,
+    done: AtomicBool,
+    call: F,
+}
+
+/// A closure with a name for `Debug`.
+struct Call<F>(F);
+
+impl<F> std::fmt::Debug for Call<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Call")
+    }
+}
+
+impl<F: Fn() + Send + Sync> RawFile for Interrupted<Call<F>> {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_at(buf, at)?;
+        if at == head::SLOTS_AT && !self.done.swap(true, Ordering::Relaxed) {
+            (self.call.0)();
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_at(data, at)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+fn opts() -> Options {
+    Options { retention: Some(Duration::ZERO), checkpoint_bytes: 3000, cache_bytes: 0, ..Options::default() }
+}
+
+fn reader(path: &Path) -> Ledger {
+    Ledger::open_file(path, Access::ReadOnly, opts()).unwrap()
+}
+
+#[test]
+fn a_writer_between_the_first_look_and_the_pin_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let writer = Arc::new(Ledger::create_file(&path, Replace::Fail, opts()).unwrap());
+    let first = work(&writer, &Map::new(), 10).1[10].clone();
+    let mut space = open(&path, Access::ReadOnly, &opts()).unwrap();
+    let (busy, start) = (writer.clone(), first.clone());
+    let call = Call(move || drop(work(&busy, &start, 60)));
+    space.raw = Arc::new(Interrupted { file: space.raw.clone(), done: AtomicBool::new(false), call });
+    let r = Ledger::start(Box::new(space), Access::ReadOnly, &opts()).unwrap();
+    assert_eq!(r.version(), 70);
+    let now = content(&r).unwrap();
+    assert!(now == content(&reader(&path)).unwrap());
+    work(&writer, &now, 60).2.unwrap();
+    assert!(content(&r).unwrap() == now, "pinned");
+}
+
+/// The lowest sequence that anybody has pinned.
+fn lowest_pin(path: &Path) -> Option<u64> {
+    let file = Arc::new(File::open(path).unwrap());
+    let high = 1 << 40;
+    let locks = Locks::reader(&file, opts().lock, "x", high).unwrap();
+    locks.lowest_pin(high)
+}
+
+#[test]
+fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
+    let first = work(&writer, &Map::new(), 10).1[10].clone();
+    let parent = open(&path, Access::ReadOnly, &opts()).unwrap();
+    parent.news().unwrap().unwrap();
+    let pinned = lowest_pin(&path).unwrap();
+    // What fork makes: the same open file, hence the same locks, in another process.
+    let child = open(&path, Access::ReadOnly, &opts()).unwrap();
+    let shared = lock(&parent.handle).clone();
+    *lock(&child.locks) = Locks::reader(shared.as_ref().unwrap(), opts().lock, "x", pinned).unwrap();
+    *lock(&child.handle) = shared;
+    *lock(&child.seen) = *lock(&parent.seen);
+    child.opener.fetch_xor(1, Ordering::Relaxed);
+    work(&writer, &first, 10).2.unwrap();
+    assert!(child.news().unwrap().is_some());
+    assert_eq!(lowest_pin(&path), Some(pinned), "the parent's pin");
+    drop(parent);
+    assert!(lowest_pin(&path).unwrap() > pinned, "the child's own pin");
+    child.close().unwrap();
+    drop(child);
+    assert_eq!(lowest_pin(&path), None);
+}
