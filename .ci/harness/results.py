@@ -77,8 +77,10 @@ class Verdict:
             for name, (outcome, detail) in self.outcomes.items():
                 file.write(f"{outcome}\t{name}\t{' '.join(str(detail or '').split())[:500]}\n")
         ran = {n: d for n, d in self.unlisted.items() if not str(d).startswith("not run")}
-        for reason, count in Counter(d for n, d in self.unlisted.items() if n not in ran).items():
-            print(f"  FAILED {count} tests {reason}")
+        unrun = [(d, n) for n, d in self.unlisted.items() if n not in ran]
+        for reason, count in Counter(d for d, _ in unrun).items():
+            some = [n for d, n in unrun if d == reason][:3]
+            print(f"  FAILED {count} tests {reason}\n         {'; '.join(some)}{' ...' if count > 3 else ''}")
         shown = list(ran.items())
         for name, detail in shown[:200]:
             print(f"  FAILED {name}" + (f"\n         {' '.join(str(detail).split())[:300]}" if detail else ""))
