@@ -32,6 +32,16 @@ pub struct Attribute {
     place: Mutex<Where>,
 }
 
+impl Drop for Attribute {
+    /// The blobs of an attribute that was deleted while it was open go with it.
+    fn drop(&mut self) {
+        let c = self.owner.container();
+        if matches!(self.place.get_mut(), Where::Deleted { .. }) && self.heap_owner.0 != 0 && c.is_ours() {
+            c.closed.lock().push(self.heap_owner.0);
+        }
+    }
+}
+
 /// Where an open attribute is.
 #[derive(Debug)]
 enum Where {
@@ -317,6 +327,11 @@ impl Container {
             let value = self.attribute_value(&r)?;
             *open.place.lock() = Where::Deleted { name: name.to_vec(), value };
         }
+        if open.is_some() && r.heap_owner != 0 {
+            // Who holds the attribute can still read its blobs; they go when it is closed.
+            self.ledger.put(&keys::of(keys::ORPHAN, r.heap_owner), Bytes::new())?;
+        }
+        let r = AttributeRecord { heap_owner: if open.is_some() { 0 } else { r.heap_owner }, ..r };
         let used = self.drop_attribute(&mut s, &key, &r)?;
         self.change_header(&mut s, id, |h| {
             h.attribute_count = h.attribute_count.saturating_sub(1);

@@ -1,15 +1,13 @@
 //! The bounded cache of blocks, clean and dirty.
 
+use crate::Result;
 use crate::grid::CopyRun;
-use crate::pieces::Pieces;
 use crate::ranges::Ranges;
-use crate::record::{self, BlockRecord};
 use crate::shape::Shape;
-use crate::{Error, Result};
+use crate::stored::{change_stored, store_block, stored};
 use h5lake_ledger::Ledger;
 use lru::LruCache;
-use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -45,6 +43,8 @@ pub(crate) struct BlockCache {
     /// The ledger answers as quickly as memory copies: it is a local file.
     near: bool,
     tick: u64,
+    /// Counts whatever may make bytes that were read before stale.
+    epoch: u64,
 }
 
 /// Where a read was answered.
@@ -53,6 +53,8 @@ pub(crate) enum Answer {
     Done,
     /// The ledger has it all and it need not be kept: read it without the cache's lock.
     Stored,
+    /// The ledger has it all, and it is read often: keep it, if this is still the epoch.
+    Keep(u64),
 }
 
 impl BlockCache {
@@ -65,6 +67,7 @@ impl BlockCache {
             limit,
             near,
             tick: 0,
+            epoch: 0,
         }
     }
 
@@ -143,6 +146,7 @@ impl BlockCache {
 
     /// Drops all blocks under a prefix, changes and all.
     pub(crate) fn discard(&mut self, prefix: &[u8]) {
+        self.epoch += 1;
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let keys = self.blocks.range::<[u8], _>(from).map(|(k, _)| k);
         let keys: Vec<_> = keys.take_while(|k| k.starts_with(prefix)).cloned().collect();
@@ -151,7 +155,8 @@ impl BlockCache {
 
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
-        *self = Self::new(self.limit, self.near);
+        let epoch = self.epoch + 1;
+        *self = Self { epoch, ..Self::new(self.limit, self.near) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -179,6 +184,40 @@ impl BlockCache {
             out[r.buffer..r.buffer + r.len].copy_from_slice(&c.data[r.block..r.block + r.len]);
         }
         Ok(Answer::Done)
+    }
+
+    /// Answers from memory, or leaves it to the caller to read the block without the cache's lock.
+    pub(crate) fn look(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        out: &mut [u8],
+    ) -> Result<Answer> {
+        if self.blocks.contains_key(key) {
+            return self.read(ledger, key, shape, runs, out);
+        }
+        let keep = self.worth_keeping(key, shape, runs);
+        Ok(if keep { Answer::Keep(self.epoch) } else { Answer::Stored })
+    }
+
+    /// Takes in a block that was read since `epoch`, unless something was written meanwhile.
+    pub(crate) fn admit(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        data: Vec<u8>,
+        epoch: u64,
+    ) -> Result<()> {
+        if self.epoch != epoch || self.blocks.contains_key(key) || data.len() != shape.len {
+            return Ok(());
+        }
+        let c = self.enter(ledger, key, shape)?;
+        c.data = data;
+        c.valid.insert(0..shape.len);
+        Ok(())
     }
 
     /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
@@ -217,6 +256,7 @@ impl BlockCache {
         data: &[u8],
         covered: bool,
     ) -> Result<()> {
+        self.epoch += 1;
         let bytes: usize = runs.iter().map(|r| r.len).sum();
         if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
             return self.replace(ledger, key, shape, runs, data);
@@ -309,6 +349,7 @@ impl BlockCache {
 
     /// Makes everything of a block from byte `end` on fill.
     pub(crate) fn trim(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, end: usize) -> Result<()> {
+        self.epoch += 1;
         if !shape.filters.is_empty() {
             return self.refill(
                 ledger,
@@ -335,6 +376,7 @@ impl BlockCache {
         shape: &Arc<Shape>,
         runs: &[CopyRun],
     ) -> Result<()> {
+        self.epoch += 1;
         let c = self.enter(ledger, key, shape)?;
         c.complete(ledger, key)?;
         for r in runs {
@@ -347,6 +389,7 @@ impl BlockCache {
 
     /// Forgets a block that is about to be replaced in the ledger.
     pub(crate) fn supersede(&mut self, key: &[u8]) {
+        self.epoch += 1;
         self.remove(key);
     }
 }
@@ -383,119 +426,5 @@ impl Cached {
         change_stored(ledger, key, &shape, |p| {
             self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))
         })
-    }
-}
-
-impl Pieces {
-    /// The whole block, decoded.
-    pub(crate) fn load(&self, ledger: &Ledger, shape: &Shape) -> Result<Vec<u8>> {
-        if let Some(mask) = self.encoded {
-            return shape.filters.decode(self.encoded_bytes(ledger)?, mask, shape.len);
-        }
-        let mut block = vec![0; shape.len];
-        self.read(ledger, shape, 0, &mut block)?;
-        Ok(block)
-    }
-}
-
-/// The stored state of a block; without pieces when there is none.
-pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &Shape) -> Result<Pieces> {
-    match ledger.get(key)? {
-        Some(value) => {
-            let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-            Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
-        }
-        None => Ok(Pieces::default()),
-    }
-}
-
-/// Changes the stored state of a block and gives back the extents that it no longer needs.
-pub(crate) fn change_stored(
-    ledger: &Ledger,
-    key: &[u8],
-    shape: &Shape,
-    change: impl FnOnce(&mut Pieces) -> Result<()>,
-) -> Result<()> {
-    let mut p = stored(ledger, key, shape)?;
-    let before: HashMap<_, _> = p.extents();
-    change(&mut p)?;
-    ledger.put(key, p.record(shape.len).encode_to_vec())?;
-    let after = p.extents();
-    for (encoded, extent) in before {
-        if !after.contains_key(&encoded) {
-            ledger.free_payload(&extent)?;
-        }
-    }
-    Ok(())
-}
-
-/// Stores a whole block, through the pipeline if there is one.
-pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec<u8>) -> Result<()> {
-    if shape.filters.is_empty() {
-        return change_stored(ledger, key, shape, |p| p.put(ledger, shape, 0, &block));
-    }
-    let (mask, encoded) = shape.filters.encode(block)?;
-    change_stored(ledger, key, shape, |p| p.put_encoded(ledger, shape, mask, &encoded))
-}
-
-/// Reads runs of a stored block straight into the caller's buffer where they lie together.
-pub(crate) fn read_stored(
-    ledger: &Ledger,
-    key: &[u8],
-    shape: &Shape,
-    runs: &[CopyRun],
-    out: &mut [u8],
-) -> Result<()> {
-    let p = stored(ledger, key, shape)?;
-    if p.encoded.is_some() || (runs.len() > 4 && runs[0].len < DIRECT / 4) {
-        let (from, block) = match p.encoded {
-            Some(_) => (0, p.load(ledger, shape)?),
-            None => {
-                let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
-                let to = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
-                let mut part = vec![0; to - from];
-                p.read(ledger, shape, from, &mut part)?;
-                (from, part)
-            }
-        };
-        for r in runs {
-            out[r.buffer..r.buffer + r.len].copy_from_slice(&block[r.block - from..r.block - from + r.len]);
-        }
-        return Ok(());
-    }
-    runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))
-}
-
-/// Removes a stored block.
-pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: bytes::Bytes) -> Result<()> {
-    let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    for extent in Pieces::decode(r, usize::MAX)?.extents().into_values() {
-        ledger.free_payload(&extent)?;
-    }
-    Ok(ledger.delete(key)?)
-}
-
-impl crate::Container {
-    /// Removes all blocks under a prefix, stored and in memory.
-    pub(crate) fn drop_blocks(&self, prefix: &[u8]) -> Result<()> {
-        let mut blocks = self.blocks.lock();
-        blocks.discard(prefix);
-        self.each(prefix, |key, value| delete_stored(&self.ledger, &key, value))
-    }
-
-    /// Reads runs of a block.
-    pub(crate) fn read_block(
-        &self,
-        key: &[u8],
-        shape: &Arc<Shape>,
-        runs: &[CopyRun],
-        out: &mut [u8],
-    ) -> Result<()> {
-        let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out)?;
-        match answer {
-            Answer::Done => Ok(()),
-            Answer::Stored => read_stored(&self.ledger, key, shape, runs, out),
-        }
-        .map_err(|e: Error| e.context(format!("{}: unable to read block {key:02x?}", self.name())))
     }
 }

@@ -54,6 +54,7 @@ pub struct Container {
     name: String,
     file_number: u64,
     writable: bool,
+    near: bool,
     pid: u32,
 }
 
@@ -144,12 +145,13 @@ impl Container {
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
         };
+        let near = matches!(target, Target::File(_));
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes, matches!(target, Target::File(_)))),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes, near)),
             opens: Mutex::default(),
             closed: Mutex::default(),
             record,
@@ -157,6 +159,7 @@ impl Container {
             name: registry::name(target),
             file_number: hash.finish().max(1),
             writable,
+            near,
             pid: std::process::id(),
         })
     }
@@ -265,6 +268,11 @@ impl Container {
     /// The container's name for messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether reads are answered as quickly as memory copies.
+    pub(crate) fn near(&self) -> bool {
+        self.near
     }
 
     /// Whether this is the process that opened the container: a forked child changes nothing.

@@ -1,8 +1,8 @@
 //! Copying objects (`H5Ocopy`), within a container or into another.
 
-use crate::block::{change_stored, store_block, stored};
 use crate::object::OpenObject;
 use crate::record::{AttributeRecord, DatatypeRecord, HeaderRecord};
+use crate::stored::{change_stored, store_block, stored};
 use crate::types::{Datatype, Index, Link, LinkTarget, ObjectId, Order};
 use crate::{AttrSpec, Container, CopyOptions, Error, LastLink, Resolution, Result, convert, keys, record};
 use bytes::Bytes;

@@ -27,6 +27,7 @@ mod registry;
 mod selection;
 mod shape;
 mod spec;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -350,7 +350,9 @@ impl Container {
             match self.header(s, ObjectId(id)) {
                 Ok(h) if h.link_count == 0 => self.delete_object(s, id, &h, &mut pending)?,
                 Ok(_) => (),
+                // What is left of an attribute that was deleted while it was open.
                 Err(e) if e.kind() == crate::ErrorKind::NotFound => {
+                    self.heap_drop(s, id)?;
                     self.ledger.delete(&keys::of(keys::ORPHAN, id))?;
                 }
                 Err(e) => return Err(e),

@@ -1,7 +1,7 @@
 //! Chunk by chunk: counting, finding, reading and writing them as they are stored.
 
 use super::Dataset;
-use crate::block::{change_stored, store_block, stored};
+use crate::stored::{change_stored, store_block, stored};
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
 use bytes::Bytes;

@@ -1,8 +1,8 @@
 //! Changing the extent. What lies outside of it is gone: growing again shows the fill value.
 
 use super::Dataset;
-use crate::block::delete_stored;
 use crate::grid::CopyRun;
+use crate::stored::delete_stored;
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
 use std::collections::BTreeSet;

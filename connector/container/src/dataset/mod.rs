@@ -2,6 +2,7 @@
 
 mod chunks;
 mod extent;
+mod parallel;
 mod validate;
 
 use crate::container::State;
@@ -212,6 +213,10 @@ impl Dataset {
             return Ok(());
         }
         let c = self.container();
+        let threads = self.readers();
+        if threads > 1 && out.len() > self.shape.len {
+            return self.read_parallel(space.dims(), selection, size, out, threads);
+        }
         self.grid.parts(space.dims(), selection, size, &mut |p| {
             c.read_block(&self.key(p.coords), &self.shape, p.runs, out)
         })

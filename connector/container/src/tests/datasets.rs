@@ -69,7 +69,8 @@ enum Op {
     Write(u64, u8),
     Runs(Vec<(prop::sample::Index, u64)>, u8),
     Read(u64),
-    Resize(Vec<u64>),
+    /// Which dimension, and its new size.
+    Resize(usize, u64),
     Flush,
     Reopen,
 }
@@ -80,9 +81,9 @@ fn op(rank: usize) -> impl Strategy<Value = Op> {
         2 => (prop::collection::vec((any::<prop::sample::Index>(), 0u64..9), 0..12), any::<u8>())
             .prop_map(|(r, v)| Op::Runs(r, v)),
         3 => any::<u64>().prop_map(Op::Read),
-        2 => prop::collection::vec(0u64..14, rank).prop_map(Op::Resize),
+        4 => (0..rank, 0u64..14).prop_map(|(d, n)| Op::Resize(d, n)),
         2 => Just(Op::Flush),
-        1 => Just(Op::Reopen),
+        2 => Just(Op::Reopen),
     ]
 }
 
@@ -165,15 +166,15 @@ fn values(n: usize, seed: u8) -> Vec<u8> {
 fn run(k: Kind, ops: Vec<Op>, place: Place) -> std::result::Result<(), TestCaseError> {
     let options = Options { cache_bytes: k.cache, ..Options::default() };
     let mut c = place.create_with(options.clone());
-    let mut d = make(&c, &k);
-    let id = d.object().id();
+    let mut data_set = make(&c, &k);
+    let id = data_set.object().id();
     let mut flat = Flat::new(&k.dims, k.size as usize, pattern(&k));
     for op in ops {
         match op {
             Op::Write(seed, v) => {
                 let s = slab_in(&flat.dims, seed);
                 let data = values(s.points(&flat.dims).unwrap() as usize * flat.size, v);
-                d.write(&s, &data).unwrap();
+                data_set.write(&s, &data).unwrap();
                 flat.write(&s, &data);
             }
             Op::Runs(runs, v) => {
@@ -187,20 +188,22 @@ fn run(k: Kind, ops: Vec<Op>, place: Place) -> std::result::Result<(), TestCaseE
                 });
                 let s = Selection::Runs(runs.collect());
                 let data = values(s.points(&flat.dims).unwrap() as usize * flat.size, v);
-                d.write(&s, &data).unwrap();
+                data_set.write(&s, &data).unwrap();
                 flat.write(&s, &data);
                 let mut got = vec![0xee; data.len()];
-                d.read(&s, &mut got).unwrap();
+                data_set.read(&s, &mut got).unwrap();
                 prop_assert!(got == flat.read(&s));
             }
             Op::Read(seed) => {
                 let s = slab_in(&flat.dims, seed);
                 let mut got = vec![0xee; s.points(&flat.dims).unwrap() as usize * flat.size];
-                d.read(&s, &mut got).unwrap();
+                data_set.read(&s, &mut got).unwrap();
                 prop_assert!(got == flat.read(&s), "{s:?}");
             }
-            Op::Resize(dims) => {
-                let r = d.set_extent(&dims);
+            Op::Resize(d, n) => {
+                let mut dims = flat.dims.clone();
+                dims[d] = n;
+                let r = data_set.set_extent(&dims);
                 prop_assert_eq!(r.is_ok(), !k.chunk.is_empty() || dims == flat.dims);
                 if r.is_ok() {
                     flat.resize(&dims);
@@ -208,17 +211,17 @@ fn run(k: Kind, ops: Vec<Op>, place: Place) -> std::result::Result<(), TestCaseE
             }
             Op::Flush => c.flush().unwrap(),
             Op::Reopen => {
-                drop((d, c));
+                drop((data_set, c));
                 c = Container::open(&place.target, Access::ReadWrite, options.clone()).unwrap();
-                d = c.dataset(id).unwrap();
+                data_set = c.dataset(id).unwrap();
             }
         }
         let mut all = vec![0xee; flat.data.len()];
-        d.read(&Selection::All, &mut all).unwrap();
+        data_set.read(&Selection::All, &mut all).unwrap();
         prop_assert!(all == flat.data);
     }
     // The store holds nothing that is not in use: after deletion the map is that of an empty container.
-    drop(d);
+    drop(data_set);
     c.link_delete(c.root(), b"d").unwrap();
     c.flush().unwrap();
     prop_assert_eq!(keys_of(&c).len(), 3);
@@ -226,10 +229,10 @@ fn run(k: Kind, ops: Vec<Op>, place: Place) -> std::result::Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(160))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn datasets_follow_a_flat_array(
-        (k, ops) in kind().prop_flat_map(|k| { let r = k.dims.len(); (Just(k), prop::collection::vec(op(r), 1..14)) }),
+        (k, ops) in kind().prop_flat_map(|k| { let r = k.dims.len(); (Just(k), prop::collection::vec(op(r), 1..30)) }),
         in_file in any::<bool>(),
     ) {
         run(k, ops, if in_file { file() } else { memory() })?;

@@ -174,3 +174,22 @@ fn heap_data_moves_to_its_new_owner() {
     c.heap_get(out[..16].try_into().unwrap(), &mut blob).unwrap();
     assert_eq!(&blob, b"text");
 }
+
+#[test]
+fn blobs_of_a_deleted_attribute_live_while_it_is_open() {
+    let c = memory().create();
+    c.flush().unwrap();
+    let mut spec = attr_spec(16, 1);
+    spec.datatype.has_heap = true;
+    let a = c.attr_create(c.root(), b"a", spec).unwrap();
+    let id = c.heap_put(a.heap_owner(), b"text").unwrap();
+    a.write(&id).unwrap();
+    c.attr_delete(c.root(), b"a").unwrap();
+    c.flush().unwrap();
+    let mut blob = [0; 4];
+    c.heap_get(a.read().unwrap().as_ref().try_into().unwrap(), &mut blob).unwrap();
+    assert_eq!(&blob, b"text");
+    drop(a);
+    c.flush().unwrap();
+    assert_eq!(keys_of(&c).len(), 3);
+}

@@ -70,3 +70,28 @@ fn threads_share_a_container() {
     });
     assert!(c.group_info(c.root()).unwrap().link_count >= 196);
 }
+
+#[test]
+fn overwritten_and_deleted_data_gives_its_space_back() {
+    let c = file().create();
+    let spec = || dataset_spec(1, simple(&[4 << 20], &[4 << 20]), Layout::Contiguous);
+    let d = dataset(&c, b"d", spec());
+    for i in 0..40u8 {
+        d.write(&Selection::All, &vec![i; 4 << 20]).unwrap();
+        let attribute = c.attr_create(c.root(), b"a", attr_spec(1, 1 << 20)).unwrap();
+        attribute.write(&vec![i; 1 << 20]).unwrap();
+        c.flush().unwrap();
+        c.attr_delete(c.root(), b"a").unwrap();
+    }
+    // 200 MiB were written, 4 MiB live.
+    assert!(c.size().unwrap() < 50 << 20, "{} bytes", c.size().unwrap());
+    for i in 0..40u8 {
+        let name = [b'x', i];
+        let d = dataset(&c, &name, spec());
+        d.write(&Selection::All, &vec![i; 4 << 20]).unwrap();
+        drop(d);
+        c.flush().unwrap();
+        c.link_delete(c.root(), &name).unwrap();
+    }
+    assert!(c.size().unwrap() < 60 << 20, "{} bytes", c.size().unwrap());
+}

@@ -1,0 +1,155 @@
+//! Many blocks at once: reads that wait for a remote store, or decode filters, go on side by side.
+
+use super::Dataset;
+use crate::block::Answer;
+use crate::grid::{CopyRun, Part};
+use crate::stored::{read_stored, stored};
+use crate::{Result, Selection};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that are read side by side before the first are handed out.
+const BATCH: usize = 64 << 20;
+/// Less than this is not worth a thread.
+const WORTH: usize = 128 << 10;
+/// Threads that wait for a store.
+const WAITING: usize = 16;
+
+/// A block to be read: its key, what of it is wanted, and a place for it.
+struct Job {
+    key: Vec<u8>,
+    /// The runs as the caller's buffer wants them.
+    runs: Vec<CopyRun>,
+    data: Vec<u8>,
+    /// Read the whole block, and keep it in memory unless something was written since this epoch.
+    keep: Option<u64>,
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        self.runs.iter().map(|r| r.len).sum()
+    }
+
+    /// Reads the runs, packed one after the other, or the whole block.
+    fn read(&mut self, d: &Dataset) -> Result<()> {
+        let ledger = &d.container().ledger;
+        if self.keep.is_some() {
+            self.data = stored(ledger, &self.key, &d.shape)?.load(ledger, &d.shape)?;
+            return Ok(());
+        }
+        self.data = vec![0; self.bytes()];
+        let mut at = 0;
+        let packed: Vec<_> = self
+            .runs
+            .iter()
+            .map(|r| {
+                at += r.len;
+                CopyRun { buffer: at - r.len, ..*r }
+            })
+            .collect();
+        read_stored(ledger, &self.key, &d.shape, &packed, &mut self.data)
+    }
+
+    fn hand_out(self, d: &Dataset, out: &mut [u8]) -> Result<()> {
+        let mut at = 0;
+        for r in &self.runs {
+            let from = if self.keep.is_some() { r.block } else { at };
+            out[r.buffer..r.buffer + r.len].copy_from_slice(&self.data[from..from + r.len]);
+            at += r.len;
+        }
+        let c = d.container();
+        match self.keep {
+            Some(epoch) => c.blocks.lock().admit(&c.ledger, &self.key, &d.shape, self.data, epoch),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Dataset {
+    /// How many threads a read may use: as many as there are processors to decode, more to wait.
+    pub(super) fn readers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        if !self.container().near() {
+            WAITING
+        } else if self.filters.is_empty() {
+            1
+        } else {
+            cores()
+        }
+    }
+
+    /// Like a plain read, with up to `threads` blocks at once.
+    pub(super) fn read_parallel(
+        &self,
+        dims: &[u64],
+        selection: &Selection,
+        size: usize,
+        out: &mut [u8],
+        threads: usize,
+    ) -> Result<()> {
+        let c = self.container();
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
+            let key = self.key(p.coords);
+            let wanted: usize = p.runs.iter().map(|r| r.len).sum();
+            let known = c.blocks.lock().look(&c.ledger, &key, &self.shape, p.runs, out)?;
+            let keep = match known {
+                Answer::Done => return Ok(()),
+                Answer::Stored => None,
+                Answer::Keep(epoch) => Some(epoch),
+            };
+            jobs.push(Job { key, runs: p.runs.to_vec(), data: Vec::new(), keep });
+            bytes += wanted;
+            if bytes >= BATCH {
+                self.run(&mut jobs, out, threads)?;
+                bytes = 0;
+            }
+            Ok(())
+        })?;
+        self.run(&mut jobs, out, threads)
+    }
+
+    fn run(&self, jobs: &mut Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+        let bytes: usize = jobs.iter().map(Job::bytes).sum();
+        let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH));
+        if threads <= 1 {
+            jobs.iter_mut().try_for_each(|j| j.read(self))?;
+        } else {
+            side_by_side(jobs, threads, &|j: &mut Job| j.read(self))?;
+        }
+        jobs.drain(..).try_for_each(|j| j.hand_out(self, out))
+    }
+}
+
+/// Does `work` for every item, up to `threads` at once; the first error is returned.
+pub(super) fn side_by_side<T: Send>(
+    items: &mut [T],
+    threads: usize,
+    work: &(dyn Fn(&mut T) -> Result<()> + Sync),
+) -> Result<()> {
+    let total = items.len();
+    let next = AtomicUsize::new(0);
+    let items: Vec<_> = items.iter_mut().map(parking_lot::Mutex::new).collect();
+    let failed = parking_lot::Mutex::new(None);
+    let one = || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= total || failed.lock().is_some() {
+                return;
+            }
+            if let Err(e) = work(&mut items[n].lock()) {
+                failed.lock().get_or_insert(e);
+            }
+        }
+    };
+    std::thread::scope(|s| {
+        // The caller works too; where no thread can be had, it works alone.
+        for _ in 1..threads {
+            if std::thread::Builder::new().spawn_scoped(s, one).is_err() {
+                break;
+            }
+        }
+        one();
+    });
+    failed.into_inner().map_or(Ok(()), Err)
+}

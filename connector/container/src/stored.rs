@@ -1,0 +1,126 @@
+//! Blocks as the ledger has them.
+
+use crate::block::{Answer, DIRECT};
+use crate::grid::CopyRun;
+use crate::pieces::Pieces;
+use crate::record::{self, BlockRecord};
+use crate::shape::Shape;
+use crate::{Error, Result};
+use h5lake_ledger::Ledger;
+use prost::Message;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Pieces {
+    /// The whole block, decoded.
+    pub(crate) fn load(&self, ledger: &Ledger, shape: &Shape) -> Result<Vec<u8>> {
+        if let Some(mask) = self.encoded {
+            return shape.filters.decode(self.encoded_bytes(ledger)?, mask, shape.len);
+        }
+        let mut block = vec![0; shape.len];
+        self.read(ledger, shape, 0, &mut block)?;
+        Ok(block)
+    }
+}
+
+/// The stored state of a block; without pieces when there is none.
+pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &Shape) -> Result<Pieces> {
+    match ledger.get(key)? {
+        Some(value) => {
+            let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+            Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
+        }
+        None => Ok(Pieces::default()),
+    }
+}
+
+/// Changes the stored state of a block and gives back the extents that it no longer needs.
+pub(crate) fn change_stored(
+    ledger: &Ledger,
+    key: &[u8],
+    shape: &Shape,
+    change: impl FnOnce(&mut Pieces) -> Result<()>,
+) -> Result<()> {
+    let mut p = stored(ledger, key, shape)?;
+    let before: HashMap<_, _> = p.extents();
+    change(&mut p)?;
+    ledger.put(key, p.record(shape.len).encode_to_vec())?;
+    let after = p.extents();
+    for (encoded, extent) in before {
+        if !after.contains_key(&encoded) {
+            ledger.free_payload(&extent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores a whole block, through the pipeline if there is one.
+pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec<u8>) -> Result<()> {
+    if shape.filters.is_empty() {
+        return change_stored(ledger, key, shape, |p| p.put(ledger, shape, 0, &block));
+    }
+    let (mask, encoded) = shape.filters.encode(block)?;
+    change_stored(ledger, key, shape, |p| p.put_encoded(ledger, shape, mask, &encoded))
+}
+
+/// Reads runs of a stored block straight into the caller's buffer where they lie together.
+pub(crate) fn read_stored(
+    ledger: &Ledger,
+    key: &[u8],
+    shape: &Shape,
+    runs: &[CopyRun],
+    out: &mut [u8],
+) -> Result<()> {
+    let p = stored(ledger, key, shape)?;
+    if p.encoded.is_some() || (runs.len() > 4 && runs[0].len < DIRECT / 4) {
+        let (from, block) = match p.encoded {
+            Some(_) => (0, p.load(ledger, shape)?),
+            None => {
+                let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
+                let to = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
+                let mut part = vec![0; to - from];
+                p.read(ledger, shape, from, &mut part)?;
+                (from, part)
+            }
+        };
+        for r in runs {
+            out[r.buffer..r.buffer + r.len].copy_from_slice(&block[r.block - from..r.block - from + r.len]);
+        }
+        return Ok(());
+    }
+    runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))
+}
+
+/// Removes a stored block.
+pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: bytes::Bytes) -> Result<()> {
+    let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+    for extent in Pieces::decode(r, usize::MAX)?.extents().into_values() {
+        ledger.free_payload(&extent)?;
+    }
+    Ok(ledger.delete(key)?)
+}
+
+impl crate::Container {
+    /// Removes all blocks under a prefix, stored and in memory.
+    pub(crate) fn drop_blocks(&self, prefix: &[u8]) -> Result<()> {
+        let mut blocks = self.blocks.lock();
+        blocks.discard(prefix);
+        self.each(prefix, |key, value| delete_stored(&self.ledger, &key, value))
+    }
+
+    /// Reads runs of a block.
+    pub(crate) fn read_block(
+        &self,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out)?;
+        match answer {
+            Answer::Done => Ok(()),
+            Answer::Stored | Answer::Keep(_) => read_stored(&self.ledger, key, shape, runs, out),
+        }
+        .map_err(|e: Error| e.context(format!("{}: unable to read block {key:02x?}", self.name())))
+    }
+}
