@@ -11,7 +11,7 @@ import h5py
 import imageio.v3 as iio
 import numpy as np
 
-COLOURS = {2: "grey", 3: "RGB", 4: "RGBA"}
+COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
 CONTENTS = np.dtype([("name", "S32"), ("height", "<u4"), ("width", "<u4"), ("channels", "u1"), ("bytes", "<u8")])
 
 
@@ -29,7 +29,7 @@ def add(album, name, path, pixels):
     group = album.create_group(name)
     image = group.create_dataset("image", data=pixels, chunks=tile)
     image.attrs["CLASS"] = np.bytes_("IMAGE")
-    image.attrs["colour mode"] = COLOURS.get(1 + channels if channels > 1 else 2, "?")
+    image.attrs["colour mode"] = COLOURS[channels]
     image.attrs["mean colour"] = pixels.reshape(-1, channels).mean(axis=0)
     group.attrs["source file"] = path.name
     group.attrs["size on disk"] = path.stat().st_size

@@ -81,6 +81,8 @@ class Verdict:
         for reason, count in Counter(d for d, _ in unrun).items():
             some = [n for d, n in unrun if d == reason][:3]
             print(f"  FAILED {count} tests {reason}\n         {'; '.join(some)}{' ...' if count > 3 else ''}")
+        with open(RESULTS / f"{step}.draft", "w") as file:  # lines for the list, once each has its true reason
+            file.writelines(f"{n} # {' '.join(str(d).split())[:160]}\n" for n, d in self.unlisted.items())
         shown = list(ran.items())
         for name, detail in shown[:200]:
             print(f"  FAILED {name}" + (f"\n         {' '.join(str(detail).split())[:300]}" if detail else ""))

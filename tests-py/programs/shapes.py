@@ -13,18 +13,7 @@ def write_resizing(f):
     d.resize((2, 3))  # what is cut off ...
     d.resize((8, 8))  # ... does not come back
     d.resize(12, axis=0)
-    raises(beyond_maxshape(), d.resize, (5, 41))
-
-
-def beyond_maxshape():
-    """What this HDF5 raises for a size beyond maxshape, learnt from a file in native memory."""
-    with h5py.File("model", "w", driver="core", backing_store=False) as f:
-        model = f.create_dataset("d", (4, 4), "i4", maxshape=(None, 40), chunks=(3, 5))
-        try:
-            model.resize((5, 41))
-        except Exception as error:  # noqa: BLE001
-            return type(error)
-    return AssertionError
+    raises(RuntimeError, d.resize, (5, 41))  # beyond maxshape
 
 
 def read_resizing(f):
