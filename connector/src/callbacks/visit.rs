@@ -35,7 +35,8 @@ pub fn links(
     let (session, top) = (found.session, found.id);
     let container = session.container.clone();
     // The group's links must be readable before its identifier is shown to the application.
-    let links = container.links(top, walk.index, walk.order)?;
+    let index = if recursive { index_of(&session, top, walk.index)? } else { walk.index };
+    let links = container.links(top, index, walk.order)?;
     let group = object::identifier_of(&session, top, found.path)?;
     if !recursive {
         return Ok(plain(links.iter(), walk.position, |link| each(&group, &link.name, link)));
@@ -98,8 +99,7 @@ impl LinkVisit<'_> {
     }
 }
 
-/// Links of a group that has not been seen before. A group without the wanted index is visited by name, as native
-/// files do.
+/// Links of a group that has not been seen before.
 fn members(
     session: &Session,
     id: ObjectId,
@@ -113,9 +113,13 @@ fn members(
     if info.kind != ObjectKind::Group || !seen.insert(id) {
         return Ok(None);
     }
-    let tracked = container.group_info(id)?.link_order.tracked;
-    let index = if tracked { index } else { Index::Name };
-    Ok(Some(container.links(id, index, order)?))
+    Ok(Some(container.links(id, index_of(session, id, index)?, order)?))
+}
+
+/// The index to visit a group by: one that does not keep creation order is visited by name, as native files do.
+fn index_of(session: &Session, group: ObjectId, wanted: Index) -> Result<Index> {
+    let tracked = session.container.group_info(group)?.link_order.tracked;
+    Ok(if tracked { wanted } else { Index::Name })
 }
 
 /// `H5Ovisit`: calls `each` with the starting object's identifier, and path and information of every object that
@@ -135,7 +139,7 @@ pub fn objects(
     if answer != 0 || info.kind != ObjectKind::Group {
         return Ok(answer);
     }
-    let links = session.container.links(top, index, order)?;
+    let links = session.container.links(top, index_of(&session, top, index)?, order)?;
     let mut visit = ObjectVisit {
         session: &session,
         start: &identifier,
