@@ -30,6 +30,11 @@ pub struct OpenFlags {
     pub swmr_read: bool,
 }
 
+/// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
+const EVERYTHING_BUT_FILES: u32 = 0x1e;
+/// `H5F_OBJ_LOCAL`: only what was opened through this very file.
+const LOCAL: u32 = 0x20;
+
 const STRONG: u32 = 3;
 const SEMI: u32 = 2;
 
@@ -225,13 +230,14 @@ pub fn close(mut handle: Box<Handle>) -> Result<()> {
 
 fn close_last(session: &Arc<Session>) -> Result<()> {
     let library = session.library;
+    let open_objects = || session.face.file().open_identifiers(EVERYTHING_BUT_FILES);
     match library.close_degree(session.access_list.get())? {
         STRONG => {
-            for id in session.face.file().open_identifiers()? {
+            for id in open_objects()? {
                 library.close_all_references(id);
             }
         }
-        SEMI if !session.face.file().open_identifiers()?.is_empty() => {
+        SEMI if !open_objects()?.is_empty() => {
             return Err(Error::new(Minor::CannotOperate, "can't close file, there are objects still open"));
         }
         _ => {}
@@ -240,4 +246,17 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
         session.container.flush()?
     }
     Ok(())
+}
+
+/// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.
+pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<i64>> {
+    let session = handle.session()?;
+    if types & LOCAL != 0 {
+        return session.face.file().open_identifiers(types);
+    }
+    let mut found = Vec::new();
+    for session in Face::sessions_beside(&session) {
+        found.extend(session.face.file().open_identifiers(types)?);
+    }
+    Ok(found)
 }

@@ -150,11 +150,6 @@ impl NativeObject {
         Ok(Self { library: self.library, connector: self.connector.clone(), pointer, kind })
     }
 
-    /// Another file object on the same native file.
-    pub fn reopen(&self) -> Result<Self> {
-        self.library.reopen_native(&self.connector, self.pointer)
-    }
-
     /// The class that the native connector has in this library.
     pub fn class(&self) -> Result<*const sys::H5VL_class_t> {
         let mut class = std::ptr::null();
@@ -214,25 +209,6 @@ impl NativeObject {
         self.own(dataset, NativeKind::Dataset, "H5VLdataset_create")
     }
 
-    /// Opens a dataset made before.
-    pub fn open_dataset(&self, name: &CStr) -> Result<Self> {
-        let table = self.library.table();
-        let location = file_location();
-        // SAFETY: the file is native and open, the name terminated.
-        let dataset = unsafe {
-            (table.H5VLdataset_open)(
-                self.pointer,
-                &location,
-                self.connector.get(),
-                name.as_ptr(),
-                table.H5P_LST_DATASET_ACCESS_ID_g(),
-                table.H5P_LST_DATASET_XFER_ID_g(),
-                std::ptr::null_mut(),
-            )
-        };
-        self.own(dataset, NativeKind::Dataset, "H5VLdataset_open")
-    }
-
     /// Makes the scalar attribute that stands beneath every attribute.
     pub fn create_attribute(&self, name: &CStr) -> Result<Self> {
         let table = self.library.table();
@@ -254,25 +230,6 @@ impl NativeObject {
             )
         };
         self.own(attribute, NativeKind::Attribute, "H5VLattr_create")
-    }
-
-    /// Opens an attribute made before.
-    pub fn open_attribute(&self, name: &CStr) -> Result<Self> {
-        let table = self.library.table();
-        let location = file_location();
-        // SAFETY: the file is native and open, the name terminated.
-        let attribute = unsafe {
-            (table.H5VLattr_open)(
-                self.pointer,
-                &location,
-                self.connector.get(),
-                name.as_ptr(),
-                table.H5P_LST_ATTRIBUTE_ACCESS_ID_g(),
-                table.H5P_LST_DATASET_XFER_ID_g(),
-                std::ptr::null_mut(),
-            )
-        };
-        self.own(attribute, NativeKind::Attribute, "H5VLattr_open")
     }
 
     /// Commits exactly this datatype: native code reads it when it is asked about a committed type of ours.
@@ -317,11 +274,35 @@ impl NativeObject {
         self.own(committed, NativeKind::Datatype, "H5VLdatatype_open")
     }
 
-    /// Hands a `file get` operation on: the identifiers that are open on this file object, ours included.
-    ///
-    /// # Safety
-    /// The arguments are those of a `file get` callback.
-    pub(super) unsafe fn file_get(&self, arguments: *mut sys::H5VL_file_get_args_t) -> i32 {
+    /// Identifiers that are open on this file object, ours included, of the kinds in `types` (`H5F_OBJ_*`).
+    pub fn open_identifiers(&self, types: u32) -> Result<Vec<i64>> {
+        let mut count = 0_usize;
+        // SAFETY: all-zero is a valid value of these plain structures.
+        let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
+        arguments.op_type = sys::H5VL_FILE_GET_OBJ_COUNT;
+        arguments.args.get_obj_count.types = types;
+        arguments.args.get_obj_count.count = &mut count;
+        // SAFETY: the arguments are complete.
+        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
+        let mut list = vec![0_i64; count];
+        if count == 0 {
+            return Ok(list);
+        }
+        let mut found = 0_usize;
+        arguments.op_type = sys::H5VL_FILE_GET_OBJ_IDS;
+        arguments.args.get_obj_ids = sys::H5VL_file_get_obj_ids_args_t {
+            types,
+            max_objs: count,
+            oid_list: list.as_mut_ptr(),
+            count: &mut found,
+        };
+        // SAFETY: the list has room for `count` identifiers.
+        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
+        list.truncate(found);
+        Ok(list)
+    }
+
+    unsafe fn file_get(&self, arguments: *mut sys::H5VL_file_get_args_t) -> i32 {
         let table = self.library.table();
         let transfer = table.H5P_LST_DATASET_XFER_ID_g();
         // SAFETY: as the caller says; the object is a native file.
@@ -334,35 +315,6 @@ impl NativeObject {
                 std::ptr::null_mut(),
             )
         }
-    }
-
-    /// Every identifier open on this file object: datasets, groups, committed types and attributes of ours.
-    pub fn open_identifiers(&self) -> Result<Vec<i64>> {
-        const EXCEPT_FILES: u32 = 0x3e;
-        let mut count = 0_usize;
-        // SAFETY: all-zero is a valid value of these plain structures.
-        let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
-        arguments.op_type = sys::H5VL_FILE_GET_OBJ_COUNT;
-        arguments.args.get_obj_count.types = EXCEPT_FILES;
-        arguments.args.get_obj_count.count = &mut count;
-        // SAFETY: the arguments are complete.
-        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
-        let mut list = vec![0_i64; count];
-        if count == 0 {
-            return Ok(list);
-        }
-        let mut found = 0_usize;
-        arguments.op_type = sys::H5VL_FILE_GET_OBJ_IDS;
-        arguments.args.get_obj_ids = sys::H5VL_file_get_obj_ids_args_t {
-            types: EXCEPT_FILES,
-            max_objs: count,
-            oid_list: list.as_mut_ptr(),
-            count: &mut found,
-        };
-        // SAFETY: the list has room for `count` identifiers.
-        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
-        list.truncate(found);
-        Ok(list)
     }
 }
 

@@ -120,10 +120,18 @@ pub unsafe extern "C" fn get(
                     strings::fill_name(&session.name, args.get_name.buf, args.get_name.buf_size);
                     strings::answer(args.get_name.file_name_len, session.name.len());
                 }
-                // The native file beneath counts identifiers: ours unwrap to native objects on it.
-                sys::H5VL_FILE_GET_OBJ_COUNT | sys::H5VL_FILE_GET_OBJ_IDS => {
-                    let answer = session.face.file().file_get(arguments);
-                    return if answer < 0 { Err(Error::call("H5VLfile_get")) } else { Ok(answer) };
+                sys::H5VL_FILE_GET_OBJ_COUNT => {
+                    let wanted = args.get_obj_count;
+                    strings::answer(wanted.count, file::open_identifiers(handle, wanted.types)?.len());
+                }
+                sys::H5VL_FILE_GET_OBJ_IDS => {
+                    let wanted = args.get_obj_ids;
+                    let mut found = file::open_identifiers(handle, wanted.types)?;
+                    found.truncate(wanted.max_objs);
+                    if !wanted.oid_list.is_null() {
+                        std::ptr::copy_nonoverlapping(found.as_ptr(), wanted.oid_list, found.len());
+                    }
+                    strings::answer(wanted.count, found.len());
                 }
                 other => return unknown_operation("file get", other.0),
             }
