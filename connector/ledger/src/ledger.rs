@@ -21,7 +21,7 @@ use crate::space::{Base, News, Pointer, Space};
 use crate::tree::Tree;
 
 /// The longest key, in bytes.
-pub const MAX_KEY: usize = 1 << 20;
+pub const MAX_KEY: usize = 64 << 10;
 /// The longest value, in bytes. Anything bigger belongs into a payload.
 pub const MAX_VALUE: usize = 256 << 20;
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
