@@ -235,6 +235,10 @@ impl Dataset {
         if data.is_empty() {
             return Ok(());
         }
+        let threads = self.encoders();
+        if threads > 1 && data.len() > self.shape.len {
+            return self.write_parallel(space.dims(), selection, size, data, threads);
+        }
         self.grid.parts(space.dims(), selection, size, &mut |p| {
             let key = self.key(p.coords);
             c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)

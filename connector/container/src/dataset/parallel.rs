@@ -1,9 +1,9 @@
-//! Many blocks at once: reads that wait for a remote store, or decode filters, go on side by side.
+//! Many blocks at once: reads that wait for a remote store, and filters, go on side by side.
 
 use super::Dataset;
 use crate::block::Answer;
 use crate::grid::{CopyRun, Part};
-use crate::stored::{read_stored, stored};
+use crate::stored::{change_stored, read_stored, stored};
 use crate::{Result, Selection};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,10 +65,76 @@ impl Job {
     }
 }
 
+/// A chunk to be encoded: its key, where its bytes are in the caller's buffer, and what became of them.
+struct Encode {
+    key: Vec<u8>,
+    runs: Vec<CopyRun>,
+    mask: u32,
+    encoded: Vec<u8>,
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 impl Dataset {
+    /// How many threads a write may use: only filters take time of their own.
+    pub(super) fn encoders(&self) -> usize {
+        if self.filters.is_empty() { 1 } else { cores() }
+    }
+
+    /// Like a plain write, with whole chunks going through the filters side by side.
+    pub(super) fn write_parallel(
+        &self,
+        dims: &[u64],
+        selection: &Selection,
+        size: usize,
+        data: &[u8],
+        threads: usize,
+    ) -> Result<()> {
+        let c = self.container();
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
+            let key = self.key(p.coords);
+            let wanted: usize = p.runs.iter().map(|r| r.len).sum();
+            if !p.covered || wanted < self.shape.len / 2 {
+                return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered);
+            }
+            jobs.push(Encode { key, runs: p.runs.to_vec(), mask: 0, encoded: Vec::new() });
+            bytes += wanted;
+            if bytes >= BATCH {
+                self.encode(&mut jobs, data, threads)?;
+                bytes = 0;
+            }
+            Ok(())
+        })?;
+        self.encode(&mut jobs, data, threads)
+    }
+
+    fn encode(&self, jobs: &mut Vec<Encode>, data: &[u8], threads: usize) -> Result<()> {
+        let bytes = jobs.len() * self.shape.len;
+        let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH)).max(1);
+        side_by_side(jobs, threads, &|j: &mut Encode| {
+            let mut block = self.shape.filled();
+            for r in &j.runs {
+                block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
+            }
+            (j.mask, j.encoded) = self.shape.filters.encode(block)?;
+            Ok(())
+        })?;
+        let c = self.container();
+        let mut blocks = c.blocks.lock();
+        for j in jobs.drain(..) {
+            blocks.supersede(&j.key);
+            change_stored(&c.ledger, &j.key, &self.shape, |p| {
+                p.put_encoded(&c.ledger, &self.shape, j.mask, &j.encoded)
+            })?;
+        }
+        Ok(())
+    }
+
     /// How many threads a read may use: as many as there are processors to decode, more to wait.
     pub(super) fn readers(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         if !self.container().near() {
             WAITING
         } else if self.filters.is_empty() {
