@@ -13,6 +13,9 @@ use crate::page::{Draft, Page, Stored};
 use crate::space::{Pointer, Shape};
 use crate::tree::Tree;
 
+/// A branch is not full before it has this many children.
+const FEWEST_CHILDREN: u64 = 4;
+
 type Changes<'c> = [(&'c Bytes, &'c Option<Bytes>)];
 
 /// A node as its parent sees it.
@@ -190,7 +193,9 @@ impl<'f, 'a> Builder<'f, 'a> {
     }
 
     fn flush_if_full(&mut self) -> Result<()> {
-        if self.draft.size() >= self.fold.shape.page { self.flush() } else { Ok(()) }
+        // However long the keys are, a branch has several children; else levels would never end.
+        let enough = self.level == 0 || self.draft.count() >= FEWEST_CHILDREN;
+        if enough && self.draft.size() >= self.fold.shape.page { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -25,7 +25,7 @@ pub const MAX_KEY: usize = 64 << 10;
 /// The longest value, in bytes. Anything bigger belongs into a payload.
 pub const MAX_VALUE: usize = 256 << 20;
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
-const LOG_LEFT_AT_CLOSE: u64 = 64 << 10;
+const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
 
 /// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
 ///

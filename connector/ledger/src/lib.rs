@@ -27,6 +27,8 @@ mod tree;
 #[cfg(test)]
 extern crate self as h5lake_ledger;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 #[path = "../tests/common/work.rs"]
 mod work;
 

@@ -12,6 +12,8 @@ use crate::space::Pointer;
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
 /// More levels than any container can have; a page that says more is damaged.
 pub(crate) const MOST_LEVELS: u8 = 48;
+/// Longer than any page that is written, the longest keys included.
+pub(crate) const LONGEST: u64 = 16 << 20;
 
 /// A value as a leaf holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +41,13 @@ fn range(r: &mut Reader<'_>) -> Decoded<Range<u32>> {
     let n = r.length()?;
     let at = r.position();
     r.take(n)?;
-    // Positions fit, as a page of 4 GiB or more was refused.
+    // Positions fit, as longer pages were refused.
     Ok(at as u32..(at + n) as u32)
 }
 
 impl Page {
     pub(crate) fn decode(bytes: Bytes, crc: u32) -> Decoded<Self> {
-        if bytes.len() > u32::MAX as usize {
+        if bytes.len() as u64 > LONGEST {
             return Err("longer than any page");
         }
         let body = unseal_as(&bytes, crc)?;
@@ -186,6 +188,10 @@ impl Draft {
 
     pub(crate) fn size(&self) -> usize {
         self.body.len()
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
     /// The page's bytes, its checksum and its first key; `None` if it has no entries.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use crate::ledger::MAX_VALUE;
 use crate::space::Space;
 
 /// Up to this many bytes, a read that cuts blocks fetches whole blocks in one go and copies; beyond, the middle goes straight
@@ -9,9 +10,10 @@ use crate::space::Space;
 const SCRATCH: u64 = 1 << 20;
 
 pub(crate) fn read_all(space: &dyn Space, e: &Extent) -> Result<Vec<u8>> {
-    let len = usize::try_from(e.len())
-        .map_err(|_| Error::corrupt(space.target(), "extent", "longer than memory"))?;
-    // An extent's checksums were there when it was decoded, so its length is bounded by real bytes.
+    // Only values are read whole, and these have a bound.
+    let len = usize::try_from(e.len()).ok().filter(|n| *n <= MAX_VALUE);
+    let len =
+        len.ok_or_else(|| Error::corrupt(space.target(), "extent of a value", "longer than any value"))?;
     let mut out = vec![0; len];
     read(space, e, 0, &mut out)?;
     Ok(out)

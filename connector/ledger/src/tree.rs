@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::page::{Page, Stored};
+use crate::page::{self, Page, Stored};
 use crate::payload;
 use crate::space::{Pointer, Space};
 
@@ -52,7 +52,7 @@ impl Tree<'_> {
         }
         let bad = |why: &str| self.space.explain(Error::corrupt(self.space.target(), place_name(p), why));
         // A damaged parent could claim any length; its checksum was right, so this only guards memory.
-        if p.place.length > u64::from(u32::MAX) {
+        if p.place.length > page::LONGEST {
             return Err(bad("longer than any page"));
         }
         let mut bytes = vec![0; p.place.length as usize];

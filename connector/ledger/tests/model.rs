@@ -243,3 +243,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_longest_keys_and_long_values() {
+    for place in places() {
+        let opts = Options { checkpoint_bytes: 0, ..Options::default() };
+        let l = place.create(&opts);
+        let long = |n: u8| [vec![b'k'; h5lake_ledger::MAX_KEY - 1], vec![n]].concat();
+        for n in 0..40 {
+            l.put(&long(n), vec![n; 70_000]).unwrap();
+            if n % 3 == 0 {
+                l.commit().unwrap();
+            }
+        }
+        l.put(b"", "empty key").unwrap();
+        l.put(b"empty value", "").unwrap();
+        l.put(b"big", vec![7; 9 << 20]).unwrap();
+        l.commit().unwrap();
+        assert!(l.put(&[0; h5lake_ledger::MAX_KEY + 1], "").is_err());
+        l.close().unwrap();
+        let r = place.open(Access::ReadOnly, &opts);
+        assert_eq!(r.scan_prefix(b"", None, 100).unwrap().len(), 43);
+        for n in 0..40 {
+            assert_eq!(r.get(&long(n)).unwrap().unwrap(), vec![n; 70_000]);
+        }
+        assert_eq!(r.get(b"").unwrap().unwrap(), "empty key");
+        assert_eq!(r.get(b"empty value").unwrap().unwrap(), "");
+        assert_eq!(r.get(b"big").unwrap().unwrap(), vec![7; 9 << 20]);
+    }
+}

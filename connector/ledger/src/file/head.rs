@@ -151,10 +151,11 @@ impl Slot {
             log_bytes: r.u64()?,
             ..Self::default()
         };
-        if s.end > i64::MAX as u64
+        // None of these gets near 2^62 in earnest; below it, sums of two cannot overflow.
+        let numbers = [s.sequence, s.version, s.log_bytes, s.end, s.base_end];
+        if numbers.iter().any(|n| *n >= 1 << 62)
             || s.end < DATA
             || s.base_end < DATA
-            || s.base_end > i64::MAX as u64
             || s.base_version > s.version
         {
             return Err("impossible numbers under a right checksum");

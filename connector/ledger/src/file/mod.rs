@@ -1,10 +1,10 @@
 //! The file space: a container in one ordinary file.
 
-mod free;
+pub(crate) mod free;
 pub(crate) mod head;
 mod locks;
 mod log;
-mod notes;
+pub(crate) mod notes;
 mod open;
 mod raw;
 mod writer;

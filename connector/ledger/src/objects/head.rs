@@ -98,7 +98,7 @@ impl Head {
             let (version, base_version, retention) = (r.u64()?, r.u64()?, r.u64()?);
             let root = optional(&mut r)?;
             let table = optional(&mut r)?;
-            if base_version > version {
+            if base_version > version || version >= 1 << 62 {
                 return Err("impossible versions");
             }
             Ok(Self { fixed, version, base: Base { version: base_version, root }, table, retention })

@@ -315,3 +315,19 @@ impl Space for ObjectSpace {
         if same { e } else { Error::new(&self.target, ErrorKind::Gone) }
     }
 }
+
+/// Feeds bytes that nobody wrote to the decoders of this space.
+#[cfg(test)]
+pub(crate) fn fuzz(body: &[u8]) {
+    let mut table = table::Table::default();
+    if let Ok(notes) = table::Notes::decode(body) {
+        let _ = table.replay(&notes, 7);
+    }
+    let mut sealed = [b"h5lT".as_slice(), body].concat();
+    let crc = record::seal(&mut sealed);
+    let _ = table::Table::decode(&sealed, crc);
+    let mut head = crate::file::head::Fixed { id: [1; 16], base: 0, created: 0 }.encode();
+    head.extend_from_slice(body);
+    record::seal(&mut head);
+    let _ = Head::decode(&head, "x");
+}
