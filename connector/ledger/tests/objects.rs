@@ -276,3 +276,48 @@ fn stores_without_conditions_serve_one_writer() {
     drop(l);
     assert!(content(&open(&store, Access::ReadWrite, &opts())).unwrap() == states[20]);
 }
+
+/// Payloads of 60 MiB in one commit: packs are put while others are filled, and can be read all the time.
+#[test]
+fn long_writes_stream_in_packs_and_survive_failures() {
+    for failing in [None, Some(0u64), Some(3), Some(6)] {
+        let (inner, faulty, l) = prepared();
+        if let Some(n) = failing {
+            let kind = object_stores::ErrorKind::Unavailable;
+            // Twice, because one failure is mended by the repetition within.
+            let rule = Rule::fail_nth(Select::Mutating, n, Timing::Before, kind);
+            faulty.inject(Rule { times: 6, ..rule });
+        }
+        let mut all = Vec::new();
+        for n in 0..20u64 {
+            let bytes = data(n, 3 << 20);
+            let e = match l.write_payload(&bytes) {
+                Ok(e) => e,
+                Err(e) => {
+                    assert!(failing.is_some(), "{e}");
+                    l.write_payload(&bytes).unwrap_or_else(|_| l.write_payload(&bytes).unwrap())
+                }
+            };
+            l.put(format!("{n:02}").as_bytes(), e.to_bytes()).unwrap();
+            all.push((e, bytes));
+            let (e, bytes) = &all[all.len() / 2];
+            let mut buf = vec![0; 1000];
+            l.read_payload(e, 5000, &mut buf).unwrap();
+            assert!(buf == bytes[5000..6000]);
+        }
+        let mut tries = 0;
+        while let Err(e) = l.commit() {
+            tries += 1;
+            assert!(failing.is_some() && tries < 8, "{e}");
+        }
+        let r = open(&inner, Access::ReadOnly, &opts());
+        for (e, bytes) in &all {
+            let mut buf = vec![0; bytes.len()];
+            r.read_payload(e, 0, &mut buf).unwrap();
+            assert!(buf == *bytes);
+        }
+        let packs =
+            inner.list("", None).filter(|m| m.as_ref().unwrap().key.as_str().contains("/pack/")).count();
+        assert!(packs <= 12, "{packs} packs");
+    }
+}

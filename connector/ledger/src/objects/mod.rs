@@ -4,6 +4,7 @@ mod head;
 mod lease;
 mod open;
 mod table;
+mod uploads;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

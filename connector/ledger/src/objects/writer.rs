@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, put_over, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::table::{Notes, Table};
+use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, parse_log};
 use crate::place::{Place, Room};
 use crate::record::{self, Header};
@@ -58,6 +59,7 @@ pub(crate) struct Writer {
     /// Small payloads of the coming record.
     area: Vec<u8>,
     pack: Filling,
+    uploads: Uploads,
     notes: Notes,
     pages: Filling,
     fold_gained: Vec<(Room, u64)>,
@@ -93,6 +95,7 @@ impl Writer {
             unread,
             area: Vec::new(),
             pack: Filling::default(),
+            uploads: Uploads::new(),
             notes: Notes::default(),
             pages: Filling::default(),
             fold_gained: Vec::new(),
@@ -147,7 +150,7 @@ impl Writer {
             return Ok(Place { room, offset, length });
         }
         if !self.pack.bytes.is_empty() && self.pack.bytes.len() + data.len() > PACK {
-            self.finish_pack()?;
+            self.send_pack()?;
         }
         let room = match self.pack.room {
             Some(room) => room,
@@ -160,19 +163,21 @@ impl Writer {
         Ok(Place { room, offset, length })
     }
 
-    /// Puts the pack. After an error it is still there to be put.
-    fn finish_pack(&mut self) -> Result<()> {
+    /// Sends the pack that is being filled on its way.
+    fn send_pack(&mut self) -> Result<()> {
         if let Some(room) = self.pack.room {
-            let bytes = Bytes::from(std::mem::take(&mut self.pack.bytes));
             let key = self.names.room(&room, &self.target)?;
-            let put = self.store.put(&key, PutPayload::from(bytes.clone()), PutMode::Overwrite);
-            if let Err(e) = put {
-                self.pack.bytes = bytes.into();
-                return Err(self.fail(&e));
-            }
             self.pack.room = None;
+            let bytes = std::mem::take(&mut self.pack.bytes).into();
+            self.uploads.start(&self.store, room, key, bytes).map_err(|e| store_error(&self.target, &e))?;
         }
         Ok(())
+    }
+
+    /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
+    fn finish_packs(&mut self) -> Result<()> {
+        self.send_pack()?;
+        self.uploads.finish(self.store.as_ref()).map_err(|e| store_error(&self.target, &e))
     }
 
     /// A part of what is not in the store yet.
@@ -181,7 +186,8 @@ impl Writer {
             let from = usize::try_from(place.offset + offset).ok()?.checked_sub(super::AREA_AT)?;
             return self.area.get(from..from.checked_add(len)?);
         }
-        self.pack.part(place, offset, len).or_else(|| self.pages.part(place, offset, len))
+        let filling = self.pack.part(place, offset, len).or_else(|| self.pages.part(place, offset, len));
+        filling.or_else(|| self.uploads.part(place, offset, len))
     }
 
     pub(crate) fn free(&mut self, place: &Place) -> Result<()> {
@@ -214,6 +220,7 @@ impl Writer {
         let notes = std::mem::take(&mut self.notes);
         self.area.clear();
         self.pack = Filling::default();
+        self.uploads.give_up();
         // Packs that were put already belong to nobody.
         let packs: Vec<Key> = notes
             .gained
@@ -230,7 +237,7 @@ impl Writer {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
-        self.finish_pack()?;
+        self.finish_packs()?;
         let time = clock::now().max(self.last_time);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, previous: None };

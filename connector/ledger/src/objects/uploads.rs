@@ -1,0 +1,111 @@
+//! Packs on their way into the store.
+//!
+//! A full pack is put by a thread of its own while the caller fills the next one. There are few at a time: a caller that
+//! fills packs faster than the store takes them waits.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use object_stores::{Key, ObjectStore, PutMode, PutPayload};
+
+use crate::place::{Place, Room};
+
+/// Packs under way at the same time; with the one being filled, this bounds the memory.
+const MOST: usize = 4;
+
+type Put = object_stores::Result<()>;
+
+#[derive(Debug)]
+struct Upload {
+    room: Room,
+    key: Key,
+    bytes: Bytes,
+    /// `None` when it is over and failed.
+    thread: Option<JoinHandle<Put>>,
+}
+
+/// Packs that were started and are not known to be in the store.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    all: Vec<Upload>,
+    /// The process that the threads are in.
+    owner: u32,
+}
+
+fn put(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> Put {
+    // The name is random and new, so there is nothing to replace and a repetition is harmless.
+    store.put(key, PutPayload::from(bytes), PutMode::Overwrite).map(drop)
+}
+
+impl Upload {
+    /// Waits for it; after a failure, tries once more in this thread.
+    fn finish(&mut self, store: &dyn ObjectStore) -> Put {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Ok(()))) => Ok(()),
+            // It failed, or panicked, or had failed before: then this is the repeated commit's try.
+            _ => put(store, &self.key, self.bytes.clone()),
+        }
+    }
+}
+
+impl Uploads {
+    pub(crate) fn new() -> Self {
+        Self { all: Vec::new(), owner: std::process::id() }
+    }
+
+    /// Starts one, after having waited for the oldest if there are many.
+    pub(crate) fn start(&mut self, store: &Arc<dyn ObjectStore>, room: Room, key: Key, bytes: Bytes) -> Put {
+        let mut waited = Ok(());
+        if self.all.len() >= MOST {
+            waited = self.finish_oldest(store.as_ref());
+        }
+        let (to, at, what) = (store.clone(), key.clone(), bytes.clone());
+        let spawned =
+            std::thread::Builder::new().name("h5lake-pack".into()).spawn(move || put(to.as_ref(), &at, what));
+        // Without a thread it is put when somebody waits for it.
+        self.all.push(Upload { room, key, bytes, thread: spawned.ok() });
+        waited
+    }
+
+    fn finish_oldest(&mut self, store: &dyn ObjectStore) -> Put {
+        if let Some(first) = self.all.first_mut() {
+            first.finish(store)?;
+            self.all.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Waits for all. What failed stays, to be tried again.
+    pub(crate) fn finish(&mut self, store: &dyn ObjectStore) -> Put {
+        while !self.all.is_empty() {
+            self.finish_oldest(store)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all and forgets them, failed or not.
+    pub(crate) fn give_up(&mut self) {
+        for mut u in self.all.drain(..) {
+            if let Some(thread) = u.thread.take() {
+                let _its_result_does_not_matter = thread.join();
+            }
+        }
+    }
+
+    /// A part of a pack that is under way.
+    pub(crate) fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
+        let u = self.all.iter().find(|u| u.room == place.room)?;
+        let from = usize::try_from(place.offset + offset).ok()?;
+        u.bytes.get(from..from.checked_add(len)?)
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        // A forked child has none of the threads: waiting for one would take for ever.
+        if std::process::id() == self.owner {
+            self.give_up();
+        }
+    }
+}
