@@ -6,7 +6,7 @@ use crate::list;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, SpaceRecord};
 use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, Index, ObjectId, Order};
-use crate::{AttrSpec, Container, Error, OpenObject, Result, keys, record};
+use crate::{AttrSpec, Container, Error, ErrorKind, OpenObject, Result, keys, record};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use parking_lot::Mutex;
@@ -130,14 +130,15 @@ impl Attribute {
         c.check_writable("unable to write attribute")?;
         let mut s = c.state();
         let mut place = self.place.lock();
-        let key = match &mut *place {
+        let name = match &mut *place {
             Where::Deleted { value, .. } => {
                 *value = Bytes::copy_from_slice(data);
                 return Ok(());
             }
-            Where::Named(name) => keys::named(keys::ATTRIBUTE, self.owner.id().0, name),
+            Where::Named(name) => name,
         };
-        let mut r = c.attribute_record(&key, b"")?;
+        let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
+        let mut r = c.attribute_record(&key, name)?;
         c.free_value(&r)?;
         c.store_value(&mut r, data)?;
         c.ledger.put(&key, r.encode_to_vec())?;
@@ -149,10 +150,16 @@ impl Attribute {
 }
 
 impl Container {
+    /// The stored attribute of that name.
     fn attribute_record(&self, key: &[u8], name: &[u8]) -> Result<AttributeRecord> {
         let value = self.ledger.get(key)?;
         let value = value.ok_or_else(|| missing(name))?;
-        record::decode(value, || format!("{}: the attribute {}", self.name(), show(name)))
+        let what = || format!("{}: the attribute {}", self.name(), show(name));
+        let r: AttributeRecord = record::decode(value, what)?;
+        if keys::name(key, &r.name) != name {
+            return Err(missing(name));
+        }
+        Ok(r)
     }
 
     fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
@@ -255,6 +262,7 @@ impl Container {
             creation_properties: spec.creation_properties,
             data_size,
             heap_owner,
+            name: keys::beside(name),
             ..AttributeRecord::default()
         };
         self.ledger.put(&key, r.encode_to_vec())?;
@@ -309,7 +317,11 @@ impl Container {
     /// `NotFound` when there is no such object.
     pub fn attr_exists(&self, id: ObjectId, name: &[u8]) -> Result<bool> {
         self.header(&mut self.state(), id)?;
-        Ok(self.ledger.get(&keys::named(keys::ATTRIBUTE, id.0, name))?.is_some())
+        match self.attribute_record(&keys::named(keys::ATTRIBUTE, id.0, name), name) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Deletes an attribute. Those who hold it open can still read it.
@@ -362,15 +374,15 @@ impl Container {
         self.header(&mut s, id)?;
         let from = keys::named(keys::ATTRIBUTE, id.0, old);
         let to = keys::named(keys::ATTRIBUTE, id.0, new);
-        let value = self.ledger.get(&from)?;
-        let value = value.ok_or_else(|| missing(old))?;
+        let mut r = self.attribute_record(&from, old)?;
         if old == new {
             return Ok(());
         }
         if self.ledger.get(&to)?.is_some() {
             return Err(Error::exists(format!("attribute already exists: {}", show(new))));
         }
-        self.ledger.put(&to, value)?;
+        r.name = keys::beside(new);
+        self.ledger.put(&to, r.encode_to_vec())?;
         self.ledger.delete(&from)?;
         self.change_header(&mut s, id, |h| {
             h.touch();
@@ -432,11 +444,10 @@ impl Container {
     fn scan_attributes(&self, id: ObjectId, tracked: bool) -> Result<Vec<(u32, AttrInfo)>> {
         let mut all = Vec::new();
         self.each(&keys::of(keys::ATTRIBUTE, id.0), |key, value| {
-            let name = keys::rest(&key).to_vec();
-            let r: AttributeRecord =
-                record::decode(value, || format!("{}: the attribute {}", self.name(), show(&name)))?;
+            let what = || format!("{}: the attribute {}", self.name(), show(keys::rest(&key)));
+            let r: AttributeRecord = record::decode(value, what)?;
             let info = AttrInfo {
-                name,
+                name: keys::name(&key, &r.name).to_vec(),
                 creation_order: tracked.then_some(r.creation_order),
                 cset: cset(r.utf8),
                 data_size: r.data_size,
@@ -444,6 +455,8 @@ impl Container {
             all.push((r.creation_order, info));
             Ok(())
         })?;
+        // They are in order already, but for names too long for a key.
+        all.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(all)
     }
 }

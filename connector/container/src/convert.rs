@@ -5,7 +5,7 @@ use crate::types::{
     AllocTime, CharSet, Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, Link, LinkTarget,
     ObjectId, product,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, keys};
 
 /// HDF5's bound on the rank (`H5S_MAX_RANK`).
 pub(crate) const MAX_RANK: usize = 32;
@@ -166,8 +166,9 @@ impl From<FilterRecord> for Filter {
 }
 
 impl LinkRecord {
-    pub(crate) fn new(target: LinkTarget, creation_order: Option<i64>, cset: CharSet) -> Self {
-        let mut r = Self { creation_order, utf8: cset == CharSet::Utf8, ..Self::default() };
+    pub(crate) fn new(name: &[u8], target: LinkTarget, creation_order: Option<i64>, cset: CharSet) -> Self {
+        let name = keys::beside(name);
+        let mut r = Self { creation_order, utf8: cset == CharSet::Utf8, name, ..Self::default() };
         match target {
             LinkTarget::Hard(id) => r.hard = Some(id.0),
             LinkTarget::Soft(path) => r.soft = Some(path),

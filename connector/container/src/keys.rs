@@ -28,11 +28,37 @@ pub(crate) fn of(letter: u8, id: u64) -> Vec<u8> {
     key
 }
 
-/// A link's or an attribute's key.
+/// Names up to this many bytes stand in keys as they are.
+pub(crate) const SHORT: usize = 1024;
+
+/// A link's or an attribute's key. Of a longer name it has the beginning and a hash (FNV-1a, 128 bits); the name
+/// itself is then in the value, and is compared when it is looked up.
 pub(crate) fn named(letter: u8, id: u64, name: &[u8]) -> Vec<u8> {
     let mut key = of(letter, id);
-    key.extend_from_slice(name);
+    match name.get(..SHORT) {
+        Some(beginning) if name.len() > SHORT => {
+            key.extend_from_slice(beginning);
+            key.extend_from_slice(&fnv(name).to_be_bytes());
+        }
+        _ => key.extend_from_slice(name),
+    }
     key
+}
+
+fn fnv(bytes: &[u8]) -> u128 {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(BASIS, |h, &b| (h ^ u128::from(b)).wrapping_mul(PRIME))
+}
+
+/// What a value has to hold of a name: nothing, unless it is longer than a key takes.
+pub(crate) fn beside(name: &[u8]) -> Vec<u8> {
+    if name.len() > SHORT { name.to_vec() } else { Vec::new() }
+}
+
+/// The name of an entry, from its key or from beside it.
+pub(crate) fn name<'a>(key: &'a [u8], beside: &'a [u8]) -> &'a [u8] {
+    if beside.is_empty() { rest(key) } else { beside }
 }
 
 /// A block's key.

@@ -24,15 +24,16 @@ impl Container {
     }
 
     pub(crate) fn find_link(&self, group: ObjectId, name: &[u8]) -> Result<Option<Link>> {
-        match self.ledger.get(&keys::named(keys::LINK, group.0, name))? {
-            Some(value) => self.decode_link(name, value).map(Some),
-            None => Ok(None),
-        }
+        let key = keys::named(keys::LINK, group.0, name);
+        let Some(value) = self.ledger.get(&key)? else { return Ok(None) };
+        Ok(Some(self.decode_link(&key, value)?).filter(|l| l.name == name))
     }
 
-    fn decode_link(&self, name: &[u8], value: Bytes) -> Result<Link> {
-        record::decode::<LinkRecord>(value, || format!("{}: the link {}", self.name(), show(name)))?
-            .link(name)
+    fn decode_link(&self, key: &[u8], value: Bytes) -> Result<Link> {
+        let what = || format!("{}: the link {}", self.name(), show(keys::rest(key)));
+        let mut r: LinkRecord = record::decode(value, what)?;
+        let beside = std::mem::take(&mut r.name);
+        r.link(keys::name(key, &beside))
     }
 
     /// Makes a link. A hard link counts at its object.
@@ -62,7 +63,7 @@ impl Container {
             self.change_links(s, id, 1)?;
         }
         let order = g.order_tracked.then_some(g.next_order);
-        let r = LinkRecord::new(target, order, cset);
+        let r = LinkRecord::new(name, target, order, cset);
         self.ledger.put(&key, r.encode_to_vec())?;
         self.change_header(s, group, |h| {
             if let Some(g) = &mut h.group {
@@ -201,11 +202,13 @@ impl Container {
         if s.lists.links(group.0, index).is_none() {
             let mut all = Vec::new();
             self.each(&keys::of(keys::LINK, group.0), |key, value| {
-                all.push(Arc::new(self.decode_link(keys::rest(&key), value)?));
+                all.push(Arc::new(self.decode_link(&key, value)?));
                 Ok(())
             })?;
-            if index == Index::CreationOrder {
-                all.sort_by_key(|l| l.creation_order);
+            match index {
+                Index::CreationOrder => all.sort_by_key(|l| l.creation_order),
+                // They are in order already, but for names too long for a key.
+                Index::Name => all.sort_by(|a, b| a.name.cmp(&b.name)),
             }
             s.lists.keep_links(group.0, index, all);
         }

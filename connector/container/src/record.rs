@@ -163,6 +163,9 @@ pub(crate) struct LinkRecord {
     pub creation_order: Option<i64>,
     #[prost(bool, tag = "8")]
     pub utf8: bool,
+    /// The name, where it is too long for a key.
+    #[prost(bytes = "vec", tag = "9")]
+    pub name: Vec<u8>,
 }
 
 /// An attribute, under the key `A` object name.
@@ -189,6 +192,9 @@ pub(crate) struct AttributeRecord {
     /// The owner of the value's heap blobs, where the type has any.
     #[prost(fixed64, tag = "9")]
     pub heap_owner: u64,
+    /// The name, where it is too long for a key.
+    #[prost(bytes = "vec", tag = "10")]
+    pub name: Vec<u8>,
 }
 
 /// A part of a block.

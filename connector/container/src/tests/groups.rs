@@ -354,3 +354,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_longer_than_a_key_are_names_like_others() {
+    for place in places() {
+        let c = place.create();
+        let name = |last: u8| [vec![b'n'; 66_000], vec![last]].concat();
+        let soft = || LinkTarget::Soft(b"x".to_vec());
+        for last in *b"zma" {
+            c.link_create(c.root(), &name(last), soft(), CharSet::Ascii).unwrap();
+            c.attr_create(c.root(), &name(last), attr_spec(1, 1)).unwrap().write(&[last]).unwrap();
+        }
+        assert!(c.link_create(c.root(), &name(b'm'), soft(), CharSet::Ascii).is_err());
+        c.link_move(c.root(), &name(b'm'), c.root(), &name(b'b'), None).unwrap();
+        c.attr_rename(c.root(), &name(b'm'), &name(b'b')).unwrap();
+        c.attr_rename(c.root(), &name(b'z'), b"short").unwrap();
+        assert!(c.link(c.root(), &name(b'm')).unwrap().is_none());
+        drop(c);
+        let c = place.open(Access::ReadOnly);
+        let links = c.links(c.root(), Index::Name, Order::Increasing).unwrap();
+        let want = [name(b'a'), name(b'b'), name(b'z')];
+        assert!(links.iter().map(|l| &l.name).eq(&want));
+        let attrs = c.attrs(c.root(), Index::Name, Order::Increasing).unwrap();
+        assert!(attrs.iter().map(|a| &a.name).eq(&[name(b'a'), name(b'b'), b"short".to_vec()]));
+        for (n, v) in [(name(b'a'), b'a'), (name(b'b'), b'm'), (b"short".to_vec(), b'z')] {
+            assert_eq!(c.attr_open(c.root(), &n).unwrap().read().unwrap(), [v].as_slice());
+        }
+        assert!(!c.attr_exists(c.root(), &name(b'm')).unwrap());
+    }
+}
