@@ -399,3 +399,61 @@ fn a_reader_in_another_process_keeps_its_snapshot_through_a_thousand_commits() {
     assert!(child.wait().unwrap().success());
     assert!(content(&l).unwrap() == state);
 }
+
+/// Commits until it is killed: version n has n in every key and in every payload.
+#[test]
+#[ignore = "run by another test in a process of its own"]
+fn helper_commits_until_killed() {
+    let path = given();
+    let l = write(&path);
+    for n in l.version() + 1.. {
+        for k in 0..5 {
+            let key = format!("p{k}");
+            if let Some(v) = l.get(key.as_bytes()).unwrap() {
+                l.free_payload(&Extent::decode(&v).unwrap().0).unwrap();
+            }
+            let e = l.write_payload(&data(n, 1000 + 30_000 * k)).unwrap();
+            l.put(key.as_bytes(), e.to_bytes()).unwrap();
+            l.put(format!("n{k}").as_bytes(), n.to_le_bytes().to_vec()).unwrap();
+        }
+        assert_eq!(l.commit().unwrap(), n);
+        if n % 8 == 0 {
+            fs::write(path.with_extension("ready"), n.to_string()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_is_killed_leaves_its_last_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    create(&path).close().unwrap();
+    let mut last = 0;
+    for round in 0..12u64 {
+        let ready = path.with_extension("ready");
+        let _ = fs::remove_file(&ready);
+        let mut child = other_process("helper_commits_until_killed", &path);
+        wait_for(&ready);
+        std::thread::sleep(Duration::from_micros(round * 1717));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let told: u64 = fs::read_to_string(&ready).unwrap().parse().unwrap_or(0);
+        let r = read(&path);
+        let v = r.version();
+        assert!(v >= told && v > last, "version {v} after {told} and {last}");
+        last = v;
+        let all = r.scan_prefix(b"", None, 100).unwrap();
+        assert_eq!(all.len(), 10);
+        for (k, value) in all {
+            if k[0] == b'n' {
+                assert_eq!(value, v.to_le_bytes()[..]);
+            } else {
+                let e = Extent::decode(&value).unwrap().0;
+                let mut buf = vec![0; e.len() as usize];
+                r.read_payload(&e, 0, &mut buf).unwrap();
+                assert!(buf == data(v, e.len()));
+            }
+        }
+    }
+    assert!(read(&path).size().unwrap() < 3_000_000, "room of writers that died is used again");
+}

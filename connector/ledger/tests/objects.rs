@@ -321,3 +321,59 @@ fn long_writes_stream_in_packs_and_survive_failures() {
         assert!(packs <= 12, "{packs} packs");
     }
 }
+
+#[test]
+fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    // Checkpoints come fast and their garbage goes fast, but not faster than a reader refreshes.
+    let o = Options { retention: Some(Duration::from_secs(2)), ..opts() };
+    let l = create(&store, &o);
+    let commit = |n: u64| {
+        for k in 0..10 {
+            if let Some(v) = l.get(format!("p{k}").as_bytes()).unwrap() {
+                l.free_payload(&h5lake_ledger::Extent::decode(&v).unwrap().0).unwrap();
+            }
+            let e = l.write_payload(&data(n, if k == 9 { 70_000 } else { 1000 + k })).unwrap();
+            l.put(format!("p{k}").as_bytes(), e.to_bytes()).unwrap();
+            l.put(format!("n{k}").as_bytes(), n.to_le_bytes().to_vec()).unwrap();
+        }
+        assert_eq!(l.commit().unwrap(), n);
+    };
+    commit(1);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|s| {
+        for id in 0..3 {
+            let (store, stop, o) = (&store, &stop, &o);
+            s.spawn(move || {
+                let mut r = open(store, Access::ReadOnly, o);
+                let mut last = 0;
+                while !stop.load(order) {
+                    let v = r.version();
+                    assert!(v >= last);
+                    last = v;
+                    for (k, n) in r.scan_prefix(b"n", None, 100).unwrap() {
+                        assert_eq!(n, v.to_le_bytes()[..], "{k:?}");
+                    }
+                    for (k, e) in r.scan_prefix(b"p", None, 100).unwrap() {
+                        let e = h5lake_ledger::Extent::decode(&e).unwrap().0;
+                        let mut buf = vec![0; e.len() as usize];
+                        r.read_payload(&e, 0, &mut buf).unwrap_or_else(|e| panic!("{k:?} of {v}: {e}"));
+                        assert!(buf == data(v, e.len()), "{k:?}");
+                    }
+                    if id == 0 {
+                        r = open(store, Access::ReadOnly, o);
+                    } else {
+                        r.refresh().unwrap();
+                    }
+                }
+                last
+            });
+        }
+        for n in 2..200 {
+            commit(n);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stop.store(true, order);
+    });
+}
