@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use h5lake_container::{Attribute, Container, Dataset, ObjectId, OpenObject};
 use parking_lot::Mutex;
 
+use crate::config::Config;
 use crate::error::Result;
 use crate::ffi::handle::Anchor;
 use crate::ffi::ids::Id;
@@ -21,6 +22,8 @@ pub struct Session {
     pub library: Library,
     /// The container.
     pub container: Arc<Container>,
+    /// The settings the file was opened with.
+    pub config: Config,
     /// The name as the application gave it.
     pub name: Vec<u8>,
     /// The access list the file was opened with.
@@ -59,6 +62,8 @@ pub struct SessionParts {
     pub library: Library,
     /// See [`Session::container`].
     pub container: Arc<Container>,
+    /// See [`Session::config`].
+    pub config: Config,
     /// See [`Session::name`].
     pub name: Vec<u8>,
     /// See [`Session::access_list`].
@@ -80,6 +85,7 @@ impl Session {
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,
             container: parts.container,
+            config: parts.config,
             name: parts.name,
             access_list: parts.access_list,
             writable: parts.writable,
@@ -92,6 +98,17 @@ impl Session {
         });
         session.face.register(&session);
         Ok(session)
+    }
+
+    /// Commits what is staged, if this process may write the container at all.
+    ///
+    /// # Errors
+    /// Those of the commit; then nothing of it is in the container.
+    pub fn commit(&self) -> Result<()> {
+        if self.container.writable() && !self.is_inherited() {
+            self.container.flush()?;
+        }
+        Ok(())
     }
 
     /// Whether this process got the file by `fork` and did not open it itself.

@@ -1,11 +1,11 @@
 //! Datasets.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Filter, Layout, Run, Selection};
 
 use crate::callbacks::datatype::{committed_id, identifier};
-use crate::callbacks::group::{link_new, located};
+use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::location::Location;
 use crate::callbacks::object::handle_of;
 use crate::callbacks::transfer::{self, buffer_of, owning_heap};
@@ -42,14 +42,14 @@ pub fn create(
     name: Option<&[u8]>,
     new: &NewDataset,
 ) -> Result<Handle> {
-    let base = located(handle, location)?;
-    let session = base.session.clone();
+    let place = NewPlace::find(located(handle, location)?, name, new.link_creation)?;
+    let session = place.session.clone();
     session.face.dataset()?;
     let types = FileType::of_type(&session, new.datatype)?;
     let spec = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
     let dataset = session.container.dataset(object.id())?;
-    let path = link_new(&base, &object, name, new.link_creation)?;
+    let path = place.link(&object)?;
     let access_list = Some(session.library.copy_list(new.access)?);
     let base = ObjectHandle { session, object, path };
     Ok(Handle::Dataset(DatasetHandle { types: kept(types), dataset, access_list, base }))
@@ -93,8 +93,8 @@ fn filters_of(library: Library, creation: Hid, element: usize) -> Result<Vec<Fil
     Ok(filters)
 }
 
-/// Fill properties. A fill value with variable-length data is taken out of the list that is kept: its encoding
-/// would hold pointers.
+/// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's
+/// type: a list's encoding holds the bytes of the value alone, which for variable-length data are pointers.
 fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
     let library = session.library;
     let value = match library.fill_defined(list.get())? {
@@ -104,15 +104,13 @@ fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
             let value = library.fill_value(list.get(), types.stored()).map_err(|_| {
                 Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
             })?;
-            let in_file = if types.has_heap || types.has_references {
-                fill_in_file(session, types, value)?
-            } else {
-                value
-            };
             if types.has_heap {
                 library.clear_fill_value(list.get())?;
+            } else {
+                library.set_fill_value(list.get(), types.stored(), &value)?;
             }
-            FillValue::User(in_file.into())
+            let is_plain = !types.has_heap && !types.has_references;
+            FillValue::User(if is_plain { value } else { fill_in_file(session, types, value)? }.into())
         }
     };
     Ok(Fill { value, time: library.fill_time(list.get())?, allocate: library.allocation_time(list.get())? })

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use h5lake_container::{DatatypeSpec, ObjectId, ObjectKind};
 
-use crate::callbacks::group::{link_new, located};
+use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::object::handle_of;
 use crate::error::{Error, Minor, Result};
@@ -23,22 +23,20 @@ pub fn commit(
     link_creation: Hid,
     creation: Hid,
 ) -> Result<Handle> {
-    let base = located(handle, location)?;
-    let library = base.session.library;
-    let stored = FileType::of_type(&base.session, datatype)?.to_datatype(None)?;
-    let native = base.session.face.datatype(&stored.encoded)?;
+    let place = NewPlace::find(located(handle, location)?, name, link_creation)?;
+    let session = place.session.clone();
+    let library = session.library;
+    let stored = FileType::of_type(&session, datatype)?.to_datatype(None)?;
+    let native = session.face.datatype(&stored.encoded)?;
     let spec = DatatypeSpec {
         datatype: stored,
         creation_properties: library.encode_list(creation)?.into(),
         attribute_order: library.attribute_order(creation)?,
         track_times: library.tracks_times(creation)?,
     };
-    let object = base.session.container.create_datatype(spec)?;
-    let path = link_new(&base, &object, name, link_creation)?;
-    Ok(Handle::Datatype(DatatypeHandle {
-        native,
-        base: ObjectHandle { session: base.session, object, path },
-    }))
+    let object = session.container.create_datatype(spec)?;
+    let path = place.link(&object)?;
+    Ok(Handle::Datatype(DatatypeHandle { native, base: ObjectHandle { session, object, path } }))
 }
 
 /// `H5Topen`.

@@ -60,11 +60,22 @@ pub fn create(
     let container = Container::create(&target, replace, new, options)
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))?;
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
-    start(library, container, name, access, true, swmr)
+    start(library, config, container, name, access, true, swmr).map(file_handle)
 }
 
 /// `H5Fopen`. A reader sees the newest snapshot, and keeps it.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+    open_session(library, config, name, flags, access).map(file_handle)
+}
+
+/// Opens a container without giving its file an identifier.
+pub fn open_session(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<Arc<Session>> {
     let target = names::target(name, config)?;
     refuse_drivers(library, access)?;
     refuse_native(&target, name)?;
@@ -76,20 +87,25 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
         (_, true) => Swmr::Read,
         _ => Swmr::Off,
     };
-    start(library, container, name, access, flags.write, swmr)
+    start(library, config, container, name, access, flags.write, swmr)
+}
+
+fn file_handle(session: Arc<Session>) -> Handle {
+    Handle::File(FileHandle::new(session))
 }
 
 fn start(
     library: Library,
+    config: &Config,
     container: Arc<Container>,
     name: &[u8],
     access: Hid,
     writable: bool,
     swmr: Swmr,
-) -> Result<Handle> {
+) -> Result<Arc<Session>> {
     let access_list = library.copy_list(access)?;
-    let parts = SessionParts { library, container, name: name.to_vec(), access_list, writable, swmr };
-    Ok(Handle::File(FileHandle::new(Session::start(parts)?)))
+    let (config, name) = (config.clone(), name.to_vec());
+    Session::start(SessionParts { library, container, config, name, access_list, writable, swmr })
 }
 
 fn refuse_drivers(library: Library, access: Hid) -> Result<()> {
@@ -189,12 +205,13 @@ pub fn reopen(handle: &Handle) -> Result<Handle> {
     let parts = SessionParts {
         library,
         container: old.container.clone(),
+        config: old.config.clone(),
         name: old.name.clone(),
         access_list: library.copy_list(old.access_list.get())?,
         writable: old.writable,
         swmr: *old.swmr.lock(),
     };
-    Ok(Handle::File(FileHandle::new(Session::start(parts)?)))
+    Session::start(parts).map(file_handle)
 }
 
 /// Whether a file and another, given by what native code knows of it, are one container.
@@ -242,10 +259,7 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
         }
         _ => {}
     }
-    if session.container.writable() && !session.is_inherited() {
-        session.container.flush()?
-    }
-    Ok(())
+    session.commit()
 }
 
 /// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.

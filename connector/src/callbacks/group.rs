@@ -1,14 +1,16 @@
 //! Groups.
 
-use h5lake_container::{GroupInfo, GroupSpec, LinkTarget, OpenObject};
+use std::sync::Arc;
 
-use crate::callbacks::location::{Base, Location};
+use h5lake_container::{CharSet, GroupInfo, GroupSpec, LinkTarget, OpenObject};
+
+use crate::callbacks::location::{Base, LinkPlace, Location};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::ListClass;
-use crate::session::ObjectHandle;
+use crate::session::{ObjectHandle, Session};
 
 /// `H5Gcreate`; without a name `H5Gcreate_anon`.
 pub fn create(
@@ -19,18 +21,19 @@ pub fn create(
     creation: Hid,
 ) -> Result<Handle> {
     let base = located(handle, location)?;
-    base.session.face.group()?;
-    let spec = spec_of(base.session.library, creation)?;
-    let object = base.session.container.create_group(spec)?;
-    let path = link_new(&base, &object, name, link_creation)?;
-    Ok(Handle::Group(ObjectHandle { session: base.session, object, path }))
+    let place = NewPlace::find(base, name, link_creation)?;
+    let session = place.session.clone();
+    session.face.group()?;
+    let object = session.container.create_group(spec_of(session.library, creation)?)?;
+    let path = place.link(&object)?;
+    Ok(Handle::Group(ObjectHandle { session, object, path }))
 }
 
 /// `H5Gopen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
     let base = located(handle, location)?;
-    base.session.face.group()?;
     let found = base.find(&Location::ByName { name, access })?;
+    found.session.face.group()?;
     let object = found.session.container.open_object(found.id)?;
     if object.kind() != h5lake_container::ObjectKind::Group {
         return Err(Error::new(
@@ -53,24 +56,41 @@ pub fn located(handle: &Handle, location: &Location<'_>) -> Result<Base> {
     }
 }
 
-/// Links a new object under `name`, if it has one, and says by which path it is known.
-pub fn link_new(
-    base: &Base,
-    object: &OpenObject,
-    name: Option<&[u8]>,
-    link_creation: Hid,
-) -> Result<Option<Vec<u8>>> {
-    let Some(name) = name else { return Ok(None) };
-    let library = base.session.library;
-    let create_missing = library.creates_intermediate_groups(link_creation)?;
-    let charset = library.character_set(link_creation)?;
-    let place = base.link_place(&Location::ByName { name, access: 0 }, create_missing)?;
-    place
-        .session
-        .container
-        .link_create(place.group, &place.name, LinkTarget::Hard(object.id()), charset)
-        .map_err(|error| Error::from(error).in_class(Major::Group))?;
-    Ok(place.path)
+/// Where a new object goes: its file, and the link it gets, if it gets one.
+pub struct NewPlace {
+    /// The file's session; another than the caller's where the path goes through an external link.
+    pub session: Arc<Session>,
+    link: Option<(LinkPlace, CharSet)>,
+}
+
+impl NewPlace {
+    /// Finds the place of `name` seen from `base`. Missing groups on the way are made if the list asks for it.
+    pub fn find(base: Base, name: Option<&[u8]>, link_creation: Hid) -> Result<Self> {
+        let Some(name) = name else { return Ok(Self { session: base.session, link: None }) };
+        let library = base.session.library;
+        let create_missing = library.creates_intermediate_groups(link_creation)?;
+        let charset = library.character_set(link_creation)?;
+        let place = base.link_place(&Location::ByName { name, access: 0 }, create_missing)?;
+        Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
+    }
+
+    /// Whether there is a link already.
+    pub fn is_taken(&self) -> Result<bool> {
+        match &self.link {
+            Some((place, _)) => Ok(self.session.container.link(place.group, &place.name)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Links the object there, and says by which path it is known.
+    pub fn link(self, object: &OpenObject) -> Result<Option<Vec<u8>>> {
+        let Some((place, charset)) = self.link else { return Ok(None) };
+        self.session
+            .container
+            .link_create(place.group, &place.name, LinkTarget::Hard(object.id()), charset)
+            .map_err(|error| Error::from(error).in_class(Major::Group))?;
+        Ok(place.path)
+    }
 }
 
 /// What a group creation list says.
@@ -86,8 +106,19 @@ pub fn spec_of(library: Library, creation: Hid) -> Result<GroupSpec> {
 /// `H5Gget_create_plist`.
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let base = Base::of(handle)?;
-    let encoded = base.session.container.object_creation_properties(base.id)?;
-    base.session.library.decode_list(&encoded, ListClass::GroupCreate)
+    let (library, container) = (base.session.library, &base.session.container);
+    if base.id != container.root() {
+        return library.decode_list(&container.object_creation_properties(base.id)?, ListClass::GroupCreate);
+    }
+    // The root group was made with the file's own creation list.
+    let of_file = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+    let list = library.default_list(ListClass::GroupCreate)?;
+    library.set_orders(
+        list.get(),
+        library.link_order(of_file.get())?,
+        library.attribute_order(of_file.get())?,
+    )?;
+    Ok(list)
 }
 
 /// `H5Gget_info` and its variants.

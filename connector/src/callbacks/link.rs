@@ -1,6 +1,6 @@
 //! Links.
 
-use h5lake_container::{CharSet, LastLink, Link, LinkTarget, Resolution};
+use h5lake_container::{CharSet, Link, LinkTarget};
 
 use crate::callbacks::location::{Base, LinkPlace, Location};
 use crate::error::{Error, Minor, Result};
@@ -70,15 +70,19 @@ fn hard_target(base: &Base, object: Option<&Handle>, location: &Location<'_>) ->
 }
 
 /// External link data as `H5Lcreate_external` packs it: a byte with version and flags, file name, NUL, path, NUL.
-fn external_target(data: &[u8]) -> Result<LinkTarget> {
-    let bad = || Error::argument("the data of an external link is malformed");
-    let (first, rest) = data.split_first().ok_or_else(bad)?;
-    if first >> 4 != 0 {
-        return Err(bad());
+fn external_target(data: &[u8]) -> Option<LinkTarget> {
+    let (first, rest) = data.split_first()?;
+    if first >> 4 != 0 || rest.last() != Some(&0) {
+        return None;
     }
     let mut parts = rest.split(|byte| *byte == 0);
-    let (file, path) = (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
-    Ok(LinkTarget::External { file: file.to_vec(), path: path.to_vec(), flags: u32::from(first & 0x0f) })
+    let (file, path) = (parts.next()?, parts.next()?);
+    let is_all = file.len() + path.len() + 2 == rest.len();
+    is_all.then(|| LinkTarget::External {
+        file: file.to_vec(),
+        path: path.to_vec(),
+        flags: u32::from(first & 0x0f),
+    })
 }
 
 /// A link's value as `H5Lget_val` gives it.
@@ -103,15 +107,7 @@ pub fn find(handle: &Handle, location: &Location<'_>) -> Result<(LinkPlace, Link
 /// `H5Lexists`: whether the link is there; where it leads does not matter.
 pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
     let Location::ByName { name, access } = *location else { return Ok(find(handle, location).is_ok()) };
-    let base = Base::of(handle)?;
-    let maximum_links = base.session.library.maximum_links(access)?;
-    match base.session.container.resolve(base.id, name, LastLink::Keep, maximum_links) {
-        Ok(Resolution::Object { .. } | Resolution::Link { .. }) => Ok(true),
-        Ok(Resolution::Missing { group: Some(_), .. }) => Ok(false),
-        Ok(Resolution::Missing { .. }) => Err(absent(name)),
-        Ok(Resolution::Leaves { .. }) => Err(Error::unsupported("H5Lexists beyond an external link")),
-        Err(error) => Err(error.into()),
-    }
+    Base::of(handle)?.has_link(name, access)
 }
 
 /// `H5Ldelete`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use h5lake_container::{Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
 
+use crate::callbacks::external;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
@@ -90,18 +91,16 @@ impl Base {
         match *location {
             Location::Itself => self.found(self.id, self.path.clone()),
             Location::ByToken(id) => self.found(id, None),
-            Location::ByName { name, access } => {
-                self.find_by_path(name, self.session.library.maximum_links(access)?)
-            }
+            Location::ByName { name, access } => self.find_by_path(name, &self.traversal(access)?),
             Location::ByIndex { name, index, order, n, access } => {
-                let group = self.find_by_path(name, self.session.library.maximum_links(access)?)?;
+                let group = self.find_by_path(name, &self.traversal(access)?)?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
                 let path = group.path.as_deref().map(|path| join(path, &link.name));
                 match link.target {
                     LinkTarget::Hard(id) => self.found(id, path),
                     _ => {
                         let base = Self { session: group.session, id: group.id, path: group.path };
-                        base.find_by_path(&link.name, self.session.library.maximum_links(access)?)
+                        base.find_by_path(&link.name, &self.traversal(access)?)
                     }
                 }
             }
@@ -121,11 +120,48 @@ impl Base {
         Ok(Found { session: self.session.clone(), id, path })
     }
 
-    fn find_by_path(&self, name: &[u8], maximum_links: usize) -> Result<Found> {
-        match self.session.container.resolve(self.id, name, LastLink::Follow, maximum_links)? {
+    fn traversal(&self, access: Hid) -> Result<Traversal> {
+        Ok(Traversal { access, maximum_links: self.session.library.maximum_links(access)? })
+    }
+
+    fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Found> {
+        match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
-            Resolution::Leaves { link, .. } => Err(leaves(&link.target, name)),
+            Resolution::Leaves { group, link, rest } => {
+                self.beyond(group, &link.target, how)?.at_rest(&rest, how)
+            }
             Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
+        }
+    }
+
+    /// The object that an external link held by `group` leads to.
+    fn beyond(&self, group: ObjectId, target: &LinkTarget, how: &Traversal) -> Result<Self> {
+        let how = how.one_less()?;
+        match target {
+            LinkTarget::External { file, path, .. } => {
+                let session = external::open(&self.session, group, file, path, how.access)?;
+                let root = session.container.root();
+                let found = Self { session, id: root, path: Some(b"/".to_vec()) }.find_by_path(path, &how)?;
+                Ok(Self { session: found.session, id: found.id, path: found.path })
+            }
+            _ => Err(Error::unsupported("following a user-defined link")),
+        }
+    }
+
+    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Found> {
+        if rest.is_empty() { self.found(self.id, self.path.clone()) } else { self.find_by_path(rest, how) }
+    }
+
+    /// Whether a path's last link is there, wherever it leads.
+    pub fn has_link(&self, name: &[u8], access: Hid) -> Result<bool> {
+        let how = self.traversal(access)?;
+        match self.session.container.resolve(self.id, name, LastLink::Keep, how.maximum_links)? {
+            Resolution::Object { .. } | Resolution::Link { .. } => Ok(true),
+            Resolution::Missing { group: Some(_), .. } => Ok(false),
+            Resolution::Missing { .. } => Err(missing(name)),
+            Resolution::Leaves { group, link, rest } => {
+                self.beyond(group, &link.target, &how)?.has_link(&rest, access)
+            }
         }
     }
 
@@ -134,7 +170,7 @@ impl Base {
         match *location {
             Location::ByName { name, access } => self.link_place_by_path(name, create_missing, access),
             Location::ByIndex { name, index, order, n, access } => {
-                let group = self.find_by_path(name, self.session.library.maximum_links(access)?)?;
+                let group = self.find_by_path(name, &self.traversal(access)?)?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
                 let path = group.path.as_deref().map(|path| join(path, &link.name));
                 Ok(LinkPlace { session: group.session, group: group.id, name: link.name, path })
@@ -147,9 +183,9 @@ impl Base {
 
     fn link_place_by_path(&self, name: &[u8], create_missing: bool, access: Hid) -> Result<LinkPlace> {
         let intermediate = h5lake_container::GroupSpec::default();
-        let maximum_links = self.session.library.maximum_links(access)?;
+        let how = self.traversal(access)?;
         let create = create_missing.then_some(&intermediate);
-        match self.session.container.resolve_parent(self.id, name, create, maximum_links)? {
+        match self.session.container.resolve_parent(self.id, name, create, how.maximum_links)? {
             Parent::In { group, name: last } => {
                 let path = self.path.as_deref().map(|path| join(path, name));
                 Ok(LinkPlace { session: self.session.clone(), group, name: last, path })
@@ -158,16 +194,27 @@ impl Base {
                 "'{}' names an object and not a link of a group",
                 String::from_utf8_lossy(name)
             ))),
-            Parent::Leaves { link, .. } => Err(leaves(&link.target, name)),
+            Parent::Leaves { group, link, rest } => {
+                self.beyond(group, &link.target, &how)?.link_place_by_path(&rest, create_missing, access)
+            }
         }
     }
 }
 
-fn leaves(target: &LinkTarget, name: &[u8]) -> Error {
-    let path = String::from_utf8_lossy(name);
-    match target {
-        LinkTarget::External { .. } => Error::unsupported(format!("following the external link in '{path}'")),
-        _ => Error::unsupported(format!("following the user-defined link in '{path}'")),
+/// How links are followed.
+struct Traversal {
+    /// Link access properties.
+    access: Hid,
+    /// How many more soft and external links may be followed.
+    maximum_links: usize,
+}
+
+impl Traversal {
+    fn one_less(&self) -> Result<Self> {
+        match self.maximum_links.checked_sub(1) {
+            Some(maximum_links) => Ok(Self { access: self.access, maximum_links }),
+            None => Err(Error::new(Minor::TooManyLinks, "too many links")),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod blob;
 pub mod dataset;
 pub mod dataset_chunks;
 pub mod datatype;
+pub mod external;
 pub mod file;
 pub mod file_optional;
 pub mod group;

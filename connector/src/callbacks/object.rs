@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use h5lake_container::{CopyOptions, Dataspace, Datatype, ObjectId, ObjectInfo, ObjectKind, Resolution};
 
-use crate::callbacks::group;
+use crate::callbacks::group::{self, NewPlace};
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::transfer::{buffer_of, owning_heap};
 use crate::error::{Error, Minor, Result};
@@ -144,21 +144,19 @@ pub fn copy(
     let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
     let to_base = group::located(destination, to)?;
     let options = copy_options(to_base.session.library.copy_flags(copy_list)?)?;
-    let place = Location::ByName { name: destination_name, access: 0 };
-    let create_missing = to_base.session.library.creates_intermediate_groups(link_creation)?;
-    let target = to_base.link_place(&place, create_missing)?;
-    if to_base.session.container.link(target.group, &target.name)?.is_some() {
+    let target = NewPlace::find(to_base, Some(destination_name), link_creation)?;
+    let to = target.session.clone();
+    if target.is_taken()? {
         let name = String::from_utf8_lossy(destination_name);
         return Err(Error::new(Minor::Exists, format!("destination object '{name}' already exists")));
     }
-    let convert = &mut |datatype: &Datatype, _from: ObjectId, to: ObjectId, data: Vec<u8>| {
-        let result = copy_elements(&found.session, &to_base.session, datatype, to, data);
+    let convert = &mut |datatype: &Datatype, _from: ObjectId, owner: ObjectId, data: Vec<u8>| {
+        let result = copy_elements(&found.session, &to, datatype, owner, data);
         result
             .map_err(|error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string()))
     };
-    let copied =
-        found.session.container.copy_object(found.id, &to_base.session.container, options, convert)?;
-    group::link_new(&to_base, &copied, Some(destination_name), link_creation)?;
+    let copied = found.session.container.copy_object(found.id, &to.container, options, convert)?;
+    target.link(&copied)?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod class;
+pub mod elinks;
 pub mod errors;
 pub mod guard;
 pub mod handle;

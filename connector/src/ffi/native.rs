@@ -302,6 +302,26 @@ impl NativeObject {
         Ok(list)
     }
 
+    /// Hands an optional file operation on.
+    ///
+    /// # Safety
+    /// The arguments are those of a `file optional` callback.
+    pub(super) unsafe fn file_optional(&self, arguments: *mut sys::H5VL_optional_args_t) -> Result<()> {
+        let table = self.library.table();
+        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+        // SAFETY: as the caller says; the object is a native file.
+        let result = unsafe {
+            (table.H5VLfile_optional)(
+                self.pointer,
+                self.connector.get(),
+                arguments,
+                transfer,
+                std::ptr::null_mut(),
+            )
+        };
+        check(result, "H5VLfile_optional")
+    }
+
     unsafe fn file_get(&self, arguments: *mut sys::H5VL_file_get_args_t) -> i32 {
         let table = self.library.table();
         let transfer = table.H5P_LST_DATASET_XFER_ID_g();

@@ -372,6 +372,27 @@ impl Library {
     }
 }
 
+impl Library {
+    /// Sets which creation orders a group keeps on a list that is given out.
+    pub fn set_orders(self, creation: Hid, links: CreationOrder, attributes: CreationOrder) -> Result<()> {
+        let flags = |order: CreationOrder| {
+            let tracked = if order.tracked { sys::H5P_CRT_ORDER_TRACKED } else { 0 };
+            tracked | if order.indexed { sys::H5P_CRT_ORDER_INDEXED } else { 0 }
+        };
+        // SAFETY: any value may be given; a bad one is an error.
+        unsafe {
+            check(
+                (self.table().H5Pset_link_creation_order)(creation, flags(links)),
+                "H5Pset_link_creation_order",
+            )?;
+            check(
+                (self.table().H5Pset_attr_creation_order)(creation, flags(attributes)),
+                "H5Pset_attr_creation_order",
+            )
+        }
+    }
+}
+
 fn creation_order(flags: u32) -> CreationOrder {
     CreationOrder {
         tracked: flags & sys::H5P_CRT_ORDER_TRACKED != 0,

@@ -11,7 +11,7 @@ use crate::grid::Grid;
 use crate::object::check_order;
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::shape::Shape;
-use crate::types::{Dataspace, Datatype, Fill, FillValue, Filter, Layout, ObjectId, product};
+use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -101,6 +101,8 @@ impl Container {
             FillValue::User(v) if v.len() as u64 != datatype.size => {
                 return Err(Error::corrupt(format!("{} has a fill value of {} bytes", what(), v.len())));
             }
+            // Never written, then: native files leave what happens to be there, here it is zeros.
+            FillValue::User(_) if fill.time == FillTime::Never => None,
             FillValue::User(v) if v.iter().any(|&b| b != 0) => Some(v.clone()),
             _ => None,
         };

@@ -36,15 +36,6 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
     config.map_err(|text| Error::file(Minor::BadValue, text, None))
 }
 
-fn open_flags(flags: c_uint) -> OpenFlags {
-    OpenFlags {
-        write: flags & sys::H5F_ACC_RDWR != 0,
-        exclusive: flags & sys::H5F_ACC_EXCL != 0,
-        swmr_write: flags & sys::H5F_ACC_SWMR_WRITE != 0,
-        swmr_read: flags & sys::H5F_ACC_SWMR_READ != 0,
-    }
-}
-
 /// Remembers the native class, for `get_conn_cls`.
 fn opened(handle: Handle) -> Result<*mut c_void> {
     let session = handle.session()?;
@@ -68,7 +59,7 @@ pub unsafe extern "C" fn create<const SLOT: usize>(
             library,
             &config_of(library, access)?,
             name,
-            open_flags(flags),
+            OpenFlags::from_bits(flags),
             creation,
             access,
         )?)
@@ -86,7 +77,7 @@ pub unsafe extern "C" fn open<const SLOT: usize>(
         let library = library_in(SLOT)?;
         // SAFETY: the name is terminated.
         let name = unsafe { strings::bytes(name, "a file name")? };
-        opened(file::open(library, &config_of(library, access)?, name, open_flags(flags), access)?)
+        opened(file::open(library, &config_of(library, access)?, name, OpenFlags::from_bits(flags), access)?)
     })
 }
 
@@ -228,13 +219,23 @@ pub unsafe extern "C" fn optional(
                     strings::answer(args.get_min_dset_ohdr_flag.minimize, false);
                     Ok(())
                 }
+                // The state of native caches: that of the small native file beneath is as good as any.
+                (
+                    sys::H5VL_NATIVE_FILE_GET_MDC_CONF
+                    | sys::H5VL_NATIVE_FILE_SET_MDC_CONFIG
+                    | sys::H5VL_NATIVE_FILE_GET_MDC_HR
+                    | sys::H5VL_NATIVE_FILE_GET_MDC_SIZE
+                    | sys::H5VL_NATIVE_FILE_RESET_MDC_HIT_RATE
+                    | sys::H5VL_NATIVE_FILE_GET_METADATA_READ_RETRY_INFO
+                    | sys::H5VL_NATIVE_FILE_GET_FREE_SECTIONS
+                    | sys::H5VL_NATIVE_FILE_GET_INFO,
+                    _,
+                ) => handle.session()?.face.file().file_optional(arguments),
                 // Hints about native headers, caches and formats: nothing depends on them here.
                 (
                     sys::H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG
                     | sys::H5VL_NATIVE_FILE_SET_LIBVER_BOUNDS
                     | sys::H5VL_NATIVE_FILE_CLEAR_ELINK_CACHE
-                    | sys::H5VL_NATIVE_FILE_RESET_MDC_HIT_RATE
-                    | sys::H5VL_NATIVE_FILE_SET_MDC_CONFIG
                     | sys::H5VL_NATIVE_FILE_FORMAT_CONVERT,
                     _,
                 ) => Ok(()),

@@ -4,6 +4,7 @@
 //! safety argument of each: objects are ours and open, strings are terminated, answers' places are writable.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use h5lake_container::{Index, Order};
 use h5lake_plugin_abi::bindings as sys;
@@ -86,7 +87,7 @@ pub unsafe fn new_object(
     }
 }
 
-/// Closes an object.
+/// Closes an object. The last one of a file that was closed before takes the file's last changes along.
 ///
 /// # Safety
 /// `object` is one of our handles, and not used again.
@@ -95,7 +96,12 @@ pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -
     let handle = unsafe { Handle::take(object) };
     let library = handle.as_ref().ok().and_then(|handle| handle.library());
     guard(library, callback, class, FAIL, || {
-        drop(handle?);
+        let handle = handle?;
+        let session = handle.session()?;
+        drop(handle);
+        if Arc::strong_count(&session) == 1 {
+            session.commit()?;
+        }
         Ok(OK)
     })
 }

@@ -1,0 +1,127 @@
+//! External links: the file that one leads to.
+
+use std::sync::Arc;
+
+use h5lake_container::ObjectId;
+
+use crate::callbacks::file::{self, OpenFlags};
+use crate::error::{Error, Minor, Result};
+use crate::ffi::library::Hid;
+use crate::session::{Session, Swmr};
+
+/// Opens the file of an external link that `group` of a file holds, as `H5Lcreate_external` describes: under the
+/// folders of `HDF5_EXT_PREFIX`, under the link access list's prefix, in the folder of the linking file, and by
+/// its own name. It stays open as long as an object of it does.
+///
+/// # Errors
+/// That of the last place, if the file opens nowhere.
+pub fn open(
+    from: &Arc<Session>,
+    group: ObjectId,
+    name: &[u8],
+    object: &[u8],
+    access: Hid,
+) -> Result<Arc<Session>> {
+    let library = from.library;
+    let list = library.external_access_list(access, from.access_list.get())?;
+    let mut flags = match library.external_access_flags(access)? {
+        Some(given) => given,
+        None => flags_of(from),
+    };
+    let group_path = from.container.find_path(group)?.unwrap_or_default();
+    library.ask_external_callback(access, &from.name, &group_path, name, object, &mut flags, list.get())?;
+    let prefix = library.external_prefix(access)?;
+    let mut last = None;
+    for candidate in candidates(&from.name, name, prefix.as_deref()) {
+        match file::open_session(library, &from.config, &candidate, flags, list.get()) {
+            Ok(session) => return Ok(session),
+            Err(error) => last = Some(error),
+        }
+    }
+    let reason = last.map(|error| error.to_string()).unwrap_or_default();
+    let name = String::from_utf8_lossy(name);
+    Err(Error::new(Minor::CannotOpenFile, format!("unable to open external file '{name}': {reason}")))
+}
+
+fn flags_of(from: &Session) -> OpenFlags {
+    let swmr = *from.swmr.lock();
+    OpenFlags {
+        write: from.writable,
+        exclusive: false,
+        swmr_write: swmr == Swmr::Write,
+        swmr_read: swmr == Swmr::Read,
+    }
+}
+
+/// The names under which the file is looked for, in order.
+fn candidates(from: &[u8], name: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let folder = folder_of(from);
+    let mut relative = name;
+    if is_absolute(name) {
+        found.push(name.to_vec());
+        relative = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    }
+    let listed = std::env::var_os("HDF5_EXT_PREFIX").unwrap_or_default();
+    let listed = std::os::unix::ffi::OsStrExt::as_bytes(listed.as_os_str()).to_vec();
+    let folders = listed.split(|byte| *byte == b':').chain(prefix).filter(|folder| !folder.is_empty());
+    found.extend(folders.map(|prefix| under(&from_origin(prefix, folder), relative)));
+    if !folder.is_empty() {
+        found.push(under(folder, relative));
+    }
+    found.push(relative.to_vec());
+    found
+}
+
+fn is_absolute(name: &[u8]) -> bool {
+    let scheme = name.split(|byte| *byte == b':').next().unwrap_or_default();
+    let has_scheme =
+        scheme.len() < name.len() && scheme.len() > 1 && scheme.iter().all(u8::is_ascii_alphanumeric);
+    name.first() == Some(&b'/') || has_scheme
+}
+
+/// The folder of a file name, or the store of a URL; empty for a plain name.
+fn folder_of(name: &[u8]) -> &[u8] {
+    name.iter().rposition(|byte| *byte == b'/').map_or(&[], |slash| &name[..=slash])
+}
+
+fn under(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    let slash: &[u8] = if folder.ends_with(b"/") { b"" } else { b"/" };
+    [folder, slash, name].concat()
+}
+
+/// A prefix may begin with `${ORIGIN}`: the folder of the linking file.
+fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
+    match prefix.strip_prefix(b"${ORIGIN}") {
+        Some(rest) => [folder.strip_suffix(b"/").unwrap_or(folder), rest].concat(),
+        None => prefix.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(from: &str, name: &str, prefix: Option<&str>) -> Vec<String> {
+        let found = candidates(from.as_bytes(), name.as_bytes(), prefix.map(str::as_bytes));
+        found.into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_relative_name_is_looked_for_beside_the_file_and_by_itself() {
+        assert_eq!(names("d/a.h5", "b.h5", None), ["d/b.h5", "b.h5"]);
+        assert_eq!(names("a.h5", "b.h5", Some("p")), ["p/b.h5", "b.h5"]);
+        assert_eq!(names("d/a.h5", "b.h5", Some("${ORIGIN}/p")), ["d/p/b.h5", "d/b.h5", "b.h5"]);
+    }
+
+    #[test]
+    fn an_absolute_name_is_taken_first() {
+        assert_eq!(names("d/a.h5", "/x/b.h5", None), ["/x/b.h5", "d/b.h5", "b.h5"]);
+        assert_eq!(names("memory:m/a", "memory:b", None)[0], "memory:b");
+    }
+
+    #[test]
+    fn a_container_in_a_store_looks_in_its_store() {
+        assert_eq!(names("memory:m/a", "b", None)[0], "memory:m/b");
+    }
+}
