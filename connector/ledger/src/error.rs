@@ -205,7 +205,10 @@ impl fmt::Display for Error {
                 write!(f, "was written by a newer h5lake ({found}); update this one")
             }
             ErrorKind::Corrupt { at, why } => {
-                write!(f, "damaged at {at}: {why}; restore the container from a copy")
+                write!(
+                    f,
+                    "damaged at {at}: {why}; restore it from a copy, or open it to salvage what is left"
+                )
             }
             ErrorKind::ReadOnly => f.write_str("is open read-only; open it for writing to change it"),
             ErrorKind::Gone => f.write_str(

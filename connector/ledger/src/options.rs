@@ -60,6 +60,10 @@ pub struct Options {
     /// Size in bytes of a user block before the container: 0, or a power of two of at least 512. Used when a
     /// file is created; found by itself when one is opened.
     pub user_block: u64,
+    /// For reading a damaged file: where the newest version cannot be read, open the newest one that can, be it the one
+    /// before or the last checkpoint. Commits after it are lost to this handle; parts of what it shows may still be
+    /// damaged, and reading them says so. Writers and object stores do not heed it.
+    pub salvage: bool,
     /// The log is folded into pages when it is longer than this, in bytes.
     pub checkpoint_bytes: u64,
     /// The log is folded into pages when it has more records than this.
@@ -74,6 +78,7 @@ impl Default for Options {
             lock: LockPolicy::BestEffort,
             cache_bytes: 16 << 20,
             user_block: 0,
+            salvage: false,
             checkpoint_bytes: 512 << 10,
             checkpoint_records: 4096,
         }

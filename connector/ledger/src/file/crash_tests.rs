@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::error::ErrorKind;
 use crate::extent::Extent;
 use crate::file::fake::{Fake, Fault};
+use crate::file::log::newest_slot;
 use crate::options::{Access, Options, SyncPolicy};
 use crate::work::{Chance, Map, content, data, work};
 
@@ -219,4 +220,49 @@ fn commits_and_openings_cost_the_same_in_small_and_big_containers() {
         assert!(open.reads <= 8 && open.read_bytes <= 128 << 10, "{open:?}");
         assert!(commit.writes == 2 && commit.written_bytes <= 512, "{commit:?}");
     }
+}
+
+#[test]
+fn what_is_left_of_a_damaged_container_can_be_salvaged() {
+    let f = Fake::container();
+    let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
+    let mut state = Map::new();
+    let mut states = vec![state.clone()];
+    // Up to a version whose log has three records, behind a base.
+    let base = loop {
+        state = work(&l, &state, 1).1[1].clone();
+        states.push(state.clone());
+        let slot = newest_slot(&f, "fake").unwrap();
+        if slot.base_version > 0 && slot.version == slot.base_version + 3 {
+            break slot.base_version;
+        }
+        assert!(slot.version < 200, "the workload never has such a log");
+    };
+    let (version, newest) = (l.version(), newest_slot(&f, "fake").unwrap());
+    drop(l);
+    let salvage = Options { salvage: true, ..opts(SyncPolicy::Process) };
+    let open = |bytes: &Vec<u8>, o: &Options| Fake::of(bytes.clone()).open(Access::ReadOnly, o);
+    let mut bytes = f.bytes();
+    assert_eq!(open(&bytes, &salvage).unwrap().version(), version, "nothing is damaged");
+    let spoil = |bytes: &mut Vec<u8>, p: Option<crate::space::Pointer>| {
+        bytes[p.unwrap().place.offset as usize + 9] ^= 1;
+    };
+    spoil(&mut bytes, newest.record);
+    let e = open(&bytes, &opts(SyncPolicy::Process)).unwrap_err();
+    assert!(e.to_string().contains("salvage"), "{e}");
+    let l = open(&bytes, &salvage).unwrap();
+    assert_eq!(l.version(), version - 1);
+    assert!(content(&l).unwrap() == states[version as usize - 1]);
+    assert!(!l.refresh().unwrap());
+    assert!(
+        Fake::of(bytes.clone()).open(Access::ReadWrite, &salvage).is_err(),
+        "nobody writes on top of damage"
+    );
+    let records = crate::file::log::records(&f, &newest, base, "fake").unwrap();
+    spoil(&mut bytes, Some(records[1].at));
+    let l = open(&bytes, &salvage).unwrap();
+    assert_eq!(l.version(), base);
+    assert!(content(&l).unwrap() == states[base as usize]);
+    spoil(&mut bytes, newest.root);
+    assert!(open(&bytes, &salvage).is_err());
 }

@@ -171,12 +171,19 @@ impl Slot {
 pub(crate) const SLOTS: usize = (SLOT_B - SLOT_A) as usize + SLOT;
 pub(crate) const SLOTS_AT: u64 = SLOT_A;
 
-/// The newest of the two slots; `None` if neither is whole.
-pub(crate) fn newest(bytes: &[u8]) -> Decoded<Option<Slot>> {
+/// The slots that are whole, the newest first.
+pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
     let at = |n: usize| bytes.get(n..n + SLOT).unwrap_or(&[]);
     let a = Slot::decode(at(0))?;
     let b = Slot::decode(at((SLOT_B - SLOT_A) as usize))?;
-    Ok([a, b].into_iter().flatten().max_by_key(|s| s.sequence))
+    let mut both: Vec<Slot> = [a, b].into_iter().flatten().collect();
+    both.sort_by_key(|s| std::cmp::Reverse(s.sequence));
+    Ok(both)
+}
+
+/// The newest of the two slots; `None` if neither is whole.
+pub(crate) fn newest(bytes: &[u8]) -> Decoded<Option<Slot>> {
+    whole(bytes).map(|slots| slots.first().copied())
 }
 
 /// The head of a new container: everything before [`DATA`].

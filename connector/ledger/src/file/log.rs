@@ -54,6 +54,26 @@ pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Resu
     Ok(())
 }
 
+/// What may be left of a damaged container: the version of either slot, and the base of either without its log.
+pub(crate) fn remains(raw: &dyn RawFile, target: &str) -> Result<Vec<Slot>> {
+    let mut bytes = [0; head::SLOTS];
+    raw.read_at(&mut bytes, head::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
+    let slots = head::whole(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
+    let bare = |s: &Slot| Slot { version: s.base_version, record: None, log_bytes: 0, ..*s };
+    let bases: Vec<Slot> = slots.iter().map(bare).collect();
+    Ok(slots.into_iter().chain(bases).filter(|s| root_is_whole(raw, s)).collect())
+}
+
+fn root_is_whole(raw: &dyn RawFile, s: &Slot) -> bool {
+    // A base of nothing is whole only if it is not the place of a lost one.
+    let Some(p) = s.root else { return s.record.is_some() };
+    if p.place.length > crate::page::LONGEST {
+        return false;
+    }
+    let mut page = vec![0; p.place.length as usize];
+    raw.read_at(&mut page, p.place.offset).is_ok() && record::unseal_as(&page, p.crc).is_ok()
+}
+
 /// How much is read at a time when the log is read backwards.
 const WINDOW: u64 = 64 << 10;
 /// A record this close in front of another is worth fetching with it.

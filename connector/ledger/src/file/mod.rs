@@ -118,6 +118,20 @@ impl FileSpace {
         Ok(())
     }
 
+    /// Finds the newest version that can be read, when `e` keeps the newest one from it.
+    fn salvage(&self, e: Error) -> Result<News> {
+        let raw = self.raw.as_ref();
+        for slot in log::remains(raw, &self.target)? {
+            if let Ok(records) = log::records(raw, &slot, slot.base_version, &self.target) {
+                tracing::warn!(error = %e, version = slot.version, "an older version is opened");
+                let restart = Some(Base { version: slot.base_version, root: slot.root });
+                let records = records.into_iter().map(|r| r.bytes).collect();
+                return Ok(News { version: slot.version, restart, records });
+            }
+        }
+        Err(e)
+    }
+
     /// Reads what `slot` has that the snapshot in use has not.
     fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<News> {
         let raw = self.raw.as_ref();
@@ -164,7 +178,14 @@ impl Space for FileSpace {
         if *seen == Some(slot) {
             return Ok(None);
         }
-        let news = self.read_news(&slot, seen.as_ref());
+        let salvaging = self.options.salvage && self.writer.is_none();
+        if salvaging && seen.is_some() {
+            return Ok(None);
+        }
+        let mut news = self.read_news(&slot, seen.as_ref());
+        if salvaging && let Err(e) = news {
+            news = self.salvage(e);
+        }
         // One pin is let go: the older one, or after an error the newer one, as the snapshot in use stays.
         if self.writer.is_none()
             && let Some(out) = if news.is_ok() { *seen } else { Some(slot) }
