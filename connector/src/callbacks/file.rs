@@ -166,9 +166,25 @@ fn locking(library: Library, access: Hid) -> Result<(bool, bool)> {
     }
 }
 
+/// Whether `H5Fopen` of this library may find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
+/// ask, but then take what the connector opened for a native file, and crash (`H5F__open_api_common` registers it
+/// with the connector of the access list).
+fn finds_connectors(library: Library) -> bool {
+    library.version().0 < 2
+}
+
+/// Whether the environment makes ours the connector of every file.
+fn is_chosen() -> bool {
+    let ours = crate::ffi::class::NAME.to_str().unwrap_or_default();
+    std::env::var("HDF5_VOL_CONNECTOR").is_ok_and(|value| value.split_whitespace().next() == Some(ours))
+}
+
 /// Whether a container lies at the name (`H5Fis_accessible`). Something else is `false`, a missing file an
 /// error, as native files answer.
-pub fn is_accessible(config: &Config, name: &[u8]) -> Result<bool> {
+pub fn is_accessible(library: Library, config: &Config, name: &[u8]) -> Result<bool> {
+    if !finds_connectors(library) && !is_chosen() {
+        return Ok(false);
+    }
     let missing = || {
         Error::file(
             Minor::CannotOpenFile,

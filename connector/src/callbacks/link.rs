@@ -43,9 +43,10 @@ pub fn create(
     let target = match link {
         NewLink::Hard { object, location } => hard_target(&base, *object, location)?,
         NewLink::Soft(path) => LinkTarget::Soft(path.to_vec()),
-        NewLink::UserDefined { class: EXTERNAL, data } => external_target(data)?,
         NewLink::UserDefined { class, data } => {
-            LinkTarget::UserDefined { class: *class, data: data.to_vec() }
+            let external = if *class == EXTERNAL { external_target(data) } else { None };
+            // As in native files, bad data of an external link is found when it is followed.
+            external.unwrap_or_else(|| LinkTarget::UserDefined { class: *class, data: data.to_vec() })
         }
     };
     let place = base.link_place(location, library.creates_intermediate_groups(link_creation)?)?;

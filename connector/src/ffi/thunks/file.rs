@@ -157,9 +157,13 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
         match (*arguments).op_type {
             sys::H5VL_FILE_IS_ACCESSIBLE => {
                 guard(super::in_slot(SLOT), "h5lake_file_is_accessible", Major::File, FAIL, || {
-                    let config = config_of(library_in(SLOT)?, args.is_accessible.fapl_id)?;
+                    let library = library_in(SLOT)?;
+                    let config = config_of(library, args.is_accessible.fapl_id)?;
                     let name = strings::bytes(args.is_accessible.filename, "a file name")?;
-                    strings::answer(args.is_accessible.accessible, file::is_accessible(&config, name)?);
+                    strings::answer(
+                        args.is_accessible.accessible,
+                        file::is_accessible(library, &config, name)?,
+                    );
                     Ok(OK)
                 })
             }
