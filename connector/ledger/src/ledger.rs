@@ -282,6 +282,9 @@ impl Ledger {
     /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the
     /// extent commits; else they are garbage, given back by [`rollback`](Ledger::rollback) or the next opening.
     ///
+    /// A commit takes over all payloads written before it. One that no value refers to by then, nor will later, has to be
+    /// given back with [`free_payload`](Ledger::free_payload).
+    ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`.
     pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
@@ -333,7 +336,8 @@ impl Ledger {
         lay_over(&mut s.log, staged);
         s.log_bytes += bytes;
         s.log_records += 1;
-        if (s.log_bytes > self.bytes_bound || s.log_records > self.records_bound)
+        let long = s.log_bytes > self.bytes_bound || s.log_records > self.records_bound;
+        if (long || self.space.is_crowded())
             && let Err(e) = self.checkpoint(&mut s)
         {
             // The version is committed. Only the log stays long; the next commit tries again.

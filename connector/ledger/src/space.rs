@@ -81,6 +81,10 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
     fn commit(&self, version: u64, entries: &[u8]) -> Result<u64>;
+    /// Whether so much went out of use since the base that a checkpoint is worth it, because only that gives it back.
+    fn is_crowded(&self) -> bool {
+        false
+    }
     /// Gives back all places written or freed since the last commit.
     fn rollback(&self) -> Result<()>;
 

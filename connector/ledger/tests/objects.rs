@@ -377,3 +377,23 @@ fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
         stop.store(true, order);
     });
 }
+
+#[test]
+fn overwriting_much_in_few_commits_is_tidied_too() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let l = create(&store, &Options { retention: Some(Duration::ZERO), ..Options::default() });
+    let bytes = data(1, 4 << 20);
+    let mut old: Option<h5lake_ledger::Extent> = None;
+    let mut most = 0;
+    for _ in 0..60 {
+        let e = l.write_payload(&bytes).unwrap();
+        if let Some(old) = old.replace(e.clone()) {
+            l.free_payload(&old).unwrap();
+        }
+        l.put(b"chunk", e.to_bytes()).unwrap();
+        l.commit().unwrap();
+        most = most.max(l.size().unwrap());
+    }
+    // Fewer commits than make a long log, so only the bytes that went out of use can have called for a checkpoint.
+    assert!(most < 100 << 20, "{most} bytes");
+}

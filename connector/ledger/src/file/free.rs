@@ -179,16 +179,19 @@ impl FreeSpace {
         Ok(())
     }
 
+    /// Whether the run that has rested longest has rested enough, as far as time goes.
+    pub(crate) fn is_ripe(&self, now: u64, rule: RestRule) -> bool {
+        let Some(r) = self.resting.front() else { return false };
+        let age = now.saturating_sub(r.time);
+        // Courtesy ends where it would let the file grow by much.
+        let crowded = self.resting_bytes > (self.end / 4).max(4 << 20);
+        age >= rule.least && (age >= rule.courtesy || crowded)
+    }
+
     /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.
     pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: RestRule) {
-        while let Some(r) = self.resting.front() {
-            let age = now.saturating_sub(r.time);
-            // Courtesy ends where it would let the file grow by much.
-            let crowded = self.resting_bytes > (self.end / 4).max(4 << 20);
-            if r.sequence > limit || age < rule.least || (age < rule.courtesy && !crowded) {
-                return;
-            }
-            let r = *r;
+        while self.is_ripe(now, rule) {
+            let Some(r) = self.resting.front().copied().filter(|r| r.sequence <= limit) else { return };
             self.forget_front();
             // It was disjoint from the runs when it began to rest, and nothing was added since that overlaps it.
             let _disjoint = self.runs.add(r.offset, r.length);

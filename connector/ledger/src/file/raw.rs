@@ -86,6 +86,11 @@ impl Combined {
         Ok(())
     }
 
+    /// Where the last write that was flushed ended.
+    pub(crate) fn end(&self) -> u64 {
+        if self.data.is_empty() { self.at } else { 0 }
+    }
+
     pub(crate) fn overlaps(&self, at: u64, len: u64) -> bool {
         at < self.at + self.data.len() as u64 && self.at < at + len
     }

@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     /// The records since the base, which the next checkpoint frees.
     log: Vec<Place>,
     pending: Combined,
+    /// The file is known to be this long.
+    reached: u64,
     /// Written since the last commit, by offset; and what will not be in use after the next.
     fresh: BTreeMap<u64, u64>,
     freed: BTreeMap<u64, u64>,
@@ -63,6 +65,7 @@ impl Writer {
             unread,
             log: records.iter().map(|l| l.at.place).collect(),
             pending: Combined::default(),
+            reached: 0,
             fresh: BTreeMap::new(),
             freed: BTreeMap::new(),
             fold_fresh: BTreeMap::new(),
@@ -113,9 +116,10 @@ impl Writer {
         if let Some(at) = room.take(length) {
             return Ok(at);
         }
-        if asked != Some(sequence) && !room.resting.is_empty() {
+        let now = clock::now();
+        if asked != Some(sequence) && room.is_ripe(now, rule) {
             let limit = locks.lowest_pin(sequence).unwrap_or(sequence);
-            room.wake(limit, clock::now(), rule);
+            room.wake(limit, now, rule);
             let found = room.take(length);
             self.asked = Some(sequence);
             if let Some(at) = found {
@@ -271,15 +275,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
+    /// pass for one that was cut off.
+    fn fill(&mut self, raw: &dyn RawFile, end: u64) -> Result<()> {
+        self.reached = self.reached.max(self.pending.end());
+        if self.reached < end {
+            self.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
+        }
+        if self.reached < end {
+            raw.set_len(end).map_err(|e| self.io("lengthening", &e))?;
+            self.reached = end;
+        }
+        Ok(())
+    }
+
     /// Puts what was kept back into the file, then the head.
     fn write_head(&mut self, raw: &dyn RawFile, next: Slot) -> Result<()> {
         self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
-        // Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head
-        // says would pass for one that was cut off.
-        let len = raw.len().map_err(|e| self.io("asking for the length", &e))?;
-        if len < next.end {
-            raw.set_len(next.end).map_err(|e| self.io("lengthening", &e))?;
-        }
+        self.fill(raw, next.end)?;
         let broken = |what: &str, e: &std::io::Error| {
             Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") })
         };
@@ -400,6 +413,7 @@ impl Writer {
         let end = self.head.end;
         if raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
+            self.reached = 0;
         }
     }
 

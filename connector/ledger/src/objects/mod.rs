@@ -259,6 +259,10 @@ impl Space for ObjectSpace {
         self.with_writer(|w| w.commit(version, entries))
     }
 
+    fn is_crowded(&self) -> bool {
+        self.with_writer(|w| Ok(w.is_crowded())).unwrap_or(false)
+    }
+
     fn rollback(&self) -> Result<()> {
         self.with_writer(|w| {
             w.rollback();

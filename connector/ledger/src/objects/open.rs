@@ -16,6 +16,8 @@ use crate::space::Base;
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
 const RETENTION: Duration = Duration::from_secs(600);
+/// The same in a store that lives in this process only, where garbage is memory.
+const RETENTION_IN_MEMORY: Duration = Duration::from_secs(10);
 
 fn name(store: &dyn ObjectStore, key: &str) -> String {
     format!("{}/{key}", store.name())
@@ -123,12 +125,13 @@ pub(crate) fn create(
     {
         lease::check_free(store.as_ref(), &names.key("lock", &target)?, &target)?;
     }
+    let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
         fixed: Fixed { id: clock::random(&target)?, base: 0, created: clock::now() },
         version: 0,
         base: Base::default(),
         table: None,
-        retention: clock::micros(opts.retention.unwrap_or(RETENTION)) / 1000,
+        retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
     };
     let names = Names::new(key.clone(), &head.fixed.id, &target)?;
     let mut held = None;

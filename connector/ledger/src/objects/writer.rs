@@ -24,6 +24,8 @@ const AREA: usize = 256 << 10;
 const PACK: usize = 8 << 20;
 /// The head is put again after this many commits, so that nobody has to ask for more records one by one.
 const HINT: u64 = 16;
+/// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
+const CROWDED: u64 = 64 << 20;
 /// Slack for what accounting for itself changes in a table.
 const TABLE_SLACK: usize = 64;
 
@@ -66,6 +68,8 @@ pub(crate) struct Writer {
     fold_freed: Vec<Place>,
     lease: Option<Lease>,
     last_time: u64,
+    /// Bytes that went out of use since the base.
+    obsolete: u64,
     nonces: Nonces,
     /// The nonce of a record whose fate is unknown: an error came instead of an answer.
     doubtful: Option<u64>,
@@ -102,6 +106,7 @@ impl Writer {
             fold_freed: Vec::new(),
             lease,
             last_time,
+            obsolete: 0,
             nonces,
             doubtful: None,
         }
@@ -216,6 +221,10 @@ impl Writer {
         !self.notes.freed.is_empty()
     }
 
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.obsolete > CROWDED
+    }
+
     pub(crate) fn rollback(&mut self) {
         let notes = std::mem::take(&mut self.notes);
         self.area.clear();
@@ -253,6 +262,7 @@ impl Writer {
         self.last_time = time;
         self.area.clear();
         let notes = std::mem::take(&mut self.notes);
+        self.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
         match &mut self.table {
             None => self.unread.push((time, notes.encode().into())),
             Some(table) => {
@@ -386,6 +396,7 @@ impl Writer {
         let head = Head { version: self.version, base, table: Some(at), ..self.head.clone() };
         self.put_head(head)?;
         self.table = Some(table);
+        self.obsolete = 0;
         self.fold_gained.clear();
         self.fold_freed.clear();
         self.delete(&doomed);
