@@ -13,7 +13,7 @@ use crate::{
     Access, Error, ErrorKind, FileCreation, ObjectId, Options, Replace, Result, Target, keys, record,
 };
 use bytes::Bytes;
-use h5lake_ledger::{Access as LedgerAccess, Ledger, Replace as LedgerReplace};
+use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as LedgerReplace};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
@@ -55,6 +55,7 @@ pub struct Container {
     file_number: u64,
     writable: bool,
     near: bool,
+    lock: LockPolicy,
     pid: u32,
 }
 
@@ -107,7 +108,7 @@ impl Container {
     ///
     /// # Errors
     /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
-    /// this process has it open to read and it is opened to write.
+    /// this process has it open to read and it is opened to write, or with another use of locks.
     pub fn open(target: &Target, access: Access, options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         if let Some(found) = open.find(target) {
@@ -115,6 +116,12 @@ impl Container {
                 return Err(Error::new(
                     ErrorKind::Busy,
                     format!("{}: unable to open file: file is already open for read-only", found.name),
+                ));
+            }
+            if found.lock != options.ledger.lock {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("{}: unable to open file: file locking flag values don't match", found.name),
                 ));
             }
             return Ok(found);
@@ -160,6 +167,7 @@ impl Container {
             file_number: hash.finish().max(1),
             writable,
             near,
+            lock: o.ledger.lock,
             pid: std::process::id(),
         })
     }

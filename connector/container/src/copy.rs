@@ -3,7 +3,7 @@
 use crate::object::OpenObject;
 use crate::record::{AttributeRecord, DatatypeRecord, HeaderRecord};
 use crate::stored::{change_stored, store_block, stored};
-use crate::types::{Datatype, Index, Link, LinkTarget, ObjectId, Order};
+use crate::types::{Datatype, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
 use crate::{AttrSpec, Container, CopyOptions, Error, LastLink, Resolution, Result, convert, keys, record};
 use bytes::Bytes;
 use prost::Message;
@@ -15,20 +15,34 @@ use std::sync::Arc;
 /// references, without any lock held.
 pub type Convert<'a> = dyn FnMut(&Datatype, ObjectId, ObjectId, Vec<u8>) -> Result<Vec<u8>> + 'a;
 
+/// Gives the object that stands for a source's object in the destination, copying it if it was not copied yet.
+pub type Resolve<'a> = dyn FnMut(ObjectId) -> Result<ObjectId> + 'a;
+
+/// Like [`Convert`], for a copy that takes along what references lead to: it asks for the copies.
+pub type ConvertReferences<'a> =
+    dyn FnMut(&Datatype, ObjectId, ObjectId, Vec<u8>, &mut Resolve<'_>) -> Result<Vec<u8>> + 'a;
+
 /// Soft links followed when they are expanded.
 const MAX_SOFT: usize = 16;
 
-struct Copier<'a, 'c> {
+/// What is copied, and what is still to do.
+struct Plan<'a> {
     from: &'a Arc<Container>,
     to: &'a Arc<Container>,
     options: CopyOptions,
-    convert: &'a mut Convert<'c>,
     /// What was copied, so that an object with several links is copied once.
     done: HashMap<ObjectId, OpenObject>,
-    /// Groups whose links are still to be copied, with their depth.
-    groups: VecDeque<(ObjectId, ObjectId, usize)>,
+    /// Objects that were made and have no content yet, with their depth.
+    empty: VecDeque<(ObjectId, OpenObject, usize)>,
+    /// Copies that references lead to.
+    referenced: Vec<ObjectId>,
     /// Committed types of the destination, when they are to be reused.
     types: Option<HashMap<Bytes, ObjectId>>,
+}
+
+struct Copier<'a, 'c> {
+    plan: Plan<'a>,
+    convert: &'a mut ConvertReferences<'c>,
 }
 
 impl Container {
@@ -37,8 +51,8 @@ impl Container {
     /// or attribute uses is copied with it.
     ///
     /// # Errors
-    /// `ReadOnly` for the destination; `Unsupported` for expanding external links or references; those of
-    /// `convert`. What was copied before is then removed again.
+    /// `ReadOnly` for the destination; `Unsupported` for expanding external links, and for expanding references,
+    /// which is [`Self::copy_object_expanding`]'s; those of `convert`. What was copied before is then removed.
     pub fn copy_object(
         self: &Arc<Self>,
         source: ObjectId,
@@ -46,26 +60,52 @@ impl Container {
         options: CopyOptions,
         convert: &mut Convert<'_>,
     ) -> Result<OpenObject> {
+        if options.expand_references {
+            return Err(Error::unsupported("a copy that expands references is not supported yet"));
+        }
+        self.copy_object_expanding(source, destination, options, &mut |t, from, to, data, _| {
+            convert(t, from, to, data)
+        })
+    }
+
+    /// Like [`Self::copy_object`], for `H5O_COPY_EXPAND_REFERENCE_FLAG`: `convert` may ask for the copies of what
+    /// references lead to. Those that get no link of their own count one, so that they stay.
+    ///
+    /// # Errors
+    /// As for [`Self::copy_object`].
+    pub fn copy_object_expanding(
+        self: &Arc<Self>,
+        source: ObjectId,
+        destination: &Arc<Container>,
+        options: CopyOptions,
+        convert: &mut ConvertReferences<'_>,
+    ) -> Result<OpenObject> {
         destination.check_writable("unable to copy object")?;
-        let mut c = Copier {
+        let plan = Plan {
             from: self,
             to: destination,
             options,
-            convert,
             done: HashMap::new(),
-            groups: VecDeque::new(),
+            empty: VecDeque::new(),
+            referenced: Vec::new(),
             types: None,
         };
-        let copy = c.object(source, 0)?;
-        while let Some((from, to, depth)) = c.groups.pop_front() {
-            c.links(from, to, depth)?;
+        let mut c = Copier { plan, convert };
+        let copy = c.plan.object(source, 0)?;
+        while let Some((from, to, depth)) = c.plan.empty.pop_front() {
+            c.content(from, &to, depth)?;
+        }
+        for id in c.plan.referenced {
+            if id != copy.id() && destination.object_info(id)?.link_count == 0 {
+                destination.change_link_count(id, 1)?;
+            }
         }
         Ok(copy)
     }
 }
 
-impl Copier<'_, '_> {
-    /// Copies one object with its attributes and data; the links of a group are left for later.
+impl Plan<'_> {
+    /// The copy of an object, made without content if there is none yet.
     fn object(&mut self, id: ObjectId, depth: usize) -> Result<OpenObject> {
         if let Some(done) = self.done.get(&id) {
             return Ok(done.clone());
@@ -88,16 +128,14 @@ impl Copier<'_, '_> {
         }
         let copy = self.to.add_object(&mut self.to.state(), h)?;
         self.done.insert(id, copy.clone());
-        if !self.options.without_attributes {
-            self.attributes(id, copy.id())?;
-        }
-        if header.dataset.is_some() {
-            self.fill(id, &copy)?;
-            self.data(id, copy.id())?;
-        }
-        if header.group.is_some() && !(self.options.shallow && depth > 0) {
-            self.groups.push_back((id, copy.id(), depth));
-        }
+        self.empty.push_back((id, copy.clone(), depth));
+        Ok(copy)
+    }
+
+    /// The copy of what a reference leads to.
+    fn reference(&mut self, id: ObjectId) -> Result<ObjectId> {
+        let copy = self.object(id, 0)?.id();
+        self.referenced.push(copy);
         Ok(copy)
     }
 
@@ -160,17 +198,28 @@ impl Copier<'_, '_> {
             other => other.clone(),
         })
     }
+}
 
-    fn needs_convert(&self, t: &Datatype) -> Result<bool> {
-        if t.has_references && self.options.expand_references {
-            return Err(Error::unsupported("a copy that expands references is not supported yet"));
+impl Copier<'_, '_> {
+    fn content(&mut self, from: ObjectId, copy: &OpenObject, depth: usize) -> Result<()> {
+        if !self.plan.options.without_attributes {
+            self.attributes(from, copy.id())?;
         }
-        Ok(t.has_heap || t.has_references)
+        match copy.kind() {
+            ObjectKind::Dataset => {
+                self.fill(from, copy)?;
+                self.data(from, copy.id())
+            }
+            ObjectKind::Group if !(self.plan.options.shallow && depth > 0) => {
+                self.plan.links(from, copy.id(), depth)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn convert(&mut self, t: &Datatype, from: ObjectId, to: ObjectId, data: Vec<u8>) -> Result<Vec<u8>> {
-        let len = data.len();
-        let out = (self.convert)(t, from, to, data)?;
+        let (len, plan) = (data.len(), &mut self.plan);
+        let out = (self.convert)(t, from, to, data, &mut |id| plan.reference(id))?;
         if out.len() != len {
             return Err(Error::invalid(format!("{len} bytes of elements were converted to {}", out.len())));
         }
@@ -178,19 +227,19 @@ impl Copier<'_, '_> {
     }
 
     fn attributes(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
-        for info in self.from.attrs(from, Index::CreationOrder, Order::Increasing)? {
-            let source = self.from.attr_open(from, &info.name)?;
+        for info in self.plan.from.attrs(from, Index::CreationOrder, Order::Increasing)? {
+            let source = self.plan.from.attr_open(from, &info.name)?;
             let mut t = DatatypeRecord::from(source.datatype());
-            self.committed(&mut t)?;
+            self.plan.committed(&mut t)?;
             let spec = AttrSpec {
                 datatype: t.try_into()?,
                 space: source.space().clone(),
                 cset: source.cset(),
                 creation_properties: source.creation_properties(),
             };
-            let copy = self.to.attr_create(to, &info.name, spec)?;
+            let copy = self.plan.to.attr_create(to, &info.name, spec)?;
             let mut value = source.read()?;
-            if self.needs_convert(source.datatype())? {
+            if needs_convert(source.datatype()) {
                 let (a, b) = (source.heap_owner(), copy.heap_owner());
                 value = self.convert(source.datatype(), a, b, value.to_vec())?.into();
             }
@@ -202,13 +251,13 @@ impl Copier<'_, '_> {
 
     /// Gives a copied attribute the creation order of its source.
     fn keep_order(&self, from: ObjectId, to: ObjectId, name: &[u8]) -> Result<()> {
-        let order = attribute(self.from, from, name)?.creation_order;
-        let mut s = self.to.state();
-        let mut r = attribute(self.to, to, name)?;
+        let order = attribute(self.plan.from, from, name)?.creation_order;
+        let mut s = self.plan.to.state();
+        let mut r = attribute(self.plan.to, to, name)?;
         r.creation_order = order;
-        self.to.ledger.put(&keys::named(keys::ATTRIBUTE, to.0, name), r.encode_to_vec())?;
+        self.plan.to.ledger.put(&keys::named(keys::ATTRIBUTE, to.0, name), r.encode_to_vec())?;
         s.lists.attributes_changed(to.0);
-        self.to.change_header(&mut s, to, |h| {
+        self.plan.to.change_header(&mut s, to, |h| {
             h.next_attribute = h.next_attribute.max(order.saturating_add(1));
             Ok(())
         })
@@ -216,14 +265,14 @@ impl Copier<'_, '_> {
 
     /// A fill value with heap ids or references needs ids of its own.
     fn fill(&mut self, from: ObjectId, copy: &OpenObject) -> Result<()> {
-        let h = self.to.header(&mut self.to.state(), copy.id())?;
+        let h = self.plan.to.header(&mut self.plan.to.state(), copy.id())?;
         let Some(d) = &h.dataset else { return Ok(()) };
         let t = convert::datatype(&d.datatype)?;
-        if d.fill_value.is_empty() || !self.needs_convert(&t)? {
+        if d.fill_value.is_empty() || !needs_convert(&t) {
             return Ok(());
         }
         let value = self.convert(&t, from, copy.id(), d.fill_value.to_vec())?;
-        self.to.change_header(&mut self.to.state(), copy.id(), |h| {
+        self.plan.to.change_header(&mut self.plan.to.state(), copy.id(), |h| {
             if let Some(d) = &mut h.dataset {
                 d.fill_value = value.into();
             }
@@ -233,26 +282,26 @@ impl Copier<'_, '_> {
 
     /// Copies blocks: as they are stored where nothing in them has to change.
     fn data(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
-        let source = self.from.dataset(from)?;
+        let source = self.plan.from.dataset(from)?;
         source.flush()?;
         let (shape, datatype) = (source.shape(), source.datatype());
-        let convert = self.needs_convert(datatype)?;
+        let convert = needs_convert(datatype);
         let prefix = keys::of(keys::BLOCK, from.0);
         let mut after: Option<Bytes> = None;
         loop {
-            let next = self.from.ledger.scan_prefix(&prefix, after.as_deref(), 1)?.pop();
+            let next = self.plan.from.ledger.scan_prefix(&prefix, after.as_deref(), 1)?.pop();
             let Some((key, _)) = next else { return Ok(()) };
             let mut new = keys::of(keys::BLOCK, to.0);
             new.extend_from_slice(keys::rest(&key));
-            let p = stored(&self.from.ledger, &key, shape)?;
-            let ledger = &self.to.ledger;
+            let p = stored(&self.plan.from.ledger, &key, shape)?;
+            let ledger = &self.plan.to.ledger;
             match p.encoded {
                 Some(mask) if !convert => {
-                    let bytes = p.encoded_bytes(&self.from.ledger)?;
+                    let bytes = p.encoded_bytes(&self.plan.from.ledger)?;
                     change_stored(ledger, &new, shape, |n| n.put_encoded(ledger, shape, mask, &bytes))?;
                 }
                 _ => {
-                    let mut block = p.load(&self.from.ledger, shape)?;
+                    let mut block = p.load(&self.plan.from.ledger, shape)?;
                     if convert {
                         block = self.convert(datatype, from, to, block)?;
                     }
@@ -262,6 +311,10 @@ impl Copier<'_, '_> {
             after = Some(key);
         }
     }
+}
+
+fn needs_convert(t: &Datatype) -> bool {
+    t.has_heap || t.has_references
 }
 
 fn attribute(c: &Container, id: ObjectId, name: &[u8]) -> Result<AttributeRecord> {

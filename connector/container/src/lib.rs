@@ -34,7 +34,7 @@ mod types;
 
 pub use attribute::Attribute;
 pub use container::Container;
-pub use copy::Convert;
+pub use copy::{Convert, ConvertReferences, Resolve};
 pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
 pub use object::OpenObject;

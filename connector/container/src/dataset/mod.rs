@@ -103,7 +103,10 @@ impl Container {
             }
             // Never written, then: native files leave what happens to be there, here it is zeros.
             FillValue::User(_) if fill.time == FillTime::Never => None,
-            FillValue::User(v) if v.iter().any(|&b| b != 0) => Some(v.clone()),
+            // What is never filled reads as zeros, whatever the fill value.
+            FillValue::User(v) if fill.time != FillTime::Never && v.iter().any(|&b| b != 0) => {
+                Some(v.clone())
+            }
             _ => None,
         };
         let pipeline = Pipeline::new(&filters, datatype.size).map_err(|e| e.context(what()))?;

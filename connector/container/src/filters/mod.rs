@@ -22,6 +22,20 @@ trait Codec: fmt::Debug + Send + Sync {
     fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String>;
 }
 
+/// A filter that is not there.
+#[derive(Debug)]
+struct Missing;
+
+impl Codec for Missing {
+    fn encode(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decode(&self, _: &[u8], _: usize) -> std::result::Result<Vec<u8>, String> {
+        Err("is needed to read the data, and is not available".into())
+    }
+}
+
 #[derive(Debug)]
 struct Step {
     name: String,
@@ -114,6 +128,8 @@ fn step(f: &Filter, size: u64) -> Result<Step> {
         1 => Box::new(deflate::Deflate::new(f.client_data.first().copied())?),
         2 => Box::new(shuffle::Shuffle::new(f.client_data.first().map_or(size, |&n| u64::from(n)))),
         3 => Box::new(fletcher32::Fletcher32),
+        // As natively: an optional filter that nobody knows is skipped.
+        id if f.flags & OPTIONAL != 0 && known(id).is_empty() => Box::new(Missing),
         _ => return Err(Error::unsupported(format!("filter {name} is not supported yet"))),
     };
     Ok(Step { name, optional: f.flags & OPTIONAL != 0, codec })
@@ -153,6 +169,16 @@ mod tests {
     fn an_unknown_filter_is_named() {
         let e = Pipeline::new(&[filter(32001, &[])], 1).unwrap_err();
         assert_eq!(e.to_string(), "filter 32001 (blosc) is not supported yet");
+    }
+
+    #[test]
+    fn an_optional_filter_that_nobody_knows_is_skipped() {
+        let p = Pipeline::new(&[Filter { flags: 1, ..filter(256, &[]) }, filter(3, &[])], 1).unwrap();
+        let (mask, stored) = p.encode(vec![1; 10]).unwrap();
+        assert_eq!((mask, stored.len()), (1, 14));
+        assert_eq!(p.decode(stored.clone(), mask, 10).unwrap(), [1; 10]);
+        assert!(p.decode(stored, 0, 10).unwrap_err().to_string().contains("256"));
+        assert!(Pipeline::new(&[filter(256, &[])], 1).is_err());
     }
 
     #[test]

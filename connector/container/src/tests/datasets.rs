@@ -372,3 +372,16 @@ fn of_overlapping_runs_the_last_one_wins() {
     d.read(&Selection::Runs(vec![run(0, 100_001)]), &mut out).unwrap();
     assert_eq!(out, [vec![4; 55], vec![3; 5], vec![2; 99_940], vec![0]].concat());
 }
+
+#[test]
+fn what_is_never_filled_reads_as_zeros() {
+    let c = memory().create();
+    let mut spec = dataset_spec(1, simple(&[9], &[9]), Layout::Contiguous);
+    spec.fill.value = FillValue::User(vec![7].into());
+    let mut out = [1; 9];
+    dataset(&c, b"filled", spec.clone()).read(&Selection::All, &mut out).unwrap();
+    assert_eq!(out, [7; 9]);
+    spec.fill.time = FillTime::Never;
+    dataset(&c, b"never", spec).read(&Selection::All, &mut out).unwrap();
+    assert_eq!(out, [0; 9]);
+}

@@ -193,3 +193,37 @@ fn blobs_of_a_deleted_attribute_live_while_it_is_open() {
     c.flush().unwrap();
     assert_eq!(keys_of(&c).len(), 3);
 }
+
+#[test]
+fn what_references_lead_to_is_copied_along() {
+    let (a, b) = (memory().create(), memory().create());
+    let mut spec = dataset_spec(8, simple(&[2], &[2]), Layout::Contiguous);
+    spec.datatype.has_references = true;
+    let d = dataset(&a, b"d", spec);
+    let other = group(&a, a.root(), b"other", CreationOrder::default());
+    // It refers to the other group, and to itself.
+    let refs = [other.0.to_be_bytes(), d.object().id().0.to_be_bytes()].concat();
+    d.write(&Selection::All, &refs).unwrap();
+    let o = CopyOptions { expand_references: true, ..CopyOptions::default() };
+    assert_eq!(a.copy_object(other, &b, o, &mut no_convert).unwrap_err().kind(), ErrorKind::Unsupported);
+    let copy = a
+        .copy_object_expanding(d.object().id(), &b, o, &mut |_, _, _, data, resolve| {
+            let id = |r: &[u8]| ObjectId(u64::from_be_bytes(r.try_into().unwrap()));
+            let mut out = Vec::new();
+            for r in data.chunks_exact(8) {
+                out.extend_from_slice(&resolve(id(r))?.0.to_be_bytes());
+            }
+            Ok(out)
+        })
+        .unwrap();
+    b.link_create(b.root(), b"copy", LinkTarget::Hard(copy.id()), CharSet::Ascii).unwrap();
+    let mut out = [0; 16];
+    b.dataset(copy.id()).unwrap().read(&Selection::All, &mut out).unwrap();
+    let [to, itself] = [&out[..8], &out[8..]].map(|r| ObjectId(u64::from_be_bytes(r.try_into().unwrap())));
+    assert_eq!(itself, copy.id());
+    assert_eq!(b.object_info(copy.id()).unwrap().link_count, 1);
+    drop(copy);
+    b.flush().unwrap();
+    assert_eq!(b.object_info(to).unwrap().kind, ObjectKind::Group);
+    assert_eq!(b.object_info(to).unwrap().link_count, 1);
+}
