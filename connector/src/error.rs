@@ -4,6 +4,9 @@
 //! the Python exception of a failed open from it (FileNotFoundError from 2, BlockingIOError from 11, ...).
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::ffi::error_stack::ErrorStack;
 
 /// The part of the library an error belongs to (HDF5's major error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,7 @@ pub struct Error {
     major: Option<Major>,
     minor: Minor,
     message: String,
+    reported: Option<Arc<ErrorStack>>,
 }
 
 /// Result with the connector's [`Error`].
@@ -81,7 +85,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error whose major code is that of the callback it happens in.
     pub fn new(minor: Minor, message: impl Into<String>) -> Self {
-        Self { major: None, minor, message: message.into() }
+        Self { major: None, minor, message: message.into(), reported: None }
     }
 
     /// What is not there yet: names the operation, as `H5Dread of a virtual dataset`.
@@ -91,7 +95,7 @@ impl Error {
 
     /// A bad argument.
     pub fn argument(message: impl Into<String>) -> Self {
-        Self { major: Some(Major::Argument), minor: Minor::BadValue, message: message.into() }
+        Self { major: Some(Major::Argument), ..Self::new(Minor::BadValue, message) }
     }
 
     /// A call into libhdf5 failed; its own frames are lost to the clean-up that follows, so name the call.
@@ -101,7 +105,21 @@ impl Error {
 
     /// A file could not be opened or created. `errno` makes h5py choose the exception.
     pub fn file(minor: Minor, message: impl Into<String>, errno: Option<i32>) -> Self {
-        Self { major: Some(Major::File), minor, message: with_errno(message.into(), errno) }
+        Self { major: Some(Major::File), ..Self::new(minor, with_errno(message.into(), errno)) }
+    }
+
+    /// A call of the native connector failed, and the library said why: the application gets its frames and none of
+    /// ours.
+    pub fn reported(stack: ErrorStack) -> Self {
+        Self {
+            reported: Some(Arc::new(stack)),
+            ..Self::new(Minor::CannotOperate, "a call of the native connector failed")
+        }
+    }
+
+    /// The library's own frames, if the error is one that it reported.
+    pub fn frames(&self) -> Option<&ErrorStack> {
+        self.reported.as_deref()
     }
 
     /// Sets the major code.
@@ -152,6 +170,6 @@ impl From<h5lake_container::Error> for Error {
             ErrorKind::Corrupt | ErrorKind::Gone => Minor::ReadError,
             _ => Minor::CannotOperate,
         };
-        Self { major: None, minor, message: with_errno(error.to_string(), error.errno()) }
+        Self::new(minor, with_errno(error.to_string(), error.errno()))
     }
 }

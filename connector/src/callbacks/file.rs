@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use h5lake_container::{Access, Container, FileCreation, Options, Replace, Target};
 use h5lake_ledger::{LockPolicy, Probe, SyncPolicy};
 
-use crate::callbacks::group;
-use crate::config::Config;
+use crate::callbacks::{group, native_files as native};
+use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
@@ -47,8 +47,10 @@ pub fn create(
     creation: Hid,
     access: Hid,
 ) -> Result<Handle> {
+    if native::by_driver(library, config, access)? {
+        return library.create_native_file(name, flags, creation, access);
+    }
     let target = names::target(name, config)?;
-    refuse_drivers(library, access)?;
     let options = options(library, config, access)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
     let user_block = library.user_block(creation)?;
@@ -65,7 +67,15 @@ pub fn create(
 
 /// `H5Fopen`. A reader sees the newest snapshot, and keeps it.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
-    open_session(library, config, name, flags, access).map(file_handle)
+    if native::by_driver(library, config, access)? {
+        return library.open_native_file(name, flags, access);
+    }
+    let target = names::target(name, config)?;
+    if native::by_content(config, &target, name)? {
+        native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+        return library.open_native_file(name, flags, access);
+    }
+    open_container(library, config, &target, name, flags, access).map(file_handle)
 }
 
 /// Opens a container without giving its file an identifier.
@@ -77,10 +87,19 @@ pub fn open_session(
     access: Hid,
 ) -> Result<Arc<Session>> {
     let target = names::target(name, config)?;
-    refuse_drivers(library, access)?;
-    refuse_native(&target, name)?;
+    open_container(library, config, &target, name, flags, access)
+}
+
+fn open_container(
+    library: Library,
+    config: &Config,
+    target: &Target,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<Arc<Session>> {
     let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
-    let container = Container::open(&target, mode, options(library, config, access)?)
+    let container = Container::open(target, mode, options(library, config, access)?)
         .map_err(|error| failed(Minor::CannotOpenFile, "unable to open file", name, &error))?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {
         (true, _) => Swmr::Write,
@@ -106,30 +125,6 @@ fn start(
     let access_list = library.copy_list(access)?;
     let (config, name) = (config.clone(), name.to_vec());
     Session::start(SessionParts { library, container, config, name, access_list, writable, swmr })
-}
-
-fn refuse_drivers(library: Library, access: Hid) -> Result<()> {
-    if library.has_explicit_driver(access)? {
-        return Err(Error::unsupported(
-            "a file with an explicit file driver (to be handed to the native connector)",
-        ));
-    }
-    Ok(())
-}
-
-fn refuse_native(target: &Target, name: &[u8]) -> Result<()> {
-    let Target::File(path) = target else { return Ok(()) };
-    match h5lake_ledger::Ledger::probe_file(path) {
-        Ok(Probe::NativeHdf5) => Err(Error::file(
-            Minor::CannotOpenFile,
-            format!(
-                "unable to open file: name = '{}' is a native HDF5 file; handing it to the native connector is not supported yet",
-                String::from_utf8_lossy(name)
-            ),
-            None,
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn failed(minor: Minor, what: &str, name: &[u8], error: &h5lake_container::Error) -> Error {
@@ -173,17 +168,15 @@ fn finds_connectors(library: Library) -> bool {
     library.version().0 < 2
 }
 
-/// Whether the environment makes ours the connector of every file.
-fn is_chosen() -> bool {
-    let ours = crate::ffi::class::NAME.to_str().unwrap_or_default();
-    std::env::var("HDF5_VOL_CONNECTOR").is_ok_and(|value| value.split_whitespace().next() == Some(ours))
-}
-
-/// Whether a container lies at the name (`H5Fis_accessible`). Something else is `false`, a missing file an
-/// error, as native files answer.
-pub fn is_accessible(library: Library, config: &Config, name: &[u8]) -> Result<bool> {
-    if !finds_connectors(library) && !is_chosen() {
+/// Whether a container or a native file lies at the name (`H5Fis_accessible`). Something else is `false`, a missing
+/// file an error, as native files answer.
+pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<bool> {
+    let chosen = library.is_chosen(access)?;
+    if !finds_connectors(library) && !chosen {
         return Ok(false);
+    }
+    if native::by_driver(library, config, access)? {
+        return library.is_native_file(name, access);
     }
     let missing = || {
         Error::file(
@@ -192,7 +185,11 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8]) -> Result<b
             Some(2),
         )
     };
-    let probe = match names::target(name, config)? {
+    let target = names::target(name, config)?;
+    if native::by_content(config, &target, name)? {
+        return Ok(config.native == NativeFiles::Pass && chosen);
+    }
+    let probe = match target {
         Target::File(path) => h5lake_ledger::Ledger::probe_file(&path),
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&*store, &key),
     };
@@ -203,9 +200,17 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8]) -> Result<b
     }
 }
 
-/// `H5Fdelete`: a container and all it is made of. Anything else is refused.
-pub fn delete(config: &Config, name: &[u8]) -> Result<()> {
-    let removed = match names::target(name, config)? {
+/// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused.
+pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
+    if native::by_driver(library, config, access)? {
+        return library.delete_native_file(name, access);
+    }
+    let target = names::target(name, config)?;
+    if native::by_content(config, &target, name)? {
+        native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
+        return library.delete_native_file(name, access);
+    }
+    let removed = match target {
         Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),
     };

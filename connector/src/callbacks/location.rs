@@ -77,7 +77,9 @@ impl Base {
         let session = handle.session()?;
         let root = session.container.root();
         let (id, path) = match handle {
-            Handle::Anchor(_) | Handle::File(_) | Handle::ClosingFile(_) => (root, Some(b"/".to_vec())),
+            Handle::Anchor(_) | Handle::File(_) | Handle::ClosingFile(_) | Handle::Native(_) => {
+                (root, Some(b"/".to_vec()))
+            }
             Handle::Group(object) => (object.id(), object.path.clone()),
             Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
             Handle::Datatype(datatype) => (datatype.base.id(), datatype.base.path.clone()),

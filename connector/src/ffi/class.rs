@@ -107,7 +107,7 @@ pub(super) fn class_of(library: Library) -> *const sys::H5VL_class_t {
     &raw const CLASSES[library.slot()].0
 }
 
-/// The native class of each library, learned from the first decoy; the introspection callback must know it
+/// The native class of each library, learned from the first decoy or native file; the introspection callback must know it
 /// without making a file.
 static NATIVE_CLASSES: Mutex<[usize; MAX_LIBRARIES]> = Mutex::new([0; MAX_LIBRARIES]);
 
@@ -116,7 +116,7 @@ pub(super) fn remember_native_class(library: Library, class: *const sys::H5VL_cl
     NATIVE_CLASSES.lock().unwrap_or_else(PoisonError::into_inner)[library.slot()] = class as usize;
 }
 
-/// The native class of a library, once a session has been started in it.
+/// The native class of a library, once a file has been opened in it.
 pub(super) fn native_class(library: Library) -> Option<*const sys::H5VL_class_t> {
     let class = NATIVE_CLASSES.lock().unwrap_or_else(PoisonError::into_inner)[library.slot()];
     (class != 0).then_some(class as *const sys::H5VL_class_t)
@@ -141,10 +141,10 @@ const fn class<const SLOT: usize>() -> Class {
         },
         wrap_cls: sys::H5VL_wrap_class_t {
             get_object: Some(thunks::wrap::get_object),
-            get_wrap_ctx: None,
-            wrap_object: None,
-            unwrap_object: None,
-            free_wrap_ctx: None,
+            get_wrap_ctx: Some(thunks::wrap::get_wrap_ctx),
+            wrap_object: Some(thunks::wrap::wrap_object),
+            unwrap_object: Some(thunks::wrap::unwrap_object),
+            free_wrap_ctx: Some(thunks::wrap::free_wrap_ctx),
         },
         attr_cls: thunks::attribute::CLASS,
         dataset_cls: thunks::dataset::CLASS,

@@ -22,7 +22,8 @@ impl OpenFlags {
         }
     }
 
-    fn to_bits(self) -> c_uint {
+    /// The flags as `H5Fopen` takes them.
+    pub(super) fn to_bits(self) -> c_uint {
         let bit = |set: bool, bit: c_uint| if set { bit } else { 0 };
         bit(self.write, sys::H5F_ACC_RDWR)
             | bit(self.swmr_write, sys::H5F_ACC_SWMR_WRITE)

@@ -6,7 +6,7 @@ use super::library::Library;
 use crate::error::{Error, Major, Minor, Result};
 
 /// Runs a callback's body. An error or a panic becomes a frame on the library's error stack, pushed after
-/// everything the body held has been dropped, and `failure` is returned.
+/// everything the body held has been dropped (or the frames of the native call that failed), and `failure` is returned.
 pub fn guard<T>(
     library: Option<Library>,
     callback: &'static str,
@@ -19,8 +19,10 @@ pub fn guard<T>(
         Ok(Err(error)) => error,
         Err(panic) => Error::new(Minor::Internal, format!("{callback} panicked: {}", panic_text(&*panic))),
     };
-    if let Some(library) = library {
-        library.push_error(callback, class, &error);
+    match (error.frames(), library) {
+        (Some(frames), _) => frames.restore(),
+        (None, Some(library)) => library.push_error(callback, class, &error),
+        (None, None) => {}
     }
     failure
 }

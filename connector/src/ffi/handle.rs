@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, Weak};
 
 use super::library::Library;
+use super::pass::{self, NativeHandle};
 use crate::error::{Error, Minor, Result};
 use crate::session::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
 
@@ -23,6 +24,8 @@ pub enum Handle {
     Datatype(DatatypeHandle),
     /// A file while it closes, and the native file beneath it: native code still walks over its identifier.
     ClosingFile(usize),
+    /// An open object of a native file.
+    Native(NativeHandle),
 }
 
 impl Handle {
@@ -38,6 +41,7 @@ impl Handle {
             Self::Attribute(attribute) => Ok(attribute.session.clone()),
             Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
             Self::ClosingFile(_) => Err(Error::new(Minor::BadValue, "the file is being closed")),
+            Self::Native(_) => Err(pass::not_a_container()),
         }
     }
 
@@ -51,6 +55,7 @@ impl Handle {
             Self::Attribute(attribute) => Some(attribute.session.library),
             Self::Datatype(datatype) => Some(datatype.base.session.library),
             Self::ClosingFile(_) => None,
+            Self::Native(native) => Some(native.library()),
         }
     }
 
@@ -120,6 +125,8 @@ impl Library {
             Handle::Dataset(_) => sys::H5I_DATASET,
             Handle::Attribute(_) => sys::H5I_ATTR,
             Handle::Datatype(_) => sys::H5I_DATATYPE,
+            // Native code registers these itself.
+            Handle::Native(_) => sys::H5I_BADID,
         };
         let pointer = handle.into_pointer();
         // SAFETY: the pointer is an object of the connector that is being called.

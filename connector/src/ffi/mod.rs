@@ -3,12 +3,14 @@
 //! - `class` and `thunks`: the callbacks that libhdf5 calls, each through `guard`, which turns panics and
 //!   errors into HDF5's error stack.
 //! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
+//! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
 //! - `library`, `types`, `spaces`, `plists`, `memory`, `native`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
 #![allow(unsafe_code)]
 
 pub mod class;
 pub mod elinks;
+pub mod error_stack;
 pub mod errors;
 pub mod guard;
 pub mod handle;
@@ -16,6 +18,8 @@ pub mod ids;
 pub mod library;
 pub mod memory;
 pub mod native;
+pub mod native_files;
+pub mod pass;
 pub mod plists;
 pub mod predefined;
 pub mod spaces;

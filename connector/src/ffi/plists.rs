@@ -1,6 +1,6 @@
 //! Property lists.
 
-use std::ffi::{c_char, c_uint, c_void};
+use std::ffi::{c_char, c_uint, c_ulong, c_void};
 
 use h5lake_container::{AllocTime, CharSet, CreationOrder, FillTime, Filter, Layout};
 use h5lake_plugin_abi::bindings as sys;
@@ -29,6 +29,17 @@ pub enum ListClass {
     FileCreate,
     /// `H5P_GROUP_CREATE`
     GroupCreate,
+}
+
+/// A file access list's file driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The library's default: none was chosen.
+    Default,
+    /// One of MPI's.
+    Mpi,
+    /// Any other: an explicit choice of storage.
+    Explicit,
 }
 
 /// How a dataset's unwritten elements are defined (`H5D_fill_value_t`).
@@ -193,8 +204,8 @@ impl Library {
         Ok(degree.0)
     }
 
-    /// Whether a file driver other than the library's default was chosen: an explicit choice of storage.
-    pub fn has_explicit_driver(self, file_access: Hid) -> Result<bool> {
+    /// Which file driver a list chooses.
+    pub fn driver(self, file_access: Hid) -> Result<Driver> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is negative.
         let (chosen, default) = unsafe {
@@ -203,7 +214,14 @@ impl Library {
         if chosen < 0 || default < 0 {
             return Err(Error::call("H5Pget_driver"));
         }
-        Ok(chosen != default)
+        if chosen == default {
+            return Ok(Driver::Default);
+        }
+        let mut features: c_ulong = 0;
+        // SAFETY: the answer's place outlives the call.
+        check(unsafe { (table.H5FDdriver_query)(chosen, &mut features) }, "H5FDdriver_query")?;
+        let mpi = features & c_ulong::from(sys::H5FD_FEAT_HAS_MPI) != 0;
+        Ok(if mpi { Driver::Mpi } else { Driver::Explicit })
     }
 
     /// Whether files are to be locked: `None` where neither the list nor `HDF5_USE_FILE_LOCKING` says so.

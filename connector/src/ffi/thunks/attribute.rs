@@ -11,6 +11,7 @@ use crate::error::{Error, Major, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
+use crate::ffi::pass;
 use crate::ffi::strings;
 use h5lake_container::{AttrInfo, CharSet};
 
@@ -36,11 +37,18 @@ unsafe extern "C" fn create(
     space: Hid,
     creation: Hid,
     access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLattr_create)(
+                    object, parameters, connector, name, datatype, space, creation, access, transfer, request,
+                )
+            });
+        }
         new_object(object, "h5lake_attr_create", Major::Attribute, |handle| {
             let name = strings::bytes(name, "an attribute name")?;
             handle.session()?.library.check_attribute_access(access)?;
@@ -54,11 +62,16 @@ unsafe extern "C" fn open(
     parameters: *const sys::H5VL_loc_params_t,
     name: *const c_char,
     access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLattr_open)(object, parameters, connector, name, access, transfer, request)
+            });
+        }
         new_object(object, "h5lake_attr_open", Major::Attribute, |handle| {
             handle.session()?.library.check_attribute_access(access)?;
             attribute::open(handle, &location(parameters)?, strings::optional_bytes(name))
@@ -78,10 +91,15 @@ unsafe extern "C" fn read(
     memory_type: Hid,
     buffer: *mut c_void,
     transfer: Hid,
-    _request: Request,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLattr_read)(object, connector, memory_type, buffer, transfer, request)
+            });
+        }
         status(object, "h5lake_attr_read", Major::Attribute, |handle| {
             attribute::read(handle, memory_type, &mut region(handle, memory_type, buffer)?, transfer)
         })
@@ -93,10 +111,15 @@ unsafe extern "C" fn write(
     memory_type: Hid,
     buffer: *const c_void,
     transfer: Hid,
-    _request: Request,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the region is only read from.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLattr_write)(object, connector, memory_type, buffer, transfer, request)
+            });
+        }
         status(object, "h5lake_attr_write", Major::Attribute, |handle| {
             attribute::write(handle, memory_type, &region(handle, memory_type, buffer.cast_mut())?, transfer)
         })
@@ -106,11 +129,16 @@ unsafe extern "C" fn write(
 unsafe extern "C" fn get(
     object: *mut c_void,
     arguments: *mut sys::H5VL_attr_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLattr_get)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_attr_get", Major::Attribute, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -155,11 +183,16 @@ unsafe extern "C" fn specific(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_attr_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLattr_specific)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         on_object(object, "h5lake_attr_specific", Major::Attribute, super::FAIL, |handle| {
             let place = location(parameters)?;
             let args = &mut (*arguments).args;
@@ -211,18 +244,30 @@ unsafe extern "C" fn specific(
 unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLattr_optional)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_attr_optional", Major::Attribute, |_| {
             unknown_operation("optional attribute", (*arguments).op_type)
         })
     }
 }
 
-unsafe extern "C" fn close(attribute: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+unsafe extern "C" fn close(attribute: *mut c_void, transfer: Hid, request: Request) -> c_int {
     // SAFETY: see the module.
-    unsafe { close_object(attribute, "h5lake_attr_close", Major::Attribute) }
+    unsafe {
+        if let Some(closed) = pass::close(attribute, |hdf5, object, connector| {
+            (hdf5.H5VLattr_close)(object, connector, transfer, request)
+        }) {
+            return closed;
+        }
+        close_object(attribute, "h5lake_attr_close", Major::Attribute)
+    }
 }

@@ -7,6 +7,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::{status, unknown_operation};
 use crate::callbacks::blob::{self, ID_BYTES};
 use crate::error::Major;
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// The class.
@@ -22,10 +23,15 @@ unsafe extern "C" fn put(
     data: *const c_void,
     size: usize,
     id: *mut c_void,
-    _context: *mut c_void,
+    context: *mut c_void,
 ) -> c_int {
     // SAFETY: `data` has `size` bytes, `id` room for one.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLblob_put)(object, connector, data, size, id, context)
+            });
+        }
         status(object, "h5lake_blob_put", Major::Heap, |handle| {
             let data = if data.is_null() { &[] } else { std::slice::from_raw_parts(data.cast::<u8>(), size) };
             id.cast::<[u8; ID_BYTES]>().write_unaligned(blob::put(handle, data)?);
@@ -39,10 +45,15 @@ unsafe extern "C" fn get(
     id: *const c_void,
     data: *mut c_void,
     size: usize,
-    _context: *mut c_void,
+    context: *mut c_void,
 ) -> c_int {
     // SAFETY: `data` has room for `size` bytes, `id` is one that `put` gave.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLblob_get)(object, connector, id, data, size, context)
+            });
+        }
         status(object, "h5lake_blob_get", Major::Heap, |handle| {
             let id = id.cast::<[u8; ID_BYTES]>().read_unaligned();
             if size == 0 || data.is_null() {
@@ -61,6 +72,10 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: `id` is readable and writable, the arguments are complete.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native
+                .call(|hdf5, object, connector| (hdf5.H5VLblob_specific)(object, connector, id, arguments));
+        }
         status(object, "h5lake_blob_specific", Major::Heap, |handle| {
             let place = id.cast::<[u8; ID_BYTES]>();
             match (*arguments).op_type {
@@ -81,11 +96,15 @@ unsafe extern "C" fn specific(
 
 unsafe extern "C" fn optional(
     object: *mut c_void,
-    _id: *mut c_void,
+    id: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
 ) -> c_int {
     // SAFETY: the arguments are complete.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native
+                .call(|hdf5, object, connector| (hdf5.H5VLblob_optional)(object, connector, id, arguments));
+        }
         status(object, "h5lake_blob_optional", Major::Heap, |_| {
             unknown_operation("blob", (*arguments).op_type)
         })

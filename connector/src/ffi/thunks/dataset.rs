@@ -13,6 +13,7 @@ use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// The class.
@@ -38,11 +39,28 @@ unsafe extern "C" fn create(
     space: Hid,
     creation: Hid,
     access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLdataset_create)(
+                    object,
+                    parameters,
+                    connector,
+                    name,
+                    link_creation,
+                    datatype,
+                    space,
+                    creation,
+                    access,
+                    transfer,
+                    request,
+                )
+            });
+        }
         new_object(object, "h5lake_dataset_create", Major::Dataset, |handle| {
             let new = NewDataset { datatype, space, creation, access, link_creation };
             dataset::create(handle, &location(parameters)?, strings::optional_bytes(name), &new)
@@ -55,11 +73,16 @@ unsafe extern "C" fn open(
     parameters: *const sys::H5VL_loc_params_t,
     name: *const c_char,
     access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLdataset_open)(object, parameters, connector, name, access, transfer, request)
+            });
+        }
         new_object(object, "h5lake_dataset_open", Major::Dataset, |handle| {
             dataset::open(handle, &location(parameters)?, strings::bytes(name, "a dataset name")?, access)
         })
@@ -114,10 +137,25 @@ unsafe extern "C" fn read(
     file_spaces: *mut Hid,
     transfer: Hid,
     buffers: *mut *mut c_void,
-    _request: Request,
+    request: Request,
 ) -> c_int {
     // SAFETY: all arrays have `count` entries.
     unsafe {
+        if let Some(mut many) = pass::many(count, datasets) {
+            return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
+                (hdf5.H5VLdataset_read)(
+                    count,
+                    datasets,
+                    connector,
+                    memory_types,
+                    memory_spaces,
+                    file_spaces,
+                    transfer,
+                    buffers,
+                    request,
+                )
+            });
+        }
         each(count, datasets, "h5lake_dataset_read", |index, handle| {
             let memory_type = *memory_types.add(index);
             let (mut region, selection) = plan(
@@ -140,10 +178,25 @@ unsafe extern "C" fn write(
     file_spaces: *mut Hid,
     transfer: Hid,
     buffers: *mut *const c_void,
-    _request: Request,
+    request: Request,
 ) -> c_int {
     // SAFETY: all arrays have `count` entries; the buffers are only read from.
     unsafe {
+        if let Some(mut many) = pass::many(count, datasets) {
+            return many.call("H5Dwrite_multi", Major::Dataset, |hdf5, connector, datasets| {
+                (hdf5.H5VLdataset_write)(
+                    count,
+                    datasets,
+                    connector,
+                    memory_types,
+                    memory_spaces,
+                    file_spaces,
+                    transfer,
+                    buffers,
+                    request,
+                )
+            });
+        }
         each(count, datasets, "h5lake_dataset_write", |index, handle| {
             let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
             let (region, selection) =
@@ -173,11 +226,16 @@ unsafe fn each(
 unsafe extern "C" fn get(
     object: *mut c_void,
     arguments: *mut sys::H5VL_dataset_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLdataset_get)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_dataset_get", Major::Dataset, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -211,11 +269,16 @@ unsafe extern "C" fn get(
 unsafe extern "C" fn specific(
     object: *mut c_void,
     arguments: *mut sys::H5VL_dataset_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLdataset_specific)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_dataset_specific", Major::Dataset, |handle| match (*arguments).op_type {
             sys::H5VL_DATASET_SET_EXTENT => dataset::set_extent(handle, |rank| {
                 let sizes = (*arguments).args.set_extent.size;
@@ -234,7 +297,14 @@ unsafe extern "C" fn specific(
     }
 }
 
-unsafe extern "C" fn close(dataset: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+unsafe extern "C" fn close(dataset: *mut c_void, transfer: Hid, request: Request) -> c_int {
     // SAFETY: see the module.
-    unsafe { close_object(dataset, "h5lake_dataset_close", Major::Dataset) }
+    unsafe {
+        if let Some(closed) = pass::close(dataset, |hdf5, object, connector| {
+            (hdf5.H5VLdataset_close)(object, connector, transfer, request)
+        }) {
+            return closed;
+        }
+        close_object(dataset, "h5lake_dataset_close", Major::Dataset)
+    }
 }

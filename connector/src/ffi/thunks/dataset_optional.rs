@@ -11,6 +11,7 @@ use crate::callbacks::dataset_chunks as chunks;
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// "No address" (`HADDR_UNDEF`).
@@ -20,11 +21,16 @@ const NO_ADDRESS: u64 = u64::MAX;
 pub unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: *mut *mut c_void,
+    transfer: Hid,
+    request: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLdataset_optional)(object, connector, arguments, transfer, request)
+            });
+        }
         on_object(object, "h5lake_dataset_optional", Major::Dataset, super::FAIL, |handle| {
             if (*arguments).args.is_null() {
                 return Err(Error::argument("no arguments were given"));

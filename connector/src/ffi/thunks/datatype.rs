@@ -8,6 +8,7 @@ use super::{close as close_object, location, new_object, status, unknown_operati
 use crate::callbacks::{datatype, object};
 use crate::error::{Error, Major};
 use crate::ffi::library::Hid;
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// The class.
@@ -29,12 +30,28 @@ unsafe extern "C" fn commit(
     datatype: Hid,
     link_creation: Hid,
     creation: Hid,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLdatatype_commit)(
+                    object,
+                    parameters,
+                    connector,
+                    name,
+                    datatype,
+                    link_creation,
+                    creation,
+                    access,
+                    transfer,
+                    request,
+                )
+            });
+        }
         new_object(object, "h5lake_datatype_commit", Major::Datatype, |handle| {
             let name = strings::optional_bytes(name);
             datatype::commit(handle, &location(parameters)?, name, datatype, link_creation, creation)
@@ -46,12 +63,17 @@ unsafe extern "C" fn open(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     name: *const c_char,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLdatatype_open)(object, parameters, connector, name, access, transfer, request)
+            });
+        }
         new_object(object, "h5lake_datatype_open", Major::Datatype, |handle| {
             datatype::open(handle, &location(parameters)?, strings::bytes(name, "a datatype name")?, 0)
         })
@@ -61,11 +83,16 @@ unsafe extern "C" fn open(
 unsafe extern "C" fn get(
     object: *mut c_void,
     arguments: *mut sys::H5VL_datatype_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLdatatype_get)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_datatype_get", Major::Datatype, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -92,11 +119,16 @@ unsafe extern "C" fn get(
 unsafe extern "C" fn specific(
     object: *mut c_void,
     arguments: *mut sys::H5VL_datatype_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLdatatype_specific)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_datatype_specific", Major::Datatype, |handle| match (*arguments).op_type {
             sys::H5VL_DATATYPE_FLUSH => object::flush(handle),
             sys::H5VL_DATATYPE_REFRESH => object::refresh(handle),
@@ -108,18 +140,30 @@ unsafe extern "C" fn specific(
 unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLdatatype_optional)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_datatype_optional", Major::Datatype, |_| {
             unknown_operation("optional datatype", (*arguments).op_type)
         })
     }
 }
 
-unsafe extern "C" fn close(datatype: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+unsafe extern "C" fn close(datatype: *mut c_void, transfer: Hid, request: Request) -> c_int {
     // SAFETY: see the module.
-    unsafe { close_object(datatype, "h5lake_datatype_close", Major::Datatype) }
+    unsafe {
+        if let Some(closed) = pass::close(datatype, |hdf5, object, connector| {
+            (hdf5.H5VLdatatype_close)(object, connector, transfer, request)
+        }) {
+            return closed;
+        }
+        close_object(datatype, "h5lake_datatype_close", Major::Datatype)
+    }
 }

@@ -13,6 +13,7 @@ use crate::ffi::class::{self, Info};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::pass::{self, NativeHandle};
 use crate::ffi::strings;
 
 type Request = *mut *mut c_void;
@@ -38,8 +39,9 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
 
 /// Remembers the native class, for `get_conn_cls`.
 fn opened(handle: Handle) -> Result<*mut c_void> {
-    let session = handle.session()?;
-    class::remember_native_class(session.library, session.face.file().class()?);
+    if let Ok(session) = handle.session() {
+        class::remember_native_class(session.library, session.face.file().class()?);
+    }
     Ok(handle.into_pointer())
 }
 
@@ -84,11 +86,16 @@ pub unsafe extern "C" fn open<const SLOT: usize>(
 pub unsafe extern "C" fn get(
     object: *mut c_void,
     arguments: *mut sys::H5VL_file_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLfile_get)(object, connector, arguments, transfer, request)
+            });
+        }
         on_object(object, "h5lake_file_get", Major::File, FAIL, |handle| {
             let session = handle.session()?;
             let args = &mut (*arguments).args;
@@ -131,6 +138,27 @@ pub unsafe extern "C" fn get(
     }
 }
 
+/// `H5Freopen` of a native file.
+unsafe fn reopen_native(
+    native: &NativeHandle,
+    arguments: *mut sys::H5VL_file_specific_args_t,
+    transfer: Hid,
+    request: Request,
+) -> c_int {
+    // SAFETY: as the callback's.
+    unsafe {
+        let connector = native.connector();
+        let result = native.call(|hdf5, object, connector| {
+            (hdf5.H5VLfile_specific)(object, connector, arguments, transfer, request)
+        });
+        let place = (*arguments).args.reopen.file;
+        if result >= 0 && !place.is_null() && !(*place).is_null() {
+            *place = NativeHandle::boxed(connector, *place);
+        }
+        result
+    }
+}
+
 /// What the file was opened for (`H5Fget_intent`).
 fn intent(handle: &Handle) -> Result<c_uint> {
     use crate::session::Swmr;
@@ -147,8 +175,8 @@ fn intent(handle: &Handle) -> Result<c_uint> {
 pub unsafe extern "C" fn specific<const SLOT: usize>(
     object: *mut c_void,
     arguments: *mut sys::H5VL_file_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled. Two of the operations have
     // no object.
@@ -158,22 +186,33 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
             sys::H5VL_FILE_IS_ACCESSIBLE => {
                 guard(super::in_slot(SLOT), "h5lake_file_is_accessible", Major::File, FAIL, || {
                     let library = library_in(SLOT)?;
-                    let config = config_of(library, args.is_accessible.fapl_id)?;
                     let name = strings::bytes(args.is_accessible.filename, "a file name")?;
-                    strings::answer(
-                        args.is_accessible.accessible,
-                        file::is_accessible(library, &config, name)?,
-                    );
+                    let found = library.keeping_errors(|| {
+                        let config = config_of(library, args.is_accessible.fapl_id)?;
+                        file::is_accessible(library, &config, name, args.is_accessible.fapl_id)
+                    })?;
+                    strings::answer(args.is_accessible.accessible, found);
                     Ok(OK)
                 })
             }
             sys::H5VL_FILE_DELETE => {
                 guard(super::in_slot(SLOT), "h5lake_file_delete", Major::File, FAIL, || {
-                    let config = config_of(library_in(SLOT)?, args.del.fapl_id)?;
-                    file::delete(&config, strings::bytes(args.del.filename, "a file name")?)?;
+                    let library = library_in(SLOT)?;
+                    let config = config_of(library, args.del.fapl_id)?;
+                    let name = strings::bytes(args.del.filename, "a file name")?;
+                    file::delete(library, &config, name, args.del.fapl_id)?;
                     Ok(OK)
                 })
             }
+            operation if pass::of(object).is_some() => match pass::of(object) {
+                Some(native) if operation == sys::H5VL_FILE_REOPEN => {
+                    reopen_native(native, arguments, transfer, request)
+                }
+                Some(native) => native.call(|hdf5, object, connector| {
+                    (hdf5.H5VLfile_specific)(object, connector, arguments, transfer, request)
+                }),
+                None => FAIL,
+            },
             operation => status(object, "h5lake_file_specific", Major::File, |handle| match operation {
                 sys::H5VL_FILE_FLUSH => object::flush(handle),
                 sys::H5VL_FILE_REOPEN => {
@@ -196,11 +235,16 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
 pub unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLfile_optional)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_file_optional", Major::File, |handle| {
             let operation = (*arguments).op_type;
             let args = (*arguments).args.cast::<sys::H5VL_native_file_optional_args_t>();
@@ -249,7 +293,16 @@ pub unsafe extern "C" fn optional(
     }
 }
 
-pub unsafe extern "C" fn close(object: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request) -> c_int {
+    // SAFETY: one of our files, not used again once it is closed.
+    let closed = unsafe {
+        pass::close(object, |hdf5, object, connector| {
+            (hdf5.H5VLfile_close)(object, connector, transfer, request)
+        })
+    };
+    if let Some(closed) = closed {
+        return closed;
+    }
     // SAFETY: one of our files, not used again.
     let handle = unsafe { Handle::take(object) };
     let library = handle.as_ref().ok().and_then(|handle| handle.library());

@@ -4,10 +4,12 @@ use std::ffi::{c_char, c_int, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{close as close_object, location, new_object, status, unknown_operation};
+use super::{FAIL, close as close_object, location, new_object, status, unknown_operation};
 use crate::callbacks::{group, object};
 use crate::error::{Error, Major};
+use crate::ffi::guard::guard;
 use crate::ffi::library::Hid;
+use crate::ffi::pass::{self, NativeHandle};
 use crate::ffi::strings;
 
 /// The class.
@@ -28,12 +30,27 @@ unsafe extern "C" fn create(
     name: *const c_char,
     link_creation: Hid,
     creation: Hid,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLgroup_create)(
+                    object,
+                    parameters,
+                    connector,
+                    name,
+                    link_creation,
+                    creation,
+                    access,
+                    transfer,
+                    request,
+                )
+            });
+        }
         new_object(object, "h5lake_group_create", Major::Group, |handle| {
             group::create(
                 handle,
@@ -50,12 +67,17 @@ unsafe extern "C" fn open(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     name: *const c_char,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLgroup_open)(object, parameters, connector, name, access, transfer, request)
+            });
+        }
         new_object(object, "h5lake_group_open", Major::Group, |handle| {
             group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, 0)
         })
@@ -65,11 +87,16 @@ unsafe extern "C" fn open(
 unsafe extern "C" fn get(
     object: *mut c_void,
     arguments: *mut sys::H5VL_group_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLgroup_get)(object, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_group_get", Major::Group, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -102,11 +129,14 @@ unsafe extern "C" fn get(
 unsafe extern "C" fn specific(
     object: *mut c_void,
     arguments: *mut sys::H5VL_group_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return specific_of_native(native, arguments, transfer, request);
+        }
         status(object, "h5lake_group_specific", Major::Group, |handle| match (*arguments).op_type {
             sys::H5VL_GROUP_FLUSH => object::flush(handle),
             sys::H5VL_GROUP_REFRESH => object::refresh(handle),
@@ -117,7 +147,39 @@ unsafe extern "C" fn specific(
     }
 }
 
-unsafe extern "C" fn close(group: *mut c_void, _transfer: Hid, _request: Request) -> c_int {
+/// On a group of a native file: a file that is mounted must be native too.
+unsafe fn specific_of_native(
+    native: &NativeHandle,
+    arguments: *mut sys::H5VL_group_specific_args_t,
+    transfer: Hid,
+    request: Request,
+) -> c_int {
+    // SAFETY: as the callback's.
+    unsafe {
+        let mut passed = *arguments;
+        if passed.op_type == sys::H5VL_GROUP_MOUNT {
+            let Some(child) = pass::of(passed.args.mount.child_file) else {
+                let library = Some(native.library());
+                return guard(library, "h5lake_group_specific", Major::Group, FAIL, || {
+                    Err(pass::mixed("H5Fmount"))
+                });
+            };
+            passed.args.mount.child_file = child.object();
+        }
+        native.call(|hdf5, object, connector| {
+            (hdf5.H5VLgroup_specific)(object, connector, &mut passed, transfer, request)
+        })
+    }
+}
+
+unsafe extern "C" fn close(group: *mut c_void, transfer: Hid, request: Request) -> c_int {
     // SAFETY: see the module.
-    unsafe { close_object(group, "h5lake_group_close", Major::Group) }
+    unsafe {
+        if let Some(closed) = pass::close(group, |hdf5, object, connector| {
+            (hdf5.H5VLgroup_close)(object, connector, transfer, request)
+        }) {
+            return closed;
+        }
+        close_object(group, "h5lake_group_close", Major::Group)
+    }
 }

@@ -8,6 +8,7 @@ use super::{FAIL, OK};
 use crate::error::{Error, Major};
 use crate::ffi::class;
 use crate::ffi::guard::guard;
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// Our class at the current level; the native class at the terminal level, so that the deprecated functions that
@@ -39,13 +40,21 @@ pub unsafe extern "C" fn get_cap_flags(_info: *const c_void, flags: *mut u64) ->
     OK
 }
 
-/// No optional operation is promised: the library then calls those that exist and takes errors for the rest.
+/// No optional operation is promised: the library then calls those that exist and takes errors for the rest. Objects of
+/// native files promise what the native connector does.
 pub unsafe extern "C" fn opt_query(
-    _object: *mut c_void,
-    _class: sys::H5VL_subclass_t,
-    _operation: c_int,
+    object: *mut c_void,
+    class: sys::H5VL_subclass_t,
+    operation: c_int,
     flags: *mut u64,
 ) -> c_int {
+    // SAFETY: null or one of our objects, open.
+    if let Some(native) = unsafe { pass::of(object) } {
+        // SAFETY: as this callback's.
+        return native.call(|hdf5, object, connector| unsafe {
+            (hdf5.H5VLintrospect_opt_query)(object, connector, class, operation, flags)
+        });
+    }
     // SAFETY: the answer's place is writable.
     unsafe { strings::answer(flags, 0) };
     OK

@@ -11,7 +11,8 @@ use crate::callbacks::visit::{self, Walk};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
-use crate::ffi::library::Hid;
+use crate::ffi::library::{Hid, Library};
+use crate::ffi::pass::{self, Pair};
 use crate::ffi::strings;
 
 /// The class.
@@ -37,12 +38,36 @@ unsafe extern "C" fn create(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     link_creation: Hid,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        let wants_hard = (*arguments).op_type == sys::H5VL_LINK_CREATE_HARD;
+        let target = if wants_hard { (*arguments).args.hard.curr_obj } else { std::ptr::null_mut() };
+        match pass::pair(object, target) {
+            Pair::Ours => {}
+            Pair::Mixed(library) => return mixed(library, "h5lake_link_create", "a hard link"),
+            Pair::Native(connector, object, target) => {
+                let mut passed = *arguments;
+                if wants_hard {
+                    passed.args.hard.curr_obj = target;
+                }
+                return connector.call(|hdf5, connector| {
+                    (hdf5.H5VLlink_create)(
+                        &mut passed,
+                        object,
+                        parameters,
+                        connector,
+                        link_creation,
+                        access,
+                        transfer,
+                        request,
+                    )
+                });
+            }
+        }
         let args = &(*arguments).args;
         let hard =
             if (*arguments).op_type == sys::H5VL_LINK_CREATE_HARD { maybe(args.hard.curr_obj) } else { None };
@@ -72,6 +97,11 @@ unsafe extern "C" fn create(
     }
 }
 
+/// Refuses a call that names a native file and a container.
+fn mixed(library: Library, callback: &'static str, operation: &str) -> c_int {
+    guard(Some(library), callback, Major::Link, FAIL, || Err(pass::mixed(operation)))
+}
+
 unsafe fn relocate(
     keep: bool,
     callback: &'static str,
@@ -98,12 +128,30 @@ unsafe extern "C" fn copy(
     destination: *mut c_void,
     to: *const sys::H5VL_loc_params_t,
     link_creation: Hid,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
-    unsafe { relocate(true, "h5lake_link_copy", source, from, destination, to, link_creation) }
+    unsafe {
+        match pass::pair(source, destination) {
+            Pair::Ours => relocate(true, "h5lake_link_copy", source, from, destination, to, link_creation),
+            Pair::Mixed(library) => mixed(library, "h5lake_link_copy", "H5Lcopy"),
+            Pair::Native(connector, source, destination) => connector.call(|hdf5, connector| {
+                (hdf5.H5VLlink_copy)(
+                    source,
+                    from,
+                    destination,
+                    to,
+                    connector,
+                    link_creation,
+                    access,
+                    transfer,
+                    request,
+                )
+            }),
+        }
+    }
 }
 
 unsafe extern "C" fn move_link(
@@ -112,12 +160,30 @@ unsafe extern "C" fn move_link(
     destination: *mut c_void,
     to: *const sys::H5VL_loc_params_t,
     link_creation: Hid,
-    _access: Hid,
-    _transfer: Hid,
-    _request: Request,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
-    unsafe { relocate(false, "h5lake_link_move", source, from, destination, to, link_creation) }
+    unsafe {
+        match pass::pair(source, destination) {
+            Pair::Ours => relocate(false, "h5lake_link_move", source, from, destination, to, link_creation),
+            Pair::Mixed(library) => mixed(library, "h5lake_link_move", "H5Lmove"),
+            Pair::Native(connector, source, destination) => connector.call(|hdf5, connector| {
+                (hdf5.H5VLlink_move)(
+                    source,
+                    from,
+                    destination,
+                    to,
+                    connector,
+                    link_creation,
+                    access,
+                    transfer,
+                    request,
+                )
+            }),
+        }
+    }
 }
 
 /// `H5L_info2_t` of a link.
@@ -145,11 +211,16 @@ unsafe extern "C" fn get(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_link_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLlink_get)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_link_get", Major::Link, |handle| {
             let (_, found) = link::find(handle, &location(parameters)?)?;
             let args = &(*arguments).args;
@@ -175,11 +246,16 @@ unsafe extern "C" fn specific(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_link_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLlink_specific)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         on_object(object, "h5lake_link_specific", Major::Link, FAIL, |handle| {
             let place = location(parameters)?;
             match (*arguments).op_type {
@@ -216,13 +292,18 @@ unsafe fn iterate(
 
 unsafe extern "C" fn optional(
     object: *mut c_void,
-    _parameters: *const sys::H5VL_loc_params_t,
+    parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLlink_optional)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_link_optional", Major::Link, |_| {
             unknown_operation("optional link", (*arguments).op_type)
         })

@@ -9,8 +9,10 @@ use super::{FAIL, OK, location, on_object, status, token_of, unknown_operation};
 use crate::callbacks::object::{self, FileOf};
 use crate::callbacks::visit;
 use crate::error::{Error, Major, Result};
+use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
+use crate::ffi::pass::{self, Pair};
 use crate::ffi::strings;
 
 /// The class.
@@ -28,11 +30,16 @@ unsafe extern "C" fn open(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     kind: *mut sys::H5I_type_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.open(|hdf5, object, connector| {
+                (hdf5.H5VLobject_open)(object, parameters, connector, kind, transfer, request)
+            });
+        }
         super::new_object(object, "h5lake_object_open", Major::Object, |handle| {
             let opened = object::open(handle, &location(parameters)?)?;
             let opened_kind = match &opened {
@@ -56,11 +63,36 @@ unsafe extern "C" fn copy(
     destination_name: *const c_char,
     copy_list: Hid,
     link_creation: Hid,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
+        match pass::pair(source, destination) {
+            Pair::Ours => {}
+            Pair::Mixed(library) => {
+                return guard(Some(library), "h5lake_object_copy", Major::Object, FAIL, || {
+                    Err(pass::mixed("H5Ocopy"))
+                });
+            }
+            Pair::Native(connector, source, destination) => {
+                return connector.call(|hdf5, connector| {
+                    (hdf5.H5VLobject_copy)(
+                        source,
+                        from,
+                        source_name,
+                        destination,
+                        to,
+                        destination_name,
+                        connector,
+                        copy_list,
+                        link_creation,
+                        transfer,
+                        request,
+                    )
+                });
+            }
+        }
         status(source, "h5lake_object_copy", Major::Object, |handle| {
             object::copy(
                 handle,
@@ -111,11 +143,16 @@ unsafe extern "C" fn get(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_object_get_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLobject_get)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_object_get", Major::Object, |handle| {
             let args = &(*arguments).args;
             match (*arguments).op_type {
@@ -151,11 +188,16 @@ unsafe extern "C" fn specific(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_object_specific_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLobject_specific)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         on_object(object, "h5lake_object_specific", Major::Object, FAIL, |handle| {
             let place = location(parameters)?;
             let args = &(*arguments).args;

@@ -12,6 +12,7 @@ use crate::callbacks::{link, object as objects};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
+use crate::ffi::pass;
 use crate::ffi::strings;
 use h5lake_container::{Index, LinkTarget, Order};
 
@@ -21,11 +22,16 @@ type Request = *mut *mut c_void;
 pub unsafe extern "C" fn group(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLgroup_optional)(object, connector, arguments, transfer, request)
+            });
+        }
         on_object(object, "h5lake_group_optional", Major::Group, super::FAIL, |handle| {
             let args = (*arguments).args.cast::<sys::H5VL_native_group_optional_args_t>();
             let args = args.as_ref().ok_or_else(|| Error::argument("no arguments were given"))?;
@@ -100,11 +106,16 @@ pub unsafe extern "C" fn object(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: Hid,
-    _request: Request,
+    transfer: Hid,
+    request: Request,
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLobject_optional)(object, parameters, connector, arguments, transfer, request)
+            });
+        }
         status(object, "h5lake_object_optional", Major::Object, |handle| {
             let place = location(parameters)?;
             let args = (*arguments).args.cast::<sys::H5VL_native_object_optional_args_t>();

@@ -58,11 +58,16 @@ unsafe extern "C" fn free(_request: *mut c_void) -> c_int {
 pub unsafe extern "C" fn optional(
     object: *mut c_void,
     arguments: *mut sys::H5VL_optional_args_t,
-    _transfer: i64,
-    _request: *mut *mut c_void,
+    transfer: i64,
+    request: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: one of our objects, open; the arguments are complete.
     unsafe {
+        if let Some(native) = crate::ffi::pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLoptional)(object, connector, arguments, transfer, request)
+            });
+        }
         super::status(object, "h5lake_optional", crate::error::Major::Connector, |_| {
             super::unknown_operation("general", (*arguments).op_type)
         })

@@ -8,6 +8,7 @@ use super::{FAIL, OK, status};
 use crate::callbacks::token;
 use crate::error::{Error, Major};
 use crate::ffi::handle::Handle;
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// The class.
@@ -15,13 +16,18 @@ pub const CLASS: sys::H5VL_token_class_t =
     sys::H5VL_token_class_t { cmp: Some(compare), to_str: Some(to_str), from_str: Some(from_str) };
 
 unsafe extern "C" fn compare(
-    _object: *mut c_void,
+    object: *mut c_void,
     first: *const sys::H5O_token_t,
     second: *const sys::H5O_token_t,
     answer: *mut c_int,
 ) -> c_int {
     // SAFETY: both tokens are null or readable, the answer's place is writable.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLtoken_cmp)(object, connector, first, second, answer)
+            });
+        }
         let (Some(first), Some(second)) = (first.as_ref(), second.as_ref()) else { return FAIL };
         strings::answer(answer, first.__data.cmp(&second.__data) as c_int);
     }
@@ -30,12 +36,17 @@ unsafe extern "C" fn compare(
 
 unsafe extern "C" fn to_str(
     object: *mut c_void,
-    _kind: sys::H5I_type_t,
+    kind: sys::H5I_type_t,
     given: *const sys::H5O_token_t,
     text: *mut *mut c_char,
 ) -> c_int {
     // SAFETY: the token is readable, the answer's place writable.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLtoken_to_str)(object, kind, connector, given, text)
+            });
+        }
         status(object, "h5lake_token_to_str", Major::Object, |handle: &Handle| {
             let given = given.as_ref().ok_or_else(|| Error::argument("no token was given"))?;
             let library = handle.session()?.library;
@@ -47,12 +58,17 @@ unsafe extern "C" fn to_str(
 
 unsafe extern "C" fn from_str(
     object: *mut c_void,
-    _kind: sys::H5I_type_t,
+    kind: sys::H5I_type_t,
     text: *const c_char,
     answer: *mut sys::H5O_token_t,
 ) -> c_int {
     // SAFETY: the text is terminated, the answer's place writable.
     unsafe {
+        if let Some(native) = pass::of(object) {
+            return native.call(|hdf5, object, connector| {
+                (hdf5.H5VLtoken_from_str)(object, kind, connector, text, answer)
+            });
+        }
         status(object, "h5lake_token_from_str", Major::Object, |_| {
             let data = token::from_text(strings::bytes(text, "a token")?)?;
             strings::answer(answer, sys::H5O_token_t { __data: data });

@@ -1,0 +1,121 @@
+//! A failed call's own error stack, kept while we clean up after it.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::library::{Hid, Library};
+
+const DEFAULT_STACK: Hid = 0;
+
+/// The frames of a failed call, taken off the default stack. Every public call clears that one, so whoever
+/// cleans up after a failure takes the frames first and puts them back last.
+#[derive(Debug)]
+pub struct ErrorStack {
+    library: Library,
+    /// The stack's identifier, negative once it has been given away.
+    id: AtomicI64,
+}
+
+impl ErrorStack {
+    /// Puts the frames back where the application finds them. Nothing public may be called after this before the
+    /// callback returns.
+    pub(super) fn restore(&self) {
+        let id = self.id.swap(-1, Ordering::Relaxed);
+        if id >= 0 {
+            // SAFETY: the identifier is a stack's; the call takes it over.
+            unsafe { (self.library.table().H5Eset_current_stack)(id) };
+        }
+    }
+}
+
+impl Drop for ErrorStack {
+    fn drop(&mut self) {
+        let id = self.id.swap(-1, Ordering::Relaxed);
+        if id >= 0 {
+            // SAFETY: the identifier is a stack's that nobody else has.
+            unsafe { (self.library.table().H5Eclose_stack)(id) };
+        }
+    }
+}
+
+/// The application's automatic error report, switched off while this lives: a public call of ours that fails is
+/// not the application's, which is told by the call that it made itself.
+struct Quiet {
+    library: Library,
+    report: Report,
+}
+
+enum Report {
+    First(sys::H5E_auto1_t, *mut c_void),
+    Second(sys::H5E_auto2_t, *mut c_void),
+    Unknown,
+}
+
+impl Quiet {
+    fn start(library: Library) -> Self {
+        let table = library.table();
+        let (mut second, mut data) = (0, std::ptr::null_mut());
+        // SAFETY: the answers' places outlive the calls; no function is a valid report.
+        let report = unsafe {
+            (table.H5Eauto_is_v2)(DEFAULT_STACK, &mut second);
+            if second > 0 {
+                let mut function = None;
+                (table.H5Eget_auto2)(DEFAULT_STACK, &mut function, &mut data);
+                (table.H5Eset_auto2)(DEFAULT_STACK, None, std::ptr::null_mut());
+                Report::Second(function, data)
+            } else if let (Some(get), Some(set)) = (table.H5Eget_auto1, table.H5Eset_auto1) {
+                let mut function = None;
+                get(&mut function, &mut data);
+                set(None, std::ptr::null_mut());
+                Report::First(function, data)
+            } else {
+                Report::Unknown
+            }
+        };
+        Self { library, report }
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let table = self.library.table();
+        // SAFETY: the function and its data are what the application had set.
+        unsafe {
+            match self.report {
+                Report::First(function, data) => {
+                    if let Some(set) = table.H5Eset_auto1 {
+                        set(function, data);
+                    }
+                }
+                Report::Second(function, data) => {
+                    (table.H5Eset_auto2)(DEFAULT_STACK, function, data);
+                }
+                Report::Unknown => {}
+            }
+        }
+    }
+}
+
+impl Library {
+    /// Takes what lies on the default error stack.
+    pub(super) fn take_errors(self) -> ErrorStack {
+        // SAFETY: takes no arguments.
+        let id = unsafe { (self.table().H5Eget_current_stack)() };
+        ErrorStack { library: self, id: AtomicI64::new(id) }
+    }
+
+    /// Makes a call whose failure is not reported by the library, and keeps its frames if `failed` says so.
+    pub(super) fn quietly<T>(
+        self,
+        call: impl FnOnce() -> T,
+        failed: impl FnOnce(&T) -> bool,
+    ) -> Result<T, ErrorStack> {
+        let quiet = Quiet::start(self);
+        let value = call();
+        let result = if failed(&value) { Err(self.take_errors()) } else { Ok(value) };
+        drop(quiet);
+        result
+    }
+}

@@ -1,0 +1,198 @@
+//! Native files, opened and created for the application.
+
+use std::ffi::{CStr, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::class;
+use super::error_stack::ErrorStack;
+use super::handle::Handle;
+use super::ids::Id;
+use super::library::{Hid, Library};
+use super::pass::{NativeConnector, NativeHandle};
+use super::strings;
+use super::types::check;
+use crate::callbacks::file::OpenFlags;
+use crate::error::{Error, Result};
+
+impl Library {
+    /// A copy of a file access list that names the native connector.
+    fn native_access(self, connector: &NativeConnector, access: Hid) -> Result<Id> {
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is an error.
+        let copy = Id::from_call(self, unsafe { (table.H5Pcopy)(access) }, "H5Pcopy")?;
+        // SAFETY: both identifiers are valid.
+        check(unsafe { (table.H5Pset_vol)(copy.get(), connector.id(), std::ptr::null()) }, "H5Pset_vol")?;
+        Ok(copy)
+    }
+
+    /// `H5Fopen` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn open_native_file(self, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+        self.native_file(access, |library, list| {
+            let name = strings::c_string(name, "a file name")?;
+            // SAFETY: the name is terminated, the list valid.
+            native(library, || unsafe { (library.table().H5Fopen)(name.as_ptr(), flags.to_bits(), list) })
+        })
+    }
+
+    /// `H5Fcreate` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn create_native_file(
+        self,
+        name: &[u8],
+        flags: OpenFlags,
+        creation: Hid,
+        access: Hid,
+    ) -> Result<Handle> {
+        // Only these are H5Fcreate's.
+        let replace = if flags.exclusive { sys::H5F_ACC_EXCL } else { sys::H5F_ACC_TRUNC };
+        let flags = replace | (flags.to_bits() & sys::H5F_ACC_SWMR_WRITE);
+        self.native_file(access, |library, list| {
+            let name = strings::c_string(name, "a file name")?;
+            // SAFETY: the name is terminated, the lists valid.
+            native(library, || unsafe { (library.table().H5Fcreate)(name.as_ptr(), flags, creation, list) })
+        })
+    }
+
+    /// Opens a native file by a public call and keeps it without the identifier that the call gave: a second file
+    /// object on the same file, which the application's identifier will stand for. (A file opened by the native
+    /// connector's callback from within ours would take our connector for its own.)
+    fn native_file(self, access: Hid, open: impl FnOnce(Self, Hid) -> Result<Hid>) -> Result<Handle> {
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let file = NativeId { library: self, id: open(self, list.get())? };
+        // SAFETY: the identifier is a native file's.
+        let original = unsafe { (self.table().H5VLobject)(file.id) };
+        let object = self.second_file(&connector, original)?;
+        let handle = NativeHandle::handle(connector.clone(), object);
+        // SAFETY: the object is native and open.
+        let learned = unsafe { connector.class(object) };
+        match learned.and_then(|class| file.close().map(|()| class)) {
+            Ok(class) => {
+                class::remember_native_class(self, class);
+                Ok(handle)
+            }
+            Err(error) => {
+                let transfer = self.table().H5P_LST_DATASET_XFER_ID_g();
+                // SAFETY: nobody else has the object.
+                unsafe {
+                    (self.table().H5VLfile_close)(object, connector.id(), transfer, std::ptr::null_mut())
+                };
+                Err(error)
+            }
+        }
+    }
+
+    /// Another file object on a native file. It is not yet told that it is open: the library does so itself with
+    /// the application's identifier.
+    fn second_file(self, connector: &NativeConnector, file: *mut c_void) -> Result<*mut c_void> {
+        let table = self.table();
+        let mut reopened: *mut c_void = std::ptr::null_mut();
+        let mut arguments = sys::H5VL_file_specific_args_t {
+            op_type: sys::H5VL_FILE_REOPEN,
+            // SAFETY: all-zero is a valid value of this union of pointers and numbers.
+            args: unsafe { std::mem::zeroed() },
+        };
+        arguments.args.reopen.file = &mut reopened;
+        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+        // SAFETY: `file` is a native file object; the answer's place outlives the call.
+        let result = unsafe {
+            (table.H5VLfile_specific)(file, connector.id(), &mut arguments, transfer, std::ptr::null_mut())
+        };
+        check(result, "H5VLfile_specific")?;
+        if reopened.is_null() { Err(Error::call("H5VLfile_specific")) } else { Ok(reopened) }
+    }
+
+    /// `H5Fis_accessible` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn is_native_file(self, name: &[u8], access: Hid) -> Result<bool> {
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name = strings::c_string(name, "a file name")?;
+        // SAFETY: the name is terminated, the list valid.
+        let answer =
+            native(self, || unsafe { (self.table().H5Fis_accessible)(name.as_ptr(), list.get()) }.into())?;
+        Ok(answer > 0)
+    }
+
+    /// `H5Fdelete` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn delete_native_file(self, name: &[u8], access: Hid) -> Result<()> {
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name: &CStr = &strings::c_string(name, "a file name")?;
+        // SAFETY: the name is terminated, the list valid.
+        native(self, || unsafe { (self.table().H5Fdelete)(name.as_ptr(), list.get()) }.into()).map(|_| ())
+    }
+
+    /// Whether the application chose our connector for this file, by `HDF5_VOL_CONNECTOR` or with settings of its
+    /// own. When the library itself looks for a connector that knows a file which the native one could not open,
+    /// neither is so.
+    pub fn is_chosen(self, access: Hid) -> Result<bool> {
+        let info = self.connector_info(access)?;
+        if !info.is_null() {
+            self.free_connector_info(info);
+            return Ok(true);
+        }
+        let table = self.table();
+        let mut default = -1;
+        // SAFETY: the answer's place outlives the call; the answer is a reference of ours.
+        let result = unsafe { (table.H5Pget_vol_id)(table.H5P_LST_FILE_ACCESS_ID_g(), &mut default) };
+        check(result, "H5Pget_vol_id")?;
+        let default = Id::from_call(self, default, "H5Pget_vol_id")?;
+        let (own, mut order) = (self.own_connector()?, 0);
+        // SAFETY: both identifiers are connectors'; the answer's place outlives the call.
+        let result = unsafe { (table.H5VLcmp_connector_cls)(&mut order, default.get(), own.get()) };
+        check(result, "H5VLcmp_connector_cls")?;
+        Ok(order == 0)
+    }
+
+    /// Keeps what lies on the error stack over a look at a file: when the library looks for a connector after a
+    /// failure, that failure's frames are there.
+    pub fn keeping_errors<T>(self, look: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.take_errors();
+        let result = look();
+        before.restore();
+        result
+    }
+}
+
+/// A call of the native connector through a public function; a negative answer is an error with the frames that the
+/// library reported.
+fn native(library: Library, call: impl FnOnce() -> Hid) -> Result<Hid> {
+    library.quietly(call, |answer| *answer < 0).map_err(Error::reported)
+}
+
+/// A native file's identifier that the application never sees.
+struct NativeId {
+    library: Library,
+    id: Hid,
+}
+
+impl NativeId {
+    fn close(self) -> Result<()> {
+        let (library, id) = (self.library, self.id);
+        std::mem::forget(self);
+        // SAFETY: the identifier is ours.
+        native(library, || unsafe { (library.table().H5Fclose)(id) }.into()).map(|_| ())
+    }
+}
+
+impl Drop for NativeId {
+    fn drop(&mut self) {
+        // SAFETY: the identifier is ours.
+        let closed: Result<_, ErrorStack> = self
+            .library
+            .quietly(|| unsafe { (self.library.table().H5Fclose)(self.id) }, |answer| *answer < 0);
+        drop(closed);
+    }
+}
