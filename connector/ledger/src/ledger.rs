@@ -366,6 +366,22 @@ impl Ledger {
         }
     }
 
+    /// Folds the log and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
+    /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
+    /// container takes less. What is staged stays staged.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading and writing. What was committed is safe all the same.
+    pub fn vacuum(&self) -> Result<u64> {
+        let mut s = self.writable()?;
+        let before = self.space.size()?;
+        if let Err(e) = self.checkpoint(&mut s) {
+            return Err(note_broken(&mut s, e));
+        }
+        self.space.sweep()?;
+        Ok(before.saturating_sub(self.space.size()?))
+    }
+
     /// Forgets all that is staged, payloads written since the last commit included.
     ///
     /// # Errors

@@ -96,6 +96,11 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn fold_commit(&self, base: Base) -> Result<()>;
     fn fold_rollback(&self);
 
+    /// After a checkpoint: deletes what nothing refers to.
+    fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Bytes in the file or store.
     fn size(&self) -> Result<u64>;
     /// Lets go of locks; a writer's last tidying.

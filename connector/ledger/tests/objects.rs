@@ -397,3 +397,32 @@ fn overwriting_much_in_few_commits_is_tidied_too() {
     // Fewer commits than make a long log, so only the bytes that went out of use can have called for a checkpoint.
     assert!(most < 100 << 20, "{most} bytes");
 }
+
+#[test]
+fn vacuum_takes_what_dead_writers_left_and_nothing_else() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let l = create(&store, &opts());
+    let states = work(&l, &Map::new(), 10).1;
+    let orphan = Key::new(format!("{KEY}.lake/{}/pack/{}", hex(&l.identity().id), "ab".repeat(16))).unwrap();
+    store.put(&orphan, vec![1; 100_000].into(), PutMode::Create).unwrap();
+    assert!(l.vacuum().unwrap() >= 100_000);
+    assert!(store.head(&orphan).is_err());
+    // Written and not committed: not an orphan.
+    let e = l.write_payload(&data(5, 9 << 20)).unwrap();
+    let more = l.write_payload(&data(6, 1 << 20)).unwrap();
+    l.vacuum().unwrap();
+    l.put(b"zz", [&[1], &e.to_bytes()[..]].concat()).unwrap();
+    l.put(b"zzz", [&[1], &more.to_bytes()[..]].concat()).unwrap();
+    l.commit().unwrap();
+    l.vacuum().unwrap();
+    let mut expect = states[10].clone();
+    expect.insert(b"zz".to_vec(), data(5, 9 << 20));
+    expect.insert(b"zzz".to_vec(), data(6, 1 << 20));
+    assert!(content(&l).unwrap() == expect);
+    l.close().unwrap();
+    assert!(content(&open(&store, Access::ReadWrite, &opts())).unwrap() == expect);
+}
+
+fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -110,24 +110,33 @@ impl Writer {
     fn allocate(&mut self, raw: &dyn RawFile, locks: &Locks, length: u64) -> Result<u64> {
         let length = round(length.max(1));
         let sequence = self.head.sequence;
-        let (rule, asked) = (self.rule, self.asked);
+        let asked = self.asked;
         let target = self.target.clone();
         let room = self.load(raw)?;
         if let Some(at) = room.take(length) {
             return Ok(at);
         }
-        let now = clock::now();
-        if asked != Some(sequence) && room.is_ripe(now, rule) {
-            let limit = locks.lowest_pin(sequence).unwrap_or(sequence);
-            room.wake(limit, now, rule);
-            let found = room.take(length);
+        if asked != Some(sequence) {
+            self.wake(raw, locks)?;
             self.asked = Some(sequence);
-            if let Some(at) = found {
+            if let Some(at) = self.load(raw)?.take(length) {
                 return Ok(at);
             }
         }
         let room = self.load(raw)?;
         room.extend(length).ok_or_else(|| Error::new(&target, ErrorKind::NoSpace { errno: 27 }))
+    }
+
+    /// Frees what has rested enough.
+    fn wake(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+        let (sequence, rule, now) = (self.head.sequence, self.rule, clock::now());
+        let room = self.load(raw)?;
+        // Asking for pins is a system call; time is asked first.
+        if room.is_ripe(now, rule) {
+            let limit = locks.lowest_pin(sequence).unwrap_or(sequence);
+            room.wake(limit, now, rule);
+        }
+        Ok(())
     }
 
     /// Takes room for a payload. Small ones are written by this; for large ones the caller writes, without the lock.
@@ -351,6 +360,7 @@ impl Writer {
         let mut gone = std::mem::take(&mut self.fold_freed);
         gone.extend(self.log.iter().map(|p| (p.offset, round(p.length))));
         gone.extend(self.head.free.map(|p| (p.place.offset, round(p.place.length))));
+        self.wake(raw, locks)?;
         self.load(raw)?.trim();
         let time = clock::now().max(self.head.time);
         let free = self.write_list(raw, locks, &gone, time)?;

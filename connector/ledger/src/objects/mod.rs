@@ -292,6 +292,11 @@ impl Space for ObjectSpace {
         });
     }
 
+    fn sweep(&self) -> Result<()> {
+        let all = open::lake(self.store.as_ref(), &self.names, &self.target)?;
+        self.with_writer(|w| w.sweep(all))
+    }
+
     fn size(&self) -> Result<u64> {
         open::size(self.store.as_ref(), &self.names, &self.target)
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use object_stores::{Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -180,7 +180,7 @@ fn put_first(
 }
 
 /// Everything under the container's id.
-fn lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<Vec<object_stores::ObjectMeta>> {
+pub(crate) fn lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<Vec<ObjectMeta>> {
     let prefix = format!("{}/", names.lake);
     store.list(&prefix, None).collect::<object_stores::Result<_>>().map_err(|e| store_error(target, &e))
 }

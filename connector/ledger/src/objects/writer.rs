@@ -1,9 +1,11 @@
 //! The writer's side of the object space: what was written since the last commit, and which objects are in use.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
@@ -423,6 +425,24 @@ impl Writer {
         object.extend_from_slice(&bytes);
         self.put_new(&room, object)?;
         Ok(Pointer { place: Place { room, offset, length: bound as u64 }, crc })
+    }
+
+    /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
+    /// committed. They have to be older than the retention time, by the store's clock.
+    pub(crate) fn sweep(&mut self, all: Vec<ObjectMeta>) -> Result<()> {
+        let (names, target) = (self.names.clone(), self.target.clone());
+        let mut known: HashSet<Key> =
+            self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();
+        known.extend(self.load()?.rooms.keys().filter_map(|r| names.room(r, &target).ok()));
+        known.insert(names.key("lock", &target)?);
+        let age = Duration::from_millis(self.head.retention);
+        let old = |m: &ObjectMeta| m.modified.elapsed().is_ok_and(|e| e >= age);
+        let orphans: Vec<Key> =
+            all.into_iter().filter(|m| !known.contains(&m.key) && old(m)).map(|m| m.key).collect();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        self.store.delete_many(&orphans).map_err(|e| self.fail(&e))
     }
 
     fn delete(&self, rooms: &[Room]) {
