@@ -200,7 +200,12 @@ impl Grid {
         use_part: &mut dyn FnMut(Part<'_>) -> Result<()>,
     ) -> Result<()> {
         let total = product(dims)?;
-        let mut found: Vec<(Vec<u64>, CopyRun)> = Vec::with_capacity(runs.len());
+        // Blocks along each dimension; there are no more blocks than elements.
+        let counts: Vec<u64> = match self {
+            Self::Line(segment) => vec![total.div_ceil(*segment)],
+            Self::Boxes(chunk) => dims.iter().zip(chunk).map(|(d, c)| d.div_ceil(*c)).collect(),
+        };
+        let mut found: Vec<(u64, CopyRun)> = Vec::with_capacity(runs.len());
         let mut buffer = 0usize;
         for r in runs {
             if r.offset.checked_add(r.count).is_none_or(|e| e > total) {
@@ -210,44 +215,54 @@ impl Grid {
             }
             let (mut at, mut left) = (r.offset, r.count);
             while left > 0 {
-                let (coords, within, n) = self.locate(dims, at);
+                let (number, within, n) = self.locate(dims, &counts, at);
                 let n = n.min(left);
                 let (block, len) = (within as usize * size, n as usize * size);
-                found.push((coords, CopyRun { block, buffer, len }));
+                found.push((number, CopyRun { block, buffer, len }));
                 (at, left, buffer) = (at + n, left - n, buffer + len);
             }
         }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.sort_by_key(|f| f.0);
         for group in found.chunk_by(|a, b| a.0 == b.0) {
             let mut runs = Runs::default();
             group.iter().for_each(|(_, r)| runs.push(r.block, r.buffer, r.len));
-            use_part(Part { coords: &group[0].0, runs: &runs.0, covered: false })?;
+            use_part(Part { coords: &coordinates(&counts, group[0].0), runs: &runs.0, covered: false })?;
         }
         Ok(())
     }
 
-    /// The block of an element, its place there, and how many elements follow in both.
-    fn locate(&self, dims: &[u64], at: u64) -> (Vec<u64>, u64, u64) {
+    /// The number of an element's block (C order), its place there, and how many elements follow in both.
+    fn locate(&self, dims: &[u64], counts: &[u64], at: u64) -> (u64, u64, u64) {
         match self {
-            Self::Line(segment) => (vec![at / segment], at % segment, segment - at % segment),
+            Self::Line(segment) => (at / segment, at % segment, segment - at % segment),
             Self::Boxes(chunk) => {
                 let (mut rest, mut within, mut scale) = (at, 0, 1);
-                let mut coords = vec![0; dims.len()];
-                let mut follow = 1;
+                let (mut number, mut weight, mut follow) = (0, 1, 1);
                 for d in (0..dims.len()).rev() {
                     let (i, c) = (rest % dims[d], chunk[d]);
                     rest /= dims[d];
-                    coords[d] = i / c;
+                    number += i / c * weight;
+                    weight *= counts[d];
                     within += i % c * scale;
                     scale *= c;
                     if d + 1 == dims.len() {
                         follow = (c - i % c).min(dims[d] - i);
                     }
                 }
-                (coords, within, follow)
+                (number, within, follow)
             }
         }
     }
+}
+
+/// The coordinates of cell `n` of a grid, C order.
+pub(crate) fn coordinates(counts: &[u64], mut n: u64) -> Vec<u64> {
+    let mut out = vec![0; counts.len()];
+    for (o, &c) in out.iter_mut().zip(counts).rev() {
+        *o = n % c;
+        n /= c;
+    }
+    out
 }
 
 /// Runs along the one sequence, cut at the ends of segments.

@@ -1,6 +1,7 @@
 //! Chunk by chunk: counting, finding, reading and writing them as they are stored.
 
 use super::Dataset;
+use crate::grid::coordinates;
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
@@ -104,7 +105,7 @@ impl Dataset {
         let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n < 1 << 28);
         let total =
             total.ok_or_else(|| Error::unsupported("listing more than 2^28 chunks is not supported"))?;
-        Ok((0..total).map(|n| nth(&size, n)).collect())
+        Ok((0..total).map(|n| coordinates(&size, n)).collect())
     }
 
     /// Number of chunks that have storage.
@@ -130,7 +131,7 @@ impl Dataset {
             return Err(Error::range(format!("chunk index is out of range: {n} of {count}")));
         }
         if self.all_allocated()? {
-            return self.info(&nth(&self.grid_size(chunk), n));
+            return self.info(&coordinates(&self.grid_size(chunk), n));
         }
         let all = self.written()?;
         let at = usize::try_from(n).ok().and_then(|n| all.iter().nth(n));
@@ -235,21 +236,6 @@ impl Dataset {
         blocks.supersede(&key);
         change_stored(&c.ledger, &key, &self.shape, |p| p.put_encoded(&c.ledger, &self.shape, mask, data))
     }
-}
-
-/// The coordinates of cell `n` of a grid, C order.
-fn nth(size: &[u64], mut n: u64) -> Vec<u64> {
-    let mut out: Vec<u64> = size
-        .iter()
-        .rev()
-        .map(|d| {
-            let i = n % d;
-            n /= d;
-            i
-        })
-        .collect();
-    out.reverse();
-    out
 }
 
 /// A number below 2^62 that stands for a chunk's address, which containers do not have.
