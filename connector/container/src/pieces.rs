@@ -10,7 +10,6 @@ use crate::shape::Shape;
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger};
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// More pieces than this are merged.
@@ -264,7 +263,7 @@ impl Pieces {
 
     /// Rewrites the block when most of its extents' bytes are no longer of use.
     fn drop_waste(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        let held: u64 = self.extents().values().map(Extent::len).sum();
+        let held: u64 = self.extents().iter().map(|(_, e)| e.len()).sum();
         let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
         let (from, to) = (first.offset, last.end());
         // Twice the block, or what a few small writes into a big block leave.
@@ -274,12 +273,14 @@ impl Pieces {
         self.rewrite(ledger, shape, from..to)
     }
 
-    /// The extents in use, by their encoding.
-    pub(crate) fn extents(&self) -> HashMap<Bytes, Extent> {
-        let mut out = HashMap::new();
+    /// The extents in use, each once, with their encoding. There are few.
+    pub(crate) fn extents(&self) -> Vec<(&Bytes, &Extent)> {
+        let mut out: Vec<(&Bytes, &Extent)> = Vec::with_capacity(self.list.len());
         for p in &self.list {
-            if let Source::Extent { encoded, extent, .. } = &p.source {
-                out.insert(encoded.clone(), extent.clone());
+            if let Source::Extent { encoded, extent, .. } = &p.source
+                && !out.iter().any(|(e, _)| *e == encoded)
+            {
+                out.push((encoded, extent));
             }
         }
         out

@@ -8,7 +8,6 @@ use crate::shape::Shape;
 use crate::{Error, Result};
 use h5lake_ledger::Ledger;
 use prost::Message;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Pieces {
@@ -41,14 +40,14 @@ pub(crate) fn change_stored(
     shape: &Shape,
     change: impl FnOnce(&mut Pieces) -> Result<()>,
 ) -> Result<()> {
-    let mut p = stored(ledger, key, shape)?;
-    let before: HashMap<_, _> = p.extents();
+    let before = stored(ledger, key, shape)?;
+    let mut p = before.clone();
     change(&mut p)?;
     ledger.put(key, p.record(shape.len).encode_to_vec())?;
     let after = p.extents();
-    for (encoded, extent) in before {
-        if !after.contains_key(&encoded) {
-            ledger.free_payload(&extent)?;
+    for (encoded, extent) in before.extents() {
+        if !after.iter().any(|(e, _)| *e == encoded) {
+            ledger.free_payload(extent)?;
         }
     }
     Ok(())
@@ -94,8 +93,8 @@ pub(crate) fn read_stored(
 /// Removes a stored block.
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: bytes::Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    for extent in Pieces::decode(r, usize::MAX)?.extents().into_values() {
-        ledger.free_payload(&extent)?;
+    for (_, extent) in Pieces::decode(r, usize::MAX)?.extents() {
+        ledger.free_payload(extent)?;
     }
     Ok(ledger.delete(key)?)
 }
