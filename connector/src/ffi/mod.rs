@@ -19,6 +19,7 @@ pub mod library;
 pub mod memory;
 pub mod native;
 pub mod native_files;
+mod native_open;
 pub mod pass;
 pub mod plists;
 pub mod predefined;

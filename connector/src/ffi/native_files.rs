@@ -1,14 +1,14 @@
 //! Native files, opened and created for the application.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_uint};
 
 use h5lake_plugin_abi::bindings as sys;
 
 use super::class;
-use super::error_stack::ErrorStack;
 use super::handle::Handle;
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::native_open::Request;
 use super::pass::{NativeConnector, NativeHandle};
 use super::strings;
 use super::types::check;
@@ -31,11 +31,7 @@ impl Library {
     /// # Errors
     /// The native connector's own, as it reported it.
     pub fn open_native_file(self, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
-        self.native_file(access, |library, list| {
-            let name = strings::c_string(name, "a file name")?;
-            // SAFETY: the name is terminated, the list valid.
-            native(library, || unsafe { (library.table().H5Fopen)(name.as_ptr(), flags.to_bits(), list) })
-        })
+        self.native_file(name, flags.to_bits(), None, access)
     }
 
     /// `H5Fcreate` of a native file.
@@ -49,63 +45,32 @@ impl Library {
         creation: Hid,
         access: Hid,
     ) -> Result<Handle> {
-        // Only these are H5Fcreate's.
         let replace = if flags.exclusive { sys::H5F_ACC_EXCL } else { sys::H5F_ACC_TRUNC };
-        let flags = replace | (flags.to_bits() & sys::H5F_ACC_SWMR_WRITE);
-        self.native_file(access, |library, list| {
-            let name = strings::c_string(name, "a file name")?;
-            // SAFETY: the name is terminated, the lists valid.
-            native(library, || unsafe { (library.table().H5Fcreate)(name.as_ptr(), flags, creation, list) })
-        })
+        let flags = replace | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR | flags.to_bits();
+        self.native_file(name, flags, Some(creation), access)
     }
 
-    /// Opens a native file by a public call and keeps it without the identifier that the call gave: a second file
-    /// object on the same file, which the application's identifier will stand for. (A file opened by the native
-    /// connector's callback from within ours would take our connector for its own.)
-    fn native_file(self, access: Hid, open: impl FnOnce(Self, Hid) -> Result<Hid>) -> Result<Handle> {
+    fn native_file(self, name: &[u8], flags: c_uint, creation: Option<Hid>, access: Hid) -> Result<Handle> {
         let connector = NativeConnector::of(self)?;
         let list = self.native_access(&connector, access)?;
-        let file = NativeId { library: self, id: open(self, list.get())? };
-        // SAFETY: the identifier is a native file's.
-        let original = unsafe { (self.table().H5VLobject)(file.id) };
-        let object = self.second_file(&connector, original)?;
-        let handle = NativeHandle::handle(connector.clone(), object);
+        let name = strings::c_string(name, "a file name")?;
+        let request = Request { name: &name, flags, creation, access: list.get() };
+        let object = self.open_native_object(&connector, request)?;
         // SAFETY: the object is native and open.
-        let learned = unsafe { connector.class(object) };
-        match learned.and_then(|class| file.close().map(|()| class)) {
+        match unsafe { connector.class(object) } {
             Ok(class) => {
                 class::remember_native_class(self, class);
-                Ok(handle)
+                Ok(NativeHandle::handle(connector, object))
             }
             Err(error) => {
                 let transfer = self.table().H5P_LST_DATASET_XFER_ID_g();
-                // SAFETY: nobody else has the object.
-                unsafe {
-                    (self.table().H5VLfile_close)(object, connector.id(), transfer, std::ptr::null_mut())
-                };
+                connector.call(|hdf5, connector| {
+                    // SAFETY: nobody else has the object.
+                    unsafe { (hdf5.H5VLfile_close)(object, connector, transfer, std::ptr::null_mut()) }
+                });
                 Err(error)
             }
         }
-    }
-
-    /// Another file object on a native file. It is not yet told that it is open: the library does so itself with
-    /// the application's identifier.
-    fn second_file(self, connector: &NativeConnector, file: *mut c_void) -> Result<*mut c_void> {
-        let table = self.table();
-        let mut reopened: *mut c_void = std::ptr::null_mut();
-        let mut arguments = sys::H5VL_file_specific_args_t {
-            op_type: sys::H5VL_FILE_REOPEN,
-            // SAFETY: all-zero is a valid value of this union of pointers and numbers.
-            args: unsafe { std::mem::zeroed() },
-        };
-        arguments.args.reopen.file = &mut reopened;
-        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
-        // SAFETY: `file` is a native file object; the answer's place outlives the call.
-        let result = unsafe {
-            (table.H5VLfile_specific)(file, connector.id(), &mut arguments, transfer, std::ptr::null_mut())
-        };
-        check(result, "H5VLfile_specific")?;
-        if reopened.is_null() { Err(Error::call("H5VLfile_specific")) } else { Ok(reopened) }
     }
 
     /// `H5Fis_accessible` of a native file.
@@ -170,29 +135,4 @@ impl Library {
 /// library reported.
 fn native(library: Library, call: impl FnOnce() -> Hid) -> Result<Hid> {
     library.quietly(call, |answer| *answer < 0).map_err(Error::reported)
-}
-
-/// A native file's identifier that the application never sees.
-struct NativeId {
-    library: Library,
-    id: Hid,
-}
-
-impl NativeId {
-    fn close(self) -> Result<()> {
-        let (library, id) = (self.library, self.id);
-        std::mem::forget(self);
-        // SAFETY: the identifier is ours.
-        native(library, || unsafe { (library.table().H5Fclose)(id) }.into()).map(|_| ())
-    }
-}
-
-impl Drop for NativeId {
-    fn drop(&mut self) {
-        // SAFETY: the identifier is ours.
-        let closed: Result<_, ErrorStack> = self
-            .library
-            .quietly(|| unsafe { (self.library.table().H5Fclose)(self.id) }, |answer| *answer < 0);
-        drop(closed);
-    }
 }
