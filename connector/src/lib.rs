@@ -11,6 +11,7 @@ pub mod ffi;
 mod file_type;
 mod names;
 mod native;
+mod pointer;
 mod session;
 
 pub use ffi::class::class_for;

@@ -9,13 +9,38 @@ use object_stores::registry::{Registry, split_scheme};
 
 use crate::config::Config;
 use crate::error::{Error, Minor, Result};
+use crate::pointer::{self, Pointer};
 
-/// Where `name` lies under `config`: a scheme in the name chooses a store, else `store=URL` does, else the name
-/// is the path of a local file.
+/// Where a container lies, and where clients look for it.
+pub struct Place {
+    /// The container.
+    pub target: Target,
+    /// The local path that names a container kept elsewhere: a pointer file is there, or belongs there.
+    pub pointer: Option<PathBuf>,
+}
+
+impl Place {
+    /// What lies at the local path itself, for a name that has one.
+    pub fn local_target(&self) -> Target {
+        match &self.pointer {
+            Some(path) => Target::File(path.clone()),
+            None => self.target.clone(),
+        }
+    }
+
+    /// Whether something that is no pointer file lies where one belongs.
+    pub fn is_taken_locally(&self) -> bool {
+        let Some(path) = &self.pointer else { return false };
+        path.exists() && pointer::read(path).is_ok_and(|found| found.is_none())
+    }
+}
+
+/// Where `name` lies under `config`: a scheme in the name chooses a store; else a pointer file at the path names
+/// the container; else `store=URL` does; else the name is the path of a local file.
 ///
 /// # Errors
-/// A scheme that no store has, or a name that is not a key.
-pub fn target(name: &[u8], config: &Config) -> Result<Target> {
+/// A scheme that no store has, a name that is not a key, or a damaged pointer file.
+pub fn place(name: &[u8], config: &Config) -> Result<Place> {
     if name.is_empty() {
         return Err(Error::argument("the file name is empty"));
     }
@@ -24,13 +49,25 @@ pub fn target(name: &[u8], config: &Config) -> Result<Target> {
         && has_scheme(url)
     {
         let (store, key) = split_key(url);
-        return in_store(store, key);
+        return Ok(Place { target: in_store(store, key)?, pointer: None });
+    }
+    let path = PathBuf::from(OsStr::from_bytes(name));
+    if let Some(Pointer { store, key }) = pointer::read(&path)? {
+        return Ok(Place { target: in_store(&store, &key)?, pointer: Some(path) });
     }
     match (&config.store, text) {
-        (None, _) => Ok(Target::File(PathBuf::from(OsStr::from_bytes(name)))),
-        (Some(store), Ok(path)) => in_store(store, &key_of_path(path)),
+        (None, _) => Ok(Place { target: Target::File(path), pointer: None }),
+        (Some(store), Ok(text)) => {
+            let target = in_store(store, &key_of_path(text))?;
+            Ok(Place { target, pointer: outlives_process(store).then_some(path) })
+        }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }
+}
+
+/// Whether what is kept in a store is still there when the process ends: only then is a pointer file left.
+fn outlives_process(store: &str) -> bool {
+    split_scheme(store).is_none_or(|(scheme, _)| scheme != "memory")
 }
 
 /// Whether a name chooses a store itself. `://` asks for one even if it is not known, so that the error can say so.
@@ -66,7 +103,7 @@ mod tests {
 
     fn place(name: &str, store: Option<&str>) -> String {
         let config = Config { store: store.map(str::to_owned), ..Config::default() };
-        match target(name.as_bytes(), &config).unwrap() {
+        match super::place(name.as_bytes(), &config).unwrap().target {
             Target::File(path) => path.display().to_string(),
             Target::Objects { key, url, .. } => format!("{url} {key}"),
         }
@@ -88,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_named() {
-        let error = target(b"gopher://host/x", &Config::default()).err().unwrap().to_string();
+        let error = super::place(b"gopher://host/x", &Config::default()).err().unwrap().to_string();
         assert!(error.contains("gopher"), "{error}");
     }
 }

@@ -80,7 +80,7 @@ impl Session {
     /// # Errors
     /// If the native objects cannot be made: without them no object may be given out.
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
-        let face = Face::new(parts.library)?;
+        let face = Face::new(parts.library, &parts.container)?;
         let connector = parts.library.own_connector()?;
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,

@@ -13,8 +13,9 @@ use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::ListClass;
-use crate::names;
+use crate::names::{self, Place};
 use crate::native::face::Face;
+use crate::pointer::{self, Pointer, Prepared};
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
 
 /// `H5F_ACC_*` flags, decoded.
@@ -50,8 +51,9 @@ pub fn create(
     if native::by_driver(library, config, access)? {
         return library.create_native_file(name, flags, creation, access);
     }
-    let target = names::target(name, config)?;
+    let place = names::place(name, config)?;
     let options = options(library, config, access)?;
+    let pointer = prepare_pointer(&place, flags)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
     let user_block = library.user_block(creation)?;
     let root = h5lake_container::GroupSpec {
@@ -59,10 +61,29 @@ pub fn create(
         ..group::spec_of(library, creation)?
     };
     let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
-    let container = Container::create(&target, replace, new, options)
+    let container = Container::create(&place.target, replace, new, options)
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))?;
+    if let Some(pointer) = pointer {
+        pointer.put()?;
+    }
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
     start(library, config, container, name, access, true, swmr).map(file_handle)
+}
+
+/// The pointer file for a new container that is kept elsewhere.
+fn prepare_pointer(place: &Place, flags: OpenFlags) -> Result<Option<Prepared>> {
+    let (Some(path), Target::Objects { key, url, .. }) = (&place.pointer, &place.target) else {
+        return Ok(None);
+    };
+    if flags.exclusive && path.symlink_metadata().is_ok() {
+        let text = format!(
+            "unable to create file: name = '{}', errno = {}, error message = 'File exists'",
+            path.display(),
+            libc::EEXIST
+        );
+        return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
+    }
+    pointer::prepare(path, &Pointer { store: url.clone(), key: key.clone() }).map(Some)
 }
 
 /// `H5Fopen`. A reader sees the newest snapshot, and keeps it.
@@ -70,12 +91,12 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
     if native::by_driver(library, config, access)? {
         return library.open_native_file(name, flags, access);
     }
-    let target = names::target(name, config)?;
-    if native::by_content(config, &target, name)? {
+    let place = names::place(name, config)?;
+    if native::by_content(config, &place.local_target(), name)? {
         native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
         return library.open_native_file(name, flags, access);
     }
-    open_container(library, config, &target, name, flags, access).map(file_handle)
+    open_container(library, config, &place, name, flags, access).map(file_handle)
 }
 
 /// Opens a container without giving its file an identifier.
@@ -86,27 +107,47 @@ pub fn open_session(
     flags: OpenFlags,
     access: Hid,
 ) -> Result<Arc<Session>> {
-    let target = names::target(name, config)?;
-    open_container(library, config, &target, name, flags, access)
+    open_container(library, config, &names::place(name, config)?, name, flags, access)
 }
 
 fn open_container(
     library: Library,
     config: &Config,
-    target: &Target,
+    place: &Place,
     name: &[u8],
     flags: OpenFlags,
     access: Hid,
 ) -> Result<Arc<Session>> {
+    if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
+        pointer::check_writable(path)?;
+    }
     let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
-    let container = Container::open(target, mode, options(library, config, access)?)
-        .map_err(|error| failed(Minor::CannotOpenFile, "unable to open file", name, &error))?;
+    let container =
+        Container::open(&place.target, mode, options(library, config, access)?).map_err(|error| {
+            if is_foreign(place, &error) {
+                return not_ours(name);
+            }
+            failed(Minor::CannotOpenFile, "unable to open file", name, &error)
+        })?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {
         (true, _) => Swmr::Write,
         (_, true) => Swmr::Read,
         _ => Swmr::Off,
     };
     start(library, config, container, name, access, flags.write, swmr)
+}
+
+/// Whether the store has no such container while something else lies at the local path.
+fn is_foreign(place: &Place, error: &h5lake_container::Error) -> bool {
+    error.kind() == h5lake_container::ErrorKind::NotFound && place.is_taken_locally()
+}
+
+fn not_ours(name: &[u8]) -> Error {
+    let name = String::from_utf8_lossy(name);
+    let text = format!(
+        "unable to open file: name = '{name}' is a local file and no container is in the store under it"
+    );
+    Error::file(Minor::CannotOpenFile, text, None)
 }
 
 fn file_handle(session: Arc<Session>) -> Handle {
@@ -185,11 +226,14 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
             Some(2),
         )
     };
-    let target = names::target(name, config)?;
-    if native::by_content(config, &target, name)? {
+    let place = names::place(name, config)?;
+    if native::by_content(config, &place.local_target(), name)? {
         return Ok(config.native == NativeFiles::Pass && chosen);
     }
-    let probe = match target {
+    if place.is_taken_locally() {
+        return Ok(false);
+    }
+    let probe = match place.target {
         Target::File(path) => h5lake_ledger::Ledger::probe_file(&path),
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&*store, &key),
     };
@@ -205,15 +249,19 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
     if native::by_driver(library, config, access)? {
         return library.delete_native_file(name, access);
     }
-    let target = names::target(name, config)?;
-    if native::by_content(config, &target, name)? {
+    let place = names::place(name, config)?;
+    if native::by_content(config, &place.local_target(), name)? {
         native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
         return library.delete_native_file(name, access);
     }
-    let removed = match target {
+    let removed = match place.target {
         Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),
     };
+    if let (Ok(()), Some(pointer)) = (&removed, &place.pointer) {
+        // It may never have been there: the container was made without it.
+        let _ = std::fs::remove_file(pointer);
+    }
     removed.map_err(|error| {
         Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())
     })

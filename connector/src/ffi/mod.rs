@@ -12,6 +12,7 @@ pub mod class;
 pub mod elinks;
 pub mod error_stack;
 pub mod errors;
+pub mod face_driver;
 pub mod guard;
 pub mod handle;
 pub mod ids;

@@ -72,13 +72,12 @@ impl Library {
     /// object of it, then the identifier is closed. (A native file made inside one of our callbacks any other
     /// way believes that its connector is ours.)
     pub fn native_memory_file(self, connector: &std::sync::Arc<Id>, name: &CStr) -> Result<NativeObject> {
-        const GROWTH_BYTES: usize = 16 * 1024;
         let table = self.table();
         // SAFETY: identifiers are checked by libhdf5; the name is terminated.
         let id = unsafe {
             let access = (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g());
             let access = Id::from_call(self, access, "H5Pcreate")?;
-            check((table.H5Pset_fapl_core)(access.get(), GROWTH_BYTES, false), "H5Pset_fapl_core")?;
+            self.set_face_driver(&access)?;
             check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
             let id = (table.H5Fcreate)(
                 name.as_ptr(),

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use bytes::Bytes;
+use h5lake_container::Container;
 use parking_lot::Mutex;
 
 use crate::error::Result;
+use crate::ffi::face_driver;
 use crate::ffi::library::Library;
 use crate::ffi::native::NativeObject;
 use crate::session::Session;
@@ -21,6 +23,7 @@ pub struct Face {
     attribute: OnceLock<NativeObject>,
     types: Mutex<HashMap<Bytes, CString>>,
     file: NativeObject,
+    number: u64,
 }
 
 /// Sessions by the native file beneath them: native code hands us that instead of our own object.
@@ -31,18 +34,20 @@ impl Face {
     ///
     /// # Errors
     /// If the native connector of the library does not make it.
-    pub fn new(library: Library) -> Result<Self> {
+    pub fn new(library: Library, container: &Arc<Container>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = CString::new(format!("h5lake-face-{}-{number}", std::process::id())).unwrap_or_default();
+        let name = CString::new(face_driver::file_name(number)).unwrap_or_default();
         let connector = Arc::new(library.native_connector()?);
         let file = library.native_memory_file(&connector, &name)?;
+        face_driver::bind(number, Arc::downgrade(container));
         Ok(Self {
             group: OnceLock::new(),
             dataset: OnceLock::new(),
             attribute: OnceLock::new(),
             types: Mutex::default(),
             file,
+            number,
         })
     }
 
@@ -101,6 +106,7 @@ impl Face {
 
 impl Drop for Face {
     fn drop(&mut self) {
+        face_driver::unbind(self.number);
         SESSIONS.lock().remove(&(self.file.pointer() as usize));
     }
 }

@@ -1,0 +1,185 @@
+//! Pointer files: what lies at a local path whose container is kept in a store.
+//!
+//! PyTables, pandas, emcee and netCDF look at the path before HDF5 is asked, so there must be a regular file that
+//! begins like HDF5. Native HDF5 refuses it for its superblock version. The bytes are described in
+//! docs/format.md.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Minor, Result};
+
+/// HDF5's signature, a superblock version that native HDF5 refuses, and what kind of file it is.
+const MAGIC: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
+/// The version of what follows.
+const VERSION: u32 = 1;
+/// The longest text that a pointer file may hold, in bytes.
+const MAXIMUM_TEXT: u32 = 64 * 1024;
+const HEAD_BYTES: usize = 24;
+
+/// The container that a pointer file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointer {
+    /// The store's URL. Never credentials: a store takes those from its environment.
+    pub store: String,
+    /// The container's key in the store.
+    pub key: String,
+}
+
+/// What the pointer file at `path` names; `None` if there is none, or anything else is there.
+///
+/// # Errors
+/// A pointer file that is damaged, or of another version.
+pub fn read(path: &Path) -> Result<Option<Pointer>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(unopened(path, &error)),
+        Err(_) => return Ok(None),
+    };
+    let mut head = [0; HEAD_BYTES];
+    if file.read_exact(&mut head).is_err() || !head.starts_with(MAGIC) {
+        return Ok(None);
+    }
+    let bad = |why: &str| {
+        Error::file(Minor::CannotOpenFile, format!("pointer file '{}' {why}", path.display()), None)
+    };
+    let [version, length] =
+        [16, 20].map(|at| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
+    if version != VERSION {
+        return Err(bad(&format!("is of version {version}, and this connector knows {VERSION}")));
+    }
+    if length > MAXIMUM_TEXT {
+        return Err(bad("is damaged: its length makes no sense"));
+    }
+    let mut rest = vec![0; length as usize + 4];
+    file.read_exact(&mut rest).map_err(|_| bad("is cut short"))?;
+    let (text, sum) = rest.split_at(length as usize);
+    if crc32c::crc32c_append(crc32c::crc32c(&head), text).to_le_bytes() != *sum {
+        return Err(bad("is damaged: its checksum is wrong"));
+    }
+    let text = std::str::from_utf8(text).map_err(|_| bad("is damaged: it is not UTF-8"))?;
+    let (store, key) = text.split_once('\n').ok_or_else(|| bad("is damaged: it names no key"))?;
+    Ok(Some(Pointer { store: store.to_owned(), key: key.to_owned() }))
+}
+
+/// Checks that a pointer file may be written before its container is: its permissions stand for the container's.
+///
+/// # Errors
+/// With the system's number.
+pub fn check_writable(path: &Path) -> Result<()> {
+    match std::fs::OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(unopened(path, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// A pointer file that is written but not yet at its path.
+pub struct Prepared {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+/// Writes a pointer file beside `path`, so that what forbids it is known before the container is made.
+///
+/// # Errors
+/// With the system's number: no such folder, no permission, `path` is a folder.
+pub fn prepare(path: &Path, pointer: &Pointer) -> Result<Prepared> {
+    let failed = |error: &io::Error| failed(path, error);
+    // Through a symbolic link, as a program that writes the file itself would.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.is_dir() {
+        return Err(failed(&io::Error::from_raw_os_error(libc::EISDIR)));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".h5lake-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(|error| failed(&error))?;
+    file.write_all(&encode(pointer)?).map_err(|error| failed(&error))?;
+    Ok(Prepared { file, path: path.to_owned() })
+}
+
+impl Prepared {
+    /// Puts the file at its path in one step, over what is there.
+    ///
+    /// # Errors
+    /// With the system's number.
+    pub fn put(self) -> Result<()> {
+        self.file.persist(&self.path).map_err(|error| failed(&self.path, &error.error))?;
+        Ok(())
+    }
+}
+
+fn unopened(path: &Path, error: &io::Error) -> Error {
+    let text = format!("unable to open file: name = '{}', error message = '{error}'", path.display());
+    Error::file(Minor::CannotOpenFile, text, number_of(error))
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    let text =
+        format!("unable to write pointer file: name = '{}', error message = '{error}'", path.display());
+    Error::file(Minor::CannotCreateFile, text, number_of(error))
+}
+
+/// The system's number of an error, also where a library has wrapped it.
+fn number_of(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().or(match error.kind() {
+        io::ErrorKind::NotFound => Some(libc::ENOENT),
+        io::ErrorKind::PermissionDenied => Some(libc::EACCES),
+        io::ErrorKind::NotADirectory => Some(libc::ENOTDIR),
+        io::ErrorKind::StorageFull => Some(libc::ENOSPC),
+        io::ErrorKind::ReadOnlyFilesystem => Some(libc::EROFS),
+        _ => None,
+    })
+}
+
+fn encode(pointer: &Pointer) -> Result<Vec<u8>> {
+    let text = format!("{}\n{}", pointer.store, pointer.key);
+    let length = u32::try_from(text.len())
+        .ok()
+        .filter(|length| *length <= MAXIMUM_TEXT && !pointer.store.contains('\n'))
+        .ok_or_else(|| Error::argument("the store's URL or the name is too long for a pointer file"))?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> Pointer {
+        Pointer { store: "file:///data".to_owned(), key: "a/b\n.h5".to_owned() }
+    }
+
+    #[test]
+    fn a_pointer_file_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.h5");
+        assert_eq!(read(&path).unwrap(), None);
+        prepare(&path, &some()).unwrap().put().unwrap();
+        assert_eq!(read(&path).unwrap(), Some(some()));
+        assert!(prepare(folder.path(), &some()).is_err());
+        assert!(prepare(&folder.path().join("no/x.h5"), &some()).is_err());
+    }
+
+    #[test]
+    fn every_damaged_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.h5");
+        let good = encode(&some()).unwrap();
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(!matches!(read(&path), Ok(Some(_))), "byte {at}");
+            std::fs::write(&path, &good[..at]).unwrap();
+            assert!(!matches!(read(&path), Ok(Some(_))), "cut at {at}");
+        }
+    }
+}
