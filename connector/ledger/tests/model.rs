@@ -29,6 +29,7 @@ enum Op {
     DeleteMany(u16, u16),
     Commit,
     Rollback,
+    Vacuum,
     Reopen,
     Refresh,
     Scan(u8, usize),
@@ -52,6 +53,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (n(), 1u16..400).prop_map(|(k, c)| Op::DeleteMany(k, c)),
         4 => Just(Op::Commit),
         1 => Just(Op::Rollback),
+        1 => Just(Op::Vacuum),
         1 => Just(Op::Reopen),
         2 => Just(Op::Refresh),
         2 => (0u8..4, 0usize..500).prop_map(|(p, l)| Op::Scan(p, l)),
@@ -134,6 +136,8 @@ impl Run {
                 self.w().rollback().unwrap();
                 self.staged = self.committed.clone();
             }
+            // What is staged stays staged, payloads included.
+            Op::Vacuum => drop(self.w().vacuum().unwrap()),
             Op::Reopen => {
                 self.writer.take().unwrap().close().unwrap();
                 self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
