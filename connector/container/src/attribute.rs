@@ -1,7 +1,7 @@
 //! Attributes.
 
 use crate::container::State;
-use crate::convert::{self, check_space, cset, show};
+use crate::convert::{self, check_space, cset, show, zeros};
 use crate::list;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, SpaceRecord};
@@ -167,7 +167,7 @@ impl Container {
             usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
         if r.extents.is_empty() {
             return match r.inline.len() {
-                0 => Ok(vec![0; size].into()),
+                0 => Ok(zeros(size)?.into()),
                 n if n == size => Ok(r.inline.clone()),
                 n => Err(Error::corrupt(format!("an attribute of {size} bytes has a value of {n}"))),
             };
@@ -176,7 +176,7 @@ impl Container {
         if extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len())) != Some(r.data_size) {
             return Err(Error::corrupt("the parts of an attribute's value do not make up its size"));
         }
-        let mut value = vec![0; size];
+        let mut value = zeros(size)?;
         let mut rest = value.as_mut_slice();
         for e in &extents {
             let (part, behind) = rest.split_at_mut(e.len() as usize);

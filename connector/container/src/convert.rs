@@ -10,6 +10,18 @@ use crate::{Error, Result, keys};
 /// HDF5's bound on the rank (`H5S_MAX_RANK`).
 pub(crate) const MAX_RANK: usize = 32;
 
+/// Bytes that an element may have: HDF5 keeps the size in 32 bits.
+pub(crate) const MAX_ELEMENT: u64 = u32::MAX as u64;
+
+/// So many zeros, or an error where memory has no room for them.
+pub(crate) fn zeros(n: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let room = out.try_reserve_exact(n);
+    room.map_err(|_| Error::range(format!("there is no memory for {n} bytes")))?;
+    out.resize(n, 0);
+    Ok(out)
+}
+
 impl From<&Datatype> for DatatypeRecord {
     fn from(t: &Datatype) -> Self {
         Self {
@@ -28,7 +40,7 @@ impl TryFrom<DatatypeRecord> for Datatype {
 
     fn try_from(r: DatatypeRecord) -> Result<Self> {
         let class = u8::try_from(r.class).map_err(|_| Error::corrupt("a type's class is no class"))?;
-        if r.size == 0 || usize::try_from(r.size).is_err() {
+        if r.size == 0 || r.size > MAX_ELEMENT {
             return Err(Error::corrupt(format!("a type has {} bytes", r.size)));
         }
         Ok(Self {

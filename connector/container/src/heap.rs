@@ -100,23 +100,11 @@ impl Container {
         let offset = u.record.used;
         let shape = shape(u.record.length)?;
         let key = keys::segment(keys::SEGMENT, owner.0, number);
-        let at = offset as usize;
-        let mut blocks = self.blocks.lock();
-        let short;
-        let (first, second) = if bytes.len() < 64 << 10 {
-            // One run for a small blob.
-            short = [head.as_slice(), bytes].concat();
-            (short.as_slice(), &[][..])
-        } else {
-            (head.as_slice(), bytes)
-        };
-        for (at, part) in [(at, first), (at + first.len(), second)] {
-            if !part.is_empty() {
-                let run = [CopyRun { block: at, buffer: 0, len: part.len() }];
-                blocks.write(&self.ledger, &key, &shape, &run, part, false)?;
-            }
-        }
-        drop(blocks);
+        let blob = [head.as_slice(), bytes].concat();
+        let run = [CopyRun { block: offset as usize, buffer: 0, len: blob.len() }];
+        // A blob with a segment of its own goes past the cache.
+        let covered = offset == 0 && size == u.record.length;
+        self.blocks.lock().write(&self.ledger, &key, &shape, &run, &blob, covered)?;
         u.record.used += size;
         u.record.live += size;
         u.dirty = true;

@@ -406,7 +406,7 @@ pub(crate) fn check_order(order: CreationOrder, what: &str) -> Result<()> {
 }
 
 pub(crate) fn check_type(t: &Datatype) -> Result<()> {
-    if t.size == 0 || usize::try_from(t.size).is_err() {
+    if t.size == 0 || t.size > convert::MAX_ELEMENT {
         return Err(Error::invalid(format!("a datatype of {} bytes cannot be stored", t.size)));
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
 //! write's size times.
 
+use crate::convert::zeros;
 use crate::record::{BlockRecord, PieceRecord};
 use crate::shape::Shape;
 use crate::{Error, Result};
@@ -130,7 +131,7 @@ impl Pieces {
     /// The output of the pipeline, where the block is encoded.
     pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
         let Some(p) = self.list.first() else { return Ok(Vec::new()) };
-        let mut out = vec![0; p.len];
+        let mut out = zeros(p.len)?;
         p.read(ledger, 0, &mut out)?;
         Ok(out)
     }

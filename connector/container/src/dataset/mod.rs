@@ -144,7 +144,9 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
             }
         }
     };
-    let len = elements.checked_mul(size).and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
+    // A chunk, and an element, have less than 4 GiB; that bounds what is taken for a block.
+    let len = elements.checked_mul(size).filter(|&n| n <= u64::from(u32::MAX));
+    let len = len.and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
     let inline = if small || len as u64 <= SMALL { len } else { INLINE };
     let grid = match layout {
         Layout::Chunked { chunk } => Grid::Boxes(chunk.clone()),
