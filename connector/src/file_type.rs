@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{Datatype, ObjectId};
 
-use crate::error::Result;
+use crate::callbacks::references::Slots;
+use crate::error::{Error, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
-use crate::ffi::types::TypeClass;
+use crate::ffi::types::{ARRAY, COMPOUND, TypeClass};
 use crate::session::Session;
 
 /// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
@@ -29,6 +30,8 @@ pub struct FileType {
     pub has_heap: bool,
     /// Elements hold references.
     pub has_references: bool,
+    /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
+    pub slots: Slots,
 }
 
 #[derive(Debug)]
@@ -88,12 +91,19 @@ impl FileType {
                 needs_background: false,
                 has_heap: false,
                 has_references: false,
+                slots: Slots::default(),
             });
         }
         let stored = library.decode_type(encoded)?;
         let has_heap = has_heap(library, stored.get())?;
         let has_references = library.type_contains(stored.get(), TypeClass::Reference)?;
-        let located = if has_heap || has_references {
+        let slots = if has_references { Slots::of(library, stored.get())? } else { Some(Slots::default()) };
+        if has_heap && slots.as_ref().is_some_and(|slots| !slots.regions.is_empty()) {
+            return Err(Error::unsupported(
+                "a datatype with both variable-length data and region references",
+            ));
+        }
+        let located = if has_heap || slots.is_none() {
             Some(library.file_type(&session.anchor, &session.connector, stored.get())?)
         } else {
             None
@@ -101,7 +111,8 @@ impl FileType {
         let size = library.type_size(located.as_ref().unwrap_or(&stored).get())?;
         let needs_background = has_heap || library.type_contains(stored.get(), TypeClass::Compound)?;
         let stored = Stored::Own(stored);
-        Ok(Self { library, stored, located, size, needs_background, has_heap, has_references })
+        let slots = slots.unwrap_or_default();
+        Ok(Self { library, stored, located, size, needs_background, has_heap, has_references, slots })
     }
 
     /// The identifier of the type as it lies in the container.
@@ -114,7 +125,9 @@ impl FileType {
     /// # Errors
     /// If `memory_type` is no datatype.
     pub fn is_same_in_memory(&self, memory_type: Hid) -> Result<bool> {
-        Ok(self.located.is_none() && self.library.types_equal(memory_type, self.stored())?)
+        Ok(self.located.is_none()
+            && self.slots.regions.is_empty()
+            && self.library.types_equal(memory_type, self.stored())?)
     }
 
     /// What the container keeps of it.
@@ -136,8 +149,6 @@ impl FileType {
 
 /// Whether elements hold variable-length data: sequences, or strings of variable length, at any depth.
 fn has_heap(library: Library, id: Hid) -> Result<bool> {
-    const COMPOUND: u8 = 6;
-    const ARRAY: u8 = 10;
     if library.type_contains(id, TypeClass::VariableLength)? {
         return Ok(true);
     }

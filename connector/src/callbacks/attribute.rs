@@ -95,7 +95,7 @@ pub fn points(handle: &Handle) -> Result<u64> {
 pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let value = attribute.attribute.read()?;
-    transfer::read(&*types_of(attribute)?, memory_type, region, transfer, |buffer| {
+    transfer::read(&attribute.session, &*types_of(attribute)?, memory_type, region, transfer, |buffer| {
         fill(buffer, &value);
         Ok(())
     })
@@ -105,12 +105,14 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
 pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let (types, value) = (types_of(attribute)?, attribute.attribute.clone());
-    owning_heap(attribute.owner.id(), || {
+    owning_heap(value.heap_owner(), || {
         let existing = |buffer: &mut [u8]| {
             fill(buffer, &value.read()?);
             Ok(())
         };
-        transfer::write(&types, memory_type, region, transfer, existing, |data| Ok(value.write(data)?))
+        transfer::write(&attribute.session, &types, memory_type, region, transfer, existing, |data| {
+            Ok(value.write(data)?)
+        })
     })
 }
 

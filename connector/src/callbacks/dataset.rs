@@ -233,9 +233,14 @@ pub fn read(
     transfer_list: Hid,
 ) -> Result<()> {
     let dataset = of(handle)?;
-    transfer::read(&*types_of(dataset)?, memory_type, region, transfer_list, |buffer| {
-        Ok(dataset.dataset.read(selection, buffer)?)
-    })
+    transfer::read(
+        &dataset.base.session,
+        &*types_of(dataset)?,
+        memory_type,
+        region,
+        transfer_list,
+        |buffer| Ok(dataset.dataset.read(selection, buffer)?),
+    )
 }
 
 /// `H5Dwrite`.
@@ -256,7 +261,7 @@ pub fn write(
             }
             Ok(())
         };
-        transfer::write(&types, memory_type, region, transfer_list, existing, |data| {
+        transfer::write(&dataset.base.session, &types, memory_type, region, transfer_list, existing, |data| {
             Ok(dataset.dataset.write(selection, data)?)
         })
     })

@@ -113,7 +113,7 @@ impl Base {
     pub fn find_if_there(&self, location: &Location<'_>) -> Result<Option<Found>> {
         match self.find(location) {
             Ok(found) => Ok(Some(found)),
-            Err(error) if error.minor() == Minor::NotFound => Ok(None),
+            Err(error) if matches!(error.minor(), Minor::NotFound | Minor::CannotOpenFile) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -15,6 +15,7 @@ pub mod link;
 pub mod location;
 pub mod native_files;
 pub mod object;
+pub mod references;
 pub mod token;
 pub mod transfer;
 pub mod visit;

@@ -150,12 +150,27 @@ pub fn copy(
         let name = String::from_utf8_lossy(destination_name);
         return Err(Error::new(Minor::Exists, format!("destination object '{name}' already exists")));
     }
-    let convert = &mut |datatype: &Datatype, _from: ObjectId, owner: ObjectId, data: Vec<u8>| {
-        let result = copy_elements(&found.session, &to, datatype, owner, data);
-        result
-            .map_err(|error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string()))
+    let from = &found.session;
+    let failed =
+        |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
+    let copied = if options.expand_references {
+        let convert = &mut |datatype: &Datatype,
+                            _from: ObjectId,
+                            owner: ObjectId,
+                            data: Vec<u8>,
+                            resolve: &mut h5lake_container::Resolve<'_>| {
+            let resolve = &mut |id| Ok(Some(resolve(id)?));
+            copy_elements(from, &to, datatype, owner, data, resolve).map_err(failed)
+        };
+        from.container.copy_object_expanding(found.id, &to.container, options, convert)?
+    } else {
+        let same_file = Arc::ptr_eq(&from.container, &to.container);
+        let convert = &mut |datatype: &Datatype, _from: ObjectId, owner: ObjectId, data: Vec<u8>| {
+            let resolve = &mut |id| Ok(same_file.then_some(id));
+            copy_elements(from, &to, datatype, owner, data, resolve).map_err(failed)
+        };
+        from.container.copy_object(found.id, &to.container, options, convert)?
     };
-    let copied = found.session.container.copy_object(found.id, &to.container, options, convert)?;
     target.link(&copied)?;
     Ok(())
 }
@@ -174,18 +189,19 @@ fn copy_options(flags: u32) -> Result<CopyOptions> {
 }
 
 /// Elements of a dataset or attribute for a copy of it: variable-length data is copied into the heap of the new
-/// object; references to objects are kept within a file and cleared between files.
+/// object, references become those to what `resolve` gives, or null.
 fn copy_elements(
     source: &Arc<Session>,
     destination: &Arc<Session>,
     datatype: &Datatype,
     to: ObjectId,
-    data: Vec<u8>,
+    mut data: Vec<u8>,
+    resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
 ) -> Result<Vec<u8>> {
     let old = FileType::of_datatype(source, datatype)?;
-    let same_file = Arc::ptr_eq(&source.container, &destination.container);
+    old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
     if !old.has_heap {
-        return Ok(if same_file { data } else { vec![0; data.len()] });
+        return Ok(data);
     }
     let library = destination.library;
     let count = data.len() / old.size;

@@ -1,6 +1,7 @@
 //! Moving elements between the application's buffer and the container, converting on the way.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use h5lake_container::ObjectId;
 
@@ -8,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::file_type::FileType;
+use crate::session::Session;
 
 thread_local! {
     /// Whose heap the variable-length data goes to that libhdf5 hands us while it converts in this thread.
@@ -29,6 +31,7 @@ pub fn owning_heap<T>(owner: ObjectId, body: impl FnOnce() -> T) -> T {
 
 /// Fills `region` with elements that `fetch` delivers in file form, packed.
 pub fn read(
+    session: &Arc<Session>,
     types: &FileType,
     memory_type: Hid,
     region: &mut MemoryRegion,
@@ -52,6 +55,7 @@ pub fn read(
     let size = library.type_size(memory_type)?;
     let mut packed = buffer_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
+    types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
     let mut background = Vec::new();
     if types.needs_background {
         background = buffer_of(count, size)?;
@@ -69,6 +73,7 @@ pub fn read(
 /// Hands the elements of `region` to `store` in file form, packed. `existing` delivers what the elements held
 /// before, where that matters.
 pub fn write(
+    session: &Arc<Session>,
     types: &FileType,
     memory_type: Hid,
     region: &MemoryRegion,
@@ -96,10 +101,13 @@ pub fn write(
     if types.needs_background {
         background = buffer_of(count, types.size)?;
         existing(&mut background)?;
+        types.slots.to_memory(session, types.size, &mut background)?;
     }
     let background = types.needs_background.then_some(background.as_mut_slice());
     library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)?;
-    store(&packed[..count * types.size])
+    packed.truncate(count * types.size);
+    types.slots.to_file(session, types.size, &mut packed)?;
+    store(&packed)
 }
 
 /// A zeroed buffer of `count` elements.

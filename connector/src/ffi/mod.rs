@@ -24,6 +24,7 @@ mod native_open;
 pub mod pass;
 pub mod plists;
 pub mod predefined;
+pub mod references;
 pub mod spaces;
 pub mod strings;
 mod thunks;

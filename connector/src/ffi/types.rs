@@ -9,6 +9,13 @@ use super::ids::Id;
 use super::library::{Hid, Library};
 use crate::error::{Error, Minor, Result};
 
+/// `H5T_COMPOUND`
+pub const COMPOUND: u8 = 6;
+/// `H5T_REFERENCE`
+pub const REFERENCE: u8 = 7;
+/// `H5T_ARRAY`
+pub const ARRAY: u8 = 10;
+
 /// HDF5's datatype class numbers that the connector asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TypeClass {

@@ -1,0 +1,76 @@
+//! Old-style region references.
+
+use h5lake_container::ObjectId;
+use h5lake_plugin_abi::bindings as sys;
+
+use super::ids::Id;
+use super::library::{Hid, Library};
+use super::types::check;
+use crate::callbacks::references::REGION_BYTES;
+use crate::error::{Error, Minor, Result};
+
+impl Library {
+    /// The object and the selection (`H5Sencode2`) of a region reference in memory. `location` is any object of the
+    /// file.
+    pub fn region_of(self, location: Hid, reference: &[u8; REGION_BYTES]) -> Result<(ObjectId, Vec<u8>)> {
+        let table = self.table();
+        let place = reference.as_ptr().cast();
+        // SAFETY: the reference has the bytes of its kind.
+        let (space, object) = unsafe {
+            let space = (table.H5Rget_region)(location, sys::H5R_DATASET_REGION1, place);
+            let space = Id::from_call(self, space, "H5Rget_region")?;
+            let access = table.H5P_LST_DATASET_ACCESS_ID_g();
+            let object = (table.H5Rdereference2)(location, access, sys::H5R_DATASET_REGION1, place);
+            (space, Id::from_call(self, object, "H5Rdereference2")?)
+        };
+        let (id, _) = self.object_of(object.get()).ok_or_else(|| Error::call("H5Oget_info3"))?;
+        Ok((id, self.encode_space(space.get())?))
+    }
+
+    /// A region reference in memory to elements of `dataset`.
+    pub fn region_reference(self, dataset: Hid, selection: &[u8]) -> Result<[u8; REGION_BYTES]> {
+        let table = self.table();
+        if selection.is_empty() {
+            return Err(Error::new(Minor::ReadError, "a region reference holds no selection"));
+        }
+        // SAFETY: the bytes are what H5Sencode2 gave, and the heap they were kept in is checksummed.
+        let space = unsafe { (table.H5Sdecode)(selection.as_ptr().cast()) };
+        let space = Id::from_call(self, space, "H5Sdecode")?;
+        let mut reference = [0; REGION_BYTES];
+        // SAFETY: the buffer has the bytes of the reference's kind; the name is terminated.
+        let result = unsafe {
+            (table.H5Rcreate)(
+                reference.as_mut_ptr().cast(),
+                dataset,
+                c".".as_ptr(),
+                sys::H5R_DATASET_REGION1,
+                space.get(),
+            )
+        };
+        check(result, "H5Rcreate")?;
+        Ok(reference)
+    }
+
+    /// HDF5's portable encoding of a dataspace with its selection.
+    pub fn encode_space(self, space: Hid) -> Result<Vec<u8>> {
+        let (table, mut size) = (self.table(), 0_usize);
+        let access = table.H5P_LST_FILE_ACCESS_ID_g();
+        // SAFETY: a null buffer asks for the size.
+        check(unsafe { (table.H5Sencode2)(space, std::ptr::null_mut(), &mut size, access) }, "H5Sencode2")?;
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: the buffer has `size` bytes.
+        check(
+            unsafe { (table.H5Sencode2)(space, bytes.as_mut_ptr().cast(), &mut size, access) },
+            "H5Sencode2",
+        )?;
+        bytes.truncate(size);
+        Ok(bytes)
+    }
+
+    /// Offset of a compound's member in bytes.
+    pub fn member_offset(self, datatype: Hid, index: usize) -> Result<usize> {
+        let index = u32::try_from(index).map_err(|_| Error::argument("too many members"))?;
+        // SAFETY: any value may be given; a bad one gives 0.
+        Ok(unsafe { (self.table().H5Tget_member_offset)(datatype, index) })
+    }
+}
