@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use h5lake_container::{Access, Container, FileCreation, Options, Replace, Target};
 use h5lake_ledger::{LockPolicy, Probe, SyncPolicy};
 
-use crate::callbacks::{group, native_files as native};
+use crate::callbacks::group;
+use crate::callbacks::native_files::{self as native, Storage};
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
-use crate::ffi::plists::ListClass;
+use crate::ffi::plists::{Driver, ListClass};
 use crate::names::{self, Place};
 use crate::native::face::Face;
 use crate::pointer::{self, Pointer, Prepared};
@@ -48,7 +49,8 @@ pub fn create(
     creation: Hid,
     access: Hid,
 ) -> Result<Handle> {
-    if native::by_driver(library, config, access)? {
+    if native::by_driver(library, access)? {
+        native::check_allowed(config, Minor::CannotCreateFile, "create", name)?;
         return library.create_native_file(name, flags, creation, access);
     }
     let place = names::place(name, config)?;
@@ -88,15 +90,18 @@ fn prepare_pointer(place: &Place, flags: OpenFlags) -> Result<Option<Prepared>> 
 
 /// `H5Fopen`. A reader sees the newest snapshot, and keeps it.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
-    if native::by_driver(library, config, access)? {
-        return library.open_native_file(name, flags, access);
+    match native::storage(library, config, name, access)? {
+        Storage::Native => {
+            native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+            library.open_native_file(name, flags, access)
+        }
+        Storage::Container(place) => {
+            if flags.write && library.driver(access)? != Driver::Default {
+                native::check_written(library, name, access)?;
+            }
+            open_container(library, config, &place, name, flags, access).map(file_handle)
+        }
     }
-    let place = names::place(name, config)?;
-    if native::by_content(config, &place.local_target(), name)? {
-        native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
-        return library.open_native_file(name, flags, access);
-    }
-    open_container(library, config, &place, name, flags, access).map(file_handle)
 }
 
 /// Opens a container without giving its file an identifier.
@@ -216,9 +221,6 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
     if !finds_connectors(library) && !chosen {
         return Ok(false);
     }
-    if native::by_driver(library, config, access)? {
-        return library.is_native_file(name, access);
-    }
     let missing = || {
         Error::file(
             Minor::CannotOpenFile,
@@ -226,10 +228,13 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
             Some(2),
         )
     };
-    let place = names::place(name, config)?;
-    if native::by_content(config, &place.local_target(), name)? {
-        return Ok(config.native == NativeFiles::Pass && chosen);
-    }
+    let place = match native::storage(library, config, name, access)? {
+        Storage::Native if chosen && config.native == NativeFiles::Pass => {
+            return library.is_native_file(name, access);
+        }
+        Storage::Native => return Ok(false),
+        Storage::Container(place) => place,
+    };
     if place.is_taken_locally() {
         return Ok(false);
     }
@@ -246,14 +251,13 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
 
 /// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused.
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
-    if native::by_driver(library, config, access)? {
-        return library.delete_native_file(name, access);
-    }
-    let place = names::place(name, config)?;
-    if native::by_content(config, &place.local_target(), name)? {
-        native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
-        return library.delete_native_file(name, access);
-    }
+    let place = match native::storage(library, config, name, access)? {
+        Storage::Native => {
+            native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
+            return library.delete_native_file(name, access);
+        }
+        Storage::Container(place) => place,
+    };
     let removed = match place.target {
         Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),

@@ -1,9 +1,5 @@
 //! Which files are native, and stay so.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use h5lake_container::Target;
 use h5lake_ledger::{Ledger, Probe};
 
@@ -11,36 +7,74 @@ use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::Driver;
+use crate::names::{self, Place};
+
+/// What a name leads to.
+pub enum Storage {
+    /// The native connector.
+    Native,
+    /// A container, there or not.
+    Container(Place),
+}
+
+/// Where the file of a name is, or would be. What lies there decides before the access list does: a container is opened
+/// as one even with an explicit driver, which could not read it.
+///
+/// # Errors
+/// A driver that is neither ours nor to be handed through; a name that leads nowhere.
+pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<Storage> {
+    if by_driver(library, access)? {
+        return match names::place(name, config) {
+            Ok(place) if is_container(&place) && !library.has_file_image(access)? => {
+                Ok(Storage::Container(place))
+            }
+            _ => Ok(Storage::Native),
+        };
+    }
+    let place = names::place(name, config)?;
+    let native = matches!(probe(&place), Some(Probe::NativeHdf5));
+    Ok(if native { Storage::Native } else { Storage::Container(place) })
+}
+
+/// What lies at the local path of a place that has one. What cannot be looked at is told by whoever opens it.
+fn probe(place: &Place) -> Option<Probe> {
+    match place.local_target() {
+        Target::File(path) => Ledger::probe_file(&path).ok(),
+        Target::Objects { .. } => None,
+    }
+}
+
+/// Whether a container, or what names one, lies at the local path. A driver has names of its own, which may look like a
+/// store's: those are not asked.
+fn is_container(place: &Place) -> bool {
+    matches!(probe(place), Some(Probe::Container | Probe::Pointer))
+}
 
 /// Whether a file access list chooses native storage: an explicit file driver is an explicit choice.
 ///
 /// # Errors
 /// A driver that is neither ours nor to be handed through.
-pub fn by_driver(library: Library, config: &Config, access: Hid) -> Result<bool> {
-    match (library.driver(access)?, config.native) {
-        (Driver::Default, _) => Ok(false),
-        (Driver::Mpi, _) => Err(Error::unsupported("a file with the MPI file driver (H5Pset_fapl_mpio)")),
-        (Driver::Explicit, NativeFiles::Pass) => Ok(true),
-        (Driver::Explicit, NativeFiles::Refuse) => Err(Error::new(
-            Minor::Unsupported,
-            "an explicit file driver makes a native HDF5 file, which native=refuse does not allow",
-        )),
+pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
+    match library.driver(access)? {
+        Driver::Default => Ok(false),
+        Driver::Mpi => Err(Error::unsupported("a file with the MPI file driver (H5Pset_fapl_mpio)")),
+        Driver::Explicit => Ok(true),
     }
 }
 
-/// Whether a native HDF5 file lies at the name. Under `store=URL` a container in the store comes first: the name is its
-/// key there.
-pub fn by_content(config: &Config, target: &Target, name: &[u8]) -> Result<bool> {
-    let path = Path::new(OsStr::from_bytes(name));
-    // What cannot be looked at is told by whoever opens it.
-    let native = |path| matches!(Ledger::probe_file(path), Ok(Probe::NativeHdf5));
-    match target {
-        Target::File(path) => Ok(native(path)),
-        Target::Objects { store, key, .. } if config.store.is_some() && native(path) => {
-            Ok(matches!(Ledger::probe_objects(&**store, key), Ok(Probe::NotFound)))
-        }
-        Target::Objects { .. } => Ok(false),
+/// Refuses to write to a container through a driver that keeps what is written to itself.
+///
+/// # Errors
+/// If the access list chooses the core driver without backing store.
+pub fn check_written(library: Library, name: &[u8], access: Hid) -> Result<()> {
+    if !library.discards_writes(access)? {
+        return Ok(());
     }
+    let text = format!(
+        "unable to open file: name = '{}' is a h5lake container, which the core driver without backing store cannot open for writing",
+        String::from_utf8_lossy(name)
+    );
+    Err(Error::file(Minor::CannotOpenFile, text, None))
 }
 
 /// Refuses native files under `native=refuse`.
@@ -49,7 +83,8 @@ pub fn check_allowed(config: &Config, minor: Minor, verb: &str, name: &[u8]) -> 
         return Ok(());
     }
     let name = String::from_utf8_lossy(name);
-    let text =
-        format!("unable to {verb} file: name = '{name}' is a native HDF5 file, and native=refuse is set");
+    let text = format!(
+        "unable to {verb} file: name = '{name}' is or would be a native HDF5 file, which native=refuse does not allow"
+    );
     Err(Error::file(minor, text, None))
 }

@@ -121,6 +121,26 @@ impl Library {
         Ok(order == 0)
     }
 
+    /// Whether an access list carries the content of the file (`H5Pset_file_image`).
+    pub fn has_file_image(self, access: Hid) -> Result<bool> {
+        let mut size = 0_usize;
+        // SAFETY: a null pointer asks for the size alone.
+        let result = unsafe { (self.table().H5Pget_file_image)(access, std::ptr::null_mut(), &mut size) };
+        check(result, "H5Pget_file_image")?;
+        Ok(size > 0)
+    }
+
+    /// Whether an access list chooses the core driver without backing store.
+    pub fn discards_writes(self, access: Hid) -> Result<bool> {
+        let (mut increment, mut backed) = (0_usize, true);
+        // SAFETY: the answers' places outlive the call. Any other driver is an error, and answers no.
+        let asked = self.quietly(
+            || unsafe { (self.table().H5Pget_fapl_core)(access, &mut increment, &mut backed) },
+            |answer| *answer < 0,
+        );
+        Ok(asked.is_ok() && !backed)
+    }
+
     /// Keeps what lies on the error stack over a look at a file: when the library looks for a connector after a
     /// failure, that failure's frames are there.
     pub fn keeping_errors<T>(self, look: impl FnOnce() -> Result<T>) -> Result<T> {
