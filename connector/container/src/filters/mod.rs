@@ -5,6 +5,7 @@
 
 mod deflate;
 mod fletcher32;
+mod lzf;
 mod shuffle;
 
 use crate::types::Filter;
@@ -128,6 +129,7 @@ fn step(f: &Filter, size: u64) -> Result<Step> {
         1 => Box::new(deflate::Deflate::new(f.client_data.first().copied())?),
         2 => Box::new(shuffle::Shuffle::new(f.client_data.first().map_or(size, |&n| u64::from(n)))),
         3 => Box::new(fletcher32::Fletcher32),
+        32000 => Box::new(lzf::Lzf),
         // As natively: an optional filter that nobody knows is skipped.
         id if f.flags & OPTIONAL != 0 && known(id).is_empty() => Box::new(Missing),
         _ => return Err(Error::unsupported(format!("filter {name} is not supported yet"))),
