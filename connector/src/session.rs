@@ -1,5 +1,6 @@
 //! One opened file in one libhdf5, and the handles of its objects.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -34,6 +35,10 @@ pub struct Session {
     pub swmr: Mutex<Swmr>,
     /// Identifiers of this file that are open.
     pub file_handles: AtomicUsize,
+    /// A descriptor of the container's file, for an application that asked for one.
+    pub descriptor: OnceLock<(std::fs::File, Box<i32>)>,
+    /// Files mounted on groups of this one.
+    pub mounts: Mutex<HashMap<ObjectId, Arc<Session>>>,
     /// The native objects that answer for ours.
     pub face: Face,
     /// Our connector in this library.
@@ -91,6 +96,8 @@ impl Session {
             writable: parts.writable,
             swmr: Mutex::new(parts.swmr),
             file_handles: AtomicUsize::new(0),
+            descriptor: OnceLock::new(),
+            mounts: Mutex::default(),
             face,
             connector,
             anchor: Anchor::new(weak.clone()),

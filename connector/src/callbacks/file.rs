@@ -62,6 +62,8 @@ pub fn create(
         creation_properties: Vec::new().into(),
         ..group::spec_of(library, creation)?
     };
+    let access_list = library.copy_list(access)?;
+    library.fit_page_buffer(access_list.get(), creation, true)?;
     let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
     let container = Container::create(&place.target, replace, new, options)
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))?;
@@ -69,7 +71,7 @@ pub fn create(
         pointer.put()?;
     }
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
-    start(library, config, container, name, access, true, swmr).map(file_handle)
+    start(library, config, container, name, access_list, true, swmr).map(file_handle)
 }
 
 /// The pointer file for a new container that is kept elsewhere.
@@ -139,7 +141,10 @@ fn open_container(
         (_, true) => Swmr::Read,
         _ => Swmr::Off,
     };
-    start(library, config, container, name, access, flags.write, swmr)
+    let access_list = library.copy_list(access)?;
+    let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+    library.fit_page_buffer(access_list.get(), creation.get(), false)?;
+    start(library, config, container, name, access_list, flags.write, swmr)
 }
 
 /// Whether the store has no such container while something else lies at the local path.
@@ -164,11 +169,10 @@ fn start(
     config: &Config,
     container: Arc<Container>,
     name: &[u8],
-    access: Hid,
+    access_list: Id,
     writable: bool,
     swmr: Swmr,
 ) -> Result<Arc<Session>> {
-    let access_list = library.copy_list(access)?;
     let (config, name) = (config.clone(), name.to_vec());
     Session::start(SessionParts { library, container, config, name, access_list, writable, swmr })
 }

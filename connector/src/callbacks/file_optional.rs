@@ -1,8 +1,11 @@
 //! What the native connector's own functions ask of a file.
 
+use h5lake_container::Target;
+
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
-use crate::session::Swmr;
+use crate::names;
+use crate::session::{Session, Swmr};
 
 /// `H5Fstart_swmr_write`: readers are always welcome, so this only checks that the file may be written, and
 /// makes what is there visible to them.
@@ -25,6 +28,29 @@ pub fn size(handle: &Handle) -> Result<u64> {
     Ok(handle.session()?.container.size()?)
 }
 
+/// Where the descriptor of the container's file is kept (`H5Fget_vfd_handle` answers a pointer to it, as the POSIX
+/// drivers do). It is a descriptor of its own, for `fsync` or `fstat`, open as long as the file is.
+pub fn descriptor(session: &Session) -> Result<usize> {
+    if let Some((_, number)) = session.descriptor.get() {
+        return Ok(std::ptr::from_ref(&**number) as usize);
+    }
+    let path = match names::place(&session.name, &session.config)?.target {
+        Target::File(path) => path,
+        Target::Objects { .. } => {
+            return Err(Error::new(
+                Minor::Unsupported,
+                "a container in an object store has no file descriptor",
+            ));
+        }
+    };
+    let file = std::fs::File::open(&path).map_err(|error| {
+        Error::file(Minor::CannotOpenFile, format!("'{}': {error}", path.display()), error.raw_os_error())
+    })?;
+    let number = Box::new(std::os::fd::AsRawFd::as_raw_fd(&file));
+    let (_, number) = session.descriptor.get_or_init(|| (file, number));
+    Ok(std::ptr::from_ref(&**number) as usize)
+}
+
 /// The answer to an operation that has no meaning for a container, by its name in `H5VLnative.h`.
 pub fn refused(operation: i32) -> Error {
     let name = match operation {
@@ -34,7 +60,6 @@ pub fn refused(operation: i32) -> Error {
         5 => "H5Fget_mdc_config",
         6 => "H5Fget_mdc_hit_rate",
         7 => "H5Fget_mdc_size",
-        9 => "H5Fget_vfd_handle",
         12 => "H5Fget_metadata_read_retry_info",
         14 => "H5Fstart_mdc_logging",
         15 => "H5Fstop_mdc_logging",

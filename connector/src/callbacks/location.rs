@@ -127,6 +127,52 @@ impl Base {
     }
 
     fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Found> {
+        if self.has_mounts() {
+            let end = self.walk_mounts(name, how)?;
+            return Ok(Found { session: end.session, id: end.id, path: end.path });
+        }
+        self.find_in_file(name, how)
+    }
+
+    /// Whether a path may lead into a mounted file.
+    fn has_mounts(&self) -> bool {
+        !self.session.mounts.lock().is_empty()
+    }
+
+    /// The root of the file that is mounted here, or the object itself.
+    fn entered(self) -> Self {
+        let child = self.session.mounts.lock().get(&self.id).cloned();
+        match child {
+            Some(session) => Self { id: session.container.root(), session, path: self.path }.entered(),
+            None => self,
+        }
+    }
+
+    /// The object that one link leads to, whatever is mounted there.
+    pub fn find_without_mounts(&self, name: &[u8]) -> Result<Self> {
+        let found = self.find_in_file(name, &self.traversal(0)?)?;
+        Ok(Self { session: found.session, id: found.id, path: found.path })
+    }
+
+    /// Follows a path link by link, into the files that are mounted on its way.
+    fn walk_mounts(&self, name: &[u8], how: &Traversal) -> Result<Self> {
+        let start = if name.first() == Some(&b'/') {
+            Self {
+                session: self.session.clone(),
+                id: self.session.container.root(),
+                path: Some(b"/".to_vec()),
+            }
+        } else {
+            Self { session: self.session.clone(), id: self.id, path: self.path.clone() }
+        };
+        components(name).try_fold(start.entered(), |at, component| {
+            let found = at.find_in_file(component, how)?;
+            let path = at.path.as_deref().map(|path| join(path, component));
+            Ok(Self { session: found.session, id: found.id, path }.entered())
+        })
+    }
+
+    fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Found> {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
             Resolution::Leaves { group, link, rest } => {
@@ -157,6 +203,11 @@ impl Base {
     /// Whether a path's last link is there, wherever it leads.
     pub fn has_link(&self, name: &[u8], access: Hid) -> Result<bool> {
         let how = self.traversal(access)?;
+        if self.has_mounts()
+            && let Some((folder, last)) = split_last(name)
+        {
+            return self.walk_mounts(folder, &how)?.has_link(last, access);
+        }
         match self.session.container.resolve(self.id, name, LastLink::Keep, how.maximum_links)? {
             Resolution::Object { .. } | Resolution::Link { .. } => Ok(true),
             Resolution::Missing { group: Some(_), .. } => Ok(false),
@@ -186,6 +237,12 @@ impl Base {
     fn link_place_by_path(&self, name: &[u8], create_missing: bool, access: Hid) -> Result<LinkPlace> {
         let intermediate = h5lake_container::GroupSpec::default();
         let how = self.traversal(access)?;
+        if self.has_mounts()
+            && let Some((folder, last)) = split_last(name)
+            && let Ok(parent) = self.walk_mounts(folder, &how)
+        {
+            return parent.link_place_by_path(last, create_missing, access);
+        }
         let create = create_missing.then_some(&intermediate);
         match self.session.container.resolve_parent(self.id, name, create, how.maximum_links)? {
             Parent::In { group, name: last } => {
@@ -224,11 +281,22 @@ fn missing(name: &[u8]) -> Error {
     Error::new(Minor::NotFound, format!("object '{}' doesn't exist", String::from_utf8_lossy(name)))
 }
 
+fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+/// A path of several components as the way and the last of them.
+fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let last = components(path).last()?;
+    let at = path.windows(last.len()).rposition(|part| part == last)?;
+    (components(&path[..at]).next().is_some() || path.first() == Some(&b'/')).then_some((&path[..at], last))
+}
+
 /// The path of `name` seen from `base`, without `.` and empty components.
 pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
     let from_root = name.first() == Some(&b'/');
     let mut path = if from_root { Vec::new() } else { base.strip_suffix(b"/").unwrap_or(base).to_vec() };
-    for component in name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+    for component in components(name) {
         path.push(b'/');
         path.extend_from_slice(component);
     }
@@ -241,6 +309,15 @@ pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::join;
+
+    #[test]
+    fn a_path_is_split_before_its_last_component() {
+        assert_eq!(super::split_last(b"/a/b/"), Some((&b"/a/"[..], &b"b"[..])));
+        assert_eq!(super::split_last(b"a/b/."), Some((&b"a/"[..], &b"b"[..])));
+        assert_eq!(super::split_last(b"/a"), Some((&b"/"[..], &b"a"[..])));
+        assert_eq!(super::split_last(b"a"), None);
+        assert_eq!(super::split_last(b"/"), None);
+    }
 
     #[test]
     fn paths_are_joined_as_hdf5_shows_them() {

@@ -13,6 +13,7 @@ pub mod file_optional;
 pub mod group;
 pub mod link;
 pub mod location;
+pub mod mount;
 pub mod native_files;
 pub mod object;
 pub mod references;

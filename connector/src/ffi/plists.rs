@@ -451,3 +451,43 @@ impl Library {
         if is_one > 0 { Ok(()) } else { Err(Error::argument("not an attribute access property list")) }
     }
 }
+
+impl Library {
+    /// Makes the size of the page buffer in a file access list what HDF5 makes of it: a whole number of the file's
+    /// pages, at least one, and none for a file whose space is not managed in pages. Nothing is buffered by pages
+    /// here, but programs read the size back.
+    ///
+    /// # Errors
+    /// For a new file that asks for a page buffer without pages.
+    pub fn fit_page_buffer(self, access: Hid, creation: Hid, is_new: bool) -> Result<()> {
+        let table = self.table();
+        let (mut size, mut metadata, mut raw) = (0_usize, 0_u32, 0_u32);
+        // SAFETY: the answers' places outlive the call.
+        let result = unsafe { (table.H5Pget_page_buffer_size)(access, &mut size, &mut metadata, &mut raw) };
+        check(result, "H5Pget_page_buffer_size")?;
+        if size == 0 {
+            return Ok(());
+        }
+        let (mut strategy, mut persist, mut threshold) = (sys::H5F_FSPACE_STRATEGY_FSM_AGGR, false, 0);
+        let mut page = 0_u64;
+        // SAFETY: the answers' places outlive the calls.
+        unsafe {
+            let result =
+                (table.H5Pget_file_space_strategy)(creation, &mut strategy, &mut persist, &mut threshold);
+            check(result, "H5Pget_file_space_strategy")?;
+            check((table.H5Pget_file_space_page_size)(creation, &mut page), "H5Pget_file_space_page_size")?;
+        }
+        let is_paged = strategy == sys::H5F_FSPACE_STRATEGY_PAGE;
+        if is_new && !is_paged {
+            let text = "page buffering is for files created with the paged file space strategy";
+            return Err(Error::file(Minor::CannotCreateFile, text, None));
+        }
+        let page = usize::try_from(page).unwrap_or(usize::MAX).max(1);
+        let fitted = if is_paged { (size / page).max(1) * page } else { 0 };
+        // SAFETY: any value may be given; a bad one is an error.
+        check(
+            unsafe { (table.H5Pset_page_buffer_size)(access, fitted, metadata, raw) },
+            "H5Pset_page_buffer_size",
+        )
+    }
+}

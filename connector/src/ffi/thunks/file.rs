@@ -263,6 +263,11 @@ pub unsafe extern "C" fn optional(
                     strings::answer(args.get_freespace.size, 0);
                     Ok(())
                 }
+                (sys::H5VL_NATIVE_FILE_GET_VFD_HANDLE, Some(args)) => {
+                    let descriptor = file_optional::descriptor(&*handle.session()?)?;
+                    strings::answer(args.get_vfd_handle.file_handle, descriptor as *mut c_void);
+                    Ok(())
+                }
                 (sys::H5VL_NATIVE_FILE_GET_MIN_DSET_OHDR_FLAG, Some(args)) => {
                     strings::answer(args.get_min_dset_ohdr_flag.minimize, false);
                     Ok(())

@@ -5,9 +5,10 @@ use std::ffi::{c_char, c_int, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, close as close_object, location, new_object, status, unknown_operation};
-use crate::callbacks::{group, object};
+use crate::callbacks::{group, mount, object};
 use crate::error::{Error, Major};
 use crate::ffi::guard::guard;
+use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::ffi::pass::{self, NativeHandle};
 use crate::ffi::strings;
@@ -140,8 +141,17 @@ unsafe extern "C" fn specific(
         status(object, "h5lake_group_specific", Major::Group, |handle| match (*arguments).op_type {
             sys::H5VL_GROUP_FLUSH => object::flush(handle),
             sys::H5VL_GROUP_REFRESH => object::refresh(handle),
-            sys::H5VL_GROUP_MOUNT => Err(Error::unsupported("H5Fmount")),
-            sys::H5VL_GROUP_UNMOUNT => Err(Error::unsupported("H5Funmount")),
+            sys::H5VL_GROUP_MOUNT => {
+                let wanted = (*arguments).args.mount;
+                let child = Handle::from_pointer(wanted.child_file)?;
+                if matches!(child, Handle::Native(_)) {
+                    return Err(pass::mixed("H5Fmount"));
+                }
+                mount::mount(handle, strings::bytes(wanted.name, "a mount point")?, child)
+            }
+            sys::H5VL_GROUP_UNMOUNT => {
+                mount::unmount(handle, strings::bytes((*arguments).args.unmount.name, "a mount point")?)
+            }
             other => unknown_operation("group specific", other.0),
         })
     }

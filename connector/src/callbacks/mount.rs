@@ -1,0 +1,45 @@
+//! Files mounted on groups: a path that reaches the group goes on in the mounted file.
+
+use std::sync::Arc;
+
+use h5lake_container::ObjectKind;
+
+use crate::callbacks::location::{Base, Location};
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+
+/// `H5Fmount`: from now on the group at `name` stands for the child's root group.
+pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
+    let point = mount_point(handle, name)?;
+    let child = child.session()?;
+    if Arc::ptr_eq(&child.container, &point.session.container) {
+        return Err(Error::new(Minor::BadValue, "a file cannot be mounted on itself"));
+    }
+    if point.session.container.object_info(point.id)?.kind != ObjectKind::Group {
+        return Err(Error::new(Minor::BadType, "the mount point is not a group"));
+    }
+    let mut mounts = point.session.mounts.lock();
+    if mounts.contains_key(&point.id) {
+        return Err(Error::new(Minor::BadValue, "mount point is already in use"));
+    }
+    mounts.insert(point.id, child);
+    Ok(())
+}
+
+/// `H5Funmount`: the group at `name` is itself again.
+pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
+    let point = mount_point(handle, name)?;
+    let child = point.session.mounts.lock().remove(&point.id);
+    child.map(drop).ok_or_else(|| Error::new(Minor::NotFound, "not a mount point"))
+}
+
+/// The group at `name`, whatever is mounted there.
+fn mount_point(handle: &Handle, name: &[u8]) -> Result<Base> {
+    let base = Base::of(handle)?;
+    let place = match name.strip_suffix(b"/.").unwrap_or(name) {
+        b"." | b"/" => return Ok(base),
+        name => base.link_place(&Location::ByName { name, access: 0 }, false)?,
+    };
+    let holder = Base { session: place.session, id: place.group, path: None };
+    holder.find_without_mounts(&place.name)
+}
