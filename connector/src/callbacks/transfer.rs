@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use h5lake_container::ObjectId;
 
+use crate::callbacks::references::Slots;
 use crate::error::{Error, Result};
+use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::file_type::FileType;
@@ -65,7 +67,13 @@ pub fn read(
         }
     }
     let background = types.needs_background.then_some(background.as_mut_slice());
-    library.convert(types.in_file(), memory_type, count, &mut packed, background, transfer)?;
+    // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
+    let located = match makes_new_references(types, memory_type)? {
+        true => Some(library.file_type(&session.anchor, &session.connector, types.stored())?),
+        false => None,
+    };
+    let source = located.as_ref().map_or(types.in_file(), Id::get);
+    library.convert(source, memory_type, count, &mut packed, background, transfer)?;
     region.scatter(0, &packed[..count * size]);
     Ok(())
 }
@@ -93,6 +101,9 @@ pub fn write(
         region.gather(0, &mut packed);
         return store(&packed);
     }
+    if makes_new_references(types, memory_type)? {
+        return Err(Error::unsupported("writing new references (H5R_ref_t) as old ones"));
+    }
     let library = types.library();
     let size = library.type_size(memory_type)?;
     let mut packed = buffer_of(count, types.size.max(size))?;
@@ -108,6 +119,11 @@ pub fn write(
     packed.truncate(count * types.size);
     types.slots.to_file(session, types.size, &mut packed)?;
     store(&packed)
+}
+
+/// Whether the stored references are old ones and those in memory new ones.
+fn makes_new_references(types: &FileType, memory_type: Hid) -> Result<bool> {
+    Ok(types.slots != Slots::default() && Slots::of(types.library(), memory_type)?.is_none())
 }
 
 /// A zeroed buffer of `count` elements.
