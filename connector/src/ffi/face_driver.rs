@@ -43,14 +43,19 @@ pub fn unbind(number: u64) {
 }
 
 impl Library {
-    /// Makes a file access list use the driver.
-    pub(super) fn set_face_driver(self, access: &Id) -> Result<()> {
+    /// Makes a file access list use the driver. The driver must be kept until the file is closed: `H5FD_close` gives
+    /// up the file's own reference to it before it calls it.
+    pub(super) fn set_face_driver(self, access: &Id) -> Result<Id> {
         let table = self.table();
         // SAFETY: the class lives as long as the process.
         let driver = unsafe { (table.H5FDregister)(&raw const DRIVER.0) };
         let driver = Id::from_call(self, driver, "H5FDregister")?;
         // SAFETY: the driver takes no settings.
-        check(unsafe { (table.H5Pset_driver)(access.get(), driver.get(), std::ptr::null()) }, "H5Pset_driver")
+        check(
+            unsafe { (table.H5Pset_driver)(access.get(), driver.get(), std::ptr::null()) },
+            "H5Pset_driver",
+        )?;
+        Ok(driver)
     }
 }
 

@@ -70,14 +70,18 @@ impl Library {
 
     /// Makes a native file in memory that no identifier shows: a public `H5Fcreate`, then a reopened file
     /// object of it, then the identifier is closed. (A native file made inside one of our callbacks any other
-    /// way believes that its connector is ours.)
-    pub fn native_memory_file(self, connector: &std::sync::Arc<Id>, name: &CStr) -> Result<NativeObject> {
+    /// way believes that its connector is ours.) The driver that comes with it is to be kept until the file is closed.
+    pub fn native_memory_file(
+        self,
+        connector: &std::sync::Arc<Id>,
+        name: &CStr,
+    ) -> Result<(NativeObject, Id)> {
         let table = self.table();
         // SAFETY: identifiers are checked by libhdf5; the name is terminated.
-        let id = unsafe {
+        let (id, driver) = unsafe {
             let access = (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g());
             let access = Id::from_call(self, access, "H5Pcreate")?;
-            self.set_face_driver(&access)?;
+            let driver = self.set_face_driver(&access)?;
             check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
             let id = (table.H5Fcreate)(
                 name.as_ptr(),
@@ -85,11 +89,11 @@ impl Library {
                 table.H5P_LST_FILE_CREATE_ID_g(),
                 access.get(),
             );
-            Id::from_call(self, id, "H5Fcreate")?
+            (Id::from_call(self, id, "H5Fcreate")?, driver)
         };
         // SAFETY: the identifier is a native file's.
         let pointer = unsafe { (table.H5VLobject)(id.get()) };
-        self.reopen_native(connector, pointer)
+        Ok((self.reopen_native(connector, pointer)?, driver))
     }
 
     fn reopen_native(self, connector: &std::sync::Arc<Id>, file: *mut c_void) -> Result<NativeObject> {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::ffi::face_driver;
+use crate::ffi::ids::Id;
 use crate::ffi::library::Library;
 use crate::ffi::native::NativeObject;
 use crate::session::Session;
@@ -23,6 +24,8 @@ pub struct Face {
     attribute: OnceLock<NativeObject>,
     types: Mutex<HashMap<Bytes, CString>>,
     file: NativeObject,
+    /// Outlives the file.
+    _driver: Id,
     number: u64,
 }
 
@@ -39,7 +42,7 @@ impl Face {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(face_driver::file_name(number)).unwrap_or_default();
         let connector = Arc::new(library.native_connector()?);
-        let file = library.native_memory_file(&connector, &name)?;
+        let (file, driver) = library.native_memory_file(&connector, &name)?;
         face_driver::bind(number, Arc::downgrade(container));
         Ok(Self {
             group: OnceLock::new(),
@@ -47,6 +50,7 @@ impl Face {
             attribute: OnceLock::new(),
             types: Mutex::default(),
             file,
+            _driver: driver,
             number,
         })
     }
