@@ -129,21 +129,37 @@ pub fn relocate(
     let source = source.or(destination).ok_or_else(|| Error::argument("a link without a file"))?;
     let from_base = Base::of(source)?;
     let to_base = Base::of(destination.unwrap_or(source))?;
-    if !std::sync::Arc::ptr_eq(&from_base.session.container, &to_base.session.container) {
-        return Err(Error::new(Minor::BadValue, "a link cannot be moved or copied to another file"));
-    }
     let library = from_base.session.library;
     let charset: Option<CharSet> = Some(library.character_set(link_creation)?);
     let old = from_base.link_place(from, false)?;
-    if old.session.container.link(old.group, &old.name)?.is_none() {
-        return Err(absent(&old.name));
-    }
+    let link = old.session.container.link(old.group, &old.name)?.ok_or_else(|| absent(&old.name))?;
     let new = to_base.link_place(to, library.creates_intermediate_groups(link_creation)?)?;
     let container = &old.session.container;
+    if !std::sync::Arc::ptr_eq(container, &new.session.container) {
+        return relocate_beyond(keep_source, &old, &new, link, charset);
+    }
     if keep_source {
         container.link_copy(old.group, &old.name, new.group, &new.name, charset)?;
     } else {
         container.link_move(old.group, &old.name, new.group, &new.name, charset)?;
+    }
+    Ok(())
+}
+
+/// A link that is no hard link may go to another file: what it leads to is looked up there.
+fn relocate_beyond(
+    keep_source: bool,
+    old: &LinkPlace,
+    new: &LinkPlace,
+    link: Link,
+    charset: Option<CharSet>,
+) -> Result<()> {
+    if let LinkTarget::Hard(_) = link.target {
+        return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));
+    }
+    new.session.container.link_create(new.group, &new.name, link.target, charset.unwrap_or(link.cset))?;
+    if !keep_source {
+        old.session.container.link_delete(old.group, &old.name)?;
     }
     Ok(())
 }
