@@ -94,6 +94,10 @@ impl BlockCache {
             used: tick,
         });
         c.used = tick;
+        // A dataset that was opened anew has another shape, and its pipeline is the one that can run.
+        if !Arc::ptr_eq(&c.shape, shape) {
+            c.shape = shape.clone();
+        }
         Ok(c)
     }
 
@@ -385,6 +389,21 @@ impl BlockCache {
         }
         self.dirty.insert(key.to_vec());
         Ok(())
+    }
+
+    /// Has a block stored anew, as its shape now says.
+    pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<()> {
+        let c = self.enter(ledger, key, shape)?;
+        c.complete(ledger, key)?;
+        c.dirty.insert(0..shape.len);
+        self.dirty.insert(key.to_vec());
+        Ok(())
+    }
+
+    /// Forgets the changes under a prefix.
+    pub(crate) fn discard_dirty(&mut self, prefix: &[u8]) {
+        self.epoch += 1;
+        self.dirty_keys(prefix).iter().for_each(|k| self.remove(k));
     }
 
     /// Forgets a block that is about to be replaced in the ledger.

@@ -72,7 +72,7 @@ impl Place {
 fn shape(length: u64) -> Result<Arc<Shape>> {
     let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
     let inline = if len <= SMALL { len } else { INLINE };
-    Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline }))
+    Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
 }
 
 fn prefix(len: usize) -> Vec<u8> {

@@ -123,6 +123,9 @@ pub(crate) struct DatasetRecord {
     pub allocate: u32,
     #[prost(message, repeated, tag = "9")]
     pub filters: Vec<FilterRecord>,
+    /// Chunks that reach beyond the extent do not go through the filters.
+    #[prost(bool, tag = "10")]
+    pub unfiltered_edges: bool,
 }
 
 /// A step of a pipeline.

@@ -1,7 +1,9 @@
 //! What all blocks of one dataset, or all heap segments, have in common.
 
 use crate::filters::Pipeline;
+use crate::keys;
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 /// The form of a block.
 #[derive(Debug)]
@@ -14,9 +16,32 @@ pub(crate) struct Shape {
     pub filters: Pipeline,
     /// Bytes of a block that may lie in the map.
     pub inline: usize,
+    /// Present when chunks that reach beyond the extent are stored without filters.
+    pub edges: Option<Edges>,
+}
+
+/// Which chunks reach beyond the extent.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    /// The dimensions of a chunk.
+    pub chunk: Vec<u64>,
+    /// The present extent.
+    pub dims: RwLock<Vec<u64>>,
+}
+
+/// Whether the chunk at `coords` (in chunks) reaches beyond `dims`.
+pub(crate) fn is_partial(coords: &[u64], chunk: &[u64], dims: &[u64]) -> bool {
+    let end = |c: &u64, n: &u64| c.saturating_add(1).saturating_mul(*n);
+    coords.iter().zip(chunk).zip(dims).any(|((c, n), d)| end(c, n) > *d)
 }
 
 impl Shape {
+    /// Whether the block of this key is stored through the pipeline.
+    pub(crate) fn is_filtered(&self, key: &[u8]) -> bool {
+        let partial = |e: &Edges| is_partial(&keys::coords(key), &e.chunk, &e.dims.read());
+        !self.filters.is_empty() && !self.edges.as_ref().is_some_and(partial)
+    }
+
     /// Fills `out`, which begins `offset` bytes into the block.
     pub(crate) fn fill(&self, offset: usize, out: &mut [u8]) {
         match &self.fill {

@@ -92,6 +92,8 @@ pub struct DatasetSpec {
     pub fill: Fill,
     /// The pipeline, in the order of encoding.
     pub filters: Vec<Filter>,
+    /// Chunks that reach beyond the extent are stored without filters (`H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS`).
+    pub unfiltered_edges: bool,
     /// The creation properties (`H5Pencode2`), kept as they are.
     pub creation_properties: Bytes,
     /// The order of attributes.

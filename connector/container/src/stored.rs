@@ -55,8 +55,13 @@ pub(crate) fn change_stored(
 
 /// Stores a whole block, through the pipeline if there is one.
 pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec<u8>) -> Result<()> {
-    if shape.filters.is_empty() {
-        return change_stored(ledger, key, shape, |p| p.put(ledger, shape, 0, &block));
+    if !shape.is_filtered(key) {
+        return change_stored(ledger, key, shape, |p| {
+            if p.encoded.is_some() {
+                *p = Pieces::default();
+            }
+            p.put(ledger, shape, 0, &block)
+        });
     }
     let (mask, encoded) = shape.filters.encode(block)?;
     change_stored(ledger, key, shape, |p| p.put_encoded(ledger, shape, mask, &encoded))

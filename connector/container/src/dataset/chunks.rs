@@ -83,7 +83,7 @@ impl Dataset {
     }
 
     /// The chunks that were written, by their coordinates in chunks, in order.
-    fn written(&self) -> Result<BTreeSet<Vec<u64>>> {
+    pub(super) fn written(&self) -> Result<BTreeSet<Vec<u64>>> {
         let c = self.container();
         let prefix = self.prefix();
         let dirty = c.blocks.lock().dirty_keys(&prefix);
@@ -203,6 +203,7 @@ impl Dataset {
         drop(blocks);
         match p.encoded {
             Some(mask) => Ok((mask, p.encoded_bytes(&c.ledger)?.into())),
+            None if !self.shape.is_filtered(&key) => Ok((0, p.load(&c.ledger, &self.shape)?.into())),
             None => {
                 let (mask, data) = self.shape.filters.encode(p.load(&c.ledger, &self.shape)?)?;
                 Ok((mask, data.into()))
@@ -224,7 +225,7 @@ impl Dataset {
         }
         let key = self.key(&scaled);
         let mut blocks = c.blocks.lock();
-        if self.filters.is_empty() {
+        if !self.shape.is_filtered(&key) {
             if data.len() != self.shape.len {
                 let text =
                     format!("an unfiltered chunk of {} bytes is written with {}", self.shape.len, data.len());

@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use crate::grid::CopyRun;
+use crate::shape::{Edges, is_partial};
 use crate::stored::delete_stored;
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
@@ -28,7 +29,21 @@ impl Dataset {
             self.prune(chunk, &old, dims)?;
         }
         self.put_space(&mut c.state(), &new)?;
+        self.set_edges(dims);
+        self.restage_edges(&old, dims)?;
         *space = new;
+        Ok(())
+    }
+
+    /// Has chunks stored anew that became whole, or are no longer whole, where that decides on their filters.
+    fn restage_edges(&self, old: &[u64], new: &[u64]) -> Result<()> {
+        let Some(Edges { chunk, .. }) = &self.shape.edges else { return Ok(()) };
+        let c = self.container();
+        for coords in self.written()? {
+            if is_partial(&coords, chunk, old) != is_partial(&coords, chunk, new) {
+                c.blocks.lock().restage(&c.ledger, &self.key(&coords), &self.shape)?;
+            }
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Datasets.
 
 mod chunks;
+mod codec;
 mod extent;
 mod parallel;
 mod validate;
@@ -10,7 +11,7 @@ use crate::filters::Pipeline;
 use crate::grid::Grid;
 use crate::object::check_order;
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
-use crate::shape::Shape;
+use crate::shape::{Edges, Shape};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
 use bytes::Bytes;
@@ -44,7 +45,8 @@ impl Container {
     /// # Errors
     /// `ReadOnly`; `InvalidArgument` for what native HDF5 refuses (chunks of another rank than the data or
     /// larger than a fixed dimension, compact data of 64 KiB or more, room to grow without chunks, ...);
-    /// `Unsupported`, naming it, for a layout or filter that is not there.
+    /// `Unsupported`, naming it, for a layout that is not there. Filters that this crate does not have are accepted: their
+    /// chunks need a codec ([`Dataset::attach_codec`]).
     pub fn create_dataset(self: &Arc<Self>, mut spec: DatasetSpec) -> Result<OpenObject> {
         self.check_writable("unable to create dataset")?;
         check_order(spec.attribute_order, "attributes")?;
@@ -53,12 +55,12 @@ impl Container {
         if !matches!(spec.layout, Layout::Chunked { .. }) {
             spec.filters.clear();
         }
-        Pipeline::new(&spec.filters, spec.datatype.size)
-            .map_err(|e| e.context("unable to create dataset"))?;
+        Pipeline::new(&spec.filters).map_err(|e| e.context("unable to create dataset"))?;
         let mut d = DatasetRecord {
             datatype: Some(DatatypeRecord::from(&spec.datatype)),
             space: Some(SpaceRecord::from(&spec.space)),
             filters: spec.filters.iter().map(FilterRecord::from).collect(),
+            unfiltered_edges: spec.unfiltered_edges && !spec.filters.is_empty(),
             ..DatasetRecord::default()
         };
         d.set_layout(&spec.layout)?;
@@ -71,7 +73,7 @@ impl Container {
     /// Opens the data of a dataset.
     ///
     /// # Errors
-    /// `WrongKind` for other objects, `NotFound`, `Unsupported` for a filter that is not there.
+    /// `WrongKind` for other objects, `NotFound`, `Corrupt`.
     pub fn dataset(self: &Arc<Self>, id: ObjectId) -> Result<Arc<Dataset>> {
         let mut s = self.state();
         if let Some(open) = s.datasets.get(&id.0).and_then(Weak::upgrade) {
@@ -109,7 +111,13 @@ impl Container {
             }
             _ => None,
         };
-        let pipeline = Pipeline::new(&filters, datatype.size).map_err(|e| e.context(what()))?;
+        let pipeline = Pipeline::new(&filters).map_err(|e| e.context(what()))?;
+        let edges = match &layout {
+            Layout::Chunked { chunk } if r.unfiltered_edges => {
+                Some(Edges { chunk: chunk.clone(), dims: RwLock::new(space.dims().to_vec()) })
+            }
+            _ => None,
+        };
         Ok(Dataset {
             object: OpenObject::hold(self, id, h.kind()),
             datatype,
@@ -118,7 +126,7 @@ impl Container {
             filters,
             creation_properties: h.creation_properties.clone(),
             grid,
-            shape: Arc::new(Shape { len, fill: element, filters: pipeline, inline }),
+            shape: Arc::new(Shape { len, fill: element, filters: pipeline, inline, edges }),
             space: RwLock::new(space),
         })
     }
@@ -294,8 +302,16 @@ impl Dataset {
         let c = self.container();
         let h = c.header(&mut c.state(), self.object.id())?;
         let record = h.dataset.as_ref().ok_or_else(|| Error::corrupt("a dataset became something else"))?;
-        *self.space.write() = convert::space(&record.space)?;
+        let space = convert::space(&record.space)?;
+        self.set_edges(space.dims());
+        *self.space.write() = space;
         Ok(())
+    }
+
+    fn set_edges(&self, dims: &[u64]) {
+        if let Some(edges) = &self.shape.edges {
+            *edges.dims.write() = dims.to_vec();
+        }
     }
 
     fn put_space(&self, s: &mut State, space: &Dataspace) -> Result<()> {

@@ -78,9 +78,10 @@ fn cores() -> usize {
 }
 
 impl Dataset {
-    /// How many threads a write may use: only filters take time of their own.
+    /// How many threads a write may use: only filters take time of their own, and a lent codec is for the caller's
+    /// thread alone.
     pub(super) fn encoders(&self) -> usize {
-        if self.filters.is_empty() { 1 } else { cores() }
+        if self.filters.is_empty() || self.needs_codec() { 1 } else { cores() }
     }
 
     /// Like a plain write, with whole chunks going through the filters side by side.
@@ -97,7 +98,7 @@ impl Dataset {
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
             let wanted: usize = p.runs.iter().map(|r| r.len).sum();
-            if !p.covered || wanted < self.shape.len / 2 {
+            if !p.covered || wanted < self.shape.len / 2 || !self.shape.is_filtered(&key) {
                 return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered);
             }
             jobs.push(Encode { key, runs: p.runs.to_vec(), mask: 0, encoded: Vec::new() });
@@ -135,7 +136,9 @@ impl Dataset {
 
     /// How many threads a read may use: as many as there are processors to decode, more to wait.
     pub(super) fn readers(&self) -> usize {
-        if !self.container().near() {
+        if self.needs_codec() {
+            1
+        } else if !self.container().near() {
             WAITING
         } else if self.filters.is_empty() {
             1

@@ -5,8 +5,12 @@
 
 mod deflate;
 mod fletcher32;
+mod foreign;
 mod lzf;
 mod shuffle;
+
+pub use foreign::ChunkCodec;
+pub(crate) use foreign::Codecs;
 
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
@@ -23,30 +27,20 @@ trait Codec: fmt::Debug + Send + Sync {
     fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String>;
 }
 
-/// A filter that is not there.
-#[derive(Debug)]
-struct Missing;
-
-impl Codec for Missing {
-    fn encode(&self, _: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn decode(&self, _: &[u8], _: usize) -> std::result::Result<Vec<u8>, String> {
-        Err("is needed to read the data, and is not available".into())
-    }
-}
-
 #[derive(Debug)]
 struct Step {
     name: String,
     optional: bool,
-    codec: Box<dyn Codec>,
+    /// `None` for a filter that is not here.
+    codec: Option<Box<dyn Codec>>,
 }
 
 /// The filters of a dataset.
 #[derive(Debug, Default)]
-pub(crate) struct Pipeline(Vec<Step>);
+pub(crate) struct Pipeline {
+    steps: Vec<Step>,
+    codecs: Codecs,
+}
 
 /// The registered numbers of HDF5's own filters, and the names of some known others.
 fn known(id: i32) -> &'static str {
@@ -69,19 +63,35 @@ fn known(id: i32) -> &'static str {
 }
 
 impl Pipeline {
-    /// Builds a pipeline for elements of `size` bytes.
+    /// Builds a pipeline.
     ///
     /// # Errors
-    /// `Unsupported`, naming the filter, for one that is not there.
-    pub(crate) fn new(filters: &[Filter], size: u64) -> Result<Self> {
+    /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
+    pub(crate) fn new(filters: &[Filter]) -> Result<Self> {
         if filters.len() > 32 {
             return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));
         }
-        filters.iter().map(|f| step(f, size)).collect::<Result<_>>().map(Self)
+        let steps = filters.iter().map(step).collect::<Result<_>>()?;
+        Ok(Self { steps, codecs: Codecs::default() })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.steps.is_empty()
+    }
+
+    /// Whether there are filters that only a lent codec has: the pipeline is then run in the calling thread alone.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.steps.iter().any(|s| s.codec.is_none())
+    }
+
+    /// The codecs lent for this pipeline.
+    pub(crate) fn codecs(&self) -> &Codecs {
+        &self.codecs
+    }
+
+    fn foreign(&self) -> Result<std::sync::Arc<dyn ChunkCodec>> {
+        let names: Vec<_> = self.steps.iter().map(|s| s.name.as_str()).collect();
+        self.codecs.pick(&names.join(", "))
     }
 
     /// Encodes a chunk; returns the mask of skipped filters and the bytes to store.
@@ -89,9 +99,12 @@ impl Pipeline {
     /// # Errors
     /// A mandatory filter that failed.
     pub(crate) fn encode(&self, mut chunk: Vec<u8>) -> Result<(u32, Vec<u8>)> {
+        if self.is_foreign() {
+            return self.foreign()?.encode(&chunk);
+        }
         let mut mask = 0;
-        for (n, step) in self.0.iter().enumerate() {
-            match step.codec.encode(&chunk) {
+        for (n, step) in self.steps.iter().enumerate() {
+            match step.codec.as_ref().and_then(|c| c.encode(&chunk)) {
                 Some(encoded) => chunk = encoded,
                 None if step.optional => mask |= 1 << n,
                 None => {
@@ -108,9 +121,12 @@ impl Pipeline {
     /// # Errors
     /// `Corrupt`, naming the filter.
     pub(crate) fn decode(&self, mut data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
-        for (n, step) in self.0.iter().enumerate().rev() {
-            if mask & (1 << n) == 0 {
-                let decoded = step.codec.decode(&data, len);
+        let used = || self.steps.iter().enumerate().rev().filter(|(n, _)| mask & (1 << n) == 0);
+        if used().any(|(_, step)| step.codec.is_none()) {
+            data = self.foreign()?.decode(&data, mask)?;
+        } else {
+            for (step, codec) in used().filter_map(|(_, s)| s.codec.as_ref().map(|c| (s, c))) {
+                let decoded = codec.decode(&data, len);
                 data = decoded.map_err(|why| Error::corrupt(format!("the filter {}: {why}", step.name)))?;
             }
         }
@@ -121,18 +137,16 @@ impl Pipeline {
     }
 }
 
-fn step(f: &Filter, size: u64) -> Result<Step> {
+fn step(f: &Filter) -> Result<Step> {
     let given = String::from_utf8_lossy(&f.name);
     let name = if given.is_empty() { known(f.id).to_owned() } else { given.into_owned() };
     let name = format!("{} ({name})", f.id);
-    let codec: Box<dyn Codec> = match f.id {
-        1 => Box::new(deflate::Deflate::new(f.client_data.first().copied())?),
-        2 => Box::new(shuffle::Shuffle::new(f.client_data.first().map_or(size, |&n| u64::from(n)))),
-        3 => Box::new(fletcher32::Fletcher32),
-        32000 => Box::new(lzf::Lzf),
-        // As natively: an optional filter that nobody knows is skipped.
-        id if f.flags & OPTIONAL != 0 && known(id).is_empty() => Box::new(Missing),
-        _ => return Err(Error::unsupported(format!("filter {name} is not supported yet"))),
+    let codec: Option<Box<dyn Codec>> = match f.id {
+        1 => Some(Box::new(deflate::Deflate::new(f.client_data.first().copied())?)),
+        2 => Some(Box::new(shuffle::Shuffle::new(&f.client_data))),
+        3 => Some(Box::new(fletcher32::Fletcher32)),
+        32000 => Some(Box::new(lzf::Lzf)),
+        _ => None,
     };
     Ok(Step { name, optional: f.flags & OPTIONAL != 0, codec })
 }
@@ -151,7 +165,7 @@ mod tests {
         fn decode_undoes_encode(
             data in prop::collection::vec(any::<u8>(), 0..5000), size in 1u32..20, level in 0u32..=9, flip in any::<prop::sample::Index>()
         ) {
-            let p = Pipeline::new(&[filter(2, &[size]), filter(1, &[level]), filter(3, &[])], 1).unwrap();
+            let p = Pipeline::new(&[filter(2, &[size]), filter(1, &[level]), filter(3, &[])]).unwrap();
             let (mask, mut stored) = p.encode(data.clone()).unwrap();
             prop_assert_eq!(mask, 0);
             prop_assert_eq!(p.decode(stored.clone(), mask, data.len()).unwrap(), data.clone());
@@ -162,30 +176,36 @@ mod tests {
 
         #[test]
         fn damage_gives_an_error_and_nothing_else(stored in prop::collection::vec(any::<u8>(), 0..300)) {
-            let p = Pipeline::new(&[filter(2, &[4]), filter(1, &[6])], 4).unwrap();
+            let p = Pipeline::new(&[filter(2, &[4]), filter(1, &[6])]).unwrap();
             prop_assert!(p.decode(stored, 0, 1 << 20).is_err());
         }
     }
 
     #[test]
-    fn an_unknown_filter_is_named() {
-        let e = Pipeline::new(&[filter(32001, &[])], 1).unwrap_err();
-        assert_eq!(e.to_string(), "filter 32001 (blosc) is not supported yet");
+    fn a_filter_that_is_not_here_needs_a_codec() {
+        let p = Pipeline::new(&[filter(2, &[2]), filter(32001, &[])]).unwrap();
+        assert!(p.is_foreign());
+        let says = "the pipeline (2 (shuffle), 32001 (blosc)) runs only while the dataset is open in HDF5";
+        assert_eq!(p.encode(vec![0; 4]).unwrap_err().to_string(), says);
+        assert_eq!(p.decode(vec![0; 4], 0, 4).unwrap_err().to_string(), says);
+        // Chunks that did not go through it can be had without.
+        assert_eq!(p.decode(vec![1, 3, 2, 4], 2, 4).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(p.decode(vec![1, 3, 2, 4], 3, 4).unwrap(), [1, 3, 2, 4]);
     }
 
     #[test]
-    fn an_optional_filter_that_nobody_knows_is_skipped() {
-        let p = Pipeline::new(&[Filter { flags: 1, ..filter(256, &[]) }, filter(3, &[])], 1).unwrap();
-        let (mask, stored) = p.encode(vec![1; 10]).unwrap();
-        assert_eq!((mask, stored.len()), (1, 14));
-        assert_eq!(p.decode(stored.clone(), mask, 10).unwrap(), [1; 10]);
-        assert!(p.decode(stored, 0, 10).unwrap_err().to_string().contains("256"));
-        assert!(Pipeline::new(&[filter(256, &[])], 1).is_err());
+    fn shuffle_without_a_size_is_skipped_or_fails_as_in_hdf5() {
+        let mut f = filter(2, &[]);
+        assert!(Pipeline::new(&[f.clone()]).unwrap().encode(vec![1, 2]).is_err());
+        f.flags = OPTIONAL;
+        let p = Pipeline::new(&[f]).unwrap();
+        assert_eq!(p.encode(vec![1, 2]).unwrap(), (1, vec![1, 2]));
+        assert!(p.decode(vec![1, 2], 0, 2).is_err());
     }
 
     #[test]
     fn a_masked_filter_is_skipped() {
-        let p = Pipeline::new(&[filter(2, &[4]), filter(1, &[6])], 4).unwrap();
+        let p = Pipeline::new(&[filter(2, &[4]), filter(1, &[6])]).unwrap();
         assert_eq!(p.decode(vec![1, 2, 3, 4], 3, 4).unwrap(), [1, 2, 3, 4]);
     }
 }

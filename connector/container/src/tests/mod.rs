@@ -2,6 +2,7 @@
 
 mod damage;
 mod datasets;
+mod filters;
 mod groups;
 mod heap_and_copy;
 mod leaks;
@@ -70,6 +71,7 @@ pub(crate) fn dataset_spec(size: u64, space: Dataspace, layout: Layout) -> Datas
         layout,
         fill: Fill::default(),
         filters: Vec::new(),
+        unfiltered_edges: false,
         creation_properties: Bytes::new(),
         attribute_order: CreationOrder::default(),
         track_times: true,

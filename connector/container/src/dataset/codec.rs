@@ -1,0 +1,38 @@
+//! Codecs that are lent to a dataset, for filters that are not here.
+
+use super::Dataset;
+use crate::Result;
+use crate::filters::ChunkCodec;
+use std::sync::Arc;
+
+impl Dataset {
+    /// Whether there are filters that only a lent codec has.
+    pub fn needs_codec(&self) -> bool {
+        self.shape.filters.is_foreign()
+    }
+
+    /// Lends a codec until [`Self::detach_codec`]. Several may be lent, by several handles.
+    pub fn attach_codec(&self, codec: Arc<dyn ChunkCodec>) {
+        self.shape.filters.codecs().add(codec);
+    }
+
+    /// Takes a codec back. Changed chunks are encoded and handed to the ledger before the last one goes.
+    ///
+    /// # Errors
+    /// Those of the codec and of the ledger. Chunks that could not be encoded are then lost, as they are natively when
+    /// a dataset is closed; the codec is taken back all the same.
+    pub fn detach_codec(&self, codec: &Arc<dyn ChunkCodec>) -> Result<()> {
+        let codecs = self.shape.filters.codecs();
+        let c = self.container();
+        let mut flushed = Ok(());
+        // A forked child has its parent's changes in memory and must not write them.
+        if codecs.is_last(codec) && c.is_ours() {
+            flushed = self.flush();
+            if flushed.is_err() {
+                c.blocks.lock().discard_dirty(&self.prefix());
+            }
+        }
+        codecs.remove(codec);
+        flushed
+    }
+}

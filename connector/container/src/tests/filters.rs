@@ -1,0 +1,168 @@
+//! Pipelines that a lent codec runs, and chunks at the edge that go without filters.
+
+use super::*;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// Adds one to every byte and a byte of its own behind them.
+#[derive(Default)]
+struct PlusOne {
+    foreign_thread: AtomicBool,
+    fails: AtomicBool,
+    encoded: AtomicU32,
+}
+
+impl ChunkCodec for PlusOne {
+    fn is_at_home(&self) -> bool {
+        !self.foreign_thread.load(Ordering::Relaxed)
+    }
+
+    fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Io, "plus one failed"));
+        }
+        self.encoded.fetch_add(1, Ordering::Relaxed);
+        Ok((0, chunk.iter().map(|b| b.wrapping_add(1)).chain([0xee]).collect()))
+    }
+
+    fn decode(&self, stored: &[u8], mask: u32) -> Result<Vec<u8>> {
+        assert_eq!(mask, 0);
+        match stored.split_last() {
+            Some((0xee, data)) => Ok(data.iter().map(|b| b.wrapping_sub(1)).collect()),
+            _ => Err(Error::new(ErrorKind::Corrupt, "not plus one")),
+        }
+    }
+}
+
+fn spec(n: u64, chunk: u64) -> DatasetSpec {
+    let mut spec = dataset_spec(1, simple(&[n], &[UNLIMITED]), Layout::Chunked { chunk: vec![chunk] });
+    spec.filters = vec![Filter { id: 300, flags: 0, name: b"plus one".to_vec(), client_data: vec![1] }];
+    spec
+}
+
+fn lend(d: &Dataset) -> (Arc<PlusOne>, Arc<dyn ChunkCodec>) {
+    let codec = Arc::new(PlusOne::default());
+    d.attach_codec(codec.clone());
+    (codec.clone(), codec)
+}
+
+#[test]
+fn chunks_go_through_a_lent_codec() {
+    for place in places() {
+        let c = place.create();
+        let d = dataset(&c, b"d", spec(100, 40));
+        assert!(d.needs_codec());
+        let (codec, lent) = lend(&d);
+        d.write(&Selection::All, &[5; 100]).unwrap();
+        assert_eq!(codec.encoded.load(Ordering::Relaxed), 0, "small chunks wait in memory");
+        // Another part of the program commits: the chunks must not stay behind.
+        c.flush().unwrap();
+        assert_eq!(codec.encoded.load(Ordering::Relaxed), 3);
+        let (mask, stored) = d.read_chunk(&[40]).unwrap();
+        assert_eq!((mask, &stored[..]), (0, &[[6; 40].as_slice(), &[0xee]].concat()[..]));
+        d.detach_codec(&lent).unwrap();
+        let id = d.object().id();
+        drop((d, c));
+
+        let c = place.open(Access::ReadOnly);
+        let d = c.dataset(id).unwrap();
+        let mut out = [0; 100];
+        let e = d.read(&Selection::All, &mut out).unwrap_err();
+        assert!(e.to_string().contains("300 (plus one)"), "{e}");
+        let (_, lent) = lend(&d);
+        d.read(&Selection::All, &mut out).unwrap();
+        assert_eq!(out, [5; 100]);
+        d.detach_codec(&lent).unwrap();
+    }
+}
+
+#[test]
+fn the_last_codec_leaves_no_chunk_behind() {
+    let place = memory();
+    let c = place.create();
+    let d = dataset(&c, b"d", spec(100, 40));
+    let ((first, one), (second, two)) = (lend(&d), lend(&d));
+    d.write(&Selection::All, &[5; 100]).unwrap();
+    d.detach_codec(&one).unwrap();
+    assert_eq!(first.encoded.load(Ordering::Relaxed), 0);
+    d.detach_codec(&two).unwrap();
+    assert_eq!(second.encoded.load(Ordering::Relaxed), 3);
+    c.flush().unwrap();
+    // A new dataset takes over what the cache still holds of the old one.
+    let id = d.object().id();
+    drop(d);
+    let d = c.dataset(id).unwrap();
+    let (third, lent) = lend(&d);
+    d.write(&Selection::Runs(vec![Run { offset: 3, count: 1 }]), &[9]).unwrap();
+    c.flush().unwrap();
+    assert_eq!(third.encoded.load(Ordering::Relaxed), 1);
+    d.detach_codec(&lent).unwrap();
+}
+
+#[test]
+fn a_chunk_that_cannot_be_encoded_blocks_nobody_else() {
+    let c = memory().create();
+    let d = dataset(&c, b"d", spec(10, 10));
+    let (codec, lent) = lend(&d);
+    d.write(&Selection::All, &[5; 10]).unwrap();
+    codec.fails.store(true, Ordering::Relaxed);
+    assert!(c.flush().unwrap_err().to_string().contains("plus one failed"));
+    assert!(d.detach_codec(&lent).unwrap_err().to_string().contains("plus one failed"));
+    c.flush().unwrap();
+}
+
+#[test]
+fn the_codec_of_the_calling_thread_is_preferred() {
+    let c = memory().create();
+    let d = dataset(&c, b"d", spec(10, 10));
+    let ((first, _), (second, _)) = (lend(&d), lend(&d));
+    first.foreign_thread.store(true, Ordering::Relaxed);
+    d.write(&Selection::All, &[5; 10]).unwrap();
+    c.flush().unwrap();
+    assert_eq!((first.encoded.load(Ordering::Relaxed), second.encoded.load(Ordering::Relaxed)), (0, 1));
+}
+
+/// Sizes of all chunks as they are stored.
+fn sizes(d: &Dataset) -> Vec<u64> {
+    (0..d.chunk_count().unwrap()).map(|n| d.chunk_at(n).unwrap().size).collect()
+}
+
+#[test]
+fn edges_without_filters_follow_the_extent() {
+    for place in places() {
+        let c = place.create();
+        let mut s = spec(100, 40);
+        s.unfiltered_edges = true;
+        s.fill.allocate = AllocTime::Incremental;
+        s.filters = vec![Filter { id: 1, flags: 0, name: Vec::new(), client_data: vec![6] }];
+        let d = dataset(&c, b"d", s);
+        let id = d.object().id();
+        d.write(&Selection::All, &[5; 100]).unwrap();
+        let whole = sizes(&d)[0];
+        assert!(whole < 40);
+        assert_eq!(sizes(&d), [whole, whole, 40]);
+        assert_eq!(d.read_chunk(&[80]).unwrap(), (0, [[5u8; 20], [0; 20]].concat().into()));
+        // The last chunk becomes whole, then it and the one before are cut.
+        d.set_extent(&[130]).unwrap();
+        let sized = sizes(&d);
+        assert!(sized[2] < 40 && sized.len() == 3, "{sized:?}");
+        d.set_extent(&[70]).unwrap();
+        assert_eq!(sizes(&d), [whole, 40]);
+        c.flush().unwrap();
+        drop((d, c));
+        let c = place.open(Access::ReadWrite);
+        let d = c.dataset(id).unwrap();
+        let mut out = [0; 70];
+        d.read(&Selection::All, &mut out).unwrap();
+        assert_eq!(out, [5; 70]);
+        d.set_extent(&[80]).unwrap();
+        assert_eq!(sizes(&d).len(), 2);
+        assert!(sizes(&d)[1] < 40);
+        // Chunks given as they are: at the edge only whole and plain ones.
+        d.set_extent(&[90]).unwrap();
+        assert!(d.write_chunk(&[80], 0, &[1; 7]).is_err());
+        d.write_chunk(&[80], 0, &[1; 40]).unwrap();
+        let mut out = [0; 90];
+        d.read(&Selection::All, &mut out).unwrap();
+        assert_eq!(out[79..82], [0, 1, 1]);
+    }
+}
