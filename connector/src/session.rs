@@ -14,6 +14,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::Library;
 use crate::ffi::native::NativeObject;
 use crate::file_type::FileType;
+use crate::native::codec::Lent;
 use crate::native::face::Face;
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
@@ -165,6 +166,8 @@ impl ObjectHandle {
 pub struct DatasetHandle {
     /// Its types as this library's identifiers. Closed before the session is.
     pub types: OnceLock<Arc<FileType>>,
+    /// What runs its filters, where the container cannot. Taken back before the session is closed.
+    pub codec: Option<Lent>,
     /// The data.
     pub dataset: Arc<Dataset>,
     /// The access list it was opened with.

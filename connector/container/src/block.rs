@@ -132,6 +132,10 @@ impl BlockCache {
         {
             c.store(ledger, key)?;
             c.dirty.clear();
+            // Filters may lose precision: from now on everybody sees what is stored.
+            if c.shape.filters.is_foreign() {
+                self.remove(key);
+            }
         }
         self.dirty.remove(key);
         Ok(())

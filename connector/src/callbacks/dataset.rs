@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Filter, Layout, Run, Selection};
+use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Layout, Run, Selection};
 
 use crate::callbacks::datatype::{committed_id, identifier};
 use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::location::Location;
 use crate::callbacks::object::handle_of;
+use crate::callbacks::pipeline;
 use crate::callbacks::transfer::{self, buffer_of, owning_heap};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
-use crate::ffi::library::{Hid, Library};
+use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::plists::{FillDefined, ListClass};
+use crate::ffi::scratch::Scratch;
 use crate::file_type::{FileType, kept};
+use crate::native::codec::{self, Lent};
 use crate::session::{DatasetHandle, ObjectHandle, Session};
-
-/// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
-const SHUFFLE: i32 = 2;
 
 /// What `H5Dcreate` is given.
 pub struct NewDataset {
@@ -46,16 +46,17 @@ pub fn create(
     let session = place.session.clone();
     session.face.dataset()?;
     let types = FileType::of_type(&session, new.datatype)?;
-    let spec = spec_of(&session, &types, new)?;
+    let (spec, scratch) = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
     let dataset = session.container.dataset(object.id())?;
     let path = place.link(&object)?;
     let access_list = Some(session.library.copy_list(new.access)?);
     let base = ObjectHandle { session, object, path };
-    Ok(Handle::Dataset(DatasetHandle { types: kept(types), dataset, access_list, base }))
+    let codec = Lent::to(&base.session, &dataset, scratch);
+    Ok(Handle::Dataset(DatasetHandle { types: kept(types), codec, dataset, access_list, base }))
 }
 
-fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<DatasetSpec> {
+fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(DatasetSpec, Option<Scratch>)> {
     let library = session.library;
     if !library.has_extent(new.space)? {
         return Err(Error::argument("the dataspace of a dataset must have an extent"));
@@ -71,26 +72,21 @@ fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<Data
     }
     let stored_list = library.copy_list(new.creation)?;
     let fill = fill_of(session, types, &stored_list)?;
-    Ok(DatasetSpec {
+    let space = library.extent_of(new.space)?;
+    let (filters, scratch) = pipeline::of_new(session, types, &space, &layout, stored_list.get())?;
+    let unfiltered_edges = !filters.is_empty() && library.has_unfiltered_edges(new.creation)?;
+    let spec = DatasetSpec {
         datatype: types.to_datatype(committed_id(session, new.datatype)?)?,
-        space: library.extent_of(new.space)?,
+        space,
         layout,
         fill,
-        filters: filters_of(library, new.creation, types.size)?,
+        filters,
+        unfiltered_edges,
         creation_properties: library.encode_list(stored_list.get())?.into(),
         attribute_order: library.attribute_order(new.creation)?,
         track_times: library.tracks_times(new.creation)?,
-    })
-}
-
-/// The pipeline with what shuffle's own `set_local` would put in.
-fn filters_of(library: Library, creation: Hid, element: usize) -> Result<Vec<Filter>> {
-    let mut filters = library.filters(creation)?;
-    for filter in filters.iter_mut().filter(|filter| filter.id == SHUFFLE) {
-        filter.client_data =
-            vec![u32::try_from(element).map_err(|_| Error::argument("elements too large to shuffle"))?];
-    }
-    Ok(filters)
+    };
+    Ok((spec, scratch))
 }
 
 /// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's
@@ -140,6 +136,14 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
             Ok(Handle::Dataset(dataset))
         }
         _ => Err(Error::new(Minor::BadType, format!("'{}' is not a dataset", String::from_utf8_lossy(name)))),
+    }
+}
+
+/// `H5Dclose`. Chunks that wait for filters of libhdf5's pipeline are encoded now: nobody could later.
+pub fn close(mut handle: Box<Handle>) -> Result<()> {
+    match &mut *handle {
+        Handle::Dataset(dataset) => dataset.codec.take().map_or(Ok(()), Lent::take_back),
+        _ => Ok(()),
     }
 }
 
@@ -293,6 +297,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     let library = dataset.base.session.library;
     let list = library.decode_list(&dataset.dataset.creation_properties(), ListClass::DatasetCreate)?;
+    codec::apply(library, list.get(), dataset.dataset.filters())?;
     let types = types_of(dataset)?;
     if types.has_heap
         && let FillValue::User(value) = &dataset.dataset.fill().value

@@ -14,6 +14,7 @@ use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
 use crate::file_type::FileType;
+use crate::native::codec::Lent;
 use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
 
 /// `H5Oopen` in all its forms.
@@ -34,7 +35,14 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
         ObjectKind::Dataset => {
             session.face.dataset()?;
             let dataset = session.container.dataset(id)?;
-            Ok(Handle::Dataset(DatasetHandle { types: OnceLock::new(), dataset, access_list: None, base }))
+            let codec = Lent::to(session, &dataset, None);
+            Ok(Handle::Dataset(DatasetHandle {
+                types: OnceLock::new(),
+                codec,
+                dataset,
+                access_list: None,
+                base,
+            }))
         }
         ObjectKind::Datatype => {
             let encoded = session.container.datatype(id)?.encoded.clone();

@@ -1,11 +1,58 @@
 //! HDF5's error stack.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char, c_uint, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
 
 use super::library::{Hid, Library};
-use crate::error::{Error, Major, Minor};
+use crate::error::{Error, Major, Minor, Result};
+
+/// Frames of native code that are worth telling.
+const FRAMES: usize = 6;
+
+/// Collects what frames say, the innermost first; frames that only pass a call on between connectors say nothing.
+unsafe extern "C" fn collect(_: c_uint, frame: *const sys::H5E_error2_t, into: *mut c_void) -> i32 {
+    // SAFETY: libhdf5 gives a frame with terminated strings or null; `into` is the list of `Library::explained`.
+    let (frame, into) = unsafe { (&*frame, &mut *into.cast::<Vec<String>>()) };
+    let text = |place: *const c_char| {
+        // SAFETY: as above.
+        if place.is_null() { None } else { Some(unsafe { CStr::from_ptr(place) }.to_string_lossy()) }
+    };
+    let passes_on = text(frame.func_name).is_some_and(|name| name.starts_with("H5VL"));
+    if let (Some(said), false) = (text(frame.desc), passes_on || into.len() == FRAMES) {
+        into.push(said.into_owned());
+    }
+    0
+}
 
 impl Library {
+    /// Runs calls of native code without having a failure printed; what its error stack says then becomes the text of
+    /// the error.
+    pub(super) fn explained<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let table = self.table();
+        let (mut printer, mut data) = (None, std::ptr::null_mut());
+        // SAFETY: the answers' places outlive the call. It fails if the application uses the older form of printers.
+        let silenced = unsafe { (table.H5Eget_auto2)(sys::H5E_DEFAULT, &mut printer, &mut data) } >= 0;
+        if silenced {
+            // SAFETY: no function, no data.
+            unsafe { (table.H5Eset_auto2)(sys::H5E_DEFAULT, None, std::ptr::null_mut()) };
+        }
+        let result = body().map_err(|error| {
+            let mut said: Vec<String> = Vec::new();
+            let into = (&raw mut said).cast();
+            // SAFETY: the walk is over before the list goes.
+            unsafe { (table.H5Ewalk2)(sys::H5E_DEFAULT, sys::H5E_WALK_UPWARD, Some(collect), into) };
+            said.dedup();
+            said.reverse();
+            if said.is_empty() { error } else { Error::new(error.minor(), said.join(": ")) }
+        });
+        if silenced {
+            // SAFETY: what the application had set.
+            unsafe { (table.H5Eset_auto2)(sys::H5E_DEFAULT, printer, data) };
+        }
+        result
+    }
+
     /// Pushes one frame onto the default error stack. Nothing public may be called in this library between this
     /// and the return of the callback: every public function clears the stack.
     pub(super) fn push_error(self, callback: &'static str, class: Major, error: &Error) {

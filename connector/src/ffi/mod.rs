@@ -4,7 +4,7 @@
 //!   errors into HDF5's error stack.
 //! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
 //! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
-//! - `library`, `types`, `spaces`, `plists`, `memory`, `native`: what we call in libhdf5, wrapped so that the
+//! - `library`, `types`, `spaces`, `plists`, `memory`, `native`, `scratch`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
 #![allow(unsafe_code)]
 
@@ -25,6 +25,7 @@ pub mod pass;
 pub mod plists;
 pub mod predefined;
 pub mod references;
+pub mod scratch;
 pub mod spaces;
 pub mod strings;
 mod thunks;

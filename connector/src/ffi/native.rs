@@ -26,9 +26,9 @@ pub enum NativeKind {
 
 /// An object of the native connector, closed when dropped. It has no identifier that a program could see.
 pub struct NativeObject {
-    library: Library,
-    connector: std::sync::Arc<Id>,
-    pointer: *mut c_void,
+    pub(super) library: Library,
+    pub(super) connector: std::sync::Arc<Id>,
+    pub(super) pointer: *mut c_void,
     kind: NativeKind,
 }
 
@@ -146,7 +146,7 @@ impl NativeObject {
         self.pointer
     }
 
-    fn own(&self, pointer: *mut c_void, kind: NativeKind, function: &str) -> Result<Self> {
+    pub(super) fn own(&self, pointer: *mut c_void, kind: NativeKind, function: &str) -> Result<Self> {
         if pointer.is_null() {
             return Err(Error::call(function));
         }
@@ -341,7 +341,7 @@ impl NativeObject {
     }
 }
 
-fn file_location() -> sys::H5VL_loc_params_t {
+pub(super) fn file_location() -> sys::H5VL_loc_params_t {
     sys::H5VL_loc_params_t {
         obj_type: sys::H5I_FILE,
         type_: sys::H5VL_OBJECT_BY_SELF,

@@ -5,4 +5,5 @@
 //! every object a native one of its kind.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod face;

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use super::ReadChunk;
 use crate::Hdf5;
-use crate::bindings::{H5VL_native_dataset_chunk_read_t, H5VL_native_dataset_chunk_write_t, hid_t, hsize_t};
+use crate::bindings::{H5VL_native_dataset_chunk_read_t, H5VL_native_dataset_chunk_write_t, herr_t, hid_t, hsize_t};
 
 /// The arguments of a client's `H5VL_NATIVE_DATASET_CHUNK_READ`, whichever version it is of.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +138,46 @@ impl Hdf5 {
             let args = unsafe { &*args.cast::<H5VL_native_dataset_chunk_write_t>() };
             ChunkWrite { offset: args.offset, filters: args.filters, size: args.size as usize, buf: args.buf }
         }
+    }
+
+    /// Calls `operate` with arguments of `H5VL_NATIVE_DATASET_CHUNK_READ` in this library's layout; gives what it returned
+    /// and the mask of skipped filters that was put in.
+    ///
+    /// `buf` must be as large as the stored chunk: 1.14 is not told its size.
+    pub fn with_chunk_read_args(
+        &self,
+        offset: &[hsize_t],
+        buf: &mut [u8],
+        operate: impl FnOnce(*mut c_void) -> herr_t,
+    ) -> (herr_t, u32) {
+        let (offset, mut buf_size, buf) = (offset.as_ptr(), buf.len(), buf.as_mut_ptr().cast());
+        if self.is_v2() {
+            let mut args = ChunkReadArgs2 { offset, filters: 0, buf, buf_size: &raw mut buf_size };
+            (operate((&raw mut args).cast()), args.filters)
+        } else {
+            let mut args = H5VL_native_dataset_chunk_read_t { offset, filters: 0, buf };
+            (operate((&raw mut args).cast()), args.filters)
+        }
+    }
+
+    /// Calls `operate` with arguments of `H5VL_NATIVE_DATASET_CHUNK_WRITE` in this library's layout; `None` when the
+    /// library cannot say a size as large.
+    pub fn with_chunk_write_args(
+        &self,
+        offset: &[hsize_t],
+        filters: u32,
+        data: &[u8],
+        operate: impl FnOnce(*mut c_void) -> herr_t,
+    ) -> Option<herr_t> {
+        let (offset, buf) = (offset.as_ptr(), data.as_ptr().cast());
+        Some(if self.is_v2() {
+            let mut args = ChunkWriteArgs2 { offset, filters, size: data.len(), buf };
+            operate((&raw mut args).cast())
+        } else {
+            let size = u32::try_from(data.len()).ok()?;
+            let mut args = H5VL_native_dataset_chunk_write_t { offset, filters, size, buf };
+            operate((&raw mut args).cast())
+        })
     }
 
     /// Reads a stored chunk as it is, filters not undone (`H5Dread_chunk`), never beyond `buf`.

@@ -28,7 +28,9 @@ impl Dataset {
         // A forked child has its parent's changes in memory and must not write them.
         if codecs.is_last(codec) && c.is_ours() {
             flushed = self.flush();
-            if flushed.is_err() {
+            if let Err(e) = &flushed {
+                let id = self.object.id().0;
+                tracing::error!("{}: chunks of dataset {id:#x} were lost: {e}", c.name());
                 c.blocks.lock().discard_dirty(&self.prefix());
             }
         }

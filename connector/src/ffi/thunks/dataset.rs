@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use h5lake_container::{Selection, SpaceStatus};
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{FAIL, OK, close as close_object, location, new_object, status, unknown_operation};
+use super::{FAIL, OK, location, new_object, status, unknown_operation};
 use crate::callbacks::dataset::{self, NewDataset};
 use crate::callbacks::object;
 use crate::error::{Error, Major, Minor, Result};
@@ -297,14 +297,16 @@ unsafe extern "C" fn specific(
     }
 }
 
-unsafe extern "C" fn close(dataset: *mut c_void, transfer: Hid, request: Request) -> c_int {
-    // SAFETY: see the module.
-    unsafe {
-        if let Some(closed) = pass::close(dataset, |hdf5, object, connector| {
+unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request) -> c_int {
+    // SAFETY: one of our datasets, or of those handed through, not used again.
+    let handle = unsafe {
+        if let Some(closed) = pass::close(object, |hdf5, object, connector| {
             (hdf5.H5VLdataset_close)(object, connector, transfer, request)
         }) {
             return closed;
         }
-        close_object(dataset, "h5lake_dataset_close", Major::Dataset)
-    }
+        Handle::take(object)
+    };
+    let library = handle.as_ref().ok().and_then(|handle| handle.library());
+    guard(library, "h5lake_dataset_close", Major::Dataset, FAIL, || dataset::close(handle?).map(|()| OK))
 }

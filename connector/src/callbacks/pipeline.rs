@@ -1,0 +1,62 @@
+//! The filters of a dataset that is being created, as native code would set them up (`H5D__create`, H5Dint.c).
+
+use h5lake_container::{Dataspace, Filter, Layout};
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::library::Hid;
+use crate::ffi::scratch::Scratch;
+use crate::file_type::FileType;
+use crate::native::codec;
+use crate::session::Session;
+
+/// `H5Z_FLAG_OPTIONAL`.
+const OPTIONAL: u32 = 1;
+/// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
+const SHUFFLE: i32 = 2;
+/// `H5T_VLEN`.
+const VARIABLE_LENGTH: u8 = 9;
+
+/// The filters as they are stored: checked (`can_apply`), with the parameters that they set for themselves
+/// (`set_local`). Filters that are not ours leave the native dataset that did it.
+///
+/// # Errors
+/// What native code refuses, in its words.
+pub fn of_new(
+    session: &Session,
+    types: &FileType,
+    space: &Dataspace,
+    layout: &Layout,
+    creation: Hid,
+) -> Result<(Vec<Filter>, Option<Scratch>)> {
+    let mut filters = session.library.filters(creation)?;
+    if filters.is_empty() {
+        return Ok((filters, None));
+    }
+    if is_unsuitable(types, space)? {
+        // Optional filters stay in the pipeline as they were given, and skip what they cannot do (H5Z_ignore_filters).
+        if filters.iter().any(|filter| filter.flags & OPTIONAL == 0) {
+            return Err(Error::new(Minor::BadValue, "not suitable for filters").in_class(Major::Argument));
+        }
+        return Ok((filters, None));
+    }
+    let Layout::Chunked { chunk } = layout else {
+        return Err(Error::new(Minor::BadValue, "filters can only be used with chunked layout"));
+    };
+    if !filters.iter().all(Filter::is_built_in) {
+        let scratch = codec::scratch(session, types, chunk, creation)?;
+        return Ok((scratch.filters()?, Some(scratch)));
+    }
+    for filter in filters.iter_mut().filter(|filter| filter.id == SHUFFLE) {
+        let size = u32::try_from(types.size);
+        filter.client_data = vec![size.map_err(|_| Error::argument("elements too large to shuffle"))?];
+    }
+    Ok((filters, None))
+}
+
+/// Whether native code would not set up filters for such a dataset.
+fn is_unsuitable(types: &FileType, space: &Dataspace) -> Result<bool> {
+    let library = types.library();
+    Ok(!matches!(space, Dataspace::Simple { .. })
+        || library.type_class(types.stored())? == VARIABLE_LENGTH
+        || library.is_variable_string(types.stored())?)
+}

@@ -1,0 +1,196 @@
+//! Filters that are not ours run in libhdf5's own pipeline: through a native dataset of one chunk beneath the session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h5lake_container::{ChunkCodec, Dataset, Datatype, ErrorKind, Filter, Layout};
+use parking_lot::Mutex;
+
+use crate::error::{Error, Minor, Result};
+use crate::ffi::guard::is_in_another;
+use crate::ffi::ids::Id;
+use crate::ffi::library::{Hid, Library};
+use crate::ffi::plists::ListClass;
+use crate::ffi::scratch::Scratch;
+use crate::file_type::FileType;
+use crate::session::Session;
+
+/// `H5Z_FLAG_OPTIONAL`.
+const OPTIONAL: u32 = 1;
+/// HDF5's own filters whose stored chunks cannot be understood without their parameters: szip, nbit, scaleoffset.
+const BY_PARAMETERS: std::ops::RangeInclusive<i32> = 4..=6;
+
+/// Makes a native dataset of one chunk with a dataset's type and filters. Its type is the dataset's own, so that
+/// filters see class, size, precision and order; heap ids and references are bytes to them.
+///
+/// # Errors
+/// Native code's reasons, as when a native dataset is created.
+pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid) -> Result<Scratch> {
+    let library = session.library;
+    let list = library.copy_list(creation)?;
+    library.allocate_nothing(list.get())?;
+    let datatype = if types.has_heap || types.has_references {
+        library.clear_fill_value(list.get())?;
+        library.opaque_type(types.size)?
+    } else {
+        library.copy_type(types.stored())?
+    };
+    Scratch::new(session.face.file(), datatype, chunk, list.get())
+}
+
+/// Runs a dataset's filters in one session's library.
+struct Codec {
+    scratch: Mutex<Option<Scratch>>,
+    datatype: Datatype,
+    chunk: Vec<u64>,
+    /// The creation properties as the application gave them: before the filters set their parameters.
+    properties: Bytes,
+    filters: Vec<Filter>,
+    session: Arc<Session>,
+}
+
+impl Codec {
+    fn run<T>(&self, work: impl FnOnce(&Scratch) -> Result<T>) -> Result<T> {
+        let mut scratch = self.scratch.lock();
+        let made = match scratch.take() {
+            Some(made) => made,
+            None => self.make()?,
+        };
+        let result = work(scratch.insert(made));
+        // A chunk that failed may be left in the native dataset: the next one starts anew.
+        if result.is_err() {
+            *scratch = None;
+        }
+        result.map_err(|error| self.name_missing(error))
+    }
+
+    fn make(&self) -> Result<Scratch> {
+        let library = self.session.library;
+        let types = FileType::of_datatype(&self.session, &self.datatype)?;
+        let list = library.decode_list(&self.properties, ListClass::DatasetCreate)?;
+        let given = |list: &Id| {
+            scratch(&self.session, &types, &self.chunk, list.get()).map_err(|e| self.name_missing(e))
+        };
+        let made = given(&list)?;
+        if self.is_as_stored(library, &made.filters()?) {
+            return Ok(made);
+        }
+        // The parameters were set by another version of the filter, or the list came with another dataset's.
+        apply(library, list.get(), &self.filters)?;
+        let made = given(&list)?;
+        if self.is_as_stored(library, &made.filters()?) {
+            return Ok(made);
+        }
+        Err(Error::new(
+            Minor::CannotOperate,
+            "the filters set other parameters than the chunks were stored with",
+        ))
+    }
+
+    /// Whether filters that need their parameters to decode got the stored ones.
+    fn is_as_stored(&self, library: Library, now: &[Filter]) -> bool {
+        let same = |(a, b): (&Filter, &Filter)| {
+            !BY_PARAMETERS.contains(&a.id) || a.client_data == b.client_data || !library.has_filter(a.id)
+        };
+        now.len() == self.filters.len() && now.iter().zip(&self.filters).all(same)
+    }
+
+    /// An error that names the filters which are not there, if that is why.
+    fn name_missing(&self, error: Error) -> Error {
+        let library = self.session.library;
+        let missing = self.filters.iter().filter(|f| !library.has_filter(f.id));
+        let names: Vec<_> = missing
+            .map(|f| match String::from_utf8_lossy(&f.name) {
+                name if name.is_empty() => format!("filter {} is not registered", f.id),
+                name => format!("required filter '{name}' (filter {}) is not registered", f.id),
+            })
+            .collect();
+        if names.is_empty() { error } else { Error::new(Minor::ReadError, names.join("; ")) }
+    }
+}
+
+impl ChunkCodec for Codec {
+    fn is_at_home(&self) -> bool {
+        !is_in_another(self.session.library)
+    }
+
+    fn encode(&self, chunk: &[u8]) -> h5lake_container::Result<(u32, Vec<u8>)> {
+        self.run(|scratch| scratch.encode(chunk)).or_else(|error| {
+            // Where native code would not even have set the filters up, all are skipped if they may be.
+            if self.scratch.lock().is_none() && self.filters.iter().all(|f| f.flags & OPTIONAL != 0) {
+                return Ok((((1_u64 << self.filters.len()) - 1) as u32, chunk.to_vec()));
+            }
+            Err(h5lake_container::Error::new(ErrorKind::Io, error.to_string()))
+        })
+    }
+
+    fn decode(&self, stored: &[u8], mask: u32) -> h5lake_container::Result<Vec<u8>> {
+        self.run(|scratch| scratch.decode(stored, mask))
+            .map_err(|error| h5lake_container::Error::new(ErrorKind::Corrupt, error.to_string()))
+    }
+}
+
+/// Puts stored flags and parameters into a creation list that has the same filters.
+///
+/// # Errors
+/// If the list has other filters.
+pub fn apply(library: Library, list: Hid, filters: &[Filter]) -> Result<()> {
+    if filters.is_empty() {
+        return Ok(());
+    }
+    let given = library.filters(list)?;
+    for (filter, given) in filters.iter().zip(&given) {
+        if (filter.flags, &filter.client_data) != (given.flags, &given.client_data) {
+            library.set_filter_parameters(list, filter)?;
+        }
+    }
+    Ok(())
+}
+
+/// A codec that is lent to a dataset while a handle of it is open.
+pub struct Lent {
+    dataset: Arc<Dataset>,
+    codec: Option<Arc<dyn ChunkCodec>>,
+}
+
+impl Lent {
+    /// Lends a codec to a dataset that needs one. `scratch` is what creating it left.
+    pub fn to(session: &Arc<Session>, dataset: &Arc<Dataset>, scratch: Option<Scratch>) -> Option<Self> {
+        let Layout::Chunked { chunk } = dataset.layout() else { return None };
+        if !dataset.needs_codec() {
+            return None;
+        }
+        let codec: Arc<dyn ChunkCodec> = Arc::new(Codec {
+            scratch: Mutex::new(scratch),
+            datatype: dataset.datatype().clone(),
+            chunk: chunk.clone(),
+            properties: dataset.creation_properties(),
+            filters: dataset.filters().to_vec(),
+            session: session.clone(),
+        });
+        dataset.attach_codec(codec.clone());
+        Some(Self { dataset: dataset.clone(), codec: Some(codec) })
+    }
+
+    /// Takes the codec back. Changed chunks are encoded before the last one goes.
+    ///
+    /// # Errors
+    /// A chunk that cannot be encoded; it is lost.
+    pub fn take_back(mut self) -> Result<()> {
+        self.detach()
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        match self.codec.take() {
+            Some(codec) => Ok(self.dataset.detach_codec(&codec)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // The container has noted what was lost; nobody is there to be told.
+        let _ = self.detach();
+    }
+}
