@@ -140,8 +140,8 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
 }
 
 /// `H5Dclose`. Chunks that wait for filters of libhdf5's pipeline are encoded now: nobody could later.
-pub fn close(mut handle: Box<Handle>) -> Result<()> {
-    match &mut *handle {
+pub fn close(handle: &mut Handle) -> Result<()> {
+    match handle {
         Handle::Dataset(dataset) => dataset.codec.take().map_or(Ok(()), Lent::take_back),
         _ => Ok(()),
     }

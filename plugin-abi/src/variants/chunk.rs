@@ -4,7 +4,9 @@ use std::ffi::c_void;
 
 use super::ReadChunk;
 use crate::Hdf5;
-use crate::bindings::{H5VL_native_dataset_chunk_read_t, H5VL_native_dataset_chunk_write_t, herr_t, hid_t, hsize_t};
+use crate::bindings::{
+    H5VL_native_dataset_chunk_read_t, H5VL_native_dataset_chunk_write_t, herr_t, hid_t, hsize_t,
+};
 
 /// The arguments of a client's `H5VL_NATIVE_DATASET_CHUNK_READ`, whichever version it is of.
 #[derive(Debug, Clone, Copy)]

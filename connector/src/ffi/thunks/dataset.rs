@@ -308,5 +308,7 @@ unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request)
         Handle::take(object)
     };
     let library = handle.as_ref().ok().and_then(|handle| handle.library());
-    guard(library, "h5lake_dataset_close", Major::Dataset, FAIL, || dataset::close(handle?).map(|()| OK))
+    guard(library, "h5lake_dataset_close", Major::Dataset, FAIL, || {
+        dataset::close(&mut *handle?).map(|()| OK)
+    })
 }
