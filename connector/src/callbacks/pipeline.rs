@@ -13,11 +13,13 @@ use crate::session::Session;
 const OPTIONAL: u32 = 1;
 /// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
 const SHUFFLE: i32 = 2;
+/// Deflate, shuffle, fletcher32: what native code would do to set them up is done here.
+const SET_UP_HERE: std::ops::RangeInclusive<i32> = 1..=3;
 /// `H5T_VLEN`.
 const VARIABLE_LENGTH: u8 = 9;
 
 /// The filters as they are stored: checked (`can_apply`), with the parameters that they set for themselves
-/// (`set_local`). Filters that are not ours leave the native dataset that did it.
+/// (`set_local`). Other filters than the plainest leave the native dataset that did it.
 ///
 /// # Errors
 /// What native code refuses, in its words.
@@ -42,7 +44,7 @@ pub fn of_new(
     let Layout::Chunked { chunk } = layout else {
         return Err(Error::new(Minor::BadValue, "filters can only be used with chunked layout"));
     };
-    if !filters.iter().all(Filter::is_built_in) {
+    if !filters.iter().all(|filter| SET_UP_HERE.contains(&filter.id)) {
         let scratch = codec::scratch(session, types, chunk, creation)?;
         return Ok((scratch.filters()?, Some(scratch)));
     }
