@@ -11,16 +11,17 @@ from . import ROOT
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CONTAINER = SIGNATURE + b"\x4ch5lake\0"  # docs/format.md: a superblock version that native HDF5 refuses
+POINTER = SIGNATURE + b"\x4ch5lptr\0"  # the same: it names a container that is kept in a store
 
 
 def kind_of(path):
-    """'container', 'native' or 'other', from a file's first 16 bytes; None when it cannot be read."""
+    """'container' (or what names one), 'native' or 'other', from a file's first 16 bytes; None if it cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(16)
     except OSError:
         return None
-    if head == CONTAINER:
+    if head in (CONTAINER, POINTER):
         return "container"
     return "native" if head.startswith(SIGNATURE) else "other"
 
