@@ -310,6 +310,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 }
 
 /// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open.
+#[expect(clippy::boxed_local, reason = "the box is what libhdf5 knows: it must stay where it is")]
 pub fn close(mut handle: Box<Handle>) -> Result<()> {
     let session = handle.session()?;
     let last = session.file_handles.load(Ordering::Relaxed) == 1;

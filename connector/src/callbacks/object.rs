@@ -138,6 +138,7 @@ pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u
 }
 
 /// `H5Ocopy`.
+#[expect(clippy::too_many_arguments, reason = "they are H5Ocopy's own")]
 pub fn copy(
     source: &Handle,
     from: &Location<'_>,

@@ -122,6 +122,10 @@ fn index_of(session: &Session, group: ObjectId, wanted: Index) -> Result<Index> 
     Ok(if tracked { wanted } else { Index::Name })
 }
 
+/// What is called for each object: the starting object's identifier, the session, and the object's path, id and
+/// information.
+pub type EachObject<'a> = dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32 + 'a;
+
 /// `H5Ovisit`: calls `each` with the starting object's identifier, and path and information of every object that
 /// hard links lead to, each object once.
 pub fn objects(
@@ -129,7 +133,7 @@ pub fn objects(
     location: &Location<'_>,
     index: Index,
     order: Order,
-    each: &mut dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32,
+    each: &mut EachObject<'_>,
 ) -> Result<i32> {
     let found = Base::of(handle)?.find(location)?;
     let (session, top) = (found.session, found.id);
@@ -159,7 +163,7 @@ struct ObjectVisit<'a> {
     order: Order,
     shown: HashSet<ObjectId>,
     entered: HashSet<ObjectId>,
-    each: &'a mut dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32,
+    each: &'a mut EachObject<'a>,
 }
 
 impl ObjectVisit<'_> {

@@ -52,8 +52,8 @@ impl Library {
             Some(list) => list,
             None => self.copy_list(of_file)?,
         };
-        // SAFETY: the list is ours.
         check(
+            // SAFETY: the list is ours.
             unsafe { (table.H5Pset_fclose_degree)(list.get(), sys::H5F_CLOSE_WEAK) },
             "H5Pset_fclose_degree",
         )?;
@@ -66,8 +66,8 @@ impl Library {
             return Ok(None);
         }
         let mut flags: c_uint = 0;
-        // SAFETY: the answer's place outlives the call.
         check(
+            // SAFETY: the answer's place outlives the call.
             unsafe { (self.table().H5Pget_elink_acc_flags)(access, &mut flags) },
             "H5Pget_elink_acc_flags",
         )?;
@@ -110,8 +110,8 @@ impl Library {
             return Ok(());
         }
         let (mut callback, mut data): (sys::H5L_elink_traverse_t, _) = (None, std::ptr::null_mut());
-        // SAFETY: the answers' places outlive the call.
         check(
+            // SAFETY: the answers' places outlive the call.
             unsafe { (self.table().H5Pget_elink_cb)(access, &mut callback, &mut data) },
             "H5Pget_elink_cb",
         )?;

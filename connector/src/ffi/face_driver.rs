@@ -50,8 +50,8 @@ impl Library {
         // SAFETY: the class lives as long as the process.
         let driver = unsafe { (table.H5FDregister)(&raw const DRIVER.0) };
         let driver = Id::from_call(self, driver, "H5FDregister")?;
-        // SAFETY: the driver takes no settings.
         check(
+            // SAFETY: the driver takes no settings.
             unsafe { (table.H5Pset_driver)(access.get(), driver.get(), std::ptr::null()) },
             "H5Pset_driver",
         )?;

@@ -176,8 +176,8 @@ impl Library {
     /// Whether an object keeps times.
     pub fn tracks_times(self, object_creation: Hid) -> Result<bool> {
         let mut track = false;
-        // SAFETY: the answer's place outlives the call.
         check(
+            // SAFETY: the answer's place outlives the call.
             unsafe { (self.table().H5Pget_obj_track_times)(object_creation, &mut track) },
             "H5Pget_obj_track_times",
         )?;
@@ -196,8 +196,8 @@ impl Library {
     /// `H5F_CLOSE_STRONG` is 3, `H5F_CLOSE_SEMI` 2, `H5F_CLOSE_WEAK` 1, the driver's default 0.
     pub fn close_degree(self, file_access: Hid) -> Result<u32> {
         let mut degree = sys::H5F_CLOSE_DEFAULT;
-        // SAFETY: the answer's place outlives the call.
         check(
+            // SAFETY: the answer's place outlives the call.
             unsafe { (self.table().H5Pget_fclose_degree)(file_access, &mut degree) },
             "H5Pget_fclose_degree",
         )?;
@@ -301,8 +301,8 @@ impl Library {
     /// Whether a fill value is defined, and by whom.
     pub fn fill_defined(self, creation: Hid) -> Result<FillDefined> {
         let mut state = sys::H5D_FILL_VALUE_DEFAULT;
-        // SAFETY: the answer's place outlives the call.
         check(
+            // SAFETY: the answer's place outlives the call.
             unsafe { (self.table().H5Pfill_value_defined)(creation, &mut state) },
             "H5Pfill_value_defined",
         )?;

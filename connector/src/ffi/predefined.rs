@@ -46,13 +46,16 @@ const SYMBOLS: [Symbol; 30] = [
     Hdf5::H5T_C_S1_g,
 ];
 
-/// Which symbol has which encoding, per slot.
-static ENCODINGS: LazyLock<Mutex<HashMap<usize, HashMap<Vec<u8>, Symbol>>>> = LazyLock::new(Default::default);
+/// Which symbol has which encoding.
+type Encodings = HashMap<Vec<u8>, Symbol>;
+
+/// The encodings of each slot's library.
+static ENCODINGS: LazyLock<Mutex<HashMap<usize, Encodings>>> = LazyLock::new(Default::default);
 
 impl Library {
     /// The library's own datatype with this encoding, if it has one. Not to be closed.
     pub fn predefined_type(self, encoded: &[u8]) -> Result<Option<Hid>> {
-        let known = |all: &HashMap<usize, HashMap<Vec<u8>, Symbol>>| {
+        let known = |all: &HashMap<usize, Encodings>| {
             all.get(&self.slot()).map(|mine| mine.get(encoded).map(|symbol| symbol(self.table())))
         };
         if let Some(answer) = known(&ENCODINGS.lock().unwrap_or_else(PoisonError::into_inner)) {

@@ -58,8 +58,8 @@ impl Library {
         // SAFETY: a null buffer asks for the size.
         check(unsafe { (table.H5Sencode2)(space, std::ptr::null_mut(), &mut size, access) }, "H5Sencode2")?;
         let mut bytes = vec![0_u8; size];
-        // SAFETY: the buffer has `size` bytes.
         check(
+            // SAFETY: the buffer has `size` bytes.
             unsafe { (table.H5Sencode2)(space, bytes.as_mut_ptr().cast(), &mut size, access) },
             "H5Sencode2",
         )?;

@@ -26,8 +26,8 @@ impl Library {
         use h5lake_plugin_abi::bindings as sys;
         match space {
             Dataspace::Scalar => self.scalar_space(),
-            // SAFETY: a constant class.
             Dataspace::Null => {
+                // SAFETY: a constant class.
                 Id::from_call(self, unsafe { (self.table().H5Screate)(sys::H5S_NULL) }, "H5Screate")
             }
             Dataspace::Simple { dims, max } => {

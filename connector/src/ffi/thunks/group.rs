@@ -6,7 +6,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, close as close_object, location, new_object, status, unknown_operation};
 use crate::callbacks::{group, mount, object};
-use crate::error::{Error, Major};
+use crate::error::Major;
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
