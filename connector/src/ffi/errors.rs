@@ -42,6 +42,9 @@ impl Library {
             let into = (&raw mut said).cast();
             // SAFETY: the walk is over before the list goes.
             unsafe { (table.H5Ewalk2)(sys::H5E_DEFAULT, sys::H5E_WALK_UPWARD, Some(collect), into) };
+            // Told once: the connector's own frame is to be the innermost.
+            // SAFETY: the default stack.
+            unsafe { (table.H5Eclear2)(sys::H5E_DEFAULT) };
             said.dedup();
             said.reverse();
             if said.is_empty() { error } else { Error::new(error.minor(), said.join(": ")) }
