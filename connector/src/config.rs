@@ -30,10 +30,12 @@ pub struct Config {
     pub retention: Option<Duration>,
     /// Bound of the block cache in bytes.
     pub cache_bytes: Option<usize>,
+    /// Whether a damaged container is opened to read what is left of it.
+    pub salvage: bool,
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 5] = ["store", "native", "sync", "retention", "cache"];
+pub const KEYS: [&str; 6] = ["store", "native", "sync", "retention", "cache", "salvage"];
 
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
@@ -75,6 +77,7 @@ impl Config {
             }
             "sync" => self.sync_commits = one_of(key, value, &[("commit", true), ("process", false)])?,
             "retention" => self.retention = Some(duration(key, value)?),
+            "salvage" => self.salvage = one_of(key, value, &[("yes", true), ("no", false)])?,
             "cache" => self.cache_bytes = Some(byte_count(key, value)?),
             _ => {
                 return Err(format!(
@@ -103,6 +106,9 @@ impl Config {
         }
         if let Some(bytes) = self.cache_bytes {
             words.push(format!("cache={bytes}"));
+        }
+        if self.salvage {
+            words.push("salvage=yes".to_owned());
         }
         words.join(" ")
     }
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576";
+        let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576 salvage=yes";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use h5lake_container::Target;
-use object_stores::registry::{Registry, split_scheme};
+use object_stores::registry::{Registry, Settings, split_scheme};
 
 use crate::config::Config;
 use crate::error::{Error, Minor, Result};
@@ -49,16 +49,16 @@ pub fn place(name: &[u8], config: &Config) -> Result<Place> {
         && has_scheme(url)
     {
         let (store, key) = split_key(url);
-        return Ok(Place { target: in_store(store, key)?, pointer: None });
+        return Ok(Place { target: in_store(store, key, config)?, pointer: None });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
     if let Some(Pointer { store, key }) = pointer::read(&path)? {
-        return Ok(Place { target: in_store(&store, &key)?, pointer: Some(path) });
+        return Ok(Place { target: in_store(&store, &key, config)?, pointer: Some(path) });
     }
     match (&config.store, text) {
         (None, _) => Ok(Place { target: Target::File(path), pointer: None }),
         (Some(store), Ok(text)) => {
-            let target = in_store(store, &key_of_path(text))?;
+            let target = in_store(store, &key_of_path(text), config)?;
             Ok(Place { target, pointer: outlives_process(store).then_some(path) })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
@@ -90,8 +90,13 @@ fn key_of_path(path: &str) -> String {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 
-fn in_store(url: &str, key: &str) -> Result<Target> {
-    let store = Registry::global().open(url).map_err(|error| {
+fn in_store(url: &str, key: &str, config: &Config) -> Result<Target> {
+    let mut settings = Settings::new();
+    // The other stores either sync always or have nothing to sync.
+    if config.sync_commits && split_scheme(url).is_some_and(|(scheme, _)| scheme == "file") {
+        settings.insert("sync".to_owned(), "power".to_owned());
+    }
+    let store = Registry::global().open_with(url, &settings).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("cannot use the store: {error}"), error.raw_os_error())
     })?;
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })

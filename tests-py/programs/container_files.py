@@ -47,13 +47,17 @@ def check_environment_key(folder):
 
 
 def check_only_plugin_path(folder):
-    # With just HDF5_PLUGIN_PATH set, the library finds the connector by the file's head.
+    # With just HDF5_PLUGIN_PATH set, HDF5 1.14 finds the connector by the file's head. HDF5 2.0 to 2.2 would take what
+    # the connector opens for a native file and crash, so there the container is no HDF5 file to them.
     with h5py.File("found.h5", "w") as f:
         f["x"] = np.arange(4)
     env = {k: v for k, v in os.environ.items() if k != "HDF5_VOL_CONNECTOR"}
     code = "import h5py; f = h5py.File('found.h5'); print(f['x'][:].tolist(), list(f))"
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert run.stdout.strip() == "[0, 1, 2, 3] ['x']", run
+    if h5py.version.hdf5_version_tuple < (2, 0):
+        assert run.stdout.strip() == "[0, 1, 2, 3] ['x']", run
+    else:
+        assert run.returncode == 1 and "OSError" in run.stderr, run
 
 
 def check_damage(folder):

@@ -72,6 +72,14 @@ def write_links(f):
     raises(OSError, f.__setitem__, "hard", data)
 
 
+def fails(function):
+    try:
+        function()
+    except Exception as error:  # noqa: BLE001
+        return error
+    raise AssertionError("no error")
+
+
 def read_links(f):
     assert f["hard"] == f["data"] and f["soft"] == f["data"]
     f_soft = f.get("soft", getlink=True)
@@ -79,7 +87,9 @@ def read_links(f):
     assert isinstance(f.get("hard", getlink=True), h5py.HardLink)
     assert "dangling" in list(f)
     raises(KeyError, lambda: f["dangling"])
-    raises(RuntimeError, lambda: f["ring1"])  # links without end
+    # Links without end. Native HDF5's error stack overflows on its way out and loses the frame that makes a KeyError.
+    error = fails(lambda: f["ring1"])
+    assert isinstance(error, (KeyError, RuntimeError)) and "too many links" in str(error), error
     assert f["g/up/up/up"] == f["g"]
     assert f.get("dangling", getlink=True).path == "/not/here"
 

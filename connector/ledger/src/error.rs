@@ -207,7 +207,7 @@ impl fmt::Display for Error {
             ErrorKind::Corrupt { at, why } => {
                 write!(
                     f,
-                    "damaged at {at}: {why}; restore it from a copy, or open it to salvage what is left"
+                    "damaged at {at}: {why}; restore it from a copy, or open it to read with salvage=yes, which shows what is left"
                 )
             }
             ErrorKind::ReadOnly => f.write_str("is open read-only; open it for writing to change it"),

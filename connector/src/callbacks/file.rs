@@ -191,6 +191,7 @@ fn options(library: Library, config: &Config, access: Hid) -> Result<Options> {
         options.cache_bytes = bytes;
     }
     options.ledger.retention = config.retention;
+    options.ledger.salvage = config.salvage;
     options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     options.ledger.lock = match locking(library, access)? {
         (false, _) => LockPolicy::Off,

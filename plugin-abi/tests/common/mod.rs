@@ -17,10 +17,10 @@ pub fn libraries() -> Vec<PathBuf> {
     found
 }
 
-/// `$H5LAKE_CACHE`, by default `h5lake` in the user's cache directory.
+/// `$H5LAKE_BUILD_CACHE`, by default `h5lake` in the user's cache directory.
 fn cache_dir() -> Option<PathBuf> {
     let base = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    base("H5LAKE_CACHE")
+    base("H5LAKE_BUILD_CACHE")
         .or_else(|| base("XDG_CACHE_HOME").map(|d| d.join("h5lake")))
         .or_else(|| base("HOME").map(|d| d.join(".cache/h5lake")))
 }
