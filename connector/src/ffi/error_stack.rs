@@ -98,6 +98,14 @@ impl Drop for Quiet {
     }
 }
 
+/// Runs something whose failing calls are not reported by the library.
+pub(super) fn silently<T>(library: Library, run: impl FnOnce() -> T) -> T {
+    let quiet = Quiet::start(library);
+    let value = run();
+    drop(quiet);
+    value
+}
+
 impl Library {
     /// Takes what lies on the default error stack.
     pub(super) fn take_errors(self) -> ErrorStack {

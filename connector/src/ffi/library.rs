@@ -34,6 +34,16 @@ impl Library {
         self.table.slot
     }
 
+    /// The default list for data transfers.
+    pub(super) fn transfer_default(self) -> Hid {
+        self.table.H5P_LST_DATASET_XFER_ID_g()
+    }
+
+    /// The default list for following links.
+    pub(super) fn link_access_default(self) -> Hid {
+        self.table.H5P_LST_LINK_ACCESS_ID_g()
+    }
+
     /// Its version, as (major, minor, release).
     pub fn version(self) -> (u32, u32, u32) {
         self.table.version

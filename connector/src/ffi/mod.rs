@@ -4,6 +4,7 @@
 //!   errors into HDF5's error stack.
 //! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
 //! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
+//! - `recreate`: `H5Ocopy` between a native file and a container.
 //! - `library`, `types`, `spaces`, `plists`, `memory`, `native`, `scratch`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
 #![allow(unsafe_code)]
@@ -24,6 +25,7 @@ mod native_open;
 pub mod pass;
 pub mod plists;
 pub mod predefined;
+mod recreate;
 pub mod references;
 pub mod scratch;
 pub mod spaces;

@@ -4,6 +4,7 @@
 //! identifiers are ours. Behind each lies a [`NativeHandle`], and each callback that finds one makes the same
 //! call to the native connector and returns what that returns, its error frames untouched.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -66,12 +67,28 @@ impl NativeConnector {
     /// # Safety
     /// `object` is a native object of this library, of kind `kind`.
     pub(super) unsafe fn wrap(self: Arc<Self>, object: *mut c_void, kind: sys::H5I_type_t) -> *mut c_void {
+        if UNWRAPPED.get() {
+            return object;
+        }
         // SAFETY: as the caller says.
         if kind == sys::H5I_FILE && !unsafe { self.has_open_objects(object) } {
             return object;
         }
         NativeHandle::boxed(self, object)
     }
+}
+
+thread_local! {
+    /// Whether what is being registered is ours already.
+    static UNWRAPPED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a call that registers an object of ours in the context of a native one, in which it would be boxed again.
+pub(super) fn unwrapped<T>(register: impl FnOnce() -> T) -> T {
+    UNWRAPPED.set(true);
+    let registered = register();
+    UNWRAPPED.set(false);
+    registered
 }
 
 /// An open object of a native file.

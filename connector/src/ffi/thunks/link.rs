@@ -1,10 +1,11 @@
 //! Link callbacks.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use h5lake_container::{CharSet, Link, LinkTarget};
 use h5lake_plugin_abi::bindings as sys;
 
+use super::object::open_as_id;
 use super::{FAIL, OK, location, on_object, status, token_of, unknown_operation};
 use crate::callbacks::link::{self, NewLink};
 use crate::callbacks::visit::{self, Walk};
@@ -13,6 +14,7 @@ use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::pass::{self, Pair};
+use crate::ffi::recreate;
 use crate::ffi::strings;
 
 /// The class.
@@ -136,7 +138,18 @@ unsafe extern "C" fn copy(
     unsafe {
         match pass::pair(source, destination) {
             Pair::Ours => relocate(true, "h5lake_link_copy", source, from, destination, to, link_creation),
-            Pair::Mixed(library) => mixed(library, "h5lake_link_copy", "H5Lcopy"),
+            Pair::Mixed(library) => guard(Some(library), "h5lake_link_copy", Major::Link, FAIL, || {
+                let (from, to) = (&*from, &*to);
+                if [from, to].iter().any(|place| place.type_ != sys::H5VL_OBJECT_BY_NAME) {
+                    return Err(pass::mixed("H5Lcopy from or to a location by index"));
+                }
+                let original = open_as_id(library, source, from.obj_type, c".".as_ptr())?;
+                let place = open_as_id(library, destination, to.obj_type, c".".as_ptr())?;
+                let name = CStr::from_ptr(from.loc_data.loc_by_name.name);
+                let new_name = CStr::from_ptr(to.loc_data.loc_by_name.name);
+                recreate::copy_link(library, original.get(), name, place.get(), new_name, link_creation)?;
+                Ok(OK)
+            }),
             Pair::Native(connector, source, destination) => connector.call(|hdf5, connector| {
                 (hdf5.H5VLlink_copy)(
                     source,

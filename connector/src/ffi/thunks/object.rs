@@ -11,8 +11,10 @@ use crate::callbacks::visit;
 use crate::error::{Error, Major, Result};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
-use crate::ffi::library::Hid;
+use crate::ffi::ids::Id;
+use crate::ffi::library::{Hid, Library};
 use crate::ffi::pass::{self, Pair};
+use crate::ffi::recreate;
 use crate::ffi::strings;
 
 /// The class.
@@ -72,7 +74,17 @@ unsafe extern "C" fn copy(
             Pair::Ours => {}
             Pair::Mixed(library) => {
                 return guard(Some(library), "h5lake_object_copy", Major::Object, FAIL, || {
-                    Err(pass::mixed("H5Ocopy"))
+                    if [from, to].iter().any(|place| (**place).type_ != sys::H5VL_OBJECT_BY_SELF) {
+                        return Err(pass::mixed("H5Ocopy from or to a location by name"));
+                    }
+                    let original = open_as_id(library, source, (*from).obj_type, source_name)?;
+                    let place = open_as_id(library, destination, (*to).obj_type, c".".as_ptr())?;
+                    if destination_name.is_null() {
+                        return Err(Error::argument("a destination name is a null pointer"));
+                    }
+                    let name = std::ffi::CStr::from_ptr(destination_name);
+                    recreate::copy(library, original.get(), place.get(), name, copy_list, link_creation)?;
+                    Ok(OK)
                 });
             }
             Pair::Native(connector, source, destination) => {
@@ -105,6 +117,29 @@ unsafe extern "C" fn copy(
                 link_creation,
             )
         })
+    }
+}
+
+/// Opens the object at a path from a location, with an identifier of its own.
+pub(super) unsafe fn open_as_id(
+    library: Library,
+    object: *mut c_void,
+    location_type: sys::H5I_type_t,
+    path: *const c_char,
+) -> Result<Id> {
+    // SAFETY: the location is as libhdf5 fills it, the path terminated.
+    unsafe {
+        let mut by_name: sys::H5VL_loc_params_t = std::mem::zeroed();
+        by_name.obj_type = location_type;
+        by_name.type_ = sys::H5VL_OBJECT_BY_NAME;
+        by_name.loc_data.loc_by_name =
+            sys::H5VL_loc_by_name_t { name: path, lapl_id: library.link_access_default() };
+        let mut kind = sys::H5I_BADID;
+        let opened = open(object, &by_name, &mut kind, library.transfer_default(), std::ptr::null_mut());
+        if opened.is_null() {
+            return Err(Error::reported(library.take_errors()));
+        }
+        library.register_as_is(opened, kind)
     }
 }
 

@@ -1,0 +1,273 @@
+//! Data of datasets and attributes, read and written by public calls.
+
+use std::ffi::c_void;
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::Copier;
+use crate::error::{Error, Minor, Result};
+use crate::ffi::ids::Id;
+use crate::ffi::library::Hid;
+use crate::ffi::types::TypeClass;
+
+/// What is held in memory at a time.
+const BLOCK_BYTES: u64 = 16 << 20;
+
+impl Copier {
+    /// Copies the elements of a dataset, block by block.
+    pub(super) fn data(&self, from: Hid, to: Hid, datatype: &Id, space: &Id, list: &Id) -> Result<()> {
+        let table = self.table();
+        let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
+        // SAFETY: the answer's place outlives the call.
+        let is_virtual = unsafe {
+            self.ok((table.H5Dget_space_status)(from, &mut status))?;
+            (table.H5Pget_layout)(list.get()) == sys::H5D_VIRTUAL
+        };
+        let Some(memory) = self.memory_type(datatype)? else { return Ok(()) };
+        // What was never written is the fill value, which the creation list carries.
+        if is_virtual || status == sys::H5D_SPACE_STATUS_NOT_ALLOCATED || !self.has_elements(space)? {
+            return Ok(());
+        }
+        let size = self.library.type_size(memory.get())?;
+        let extent = self.extent(space)?;
+        let block = block_of(&extent, &self.chunk(list)?, size as u64);
+        let mut start = vec![0_u64; extent.len()];
+        loop {
+            let count: Vec<u64> = extent
+                .iter()
+                .zip(&start)
+                .zip(&block)
+                .map(|((all, at), most)| (all - at).min(*most))
+                .collect();
+            self.block(from, to, &memory, space, size, &start, &count)?;
+            if !advance(&mut start, &block, &extent) {
+                return Ok(());
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "two datasets, and what of them is copied")]
+    fn block(
+        &self,
+        from: Hid,
+        to: Hid,
+        memory: &Id,
+        space: &Id,
+        size: usize,
+        start: &[u64],
+        count: &[u64],
+    ) -> Result<()> {
+        let table = self.table();
+        let points = count.iter().product::<u64>();
+        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
+        let bytes = bytes.ok_or_else(|| Error::new(Minor::BadRange, "a block of a dataset is too large"))?;
+        let mut buffer = vec![0_u8; bytes];
+        let data: *mut c_void = buffer.as_mut_ptr().cast();
+        let all = sys::H5P_DEFAULT;
+        // SAFETY: start and count have an entry for each dimension; the buffer holds the block.
+        unsafe {
+            let in_memory = if count.is_empty() {
+                self.library.scalar_space()?
+            } else {
+                let none = std::ptr::null();
+                let select = table.H5Sselect_hyperslab;
+                self.ok(select(
+                    space.get(),
+                    sys::H5S_SELECT_SET,
+                    start.as_ptr(),
+                    none,
+                    count.as_ptr(),
+                    none,
+                ))?;
+                let rank = i32::try_from(count.len()).map_err(|_| Error::argument("too many dimensions"))?;
+                self.id((table.H5Screate_simple)(rank, count.as_ptr(), none))?
+            };
+            self.ok((table.H5Dread)(from, memory.get(), in_memory.get(), space.get(), all, data))?;
+            let written =
+                self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), space.get(), all, data));
+            self.library.reclaim(memory.get(), in_memory.get(), &mut buffer);
+            written
+        }
+    }
+
+    /// Copies all attributes of an object.
+    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64) -> Result<()> {
+        let table = self.table();
+        for index in 0..count {
+            // SAFETY: the name is terminated; identifiers are checked by the library.
+            let attribute = self.id(unsafe {
+                (table.H5Aopen_by_idx)(
+                    from,
+                    c".".as_ptr(),
+                    sys::H5_INDEX_NAME,
+                    sys::H5_ITER_INC,
+                    index,
+                    sys::H5P_DEFAULT,
+                    sys::H5P_DEFAULT,
+                )
+            })?;
+            self.attribute(&attribute, to)?;
+        }
+        Ok(())
+    }
+
+    fn attribute(&self, from: &Id, to: Hid) -> Result<()> {
+        let table = self.table();
+        // SAFETY: the buffer has the size given along.
+        let name = self.name(|buffer, size| unsafe { (table.H5Aget_name)(from.get(), size, buffer) })?;
+        // SAFETY: identifiers are checked by the library, the name is terminated.
+        let (datatype, space, copy) = unsafe {
+            let datatype = self.id((table.H5Aget_type)(from.get()))?;
+            let space = self.id((table.H5Aget_space)(from.get()))?;
+            let list = self.id((table.H5Aget_create_plist)(from.get()))?;
+            let transient = self.id((table.H5Tcopy)(datatype.get()))?;
+            let copy = self.id((table.H5Acreate2)(
+                to,
+                name.as_ptr(),
+                transient.get(),
+                space.get(),
+                list.get(),
+                sys::H5P_DEFAULT,
+            ))?;
+            (datatype, space, copy)
+        };
+        // Attributes are read and written whole: one that holds references is left null.
+        let whole = !self.library.type_contains(datatype.get(), TypeClass::Reference)?;
+        if !whole || !self.has_elements(&space)? {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
+        let points = self.library.extent_points(space.get())?;
+        let size = self.library.type_size(memory.get())?;
+        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
+        let mut buffer = vec![0_u8; bytes.ok_or_else(|| Error::argument("an attribute is too large"))?];
+        // SAFETY: the buffer holds the whole value.
+        unsafe {
+            self.ok((table.H5Aread)(from.get(), memory.get(), buffer.as_mut_ptr().cast()))?;
+            let written = self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast()));
+            self.library.reclaim(memory.get(), space.get(), &mut buffer);
+            written
+        }
+    }
+
+    /// The type that elements are copied in: the stored one, without members that are references. `None` if there is
+    /// nothing else in it.
+    fn memory_type(&self, datatype: &Id) -> Result<Option<Id>> {
+        let table = self.table();
+        // SAFETY: identifiers are checked by the library; names are freed by it.
+        unsafe {
+            if !self.library.type_contains(datatype.get(), TypeClass::Reference)? {
+                return self.id((table.H5Tcopy)(datatype.get())).map(Some);
+            }
+            if (table.H5Tget_class)(datatype.get()) != sys::H5T_COMPOUND {
+                return Ok(None);
+            }
+            let rest = self.id((table.H5Tcreate)(sys::H5T_COMPOUND, (table.H5Tget_size)(datatype.get())))?;
+            let members =
+                u32::try_from((table.H5Tget_nmembers)(datatype.get())).map_err(|_| self.failed())?;
+            let mut kept = 0;
+            for member in 0..members {
+                let of_member = self.id((table.H5Tget_member_type)(datatype.get(), member))?;
+                if self.library.type_contains(of_member.get(), TypeClass::Reference)? {
+                    continue;
+                }
+                let name = (table.H5Tget_member_name)(datatype.get(), member);
+                let offset = (table.H5Tget_member_offset)(datatype.get(), member);
+                let inserted = (table.H5Tinsert)(rest.get(), name, offset, of_member.get());
+                let result = self.ok(inserted);
+                (table.H5free_memory)(name.cast());
+                result?;
+                kept += 1;
+            }
+            Ok((kept > 0).then_some(rest))
+        }
+    }
+
+    fn has_elements(&self, space: &Id) -> Result<bool> {
+        Ok(self.library.has_extent(space.get())? && self.library.extent_points(space.get())? > 0)
+    }
+
+    fn extent(&self, space: &Id) -> Result<Vec<u64>> {
+        let table = self.table();
+        // SAFETY: the array has an entry for each dimension.
+        unsafe {
+            let rank = usize::try_from((table.H5Sget_simple_extent_ndims)(space.get()))
+                .map_err(|_| self.failed())?;
+            let mut extent = vec![0_u64; rank];
+            if rank > 0 {
+                self.ok((table.H5Sget_simple_extent_dims)(
+                    space.get(),
+                    extent.as_mut_ptr(),
+                    std::ptr::null_mut(),
+                ))?;
+            }
+            Ok(extent)
+        }
+    }
+
+    fn chunk(&self, list: &Id) -> Result<Vec<u64>> {
+        Ok(match self.library.layout(list.get())? {
+            h5lake_container::Layout::Chunked { chunk } => chunk,
+            _ => Vec::new(),
+        })
+    }
+}
+
+/// How much of each dimension one block takes: whole chunks where a chunk fits.
+fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
+    let mut block = extent.to_vec();
+    for dimension in 0..block.len() {
+        let rest =
+            block.iter().skip(dimension + 1).fold(element.max(1), |a, b| a.saturating_mul((*b).max(1)));
+        let fits = (BLOCK_BYTES / rest).max(1);
+        if fits >= block[dimension] {
+            break;
+        }
+        let whole = chunk.get(dimension).map_or(fits, |chunk| fits / (*chunk).max(1) * chunk);
+        block[dimension] = if whole > 0 { whole } else { fits };
+        if fits > 1 {
+            break;
+        }
+    }
+    block
+}
+
+/// Moves to the next block, in order of the last dimension first; false after the last one.
+fn advance(start: &mut [u64], block: &[u64], extent: &[u64]) -> bool {
+    for dimension in (0..start.len()).rev() {
+        start[dimension] += block[dimension];
+        if start[dimension] < extent[dimension] {
+            return true;
+        }
+        start[dimension] = 0;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_an_extent_within_their_bytes() {
+        for (extent, chunk, element) in [
+            (vec![], vec![], 8),
+            (vec![10], vec![], 8),
+            (vec![100_000_000], vec![1000], 8),
+            (vec![3, 5_000_000, 7], vec![], 16),
+            (vec![5, 1_000_000_000], vec![5, 1 << 20], 1),
+        ] {
+            let block = block_of(&extent, &chunk, element);
+            assert!(block.iter().product::<u64>() * element <= BLOCK_BYTES, "{extent:?} {block:?}");
+            let (mut start, mut covered) = (vec![0; extent.len()], 0_u64);
+            loop {
+                covered += (0..extent.len()).map(|d| block[d].min(extent[d] - start[d])).product::<u64>();
+                if !advance(&mut start, &block, &extent) {
+                    break;
+                }
+            }
+            assert_eq!(covered, extent.iter().product::<u64>());
+        }
+    }
+}
