@@ -93,7 +93,7 @@ struct Copier {
 /// made: they stay open meanwhile.
 #[derive(Default)]
 struct Made {
-    objects: HashMap<(u64, [u8; 16]), Rc<Id>>,
+    objects: HashMap<(std::ffi::c_ulong, [u8; 16]), Rc<Id>>,
     groups: VecDeque<Group>,
 }
 
@@ -129,7 +129,7 @@ impl Copier {
     /// Makes the copy of an object that has no name yet, or finds it if it was made before.
     fn object(&self, original: Hid, depth: u32, made: &mut Made) -> Result<Rc<Id>> {
         let info = self.info(original)?;
-        let key = (info.fileno as u64, info.token.__data);
+        let key = (info.fileno, info.token.__data);
         if let Some(copy) = made.objects.get(&key) {
             return Ok(copy.clone());
         }
