@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
-use h5lake_container::{Attribute, Container, Dataset, ObjectId, OpenObject};
+use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject};
 use parking_lot::Mutex;
 
 use crate::config::Config;
@@ -105,6 +105,8 @@ impl Session {
             process: std::process::id(),
         });
         session.face.register(&session);
+        let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
+        session.container.add_codec_lender(lender);
         Ok(session)
     }
 

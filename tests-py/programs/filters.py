@@ -231,6 +231,20 @@ def read_text(f):
         assert [w.decode() for w in f[name][:]] == [f"word {i}" for i in range(100)]
 
 
+def check_copies(_):
+    """Of datasets that nobody has open, within a file and to another."""
+    words = [f"word {i}" for i in range(100)]
+    with h5py.File("from.h5", "w") as f, h5py.File("to.h5", "w") as g:
+        f.create_dataset("in/words", data=words, dtype=h5py.string_dtype(), chunks=(30,), **hdf5plugin.Zstd())
+        f.create_dataset("in/numbers", data=INTEGERS, chunks=(20, 10), compression="szip", shuffle=True)
+        f.copy("in", "copy")
+        f.copy("in", g)
+        for group in f["copy"], g["in"]:
+            assert [w.decode() for w in group["words"][:]] == words
+            same(group["numbers"][:], INTEGERS)
+            assert pipeline(group["numbers"].id) == pipeline(f["in/numbers"].id)
+
+
 def check_refusals(_):
     space = h5s.create_simple((70, 33))
     with h5py.File("refusals.h5", "w") as f:

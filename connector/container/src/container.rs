@@ -3,6 +3,7 @@
 use crate::attribute::Attribute;
 use crate::block::BlockCache;
 use crate::dataset::Dataset;
+use crate::filters::CodecLender;
 use crate::heap::HeapState;
 use crate::ids::{Ids, ROOT};
 use crate::list::Lists;
@@ -49,6 +50,8 @@ pub struct Container {
     pub(crate) opens: Mutex<HashMap<u64, u32>>,
     /// Objects whose last handle was dropped, to be looked at when the state is next locked.
     pub(crate) closed: Mutex<Vec<u64>>,
+    /// Who lends codecs for datasets that nobody has open.
+    pub(crate) lenders: Mutex<Vec<Weak<dyn CodecLender>>>,
     record: ContainerRecord,
     place: Mutex<Option<Place>>,
     name: String,
@@ -161,6 +164,7 @@ impl Container {
             blocks: Mutex::new(BlockCache::new(o.cache_bytes, near)),
             opens: Mutex::default(),
             closed: Mutex::default(),
+            lenders: Mutex::default(),
             record,
             place: Mutex::new(None),
             name: registry::name(target),

@@ -4,7 +4,9 @@ use crate::object::OpenObject;
 use crate::record::{AttributeRecord, DatatypeRecord, HeaderRecord};
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{Datatype, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
-use crate::{AttrSpec, Container, CopyOptions, Error, LastLink, Resolution, Result, convert, keys, record};
+use crate::{
+    AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, Resolution, Result, convert, keys, record,
+};
 use bytes::Bytes;
 use prost::Message;
 use std::collections::{HashMap, VecDeque};
@@ -283,6 +285,10 @@ impl Copier<'_, '_> {
     /// Copies blocks: as they are stored where nothing in them has to change.
     fn data(&mut self, from: ObjectId, to: ObjectId) -> Result<()> {
         let source = self.plan.from.dataset(from)?;
+        source.with_codec(|| self.blocks(&source, from, to))
+    }
+
+    fn blocks(&mut self, source: &Dataset, from: ObjectId, to: ObjectId) -> Result<()> {
         source.flush()?;
         let (shape, datatype) = (source.shape(), source.datatype());
         let convert = needs_convert(datatype);

@@ -37,7 +37,7 @@ pub use container::Container;
 pub use copy::{Convert, ConvertReferences, Resolve};
 pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
-pub use filters::ChunkCodec;
+pub use filters::{ChunkCodec, CodecLender};
 pub use object::OpenObject;
 pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};

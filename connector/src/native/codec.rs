@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h5lake_container::{ChunkCodec, Dataset, Datatype, ErrorKind, Filter, Layout};
+use h5lake_container::{ChunkCodec, CodecLender, Dataset, Datatype, ErrorKind, Filter, Layout};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -147,6 +147,28 @@ pub fn apply(library: Library, list: Hid, filters: &[Filter]) -> Result<()> {
     Ok(())
 }
 
+/// A codec for a dataset that needs one.
+fn codec(session: &Arc<Session>, dataset: &Dataset, scratch: Option<Scratch>) -> Option<Arc<dyn ChunkCodec>> {
+    let Layout::Chunked { chunk } = dataset.layout() else { return None };
+    if !dataset.needs_codec() {
+        return None;
+    }
+    Some(Arc::new(Codec {
+        scratch: Mutex::new(scratch),
+        datatype: dataset.datatype().clone(),
+        chunk: chunk.clone(),
+        properties: dataset.creation_properties(),
+        filters: dataset.filters().to_vec(),
+        session: session.clone(),
+    }))
+}
+
+impl CodecLender for Session {
+    fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
+        if is_in_another(self.library) { None } else { codec(&self, dataset, None) }
+    }
+}
+
 /// A codec that is lent to a dataset while a handle of it is open.
 pub struct Lent {
     dataset: Arc<Dataset>,
@@ -156,18 +178,7 @@ pub struct Lent {
 impl Lent {
     /// Lends a codec to a dataset that needs one. `scratch` is what creating it left.
     pub fn to(session: &Arc<Session>, dataset: &Arc<Dataset>, scratch: Option<Scratch>) -> Option<Self> {
-        let Layout::Chunked { chunk } = dataset.layout() else { return None };
-        if !dataset.needs_codec() {
-            return None;
-        }
-        let codec: Arc<dyn ChunkCodec> = Arc::new(Codec {
-            scratch: Mutex::new(scratch),
-            datatype: dataset.datatype().clone(),
-            chunk: chunk.clone(),
-            properties: dataset.creation_properties(),
-            filters: dataset.filters().to_vec(),
-            session: session.clone(),
-        });
+        let codec = codec(session, dataset, scratch)?;
         dataset.attach_codec(codec.clone());
         Some(Self { dataset: dataset.clone(), codec: Some(codec) })
     }

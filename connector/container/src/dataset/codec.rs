@@ -1,9 +1,18 @@
 //! Codecs that are lent to a dataset, for filters that are not here.
 
 use super::Dataset;
-use crate::Result;
-use crate::filters::ChunkCodec;
-use std::sync::Arc;
+use crate::filters::{ChunkCodec, CodecLender};
+use crate::{Container, Result};
+use std::sync::{Arc, Weak};
+
+impl Container {
+    /// Names one who lends codecs, for as long as it lives.
+    pub fn add_codec_lender(&self, lender: Weak<dyn CodecLender>) {
+        let mut all = self.lenders.lock();
+        all.retain(|known| known.strong_count() > 0);
+        all.push(lender);
+    }
+}
 
 impl Dataset {
     /// Whether there are filters that only a lent codec has.
@@ -36,5 +45,20 @@ impl Dataset {
         }
         codecs.remove(codec);
         flushed
+    }
+
+    /// Runs `body` with a codec, borrowed for it where one is needed and nobody has the dataset open.
+    pub(crate) fn with_codec<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        if !self.needs_codec() || !self.shape.filters.codecs().is_empty() {
+            return body();
+        }
+        let lenders: Vec<_> = self.container().lenders.lock().iter().filter_map(Weak::upgrade).collect();
+        let Some(codec) = lenders.into_iter().rev().find_map(|lender| lender.codec_for(self)) else {
+            return body();
+        };
+        self.attach_codec(codec.clone());
+        let result = body();
+        self.detach_codec(&codec)?;
+        result
     }
 }

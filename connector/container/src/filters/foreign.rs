@@ -1,6 +1,6 @@
 //! Filters that are not here: a codec that the caller lends runs the whole pipeline.
 
-use crate::{Error, Result};
+use crate::{Dataset, Error, Result};
 use parking_lot::RwLock;
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +29,12 @@ pub trait ChunkCodec: Send + Sync {
     fn decode(&self, stored: &[u8], mask: u32) -> Result<Vec<u8>>;
 }
 
+/// Lends codecs for datasets that nobody has open: those within a copied group.
+pub trait CodecLender: Send + Sync {
+    /// A codec for a dataset that needs one. It is given back before the call that needed it returns.
+    fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
+}
+
 /// The codecs that are lent at present.
 #[derive(Default)]
 pub(crate) struct Codecs(RwLock<Vec<Arc<dyn ChunkCodec>>>);
@@ -47,6 +53,11 @@ impl Codecs {
     /// Takes one back.
     pub(crate) fn remove(&self, codec: &Arc<dyn ChunkCodec>) {
         self.0.write().retain(|c| !is_same(c, codec));
+    }
+
+    /// Whether none is lent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read().is_empty()
     }
 
     /// Whether this is the only one.

@@ -9,8 +9,8 @@ mod foreign;
 mod lzf;
 mod shuffle;
 
-pub use foreign::ChunkCodec;
 pub(crate) use foreign::Codecs;
+pub use foreign::{ChunkCodec, CodecLender};
 
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};

@@ -166,3 +166,38 @@ fn edges_without_filters_follow_the_extent() {
         assert_eq!(out[79..82], [0, 1, 1]);
     }
 }
+
+struct Lender(AtomicU32);
+
+impl CodecLender for Lender {
+    fn codec_for(self: Arc<Self>, _: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::new(PlusOne::default()))
+    }
+}
+
+#[test]
+fn a_copy_borrows_the_codec_of_a_dataset_that_nobody_has_open() {
+    let c = memory().create();
+    let mut s = spec(100, 40);
+    s.datatype.has_references = true;
+    let d = dataset(&c, b"d", s);
+    let (_, lent) = lend(&d);
+    d.write(&Selection::All, &[5; 100]).unwrap();
+    d.detach_codec(&lent).unwrap();
+    let id = d.object().id();
+    drop(d);
+    let mut double = |_: &Datatype, _, _, data: Vec<u8>| Ok(data.iter().map(|b| b * 2).collect());
+    assert!(c.copy_object(id, &c, CopyOptions::default(), &mut double).is_err());
+    let lender = Arc::new(Lender(AtomicU32::new(0)));
+    let weak: std::sync::Weak<dyn CodecLender> = Arc::downgrade(&(lender.clone() as Arc<dyn CodecLender>));
+    c.add_codec_lender(weak);
+    let copy = c.copy_object(id, &c, CopyOptions::default(), &mut double).unwrap();
+    assert_eq!(lender.0.load(Ordering::Relaxed), 1);
+    let d = c.dataset(copy.id()).unwrap();
+    let (_, lent) = lend(&d);
+    let mut out = [0; 100];
+    d.read(&Selection::All, &mut out).unwrap();
+    assert_eq!(out, [10; 100]);
+    d.detach_codec(&lent).unwrap();
+}
