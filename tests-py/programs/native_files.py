@@ -201,6 +201,37 @@ with h5py.File("native.h5", "w") as f:
     assert sorted(h5py.File("native_source.h5")) == ["words", "x"]
 
 
+def check_links_into_native(folder):
+    natively(MAKE)
+    natively("""
+with h5py.File("native_2.h5", "w") as f:
+    f["on"] = h5py.ExternalLink("native.h5", "/")
+""")
+    with h5py.File("other.h5", "w") as ours:
+        ours["words"] = h5py.ExternalLink("native.h5", "/words")
+        ours["group/all"] = h5py.ExternalLink("native.h5", "/")
+        ours["two"] = h5py.ExternalLink("native_2.h5", "on/group")
+        ours["nothing"] = h5py.ExternalLink("native.h5", "/nothing")
+        for _ in range(3):
+            assert ours["words"].asstr()[2] == "dreißig" and ours["two/deep/x"][99] == 99
+            inside = ours["group/all"]
+            assert len(inside) == 11 and inside["hard"] == ours["group/all/group/deep/x"]
+            assert inside[inside["refs"][0]] == ours["group/all/packed"]
+            assert ours["group/all/group"].attrs["title"] == "Überschrift"
+            assert ours["two"].file.filename.endswith("native.h5") and ours["words"].name == "/words"
+            assert ours.get("words", getclass=True) is h5py.Dataset and ours.get("two", getclass=True) is h5py.Group
+            assert "group/all/typed" in ours and "group/all/none" not in ours and ours.get("nothing") is None
+            ours["group/all/group"].attrs["written"] = 1
+        for name in ("nothing", "group/all/none"):
+            raises(KeyError, ours.__getitem__, name)
+        raises(ValueError, h5py.h5g.open, ours.id, b"words")
+        assert h5py.h5d.open(ours.id, b"group/all/packed").shape == (60, 100)
+        assert h5py.h5t.open(ours.id, b"group/all/type").committed()
+    del inside  # it kept its file open, and locked
+    gc.collect()
+    assert natively('print(h5py.File("native.h5")["group"].attrs["written"])') == "1"
+
+
 def check_core(folder):
     with h5py.File("native_kept.h5", "w", driver="core") as f:
         f["x"] = ["a", "b"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Layout, Run, Selection};
 
 use crate::callbacks::datatype::{committed_id, identifier};
+use crate::callbacks::external::opened_beyond;
 use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::location::Location;
 use crate::callbacks::object::handle_of;
@@ -129,7 +130,10 @@ fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<V
 
 /// `H5Dopen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
-    let found = located(handle, location)?.find(&Location::ByName { name, access })?;
+    let found = match located(handle, location)?.find(&Location::ByName { name, access }) {
+        Ok(found) => found,
+        Err(error) => return opened_beyond(error, Some(h5lake_container::ObjectKind::Dataset)),
+    };
     match handle_of(&found.session, found.id, found.path)? {
         Handle::Dataset(mut dataset) => {
             dataset.access_list = Some(found.session.library.copy_list(access)?);

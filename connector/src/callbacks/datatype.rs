@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h5lake_container::{DatatypeSpec, ObjectId, ObjectKind};
 
+use crate::callbacks::external::opened_beyond;
 use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::object::handle_of;
@@ -41,7 +42,10 @@ pub fn commit(
 
 /// `H5Topen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
-    let found = located(handle, location)?.find(&Location::ByName { name, access })?;
+    let found = match located(handle, location)?.find(&Location::ByName { name, access }) {
+        Ok(found) => found,
+        Err(error) => return opened_beyond(error, Some(ObjectKind::Datatype)),
+    };
     match handle_of(&found.session, found.id, found.path)? {
         opened @ Handle::Datatype(_) => Ok(opened),
         _ => Err(Error::new(

@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
-use h5lake_container::ObjectId;
+use h5lake_container::{ObjectId, ObjectKind};
 
 use crate::callbacks::file::{self, OpenFlags};
+use crate::callbacks::native_files::{self, Storage};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::session::{Session, Swmr};
+
+/// The file of an external link.
+pub enum External {
+    /// A container.
+    Container(Arc<Session>),
+    /// A native file.
+    Native(Handle),
+}
 
 /// Opens the file of an external link that `group` of a file holds, as `H5Lcreate_external` describes: under the
 /// folders of `HDF5_EXT_PREFIX`, under the link access list's prefix, in the folder of the linking file, and by
@@ -21,7 +31,7 @@ pub fn open(
     name: &[u8],
     object: &[u8],
     access: Hid,
-) -> Result<Arc<Session>> {
+) -> Result<External> {
     let library = from.library;
     let list = library.external_access_list(access, from.access_list.get())?;
     let mut flags = match library.external_access_flags(access)? {
@@ -33,14 +43,45 @@ pub fn open(
     let prefix = library.external_prefix(access)?;
     let mut last = None;
     for candidate in candidates(&from.name, name, prefix.as_deref()) {
-        match file::open_session(library, &from.config, &candidate, flags, list.get()) {
-            Ok(session) => return Ok(session),
+        match open_at(from, &candidate, flags, list.get()) {
+            Ok(opened) => return Ok(opened),
             Err(error) => last = Some(error),
         }
     }
     let reason = last.map(|error| error.to_string()).unwrap_or_default();
     let name = String::from_utf8_lossy(name);
     Err(Error::new(Minor::CannotOpenFile, format!("unable to open external file '{name}': {reason}")))
+}
+
+fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
+    let (library, config) = (from.library, &from.config);
+    match native_files::storage(library, config, name, access)? {
+        Storage::Native => {
+            native_files::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+            library.open_native_file(name, flags, access).map(External::Native)
+        }
+        Storage::Container(_) => {
+            file::open_session(library, config, name, flags, access).map(External::Container)
+        }
+    }
+}
+
+/// Opens what a failed search came upon in a native file.
+///
+/// # Errors
+/// The error itself, if it is another.
+pub fn opened_beyond(error: Error, kind: Option<ObjectKind>) -> Result<Handle> {
+    let opened = match error.beyond() {
+        Some(beyond) => beyond.open()?,
+        None => return Err(error),
+    };
+    match (&opened, kind) {
+        (Handle::Native(native), Some(kind)) if !native.is(kind) => {
+            native.close();
+            Err(Error::new(Minor::BadType, "an external link leads to an object of another kind"))
+        }
+        _ => Ok(opened),
+    }
 }
 
 fn flags_of(from: &Session) -> OpenFlags {

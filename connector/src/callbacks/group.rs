@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use h5lake_container::{CharSet, GroupInfo, GroupSpec, LinkTarget, OpenObject};
 
+use crate::callbacks::external::opened_beyond;
 use crate::callbacks::location::{Base, LinkPlace, Location};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::handle::Handle;
@@ -32,7 +33,10 @@ pub fn create(
 /// `H5Gopen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
     let base = located(handle, location)?;
-    let found = base.find(&Location::ByName { name, access })?;
+    let found = match base.find(&Location::ByName { name, access }) {
+        Ok(found) => found,
+        Err(error) => return opened_beyond(error, Some(h5lake_container::ObjectKind::Group)),
+    };
     found.session.face.group()?;
     let object = found.session.container.open_object(found.id)?;
     if object.kind() != h5lake_container::ObjectKind::Group {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use h5lake_container::{Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
 
-use crate::callbacks::external;
+use crate::callbacks::external::{self, External};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::beyond::Beyond;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::session::Session;
@@ -176,7 +177,8 @@ impl Base {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
             Resolution::Leaves { group, link, rest } => {
-                self.beyond(group, &link.target, how)?.at_rest(&rest, how)
+                let beyond = self.beyond(group, &link.target, how).map_err(|error| error.further(&rest))?;
+                beyond.at_rest(&rest, how)
             }
             Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
         }
@@ -187,7 +189,12 @@ impl Base {
         let how = how.one_less()?;
         match target {
             LinkTarget::External { file, path, .. } => {
-                let session = external::open(&self.session, group, file, path, how.access)?;
+                let session = match external::open(&self.session, group, file, path, how.access)? {
+                    External::Container(session) => session,
+                    External::Native(file) => {
+                        return Err(Error::leaves(Beyond::new(self.session.library, file, path)?));
+                    }
+                };
                 let root = session.container.root();
                 let found = Self { session, id: root, path: Some(b"/".to_vec()) }.find_by_path(path, &how)?;
                 Ok(Self { session: found.session, id: found.id, path: found.path })

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 
 use h5lake_container::{CopyOptions, Dataspace, Datatype, ObjectId, ObjectInfo, ObjectKind, Resolution};
 
+use crate::callbacks::external::opened_beyond;
 use crate::callbacks::group::{self, NewPlace};
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::transfer::{buffer_of, owning_heap};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::beyond::Beyond;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
@@ -19,7 +21,10 @@ use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Se
 
 /// `H5Oopen` in all its forms.
 pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
-    let found = Base::of(handle)?.find(location)?;
+    let found = match Base::of(handle)?.find(location) {
+        Ok(found) => found,
+        Err(error) => return opened_beyond(error, None),
+    };
     handle_of(&found.session, found.id, found.path)
 }
 
@@ -104,7 +109,10 @@ pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -
 
 /// `H5Oexists_by_name`: whether the path leads to an object.
 pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
-    Ok(Base::of(handle)?.find_if_there(location)?.is_some())
+    match Base::of(handle)?.find_if_there(location) {
+        Ok(found) => Ok(found.is_some()),
+        Err(error) => error.beyond().map_or(Err(error.clone()), Beyond::exists),
+    }
 }
 
 /// The id of an object.

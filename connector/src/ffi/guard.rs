@@ -30,7 +30,7 @@ pub fn guard<T>(
     CALLER.set(outer);
     let error = match result {
         Ok(Ok(value)) => return value,
-        Ok(Err(error)) => error,
+        Ok(Err(error)) => error.settled(),
         Err(panic) => Error::new(Minor::Internal, format!("{callback} panicked: {}", panic_text(&*panic))),
     };
     match (error.frames(), library) {

@@ -4,11 +4,13 @@
 //!   errors into HDF5's error stack.
 //! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
 //! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
+//! - `beyond`: what external links of containers lead to in native files.
 //! - `recreate`: `H5Ocopy` between a native file and a container.
 //! - `library`, `types`, `spaces`, `plists`, `memory`, `native`, `scratch`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
 #![allow(unsafe_code)]
 
+pub mod beyond;
 pub mod class;
 pub mod elinks;
 pub mod error_stack;

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use h5lake_container::ObjectKind;
 use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
 use super::guard::guard;
@@ -95,6 +96,7 @@ pub(super) fn unwrapped<T>(register: impl FnOnce() -> T) -> T {
 pub struct NativeHandle {
     connector: Arc<NativeConnector>,
     object: *mut c_void,
+    kind: sys::H5I_type_t,
 }
 
 impl NativeHandle {
@@ -105,7 +107,47 @@ impl NativeHandle {
 
     /// The handle of a native object that nobody else closes.
     pub(super) fn handle(connector: Arc<NativeConnector>, object: *mut c_void) -> Handle {
-        Handle::Native(Self { connector, object })
+        Self::of_kind(connector, object, sys::H5I_BADID)
+    }
+
+    /// As [`NativeHandle::handle`], of an object whose kind whoever gets it cannot know.
+    pub(super) fn of_kind(
+        connector: Arc<NativeConnector>,
+        object: *mut c_void,
+        kind: sys::H5I_type_t,
+    ) -> Handle {
+        Handle::Native(Self { connector, object, kind })
+    }
+
+    /// Whether it was said to be of this kind.
+    pub fn is(&self, kind: ObjectKind) -> bool {
+        self.kind
+            == match kind {
+                ObjectKind::Group => sys::H5I_GROUP,
+                ObjectKind::Dataset => sys::H5I_DATASET,
+                ObjectKind::Datatype => sys::H5I_DATATYPE,
+            }
+    }
+
+    /// Closes an object that was not handed on.
+    pub fn close(&self) {
+        let kind = self.kind;
+        self.call(|hdf5, object, connector| {
+            let transfer = hdf5.H5P_LST_DATASET_XFER_ID_g();
+            let close = match kind {
+                sys::H5I_GROUP => hdf5.H5VLgroup_close,
+                sys::H5I_DATASET => hdf5.H5VLdataset_close,
+                sys::H5I_DATATYPE => hdf5.H5VLdatatype_close,
+                _ => return,
+            };
+            // SAFETY: the object is native, open and of this kind.
+            unsafe { close(object, connector, transfer, std::ptr::null_mut()) };
+        });
+    }
+
+    /// What it is, if it was said when the handle was made.
+    pub(super) fn kind(&self) -> sys::H5I_type_t {
+        self.kind
     }
 
     /// The library the object belongs to.

@@ -48,6 +48,7 @@ unsafe extern "C" fn open(
                 Handle::Group(_) => sys::H5I_GROUP,
                 Handle::Dataset(_) => sys::H5I_DATASET,
                 Handle::Datatype(_) => sys::H5I_DATATYPE,
+                Handle::Native(native) => native.kind(),
                 _ => return Err(Error::argument("not an object")),
             };
             strings::answer(kind, opened_kind);
@@ -174,6 +175,14 @@ pub fn info_structure(id: ObjectId, file_number: u64, info: &ObjectInfo, fields:
     out
 }
 
+/// What a failed search came upon in a native file.
+fn info_beyond(error: Error, fields: c_uint) -> Result<sys::H5O_info2_t> {
+    match error.beyond() {
+        Some(beyond) => beyond.info(fields),
+        None => Err(error),
+    }
+}
+
 unsafe extern "C" fn get(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
@@ -204,13 +213,19 @@ unsafe extern "C" fn get(
                     strings::answer(args.get_name.name_len, name.len());
                 }
                 sys::H5VL_OBJECT_GET_TYPE => {
-                    let (_, _, info) = object::info(handle, &location(parameters)?)?;
-                    strings::answer(args.get_type.obj_type, type_of(info.kind));
+                    let kind = match object::info(handle, &location(parameters)?) {
+                        Ok((_, _, info)) => type_of(info.kind),
+                        Err(error) => info_beyond(error, sys::H5O_INFO_BASIC)?.type_,
+                    };
+                    strings::answer(args.get_type.obj_type, kind);
                 }
                 sys::H5VL_OBJECT_GET_INFO => {
-                    let (id, file_number, info) = object::info(handle, &location(parameters)?)?;
                     let wanted = args.get_info;
-                    strings::answer(wanted.oinfo, info_structure(id, file_number, &info, wanted.fields));
+                    let answer = match object::info(handle, &location(parameters)?) {
+                        Ok((id, file_number, info)) => info_structure(id, file_number, &info, wanted.fields),
+                        Err(error) => info_beyond(error, wanted.fields)?,
+                    };
+                    strings::answer(wanted.oinfo, answer);
                 }
                 other => return unknown_operation("object get", other.0),
             }

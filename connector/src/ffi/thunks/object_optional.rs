@@ -131,9 +131,16 @@ pub unsafe extern "C" fn object(
                     objects::set_comment(handle, &place, strings::optional_bytes(args.set_comment.comment))
                 }
                 (sys::H5VL_NATIVE_OBJECT_GET_NATIVE_INFO, Some(args)) => {
-                    objects::lookup(handle, &place)?;
-                    // Sizes of native headers and indexes: there are none.
-                    strings::answer(args.get_native_info.ninfo, std::mem::zeroed());
+                    let wanted = args.get_native_info;
+                    let answer = match objects::lookup(handle, &place) {
+                        // Sizes of native headers and indexes: there are none.
+                        Ok(_) => std::mem::zeroed(),
+                        Err(error) => match error.beyond() {
+                            Some(beyond) => beyond.native_info(wanted.fields)?,
+                            None => return Err(error),
+                        },
+                    };
+                    strings::answer(wanted.ninfo, answer);
                     Ok(())
                 }
                 // Cached metadata is never written between commits anyway.
