@@ -9,6 +9,7 @@ use crate::callbacks::external::opened_beyond;
 use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::location::Location;
 use crate::callbacks::object::handle_of;
+use crate::callbacks::parts;
 use crate::callbacks::pipeline;
 use crate::callbacks::transfer::{self, buffer_of, owning_heap};
 use crate::error::{Error, Major, Minor, Result};
@@ -241,36 +242,47 @@ pub fn read(
     transfer_list: Hid,
 ) -> Result<()> {
     let dataset = of(handle)?;
-    transfer::read(
-        &dataset.base.session,
-        &*types_of(dataset)?,
-        memory_type,
-        region,
-        transfer_list,
-        |buffer| Ok(dataset.dataset.read(selection, buffer)?),
-    )
+    let (session, types) = (&dataset.base.session, types_of(dataset)?);
+    let limit = part_limit(&types, memory_type, region)?;
+    region.in_parts(selection, dataset.dataset.space().dims(), limit, |region, part| {
+        transfer::read(session, &types, memory_type, region, transfer_list, |buffer| {
+            Ok(dataset.dataset.read(part, buffer)?)
+        })
+    })
+}
+
+/// How many elements to move at once: all of them where they are neither converted nor collected on the way.
+fn part_limit(types: &FileType, memory_type: Hid, region: &MemoryRegion) -> Result<u64> {
+    if types.is_same_in_memory(memory_type)? && region.is_contiguous() {
+        return Ok(u64::MAX);
+    }
+    let element = types.size.max(types.library().type_size(memory_type)?);
+    Ok((parts::PART_BYTES / element).max(1) as u64)
 }
 
 /// `H5Dwrite`.
 pub fn write(
     handle: &Handle,
     memory_type: Hid,
-    region: &MemoryRegion,
+    region: &mut MemoryRegion,
     selection: &Selection,
     transfer_list: Hid,
 ) -> Result<()> {
     let dataset = of(handle)?;
-    let types = types_of(dataset)?;
+    let (session, types) = (&dataset.base.session, types_of(dataset)?);
+    let limit = part_limit(&types, memory_type, region)?;
     owning_heap(dataset.base.id(), || {
-        let existing = |buffer: &mut [u8]| {
-            dataset.dataset.read(selection, buffer)?;
-            if types.has_heap {
-                forget_fill(&dataset.dataset.fill().value, types.size, buffer);
-            }
-            Ok(())
-        };
-        transfer::write(&dataset.base.session, &types, memory_type, region, transfer_list, existing, |data| {
-            Ok(dataset.dataset.write(selection, data)?)
+        region.in_parts(selection, dataset.dataset.space().dims(), limit, |region, part| {
+            let existing = |buffer: &mut [u8]| {
+                dataset.dataset.read(part, buffer)?;
+                if types.has_heap {
+                    forget_fill(&dataset.dataset.fill().value, types.size, buffer);
+                }
+                Ok(())
+            };
+            transfer::write(session, &types, memory_type, region, transfer_list, existing, |data| {
+                Ok(dataset.dataset.write(part, data)?)
+            })
         })
     })
 }

@@ -16,6 +16,7 @@ pub mod location;
 pub mod mount;
 pub mod native_files;
 pub mod object;
+pub mod parts;
 pub mod pipeline;
 pub mod references;
 pub mod token;

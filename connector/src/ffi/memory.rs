@@ -2,9 +2,10 @@
 
 use std::ffi::c_void;
 
-use h5lake_container::Run;
+use h5lake_container::{Run, Selection};
 
 use super::library::{Hid, Library};
+use crate::callbacks::parts::split;
 use crate::error::{Error, Result};
 
 /// Elements selected in an application's buffer.
@@ -87,6 +88,44 @@ impl MemoryRegion {
             }),
             _ => None,
         }
+    }
+
+    /// Whether the elements lie one behind the other.
+    pub fn is_contiguous(&self) -> bool {
+        self.runs.len() <= 1
+    }
+
+    /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in an extent of `dims`)
+    /// that they belong to.
+    pub fn in_parts(
+        &mut self,
+        selection: &Selection,
+        dims: &[u64],
+        limit: u64,
+        mut each: impl FnMut(&mut Self, &Selection) -> Result<()>,
+    ) -> Result<()> {
+        if self.points <= limit {
+            return each(self, selection);
+        }
+        let parts = split(selection, dims, limit);
+        let mut runs = self.runs.iter().copied();
+        let mut rest: Option<Run> = None;
+        for (selection, points) in &parts {
+            let (mut mine, mut missing) = (Vec::new(), *points);
+            while missing > 0 {
+                let Some(run) = rest.take().or_else(|| runs.next()) else { break };
+                let count = run.count.min(missing);
+                mine.push(Run { offset: run.offset, count });
+                missing -= count;
+                if count < run.count {
+                    rest = Some(Run { offset: run.offset + count, count: run.count - count });
+                }
+            }
+            let mut part =
+                Self { base: self.base, element: self.element, runs: mine, points: points - missing };
+            each(&mut part, selection)?;
+        }
+        Ok(())
     }
 
     /// Copies elements `first ..` into `packed`, in selection order, until that is full.

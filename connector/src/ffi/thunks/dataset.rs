@@ -199,9 +199,9 @@ unsafe extern "C" fn write(
         }
         each(count, datasets, "h5lake_dataset_write", |index, handle| {
             let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
-            let (region, selection) =
+            let (mut region, selection) =
                 plan(handle, memory_type, *memory_spaces.add(index), *file_spaces.add(index), buffer)?;
-            dataset::write(handle, memory_type, &region, &selection, transfer)
+            dataset::write(handle, memory_type, &mut region, &selection, transfer)
         })
     }
 }
