@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject};
 use parking_lot::Mutex;
 
+use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::config::Config;
 use crate::error::Result;
 use crate::ffi::handle::Anchor;
@@ -174,6 +175,8 @@ pub struct DatasetHandle {
     pub dataset: Arc<Dataset>,
     /// The access list it was opened with.
     pub access_list: Option<Id>,
+    /// Where its elements come from, once a virtual dataset was asked for them.
+    pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
     /// What it shares with all objects.
     pub base: ObjectHandle,
 }

@@ -1,9 +1,11 @@
 //! Between the words of the data model and their records.
 
-use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, LinkRecord, SpaceRecord};
+use crate::record::{
+    DatasetRecord, DatatypeRecord, ExternalRecord, FilterRecord, LinkRecord, MappingRecord, SpaceRecord,
+};
 use crate::types::{
-    AllocTime, CharSet, Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, Link, LinkTarget,
-    ObjectId, product,
+    AllocTime, CharSet, Dataspace, Datatype, ExternalFile, Fill, FillTime, FillValue, Filter, Layout, Link,
+    LinkTarget, ObjectId, VirtualMapping, product,
 };
 use crate::{Error, Result, keys};
 
@@ -105,18 +107,29 @@ impl DatasetRecord {
             0 => Layout::Compact,
             1 => Layout::Contiguous,
             2 => Layout::Chunked { chunk: self.chunk.clone() },
+            3 => Layout::Virtual { mappings: self.mappings.iter().map(VirtualMapping::from).collect() },
+            4 => Layout::External { files: self.external.iter().map(ExternalFile::from).collect() },
             n => return Err(Error::corrupt(format!("a dataset has the unknown layout {n}"))),
         })
     }
 
-    pub(crate) fn set_layout(&mut self, layout: &Layout) -> Result<()> {
-        (self.layout, self.chunk) = match layout {
-            Layout::Compact => (0, Vec::new()),
-            Layout::Contiguous => (1, Vec::new()),
-            Layout::Chunked { chunk } => (2, chunk.clone()),
-            Layout::Virtual => return Err(Error::unsupported("a virtual dataset is not supported yet")),
+    pub(crate) fn set_layout(&mut self, layout: &Layout) {
+        self.layout = match layout {
+            Layout::Compact => 0,
+            Layout::Contiguous => 1,
+            Layout::Chunked { chunk } => {
+                self.chunk = chunk.clone();
+                2
+            }
+            Layout::Virtual { mappings } => {
+                self.mappings = mappings.iter().map(MappingRecord::from).collect();
+                3
+            }
+            Layout::External { files } => {
+                self.external = files.iter().map(ExternalRecord::from).collect();
+                4
+            }
         };
-        Ok(())
     }
 
     pub(crate) fn fill(&self) -> Result<Fill> {
@@ -162,6 +175,40 @@ impl DatasetRecord {
             AllocTime::Late => 2,
             AllocTime::Incremental => 3,
         };
+    }
+}
+
+impl From<&VirtualMapping> for MappingRecord {
+    fn from(m: &VirtualMapping) -> Self {
+        Self {
+            file: m.file.clone(),
+            dataset: m.dataset.clone(),
+            source: m.source.clone(),
+            place: m.place.clone(),
+        }
+    }
+}
+
+impl From<&MappingRecord> for VirtualMapping {
+    fn from(r: &MappingRecord) -> Self {
+        Self {
+            file: r.file.clone(),
+            dataset: r.dataset.clone(),
+            source: r.source.clone(),
+            place: r.place.clone(),
+        }
+    }
+}
+
+impl From<&ExternalFile> for ExternalRecord {
+    fn from(f: &ExternalFile) -> Self {
+        Self { name: f.name.clone(), offset: f.offset, size: f.size.wrapping_add(1) }
+    }
+}
+
+impl From<&ExternalRecord> for ExternalFile {
+    fn from(r: &ExternalRecord) -> Self {
+        Self { name: r.name.clone(), offset: r.offset, size: r.size.wrapping_sub(1) }
     }
 }
 

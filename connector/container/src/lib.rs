@@ -46,7 +46,7 @@ pub use spec::{
     Replace, Target,
 };
 pub use types::{
-    AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, Fill, FillTime, FillValue,
-    Filter, GroupInfo, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order, SpaceStatus,
-    UNLIMITED,
+    AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,
+    FillTime, FillValue, Filter, GroupInfo, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo,
+    ObjectKind, Order, SpaceStatus, UNLIMITED, VirtualMapping,
 };

@@ -105,7 +105,7 @@ pub(crate) struct DatasetRecord {
     pub datatype: Option<DatatypeRecord>,
     #[prost(message, optional, tag = "2")]
     pub space: Option<SpaceRecord>,
-    /// 0 compact, 1 contiguous, 2 chunked.
+    /// 0 compact, 1 contiguous, 2 chunked, 3 virtual, 4 external.
     #[prost(uint32, tag = "3")]
     pub layout: u32,
     #[prost(uint64, repeated, tag = "4")]
@@ -126,6 +126,37 @@ pub(crate) struct DatasetRecord {
     /// Chunks that reach beyond the extent do not go through the filters.
     #[prost(bool, tag = "10")]
     pub unfiltered_edges: bool,
+    /// The parts of an external layout.
+    #[prost(message, repeated, tag = "11")]
+    pub external: Vec<ExternalRecord>,
+    /// The sources of a virtual layout.
+    #[prost(message, repeated, tag = "12")]
+    pub mappings: Vec<MappingRecord>,
+}
+
+/// A part of a file that holds a dataset's elements.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExternalRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// The size plus one, 0 for unlimited.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+}
+
+/// A source of a virtual dataset.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MappingRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    pub file: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub dataset: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub source: Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub place: Bytes,
 }
 
 /// A step of a pipeline.

@@ -51,6 +51,72 @@ impl Selection {
             }
         }
     }
+
+    /// The elements as runs of an extent of dimensions `dims`, in the order of the selection; neighbours are joined.
+    ///
+    /// # Errors
+    /// `OutOfRange` when the selection leaves the extent.
+    pub fn runs(&self, dims: &[u64]) -> Result<Vec<Run>> {
+        let total = product(dims)?;
+        let mut out: Vec<Run> = Vec::new();
+        let mut push = |offset: u64, count: u64| {
+            if offset.checked_add(count).is_none_or(|end| end > total) {
+                return Err(Error::range("a selection leaves the extent"));
+            }
+            match out.last_mut() {
+                Some(last) if last.offset + last.count == offset => last.count += count,
+                _ if count > 0 => out.push(Run { offset, count }),
+                _ => {}
+            }
+            Ok(())
+        };
+        match self {
+            Self::All => push(0, total)?,
+            Self::None => {}
+            Self::Runs(runs) => runs.iter().try_for_each(|r| push(r.offset, r.count))?,
+            Self::Hyperslab { start, stride, count, block } => {
+                let rank = dims.len();
+                if rank == 0 || [start, stride, count, block].iter().any(|list| list.len() != rank) {
+                    return Err(Error::invalid("a selection has another rank than the dataset"));
+                }
+                let slab = Slab { dims, start, stride, count, block };
+                slab.rows(0, 0, &mut push)?;
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Regular blocks in an extent.
+struct Slab<'a> {
+    dims: &'a [u64],
+    start: &'a [u64],
+    stride: &'a [u64],
+    count: &'a [u64],
+    block: &'a [u64],
+}
+
+impl Slab<'_> {
+    /// Visits the runs from dimension `d` on, `base` being the position given by the dimensions before.
+    fn rows(&self, d: usize, base: u64, visit: &mut impl FnMut(u64, u64) -> Result<()>) -> Result<()> {
+        let outside = || Error::range("a selection leaves the extent");
+        for n in 0..self.count[d] {
+            let first = n.checked_mul(self.stride[d]).and_then(|skip| skip.checked_add(self.start[d]));
+            let first = first.ok_or_else(outside)?;
+            if first.checked_add(self.block[d]).is_none_or(|end| end > self.dims[d]) {
+                return Err(outside());
+            }
+            if d + 1 == self.dims.len() {
+                visit(base + first, self.block[d])?;
+                continue;
+            }
+            let below = product(&self.dims[d + 1..])?;
+            for position in first..first + self.block[d] {
+                self.rows(d + 1, base + position * below, visit)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn too_many() -> Error {

@@ -147,8 +147,42 @@ pub enum Layout {
         /// Elements along each dimension of a chunk.
         chunk: Vec<u64>,
     },
-    /// Elements of other datasets. Refused for now.
-    Virtual,
+    /// One sequence, in files of the user's own beside the container (`H5Pset_external`). The container knows where
+    /// they are and never touches them.
+    External {
+        /// The parts, in the order in which they hold the sequence.
+        files: Vec<ExternalFile>,
+    },
+    /// Elements of other datasets (`H5Pset_virtual`). Who reads and writes them is the caller: the sources may lie in
+    /// other files.
+    Virtual {
+        /// What shows where, in the order in which it was said.
+        mappings: Vec<VirtualMapping>,
+    },
+}
+
+/// A part of a file of the user's own that holds elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalFile {
+    /// Its name, as given.
+    pub name: Vec<u8>,
+    /// Where in the file the part begins, in bytes.
+    pub offset: u64,
+    /// Bytes of the part; [`UNLIMITED`] for all that follows.
+    pub size: u64,
+}
+
+/// Elements of a source dataset that a virtual dataset shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualMapping {
+    /// The source's file, as given; `.` is the container itself. May hold `%b`, the number of a block.
+    pub file: Vec<u8>,
+    /// The path of the source in it. May hold `%b`.
+    pub dataset: Vec<u8>,
+    /// What is taken from the source: an extent and a selection as `H5Sencode2` gave them, without an offset.
+    pub source: Bytes,
+    /// Where it shows, likewise.
+    pub place: Bytes,
 }
 
 /// What an element that was never written reads as.

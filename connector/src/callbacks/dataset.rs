@@ -1,6 +1,6 @@
 //! Datasets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Layout, Run, Selection};
 
@@ -12,6 +12,8 @@ use crate::callbacks::object::handle_of;
 use crate::callbacks::parts;
 use crate::callbacks::pipeline;
 use crate::callbacks::transfer::{self, buffer_of, owning_heap};
+use crate::callbacks::virtual_layout::VirtualLayout;
+use crate::callbacks::{external_data, prefixes, virtual_extent, virtual_io, virtual_layout};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
@@ -55,7 +57,10 @@ pub fn create(
     let access_list = Some(session.library.copy_list(new.access)?);
     let base = ObjectHandle { session, object, path };
     let codec = Lent::to(&base.session, &dataset, scratch);
-    Ok(Handle::Dataset(DatasetHandle { types: kept(types), codec, dataset, access_list, base }))
+    let (types, virtual_layout) = (kept(types), OnceLock::new());
+    let made = DatasetHandle { types, codec, virtual_layout, dataset, access_list, base };
+    external_data::check_prefix(&made)?;
+    Ok(Handle::Dataset(made))
 }
 
 fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(DatasetSpec, Option<Scratch>)> {
@@ -64,13 +69,9 @@ fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(Dat
         return Err(Error::argument("the dataspace of a dataset must have an extent"));
     }
     let layout = library.layout(new.creation)?;
-    if layout == Layout::Virtual {
-        return Err(Error::unsupported("creating a virtual dataset"));
-    }
-    if library.external_files(new.creation)? > 0 {
-        return Err(Error::unsupported(
-            "creating a dataset with its data in external files (H5Pset_external)",
-        ));
+    let space = library.extent_of(new.space)?;
+    if let Layout::Virtual { mappings } = &layout {
+        virtual_layout::check_extent(library, mappings, space.dims())?;
     }
     let stored_list = library.copy_list(new.creation)?;
     let fill = fill_of(session, types, &stored_list)?;
@@ -138,6 +139,7 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
     match handle_of(&found.session, found.id, found.path)? {
         Handle::Dataset(mut dataset) => {
             dataset.access_list = Some(found.session.library.copy_list(access)?);
+            external_data::check_prefix(&dataset)?;
             Ok(Handle::Dataset(dataset))
         }
         _ => Err(Error::new(Minor::BadType, format!("'{}' is not a dataset", String::from_utf8_lossy(name)))),
@@ -147,9 +149,16 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
 /// `H5Dclose`. Chunks that wait for filters of libhdf5's pipeline are encoded now: nobody could later.
 pub fn close(handle: &mut Handle) -> Result<()> {
     match handle {
-        Handle::Dataset(dataset) => dataset.codec.take().map_or(Ok(()), Lent::take_back),
+        Handle::Dataset(dataset) => release(dataset),
         _ => Ok(()),
     }
+}
+
+/// What closing a dataset has to do before it is dropped, its sources included.
+pub fn release(dataset: &mut DatasetHandle) -> Result<()> {
+    let encoded = dataset.codec.take().map_or(Ok(()), Lent::take_back);
+    let sources = dataset.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close());
+    encoded.and(sources)
 }
 
 /// The dataset behind a handle.
@@ -233,22 +242,40 @@ fn position(mut offset: u64, count: u64, from: &[u64], to: &[u64]) -> Option<u64
     (fits && row_fits).then(|| coordinates.iter().zip(to).fold(0, |linear, (c, dim)| linear * dim + c))
 }
 
+/// What a transfer touches in the file.
+pub struct FileSelection {
+    /// The elements.
+    pub selection: Selection,
+    /// The dataspace that says so, or `None` for everything.
+    pub space: Option<Hid>,
+}
+
 /// `H5Dread`.
 pub fn read(
-    handle: &Handle,
+    dataset: &DatasetHandle,
     memory_type: Hid,
     region: &mut MemoryRegion,
-    selection: &Selection,
+    what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
-    let dataset = of(handle)?;
+    if let Some(layout) = VirtualLayout::of(dataset)? {
+        return virtual_io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
+    }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     let limit = part_limit(&types, memory_type, region)?;
-    region.in_parts(selection, dataset.dataset.space().dims(), limit, |region, part| {
+    region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {
         transfer::read(session, &types, memory_type, region, transfer_list, |buffer| {
-            Ok(dataset.dataset.read(part, buffer)?)
+            fetch(dataset, part, buffer)
         })
     })
+}
+
+/// Reads elements in file form, wherever they lie.
+fn fetch(dataset: &DatasetHandle, selection: &Selection, buffer: &mut [u8]) -> Result<()> {
+    match dataset.dataset.layout() {
+        Layout::External { files } => external_data::read(dataset, files, selection, buffer),
+        _ => Ok(dataset.dataset.read(selection, buffer)?),
+    }
 }
 
 /// How many elements to move at once: all of them where they are neither converted nor collected on the way.
@@ -262,26 +289,31 @@ fn part_limit(types: &FileType, memory_type: Hid, region: &MemoryRegion) -> Resu
 
 /// `H5Dwrite`.
 pub fn write(
-    handle: &Handle,
+    dataset: &DatasetHandle,
     memory_type: Hid,
     region: &mut MemoryRegion,
-    selection: &Selection,
+    what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
-    let dataset = of(handle)?;
+    if let Some(layout) = VirtualLayout::of(dataset)? {
+        return virtual_io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
+    }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     let limit = part_limit(&types, memory_type, region)?;
     owning_heap(dataset.base.id(), || {
-        region.in_parts(selection, dataset.dataset.space().dims(), limit, |region, part| {
+        region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {
             let existing = |buffer: &mut [u8]| {
-                dataset.dataset.read(part, buffer)?;
+                fetch(dataset, part, buffer)?;
                 if types.has_heap {
                     forget_fill(&dataset.dataset.fill().value, types.size, buffer);
                 }
                 Ok(())
             };
             transfer::write(session, &types, memory_type, region, transfer_list, existing, |data| {
-                Ok(dataset.dataset.write(part, data)?)
+                match dataset.dataset.layout() {
+                    Layout::External { files } => external_data::write(dataset, files, part, data),
+                    _ => Ok(dataset.dataset.write(part, data)?),
+                }
             })
         })
     })
@@ -305,6 +337,7 @@ pub fn datatype(handle: &Handle) -> Result<Id> {
 /// `H5Dget_space`.
 pub fn space(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
+    virtual_extent::refresh(dataset)?;
     dataset.base.session.library.space_of(&dataset.dataset.space())
 }
 
@@ -334,17 +367,39 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 pub fn access_list(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     let library = dataset.base.session.library;
-    match &dataset.access_list {
-        Some(list) => library.copy_list(list.get()),
-        None => library.default_list(ListClass::DatasetAccess),
-    }
+    let list = match &dataset.access_list {
+        Some(list) => library.copy_list(list.get())?,
+        None => library.default_list(ListClass::DatasetAccess)?,
+    };
+    // As native files give them, with what they stand for (H5Dint.c, H5D_get_access_plist).
+    let (files, sources) = (prefixes::of_external_files(dataset)?, prefixes::of_virtual_sources(dataset)?);
+    library.set_prefixes(&list, &files, &sources)?;
+    Ok(list)
 }
 
 /// `H5Dset_extent`.
 pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
     let dataset = of(handle)?;
     match dataset.dataset.space() {
-        Dataspace::Simple { dims, .. } => Ok(dataset.dataset.set_extent(&read_sizes(dims.len())?)?),
+        Dataspace::Simple { dims, .. } => {
+            let sizes = read_sizes(dims.len())?;
+            if let Layout::Virtual { mappings } = dataset.dataset.layout() {
+                virtual_layout::check_extent(dataset.base.session.library, mappings, &sizes)?;
+            }
+            Ok(dataset.dataset.set_extent(&sizes)?)
+        }
         _ => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
+    }
+}
+
+impl DatasetHandle {
+    /// Commits what was written to sources of a virtual dataset in other files.
+    pub fn commit_sources(&self) -> Result<()> {
+        self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.commit())
+    }
+
+    /// Closes the sources of a virtual dataset: they are opened anew, as they are then.
+    pub fn close_sources(&self) -> Result<()> {
+        self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close())
     }
 }

@@ -42,7 +42,7 @@ pub fn open(
     library.ask_external_callback(access, &from.name, &group_path, name, object, &mut flags, list.get())?;
     let prefix = library.external_prefix(access)?;
     let mut last = None;
-    for candidate in candidates(&from.name, name, prefix.as_deref()) {
+    for candidate in candidates(&from.name, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
         match open_at(from, &candidate, flags, list.get()) {
             Ok(opened) => return Ok(opened),
             Err(error) => last = Some(error),
@@ -84,7 +84,8 @@ pub fn opened_beyond(error: Error, kind: Option<ObjectKind>) -> Result<Handle> {
     }
 }
 
-fn flags_of(from: &Session) -> OpenFlags {
+/// The flags that a file is opened with which another one leads to.
+pub fn flags_of(from: &Session) -> OpenFlags {
     let swmr = *from.swmr.lock();
     OpenFlags {
         write: from.writable,
@@ -94,8 +95,9 @@ fn flags_of(from: &Session) -> OpenFlags {
     }
 }
 
-/// The names under which the file is looked for, in order.
-fn candidates(from: &[u8], name: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+/// The names under which a file that another one names is looked for, in order. `listed` are the folders of an
+/// environment variable.
+pub fn candidates(from: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     let folder = folder_of(from);
     let mut relative = name;
@@ -103,8 +105,6 @@ fn candidates(from: &[u8], name: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
         found.push(name.to_vec());
         relative = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
     }
-    let listed = std::env::var_os("HDF5_EXT_PREFIX").unwrap_or_default();
-    let listed = std::os::unix::ffi::OsStrExt::as_bytes(listed.as_os_str()).to_vec();
     let folders = listed.split(|byte| *byte == b':').chain(prefix).filter(|folder| !folder.is_empty());
     found.extend(folders.map(|prefix| under(&from_origin(prefix, folder), relative)));
     if !folder.is_empty() {
@@ -112,6 +112,11 @@ fn candidates(from: &[u8], name: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     }
     found.push(relative.to_vec());
     found
+}
+
+/// An environment variable; empty if it is not set.
+pub fn variable(name: &str) -> Vec<u8> {
+    std::os::unix::ffi::OsStringExt::into_vec(std::env::var_os(name).unwrap_or_default())
 }
 
 fn is_absolute(name: &[u8]) -> bool {
@@ -144,7 +149,7 @@ mod tests {
     use super::*;
 
     fn names(from: &str, name: &str, prefix: Option<&str>) -> Vec<String> {
-        let found = candidates(from.as_bytes(), name.as_bytes(), prefix.map(str::as_bytes));
+        let found = candidates(from.as_bytes(), name.as_bytes(), b"", prefix.map(str::as_bytes));
         found.into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
     }
 

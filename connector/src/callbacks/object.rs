@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use h5lake_container::{CopyOptions, Dataspace, Datatype, ObjectId, ObjectInfo, ObjectKind, Resolution};
 
 use crate::callbacks::external::opened_beyond;
+use crate::callbacks::external_data;
 use crate::callbacks::group::{self, NewPlace};
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::transfer::{buffer_of, owning_heap};
@@ -25,7 +26,11 @@ pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
         Ok(found) => found,
         Err(error) => return opened_beyond(error, None),
     };
-    handle_of(&found.session, found.id, found.path)
+    let opened = handle_of(&found.session, found.id, found.path)?;
+    if let Handle::Dataset(dataset) = &opened {
+        external_data::check_prefix(dataset)?;
+    }
+    Ok(opened)
 }
 
 /// An open handle of an object, by what the object is.
@@ -44,6 +49,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
             Ok(Handle::Dataset(DatasetHandle {
                 types: OnceLock::new(),
                 codec,
+                virtual_layout: OnceLock::new(),
                 dataset,
                 access_list: None,
                 base,

@@ -56,6 +56,25 @@ impl MemoryRegion {
         Ok(Self { base: base.cast(), element, runs, points })
     }
 
+    /// Runs `body` on some elements of a packed buffer of `element` bytes each.
+    pub fn within<T>(
+        buffer: &mut [u8],
+        element: usize,
+        runs: Vec<Run>,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let (mut points, mut spanned) = (0_u64, 0_u64);
+        for run in &runs {
+            points = points.saturating_add(run.count);
+            spanned = spanned.max(run.offset.saturating_add(run.count));
+        }
+        if usize::try_from(spanned).ok().and_then(|n| n.checked_mul(element)).is_none_or(|n| n > buffer.len())
+        {
+            return Err(Error::argument("selected elements lie outside a buffer"));
+        }
+        body(&mut Self::checked(buffer.as_mut_ptr().cast(), element, runs, points, spanned)?)
+    }
+
     /// Number of elements.
     pub fn points(&self) -> u64 {
         self.points

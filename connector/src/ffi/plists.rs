@@ -243,6 +243,9 @@ impl Library {
 
     /// Storage layout of a dataset creation list.
     pub fn layout(self, creation: Hid) -> Result<Layout> {
+        if let Some(elsewhere) = self.layout_elsewhere(creation)? {
+            return Ok(elsewhere);
+        }
         let table = self.table();
         // SAFETY: any value may be given; a bad one is negative.
         match unsafe { (table.H5Pget_layout)(creation) } {
@@ -256,16 +259,8 @@ impl Library {
                 chunk.truncate(usize::try_from(rank).map_err(|_| Error::call("H5Pget_chunk"))?);
                 Ok(Layout::Chunked { chunk })
             }
-            sys::H5D_VIRTUAL => Ok(Layout::Virtual),
             _ => Err(Error::call("H5Pget_layout")),
         }
-    }
-
-    /// Number of external files that a dataset's data would lie in (`H5Pset_external`).
-    pub fn external_files(self, creation: Hid) -> Result<u32> {
-        // SAFETY: any value may be given; a bad one is negative.
-        u32::try_from(unsafe { (self.table().H5Pget_external_count)(creation) })
-            .map_err(|_| Error::call("H5Pget_external_count"))
     }
 
     /// When storage is allocated.
@@ -280,7 +275,7 @@ impl Library {
             // The default goes by layout: compact early, contiguous late, chunked incremental.
             _ => match self.layout(creation)? {
                 Layout::Compact => AllocTime::Early,
-                Layout::Contiguous => AllocTime::Late,
+                Layout::Contiguous | Layout::External { .. } => AllocTime::Late,
                 _ => AllocTime::Incremental,
             },
         })

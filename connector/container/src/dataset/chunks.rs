@@ -23,7 +23,8 @@ impl Dataset {
     /// Whether native HDF5 would have allocated all of the dataset, whatever was written.
     fn all_allocated(&self) -> Result<bool> {
         Ok(match (&self.layout, self.fill.allocate) {
-            (Layout::Compact, _) | (_, AllocTime::Early) => true,
+            (Layout::Compact | Layout::Virtual { .. } | Layout::External { .. }, _)
+            | (_, AllocTime::Early) => true,
             (Layout::Chunked { .. }, AllocTime::Incremental) => false,
             _ => self.touched()?,
         })
@@ -35,6 +36,9 @@ impl Dataset {
     /// # Errors
     /// Those of the ledger.
     pub fn storage_size(&self) -> Result<u64> {
+        if matches!(self.layout, Layout::Virtual { .. }) {
+            return Ok(0);
+        }
         if !matches!(self.layout, Layout::Chunked { .. }) {
             let bytes = self.space.read().points()?.saturating_mul(self.datatype.size);
             return Ok(if self.all_allocated()? { bytes } else { 0 });

@@ -47,6 +47,25 @@ impl Dataset {
         Ok(())
     }
 
+    /// Gives a virtual dataset the dimensions that follow from its sources. They are kept where the container is open to
+    /// write, and seen until it is closed where not.
+    ///
+    /// # Errors
+    /// As for [`Self::set_extent`], but for `ReadOnly`.
+    pub fn follow_sources(&self, dims: &[u64]) -> Result<()> {
+        let mut space = self.space.write();
+        let new = self.check_extent(&space, dims)?;
+        if new == *space {
+            return Ok(());
+        }
+        let c = self.container();
+        if c.writable() {
+            self.put_space(&mut c.state(), &new)?;
+        }
+        *space = new;
+        Ok(())
+    }
+
     fn check_extent(&self, space: &Dataspace, dims: &[u64]) -> Result<Dataspace> {
         let Dataspace::Simple { dims: old, max } = space else {
             return Err(Error::invalid("dataspace of the dataset has no dimensions to change"));
@@ -58,7 +77,7 @@ impl Dataset {
                 old.len()
             )));
         }
-        if !matches!(self.layout, Layout::Chunked { .. }) && dims != old.as_slice() {
+        if matches!(self.layout, Layout::Compact | Layout::Contiguous) && dims != old.as_slice() {
             return Err(Error::invalid("dataset must be chunked to change its dimensions"));
         }
         for (d, m) in dims.iter().zip(max) {

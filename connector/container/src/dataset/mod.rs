@@ -63,7 +63,7 @@ impl Container {
             unfiltered_edges: spec.unfiltered_edges && !spec.filters.is_empty(),
             ..DatasetRecord::default()
         };
-        d.set_layout(&spec.layout)?;
+        d.set_layout(&spec.layout);
         d.set_fill(&spec.fill);
         let mut h = HeaderRecord::new(spec.attribute_order, spec.track_times, &spec.creation_properties);
         h.dataset = Some(d);
@@ -143,7 +143,9 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
             (product(chunk)?, false)
         }
         Layout::Compact => (space.points()?.max(1), true),
-        _ => {
+        // No blocks at all.
+        Layout::External { .. } | Layout::Virtual { .. } => (1, true),
+        Layout::Contiguous => {
             let points = space.points()?.max(1);
             if points.checked_mul(size).is_some_and(|n| n <= SMALL) {
                 (points, true)
@@ -184,6 +186,11 @@ impl Dataset {
         &self.layout
     }
 
+    /// Whether the elements lie in other datasets or files, and are not read and written here.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.layout, Layout::External { .. } | Layout::Virtual { .. })
+    }
+
     /// The fill properties.
     pub fn fill(&self) -> &Fill {
         &self.fill
@@ -219,6 +226,7 @@ impl Dataset {
     /// never written reads as the fill value.
     ///
     /// # Errors
+    /// `WrongKind` when the elements lie elsewhere ([`Self::is_elsewhere`]),
     /// `InvalidArgument` when `out` has another length, `OutOfRange` when the selection leaves the extent,
     /// `Corrupt` for damage. `out` is then unspecified.
     pub fn read(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
@@ -262,6 +270,9 @@ impl Dataset {
 
     /// Checks that a buffer fits a selection; gives the size of an element.
     fn check(&self, space: &Dataspace, selection: &Selection, len: usize) -> Result<usize> {
+        if self.is_elsewhere() {
+            return Err(Error::wrong_kind("the elements of this dataset do not lie in the container"));
+        }
         let points = match (space, selection) {
             (Dataspace::Null, Selection::All | Selection::None) => 0,
             (Dataspace::Null, _) => return Err(Error::invalid("a null dataspace has no elements to select")),

@@ -2,7 +2,7 @@
 
 use crate::convert::check_space;
 use crate::object::check_type;
-use crate::types::{Dataspace, FillValue, Layout, UNLIMITED, product};
+use crate::types::{Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
 use crate::{DatasetSpec, Error, Result};
 
 /// Bytes that a compact dataset may have: an object header's message less what says that it is one.
@@ -21,7 +21,8 @@ pub(super) fn check(spec: &DatasetSpec) -> Result<()> {
     let bytes = points.checked_mul(size).filter(|&n| i64::try_from(n).is_ok());
     match &spec.layout {
         Layout::Chunked { chunk } => chunked(spec, chunk),
-        Layout::Virtual => Err(Error::unsupported("a virtual dataset is not supported yet")),
+        Layout::Virtual { .. } => Ok(()),
+        Layout::External { files } => external(spec, files),
         Layout::Compact => {
             fixed(&spec.space, "compact")?;
             if bytes.is_none_or(|n| n > COMPACT) {
@@ -40,6 +41,42 @@ pub(super) fn check(spec: &DatasetSpec) -> Result<()> {
 fn fixed(space: &Dataspace, what: &str) -> Result<()> {
     if space.dims() != space.max_dims() {
         return Err(Error::invalid(format!("extendible {what} dataset not allowed")));
+    }
+    Ok(())
+}
+
+/// All that the dataset may become must fit into its files; only the slowest dimension may grow (H5Defl.c).
+fn external(spec: &DatasetSpec, files: &[ExternalFile]) -> Result<()> {
+    let (dims, max) = (spec.space.dims(), spec.space.max_dims());
+    if dims.iter().zip(max).skip(1).any(|(d, m)| m > d) {
+        return Err(Error::invalid("only the first dimension can be extendible"));
+    }
+    if files.is_empty() {
+        return Err(Error::invalid("a dataset in external files has none"));
+    }
+    let mut room = Some(0u64);
+    for f in files {
+        room = match room {
+            Some(n) if f.size != UNLIMITED => {
+                let n = n
+                    .checked_add(f.size)
+                    .ok_or_else(|| Error::range("total external data size overflowed"))?;
+                Some(n)
+            }
+            _ => None,
+        };
+    }
+    if max.contains(&UNLIMITED) {
+        return match room {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid("unlimited dataspace but finite storage")),
+        };
+    }
+    let points = if spec.space.dims().is_empty() { spec.space.points()? } else { product(max)? };
+    let bytes = points.checked_mul(spec.datatype.size);
+    let bytes = bytes.ok_or_else(|| Error::range("dataspace * type size overflowed"))?;
+    if room.is_some_and(|room| bytes > room) {
+        return Err(Error::invalid("dataspace size exceeds external storage size"));
     }
     Ok(())
 }

@@ -336,7 +336,14 @@ fn what_native_refuses_is_refused() {
     says(refused(dataset_spec(4, s(5, 5), chunked(&[1, 1]))), "dimensionality of chunks");
     says(refused(dataset_spec(4, s(5, UNLIMITED), Layout::Contiguous)), "extendible contiguous");
     says(refused(dataset_spec(4, s(20_000, 20_000), Layout::Compact)), "compact dataset size");
-    says(refused(dataset_spec(4, s(5, 5), Layout::Virtual)), "virtual dataset is not supported yet");
+    let part =
+        |size: u64| Layout::External { files: vec![ExternalFile { name: b"raw".to_vec(), offset: 0, size }] };
+    says(refused(dataset_spec(4, s(5, 5), part(19))), "dataspace size exceeds external storage size");
+    says(refused(dataset_spec(4, s(5, UNLIMITED), part(20))), "unlimited dataspace but finite storage");
+    says(
+        refused(dataset_spec(4, simple(&[1, 5], &[1, 6]), part(400))),
+        "only the first dimension can be extendible",
+    );
     let mut spec = dataset_spec(4, s(5, 5), chunked(&[5]));
     spec.filters = vec![Filter { id: 1, flags: 1, name: Vec::new(), client_data: vec![12] }];
     says(refused(spec), "deflate has no level 12");

@@ -2,11 +2,11 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use h5lake_container::{Selection, SpaceStatus};
+use h5lake_container::SpaceStatus;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, location, new_object, status, unknown_operation};
-use crate::callbacks::dataset::{self, NewDataset};
+use crate::callbacks::dataset::{self, FileSelection, NewDataset};
 use crate::callbacks::object;
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::guard::guard;
@@ -96,7 +96,7 @@ unsafe fn plan(
     memory_space: Hid,
     file_space: Hid,
     buffer: *mut c_void,
-) -> Result<(MemoryRegion, Selection)> {
+) -> Result<(MemoryRegion, FileSelection)> {
     const ALL: Hid = sys::H5S_ALL as Hid;
     const BLOCK: Hid = sys::H5S_BLOCK as Hid;
     const LISTED: Hid = sys::H5S_PLIST as Hid;
@@ -109,7 +109,8 @@ unsafe fn plan(
     let open = dataset::of(handle)?;
     let library = open.base.session.library;
     let size = library.type_size(memory_type)?;
-    let (selection, points) = dataset::file_selection(open, (file_space != ALL).then_some(file_space))?;
+    let given = (file_space != ALL).then_some(file_space);
+    let (selection, points) = dataset::file_selection(open, given)?;
     // SAFETY: H5Dread and H5Dwrite demand a buffer that holds all that is selected in memory.
     let region = unsafe {
         match memory_space {
@@ -126,7 +127,7 @@ unsafe fn plan(
         );
         return Err(Error::new(Minor::BadValue, text).in_class(Major::Argument));
     }
-    Ok((region, selection))
+    Ok((region, FileSelection { selection, space: given }))
 }
 
 unsafe extern "C" fn read(
@@ -165,7 +166,7 @@ unsafe extern "C" fn read(
                 *file_spaces.add(index),
                 *buffers.add(index),
             )?;
-            dataset::read(handle, memory_type, &mut region, &selection, transfer)
+            dataset::read(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
         })
     }
 }
@@ -201,7 +202,7 @@ unsafe extern "C" fn write(
             let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
             let (mut region, selection) =
                 plan(handle, memory_type, *memory_spaces.add(index), *file_spaces.add(index), buffer)?;
-            dataset::write(handle, memory_type, &mut region, &selection, transfer)
+            dataset::write(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
         })
     }
 }
@@ -287,9 +288,13 @@ unsafe extern "C" fn specific(
                 }
                 Ok(std::slice::from_raw_parts(sizes, rank).to_vec())
             }),
-            sys::H5VL_DATASET_FLUSH => object::flush(handle),
+            sys::H5VL_DATASET_FLUSH => {
+                dataset::of(handle)?.commit_sources()?;
+                object::flush(handle)
+            }
             sys::H5VL_DATASET_REFRESH => {
                 object::refresh(handle)?;
+                dataset::of(handle)?.close_sources()?;
                 Ok(dataset::of(handle)?.dataset.refresh()?)
             }
             other => unknown_operation("dataset specific", other.0),
@@ -309,6 +314,8 @@ unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request)
     };
     let library = handle.as_ref().ok().and_then(|handle| handle.library());
     guard(library, "h5lake_dataset_close", Major::Dataset, FAIL, || {
-        dataset::close(&mut *handle?).map(|()| OK)
+        let mut handle = handle?;
+        let closed = dataset::close(&mut handle);
+        super::release(handle).and(closed).map(|()| OK)
     })
 }

@@ -95,15 +95,17 @@ pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -
     // SAFETY: as the caller says.
     let handle = unsafe { Handle::take(object) };
     let library = handle.as_ref().ok().and_then(|handle| handle.library());
-    guard(library, callback, class, FAIL, || {
-        let handle = handle?;
-        let session = handle.session()?;
-        drop(handle);
-        if Arc::strong_count(&session) == 1 {
-            session.commit()?;
-        }
-        Ok(OK)
-    })
+    guard(library, callback, class, FAIL, || release(handle?).map(|()| OK))
+}
+
+/// Drops an object, with the last changes of its file if it was the last one.
+fn release(handle: Box<Handle>) -> Result<()> {
+    let session = handle.session()?;
+    drop(handle);
+    if Arc::strong_count(&session) == 1 {
+        session.commit()?;
+    }
+    Ok(())
 }
 
 /// An operation that no version of HDF5 known to us has.

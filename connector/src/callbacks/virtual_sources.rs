@@ -1,0 +1,249 @@
+//! The sources of a virtual dataset: datasets of its own file, of other containers, of native files.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use h5lake_container::Dataspace;
+use parking_lot::Mutex;
+
+use crate::callbacks::dataset;
+use crate::callbacks::external::{candidates, flags_of, variable};
+use crate::callbacks::file;
+use crate::callbacks::location::{Base, Location};
+use crate::callbacks::native_files::{self, Storage};
+use crate::callbacks::object::handle_of;
+use crate::callbacks::virtual_extent;
+use crate::callbacks::virtual_layout::VirtualLayout;
+use crate::error::{Error, Minor, Result};
+use crate::ffi::handle::Handle;
+use crate::ffi::ids::Id;
+use crate::ffi::library::Library;
+use crate::native::face::Face;
+use crate::session::{DatasetHandle, Session};
+
+/// Source files that a virtual dataset keeps open at most; with more it closes all and starts anew.
+const MOST_FILES: usize = 256;
+/// How deep virtual datasets may lie within one another.
+const DEEPEST: u32 = 32;
+
+/// A source that is open.
+#[derive(Clone)]
+pub enum Source {
+    /// A dataset of a container.
+    Ours(Arc<DatasetHandle>),
+    /// A dataset of a native file, open until the end of the callback.
+    Native(Arc<Id>),
+}
+
+impl Source {
+    /// Its present extent.
+    pub fn extent(&self) -> Result<Dataspace> {
+        match self {
+            Self::Ours(dataset) => Ok(dataset.dataset.space()),
+            Self::Native(id) => {
+                let library = id.library();
+                library.extent_of(library.native_space(id)?.get())
+            }
+        }
+    }
+}
+
+/// Sources in containers that stay open with the virtual dataset.
+#[derive(Default)]
+pub struct Sources {
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// By the name that the mapping gives.
+    files: HashMap<Vec<u8>, Arc<Session>>,
+    /// By file and path.
+    datasets: HashMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
+}
+
+impl Sources {
+    /// Commits what was written to files that nobody else has open to write: nobody else would.
+    ///
+    /// # Errors
+    /// Those of the commits.
+    pub fn commit(&self) -> Result<()> {
+        let files: Vec<_> = self.open.lock().files.values().cloned().collect();
+        files.iter().try_for_each(commit_alone)
+    }
+
+    /// Closes all, with what was written to them.
+    ///
+    /// # Errors
+    /// Those of encoding chunks, and of the commits.
+    pub fn close(&self) -> Result<()> {
+        let open = std::mem::take(&mut *self.open.lock());
+        let mut closed = Ok(());
+        for source in open.datasets.into_values() {
+            if let Some(mut source) = Arc::into_inner(source) {
+                closed = closed.and(dataset::release(&mut source));
+            }
+        }
+        for session in open.files.into_values() {
+            closed = closed.and(commit_alone(&session));
+        }
+        closed
+    }
+}
+
+fn commit_alone(session: &Arc<Session>) -> Result<()> {
+    if session.writable && Face::sessions_beside(session).len() == 1 { session.commit() } else { Ok(()) }
+}
+
+thread_local! {
+    static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// A search for sources during one callback.
+pub struct Search<'a> {
+    dataset: &'a DatasetHandle,
+    layout: &'a VirtualLayout,
+    native_files: HashMap<Vec<u8>, Id>,
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+impl<'a> Search<'a> {
+    /// Starts a search for sources of `dataset`.
+    ///
+    /// # Errors
+    /// If virtual datasets lie too deep within one another, or lead back to themselves.
+    pub fn new(dataset: &'a DatasetHandle, layout: &'a VirtualLayout) -> Result<Self> {
+        if DEPTH.get() == DEEPEST {
+            return Err(Error::new(Minor::CannotOperate, "virtual datasets lie too deep within one another"));
+        }
+        DEPTH.set(DEPTH.get() + 1);
+        Ok(Self { dataset, layout, native_files: HashMap::new() })
+    }
+
+    fn library(&self) -> Library {
+        self.dataset.base.session.library
+    }
+
+    /// A source, if it is there. One that is there but does not open counts as missing, as in native files.
+    ///
+    /// # Errors
+    /// A native file as a source where the settings refuse native files.
+    pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
+        let key = (file.to_vec(), dataset.to_vec());
+        if let Some(open) = self.layout.sources.open.lock().datasets.get(&key) {
+            return Ok(Some(Source::Ours(open.clone())));
+        }
+        let found = self.open(file, dataset)?;
+        if let Some(Source::Ours(source)) = &found {
+            // A source that is virtual itself shows what its own sources have.
+            virtual_extent::refresh(source)?;
+            self.layout.sources.open.lock().datasets.insert(key, source.clone());
+        }
+        Ok(found)
+    }
+
+    /// Whether a source is there. It is not kept open.
+    pub fn exists(&mut self, file: &[u8], dataset: &[u8]) -> Result<bool> {
+        Ok(self.open(file, dataset)?.is_some())
+    }
+
+    fn open(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
+        if file == b"." {
+            return Ok(self.in_session(&self.dataset.base.session, dataset).map(Source::Ours));
+        }
+        if let Some(native) = self.native_files.get(file) {
+            return Ok(self.in_native(native, dataset));
+        }
+        let known = self.layout.sources.open.lock().files.get(file).cloned();
+        if let Some(session) = known {
+            return Ok(self.in_session(&session, dataset).map(Source::Ours));
+        }
+        for candidate in self.candidates(file) {
+            match self.open_file(&candidate)? {
+                None => {}
+                Some(File::Ours(session)) => {
+                    let open = self.layout.sources.open.lock();
+                    let full = open.files.len() >= MOST_FILES;
+                    drop(open);
+                    if full {
+                        self.layout.sources.close()?;
+                    }
+                    self.layout.sources.open.lock().files.insert(file.to_vec(), session.clone());
+                    return Ok(self.in_session(&session, dataset).map(Source::Ours));
+                }
+                Some(File::Native(id)) => {
+                    let found = self.in_native(&id, dataset);
+                    self.native_files.insert(file.to_vec(), id);
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a file may lie (H5Fint.c, `H5F_prefix_open_file`).
+    fn candidates(&self, file: &[u8]) -> Vec<Vec<u8>> {
+        let from = &self.dataset.base.session.name;
+        let prefix = Some(self.layout.prefix.as_slice()).filter(|prefix| !prefix.is_empty());
+        let mut found = candidates(from, file, &variable("HDF5_VDS_PREFIX"), prefix);
+        // At last the folder in which the virtual dataset's file really lies, links followed.
+        let path = Path::new(OsStr::from_bytes(from));
+        let last = file.rsplit(|byte| *byte == b'/').next().unwrap_or(file);
+        let relative = if file.starts_with(b"/") { last } else { file };
+        if let Some(folder) = std::fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
+            found.push(folder.join(OsStr::from_bytes(relative)).into_os_string().into_vec());
+        }
+        found
+    }
+
+    fn open_file(&self, name: &[u8]) -> Result<Option<File>> {
+        let session = &self.dataset.base.session;
+        let library = self.library();
+        let list = library.external_access_list(0, session.access_list.get())?;
+        match native_files::storage(library, &session.config, name, list.get()) {
+            Ok(Storage::Native) => {
+                native_files::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
+                Ok(library.open_source_file(name, session.writable).ok().map(File::Native))
+            }
+            Ok(Storage::Container(_)) => {
+                let flags = flags_of(session);
+                let opened = file::open_session(library, &session.config, name, flags, list.get());
+                Ok(opened.ok().map(File::Ours))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Option<Arc<DatasetHandle>> {
+        let root = session.container.root();
+        let base = Base { session: session.clone(), id: root, path: Some(b"/".to_vec()) };
+        let found = base.find(&Location::ByName { name: path, access: 0 }).ok()?;
+        match handle_of(&found.session, found.id, found.path).ok()? {
+            Handle::Dataset(mut dataset) => {
+                let access = self.dataset.access_list.as_ref();
+                dataset.access_list = access.and_then(|list| self.library().copy_list(list.get()).ok());
+                Some(Arc::new(dataset))
+            }
+            _ => None,
+        }
+    }
+
+    fn in_native(&self, file: &Id, path: &[u8]) -> Option<Source> {
+        let access = self.dataset.access_list.as_ref().map_or(0, Id::get);
+        let opened = self.library().open_source_dataset(file, path, access);
+        opened.ok().map(|id| Source::Native(Arc::new(id)))
+    }
+}
+
+enum File {
+    Ours(Arc<Session>),
+    Native(Id),
+}
