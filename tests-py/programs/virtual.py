@@ -1,6 +1,8 @@
 """Virtual datasets: fixed, numbered and endless mappings, other files, missing sources, conversions, writing."""
 
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -292,6 +294,54 @@ def check_copied(_folder):
         with h5py.File(name, "r") as f:
             assert f[path].is_virtual
             same(f[path][...], np.arange(4))
+
+
+def natively(code):
+    """Runs code in a process that has no connector."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
+    run = subprocess.run([sys.executable, "-c", "import h5py, numpy as np\n" + code], env=env, text=True,
+                         capture_output=True)
+    assert run.returncode == 0, run.stderr
+
+
+def check_native_sources(_folder):
+    natively("""
+with h5py.File("native.h5", "w") as f:
+    f["a"] = np.arange(12, dtype="i4").reshape(3, 4)
+    f.create_dataset("b", data=np.arange(5, dtype="f4"), chunks=(2,), maxshape=(None,), compression="gzip")
+    f["words"] = ["one", "two"]
+""")
+    source("ours.h5", np.full((2, 4), 50, "i4"))
+    endless = slab((0,), (0,), (1,), block=(ENDLESS,), maxshape=(ENDLESS,))
+    with h5py.File("v.h5", "w") as f:
+        layout_of(f, "v", (6, 4), "i4", [
+            (slab((6, 4), (0, 0), (3, 4)), "native.h5", "a", everything((3, 4))),
+            (slab((6, 4), (3, 0), (2, 4)), "ours.h5", "data", everything((2, 4))),
+            (slab((6, 4), (5, 0), (1, 4)), "native.h5", "missing", everything((4,))),
+        ], fillvalue=-1)
+        layout_of(f, "endless", (0,), "f4", [(endless, "native.h5", "b", endless)], (ENDLESS,))
+        text = h5py.VirtualLayout((2,), h5py.string_dtype())
+        text[:] = h5py.VirtualSource("native.h5", "words", (2,), h5py.string_dtype())
+        f.create_virtual_dataset("words", text)
+    wanted = np.full((6, 4), -1, "i4")
+    wanted[:3], wanted[3:5] = np.arange(12).reshape(3, 4), 50
+    with h5py.File("v.h5", "r+") as f:
+        same(f["v"][...], wanted)
+        same(f["v"][1::2, 1:3], wanted[1::2, 1:3])
+        same(f["endless"][...], np.arange(5, dtype="f4"))
+        assert list(f["words"].asstr()[...]) == ["one", "two"]
+        assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) == 1
+        f["v"][2:4, 0] = np.array([-5, -6], "i4")
+    natively("""
+with h5py.File("native.h5", "a") as f:
+    assert list(f["a"][2]) == [-5, 9, 10, 11], f["a"][2]
+    f["b"].resize(7, 0)
+""")
+    with h5py.File("ours.h5", "r") as f:
+        same(f["data"][:, 0], np.array([-6, 50], "i4"))
+    with h5py.File("native.h5", "r") as n, h5py.File("v.h5", "r") as f:  # the source is open as well
+        same(f["v"][:3], n["a"][...])
+        assert f["endless"].shape == (7,)
 
 
 main(globals())
