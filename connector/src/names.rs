@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use h5lake_container::Target;
+use h5lake_ledger::{Ledger, Probe};
 use object_stores::registry::{Registry, Settings, split_scheme};
 
 use crate::config::Config;
@@ -26,6 +27,19 @@ impl Place {
             Some(path) => Target::File(path.clone()),
             None => self.target.clone(),
         }
+    }
+
+    /// Whether an empty file lies at the local path, and no container in the store that it stands for.
+    pub fn is_vacant(&self) -> bool {
+        let Target::File(path) = self.local_target() else { return false };
+        let is_empty = path.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
+        is_empty
+            && match &self.target {
+                Target::File(_) => true,
+                Target::Objects { store, key, .. } => {
+                    matches!(Ledger::probe_objects(&**store, key), Ok(Probe::NotFound))
+                }
+            }
     }
 
     /// Whether something that is no pointer file lies where one belongs.

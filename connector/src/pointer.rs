@@ -98,6 +98,10 @@ pub fn prepare(path: &Path, pointer: &Pointer) -> Result<Prepared> {
         .tempfile_in(folder)
         .map_err(|error| failed(&error))?;
     file.write_all(&encode(pointer)?).map_err(|error| failed(&error))?;
+    if let Ok(old) = path.metadata() {
+        // Who may use the name is the user's to say, not this file's.
+        file.as_file().set_permissions(old.permissions()).map_err(|error| failed(&error))?;
+    }
     Ok(Prepared { file, path: path.to_owned() })
 }
 

@@ -187,6 +187,22 @@ def check_broken(folder):
         f["x"] = 1
 
 
+def check_reserved_name(folder):
+    # Programs reserve a name by a temporary file; opened for writing, the empty file becomes an HDF5 file.
+    for mode in ("a", "r+"):
+        path = Path(f"reserved-{mode}.h5")
+        path.touch()
+        path.chmod(0o640)
+        raises(OSError, h5py.File, path, "r")
+        assert path.stat().st_size == 0
+        with h5py.File(path, mode) as f:
+            assert len(f) == 0
+            f["data"] = np.arange(5)
+        with h5py.File(path, "a") as f:
+            same(f["data"][:], np.arange(5))
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
 def check_filename(folder):
     name = "smörgås ☃ #%&.h5"
     make(name)

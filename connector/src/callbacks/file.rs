@@ -90,7 +90,9 @@ fn prepare_pointer(place: &Place, flags: OpenFlags) -> Result<Option<Prepared>> 
     pointer::prepare(path, &Pointer { store: url.clone(), key: key.clone() }).map(Some)
 }
 
-/// `H5Fopen`. A reader sees the newest snapshot, and keeps it.
+/// `H5Fopen`. A reader sees the newest snapshot, and keeps it. An empty file that is opened for writing becomes an
+/// empty container, as native HDF5 makes a file of it (`H5F_open` writes the superblock of a file without bytes):
+/// programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     match native::storage(library, config, name, access)? {
         Storage::Native => {
@@ -100,6 +102,10 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
         Storage::Container(place) => {
             if flags.write && library.driver(access)? != Driver::Default {
                 native::check_written(library, name, access)?;
+            }
+            if flags.write && place.is_vacant() {
+                let creation = library.default_list(ListClass::FileCreate)?;
+                return create(library, config, name, flags, creation.get(), access);
             }
             open_container(library, config, &place, name, flags, access).map(file_handle)
         }
