@@ -37,8 +37,9 @@ pub struct Session {
     pub swmr: Mutex<Swmr>,
     /// Identifiers of this file that are open.
     pub file_handles: AtomicUsize,
-    /// A descriptor of the container's file, for an application that asked for one.
-    pub descriptor: OnceLock<(std::fs::File, Box<i32>)>,
+    /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
+    /// `uintptr_t`, which finds zero after it in native files: hence the second one.
+    pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
     /// Files mounted on groups of this one.
     pub mounts: Mutex<HashMap<ObjectId, Arc<Session>>>,
     /// The native objects that answer for ours.

@@ -1,6 +1,8 @@
 """h5py, PyTables and netCDF4 in one process, each with a libhdf5 of its own, reading each other's files."""
 # requires: clients.txt
 
+import os
+
 import h5py
 import netCDF4
 import numpy as np
@@ -49,6 +51,15 @@ def check_tables(folder):
         assert [n._v_name for n in f.walk_nodes("/")] == ["/", "data", "table"]
     with h5py.File("b.h5") as f:
         assert (f["data"][:] == DATA).all() and f["table"]["n"].tolist() == list(range(10))
+
+
+def check_descriptor(folder):
+    # pandas' HDFStore.flush(fsync=True) asks PyTables for it.
+    with tables.open_file("d.h5", "w") as f:
+        f.create_array("/", "data", DATA)
+        f.flush()
+        assert os.fstat(f.fileno()).st_ino == os.stat("d.h5").st_ino
+        os.fsync(f.fileno())
 
 
 def check_netcdf(folder):

@@ -46,7 +46,7 @@ pub fn descriptor(session: &Session) -> Result<usize> {
     let file = std::fs::File::open(&path).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("'{}': {error}", path.display()), error.raw_os_error())
     })?;
-    let number = Box::new(std::os::fd::AsRawFd::as_raw_fd(&file));
+    let number = Box::new([std::os::fd::AsRawFd::as_raw_fd(&file), 0]);
     let (_, number) = session.descriptor.get_or_init(|| (file, number));
     Ok(std::ptr::from_ref(&**number) as usize)
 }
