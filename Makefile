@@ -8,13 +8,14 @@ endif
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-rust lint fmt clean
+.PHONY: help plugin demo test test-rust test-clients lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
 	@echo "make demo       an unmodified h5py script on three stores, with real photographs"
 	@echo "make test       everything: Rust, C, HDF5's API suite, h5py's suite"
 	@echo "make test-rust  the Rust tests alone"
+	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make lint       formatting and clippy"
 	@echo "make fmt        format the Rust sources"
 
@@ -33,6 +34,9 @@ test:
 
 test-rust:
 	cargo test --workspace
+
+test-clients: plugin
+	tests-py/client-suites/run --all
 
 lint:
 	cargo fmt --all --check
