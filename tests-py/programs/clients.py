@@ -1,7 +1,9 @@
 """h5py, PyTables and netCDF4 in one process, each with a libhdf5 of its own, reading each other's files."""
 # requires: clients.txt
 
+import concurrent.futures
 import os
+import threading
 
 import h5py
 import netCDF4
@@ -51,6 +53,27 @@ def check_tables(folder):
         assert [n._v_name for n in f.walk_nodes("/")] == ["/", "data", "table"]
     with h5py.File("b.h5") as f:
         assert (f["data"][:] == DATA).all() and f["table"]["n"].tolist() == list(range(10))
+
+
+def check_threads(folder):
+    # As PyTables' pages on threads say: each thread has a handle of its own, opening and closing take a lock.
+    with tables.open_file("shared.h5", "w") as f:
+        f.create_carray("/", "data", obj=np.arange(100_000).reshape(1000, 100), chunkshape=(50, 100),
+                        filters=tables.Filters(5, "zlib"))
+    lock = threading.Lock()
+
+    def part(start):
+        with lock:
+            f = tables.open_file("shared.h5")
+        try:
+            return int(f.root.data[start:start + 100].sum())
+        finally:
+            with lock:
+                f.close()
+
+    for _ in range(5):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(part, range(0, 1000, 100))) == 100_000 * 99_999 // 2
 
 
 def check_descriptor(folder):

@@ -29,19 +29,18 @@ pub fn size(handle: &Handle) -> Result<u64> {
 }
 
 /// Where the descriptor of the container's file is kept (`H5Fget_vfd_handle` answers a pointer to it, as the POSIX
-/// drivers do). It is a descriptor of its own, for `fsync` or `fstat`, open as long as the file is.
+/// drivers do). It is a descriptor of its own, for `fsync` or `fstat`, open as long as the file is. For a container that
+/// is kept elsewhere it is the pointer file's.
 pub fn descriptor(session: &Session) -> Result<usize> {
     if let Some((_, number)) = session.descriptor.get() {
         return Ok(std::ptr::from_ref(&**number) as usize);
     }
-    let path = match names::place(&session.name, &session.config)?.target {
-        Target::File(path) => path,
-        Target::Objects { .. } => {
-            return Err(Error::new(
-                Minor::Unsupported,
-                "a container in an object store has no file descriptor",
-            ));
-        }
+    let place = names::place(&session.name, &session.config)?;
+    let Target::File(path) = place.local_target() else {
+        return Err(Error::new(
+            Minor::Unsupported,
+            "a container in an object store, without a local file that names it, has no file descriptor",
+        ));
     };
     let file = std::fs::File::open(&path).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("'{}': {error}", path.display()), error.raw_os_error())
