@@ -317,16 +317,12 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 }
 
 /// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open.
-#[expect(clippy::boxed_local, reason = "the box is what libhdf5 knows: it must stay where it is")]
-pub fn close(mut handle: Box<Handle>) -> Result<()> {
+pub fn close(handle: Box<Handle>) -> Result<()> {
     let session = handle.session()?;
     let last = session.file_handles.load(Ordering::Relaxed) == 1;
     let closed = if last { close_last(&session) } else { Ok(()) };
-    // Native code looks at every file identifier while it closes the native file beneath, and this one's is still
-    // there: the box must outlive the session.
-    let native = session.face.file().pointer() as usize;
-    drop(std::mem::replace(&mut *handle, Handle::ClosingFile(native)));
     drop(session);
+    handle.release(drop)?;
     closed
 }
 

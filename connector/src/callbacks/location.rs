@@ -78,7 +78,7 @@ impl Base {
         let session = handle.session()?;
         let root = session.container.root();
         let (id, path) = match handle {
-            Handle::Anchor(_) | Handle::File(_) | Handle::ClosingFile(_) | Handle::Native(_) => {
+            Handle::Anchor(_) | Handle::File(_) | Handle::Closing(_) | Handle::Native(_) => {
                 (root, Some(b"/".to_vec()))
             }
             Handle::Group(object) => (object.id(), object.path.clone()),

@@ -22,8 +22,9 @@ pub enum Handle {
     Attribute(AttributeHandle),
     /// An open committed datatype.
     Datatype(DatatypeHandle),
-    /// A file while it closes, and the native file beneath it: native code still walks over its identifier.
-    ClosingFile(usize),
+    /// An object while it closes, and the native object beneath it: its identifier is still there, and native code
+    /// that closes the native file beneath looks at every file and every dataset.
+    Closing(usize),
     /// An open object of a native file.
     Native(NativeHandle),
 }
@@ -40,7 +41,7 @@ impl Handle {
             Self::Dataset(dataset) => Ok(dataset.base.session.clone()),
             Self::Attribute(attribute) => Ok(attribute.session.clone()),
             Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
-            Self::ClosingFile(_) => Err(Error::new(Minor::BadValue, "the file is being closed")),
+            Self::Closing(_) => Err(Error::new(Minor::BadValue, "the object is being closed")),
             Self::Native(_) => Err(pass::not_a_container()),
         }
     }
@@ -54,9 +55,31 @@ impl Handle {
             Self::Dataset(dataset) => Some(dataset.base.session.library),
             Self::Attribute(attribute) => Some(attribute.session.library),
             Self::Datatype(datatype) => Some(datatype.base.session.library),
-            Self::ClosingFile(_) => None,
+            Self::Closing(_) => None,
             Self::Native(native) => Some(native.library()),
         }
+    }
+
+    /// The native object beneath, as libhdf5 takes it. It was made when this was opened, so it is there.
+    pub fn native_object(&self) -> Result<*mut c_void> {
+        Ok(match self {
+            Self::Anchor(_) => self.session()?.face.file().pointer(),
+            Self::File(file) => file.session.face.file().pointer(),
+            Self::Group(group) => group.session.face.group()?.pointer(),
+            Self::Dataset(dataset) => dataset.base.session.face.dataset()?.pointer(),
+            Self::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),
+            Self::Datatype(datatype) => datatype.native.pointer(),
+            Self::Closing(native) => *native as *mut c_void,
+            Self::Native(native) => native.object(),
+        })
+    }
+
+    /// Drops the object, and with `after` what is left to do of its session. The box stays until all is done.
+    pub fn release<T>(mut self: Box<Self>, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
+        let session = self.session()?;
+        let native = self.native_object()? as usize;
+        drop(std::mem::replace(&mut *self, Self::Closing(native)));
+        Ok(after(session))
     }
 
     /// Boxes the handle for libhdf5, which gives it back to a close callback.
@@ -120,7 +143,7 @@ impl Library {
     pub fn register(self, handle: Handle) -> Result<super::ids::Id> {
         use h5lake_plugin_abi::bindings as sys;
         let kind = match &handle {
-            Handle::Anchor(_) | Handle::File(_) | Handle::ClosingFile(_) => sys::H5I_FILE,
+            Handle::Anchor(_) | Handle::File(_) | Handle::Closing(_) => sys::H5I_FILE,
             Handle::Group(_) => sys::H5I_GROUP,
             Handle::Dataset(_) => sys::H5I_DATASET,
             Handle::Attribute(_) => sys::H5I_ATTR,

@@ -19,14 +19,17 @@ use crate::session::Session;
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
 pub struct Face {
-    group: OnceLock<NativeObject>,
-    dataset: OnceLock<NativeObject>,
-    attribute: OnceLock<NativeObject>,
     types: Mutex<HashMap<Bytes, CString>>,
+    number: u64,
+    // Closed in this order. The native file goes with the last object of it, and while it goes native code looks at
+    // every dataset that has an identifier (`H5D_flush_all`), one of ours that is just being closed included: the
+    // native dataset that it finds beneath must be there until then.
     file: NativeObject,
+    group: OnceLock<NativeObject>,
+    attribute: OnceLock<NativeObject>,
+    dataset: OnceLock<NativeObject>,
     /// Outlives the file.
     _driver: Id,
-    number: u64,
 }
 
 /// Sessions by the native file beneath them: native code hands us that instead of our own object.
@@ -45,13 +48,13 @@ impl Face {
         let (file, driver) = library.native_memory_file(&connector, &name)?;
         face_driver::bind(number, Arc::downgrade(container));
         Ok(Self {
-            group: OnceLock::new(),
-            dataset: OnceLock::new(),
-            attribute: OnceLock::new(),
             types: Mutex::default(),
-            file,
-            _driver: driver,
             number,
+            file,
+            group: OnceLock::new(),
+            attribute: OnceLock::new(),
+            dataset: OnceLock::new(),
+            _driver: driver,
         })
     }
 

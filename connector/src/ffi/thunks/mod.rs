@@ -100,12 +100,7 @@ pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -
 
 /// Drops an object, with the last changes of its file if it was the last one.
 fn release(handle: Box<Handle>) -> Result<()> {
-    let session = handle.session()?;
-    drop(handle);
-    if Arc::strong_count(&session) == 1 {
-        session.commit()?;
-    }
-    Ok(())
+    handle.release(|session| if Arc::strong_count(&session) == 1 { session.commit() } else { Ok(()) })?
 }
 
 /// An operation that no version of HDF5 known to us has.
