@@ -72,11 +72,37 @@ static void one_file(const char *path, int datasets)
     CHECK(unlink(path) == 0);
 }
 
+/* Objects that are closed after their file: the last of them takes the file along, while others, of another file,
+ * stay open. */
+static void outlive_file(const char *path, const char *other_path)
+{
+    hid_t other = H5Fcreate(other_path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(other >= 0);
+    one_dataset(other, 1);
+    hid_t beside = H5Dopen2(other, "d1", H5P_DEFAULT);
+    CHECK(beside >= 0);
+    for (int last = 0; last < 3; last++) {
+        hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+        CHECK(file >= 0);
+        one_dataset(file, 0);
+        hid_t objects[3] = {H5Dopen2(file, "d0", H5P_DEFAULT), H5Gopen2(file, "/", H5P_DEFAULT),
+                            H5Aopen_by_name(file, "d0", "n", H5P_DEFAULT, H5P_DEFAULT)};
+        CHECK(H5Fclose(file) >= 0);
+        for (int n = 1; n <= 3; n++)
+            CHECK(H5Idec_ref(objects[(last + n) % 3]) >= 0);
+    }
+    CHECK(H5Fclose(other) >= 0 && H5Dclose(beside) >= 0);
+    CHECK(unlink(path) == 0 && unlink(other_path) == 0);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc >= 4);
     int files = atoi(argv[2]), datasets = atoi(argv[3]);
     long most = argc > 4 ? atol(argv[4]) : 0, early = 0;
+    char other[4096];
+    snprintf(other, sizeof other, "%s.other", argv[1]);
+    outlive_file(argv[1], other);
     for (int n = 0; n < files; n++) {
         one_file(argv[1], datasets);
         if (n == files / 10)
