@@ -75,6 +75,7 @@ impl Handle {
     }
 
     /// Drops the object, and with `after` what is left to do of its session. The box stays until all is done.
+    #[expect(clippy::boxed_local, reason = "the box is what libhdf5 knows: it must stay where it is")]
     pub fn release<T>(mut self: Box<Self>, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
         let session = self.session()?;
         let native = self.native_object()? as usize;
