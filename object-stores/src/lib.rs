@@ -19,6 +19,8 @@ mod path;
 mod payload;
 mod prefix;
 pub mod registry;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod store;
 mod trace;
 

@@ -25,6 +25,12 @@ pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send
 /// |---|---|---|
 /// | `memory:NAME` | [`MemoryStore::named`] | |
 /// | `file:///dir` | [`DirStore`]; the path is percent-decoded (RFC 8089) | `sync` = `process`, `power` |
+/// | `s3://bucket/prefix` | S3 and what speaks its protocol; `AWS_…` variables | `endpoint`, `region`, `style` = `path`, `virtual`; `allow-http`, `anonymous` = `true`, `false` |
+/// | `gs://bucket/prefix` | Google Cloud Storage; `GOOGLE_…` variables | |
+/// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
+/// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
+///
+/// The last four with the feature `remote`.
 #[derive(Clone)]
 pub struct Registry {
     openers: Arc<RwLock<BTreeMap<String, Arc<Opener>>>>,
@@ -50,6 +56,13 @@ impl Registry {
         let mut openers: BTreeMap<String, Arc<Opener>> = BTreeMap::new();
         openers.insert("memory".into(), Arc::new(open_memory));
         openers.insert("file".into(), Arc::new(open_file));
+        #[cfg(feature = "remote")]
+        for scheme in crate::remote::SCHEMES {
+            let opener = move |rest: &str, settings: &Settings| {
+                crate::remote::open(scheme, rest, settings, &crate::remote::environment())
+            };
+            openers.insert(scheme.into(), Arc::new(opener));
+        }
         Registry { openers: Arc::new(RwLock::new(openers)) }
     }
 
@@ -232,7 +245,7 @@ mod tests {
         let unknown = refused("ftp://user:secret@host/x");
         assert_eq!(unknown.kind(), ErrorKind::Unsupported);
         let text = unknown.to_string();
-        assert!(text.contains("'ftp'") && text.contains("file, memory"), "{text}");
+        assert!(text.contains("'ftp'") && text.contains("file, ") && text.contains("memory"), "{text}");
         for url in [
             "",
             "/plain/path",
@@ -270,7 +283,8 @@ mod tests {
         };
         registry.register("my-store", opener).unwrap();
         assert_eq!(registry.open("my-store://x").unwrap().name(), "memory://x");
-        assert_eq!(registry.schemes(), ["file", "memory", "my-store"]);
+        let schemes = registry.schemes();
+        assert!(schemes.is_sorted() && schemes.iter().any(|scheme| scheme == "my-store"), "{schemes:?}");
         assert_eq!(registry.register("my-store", opener).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(registry.register("file", opener).unwrap_err().kind(), ErrorKind::AlreadyExists);
         for bad in ["", "x", "My", "1a", "a b", "a:b", "ä1"] {

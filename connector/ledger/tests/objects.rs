@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::work::{Map, content, data, work};
 use h5lake_ledger::{Access, ErrorKind, Ledger, LockPolicy, Options, Probe, Replace};
 use object_stores::{
-    FaultStore, Key, MemoryStore, ObjectStore, ObjectStoreExt, PutMode, Rule, Select, Timing, TraceStore,
+    FaultStore, Key, ObjectStore, ObjectStoreExt, PutMode, Rule, Select, Timing, TraceStore,
 };
 
 const KEY: &str = "dir/name.h5";
@@ -30,7 +30,7 @@ fn open(store: &Arc<dyn ObjectStore>, access: Access, o: &Options) -> Ledger {
 
 /// A store that holds a new container, and the same behind faults that strike from now on.
 fn prepared() -> (Arc<dyn ObjectStore>, FaultStore, Ledger) {
-    let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let inner: Arc<dyn ObjectStore> = common::store();
     let faulty = FaultStore::new(inner.clone());
     let l = create(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), &opts());
     faulty.clear();
@@ -97,7 +97,7 @@ fn an_answer_lost_once_loses_nothing() {
 fn a_creation_that_crashes_leaves_the_old_container_or_the_new_one() {
     for n in 0..8 {
         for timing in Timing::ALL {
-            let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+            let inner: Arc<dyn ObjectStore> = common::store();
             let l = create(&inner, &opts());
             l.put(b"old", "1").unwrap();
             l.commit().unwrap();
@@ -115,7 +115,7 @@ fn a_creation_that_crashes_leaves_the_old_container_or_the_new_one() {
 
 #[test]
 fn two_writers_cannot_both_commit_one_version() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let o = Options { lock: LockPolicy::Off, ..opts() };
     let a = create(&store, &o);
     let b = open(&store, Access::ReadWrite, &o);
@@ -129,7 +129,7 @@ fn two_writers_cannot_both_commit_one_version() {
 
 #[test]
 fn a_second_writer_is_told_who_has_the_container() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &Options::default());
     let refused = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default());
     match refused.unwrap_err().kind() {
@@ -148,7 +148,7 @@ fn a_second_writer_is_told_who_has_the_container() {
 
 #[test]
 fn requests_are_few() {
-    let trace = TraceStore::new(Arc::new(MemoryStore::new()));
+    let trace = TraceStore::new(common::store());
     let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
     let l = create(&store, &Options::default());
     l.put(b"k", "v").unwrap();
@@ -180,7 +180,7 @@ fn requests_are_few() {
 
 #[test]
 fn obsolete_objects_go_away() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &opts());
     let mut sizes = Vec::new();
     let mut old: Option<h5lake_ledger::Extent> = None;
@@ -203,7 +203,7 @@ fn obsolete_objects_go_away() {
 
 #[test]
 fn an_overtaken_reader_is_told_and_can_go_on() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &opts());
     let (_, states, _) = work(&l, &Map::new(), 3);
     let r = open(&store, Access::ReadOnly, &Options { cache_bytes: 0, ..opts() });
@@ -219,7 +219,7 @@ fn an_overtaken_reader_is_told_and_can_go_on() {
 
 #[test]
 fn changed_bytes_are_seen() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &Options { checkpoint_bytes: 60_000, ..Options::default() });
     let (_, states, _) = work(&l, &Map::new(), 10);
     drop(l);
@@ -244,7 +244,7 @@ fn changed_bytes_are_seen() {
 
 #[test]
 fn what_is_not_ours_stays() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::NotFound);
     let key = Key::new(KEY).unwrap();
     for (bytes, probe) in [("", Probe::Other), ("text", Probe::Other), ("\u{89}", Probe::Other)] {
@@ -267,7 +267,7 @@ fn what_is_not_ours_stays() {
 
 #[test]
 fn stores_without_conditions_serve_one_writer() {
-    let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let inner: Arc<dyn ObjectStore> = common::store();
     let store: Arc<dyn ObjectStore> = Arc::new(FaultStore::new(inner).without_create().without_update());
     let l = create(&store, &opts());
     let (_, states, result) = work(&l, &Map::new(), 20);
@@ -324,7 +324,7 @@ fn long_writes_stream_in_packs_and_survive_failures() {
 
 #[test]
 fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     // Checkpoints come fast and their garbage goes fast, but not faster than a reader refreshes.
     let o = Options { retention: Some(Duration::from_secs(2)), ..opts() };
     let l = create(&store, &o);
@@ -380,7 +380,7 @@ fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
 
 #[test]
 fn overwriting_much_in_few_commits_is_tidied_too() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &Options { retention: Some(Duration::ZERO), ..Options::default() });
     let bytes = data(1, 4 << 20);
     let mut old: Option<h5lake_ledger::Extent> = None;
@@ -400,7 +400,7 @@ fn overwriting_much_in_few_commits_is_tidied_too() {
 
 #[test]
 fn vacuum_takes_what_dead_writers_left_and_nothing_else() {
-    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &opts());
     let states = work(&l, &Map::new(), 10).1;
     let orphan = Key::new(format!("{KEY}.lake/{}/pack/{}", hex(&l.identity().id), "ab".repeat(16))).unwrap();

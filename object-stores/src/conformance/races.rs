@@ -69,11 +69,12 @@ fn updaters(store: &Shared) {
     }
     let at = key("race/head");
     let mut etag = store.put(&at, "start".into(), PutMode::Overwrite).unwrap().etag.unwrap();
-    for _ in 0..20 {
-        let answers = race(|i| store.put(&at, vec![i as u8; 5].into(), PutMode::Update(etag.clone())));
+    for round in 0..20u8 {
+        // New content each time: an etag that is a digest does not change with content that does not.
+        let answers = race(|i| store.put(&at, vec![i as u8, round].into(), PutMode::Update(etag.clone())));
         let winner = one_winner(answers, ErrorKind::PreconditionFailed);
         let now = store.get(&at, None).unwrap();
-        assert_eq!(now.bytes, vec![winner as u8; 5]);
+        assert_eq!(now.bytes, vec![winner as u8, round]);
         etag = now.meta.etag.unwrap();
     }
 }

@@ -8,8 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use h5lake_ledger::{Access, Ledger, Options, Replace, Result};
-use object_stores::{MemoryStore, ObjectStore};
+use object_stores::{Key, MemoryStore, ObjectStore, PrefixStore, Registry};
 use tempfile::TempDir;
+
+/// A new, empty store: in memory, or a new prefix of the store whose URL is in LEDGER_TEST_STORE.
+pub fn store() -> Arc<dyn ObjectStore> {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let Ok(url) = std::env::var("LEDGER_TEST_STORE") else { return Arc::new(MemoryStore::new()) };
+    let n = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let prefix = Key::new(format!("{}-{n}", std::process::id())).unwrap();
+    Arc::new(PrefixStore::new(Registry::global().open(&url).unwrap(), prefix))
+}
 
 /// A container that can be made and opened.
 #[derive(Debug)]
@@ -26,7 +35,7 @@ impl Place {
     }
 
     pub fn objects() -> Self {
-        Place::Objects(Arc::new(MemoryStore::new()), "dir/c.h5".into())
+        Place::Objects(store(), "dir/c.h5".into())
     }
 
     pub fn create(&self, opts: &Options) -> Ledger {

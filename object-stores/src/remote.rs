@@ -1,0 +1,398 @@
+//! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, plain web servers.
+//!
+//! The crate `object_store` does the talking: signing, pooling, retries with back-off. This module makes it blocking,
+//! maps its errors, and checks what a server promises where the server's word is not enough.
+
+mod conditions;
+mod failure;
+mod options;
+mod other;
+mod pages;
+mod profile;
+mod runtime;
+mod s3;
+mod upload;
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::list::PaginatedListStore;
+use object_store::{GetOptions, GetRange, ObjectStoreExt as _, PutOptions, UpdateVersion};
+
+pub use options::Environment;
+pub(crate) use options::{environment, open};
+
+use self::conditions::{Conditions, Honoured};
+use self::failure::Failure;
+use self::runtime::PerProcess;
+use self::upload::Upload;
+use crate::registry::{Settings, split_scheme};
+use crate::store::{check_exact, resolve_range};
+use crate::{
+    Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutMode, PutPayload, PutResult, PutStream, Result,
+};
+
+/// The schemes of this module.
+pub(crate) const SCHEMES: [&str; 5] = ["az", "gs", "http", "https", "s3"];
+
+/// The store that a URL means in an environment other than the process's own.
+///
+/// # Errors
+/// As [`Registry::open_with`](crate::Registry::open_with), for the schemes of remote stores.
+pub fn open_in(url: &str, settings: &Settings, environment: &Environment) -> Result<Arc<dyn ObjectStore>> {
+    match split_scheme(url) {
+        Some((scheme, rest)) if SCHEMES.contains(&scheme.as_str()) => {
+            open(&scheme, rest, settings, environment)
+        }
+        _ => {
+            Err(Error::new(ErrorKind::Unsupported, Operation::Open).because("not the URL of a remote store"))
+        }
+    }
+}
+
+type Answer<T> = object_store::Result<T>;
+type Path = object_store::path::Path;
+
+/// How often a create that met another request to its key in flight is tried again.
+const COLLISIONS: u32 = 5;
+
+/// What requests of one process go through.
+#[derive(Clone)]
+struct Client {
+    objects: Arc<dyn object_store::ObjectStore>,
+    /// Listings by text; web servers have none.
+    pages: Option<Arc<dyn PaginatedListStore>>,
+}
+
+/// Makes a client. Runs again in a forked child, because connections belong to the process that made them.
+type Connect = dyn Fn() -> std::result::Result<Client, Failure> + Send + Sync;
+
+/// What is the same for all prefixes of one bucket, reached in one way.
+struct Bucket {
+    /// `s3://bucket` and the like.
+    name: String,
+    /// The bucket's own name, for messages.
+    bucket: String,
+    connect: Box<Connect>,
+    clients: PerProcess<Client>,
+    conditions: Conditions,
+    /// Whether versions are compared by number, as Google's store wants it, and not by etag.
+    by_version: bool,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A bucket of a remote store.
+#[derive(Clone, Debug)]
+struct RemoteStore {
+    bucket: Arc<Bucket>,
+    /// Where the caller may write: probes go there.
+    prefix: Option<Key>,
+}
+
+impl Bucket {
+    fn client(&self) -> std::result::Result<&Client, Failure> {
+        self.clients.get_or_make(|| (self.connect)())
+    }
+
+    /// Runs one or several requests and waits for the answer.
+    fn ask<T, F>(&self, requests: impl FnOnce(Client) -> F) -> std::result::Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        let work = requests(self.client()?.clone());
+        match runtime::wait(work) {
+            Ok(answer) => answer.map_err(|e| Failure::of(&e, &self.bucket)),
+            Err(e) => Err(Failure::new(ErrorKind::Io, format!("a request was not made: {e}"))),
+        }
+    }
+
+    fn error(&self, operation: Operation, failure: Failure) -> Error {
+        let error = Error::new(failure.kind, operation).in_store(&self.name);
+        if failure.detail.is_empty() { error } else { error.because(failure.detail) }
+    }
+
+    fn etag(&self, etag: Option<String>, version: Option<String>) -> Option<Etag> {
+        let text = if self.by_version { version.or(etag) } else { etag };
+        text.map(Etag::new)
+    }
+
+    fn meta(&self, found: object_store::ObjectMeta) -> std::result::Result<ObjectMeta, Failure> {
+        let key = Key::new(found.location.as_ref()).map_err(|e| {
+            Failure::new(ErrorKind::Corrupt, format!("the store answered with a bad key: {e}"))
+        })?;
+        Ok(ObjectMeta {
+            key,
+            size: found.size,
+            // HTTP's dates are whole seconds, those of listings may be finer; an object has one time.
+            modified: whole_seconds(found.last_modified.timestamp()),
+            etag: self.etag(found.e_tag, found.version),
+        })
+    }
+
+    fn put_result(&self, put: object_store::PutResult) -> PutResult {
+        PutResult { etag: self.etag(put.e_tag, put.version) }
+    }
+}
+
+/// A time after or before 1970.
+fn whole_seconds(unix: i64) -> SystemTime {
+    let distance = Duration::from_secs(unix.unsigned_abs());
+    let time = if unix < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+fn path(key: &Key) -> std::result::Result<Path, Failure> {
+    // Every key is a path as it is: nothing is escaped.
+    Path::parse(key.as_str()).map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))
+}
+
+/// A part of an object as it came, in pieces.
+struct Part {
+    meta: object_store::ObjectMeta,
+    pieces: Vec<Bytes>,
+}
+
+impl Part {
+    fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+}
+
+/// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
+const LONGEST: u64 = i64::MAX as u64;
+
+fn http_range(range: Range<u64>) -> GetRange {
+    if range.end > LONGEST { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
+}
+
+async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> Answer<Part> {
+    let options = GetOptions { range: range.map(http_range), ..GetOptions::default() };
+    let got = client.objects.get_opts(&path, options).await?;
+    let meta = got.meta.clone();
+    let pieces = got.into_stream().try_collect().await?;
+    Ok(Part { meta, pieces })
+}
+
+impl RemoteStore {
+    fn fail(&self, operation: Operation, key: &Key, failure: Failure) -> Error {
+        self.bucket.error(operation, failure).at(key)
+    }
+
+    /// The part `range` of an object; what is empty in any object is not asked for in HTTP.
+    fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
+        let path = path(key)?;
+        let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > LONGEST);
+        let part = self.bucket.ask(|client| async move {
+            if is_empty {
+                let meta = client.objects.head(&path).await?;
+                return Ok(Part { meta, pieces: Vec::new() });
+            }
+            get_part(client, path, range).await
+        })?;
+        Ok(part)
+    }
+
+    /// Whether conditional puts are honoured, found out if it is not known.
+    fn honoured(&self) -> std::result::Result<Honoured, Failure> {
+        self.bucket.conditions.get(|| conditions::probe(&self.bucket, self.prefix.as_ref()))
+    }
+
+    fn put_mode(&self, mode: PutMode) -> std::result::Result<object_store::PutMode, Failure> {
+        let needs = match &mode {
+            PutMode::Overwrite if self.bucket.conditions.is_read_only() => {
+                return Err(Failure::new(ErrorKind::Unsupported, "the store is read-only"));
+            }
+            PutMode::Overwrite => return Ok(object_store::PutMode::Overwrite),
+            PutMode::Create => |honoured: Honoured| honoured.create,
+            PutMode::Update(_) => |honoured: Honoured| honoured.update,
+        };
+        if !needs(self.honoured()?) {
+            let why = "the store does not honour the condition of a put";
+            return Err(Failure::new(ErrorKind::Unsupported, why));
+        }
+        Ok(match mode {
+            PutMode::Update(etag) if etag.as_str().is_empty() => {
+                return Err(Failure::new(ErrorKind::PreconditionFailed, "no version has an empty etag"));
+            }
+            PutMode::Update(etag) => {
+                let text = Some(etag.as_str().to_owned());
+                let version = if self.bucket.by_version { text.clone() } else { None };
+                object_store::PutMode::Update(UpdateVersion { e_tag: text, version })
+            }
+            _ => object_store::PutMode::Create,
+        })
+    }
+
+    fn try_put(
+        &self,
+        key: &Key,
+        payload: PutPayload,
+        mode: PutMode,
+    ) -> std::result::Result<PutResult, Failure> {
+        let path = path(key)?;
+        // HTTP's etags are quoted. A server that finds the request bad for one that is not never gave it.
+        let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
+        let options = PutOptions::from(self.put_mode(mode)?);
+        let payload: object_store::PutPayload = payload.pieces().iter().cloned().collect();
+        match self.bucket.ask(|client| put_alone(client, path, payload, options)) {
+            Ok(put) => Ok(self.bucket.put_result(put)),
+            Err(f) if is_foreign && f.kind == ErrorKind::InvalidArgument => {
+                Err(Failure { kind: ErrorKind::PreconditionFailed, ..f })
+            }
+            Err(f) => Err(f),
+        }
+    }
+}
+
+/// Puts, and again while S3 says that another request to the key was in flight: that says nothing about the condition
+/// (S3's ConditionalRequestConflict, HTTP 409).
+async fn put_alone(
+    client: Client,
+    path: Path,
+    payload: object_store::PutPayload,
+    options: PutOptions,
+) -> Answer<object_store::PutResult> {
+    let mut collisions = 0;
+    loop {
+        let put = client.objects.put_opts(&path, payload.clone(), options.clone()).await;
+        match put {
+            Err(e) if collisions < COLLISIONS && e.to_string().contains("ConditionalRequestConflict") => {
+                collisions += 1;
+                tokio::time::sleep(Duration::from_millis(20 << collisions)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+impl ObjectStore for RemoteStore {
+    fn name(&self) -> String {
+        self.bucket.name.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // What cannot be found out now fails again, and with its error, at the first conditional put.
+        let honoured = self.honoured().unwrap_or(Honoured { create: true, update: true });
+        Capabilities { create: honoured.create, update: honoured.update, nested_keys: true, persistent: true }
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
+        let operation = Operation::Get;
+        let place = |e: Error| e.at(key).in_store(self.name());
+        if let Some(range) = range.as_ref().filter(|range| range.start > range.end) {
+            resolve_range(Some(range.clone()), 0).map_err(place)?;
+        }
+        let part = self.part(key, range.clone()).map_err(|f| self.fail(operation, key, f))?;
+        let wanted = resolve_range(range, part.meta.size).map_err(place)?;
+        let length = part.len();
+        if length != wanted.end - wanted.start {
+            let why = format!("{length} bytes came for the range {}..{}", wanted.start, wanted.end);
+            return Err(self.fail(operation, key, Failure::new(ErrorKind::Io, why)));
+        }
+        let bytes = part.pieces.into_iter().collect::<PutPayload>().into_bytes();
+        let meta = self.bucket.meta(part.meta).map_err(|f| self.fail(operation, key, f))?;
+        Ok(GetResult { meta, bytes })
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
+        let operation = Operation::GetInto;
+        let length = buf.len() as u64;
+        let Some(end) = offset.checked_add(length) else {
+            let why = format!("{length} bytes from {offset} on are beyond any object");
+            // A missing object is reported as missing all the same.
+            self.head(key).map_err(|e| self.moved(e, operation, key))?;
+            return Err(self.fail(operation, key, Failure::new(ErrorKind::ShortRead, why)));
+        };
+        let part = self.part(key, Some(offset..end)).map_err(|f| self.fail(operation, key, f))?;
+        check_exact(offset, length, part.meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
+        if part.len() != length {
+            let why = format!("{} bytes came for {length}", part.len());
+            return Err(self.fail(operation, key, Failure::new(ErrorKind::Io, why)));
+        }
+        let mut rest = buf;
+        for piece in &part.pieces {
+            let (now, later) = rest.split_at_mut(piece.len());
+            now.copy_from_slice(piece);
+            rest = later;
+        }
+        self.bucket.meta(part.meta).map_err(|f| self.fail(operation, key, f))
+    }
+
+    fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        let head = || {
+            let path = path(key)?;
+            let found = self.bucket.ask(|client| async move { client.objects.head(&path).await })?;
+            self.bucket.meta(found)
+        };
+        head().map_err(|f| self.fail(Operation::Head, key, f))
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
+        self.try_put(key, payload, mode).map_err(|f| self.fail(Operation::Put, key, f))
+    }
+
+    fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
+        if self.bucket.conditions.is_read_only() {
+            let why = Failure::new(ErrorKind::Unsupported, "the store is read-only");
+            return Err(self.fail(Operation::StreamStart, key, why));
+        }
+        let path = path(key).map_err(|f| self.fail(Operation::StreamStart, key, f))?;
+        Ok(Box::new(Upload::new(self.bucket.clone(), key.clone(), path)))
+    }
+
+    fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
+        pages::list(&self.bucket, prefix, start_after, limit)
+            .map_err(|f| self.bucket.error(Operation::List, f))
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.delete_all(std::slice::from_ref(key)).map_err(|(key, f)| self.fail(Operation::Delete, &key, f))
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<()> {
+        self.delete_all(keys).map_err(|(key, f)| self.fail(Operation::DeleteMany, &key, f))
+    }
+}
+
+impl RemoteStore {
+    /// The same error, met in another operation.
+    fn moved(&self, error: Error, operation: Operation, key: &Key) -> Error {
+        let failure = Failure::new(error.kind(), "");
+        self.fail(operation, key, failure).with_source(error)
+    }
+
+    fn delete_all(&self, keys: &[Key]) -> std::result::Result<(), (Key, Failure)> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        let failed = |failure| (first.clone(), failure);
+        if self.bucket.conditions.is_read_only() {
+            return Err(failed(Failure::new(ErrorKind::Unsupported, "the store is read-only")));
+        }
+        let mut paths: Vec<Path> =
+            keys.iter().map(path).collect::<std::result::Result<_, _>>().map_err(failed)?;
+        // A bulk request must not name a key twice.
+        paths.sort_unstable();
+        paths.dedup();
+        let deleted = self.bucket.ask(|client| async move {
+            let mut answers = client.objects.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => (),
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(())
+        });
+        deleted.map_err(failed)
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether a server honours the conditions of puts.
+//!
+//! Some S3-compatible servers ignore `If-None-Match` and `If-Match` and answer 200 (s3rver does). A commit would then
+//! overwrite another writer's without a word. So where the server is not known to honour them, three racing creates
+//! of one probe object and an update from an etag that it never had tell.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+
+use futures_util::future;
+use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+
+use super::failure::Failure;
+use super::{Answer, Bucket, Client, Path, path};
+use crate::{ErrorKind, Key};
+
+const RACERS: usize = 3;
+
+/// What a server does with conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Honoured {
+    pub(super) create: bool,
+    pub(super) update: bool,
+}
+
+/// What is known of a server's conditions.
+#[derive(Debug)]
+pub(super) enum Conditions {
+    /// Nothing is ever written there.
+    ReadOnly,
+    /// The service documents them.
+    Documented,
+    /// To be found out at the first conditional put of the process.
+    Probed(OnceLock<Honoured>),
+}
+
+impl Conditions {
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Conditions::ReadOnly)
+    }
+
+    pub(super) fn get(&self, probe: impl FnOnce() -> Result<Honoured, Failure>) -> Result<Honoured, Failure> {
+        match self {
+            Conditions::ReadOnly => Ok(Honoured { create: false, update: false }),
+            Conditions::Documented => Ok(Honoured { create: true, update: true }),
+            Conditions::Probed(known) => match known.get() {
+                Some(honoured) => Ok(*honoured),
+                None => {
+                    let found = probe()?;
+                    Ok(*known.get_or_init(|| found))
+                }
+            },
+        }
+    }
+}
+
+/// Finds out with a probe object below `prefix`: three rounds of requests, once in a process and bucket.
+pub(super) fn probe(bucket: &Bucket, prefix: Option<&Key>) -> Result<Honoured, Failure> {
+    let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
+    let key = match prefix {
+        Some(prefix) => prefix.join(&name),
+        None => Key::new(&name),
+    };
+    let key = key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?;
+    let at = path(&key)?;
+    let answers = bucket.ask(|client| async move { Ok(ask(client, at).await) })?;
+    let failure = |answer| Failure::of(&answer, &bucket.bucket);
+    let creates: Vec<_> = answers.creates.into_iter().map(|a| a.map_err(failure)).collect();
+    let create = is_honoured(&creates, 1)?;
+    let update = is_honoured(&[answers.update.map_err(failure)], 0)?;
+    Ok(Honoured { create, update })
+}
+
+struct Answers {
+    creates: Vec<Answer<()>>,
+    update: Answer<()>,
+}
+
+async fn ask(client: Client, at: Path) -> Answers {
+    let put = |mode: PutMode, text: String| {
+        let (objects, at) = (client.objects.clone(), at.clone());
+        async move { objects.put_opts(&at, text.into(), PutOptions::from(mode)).await.map(drop) }
+    };
+    let racers = (0..RACERS).map(|n| put(PutMode::Create, format!("probe {n} of conditional puts")));
+    let creates = future::join_all(racers).await;
+    let never = Some("\"00000000000000000000000000000000\"".to_owned());
+    let never = UpdateVersion { e_tag: never, version: Some("1".to_owned()) };
+    let update = put(PutMode::Update(never), "probe of a conditional replacement".to_owned()).await;
+    // What stays is a few bytes under a name that says what it is.
+    let _the_probe_has_told = client.objects.delete(&at).await;
+    Answers { creates, update }
+}
+
+/// Whether at most `winners` of the conditional puts succeeded and the others were refused for their condition.
+fn is_honoured(answers: &[Result<(), Failure>], winners: usize) -> Result<bool, Failure> {
+    for answer in answers {
+        match answer {
+            Ok(()) => (),
+            Err(f) if matches!(f.kind, ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed) => (),
+            // The server knows the condition well enough to refuse it.
+            Err(f) if f.kind == ErrorKind::Unsupported => return Ok(false),
+            Err(f) => return Err(Failure { kind: f.kind, detail: f.detail.clone(), code: f.code.clone() }),
+        }
+    }
+    Ok(answers.iter().filter(|answer| answer.is_ok()).count() <= winners)
+}

@@ -1,0 +1,255 @@
+//! What an answer of a remote store means, in this crate's kinds.
+//!
+//! Only the code and the sentence of an error document are repeated, and the root cause of a transport error. The rest
+//! may hold secrets: S3 repeats the signed headers, Azure's URLs hold signatures.
+
+use std::error::Error as StdError;
+
+use object_store::Error as Answer;
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::ErrorKind;
+
+/// A failed request: its kind, and a sentence without secrets.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: ErrorKind,
+    pub(super) detail: String,
+    /// The store's own word for it, if it gave one.
+    pub(super) code: Option<String>,
+}
+
+/// No credentials could be had: what was tried.
+#[derive(Debug)]
+pub(super) struct NoCredentials(pub(super) String);
+
+impl std::fmt::Display for NoCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for NoCredentials {}
+
+impl Failure {
+    pub(super) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Failure { kind, detail: detail.into(), code: None }
+    }
+
+    /// What `answer` means for a request to the bucket or container `bucket`.
+    pub(super) fn of(answer: &Answer, bucket: &str) -> Self {
+        if let Some(none) = in_chain::<NoCredentials>(answer) {
+            return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
+        }
+        if let Some(http) = in_chain::<HttpError>(answer) {
+            return Failure::new(of_transport(http.kind()), transport_text(http));
+        }
+        // The crate keeps the error document private, but prints it.
+        let text = answer.to_string();
+        let status = status(&text);
+        let code = element(&text, "Code");
+        let message = element(&text, "Message");
+        let kind = code
+            .as_deref()
+            .and_then(of_code)
+            .or_else(|| of_variant(answer))
+            .or_else(|| status.and_then(of_status))
+            .unwrap_or(ErrorKind::Io);
+        let detail = match (&code, status) {
+            (Some(code), _) => explain(code, message.as_deref(), bucket),
+            (None, Some(status)) if !is_plain(kind) => {
+                format!("the store answered with HTTP status {status}")
+            }
+            (None, None) if !is_plain(kind) => root_text(answer),
+            _ => String::new(),
+        };
+        Failure { kind, detail, code }
+    }
+}
+
+/// Kinds that say all there is to say.
+fn is_plain(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed)
+}
+
+fn in_chain<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn of_variant(answer: &Answer) -> Option<ErrorKind> {
+    Some(match answer {
+        Answer::NotFound { .. } => ErrorKind::NotFound,
+        Answer::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+        Answer::Precondition { .. } | Answer::NotModified { .. } => ErrorKind::PreconditionFailed,
+        Answer::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+        Answer::Unauthenticated { .. } => ErrorKind::Unauthenticated,
+        Answer::NotSupported { .. } | Answer::NotImplemented { .. } => ErrorKind::Unsupported,
+        Answer::InvalidPath { .. } | Answer::UnknownConfigurationKey { .. } => ErrorKind::InvalidArgument,
+        _ => return None,
+    })
+}
+
+/// Codes of S3, GCS's XML interface and Azure whose HTTP status alone would mislead.
+fn of_code(code: &str) -> Option<ErrorKind> {
+    Some(match code {
+        "NoSuchBucket" | "ContainerNotFound" | "InvalidBucketName" => ErrorKind::InvalidArgument,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "TokenRefreshRequired"
+        | "RequestTimeTooSkewed"
+        | "RequestExpired"
+        | "AuthenticationFailed" => ErrorKind::Unauthenticated,
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => {
+            ErrorKind::InvalidArgument
+        }
+        "SlowDown" | "ServiceUnavailable" | "InternalError" | "ServerBusy" => ErrorKind::Unavailable,
+        "RequestTimeout" | "OperationTimedOut" => ErrorKind::Timeout,
+        "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "EntityTooLarge" => {
+            ErrorKind::NoSpace
+        }
+        "NotImplemented" | "MethodNotAllowed" => ErrorKind::Unsupported,
+        "InvalidRange" => ErrorKind::ShortRead,
+        _ => return None,
+    })
+}
+
+fn of_status(status: u16) -> Option<ErrorKind> {
+    Some(match status {
+        300..=400 => ErrorKind::InvalidArgument,
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::PermissionDenied,
+        404 => ErrorKind::NotFound,
+        405 | 501 => ErrorKind::Unsupported,
+        408 | 504 => ErrorKind::Timeout,
+        409 => ErrorKind::AlreadyExists,
+        412 => ErrorKind::PreconditionFailed,
+        416 => ErrorKind::ShortRead,
+        429 | 500..=503 => ErrorKind::Unavailable,
+        507 => ErrorKind::NoSpace,
+        _ => return None,
+    })
+}
+
+fn of_transport(kind: HttpErrorKind) -> ErrorKind {
+    match kind {
+        HttpErrorKind::Timeout => ErrorKind::Timeout,
+        HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted => {
+            ErrorKind::Unavailable
+        }
+        _ => ErrorKind::Io,
+    }
+}
+
+fn transport_text(http: &HttpError) -> String {
+    let root = root_text(http);
+    match http.kind() {
+        HttpErrorKind::Connect => format!("the store cannot be reached: {root}"),
+        HttpErrorKind::Timeout => "the store did not answer in time".to_owned(),
+        HttpErrorKind::Request | HttpErrorKind::Interrupted => format!("the connection broke: {root}"),
+        _ => format!("the answer was not understood: {root}"),
+    }
+}
+
+/// The last cause, which names no URL.
+fn root_text(error: &(dyn StdError + 'static)) -> String {
+    let mut root = error;
+    while let Some(next) = root.source() {
+        root = next;
+    }
+    root.to_string()
+}
+
+fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
+    let said = message.map_or_else(|| code.to_owned(), |message| format!("{code}: {}", shortened(message)));
+    match code {
+        "NoSuchBucket" | "ContainerNotFound" => format!("there is no bucket '{bucket}' ({code})"),
+        "InvalidAccessKeyId" => format!("the store does not know the access key ({code})"),
+        "SignatureDoesNotMatch" => format!("the secret key is not that of the access key ({code})"),
+        "ExpiredToken" | "RequestExpired" => format!("the session token has expired ({code})"),
+        "RequestTimeTooSkewed" => {
+            format!("the clock of this machine and the store's differ by too much ({code})")
+        }
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" => {
+            format!("the region or the endpoint is not that of the bucket '{bucket}' ({said})")
+        }
+        _ => format!("the store says {said}"),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    line.trim().to_owned()
+}
+
+/// The HTTP status that the crate names in its text.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("non-2xx status code: ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// The text of the first element `name` of an XML document somewhere in `text`.
+fn element(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (content, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(content.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(text: &str) -> Failure {
+        Failure::of(&Answer::Generic { store: "S3", source: text.into() }, "b")
+    }
+
+    #[test]
+    fn codes_come_before_statuses() {
+        let body = "Error performing GET http://h/b/k in 1ms - Server returned non-2xx status code: 403 Forbidden: \
+                    <Error><Code>RequestTimeTooSkewed</Code><Message>m</Message>\
+                    <StringToSign>secret</StringToSign></Error>";
+        let found = failure(body);
+        assert_eq!(found.kind, ErrorKind::Unauthenticated);
+        assert!(found.detail.contains("clock") && !found.detail.contains("secret"), "{}", found.detail);
+    }
+
+    #[test]
+    fn statuses_have_kinds() {
+        for (status, kind) in [
+            ("301 Moved", ErrorKind::InvalidArgument),
+            ("416 Range", ErrorKind::ShortRead),
+            ("429 Slow", ErrorKind::Unavailable),
+            ("500 Oh", ErrorKind::Unavailable),
+            ("504 Gateway", ErrorKind::Timeout),
+            ("501 Not", ErrorKind::Unsupported),
+        ] {
+            let found = failure(&format!("Server returned non-2xx status code: {status}: secret body"));
+            assert_eq!(found.kind, kind, "{status}");
+            assert!(!found.detail.contains("secret"), "{}", found.detail);
+        }
+    }
+
+    #[test]
+    fn a_missing_bucket_is_not_a_missing_object() {
+        let source = "non-2xx status code: 404 Not Found: <Code>NoSuchBucket</Code>".into();
+        let found = Failure::of(&Answer::NotFound { path: "k".into(), source }, "some-bucket");
+        assert_eq!(found.kind, ErrorKind::InvalidArgument);
+        assert!(found.detail.contains("'some-bucket'"), "{}", found.detail);
+        let source = "non-2xx status code: 404 Not Found: ".into();
+        assert_eq!(
+            Failure::of(&Answer::NotFound { path: "k".into(), source }, "b").kind,
+            ErrorKind::NotFound
+        );
+    }
+}

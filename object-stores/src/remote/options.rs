@@ -1,0 +1,183 @@
+//! From a URL, settings and the environment to a store; and the stores that are open.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+
+use super::conditions::Conditions;
+use super::failure::Failure;
+use super::runtime::PerProcess;
+use super::{Bucket, Connect, RemoteStore, other, s3};
+use crate::registry::Settings;
+use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
+
+/// Time for a connection, before it is tried again.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Time for one request with its body, before it fails.
+const REQUEST: Duration = Duration::from_secs(60);
+/// No further try begins this long after the first one.
+const TRYING: Duration = Duration::from_secs(6);
+/// Tries after the first one.
+const RETRIES: usize = 9;
+/// Buckets whose connections are kept for the next open.
+const KEPT: usize = 16;
+
+/// Variables of an environment, by name.
+pub type Environment = BTreeMap<String, String>;
+
+/// Equal for equal ways to reach equal buckets. Holds secrets: never shown.
+type Identity = BTreeMap<String, String>;
+
+/// A bucket's name, what reaches it, and what is known of it.
+pub(super) struct Plan {
+    pub(super) name: String,
+    pub(super) bucket: String,
+    pub(super) connect: Box<Connect>,
+    pub(super) conditions: Conditions,
+    pub(super) by_version: bool,
+    pub(super) identity: Identity,
+}
+
+/// The buckets that are open, most recently used last. A program that opens files one after the other keeps its
+/// connections, and a server's conditions are probed once.
+static OPEN: Mutex<Vec<(Identity, Arc<Bucket>)>> = Mutex::new(Vec::new());
+
+/// The process's variables.
+pub(crate) fn environment() -> Environment {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+/// Opens the store `scheme:rest`.
+pub(crate) fn open(
+    scheme: &str,
+    rest: &str,
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<Arc<dyn ObjectStore>> {
+    let (bucket, prefix) = split(scheme, rest)?;
+    let plan = match scheme {
+        "s3" => s3::plan(bucket, environment, settings)?,
+        "gs" => other::google(bucket, environment, settings)?,
+        "az" => other::azure(bucket, environment, settings)?,
+        _ => other::web(scheme, bucket, environment, settings)?,
+    };
+    let bucket = opened(plan)?;
+    let prefix = prefix.map(|prefix| Key::new(prefix).map_err(|e| refusal(e.to_string()))).transpose()?;
+    let store = Arc::new(RemoteStore { bucket, prefix: prefix.clone() });
+    Ok(match prefix {
+        Some(prefix) => Arc::new(PrefixStore::new(store, prefix)),
+        None => store,
+    })
+}
+
+fn opened(plan: Plan) -> Result<Arc<Bucket>> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = open.iter().position(|(identity, _)| *identity == plan.identity);
+    let entry = match found {
+        Some(at) => open.remove(at),
+        None => {
+            let bucket = Bucket {
+                name: plan.name,
+                bucket: plan.bucket,
+                connect: plan.connect,
+                clients: PerProcess::new(),
+                conditions: plan.conditions,
+                by_version: plan.by_version,
+            };
+            // A bad configuration is told when the store is opened.
+            bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;
+            (plan.identity, Arc::new(bucket))
+        }
+    };
+    let bucket = entry.1.clone();
+    open.push(entry);
+    if open.len() > KEPT {
+        open.remove(0);
+    }
+    Ok(bucket)
+}
+
+/// The bucket (for web servers: the host) and the prefix in `//bucket/prefix`.
+fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> {
+    let what = if scheme.starts_with("http") { "HOST" } else { "BUCKET" };
+    let bad =
+        || refusal(format!("a store '{scheme}:' is written {scheme}://{what} or {scheme}://{what}/PREFIX"));
+    let path = rest.strip_prefix("//").ok_or_else(bad)?;
+    if path.contains(['?', '#']) {
+        return Err(refusal(format!("a store '{scheme}:' takes no '?' or '#'")));
+    }
+    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+    let is_name =
+        |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || (what == "HOST" && ":[]".contains(c));
+    // An '@' would be behind credentials, which have no place in a URL that is stored and shown.
+    if bucket.is_empty() || !bucket.chars().all(is_name) {
+        return Err(bad());
+    }
+    let prefix = prefix.trim_matches('/');
+    Ok((bucket, (!prefix.is_empty()).then_some(prefix)))
+}
+
+/// An error about the URL, a setting or a variable.
+pub(super) fn refusal(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, Operation::Open).because(why)
+}
+
+/// What a builder of the crate refused.
+pub(super) fn refused(error: object_store::Error, bucket: &str) -> Failure {
+    let failure = Failure::of(&error, bucket);
+    match failure.kind {
+        ErrorKind::Io => Failure { kind: ErrorKind::InvalidArgument, ..failure },
+        _ => failure,
+    }
+}
+
+/// The client's defaults. HTTP's own variables (`AWS_TIMEOUT`, `AWS_CONNECT_TIMEOUT` …) change them.
+pub(super) fn client_options() -> ClientOptions {
+    // TLS has to be told whose cryptography to use. A second call changes nothing.
+    let _set_already = rustls::crypto::ring::default_provider().install_default();
+    ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST)
+}
+
+/// Back-off from 100 ms to 2 s, for a bounded time: what a server cannot do for seconds is told as an error.
+pub(super) fn retries(environment: &Environment) -> Result<RetryConfig> {
+    let max_retries = match environment.get("AWS_MAX_ATTEMPTS").map(|text| text.parse::<usize>()) {
+        None => RETRIES,
+        Some(Ok(attempts)) if (1..=1000).contains(&attempts) => attempts - 1,
+        Some(_) => return Err(refusal("AWS_MAX_ATTEMPTS is a number from 1 to 1000")),
+    };
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(2),
+        base: 2.0,
+    };
+    Ok(RetryConfig { backoff, max_retries, retry_timeout: TRYING })
+}
+
+/// Whether a variable or setting says yes.
+pub(super) fn is_yes(name: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(refusal(format!("'{name}' is 'true' or 'false'"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_bucket_and_a_prefix() {
+        assert_eq!(split("s3", "//b").unwrap(), ("b", None));
+        assert_eq!(split("s3", "//b/").unwrap(), ("b", None));
+        assert_eq!(split("s3", "//b/c/d/").unwrap(), ("b", Some("c/d")));
+        assert_eq!(split("s3", "//b//tmp/d").unwrap(), ("b", Some("tmp/d")));
+        assert_eq!(split("http", "//127.0.0.1:80/c").unwrap(), ("127.0.0.1:80", Some("c")));
+        for bad in ["b", "//", "///x", "//key:secret@b/x", "//b:9000/x", "//b/x?y=1"] {
+            let error = split("s3", bad).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How Google's and Azure's stores and plain web servers are reached: by the crate's builders.
+
+use std::sync::Arc;
+
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::ClientConfigKey;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::http::HttpBuilder;
+
+use super::Client;
+use super::conditions::Conditions;
+use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
+use crate::Result;
+use crate::registry::{Settings, check_settings};
+
+fn prefixed(environment: &Environment, prefix: &str) -> Environment {
+    let ours = environment.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
+    ours.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn identity(scheme: &str, bucket: &str, options: &Environment) -> Environment {
+    let mut identity = options.clone();
+    identity.insert("scheme".into(), scheme.into());
+    identity.insert("bucket".into(), bucket.into());
+    identity
+}
+
+/// `gs://bucket`, by the variables `GOOGLE_…` and `SERVICE_ACCOUNT`.
+pub(super) fn google(bucket: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+    check_settings("gs", settings, &[])?;
+    let mut options = prefixed(environment, "GOOGLE_");
+    if let Some(path) = environment.get("SERVICE_ACCOUNT") {
+        options.entry("GOOGLE_SERVICE_ACCOUNT".into()).or_insert_with(|| path.clone());
+    }
+    let retry = retries(environment)?;
+    let identity = identity("gs", bucket, &options);
+    let name = bucket.to_owned();
+    let connect = move || {
+        let mut builder =
+            GoogleCloudStorageBuilder::new().with_client_options(client_options()).with_retry(retry.clone());
+        for (variable, value) in &options {
+            match variable.to_ascii_lowercase().parse() {
+                Ok(GoogleConfigKey::Bucket) | Err(_) => (),
+                Ok(key) => builder = builder.with_config(key, value),
+            }
+        }
+        let store = builder.with_bucket_name(&name).build().map_err(|e| refused(e, &name))?;
+        let store = Arc::new(store);
+        Ok(Client { objects: store.clone(), pages: Some(store) })
+    };
+    Ok(Plan {
+        name: format!("gs://{bucket}"),
+        bucket: bucket.to_owned(),
+        connect: Box::new(connect),
+        conditions: Conditions::Documented,
+        by_version: true,
+        identity,
+    })
+}
+
+/// `az://container`, by the variables `AZURE_…`.
+pub(super) fn azure(container: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+    check_settings("az", settings, &[])?;
+    let options = prefixed(environment, "AZURE_");
+    let retry = retries(environment)?;
+    let identity = identity("az", container, &options);
+    let name = container.to_owned();
+    let connect = move || {
+        let mut builder =
+            MicrosoftAzureBuilder::new().with_client_options(client_options()).with_retry(retry.clone());
+        for (variable, value) in &options {
+            match variable.to_ascii_lowercase().parse() {
+                Ok(AzureConfigKey::ContainerName) | Err(_) => (),
+                Ok(key) => builder = builder.with_config(key, value),
+            }
+        }
+        let store = builder.with_container_name(&name).build().map_err(|e| refused(e, &name))?;
+        let store = Arc::new(store);
+        Ok(Client { objects: store.clone(), pages: Some(store) })
+    };
+    Ok(Plan {
+        name: format!("az://{container}"),
+        bucket: container.to_owned(),
+        connect: Box::new(connect),
+        conditions: Conditions::Documented,
+        by_version: false,
+        identity,
+    })
+}
+
+/// `https://host` and, if `HTTP_ALLOW_HTTP` or `AWS_ALLOW_HTTP` allows it, `http://host`: what is published there
+/// can be read.
+pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+    check_settings(scheme, settings, &[])?;
+    let mut client = client_options();
+    if scheme == "http" {
+        let allows = |name| is_yes(name, environment.get(name).map_or("", String::as_str));
+        if !allows("HTTP_ALLOW_HTTP")? && !allows("AWS_ALLOW_HTTP")? {
+            return Err(refusal("plain http is not encrypted; HTTP_ALLOW_HTTP=true allows it"));
+        }
+        client = client
+            .with_config(ClientConfigKey::AllowHttp, "true")
+            .with_config(ClientConfigKey::NoSystemCertificates, "true");
+    }
+    let retry = retries(environment)?;
+    let url = format!("{scheme}://{host}");
+    let (name, bucket) = (url.clone(), host.to_owned());
+    let connect = move || {
+        let builder =
+            HttpBuilder::new().with_url(&url).with_client_options(client.clone()).with_retry(retry.clone());
+        let store = builder.build().map_err(|e| refused(e, &bucket))?;
+        Ok(Client { objects: Arc::new(store), pages: None })
+    };
+    Ok(Plan {
+        name,
+        bucket: host.to_owned(),
+        connect: Box::new(connect),
+        conditions: Conditions::ReadOnly,
+        by_version: false,
+        identity: identity(scheme, host, &Environment::new()),
+    })
+}

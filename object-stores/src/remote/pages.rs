@@ -1,0 +1,94 @@
+//! Listings by text, page by page.
+
+use object_store::list::PaginatedListOptions;
+
+use super::Bucket;
+use super::failure::Failure;
+use crate::{ErrorKind, ListPage};
+
+/// What S3 gives at most (ListObjectsV2, `max-keys`).
+const MOST: usize = 1000;
+
+/// One page; see [`crate::ObjectStore::list_page`].
+pub(super) fn list(
+    bucket: &Bucket,
+    prefix: &str,
+    start_after: Option<&str>,
+    limit: usize,
+) -> Result<ListPage, Failure> {
+    if !begins_a_key(prefix) {
+        return Ok(ListPage::default());
+    }
+    let limit = limit.clamp(1, MOST);
+    let offset = start_after.map(without_controls).filter(|offset| !offset.is_empty()).map(str::to_owned);
+    let mut token = None;
+    loop {
+        let options = PaginatedListOptions {
+            // A token goes on where it was given; with it some stores refuse an offset.
+            offset: offset.clone().filter(|_| token.is_none()),
+            max_keys: Some(limit),
+            page_token: token.take(),
+            ..PaginatedListOptions::default()
+        };
+        let prefix = prefix.to_owned();
+        let page = bucket.ask(|client| async move {
+            let Some(pages) = client.pages else {
+                let operation = "a listing".to_owned();
+                let implementer = "a web server".to_owned();
+                return Err(object_store::Error::NotImplemented { operation, implementer });
+            };
+            pages.list_paginated(Some(&prefix), options).await
+        })?;
+        let mut objects = Vec::with_capacity(page.result.objects.len());
+        for found in page.result.objects {
+            if start_after.is_none_or(|after| found.location.as_ref() > after) {
+                objects.push(bucket.meta(found)?);
+            }
+        }
+        // A listing goes on behind its last key, so a page out of order would lose objects.
+        if !objects.is_sorted_by(|a, b| a.key < b.key) {
+            return Err(Failure::new(ErrorKind::Corrupt, "the store lists keys out of order"));
+        }
+        token = page.page_token;
+        if !objects.is_empty() || token.is_none() {
+            return Ok(ListPage { objects, more: token.is_some() });
+        }
+    }
+}
+
+/// Whether a key can begin with `prefix`. What cannot is not asked for: servers differ in what they make of it.
+fn begins_a_key(prefix: &str) -> bool {
+    let mut segments = prefix.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_whole = segments.peek().is_some();
+        if is_whole && matches!(segment, "" | "." | "..") {
+            return false;
+        }
+    }
+    !prefix.chars().any(char::is_control)
+}
+
+/// The text before the first control character. No key has one, and XML cannot hold all of them; keys between the
+/// shortened text and the whole are filtered out afterwards.
+fn without_controls(text: &str) -> &str {
+    text.split(char::is_control).next().unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_no_key_are_known() {
+        for prefix in ["", "a", "a/", ".", "..", "a/.", "a/..b/c", "a b"] {
+            assert!(begins_a_key(prefix), "{prefix:?}");
+        }
+        for prefix in ["/", "/a", "./", "../", "a//", "a/./", "a/../b", "a\0", "\u{85}"] {
+            assert!(!begins_a_key(prefix), "{prefix:?}");
+        }
+        assert_eq!(
+            (without_controls("a/b\0c"), without_controls("\0"), without_controls("a")),
+            ("a/b", "", "a")
+        );
+    }
+}

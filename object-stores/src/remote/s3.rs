@@ -1,0 +1,289 @@
+//! How S3 is reached: the variables, files and roles that AWS's tools know, and the three of H5PyVOL's MinIO example.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
+use object_store::client::ClientConfigKey;
+use object_store::{Certificate, CredentialProvider, RetryConfig};
+use url::Url;
+
+use super::conditions::Conditions;
+use super::failure::{Failure, NoCredentials};
+use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
+use super::{Answer, Client, profile};
+use crate::registry::{Settings, check_settings};
+use crate::{ErrorKind, Result};
+
+/// Settings, besides the environment; they win over it.
+const SETTINGS: [&str; 5] = ["allow-http", "anonymous", "endpoint", "region", "style"];
+
+type Key = AmazonS3ConfigKey;
+type Values = BTreeMap<String, String>;
+
+/// The crate's options for a bucket, by the crate's names.
+struct Options(Values);
+
+impl Options {
+    fn get(&self, key: &Key) -> Option<&str> {
+        self.0.get(key.as_ref()).map(String::as_str)
+    }
+
+    fn set(&mut self, key: &Key, value: impl Into<String>) {
+        self.0.insert(key.as_ref().to_owned(), value.into());
+    }
+
+    fn set_if_none(&mut self, key: &Key, value: Option<impl Into<String>>) {
+        if let Some(value) = value
+            && self.get(key).is_none()
+        {
+            self.set(key, value);
+        }
+    }
+
+    fn is_yes(&self, key: &Key) -> Result<bool> {
+        is_yes(key.as_ref(), self.get(key).unwrap_or(""))
+    }
+
+    fn endpoint(&self) -> Option<&str> {
+        self.get(&Key::S3Endpoint).or_else(|| self.get(&Key::Endpoint))
+    }
+
+    fn has_keys(&self) -> bool {
+        self.get(&Key::AccessKeyId).is_some() || self.get(&Key::SecretAccessKey).is_some()
+    }
+
+    /// Whether the environment names another source of credentials that goes before an instance's role.
+    fn has_other_source(&self) -> bool {
+        [&Key::WebIdentityTokenFile, &Key::ContainerCredentialsRelativeUri, &Key::ContainerCredentialsFullUri]
+            .into_iter()
+            .any(|key| self.get(key).is_some())
+    }
+}
+
+const ALLOW_HTTP: Key = Key::Client(ClientConfigKey::AllowHttp);
+const NO_SYSTEM_CERTIFICATES: Key = Key::Client(ClientConfigKey::NoSystemCertificates);
+
+/// How the bucket is reached.
+pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+    check_settings("s3", settings, &SETTINGS)?;
+    let mut options = from_environment(environment);
+    minio(&mut options, environment);
+    from_settings(&mut options, settings)?;
+    from_profile(&mut options, environment)?;
+    check_endpoint(&mut options, bucket)?;
+    let retry = retries(environment)?;
+    let certificates = certificates(environment)?;
+    // The service itself documents its conditions; of what only speaks its protocol the answers tell.
+    let is_amazon = options.endpoint().is_none_or(|endpoint| {
+        Url::parse(endpoint)
+            .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".amazonaws.com")))
+    });
+    let conditions = if is_amazon { Conditions::Documented } else { Conditions::Probed(Default::default()) };
+    let mut identity = options.0.clone();
+    identity.insert("scheme".into(), "s3".into());
+    identity.insert("bucket".into(), bucket.into());
+    identity.insert("tries".into(), retry.max_retries.to_string());
+    identity
+        .insert("metadata".into(), environment.get("AWS_EC2_METADATA_DISABLED").cloned().unwrap_or_default());
+    identity.insert("certificates".into(), environment.get("AWS_CA_BUNDLE").cloned().unwrap_or_default());
+    let metadata = !is_yes(
+        "AWS_EC2_METADATA_DISABLED",
+        environment.get("AWS_EC2_METADATA_DISABLED").map_or("", String::as_str),
+    )?;
+    let name = bucket.to_owned();
+    let connect = move || connect(&name, &options, &retry, &certificates, metadata);
+    Ok(Plan {
+        name: format!("s3://{bucket}"),
+        bucket: bucket.to_owned(),
+        connect: Box::new(connect),
+        conditions,
+        by_version: false,
+        identity,
+    })
+}
+
+/// Every variable `AWS_…` that the crate knows; AWS's tools have more of them.
+fn from_environment(environment: &Environment) -> Options {
+    let mut options = Options(Values::new());
+    let ours = environment.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
+    for (name, value) in ours {
+        match name.to_ascii_lowercase().parse::<Key>() {
+            // The bucket is the URL's.
+            Ok(Key::Bucket) | Err(_) => (),
+            Ok(key) => options.set(&key, value),
+        }
+    }
+    options
+}
+
+/// H5PyVOL's variables stand in where AWS's say nothing.
+fn minio(options: &mut Options, environment: &Environment) {
+    let Some(address) = environment.get("MINIO_ADDRESS").filter(|address| !address.is_empty()) else {
+        return;
+    };
+    if options.endpoint().is_some() {
+        return;
+    }
+    let allowed = options.is_yes(&ALLOW_HTTP).unwrap_or(false);
+    let scheme = if allowed { "http" } else { "https" };
+    let has_scheme = address.contains("://");
+    options.set(&Key::S3Endpoint, if has_scheme { address.clone() } else { format!("{scheme}://{address}") });
+    if !options.has_keys() {
+        options.set_if_none(&Key::AccessKeyId, environment.get("ACCESS_KEY"));
+        options.set_if_none(&Key::SecretAccessKey, environment.get("SECRET_KEY"));
+    }
+}
+
+fn from_settings(options: &mut Options, settings: &Settings) -> Result<()> {
+    for (name, value) in settings {
+        match name.as_str() {
+            "endpoint" => options.set(&Key::S3Endpoint, value),
+            "region" => options.set(&Key::Region, value),
+            "allow-http" => options.set(&ALLOW_HTTP, is_yes(name, value)?.to_string()),
+            "anonymous" => options.set(&Key::SkipSignature, is_yes(name, value)?.to_string()),
+            _ => {
+                let is_virtual = match value.as_str() {
+                    "path" => false,
+                    "virtual" => true,
+                    _ => return Err(refusal("the setting 'style' of a store 's3:' is 'path' or 'virtual'")),
+                };
+                options.set(&Key::VirtualHostedStyleRequest, is_virtual.to_string());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the chosen profile of AWS's files adds where nothing else says it.
+fn from_profile(options: &mut Options, environment: &Environment) -> Result<()> {
+    let profile = profile::read(environment)?;
+    options.set_if_none(&Key::DefaultRegion, profile.get("region"));
+    if options.endpoint().is_none() {
+        options.set_if_none(&Key::Endpoint, profile.get("endpoint_url"));
+    }
+    if options.has_keys() || options.has_other_source() || options.is_yes(&Key::SkipSignature)? {
+        return Ok(());
+    }
+    if !profile.contains_key("aws_access_key_id")
+        && let Some(way) = profile::UNSUPPORTED.into_iter().find(|way| profile.contains_key(*way))
+    {
+        return Err(refusal(format!(
+            "the AWS profile gets its credentials by '{way}', which is not supported here; \
+             'aws configure export-credentials --format env' gives them as variables"
+        )));
+    }
+    options.set_if_none(&Key::AccessKeyId, profile.get("aws_access_key_id"));
+    options.set_if_none(&Key::SecretAccessKey, profile.get("aws_secret_access_key"));
+    options.set_if_none(&Key::Token, profile.get("aws_session_token"));
+    Ok(())
+}
+
+fn check_endpoint(options: &mut Options, bucket: &str) -> Result<()> {
+    let Some(endpoint) = options.endpoint() else { return Ok(()) };
+    // The text is not repeated: somebody may have put credentials into it.
+    let bad = || refusal("the endpoint of S3 is a URL such as https://host or https://host:9000");
+    let mut url = Url::parse(endpoint).map_err(|_| bad())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(bad)?.to_owned();
+    if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+        return Err(bad());
+    }
+    if url.scheme() == "http" {
+        if !options.is_yes(&ALLOW_HTTP)? {
+            return Err(refusal(
+                "the endpoint of S3 is plain http, which is not encrypted; AWS_ALLOW_HTTP=true allows it",
+            ));
+        }
+        // A slim image has no certificates, and needs none for this.
+        options.set_if_none(&NO_SYSTEM_CERTIFICATES, Some("true"));
+    }
+    // The crate wants the bucket in the endpoint's host; AWS's tools put it there themselves.
+    if options.is_yes(&Key::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {
+        url.set_host(Some(&format!("{bucket}.{host}"))).map_err(|_| bad())?;
+    }
+    let text = url.as_str().trim_end_matches('/').to_owned();
+    options.set(&Key::S3Endpoint, text);
+    Ok(())
+}
+
+/// `AWS_CA_BUNDLE`: certificates besides the system's.
+fn certificates(environment: &Environment) -> Result<Vec<Certificate>> {
+    let Some(path) = environment.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let pem = std::fs::read(path).map_err(|e| refusal(format!("AWS_CA_BUNDLE cannot be read: {e}")))?;
+    Certificate::from_pem_bundle(&pem).map_err(|_| refusal("AWS_CA_BUNDLE holds no certificates"))
+}
+
+fn connect(
+    bucket: &str,
+    options: &Options,
+    retry: &RetryConfig,
+    certificates: &[Certificate],
+    metadata: bool,
+) -> std::result::Result<Client, Failure> {
+    let mut client = client_options();
+    for certificate in certificates {
+        client = client.with_root_certificate(certificate.clone());
+    }
+    let fill = |mut builder: AmazonS3Builder| {
+        for (name, value) in &options.0 {
+            if let Ok(key) = name.parse() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        builder.with_bucket_name(bucket)
+    };
+    let mut builder = fill(AmazonS3Builder::new().with_client_options(client).with_retry(retry.clone()));
+    let is_anonymous = options.is_yes(&Key::SkipSignature).unwrap_or(false);
+    if !is_anonymous && !options.has_keys() {
+        builder = builder.with_credentials(searched(bucket, options, fill, metadata)?);
+    }
+    let s3 = Arc::new(builder.build().map_err(|e| refused(e, bucket))?);
+    Ok(Client { objects: s3.clone(), pages: Some(s3) })
+}
+
+/// Credentials that have to be asked for: of a token service, a container's or an instance's role.
+fn searched(
+    bucket: &str,
+    options: &Options,
+    fill: impl Fn(AmazonS3Builder) -> AmazonS3Builder,
+    metadata: bool,
+) -> std::result::Result<AwsCredentialProvider, Failure> {
+    if !metadata && !options.has_other_source() {
+        return Err(Failure::new(ErrorKind::Unauthenticated, NONE));
+    }
+    // A machine that is none of Amazon's has nobody to answer: that has to be clear soon.
+    let retry =
+        RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(2), ..RetryConfig::default() };
+    let builder = fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry));
+    let found = builder.build().map_err(|e| refused(e, bucket))?;
+    Ok(Arc::new(Searched(found.credentials().clone())))
+}
+
+const NONE: &str = "no credentials for S3 were found: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+                    nor a profile, nor the role of a container or an instance \
+                    (AWS_SKIP_SIGNATURE=true reads anonymously)";
+
+/// Says in plain words that nobody gave credentials.
+#[derive(Debug)]
+struct Searched(AwsCredentialProvider);
+
+impl CredentialProvider for Searched {
+    type Credential = AwsCredential;
+
+    fn get_credential<'a, 'b>(&'a self) -> BoxFuture<'b, Answer<Arc<AwsCredential>>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async {
+            self.0.get_credential().await.map_err(|_| object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(NoCredentials(NONE.to_owned())),
+            })
+        })
+    }
+}

@@ -1,0 +1,290 @@
+//! Buckets in memory, as S3 documents them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use s3s::dto::*;
+use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
+
+use crate::Conditions;
+
+#[derive(Clone)]
+struct Object {
+    bytes: Bytes,
+    etag: String,
+    modified: SystemTime,
+}
+
+#[derive(Default)]
+struct State {
+    buckets: BTreeMap<String, BTreeMap<String, Object>>,
+    uploads: HashMap<String, BTreeMap<i32, Bytes>>,
+    uploads_begun: u64,
+}
+
+/// All buckets, behind one lock: a condition is checked and the object put in one step.
+pub(crate) struct Buckets {
+    state: Mutex<State>,
+    conditions: Conditions,
+}
+
+/// A digest of the content, as S3's etags are; which digest, is the server's affair.
+fn etag(bytes: &Bytes) -> String {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, bytes).hash(&mut hasher);
+        hasher.finish()
+    };
+    format!("{:016x}{:016x}", half(0), half(1))
+}
+
+impl Object {
+    fn new(bytes: Bytes) -> Self {
+        Object { etag: etag(&bytes), bytes, modified: SystemTime::now() }
+    }
+}
+
+async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
+    let Some(body) = body else { return Ok(Bytes::new()) };
+    let whole: Result<BytesMut, _> = body
+        .try_fold(BytesMut::new(), |mut whole, piece| async move {
+            whole.extend_from_slice(&piece);
+            Ok(whole)
+        })
+        .await;
+    whole.map(BytesMut::freeze).map_err(|_| s3_error!(IncompleteBody))
+}
+
+fn length(bytes: &Bytes) -> i64 {
+    i64::try_from(bytes.len()).unwrap_or(i64::MAX)
+}
+
+impl State {
+    fn bucket(&mut self, name: &str) -> S3Result<&mut BTreeMap<String, Object>> {
+        self.buckets.get_mut(name).ok_or_else(|| s3_error!(NoSuchBucket))
+    }
+
+    fn object(&mut self, bucket: &str, key: &str) -> S3Result<Object> {
+        self.bucket(bucket)?.get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
+    }
+}
+
+impl Buckets {
+    pub(crate) fn with(bucket: &str, conditions: Conditions) -> Self {
+        let mut state = State::default();
+        state.buckets.insert(bucket.to_owned(), BTreeMap::new());
+        Buckets { state: Mutex::new(state), conditions }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(
+        &self,
+        present: Option<&Object>,
+        if_match: Option<&IfMatch>,
+        if_none_match: Option<&IfNoneMatch>,
+    ) -> S3Result<()> {
+        if if_match.is_none() && if_none_match.is_none() {
+            return Ok(());
+        }
+        match self.conditions {
+            Conditions::Ignored => return Ok(()),
+            Conditions::Refused => return Err(s3_error!(NotImplemented)),
+            Conditions::Honoured => (),
+        }
+        let is = |condition: &ETagCondition, object: &Object| match condition {
+            ETagCondition::Any => true,
+            ETagCondition::ETag(etag) => etag.value() == object.etag,
+        };
+        if if_none_match.is_some_and(|condition| present.is_some_and(|object| is(condition, object))) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        if if_match.is_some_and(|condition| !present.is_some_and(|object| is(condition, object))) {
+            // S3 says so when there is nothing to compare with.
+            return Err(if present.is_none() { s3_error!(NoSuchKey) } else { s3_error!(PreconditionFailed) });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl S3 for Buckets {
+    async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = req.input;
+        let object = self.state().object(&input.bucket, &input.key)?;
+        let whole = object.bytes.len();
+        let mut output = GetObjectOutput {
+            e_tag: Some(ETag::Strong(object.etag.clone())),
+            last_modified: Some(Timestamp::from(object.modified)),
+            ..GetObjectOutput::default()
+        };
+        let bytes = match input.range {
+            None => object.bytes,
+            Some(range) => {
+                let part = range.check(whole as u64).map_err(|_| s3_error!(InvalidRange))?;
+                output.content_range = Some(format!("bytes {}-{}/{whole}", part.start, part.end - 1));
+                object.bytes.slice(part.start as usize..part.end as usize)
+            }
+        };
+        output.content_length = Some(length(&bytes));
+        output.body = Some(StreamingBlob::from(Body::from(bytes)));
+        Ok(S3Response::new(output))
+    }
+
+    async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let object = self.state().object(&req.input.bucket, &req.input.key)?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(length(&object.bytes)),
+            e_tag: Some(ETag::Strong(object.etag)),
+            last_modified: Some(Timestamp::from(object.modified)),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = req.input;
+        let object = Object::new(collect(input.body).await?);
+        let mut state = self.state();
+        let bucket = state.bucket(&input.bucket)?;
+        self.check(bucket.get(&input.key), input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let etag = object.etag.clone();
+        bucket.insert(input.key, object);
+        Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
+    }
+
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.state().bucket(&req.input.bucket)?.remove(&req.input.key);
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let mut state = self.state();
+        let bucket = state.bucket(&req.input.bucket)?;
+        let mut deleted = Vec::new();
+        for object in req.input.delete.objects {
+            bucket.remove(&object.key);
+            deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() });
+        }
+        Ok(S3Response::new(DeleteObjectsOutput { deleted: Some(deleted), ..DeleteObjectsOutput::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = req.input;
+        let mut state = self.state();
+        let bucket = state.bucket(&input.bucket)?;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after = input.continuation_token.as_ref().or(input.start_after.as_ref());
+        let from = match after {
+            Some(after) if *after >= prefix => Bound::Excluded(after.clone()),
+            _ => Bound::Included(prefix.clone()),
+        };
+        let most = usize::try_from(input.max_keys.unwrap_or(1000).clamp(0, 1000)).unwrap_or(1000);
+        let mut found =
+            bucket.range((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(&prefix));
+        let contents: Vec<_> = found
+            .by_ref()
+            .take(most)
+            .map(|(key, object)| s3s::dto::Object {
+                key: Some(key.clone()),
+                size: Some(length(&object.bytes)),
+                e_tag: Some(ETag::Strong(object.etag.clone())),
+                last_modified: Some(Timestamp::from(object.modified)),
+                ..s3s::dto::Object::default()
+            })
+            .collect();
+        let more = found.next().is_some();
+        Ok(S3Response::new(ListObjectsV2Output {
+            key_count: i32::try_from(contents.len()).ok(),
+            is_truncated: Some(more),
+            next_continuation_token: contents.last().and_then(|last| last.key.clone()).filter(|_| more),
+            contents: Some(contents),
+            name: Some(input.bucket),
+            prefix: input.prefix,
+            ..ListObjectsV2Output::default()
+        }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let mut state = self.state();
+        state.bucket(&req.input.bucket)?;
+        state.uploads_begun += 1;
+        let id = format!("upload-{}", state.uploads_begun);
+        state.uploads.insert(id.clone(), BTreeMap::new());
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(req.input.bucket),
+            key: Some(req.input.key),
+            upload_id: Some(id),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let bytes = collect(req.input.body).await?;
+        let etag = etag(&bytes);
+        let mut state = self.state();
+        let parts = state.uploads.get_mut(&req.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        parts.insert(req.input.part_number, bytes);
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag: Some(ETag::Strong(etag)),
+            ..UploadPartOutput::default()
+        }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = req.input;
+        let mut state = self.state();
+        let parts = state.uploads.get(&input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let mut whole = BytesMut::new();
+        for (n, part) in named.iter().enumerate() {
+            let bytes = part.part_number.and_then(|n| parts.get(&n)).ok_or_else(|| s3_error!(InvalidPart))?;
+            if n + 1 < named.len() && bytes.len() < 5 << 20 {
+                return Err(s3_error!(EntityTooSmall));
+            }
+            whole.extend_from_slice(bytes);
+        }
+        state.uploads.remove(&input.upload_id);
+        let object = Object::new(whole.freeze());
+        let etag = object.etag.clone();
+        state.bucket(&input.bucket)?.insert(input.key.clone(), object);
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            e_tag: Some(ETag::Strong(etag)),
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        match self.state().uploads.remove(&req.input.upload_id) {
+            Some(_) => Ok(S3Response::new(AbortMultipartUploadOutput::default())),
+            None => Err(s3_error!(NoSuchUpload)),
+        }
+    }
+}

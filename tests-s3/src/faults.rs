@@ -1,0 +1,127 @@
+//! Faults that strike requests on their way.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+
+use crate::Cut;
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It has no effect; the answer is this status with this S3 error code.
+    Instead(u16, &'static str),
+    /// It has its effect; the answer is an error all the same.
+    After(u16, &'static str),
+    /// The connection ends before the effect.
+    CutBefore,
+    /// The connection ends after the effect: the answer is lost.
+    CutAfter,
+    /// It has its effect twice, as if a proxy had repeated it.
+    Twice,
+    /// It waits.
+    Delay(Duration),
+    /// The connection ends after this many bytes of the answer's body.
+    CutBody(usize),
+    /// One bit of the byte at this offset (modulo the length) of the answer's body is wrong.
+    Flip(usize),
+}
+
+type Select = dyn Fn(&str, &str) -> bool + Send + Sync;
+
+struct Rule {
+    select: Box<Select>,
+    skip: usize,
+    outcomes: VecDeque<Outcome>,
+}
+
+#[derive(Default)]
+struct Plan {
+    rules: Vec<Rule>,
+    requests: Vec<String>,
+}
+
+/// The faults of a server and the journal of its requests. Clones share them.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<Plan>>);
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Faults").field("requests", &self.plan().requests.len()).finish_non_exhaustive()
+    }
+}
+
+impl Faults {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Each request that `select` chooses by method and path takes the next outcome, the first `skip` excepted.
+    pub fn add(
+        &self,
+        select: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
+        skip: usize,
+        outcomes: impl IntoIterator<Item = Outcome>,
+    ) {
+        let rule = Rule { select: Box::new(select), skip, outcomes: outcomes.into_iter().collect() };
+        self.plan().rules.push(rule);
+    }
+
+    /// Removes all rules; says how many outcomes had not come to pass.
+    pub fn clear(&self) -> usize {
+        self.plan().rules.drain(..).map(|rule| rule.outcomes.len()).sum()
+    }
+
+    /// The requests since the last call: `METHOD path`.
+    pub fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.plan().requests)
+    }
+
+    pub(crate) fn strike(&self, method: &str, path: &str) -> Option<Outcome> {
+        let mut plan = self.plan();
+        plan.requests.push(format!("{method} {path}"));
+        for rule in &mut plan.rules {
+            if !(rule.select)(method, path) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+            } else if let Some(outcome) = rule.outcomes.pop_front() {
+                return Some(outcome);
+            }
+        }
+        None
+    }
+}
+
+/// An error document of S3.
+pub(crate) fn error(status: u16, code: &str) -> hyper::Response<s3s::Body> {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>on purpose</Message></Error>"
+    );
+    let mut response = hyper::Response::new(s3s::Body::from(text));
+    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::IM_A_TEAPOT);
+    response
+}
+
+/// The response with what `change` makes of its body, and the connection cut behind it if `change` says so.
+pub(crate) async fn damaged(
+    response: hyper::Response<s3s::Body>,
+    change: impl FnOnce(Bytes) -> (Bytes, bool),
+) -> Result<hyper::Response<s3s::Body>, Cut> {
+    let (mut head, body) = response.into_parts();
+    let whole = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    head.headers.insert(hyper::header::CONTENT_LENGTH, whole.len().into());
+    let (bytes, cut) = change(whole);
+    if !cut {
+        return Ok(hyper::Response::from_parts(head, s3s::Body::from(bytes)));
+    }
+    let frames = [Ok(Frame::data(bytes)), Err(Cut)];
+    let body = s3s::Body::http_body_unsync(StreamBody::new(stream::iter(frames)));
+    Ok(hyper::Response::from_parts(head, body))
+}

@@ -1,0 +1,201 @@
+//! An S3 server on loopback for tests, with faults on request.
+//!
+//! The crate `s3s` speaks the protocol and checks signatures; the objects are in memory, behind one lock, so that
+//! conditional puts are what S3 documents. (`s3s-fs` keeps them in files, but checks conditions without a lock, cannot
+//! hold `a` beside `a/b`, and makes file names that are too long from long keys.)
+#![forbid(unsafe_code)]
+
+mod bucket;
+pub mod faults;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+use crate::bucket::Buckets;
+use crate::faults::{Faults, Outcome};
+
+/// The access key that the server knows.
+pub const ACCESS_KEY: &str = "loopback";
+/// Its secret key.
+pub const SECRET_KEY: &str = "loopback-secret";
+/// The bucket that is there.
+pub const BUCKET: &str = "lake";
+
+/// What the server does with `If-None-Match` and `If-Match` of puts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conditions {
+    /// As S3 documents.
+    #[default]
+    Honoured,
+    /// As if they were not there; s3rver does this.
+    Ignored,
+    /// Answers 501; some proxies and older servers do this.
+    Refused,
+}
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Behaviour {
+    /// See [`Conditions`].
+    pub conditions: Conditions,
+    /// Answers every request that the clocks differ too much.
+    pub skewed: bool,
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    faults: Faults,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Starts a server on an unused port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// If no port or thread can be had.
+    pub fn start(behaviour: Behaviour) -> io::Result<Server> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = listener.local_addr()?;
+        let faults = Faults::default();
+        runtime.spawn(serve(listener, service(behaviour), faults.clone()));
+        Ok(Server { address, faults, runtime: Some(runtime) })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The faults that strike requests, and the count of requests.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The variables by which AWS's tools find the server.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ]
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn service(behaviour: Behaviour) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(Buckets::with(BUCKET, behaviour.conditions));
+    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    if behaviour.skewed {
+        let mut config = S3Config::default();
+        config.presigned_url_max_skew_time_secs = 0;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    }
+    builder.build()
+}
+
+async fn serve(listener: TcpListener, service: S3Service, faults: Faults) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        tokio::spawn(connection(stream, service.clone(), faults.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, service: S3Service, faults: Faults) {
+    // Without it every answer that is written in two pieces waits 40 ms for an acknowledgement.
+    let _slower_without = stream.set_nodelay(true);
+    let answer = service_fn(move |request| {
+        let (service, faults) = (service.clone(), faults.clone());
+        async move { respond(request, &service, &faults).await }
+    });
+    // Clients that go away, and faults that cut connections, end it with an error.
+    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}
+
+/// Ends the connection without an answer.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+async fn respond(
+    request: hyper::Request<Incoming>,
+    service: &S3Service,
+    faults: &Faults,
+) -> Result<hyper::Response<s3s::Body>, Cut> {
+    let fault = faults.strike(request.method().as_str(), request.uri().path());
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let call = |body: Bytes| {
+        let mut request = hyper::Request::new(s3s::Body::from(body));
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = head.headers.clone();
+        async move { service.call(request).await.map_err(|_| Cut) }
+    };
+    let Some(fault) = fault else { return call(body).await };
+    match fault {
+        Outcome::Instead(status, code) => Ok(faults::error(status, code)),
+        Outcome::After(status, code) => {
+            call(body).await?;
+            Ok(faults::error(status, code))
+        }
+        Outcome::CutBefore => Err(Cut),
+        Outcome::CutAfter => {
+            call(body).await?;
+            Err(Cut)
+        }
+        Outcome::Twice => {
+            call(body.clone()).await?;
+            call(body).await
+        }
+        Outcome::Delay(time) => {
+            tokio::time::sleep(time).await;
+            call(body).await
+        }
+        Outcome::CutBody(keep) => {
+            faults::damaged(call(body).await?, |bytes| (bytes.slice(..keep.min(bytes.len())), true)).await
+        }
+        Outcome::Flip(at) => {
+            faults::damaged(call(body).await?, |bytes| {
+                let mut bytes = bytes.to_vec();
+                let length = bytes.len().max(1);
+                if let Some(byte) = bytes.get_mut(at % length) {
+                    *byte ^= 0x10;
+                }
+                (bytes.into(), false)
+            })
+            .await
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Faults between the ledger and the store: the data is right or there is an error, never wrong and silent.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+#[path = "../../connector/ledger/tests/common/work.rs"]
+#[allow(dead_code, reason = "the ledger's tests use the rest")]
+mod work;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{changed, fresh, key, open, server};
+use h5lake_ledger::{Access, Ledger, Options, Replace};
+use h5lake_tests_s3::{BUCKET, Server, faults::Outcome};
+use object_stores::{ErrorKind, ObjectStore, PutMode};
+use work::{Map, content, work};
+
+const KEY: &str = "c.h5";
+const COMMITS: u64 = 6;
+
+fn options() -> Options {
+    Options { checkpoint_bytes: 20_000, retention: Some(Duration::ZERO), ..Options::default() }
+}
+
+fn create(store: &Arc<dyn ObjectStore>) -> Ledger {
+    Ledger::create_objects(store.clone(), KEY, Replace::Fail, options()).unwrap()
+}
+
+fn reader(store: &Arc<dyn ObjectStore>) -> Ledger {
+    Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, options()).unwrap()
+}
+
+/// Works while the outcomes strike the requests from the `skip`th on, then looks whether all is right.
+fn struck(server: &Server, method: &'static str, skip: usize, outcomes: &[Outcome]) -> bool {
+    let store = fresh(server);
+    let ledger = create(&store);
+    server.faults().add(move |m, _| m == method, skip, outcomes.to_vec());
+    let (done, states, result) = work(&ledger, &Map::new(), COMMITS);
+    let has_struck = server.faults().clear() < outcomes.len();
+    let what = format!("{outcomes:?} at {method} {skip}: {result:?}");
+    let read = reader(&store);
+    let version = read.version();
+    assert!(version == done || version == done + 1, "version {version} after {done} commits, {what}");
+    assert!(result.is_err() || done == COMMITS, "{what}");
+    assert!(content(&read).unwrap() == states[version as usize], "other content, {what}");
+    // The writer can go on, or says that it has lost track.
+    match ledger.commit() {
+        Ok(_) => assert!(content(&ledger).unwrap() == *states.last().unwrap(), "after a repetition, {what}"),
+        Err(e) => assert!(matches!(e.kind(), h5lake_ledger::ErrorKind::Broken { .. }), "{e}, {what}"),
+    }
+    has_struck
+}
+
+#[test]
+fn single_faults_at_any_put_are_mended_or_told() {
+    let server = server();
+    let outcomes = [
+        Outcome::Instead(500, "InternalError"),
+        Outcome::Instead(503, "SlowDown"),
+        Outcome::Instead(429, "TooManyRequests"),
+        Outcome::Instead(403, "AccessDenied"),
+        Outcome::After(500, "InternalError"),
+        Outcome::After(503, "ServiceUnavailable"),
+        Outcome::CutBefore,
+        Outcome::CutAfter,
+        Outcome::Twice,
+        Outcome::Delay(Duration::from_millis(50)),
+    ];
+    let mut strikes = 0;
+    for outcome in outcomes {
+        for skip in 0..COMMITS as usize + 2 {
+            strikes += usize::from(struck(&server, "PUT", skip, std::slice::from_ref(&outcome)));
+        }
+    }
+    assert!(strikes > 60, "{strikes} strikes are too few to prove much");
+}
+
+#[test]
+fn short_storms_pass_unseen() {
+    let server = server();
+    for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequests")] {
+        let store = fresh(&server);
+        let ledger = create(&store);
+        server.faults().add(|_, _| true, 1, vec![Outcome::Instead(status, code); 3]);
+        let (done, states, result) = work(&ledger, &Map::new(), 3);
+        result.unwrap();
+        assert_eq!((done, server.faults().clear()), (3, 0));
+        assert!(content(&reader(&store)).unwrap() == states[3]);
+    }
+}
+
+#[test]
+fn long_storms_are_errors_in_bounded_time_and_nothing_is_lost() {
+    let server = server();
+    for outcome in
+        [Outcome::Instead(503, "SlowDown"), Outcome::CutBefore, Outcome::After(500, "InternalError")]
+    {
+        let store = fresh(&server);
+        let ledger = create(&store);
+        let (_, states, result) = work(&ledger, &Map::new(), 2);
+        result.unwrap();
+        ledger.put(b"after", "the storm").unwrap();
+        server.faults().add(|_, _| true, 0, vec![outcome.clone(); 1000]);
+        let begun = Instant::now();
+        let error = ledger.commit().unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {error}", begun.elapsed());
+        server.faults().clear();
+        let read = reader(&store);
+        let version = read.version();
+        assert!(version == 2 || matches!(outcome, Outcome::After(..)), "{error}");
+        if version == 2 {
+            assert!(content(&read).unwrap() == states[2], "{outcome:?}");
+        } else {
+            assert_eq!(read.get(b"after").unwrap().unwrap(), "the storm");
+        }
+    }
+}
+
+#[test]
+fn damaged_answers_are_seen() {
+    let server = server();
+    let store = fresh(&server);
+    let ledger = create(&store);
+    let (_, states, result) = work(&ledger, &Map::new(), 12);
+    result.unwrap();
+    ledger.close().unwrap();
+    let (mut seen, mut whole) = (0, 0);
+    for nth in 0..8 {
+        for at in [0, 5, 40, 77, 300, 1234] {
+            for outcome in [Outcome::Flip(at), Outcome::CutBody(at)] {
+                server.faults().add(|m, _| m == "GET", nth, [outcome.clone()]);
+                let opened = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, options());
+                match opened.and_then(|ledger| content(&ledger)) {
+                    Ok(found) => {
+                        assert!(found == states[12], "{outcome:?} at {nth}");
+                        whole += 1;
+                    }
+                    Err(_) => seen += 1,
+                }
+                server.faults().clear();
+            }
+        }
+    }
+    println!("{seen} errors, {whole} times whole");
+    assert!(seen > 20 && whole > 20, "{seen} errors, {whole} times whole");
+}
+
+#[test]
+fn a_body_cut_on_its_way_is_fetched_to_its_end() {
+    let server = server();
+    let store = fresh(&server);
+    let bytes: Vec<u8> = (0..300_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
+    store.put(&key("big"), bytes.clone().into(), PutMode::Overwrite).unwrap();
+    for keep in [0, 1, 1000, 299_999] {
+        server.faults().add(|m, _| m == "GET", 0, [Outcome::CutBody(keep)]);
+        assert!(store.get(&key("big"), None).unwrap().bytes == bytes);
+        server.faults().add(|m, _| m == "GET", 0, [Outcome::CutBody(keep)]);
+        let mut part = vec![0; 200_000];
+        store.get_into(&key("big"), 50_000, &mut part).unwrap();
+        assert!(part == bytes[50_000..250_000]);
+        assert_eq!(server.faults().clear(), 0);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up() {
+    let server = server();
+    let hasty = changed(&server, &[("AWS_TIMEOUT", "1s")]);
+    let store = open(&format!("s3://{BUCKET}/hasty"), &hasty).unwrap();
+    store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+    server.faults().add(|_, _| true, 0, vec![Outcome::Delay(Duration::from_secs(30)); 100]);
+    let begun = Instant::now();
+    let error = store.put(&key("b"), "x".into(), PutMode::Create).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let error = store.get(&key("a"), None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_stream_whose_parts_fail_is_not_seen() {
+    let server = server();
+    let store = fresh(&server);
+    for skip in 0..4 {
+        server.faults().add(
+            |m, _| m == "PUT" || m == "POST",
+            skip,
+            vec![Outcome::Instead(403, "AccessDenied"); 10],
+        );
+        let mut stream = store.put_stream(&key("s")).unwrap();
+        let written = (0..20).try_for_each(|_| stream.write(&[7; 1 << 20]));
+        assert!(written.and_then(|()| stream.finish()).is_err(), "{skip}");
+        server.faults().clear();
+        assert_eq!(store.get(&key("s"), None).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    server.faults().add(
+        |m, _| m == "POST" || m == "PUT",
+        1,
+        [Outcome::CutBefore, Outcome::Instead(503, "SlowDown")],
+    );
+    let mut stream = store.put_stream(&key("s")).unwrap();
+    (0..20).for_each(|n| stream.write(&[n; 1 << 20]).unwrap());
+    stream.finish().unwrap();
+    assert_eq!(server.faults().clear(), 0);
+    let whole = store.get(&key("s"), None).unwrap().bytes;
+    assert!(whole.len() == 20 << 20 && whole.iter().enumerate().all(|(at, byte)| *byte == (at >> 20) as u8));
+}

@@ -1,0 +1,224 @@
+//! The remote store against the loopback server: the suite of all stores, configuration, conditions, clear errors.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{changed, environment, fresh, key, open, server};
+use h5lake_tests_s3::{ACCESS_KEY, BUCKET, Behaviour, Conditions, SECRET_KEY, Server};
+use object_stores::registry::Settings;
+use object_stores::remote::{Environment, open_in};
+use object_stores::{Error, ErrorKind, ObjectStore, ObjectStoreExt, PutMode, TraceStore, conformance};
+
+#[test]
+fn the_suite_of_all_stores() {
+    let server = server();
+    conformance::run(|| fresh(&server));
+}
+
+#[test]
+fn the_suite_of_all_stores_where_conditions_are_ignored() {
+    for conditions in [Conditions::Ignored, Conditions::Refused] {
+        let server = Server::start(Behaviour { conditions, ..Behaviour::default() }).unwrap();
+        let store = fresh(&server);
+        let can = store.capabilities();
+        assert_eq!((can.create, can.update), (false, false), "{conditions:?}");
+        conformance::run(|| fresh(&server));
+    }
+}
+
+#[test]
+fn conditions_are_probed_once_and_the_probe_is_taken_away() {
+    let server = server();
+    let store = fresh(&server);
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+    assert_eq!(server.faults().take_requests().len(), 1, "reading needs no probe");
+    store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+    let requests = server.faults().take_requests();
+    assert_eq!(requests.len(), 6, "three creates, an update, a delete, and the put itself: {requests:?}");
+    store.put(&key("b"), "x".into(), PutMode::Create).unwrap();
+    let other = fresh(&server);
+    other.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+    assert_eq!(server.faults().take_requests().len(), 2);
+    let all = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
+    assert!(all.list("", None).all(|meta| !meta.unwrap().key.as_str().contains("probe")));
+}
+
+/// An error that is clear, comes soon and holds no secret.
+fn refused(environment: &Environment, url: &str) -> Error {
+    let begun = Instant::now();
+    let error = match open(url, environment) {
+        Err(e) => e,
+        Ok(store) => store.get(&key("some/key"), None).unwrap_err(),
+    };
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?} for {error}", begun.elapsed());
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains(SECRET_KEY) && !text.contains("Signature="), "a secret in {text}");
+    error
+}
+
+fn assert_says(error: &Error, kind: ErrorKind, words: &str) {
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[test]
+fn credentials_that_are_wrong_or_missing_are_named() {
+    let server = server();
+    let url = &format!("s3://{BUCKET}/x");
+    let wrong = refused(&changed(&server, &[("AWS_SECRET_ACCESS_KEY", "not-the-secret")]), url);
+    assert_says(&wrong, ErrorKind::Unauthenticated, "secret key");
+    assert!(!wrong.to_string().contains("not-the-secret"));
+    let unknown = refused(&changed(&server, &[("AWS_ACCESS_KEY_ID", "nobody")]), url);
+    assert!(matches!(unknown.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied), "{unknown}");
+    let none =
+        [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_EC2_METADATA_DISABLED", "true")];
+    assert_says(&refused(&changed(&server, &none), url), ErrorKind::Unauthenticated, "no credentials");
+    // Nobody answers where a role's credentials would be.
+    let port = unused();
+    let metadata = format!("http://127.0.0.1:{port}");
+    let role =
+        [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_METADATA_ENDPOINT", &metadata)];
+    assert_says(&refused(&changed(&server, &role), url), ErrorKind::Unauthenticated, "no credentials");
+    let half = refused(&changed(&server, &[("AWS_SECRET_ACCESS_KEY", "")]), url);
+    assert_eq!(half.kind(), ErrorKind::InvalidArgument, "{half}");
+}
+
+#[test]
+fn a_missing_bucket_and_a_wrong_clock_are_named() {
+    let server = server();
+    let missing = refused(&environment(&server), "s3://not-there/x");
+    assert_says(&missing, ErrorKind::InvalidArgument, "no bucket 'not-there'");
+    let put =
+        open("s3://not-there/x", &environment(&server)).unwrap().put(&key("a"), "x".into(), PutMode::Create);
+    assert_says(&put.unwrap_err(), ErrorKind::InvalidArgument, "no bucket 'not-there'");
+    let skewed = Server::start(Behaviour { skewed: true, ..Behaviour::default() }).unwrap();
+    // The server allows no whole second; a request may be quicker.
+    let error = (0..10).map(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        refused(&environment(&skewed), &format!("s3://{BUCKET}/x"))
+    });
+    let error = error.into_iter().find(|e| e.kind() != ErrorKind::NotFound).unwrap();
+    assert_says(&error, ErrorKind::Unauthenticated, "clock");
+}
+
+/// A port that nobody listens on.
+fn unused() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn no_network_is_an_error_within_seconds() {
+    let server = server();
+    let nobody = format!("http://127.0.0.1:{}", unused());
+    let error = refused(&changed(&server, &[("AWS_ENDPOINT_URL", &nobody)]), "s3://lake/x");
+    assert_says(&error, ErrorKind::Unavailable, "cannot be reached");
+    let error =
+        refused(&changed(&server, &[("AWS_ENDPOINT_URL", "http://no.such.host.invalid")]), "s3://lake/x");
+    assert_says(&error, ErrorKind::Unavailable, "cannot be reached");
+    let once = [("AWS_ENDPOINT_URL", nobody.as_str()), ("AWS_MAX_ATTEMPTS", "1")];
+    let begun = Instant::now();
+    refused(&changed(&server, &once), "s3://lake/x");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn plain_http_is_used_only_when_allowed() {
+    let server = server();
+    let error = refused(&changed(&server, &[("AWS_ALLOW_HTTP", "")]), "s3://lake/x");
+    assert_says(&error, ErrorKind::InvalidArgument, "AWS_ALLOW_HTTP");
+    let settings = Settings::from([("allow-http".to_owned(), "true".to_owned())]);
+    let store = open_in("s3://lake/x", &settings, &changed(&server, &[("AWS_ALLOW_HTTP", "")])).unwrap();
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+    for bad in ["ftp://host", "host:9000", "http://user:pass@host", "https://"] {
+        let error = refused(&changed(&server, &[("AWS_ENDPOINT_URL", bad)]), "s3://lake/x");
+        assert_says(&error, ErrorKind::InvalidArgument, "endpoint");
+        assert!(!error.to_string().contains("pass"), "{error}");
+    }
+}
+
+#[test]
+fn h5pyvols_variables_work() {
+    let server = server();
+    let address = server.endpoint().replace("http://", "");
+    let none = [("AWS_ENDPOINT_URL", ""), ("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    for address in [address.clone(), format!("http://{address}")] {
+        let minio =
+            [("MINIO_ADDRESS", address.as_str()), ("ACCESS_KEY", ACCESS_KEY), ("SECRET_KEY", SECRET_KEY)];
+        let store = open("s3://lake/minio", &changed(&server, &[&none[..], &minio[..]].concat())).unwrap();
+        store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap();
+        assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
+    }
+}
+
+#[test]
+fn a_profile_serves() {
+    let server = server();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("credentials");
+    let text = format!(
+        "[lake]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\nendpoint_url = {}\n",
+        server.endpoint()
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let changes = [
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+        ("AWS_SHARED_CREDENTIALS_FILE", file.as_str()),
+        ("AWS_PROFILE", "lake"),
+    ];
+    let store = open("s3://lake/profile", &changed(&server, &changes)).unwrap();
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+}
+
+#[test]
+fn anonymous_requests_are_not_signed() {
+    let server = server();
+    let error = refused(&changed(&server, &[("AWS_SKIP_SIGNATURE", "true")]), "s3://lake/x");
+    // The loopback server takes signed requests only.
+    assert_says(&error, ErrorKind::PermissionDenied, "AccessDenied");
+}
+
+#[test]
+fn a_web_server_is_read_only() {
+    let server = server();
+    let environment = environment(&server);
+    let store = open(&format!("{}/lake/x", server.endpoint()), &environment).unwrap();
+    let can = store.capabilities();
+    assert!(!can.create && !can.update);
+    for mode in [PutMode::Overwrite, PutMode::Create] {
+        assert_eq!(store.put(&key("a"), "x".into(), mode).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    assert_eq!(store.delete(&key("a")).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(store.put_stream(&key("a")).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(store.list_page("", None, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn calls_are_one_request_each() {
+    let server = server();
+    let store = fresh(&server);
+    store.put(&key("probe/first"), "x".into(), PutMode::Create).unwrap();
+    server.faults().take_requests();
+    let trace = TraceStore::new(store);
+    trace.put(&key("a"), vec![1; 100].into(), PutMode::Create).unwrap();
+    trace.get(&key("a"), None).unwrap();
+    trace.get_into(&key("a"), 10, &mut [0; 20]).unwrap();
+    trace.head(&key("a")).unwrap();
+    trace.list_page("", None, 10).unwrap();
+    trace.delete_many(&(0..500).map(|n| key(&format!("k{n}"))).collect::<Vec<_>>()).unwrap();
+    assert_eq!(trace.requests(), 6);
+    let requests = server.faults().take_requests();
+    assert_eq!(requests.len(), 6, "{requests:?}");
+    let store: Arc<dyn ObjectStore> = Arc::new(trace);
+    let mut stream = store.put_stream(&key("big")).unwrap();
+    (0..20).for_each(|_| stream.write(&[7; 1 << 20]).unwrap());
+    stream.finish().unwrap();
+    // Begin, three parts of 8 MiB, complete.
+    assert_eq!(server.faults().take_requests().len(), 5);
+}
