@@ -4,11 +4,18 @@
 //!
 //! The command finds the server by the variables of AWS's tools. Without a command it serves until its standard input
 //! ends, and prints the variables.
+//!
+//!     h5lake-tests-s3 --conformance s3://bucket/prefix
+//!
+//! starts no server: it runs the suite of all stores below that URL, against whatever the environment reaches.
 
-use std::io::{Read, Write};
+use std::ffi::OsStr;
+use std::io::{Error, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 
 use h5lake_tests_s3::{Behaviour, Server};
+use object_stores::{Registry, conformance};
 
 fn main() -> ExitCode {
     match run() {
@@ -21,8 +28,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> std::io::Result<ExitCode> {
+    let mut words = std::env::args_os().skip(1).peekable();
+    if words.next_if(|word| word == OsStr::new("--conformance")).is_some() {
+        let url = words.next().and_then(|word| word.into_string().ok());
+        return conform(&url.ok_or_else(|| Error::other("--conformance takes the URL of a store"))?);
+    }
     let server = Server::start(Behaviour::default())?;
-    let mut words = std::env::args_os().skip(1);
     let Some(program) = words.next() else {
         for (name, value) in server.variables() {
             println!("export {name}={value}");
@@ -34,4 +45,20 @@ fn run() -> std::io::Result<ExitCode> {
     let status = Command::new(program).args(words).envs(server.variables()).status()?;
     println!("{} requests", server.faults().take_requests().len());
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs every check of the suite, each below a prefix of its own; the last line sums up.
+fn conform(url: &str) -> std::io::Result<ExitCode> {
+    let open = |n: usize| Registry::global().open(&format!("{url}/{}-{n}", std::process::id()));
+    println!("{:?}", open(0).map_err(Error::other)?.capabilities());
+    let mut failed = 0;
+    let checks = conformance::checks();
+    for (n, (name, check)) in checks.iter().enumerate() {
+        let store = open(n).map_err(Error::other)?;
+        let passed = catch_unwind(AssertUnwindSafe(|| check(&store))).is_ok();
+        println!("{} {name}", if passed { "passed" } else { "FAILED" });
+        failed += usize::from(!passed);
+    }
+    println!("{} passed, {} failed, 0 skipped", checks.len() - failed, failed);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
