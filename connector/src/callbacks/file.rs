@@ -316,14 +316,12 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     session.library.decode_list(&session.container.creation_properties(), ListClass::FileCreate)
 }
 
-/// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open.
-pub fn close(handle: Box<Handle>) -> Result<()> {
+/// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open. If it fails the file
+/// stays open.
+pub fn close(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     let last = session.file_handles.load(Ordering::Relaxed) == 1;
-    let closed = if last { close_last(&session) } else { Ok(()) };
-    drop(session);
-    handle.release(drop)?;
-    closed
+    if last { close_last(&session) } else { Ok(()) }
 }
 
 fn close_last(session: &Arc<Session>) -> Result<()> {

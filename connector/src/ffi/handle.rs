@@ -98,6 +98,16 @@ impl Handle {
             .ok_or_else(|| Error::argument("an object is a null pointer"))
     }
 
+    /// As [`Handle::from_pointer`], to change it.
+    ///
+    /// # Safety
+    /// As [`Handle::from_pointer`], and nothing else refers to the handle meanwhile.
+    pub unsafe fn from_pointer_mut<'a>(pointer: *mut c_void) -> Result<&'a mut Self> {
+        // SAFETY: as the caller says.
+        unsafe { pointer.cast::<Self>().as_mut() }
+            .ok_or_else(|| Error::argument("an object is a null pointer"))
+    }
+
     /// Takes a handle back for good.
     ///
     /// # Safety

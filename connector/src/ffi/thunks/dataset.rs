@@ -303,19 +303,13 @@ unsafe extern "C" fn specific(
 }
 
 unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request) -> c_int {
-    // SAFETY: one of our datasets, or of those handed through, not used again.
-    let handle = unsafe {
+    // SAFETY: one of our datasets, or of those handed through, not used again once it is closed.
+    unsafe {
         if let Some(closed) = pass::close(object, |hdf5, object, connector| {
             (hdf5.H5VLdataset_close)(object, connector, transfer, request)
         }) {
             return closed;
         }
-        Handle::take(object)
-    };
-    let library = handle.as_ref().ok().and_then(|handle| handle.library());
-    guard(library, "h5lake_dataset_close", Major::Dataset, FAIL, || {
-        let mut handle = handle?;
-        let closed = dataset::close(&mut handle);
-        super::release(handle).and(closed).map(|()| OK)
-    })
+        super::close_after(object, "h5lake_dataset_close", Major::Dataset, dataset::close)
+    }
 }

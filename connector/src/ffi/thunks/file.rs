@@ -308,8 +308,6 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
     if let Some(closed) = closed {
         return closed;
     }
-    // SAFETY: one of our files, not used again.
-    let handle = unsafe { Handle::take(object) };
-    let library = handle.as_ref().ok().and_then(|handle| handle.library());
-    guard(library, "h5lake_file_close", Major::File, FAIL, || file::close(handle?).map(|()| OK))
+    // SAFETY: one of our files, not used again once it is closed.
+    unsafe { super::close_after(object, "h5lake_file_close", Major::File, |handle| file::close(handle)) }
 }

@@ -4,7 +4,7 @@
 //! safety argument of each: objects are ours and open, strings are terminated, answers' places are writable.
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use h5lake_container::{Index, Order};
 use h5lake_plugin_abi::bindings as sys;
@@ -87,20 +87,40 @@ pub unsafe fn new_object(
     }
 }
 
-/// Closes an object. The last one of a file that was closed before takes the file's last changes along.
+/// Closes an object. One of a file that was closed before takes the file's last changes along.
 ///
 /// # Safety
-/// `object` is one of our handles, and not used again.
+/// `object` is one of our handles, and not used again if the call succeeds.
 pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -> i32 {
     // SAFETY: as the caller says.
-    let handle = unsafe { Handle::take(object) };
-    let library = handle.as_ref().ok().and_then(|handle| handle.library());
-    guard(library, callback, class, FAIL, || release(handle?).map(|()| OK))
+    unsafe { close_after(object, callback, class, |_| Ok(())) }
 }
 
-/// Drops an object, with the last changes of its file if it was the last one.
-fn release(handle: Box<Handle>) -> Result<()> {
-    handle.release(|session| if Arc::strong_count(&session) == 1 { session.commit() } else { Ok(()) })?
+/// Closes an object after `prepare`. If that fails, or the last changes cannot be committed, the object stays open,
+/// because its identifier does.
+///
+/// # Safety
+/// As [`close`].
+pub unsafe fn close_after(
+    object: *mut c_void,
+    callback: &'static str,
+    class: Major,
+    prepare: impl FnOnce(&mut Handle) -> Result<()>,
+) -> i32 {
+    // SAFETY: as the caller says.
+    let library = unsafe { Handle::from_pointer(object) }.ok().and_then(Handle::library);
+    guard(library, callback, class, FAIL, || {
+        // SAFETY: as the caller says; nobody else looks at the object while it is closed.
+        let handle = unsafe { Handle::from_pointer_mut(object) }?;
+        prepare(handle)?;
+        let session = handle.session()?;
+        if session.file_handles.load(Ordering::Relaxed) == 0 {
+            session.commit()?;
+        }
+        drop(session);
+        // SAFETY: as the caller says.
+        unsafe { Handle::take(object) }?.release(drop).map(|()| OK)
+    })
 }
 
 /// An operation that no version of HDF5 known to us has.
