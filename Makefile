@@ -8,7 +8,7 @@ endif
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-rust test-clients lint fmt clean
+.PHONY: test-s3 help plugin demo test test-rust test-clients lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -37,6 +37,15 @@ test-rust:
 
 test-clients: plugin
 	tests-py/client-suites/run --all
+
+# The ledger's tests and the programs on an S3 server on loopback, and the stores' suite on moto from PyPI.
+test-s3: plugin
+	cargo build --package h5lake-tests-s3
+	LEDGER_TEST_STORE=s3://lake/ledger $(target)/debug/h5lake-tests-s3 \
+	    cargo test --package h5lake-ledger --test objects
+	tests-s3/moto $(target)/debug/h5lake-tests-s3
+	$(target)/debug/h5lake-tests-s3 tests-py/run --step programs-s3 --connector 'h5lake store=s3://lake/{work}' \
+	    --known tests-py/programs/known-failures-objects.txt
 
 lint:
 	cargo fmt --all --check

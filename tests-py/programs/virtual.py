@@ -11,6 +11,11 @@ from cases import main, raises, same
 ENDLESS = h5py.h5s.UNLIMITED
 
 
+def mode_of(name):
+    """To add to a file of this folder, or to make it: in a store another case may have left one of that name."""
+    return "r+" if os.path.exists(name) else "w"
+
+
 def layout_of(f, name, shape, dtype, mappings, maxshape=None, fillvalue=None):
     """Makes a virtual dataset of (place, file, dataset, source) mappings; both spaces are SpaceIDs."""
     dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -46,7 +51,7 @@ def opened(f, name, view=None, gap=None):
 
 def source(name, data, dataset="data", **keywords):
     """A file with one dataset."""
-    with h5py.File(name, "a") as f:
+    with h5py.File(name, mode_of(name)) as f:
         f.create_dataset(dataset, data=data, **keywords)
 
 
@@ -154,7 +159,7 @@ def check_compound_and_text(_folder):
     table = np.array([(1, 2.5), (3, 4.5)], [("a", "i4"), ("b", "f8")])
     source("t.h5", table, "table")
     words = np.array(["one", "zwei", "tri"], object)
-    with h5py.File("t.h5", "a") as f:
+    with h5py.File("t.h5", mode_of("t.h5")) as f:
         f.create_dataset("words", data=words, dtype=h5py.string_dtype())
     layout = h5py.VirtualLayout((4,), table.dtype)
     layout[:2] = h5py.VirtualSource("t.h5", "table", (2,))
@@ -235,7 +240,7 @@ def check_numbered(_folder):
 
 def check_endless(_folder):
     def grow(name, rows, value):
-        with h5py.File(name, "a") as f:
+        with h5py.File(name, mode_of(name)) as f:
             d = f.require_dataset("data", (0, 2), "i4", maxshape=(None, 2), chunks=(4, 2), exact=True) \
                 if "data" not in f else f["data"]
             d.resize(rows, 0)
