@@ -8,13 +8,15 @@ endif
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test-s3 help plugin demo test test-rust test-clients lint fmt clean
+.PHONY: help plugin demo test test-s3 test-differential test-rust test-clients lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
 	@echo "make demo       an unmodified h5py script on three stores, with real photographs"
 	@echo "make test       everything: Rust, C, HDF5's API suite, h5py's suite"
 	@echo "make test-rust  the Rust tests alone"
+	@echo "make test-differential SEEDS=5000 START=100"
+	@echo "                random programs on native HDF5 and on h5lake, side by side"
 	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make lint       formatting and clippy"
 	@echo "make fmt        format the Rust sources"
@@ -31,6 +33,12 @@ demo: plugin
 
 test:
 	@.ci/test
+
+SEEDS ?= 2000
+START ?= 1000
+
+test-differential: plugin
+	@tests-py/differential/run --seeds $(SEEDS) --start $(START)
 
 test-rust:
 	cargo test --workspace

@@ -2,7 +2,7 @@
 
 import h5py
 import numpy as np
-from cases import main, same
+from cases import main, raises, same
 
 NUMERIC = [f"{order}{kind}{size}" for order in "<>" for kind, sizes in
            (("i", (1, 2, 4, 8)), ("u", (1, 2, 4, 8)), ("f", (2, 4, 8)), ("c", (8, 16))) for size in sizes]
@@ -129,6 +129,32 @@ def write_ragged(f):
 
 def read_ragged(f):
     assert [row.tolist() for row in f["ragged"]] == [[], [0, 1, 2], list(range(6)), list(range(9))]
+
+
+def check_immutable(_):
+    """The library's own types cannot be committed; copies of them can."""
+    with h5py.File("immutable.h5", "w") as f:
+        raises(KeyError, h5py.h5t.STD_I32LE.commit, f.id, b"t")
+        h5py.h5t.STD_I32LE.copy().commit(f.id, b"t")
+        assert list(f) == ["t"] and f["t"].dtype == np.dtype("<i4")
+        assert h5py.h5t.STD_I32LE.get_size() == 4
+
+
+def write_fill_time_of_ragged(f):
+    """Fill values of variable-length data are always written, whatever was asked for."""
+    f.create_dataset("text", (3,), h5py.string_dtype())
+    f.create_dataset("ragged", (3,), h5py.vlen_dtype("i4"), chunks=(2,))
+    f.create_dataset("plain", (3,), "i4")
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    kind, space = h5py.h5t.py_create(h5py.string_dtype(), logical=True), h5py.h5s.create_simple((3,))
+    raises(ValueError, h5py.h5d.create, f.id, b"never", kind, space, creation)
+
+
+def read_fill_time_of_ragged(f):
+    times = {name: f[name].id.get_create_plist().get_fill_time() for name in f}
+    h5d = h5py.h5d
+    assert times == {"text": h5d.FILL_TIME_ALLOC, "ragged": h5d.FILL_TIME_ALLOC, "plain": h5d.FILL_TIME_IFSET}
 
 
 main(globals())

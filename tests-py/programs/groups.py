@@ -166,4 +166,38 @@ def read_many(f):
     assert list(f) == sorted(f) and f["soft13"] == f["g6"]
 
 
+def write_order_on_the_way(f):
+    """Groups made on the way to another object keep the order of links if the group above does."""
+    f.create_group("tracked", track_order=True)
+    f["tracked/made/deep/er"] = h5py.SoftLink("/nothing")
+    f["tracked/made/a"] = h5py.SoftLink("/nothing")
+    f["plain/made/x"] = h5py.SoftLink("/nothing")
+
+
+def read_order_on_the_way(f):
+    def order(name):
+        return f[name].id.get_create_plist().get_link_creation_order()
+    assert order("tracked") == order("tracked/made") == order("tracked/made/deep") == 3
+    assert order("plain") == order("plain/made") == 0
+    assert list(f["tracked/made"]) == ["deep", "a"]
+
+
+def check_copied_root(_):
+    """A copy of a root group keeps the orders that its file was made with."""
+    with h5py.File("from.h5", "w", track_order=True) as source, h5py.File("to.h5", "w") as to:
+        source.create_group("b")
+        source.create_group("a")
+        source.copy(source["/"], to, "copied")
+        creation = to["copied"].id.get_create_plist()
+        assert creation.get_link_creation_order() == creation.get_attr_creation_order() == 3
+        assert list(to["copied"]) == ["b", "a"]
+
+
+def check_nothing_on_the_way(_):
+    """A datatype that cannot be committed leaves no groups that were to hold it."""
+    with h5py.File("way.h5", "w") as f:
+        raises(KeyError, f.__setitem__, "a/b/c", np.dtype(h5py.ref_dtype))
+        assert "a" not in f
+
+
 main(globals())

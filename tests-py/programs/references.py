@@ -91,4 +91,18 @@ def read_beside_native(f):
     assert f["ours"][:].tolist() == [9, 1, 2, 3, 4]
 
 
+def write_region_of_growing(f):
+    d = f.create_dataset("grows", data=np.arange(6), chunks=(4,), maxshape=(None,))
+    null = f.create_dataset("null", data=h5py.Empty("i4"))
+    f.create_dataset("regions", data=[d.regionref[1:3], null.regionref[...]], dtype=h5py.regionref_dtype)
+
+
+def read_region_of_growing(f):
+    """A region's dataspace has the dataset's limits too."""
+    space = h5py.h5r.get_region(f["regions"][0], f.id)
+    assert space.get_simple_extent_dims(True) == (h5py.h5s.UNLIMITED,)
+    assert f["grows"][f["regions"][0]].tolist() == [1, 2]
+    assert h5py.h5r.get_region(f["regions"][1], f.id).get_simple_extent_type() == h5py.h5s.NULL
+
+
 main(globals())

@@ -317,6 +317,18 @@ impl Container {
         Ok(self.header(&mut self.state(), id)?.creation_properties.clone())
     }
 
+    /// Whether the order of an object's attributes is kept.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn attribute_order(&self, id: ObjectId) -> Result<CreationOrder> {
+        let flags = self.header(&mut self.state(), id)?.flags;
+        Ok(CreationOrder {
+            tracked: flags & ATTRIBUTES_TRACKED != 0,
+            indexed: flags & ATTRIBUTES_INDEXED != 0,
+        })
+    }
+
     /// A committed datatype; its `committed` is its own id.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::container::State;
 use crate::convert::show;
 use crate::ids::ROOT;
 use crate::object::{group_header, now};
-use crate::types::{CharSet, Link, LinkTarget, ObjectId, ObjectKind};
+use crate::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectId, ObjectKind};
 use crate::{Container, Error, ErrorKind, GroupSpec, LastLink, OpenObject, Result};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -195,6 +195,16 @@ impl Container {
         found
     }
 
+    /// Groups that are made on the way keep their links' order if the group above does (H5Gtraverse.c).
+    fn inherited(&self, s: &mut State, spec: &GroupSpec, above: ObjectId) -> Result<GroupSpec> {
+        let header = self.header(s, above)?;
+        let link_order = header.group.as_ref().map_or(spec.link_order, |group| CreationOrder {
+            tracked: group.order_tracked,
+            indexed: group.order_indexed,
+        });
+        Ok(GroupSpec { link_order, ..spec.clone() })
+    }
+
     fn walk_to_parent(
         self: &Arc<Self>,
         base: ObjectId,
@@ -216,7 +226,8 @@ impl Container {
                 (Step::Leaves(link), _) => return Ok(Parent::Leaves { group, link, rest: w.rest() }),
                 (Step::Missing, Some(spec)) if c.own => {
                     self.check_writable("unable to create group")?;
-                    let new = self.add_object(&mut s, group_header(spec, 0, now()))?;
+                    let spec = self.inherited(&mut s, spec, group)?;
+                    let new = self.add_object(&mut s, group_header(&spec, 0, now()))?;
                     let target = LinkTarget::Hard(new.id());
                     w.at = new.id();
                     made.push(new);

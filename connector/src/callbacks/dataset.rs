@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{DatasetSpec, Dataspace, Fill, FillValue, Layout, Run, Selection};
+use h5lake_container::{DatasetSpec, Dataspace, Fill, FillTime, FillValue, Layout, Run, Selection};
 
 use crate::callbacks::datatype::{committed_id, identifier};
 use crate::callbacks::external::opened_beyond;
@@ -112,7 +112,21 @@ fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
             FillValue::User(if is_plain { value } else { fill_in_file(session, types, value)? }.into())
         }
     };
-    Ok(Fill { value, time: library.fill_time(list.get())?, allocate: library.allocation_time(list.get())? })
+    let mut time = library.fill_time(list.get())?;
+    if types.has_heap {
+        // Storage of variable-length data may not be left as it is: what lies there are pointers.
+        if time == FillTime::Never {
+            return Err(Error::new(
+                Minor::Unsupported,
+                "variable-length data needs fill values: the fill time may not be H5D_FILL_TIME_NEVER",
+            ));
+        }
+        if time == FillTime::IfSet && matches!(value, FillValue::Default) {
+            time = FillTime::Alloc;
+            library.set_fill_time_alloc(list.get())?;
+        }
+    }
+    Ok(Fill { value, time, allocate: library.allocation_time(list.get())? })
 }
 
 fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {

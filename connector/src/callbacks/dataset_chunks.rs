@@ -30,6 +30,11 @@ pub fn at(handle: &Handle, coordinates: &[u64]) -> Result<Option<ChunkInfo>> {
     Ok(of(handle)?.dataset.chunk_at_coords(&origin(coordinates, &shape))?)
 }
 
+/// Whether any chunk has storage.
+pub fn any(handle: &Handle) -> Result<bool> {
+    Ok(of(handle)?.dataset.chunk_count()? > 0)
+}
+
 /// A chunk as it is stored, with the mask of filters that were skipped. `coordinates` are those of its first element.
 pub fn read(handle: &Handle, coordinates: &[u64]) -> Result<(u32, Bytes)> {
     check_origin(coordinates, &chunk_shape(handle)?)?;

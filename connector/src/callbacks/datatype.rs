@@ -24,9 +24,13 @@ pub fn commit(
     link_creation: Hid,
     creation: Hid,
 ) -> Result<Handle> {
-    let place = NewPlace::find(located(handle, location)?, name, link_creation)?;
+    let base = located(handle, location)?;
+    let library = base.session.library;
+    if library.is_immutable(datatype)? {
+        return Err(Error::new(Minor::BadValue, "the datatype is immutable: commit a copy of it (H5Tcopy)"));
+    }
+    let place = NewPlace::find(base, name, link_creation)?;
     let session = place.session.clone();
-    let library = session.library;
     let stored = FileType::of_type(&session, datatype)?.to_datatype(None)?;
     let native = session.face.datatype(&stored.encoded)?;
     let spec = DatatypeSpec {

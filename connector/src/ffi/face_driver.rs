@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
 use std::sync::{LazyLock, Mutex, PoisonError, Weak};
 
-use h5lake_container::{Container, ObjectId};
+use h5lake_container::{Container, Dataspace, ObjectId};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
@@ -230,12 +230,20 @@ unsafe extern "C" fn write(
 fn header(number: u64, address: u64) -> Option<Vec<u8>> {
     const PREFIX_BYTES: usize = 16;
     const MESSAGE_HEAD_BYTES: usize = 8;
-    const SPACE_HEAD_BYTES: usize = 8;
+    const SPACE_HEAD_BYTES: usize = 4;
     const DATASPACE_MESSAGE: u16 = 1;
+    const DATASPACE_VERSION: u8 = 2; // the first that knows null spaces
+    const HAS_MAXIMUM: u8 = 1;
     let container = CONTAINERS.lock().unwrap_or_else(PoisonError::into_inner).get(&number)?.upgrade()?;
     let space = container.dataset(ObjectId(address)).ok()?.space();
-    let dims = space.dims();
-    let message = SPACE_HEAD_BYTES + 8 * dims.len();
+    let (kind, flags) = match &space {
+        Dataspace::Scalar => (0, 0),
+        Dataspace::Simple { .. } => (1, HAS_MAXIMUM),
+        Dataspace::Null => (2, 0),
+    };
+    let (dims, max) = (space.dims(), space.max_dims());
+    // Messages are as long as a multiple of eight.
+    let message = (SPACE_HEAD_BYTES + 2 * 8 * dims.len()).next_multiple_of(8);
     let mut bytes = vec![0_u8; PREFIX_BYTES + MESSAGE_HEAD_BYTES + message];
     bytes[0] = 1;
     bytes[2..4].copy_from_slice(&1_u16.to_le_bytes());
@@ -243,9 +251,8 @@ fn header(number: u64, address: u64) -> Option<Vec<u8>> {
     bytes[8..12].copy_from_slice(&u32::try_from(MESSAGE_HEAD_BYTES + message).ok()?.to_le_bytes());
     bytes[16..18].copy_from_slice(&DATASPACE_MESSAGE.to_le_bytes());
     bytes[18..20].copy_from_slice(&u16::try_from(message).ok()?.to_le_bytes());
-    bytes[24] = 1;
-    bytes[25] = u8::try_from(dims.len()).ok()?;
-    for (place, dim) in bytes[32..].chunks_exact_mut(8).zip(dims) {
+    bytes[24..28].copy_from_slice(&[DATASPACE_VERSION, u8::try_from(dims.len()).ok()?, flags, kind]);
+    for (place, dim) in bytes[28..].chunks_exact_mut(8).zip(dims.iter().chain(max)) {
         place.copy_from_slice(&dim.to_le_bytes());
     }
     Some(bytes)

@@ -293,6 +293,13 @@ impl Library {
         })
     }
 
+    /// Makes a dataset creation list fill storage when it is allocated.
+    pub fn set_fill_time_alloc(self, creation: Hid) -> Result<()> {
+        // SAFETY: plain values; a bad one is an error.
+        let result = unsafe { (self.table().H5Pset_fill_time)(creation, sys::H5D_FILL_TIME_ALLOC) };
+        check(result, "H5Pset_fill_time")
+    }
+
     /// Whether a fill value is defined, and by whom.
     pub fn fill_defined(self, creation: Hid) -> Result<FillDefined> {
         let mut state = sys::H5D_FILL_VALUE_DEFAULT;

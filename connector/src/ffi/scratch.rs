@@ -47,6 +47,24 @@ impl Library {
         check(result, "H5Pmodify_filter")
     }
 
+    /// Gives a creation list just these filters.
+    pub fn set_filters(self, creation: Hid, filters: &[Filter]) -> Result<()> {
+        const ALL: sys::H5Z_filter_t = 0;
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is an error.
+        let removed = unsafe { (table.H5Premove_filter)(creation, ALL) };
+        check(removed, "H5Premove_filter")?;
+        for filter in filters {
+            let values = &filter.client_data;
+            // SAFETY: the array has as many entries as is said.
+            let result = unsafe {
+                (table.H5Pset_filter)(creation, filter.id, filter.flags, values.len(), values.as_ptr())
+            };
+            check(result, "H5Pset_filter")?;
+        }
+        Ok(())
+    }
+
     /// Makes a creation list fit a dataset that only runs filters: nothing is written before its chunk is.
     pub fn allocate_nothing(self, creation: Hid) -> Result<()> {
         let table = self.table();
@@ -255,12 +273,12 @@ impl Scratch {
         self.dataset.stored_chunk(self.rank)
     }
 
-    /// Runs the pipeline back.
-    pub fn decode(&self, stored: &[u8], mask: u32) -> Result<Vec<u8>> {
+    /// Runs the whole pipeline back. Not for a scratch that encodes: see the codec.
+    pub fn decode(&self, stored: &[u8]) -> Result<Vec<u8>> {
         if stored.is_empty() {
             return Err(Error::argument("a stored chunk is empty"));
         }
-        self.dataset.store_chunk(self.rank, mask, stored)?;
+        self.dataset.store_chunk(self.rank, 0, stored)?;
         let mut chunk = vec![0; self.bytes];
         self.dataset.read_all(self.datatype.get(), &mut chunk)?;
         Ok(chunk)

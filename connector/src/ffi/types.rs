@@ -93,6 +93,23 @@ impl Library {
         truth(unsafe { (self.table().H5Tcommitted)(id) }, "H5Tcommitted")
     }
 
+    /// Whether a datatype is one of the library's own, which nobody may change, close or commit. No call tells; but
+    /// `H5Tclose` refuses just these, and only drops a reference that was added before of all others.
+    pub fn is_immutable(self, id: Hid) -> Result<bool> {
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is negative.
+        if unsafe { (table.H5Iinc_ref)(id) } < 0 {
+            return Err(Error::call("H5Iinc_ref"));
+        }
+        // SAFETY: closes the reference that was added.
+        if self.quietly(|| unsafe { (table.H5Tclose)(id) }, |answer| *answer < 0).is_ok() {
+            return Ok(false);
+        }
+        // SAFETY: the added reference is still there.
+        unsafe { (table.H5Idec_ref)(id) };
+        Ok(true)
+    }
+
     /// The base type of an array, variable-length or enumeration type.
     pub fn base_type(self, id: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.

@@ -23,6 +23,8 @@ impl Dataset {
     /// Whether native HDF5 would have allocated all of the dataset, whatever was written.
     fn all_allocated(&self) -> Result<bool> {
         Ok(match (&self.layout, self.fill.allocate) {
+            // Nothing to allocate.
+            (Layout::Contiguous, _) if self.space.read().points()? == 0 => false,
             (Layout::Compact | Layout::Virtual { .. } | Layout::External { .. }, _)
             | (_, AllocTime::Early) => true,
             (Layout::Chunked { .. }, AllocTime::Incremental) => false,

@@ -81,9 +81,13 @@ unsafe fn query(
                 answer_chunk(chunk.as_ref(), wanted.filter_mask, wanted.addr, wanted.size);
             }
             sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE => {
+                // As natively: no answer at all before the first chunk is stored, an error for others.
                 let wanted = args.get_chunk_storage_size;
-                let chunk = chunks::at(handle, &coordinates(handle, wanted.offset)?)?;
-                strings::answer(wanted.size, chunk.map_or(0, |chunk| chunk.size));
+                if chunks::any(handle)? {
+                    let chunk = chunks::at(handle, &coordinates(handle, wanted.offset)?)?
+                        .ok_or_else(|| Error::new(Minor::NotFound, "chunk storage is not allocated"))?;
+                    strings::answer(wanted.size, chunk.size);
+                }
             }
             sys::H5VL_NATIVE_DATASET_GET_OFFSET => strings::answer(args.get_offset.offset, NO_ADDRESS),
             sys::H5VL_NATIVE_DATASET_GET_VLEN_BUF_SIZE => {
