@@ -265,6 +265,8 @@ def show_array(array):
         flat = [show(v) for v in array.ravel()]
         text = repr(flat)
         return head + (flat if len(text) < 2000 else [flat[:3], hashlib.sha1(text.encode()).hexdigest()])
+    if dt.kind in "fc" and dt.itemsize > (8 if dt.kind == "f" else 16):  # chance bytes between the numbers
+        return head + [repr(array.tolist())]
     raw = np.ascontiguousarray(array).tobytes()
     if dt.kind in "iufbcS" and array.size <= 64:
         return head + [repr(array.tolist()), zlib.crc32(raw)]
@@ -435,6 +437,8 @@ def chunks(d):
                 mask &= ~(1 << i)
                 raw = raw if plist.get_filter(i)[0] == h5z.FILTER_DEFLATE else None
         # HDF5 2.0's H5Dread_chunk always says that no filter was skipped; the chunk's info knows.
+        # Filters decline variable-length data; a chunk that only holds fill values says so natively, in a container not.
+        mask = None if on_heap(d.id.get_type()) else mask
         shown.append([list(info.chunk_offset), mask, size, raw])
     return [shown, d.id.get_num_chunks()]
 

@@ -131,6 +131,21 @@ def read_ragged(f):
     assert [row.tolist() for row in f["ragged"]] == [[], [0, 1, 2], list(range(6)), list(range(9))]
 
 
+def write_points_twice(f):
+    """One element written several times by one call: the last counts, and what others held stays."""
+    text = f.create_dataset("text", data=["first", "second", "third"], dtype=h5py.string_dtype())
+    space = text.id.get_space()
+    space.select_elements([[1], [1], [1], [0], [1]])
+    kind = h5py.h5t.py_create(h5py.string_dtype())
+    for turn in range(20):
+        values = np.array([f"{turn} {n}" for n in range(5)], dtype=h5py.string_dtype())
+        text.id.write(h5py.h5s.create_simple((5,)), space, values, kind)
+
+
+def read_points_twice(f):
+    assert f["text"].asstr()[:].tolist() == ["19 3", "19 4", "third"]
+
+
 def check_immutable(_):
     """The library's own types cannot be committed; copies of them can."""
     with h5py.File("immutable.h5", "w") as f:

@@ -182,6 +182,22 @@ def read_order_on_the_way(f):
     assert list(f["tracked/made"]) == ["deep", "a"]
 
 
+def check_attributes_order_on_the_way(_):
+    """Groups made on the way to an object take the order of attributes from it, and a copy keeps links' numbers."""
+    with h5py.File("way.h5", "w") as f:
+        f.create_group("a/b", track_order=True)
+        assert f["a"].id.get_create_plist().get_attr_creation_order() == 3
+        assert f["a"].id.get_create_plist().get_link_creation_order() == 0
+        for name in "zyx":
+            f["a/b/" + name] = h5py.SoftLink("/nothing")
+        del f["a/b/z"]
+        f.copy("a/b", "c")
+        f["c/w"] = h5py.SoftLink("/nothing")
+        links = (copied := f["c"]).id.links
+        assert [links.get_info(n).corder for n in (b"y", b"x", b"w")] == [1, 2, 3]
+        del copied
+
+
 def check_copied_root(_):
     """A copy of a root group keeps the orders that its file was made with."""
     with h5py.File("from.h5", "w", track_order=True) as source, h5py.File("to.h5", "w") as to:

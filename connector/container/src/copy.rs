@@ -179,9 +179,25 @@ impl Plan<'_> {
         let index = if tracked { Index::CreationOrder } else { Index::Name };
         for link in self.from.links(from, index, Order::Increasing)? {
             let target = self.target(from, &link, depth)?;
+            if let Some(order) = link.creation_order {
+                self.count_from(to, order)?;
+            }
             self.to.link_create(to, &link.name, target, link.cset)?;
         }
+        if tracked {
+            self.count_from(to, self.from.group_info(from)?.max_creation_order)?;
+        }
         Ok(())
+    }
+
+    /// The number that the next link of a copied group gets: links keep theirs.
+    fn count_from(&self, group: ObjectId, order: i64) -> Result<()> {
+        self.to.change_header(&mut self.to.state(), group, |h| {
+            if let Some(g) = &mut h.group {
+                g.next_order = order;
+            }
+            Ok(())
+        })
     }
 
     fn target(&mut self, group: ObjectId, link: &Link, depth: usize) -> Result<LinkTarget> {

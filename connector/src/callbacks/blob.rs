@@ -1,6 +1,6 @@
 //! Variable-length data: libhdf5 hands us each sequence or string while it converts, and keeps a 16-byte id.
 
-use crate::callbacks::transfer::heap_owner;
+use crate::callbacks::transfer::{fail_later, heap_owner};
 use crate::error::{Major, Result};
 use crate::ffi::handle::Handle;
 
@@ -14,7 +14,7 @@ const NULL: [u8; ID_BYTES] = [0; ID_BYTES];
 pub fn put(handle: &Handle, data: &[u8]) -> Result<[u8; ID_BYTES]> {
     let session = handle.session()?;
     let owner = heap_owner().unwrap_or_else(|| session.container.root());
-    session.container.heap_put(owner, data).map_err(in_heap)
+    session.container.heap_put(owner, data).or_else(|error| fail_later(in_heap(error)).map(|()| NULL))
 }
 
 /// Fills `data` with what `id` stands for.
@@ -27,7 +27,7 @@ pub fn delete(handle: &Handle, id: &[u8; ID_BYTES]) -> Result<()> {
     if is_null(id) {
         return Ok(());
     }
-    handle.session()?.container.heap_delete(id).map_err(in_heap)
+    handle.session()?.container.heap_delete(id).or_else(|error| fail_later(in_heap(error)))
 }
 
 /// Whether `id` stands for no data.

@@ -46,7 +46,7 @@ pub fn create(
     name: Option<&[u8]>,
     new: &NewDataset,
 ) -> Result<Handle> {
-    let place = NewPlace::find(located(handle, location)?, name, new.link_creation)?;
+    let place = NewPlace::find_like(located(handle, location)?, name, new.link_creation, new.creation)?;
     let session = place.session.clone();
     session.face.dataset()?;
     let types = FileType::of_type(&session, new.datatype)?;
@@ -313,7 +313,12 @@ pub fn write(
         return virtual_io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
-    let limit = part_limit(&types, memory_type, region)?;
+    // An element that is selected twice holds, the second time, what was written the first time: libhdf5 gives that
+    // variable-length data back, and may not give back the older data twice.
+    let limit = match types.has_heap && parts::has_repeats(&what.selection) {
+        true => 1,
+        false => part_limit(&types, memory_type, region)?,
+    };
     owning_heap(dataset.base.id(), || {
         region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {
             let existing = |buffer: &mut [u8]| {

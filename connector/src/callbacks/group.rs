@@ -22,10 +22,11 @@ pub fn create(
     creation: Hid,
 ) -> Result<Handle> {
     let base = located(handle, location)?;
-    let place = NewPlace::find(base, name, link_creation)?;
+    let spec = spec_of(base.session.library, creation)?;
+    let place = NewPlace::find_like(base, name, link_creation, creation)?;
     let session = place.session.clone();
     session.face.group()?;
-    let object = session.container.create_group(spec_of(session.library, creation)?)?;
+    let object = session.container.create_group(spec)?;
     let path = place.link(&object)?;
     Ok(Handle::Group(ObjectHandle { session, object, path }))
 }
@@ -70,11 +71,30 @@ pub struct NewPlace {
 impl NewPlace {
     /// Finds the place of `name` seen from `base`. Missing groups on the way are made if the list asks for it.
     pub fn find(base: Base, name: Option<&[u8]>, link_creation: Hid) -> Result<Self> {
+        Self::find_making(base, name, link_creation, GroupSpec::default)
+    }
+
+    /// The same for an object that is created with a list: of it, groups on the way take what is any object's
+    /// (H5Gtraverse.c).
+    pub fn find_like(base: Base, name: Option<&[u8]>, link_creation: Hid, creation: Hid) -> Result<Self> {
+        let library = base.session.library;
+        let (attribute_order, track_times) =
+            (library.attribute_order(creation)?, library.tracks_times(creation)?);
+        let missing = || GroupSpec { attribute_order, track_times, ..GroupSpec::default() };
+        Self::find_making(base, name, link_creation, missing)
+    }
+
+    fn find_making(
+        base: Base,
+        name: Option<&[u8]>,
+        link_creation: Hid,
+        missing: impl FnOnce() -> GroupSpec,
+    ) -> Result<Self> {
         let Some(name) = name else { return Ok(Self { session: base.session, link: None }) };
         let library = base.session.library;
-        let create_missing = library.creates_intermediate_groups(link_creation)?;
+        let missing = library.creates_intermediate_groups(link_creation)?.then(missing);
         let charset = library.character_set(link_creation)?;
-        let place = base.link_place(&Location::ByName { name, access: 0 }, create_missing)?;
+        let place = base.link_place_making(&Location::ByName { name, access: 0 }, missing.as_ref())?;
         Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
     }
 

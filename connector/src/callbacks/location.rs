@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
+use h5lake_container::{GroupSpec, Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
 
 use crate::callbacks::external::{self, External};
 use crate::error::{Error, Minor, Result};
@@ -227,8 +227,17 @@ impl Base {
 
     /// The place of the link that `location` names. Missing groups on the way are made if `create_missing`.
     pub fn link_place(&self, location: &Location<'_>, create_missing: bool) -> Result<LinkPlace> {
+        self.link_place_making(location, create_missing.then(GroupSpec::default).as_ref())
+    }
+
+    /// The place of the link that `location` names. Missing groups on the way are made like `missing`.
+    pub fn link_place_making(
+        &self,
+        location: &Location<'_>,
+        missing: Option<&GroupSpec>,
+    ) -> Result<LinkPlace> {
         match *location {
-            Location::ByName { name, access } => self.link_place_by_path(name, create_missing, access),
+            Location::ByName { name, access } => self.link_place_by_path(name, missing, access),
             Location::ByIndex { name, index, order, n, access } => {
                 let group = self.find_by_path(name, &self.traversal(access)?)?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
@@ -241,17 +250,15 @@ impl Base {
         }
     }
 
-    fn link_place_by_path(&self, name: &[u8], create_missing: bool, access: Hid) -> Result<LinkPlace> {
-        let intermediate = h5lake_container::GroupSpec::default();
+    fn link_place_by_path(&self, name: &[u8], missing: Option<&GroupSpec>, access: Hid) -> Result<LinkPlace> {
         let how = self.traversal(access)?;
         if self.has_mounts()
             && let Some((folder, last)) = split_last(name)
             && let Ok(parent) = self.walk_mounts(folder, &how)
         {
-            return parent.link_place_by_path(last, create_missing, access);
+            return parent.link_place_by_path(last, missing, access);
         }
-        let create = create_missing.then_some(&intermediate);
-        match self.session.container.resolve_parent(self.id, name, create, how.maximum_links)? {
+        match self.session.container.resolve_parent(self.id, name, missing, how.maximum_links)? {
             Parent::In { group, name: last } => {
                 let path = self.path.as_deref().map(|path| join(path, name));
                 Ok(LinkPlace { session: self.session.clone(), group, name: last, path })
@@ -261,7 +268,7 @@ impl Base {
                 String::from_utf8_lossy(name)
             ))),
             Parent::Leaves { group, link, rest } => {
-                self.beyond(group, &link.target, &how)?.link_place_by_path(&rest, create_missing, access)
+                self.beyond(group, &link.target, &how)?.link_place_by_path(&rest, missing, access)
             }
         }
     }

@@ -26,6 +26,14 @@ pub fn split(selection: &Selection, dims: &[u64], limit: u64) -> Vec<(Selection,
     parts
 }
 
+/// Whether a selection names some element more than once, as lists of points may.
+pub fn has_repeats(selection: &Selection) -> bool {
+    let Selection::Runs(runs) = selection else { return false };
+    let mut sorted = runs.clone();
+    sorted.sort_unstable_by_key(|run| run.offset);
+    sorted.windows(2).any(|pair| pair[0].offset.saturating_add(pair[0].count) > pair[1].offset)
+}
+
 fn split_runs(runs: &[Run], limit: u64, parts: &mut Vec<(Selection, u64)>) {
     let (mut part, mut points) = (Vec::new(), 0);
     for run in runs {
@@ -110,6 +118,17 @@ impl Slab {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repeats_are_found_wherever_they_lie() {
+        let runs = |list: &[(u64, u64)]| {
+            Selection::Runs(list.iter().map(|&(offset, count)| Run { offset, count }).collect())
+        };
+        assert!(has_repeats(&runs(&[(5, 1), (0, 2), (5, 1)])));
+        assert!(has_repeats(&runs(&[(0, 4), (3, 1)])));
+        assert!(!has_repeats(&runs(&[(4, 2), (0, 4), (6, 1)])));
+        assert!(!has_repeats(&Selection::All));
+    }
 
     /// Linear positions of all elements, in selection order.
     fn positions(selection: &Selection, dims: &[u64]) -> Vec<u64> {

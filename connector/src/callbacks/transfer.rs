@@ -1,6 +1,6 @@
 //! Moving elements between the application's buffer and the container, converting on the way.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use h5lake_container::ObjectId;
@@ -16,6 +16,8 @@ use crate::session::Session;
 thread_local! {
     /// Whose heap the variable-length data goes to that libhdf5 hands us while it converts in this thread.
     static HEAP_OWNER: Cell<Option<ObjectId>> = const { Cell::new(None) };
+    /// What went wrong with that data.
+    static HEAP_FAILURE: RefCell<Option<Error>> = const { RefCell::new(None) };
 }
 
 /// The object that owns variable-length data which is being written in this thread.
@@ -24,11 +26,29 @@ pub fn heap_owner() -> Option<ObjectId> {
 }
 
 /// Runs `body` with `owner` as the owner of the variable-length data it writes.
-pub fn owning_heap<T>(owner: ObjectId, body: impl FnOnce() -> T) -> T {
+pub fn owning_heap<T>(owner: ObjectId, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = HEAP_OWNER.replace(Some(owner));
     let result = body();
     HEAP_OWNER.set(before);
-    result
+    heap_failure().and(result)
+}
+
+/// Keeps what went wrong with variable-length data that is being written, for [`owning_heap`]: libhdf5 is not told in
+/// the middle of a conversion, for it then frees the elements that it has converted as if they were pointers
+/// (H5T__conv_vlen). Gives the error back when nothing is being written.
+pub fn fail_later(error: Error) -> Result<()> {
+    if heap_owner().is_none() {
+        return Err(error);
+    }
+    HEAP_FAILURE.with_borrow_mut(|kept| {
+        kept.get_or_insert(error);
+    });
+    Ok(())
+}
+
+/// What went wrong with variable-length data in a conversion that is over.
+fn heap_failure() -> Result<()> {
+    HEAP_FAILURE.take().map_or(Ok(()), Err)
 }
 
 /// Fills `region` with elements that `fetch` delivers in file form, packed.
@@ -116,6 +136,7 @@ pub fn write(
     }
     let background = types.needs_background.then_some(background.as_mut_slice());
     library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)?;
+    heap_failure()?;
     packed.truncate(count * types.size);
     types.slots.to_file(session, types.size, &mut packed)?;
     store(&packed)

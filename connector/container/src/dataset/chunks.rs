@@ -144,13 +144,20 @@ impl Dataset {
         self.info(at.ok_or_else(|| Error::range("chunk index is out of range"))?)
     }
 
-    /// The chunk that holds the element at `coords`, if it has storage.
+    /// The chunk that holds the element at `coords`, if it has storage. Outside of the extent there are no chunks, but
+    /// for the rest of those at its edges (native HDF5 does not ask for the extent either).
     ///
     /// # Errors
-    /// `OutOfRange` outside of the extent; `InvalidArgument` for a dataset that is not chunked.
+    /// `OutOfRange` for another number of coordinates; `InvalidArgument` for a dataset that is not chunked.
     pub fn chunk_at_coords(&self, coords: &[u64]) -> Result<Option<ChunkInfo>> {
-        let scaled = self.scaled(coords)?;
-        if self.all_allocated()? || self.exists(&scaled)? {
+        let chunk = self.chunk()?;
+        let size = self.grid_size(chunk);
+        if coords.len() != size.len() {
+            return Err(Error::range(format!("offset {coords:?} has another rank than the dataset")));
+        }
+        let scaled: Vec<u64> = coords.iter().zip(chunk).map(|(c, n)| c / n).collect();
+        let inside = scaled.iter().zip(&size).all(|(s, n)| s < n);
+        if inside && (self.all_allocated()? || self.exists(&scaled)?) {
             return self.info(&scaled).map(Some);
         }
         Ok(None)

@@ -299,6 +299,10 @@ fn storage_is_told_as_natively() {
     let d = dataset(&c, b"early", spec.clone());
     assert_eq!((d.storage_size().unwrap(), d.space_status().unwrap()), (480, SpaceStatus::Allocated));
     assert_eq!(d.chunk_at(3).unwrap().offset, [90]);
+    // The rest of the last chunk lies outside of the extent; beyond it there are none.
+    assert_eq!(d.chunk_at_coords(&[119]).unwrap().unwrap().offset, [90]);
+    assert_eq!(d.chunk_at_coords(&[120]).unwrap(), None);
+    assert!(d.chunk_at_coords(&[0, 0]).is_err());
     assert_eq!(d.read_chunk(&[0]).unwrap(), (0, vec![0; 120].into()));
     let d = dataset(&c, b"compact", dataset_spec(4, simple(&[10], &[10]), Layout::Compact));
     assert_eq!((d.storage_size().unwrap(), d.space_status().unwrap()), (40, SpaceStatus::Allocated));
