@@ -1,5 +1,7 @@
 //! The record of one commit.
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
@@ -13,7 +15,27 @@ pub(crate) struct Header {
     pub(crate) version: u64,
     pub(crate) nonce: u64,
     pub(crate) time: u64,
+    /// Who wrote it.
+    pub(crate) by: Author,
     pub(crate) previous: Option<Pointer>,
+}
+
+/// The process that wrote a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Author {
+    pub(crate) host: Arc<str>,
+    pub(crate) pid: u32,
+}
+
+impl Author {
+    /// This process.
+    pub(crate) fn myself() -> Self {
+        static HOST: LazyLock<Arc<str>> = LazyLock::new(|| {
+            let host = nix::unistd::gethostname().unwrap_or_default();
+            host.to_string_lossy().as_ref().into()
+        });
+        Self { host: HOST.clone(), pid: std::process::id() }
+    }
 }
 
 /// A decoded record; entries are decoded by [`Record::changes`].
@@ -31,6 +53,8 @@ pub(crate) fn encode(h: &Header, notes: &[u8], entries: &[u8]) -> (Vec<u8>, u32)
     out.extend_from_slice(&h.version.to_le_bytes());
     out.extend_from_slice(&h.nonce.to_le_bytes());
     out.extend_from_slice(&h.time.to_le_bytes());
+    put_string(&mut out, h.by.host.as_bytes());
+    put_varint(&mut out, u64::from(h.by.pid));
     put_varint(&mut out, u64::from(h.previous.is_some()));
     if let Some(p) = h.previous {
         p.encode(&mut out);
@@ -69,6 +93,9 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
         return Err("not a record");
     }
     let (version, nonce, time) = (r.u64()?, r.u64()?, r.u64()?);
+    let host = String::from_utf8_lossy(r.string()?).into();
+    let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
+    let by = Author { host, pid };
     let previous = match r.varint()? {
         0 => None,
         1 => Some(Pointer::read(&mut r)?),
@@ -78,7 +105,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
     let at = r.position();
     r.take(notes)?;
     let entries = bytes.slice(r.position()..body.len());
-    let header = Header { version, nonce, time, previous };
+    let header = Header { version, nonce, time, by, previous };
     Ok(Record { header, notes: bytes.slice(at..at + notes), entries })
 }
 
@@ -143,7 +170,7 @@ mod tests {
             (Bytes::from("b"), None),
         ]);
         let previous = Some(Pointer { place: Place::file(4608, 99), crc: 7 });
-        let header = Header { version: 3, nonce: 4, time: 5, previous };
+        let header = Header { version: 3, nonce: 4, time: 5, by: Author::myself(), previous };
         encode(&header, b"notes", &encode_changes(changes.iter())).0
     }
 
@@ -151,7 +178,7 @@ mod tests {
     fn a_record_comes_back() {
         let r = decode(&sample().into()).unwrap();
         assert_eq!((r.header.version, r.header.nonce, r.header.time), (3, 4, 5));
-        assert_eq!(r.notes, "notes");
+        assert_eq!((&r.header.by, &r.notes), (&Author::myself(), &Bytes::from("notes")));
         let changes = r.changes().unwrap();
         assert_eq!(changes, [(Bytes::from("a"), Some(Bytes::from("1"))), (Bytes::from("b"), None)]);
     }

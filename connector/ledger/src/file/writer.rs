@@ -14,7 +14,7 @@ use crate::file::notes::{self, Notes, Pairs};
 use crate::file::raw::{Combined, LARGE, RawFile};
 use crate::options::SyncPolicy;
 use crate::place::{Place, Room};
-use crate::record::{self, Header};
+use crate::record::{self, Author, Header};
 use crate::space::{Base, Pointer};
 
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
@@ -223,7 +223,7 @@ impl Writer {
         };
         let time = clock::now().max(self.head.time);
         let nonce = self.nonces.next();
-        let header = Header { version, nonce, time, previous: self.head.record };
+        let header = Header { version, nonce, time, by: Author::myself(), previous: self.head.record };
         let (bytes, crc) = record::encode(&header, &notes.encode(), entries);
         let place = Place::file(self.allocate(raw, locks, bytes.len() as u64)?, bytes.len() as u64);
         let written = self.write_record(raw, &place, &bytes).and_then(|()| {

@@ -15,7 +15,7 @@ use crate::objects::table::{Notes, Table};
 use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, parse_log};
 use crate::place::{Place, Room};
-use crate::record::{self, Header};
+use crate::record::{self, Author, Header};
 use crate::space::{Base, Pointer};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
@@ -251,7 +251,7 @@ impl Writer {
         self.finish_packs()?;
         let time = clock::now().max(self.last_time);
         let nonce = self.nonces.next();
-        let header = Header { version, nonce, time, previous: None };
+        let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let (record, _) = record::encode(&header, &self.notes.encode(), entries);
         let mut bytes = Vec::with_capacity(super::AREA_AT + self.area.len() + record.len());
         bytes.extend_from_slice(super::LOG_MAGIC);
