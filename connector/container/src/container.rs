@@ -345,6 +345,10 @@ impl Drop for Container {
         }
         if let Err(e) = self.flush() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
+        } else if self.writable
+            && let Err(e) = self.compact_at_close()
+        {
+            tracing::warn!("{}: dead room was not given back: {e}", self.name);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod attribute;
 mod block;
+mod compaction;
 mod container;
 mod convert;
 mod copy;

@@ -274,6 +274,29 @@ impl Pieces {
         self.rewrite(ledger, shape, from..to)
     }
 
+    /// Lets each extent be moved, and returns the bytes of those that were.
+    pub(crate) fn relocate(
+        &mut self,
+        mut moved: impl FnMut(&Extent) -> Result<Option<Extent>>,
+    ) -> Result<u64> {
+        let mut bytes = 0;
+        let old: Vec<(Bytes, Extent)> =
+            self.extents().into_iter().map(|(b, e)| (b.clone(), e.clone())).collect();
+        for (was, extent) in old {
+            let Some(new) = moved(&extent)? else { continue };
+            bytes += extent.len();
+            let now = new.to_bytes();
+            for p in &mut self.list {
+                if let Source::Extent { encoded, extent, .. } = &mut p.source
+                    && *encoded == was
+                {
+                    (*encoded, *extent) = (now.clone(), new.clone());
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The extents in use, each once, with their encoding. There are few.
     pub(crate) fn extents(&self) -> Vec<(&Bytes, &Extent)> {
         let mut out: Vec<(&Bytes, &Extent)> = Vec::with_capacity(self.list.len());

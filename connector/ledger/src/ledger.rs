@@ -187,6 +187,14 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.writable().map(drop)
+    }
+
+    pub(crate) fn space(&self) -> &dyn Space {
+        self.space.as_ref()
+    }
+
     fn tree(&self, root: Option<Pointer>) -> Tree<'_> {
         Tree { root, space: self.space.as_ref(), cache: &self.cache }
     }

@@ -9,6 +9,7 @@
 mod cache;
 mod clock;
 mod codec;
+mod compaction;
 mod error;
 mod extent;
 mod file;
@@ -32,6 +33,7 @@ mod fuzz_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
+pub use compaction::Sparse;
 pub use error::{Error, ErrorKind, Holder, Result};
 pub use extent::Extent;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};

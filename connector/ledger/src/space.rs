@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader};
+use crate::compaction::Sparse;
 use crate::error::Result;
 use crate::options::Identity;
 use crate::place::Place;
@@ -100,6 +101,15 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn sweep(&self) -> Result<()> {
         Ok(())
     }
+
+    /// What is worth moving.
+    fn sparse(&self) -> Result<Sparse>;
+    /// Dead bytes in objects that live ones keep, and those live bytes, as far as known at once.
+    fn waste(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
+    fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>>;
 
     /// Bytes in the file or store.
     fn size(&self) -> Result<u64>;

@@ -30,6 +30,7 @@ enum Op {
     Commit,
     Rollback,
     Vacuum,
+    Compact,
     Reopen,
     Refresh,
     Scan(u8, usize),
@@ -54,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Commit),
         1 => Just(Op::Rollback),
         1 => Just(Op::Vacuum),
+        1 => Just(Op::Compact),
         1 => Just(Op::Reopen),
         2 => Just(Op::Refresh),
         2 => (0u8..4, 0usize..500).prop_map(|(p, l)| Op::Scan(p, l)),
@@ -138,6 +140,7 @@ impl Run {
             }
             // What is staged stays staged, payloads included.
             Op::Vacuum => drop(self.w().vacuum().unwrap()),
+            Op::Compact => self.compact(),
             Op::Reopen => {
                 self.writer.take().unwrap().close().unwrap();
                 self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
@@ -152,6 +155,24 @@ impl Run {
             }
             Op::Scan(p, limit) => self.scan(p, limit),
             Op::Range(a, b) => self.range(&key(a), &key(b)),
+        }
+    }
+
+    /// Moves every payload that is worth it, as the layer above does.
+    fn compact(&mut self) {
+        let w = self.writer.as_ref().unwrap();
+        let sparse = w.sparse().unwrap();
+        for (k, v) in &mut self.staged {
+            let Value::Payload(e, _) = v else { continue };
+            let old = Extent::decode(e).unwrap().0;
+            if !sparse.holds(&old) {
+                continue;
+            }
+            if let Some(new) = w.move_payload(&old).unwrap() {
+                w.free_payload(&old).unwrap();
+                *e = new.to_bytes();
+                w.put(k, [&[1], &e[..]].concat()).unwrap();
+            }
         }
     }
 

@@ -7,6 +7,9 @@ use crate::file::head::DATA;
 /// All extents begin and end at multiples of this many bytes.
 pub(crate) const GRAIN: u64 = 32;
 
+/// Free runs that are looked at for one before a limit.
+const TRIED: usize = 256;
+
 pub(crate) fn round(len: u64) -> u64 {
     len.next_multiple_of(GRAIN)
 }
@@ -140,6 +143,25 @@ impl FreeSpace {
     /// Room for `length` bytes (a multiple of the grain) among the free runs.
     pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
         let offset = self.runs.best(length)?;
+        self.runs.carve(offset, length);
+        Some(offset)
+    }
+
+    /// Bytes of free runs.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.runs.iter().map(|(_, l)| l).sum()
+    }
+
+    /// The byte at which the file would end if nothing in it were free or resting.
+    pub(crate) fn dense_end(&self) -> u64 {
+        self.end - self.free_bytes() - self.resting_bytes
+    }
+
+    /// Room for `length` bytes (a multiple of the grain) in a free run that ends before `limit`; the shortest of the first
+    /// few that are long enough.
+    pub(crate) fn take_before(&mut self, length: u64, limit: u64) -> Option<u64> {
+        let fits = self.runs.by_size.range((length, 0)..).take(TRIED);
+        let offset = fits.map(|(_, o)| *o).find(|o| o + length <= limit)?;
         self.runs.carve(offset, length);
         Some(offset)
     }

@@ -1,5 +1,6 @@
 //! The file space: a container in one ordinary file.
 
+mod compaction;
 pub(crate) mod free;
 pub(crate) mod head;
 mod locks;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) use open::{create, open, probe, remove};
 
 use crate::clock::Nonces;
+use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::RestRule;
 use crate::file::head::{Fixed, Slot};
@@ -263,6 +265,14 @@ impl Space for FileSpace {
             w.fold_rollback();
             Ok(())
         });
+    }
+
+    fn sparse(&self) -> Result<Sparse> {
+        self.with_writer(|w, raw, locks| w.sparse(raw, locks))
+    }
+
+    fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>> {
+        self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
     }
 
     fn size(&self) -> Result<u64> {

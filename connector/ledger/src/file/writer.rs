@@ -35,7 +35,7 @@ pub(crate) struct Writer {
     /// The file is known to be this long.
     reached: u64,
     /// Written since the last commit, by offset; and what will not be in use after the next.
-    fresh: BTreeMap<u64, u64>,
+    pub(super) fresh: BTreeMap<u64, u64>,
     freed: BTreeMap<u64, u64>,
     /// The same for the checkpoint being made.
     fold_fresh: BTreeMap<u64, u64>,
@@ -77,12 +77,12 @@ impl Writer {
         }
     }
 
-    fn io(&self, what: &str, e: &std::io::Error) -> Error {
+    pub(super) fn io(&self, what: &str, e: &std::io::Error) -> Error {
         Error::io(&self.target, what, e)
     }
 
     /// Reads the free list of the base and the notes since.
-    fn load(&mut self, raw: &dyn RawFile) -> Result<&mut FreeSpace> {
+    pub(super) fn load(&mut self, raw: &dyn RawFile) -> Result<&mut FreeSpace> {
         if self.room.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
             let mut room = match self.head.free {
@@ -128,7 +128,7 @@ impl Writer {
     }
 
     /// Frees what has rested enough.
-    fn wake(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+    pub(super) fn wake(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
         let (sequence, rule, now) = (self.head.sequence, self.rule, clock::now());
         let room = self.load(raw)?;
         // Asking for pins is a system call; time is asked first.
@@ -154,7 +154,7 @@ impl Writer {
     }
 
     /// Keeps a small write back; for a large one, only sees to the order.
-    fn put(&mut self, raw: &dyn RawFile, at: u64, data: &[u8]) -> Result<bool> {
+    pub(super) fn put(&mut self, raw: &dyn RawFile, at: u64, data: &[u8]) -> Result<bool> {
         let small = data.len() < LARGE;
         let done = if small { self.pending.push(raw, at, data, GRAIN) } else { self.pending.flush(raw) };
         done.map(|()| small).map_err(|e| self.io("writing", &e))

@@ -17,6 +17,7 @@ pub(crate) use open::{create, open, probe, remove};
 
 use crate::clock::Nonces;
 use crate::codec::{Decoded, Reader};
+use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
@@ -300,6 +301,19 @@ impl Space for ObjectSpace {
     fn sweep(&self) -> Result<()> {
         let all = open::lake(self.store.as_ref(), &self.names, &self.target)?;
         self.with_writer(|w| w.sweep(all))
+    }
+
+    fn sparse(&self) -> Result<Sparse> {
+        self.with_writer(Writer::sparse)
+    }
+
+    fn waste(&self) -> (u64, u64) {
+        self.with_writer(|w| Ok(w.waste())).unwrap_or_default()
+    }
+
+    fn write_before(&self, _: &Place, data: &[u8]) -> Result<Option<Place>> {
+        // A pack that is being filled is better than one that is nearly empty.
+        self.write_payload(data).map(Some)
     }
 
     fn size(&self) -> Result<u64> {

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::codec::{Decoded, Reader, put_varint};
+use crate::compaction::Sparse;
 use crate::place::{Place, Room};
 use crate::record::{seal, unseal_as};
+
+/// Dead bytes in an object that make moving what lives there worth the requests.
+const WORTH: u64 = 64 << 10;
 
 /// One object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,25 @@ impl Table {
         let gone: Vec<Room> = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
         self.rooms.retain(|r, u| !dead(r, u));
         gone
+    }
+
+    /// Objects with payload of which less than half lives. Pages are replaced by checkpoints, and small rests are not
+    /// worth a request.
+    fn spare(&self) -> impl Iterator<Item = (&Room, &Use)> {
+        self.rooms.iter().filter(|(room, u)| {
+            !matches!(room, Room::Page(_)) && u.live > 0 && u.live <= u.total / 2 && u.total - u.live >= WORTH
+        })
+    }
+
+    /// What is worth moving.
+    pub(crate) fn sparse(&self) -> Sparse {
+        let (garbage, _) = self.waste();
+        Sparse { rooms: self.spare().map(|(room, _)| *room).collect(), beyond: None, garbage }
+    }
+
+    /// Dead and live bytes of the objects worth emptying.
+    pub(crate) fn waste(&self) -> (u64, u64) {
+        self.spare().fold((0, 0), |(dead, live), (_, u)| (dead + u.total - u.live, live + u.live))
     }
 
     /// Encodes the table, filled up with zeros to `length` if that is given.

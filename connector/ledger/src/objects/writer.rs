@@ -8,6 +8,7 @@ use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock::{self, Nonces};
+use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, put_over, store_error};
 use crate::objects::lease::Lease;
@@ -221,6 +222,16 @@ impl Writer {
 
     pub(crate) fn has_freed(&self) -> bool {
         !self.notes.freed.is_empty()
+    }
+
+    /// The objects of which little is in use.
+    pub(crate) fn sparse(&mut self) -> Result<Sparse> {
+        Ok(self.load()?.sparse())
+    }
+
+    /// Dead and live bytes of those objects, if the table is at hand.
+    pub(crate) fn waste(&self) -> (u64, u64) {
+        self.table.as_ref().map_or((0, 0), Table::waste)
     }
 
     pub(crate) fn is_crowded(&self) -> bool {

@@ -1,0 +1,143 @@
+//! Compaction: payloads that keep much dead room around them are moved, so that the room comes back.
+
+use crate::container::State;
+use crate::pieces::Pieces;
+use crate::record::{self, AttributeRecord, BlockRecord};
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::{Extent, Sparse};
+use prost::Message;
+
+/// Entries that one look at the map asks for.
+const PAGE: usize = 1024;
+/// Bytes that are moved between two commits.
+const BATCH: u64 = 64 << 20;
+/// At close, dead bytes must exceed the live ones around them, and this, to be worth the time.
+const AT_CLOSE: u64 = 64 << 20;
+/// Bytes that a close moves at most. What is left is for the next one.
+const CLOSE_MOVES: u64 = 256 << 20;
+
+impl Container {
+    /// Commits what is pending, moves payloads that keep dead room around them, and gives back what nobody needs any more.
+    /// Returns how many bytes the container takes less.
+    ///
+    /// Room that readers of older versions may need comes back later: after the retention time, in a file not before two
+    /// seconds have passed and readers have let go. Calling again then gives it back.
+    ///
+    /// # Errors
+    /// `ReadOnly`; those of the ledger. What was committed is safe all the same.
+    pub fn vacuum(&self) -> Result<u64> {
+        self.check_writable("unable to vacuum")?;
+        let before = self.ledger.size()?;
+        self.compact(u64::MAX)?;
+        self.ledger.vacuum()?;
+        Ok(before.saturating_sub(self.ledger.size()?))
+    }
+
+    /// Moves payloads out of places of which little is in use, up to `most` bytes; returns the bytes moved. When this returns,
+    /// the moves are committed. No content changes.
+    ///
+    /// # Errors
+    /// `ReadOnly`; those of the ledger. A damaged payload is an error, and stays where it is.
+    pub fn compact(&self, most: u64) -> Result<u64> {
+        self.check_writable("unable to compact")?;
+        self.flush()?;
+        let sparse = self.ledger.sparse()?;
+        let mut moved = 0;
+        if !sparse.is_empty() {
+            for letter in [keys::BLOCK, keys::SEGMENT, keys::ATTRIBUTE] {
+                moved += self.compact_keys(letter, &sparse, most - moved)?;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// What a writer's last close does by itself, where dead room outweighs what it surrounds.
+    pub(crate) fn compact_at_close(&self) -> Result<()> {
+        let (dead, live) = self.ledger.waste();
+        if dead > live && dead >= AT_CLOSE {
+            self.compact(CLOSE_MOVES)?;
+        }
+        Ok(())
+    }
+
+    fn compact_keys(&self, letter: u8, sparse: &Sparse, most: u64) -> Result<u64> {
+        let (mut moved, mut pending) = (0, 0);
+        let mut after: Option<Bytes> = None;
+        while moved < most {
+            // Other threads get their turn between two pages.
+            let mut state = self.state();
+            let page = self.ledger.scan_prefix(&[letter], after.as_deref(), PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (key, value) in page {
+                if moved >= most {
+                    break;
+                }
+                let bytes = self.compact_entry(&mut state, letter, &key, value, sparse)?;
+                (moved, pending) = (moved + bytes, pending + bytes);
+                if pending >= BATCH {
+                    pending = 0;
+                    self.ledger.commit()?;
+                }
+            }
+        }
+        self.ledger.commit()?;
+        Ok(moved)
+    }
+
+    fn compact_entry(
+        &self,
+        _under: &mut State,
+        letter: u8,
+        key: &[u8],
+        value: Bytes,
+        sparse: &Sparse,
+    ) -> Result<u64> {
+        let what = || format!("{}: the entry {key:02x?}", self.name());
+        if letter == keys::ATTRIBUTE {
+            let mut r: AttributeRecord = record::decode(value, what)?;
+            let moved = self.move_parts(&mut r.extents, sparse)?;
+            if moved > 0 {
+                self.ledger.put(key, r.encode_to_vec())?;
+            }
+            return Ok(moved);
+        }
+        // Blocks change under this lock.
+        let _blocks = self.blocks.lock();
+        let Some(value) = self.ledger.get(key)? else { return Ok(0) };
+        let r: BlockRecord = record::decode(value, what)?;
+        let length = r.length;
+        let mut pieces = Pieces::decode(r, usize::MAX)?;
+        let moved = pieces.relocate(|e| self.moved(e, sparse))?;
+        if moved > 0 {
+            self.ledger
+                .put(key, pieces.record(usize::try_from(length).unwrap_or(usize::MAX)).encode_to_vec())?;
+        }
+        Ok(moved)
+    }
+
+    fn move_parts(&self, extents: &mut [Bytes], sparse: &Sparse) -> Result<u64> {
+        let mut moved = 0;
+        for encoded in extents {
+            let extent = Extent::decode(encoded)?.0;
+            if let Some(new) = self.moved(&extent, sparse)? {
+                moved += extent.len();
+                *encoded = new.to_bytes();
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The payload in its new place, the old one given back; nothing if it stays.
+    fn moved(&self, e: &Extent, sparse: &Sparse) -> Result<Option<Extent>> {
+        if !sparse.holds(e) {
+            return Ok(None);
+        }
+        let new = self.ledger.move_payload(e)?;
+        if new.is_some() {
+            self.ledger.free_payload(e)?;
+        }
+        Ok(new)
+    }
+}

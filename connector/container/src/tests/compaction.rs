@@ -1,0 +1,126 @@
+use super::*;
+use h5lake_ledger::Options as LedgerOptions;
+use std::time::Duration;
+
+fn options() -> Options {
+    let ledger = LedgerOptions { retention: Some(Duration::ZERO), ..LedgerOptions::default() };
+    Options { ledger, ..Options::default() }
+}
+
+fn noise(seed: u8, n: usize) -> Vec<u8> {
+    let mut x = u32::from(seed) + 1;
+    let step = |_| {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        x as u8
+    };
+    (0..n).map(step).collect()
+}
+
+/// Chunks, an attribute and a heap segment of every kind, of which most are then deleted.
+fn fill(c: &Arc<Container>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut kept = Vec::new();
+    for i in 0..64u8 {
+        let name = vec![b'd', i + 64];
+        let layout = Layout::Chunked { chunk: vec![100_000] };
+        let d = dataset(c, &name, dataset_spec(1, simple(&[400_000], &[UNLIMITED]), layout));
+        let data = noise(i, 400_000);
+        d.write(&Selection::All, &data).unwrap();
+        if i % 16 == 3 {
+            kept.push((name, data));
+        }
+        c.flush().unwrap();
+    }
+    let a = c.attr_create(c.root(), b"a", attr_spec(1, 200_000)).unwrap();
+    a.write(&noise(77, 200_000)).unwrap();
+    c.flush().unwrap();
+    for i in (0..64u8).filter(|i| i % 16 != 3) {
+        c.link_delete(c.root(), &[b'd', i + 64]).unwrap();
+    }
+    c.flush().unwrap();
+    kept
+}
+
+fn check(c: &Arc<Container>, kept: &[(Vec<u8>, Vec<u8>)], blob: &[u8; 16]) {
+    for (name, data) in kept {
+        let d = c.dataset(object(c, name)).unwrap();
+        let mut out = vec![0; data.len()];
+        d.read(&Selection::All, &mut out).unwrap();
+        assert!(out == *data);
+    }
+    assert!(c.attr_open(c.root(), b"a").unwrap().read().unwrap() == noise(77, 200_000));
+    let mut text = vec![0; 90_000];
+    c.heap_get(blob, &mut text).unwrap();
+    assert!(text == noise(5, 90_000));
+}
+
+fn object(c: &Container, name: &[u8]) -> ObjectId {
+    match c.link(c.root(), name).unwrap().unwrap().target {
+        LinkTarget::Hard(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_left_of_much_is_moved_together() {
+    for place in places() {
+        let c = place.create_with(options());
+        let blob = c.heap_put(c.root(), &noise(5, 90_000)).unwrap();
+        let kept = fill(&c);
+        let live: u64 = 4 * 400_000 + 200_000 + 90_000;
+        // What was given back rests for two seconds in a file.
+        std::thread::sleep(Duration::from_millis(2100));
+        let before = c.size().unwrap();
+        c.vacuum().unwrap();
+        check(&c, &kept, &blob);
+        std::thread::sleep(Duration::from_millis(2100));
+        c.vacuum().unwrap();
+        let after = c.size().unwrap();
+        assert!(before > 8 * live, "{before}");
+        assert!(after < live + live / 4 + (64 << 10), "{after} for {live}");
+        check(&c, &kept, &blob);
+        drop(c);
+        let c = place.open(Access::ReadOnly);
+        check(&c, &kept, &blob);
+    }
+}
+
+#[test]
+fn compaction_of_what_is_dense_moves_nothing() {
+    for place in places() {
+        let c = place.create_with(options());
+        let d = dataset(&c, b"d", dataset_spec(1, simple(&[4 << 20], &[4 << 20]), Layout::Contiguous));
+        d.write(&Selection::All, &noise(1, 4 << 20)).unwrap();
+        assert_eq!(c.compact(u64::MAX).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_writer_that_leaves_mostly_dead_packs_compacts_them_at_its_close() {
+    let place = memory();
+    let c = place.create_with(options());
+    let mut kept = Vec::new();
+    for i in 0..24u8 {
+        // Each pack of 8 MiB gets seven datasets of 1 MiB that go, and one that stays.
+        let name = vec![b'd', i + 64];
+        let layout = Layout::Chunked { chunk: vec![1 << 20] };
+        let d = dataset(&c, &name, dataset_spec(1, simple(&[8 << 20], &[UNLIMITED]), layout));
+        d.write(&Selection::All, &noise(i, 8 << 20)).unwrap();
+        c.flush().unwrap();
+        d.set_extent(&[1 << 20]).unwrap();
+        kept.push((name, noise(i, 1 << 20)));
+    }
+    c.flush().unwrap();
+    let before = c.size().unwrap();
+    drop(c);
+    let c = place.open(Access::ReadWrite);
+    c.vacuum().unwrap();
+    assert!(before > 100 << 20 && c.size().unwrap() < 40 << 20, "{before} {}", c.size().unwrap());
+    for (name, data) in kept {
+        let d = c.dataset(object(&c, &name)).unwrap();
+        let mut out = vec![0; data.len()];
+        d.read(&Selection::All, &mut out).unwrap();
+        assert!(out == data);
+    }
+}

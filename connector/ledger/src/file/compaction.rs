@@ -1,0 +1,44 @@
+//! Moving payloads towards the front of a file, so that its end can be cut off.
+
+use crate::compaction::Sparse;
+use crate::error::Result;
+use crate::file::free::round;
+use crate::file::locks::Locks;
+use crate::file::raw::RawFile;
+use crate::file::writer::Writer;
+use crate::place::Place;
+
+/// Free bytes that make moving payloads worth it.
+const WORTH: u64 = 64 << 10;
+
+impl Writer {
+    /// What lies behind the end that the file would have without holes.
+    pub(crate) fn sparse(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<Sparse> {
+        self.wake(raw, locks)?;
+        let room = self.load(raw)?;
+        let (garbage, beyond) = (room.free_bytes(), room.dense_end());
+        Ok(Sparse { beyond: (garbage >= WORTH).then_some(beyond), garbage, ..Sparse::default() })
+    }
+
+    /// Writes a payload into a free run before byte `limit`; `None` if none there is long enough.
+    pub(crate) fn payload_before(
+        &mut self,
+        raw: &dyn RawFile,
+        limit: u64,
+        data: &[u8],
+    ) -> Result<Option<Place>> {
+        let length = round(data.len() as u64);
+        let Some(at) = self.load(raw)?.take_before(length, limit) else { return Ok(None) };
+        self.fresh.insert(at, length);
+        let place = Place::file(at, data.len() as u64);
+        let written = self.put(raw, at, data).and_then(|written| match written {
+            true => Ok(()),
+            false => raw.write_at(data, at).map_err(|e| self.io("writing a payload", &e)),
+        });
+        if let Err(e) = written {
+            self.give_back(&place);
+            return Err(e);
+        }
+        Ok(Some(place))
+    }
+}
