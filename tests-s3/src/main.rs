@@ -2,15 +2,15 @@
 //!
 //!     h5lake-tests-s3 tests-py/run --connector 'h5lake store=s3://lake/{work}'
 //!
-//! The command finds the server by the variables of AWS's tools. Without a command it serves until its standard input
-//! ends, and prints the variables.
+//! The command finds the server by the variables of AWS's tools. Without a command it prints the variables, serves until
+//! its standard input ends, and answers each line there with the number of requests since the one before.
 //!
 //!     h5lake-tests-s3 --conformance s3://bucket/prefix
 //!
 //! starts no server: it runs the suite of all stores below that URL, against whatever the environment reaches.
 
 use std::ffi::OsStr;
-use std::io::{Error, Read, Write};
+use std::io::{Error, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 
@@ -39,7 +39,10 @@ fn run() -> std::io::Result<ExitCode> {
             println!("export {name}={value}");
         }
         std::io::stdout().flush()?;
-        std::io::stdin().read_to_end(&mut Vec::new())?;
+        for line in std::io::stdin().lines() {
+            line?;
+            println!("{}", server.faults().take_requests().len());
+        }
         return Ok(ExitCode::SUCCESS);
     };
     let status = Command::new(program).args(words).envs(server.variables()).status()?;

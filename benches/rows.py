@@ -1,0 +1,356 @@
+"""The rows of the table that run in Python: what is written, what is read, what is timed. Everything that is read is
+compared with what was written, outside of the time."""
+
+import time
+from contextlib import contextmanager
+
+import numpy as np
+
+from sides import Wrong
+
+MIB = 1 << 20
+
+
+class Row:
+    """One row of a given size; subclasses write and read through a side."""
+
+    def __init__(self, side, name, size):
+        self.side, self.name, self.size, self.times, self.work = side, name, size, {}, {}
+
+    @contextmanager
+    def clock(self, metric, units=1):
+        """Times a block; the seconds of one unit, and what the process worked, are kept under the metric's name."""
+        begun, work = time.perf_counter(), time.process_time()
+        yield
+        self.work[metric] = (time.process_time() - work) / units
+        self.times[metric] = (time.perf_counter() - begun) / units
+
+    @property
+    def local(self):
+        """Whether reading twice tells something: on S3 the second time comes from a cache."""
+        return self.name in ("h5lake", "native", "memory", "core", "zarr")
+
+
+def same(found, wanted, what):
+    """Fails unless two arrays are equal."""
+    if found.shape != wanted.shape or not np.array_equal(found, wanted):
+        raise Wrong(f"{what}: the data read is not what was written")
+
+
+class Contiguous(Row):
+    """A contiguous dataset of doubles: whole, into a touched buffer and into a fresh one."""
+
+    chunks = None
+
+    def data(self):
+        """The elements."""
+        return np.arange(self.size // 8, dtype="f8")
+
+    def write(self):
+        """Create, write, close."""
+        data = self.data()
+        with self.clock("write"), self.side.create() as f:
+            f.create_dataset("x", data=data, chunks=self.chunks)
+
+    def read(self):
+        """Open and read."""
+        wanted, out = self.data(), np.full(self.size // 8, -1.0)
+        with self.side.open() as f:
+            with self.clock("read"):
+                f["x"].read_direct(out)
+            same(out, wanted, "touched")
+            if self.local:
+                with self.clock("read fresh"):
+                    fresh = f["x"][...]
+                same(fresh, wanted, "fresh")
+
+
+class Chunks(Contiguous):
+    """The same in chunks of 1 MiB."""
+
+    chunks = (MIB // 8,)
+
+
+class Slices(Contiguous):
+    """1,000 slices of 64 KiB at random places of a contiguous dataset."""
+
+    count = 1000
+
+    def write(self):
+        """Not timed: the first row does that."""
+        with self.side.create() as f:
+            f.create_dataset("x", data=self.data())
+
+    def read(self):
+        """Slice by slice."""
+        length = 8192
+        starts = np.random.default_rng(6).integers(0, self.size // 8 - length, self.count if self.size > 4 * MIB else 20)
+        with self.side.open() as f:
+            dataset, found = f["x"], 0.0
+            with self.clock("slice", len(starts)):
+                for start in starts.tolist():
+                    found += dataset[start:start + length][7]
+        if found != float((starts + 7).sum()):
+            raise Wrong("the slices are not what was written")
+
+
+class Planes(Row):
+    """A plane of float32 in chunks of 256 x 256: rows, columns, and 200 rows chosen by a list."""
+
+    def data(self):
+        """The plane."""
+        return np.arange(self.size * self.size, dtype="f4").reshape(self.size, self.size)
+
+    def write(self):
+        """All of it."""
+        data = self.data()
+        with self.clock("write"), self.side.create() as f:
+            f.create_dataset("x", data=data, chunks=(256, 256))
+
+    def read(self):
+        """Rows far from each other, then columns, then a list."""
+        data = self.data()
+        some = np.random.default_rng(5).permutation(self.size)[:48].tolist()
+        with self.side.open() as f:
+            x = f["x"]
+            with self.clock("row", len(some)):
+                rows = [x[i, :] for i in some]
+            with self.clock("column", len(some)):
+                columns = [x[:, i] for i in some]
+            chosen = np.sort(np.random.default_rng(4).permutation(self.size)[:200]).tolist()
+            with self.clock("fancy"):
+                fancy = x[chosen, :] if self.name not in ("zarr", "zarr-s3") else x[chosen, slice(None)]
+        same(np.array(rows), data[some], "rows")
+        same(np.array(columns), data[:, some].T, "columns")
+        same(fancy, data[chosen], "list")
+
+
+class Gzip(Row):
+    """Smooth float32 with shuffle and gzip 4, in chunks of 1 MiB."""
+
+    def data(self):
+        """A smooth field with a little noise in the last bits, as measured fields have."""
+        n = np.arange(self.size // 4, dtype="f8")
+        return (np.sin(n / 5000) * 100 + np.cos(n / 77) + np.round(np.sin(n * 12.9898) * 4) / 64).astype("f4")
+
+    def write(self):
+        """Create, write, close."""
+        data = self.data()
+        with self.clock("write"), self.side.create() as f:
+            f.create_dataset("x", data=data, chunks=(MIB // 4,), compression="gzip", compression_opts=4, shuffle=True)
+
+    def read(self):
+        """Open and read."""
+        wanted, out = self.data(), np.full(self.size // 4, -1, "f4")
+        with self.side.open() as f:
+            with self.clock("read"):
+                f["x"].read_direct(out)
+        same(out, wanted, "compressed")
+
+
+class Datasets(Row):
+    """Many datasets of 100 ints in one group, one with an attribute in the middle."""
+
+    def write(self):
+        """Create and write each."""
+        data = np.arange(100, dtype="i4")
+        with self.clock("create", self.size), self.side.create() as f:
+            for i in range(self.size):
+                f.create_dataset(f"d{i}", data=data + i)
+            f[f"d{self.size // 2}"].attrs["unit"] = "m"
+
+    def read(self):
+        """Open and read each."""
+        found = []
+        with self.side.open() as f:
+            with self.clock("open", self.size):
+                for i in range(self.size):
+                    found.append(f[f"d{i}"][...])
+        same(np.array(found), np.arange(100, dtype="i4") + np.arange(self.size, dtype="i4")[:, None], "datasets")
+
+
+class Cold(Datasets):
+    """The first open of a file with many objects in a process, and one attribute of it."""
+
+    def write(self):
+        """Not timed."""
+        super().write()
+        self.times.clear()
+
+    def read(self):
+        """Once for the process, once more."""
+        for metric in ("cold", "again"):
+            with self.clock(metric), self.side.open() as f:
+                unit = f[f"d{self.size // 2}"].attrs["unit"]
+            if unit != "m":
+                raise Wrong(f"the attribute is {unit!r}")
+
+
+class Attributes(Row):
+    """Ten attributes on each of many groups."""
+
+    def write(self):
+        """Groups are made within the time, as programs do."""
+        with self.clock("write", self.size * 10), self.side.create() as f:
+            for i in range(self.size):
+                attributes = f.create_group(f"g{i}").attrs
+                for k in range(10):
+                    attributes[f"a{k}"] = i * 10 + k
+
+    def read(self):
+        """Every one by name."""
+        total = 0
+        with self.side.open() as f:
+            with self.clock("read", self.size * 10):
+                for i in range(self.size):
+                    attributes = f[f"g{i}"].attrs
+                    for k in range(10):
+                        total += int(attributes[f"a{k}"])
+        if total != sum(range(self.size * 10)):
+            raise Wrong("the attributes are not what was written")
+
+
+class Strings(Row):
+    """Strings of variable length."""
+
+    def data(self):
+        """Words of 6 to 26 letters."""
+        return [f"word{i:02}" + "x" * (i % 21) for i in range(self.size)]
+
+    def write(self):
+        """Create, write, close."""
+        import h5py
+        data = np.array(self.data(), dtype=object)
+        with self.clock("write"), self.side.create() as f:
+            f.create_dataset("x", data=data, dtype=h5py.string_dtype())
+
+    def read(self):
+        """Open and read."""
+        with self.side.open() as f:
+            with self.clock("read"):
+                found = f["x"][...]
+        if [word.decode() for word in found] != self.data():
+            raise Wrong("the strings are not what was written")
+
+
+class Compound(Row):
+    """A table of records of 32 bytes."""
+
+    kind = np.dtype([("id", "i8"), ("x", "f8"), ("y", "f8"), ("flag", "i4"), ("n", "i4")])
+
+    def data(self):
+        """The records."""
+        data = np.zeros(self.size, self.kind)
+        data["id"], data["x"], data["n"] = np.arange(self.size), np.arange(self.size) / 3, 7
+        return data
+
+    def write(self):
+        """Create, write, close."""
+        data = self.data()
+        with self.clock("write"), self.side.create() as f:
+            f.create_dataset("x", data=data)
+
+    def read(self):
+        """Open and read, into a touched buffer."""
+        wanted, out = self.data(), np.ones(self.size, self.kind)
+        with self.side.open() as f:
+            with self.clock("read"):
+                f["x"].read_direct(out)
+        same(out, wanted, "records")
+
+
+class Narrow(Row):
+    """Doubles written into a dataset of floats: libhdf5 converts."""
+
+    def write(self):
+        """Create, write, close."""
+        data = np.arange(self.size // 8, dtype="f8")
+        with self.clock("write"), self.side.create() as f:
+            f.create_dataset("x", shape=data.shape, dtype="f4").write_direct(data)
+
+    def read(self):
+        """Checked alone."""
+        with self.side.open() as f:
+            same(f["x"][...], np.arange(self.size // 8, dtype="f8").astype("f4"), "narrowed")
+
+
+class Appends(Row):
+    """Records of 4 KiB at the end of a dataset in chunks of 64 KiB, each flushed."""
+
+    def write(self):
+        """One after another; the bytes that went to the file are told too."""
+        piece = np.arange(512, dtype="f8")
+        with self.side.create() as f:
+            x = f.create_dataset("x", (0,), "f8", maxshape=(None,), chunks=(8192,))
+            f.flush()
+            before = written()
+            with self.clock("append", self.size):
+                for i in range(self.size):
+                    x.resize(((i + 1) * 512,))
+                    x[i * 512:] = piece + i
+                    f.flush()
+            self.times["bytes an append"] = (written() - before) / self.size
+
+    def read(self):
+        """Checked alone."""
+        with self.side.open() as f:
+            found = f["x"][...]
+        same(found.reshape(-1, 512), np.arange(512, dtype="f8") + np.arange(self.size)[:, None], "appended")
+
+
+class Poll(Row):
+    """A reader that opens the file again and reads the tail, while a process appends once in a millisecond."""
+
+    def write(self):
+        """Made by the reader's own child."""
+
+    def read(self):
+        """Native needs SWMR for that, on both ends."""
+        import os
+        import h5py
+        native = self.name == "native"
+        ready, go = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self.writer(go)
+        os.read(ready, 1)
+        last, options = 0, {"swmr": True} if native else {}
+        with self.clock("poll", self.size):
+            for _ in range(self.size):
+                with h5py.File(self.side.path, "r", **options) as f:
+                    x = f["x"]
+                    tail = x[-512:]
+                    if tail[0] + 1 < last or tail[511] != tail[0]:
+                        raise Wrong("the tail is not what was appended")
+                    last = tail[0]
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+    def writer(self, go):
+        """Appends until it is killed."""
+        import os
+        with self.side.create(libver="latest") as f:
+            x = f.create_dataset("x", (0,), "f8", maxshape=(None,), chunks=(8192,))
+            x.resize((512,))
+            x[:] = np.zeros(512)
+            f.flush()
+            if self.name == "native":
+                f.swmr_mode = True
+            os.write(go, b"x")
+            for i in range(1, 100_000):
+                x.resize(((i + 1) * 512,))
+                x[i * 512:] = np.full(512, float(i))
+                f.flush()
+                time.sleep(0.001)
+        os._exit(0)
+
+
+def written():
+    """Bytes that this process has given to write calls."""
+    with open("/proc/self/io") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("wchar"))
+
+
+ROWS = {"contiguous": Contiguous, "slices": Slices, "chunks": Chunks, "planes": Planes, "gzip": Gzip,
+        "datasets": Datasets, "attributes": Attributes, "strings": Strings, "compound": Compound, "narrow": Narrow,
+        "appends": Appends, "poll": Poll, "cold": Cold}

@@ -1,0 +1,30 @@
+"""One side's work on one row, in a process of its own: worker.py ROW SIDE PHASES FOLDER PREFIX SIZE
+
+PHASES is write, read, or write,read. Prints one line of JSON: the times, and the largest resident size."""
+
+import ctypes
+import json
+import resource
+import sys
+
+sys.path.insert(0, __file__.rsplit("/", 1)[0])
+
+PR_SET_THP_DISABLE = 41
+
+
+def main():
+    row, side, phases, folder, prefix, size = sys.argv[1:]
+    # With huge pages the same program takes ten times as long or not, as memory happens to lie.
+    if ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0):
+        raise OSError("transparent huge pages cannot be switched off")
+    import rows
+    import sides
+    work = rows.ROWS[row](sides.SIDES[side][2](folder, prefix), side, int(size))
+    for phase in phases.split(","):
+        getattr(work, phase)()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"times": work.times, "work": work.work, "connector": work.side.connector, "rss": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
