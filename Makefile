@@ -6,9 +6,10 @@ ifneq ($(archive),)
 export H5LAKE_HDF5_ARCHIVE ?= $(abspath $(archive))
 endif
 
+on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-s3 test-differential test-rust test-clients bench lint fmt clean
+.PHONY: help plugin demo test test-s3 test-minio test-differential test-rust test-clients bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -18,6 +19,8 @@ help:
 	@echo "make test-differential SEEDS=5000 START=100"
 	@echo "                random programs on native HDF5 and on h5lake, side by side"
 	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
+	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
+	@echo "make test-minio the same on MinIO, found or built"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
 	@echo "make lint       formatting and clippy"
@@ -48,14 +51,13 @@ test-rust:
 test-clients: plugin
 	tests-py/client-suites/run --all
 
-# The ledger's tests and the programs on an S3 server on loopback, and the stores' suite on moto from PyPI.
-test-s3: plugin
-	cargo build --package h5lake-tests-s3
-	LEDGER_TEST_STORE=s3://lake/ledger $(target)/debug/h5lake-tests-s3 \
-	    cargo test --package h5lake-ledger --test objects
-	tests-s3/moto $(target)/debug/h5lake-tests-s3
-	$(target)/debug/h5lake-tests-s3 tests-py/run --step programs-s3 --connector 'h5lake store=s3://lake/{work}' \
-	    --known tests-py/programs/known-failures-objects.txt
+# All that is run on an S3 server: the suite of stores, the ledger's tests, programs in h5py and C.
+test-s3:
+	@.ci/test plugin $(foreach server,loopback moto,$(foreach part,$(on-s3),s3-$(server)-$(part)))
+
+# The same on MinIO: MINIO_ENDPOINT, `minio` on PATH, or one that the Go tool chain builds.
+test-minio:
+	@.ci/test plugin $(foreach part,$(on-s3),s3-minio-$(part))
 
 ROUNDS ?= 5
 

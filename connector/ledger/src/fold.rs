@@ -179,7 +179,12 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     /// Whether the open page is so small that it should take in its neighbour.
     fn hungry(&self) -> bool {
-        (1..self.fold.shape.page / 4).contains(&self.draft.size())
+        (1..self.wanted() / 4).contains(&self.draft.size())
+    }
+
+    /// Bytes that a page of this level should have.
+    fn wanted(&self) -> usize {
+        if self.level == 0 { self.fold.shape.page } else { self.fold.shape.branch }
     }
 
     fn push_value(&mut self, key: &Bytes, value: &Stored) -> Result<()> {
@@ -195,7 +200,7 @@ impl<'f, 'a> Builder<'f, 'a> {
     fn flush_if_full(&mut self) -> Result<()> {
         // However long the keys are, a branch has several children; else levels would never end.
         let enough = self.level == 0 || self.draft.count() >= FEWEST_CHILDREN;
-        if enough && self.draft.size() >= self.fold.shape.page { self.flush() } else { Ok(()) }
+        if enough && self.draft.size() >= self.wanted() { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {

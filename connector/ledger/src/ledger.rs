@@ -1,6 +1,6 @@
 //! The opened container.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,8 @@ use crate::tree::Tree;
 pub const MAX_KEY: usize = 64 << 10;
 /// The longest value, in bytes. Anything bigger belongs into a payload.
 pub const MAX_VALUE: usize = 256 << 20;
+/// Values whose pages are looked for at the same time.
+const TOGETHER: usize = 256;
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
 const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
 
@@ -221,6 +223,27 @@ impl Ledger {
         self.layers(&self.lock()).get(key)
     }
 
+    /// The values under several keys, in their order. In a store the pages that hold them are read side by side, which makes
+    /// it one wait for each level of the map.
+    ///
+    /// # Errors
+    /// Those of [`get`](Ledger::get).
+    pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_by_key(|n| keys[*n]);
+        let sorted: Vec<&[u8]> = order.iter().map(|n| keys[*n]).collect();
+        let mut out = vec![None; keys.len()];
+        let state = self.lock();
+        let layers = self.layers(&state);
+        let mut places = order.iter();
+        for some in sorted.chunks(TOGETHER) {
+            for (value, place) in layers.get_many(some)?.into_iter().zip(places.by_ref()) {
+                out[*place] = value;
+            }
+        }
+        Ok(out)
+    }
+
     /// The smallest entry in a range.
     ///
     /// # Errors
@@ -308,6 +331,20 @@ impl Ledger {
     /// `Invalid` if the range is not within the payload; those of reading.
     pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
         payload::read(self.space.as_ref(), e, offset, buf)
+    }
+
+    /// Reads several parts of payloads, each as [`read_payload`](Ledger::read_payload) does; the answers are in the order
+    /// asked. In a store neighbours come in one request, and requests are under way side by side.
+    ///
+    /// # Errors
+    /// `Invalid` if a part is not within its payload; those of reading.
+    pub fn read_payloads(&self, parts: &[(&Extent, Range<u64>)]) -> Result<Vec<Bytes>> {
+        payload::read_many(self.space.as_ref(), parts)
+    }
+
+    /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
+    pub fn is_remote(&self) -> bool {
+        self.space.is_remote()
     }
 
     /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
@@ -431,6 +468,10 @@ impl Ledger {
         }
         if let Some(base) = news.restart {
             s.root = base.root;
+            if let (Some(root), Some(bytes)) = (&base.root, news.root) {
+                // Were it damaged, whoever needs it would be told then.
+                let _damage_is_met_again = self.tree(s.root).take_in(root, bytes);
+            }
             s.log = fresh;
             (s.log_bytes, s.log_records) = (bytes, count);
         } else {

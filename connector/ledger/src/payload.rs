@@ -1,9 +1,13 @@
 //! Reading payloads, with the checksums of the blocks that are touched.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::ledger::MAX_VALUE;
-use crate::space::Space;
+use crate::space::{Run, Space};
 
 /// Up to this many bytes, a read that cuts blocks fetches whole blocks in one go and copies; beyond, the middle goes straight
 /// into the caller's buffer and the cut blocks are fetched on their own.
@@ -53,9 +57,37 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
     read(space, e, at + middle.len() as u64, tail)
 }
 
+/// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side.
+pub(crate) fn read_many(space: &dyn Space, parts: &[(&Extent, Range<u64>)]) -> Result<Vec<Bytes>> {
+    let mut runs = Vec::with_capacity(parts.len());
+    for (e, part) in parts {
+        if part.start > part.end || part.end > e.len() {
+            let why = format!("the part {part:?} is outside of a payload of {}", e.len());
+            return Err(Error::invalid(space.target(), why));
+        }
+        let (block, empty) = (e.block(), part.is_empty());
+        let low = part.start / block * block;
+        let high = if empty { low } else { (part.end.div_ceil(block) * block).min(e.len()) };
+        runs.push(Run { place: *e.place(), offset: low, length: high - low });
+    }
+    let mut out = space.read_many(&runs)?;
+    for ((bytes, run), (e, part)) in out.iter_mut().zip(&runs).zip(parts) {
+        verify(space, e, run.offset, bytes)?;
+        // Within what was read, which fits memory.
+        let from = if part.is_empty() { 0 } else { (part.start - run.offset) as usize };
+        *bytes = bytes.slice(from..from + (part.end - part.start) as usize);
+    }
+    Ok(out)
+}
+
 /// Reads whole blocks and verifies them.
 fn whole(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
     space.read(e.place(), offset, buf)?;
+    verify(space, e, offset, buf)
+}
+
+/// Compares whole blocks with their checksums.
+fn verify(space: &dyn Space, e: &Extent, offset: u64, buf: &[u8]) -> Result<()> {
     for (n, part) in (offset / e.block()..).zip(buf.chunks(e.block() as usize)) {
         if e.sum(n) != Some(crc32c::crc32c(part)) {
             let at = format!(

@@ -46,17 +46,30 @@ pub(crate) struct News {
     pub(crate) restart: Option<Base>,
     /// Whole encoded records, oldest first, that follow what the reader has (or the base).
     pub(crate) records: Vec<Bytes>,
+    /// The bytes of the base's root page, where they came along without a request of their own.
+    pub(crate) root: Option<Bytes>,
 }
 
 /// How a space likes its pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
-    /// Bytes that a page should have.
+    /// Bytes that a leaf should have.
     pub(crate) page: usize,
+    /// Bytes that a branch should have: the larger, the fewer levels there are to walk.
+    pub(crate) branch: usize,
     /// Values longer than this get their own extent at a checkpoint.
     pub(crate) spill: usize,
     /// The longest log, in records, that is quick to read.
     pub(crate) records: u64,
+}
+
+/// A part of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) place: Place,
+    /// From the place's first byte.
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// Where a container's bytes are. All methods take `&self`; a space has its own locks.
@@ -73,6 +86,21 @@ pub(crate) trait Space: Debug + Send + Sync {
 
     /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
     fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Reads several runs, each as [`read`](Space::read) does; the answers are in the order asked. A space whose requests take
+    /// a round trip joins neighbours, and asks for the rest side by side.
+    fn read_many(&self, runs: &[Run]) -> Result<Vec<Bytes>> {
+        let one = |run: &Run| {
+            let mut bytes = vec![0; run.length as usize];
+            self.read(&run.place, run.offset, &mut bytes)?;
+            Ok(bytes.into())
+        };
+        runs.iter().map(one).collect()
+    }
+    /// Whether a read takes a round trip, so that it is worth while to ask for several things at once.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     fn write_payload(&self, data: &[u8]) -> Result<Place>;
     /// Staged, or done at once if the place was written since the last commit.

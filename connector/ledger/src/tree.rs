@@ -9,7 +9,12 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::page::{self, Page, Stored};
 use crate::payload;
-use crate::space::{Pointer, Space};
+use crate::space::{Pointer, Run, Space};
+
+/// Leaves of a range that are read before they are asked for.
+const AHEAD: usize = 16;
+/// Pages of one level that are read at once: their bytes have to fit into the cache.
+const MOST_AHEAD: usize = 128;
 
 /// An entry of a leaf, found but not yet copied out.
 #[derive(Debug, Clone)]
@@ -50,16 +55,91 @@ impl Tree<'_> {
         if let Some(page) = self.cache.get(p) {
             return Ok(page);
         }
-        let bad = |why: &str| self.space.explain(Error::corrupt(self.space.target(), place_name(p), why));
+        let length = self.length(p)?;
+        let mut bytes = vec![0; length as usize];
+        self.space.read(&p.place, 0, &mut bytes)?;
+        self.take_in(p, bytes.into())
+    }
+
+    fn bad(&self, p: &Pointer, why: &str) -> Error {
+        self.space.explain(Error::corrupt(self.space.target(), place_name(p), why))
+    }
+
+    fn length(&self, p: &Pointer) -> Result<u64> {
         // A damaged parent could claim any length; its checksum was right, so this only guards memory.
         if p.place.length > page::LONGEST {
-            return Err(bad("longer than any page"));
+            return Err(self.bad(p, "longer than any page"));
         }
-        let mut bytes = vec![0; p.place.length as usize];
-        self.space.read(&p.place, 0, &mut bytes)?;
-        let page = Arc::new(Page::decode(bytes.into(), p.crc).map_err(bad)?);
+        Ok(p.place.length)
+    }
+
+    /// A page from its bytes, which are checked; it is then in the cache.
+    pub(crate) fn take_in(&self, p: &Pointer, bytes: Bytes) -> Result<Arc<Page>> {
+        let page = Arc::new(Page::decode(bytes, p.crc).map_err(|why| self.bad(p, why))?);
         self.cache.put(*p, page.clone());
         Ok(page)
+    }
+
+    /// Pages, those that are not in memory read at once.
+    fn pages(&self, all: &[Pointer]) -> Result<Vec<Arc<Page>>> {
+        let mut found: Vec<_> = all.iter().map(|p| self.cache.get(p)).collect();
+        let missing: Vec<usize> = (0..all.len()).filter(|n| found[*n].is_none()).collect();
+        let run = |n: &usize| Ok(Run { place: all[*n].place, offset: 0, length: self.length(&all[*n])? });
+        let runs = missing.iter().map(run).collect::<Result<Vec<_>>>()?;
+        for (n, bytes) in missing.into_iter().zip(self.space.read_many(&runs)?) {
+            // Copied, so that a page in memory does not keep its neighbours there.
+            found[n] = Some(self.take_in(&all[n], Bytes::copy_from_slice(&bytes))?);
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Brings the pages on the way to some keys into the cache, level by level: one wait a level, however many keys.
+    /// `keys` ascend.
+    pub(crate) fn prefetch(&self, keys: &[&[u8]]) -> Result<()> {
+        self.descend(|level, n| {
+            // Those from this page's first key on, up to the next page's.
+            let from = if n == 0 { 0 } else { keys.partition_point(|k| *k < level[n].key(0)) };
+            let to = level.get(n + 1).map_or(keys.len(), |next| keys.partition_point(|k| *k < next.key(0)));
+            let mut ways: Vec<_> = keys[from..to].iter().map(|k| level[n].branch_for(k)).collect();
+            ways.dedup();
+            ways
+        })
+    }
+
+    /// The same for the first pages of a range.
+    pub(crate) fn prefetch_range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<()> {
+        self.descend(|level, n| {
+            let from = match lower {
+                Bound::Included(k) | Bound::Excluded(k) if n == 0 => level[n].branch_for(k),
+                _ => 0,
+            };
+            let to = level[n].end_before(upper).max(from + 1).min(level[n].len());
+            (from..to).take(AHEAD).collect()
+        })
+    }
+
+    /// Walks down, one level at a time, into the children that `ways` names of page `n` of those walked to.
+    fn descend(&self, ways: impl Fn(&[Arc<Page>], usize) -> Vec<usize>) -> Result<()> {
+        let Some(root) = self.root else { return Ok(()) };
+        let mut level = vec![self.page(&root)?];
+        while level.first().is_some_and(|page| page.level > 0) {
+            let mut next = Vec::new();
+            for (n, page) in level.iter().enumerate() {
+                for way in ways(&level, n) {
+                    next.push(
+                        page.child(way).map_err(|why| Error::corrupt(self.space.target(), "page", why))?,
+                    );
+                }
+            }
+            next.truncate(MOST_AHEAD);
+            next.dedup();
+            let below = self.pages(&next)?;
+            if below.iter().any(|page| page.level + 1 != level[0].level) {
+                return Err(Error::corrupt(self.space.target(), "page", "a child of the wrong level"));
+            }
+            level = below;
+        }
+        Ok(())
     }
 
     fn child(&self, page: &Page, n: usize) -> Result<Arc<Page>> {

@@ -20,7 +20,9 @@ pub(super) fn list(
         return Ok(ListPage::default());
     }
     let limit = limit.clamp(1, MOST);
-    let offset = start_after.map(without_controls).filter(|offset| !offset.is_empty()).map(str::to_owned);
+    let offset = start_after.map(|text| without_dots(without_controls(text)));
+    let offset = offset.filter(|offset| !offset.is_empty()).map(str::to_owned);
+    let asked = without_dots(prefix);
     let mut token = None;
     loop {
         let options = PaginatedListOptions {
@@ -30,18 +32,19 @@ pub(super) fn list(
             page_token: token.take(),
             ..PaginatedListOptions::default()
         };
-        let prefix = prefix.to_owned();
+        let prefix_asked = asked.to_owned();
         let page = bucket.ask(|client| async move {
             let Some(pages) = client.pages else {
                 let operation = "a listing".to_owned();
                 let implementer = "a web server".to_owned();
                 return Err(object_store::Error::NotImplemented { operation, implementer });
             };
-            pages.list_paginated(Some(&prefix), options).await
+            pages.list_paginated(Some(&prefix_asked), options).await
         })?;
         let mut objects = Vec::with_capacity(page.result.objects.len());
         for found in page.result.objects {
-            if start_after.is_none_or(|after| found.location.as_ref() > after) {
+            let key = found.location.as_ref();
+            if key.starts_with(prefix) && start_after.is_none_or(|after| key > after) {
                 objects.push(bucket.meta(found)?);
             }
         }
@@ -74,6 +77,19 @@ fn without_controls(text: &str) -> &str {
     text.split(char::is_control).next().unwrap_or(text)
 }
 
+/// The text before the first segment that is `.` or `..`: MinIO refuses these wherever they stand, though a key may begin
+/// with dots. What is between the shortened text and the whole is filtered out afterwards.
+fn without_dots(text: &str) -> &str {
+    let mut end = 0;
+    for segment in text.split('/') {
+        if matches!(segment, "." | "..") {
+            return &text[..end];
+        }
+        end += segment.len() + 1;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +106,7 @@ mod tests {
             (without_controls("a/b\0c"), without_controls("\0"), without_controls("a")),
             ("a/b", "", "a")
         );
+        let shortened = ["..", "a/.", "a/../b", "..a/.b", "a/b/", ""].map(without_dots);
+        assert_eq!(shortened, ["", "a/", "a/", "..a/.b", "a/b/", ""]);
     }
 }

@@ -128,7 +128,7 @@ impl FileSpace {
                 tracing::warn!(error = %e, version = slot.version, "an older version is opened");
                 let restart = Some(Base { version: slot.base_version, root: slot.root });
                 let records = records.into_iter().map(|r| r.bytes).collect();
-                return Ok(News { version: slot.version, restart, records });
+                return Ok(News { version: slot.version, restart, records, root: None });
             }
         }
         Err(e)
@@ -151,7 +151,7 @@ impl FileSpace {
             None => Some(Base { version: slot.base_version, root: slot.root }),
         };
         let records = records.into_iter().map(|r| r.bytes).collect();
-        Ok(News { version: slot.version, restart, records })
+        Ok(News { version: slot.version, restart, records, root: None })
     }
 }
 
@@ -165,7 +165,7 @@ impl Space for FileSpace {
     }
 
     fn shape(&self) -> Shape {
-        Shape { page: 8 << 10, spill: 2 << 10, records: 1 << 16 }
+        Shape { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
     }
 
     fn news(&self) -> Result<Option<News>> {

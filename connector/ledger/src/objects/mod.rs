@@ -2,6 +2,7 @@
 
 mod head;
 mod lease;
+mod many;
 mod open;
 mod table;
 mod uploads;
@@ -25,7 +26,7 @@ use crate::objects::writer::Writer;
 use crate::options::Identity;
 use crate::place::{Place, Room};
 use crate::record::{self, Record};
-use crate::space::{Base, News, Shape, Space};
+use crate::space::{Base, News, Run, Shape, Space};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
@@ -161,15 +162,33 @@ impl ObjectSpace {
         Ok(())
     }
 
+    /// The records behind a head's base, and beside them the base's root page: one wait for both.
+    fn records_and_root(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
+        let records = || self.records(head.base.version, head.version);
+        let Some(root) = head.base.root else { return (records(), None) };
+        std::thread::scope(|s| {
+            let page = std::thread::Builder::new().spawn_scoped(s, || self.root(&root.place));
+            // Whoever needs the page and does not get it here reads it again, and is told why it cannot be read.
+            (records(), page.ok().and_then(|page| page.join().ok()?.ok()))
+        })
+    }
+
+    fn root(&self, place: &Place) -> Result<Bytes> {
+        let run = Run { place: *place, offset: 0, length: place.length.min(crate::page::LONGEST) };
+        self.get(&run)
+    }
+
     fn first_news(&self, seen: &mut Seen) -> Result<News> {
         let head = seen.head.clone();
-        let records = match self.records(head.base.version, head.version) {
+        let (records, mut root) = self.records_and_root(&head);
+        let records = match records {
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
                 // A checkpoint may have overtaken the head in hand; only if it did not is something lost.
                 self.reread(seen)?;
                 if seen.head == head {
                     return Err(e);
                 }
+                root = None;
                 self.records(seen.head.base.version, seen.head.version)?
             }
             other => other?,
@@ -185,7 +204,7 @@ impl ObjectSpace {
         }
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.bytes).collect();
-        Ok(News { version, restart: Some(base), records })
+        Ok(News { version, restart: Some(base), records, root })
     }
 }
 
@@ -199,7 +218,7 @@ impl Space for ObjectSpace {
     }
 
     fn shape(&self) -> Shape {
-        Shape { page: 32 << 10, spill: 16 << 10, records: 64 }
+        Shape { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
     }
 
     fn news(&self) -> Result<Option<News>> {
@@ -222,7 +241,7 @@ impl Space for ObjectSpace {
         let version = last.record.header.version;
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.bytes).collect();
-        Ok(Some(News { version, restart: None, records }))
+        Ok(Some(News { version, restart: None, records, root: None }))
     }
 
     fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -235,15 +254,15 @@ impl Space for ObjectSpace {
         }
         let key = self.names.room(&place.room, &self.target)?;
         let read = self.store.get_into(&key, place.offset.saturating_add(offset), buf);
-        read.map(drop).map_err(|e| match e.kind() {
-            object_stores::ErrorKind::NotFound => {
-                self.explain(Error::corrupt(&self.target, format!("object {key}"), "it is missing"))
-            }
-            object_stores::ErrorKind::ShortRead => {
-                Error::corrupt(&self.target, format!("object {key}"), "it ends before what was stored")
-            }
-            _ => store_error(&self.target, &e),
-        })
+        read.map(drop).map_err(|e| self.unread(&key, &e))
+    }
+
+    fn read_many(&self, runs: &[Run]) -> Result<Vec<Bytes>> {
+        self.many(runs)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 
     fn write_payload(&self, data: &[u8]) -> Result<Place> {
