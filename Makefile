@@ -9,7 +9,7 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-s3 test-minio test-differential test-rust test-clients bench lint fmt clean
+.PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
 	@echo "make test-minio the same on MinIO, found or built"
+	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
 	@echo "make lint       formatting and clippy"
@@ -59,6 +60,9 @@ test-s3:
 test-minio:
 	@.ci/test plugin $(foreach part,$(on-s3),s3-minio-$(part))
 
+# Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
+test-docker:
+	@.ci/step docker docker/test
 ROUNDS ?= 5
 
 bench: plugin

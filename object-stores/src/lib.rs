@@ -37,4 +37,4 @@ pub use store::{
     Capabilities, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutResult, PutStream, check_exact, resolve_range,
 };
-pub use trace::{Call, Count, TraceStore};
+pub use trace::{Call, Count, TraceStore, most_at_once, round_trips};

@@ -34,6 +34,34 @@ pub struct Call {
     pub bytes: u64,
     /// Whether it succeeded.
     pub ok: bool,
+    /// When it began and when it returned, counted in such events.
+    pub time: Range<u64>,
+}
+
+/// How many of these calls followed upon each other: the longest row of calls of which each began after the one before
+/// had returned. For a remote store that is the number of round trips that somebody waited for. Calls that could have been
+/// under way together count as one only if the store takes its time ([`LatencyStore`](crate::LatencyStore)).
+pub fn round_trips(calls: &[Call]) -> usize {
+    let mut times: Vec<_> = calls.iter().map(|call| (call.time.end, call.time.start)).collect();
+    times.sort_unstable();
+    let (mut row, mut last) = (0, None);
+    for (end, start) in times {
+        if last.is_none_or(|last| start > last) {
+            (row, last) = (row + 1, Some(end));
+        }
+    }
+    row
+}
+
+/// How many of these calls were under way at the same moment, at most.
+pub fn most_at_once(calls: &[Call]) -> usize {
+    let mut events: Vec<_> = calls.iter().flat_map(|c| [(c.time.start, 1i64), (c.time.end, -1)]).collect();
+    events.sort_unstable();
+    let counts = events.iter().scan(0, |now, (_, step)| {
+        *now += step;
+        Some(*now)
+    });
+    usize::try_from(counts.max().unwrap_or(0)).unwrap_or(0)
 }
 
 #[derive(Debug, Default)]
@@ -46,11 +74,16 @@ struct Counters {
 #[derive(Debug, Default)]
 struct Record {
     counters: [Counters; Operation::ALL.len()],
+    clock: AtomicU64,
     journal: Mutex<Option<Vec<Call>>>,
 }
 
 impl Record {
-    fn note(&self, operation: Operation, key: &str, bytes: u64, ok: bool) {
+    fn begin(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn note(&self, operation: Operation, key: &str, bytes: u64, ok: bool, began: u64) {
         let counters = &self.counters[operation as usize];
         counters.requests.fetch_add(1, Ordering::Relaxed);
         if ok {
@@ -59,7 +92,9 @@ impl Record {
             counters.errors.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(journal) = &mut *self.journal.lock() {
-            journal.push(Call { operation, key: key.to_owned(), bytes: if ok { bytes } else { 0 }, ok });
+            let bytes = if ok { bytes } else { 0 };
+            let time = began..self.begin();
+            journal.push(Call { operation, key: key.to_owned(), bytes, ok, time });
         }
     }
 }
@@ -137,8 +172,9 @@ impl TraceStore {
         act: impl FnOnce(&dyn ObjectStore) -> Result<T>,
         bytes: impl FnOnce(&T) -> u64,
     ) -> Result<T> {
+        let began = self.record.begin();
         let answer = act(&*self.inner);
-        self.record.note(operation, key, answer.as_ref().map_or(0, bytes), answer.is_ok());
+        self.record.note(operation, key, answer.as_ref().map_or(0, bytes), answer.is_ok(), began);
         answer
     }
 }
@@ -200,27 +236,37 @@ struct TraceStream {
 
 impl PutStream for TraceStream {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let began = self.record.begin();
         let answer = self.inner.write(bytes);
-        self.record.note(Operation::StreamWrite, self.key.as_str(), bytes.len() as u64, answer.is_ok());
+        self.record.note(
+            Operation::StreamWrite,
+            self.key.as_str(),
+            bytes.len() as u64,
+            answer.is_ok(),
+            began,
+        );
         answer
     }
 
     fn write_bytes(&mut self, bytes: Bytes) -> Result<()> {
         let len = bytes.len() as u64;
+        let began = self.record.begin();
         let answer = self.inner.write_bytes(bytes);
-        self.record.note(Operation::StreamWrite, self.key.as_str(), len, answer.is_ok());
+        self.record.note(Operation::StreamWrite, self.key.as_str(), len, answer.is_ok(), began);
         answer
     }
 
     fn finish(self: Box<Self>) -> Result<PutResult> {
+        let began = self.record.begin();
         let answer = self.inner.finish();
-        self.record.note(Operation::StreamFinish, self.key.as_str(), 0, answer.is_ok());
+        self.record.note(Operation::StreamFinish, self.key.as_str(), 0, answer.is_ok(), began);
         answer
     }
 
     fn abort(self: Box<Self>) -> Result<()> {
+        let began = self.record.begin();
         let answer = self.inner.abort();
-        self.record.note(Operation::StreamAbort, self.key.as_str(), 0, answer.is_ok());
+        self.record.note(Operation::StreamAbort, self.key.as_str(), 0, answer.is_ok(), began);
         answer
     }
 }
@@ -279,10 +325,31 @@ mod tests {
         assert_eq!(store.sum(Operation::is_mutating).bytes, 13);
         let journal = store.take_journal();
         assert_eq!(journal.len(), 14);
-        let refused = Call { operation: Operation::Put, key: "a/b".into(), bytes: 0, ok: false };
+        let refused = Call { operation: Operation::Put, key: "a/b".into(), bytes: 0, ok: false, time: 2..3 };
         assert_eq!(journal[1], refused);
+        assert_eq!((round_trips(&journal), most_at_once(&journal)), (14, 1));
         store.reset();
         assert_eq!(store.requests(), 0);
+    }
+
+    #[test]
+    fn calls_beside_each_other_are_one_round_trip() {
+        let store = TraceStore::new(Arc::new(crate::LatencyStore::new(
+            Arc::new(MemoryStore::new()),
+            crate::Pace { per_request: std::time::Duration::from_millis(100), ..Default::default() },
+        )));
+        store.start_journal();
+        let key = Key::new("a").unwrap();
+        store.put(&key, "1".into(), PutMode::Create).unwrap();
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| store.get(&key, None).unwrap());
+            }
+        });
+        store.head(&key).unwrap();
+        let journal = store.take_journal();
+        assert_eq!((journal.len(), round_trips(&journal), most_at_once(&journal)), (6, 3, 4));
+        assert_eq!((round_trips(&[]), most_at_once(&[])), (0, 0));
     }
 
     #[test]

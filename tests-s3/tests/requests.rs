@@ -4,14 +4,15 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{fresh, server};
 use h5lake_container::{
-    Access, CharSet, Container, CreationOrder, DatasetSpec, Dataspace, Datatype, FileCreation, Fill, Layout,
-    LinkTarget, Options, Replace, Selection, Target,
+    Access, CharSet, Container, CreationOrder, DatasetSpec, Dataspace, Datatype, FileCreation, Fill, Index,
+    Layout, LinkTarget, Options, Order, Replace, Selection, Target,
 };
 use h5lake_tests_s3::Server;
-use object_stores::ObjectStore;
+use object_stores::{Call, LatencyStore, ObjectStore, Pace, TraceStore, most_at_once, round_trips};
 
 fn target(store: &Arc<dyn ObjectStore>) -> Target {
     Target::Objects { store: store.clone(), key: "c.h5".into(), url: store.name() }
@@ -91,4 +92,145 @@ fn ten_thousand_small_datasets_are_few_requests() {
     c.dataset(id).unwrap().read(&Selection::All, &mut buf).unwrap();
     assert_eq!(buf, [5000u32 as u8; 80]);
     counted(&server, "reading one dataset of 10,000", 8);
+}
+
+/// The store as if it were far away, and what is asked of it.
+fn far(store: &Arc<dyn ObjectStore>) -> (TraceStore, Target) {
+    let pace = Pace { per_request: Duration::from_millis(50), ..Pace::default() };
+    let trace = TraceStore::new(Arc::new(LatencyStore::new(store.clone(), pace)));
+    let url = format!("far {}", store.name());
+    let target = Target::Objects { store: Arc::new(trace.clone()), key: "c.h5".into(), url };
+    (trace, target)
+}
+
+/// What `work` asked of the store.
+fn asked<T>(trace: &TraceStore, work: impl FnOnce() -> T) -> (T, Vec<Call>) {
+    trace.start_journal();
+    let done = work();
+    (done, trace.take_journal())
+}
+
+fn by_path(c: &Arc<Container>, name: &str) -> Arc<h5lake_container::Dataset> {
+    let link = c.link(c.root(), name.as_bytes()).unwrap().unwrap();
+    let LinkTarget::Hard(id) = link.target else { panic!("no hard link") };
+    c.dataset(id).unwrap()
+}
+
+fn every(start: u64, stride: u64, count: u64, block: u64) -> Selection {
+    Selection::Hyperslab { start: vec![start], stride: vec![stride], count: vec![count], block: vec![block] }
+}
+
+fn bytes_of(calls: &[Call], part: &str) -> u64 {
+    calls.iter().filter(|call| call.key.contains(part)).map(|call| call.bytes).sum()
+}
+
+/// 1,000,000 with OBJECTS=1000000, for which a release build is the right one.
+#[test]
+fn a_cold_open_is_three_round_trips_whatever_the_container_holds() {
+    let objects: usize = std::env::var("OBJECTS").map_or(20_000, |n| n.parse().unwrap());
+    let server = server();
+    let store = fresh(&server);
+    let c = create(&store);
+    for n in 0..objects {
+        let d = dataset(&c, &format!("d{n:07}"), spec(&[10], Layout::Contiguous));
+        d.write(&Selection::All, &[n as u8; 80]).unwrap();
+        if n % 100_000 == 99_999 {
+            c.flush().unwrap();
+        }
+    }
+    c.flush().unwrap();
+    drop(c);
+    let (trace, target) = far(&store);
+    let (c, calls) =
+        asked(&trace, || Container::open(&target, Access::ReadOnly, Options::default()).unwrap());
+    let bytes: u64 = calls.iter().map(|call| call.bytes).sum();
+    println!(
+        "{objects} objects: {} requests, {bytes} bytes, {} round trips",
+        calls.len(),
+        round_trips(&calls)
+    );
+    assert!(round_trips(&calls) <= 3, "{calls:#?}");
+    let (d, calls) = asked(&trace, || by_path(&c, "d0012345"));
+    assert!(round_trips(&calls) <= 2, "a link and a header: {calls:#?}");
+    let mut buf = [0; 80];
+    let ((), calls) = asked(&trace, || d.read(&Selection::All, &mut buf).unwrap());
+    assert_eq!(buf, [12345u32 as u8; 80]);
+    assert!(round_trips(&calls) <= 1, "its one block: {calls:#?}");
+}
+
+#[test]
+fn a_read_is_the_touched_chunks_joined_and_beside_each_other() {
+    const CHUNK: u64 = 128 << 10;
+    let server = server();
+    let store = fresh(&server);
+    let c = create(&store);
+    // 40 MiB in 320 chunks, in packs of 8 MiB.
+    let d = dataset(&c, "x", spec(&[320 * CHUNK / 8], Layout::Chunked { chunk: vec![CHUNK / 8] }));
+    let data: Vec<u8> =
+        (0..320 * CHUNK / 4).flat_map(|n| (n as u32).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    d.write(&Selection::All, &data).unwrap();
+    c.flush().unwrap();
+    drop((c, d));
+    let (trace, target) = far(&store);
+    let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+    let d = by_path(&c, "x");
+    let mut all = vec![0; data.len()];
+    let ((), calls) = asked(&trace, || d.read(&Selection::All, &mut all).unwrap());
+    assert!(all == data);
+    println!(
+        "40 MiB: {} requests, {} at once, {} round trips",
+        calls.len(),
+        most_at_once(&calls),
+        round_trips(&calls)
+    );
+    assert!(calls.len() <= 12, "packs, not chunks: {calls:#?}");
+    assert!(most_at_once(&calls) >= 4 && round_trips(&calls) <= 3, "{calls:#?}");
+    assert!(bytes_of(&calls, "/pack/") <= data.len() as u64 + (1 << 20), "{calls:#?}");
+
+    // Three chunks far from each other: their bytes, in three requests at once.
+    let c = {
+        drop((c, d));
+        Container::open(&target, Access::ReadOnly, Options::default()).unwrap()
+    };
+    let d = by_path(&c, "x");
+    let chunk = CHUNK / 8;
+    let some = every(10 * chunk, 100 * chunk, 3, chunk);
+    let mut out = vec![0; 3 * CHUNK as usize];
+    let ((), calls) = asked(&trace, || d.read(&some, &mut out).unwrap());
+    for (n, part) in out.chunks(CHUNK as usize).enumerate() {
+        let at = (10 + 100 * n) * CHUNK as usize;
+        assert!(part == &data[at..at + CHUNK as usize]);
+    }
+    let packs: Vec<_> = calls.iter().filter(|call| call.key.contains("/pack/")).cloned().collect();
+    assert_eq!((packs.len(), bytes_of(&packs, ""), most_at_once(&packs)), (3, 3 * CHUNK, 3), "{calls:#?}");
+
+    // A line across all of them is the blocks of 64 KiB that it touches, and still few requests.
+    let line = every(7, chunk, 320, 1);
+    let mut out = vec![0; 320 * 8];
+    let ((), calls) = asked(&trace, || d.read(&line, &mut out).unwrap());
+    for (n, part) in out.chunks(8).enumerate() {
+        let at = n * CHUNK as usize + 56;
+        assert!(part == &data[at..at + 8]);
+    }
+    assert!(calls.len() <= 8, "{calls:#?}");
+    assert!(round_trips(&calls) <= 2, "{calls:#?}");
+}
+
+#[test]
+fn a_listing_of_a_big_group_is_few_round_trips() {
+    let server = server();
+    let store = fresh(&server);
+    let c = create(&store);
+    for n in 0..10_000 {
+        let target = LinkTarget::Soft(format!("/somewhere/else/{n}").into_bytes());
+        c.link_create(c.root(), format!("link-{n:05}").as_bytes(), target, CharSet::Utf8).unwrap();
+    }
+    c.flush().unwrap();
+    drop(c);
+    let (trace, target) = far(&store);
+    let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+    let (names, calls) = asked(&trace, || c.links(c.root(), Index::Name, Order::Increasing).unwrap().len());
+    assert_eq!(names, 10_000);
+    println!("10,000 links: {} requests, {} round trips", calls.len(), round_trips(&calls));
+    assert!(round_trips(&calls) <= 4, "{calls:#?}");
 }

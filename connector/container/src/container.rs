@@ -380,9 +380,13 @@ fn open_ledger(target: &Target, access: Access, o: &Options) -> Result<Ledger> {
 
 fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
     let name = registry::name(target);
-    let value = ledger
-        .get(keys::CONTAINER)?
-        .ok_or_else(|| Error::corrupt(format!("{name}: the container's record is missing")))?;
+    // What every opening needs, in one wait: this record, the counter of ids and the root group.
+    let root = keys::of(keys::HEADER, ROOT.0);
+    let [value, ..] = &ledger.get_many(&[keys::CONTAINER, keys::NEXT_OBJECT, &root])?[..] else {
+        return Err(Error::corrupt(format!("{name}: the container's record is missing")));
+    };
+    let value =
+        value.clone().ok_or_else(|| Error::corrupt(format!("{name}: the container's record is missing")))?;
     let r: ContainerRecord = record::decode(value, || format!("{name}: the container's record"))?;
     if r.version > RECORDS_VERSION {
         return Err(Error::unsupported(format!(

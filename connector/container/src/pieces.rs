@@ -123,6 +123,46 @@ impl Pieces {
         }
     }
 
+    /// Leaves nothing but what these ranges of the block need; the rest then reads as fill. A filtered block is needed whole.
+    pub(crate) fn keep(&mut self, ranges: impl Iterator<Item = Range<usize>>) {
+        if self.encoded.is_some() {
+            return;
+        }
+        let mut ranges: Vec<_> = ranges.collect();
+        ranges.sort_unstable_by_key(|r| r.start);
+        let mut kept: Vec<Piece> = Vec::new();
+        let mut at = 0;
+        for r in ranges {
+            let r = r.start.max(at)..r.end;
+            at = at.max(r.end);
+            let first = self.list.partition_point(|p| p.end() <= r.start);
+            for p in self.list[first..].iter().take_while(|p| p.offset < r.end) {
+                kept.push(p.part(p.offset.max(r.start)..p.end().min(r.end)));
+            }
+        }
+        self.list = kept;
+    }
+
+    /// Brings the extents of several blocks into memory, in as few round trips as the ledger can.
+    pub(crate) fn fetch<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a mut Pieces>) -> Result<()> {
+        let mut far: Vec<&mut Piece> = all
+            .flat_map(|pieces| pieces.list.iter_mut())
+            .filter(|p| matches!(p.source, Source::Extent { .. }))
+            .collect();
+        let wanted: Vec<_> = far
+            .iter()
+            .filter_map(|p| match &p.source {
+                Source::Inline(_) => None,
+                Source::Extent { extent, skip, .. } => Some((extent, *skip..skip + p.len as u64)),
+            })
+            .collect();
+        let got = ledger.read_payloads(&wanted)?;
+        for (piece, bytes) in far.iter_mut().zip(got) {
+            piece.source = Source::Inline(bytes);
+        }
+        Ok(())
+    }
+
     /// Stored bytes.
     pub(crate) fn stored(&self) -> u64 {
         self.list.iter().map(|p| p.len as u64).sum()

@@ -6,6 +6,7 @@ use crate::pieces::Pieces;
 use crate::record::{self, BlockRecord};
 use crate::shape::Shape;
 use crate::{Error, Result};
+use bytes::Bytes;
 use h5lake_ledger::Ledger;
 use prost::Message;
 use std::sync::Arc;
@@ -13,6 +14,11 @@ use std::sync::Arc;
 impl Pieces {
     /// The whole block, decoded.
     pub(crate) fn load(&self, ledger: &Ledger, shape: &Shape) -> Result<Vec<u8>> {
+        if ledger.is_remote() && self.extents().len() > 1 {
+            let mut here = self.clone();
+            Pieces::fetch(ledger, std::iter::once(&mut here))?;
+            return here.load(ledger, shape);
+        }
         if let Some(mask) = self.encoded {
             return shape.filters.decode(self.encoded_bytes(ledger)?, mask, shape.len);
         }
@@ -24,13 +30,32 @@ impl Pieces {
 
 /// The stored state of a block; without pieces when there is none.
 pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &Shape) -> Result<Pieces> {
-    match ledger.get(key)? {
-        Some(value) => {
-            let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-            Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
+    decoded(ledger.get(key)?, key, shape)
+}
+
+fn decoded(value: Option<Bytes>, key: &[u8], shape: &Shape) -> Result<Pieces> {
+    let Some(value) = value else { return Ok(Pieces::default()) };
+    let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+    Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
+}
+
+/// The stored states of several blocks, and in memory what is wanted of each: some runs, or without runs all of it.
+pub(crate) fn fetched(
+    ledger: &Ledger,
+    wanted: &[(&[u8], Option<&[CopyRun]>)],
+    shape: &Shape,
+) -> Result<Vec<Pieces>> {
+    let keys: Vec<&[u8]> = wanted.iter().map(|(key, _)| *key).collect();
+    let mut all = Vec::with_capacity(wanted.len());
+    for ((key, runs), value) in wanted.iter().zip(ledger.get_many(&keys)?) {
+        let mut pieces = decoded(value, key, shape)?;
+        if let Some(runs) = runs {
+            pieces.keep(runs.iter().map(|r| r.block..r.block + r.len));
         }
-        None => Ok(Pieces::default()),
+        all.push(pieces);
     }
+    Pieces::fetch(ledger, all.iter_mut())?;
+    Ok(all)
 }
 
 /// Changes the stored state of a block and gives back the extents that it no longer needs.
@@ -75,7 +100,22 @@ pub(crate) fn read_stored(
     runs: &[CopyRun],
     out: &mut [u8],
 ) -> Result<()> {
-    let p = stored(ledger, key, shape)?;
+    let mut p = stored(ledger, key, shape)?;
+    if ledger.is_remote() {
+        p.keep(runs.iter().map(|r| r.block..r.block + r.len));
+        Pieces::fetch(ledger, std::iter::once(&mut p))?;
+    }
+    read_pieces(&p, ledger, shape, runs, out)
+}
+
+/// Reads runs of a block from its pieces.
+pub(crate) fn read_pieces(
+    p: &Pieces,
+    ledger: &Ledger,
+    shape: &Shape,
+    runs: &[CopyRun],
+    out: &mut [u8],
+) -> Result<()> {
     if p.encoded.is_some() || (runs.len() > 4 && runs[0].len < DIRECT / 4) {
         let (from, block) = match p.encoded {
             Some(_) => (0, p.load(ledger, shape)?),
@@ -96,7 +136,7 @@ pub(crate) fn read_stored(
 }
 
 /// Removes a stored block.
-pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: bytes::Bytes) -> Result<()> {
+pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
     for (_, extent) in Pieces::decode(r, usize::MAX)?.extents() {
         ledger.free_payload(extent)?;

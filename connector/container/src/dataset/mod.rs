@@ -237,7 +237,7 @@ impl Dataset {
         }
         let c = self.container();
         let threads = self.readers();
-        if threads > 1 && out.len() > self.shape.len {
+        if !c.near() || (threads > 1 && out.len() > self.shape.len) {
             return self.read_parallel(space.dims(), selection, size, out, threads);
         }
         self.grid.parts(space.dims(), selection, size, &mut |p| {

@@ -1,9 +1,10 @@
-//! Many blocks at once: reads that wait for a remote store, and filters, go on side by side.
+//! Many blocks at once: what is read of a store is asked for together, and filters run side by side.
 
 use super::Dataset;
 use crate::block::Answer;
 use crate::grid::{CopyRun, Part};
-use crate::stored::{change_stored, read_stored, stored};
+use crate::pieces::Pieces;
+use crate::stored::{change_stored, fetched, read_pieces, stored};
 use crate::{Result, Selection};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const BATCH: usize = 64 << 20;
 /// Less than this is not worth a thread.
 const WORTH: usize = 128 << 10;
-/// Threads that wait for a store.
-const WAITING: usize = 16;
 
 /// A block to be read: its key, what of it is wanted, and a place for it.
 struct Job {
@@ -23,6 +22,8 @@ struct Job {
     data: Vec<u8>,
     /// Read the whole block, and keep it in memory unless something was written since this epoch.
     keep: Option<u64>,
+    /// What was fetched of it from a store.
+    pieces: Option<Pieces>,
 }
 
 impl Job {
@@ -33,8 +34,12 @@ impl Job {
     /// Reads the runs, packed one after the other, or the whole block.
     fn read(&mut self, d: &Dataset) -> Result<()> {
         let ledger = &d.container().ledger;
+        let pieces = match self.pieces.take() {
+            Some(pieces) => pieces,
+            None => stored(ledger, &self.key, &d.shape)?,
+        };
         if self.keep.is_some() {
-            self.data = stored(ledger, &self.key, &d.shape)?.load(ledger, &d.shape)?;
+            self.data = pieces.load(ledger, &d.shape)?;
             return Ok(());
         }
         self.data = vec![0; self.bytes()];
@@ -47,7 +52,7 @@ impl Job {
                 CopyRun { buffer: at - r.len, ..*r }
             })
             .collect();
-        read_stored(ledger, &self.key, &d.shape, &packed, &mut self.data)
+        read_pieces(&pieces, ledger, &d.shape, &packed, &mut self.data)
     }
 
     fn hand_out(self, d: &Dataset, out: &mut [u8]) -> Result<()> {
@@ -134,20 +139,12 @@ impl Dataset {
         Ok(())
     }
 
-    /// How many threads a read may use: as many as there are processors to decode, more to wait.
+    /// How many threads a read may use: only filters take time of their own.
     pub(super) fn readers(&self) -> usize {
-        if self.needs_codec() {
-            1
-        } else if !self.container().near() {
-            WAITING
-        } else if self.filters.is_empty() {
-            1
-        } else {
-            cores()
-        }
+        if self.filters.is_empty() || self.needs_codec() { 1 } else { cores() }
     }
 
-    /// Like a plain read, with up to `threads` blocks at once.
+    /// Like a plain read, with many blocks at once, and up to `threads` threads for what filters them.
     pub(super) fn read_parallel(
         &self,
         dims: &[u64],
@@ -167,8 +164,10 @@ impl Dataset {
                 Answer::Stored => None,
                 Answer::Keep(epoch) => Some(epoch),
             };
-            jobs.push(Job { key, runs: p.runs.to_vec(), data: Vec::new(), keep });
-            bytes += wanted;
+            // What is decoded or kept is in memory whole.
+            let is_whole = keep.is_some() || !self.filters.is_empty();
+            bytes += if is_whole { self.shape.len.max(wanted) } else { wanted };
+            jobs.push(Job { key, runs: p.runs.to_vec(), data: Vec::new(), keep, pieces: None });
             if bytes >= BATCH {
                 self.run(&mut jobs, out, threads)?;
                 bytes = 0;
@@ -179,6 +178,13 @@ impl Dataset {
     }
 
     fn run(&self, jobs: &mut Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+        let c = self.container();
+        if !c.near() {
+            let wanted: Vec<_> =
+                jobs.iter().map(|j| (j.key.as_slice(), j.keep.is_none().then_some(&j.runs[..]))).collect();
+            let all = fetched(&c.ledger, &wanted, &self.shape)?;
+            jobs.iter_mut().zip(all).for_each(|(job, pieces)| job.pieces = Some(pieces));
+        }
         let bytes: usize = jobs.iter().map(Job::bytes).sum();
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH));
         if threads <= 1 {
