@@ -67,6 +67,20 @@ pub enum ErrorKind {
     },
     /// A change was asked for through a handle that was opened to read (errno 9).
     ReadOnly,
+    /// The version that was asked for is not kept.
+    NoSuchVersion {
+        /// What was asked for.
+        asked: String,
+        /// The numbers of the oldest and of the newest version that are kept.
+        kept: (u64, u64),
+        /// When the oldest of them was committed, in microseconds since 1970-01-01 UTC.
+        since: u64,
+    },
+    /// An old version was to be opened for writing (errno 30).
+    OldVersion {
+        /// Which.
+        which: String,
+    },
     /// The snapshot's bytes were reclaimed; refresh to go on.
     Gone,
     /// The handle was inherited through fork; only the process that opened it may change the container.
@@ -162,11 +176,13 @@ impl Error {
             | ErrorKind::LocksUnsupported { errno }
             | ErrorKind::NoSpace { errno } => Some(errno),
             ErrorKind::ReadOnly => Some(9),
+            ErrorKind::OldVersion { .. } => Some(30),
             ErrorKind::Invalid { .. } => Some(22),
             ErrorKind::Io { errno, .. } => errno,
             ErrorKind::NotAContainer { .. }
             | ErrorKind::NewerFormat { .. }
             | ErrorKind::Corrupt { .. }
+            | ErrorKind::NoSuchVersion { .. }
             | ErrorKind::Gone
             | ErrorKind::Forked
             | ErrorKind::Broken { .. }
@@ -211,6 +227,12 @@ impl fmt::Display for Error {
                 )
             }
             ErrorKind::ReadOnly => f.write_str("is open read-only; open it for writing to change it"),
+            ErrorKind::NoSuchVersion { asked, kept: (oldest, newest), since } => write!(
+                f,
+                "{asked} is not kept; versions {oldest} to {newest} are, the oldest from {}",
+                crate::clock::text(*since)
+            ),
+            ErrorKind::OldVersion { which } => write!(f, "{which} is past and can only be read; open it to read"),
             ErrorKind::Gone => f.write_str(
                 "the snapshot in use was reclaimed by a writer; refresh or reopen to see the newest",
             ),

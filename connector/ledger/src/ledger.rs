@@ -14,7 +14,7 @@ use crate::file;
 use crate::fold;
 use crate::layers::{Layer, Layers};
 use crate::objects;
-use crate::options::{Access, Identity, Options, Probe, Replace};
+use crate::options::{Access, Identity, Options, Probe, Replace, Version};
 use crate::payload;
 use crate::record;
 use crate::space::{Base, News, Pointer, Space};
@@ -481,6 +481,15 @@ impl Ledger {
         }
         s.version = news.version;
         Ok(())
+    }
+
+    /// The versions that can be opened with [`Options::at`], newest first, at most so many. They are all those whose bytes are
+    /// whole: at least those that were replaced no longer ago than the retention time.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        self.space.versions(most)
     }
 
     /// Bytes of keys and values that are staged, payloads not counted.

@@ -60,6 +60,8 @@ pub struct Options {
     /// Size in bytes of a user block before the container: 0, or a power of two of at least 512. Used when a
     /// file is created; found by itself when one is opened.
     pub user_block: u64,
+    /// The version to open, where it is not to be the newest. To read only: it never moves.
+    pub at: Option<At>,
     /// For reading a damaged file: where the newest version cannot be read, open the newest one that can, be it the one
     /// before or the last checkpoint. Commits after it are lost to this handle; parts of what it shows may still be
     /// damaged, and reading them says so. Writers and object stores do not heed it.
@@ -78,11 +80,45 @@ impl Default for Options {
             lock: LockPolicy::BestEffort,
             cache_bytes: 16 << 20,
             user_block: 0,
+            at: None,
             salvage: false,
             checkpoint_bytes: 512 << 10,
             checkpoint_records: 4096,
         }
     }
+}
+
+/// Which version of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum At {
+    /// By its number; the first commit made version 1.
+    Version(u64),
+    /// The one that was the newest at a time, in microseconds since 1970-01-01 UTC.
+    Time(u64),
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Version(v) => write!(f, "version {v}"),
+            Self::Time(t) => write!(f, "the version of {}", crate::clock::text(*t)),
+        }
+    }
+}
+
+/// A version that can be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Its number.
+    pub number: u64,
+    /// When it was committed, in microseconds since 1970-01-01 UTC, by its writer's clock.
+    pub time: u64,
+    /// Host name of the machine that its writer ran on; empty where nobody knows any more.
+    pub host: String,
+    /// Process id of its writer.
+    pub pid: u32,
+    /// Bytes that it added: its record, and the payloads written for it.
+    pub bytes: u64,
 }
 
 /// What a name holds, as far as the first bytes tell.

@@ -21,7 +21,7 @@ pub(crate) struct Header {
 }
 
 /// The process that wrote a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Author {
     pub(crate) host: Arc<str>,
     pub(crate) pid: u32,
@@ -35,6 +35,17 @@ impl Author {
             host.to_string_lossy().as_ref().into()
         });
         Self { host: HOST.clone(), pid: std::process::id() }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_string(out, self.host.as_bytes());
+        put_varint(out, u64::from(self.pid));
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let host = String::from_utf8_lossy(r.string()?).into();
+        let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
+        Ok(Self { host, pid })
     }
 }
 
@@ -53,8 +64,7 @@ pub(crate) fn encode(h: &Header, notes: &[u8], entries: &[u8]) -> (Vec<u8>, u32)
     out.extend_from_slice(&h.version.to_le_bytes());
     out.extend_from_slice(&h.nonce.to_le_bytes());
     out.extend_from_slice(&h.time.to_le_bytes());
-    put_string(&mut out, h.by.host.as_bytes());
-    put_varint(&mut out, u64::from(h.by.pid));
+    h.by.encode(&mut out);
     put_varint(&mut out, u64::from(h.previous.is_some()));
     if let Some(p) = h.previous {
         p.encode(&mut out);
@@ -93,9 +103,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
         return Err("not a record");
     }
     let (version, nonce, time) = (r.u64()?, r.u64()?, r.u64()?);
-    let host = String::from_utf8_lossy(r.string()?).into();
-    let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
-    let by = Author { host, pid };
+    let by = Author::read(&mut r)?;
     let previous = match r.varint()? {
         0 => None,
         1 => Some(Pointer::read(&mut r)?),

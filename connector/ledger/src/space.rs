@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
 use crate::error::Result;
-use crate::options::Identity;
+use crate::options::{Identity, Version};
 use crate::place::Place;
 
 /// A place and the checksum of what has to be there.
@@ -138,6 +138,9 @@ pub(crate) trait Space: Debug + Send + Sync {
     }
     /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
     fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>>;
+
+    /// The versions that can be opened, newest first, at most so many.
+    fn versions(&self, most: usize) -> Result<Vec<Version>>;
 
     /// Bytes in the file or store.
     fn size(&self) -> Result<u64>;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::error::ErrorKind;
 use crate::extent::Extent;
 use crate::file::fake::{Fake, Fault};
+use crate::file::head;
 use crate::file::log::newest_slot;
 use crate::options::{Access, Options, SyncPolicy};
 use crate::work::{Chance, Map, content, data, work};
@@ -132,7 +133,7 @@ fn no_changed_byte_gives_wrong_data() {
     result.unwrap();
     drop(l);
     let good = f.bytes();
-    let slots = (512..512 + 124, 4096..4096 + 124);
+    let slots = (512..512 + head::SLOT, 4096..4096 + head::SLOT);
     let (mut seen, mut old) = (0u64, 0u64);
     // All of the head, then a sample: payloads are long.
     let sample = (0..4608usize).chain((4608..good.len()).step_by(37));

@@ -203,10 +203,27 @@ impl FreeSpace {
 
     /// Whether the run that has rested longest has rested enough, as far as time goes.
     pub(crate) fn is_ripe(&self, now: u64, rule: RestRule) -> bool {
-        let Some(r) = self.resting.front() else { return false };
+        self.resting.front().is_some_and(|r| self.has_rested(r, self.resting_bytes, now, rule))
+    }
+
+    /// The highest sequence of what [`wake`](Self::wake) would free.
+    pub(crate) fn last_ripe(&self, limit: u64, now: u64, rule: RestRule) -> Option<u64> {
+        let mut left = self.resting_bytes;
+        let mut last = None;
+        for r in self.resting.iter().take_while(|r| r.sequence <= limit) {
+            if !self.has_rested(r, left, now, rule) {
+                break;
+            }
+            left -= r.length;
+            last = Some(r.sequence);
+        }
+        last
+    }
+
+    fn has_rested(&self, r: &Resting, resting: u64, now: u64, rule: RestRule) -> bool {
         let age = now.saturating_sub(r.time);
         // Courtesy ends where it would let the file grow by much.
-        let crowded = self.resting_bytes > (self.end / 4).max(4 << 20);
+        let crowded = resting > (self.end / 4).max(4 << 20);
         age >= rule.least && (age >= rule.courtesy || crowded)
     }
 

@@ -19,7 +19,9 @@ const SLOT_A: u64 = 512;
 pub(crate) const NOTE: u64 = 1024;
 pub(crate) const NOTE_LEN: usize = 256;
 const SLOT_B: u64 = 4096;
-const SLOT: usize = 124;
+pub(crate) const SLOT: usize = 152;
+/// Where it stands up to which sequence room was used again.
+pub(crate) const RECLAIMED: u64 = 1536;
 /// Where extents begin.
 pub(crate) const DATA: u64 = 4608;
 
@@ -87,6 +89,10 @@ pub(crate) struct Slot {
     pub(crate) record: Option<Pointer>,
     pub(crate) root: Option<Pointer>,
     pub(crate) free: Option<Pointer>,
+    /// What leads to versions before the base.
+    pub(crate) history: Option<Pointer>,
+    /// Milliseconds for which replaced versions are kept, plus one; 0 where nobody said.
+    pub(crate) retention: u64,
 }
 
 fn put_pointer(out: &mut Vec<u8>, p: Option<Pointer>) {
@@ -130,6 +136,8 @@ impl Slot {
         put_pointer(&mut out, self.record);
         put_pointer(&mut out, self.root);
         put_pointer(&mut out, self.free);
+        put_pointer(&mut out, self.history);
+        out.extend_from_slice(&self.retention.to_le_bytes());
         seal(&mut out);
         out
     }
@@ -163,6 +171,8 @@ impl Slot {
         s.record = pointer(&mut r, s.end)?;
         s.root = pointer(&mut r, s.end)?;
         s.free = pointer(&mut r, s.end)?;
+        s.history = pointer(&mut r, s.end)?;
+        s.retention = r.u64()?;
         Ok(Some(s))
     }
 }

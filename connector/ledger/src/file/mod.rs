@@ -7,7 +7,9 @@ mod locks;
 mod log;
 pub(crate) mod notes;
 mod open;
+mod past;
 mod raw;
+mod reclaimed;
 mod writer;
 
 #[cfg(test)]
@@ -22,17 +24,19 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use open::{create, open, probe, remove};
+pub(crate) use past::not_kept;
+pub(crate) use open::{create, old_is_read_only, open, probe, remove};
 
-use crate::clock::Nonces;
+use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::RestRule;
 use crate::file::head::{Fixed, Slot};
 use crate::file::locks::Locks;
+use crate::file::past::Past;
 use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
-use crate::options::{Identity, LockPolicy, Options};
+use crate::options::{At, Identity, LockPolicy, Options, Version};
 use crate::place::{Place, Room};
 use crate::space::{Base, News, Shape, Space};
 
@@ -120,6 +124,47 @@ impl FileSpace {
         Ok(())
     }
 
+    /// How long freed room rests, and what later writers are told of it. The container remembers what was asked for last.
+    fn rule_for(&self, slot: &Slot) -> (RestRule, u64) {
+        if let Some(asked) = self.options.retention {
+            return (self.rule, clock::micros(asked) / 1000 + 1);
+        }
+        match slot.retention.checked_sub(1) {
+            None => (self.rule, 0),
+            Some(ms) => {
+                let least = self.rule.least.max(ms.saturating_mul(1000));
+                (RestRule { least, courtesy: 0 }, slot.retention)
+            }
+        }
+    }
+
+    /// The snapshot of an old version, pinned. See `reclaimed` for why it is whole.
+    fn old_version(&self, seen: &mut Option<Slot>, at: At) -> Result<Option<News>> {
+        if seen.is_some() {
+            return Ok(None);
+        }
+        let raw = self.raw.as_ref();
+        let newest = self.pin_newest(None)?;
+        let past = Past::of(raw, &newest, &self.target)?;
+        let found = past.find(at)?;
+        let locks = lock(&self.locks);
+        if let Some(slot) = &found {
+            locks.pin(slot.sequence);
+            // The pin of the newest version protects nothing that an older one has beyond it.
+            if reclaimed::read(raw, &self.target)? <= slot.sequence {
+                if slot.sequence != newest.sequence {
+                    locks.unpin(newest.sequence);
+                }
+                drop(locks);
+                *seen = found;
+                return self.read_news(slot, None).map(Some);
+            }
+            locks.unpin(slot.sequence);
+        }
+        locks.unpin(newest.sequence);
+        Err(past.not_kept(at))
+    }
+
     /// Finds the newest version that can be read, when `e` keeps the newest one from it.
     fn salvage(&self, e: Error) -> Result<News> {
         let raw = self.raw.as_ref();
@@ -143,7 +188,8 @@ impl FileSpace {
         let records = log::records(raw, slot, after.unwrap_or(slot.base_version), &self.target)?;
         if let Some(w) = &self.writer {
             let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
-            let fresh = Writer::new(self.target.clone(), *slot, &records, self.rule, sync, nonces);
+            let rule = self.rule_for(slot);
+            let fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces);
             *lock(w) = Some(fresh);
         }
         let restart = match after {
@@ -172,6 +218,9 @@ impl Space for FileSpace {
         let mut seen = lock(&self.seen);
         if self.writer.is_none() {
             self.adopt(seen.as_ref())?;
+        }
+        if let Some(at) = self.options.at {
+            return self.old_version(&mut seen, at);
         }
         let slot = match &self.writer {
             Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
@@ -273,6 +322,20 @@ impl Space for FileSpace {
 
     fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>> {
         self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
+    }
+
+    fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        let raw = self.raw.as_ref();
+        let mut head = log::newest_slot(raw, &self.target)?;
+        loop {
+            let listed = Past::of(raw, &head, &self.target).and_then(|p| p.versions(most));
+            let now = log::newest_slot(raw, &self.target)?;
+            // A writer may have moved on, and used the room of what was being read.
+            if listed.is_ok() || now == head {
+                return listed;
+            }
+            head = now;
+        }
     }
 
     fn size(&self) -> Result<u64> {

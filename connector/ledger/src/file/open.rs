@@ -15,7 +15,7 @@ use crate::file::locks::Locks;
 use crate::file::raw::{OsFile, RawFile};
 use crate::file::writer::Writer;
 use crate::file::{BLIND_REST, COURTESY, FileSpace, log};
-use crate::options::{Access, Options, Probe, Replace, SyncPolicy};
+use crate::options::{Access, At, Options, Probe, Replace, SyncPolicy};
 
 /// What the first bytes of a file are.
 enum Found {
@@ -119,10 +119,18 @@ fn locked(target: &str, raw: &dyn RawFile) -> Error {
     Error::new(target, ErrorKind::Locked { holder })
 }
 
+/// The error for an old version that is to be written.
+pub(crate) fn old_is_read_only(target: &str, at: At) -> Error {
+    Error::new(target, ErrorKind::OldVersion { which: at.to_string() })
+}
+
 pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSpace> {
     let target = name(path);
     let fail = |e: io::Error| Error::io(&target, "opening", &e);
     let write = access == Access::ReadWrite;
+    if write && let Some(at) = opts.at {
+        return Err(old_is_read_only(&target, at));
+    }
     let meta = path.metadata().map_err(fail)?;
     if meta.is_dir() {
         return Err(Error::new(&target, ErrorKind::IsADirectory));

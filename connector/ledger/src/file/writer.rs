@@ -11,7 +11,9 @@ use crate::file::head::{self, Slot};
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
 use crate::file::notes::{self, Notes, Pairs};
+use crate::file::{past, reclaimed};
 use crate::file::raw::{Combined, LARGE, RawFile};
+use crate::history::{History, Mark};
 use crate::options::SyncPolicy;
 use crate::place::{Place, Room};
 use crate::record::{self, Author, Header};
@@ -43,6 +45,14 @@ pub(crate) struct Writer {
     rule: RestRule,
     sync: SyncPolicy,
     nonces: Nonces,
+    /// Who made the newest version, and the bytes that it added; `None` when that was before the base.
+    newest: Option<(Author, u64)>,
+    /// What the head's history says, once it is read.
+    history: Option<History>,
+    /// For the heads to come; see [`Slot`].
+    retention: u64,
+    /// The sequence before which no version is whole, once it is read.
+    lost: Option<u64>,
     /// The room was asked for in vain since this sequence; it is not worth asking again before the next.
     asked: Option<u64>,
 }
@@ -52,7 +62,7 @@ impl Writer {
         target: String,
         head: Slot,
         records: &[Logged],
-        rule: RestRule,
+        (rule, retention): (RestRule, u64),
         sync: SyncPolicy,
         nonces: Nonces,
     ) -> Self {
@@ -73,6 +83,10 @@ impl Writer {
             rule,
             sync,
             nonces,
+            newest: records.last().map(|l| (l.record.header.by.clone(), past::added(l))),
+            history: None,
+            retention,
+            lost: None,
             asked: None,
         }
     }
@@ -130,13 +144,39 @@ impl Writer {
     /// Frees what has rested enough.
     pub(super) fn wake(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
         let (sequence, rule, now) = (self.head.sequence, self.rule, clock::now());
-        let room = self.load(raw)?;
         // Asking for pins is a system call; time is asked first.
-        if room.is_ripe(now, rule) {
-            let limit = locks.lowest_pin(sequence).unwrap_or(sequence);
-            room.wake(limit, now, rule);
+        if !self.load(raw)?.is_ripe(now, rule) {
+            return Ok(());
         }
+        let limit = locks.lowest_pin(sequence).unwrap_or(sequence);
+        let Some(last) = self.load(raw)?.last_ripe(limit, now, rule) else { return Ok(()) };
+        let mut limit = last;
+        if last > self.lost(raw)? {
+            reclaimed::write(raw, last, &self.target)?;
+            self.lost = Some(last);
+            // Whoever pinned an old version before that was written has to be seen now.
+            limit = locks.lowest_pin(sequence).unwrap_or(sequence).min(last);
+        }
+        self.load(raw)?.wake(limit, now, rule);
         Ok(())
+    }
+
+    /// The sequence before which no version is whole.
+    fn lost(&mut self, raw: &dyn RawFile) -> Result<u64> {
+        let lost = match self.lost {
+            Some(lost) => lost,
+            None => match reclaimed::read(raw, &self.target) {
+                Ok(lost) => lost,
+                // A writer that died while it wrote this: nobody can tell what is whole but the newest.
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
+                    reclaimed::write(raw, self.head.sequence, &self.target)?;
+                    self.head.sequence
+                }
+                Err(e) => return Err(e),
+            },
+        };
+        self.lost = Some(lost);
+        Ok(lost)
     }
 
     /// Takes room for a payload. Small ones are written by this; for large ones the caller writes, without the lock.
@@ -235,6 +275,7 @@ impl Writer {
                 end,
                 log_bytes: self.head.log_bytes + place.length,
                 record: Some(Pointer { place, crc }),
+                retention: self.retention,
                 ..self.head
             };
             self.write_head(raw, next)
@@ -245,6 +286,8 @@ impl Writer {
             }
             return Err(e);
         }
+        let used: u64 = notes.used.iter().map(|(_, l)| l).sum();
+        self.newest = Some((Author::myself(), used + place.length));
         self.log.push(place);
         self.fresh.clear();
         let freed = std::mem::take(&mut self.freed);
@@ -359,10 +402,11 @@ impl Writer {
         self.check_alone(raw, locks)?;
         let mut gone = std::mem::take(&mut self.fold_freed);
         gone.extend(self.log.iter().map(|p| (p.offset, round(p.length))));
-        gone.extend(self.head.free.map(|p| (p.place.offset, round(p.place.length))));
+        gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| (p.place.offset, round(p.place.length))));
         self.wake(raw, locks)?;
         self.load(raw)?.trim();
         let time = clock::now().max(self.head.time);
+        let (past, history) = self.write_history(raw, locks, base.version)?;
         let free = self.write_list(raw, locks, &gone, time)?;
         let end = self.load(raw)?.end;
         let next = Slot {
@@ -374,14 +418,39 @@ impl Writer {
             record: None,
             root: base.root,
             free,
+            history: Some(history),
+            retention: self.retention,
             ..self.head
         };
         self.write_head(raw, next)?;
+        self.history = Some(past);
         self.fold_fresh.clear();
         self.log.clear();
         self.lay_to_rest(raw, gone, time)?;
         self.shorten(raw);
         Ok(())
+    }
+
+    /// Writes what will lead to the versions before the base that is coming.
+    fn write_history(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        version: u64,
+    ) -> Result<(History, Pointer)> {
+        let mut history = match self.history.take() {
+            Some(history) => history,
+            None => past::history(raw, &self.head, &self.target)?,
+        };
+        self.history = Some(history.clone());
+        let (author, bytes) =
+            self.newest.clone().unwrap_or_else(|| (history.base.author.clone(), history.base.bytes));
+        let base = Mark { version, moment: self.head.sequence + 1, time: self.head.time, bytes, author };
+        let lost = self.lost(raw)?;
+        history.advance(base, self.head.root, (self.head.record, self.head.log_bytes), lost);
+        let (bytes, crc) = history.encode();
+        let place = self.fold_write(raw, locks, &bytes)?;
+        Ok((history, Pointer { place, crc }))
     }
 
     /// Writes the free list of the base that is coming. What was written since the last commit counts as free in it:

@@ -66,15 +66,21 @@ pub(crate) struct Head {
     pub(crate) table: Option<Pointer>,
     /// Milliseconds for which obsolete objects stay.
     pub(crate) retention: u64,
+    /// When the base was made, microseconds.
+    pub(crate) moment: u64,
+    /// Versions that were the newest before this time are not whole any more, microseconds.
+    pub(crate) lost: u64,
+    /// What leads to versions before the base.
+    pub(crate) history: Option<Pointer>,
 }
 
 impl Head {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = self.fixed.encode();
-        for n in [self.version, self.base.version, self.retention] {
+        for n in [self.version, self.base.version, self.retention, self.moment, self.lost] {
             out.extend_from_slice(&n.to_le_bytes());
         }
-        for p in [self.base.root, self.table] {
+        for p in [self.base.root, self.table, self.history] {
             out.push(u8::from(p.is_some()));
             if let Some(p) = p {
                 p.encode(&mut out);
@@ -96,12 +102,13 @@ impl Head {
             let mut r = Reader::new(body);
             r.take(FIXED)?;
             let (version, base_version, retention) = (r.u64()?, r.u64()?, r.u64()?);
-            let root = optional(&mut r)?;
-            let table = optional(&mut r)?;
+            let (moment, lost) = (r.u64()?, r.u64()?);
+            let (root, table, history) = (optional(&mut r)?, optional(&mut r)?, optional(&mut r)?);
             if base_version > version || version >= 1 << 62 {
                 return Err("impossible versions");
             }
-            Ok(Self { fixed, version, base: Base { version: base_version, root }, table, retention })
+            let base = Base { version: base_version, root };
+            Ok(Self { fixed, version, base, table, retention, moment, lost, history })
         };
         read().map_err(|why| Error::corrupt(target, "head object", why))
     }
@@ -161,6 +168,9 @@ mod tests {
             base: Base { version: 5, root: Some(Pointer { place, crc: 8 }) },
             table: None,
             retention: 600_000,
+            moment: 3,
+            lost: 2,
+            history: Some(Pointer { place, crc: 9 }),
         };
         let good = head.encode();
         assert_eq!(Head::decode(&good, "x").unwrap(), head);

@@ -4,6 +4,7 @@ mod head;
 mod lease;
 mod many;
 mod open;
+mod past;
 mod table;
 mod uploads;
 mod writer;
@@ -23,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::writer::Writer;
-use crate::options::Identity;
+use crate::options::{At, Identity, Version};
 use crate::place::{Place, Room};
 use crate::record::{self, Record};
 use crate::space::{Base, News, Run, Shape, Space};
@@ -66,6 +67,8 @@ struct Seen {
     /// When the head was read: records that it does not cover cannot have been deleted for the retention time after.
     read: Instant,
     version: Option<u64>,
+    /// Of an old version: when it began, which says whether it is still whole.
+    moment: Option<u64>,
 }
 
 /// A container in an object store.
@@ -79,6 +82,8 @@ pub(crate) struct ObjectSpace {
     /// A writer's; `None` for readers. The inner `None` is before the first look at the log.
     writer: Option<Mutex<Option<Writer>>>,
     lease: Mutex<Option<Lease>>,
+    /// The version to show, if not the newest.
+    at: Option<At>,
 }
 
 impl ObjectSpace {
@@ -223,6 +228,9 @@ impl Space for ObjectSpace {
 
     fn news(&self) -> Result<Option<News>> {
         let mut seen = lock(&self.seen);
+        if let Some(at) = self.at {
+            return self.old_version(&mut seen, at);
+        }
         let Some(version) = seen.version else { return self.first_news(&mut seen).map(Some) };
         let mut records = self.records(version, version)?;
         if Self::is_old(&seen) {
@@ -335,6 +343,10 @@ impl Space for ObjectSpace {
         self.write_payload(data).map(Some)
     }
 
+    fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        self.list_versions(most)
+    }
+
     fn size(&self) -> Result<u64> {
         open::size(self.store.as_ref(), &self.names, &self.target)
     }
@@ -356,8 +368,16 @@ impl Space for ObjectSpace {
         }
         let newest = read_head(self.store.as_ref(), &self.names.head, &self.target);
         let same = match newest {
-            Ok(Some((bytes, _))) => Head::decode(&bytes, &self.target)
-                .is_ok_and(|h| h.fixed.id == self.id && h.base == lock(&self.seen).head.base),
+            Ok(Some((bytes, _))) => {
+                let seen = lock(&self.seen);
+                Head::decode(&bytes, &self.target).is_ok_and(|h| {
+                    h.fixed.id == self.id
+                        && match seen.moment {
+                            Some(moment) => moment >= h.lost,
+                            None => h.base == seen.head.base,
+                        }
+                })
+            }
             _ => false,
         };
         if same { e } else { Error::new(&self.target, ErrorKind::Gone) }

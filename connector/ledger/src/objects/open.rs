@@ -7,6 +7,7 @@ use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPa
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::old_is_read_only;
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE};
 use crate::objects::head::{Head, Names, put_over, read_head, store_error};
 use crate::objects::lease::{self, Lease};
@@ -56,6 +57,9 @@ pub(crate) fn open(
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
+    if access == Access::ReadWrite && let Some(at) = opts.at {
+        return Err(old_is_read_only(&target, at));
+    }
     let read = || -> Result<_> {
         let now = Instant::now();
         let found = read_head(store.as_ref(), &key, &target)?;
@@ -79,7 +83,9 @@ pub(crate) fn open(
             found.0.retention = clock::micros(asked) / 1000;
         }
     }
-    Ok(space(target, store, names, found.0, found.1, found.2, access, held))
+    let mut space = space(target, store, names, found.0, found.1, found.2, access, held);
+    space.at = opts.at;
+    Ok(space)
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of a struct, once")]
@@ -98,9 +104,10 @@ fn space(
         store,
         names,
         id: head.fixed.id,
-        seen: Mutex::new(Seen { head, etag, read, version: None }),
+        seen: Mutex::new(Seen { head, etag, read, version: None, moment: None }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
+        at: None,
     }
 }
 
@@ -132,6 +139,9 @@ pub(crate) fn create(
         base: Base::default(),
         table: None,
         retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
+        moment: 0,
+        lost: 0,
+        history: None,
     };
     let names = Names::new(key.clone(), &head.fixed.id, &target)?;
     let mut held = None;

@@ -87,15 +87,17 @@ impl Table {
         notes.freed.iter().try_for_each(|p| self.lose(p, time))
     }
 
-    /// Takes out the objects in which nothing has been in use since `before` or longer.
-    pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> Vec<Room> {
+    /// Takes out the objects in which nothing has been in use since `before` or longer; with them, when the last of their
+    /// bytes went out of use.
+    pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> (Vec<Room>, u64) {
         let dead = |room: &Room, u: &Use| {
             let in_log = matches!(room, Room::Log(n) if *n > base);
             u.live == 0 && u.since <= before && !in_log
         };
+        let latest = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(_, u)| u.since).max();
         let gone: Vec<Room> = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
         self.rooms.retain(|r, u| !dead(r, u));
-        gone
+        (gone, latest.unwrap_or(0))
     }
 
     /// Objects with payload of which less than half lives. Pages are replaced by checkpoints, and small rests are not
@@ -163,8 +165,8 @@ mod tests {
         t.lose(&at(10, 20), 102).unwrap();
         let (bytes, crc) = t.encode(Some(300));
         assert_eq!((bytes.len(), Table::decode(&bytes, crc)), (300, Ok(t.clone())));
-        assert_eq!(t.take_dead(101, 3), []);
-        assert_eq!(t.take_dead(101, 4), [Room::Log(4)]);
-        assert_eq!(t.take_dead(102, 4), [pack]);
+        assert_eq!(t.take_dead(101, 3), (vec![], 0));
+        assert_eq!(t.take_dead(101, 4), (vec![Room::Log(4)], 100));
+        assert_eq!(t.take_dead(102, 4), (vec![pack], 102));
     }
 }

@@ -10,8 +10,10 @@ use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
 use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::history::{History, Mark};
 use crate::objects::head::{Head, Names, put_over, store_error};
 use crate::objects::lease::Lease;
+use crate::objects::past;
 use crate::objects::table::{Notes, Table};
 use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, parse_log};
@@ -70,7 +72,12 @@ pub(crate) struct Writer {
     fold_gained: Vec<(Room, u64)>,
     fold_freed: Vec<Place>,
     lease: Option<Lease>,
+    /// Of the newest version or base: each is later than the one before it.
     last_time: u64,
+    /// The newest version as a base will remember it, its moment aside; `None` when it is the base.
+    newest: Option<Mark>,
+    /// What the head's history says, once it is read.
+    history: Option<History>,
     /// Bytes that went out of use since the base.
     obsolete: u64,
     nonces: Nonces,
@@ -89,7 +96,7 @@ impl Writer {
         nonces: Nonces,
     ) -> Self {
         let version = records.last().map_or(head.base.version, |l| l.record.header.version);
-        let last_time = records.last().map_or(0, |l| l.record.header.time);
+        let last_time = records.last().map_or(0, |l| l.record.header.time).max(head.moment);
         let unread = records.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
         Self {
             target,
@@ -109,6 +116,8 @@ impl Writer {
             fold_freed: Vec::new(),
             lease,
             last_time,
+            newest: records.last().map(past::mark_of),
+            history: None,
             obsolete: 0,
             nonces,
             doubtful: None,
@@ -260,7 +269,7 @@ impl Writer {
             lease.renew()?;
         }
         self.finish_packs()?;
-        let time = clock::now().max(self.last_time);
+        let time = clock::now().max(self.last_time + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let (record, _) = record::encode(&header, &self.notes.encode(), entries);
@@ -275,6 +284,8 @@ impl Writer {
         self.last_time = time;
         self.area.clear();
         let notes = std::mem::take(&mut self.notes);
+        let bytes = record.len() as u64 + notes.gained.values().sum::<u64>();
+        self.newest = Some(Mark { version, moment: 0, time, bytes, author: Author::myself() });
         self.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
         match &mut self.table {
             None => self.unread.push((time, notes.encode().into())),
@@ -380,7 +391,9 @@ impl Writer {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
-        let now = clock::now();
+        let now = clock::now().max(self.last_time + 1);
+        let before = now.saturating_sub(self.head.retention.saturating_mul(1000));
+        let (past, history) = self.write_history(base.version, now, before)?;
         let mut table = self.load()?.clone();
         for n in self.head.base.version + 1..=base.version {
             // Until now they were needed as records, whether or not they hold payload.
@@ -399,21 +412,39 @@ impl Writer {
         if let Some(room) = self.pages.room {
             table.gain(room, self.pages.bytes.len() as u64, now);
         }
-        let old_table = self.head.table.map(|p| p.place);
-        for place in self.fold_freed.iter().chain(&old_table) {
+        let old = self.head.table.iter().chain(&self.head.history).map(|p| &p.place);
+        for place in self.fold_freed.iter().chain(old) {
             table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
         }
-        let before = now.saturating_sub(self.head.retention.saturating_mul(1000));
-        let doomed = table.take_dead(before, base.version);
+        let (doomed, since) = table.take_dead(before, base.version);
         let at = self.write_table(&mut table)?;
-        let head = Head { version: self.version, base, table: Some(at), ..self.head.clone() };
-        self.put_head(head)?;
+        let lost = self.head.lost.max(since);
+        let (table_at, history) = (Some(at), Some(history));
+        let (version, old) = (self.version, self.head.clone());
+        self.put_head(Head { version, base, table: table_at, moment: now, lost, history, ..old })?;
+        self.last_time = now;
+        self.history = Some(past);
+        self.newest = None;
         self.table = Some(table);
         self.obsolete = 0;
         self.fold_gained.clear();
         self.fold_freed.clear();
         self.delete(&doomed);
         Ok(())
+    }
+
+    /// Writes what will lead to the versions before the base that is coming.
+    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, Pointer)> {
+        let mut history = match self.history.take() {
+            Some(history) => history,
+            None => past::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
+        };
+        self.history = Some(history.clone());
+        let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
+        history.advance(Mark { version, moment, ..base }, self.head.base.root, (None, 0), before);
+        let (bytes, crc) = history.encode();
+        let place = self.fold_write(&bytes)?;
+        Ok((history, Pointer { place, crc }))
     }
 
     /// The table goes to the end of the last page object and counts itself.

@@ -1,0 +1,186 @@
+//! The versions that lie before the base: what a checkpoint leaves behind so that they can be reached.
+//!
+//! A *moment* orders what happens to a container's room: in a file the sequence of a head, in an object store a time in
+//! microseconds. Room that went out of use at moment m is needed by versions of moments below m only. So once room of moment
+//! m was used again, the versions of moments from m on are whole, and the others are not: one number says what is kept.
+
+use crate::codec::{Decoded, Reader, put_varint};
+use crate::record::{Author, seal, unseal_as};
+use crate::space::Pointer;
+
+/// The longest history that is kept, in checkpoints. Older versions cannot be reached any more.
+const MOST: usize = 4096;
+
+/// The version of a base, and what its record said, for that record may be gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) version: u64,
+    /// Of the checkpoint, not of the version's record.
+    pub(crate) moment: u64,
+    /// Of the version, microseconds since 1970.
+    pub(crate) time: u64,
+    /// Bytes that the version added.
+    pub(crate) bytes: u64,
+    pub(crate) author: Author,
+}
+
+/// A base that is not the newest any more, and the log that followed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Past {
+    pub(crate) base: Mark,
+    pub(crate) root: Option<Pointer>,
+    /// The version that became the next base.
+    pub(crate) last: u64,
+    /// When that was: the moment of the checkpoint.
+    pub(crate) until: u64,
+    /// Bytes of the records.
+    pub(crate) log_bytes: u64,
+    /// The newest record, in a file.
+    pub(crate) record: Option<Pointer>,
+}
+
+/// What is known of the newest base and of those before it, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    pub(crate) base: Mark,
+    pub(crate) past: Vec<Past>,
+}
+
+impl Mark {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for n in [self.version, self.moment, self.time, self.bytes] {
+            put_varint(out, n);
+        }
+        self.author.encode(out);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let (version, moment, time, bytes) = (r.varint()?, r.varint()?, r.varint()?, r.varint()?);
+        Ok(Self { version, moment, time, bytes, author: Author::read(r)? })
+    }
+}
+
+fn put_optional(out: &mut Vec<u8>, p: Option<Pointer>) {
+    out.push(u8::from(p.is_some()));
+    if let Some(p) = p {
+        p.encode(out);
+    }
+}
+
+fn optional(r: &mut Reader<'_>) -> Decoded<Option<Pointer>> {
+    match r.u8()? {
+        0 => Ok(None),
+        1 => Pointer::read(r).map(Some),
+        _ => Err("neither with nor without a pointer"),
+    }
+}
+
+impl Past {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.base.encode(out);
+        put_optional(out, self.root);
+        for n in [self.last, self.until, self.log_bytes] {
+            put_varint(out, n);
+        }
+        put_optional(out, self.record);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let (base, root) = (Mark::read(r)?, optional(r)?);
+        let (last, until, log_bytes) = (r.varint()?, r.varint()?, r.varint()?);
+        if last <= base.version || until < base.moment {
+            return Err("a base that ends before it begins");
+        }
+        Ok(Self { base, root, last, until, log_bytes, record: optional(r)? })
+    }
+}
+
+impl History {
+    /// Moves to a new base. What the present one leads to joins the past, unless nothing followed it; `log` is the newest
+    /// record and the bytes of all, `lost` the moment before which nothing is whole.
+    pub(crate) fn advance(
+        &mut self,
+        base: Mark,
+        root: Option<Pointer>,
+        log: (Option<Pointer>, u64),
+        lost: u64,
+    ) {
+        let (record, log_bytes) = log;
+        let (last, until) = (base.version, base.moment);
+        let old = std::mem::replace(&mut self.base, base);
+        if last > old.version {
+            self.past.push(Past { base: old, root, last, until, log_bytes, record });
+        }
+        // The last version that is reached by a base alone comes before the checkpoint that made the next one.
+        self.past.retain(|p| p.until > lost);
+        let excess = self.past.len().saturating_sub(MOST);
+        self.past.drain(..excess);
+    }
+
+    /// Encodes it; returns the bytes and their checksum.
+    pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
+        let mut out = b"h5lH".to_vec();
+        self.base.encode(&mut out);
+        put_varint(&mut out, self.past.len() as u64);
+        for p in &self.past {
+            p.encode(&mut out);
+        }
+        let crc = seal(&mut out);
+        (out, crc)
+    }
+
+    pub(crate) fn decode(bytes: &[u8], crc: u32) -> Decoded<Self> {
+        let mut r = Reader::new(unseal_as(bytes, crc)?);
+        if r.take(4)? != b"h5lH" {
+            return Err("not a history");
+        }
+        let base = Mark::read(&mut r)?;
+        let count = r.varint()?;
+        if count > MOST as u64 {
+            return Err("a longer history than is ever written");
+        }
+        let mut past: Vec<Past> = Vec::new();
+        for _ in 0..count {
+            let p = Past::read(&mut r)?;
+            if past.last().is_some_and(|before| before.last > p.base.version) {
+                return Err("versions out of order");
+            }
+            past.push(p);
+        }
+        r.end()?;
+        if past.last().is_some_and(|before| before.last > base.version) {
+            return Err("versions out of order");
+        }
+        Ok(Self { base, past })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    fn mark(version: u64, moment: u64) -> Mark {
+        Mark { version, moment, time: 9, bytes: 10, author: Author { host: "node".into(), pid: 7 } }
+    }
+
+    #[test]
+    fn a_history_comes_back_and_forgets_what_is_lost() {
+        let pointer = Some(Pointer { place: Place::file(4608, 64), crc: 5 });
+        let mut h = History::default();
+        h.advance(mark(3, 4), None, (pointer, 64), 0);
+        h.advance(mark(3, 5), pointer, (None, 0), 0);
+        h.advance(mark(9, 12), pointer, (pointer, 99), 0);
+        assert_eq!(h.past.len(), 2, "a checkpoint without commits leaves nothing behind");
+        assert_eq!((h.past[1].base.version, h.past[1].base.moment, h.past[1].last), (3, 5, 9));
+        let (bytes, crc) = h.encode();
+        assert_eq!(History::decode(&bytes, crc), Ok(h.clone()));
+        for n in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[n] ^= 1;
+            assert!(History::decode(&bad, crc).is_err(), "byte {n}");
+        }
+        h.advance(mark(10, 14), pointer, (pointer, 99), 4);
+        assert_eq!(h.past.iter().map(|p| p.last).collect::<Vec<_>>(), [9, 10]);
+    }
+}

@@ -1,0 +1,215 @@
+//! Old versions against a model: the content of every version ever committed is kept, and each that is said to be there is
+//! opened and compared, whatever commits, checkpoints, vacuums, reopenings and crashes went before.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::work::{Map, content, stage};
+use common::{Place, places};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Version};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Commit(u8),
+    Vacuum,
+    Reopen,
+    Crash,
+    /// Opens an old version and keeps it.
+    Hold(u16),
+    Look,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (1u8..8).prop_map(Op::Commit),
+        1 => Just(Op::Vacuum),
+        1 => Just(Op::Reopen),
+        1 => Just(Op::Crash),
+        2 => any::<u16>().prop_map(Op::Hold),
+        2 => Just(Op::Look),
+    ]
+}
+
+struct Run {
+    place: Place,
+    opts: Options,
+    writer: Option<Ledger>,
+    /// By version.
+    states: Vec<Map>,
+    held: Vec<Ledger>,
+}
+
+impl Run {
+    fn new(place: Place, opts: Options) -> Self {
+        let writer = Some(place.create(&opts));
+        Run { place, opts, writer, states: vec![Map::new()], held: Vec::new() }
+    }
+
+    fn at(&self, at: At) -> h5lake_ledger::Result<Ledger> {
+        self.place.try_open(Access::ReadOnly, &Options { at: Some(at), cache_bytes: 0, ..self.opts.clone() })
+    }
+
+    fn versions(&self) -> Vec<Version> {
+        self.writer.as_ref().unwrap().versions(usize::MAX).unwrap()
+    }
+
+    fn step(&mut self, op: Op) {
+        match op {
+            Op::Commit(n) => (0..n).for_each(|_| {
+                let mut state = self.states.last().unwrap().clone();
+                let l = self.writer.as_ref().unwrap();
+                stage(l, &mut state, self.states.len() as u64).unwrap();
+                if l.commit().unwrap() == self.states.len() as u64 {
+                    self.states.push(state);
+                }
+            }),
+            Op::Vacuum => drop(self.writer.as_ref().unwrap().vacuum().unwrap()),
+            Op::Reopen => {
+                self.writer.take().unwrap().close().unwrap();
+                self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
+            }
+            Op::Crash => self.crash(),
+            Op::Hold(n) => {
+                let kept = self.versions();
+                if let Some(v) = kept.get(n as usize % kept.len().max(1)) {
+                    self.held.push(self.at(At::Version(v.number)).unwrap());
+                }
+            }
+            Op::Look => self.look(),
+        }
+    }
+
+    fn crash(&mut self) {
+        let old = self.writer.take().unwrap();
+        if let Place::File(_, path) = &self.place {
+            // What a process that dies leaves; the lock stays with the file that nobody names any more.
+            let copy = path.with_extension("copy");
+            std::fs::copy(path, &copy).unwrap();
+            std::fs::rename(&copy, path).unwrap();
+            self.held.clear();
+        }
+        std::mem::forget(old);
+        self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
+    }
+
+    fn look(&self) {
+        let kept = self.versions();
+        let newest = self.states.len() as u64 - 1;
+        let numbers: Vec<u64> = kept.iter().map(|v| v.number).collect();
+        let oldest = newest + 1 - numbers.len() as u64;
+        assert_eq!(numbers, (oldest..=newest).rev().collect::<Vec<_>>(), "the newest ones, all of them");
+        if newest > 0 {
+            assert!(!kept.is_empty());
+            assert_eq!(self.writer.as_ref().unwrap().versions(2).unwrap(), kept[..kept.len().min(2)]);
+        }
+        if self.opts.retention == Some(HOUR) {
+            assert_eq!(oldest, 1, "within the retention time nothing is lost");
+        }
+        for v in &kept {
+            assert_eq!((v.pid, v.bytes > 0), (std::process::id(), true));
+            let r = self.at(At::Version(v.number)).unwrap();
+            assert_eq!(r.version(), v.number);
+            assert!(content(&r).unwrap() == self.states[v.number as usize], "version {}", v.number);
+            assert!(!r.refresh().unwrap());
+            let by_time = self.at(At::Time(v.time)).unwrap();
+            let same_time = kept.iter().filter(|w| w.time == v.time).map(|w| w.number).max().unwrap();
+            assert_eq!(by_time.version(), same_time);
+        }
+        for lost in [0, oldest.saturating_sub(1), newest + 1] {
+            if lost == 0 || lost < oldest || lost > newest {
+                let e = self.at(At::Version(lost)).unwrap_err();
+                let expect = matches!(e.kind(), ErrorKind::NoSuchVersion { kept, .. } if *kept == (oldest.min(newest), newest));
+                assert!(expect, "{oldest} to {newest}: {e}");
+            }
+        }
+    }
+
+    fn check_held(&self) {
+        // Nothing keeps an object of a version that is held; the retention time is what there is.
+        if matches!(self.place, Place::File(..)) || self.opts.retention == Some(HOUR) {
+            for r in &self.held {
+                assert!(content(r).unwrap() == self.states[r.version() as usize], "held {}", r.version());
+            }
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_version_that_is_kept_is_what_it_was(
+        ops in proptest::collection::vec(op(), 1..24),
+        bytes in prop_oneof![Just(0u64), Just(3000), Just(1 << 20)],
+        retention in prop_oneof![Just(Some(HOUR)), Just(Some(Duration::ZERO)), Just(None)],
+    ) {
+        for place in places() {
+            // A crash leaves a lease behind in a store; nobody competes for it here.
+            let lock = if matches!(place, Place::File(..)) { LockPolicy::Required } else { LockPolicy::Off };
+            let opts = Options { checkpoint_bytes: bytes, retention, lock, ..Options::default() };
+            let mut r = Run::new(place, opts);
+            for op in &ops {
+                r.step(*op);
+            }
+            r.look();
+            r.check_held();
+        }
+    }
+}
+
+#[test]
+fn a_container_remembers_its_retention() {
+    for place in places() {
+        let opts = |retention| Options { checkpoint_bytes: 0, retention, ..Options::default() };
+        let mut r = Run::new(place, opts(Some(HOUR)));
+        r.step(Op::Commit(20));
+        // A writer that says nothing keeps to what was said before.
+        r.opts = opts(None);
+        r.step(Op::Reopen);
+        r.step(Op::Commit(20));
+        r.step(Op::Vacuum);
+        assert_eq!(r.versions().len(), r.states.len() - 1);
+        r.look();
+        r.opts = opts(Some(Duration::ZERO));
+        r.step(Op::Reopen);
+        r.step(Op::Commit(3));
+        r.step(Op::Vacuum);
+        assert!(r.versions().len() < 10, "{} versions", r.versions().len());
+        r.look();
+    }
+}
+
+#[test]
+fn an_old_version_is_not_written() {
+    for place in places() {
+        let r = Run::new(place, Options::default());
+        let old = Options { at: Some(At::Version(1)), ..Options::default() };
+        let e = r.place.try_open(Access::ReadWrite, &old).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::OldVersion { .. }) && e.errno() == Some(30), "{e}");
+    }
+}
+
+#[test]
+fn times_between_versions_and_before_all() {
+    for place in places() {
+        let mut r = Run::new(place, Options { checkpoint_bytes: 2000, retention: Some(HOUR), ..Options::default() });
+        for _ in 0..12 {
+            r.step(Op::Commit(1));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let kept = r.versions();
+        for pair in kept.windows(2) {
+            let between = (pair[0].time + pair[1].time) / 2;
+            assert_eq!(r.at(At::Time(between)).unwrap().version(), pair[1].number);
+        }
+        assert_eq!(r.at(At::Time(u64::MAX)).unwrap().version(), kept[0].number);
+        let first = kept.last().unwrap().time;
+        let e = r.at(At::Time(first - 1)).unwrap_err();
+        assert!(e.to_string().contains("versions 1 to 12"), "{e}");
+    }
+}
