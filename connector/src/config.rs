@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use h5lake_ledger::At;
+
 /// What to do with an existing native HDF5 file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NativeFiles {
@@ -30,12 +32,14 @@ pub struct Config {
     pub retention: Option<Duration>,
     /// Bound of the block cache in bytes.
     pub cache_bytes: Option<usize>,
+    /// Which version files that are opened to read show, if not the newest.
+    pub at: Option<At>,
     /// Whether a damaged container is opened to read what is left of it.
     pub salvage: bool,
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 6] = ["store", "native", "sync", "retention", "cache", "salvage"];
+pub const KEYS: [&str; 8] = ["store", "native", "sync", "retention", "cache", "salvage", "version", "as_of"];
 
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
@@ -78,6 +82,12 @@ impl Config {
             "sync" => self.sync_commits = one_of(key, value, &[("commit", true), ("process", false)])?,
             "retention" => self.retention = Some(duration(key, value)?),
             "salvage" => self.salvage = one_of(key, value, &[("yes", true), ("no", false)])?,
+            "version" => self.set_at(version(value).ok_or_else(|| {
+                format!("key 'version' in the connector string takes a number from 1 on, not '{value}'")
+            })?)?,
+            "as_of" => self.set_at(At::time(value).ok_or_else(|| {
+                format!("key 'as_of' in the connector string takes a time such as 2026-11-20T10:00:00Z, not '{value}'")
+            })?)?,
             "cache" => self.cache_bytes = Some(byte_count(key, value)?),
             _ => {
                 return Err(format!(
@@ -85,6 +95,13 @@ impl Config {
                     KEYS.join(", ")
                 ));
             }
+        }
+        Ok(())
+    }
+
+    fn set_at(&mut self, at: At) -> Result<(), String> {
+        if self.at.replace(at).is_some() {
+            return Err("keys 'version' and 'as_of' in the connector string exclude each other".to_owned());
         }
         Ok(())
     }
@@ -110,6 +127,11 @@ impl Config {
         if self.salvage {
             words.push("salvage=yes".to_owned());
         }
+        match self.at {
+            Some(At::Version(number)) => words.push(format!("version={number}")),
+            Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.moment())),
+            None => {}
+        }
         words.join(" ")
     }
 }
@@ -119,6 +141,11 @@ fn one_of<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, S
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         format!("key '{key}' in the connector string takes {}, not '{value}'", names.join(" or "))
     })
+}
+
+/// The number of a version.
+pub(crate) fn version(text: &str) -> Option<At> {
+    text.parse().ok().filter(|number| *number > 0).map(At::Version)
 }
 
 fn store_url(value: &str) -> Result<String, String> {
@@ -181,6 +208,9 @@ mod tests {
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
+        for text in ["version=12", "as_of=2026-11-20T10:00:00.000000Z"] {
+            assert_eq!(parse(text).unwrap().to_info_string(), text);
+        }
     }
 
     #[test]
@@ -197,6 +227,9 @@ mod tests {
             ("retention=1w", "retention"),
             ("store=here", "store"),
             ("word", "word"),
+            ("version=0", "version"),
+            ("as_of=soon", "as_of"),
+            ("version=1 as_of=2026-11-20", "as_of"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key), "{error}");

@@ -9,7 +9,7 @@ pub mod config;
 pub mod error;
 pub mod ffi;
 mod file_type;
-mod names;
+pub mod names;
 mod native;
 mod pointer;
 mod session;

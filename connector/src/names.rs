@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Ledger, Probe};
+use h5lake_ledger::{At, Ledger, Probe};
 use object_stores::registry::{Registry, Settings, split_scheme};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, Minor, Result};
 use crate::pointer::{self, Pointer};
 
@@ -18,6 +18,8 @@ pub struct Place {
     pub target: Target,
     /// The local path that names a container kept elsewhere: a pointer file is there, or belongs there.
     pub pointer: Option<PathBuf>,
+    /// The version that the name asks for, if not the newest.
+    pub at: Option<At>,
 }
 
 impl Place {
@@ -49,12 +51,67 @@ impl Place {
     }
 }
 
-/// Where `name` lies under `config`: a scheme in the name chooses a store; else a pointer file at the path names
+/// What a version's number or time stands behind in a name.
+const VERSION_MARKS: [&str; 2] = ["@v=", "@t="];
+
+/// Where `name` lies under `config`, and which version it asks for: `NAME@v=12` and `NAME@t=2026-11-20T10:00:00Z` are old
+/// versions of `NAME`, unless something has that very name.
+///
+/// # Errors
+/// Those of [`newest`]; a version or a time that is none.
+pub fn place(name: &[u8], config: &Config) -> Result<Place> {
+    let literal = newest(name, config);
+    let Some((base, mark, text)) = split_version(name) else { return literal };
+    if literal.as_ref().is_ok_and(exists) {
+        return literal;
+    }
+    let place = newest(base, config)?;
+    if !exists(&place) {
+        return literal;
+    }
+    let at = if mark == VERSION_MARKS[0] { config::version(text) } else { At::time(text) };
+    match at {
+        Some(at) => Ok(Place { at: Some(at), ..place }),
+        None => Err(Error::file(
+            Minor::CannotOpenFile,
+            format!(
+                "unable to open file: '{text}' is no version; NAME{}12 or NAME{}2026-11-20T10:00:00Z is one",
+                VERSION_MARKS[0], VERSION_MARKS[1]
+            ),
+            None,
+        )),
+    }
+}
+
+/// A name that asks for a version: what stands before the mark, the mark, and what stands behind it.
+fn split_version(name: &[u8]) -> Option<(&[u8], &'static str, &str)> {
+    let text = std::str::from_utf8(name).ok()?;
+    let (at, mark) = VERSION_MARKS.iter().filter_map(|mark| Some((text.rfind(mark)?, *mark))).max()?;
+    let behind = &text[at + mark.len()..];
+    (at > 0 && !behind.contains('/')).then_some((&name[..at], mark, behind))
+}
+
+/// Whether something lies at a place.
+fn exists(place: &Place) -> bool {
+    if let Target::File(path) = place.local_target()
+        && path.symlink_metadata().is_ok()
+    {
+        return true;
+    }
+    match &place.target {
+        Target::File(_) => false,
+        Target::Objects { store, key, .. } => {
+            !matches!(Ledger::probe_objects(&**store, key), Ok(Probe::NotFound) | Err(_))
+        }
+    }
+}
+
+/// Where the newest version of `name` lies under `config`: a scheme in the name chooses a store; else a pointer file at the path names
 /// the container; else `store=URL` does; else the name is the path of a local file.
 ///
 /// # Errors
 /// A scheme that no store has, a name that is not a key, or a damaged pointer file.
-pub fn place(name: &[u8], config: &Config) -> Result<Place> {
+fn newest(name: &[u8], config: &Config) -> Result<Place> {
     if name.is_empty() {
         return Err(Error::argument("the file name is empty"));
     }
@@ -63,17 +120,17 @@ pub fn place(name: &[u8], config: &Config) -> Result<Place> {
         && has_scheme(url)
     {
         let (store, key) = split_key(url);
-        return Ok(Place { target: in_store(store, key, config)?, pointer: None });
+        return Ok(Place { target: in_store(store, key, config)?, pointer: None, at: None });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
     if let Some(Pointer { store, key }) = pointer::read(&path)? {
-        return Ok(Place { target: in_store(&store, &key, config)?, pointer: Some(path) });
+        return Ok(Place { target: in_store(&store, &key, config)?, pointer: Some(path), at: None });
     }
     match (&config.store, text) {
-        (None, _) => Ok(Place { target: Target::File(path), pointer: None }),
+        (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None }),
         (Some(store), Ok(text)) => {
             let target = in_store(store, &key_of_path(text), config)?;
-            Ok(Place { target, pointer: outlives_process(store).then_some(path) })
+            Ok(Place { target, pointer: outlives_process(store).then_some(path), at: None })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }
@@ -140,6 +197,20 @@ mod tests {
     fn a_scheme_in_the_name_chooses_the_store() {
         assert_eq!(place("memory:x", None), "memory: x");
         assert_eq!(place("memory:m/x", Some("file:///tmp")), "memory:m x");
+    }
+
+    #[test]
+    fn a_name_may_ask_for_a_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let at = |name: &str| super::place(path(name).as_bytes(), &Config::default()).map(|place| place.at);
+        assert_eq!(at("a.h5@v=3").unwrap(), None, "nothing lies at a.h5");
+        std::fs::write(path("a.h5"), "x").unwrap();
+        assert_eq!(at("a.h5@v=3").unwrap(), Some(At::Version(3)));
+        assert_eq!(at("a.h5@t=1970-01-02").unwrap(), Some(At::Time(86_400_000_000)));
+        assert!(at("a.h5@v=x").is_err() && at("a.h5@t=soon").is_err());
+        std::fs::write(path("a.h5@v=3"), "x").unwrap();
+        assert_eq!(at("a.h5@v=3").unwrap(), None, "a file has that very name");
     }
 
     #[test]

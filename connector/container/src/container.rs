@@ -81,7 +81,7 @@ impl Container {
         options: Options,
     ) -> Result<Arc<Container>> {
         let mut open = registry::lock();
-        if replace == Replace::Truncate && open.find(target).is_some() {
+        if replace == Replace::Truncate && open.find(target, None).is_some() {
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("{}: unable to create file: it is already open", registry::name(target)),
@@ -102,7 +102,7 @@ impl Container {
         ledger.put(&keys::of(keys::HEADER, ROOT.0), root.encode_to_vec())?;
         ledger.commit()?;
         let container = Arc::new(Self::new(ledger, record, target, true, &options)?);
-        open.add(target, &container);
+        open.add(target, None, &container);
         Ok(container)
     }
 
@@ -114,7 +114,8 @@ impl Container {
     /// this process has it open to read and it is opened to write, or with another use of locks.
     pub fn open(target: &Target, access: Access, options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
-        if let Some(found) = open.find(target) {
+        let at = options.ledger.at;
+        if let Some(found) = open.find(target, at) {
             if access == Access::ReadWrite && !found.writable {
                 return Err(Error::new(
                     ErrorKind::Busy,
@@ -132,7 +133,7 @@ impl Container {
         let ledger = open_ledger(target, access, &options)?;
         let record = read_record(&ledger, target)?;
         let container = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, &options)?);
-        open.add(target, &container);
+        open.add(target, at, &container);
         drop(open);
         if access == Access::ReadWrite {
             container.remove_orphans()?;
@@ -158,6 +159,8 @@ impl Container {
         let near = matches!(target, Target::File(_));
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
+        // An object of an old version is not the same as the one that it became.
+        o.ledger.at.hash(&mut hash);
         Ok(Self {
             ledger,
             state: Mutex::new(state),

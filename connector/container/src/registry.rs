@@ -1,15 +1,20 @@
 //! What is open in this process, so that a container is opened once and shared.
 
 use crate::{Container, Target};
+use h5lake_ledger::At;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 
+/// What makes two opens the same: the container, and the version that is shown if not the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place(Where, Option<At>);
+
 /// What makes two targets the same container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+enum Where {
     /// A file by device and inode, so that links and other spellings of its path are the same.
     File(u64, u64),
     /// A path where nothing lies that the system knows.
@@ -49,24 +54,24 @@ impl Open {
         }
     }
 
-    pub(crate) fn find(&self, target: &Target) -> Option<Arc<Container>> {
-        self.0.get(&place(target)).and_then(Weak::upgrade)
+    pub(crate) fn find(&self, target: &Target, at: Option<At>) -> Option<Arc<Container>> {
+        self.0.get(&Place(place(target), at)).and_then(Weak::upgrade)
     }
 
-    pub(crate) fn add(&mut self, target: &Target, container: &Arc<Container>) {
-        let place = place(target);
+    pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {
+        let place = Place(place(target), at);
         self.0.insert(place.clone(), Arc::downgrade(container));
         container.set_place(place);
     }
 }
 
-fn place(target: &Target) -> Place {
+fn place(target: &Target) -> Where {
     match target {
         Target::File(path) => match std::fs::metadata(path) {
-            Ok(m) => Place::File(m.dev(), m.ino()),
-            Err(_) => Place::Path(path.clone()),
+            Ok(m) => Where::File(m.dev(), m.ino()),
+            Err(_) => Where::Path(path.clone()),
         },
-        Target::Objects { key, url, .. } => Place::Key(url.clone(), key.clone()),
+        Target::Objects { key, url, .. } => Where::Key(url.clone(), key.clone()),
     }
 }
 

@@ -232,7 +232,9 @@ impl fmt::Display for Error {
                 "{asked} is not kept; versions {oldest} to {newest} are, the oldest from {}",
                 crate::clock::text(*since)
             ),
-            ErrorKind::OldVersion { which } => write!(f, "{which} is past and can only be read; open it to read"),
+            ErrorKind::OldVersion { which } => {
+                write!(f, "{which} is past and can only be read; open it to read")
+            }
             ErrorKind::Gone => f.write_str(
                 "the snapshot in use was reclaimed by a writer; refresh or reopen to see the newest",
             ),

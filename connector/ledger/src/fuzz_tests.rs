@@ -33,6 +33,8 @@ proptest! {
                     let _ = (page.key(n), page.stored(n), page.child(n));
                 }
             }
+            let (bytes, crc) = sealed(&[b"h5lH", body]);
+            let _ = crate::history::History::decode(&bytes, crc);
             let (bytes, crc) = sealed(&[b"h5lF", body]);
             let _ = crate::file::notes::decode_list(&bytes, crc, 1 << 30);
             if let Ok(notes) = crate::file::notes::Notes::decode(body) {
@@ -52,7 +54,7 @@ proptest! {
     #[test]
     fn heads_that_lie_are_refused(
         numbers in proptest::collection::vec(prop_oneof![0u64..20_000, Just(u64::MAX), Just(1 << 62)], 6),
-        at in proptest::collection::vec((4608u64..20_000, 0u64..3000, any::<u32>()), 3),
+        at in proptest::collection::vec((4608u64..20_000, 0u64..3000, any::<u32>()), 4),
     ) {
         let f = Fake::container();
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
@@ -70,6 +72,8 @@ proptest! {
             record: p(0),
             root: p(1),
             free: p(2),
+            history: p(3),
+            retention: numbers[5],
         };
         let mut bytes = f.bytes();
         let slot = lie.encode();
@@ -80,6 +84,7 @@ proptest! {
                 if let Ok(found) = content(&l) {
                     prop_assert!(states.contains(&found) || found.is_empty());
                 }
+                let _ = l.versions(10);
                 let _ = l.put(b"k", "v");
                 let _ = l.commit();
             }

@@ -97,11 +97,40 @@ pub enum At {
     Time(u64),
 }
 
+impl At {
+    /// The version of a time as people write it: RFC 3339 (`2026-11-20T10:00:00Z`, with fractions of a second or an offset
+    /// if need be), the same without an offset, or a date. What has no offset is UTC. `None` for anything else.
+    pub fn time(text: &str) -> Option<Self> {
+        use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+        let local = |format: &str| NaiveDateTime::parse_from_str(text, format).ok();
+        let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|d| d.and_time(NaiveTime::MIN));
+        let micros = match DateTime::parse_from_rfc3339(text) {
+            Ok(time) => time.timestamp_micros(),
+            Err(_) => local("%Y-%m-%dT%H:%M:%S%.f")
+                .or_else(|| local("%Y-%m-%d %H:%M:%S%.f"))
+                .or_else(date)?
+                .and_utc()
+                .timestamp_micros(),
+        };
+        u64::try_from(micros).ok().map(Self::Time)
+    }
+}
+
+impl At {
+    /// What [`time`](Self::time) reads: the time in RFC 3339, or the number.
+    pub fn moment(&self) -> String {
+        match self {
+            Self::Version(v) => v.to_string(),
+            Self::Time(t) => crate::clock::text(*t),
+        }
+    }
+}
+
 impl std::fmt::Display for At {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Version(v) => write!(f, "version {v}"),
-            Self::Time(t) => write!(f, "the version of {}", crate::clock::text(*t)),
+            Self::Version(_) => write!(f, "version {}", self.moment()),
+            Self::Time(_) => write!(f, "the version of {}", self.moment()),
         }
     }
 }
@@ -145,4 +174,35 @@ pub struct Identity {
     pub file: Option<(u64, u64)>,
     /// The key of a container in an object store; empty for files.
     pub key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let second = Some(At::Time(1_795_168_800_000_000));
+        for text in [
+            "2026-11-20T10:00:00Z",
+            "2026-11-20T12:00:00+02:00",
+            "2026-11-20T10:00:00.000000Z",
+            "2026-11-20T10:00:00",
+            "2026-11-20 10:00:00",
+        ] {
+            assert_eq!(At::time(text), second, "{text}");
+        }
+        assert_eq!(At::time("2026-11-20"), Some(At::Time(1_795_132_800_000_000)));
+        for text in ["yesterday", "", "2026-13-01", "1969-01-01", "12"] {
+            assert_eq!(At::time(text), None, "{text}");
+        }
+        assert_eq!(
+            At::time(&crate::clock::text(1_795_168_800_000_001)),
+            Some(At::Time(1_795_168_800_000_001))
+        );
+        assert_eq!(
+            second.map(|a| a.to_string()).as_deref(),
+            Some("the version of 2026-11-20T10:00:00.000000Z")
+        );
+    }
 }

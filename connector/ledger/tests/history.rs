@@ -17,6 +17,8 @@ enum Op {
     Vacuum,
     Reopen,
     Crash,
+    /// Lets time pass.
+    Rest,
     /// Opens an old version and keeps it.
     Hold(u16),
     Look,
@@ -28,6 +30,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Vacuum),
         1 => Just(Op::Reopen),
         1 => Just(Op::Crash),
+        2 => Just(Op::Rest),
         2 => any::<u16>().prop_map(Op::Hold),
         2 => Just(Op::Look),
     ]
@@ -72,6 +75,7 @@ impl Run {
                 self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
             }
             Op::Crash => self.crash(),
+            Op::Rest => std::thread::sleep(Duration::from_millis(3)),
             Op::Hold(n) => {
                 let kept = self.versions();
                 if let Some(v) = kept.get(n as usize % kept.len().max(1)) {
@@ -146,7 +150,7 @@ proptest! {
     fn every_version_that_is_kept_is_what_it_was(
         ops in proptest::collection::vec(op(), 1..24),
         bytes in prop_oneof![Just(0u64), Just(3000), Just(1 << 20)],
-        retention in prop_oneof![Just(Some(HOUR)), Just(Some(Duration::ZERO)), Just(None)],
+        retention in prop_oneof![Just(Some(HOUR)), Just(Some(Duration::ZERO)), Just(Some(Duration::from_millis(5))), Just(None)],
     ) {
         for place in places() {
             // A crash leaves a lease behind in a store; nobody competes for it here.
@@ -197,7 +201,8 @@ fn an_old_version_is_not_written() {
 #[test]
 fn times_between_versions_and_before_all() {
     for place in places() {
-        let mut r = Run::new(place, Options { checkpoint_bytes: 2000, retention: Some(HOUR), ..Options::default() });
+        let mut r =
+            Run::new(place, Options { checkpoint_bytes: 2000, retention: Some(HOUR), ..Options::default() });
         for _ in 0..12 {
             r.step(Op::Commit(1));
             std::thread::sleep(Duration::from_millis(2));

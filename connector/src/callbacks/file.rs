@@ -54,6 +54,7 @@ pub fn create(
         return library.create_native_file(name, flags, creation, access);
     }
     let place = names::place(name, config)?;
+    check_newest(&place, Minor::CannotCreateFile, "create", name)?;
     let options = options(library, config, access)?;
     let pointer = prepare_pointer(&place, flags)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
@@ -72,6 +73,17 @@ pub fn create(
     }
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
     start(library, config, container, name, access_list, true, swmr).map(file_handle)
+}
+
+/// Refuses to change an old version.
+fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
+    let Some(at) = place.at else { return Ok(()) };
+    let text = format!(
+        "unable to {verb} file: name = '{}', errno = {}, error message = '{at} is past and can only be read'",
+        String::from_utf8_lossy(name),
+        libc::EROFS
+    );
+    Err(Error::file(minor, text, Some(libc::EROFS)))
 }
 
 /// The pointer file for a new container that is kept elsewhere.
@@ -131,17 +143,22 @@ fn open_container(
     flags: OpenFlags,
     access: Hid,
 ) -> Result<Arc<Session>> {
+    if flags.write {
+        check_newest(place, Minor::CannotOpenFile, "open", name)?;
+    }
     if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
         pointer::check_writable(path)?;
     }
     let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
-    let container =
-        Container::open(&place.target, mode, options(library, config, access)?).map_err(|error| {
-            if is_foreign(place, &error) {
-                return not_ours(name);
-            }
-            failed(Minor::CannotOpenFile, "unable to open file", name, &error)
-        })?;
+    let mut options = options(library, config, access)?;
+    // A setting for all files means those that are read; what is written is always the newest version.
+    options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
+    let container = Container::open(&place.target, mode, options).map_err(|error| {
+        if is_foreign(place, &error) {
+            return not_ours(name);
+        }
+        failed(Minor::CannotOpenFile, "unable to open file", name, &error)
+    })?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {
         (true, _) => Swmr::Write,
         (_, true) => Swmr::Read,
@@ -269,6 +286,7 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
         }
         Storage::Container(place) => place,
     };
+    check_newest(&place, Minor::CannotOperate, "delete", name)?;
     let removed = match place.target {
         Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),

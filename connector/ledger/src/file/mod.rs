@@ -24,8 +24,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use past::not_kept;
 pub(crate) use open::{create, old_is_read_only, open, probe, remove};
+pub(crate) use past::not_kept;
 
 use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;

@@ -145,7 +145,13 @@ impl<'a> Past<'a> {
             out.extend(listed.map(|(_, l)| version_of(l)));
             let b = &s.base;
             if b.version > 0 && b.moment >= lost {
-                out.push(Version { number: b.version, time: b.time, host: b.author.host.to_string(), pid: b.author.pid, bytes: b.bytes });
+                out.push(Version {
+                    number: b.version,
+                    time: b.time,
+                    host: b.author.host.to_string(),
+                    pid: b.author.pid,
+                    bytes: b.bytes,
+                });
             }
             if b.moment < lost || out.len() >= most {
                 break;

@@ -11,8 +11,8 @@ use crate::file::head::{self, Slot};
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
 use crate::file::notes::{self, Notes, Pairs};
-use crate::file::{past, reclaimed};
 use crate::file::raw::{Combined, LARGE, RawFile};
+use crate::file::{past, reclaimed};
 use crate::history::{History, Mark};
 use crate::options::SyncPolicy;
 use crate::place::{Place, Room};
@@ -402,7 +402,9 @@ impl Writer {
         self.check_alone(raw, locks)?;
         let mut gone = std::mem::take(&mut self.fold_freed);
         gone.extend(self.log.iter().map(|p| (p.offset, round(p.length))));
-        gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| (p.place.offset, round(p.place.length))));
+        gone.extend(
+            self.head.free.iter().chain(&self.head.history).map(|p| (p.place.offset, round(p.place.length))),
+        );
         self.wake(raw, locks)?;
         self.load(raw)?.trim();
         let time = clock::now().max(self.head.time);

@@ -7,8 +7,8 @@ use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPa
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::old_is_read_only;
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE};
+use crate::file::old_is_read_only;
 use crate::objects::head::{Head, Names, put_over, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::{ObjectSpace, Seen};
@@ -57,7 +57,9 @@ pub(crate) fn open(
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
-    if access == Access::ReadWrite && let Some(at) = opts.at {
+    if access == Access::ReadWrite
+        && let Some(at) = opts.at
+    {
         return Err(old_is_read_only(&target, at));
     }
     let read = || -> Result<_> {

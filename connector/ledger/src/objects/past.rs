@@ -37,7 +37,13 @@ pub(crate) fn mark_of(l: &Logged) -> Mark {
 }
 
 fn version_of(m: Mark) -> Version {
-    Version { number: m.version, time: m.time, host: m.author.host.to_string(), pid: m.author.pid, bytes: m.bytes }
+    Version {
+        number: m.version,
+        time: m.time,
+        host: m.author.host.to_string(),
+        pid: m.author.pid,
+        bytes: m.bytes,
+    }
 }
 
 /// A base and the log that followed it.
@@ -119,7 +125,9 @@ impl ObjectSpace {
         };
         let Some(s) = self.segments(head)?.into_iter().find(reached) else { return Ok(None) };
         let mut records = match at {
-            At::Version(v) if s.last.is_some() || v <= head.version => self.exactly(s.base.version + 1, v, usize::MAX)?,
+            At::Version(v) if s.last.is_some() || v <= head.version => {
+                self.exactly(s.base.version + 1, v, usize::MAX)?
+            }
             _ => self.of_segment(&s, head, usize::MAX)?,
         };
         let fits = |l: &Logged| match at {
@@ -129,9 +137,9 @@ impl ObjectSpace {
         records.retain(fits);
         // Behind a record that is missing, none can be used.
         let complete = records.first().is_none_or(|l| l.record.header.version == s.base.version + 1);
-        let (version, moment) = records.last().map_or((s.base.version, s.base.moment), |l| {
-            (l.record.header.version, l.record.header.time)
-        });
+        let (version, moment) = records
+            .last()
+            .map_or((s.base.version, s.base.moment), |l| (l.record.header.version, l.record.header.time));
         if !complete || version == 0 || matches!(at, At::Version(v) if v != version) {
             return Ok(None);
         }
@@ -148,7 +156,8 @@ impl ObjectSpace {
         let mut out: Vec<Version> = Vec::new();
         for s in self.segments(&head)? {
             let records = self.of_segment(&s, &head, most.saturating_sub(out.len()))?;
-            let complete = records.len() as u64 == s.last.map_or(records.len() as u64, |l| l - s.base.version);
+            let complete =
+                records.len() as u64 == s.last.map_or(records.len() as u64, |l| l - s.base.version);
             let whole = records.iter().rev().map(mark_of).take_while(|m| m.moment >= head.lost);
             out.extend(whole.map(version_of));
             if !complete || s.base.moment < head.lost || s.base.version == 0 || out.len() >= most {
