@@ -4,13 +4,13 @@
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, Place};
-use h5lake_container::Target;
+use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, At, Ledger, Options, SyncPolicy, Version};
 
 /// Looks after h5lake containers: HDF5 files of which old versions can be read.
@@ -40,9 +40,6 @@ enum Command {
     },
 }
 
-/// Every failure ends as one line on stderr.
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Versions { name, most } => versions(&name, most),
@@ -57,22 +54,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn open(name: &std::path::Path, access: Access) -> Result<Ledger, Box<dyn std::error::Error>> {
+/// Every failure ends as one line on stderr.
+type Failure = Box<dyn std::error::Error>;
+
+/// Where the container of a name lies, and how to open it.
+fn find(name: &Path) -> Result<(Target, Options), Failure> {
     let config = Config::parse("")?;
     let place = names::place(name.as_os_str().as_bytes(), &config).map_err(|error| error.to_string())?;
     let sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     let options = Options { retention: config.retention, sync, ..Options::default() };
-    let Place { target, at: None, .. } = place else {
-        return Err(format!("{}: names one version; name the container", name.display()).into());
-    };
-    Ok(match target {
-        Target::File(path) => Ledger::open_file(&path, access, options)?,
-        Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, access, options)?,
-    })
+    match place {
+        Place { target, at: None, .. } => Ok((target, options)),
+        _ => Err(format!("{}: names one version; name the container", name.display()).into()),
+    }
 }
 
-fn versions(name: &std::path::Path, most: usize) -> Outcome {
-    let listed = open(name, Access::ReadOnly)?.versions(most)?;
+fn versions(name: &Path, most: usize) -> Result<(), Failure> {
+    let (target, options) = find(name)?;
+    let ledger = match target {
+        Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options)?,
+        Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options)?,
+    };
+    let listed = ledger.versions(most)?;
     println!("{:>10}  {:<27}  {:>15}  writer", "version", "time", "bytes");
     for version in &listed {
         println!("{}", line(version));
@@ -88,10 +91,10 @@ fn line(version: &Version) -> String {
     format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}")
 }
 
-fn vacuum(name: &std::path::Path) -> Outcome {
-    let ledger = open(name, Access::ReadWrite)?;
-    let freed = ledger.vacuum()?;
-    ledger.close()?;
+fn vacuum(name: &Path) -> Result<(), Failure> {
+    let (target, ledger) = find(name)?;
+    let options = h5lake_container::Options { ledger, ..Default::default() };
+    let freed = Container::open(&target, h5lake_container::Access::ReadWrite, options)?.vacuum()?;
     println!("{}: {freed} bytes given back", name.display());
     Ok(())
 }

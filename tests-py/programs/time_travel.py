@@ -120,6 +120,7 @@ def check_an_external_link_into_the_past(folder):
     with h5py.File("links.h5", "w") as f:
         f["then"] = h5py.ExternalLink(f"{NAME}@v=6", "/x")
         f["now"] = h5py.ExternalLink(NAME, "/x")
+    with h5py.File("links.h5", "r") as f:
         assert f["then"].shape == (5, 1000) and f["now"].shape == (STEPS, 1000)
 
 
