@@ -36,10 +36,25 @@ pub struct Config {
     pub at: Option<At>,
     /// Whether a damaged container is opened to read what is left of it.
     pub salvage: bool,
+    /// A local directory where what was read of remote stores is kept, or `None` to keep nothing.
+    pub disk_cache: Option<String>,
+    /// Bound of that directory in bytes.
+    pub disk_cache_size: Option<usize>,
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 8] = ["store", "native", "sync", "retention", "cache", "salvage", "version", "as_of"];
+pub const KEYS: [&str; 10] = [
+    "store",
+    "native",
+    "sync",
+    "retention",
+    "cache",
+    "salvage",
+    "disk_cache",
+    "disk_cache_size",
+    "version",
+    "as_of",
+];
 
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
@@ -88,6 +103,8 @@ impl Config {
             "as_of" => self.set_at(At::time(value).ok_or_else(|| {
                 format!("key 'as_of' in the connector string takes a time such as 2026-11-20T10:00:00Z, not '{value}'")
             })?)?,
+            "disk_cache" => self.disk_cache = Some(absolute_path(key, value)?),
+            "disk_cache_size" => self.disk_cache_size = Some(byte_count(key, value)?),
             "cache" => self.cache_bytes = Some(byte_count(key, value)?),
             _ => {
                 return Err(format!(
@@ -127,6 +144,12 @@ impl Config {
         if self.salvage {
             words.push("salvage=yes".to_owned());
         }
+        if let Some(path) = &self.disk_cache {
+            words.push(format!("disk_cache={path}"));
+        }
+        if let Some(bytes) = self.disk_cache_size {
+            words.push(format!("disk_cache_size={bytes}"));
+        }
         match self.at {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.moment())),
@@ -155,6 +178,14 @@ fn store_url(value: &str) -> Result<String, String> {
             "key 'store' in the connector string takes a URL such as memory:NAME or file:///DIR, not '{value}'"
         )),
     }
+}
+
+/// A path that does not depend on the working directory, and that a string of words can hold.
+fn absolute_path(key: &str, value: &str) -> Result<String, String> {
+    if value.starts_with('/') && !value.contains(char::is_whitespace) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("key '{key}' in the connector string takes an absolute path without blanks, not '{value}'"))
 }
 
 fn duration(key: &str, value: &str) -> Result<Duration, String> {
@@ -204,7 +235,8 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576 salvage=yes";
+        let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576 salvage=yes \
+                    disk_cache=/var/tmp/lake disk_cache_size=1073741824";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
@@ -226,6 +258,8 @@ mod tests {
             ("cache=big", "cache"),
             ("retention=1w", "retention"),
             ("store=here", "store"),
+            ("disk_cache=here", "disk_cache"),
+            ("disk_cache_size=big", "disk_cache_size"),
             ("word", "word"),
             ("version=0", "version"),
             ("as_of=soon", "as_of"),

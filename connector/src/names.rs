@@ -3,14 +3,19 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use h5lake_container::Target;
 use h5lake_ledger::{At, Ledger, Probe};
 use object_stores::registry::{Registry, Settings, split_scheme};
+use object_stores::{DiskCache, ObjectStore};
 
 use crate::config::{self, Config};
 use crate::error::{Error, Minor, Result};
 use crate::pointer::{self, Pointer};
+
+/// Bound of the local cache where none is given.
+const DISK_CACHE_SIZE: u64 = 10 << 30;
 
 /// Where a container lies, and where clients look for it.
 pub struct Place {
@@ -170,7 +175,18 @@ fn in_store(url: &str, key: &str, config: &Config) -> Result<Target> {
     let store = Registry::global().open_with(url, &settings).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("cannot use the store: {error}"), error.raw_os_error())
     })?;
+    let store = locally_kept(store, url, config)?;
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
+}
+
+/// The store, behind the local cache if one was asked for and the store is not as near itself.
+fn locally_kept(store: Arc<dyn ObjectStore>, url: &str, config: &Config) -> Result<Arc<dyn ObjectStore>> {
+    let is_near = split_scheme(url).is_some_and(|(scheme, _)| matches!(scheme.as_str(), "memory" | "file"));
+    let Some(path) = config.disk_cache.as_ref().filter(|_| !is_near) else { return Ok(store) };
+    let bound = config.disk_cache_size.map_or(DISK_CACHE_SIZE, |bytes| bytes as u64);
+    let cached = DiskCache::open(store, path.as_ref(), bound, Ledger::is_immutable_object);
+    let cached = cached.map_err(|e| Error::file(Minor::CannotOpenFile, e.to_string(), e.raw_os_error()))?;
+    Ok(Arc::new(cached))
 }
 
 #[cfg(test)]
@@ -211,6 +227,25 @@ mod tests {
         assert!(at("a.h5@v=x").is_err() && at("a.h5@t=soon").is_err());
         std::fs::write(path("a.h5@v=3"), "x").unwrap();
         assert_eq!(at("a.h5@v=3").unwrap(), None, "a file has that very name");
+    }
+
+    #[test]
+    fn what_is_far_away_is_kept_when_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Some(dir.path().join("cache").display().to_string());
+        let config = Config { disk_cache: path.clone(), ..Config::default() };
+        let shown = |name: &str, config: &Config| match super::place(name.as_bytes(), config).unwrap().target
+        {
+            Target::Objects { store, .. } => format!("{store:?}"),
+            Target::File(path) => path.display().to_string(),
+        };
+        assert!(shown("https://127.0.0.1:1/dir/x", &config).starts_with("DiskCache"));
+        assert!(!shown("https://127.0.0.1:1/dir/x", &Config::default()).starts_with("DiskCache"));
+        assert!(!shown("memory:m/x", &config).starts_with("DiskCache"));
+        std::fs::remove_dir(dir.path().join("cache")).unwrap();
+        std::fs::write(dir.path().join("cache"), "").unwrap();
+        let error = super::place(b"https://127.0.0.1:1/dir/x", &config).err().unwrap().to_string();
+        assert!(error.contains("local cache"), "{error}");
     }
 
     #[test]

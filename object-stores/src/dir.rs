@@ -239,6 +239,10 @@ impl ObjectStore for DirStore {
         display_name(&self.shared.path)
     }
 
+    fn place_of(&self, key: &str) -> String {
+        format!("file:{}", self.shared.path.join(key).display())
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { create: true, update: true, nested_keys: false, persistent: true }
     }

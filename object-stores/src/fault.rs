@@ -160,6 +160,10 @@ impl ObjectStore for FaultStore {
         self.inner.name()
     }
 
+    fn place_of(&self, key: &str) -> String {
+        self.inner.place_of(key)
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.can
     }

@@ -11,6 +11,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod dir;
+mod disk_cache;
 mod error;
 pub mod fault;
 mod latency;
@@ -25,6 +26,7 @@ mod store;
 mod trace;
 
 pub use dir::DirStore;
+pub use disk_cache::DiskCache;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
 pub use latency::{LatencyStore, Pace};

@@ -135,6 +135,11 @@ impl ObjectStore for MemoryStore {
         format!("memory:{}", self.name)
     }
 
+    fn place_of(&self, key: &str) -> String {
+        // Two stores may have one name: their objects tell them apart, by where these are.
+        format!("memory:{:p} {key}", Arc::as_ptr(&self.objects))
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { create: true, update: true, nested_keys: true, persistent: false }
     }

@@ -53,6 +53,10 @@ impl ObjectStore for PrefixStore {
         format!("{inner}{separator}{}", self.prefix)
     }
 
+    fn place_of(&self, key: &str) -> String {
+        self.inner.place_of(&format!("{}/{key}", self.prefix))
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
@@ -127,6 +131,23 @@ mod tests {
             let dir = tempfile::tempdir_in(outer.path()).unwrap().keep();
             Arc::new(over(Arc::new(crate::DirStore::open(dir, Default::default()).unwrap())))
         });
+    }
+
+    #[test]
+    fn an_object_has_one_place_whatever_the_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_dir: Arc<dyn ObjectStore> = Arc::new(crate::DirStore::open(&dir, Default::default()).unwrap());
+        let below = crate::DirStore::open(dir.path().join("p/a"), Default::default()).unwrap();
+        assert_eq!(below.place_of("x"), in_dir.place_of("p/a/x"));
+        for inner in [in_dir, Arc::new(MemoryStore::new())] {
+            let deep = PrefixStore::new(inner.clone(), key("p/a"));
+            let deeper = PrefixStore::new(Arc::new(PrefixStore::new(inner.clone(), key("p"))), key("a"));
+            assert_eq!(deep.place_of("x"), inner.place_of("p/a/x"));
+            assert_eq!(deeper.place_of("x"), inner.place_of("p/a/x"));
+            assert_ne!(deep.place_of("y"), inner.place_of("p/a/x"));
+        }
+        assert_ne!(MemoryStore::new().place_of("x"), MemoryStore::named("").place_of("x"));
+        assert_eq!(MemoryStore::named("m").place_of("x"), MemoryStore::named("m").place_of("x"));
     }
 
     #[test]

@@ -78,6 +78,8 @@ struct Bucket {
     name: String,
     /// The bucket's own name, for messages.
     bucket: String,
+    /// Where the bucket is, if its name alone does not say. Part of what tells objects apart, never shown.
+    at: String,
     connect: Box<Connect>,
     clients: PerProcess<Client>,
     conditions: Conditions,
@@ -279,6 +281,10 @@ async fn put_alone(
 impl ObjectStore for RemoteStore {
     fn name(&self) -> String {
         self.bucket.name.clone()
+    }
+
+    fn place_of(&self, key: &str) -> String {
+        format!("{} {} {key}", self.bucket.at, self.bucket.name)
     }
 
     fn capabilities(&self) -> Capabilities {

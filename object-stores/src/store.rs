@@ -121,6 +121,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// What the store can do. Does not change while the store lives.
     fn capabilities(&self) -> Capabilities;
 
+    /// What the object under `key` is called among all that this process can reach, for comparing: two keys have the same
+    /// place if and only if they mean the same object, whichever prefixes their stores begin at.
+    fn place_of(&self, key: &str) -> String {
+        format!("{} {key}", self.name())
+    }
+
     /// Reads an object, whole or the part of `range` that exists. Changes nothing.
     ///
     /// A range that goes beyond the object's end is cut there, as in HTTP; compare lengths, or use

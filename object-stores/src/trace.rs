@@ -184,6 +184,10 @@ impl ObjectStore for TraceStore {
         self.inner.name()
     }
 
+    fn place_of(&self, key: &str) -> String {
+        self.inner.place_of(key)
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

@@ -11,8 +11,11 @@ use h5lake_container::{
     Access, CharSet, Container, CreationOrder, DatasetSpec, Dataspace, Datatype, FileCreation, Fill, Index,
     Layout, LinkTarget, Options, Order, Replace, Selection, Target,
 };
+use h5lake_ledger::Ledger;
 use h5lake_tests_s3::Server;
-use object_stores::{Call, LatencyStore, ObjectStore, Pace, TraceStore, most_at_once, round_trips};
+use object_stores::{
+    Call, DiskCache, LatencyStore, ObjectStore, Pace, TraceStore, most_at_once, round_trips,
+};
 
 fn target(store: &Arc<dyn ObjectStore>) -> Target {
     Target::Objects { store: store.clone(), key: "c.h5".into(), url: store.name() }
@@ -233,4 +236,42 @@ fn a_listing_of_a_big_group_is_few_round_trips() {
     assert_eq!(names, 10_000);
     println!("10,000 links: {} requests, {} round trips", calls.len(), round_trips(&calls));
     assert!(round_trips(&calls) <= 4, "{calls:#?}");
+}
+
+#[test]
+fn what_was_read_before_is_read_from_the_local_cache() {
+    let server = server();
+    let store = fresh(&server);
+    let c = create(&store);
+    let data: Vec<u8> = (0..10_000_000u32).map(|n| (n / 7) as u8).collect();
+    let d = dataset(&c, "x", spec(&[1_250_000], Layout::Chunked { chunk: vec![25_000] }));
+    d.write(&Selection::All, &data).unwrap();
+    for n in 0..3000 {
+        dataset(&c, &format!("d{n:05}"), spec(&[10], Layout::Contiguous));
+    }
+    c.flush().unwrap();
+    drop((c, d));
+    let dir = tempfile::tempdir().unwrap();
+    let mut asked_of_store = Vec::new();
+    for _ in 0..2 {
+        // As two processes after each other: nothing stays but the directory.
+        let trace = TraceStore::new(store.clone());
+        let cache =
+            DiskCache::open(Arc::new(trace.clone()), dir.path(), 1 << 30, Ledger::is_immutable_object)
+                .unwrap();
+        let target = Target::Objects { store: Arc::new(cache), key: "c.h5".into(), url: store.name() };
+        let (all, calls) = asked(&trace, || {
+            let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+            let mut all = vec![0; data.len()];
+            by_path(&c, "x").read(&Selection::All, &mut all).unwrap();
+            by_path(&c, "d02999");
+            all
+        });
+        assert!(all == data);
+        let kept = calls.iter().filter(|call| call.key.contains("/pack/") || call.key.contains("/page/"));
+        asked_of_store.push((kept.count(), calls.len()));
+    }
+    println!("packs and pages, and all requests, of the first and the second process: {asked_of_store:?}");
+    assert!(asked_of_store[0].0 >= 3, "{asked_of_store:?}");
+    assert_eq!(asked_of_store[1].0, 0, "no pack and no page is fetched again: {asked_of_store:?}");
 }

@@ -200,6 +200,31 @@ fn a_web_server_is_read_only() {
 }
 
 #[test]
+fn a_container_is_one_whatever_its_url_says() {
+    use h5lake_container::{Access, Container, FileCreation, Options, Replace, Target};
+    let server = server();
+    let target = |url: &str, key: &str| {
+        let store = open(url, &environment(&server)).unwrap();
+        Target::Objects { store, key: key.into(), url: url.into() }
+    };
+    let deep = target("s3://lake/one/a", "x.h5");
+    let made = Container::create(&deep, Replace::Never, FileCreation::default(), Options::default()).unwrap();
+    for same in [
+        target("s3://lake/one", "a/x.h5"),
+        target("s3://lake", "one/a/x.h5"),
+        target("s3://lake//one/a/", "x.h5"),
+    ] {
+        let found = Container::open(&same, Access::ReadWrite, Options::default()).unwrap();
+        assert!(Arc::ptr_eq(&found, &made));
+    }
+    // Another server's bucket of the same name is another one.
+    let other = Server::start(Behaviour::default()).unwrap();
+    let store = open("s3://lake/one/a", &environment(&other)).unwrap();
+    let elsewhere = Target::Objects { store, key: "x.h5".into(), url: "s3://lake/one/a".into() };
+    assert!(Container::open(&elsewhere, Access::ReadOnly, Options::default()).is_err());
+}
+
+#[test]
 fn calls_are_one_request_each() {
     let server = server();
     let store = fresh(&server);

@@ -19,8 +19,8 @@ enum Where {
     File(u64, u64),
     /// A path where nothing lies that the system knows.
     Path(PathBuf),
-    /// A key of a store.
-    Key(String, String),
+    /// An object of a store, as [`ObjectStore::place_of`](object_stores::ObjectStore::place_of) calls it.
+    Key(String),
 }
 
 #[derive(Default)]
@@ -71,7 +71,7 @@ fn place(target: &Target) -> Where {
             Ok(m) => Where::File(m.dev(), m.ino()),
             Err(_) => Where::Path(path.clone()),
         },
-        Target::Objects { key, url, .. } => Where::Key(url.clone(), key.clone()),
+        Target::Objects { store, key, .. } => Where::Key(store.place_of(key)),
     }
 }
 

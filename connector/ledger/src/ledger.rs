@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use object_stores::ObjectStore;
+use object_stores::{Key, ObjectStore};
 
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
@@ -142,6 +142,12 @@ impl Ledger {
     ) -> Result<Self> {
         let space = objects::open(store, key, access, &opts)?;
         Self::start(Box::new(space), access, &opts)
+    }
+
+    /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so
+    /// that whoever has a copy needs no other.
+    pub fn is_immutable_object(key: &Key) -> bool {
+        objects::is_immutable(key)
     }
 
     /// Says what a key holds from its first bytes.

@@ -34,6 +34,8 @@ type Identity = BTreeMap<String, String>;
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) bucket: String,
+    /// Where the bucket is, if its name alone does not say: the service's address or the account.
+    pub(super) at: String,
     pub(super) connect: Box<Connect>,
     pub(super) conditions: Conditions,
     pub(super) by_version: bool,
@@ -81,6 +83,7 @@ fn opened(plan: Plan) -> Result<Arc<Bucket>> {
             let bucket = Bucket {
                 name: plan.name,
                 bucket: plan.bucket,
+                at: plan.at,
                 connect: plan.connect,
                 clients: PerProcess::new(),
                 conditions: plan.conditions,

@@ -51,6 +51,7 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
     Ok(Plan {
         name: format!("gs://{bucket}"),
         bucket: bucket.to_owned(),
+        at: String::new(),
         connect: Box::new(connect),
         conditions: Conditions::Documented,
         by_version: true,
@@ -64,6 +65,9 @@ pub(super) fn azure(container: &str, environment: &Environment, settings: &Setti
     let options = prefixed(environment, "AZURE_");
     let retry = retries(environment)?;
     let identity = identity("az", container, &options);
+    let where_it_is = |name: &&String| name.contains("ACCOUNT_NAME") || name.contains("ENDPOINT");
+    let at =
+        options.keys().filter(where_it_is).map(|name| options[name].as_str()).collect::<Vec<_>>().join(" ");
     let name = container.to_owned();
     let connect = move || {
         let mut builder =
@@ -81,6 +85,7 @@ pub(super) fn azure(container: &str, environment: &Environment, settings: &Setti
     Ok(Plan {
         name: format!("az://{container}"),
         bucket: container.to_owned(),
+        at,
         connect: Box::new(connect),
         conditions: Conditions::Documented,
         by_version: false,
@@ -114,6 +119,7 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
     Ok(Plan {
         name,
         bucket: host.to_owned(),
+        at: String::new(),
         connect: Box::new(connect),
         conditions: Conditions::ReadOnly,
         by_version: false,

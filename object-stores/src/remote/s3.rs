@@ -94,10 +94,12 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
         environment.get("AWS_EC2_METADATA_DISABLED").map_or("", String::as_str),
     )?;
     let name = bucket.to_owned();
+    let at = options.endpoint().unwrap_or_default().to_owned();
     let connect = move || connect(&name, &options, &retry, &certificates, metadata);
     Ok(Plan {
         name: format!("s3://{bucket}"),
         bucket: bucket.to_owned(),
+        at,
         connect: Box::new(connect),
         conditions,
         by_version: false,

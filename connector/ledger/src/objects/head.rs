@@ -56,6 +56,14 @@ impl Names {
     }
 }
 
+/// Whether a key is that of a pack or a page: `….lake/<id>/pack/<id>`, `….lake/<id>/page/<id>`.
+pub(crate) fn is_immutable(key: &Key) -> bool {
+    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut segments = key.as_str().rsplit('/');
+    let mut next = || segments.next().unwrap_or_default();
+    is_id(next()) && matches!(next(), "pack" | "page") && is_id(next()) && next().ends_with(".lake")
+}
+
 /// The head: what a container is, and a hint of where its newest version is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -158,6 +166,20 @@ pub(crate) fn put_over(
 mod tests {
     use super::*;
     use crate::place::Place;
+
+    #[test]
+    fn packs_and_pages_never_change() {
+        let names = Names::new(Key::new("dir/c.h5").unwrap(), &[7; 16], "x").unwrap();
+        let room = |room| is_immutable(&names.room(&room, "x").unwrap());
+        assert!(room(Room::Pack([1; 16])) && room(Room::Page([2; 16])));
+        assert!(
+            !room(Room::Log(5))
+                && !is_immutable(&names.head)
+                && !is_immutable(&names.key("lock", "x").unwrap())
+        );
+        let foreign = format!("dir/c.h5/{}/pack/{}", hex(&[1; 16]), hex(&[2; 16]));
+        assert!(!is_immutable(&Key::new(foreign).unwrap()));
+    }
 
     #[test]
     fn a_head_comes_back_and_damage_is_seen() {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, ObjectStoreExt};
 
+pub(crate) use head::is_immutable;
 pub(crate) use open::{create, open, probe, remove};
 
 use crate::clock::Nonces;

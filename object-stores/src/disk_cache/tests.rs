@@ -1,0 +1,175 @@
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::{MemoryStore, TraceStore};
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+fn data(n: usize) -> Vec<u8> {
+    (0..n as u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).take(n).collect()
+}
+
+struct Cached {
+    trace: TraceStore,
+    store: DiskCache,
+    dir: tempfile::TempDir,
+}
+
+/// A store with one object of 3 MiB and a bit, read through a cache; what is asked of the store is counted.
+fn cached(bound: u64) -> Cached {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = TraceStore::new(Arc::new(MemoryStore::new()));
+    let store = again(&trace, dir.path(), bound);
+    trace.put(&key("pack/a"), data((3 << 20) + 5).into(), PutMode::Create).unwrap();
+    trace.reset();
+    Cached { trace, store, dir }
+}
+
+fn again(trace: &TraceStore, dir: &Path, bound: u64) -> DiskCache {
+    DiskCache::open(Arc::new(trace.clone()), dir, bound, |key| key.as_str().starts_with("pack/")).unwrap()
+}
+
+fn gets(trace: &TraceStore) -> u64 {
+    trace.count(Operation::Get).requests + trace.count(Operation::GetInto).requests
+}
+
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let below = |path: &Path| fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    below(dir).iter().flat_map(|folder| below(folder)).collect()
+}
+
+#[test]
+fn conforms_whether_objects_are_kept_or_pass() {
+    for keeps in [false, true] {
+        let outer = tempfile::tempdir().unwrap();
+        crate::conformance::run(|| {
+            let dir = tempfile::tempdir_in(outer.path()).unwrap().keep();
+            Arc::new(DiskCache::open(Arc::new(MemoryStore::new()), &dir, 1 << 30, move |_| keeps).unwrap())
+        });
+    }
+}
+
+#[test]
+fn a_second_read_is_local_in_another_process_too() {
+    let c = cached(1 << 30);
+    let whole = data((3 << 20) + 5);
+    let parts = [0..10, 100..400_000, (1 << 20) - 1..(1 << 20) + 1, (3 << 20) - 1..(3 << 20) + 5];
+    for part in &parts {
+        let got = c.store.get(&key("pack/a"), Some(part.clone())).unwrap();
+        assert!(got.bytes == whole[part.start as usize..part.end as usize], "{part:?}");
+        assert_eq!(got.meta, c.trace.head(&key("pack/a")).unwrap());
+    }
+    assert!(c.trace.sum(|_| true).bytes < 2 << 20, "what is not touched is not fetched");
+    c.trace.reset();
+    // As another process would: nothing is known but the directory.
+    FOLDERS.lock().clear();
+    let other = again(&c.trace, c.dir.path(), 1 << 30);
+    for store in [&c.store, &other] {
+        for part in &parts {
+            let mut buf = vec![0; (part.end - part.start) as usize];
+            store.get_into(&key("pack/a"), part.start, &mut buf).unwrap();
+            assert!(buf == whole[part.start as usize..part.end as usize], "{part:?}");
+        }
+        // Beyond the end, known without asking.
+        let got = store.get(&key("pack/a"), Some((3 << 20)..(9 << 20))).unwrap();
+        assert_eq!(got.bytes.len(), 5);
+    }
+    assert_eq!(gets(&c.trace), 0);
+    // What is not immutable is asked for each time.
+    c.trace.put(&key("head"), "1".into(), PutMode::Create).unwrap();
+    assert_eq!(c.store.get(&key("head"), Some(0..1)).unwrap().bytes, "1");
+    c.trace.put(&key("head"), "2".into(), PutMode::Overwrite).unwrap();
+    assert_eq!(c.store.get(&key("head"), Some(0..1)).unwrap().bytes, "2");
+}
+
+#[test]
+fn a_damaged_file_is_fetched_again() {
+    let c = cached(1 << 30);
+    let whole = data((3 << 20) + 5);
+    let read = || c.store.get(&key("pack/a"), Some(0..whole.len() as u64)).unwrap().bytes;
+    assert!(read() == whole);
+    let damage: [fn(&mut Vec<u8>); 5] = [
+        |bytes| bytes[3] ^= 1,
+        |bytes| *bytes.last_mut().unwrap() ^= 0x80,
+        |bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| bytes.clear(),
+        |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+        },
+    ];
+    for (n, damage) in damage.into_iter().enumerate() {
+        let path = &files(c.dir.path())[n];
+        let mut bytes = fs::read(path).unwrap();
+        damage(&mut bytes);
+        fs::write(path, bytes).unwrap();
+        c.trace.reset();
+        assert!(read() == whole, "damage {n}");
+        assert_eq!(gets(&c.trace), 1, "the damaged block alone");
+        assert!(read() == whole);
+        assert_eq!(gets(&c.trace), 1, "and then it is here again");
+    }
+    // A whole file of another object's, under this one's name.
+    let c2 = cached(1 << 30);
+    c2.trace.put(&key("pack/b"), vec![9; 100].into(), PutMode::Create).unwrap();
+    c2.store.get(&key("pack/b"), Some(0..100)).unwrap();
+    let foreign = files(c2.dir.path()).pop().unwrap();
+    for path in files(c.dir.path()) {
+        fs::copy(&foreign, path).unwrap();
+    }
+    assert!(read() == whole);
+}
+
+#[test]
+fn the_bound_holds_and_what_is_in_use_stays() {
+    let bound = 8 << 20;
+    let c = cached(bound);
+    for n in 0..40 {
+        c.trace.put(&key(&format!("pack/{n}")), data(1 << 20).into(), PutMode::Create).unwrap();
+        c.store.get(&key(&format!("pack/{n}")), Some(0..1 << 20)).unwrap();
+        let used: u64 = files(c.dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+        assert!(used <= bound + bound / 16, "{used} after {n}");
+    }
+    c.trace.reset();
+    c.store.get(&key("pack/39"), Some(0..1 << 20)).unwrap();
+    assert_eq!(gets(&c.trace), 0, "the newest is here");
+    c.store.get(&key("pack/0"), Some(0..1 << 20)).unwrap();
+    assert!(gets(&c.trace) > 0, "the oldest had to go");
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_costs_no_more_than_requests() {
+    let c = cached(1 << 30);
+    c.store.get(&key("pack/a"), Some(0..10)).unwrap();
+    fs::remove_dir_all(c.dir.path()).unwrap();
+    fs::write(c.dir.path(), "in the way").unwrap();
+    assert_eq!(c.store.get(&key("pack/a"), Some(0..10)).unwrap().bytes, data(10));
+    assert!(DiskCache::open(Arc::new(MemoryStore::new()), c.dir.path(), 1, |_| true).is_err());
+    fs::remove_file(c.dir.path()).unwrap();
+    fs::create_dir(c.dir.path()).unwrap();
+}
+
+#[test]
+fn threads_and_directories_are_shared() {
+    let c = cached(2 << 20);
+    let whole = data((3 << 20) + 5);
+    std::thread::scope(|s| {
+        for n in 0..6 {
+            let (c, whole) = (&c, &whole);
+            s.spawn(move || {
+                FOLDERS.lock().clear();
+                let store = again(&c.trace, c.dir.path(), 2 << 20);
+                for step in 0..60u64 {
+                    let from = (step * 977_777 + n * 13) % (3 << 20);
+                    let to = (from + 300_000).min(whole.len() as u64);
+                    let got = store.get(&key("pack/a"), Some(from..to)).unwrap();
+                    assert!(got.bytes == whole[from as usize..to as usize]);
+                }
+            });
+        }
+    });
+}
