@@ -40,10 +40,14 @@ pub struct Config {
     pub disk_cache: Option<String>,
     /// Bound of that directory in bytes.
     pub disk_cache_size: Option<usize>,
+    /// Whether several processes may have a container open for writing.
+    pub many_writers: bool,
+    /// Of several writers that changed the same thing, whether the last one wins, instead of getting an error.
+    pub last_wins: bool,
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 12] = [
     "store",
     "native",
     "sync",
@@ -54,6 +58,8 @@ pub const KEYS: [&str; 10] = [
     "disk_cache_size",
     "version",
     "as_of",
+    "writers",
+    "conflict",
 ];
 
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
@@ -105,6 +111,8 @@ impl Config {
             })?)?,
             "disk_cache" => self.disk_cache = Some(absolute_path(key, value)?),
             "disk_cache_size" => self.disk_cache_size = Some(byte_count(key, value)?),
+            "writers" => self.many_writers = one_of(key, value, &[("many", true), ("one", false)])?,
+            "conflict" => self.last_wins = one_of(key, value, &[("last", true), ("error", false)])?,
             "cache" => self.cache_bytes = Some(byte_count(key, value)?),
             _ => {
                 return Err(format!(
@@ -154,6 +162,12 @@ impl Config {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.moment())),
             None => {}
+        }
+        if self.many_writers {
+            words.push("writers=many".to_owned());
+        }
+        if self.last_wins {
+            words.push("conflict=last".to_owned());
         }
         words.join(" ")
     }
@@ -236,7 +250,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_written_back() {
         let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576 salvage=yes \
-                    disk_cache=/var/tmp/lake disk_cache_size=1073741824";
+                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
@@ -257,6 +271,8 @@ mod tests {
             ("native=maybe", "native"),
             ("cache=big", "cache"),
             ("retention=1w", "retention"),
+            ("writers=2", "writers"),
+            ("conflict=first", "conflict"),
             ("store=here", "store"),
             ("disk_cache=here", "disk_cache"),
             ("disk_cache_size=big", "disk_cache_size"),

@@ -162,7 +162,7 @@ impl Container {
         Ok(r)
     }
 
-    fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
+    pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
         let size =
             usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
         if r.extents.is_empty() {
@@ -242,7 +242,7 @@ impl Container {
         if self.ledger.get(&key)?.is_some() {
             return Err(Error::exists(format!("attribute already exists: {}", show(name))));
         }
-        let heap_owner = if spec.datatype.has_heap { s.ids.take()?.0 } else { 0 };
+        let heap_owner = if spec.datatype.has_heap { s.ids.take(&self.ledger)?.0 } else { 0 };
         let creation_order = self.change_header(&mut s, id, |h| {
             let order = h.next_attribute;
             let next = order.checked_add(1);

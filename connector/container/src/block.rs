@@ -4,12 +4,13 @@ use crate::Result;
 use crate::grid::CopyRun;
 use crate::ranges::Ranges;
 use crate::shape::Shape;
+use crate::spans::Spans;
 use crate::stored::{change_stored, store_block, stored};
 use h5lake_ledger::Ledger;
 use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 /// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
@@ -45,6 +46,8 @@ pub(crate) struct BlockCache {
     tick: u64,
     /// Counts whatever may make bytes that were read before stale.
     epoch: u64,
+    /// What was written of each block since the last commit, where others write too and that has to be merged.
+    touched: Option<BTreeMap<Vec<u8>, Spans>>,
 }
 
 /// Where a read was answered.
@@ -58,8 +61,9 @@ pub(crate) enum Answer {
 }
 
 impl BlockCache {
-    pub(crate) fn new(limit: usize, near: bool) -> Self {
+    pub(crate) fn new(limit: usize, near: bool, many: bool) -> Self {
         Self {
+            touched: many.then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
             watched: LruCache::new(WATCHED),
@@ -69,6 +73,55 @@ impl BlockCache {
             tick: 0,
             epoch: 0,
         }
+    }
+
+    /// Notes what is written of a block.
+    pub(crate) fn touch(&mut self, key: &[u8], runs: impl IntoIterator<Item = Range<usize>>) {
+        if let Some(touched) = &mut self.touched {
+            let spans = touched.entry(key.to_vec()).or_default();
+            runs.into_iter().for_each(|r| spans.insert(r));
+        }
+    }
+
+    /// What was written of a block since the last commit.
+    pub(crate) fn touched(&self, key: &[u8]) -> Spans {
+        self.touched.as_ref().and_then(|t| t.get(key)).cloned().unwrap_or_default()
+    }
+
+    /// Says what of a block is to be thought of as written.
+    pub(crate) fn set_touched(&mut self, key: &[u8], spans: Spans) {
+        if let Some(touched) = &mut self.touched {
+            match spans.is_empty() {
+                true => touched.remove(key),
+                false => touched.insert(key.to_vec(), spans),
+            };
+        }
+    }
+
+    /// Everything was committed.
+    pub(crate) fn forget_touched(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            touched.clear();
+        }
+    }
+
+    /// Puts parts of `block` into a block, in memory and staged; what of it could not be staged is in memory, and staged
+    /// by the next flush.
+    pub(crate) fn overlay(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        spans: &Spans,
+        block: &[u8],
+    ) -> Result<()> {
+        self.epoch += 1;
+        let runs: Vec<_> =
+            spans.iter().map(|r| CopyRun { block: r.start, buffer: r.start, len: r.len() }).collect();
+        if !runs.is_empty() {
+            self.write_cached(ledger, key, shape, &runs, block)?;
+        }
+        self.store(ledger, key)
     }
 
     fn remove(&mut self, key: &[u8]) {
@@ -155,6 +208,9 @@ impl BlockCache {
     /// Drops all blocks under a prefix, changes and all.
     pub(crate) fn discard(&mut self, prefix: &[u8]) {
         self.epoch += 1;
+        if let Some(touched) = &mut self.touched {
+            touched.retain(|k, _| !k.starts_with(prefix));
+        }
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let keys = self.blocks.range::<[u8], _>(from).map(|(k, _)| k);
         let keys: Vec<_> = keys.take_while(|k| k.starts_with(prefix)).cloned().collect();
@@ -164,7 +220,7 @@ impl BlockCache {
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, ..Self::new(self.limit, self.near) };
+        *self = Self { epoch, ..Self::new(self.limit, self.near, false) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -265,6 +321,7 @@ impl BlockCache {
         covered: bool,
     ) -> Result<()> {
         self.epoch += 1;
+        self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
         let bytes: usize = runs.iter().map(|r| r.len).sum();
         if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
             return self.replace(ledger, key, shape, runs, data);
@@ -358,6 +415,7 @@ impl BlockCache {
     /// Makes everything of a block from byte `end` on fill.
     pub(crate) fn trim(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, end: usize) -> Result<()> {
         self.epoch += 1;
+        self.touch(key, std::iter::once(end..shape.len));
         if !shape.filters.is_empty() {
             return self.refill(
                 ledger,
@@ -385,6 +443,7 @@ impl BlockCache {
         runs: &[CopyRun],
     ) -> Result<()> {
         self.epoch += 1;
+        self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
         let c = self.enter(ledger, key, shape)?;
         c.complete(ledger, key)?;
         for r in runs {
@@ -407,7 +466,10 @@ impl BlockCache {
     /// Forgets the changes under a prefix.
     pub(crate) fn discard_dirty(&mut self, prefix: &[u8]) {
         self.epoch += 1;
-        self.dirty_keys(prefix).iter().for_each(|k| self.remove(k));
+        for key in self.dirty_keys(prefix) {
+            self.remove(&key);
+            self.set_touched(&key, Spans::default());
+        }
     }
 
     /// Forgets a block that is about to be replaced in the ledger.

@@ -7,6 +7,7 @@ use crate::filters::CodecLender;
 use crate::heap::HeapState;
 use crate::ids::{Ids, ROOT};
 use crate::list::Lists;
+use crate::many::Others;
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, Place};
@@ -21,7 +22,7 @@ use prost::Message;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records that this code writes. Later ones are refused.
 const RECORDS_VERSION: u32 = 1;
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub datasets: HashMap<u64, Weak<Dataset>>,
     pub heap: HeapState,
     pub ids: Ids,
+    /// What is known of other writers' commits and not merged yet.
+    pub others: Others,
 }
 
 /// An opened container: what HDF5 calls a file. Opened once per process and shared.
@@ -54,11 +57,14 @@ pub struct Container {
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecLender>>>,
     record: ContainerRecord,
     place: Mutex<Option<Place>>,
+    /// This container, for those who have to hold it.
+    me: OnceLock<Weak<Container>>,
     name: String,
     file_number: u64,
     writable: bool,
     near: bool,
     lock: LockPolicy,
+    pub(crate) last_wins: bool,
     pid: u32,
 }
 
@@ -135,10 +141,21 @@ impl Container {
         let container = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, &options)?);
         open.add(target, at, &container);
         drop(open);
-        if access == Access::ReadWrite {
+        // Among many writers another one may have them open.
+        if access == Access::ReadWrite && !container.ledger.is_one_of_many() {
             container.remove_orphans()?;
         }
         Ok(container)
+    }
+
+    /// Opens a container beside those that this process has open, as another process would.
+    #[cfg(test)]
+    pub(crate) fn open_apart(target: &Target, options: &Options) -> Result<Arc<Container>> {
+        let ledger = open_ledger(target, Access::ReadWrite, options)?;
+        let record = read_record(&ledger, target)?;
+        let c = Arc::new(Self::new(ledger, record, target, true, options)?);
+        let _only_once = c.me.set(Arc::downgrade(&c));
+        Ok(c)
     }
 
     fn new(
@@ -155,7 +172,9 @@ impl Container {
             datasets: HashMap::new(),
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
+            others: Others::default(),
         };
+        let many = ledger.is_one_of_many();
         let near = matches!(target, Target::File(_));
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
@@ -164,22 +183,30 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes, near)),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes, near, many)),
             opens: Mutex::default(),
             closed: Mutex::default(),
             lenders: Mutex::default(),
             record,
             place: Mutex::new(None),
+            me: OnceLock::new(),
             name: registry::name(target),
             file_number: hash.finish().max(1),
             writable,
             near,
             lock: o.ledger.lock,
+            last_wins: o.last_wins,
             pid: std::process::id(),
         })
     }
 
-    pub(crate) fn set_place(&self, place: Place) {
+    /// Itself, to be held; nothing while it is being dropped.
+    pub(crate) fn shared(&self) -> Option<Arc<Self>> {
+        self.me.get().and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn set_place(self: &Arc<Self>, place: Place) {
+        let _only_once = self.me.set(Arc::downgrade(self));
         *self.place.lock() = Some(place);
     }
 
@@ -201,7 +228,8 @@ impl Container {
     /// options say: against the death of the process always. Does nothing in a container opened to read.
     ///
     /// # Errors
-    /// Those of the ledger; nothing is lost, and a later flush tries again.
+    /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
+    /// another writer changed first: all the rest is committed, and what is named is as that one left it.
     pub fn flush(&self) -> Result<()> {
         if !self.writable {
             return Ok(());
@@ -209,6 +237,9 @@ impl Container {
         if !self.is_ours() {
             let text = format!("{}: was opened by the parent process; reopen it in this one", self.name);
             return Err(Error::new(ErrorKind::Forked, text));
+        }
+        if self.ledger.is_one_of_many() {
+            return self.flush_with_others();
         }
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
@@ -218,14 +249,14 @@ impl Container {
         Ok(())
     }
 
-    /// Moves a container opened to read to the newest version; true if that is another one. Writers are
-    /// always at the newest.
+    /// Moves a container opened to read to the newest version; true if that is another one. A writer is
+    /// always at the newest; one of many goes there, and keeps what it has not flushed.
     ///
     /// # Errors
     /// Those of the ledger.
     pub fn refresh(&self) -> Result<bool> {
         if self.writable {
-            return Ok(false);
+            return if self.ledger.is_one_of_many() { self.refresh_with_others() } else { Ok(false) };
         }
         let mut state = self.state();
         if !self.ledger.refresh()? {

@@ -11,13 +11,16 @@ use crate::grid::CopyRun;
 use crate::record::UsageRecord;
 use crate::shape::Shape;
 use crate::types::ObjectId;
-use crate::{Container, Error, Result, keys, record};
+use crate::{Container, Error, ErrorKind, Result, keys, record};
 use prost::Message;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// Numbers from here on are this plus a number that was taken from the container's counter: those of one of many writers,
+/// who fills no segment but its own.
+const OF_MANY: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last is that of all others.
 const LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Segments up to this many bytes lie in the map.
@@ -35,6 +38,20 @@ pub(crate) struct HeapState {
     usage: HashMap<(u64, u32), Usage>,
     /// The segment of each owner that is being filled.
     current: HashMap<u64, u32>,
+    /// How many segments of an owner one of many writers has begun.
+    begun: HashMap<u64, usize>,
+}
+
+impl HeapState {
+    /// What is known of usage may not be true any more.
+    pub(crate) fn forget_all(&mut self) {
+        self.usage.clear();
+    }
+
+    /// Another writer changed a segment.
+    pub(crate) fn forget(&mut self, owner: u64, number: u32) {
+        self.usage.remove(&(owner, number));
+    }
 }
 
 struct Usage {
@@ -69,7 +86,7 @@ impl Place {
     }
 }
 
-fn shape(length: u64) -> Result<Arc<Shape>> {
+pub(crate) fn shape(length: u64) -> Result<Arc<Shape>> {
     let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
     let inline = if len <= SMALL { len } else { INLINE };
     Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
@@ -114,24 +131,35 @@ impl Container {
 
     /// The segment that has room for `size` more bytes.
     fn segment_for(&self, s: &mut State, owner: u64, size: u64) -> Result<u32> {
+        let many = self.ledger.is_one_of_many();
         let last = match s.heap.current.get(&owner) {
             Some(n) => Some(*n),
+            None if many => None,
             None => self.last_segment(owner)?,
         };
         if let Some(n) = last {
-            let u = &self.usage(s, owner, n)?.record;
-            if u.used + size <= u.length {
-                s.heap.current.insert(owner, n);
-                return Ok(n);
+            match self.usage(s, owner, n).map(|u| u.record.clone()) {
+                Ok(u) if u.used + size <= u.length => {
+                    s.heap.current.insert(owner, n);
+                    return Ok(n);
+                }
+                // Another writer saw its last blob go.
+                Err(e) if !(many && e.kind() == ErrorKind::NotFound) => return Err(e),
+                _ => (),
             }
         }
-        let next = match last {
-            None => 0,
-            Some(n) => {
-                n.checked_add(1).ok_or_else(|| Error::range("an object has too many heap segments"))?
-            }
+        let full = || Error::range("an object has too many heap segments");
+        let (next, before) = if many {
+            let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < OF_MANY);
+            let begun = s.heap.begun.entry(owner).or_default();
+            *begun += 1;
+            (OF_MANY | number.ok_or_else(full)?, *begun - 1)
+        } else {
+            let next =
+                last.map_or(Some(0), |n| n.checked_add(1)).filter(|n| *n < OF_MANY).ok_or_else(full)?;
+            (next, next as usize)
         };
-        let usual = LENGTHS[(next as usize).min(LENGTHS.len() - 1)];
+        let usual = LENGTHS[before.min(LENGTHS.len() - 1)];
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
@@ -143,7 +171,7 @@ impl Container {
     fn last_segment(&self, owner: u64) -> Result<Option<u32>> {
         let prefix = keys::of(keys::USAGE, owner);
         let from = keys::segment(keys::USAGE, owner, 0);
-        let to = keys::segment(keys::USAGE, owner, u32::MAX);
+        let to = keys::segment(keys::USAGE, owner, OF_MANY - 1);
         let last = self.ledger.prev(Bound::Included(&from), Bound::Included(&to))?;
         Ok(last.and_then(|(k, _)| Some(u32::from_be_bytes(k.strip_prefix(&prefix[..])?.try_into().ok()?))))
     }
@@ -214,6 +242,20 @@ impl Container {
         self.heap_read(p, length, u64::from(p.offset) + taken, out)
     }
 
+    /// A whole blob, for those who have locked the state.
+    pub(crate) fn blob(&self, s: &mut State, id: &[u8]) -> Result<Vec<u8>> {
+        let id: &[u8; 16] = id.try_into().map_err(|_| Error::corrupt("a heap id has not 16 bytes"))?;
+        if *id == [0; 16] {
+            return Ok(Vec::new());
+        }
+        let p = Place::of(id);
+        let length = self.usage(s, p.owner, p.number)?.record.length;
+        let (len, taken) = self.heap_prefix(p, length)?;
+        let mut out = crate::convert::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
+        self.heap_read(p, length, u64::from(p.offset) + taken, &mut out)?;
+        Ok(out)
+    }
+
     /// Bytes of a blob.
     ///
     /// # Errors
@@ -259,7 +301,11 @@ impl Container {
             u.dirty = false;
         }
         if s.heap.usage.len() > KEPT {
-            s.heap = HeapState::default();
+            s.heap.usage.clear();
+            // One of many would not find again which segments are its own.
+            if !self.ledger.is_one_of_many() {
+                s.heap.current.clear();
+            }
         }
         Ok(())
     }

@@ -16,11 +16,17 @@ const LAST: u64 = (1 << 32) - 1;
 /// The root group of every container.
 pub(crate) const ROOT: ObjectId = ObjectId(BASE + (1 << STEP));
 
+/// How many numbers one of many writers takes at first, and at most, in a commit of its own.
+const FIRST_RANGE: u64 = 32;
+const LAST_RANGE: u64 = 4096;
+
 /// Gives out ids.
 pub(crate) struct Ids {
     salt: u64,
     next: u64,
     stored: u64,
+    /// With many writers: the numbers from `next` up to here are this one's.
+    range: Option<(u64, u64)>,
 }
 
 impl Ids {
@@ -35,21 +41,33 @@ impl Ids {
         };
         // The salt 0 is that of the root.
         let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
-        Ok(Self { salt, next, stored: next })
+        let range = ledger.is_one_of_many().then_some((next, FIRST_RANGE));
+        Ok(Self { salt, next, stored: next, range })
     }
 
-    pub(crate) fn take(&mut self) -> Result<ObjectId> {
+    /// A number that no other object has, nor will have.
+    pub(crate) fn number(&mut self, ledger: &Ledger) -> Result<u64> {
+        if let Some((end, length)) = self.range
+            && self.next >= end
+        {
+            self.next = ledger.take_numbers(keys::NEXT_OBJECT, length, 1)?;
+            self.range = Some((self.next + length, (length * 4).min(LAST_RANGE)));
+        }
         if self.next > LAST {
             return Err(Error::new(ErrorKind::OutOfRange, "the container has used up its object ids"));
         }
-        let id = BASE + (self.salt << (STEP + 32)) + (self.next << STEP);
         self.next += 1;
-        Ok(ObjectId(id))
+        Ok(self.next - 1)
     }
 
-    /// Stages the counter, if it moved.
+    pub(crate) fn take(&mut self, ledger: &Ledger) -> Result<ObjectId> {
+        let number = self.number(ledger)?;
+        Ok(ObjectId(BASE + (self.salt << (STEP + 32)) + (number << STEP)))
+    }
+
+    /// Stages the counter, if it moved. One of many has moved it when it took its range.
     pub(crate) fn store(&mut self, ledger: &Ledger) -> Result<()> {
-        if self.next != self.stored {
+        if self.range.is_none() && self.next != self.stored {
             ledger.put(keys::NEXT_OBJECT, self.next.to_be_bytes().to_vec())?;
             self.stored = self.next;
         }

@@ -19,6 +19,7 @@ mod ids;
 mod keys;
 mod link;
 mod list;
+mod many;
 mod object;
 mod path;
 mod pieces;
@@ -27,6 +28,7 @@ mod record;
 mod registry;
 mod selection;
 mod shape;
+mod spans;
 mod spec;
 mod stored;
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Container {
 
     /// Stages a new object without links.
     pub(crate) fn add_object(self: &Arc<Self>, s: &mut State, h: HeaderRecord) -> Result<OpenObject> {
-        let id = s.ids.take()?;
+        let id = s.ids.take(&self.ledger)?;
         let kind = h.kind();
         if let Some(t) = committed(&h) {
             self.change_links(s, ObjectId(t), 1)?;
@@ -344,6 +344,10 @@ impl Container {
 
     /// Looks at what was closed since the last time.
     pub(crate) fn reap(&self, s: &mut State) {
+        // Where others write too, objects go in commits of their own.
+        if self.ledger.is_one_of_many() {
+            return;
+        }
         let closed = std::mem::take(&mut *self.closed.lock());
         for id in closed {
             if let Err(e) = self.delete_if_unused(s, id) {
@@ -354,6 +358,15 @@ impl Container {
 
     /// Deletes an object that nothing links to and nobody holds open, and what only it linked to.
     pub(crate) fn delete_if_unused(&self, s: &mut State, id: u64) -> Result<()> {
+        if self.ledger.is_one_of_many() {
+            self.closed.lock().push(id);
+            return Ok(());
+        }
+        self.delete_now(s, id)
+    }
+
+    /// The same at once, whoever else writes.
+    pub(crate) fn delete_now(&self, s: &mut State, id: u64) -> Result<()> {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
             if self.opens.lock().contains_key(&id) {

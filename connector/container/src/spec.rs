@@ -47,11 +47,14 @@ pub struct Options {
     pub ledger: h5lake_ledger::Options,
     /// Bound of the cache of blocks, clean and dirty, in bytes. Default 256 MiB.
     pub cache_bytes: usize,
+    /// With many writers ([`h5lake_ledger::Writers::Many`]): of two that changed the same thing, the one who commits last
+    /// wins, and nobody is told. Else the first wins, and the other gets a `Conflict` error.
+    pub last_wins: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ledger: h5lake_ledger::Options::default(), cache_bytes: 256 << 20 }
+        Self { ledger: h5lake_ledger::Options::default(), cache_bytes: 256 << 20, last_wins: false }
     }
 }
 

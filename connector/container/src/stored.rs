@@ -3,11 +3,11 @@
 use crate::block::{Answer, DIRECT};
 use crate::grid::CopyRun;
 use crate::pieces::Pieces;
-use crate::record::{self, BlockRecord};
+use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::shape::Shape;
-use crate::{Error, Result};
+use crate::{Error, Result, keys};
 use bytes::Bytes;
-use h5lake_ledger::Ledger;
+use h5lake_ledger::{Extent, Ledger};
 use prost::Message;
 use std::sync::Arc;
 
@@ -133,6 +133,22 @@ pub(crate) fn read_pieces(
         return Ok(());
     }
     runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))
+}
+
+/// The extents that a value of the map holds.
+pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>> {
+    let what = || format!("the entry {key:02x?}");
+    match key.first() {
+        Some(&(keys::BLOCK | keys::SEGMENT)) => {
+            let p = Pieces::decode(record::decode(value, what)?, usize::MAX)?;
+            Ok(p.extents().into_iter().map(|(_, e)| e.clone()).collect())
+        }
+        Some(&keys::ATTRIBUTE) => {
+            let r: AttributeRecord = record::decode(value, what)?;
+            r.extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Removes a stored block.

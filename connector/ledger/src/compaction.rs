@@ -50,19 +50,22 @@ impl Sparse {
 }
 
 impl Ledger {
-    /// Says which payloads are worth moving, because little else is in use around them.
+    /// Says which payloads are worth moving, because little else is in use around them. None, for one of many writers.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn sparse(&self) -> Result<Sparse> {
         self.check_writable()?;
+        if self.is_one_of_many() {
+            return Ok(Sparse::default());
+        }
         self.space().sparse()
     }
 
     /// Bytes that lie dead in objects which live payloads keep, and bytes of those payloads, as far as that is known without
     /// a request; zeros when it is not, and in a file, whose free room is used again.
     pub fn waste(&self) -> (u64, u64) {
-        self.space().waste()
+        if self.is_one_of_many() { (0, 0) } else { self.space().waste() }
     }
 
     /// Writes a payload anew in a better place. The old one stays until it is given back with

@@ -1,5 +1,6 @@
 //! The opened container.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +15,10 @@ use crate::file;
 use crate::fold;
 use crate::layers::{Layer, Layers};
 use crate::objects;
-use crate::options::{Access, Identity, Options, Probe, Replace, Version};
+use crate::options::{Access, Identity, Options, Probe, Replace, Version, Writers};
 use crate::payload;
 use crate::record;
-use crate::space::{Base, News, Pointer, Space};
+use crate::space::{Base, Commit, News, Pointer, Space};
 use crate::tree::Tree;
 
 /// The longest key, in bytes.
@@ -42,18 +43,23 @@ pub struct Ledger {
     opener: u32,
     bytes_bound: u64,
     records_bound: u64,
+    many: bool,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    version: u64,
-    root: Option<Pointer>,
+pub(crate) struct State {
+    pub(crate) version: u64,
+    pub(crate) root: Option<Pointer>,
     /// The changes of the log since the base.
-    log: Layer,
+    pub(crate) log: Layer,
     log_bytes: u64,
     log_records: u64,
-    staged: Layer,
-    staged_bytes: u64,
+    pub(crate) staged: Layer,
+    pub(crate) staged_bytes: u64,
+    /// Staged keys that other writers changed, with the values that both started from.
+    pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
+    /// What the space told, and could not be taken in yet.
+    pub(crate) untold: Option<News>,
     broken: Option<Error>,
     closed: bool,
 }
@@ -69,6 +75,7 @@ impl Ledger {
             opener: std::process::id(),
             bytes_bound: opts.checkpoint_bytes,
             records_bound: opts.checkpoint_records.min(records_bound),
+            many: access == Access::ReadWrite && opts.writers == Writers::Many,
         };
         ledger.refresh_state(&mut ledger.lock())?;
         Ok(ledger)
@@ -166,13 +173,17 @@ impl Ledger {
         objects::remove(store, key)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the state was locked cannot leave half a change: each field is set whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, kind: ErrorKind) -> Error {
+    pub(crate) fn fail(&self, kind: ErrorKind) -> Error {
         Error::new(self.space.target(), kind)
+    }
+
+    pub(crate) fn space(&self) -> &dyn Space {
+        self.space.as_ref()
     }
 
     fn may_write(&self) -> Result<()> {
@@ -186,7 +197,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn writable(&self) -> Result<MutexGuard<'_, State>> {
+    pub(crate) fn writable(&self) -> Result<MutexGuard<'_, State>> {
         self.may_write()?;
         let s = self.lock();
         match &s.broken {
@@ -199,11 +210,7 @@ impl Ledger {
         self.writable().map(drop)
     }
 
-    pub(crate) fn space(&self) -> &dyn Space {
-        self.space.as_ref()
-    }
-
-    fn tree(&self, root: Option<Pointer>) -> Tree<'_> {
+    pub(crate) fn tree(&self, root: Option<Pointer>) -> Tree<'_> {
         Tree { root, space: self.space.as_ref(), cache: &self.cache }
     }
 
@@ -214,6 +221,11 @@ impl Ledger {
     /// The version that this handle sees; 0 is a new, empty container.
     pub fn version(&self) -> u64 {
         self.lock().version
+    }
+
+    /// Whether this is a writer and others may write at the same time.
+    pub fn is_one_of_many(&self) -> bool {
+        self.many
     }
 
     /// What the handle may do.
@@ -372,14 +384,24 @@ impl Ledger {
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Conflict`, `NoSpace`, `Io`, `Store`.
     pub fn commit(&self) -> Result<u64> {
+        if self.many {
+            return self.commit_many();
+        }
         let mut s = self.writable()?;
+        let version = s.version;
+        Ok(self.commit_staged(&mut s)?.unwrap_or(version))
+    }
+
+    /// `None` when one of the other writers was first.
+    pub(crate) fn commit_staged(&self, s: &mut State) -> Result<Option<u64>> {
         if s.staged.is_empty() && !self.space.has_freed() {
-            return Ok(s.version);
+            return Ok(Some(s.version));
         }
         let entries = record::encode_changes(s.staged.iter());
         let bytes = match self.space.commit(s.version + 1, &entries) {
-            Ok(bytes) => bytes,
-            Err(e) => return Err(note_broken(&mut s, e)),
+            Ok(Commit::Done(bytes)) => bytes,
+            Ok(Commit::Behind) => return Ok(None),
+            Err(e) => return Err(note_broken(s, e)),
         };
         s.version += 1;
         let staged = std::mem::take(&mut s.staged);
@@ -389,16 +411,32 @@ impl Ledger {
         s.log_records += 1;
         let long = s.log_bytes > self.bytes_bound || s.log_records > self.records_bound;
         if (long || self.space.is_crowded())
-            && let Err(e) = self.checkpoint(&mut s)
+            && let Err(e) = self.checkpoint(s)
         {
             // The version is committed. Only the log stays long; the next commit tries again.
             tracing::warn!(error = %e, "a checkpoint failed");
-            note_broken(&mut s, e);
+            note_broken(s, e);
         }
-        Ok(s.version)
+        Ok(Some(s.version))
     }
 
     fn checkpoint(&self, s: &mut State) -> Result<()> {
+        if !self.many {
+            return self.fold(s);
+        }
+        if !self.space.begin_fold() {
+            return Ok(());
+        }
+        let done = self.fold(s);
+        self.space.end_fold();
+        match done {
+            // Another writer was first.
+            Err(e) if *e.kind() == ErrorKind::Conflict => Ok(()),
+            other => other,
+        }
+    }
+
+    fn fold(&self, s: &mut State) -> Result<()> {
         let done = fold::fold(self.tree(s.root), &s.log).and_then(|root| {
             self.space.fold_commit(Base { version: s.version, root })?;
             Ok(root)
@@ -441,10 +479,12 @@ impl Ledger {
         let mut s = self.writable()?;
         s.staged.clear();
         s.staged_bytes = 0;
+        s.unmerged.clear();
         self.space.rollback()
     }
 
-    /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest.
+    /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many
+    /// gets there by [`advance`](Ledger::advance).
     ///
     /// # Errors
     /// Those of reading. The old snapshot then stays in use.
@@ -462,7 +502,7 @@ impl Ledger {
         Ok(changed)
     }
 
-    fn learn(&self, s: &mut State, news: News) -> Result<()> {
+    pub(crate) fn learn(&self, s: &mut State, news: News) -> Result<()> {
         let mut fresh = Layer::new();
         let mut bytes = 0;
         let count = news.records.len() as u64;

@@ -44,9 +44,23 @@ pub enum LockPolicy {
     Off,
 }
 
+/// How many may have a container open for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Writers {
+    /// One: a second one is refused.
+    #[default]
+    One,
+    /// Any number of those that say so too. Each commits what it staged on top of what the others committed; whoever
+    /// staged something that another has changed meanwhile has to merge it first ([`Ledger::advance`](crate::Ledger::advance)).
+    /// Needs locks in a file, and conditional puts in a store.
+    Many,
+}
+
 /// How a container is opened or created.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// How many may write. Of no account for readers.
+    pub writers: Writers,
     /// What a commit survives.
     pub sync: SyncPolicy,
     /// How long bytes that a commit made obsolete are kept. `None`, the default of the space: in an object store ten
@@ -75,6 +89,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            writers: Writers::One,
             sync: SyncPolicy::Process,
             retention: None,
             lock: LockPolicy::BestEffort,

@@ -48,6 +48,17 @@ pub(crate) struct News {
     pub(crate) records: Vec<Bytes>,
     /// The bytes of the base's root page, where they came along without a request of their own.
     pub(crate) root: Option<Bytes>,
+    /// With a restart, for one of many writers: the records between what it has and the base, oldest first.
+    pub(crate) skipped: Vec<Bytes>,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It is done, and its record has this many bytes.
+    Done(u64),
+    /// One of the other writers has made that version: there are news.
+    Behind,
 }
 
 /// How a space likes its pages.
@@ -107,9 +118,26 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn free_payload(&self, place: &Place) -> Result<()>;
     /// Whether places were freed that only a commit gives back.
     fn has_freed(&self) -> bool;
+    /// Takes back that a place is to be freed, if that is staged.
+    fn keep_payload(&self, place: &Place);
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
-    fn commit(&self, version: u64, entries: &[u8]) -> Result<u64>;
+    fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit>;
+    /// For one of many writers: a commit beside what is staged. `make` is given the records that this handle has not
+    /// been told of, and makes the entries.
+    fn aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()>;
+    /// For one of many writers: keeps others from committing until `release`, where that is possible.
+    fn hold(&self) -> Result<()> {
+        Ok(())
+    }
+    fn release(&self) {}
+    /// For one of many writers: versions older than the newest that it was told of are not read any more.
+    fn settle(&self) {}
+    /// For one of many writers: whether it may fold now.
+    fn begin_fold(&self) -> bool {
+        true
+    }
+    fn end_fold(&self) {}
     /// Whether so much went out of use since the base that a checkpoint is worth it, because only that gives it back.
     fn is_crowded(&self) -> bool {
         false

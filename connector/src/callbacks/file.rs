@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use h5lake_container::{Access, Container, FileCreation, Options, Replace, Target};
-use h5lake_ledger::{LockPolicy, Probe, SyncPolicy};
+use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
 
 use crate::callbacks::group;
 use crate::callbacks::native_files::{self as native, Storage};
@@ -215,6 +215,8 @@ fn options(library: Library, config: &Config, access: Hid) -> Result<Options> {
     }
     options.ledger.retention = config.retention;
     options.ledger.salvage = config.salvage;
+    options.ledger.writers = if config.many_writers { Writers::Many } else { Writers::One };
+    options.last_wins = config.last_wins;
     options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     options.ledger.lock = match locking(library, access)? {
         (false, _) => LockPolicy::Off,

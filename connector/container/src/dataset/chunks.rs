@@ -245,9 +245,11 @@ impl Dataset {
                 return Err(Error::invalid(text));
             }
             blocks.supersede(&key);
+            blocks.touch(&key, std::iter::once(0..self.shape.len));
             return store_block(&c.ledger, &key, &self.shape, data.to_vec());
         }
         blocks.supersede(&key);
+        blocks.touch(&key, std::iter::once(0..self.shape.len));
         change_stored(&c.ledger, &key, &self.shape, |p| p.put_encoded(&c.ledger, &self.shape, mask, data))
     }
 }

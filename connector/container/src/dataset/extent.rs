@@ -3,6 +3,7 @@
 use super::Dataset;
 use crate::grid::CopyRun;
 use crate::shape::{Edges, is_partial};
+use crate::spans::Spans;
 use crate::stored::delete_stored;
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
@@ -111,6 +112,7 @@ impl Dataset {
             let first = |d: usize| coords[d].saturating_mul(chunk[d]);
             if (0..chunk.len()).any(|d| first(d) >= new[d]) {
                 blocks.supersede(&key);
+                blocks.set_touched(&key, Spans::default());
                 if let Some(value) = c.ledger.get(&key)? {
                     delete_stored(&c.ledger, &key, value)?;
                 }
@@ -136,7 +138,7 @@ impl Dataset {
 }
 
 /// The bytes of a chunk that are not in the box `inside` at its origin.
-fn outside(chunk: &[u64], inside: &[u64], size: usize) -> Vec<CopyRun> {
+pub(crate) fn outside(chunk: &[u64], inside: &[u64], size: usize) -> Vec<CopyRun> {
     let mut runs = Vec::new();
     collect(chunk, inside, 0, size, &mut runs);
     runs

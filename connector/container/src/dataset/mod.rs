@@ -2,7 +2,7 @@
 
 mod chunks;
 mod codec;
-mod extent;
+pub(crate) mod extent;
 mod parallel;
 mod validate;
 
@@ -88,8 +88,36 @@ impl Container {
         Ok(opened)
     }
 
-    fn load_dataset(self: &Arc<Self>, id: ObjectId, h: &HeaderRecord) -> Result<Dataset> {
-        let what = || format!("{}: dataset {:#x}", self.name(), id.0);
+    pub(crate) fn load_dataset(self: &Arc<Self>, id: ObjectId, h: &HeaderRecord) -> Result<Dataset> {
+        let f = Form::of(h, || format!("{}: dataset {:#x}", self.name(), id.0))?;
+        Ok(Dataset {
+            object: OpenObject::hold(self, id, h.kind()),
+            datatype: f.datatype,
+            layout: f.layout,
+            fill: f.fill,
+            filters: f.filters,
+            creation_properties: h.creation_properties.clone(),
+            grid: f.grid,
+            shape: Arc::new(f.shape),
+            space: RwLock::new(f.space),
+        })
+    }
+}
+
+/// What a header says of a dataset.
+pub(crate) struct Form {
+    pub datatype: Datatype,
+    pub space: Dataspace,
+    pub layout: Layout,
+    pub shape: Shape,
+    fill: Fill,
+    filters: Vec<Filter>,
+    grid: Grid,
+}
+
+impl Form {
+    /// Decodes a dataset's header; `what` names it in errors.
+    pub(crate) fn of(h: &HeaderRecord, what: impl Fn() -> String) -> Result<Self> {
         let Some(r) = &h.dataset else {
             return Err(Error::wrong_kind(format!("{} is not a dataset but a {:?}", what(), h.kind())));
         };
@@ -118,17 +146,8 @@ impl Container {
             }
             _ => None,
         };
-        Ok(Dataset {
-            object: OpenObject::hold(self, id, h.kind()),
-            datatype,
-            layout,
-            fill,
-            filters,
-            creation_properties: h.creation_properties.clone(),
-            grid,
-            shape: Arc::new(Shape { len, fill: element, filters: pipeline, inline, edges }),
-            space: RwLock::new(space),
-        })
+        let shape = Shape { len, fill: element, filters: pipeline, inline, edges };
+        Ok(Self { datatype, space, layout, shape, fill, filters, grid })
     }
 }
 
@@ -208,6 +227,10 @@ impl Dataset {
 
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    pub(crate) fn shape_shared(&self) -> Arc<Shape> {
+        self.shape.clone()
     }
 
     fn container(&self) -> &Arc<Container> {

@@ -132,6 +132,7 @@ impl Dataset {
         let mut blocks = c.blocks.lock();
         for j in jobs.drain(..) {
             blocks.supersede(&j.key);
+            blocks.touch(&j.key, j.runs.iter().map(|r| r.block..r.block + r.len));
             change_stored(&c.ledger, &j.key, &self.shape, |p| {
                 p.put_encoded(&c.ledger, &self.shape, j.mask, &j.encoded)
             })?;

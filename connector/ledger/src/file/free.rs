@@ -84,6 +84,13 @@ impl Runs {
         self.by_size.range((length, 0)..).next().map(|(_, o)| *o)
     }
 
+    /// Takes `length` bytes out of the smallest run that has them.
+    pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
+        let offset = self.best(length)?;
+        self.carve(offset, length);
+        Some(offset)
+    }
+
     fn drop_run(&mut self, offset: u64, length: u64) {
         self.by_offset.remove(&offset);
         self.by_size.remove(&(length, offset));
@@ -142,9 +149,7 @@ impl FreeSpace {
 
     /// Room for `length` bytes (a multiple of the grain) among the free runs.
     pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
-        let offset = self.runs.best(length)?;
-        self.runs.carve(offset, length);
-        Some(offset)
+        self.runs.take(length)
     }
 
     /// Bytes of free runs.
@@ -173,6 +178,36 @@ impl FreeSpace {
         self.trim();
         self.end = end;
         Some(offset)
+    }
+
+    /// A free run, or a part of one, of `least` to `most` bytes that touches none of `taken` (ascending). Looks at the
+    /// longest runs alone.
+    pub(crate) fn find_clear(&self, least: u64, most: u64, taken: &[(u64, u64)]) -> Option<(u64, u64)> {
+        let longest = self.runs.by_size.iter().rev().take(64);
+        for &(length, offset) in longest.take_while(|(l, _)| *l >= least) {
+            let (mut at, end) = (offset, offset + length);
+            let first = taken.partition_point(|(o, l)| o + l <= offset);
+            for &(o, l) in taken[first..].iter().take_while(|(o, _)| *o < end).chain(&[(end, 0)]) {
+                // Others' reservations begin where they like; ours at a grain.
+                let clear = o.max(at) - at;
+                let clear = clear - clear % GRAIN;
+                if clear >= least {
+                    return Some((at, clear.min(most)));
+                }
+                at = round(o + l).max(at);
+            }
+        }
+        None
+    }
+
+    /// Room at `offset`, which is the end or lies behind it; what lies between becomes free.
+    pub(crate) fn extend_at(&mut self, offset: u64, length: u64) -> Option<()> {
+        let end = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64)?;
+        if offset > self.end {
+            self.replay_end(offset).ok()?;
+        }
+        self.end = end;
+        Some(())
     }
 
     fn trimmed(&self) -> u64 {

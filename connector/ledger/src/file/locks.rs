@@ -1,17 +1,26 @@
-//! Locks on a container's file: the one writer's, and the readers' pins.
+//! Locks on a container's file: the writers', and the readers' pins.
 //!
 //! They are locks of the open file description (`F_OFD_SETLK`, Linux): they conflict within one process as they do between
 //! processes, closing another descriptor of the file does not drop them, and they die with their process.
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::LockPolicy;
+use crate::options::{LockPolicy, Writers};
 
+/// Exclusive for the one writer, shared for each of many.
 const WRITER: u64 = (1 << 62) - 1;
+/// Held by that one of many writers that reserves room or commits.
+const COMMIT: u64 = WRITER - 1;
+/// Held by that one of many writers that folds the log.
+const FOLD: u64 = COMMIT - 1;
+/// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
+/// middle holds it for longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
 const LAST: u64 = i64::MAX as u64 - PINS;
@@ -43,14 +52,19 @@ mod sys {
     pub(super) const NONE: i32 = libc::F_UNLCK;
 
     pub(super) fn set(file: &File, kind: i32, at: u64) -> Result<(), Errno> {
-        fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, at, 1))).map(drop)
+        set_range(file, kind, at, 1)
     }
 
-    /// The start of a lock of another description in a range, if there is one.
-    pub(super) fn find(file: &File, start: u64, len: u64) -> Result<Option<u64>, Errno> {
+    pub(super) fn set_range(file: &File, kind: i32, at: u64, len: u64) -> Result<(), Errno> {
+        fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, at, len))).map(drop)
+    }
+
+    /// Start and length of a lock of another description that touches a range, if there is one. A length of 0 means to
+    /// the end of all files.
+    pub(super) fn find(file: &File, start: u64, len: u64) -> Result<Option<(u64, u64)>, Errno> {
         let mut asked = range(EXCLUSIVE, start, len);
         fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
-        Ok((i32::from(asked.l_type) != NONE).then_some(asked.l_start as u64))
+        Ok((i32::from(asked.l_type) != NONE).then_some((asked.l_start as u64, asked.l_len as u64)))
     }
 }
 
@@ -65,7 +79,11 @@ mod sys {
         Err(Errno::ENOLCK)
     }
 
-    pub(super) fn find(_: &File, _: u64, _: u64) -> Result<Option<u64>, Errno> {
+    pub(super) fn set_range(_: &File, _: i32, _: u64, _: u64) -> Result<(), Errno> {
+        Err(Errno::ENOLCK)
+    }
+
+    pub(super) fn find(_: &File, _: u64, _: u64) -> Result<Option<(u64, u64)>, Errno> {
         Err(Errno::ENOLCK)
     }
 }
@@ -75,9 +93,26 @@ impl Locks {
         Self { file: None }
     }
 
-    /// Takes the writer's lock. `Ok(None)`: somebody else has it.
-    pub(crate) fn writer(file: &Arc<File>, policy: LockPolicy, target: &str) -> Result<Option<Self>> {
-        Self::take(file, policy, target, sys::EXCLUSIVE, WRITER)
+    /// Takes the lock of the one writer, or of one of many. `Ok(None)`: somebody else has it.
+    ///
+    /// # Errors
+    /// `LocksUnsupported`: they are required, or there are to be many writers, who cannot do without.
+    pub(crate) fn writer(
+        file: &Arc<File>,
+        policy: LockPolicy,
+        writers: Writers,
+        target: &str,
+    ) -> Result<Option<Self>> {
+        match writers {
+            Writers::One => Self::take(file, policy, target, sys::EXCLUSIVE, WRITER),
+            Writers::Many => {
+                if policy == LockPolicy::Off {
+                    let why = "writers=many needs file locks; do not turn them off, or let one process write";
+                    return Err(Error::invalid(target, why));
+                }
+                Self::take(file, LockPolicy::Required, target, sys::SHARED, WRITER)
+            }
+        }
     }
 
     /// Pins a sequence as a reader.
@@ -135,7 +170,7 @@ impl Locks {
             match sys::find(f, PINS, end) {
                 Ok(None) => break,
                 // Locks next to one another may be reported as they come; look again below this one.
-                Ok(Some(at)) => {
+                Ok(Some((at, _))) => {
                     end = at.saturating_sub(PINS).min(end - 1);
                     lowest = Some(end);
                 }
@@ -143,5 +178,79 @@ impl Locks {
             }
         }
         lowest
+    }
+}
+
+/// What many writers need.
+impl Locks {
+    /// Waits until no other writer reserves or commits. Polls, so that a writer that was stopped while it held the lock
+    /// does not stop the others for ever.
+    pub(crate) fn enter(&self, target: &str) -> Result<()> {
+        let Some(f) = &self.file else { return Ok(()) };
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(20);
+        loop {
+            match sys::set(f, sys::EXCLUSIVE, COMMIT) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 3 / 2).min(Duration::from_millis(1));
+                }
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {
+                    return Err(Error::new(target, ErrorKind::Locked { holder: None }));
+                }
+                Err(e) => return Err(Error::new(target, ErrorKind::LocksUnsupported { errno: e as i32 })),
+            }
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.unlock(COMMIT);
+    }
+
+    /// Whether this one may fold now; nobody waits to.
+    pub(crate) fn begin_fold(&self) -> bool {
+        self.file.as_ref().is_none_or(|f| sys::set(f, sys::EXCLUSIVE, FOLD).is_ok())
+    }
+
+    pub(crate) fn end_fold(&self) {
+        self.unlock(FOLD);
+    }
+
+    /// Marks bytes of the file as being written by this one. False if another has marked some of them.
+    pub(crate) fn reserve(&self, offset: u64, length: u64) -> bool {
+        self.file.as_ref().is_none_or(|f| sys::set_range(f, sys::EXCLUSIVE, offset, length).is_ok())
+    }
+
+    pub(crate) fn release(&self, offset: u64, length: u64) {
+        if let Some(f) = &self.file {
+            let _closing_unlocks_too = sys::set_range(f, sys::NONE, offset, length);
+        }
+    }
+
+    /// What others have reserved, ascending.
+    pub(crate) fn reserved(&self, target: &str) -> Result<Vec<(u64, u64)>> {
+        let Some(f) = &self.file else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        // Which of several locks is told first is up to the system: the rest is asked for on both sides of it.
+        let mut asked = vec![(0, FOLD)];
+        while let Some((from, to)) = asked.pop() {
+            if from >= to {
+                continue;
+            }
+            let answer = sys::find(f, from, to - from);
+            match answer.map_err(|e| Error::new(target, ErrorKind::LocksUnsupported { errno: e as i32 }))? {
+                None => (),
+                Some((at, len)) => {
+                    let end = if len == 0 { to } else { at.saturating_add(len).min(to) };
+                    let at = at.max(from);
+                    found.push((at, end - at));
+                    asked.push((from, at));
+                    asked.push((end, to));
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 }

@@ -10,6 +10,7 @@ mod open;
 mod past;
 mod raw;
 mod reclaimed;
+mod shared;
 mod writer;
 
 #[cfg(test)]
@@ -24,6 +25,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 pub(crate) use open::{create, old_is_read_only, open, probe, remove};
 pub(crate) use past::not_kept;
 
@@ -35,10 +38,11 @@ use crate::file::head::{Fixed, Slot};
 use crate::file::locks::Locks;
 use crate::file::past::Past;
 use crate::file::raw::RawFile;
+use crate::file::shared::Shared;
 use crate::file::writer::Writer;
-use crate::options::{At, Identity, LockPolicy, Options, Version};
+use crate::options::{At, Identity, LockPolicy, Options, Version, Writers};
 use crate::place::{Place, Room};
-use crate::space::{Base, News, Shape, Space};
+use crate::space::{Base, Commit, News, Shape, Space};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
 const BLIND_REST: u64 = 60_000_000;
@@ -173,7 +177,7 @@ impl FileSpace {
                 tracing::warn!(error = %e, version = slot.version, "an older version is opened");
                 let restart = Some(Base { version: slot.base_version, root: slot.root });
                 let records = records.into_iter().map(|r| r.bytes).collect();
-                return Ok(News { version: slot.version, restart, records, root: None });
+                return Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() });
             }
         }
         Err(e)
@@ -189,7 +193,8 @@ impl FileSpace {
         if let Some(w) = &self.writer {
             let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
             let rule = self.rule_for(slot);
-            let fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces);
+            let shared = self.is_shared().then(|| Shared::new(slot));
+            let fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             *lock(w) = Some(fresh);
         }
         let restart = match after {
@@ -197,7 +202,24 @@ impl FileSpace {
             None => Some(Base { version: slot.base_version, root: slot.root }),
         };
         let records = records.into_iter().map(|r| r.bytes).collect();
-        Ok(News { version: slot.version, restart, records, root: None })
+        Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.writer.is_some() && self.options.writers == Writers::Many
+    }
+
+    /// The newest head, pinned by one of many writers as a reader pins it.
+    fn pin_shared(&self) -> Result<Slot> {
+        let locks = lock(&self.locks);
+        let first = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        locks.pin(first.sequence);
+        let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        if second.sequence != first.sequence {
+            locks.pin(second.sequence);
+            locks.unpin(first.sequence);
+        }
+        Ok(second)
     }
 }
 
@@ -222,7 +244,11 @@ impl Space for FileSpace {
         if let Some(at) = self.options.at {
             return self.old_version(&mut seen, at);
         }
+        if self.is_shared() && seen.is_some() {
+            return self.with_writer(|w, raw, locks| w.untold(raw, locks));
+        }
         let slot = match &self.writer {
+            Some(_) if self.is_shared() => self.pin_shared()?,
             Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
             None => self.pin_newest(seen.as_ref())?,
         };
@@ -283,8 +309,49 @@ impl Space for FileSpace {
         self.with_writer(|w, _, _| Ok(w.has_freed())).unwrap_or(false)
     }
 
-    fn commit(&self, version: u64, entries: &[u8]) -> Result<u64> {
-        self.with_writer(|w, raw, locks| w.commit(raw, locks, version, entries))
+    fn keep_payload(&self, place: &Place) {
+        let _a_reader_frees_nothing = self.with_writer(|w, _, _| {
+            w.keep(place);
+            Ok(())
+        });
+    }
+
+    fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit> {
+        let shared = self.is_shared();
+        self.with_writer(|w, raw, locks| match shared {
+            true => w.commit_shared(raw, locks, version, entries),
+            false => w.commit(raw, locks, version, entries).map(Commit::Done),
+        })
+    }
+
+    fn aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.aside(raw, locks, make))
+    }
+
+    fn hold(&self) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.hold(raw, locks))
+    }
+
+    fn release(&self) {
+        let _a_reader_holds_nothing = self.with_writer(|w, _, locks| {
+            w.release(locks);
+            Ok(())
+        });
+    }
+
+    fn settle(&self) {
+        let _a_reader_has_its_own_way = self.with_writer(|w, _, locks| {
+            w.unpin_old(locks);
+            Ok(())
+        });
+    }
+
+    fn begin_fold(&self) -> bool {
+        lock(&self.locks).begin_fold()
+    }
+
+    fn end_fold(&self) {
+        lock(&self.locks).end_fold();
     }
 
     fn rollback(&self) -> Result<()> {
@@ -306,7 +373,11 @@ impl Space for FileSpace {
     }
 
     fn fold_commit(&self, base: Base) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.fold_commit(raw, locks, base))
+        let shared = self.is_shared();
+        self.with_writer(|w, raw, locks| match shared {
+            true => w.fold_commit_shared(raw, locks, base),
+            false => w.fold_commit(raw, locks, base),
+        })
     }
 
     fn fold_rollback(&self) {
@@ -344,6 +415,12 @@ impl Space for FileSpace {
     }
 
     fn close(&self) -> Result<()> {
+        if self.is_shared() {
+            self.with_writer(|w, _, locks| {
+                w.give_up(locks);
+                Ok(())
+            })?;
+        }
         let locks = lock(&self.locks);
         if self.writer.is_some() {
             locks.release_writer();

@@ -83,7 +83,10 @@ impl Notes {
 
     /// Brings `free` from the version before to this record's.
     pub(crate) fn replay(&self, free: &mut FreeSpace, time: u64) -> Decoded<()> {
-        free.replay_end(self.end)?;
+        // Between checkpoints the end only goes up; that of a writer among many may be further up already.
+        if self.end > free.end {
+            free.replay_end(self.end)?;
+        }
         for (o, l) in &self.used {
             free.replay_use(*o, *l)?;
         }
@@ -94,9 +97,15 @@ impl Notes {
     }
 }
 
-/// Encodes a free list, filled up with zeros to `length` if that is given.
-pub(crate) fn encode_list(free: &[(u64, u64)], resting: &[Resting], length: Option<usize>) -> (Vec<u8>, u32) {
+/// Encodes what is free at a version, filled up with zeros to `length` if that is given.
+pub(crate) fn encode_list(
+    version: u64,
+    free: &[(u64, u64)],
+    resting: &[Resting],
+    length: Option<usize>,
+) -> (Vec<u8>, u32) {
     let mut out = b"h5lF".to_vec();
+    put_varint(&mut out, version);
     put_pairs(&mut out, free);
     let mut sorted: Vec<&Resting> = resting.iter().collect();
     sorted.sort_unstable_by_key(|r| r.offset);
@@ -114,12 +123,13 @@ pub(crate) fn encode_list(free: &[(u64, u64)], resting: &[Resting], length: Opti
     (out, crc)
 }
 
-/// Decodes a free list of a file whose used part ends at `end`.
-pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<FreeSpace> {
+/// Decodes a free list of a file whose used part ends at `end`, and the version that it is of.
+pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, FreeSpace)> {
     let mut r = Reader::new(unseal_as(bytes, crc)?);
     if r.take(4)? != b"h5lF" {
         return Err("not a free list");
     }
+    let version = r.varint()?;
     let mut free = FreeSpace::new(end);
     let check = |(o, l): (u64, u64)| {
         if o + l <= end && o >= crate::file::head::DATA {
@@ -141,7 +151,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<FreeSpace
     }
     resting.sort_by_key(|r| r.sequence);
     resting.into_iter().try_for_each(|r| free.rest(r))?;
-    Ok(free)
+    Ok((version, free))
 }
 
 #[cfg(test)]
@@ -162,8 +172,9 @@ mod tests {
         let free = [(DATA, 64), (DATA + 640, 64)];
         let resting = [Resting { offset: DATA + 320, length: 32, sequence: 8, time: 77 }];
         for pad in [None, Some(200)] {
-            let (bytes, crc) = encode_list(&free, &resting, pad);
-            let back = decode_list(&bytes, crc, DATA + 704).unwrap();
+            let (bytes, crc) = encode_list(5, &free, &resting, pad);
+            let (version, back) = decode_list(&bytes, crc, DATA + 704).unwrap();
+            assert_eq!(version, 5);
             assert_eq!(back.runs.iter().collect::<Vec<_>>(), free);
             assert_eq!(back.resting, resting);
             assert!(decode_list(&bytes, crc, DATA + 640).is_err());

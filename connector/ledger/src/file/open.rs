@@ -15,7 +15,7 @@ use crate::file::locks::Locks;
 use crate::file::raw::{OsFile, RawFile};
 use crate::file::writer::Writer;
 use crate::file::{BLIND_REST, COURTESY, FileSpace, log};
-use crate::options::{Access, At, Options, Probe, Replace, SyncPolicy};
+use crate::options::{Access, At, Options, Probe, Replace, SyncPolicy, Writers};
 
 /// What the first bytes of a file are.
 enum Found {
@@ -143,7 +143,8 @@ pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSp
     let raw = OsFile { file: file.clone(), base: fixed.base };
     let mut locks = Locks::none();
     if write {
-        locks = Locks::writer(&file, opts.lock, &target)?.ok_or_else(|| locked(&target, &raw))?;
+        locks =
+            Locks::writer(&file, opts.lock, opts.writers, &target)?.ok_or_else(|| locked(&target, &raw))?;
         Writer::leave_note(&raw);
     }
     space(target, file, fixed, locks, write, opts)
@@ -210,13 +211,26 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::from_raw_os_error(nix::libc::ELOOP))
 }
 
+/// How often a creation looks again when others create and replace under the same name.
+const CREATIONS: u32 = 100;
+
 pub(crate) fn create(path: &Path, replace: Replace, opts: &Options) -> Result<FileSpace> {
     let target = name(path);
-    let fail = |e: io::Error| Error::io(&target, "creating", &e);
-    let (fixed, slot) = fresh(&target, opts.user_block)?;
+    for _ in 0..CREATIONS {
+        if let Some(space) = try_create(path, replace, opts, &target)? {
+            return Ok(space);
+        }
+    }
+    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
+}
+
+/// Creates, or answers `None` when somebody else put another file there meanwhile.
+fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Result<Option<FileSpace>> {
+    let fail = |e: io::Error| Error::io(target, "creating", &e);
+    let (fixed, slot) = fresh(target, opts.user_block)?;
     let exists = std::fs::symlink_metadata(path);
     if replace == Replace::Fail && exists.is_ok() {
-        return Err(Error::new(&target, ErrorKind::AlreadyExists));
+        return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
     let real = if exists.is_ok() { followed(path).map_err(fail)? } else { path.to_path_buf() };
     let old = match File::options().read(true).write(true).open(&real) {
@@ -224,34 +238,48 @@ pub(crate) fn create(path: &Path, replace: Replace, opts: &Options) -> Result<Fi
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(fail(e)),
     };
+    let mut guard = Locks::none();
     if let Some(old) = &old {
-        check_replaceable(old, opts, &target)?;
+        // Held until the new one has the name: of two that replace at the same time one is kept out.
+        guard = lock_replaceable(old, opts, target)?;
+        let is = old.metadata().map_err(fail)?;
+        let there = std::fs::metadata(&real).is_ok_and(|m| (m.dev(), m.ino()) == (is.dev(), is.ino()));
+        if !there {
+            guard.release_writer();
+            return Ok(None);
+        }
     }
-    let (file, locks) = match beside(&real, old.as_deref(), replace, &fixed, &slot, opts, &target) {
-        Ok(new) => new,
+    let (file, locks) = match beside(&real, old.as_deref(), &fixed, &slot, opts, target) {
+        Ok(new) => {
+            guard.release_writer();
+            new
+        }
         Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied { .. }) && old.is_some() => {
             let Some(old) = old else { return Err(e) };
-            in_place(old, &fixed, &slot, opts, &target)?
+            in_place(old, &fixed, &slot, opts, target)?
         }
+        Err(e) if *e.kind() == ErrorKind::AlreadyExists && replace == Replace::Atomically => return Ok(None),
         Err(e) => return Err(e),
     };
-    space(target, file, fixed, locks, true, opts)
+    space(target.into(), file, fixed, locks, true, opts).map(Some)
 }
 
-/// Refuses to replace what a writer has open, or what is no regular file.
-fn check_replaceable(old: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
+/// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
+fn lock_replaceable(old: &Arc<File>, opts: &Options, target: &str) -> Result<Locks> {
     let meta = old.metadata().map_err(|e| Error::io(target, "looking", &e))?;
     if !meta.is_file() {
         return Err(not_ours(target, kind_of(&meta)));
     }
-    if let Ok(Found::Container(fixed)) = recognise(old, target) {
-        let raw = OsFile { file: old.clone(), base: fixed.base };
-        match Locks::writer(old, opts.lock, target)? {
-            Some(locks) => locks.release_writer(),
-            None => return Err(locked(target, &raw)),
+    match Locks::writer(old, opts.lock, Writers::One, target)? {
+        Some(locks) => Ok(locks),
+        None => {
+            let base = match recognise(old, target) {
+                Ok(Found::Container(fixed)) => fixed.base,
+                _ => 0,
+            };
+            Err(locked(target, &OsFile { file: old.clone(), base }))
         }
     }
-    Ok(())
 }
 
 /// Writes the head of a new container, behind its user block.
@@ -269,7 +297,7 @@ fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, opts: &Options, targe
 }
 
 fn take_lock(file: &Arc<File>, opts: &Options, target: &str) -> Result<Locks> {
-    let locks = Locks::writer(file, opts.lock, target)?;
+    let locks = Locks::writer(file, opts.lock, opts.writers, target)?;
     locks.ok_or_else(|| Error::new(target, ErrorKind::Locked { holder: None }))
 }
 
@@ -277,7 +305,6 @@ fn take_lock(file: &Arc<File>, opts: &Options, target: &str) -> Result<Locks> {
 fn beside(
     real: &Path,
     old: Option<&File>,
-    replace: Replace,
     fixed: &Fixed,
     slot: &Slot,
     opts: &Options,
@@ -299,9 +326,9 @@ fn beside(
     write_new(&file, fixed, slot, opts, target)?;
     // Locked before it has its name, so that nobody can come in between.
     let locks = take_lock(&file, opts, target)?;
-    let named = match replace {
-        Replace::Fail => temp.persist_noclobber(real),
-        Replace::Atomically => temp.persist(real),
+    let named = match old {
+        None => temp.persist_noclobber(real),
+        Some(_) => temp.persist(real),
     };
     named.map_err(|e| fail(e.error))?;
     if opts.sync == SyncPolicy::Commit {

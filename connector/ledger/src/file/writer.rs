@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::clock::{self, Nonces};
+use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::{FreeSpace, GRAIN, RestRule, Resting, round};
 use crate::file::head::{self, Slot};
@@ -12,6 +13,7 @@ use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
 use crate::file::notes::{self, Notes, Pairs};
 use crate::file::raw::{Combined, LARGE, RawFile};
+use crate::file::shared::Shared;
 use crate::file::{past, reclaimed};
 use crate::history::{History, Mark};
 use crate::options::SyncPolicy;
@@ -24,37 +26,73 @@ const LIST_SLACK: u64 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    target: String,
+    pub(super) target: String,
     /// The head that is in force.
     pub(crate) head: Slot,
     /// The room; loaded at the first need of it, because its size follows the container's.
-    room: Option<FreeSpace>,
-    /// Notes of the records since the base, until the room is loaded.
-    unread: Vec<(u64, Place, Bytes)>,
+    pub(super) room: Option<FreeSpace>,
     /// The records since the base, which the next checkpoint frees.
-    log: Vec<Place>,
+    pub(super) log: Vec<Noted>,
     pending: Combined,
     /// The file is known to be this long.
     reached: u64,
     /// Written since the last commit, by offset; and what will not be in use after the next.
     pub(super) fresh: BTreeMap<u64, u64>,
-    freed: BTreeMap<u64, u64>,
+    pub(super) freed: BTreeMap<u64, u64>,
     /// The same for the checkpoint being made.
-    fold_fresh: BTreeMap<u64, u64>,
+    pub(super) fold_fresh: BTreeMap<u64, u64>,
     fold_freed: Pairs,
-    rule: RestRule,
+    pub(super) rule: RestRule,
     sync: SyncPolicy,
     nonces: Nonces,
-    /// Who made the newest version, and the bytes that it added; `None` when that was before the base.
-    newest: Option<(Author, u64)>,
     /// What the head's history says, once it is read.
-    history: Option<History>,
+    pub(super) history: Option<History>,
     /// For the heads to come; see [`Slot`].
     retention: u64,
     /// The sequence before which no version is whole, once it is read.
     lost: Option<u64>,
     /// The room was asked for in vain since this sequence; it is not worth asking again before the next.
     asked: Option<u64>,
+    /// What one of many writers has to know beside.
+    pub(super) shared: Option<Shared>,
+}
+
+/// A record of the log, as the room has to know it.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    pub(super) version: u64,
+    /// Of the head that made it count.
+    sequence: u64,
+    time: u64,
+    by: Author,
+    at: Pointer,
+    /// Bytes that its version added.
+    added: u64,
+    /// Empty where nobody will ask any more.
+    notes: Bytes,
+}
+
+impl From<&Logged> for Noted {
+    fn from(l: &Logged) -> Self {
+        let (h, notes) = (&l.record.header, l.record.notes.clone());
+        let sequence = Notes::decode(&notes).map_or(0, |n| n.sequence);
+        let (by, added) = (h.by.clone(), past::added(l));
+        Self { version: h.version, sequence, time: h.time, by, at: l.at, added, notes }
+    }
+}
+
+impl Noted {
+    pub(super) fn notes(&self) -> Decoded<Notes> {
+        Notes::decode(&self.notes)
+    }
+
+    /// Brings the room from the version before to this one's.
+    pub(super) fn replay(&self, room: &mut FreeSpace) -> Decoded<Notes> {
+        let notes = self.notes()?;
+        notes.replay(room, self.time)?;
+        room.replay_use(self.at.place.offset, round(self.at.place.length))?;
+        Ok(notes)
+    }
 }
 
 impl Writer {
@@ -65,15 +103,13 @@ impl Writer {
         (rule, retention): (RestRule, u64),
         sync: SyncPolicy,
         nonces: Nonces,
+        shared: Option<Shared>,
     ) -> Self {
-        let unread =
-            records.iter().map(|l| (l.record.header.time, l.at.place, l.record.notes.clone())).collect();
         Self {
             target,
             head,
             room: None,
-            unread,
-            log: records.iter().map(|l| l.at.place).collect(),
+            log: records.iter().map(Noted::from).collect(),
             pending: Combined::default(),
             reached: 0,
             fresh: BTreeMap::new(),
@@ -83,11 +119,11 @@ impl Writer {
             rule,
             sync,
             nonces,
-            newest: records.last().map(|l| (l.record.header.by.clone(), past::added(l))),
             history: None,
             retention,
             lost: None,
             asked: None,
+            shared,
         }
     }
 
@@ -99,8 +135,8 @@ impl Writer {
     pub(super) fn load(&mut self, raw: &dyn RawFile) -> Result<&mut FreeSpace> {
         if self.room.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
-            let mut room = match self.head.free {
-                None => FreeSpace::new(self.head.base_end),
+            let (of, mut room) = match self.head.free {
+                None => (self.head.base_version, FreeSpace::new(self.head.base_end)),
                 Some(p) => {
                     let mut bytes = vec![0; p.place.length as usize];
                     raw.read_at(&mut bytes, p.place.offset)
@@ -108,13 +144,18 @@ impl Writer {
                     notes::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
                 }
             };
-            for (time, place, bytes) in &self.unread {
-                let notes = Notes::decode(bytes).map_err(damaged)?;
-                notes.replay(&mut room, *time).map_err(damaged)?;
-                room.replay_use(place.offset, round(place.length)).map_err(damaged)?;
+            // With many writers a checkpoint may be older than the list that it is written with.
+            for noted in self.log.iter().filter(|n| n.version > of) {
+                noted.replay(&mut room).map_err(damaged)?;
             }
-            room.replay_end(self.head.end).map_err(damaged)?;
-            self.unread.clear();
+            if self.head.end > room.end {
+                room.replay_end(self.head.end).map_err(damaged)?;
+            }
+            if self.shared.is_some() {
+                self.claim(&mut room)?;
+            } else {
+                self.log.iter_mut().for_each(|n| n.notes = Bytes::new());
+            }
             self.room = Some(room);
         }
         self.room.as_mut().ok_or_else(|| Error::corrupt(&self.target, "free list", "not loaded"))
@@ -123,22 +164,42 @@ impl Writer {
     /// Room for `length` bytes; wakes what has rested before it lets the file grow.
     fn allocate(&mut self, raw: &dyn RawFile, locks: &Locks, length: u64) -> Result<u64> {
         let length = round(length.max(1));
-        let sequence = self.head.sequence;
-        let asked = self.asked;
-        let target = self.target.clone();
-        let room = self.load(raw)?;
-        if let Some(at) = room.take(length) {
+        if self.shared.is_some() {
+            return self.allocate_shared(raw, locks, length);
+        }
+        if let Some(at) = self.load(raw)?.take(length) {
             return Ok(at);
         }
-        if asked != Some(sequence) {
-            self.wake(raw, locks)?;
-            self.asked = Some(sequence);
-            if let Some(at) = self.load(raw)?.take(length) {
-                return Ok(at);
-            }
+        self.wake_once(raw, locks)?;
+        if let Some(at) = self.load(raw)?.take(length) {
+            return Ok(at);
         }
         let room = self.load(raw)?;
-        room.extend(length).ok_or_else(|| Error::new(&target, ErrorKind::NoSpace { errno: 27 }))
+        let grown = room.extend(length);
+        grown.ok_or_else(|| self.too_long())
+    }
+
+    pub(super) fn too_long(&self) -> Error {
+        Error::new(&self.target, ErrorKind::NoSpace { errno: 27 })
+    }
+
+    /// Wakes what has rested, if that was not tried since the head in force.
+    pub(super) fn wake_once(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+        if self.asked.replace(self.head.sequence) == Some(self.head.sequence) {
+            return Ok(());
+        }
+        self.wake(raw, locks)
+    }
+
+    /// Gives room that was taken back to where it came from.
+    pub(super) fn put_back(&mut self, offset: u64, length: u64) {
+        let runs = match &mut self.shared {
+            Some(s) => Some(&mut s.reserved),
+            None => self.room.as_mut().map(|r| &mut r.runs),
+        };
+        if let Some(runs) = runs {
+            let _it_was_in_use = runs.add(offset, length);
+        }
     }
 
     /// Frees what has rested enough.
@@ -148,16 +209,21 @@ impl Writer {
         if !self.load(raw)?.is_ripe(now, rule) {
             return Ok(());
         }
-        let limit = locks.lowest_pin(sequence).unwrap_or(sequence);
-        let Some(last) = self.load(raw)?.last_ripe(limit, now, rule) else { return Ok(()) };
-        let mut limit = last;
+        let own = self.shared.as_ref().and_then(Shared::oldest_pin).unwrap_or(sequence);
+        let limit = |locks: &Locks| locks.lowest_pin(sequence).unwrap_or(sequence).min(own);
+        let Some(last) = self.load(raw)?.last_ripe(limit(locks), now, rule) else { return Ok(()) };
+        let mut until = last;
+        if self.shared.is_some() {
+            // Others write it too.
+            self.lost = None;
+        }
         if last > self.lost(raw)? {
             reclaimed::write(raw, last, &self.target)?;
             self.lost = Some(last);
             // Whoever pinned an old version before that was written has to be seen now.
-            limit = locks.lowest_pin(sequence).unwrap_or(sequence).min(last);
+            until = limit(locks).min(last);
         }
-        self.load(raw)?.wake(limit, now, rule);
+        self.load(raw)?.wake(until, now, rule);
         Ok(())
     }
 
@@ -200,11 +266,18 @@ impl Writer {
         done.map(|()| small).map_err(|e| self.io("writing", &e))
     }
 
+    /// Takes back that a payload is given back: somebody needs it after all.
+    pub(crate) fn keep(&mut self, place: &Place) {
+        if self.freed.get(&place.offset) == Some(&round(place.length)) {
+            self.freed.remove(&place.offset);
+        }
+    }
+
     /// Gives fresh room back at once; false if it is not fresh.
     pub(crate) fn give_back(&mut self, place: &Place) -> bool {
         let known = self.fresh.get(&place.offset) == Some(&round(place.length));
-        if known && let (Some(l), Some(room)) = (self.fresh.remove(&place.offset), self.room.as_mut()) {
-            let _fresh_runs_are_in_use = room.runs.add(place.offset, l);
+        if known && let Some(l) = self.fresh.remove(&place.offset) {
+            self.put_back(place.offset, l);
         }
         known
     }
@@ -216,7 +289,12 @@ impl Writer {
         let (offset, length) = (place.offset, round(place.length));
         let taken = self.freed.range(..offset.saturating_add(length)).next_back();
         let twice = taken.is_some_and(|(o, l)| o + l > offset);
-        if place.room != Room::File || twice || !self.load(raw)?.in_use(offset, length) {
+        let in_use = self.load(raw)?.in_use(offset, length);
+        // Another writer gave it back, in a version that is not seen here yet. Its bytes are pinned until then.
+        if self.shared.is_some() && place.room == Room::File && !twice && !in_use {
+            return Ok(());
+        }
+        if place.room != Room::File || twice || !in_use {
             let why = format!("the extent at byte {offset} is free already, or was never in use");
             return Err(Error::invalid(&self.target, why));
         }
@@ -237,10 +315,8 @@ impl Writer {
     }
 
     pub(crate) fn rollback(&mut self) {
-        if let Some(room) = self.room.as_mut() {
-            for (o, l) in std::mem::take(&mut self.fresh) {
-                let _fresh_runs_are_in_use = room.runs.add(o, l);
-            }
+        for (o, l) in std::mem::take(&mut self.fresh) {
+            self.put_back(o, l);
         }
         self.freed.clear();
     }
@@ -254,17 +330,31 @@ impl Writer {
         entries: &[u8],
     ) -> Result<u64> {
         self.check_alone(raw, locks)?;
+        let used = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+        let freed = self.freed.iter().map(|(o, l)| (*o, *l)).collect();
+        let length = self.append(raw, locks, version, entries, (used, freed))?;
+        self.fresh.clear();
+        let freed = std::mem::take(&mut self.freed);
+        self.lay_to_rest(raw, freed, self.head.time)?;
+        Ok(length)
+    }
+
+    /// Writes a record that says of room what it is told, and the head that makes it count.
+    pub(super) fn append(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        version: u64,
+        entries: &[u8],
+        (used, freed): (Pairs, Pairs),
+    ) -> Result<u64> {
         let end = self.load(raw)?.end;
-        let notes = Notes {
-            sequence: self.head.sequence + 1,
-            end,
-            used: notes::joined(self.fresh.iter().map(|(o, l)| (*o, *l)).collect()),
-            freed: self.freed.iter().map(|(o, l)| (*o, *l)).collect(),
-        };
+        let notes = Notes { sequence: self.head.sequence + 1, end, used: notes::joined(used), freed };
+        let notes_bytes = notes.encode();
         let time = clock::now().max(self.head.time);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: self.head.record };
-        let (bytes, crc) = record::encode(&header, &notes.encode(), entries);
+        let (bytes, crc) = record::encode(&header, &notes_bytes, entries);
         let place = Place::file(self.allocate(raw, locks, bytes.len() as u64)?, bytes.len() as u64);
         let written = self.write_record(raw, &place, &bytes).and_then(|()| {
             let end = self.load(raw)?.end;
@@ -281,17 +371,13 @@ impl Writer {
             self.write_head(raw, next)
         });
         if let Err(e) = written {
-            if let Some(room) = self.room.as_mut() {
-                let _taken_above = room.runs.add(place.offset, round(place.length));
-            }
+            self.put_back(place.offset, round(place.length));
             return Err(e);
         }
-        let used: u64 = notes.used.iter().map(|(_, l)| l).sum();
-        self.newest = Some((Author::myself(), used + place.length));
-        self.log.push(place);
-        self.fresh.clear();
-        let freed = std::mem::take(&mut self.freed);
-        self.lay_to_rest(raw, freed, time)?;
+        let added = notes.used.iter().map(|(_, l)| l).sum::<u64>() + place.length;
+        let notes = if self.shared.is_some() { notes_bytes.into() } else { Bytes::new() };
+        let (sequence, by, at) = (self.head.sequence, Author::myself(), Pointer { place, crc });
+        self.log.push(Noted { version, sequence, time, by, at, added, notes });
         Ok(place.length)
     }
 
@@ -321,7 +407,7 @@ impl Writer {
 
     /// Without a working lock another writer may have been here.
     fn check_alone(&self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
-        if !locks.work() && log::newest_slot(raw, &self.target)? != self.head {
+        if self.shared.is_none() && !locks.work() && log::newest_slot(raw, &self.target)? != self.head {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
         Ok(())
@@ -330,6 +416,10 @@ impl Writer {
     /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
     /// pass for one that was cut off.
     fn fill(&mut self, raw: &dyn RawFile, end: u64) -> Result<()> {
+        // One of many made it that long when it reserved; what is longer may be another's, and is not to be cut off.
+        if self.shared.is_some() {
+            return Ok(());
+        }
         self.reached = self.reached.max(self.pending.end());
         if self.reached < end {
             self.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
@@ -380,19 +470,15 @@ impl Writer {
         // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
         if self.fold_fresh.get(&run.0) == Some(&run.1) {
             self.fold_fresh.remove(&run.0);
-            if let Some(room) = self.room.as_mut() {
-                let _fresh_runs_are_in_use = room.runs.add(run.0, run.1);
-            }
+            self.put_back(run.0, run.1);
         } else {
             self.fold_freed.push(run);
         }
     }
 
     pub(crate) fn fold_rollback(&mut self) {
-        if let Some(room) = self.room.as_mut() {
-            for (o, l) in std::mem::take(&mut self.fold_fresh) {
-                let _fresh_runs_are_in_use = room.runs.add(o, l);
-            }
+        for (o, l) in std::mem::take(&mut self.fold_fresh) {
+            self.put_back(o, l);
         }
         self.fold_freed.clear();
     }
@@ -401,14 +487,35 @@ impl Writer {
     pub(crate) fn fold_commit(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
         self.check_alone(raw, locks)?;
         let mut gone = std::mem::take(&mut self.fold_freed);
-        gone.extend(self.log.iter().map(|p| (p.offset, round(p.length))));
+        let (folded, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= base.version);
+        gone.extend(folded.iter().map(|n| (n.at.place.offset, round(n.at.place.length))));
+        self.log = kept;
+        let done = self.put_base(raw, locks, base, &folded, gone);
+        if done.is_err() {
+            let kept = std::mem::replace(&mut self.log, folded);
+            self.log.extend(kept);
+        }
+        done
+    }
+
+    fn put_base(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        base: Base,
+        folded: &[Noted],
+        mut gone: Pairs,
+    ) -> Result<()> {
         gone.extend(
             self.head.free.iter().chain(&self.head.history).map(|p| (p.place.offset, round(p.place.length))),
         );
         self.wake(raw, locks)?;
-        self.load(raw)?.trim();
+        if self.shared.is_none() {
+            self.load(raw)?.trim();
+        }
         let time = clock::now().max(self.head.time);
-        let (past, history) = self.write_history(raw, locks, base.version)?;
+        let (past, history) = self.write_history(raw, locks, base.version, folded)?;
         let free = self.write_list(raw, locks, &gone, time)?;
         let end = self.load(raw)?.end;
         let next = Slot {
@@ -416,8 +523,9 @@ impl Writer {
             end,
             base_version: base.version,
             base_end: end,
-            log_bytes: 0,
-            record: None,
+            log_bytes: self.log.iter().map(|n| n.at.place.length).sum(),
+            // Many writers follow the records of what they have not seen yet into the base.
+            record: self.head.record.filter(|_| self.shared.is_some()),
             root: base.root,
             free,
             history: Some(history),
@@ -427,9 +535,10 @@ impl Writer {
         self.write_head(raw, next)?;
         self.history = Some(past);
         self.fold_fresh.clear();
-        self.log.clear();
         self.lay_to_rest(raw, gone, time)?;
-        self.shorten(raw);
+        if self.shared.is_none() {
+            self.shorten(raw);
+        }
         Ok(())
     }
 
@@ -439,24 +548,29 @@ impl Writer {
         raw: &dyn RawFile,
         locks: &Locks,
         version: u64,
+        folded: &[Noted],
     ) -> Result<(History, Pointer)> {
         let mut history = match self.history.take() {
             Some(history) => history,
             None => past::history(raw, &self.head, &self.target)?,
         };
         self.history = Some(history.clone());
-        let (author, bytes) =
-            self.newest.clone().unwrap_or_else(|| (history.base.author.clone(), history.base.bytes));
-        let base = Mark { version, moment: self.head.sequence + 1, time: self.head.time, bytes, author };
+        // The base is whole until something of it goes out of use: with this head, or with the version after it.
+        let moment = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
+        let base = match folded.last() {
+            Some(n) => Mark { version, moment, time: n.time, bytes: n.added, author: n.by.clone() },
+            None => Mark { version, moment, ..history.base.clone() },
+        };
+        let log = (folded.last().map(|n| n.at), folded.iter().map(|n| n.at.place.length).sum());
         let lost = self.lost(raw)?;
-        history.advance(base, self.head.root, (self.head.record, self.head.log_bytes), lost);
+        history.advance(base, self.head.root, log, lost);
         let (bytes, crc) = history.encode();
         let place = self.fold_write(raw, locks, &bytes)?;
         Ok((history, Pointer { place, crc }))
     }
 
-    /// Writes the free list of the base that is coming. What was written since the last commit counts as free in it:
-    /// should this process die, nobody knows of it.
+    /// Writes the free list of the base that is coming. What was written since the last commit, or reserved, counts as free
+    /// in it: should this process die, nobody knows of it.
     fn write_list(
         &mut self,
         raw: &dyn RawFile,
@@ -464,22 +578,16 @@ impl Writer {
         gone: &[(u64, u64)],
         time: u64,
     ) -> Result<Option<Pointer>> {
-        let sequence = self.head.sequence + 1;
-        let fresh: Pairs = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
-        let coming = gone.iter().map(|(o, l)| Resting { offset: *o, length: *l, sequence, time });
-        let snapshot = |room: &FreeSpace| -> (Pairs, Vec<Resting>) {
-            let runs = notes::joined(room.runs.iter().chain(fresh.iter().copied()).collect());
-            (runs, room.resting.iter().copied().chain(coming.clone()).collect())
-        };
-        let (runs, resting) = snapshot(self.load(raw)?);
+        let version = self.head.version;
+        let (runs, resting) = self.free_at_death(raw, gone, time)?;
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
-        let bound = round(notes::encode_list(&runs, &resting, None).0.len() as u64 + LIST_SLACK);
+        let bound = round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_SLACK);
         let at = self.allocate(raw, locks, bound)?;
         self.fold_fresh.insert(at, bound);
-        let (runs, resting) = snapshot(self.load(raw)?);
-        let (bytes, crc) = notes::encode_list(&runs, &resting, Some(bound as usize));
+        let (runs, resting) = self.free_at_death(raw, gone, time)?;
+        let (bytes, crc) = notes::encode_list(version, &runs, &resting, Some(bound as usize));
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
         }
@@ -487,6 +595,22 @@ impl Writer {
             raw.write_at(&bytes, at).map_err(|e| self.io("writing a free list", &e))?;
         }
         Ok(Some(Pointer { place: Place::file(at, bytes.len() as u64), crc }))
+    }
+
+    /// What is free, and what rests, once `gone` is out of use, if this process dies then.
+    fn free_at_death(
+        &mut self,
+        raw: &dyn RawFile,
+        gone: &[(u64, u64)],
+        time: u64,
+    ) -> Result<(Pairs, Vec<Resting>)> {
+        let sequence = self.head.sequence + 1;
+        let mut runs: Pairs = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+        runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
+        let room = self.load(raw)?;
+        runs.extend(room.runs.iter());
+        let coming = gone.iter().map(|&(offset, length)| Resting { offset, length, sequence, time });
+        Ok((notes::joined(runs), room.resting.iter().copied().chain(coming).collect()))
     }
 
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.

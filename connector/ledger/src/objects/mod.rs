@@ -5,6 +5,7 @@ mod lease;
 mod many;
 mod open;
 mod past;
+mod shared;
 mod table;
 mod uploads;
 mod writer;
@@ -25,10 +26,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::writer::Writer;
-use crate::options::{At, Identity, Version};
+use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
 use crate::record::{self, Record};
-use crate::space::{Base, News, Run, Shape, Space};
+use crate::space::{Base, Commit, News, Run, Shape, Space};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
@@ -70,6 +71,8 @@ struct Seen {
     version: Option<u64>,
     /// Of an old version: when it began, which says whether it is still whole.
     moment: Option<u64>,
+    /// The version at which one of many writers last looked for a newer base.
+    looked: u64,
 }
 
 /// A container in an object store.
@@ -85,6 +88,7 @@ pub(crate) struct ObjectSpace {
     lease: Mutex<Option<Lease>>,
     /// The version to show, if not the newest.
     at: Option<At>,
+    writers: Writers,
 }
 
 impl ObjectSpace {
@@ -206,11 +210,13 @@ impl ObjectSpace {
             let nonces = Nonces::new(&self.target)?;
             let lease = lock(&self.lease).take();
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
-            *lock(w) = Some(Writer::new(target, store, names, head, &records, lease, nonces));
+            let mut writer = Writer::new(target, store, names, head, &records, lease, nonces);
+            writer.shared = self.writers == Writers::Many;
+            *lock(w) = Some(writer);
         }
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.bytes).collect();
-        Ok(News { version, restart: Some(base), records, root })
+        Ok(News { version, restart: Some(base), records, root, skipped: Vec::new() })
     }
 }
 
@@ -233,6 +239,9 @@ impl Space for ObjectSpace {
             return self.old_version(&mut seen, at);
         }
         let Some(version) = seen.version else { return self.first_news(&mut seen).map(Some) };
+        if self.is_shared() {
+            return self.shared_news(&mut seen, version);
+        }
         let mut records = self.records(version, version)?;
         if Self::is_old(&seen) {
             let known = seen.head.base;
@@ -250,7 +259,7 @@ impl Space for ObjectSpace {
         let version = last.record.header.version;
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.bytes).collect();
-        Ok(Some(News { version, restart: None, records, root: None }))
+        Ok(Some(News { version, restart: None, records, root: None, skipped: Vec::new() }))
     }
 
     fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -289,8 +298,22 @@ impl Space for ObjectSpace {
         self.with_writer(|w| Ok(w.has_freed())).unwrap_or(false)
     }
 
-    fn commit(&self, version: u64, entries: &[u8]) -> Result<u64> {
-        self.with_writer(|w| w.commit(version, entries))
+    fn keep_payload(&self, place: &Place) {
+        let _a_reader_frees_nothing = self.with_writer(|w| {
+            w.keep(place);
+            Ok(())
+        });
+    }
+
+    fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit> {
+        if self.is_shared() {
+            return self.commit_shared(version, entries);
+        }
+        self.with_writer(|w| w.commit(version, entries)).map(Commit::Done)
+    }
+
+    fn aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
+        self.commit_aside(make)
     }
 
     fn is_crowded(&self) -> bool {
@@ -326,7 +349,17 @@ impl Space for ObjectSpace {
         });
     }
 
+    fn begin_fold(&self) -> bool {
+        // Where many write, one in so many commits to a long log tries; else all of them would, and one succeed.
+        !self.is_shared() || self.with_writer(|w| Ok(w.version.is_multiple_of(8))).unwrap_or(false)
+    }
+
     fn sweep(&self) -> Result<()> {
+        if self.is_shared() {
+            let why =
+                "objects that nobody refers to may be another writer's; open the container for one writer";
+            return Err(Error::invalid(&self.target, why));
+        }
         let all = open::lake(self.store.as_ref(), &self.names, &self.target)?;
         self.with_writer(|w| w.sweep(all))
     }
@@ -363,8 +396,8 @@ impl Space for ObjectSpace {
     }
 
     fn explain(&self, e: Error) -> Error {
-        // What a writer's newest version needs is deleted by nobody.
-        if self.writer.is_some() || !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
+        // What the newest version needs is deleted by nobody, and a lone writer is at the newest.
+        if (self.writer.is_some() && !self.is_shared()) || !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
             return e;
         }
         let newest = read_head(self.store.as_ref(), &self.names.head, &self.target);

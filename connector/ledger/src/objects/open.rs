@@ -12,7 +12,7 @@ use crate::file::old_is_read_only;
 use crate::objects::head::{Head, Names, put_over, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::{ObjectSpace, Seen};
-use crate::options::{Access, LockPolicy, Options, Probe, Replace};
+use crate::options::{Access, LockPolicy, Options, Probe, Replace, Writers};
 use crate::space::Base;
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
@@ -72,7 +72,10 @@ pub(crate) fn open(
     let names = Names::new(key.clone(), &found.0.fixed.id, &target)?;
     let mut held = None;
     if access == Access::ReadWrite {
-        if opts.lock != LockPolicy::Off {
+        if opts.writers == Writers::Many {
+            check_conditions(store.as_ref(), &target)?;
+            lease::check_free(store.as_ref(), &names.key("lock", &target)?, &target)?;
+        } else if opts.lock != LockPolicy::Off {
             held = Some(Lease::take(&store, names.key("lock", &target)?, &target)?);
         }
         // The writer before may have put another head between our look at it and the lease.
@@ -85,9 +88,20 @@ pub(crate) fn open(
             found.0.retention = clock::micros(asked) / 1000;
         }
     }
-    let mut space = space(target, store, names, found.0, found.1, found.2, access, held);
+    let (head, etag, read) = found;
+    let mut space = space(target, store, names, head, etag, read, access, held, opts.writers);
     space.at = opts.at;
     Ok(space)
+}
+
+/// Many writers rely on conditional puts.
+fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
+    let can = store.capabilities();
+    if can.create && can.update {
+        return Ok(());
+    }
+    let why = "writers=many needs a store with conditional puts (If-None-Match and If-Match), which this one has not";
+    Err(Error::invalid(target, why))
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of a struct, once")]
@@ -100,16 +114,18 @@ fn space(
     read: Instant,
     access: Access,
     held: Option<Lease>,
+    writers: Writers,
 ) -> ObjectSpace {
     ObjectSpace {
         target,
         store,
         names,
         id: head.fixed.id,
-        seen: Mutex::new(Seen { head, etag, read, version: None, moment: None }),
+        seen: Mutex::new(Seen { head, etag, read, version: None, moment: None, looked: 0 }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
         at: None,
+        writers,
     }
 }
 
@@ -147,7 +163,9 @@ pub(crate) fn create(
     };
     let names = Names::new(key.clone(), &head.fixed.id, &target)?;
     let mut held = None;
-    if opts.lock != LockPolicy::Off {
+    if opts.writers == Writers::Many {
+        check_conditions(store.as_ref(), &target)?;
+    } else if opts.lock != LockPolicy::Off {
         held = Some(Lease::take(&store, names.key("lock", &target)?, &target)?);
     }
     let put = match &old {
@@ -169,7 +187,7 @@ pub(crate) fn create(
             tracing::warn!(error = %e, "a replaced container was not deleted whole");
         }
     }
-    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held))
+    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers))
 }
 
 fn put_first(

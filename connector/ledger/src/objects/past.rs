@@ -145,7 +145,7 @@ impl ObjectSpace {
         }
         let restart = Some(Base { version: s.base.version, root: s.root });
         let records = records.into_iter().map(|l| l.bytes).collect();
-        Ok(Some((moment, News { version, restart, records, root: None })))
+        Ok(Some((moment, News { version, restart, records, root: None, skipped: Vec::new() })))
     }
 
     /// The versions that are whole, newest first, at most so many.

@@ -11,7 +11,7 @@ use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
-use crate::objects::head::{Head, Names, put_over, store_error};
+use crate::objects::head::{Head, Names, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::past;
 use crate::objects::table::{Notes, Table};
@@ -82,7 +82,11 @@ pub(crate) struct Writer {
     obsolete: u64,
     nonces: Nonces,
     /// The nonce of a record whose fate is unknown: an error came instead of an answer.
-    doubtful: Option<u64>,
+    pub(super) doubtful: Option<u64>,
+    /// It is one of many.
+    pub(super) shared: bool,
+    /// It has committed something.
+    wrote: bool,
 }
 
 impl Writer {
@@ -121,6 +125,8 @@ impl Writer {
             obsolete: 0,
             nonces,
             doubtful: None,
+            shared: false,
+            wrote: false,
         }
     }
 
@@ -159,7 +165,8 @@ impl Writer {
 
     pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Place> {
         let length = data.len() as u64;
-        if data.len() <= SMALL && self.area.len() + data.len() <= AREA {
+        // One of many does not know which log object will be its own.
+        if !self.shared && data.len() <= SMALL && self.area.len() + data.len() <= AREA {
             let room = Room::Log(self.version + 1);
             let offset = (super::AREA_AT + self.area.len()) as u64;
             self.area.extend_from_slice(data);
@@ -222,11 +229,60 @@ impl Writer {
         let staged: u64 = self.notes.freed.iter().filter(|p| p.room == place.room).map(|p| p.length).sum();
         let live = self.load()?.rooms.get(&place.room).map_or(0, |u| u.live);
         if live < staged + place.length {
+            // Another writer gave it back, in a version that is not seen here yet.
+            if self.shared {
+                return Ok(());
+            }
             let why = format!("the extent in {:?} is free already, or was never in use", place.room);
             return Err(Error::invalid(&self.target, why));
         }
         self.notes.freed.push(*place);
         Ok(())
+    }
+
+    /// Takes back that a payload is given back: somebody needs it after all.
+    pub(crate) fn keep(&mut self, place: &Place) {
+        self.notes.freed.retain(|p| p != place);
+    }
+
+    /// Takes in the notes of another's record.
+    pub(super) fn take_note(&mut self, logged: &Logged) -> Result<()> {
+        let (version, time) = (logged.record.header.version, logged.record.header.time);
+        let bytes = &logged.record.notes;
+        let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
+        let notes = Notes::decode(bytes).map_err(damaged)?;
+        if let Some(table) = &mut self.table {
+            table.replay(&notes, time).map_err(damaged)?;
+        } else {
+            self.unread.push((time, bytes.clone()));
+        }
+        self.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
+        // What another gave back is not ours to give back again.
+        self.notes.freed.retain(|p| !notes.freed.contains(p));
+        (self.version, self.last_time) = (version, self.last_time.max(time));
+        self.newest = Some(past::mark_of(logged));
+        Ok(())
+    }
+
+    /// Starts from another's base, with the records behind it.
+    pub(super) fn rebase(&mut self, head: Head, behind: &[&Logged]) {
+        self.last_time = self.last_time.max(head.moment);
+        self.head = head;
+        self.table = None;
+        self.history = None;
+        self.newest = behind.last().map(|l| past::mark_of(l));
+        self.obsolete = 0;
+        self.unread = behind.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
+    }
+
+    /// Creates a record that has nothing to do with what is staged here, later than `after`.
+    pub(super) fn commit_aside(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
+        let time = clock::now().max(self.last_time.max(after) + 1);
+        let nonce = self.nonces.next();
+        let header = Header { version, nonce, time, by: Author::myself(), previous: None };
+        let (record, _) = record::encode(&header, &Notes::default().encode(), entries);
+        let bytes = [super::LOG_MAGIC.as_slice(), &[0; 4], &record].concat();
+        self.append(version, nonce, bytes)
     }
 
     pub(crate) fn has_freed(&self) -> bool {
@@ -282,6 +338,7 @@ impl Writer {
         self.append(version, nonce, bytes)?;
         self.version = version;
         self.last_time = time;
+        self.wrote = true;
         self.area.clear();
         let notes = std::mem::take(&mut self.notes);
         let bytes = record.len() as u64 + notes.gained.values().sum::<u64>();
@@ -296,7 +353,7 @@ impl Writer {
                 }
             }
         }
-        if version >= self.head.version + HINT {
+        if version >= self.head.version + HINT && (!self.shared || version.is_multiple_of(HINT)) {
             self.hint();
         }
         Ok(length)
@@ -332,17 +389,49 @@ impl Writer {
         }
     }
 
-    fn lost_track(&self) -> Error {
+    pub(super) fn lost_track(&self) -> Error {
         let why = "the store did not say whether a commit arrived".into();
         Error::new(&self.target, ErrorKind::Broken { why })
     }
 
     /// Puts the head with the newest version, so that openers need not look for it.
     pub(crate) fn hint(&mut self) {
+        if self.shared {
+            return self.hint_shared();
+        }
         let head = Head { version: self.version, ..self.head.clone() };
         if let Err(e) = self.put_head(head) {
             tracing::debug!(error = %e, "a head was not put");
         }
+    }
+
+    /// The same where others put heads too: only the version is changed in what is there.
+    fn hint_shared(&mut self) {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let Ok(Some((bytes, etag))) = there else { return };
+        match Head::decode(&bytes, &self.target) {
+            Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
+                let head = Head { version: self.version, ..head };
+                let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
+                if let Err(e) = put {
+                    tracing::debug!(error = %e, "a head was not put");
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Before one of many makes a base: the head has to be the one that its base comes from.
+    fn check_head(&mut self) -> Result<()> {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let conflict = || Error::new(&self.target, ErrorKind::Conflict);
+        let (bytes, etag) = there.ok_or_else(conflict)?;
+        let head = Head::decode(&bytes, &self.target)?;
+        if head.fixed.id != self.head.fixed.id || head.base != self.head.base {
+            return Err(conflict());
+        }
+        (self.head, self.etag) = (head, etag);
+        Ok(())
     }
 
     fn put_head(&mut self, head: Head) -> Result<()> {
@@ -391,9 +480,14 @@ impl Writer {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
+        if self.shared {
+            self.check_head()?;
+        }
         let now = clock::now().max(self.last_time + 1);
         let before = now.saturating_sub(self.head.retention.saturating_mul(1000));
-        let (past, history) = self.write_history(base.version, now, before)?;
+        // Others may have committed more: then the base is whole until its own time only, for all that is known here.
+        let moment = if self.shared { self.last_time } else { now };
+        let (past, history) = self.write_history(base.version, moment, before)?;
         let mut table = self.load()?.clone();
         for n in self.head.base.version + 1..=base.version {
             // Until now they were needed as records, whether or not they hold payload.
@@ -420,9 +514,9 @@ impl Writer {
         let at = self.write_table(&mut table)?;
         let lost = self.head.lost.max(since);
         let (table_at, history) = (Some(at), Some(history));
-        let (version, old) = (self.version, self.head.clone());
-        self.put_head(Head { version, base, table: table_at, moment: now, lost, history, ..old })?;
-        self.last_time = now;
+        let (version, old) = (self.version.max(self.head.version), self.head.clone());
+        self.put_head(Head { version, base, table: table_at, moment, lost, history, ..old })?;
+        self.last_time = moment;
         self.history = Some(past);
         self.newest = None;
         self.table = Some(table);
@@ -499,7 +593,7 @@ impl Writer {
 
     /// At close: leaves a good hint, and gives the lease back.
     pub(crate) fn close(&mut self) -> Result<()> {
-        if self.version > self.head.version {
+        if self.version > self.head.version && (!self.shared || self.wrote) {
             self.hint();
         }
         match self.lease.take() {

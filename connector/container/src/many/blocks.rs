@@ -1,0 +1,345 @@
+//! Blocks that both changed: our elements go over theirs.
+
+use super::Contest;
+use crate::container::State;
+use crate::dataset::{Form, extent::outside};
+use crate::pieces::Pieces;
+use crate::record::{BlockRecord, HeaderRecord, decode};
+use crate::shape::Shape;
+use crate::spans::Spans;
+use crate::stored::{delete_stored, stored};
+use crate::types::Layout;
+use crate::{Container, Error, ErrorKind, ObjectId, Result, keys};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+/// What is needed to merge the blocks of one dataset.
+struct Known {
+    shape: Arc<Shape>,
+    /// Bytes of an element.
+    unit: usize,
+    layout: Layout,
+    dims: Vec<u64>,
+}
+
+impl Known {
+    /// How much of a chunk lies within the extent, per dimension; `None` for other layouts.
+    fn inside(&self, coords: &[u64]) -> Option<Vec<u64>> {
+        let Layout::Chunked { chunk } = &self.layout else { return None };
+        let within = |((c, n), d): ((&u64, &u64), &u64)| d.saturating_sub(c.saturating_mul(*n)).min(*n);
+        Some(coords.iter().zip(chunk).zip(&self.dims).map(within).collect())
+    }
+
+    /// The bytes of a chunk that lie outside of the extent.
+    fn outside(&self, coords: &[u64]) -> Vec<Range<usize>> {
+        match (&self.layout, self.inside(coords)) {
+            (Layout::Chunked { chunk }, Some(inside)) if inside.len() == chunk.len() => {
+                outside(chunk, &inside, self.unit).into_iter().map(|r| r.block..r.block + r.len).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed.
+fn sort_out(spans: &Spans, unit: usize, [base, theirs, ours]: [&[u8]; 3]) -> (Spans, Vec<Range<usize>>) {
+    let (mut free, mut contested) = (Spans::default(), Spans::default());
+    for r in spans.iter() {
+        if base[r.clone()] == theirs[r.clone()] {
+            free.insert(r);
+            continue;
+        }
+        let mut at = r.start / unit * unit;
+        while at < r.end {
+            let e = at..(at + unit).min(ours.len());
+            let both = base[e.clone()] != theirs[e.clone()] && theirs[e.clone()] != ours[e.clone()];
+            if both {
+                contested.insert(e)
+            } else {
+                free.insert(e)
+            }
+            at += unit;
+        }
+    }
+    (free, contested.iter().collect())
+}
+
+impl Container {
+    fn known(&self, s: &mut State, id: u64) -> Result<Known> {
+        let h = self.header(s, ObjectId(id))?;
+        let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
+        let open = s.datasets.get(&id).and_then(Weak::upgrade);
+        // An open dataset has the codecs that were lent.
+        let shape = open.map_or_else(|| Arc::new(form.shape), |d| d.shape_shared());
+        if let Some(edges) = &shape.edges {
+            *edges.dims.write() = form.space.dims().to_vec();
+        }
+        let unit = form.datatype.size as usize;
+        Ok(Known { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
+    }
+
+    pub(super) fn merge_block(&self, s: &mut State, c: Contest) -> Result<()> {
+        let id = keys::id(&c.key).unwrap_or_default();
+        let known = self.known(s, id)?;
+        let Some(ours) = c.ours.clone() else {
+            // We cut it off. What they wrote there meanwhile is cut off too.
+            self.exchange(&c.key, c.base.clone(), None)?;
+            self.ledger.unstage(&c.key)?;
+            if let Some(theirs) = c.theirs {
+                delete_stored(&self.ledger, &c.key, theirs)?;
+            }
+            return Ok(());
+        };
+        let contested = self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours))?;
+        if !contested.is_empty() {
+            let what = format!(", {},", elements(&known, &c.key, &contested));
+            self.conflict(s, &c.key, id, what);
+        }
+        Ok(())
+    }
+
+    /// Puts what we wrote over theirs; returns what both had written, and theirs stays of that.
+    fn overlay_block(&self, known: &Known, c: &Contest, ours: &Bytes) -> Result<Vec<Range<usize>>> {
+        let shape = &known.shape;
+        let load = |value: &Option<Bytes>| -> Result<Vec<u8>> {
+            let Some(value) = value else { return Ok(shape.filled()) };
+            let r: BlockRecord = decode(value.clone(), || format!("the block {:02x?}", c.key))?;
+            Pieces::decode(r, shape.len)?.load(&self.ledger, shape)
+        };
+        let mut blocks = self.blocks.lock();
+        let spans = blocks.touched(&c.key);
+        let whole = load(&Some(ours.clone()))?;
+        let (mut free, contested) =
+            sort_out(&spans, known.unit.max(1), [&load(&c.base)?, &load(&c.theirs)?, &whole]);
+        let mut told = contested;
+        if self.last_wins {
+            told.drain(..).for_each(|r| free.insert(r));
+        }
+        self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
+        blocks.supersede(&c.key);
+        self.ledger.unstage(&c.key)?;
+        blocks.set_touched(&c.key, free.clone());
+        blocks.overlay(&self.ledger, &c.key, shape, &free, &whole)?;
+        Ok(told)
+    }
+
+    /// Where one shrank a dataset, what the other wrote outside of its new extent goes.
+    pub(super) fn cut_blocks(&self, s: &mut State) -> Result<()> {
+        while let Some((id, dims)) = s.others.refused.pop_first() {
+            self.uncut(s, id, dims)?;
+        }
+        let mut ids: BTreeSet<u64> = s.others.blocks.iter().filter_map(|k| keys::id(k)).collect();
+        ids.extend(
+            s.others.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).filter_map(|k| keys::id(k)),
+        );
+        for id in ids {
+            let key = keys::of(keys::HEADER, id);
+            let base = s.others.theirs.get(key.as_slice()).and_then(|t| t.before.clone());
+            let base = base.map_or_else(|| self.ledger.committed(&key), |b| Ok(Some(b)))?;
+            let (Some(base), Some(now)) = (base, self.ledger.get(&key)?) else { continue };
+            if shrank(&base, &now)? {
+                self.cut_ours(s, id)?;
+                self.cut_theirs(s, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was cut off for dimensions that are not to be.
+    fn uncut(&self, s: &mut State, id: u64, dims: Vec<u64>) -> Result<()> {
+        let known = Known { dims, ..self.known(s, id)? };
+        for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
+            let Some(ours) = value else {
+                self.give_up(s, &key)?;
+                continue;
+            };
+            let mut spans = self.blocks.lock().touched(&key);
+            let before = spans.clone();
+            known.outside(&keys::coords(&key)).iter().for_each(|r| spans.remove(r));
+            if spans.is_empty() {
+                self.give_up(s, &key)?;
+            } else if spans != before {
+                self.blocks.lock().set_touched(&key, spans);
+                let (base, theirs) = (self.base_of(&key)?, self.ledger.committed(&key)?);
+                self.overlay_block(&known, &Contest { key, base, theirs, ours: Some(ours.clone()) }, &ours)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_ours(&self, s: &mut State, id: u64) -> Result<()> {
+        let mut known = None;
+        for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
+            let Some(ours) = value else { continue };
+            let known = match &mut known {
+                Some(k) => k,
+                none => none.insert(self.known(s, id)?),
+            };
+            let out = known.outside(&keys::coords(&key));
+            let before = self.blocks.lock().touched(&key);
+            let mut spans = before.clone();
+            out.iter().for_each(|r| spans.remove(r));
+            if spans == before {
+                continue;
+            }
+            self.blocks.lock().set_touched(&key, spans.clone());
+            let base = self.base_of(&key)?;
+            let theirs = self.ledger.committed(&key)?;
+            let c = Contest { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
+            if spans.is_empty() {
+                self.give_up(s, &key)?;
+            } else {
+                self.overlay_block(known, &c, &ours)?;
+            }
+            if !self.cut_by_us(id)? {
+                let lost: Vec<_> = before
+                    .iter()
+                    .flat_map(|b| out.iter().map(move |o| o.start.max(b.start)..o.end.min(b.end)))
+                    .filter(|r| !r.is_empty())
+                    .collect();
+                let what = format!(", {}, which lie outside since it", elements(known, &key, &lost));
+                self.conflict(s, &keys::of(keys::HEADER, id), id, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the present dimensions are ours.
+    fn cut_by_us(&self, id: u64) -> Result<bool> {
+        let key = keys::of(keys::HEADER, id);
+        let (Some(now), Some(theirs)) = (self.ledger.get(&key)?, self.ledger.committed(&key)?) else {
+            return Ok(false);
+        };
+        shrank(&theirs, &now)
+    }
+
+    fn cut_theirs(&self, s: &mut State, id: u64) -> Result<()> {
+        let theirs: Vec<_> = s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+        if theirs.is_empty() {
+            return Ok(());
+        }
+        let known = self.known(s, id)?;
+        for key in theirs {
+            let out = known.outside(&keys::coords(&key));
+            let Some(value) = self.ledger.get(&key)?.filter(|_| !out.is_empty()) else { continue };
+            if known.inside(&keys::coords(&key)).is_some_and(|i| i.contains(&0)) {
+                self.blocks.lock().supersede(&key);
+                delete_stored(&self.ledger, &key, value)?;
+                continue;
+            }
+            let mut block = stored(&self.ledger, &key, &known.shape)?.load(&self.ledger, &known.shape)?;
+            let mut spans = Spans::default();
+            for r in out {
+                known.shape.fill(r.start, &mut block[r.clone()]);
+                spans.insert(r);
+            }
+            self.blocks.lock().overlay(&self.ledger, &key, &known.shape, &spans, &block)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `body` with a codec, borrowed where the dataset needs one and nobody has it open.
+    fn with_foreign<T>(
+        &self,
+        s: &mut State,
+        id: u64,
+        known: &Known,
+        body: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if !known.shape.filters.is_foreign() || !known.shape.filters.codecs().is_empty() {
+            return body();
+        }
+        let lenders: Vec<_> = self.lenders.lock().iter().filter_map(Weak::upgrade).collect();
+        let h = self.header(s, ObjectId(id))?;
+        let dataset = match self.shared() {
+            Some(c) => Some(c.load_dataset(ObjectId(id), &h)?),
+            None => None,
+        };
+        let codec = dataset.and_then(|d| lenders.into_iter().rev().find_map(|lender| lender.codec_for(&d)));
+        let Some(codec) = codec else {
+            let text = format!(
+                "{}: a chunk of dataset {id:#x} was changed by two writers, and its filters run only in HDF5; \
+                 flush while the dataset is open",
+                self.name()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        let codecs = known.shape.filters.codecs();
+        codecs.add(codec.clone());
+        let done = body();
+        codecs.remove(&codec);
+        done
+    }
+}
+
+/// Whether dimensions went down.
+fn shrank(before: &Bytes, now: &Bytes) -> Result<bool> {
+    let dims = |v: &Bytes| -> Result<Vec<u64>> {
+        let h: HeaderRecord = decode(v.clone(), || "a header".into())?;
+        Ok(h.dataset.and_then(|d| d.space).map(|s| s.dims).unwrap_or_default())
+    };
+    let (before, now) = (dims(before)?, dims(now)?);
+    Ok(before.iter().zip(&now).any(|(b, n)| n < b))
+}
+
+/// Names the elements in some bytes of a block: those of a chunk by the corners of the box that holds them.
+fn elements(known: &Known, key: &[u8], ranges: &[Range<usize>]) -> String {
+    let unit = known.unit.max(1);
+    let coords = keys::coords(key);
+    let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return "elements".into() };
+    let (first, last) = (first.start / unit, (last.end - 1) / unit);
+    let count: usize = ranges.iter().map(|r| r.len() / unit).sum();
+    match &known.layout {
+        Layout::Chunked { chunk } => {
+            let at = |mut n: u64| {
+                let mut index = vec![0; chunk.len()];
+                for d in (0..chunk.len()).rev() {
+                    index[d] = coords.get(d).copied().unwrap_or(0) * chunk[d] + n % chunk[d];
+                    n /= chunk[d];
+                }
+                index
+            };
+            format!("{count} of the elements {:?} to {:?}", at(first as u64), at(last as u64))
+        }
+        _ => {
+            let before = coords.first().copied().unwrap_or(0) * (known.shape.len / unit) as u64;
+            format!("{count} of the elements {} to {}", before + first as u64, before + last as u64)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Element by element: ours where we wrote and they did not change anything, theirs elsewhere.
+        #[test]
+        fn elements_stay_whole(
+            (base, theirs, ours) in (prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24)),
+            wrote in prop::collection::vec(any::<bool>(), 6),
+        ) {
+            const UNIT: usize = 4;
+            let mut spans = Spans::default();
+            let mut mine = base.clone();
+            for (n, _) in wrote.iter().enumerate().filter(|(_, w)| **w) {
+                spans.insert(n * UNIT..(n + 1) * UNIT);
+                mine[n * UNIT..(n + 1) * UNIT].copy_from_slice(&ours[n * UNIT..(n + 1) * UNIT]);
+            }
+            let (free, contested) = sort_out(&spans, UNIT, [&base, &theirs, &mine]);
+            let mut merged = theirs.clone();
+            free.iter().for_each(|r| merged[r.clone()].copy_from_slice(&mine[r]));
+            for (n, &w) in wrote.iter().enumerate() {
+                let e = n * UNIT..(n + 1) * UNIT;
+                let changed = base[e.clone()] != theirs[e.clone()];
+                let told = contested.iter().any(|r| r.start <= e.start && e.end <= r.end);
+                prop_assert_eq!(told, w && changed && mine[e.clone()] != theirs[e.clone()]);
+                let wanted = if w && !told { &mine } else { &theirs };
+                prop_assert_eq!(&merged[e.clone()], &wanted[e]);
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Objects that others deleted while we changed them, and giving up what is staged.
+
+use crate::container::State;
+use crate::convert::show;
+use crate::record::{self, HeaderRecord, LinkRecord};
+use crate::spans::Spans;
+use crate::stored::extents_of;
+use crate::{Container, ObjectId, Result, keys};
+use bytes::Bytes;
+
+/// The letters of all keys that begin with an object's id.
+const OWNED: [u8; 7] =
+    [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE, keys::ORPHAN];
+
+/// The group and the name of a link to an object that others took away.
+fn last_link(s: &State, id: u64) -> Option<(u64, String)> {
+    s.others.theirs.iter().find_map(|(key, their)| {
+        let before = their.before.clone().filter(|_| key.first() == Some(&keys::LINK))?;
+        let r: LinkRecord = record::decode(before, String::new).ok()?;
+        let name = String::from_utf8_lossy(keys::name(key, &r.name)).into_owned();
+        (r.hard == Some(id)).then_some((keys::id(key)?, format!("/{name}")))
+    })
+}
+
+impl Container {
+    /// Who deletes an object does not look at what others are about to write into it: their changes of it stay out.
+    pub(super) fn give_up_deleted(&self, s: &mut State) -> Result<()> {
+        let headers: Vec<_> =
+            s.others.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).cloned().collect();
+        for key in headers {
+            let before = s.others.theirs.get(&key).and_then(|t| t.before.clone());
+            let (Some(before), Some(id)) = (before, keys::id(&key)) else { continue };
+            if self.ledger.committed(&key)?.is_none() {
+                self.give_up_object(s, id, &key, before)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up_object(&self, s: &mut State, id: u64, header: &[u8], before: Bytes) -> Result<()> {
+        let mut matters = false;
+        for letter in OWNED {
+            for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
+                matters |= match letter {
+                    keys::LINK | keys::ATTRIBUTE | keys::BLOCK => value.is_some(),
+                    keys::HEADER => self.differs(&before, value.as_ref())?,
+                    _ => false,
+                };
+                if letter == keys::LINK {
+                    // What we linked there, or took out, counts no longer.
+                    self.uncount(s, &key, &value)?;
+                }
+                if let (keys::ATTRIBUTE, Some(value)) = (letter, &value) {
+                    self.forget_attribute_heap(s, value.clone())?;
+                }
+                self.give_up(s, &key)?;
+            }
+        }
+        s.headers.pop(&id);
+        s.lists.forget(id);
+        s.others.fixes.remove(&id);
+        matters |= self.give_up_links_to(s, id)?;
+        if matters {
+            let (id, name) = last_link(s, id).unwrap_or((id, String::new()));
+            self.conflict(s, header, id, format!("{name}, which was deleted,"));
+        }
+        Ok(())
+    }
+
+    /// Whether we changed more of a header than times and the number of links downwards.
+    fn differs(&self, before: &Bytes, ours: Option<&Bytes>) -> Result<bool> {
+        let what = || "the header of a deleted object".to_owned();
+        let Some(ours) = ours else { return Ok(false) };
+        let before: HeaderRecord = record::decode(before.clone(), what)?;
+        let ours: HeaderRecord = record::decode(ours.clone(), what)?;
+        Ok(ours.link_count > before.link_count
+            || ours.comment != before.comment
+            || ours.dataset.map(|d| d.space) != before.dataset.map(|d| d.space))
+    }
+
+    fn uncount(&self, s: &mut State, key: &[u8], ours: &Option<Bytes>) -> Result<()> {
+        let what = || "a link in a deleted group".to_owned();
+        let base = self.base_of(key)?;
+        for (value, count) in [(&base, 1), (ours, -1)] {
+            if let Some(v) = value {
+                let r: LinkRecord = record::decode(v.clone(), what)?;
+                if let Some(id) = r.hard {
+                    s.others.fixes.entry(id).or_default().links += count;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// New links of ours to an object that is gone stay out.
+    fn give_up_links_to(&self, s: &mut State, id: u64) -> Result<bool> {
+        let mut any = false;
+        for (key, value) in self.ledger.staged(&[keys::LINK]) {
+            let Some(value) = value else { continue };
+            let r: LinkRecord = record::decode(value, || "a new link".into())?;
+            if r.hard == Some(id) {
+                let group = keys::id(&key).unwrap_or_default();
+                let name = keys::name(&key, &r.name).to_vec();
+                self.conflict(s, &keys::of(keys::HEADER, id), group, format!(", link {},", show(&name)));
+                s.others.fixes.entry(group).or_default().entries -= 1;
+                self.give_up(s, &key)?;
+                s.lists.forget(group);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// What a staged key started from.
+    pub(super) fn base_of(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.ledger.unmerged().into_iter().find(|(k, _)| k == key) {
+            Some((_, base)) => Ok(base),
+            None => Ok(self.ledger.committed(key)?),
+        }
+    }
+
+    /// Gives up all that is staged under a prefix.
+    pub(super) fn give_up_all(&self, s: &mut State, prefix: &[u8]) -> Result<()> {
+        for (key, _) in self.ledger.staged(prefix) {
+            self.give_up(s, &key)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what is staged under a key: what it brought is given back, what it gave back is kept.
+    pub(super) fn give_up(&self, s: &mut State, key: &[u8]) -> Result<()> {
+        let base = self.base_of(key)?;
+        let ours = self.ledger.staged(key).into_iter().find(|(k, _)| k == key).and_then(|(_, v)| v);
+        self.exchange(key, base, ours)?;
+        self.ledger.unstage(key)?;
+        let mut blocks = self.blocks.lock();
+        blocks.supersede(key);
+        blocks.set_touched(key, Spans::default());
+        drop(blocks);
+        if key.first() == Some(&keys::HEADER)
+            && let Some(id) = keys::id(key)
+        {
+            s.headers.pop(&ObjectId(id).0);
+        }
+        Ok(())
+    }
+
+    /// Undoes what staging `ours` in place of `base` did with payloads.
+    pub(super) fn exchange(&self, key: &[u8], base: Option<Bytes>, ours: Option<Bytes>) -> Result<()> {
+        let list = |v: Option<Bytes>| v.map_or_else(|| Ok(Vec::new()), |v| extents_of(key, v));
+        let (old, new) = (list(base)?, list(ours)?);
+        for e in old.iter().filter(|e| !new.contains(e)) {
+            self.ledger.keep_payload(e)?;
+        }
+        for e in new.iter().filter(|e| !old.contains(e)) {
+            self.ledger.free_payload(e)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! What could not be merged, in words.
+
+use super::Their;
+use crate::container::State;
+use crate::ids::ROOT;
+use crate::record::{self, LinkRecord};
+use crate::{Container, Error, ErrorKind, Result, keys};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Conflicts that an error names; of more it gives the number.
+const NAMED: usize = 8;
+/// Links that are looked through for the path of an object.
+const SEARCHED: usize = 100_000;
+
+/// Something that another writer changed first.
+#[derive(Debug, Clone)]
+pub(crate) struct Conflict {
+    id: u64,
+    what: String,
+    by: String,
+}
+
+impl Conflict {
+    /// `what` goes behind the object's path, as ", attribute x" or "/name".
+    pub(crate) fn new(id: u64, what: String, their: Option<&Their>) -> Self {
+        let by = their.map_or_else(String::new, |t| {
+            format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
+        });
+        Self { id, what, by }
+    }
+}
+
+impl Container {
+    pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String) {
+        let c = Conflict::new(id, what, s.others.theirs.get(key));
+        s.others.conflicts.push(c);
+    }
+
+    pub(super) fn conflict_error(&self, s: &mut State, conflicts: &[Conflict]) -> Result<()> {
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let paths = self.paths(s, conflicts.iter().map(|c| c.id).collect());
+        let named = conflicts.iter().take(NAMED).map(|c| {
+            let path = paths.get(&c.id).cloned().unwrap_or_else(|| format!("object {:#x}", c.id));
+            // What goes on with a name begins with a slash.
+            let path = if path == "/" && c.what.starts_with('/') { "" } else { &path };
+            format!("{path}{} was changed{}", c.what, c.by)
+        });
+        let mut text = format!("{}: {}", self.name(), named.collect::<Vec<_>>().join("; "));
+        if conflicts.len() > NAMED {
+            text.push_str(&format!("; and {} more", conflicts.len() - NAMED));
+        }
+        text.push_str(". All else is committed; refresh and retry");
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
+    /// Paths of objects, as far as a bounded search finds them.
+    fn paths(&self, s: &mut State, mut wanted: HashSet<u64>) -> HashMap<u64, String> {
+        let mut found = HashMap::new();
+        if wanted.remove(&ROOT.0) {
+            found.insert(ROOT.0, "/".to_owned());
+        }
+        let mut pending = VecDeque::from([(ROOT.0, String::new())]);
+        let mut seen = HashSet::from([ROOT.0]);
+        let mut searched = 0;
+        while let Some((group, path)) = pending.pop_front() {
+            let mut entries = Vec::new();
+            // What cannot be read has no path; the conflict is told all the same.
+            let _best_effort = self.each(&keys::of(keys::LINK, group), |key, value| {
+                let r: LinkRecord = record::decode(value, String::new)?;
+                let name = String::from_utf8_lossy(keys::name(&key, &r.name)).into_owned();
+                entries.extend(r.hard.map(|id| (id, name)));
+                Ok(())
+            });
+            for (id, name) in entries {
+                searched += 1;
+                if wanted.is_empty() || searched > SEARCHED {
+                    return found;
+                }
+                if !seen.insert(id) {
+                    continue;
+                }
+                let path = format!("{path}/{name}");
+                if wanted.remove(&id) {
+                    found.insert(id, path.clone());
+                }
+                if self.header(s, crate::ObjectId(id)).is_ok_and(|h| h.group.is_some()) {
+                    pending.push_back((id, path));
+                }
+            }
+        }
+        found
+    }
+}

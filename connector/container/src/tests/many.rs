@@ -1,0 +1,423 @@
+//! Several writers of one container.
+
+use super::*;
+use h5lake_ledger::Writers;
+
+pub(crate) fn options() -> Options {
+    let ledger = h5lake_ledger::Options { writers: Writers::Many, ..Default::default() };
+    Options { ledger, ..Options::default() }
+}
+
+/// A container that was made and closed, and as many writers of it.
+fn writers<const N: usize>(p: &Place, make: impl FnOnce(&Arc<Container>)) -> [Arc<Container>; N] {
+    let c = p.create_with(options());
+    make(&c);
+    drop(c);
+    std::array::from_fn(|_| apart(p))
+}
+
+fn apart(p: &Place) -> Arc<Container> {
+    Container::open_apart(&p.target, &options()).unwrap()
+}
+
+fn conflict(c: &Container) -> String {
+    let e = c.flush().unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    c.flush().unwrap();
+    e.to_string()
+}
+
+fn find(c: &Container, path: &[u8]) -> ObjectId {
+    match c.resolve(c.root(), path, LastLink::Follow, 16).unwrap() {
+        Resolution::Object { id } => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn there(c: &Container, path: &[u8]) -> bool {
+    matches!(c.resolve(c.root(), path, LastLink::Follow, 16), Ok(Resolution::Object { .. }))
+}
+
+fn open(c: &Arc<Container>, path: &[u8]) -> Arc<Dataset> {
+    c.dataset(find(c, path)).unwrap()
+}
+
+fn part(start: u64, count: u64) -> Selection {
+    Selection::Hyperslab { start: vec![start], stride: vec![1], count: vec![count], block: vec![1] }
+}
+
+fn all(d: &Dataset) -> Vec<u8> {
+    let mut out = vec![0; (d.space().points().unwrap() * d.datatype().size) as usize];
+    d.read(&Selection::All, &mut out).unwrap();
+    out
+}
+
+fn chunked(n: u64, chunk: u64, gzip: bool) -> DatasetSpec {
+    let mut spec = dataset_spec(4, simple(&[n], &[UNLIMITED]), Layout::Chunked { chunk: vec![chunk] });
+    if gzip {
+        spec.filters = vec![Filter { id: 1, flags: 0, name: Vec::new(), client_data: vec![4] }];
+    }
+    spec
+}
+
+/// Everything that a fresh reader finds is consistent: counts agree with what is there, nothing is left over.
+fn check(p: &Place) -> Arc<Container> {
+    let c = p.open(Access::ReadOnly);
+    let mut pending = vec![c.root()];
+    let mut seen = std::collections::HashMap::from([(c.root().0, 1u32)]);
+    while let Some(g) = pending.pop() {
+        let info = c.object_info(g).unwrap();
+        assert_eq!(info.attribute_count, c.attrs(g, Index::Name, Order::Native).unwrap().len() as u64);
+        if info.kind != ObjectKind::Group {
+            if info.kind == ObjectKind::Dataset {
+                all(&c.dataset(g).unwrap());
+            }
+            continue;
+        }
+        let links = c.links(g, Index::Name, Order::Native).unwrap();
+        let tracked = c.group_info(g).unwrap();
+        assert_eq!(tracked.link_count, links.len() as u64);
+        let mut orders: Vec<_> = links.iter().filter_map(|l| l.creation_order).collect();
+        orders.sort_unstable();
+        orders.dedup();
+        assert!(orders.len() == links.len() || !tracked.link_order.tracked, "orders are given twice");
+        assert!(orders.last().is_none_or(|o| *o < tracked.max_creation_order));
+        for l in links {
+            if let LinkTarget::Hard(id) = l.target {
+                let count = seen.entry(id.0).or_default();
+                *count += 1;
+                if *count == 1 {
+                    pending.push(id);
+                }
+            }
+        }
+    }
+    for (id, links) in &seen {
+        assert_eq!(c.object_info(ObjectId(*id)).unwrap().link_count, *links, "object {id:#x}");
+    }
+    for key in keys_of(&c) {
+        let owned = [b'O', b'L', b'A', b'B'].contains(&key[0]);
+        let id = owned.then(|| u64::from_be_bytes(key[1..9].try_into().unwrap()));
+        assert!(id.is_none_or(|id| seen.contains_key(&id)), "{key:02x?} belongs to nothing");
+        assert!(key[0] != b'Z', "{key:02x?} is left over");
+    }
+    c
+}
+
+#[test]
+fn own_objects_and_attributes_of_many_are_all_there() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| {
+            group(c, c.root(), b"shared", tracked());
+        });
+        for (n, c) in [&a, &b].into_iter().enumerate() {
+            let shared = find(c, b"shared");
+            for i in 0..50 {
+                let name = format!("{n}-{i}");
+                let g = group(c, shared, name.as_bytes(), CreationOrder::default());
+                c.attr_create(g, b"x", attr_spec(1, 3)).unwrap().write(&[n as u8; 3]).unwrap();
+                c.attr_create(shared, name.as_bytes(), attr_spec(1, 1)).unwrap().write(&[i]).unwrap();
+            }
+            let d = dataset(c, format!("d{n}").as_bytes(), chunked(1000, 100, n == 0));
+            d.write(&Selection::All, &vec![n as u8 + 1; 4000]).unwrap();
+        }
+        a.flush().unwrap();
+        assert!(!there(&b, b"d0"));
+        b.flush().unwrap();
+        // Who commits sees what the others committed.
+        assert!(there(&b, b"d0") && there(&b, b"shared/0-7"));
+        assert!(a.refresh().unwrap() && there(&a, b"d1"));
+        drop((a, b));
+        let c = check(&p);
+        assert_eq!(c.group_info(find(&c, b"shared")).unwrap().link_count, 100);
+        assert_eq!(all(&open(&c, b"d1")), [2; 4000]);
+        let shared = find(&c, b"shared");
+        let orders: Vec<_> = c.links(shared, Index::CreationOrder, Order::Increasing).unwrap();
+        assert_eq!(
+            orders.iter().map(|l| l.creation_order.unwrap()).collect::<Vec<_>>(),
+            (0..100).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn parts_of_one_chunk_are_merged() {
+    for p in places() {
+        for gzip in [false, true] {
+            let [a, b, c] = writers(&p, |c| {
+                dataset(c, b"d", chunked(30_000, 20_000, gzip)).write(&part(5, 10), &[9; 40]).unwrap();
+            });
+            let open_all = [&a, &b, &c].map(|c| open(c, b"d"));
+            for round in 0..3u8 {
+                for (n, d) in open_all.iter().enumerate() {
+                    let from = 1000 + 100 * n as u64;
+                    d.write(&part(from, 100), &[10 * round + n as u8 + 1; 400]).unwrap();
+                    // Long runs go past the cache.
+                    d.write(&part(20_000 + 3000 * n as u64, 3000), &[20 * round + n as u8 + 1; 12_000])
+                        .unwrap();
+                }
+                [&a, &b, &c].iter().for_each(|c| c.flush().unwrap());
+            }
+            let mut wanted = vec![0u8; 120_000];
+            wanted[20..60].fill(9);
+            for n in 0..3 {
+                wanted[4000 + 400 * n..4400 + 400 * n].fill(21 + n as u8);
+                wanted[80_000 + 12_000 * n..92_000 + 12_000 * n].fill(41 + n as u8);
+            }
+            assert!(all(&open_all[2]) == wanted);
+            a.refresh().unwrap();
+            assert!(all(&open_all[0]) == wanted);
+            drop((open_all, a, b, c));
+            assert!(all(&open(&check(&p), b"d")) == wanted);
+        }
+    }
+}
+
+#[test]
+fn the_same_elements_are_a_conflict_and_the_rest_is_kept() {
+    for p in places() {
+        for gzip in [false, true] {
+            let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(100, 50, gzip))));
+            open(&a, b"d").write(&part(10, 10), &[1; 40]).unwrap();
+            let d = open(&b, b"d");
+            d.write(&part(15, 10), &[2; 40]).unwrap();
+            d.write(&part(60, 2), &[3; 8]).unwrap();
+            group(&b, b.root(), b"g", CreationOrder::default());
+            a.flush().unwrap();
+            let text = conflict(&b);
+            assert!(
+                text.contains("/d, 5 of the elements [15] to [19], was changed by another writer (host "),
+                "{text}"
+            );
+            assert!(text.contains(&format!("process {}) in version", std::process::id())), "{text}");
+            let mut wanted = vec![0u8; 400];
+            wanted[40..80].fill(1);
+            wanted[80..100].fill(2);
+            wanted[240..248].fill(3);
+            assert!(all(&d) == wanted && there(&b, b"g"));
+            // It has seen theirs now and may write over it.
+            d.write(&part(15, 5), &[2; 20]).unwrap();
+            b.flush().unwrap();
+            wanted[60..80].fill(2);
+            drop((d, a, b));
+            assert!(all(&open(&check(&p), b"d")) == wanted);
+        }
+    }
+}
+
+#[test]
+fn the_last_wins_if_that_is_wanted() {
+    for p in places() {
+        let [a] = writers(&p, |c| {
+            dataset(c, b"d", chunked(100, 50, true));
+            c.attr_create(c.root(), b"x", attr_spec(1, 5000)).unwrap().write(&[0; 5000]).unwrap();
+        });
+        let b = Container::open_apart(&p.target, &Options { last_wins: true, ..options() }).unwrap();
+        for (n, c) in [&a, &b].into_iter().enumerate() {
+            let n = n as u8 + 1;
+            open(c, b"d").write(&part(10 * u64::from(n), 20), &[n; 80]).unwrap();
+            c.attr_open(c.root(), b"x").unwrap().write(&[n; 5000]).unwrap();
+            c.attr_create(c.root(), b"new", attr_spec(1, 1)).unwrap().write(&[n]).unwrap();
+            group(c, c.root(), b"g", CreationOrder::default());
+            c.set_comment(c.root(), Some(&[b'0' + n])).unwrap();
+        }
+        a.flush().unwrap();
+        let lost = find(&a, b"g");
+        b.flush().unwrap();
+        drop((a, b));
+        // What lost its only link is removed by the next writer that is alone.
+        p.open(Access::ReadWrite);
+        let c = check(&p);
+        let mut wanted = vec![0u8; 400];
+        wanted[40..80].fill(1);
+        wanted[80..160].fill(2);
+        assert!(all(&open(&c, b"d")) == wanted);
+        assert_eq!(c.attr_open(c.root(), b"x").unwrap().read().unwrap(), vec![2; 5000]);
+        assert_eq!(c.attr_open(c.root(), b"new").unwrap().read().unwrap(), vec![2; 1]);
+        assert_eq!(c.comment(c.root()).unwrap().unwrap(), b"2");
+        assert!(find(&c, b"g") != lost);
+    }
+}
+
+#[test]
+fn names_attributes_comments_and_shapes_conflict() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| {
+            group(c, c.root(), b"old", CreationOrder::default());
+            dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
+            c.attr_create(c.root(), b"x", attr_spec(1, 1)).unwrap();
+            c.attr_create(c.root(), b"y", attr_spec(1, 1)).unwrap();
+        });
+        // The same by both is no conflict.
+        for c in [&a, &b] {
+            c.attr_open(c.root(), b"x").unwrap().write(&[5]).unwrap();
+            c.attr_create(c.root(), b"same", attr_spec(1, 2)).unwrap().write(&[1, 2]).unwrap();
+            c.link_create(c.root(), b"soft", LinkTarget::Soft(b"d".to_vec()), CharSet::Ascii).unwrap();
+            c.link_delete(c.root(), b"old").unwrap();
+            c.set_comment(c.root(), Some(b"both")).unwrap();
+        }
+        a.flush().unwrap();
+        b.flush().unwrap();
+        drop(check(&p));
+        for (n, c) in [&a, &b].into_iter().enumerate() {
+            let n = n as u8;
+            c.refresh().unwrap();
+            group(c, c.root(), b"twice", CreationOrder::default());
+            group(c, c.root(), &[b'o', n], CreationOrder::default());
+            c.attr_open(c.root(), b"x").unwrap().write(&[10 + n]).unwrap();
+            c.attr_create(c.root(), b"new", attr_spec(1, 1)).unwrap().write(&[n]).unwrap();
+            c.set_comment(find(c, b"d"), Some(&[b'a' + n])).unwrap();
+            if n == 0 {
+                c.attr_delete(c.root(), b"y").unwrap();
+                open(c, b"d").set_extent(&[200]).unwrap();
+            } else {
+                c.attr_open(c.root(), b"y").unwrap().write(&[1]).unwrap();
+                open(c, b"d").set_extent(&[50]).unwrap();
+            }
+        }
+        a.flush().unwrap();
+        let text = conflict(&b);
+        for part in [
+            "/, link 'twice',",
+            "/, attribute 'x',",
+            "/, attribute 'new',",
+            "/d, its comment,",
+            "/, attribute 'y',",
+            "/d, its dimensions ([100] to [200]),",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert_eq!(open(&b, b"d").space().dims(), [200]);
+        drop((a, b));
+        p.open(Access::ReadWrite);
+        let c = check(&p);
+        assert!(there(&c, &[b'o', 0]) && there(&c, &[b'o', 1]));
+        assert_eq!(c.attr_open(c.root(), b"x").unwrap().read().unwrap(), vec![10]);
+        assert!(!c.attr_exists(c.root(), b"y").unwrap());
+        assert_eq!(all(&open(&c, b"d"))[..400], [7; 400]);
+    }
+}
+
+#[test]
+fn growing_together_and_cutting_what_others_write() {
+    for p in places() {
+        for gzip in [false, true] {
+            let [a, b] = writers(&p, |c| {
+                for name in [b"grow", b"cutA", b"cutB"] {
+                    dataset(c, name, chunked(100, 30, gzip)).write(&Selection::All, &[7; 400]).unwrap();
+                }
+            });
+            let (x, y) = (open(&a, b"grow"), open(&b, b"grow"));
+            x.set_extent(&[150]).unwrap();
+            y.set_extent(&[200]).unwrap();
+            x.write(&part(100, 50), &[1; 200]).unwrap();
+            y.write(&part(150, 50), &[2; 200]).unwrap();
+            // The first cuts, the other has written outside: that is told.
+            open(&a, b"cutA").set_extent(&[40]).unwrap();
+            open(&b, b"cutA").write(&part(20, 60), &[8; 240]).unwrap();
+            // The last cuts what the first wrote: as if it had been done one after the other.
+            open(&a, b"cutB").write(&part(20, 60), &[8; 240]).unwrap();
+            open(&b, b"cutB").set_extent(&[40]).unwrap();
+            a.flush().unwrap();
+            let text = conflict(&b);
+            assert!(text.contains("/cutA, 20 of the elements [40] to [59],"), "{text}");
+            assert!(!text.contains("cutB"), "{text}");
+            drop((x, y, a, b));
+            let c = check(&p);
+            let wanted = [vec![7; 400], vec![1; 200], vec![2; 200]].concat();
+            assert!(all(&open(&c, b"grow")) == wanted);
+            for name in [b"cutA", b"cutB"] {
+                assert!(all(&open(&c, name)) == [vec![7; 80], vec![8; 80]].concat(), "{name:?}");
+            }
+            drop(c);
+            let c = p.open(Access::ReadWrite);
+            for name in [b"cutA", b"cutB"] {
+                let d = open(&c, name);
+                d.set_extent(&[100]).unwrap();
+                assert!(all(&d)[160..] == [0; 240], "{name:?} shows what was cut off");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_deleted_stays_deleted_and_its_writer_is_told() {
+    for p in places() {
+        let [a, b] = writers(&p, |c| {
+            dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
+            let g = group(c, c.root(), b"g", CreationOrder::default());
+            group(c, g, b"in", CreationOrder::default());
+            dataset(c, b"kept", chunked(100, 10, false));
+        });
+        a.link_delete(a.root(), b"d").unwrap();
+        a.link_delete(a.root(), b"g").unwrap();
+        let d = open(&b, b"d");
+        d.write(&part(0, 40), &[1; 160]).unwrap();
+        let g = find(&b, b"g");
+        group(&b, g, b"new", CreationOrder::default());
+        b.attr_create(g, b"x", attr_spec(1, 6000)).unwrap().write(&[1; 6000]).unwrap();
+        b.link_create(b.root(), b"again", LinkTarget::Hard(d.object().id()), CharSet::Ascii).unwrap();
+        b.link_create(g, b"kept", LinkTarget::Hard(find(&b, b"kept")), CharSet::Ascii).unwrap();
+        open(&b, b"kept").write(&part(0, 1), &[3; 4]).unwrap();
+        a.flush().unwrap();
+        let text = conflict(&b);
+        assert!(
+            text.contains(": /, link 'again',")
+                && text.contains("; /d, which was deleted, was changed by another writer"),
+            "{text}"
+        );
+        assert!(text.contains("; /g, which was deleted,") && !text.contains("'kept'"), "{text}");
+        drop((d, a, b));
+        p.open(Access::ReadWrite);
+        let c = check(&p);
+        assert!(!there(&c, b"d") && !there(&c, b"g") && !there(&c, b"again"));
+        assert_eq!(all(&open(&c, b"kept"))[..5], [3, 3, 3, 3, 0]);
+    }
+}
+
+#[test]
+fn blobs_of_many_writers_live_as_long_as_they_are_used() {
+    for p in places() {
+        let mut first = Vec::new();
+        let [a, b] = writers(&p, |c| {
+            let d = dataset(c, b"d", dataset_spec(16, simple(&[60], &[60]), Layout::Contiguous));
+            let ids: Vec<_> = (0..60u8).map(|n| c.heap_put(d.object().id(), &[n; 100]).unwrap()).collect();
+            d.write(&Selection::All, &ids.concat()).unwrap();
+            first = ids;
+        });
+        for (n, c) in [&a, &b].into_iter().enumerate() {
+            let d = open(c, b"d");
+            for (i, old) in first.iter().enumerate().skip(n * 20).take(20) {
+                let id = c.heap_put(d.object().id(), &[100 + i as u8; 3000]).unwrap();
+                c.heap_delete(old).unwrap();
+                d.write(&part(i as u64, 1), &id).unwrap();
+            }
+        }
+        a.flush().unwrap();
+        b.flush().unwrap();
+        // Both replace the same one.
+        for c in [&a, &b] {
+            c.refresh().unwrap();
+            let d = open(c, b"d");
+            let id = c.heap_put(d.object().id(), b"one of both").unwrap();
+            c.heap_delete(&first[50]).unwrap();
+            d.write(&part(50, 1), &id).unwrap();
+        }
+        a.flush().unwrap();
+        conflict(&b);
+        drop((a, b));
+        let c = check(&p);
+        let ids = all(&open(&c, b"d"));
+        for (i, id) in ids.chunks_exact(16).enumerate() {
+            let id: [u8; 16] = id.try_into().unwrap();
+            let wanted = match i {
+                0..40 => vec![100 + i as u8; 3000],
+                50 => b"one of both".to_vec(),
+                _ => vec![i as u8; 100],
+            };
+            let mut out = vec![0; c.heap_len(&id).unwrap() as usize];
+            c.heap_get(&id, &mut out).unwrap();
+            assert!(out == wanted, "blob {i}");
+        }
+    }
+}

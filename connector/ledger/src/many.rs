@@ -1,0 +1,263 @@
+//! One of many writers: learning what the others committed, and which of one's own changes have to be merged with it.
+//!
+//! The ledger does not know what values mean. It tells which staged keys another writer changed meanwhile, with the value
+//! that both started from, and commits only when each of them was merged or given up.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::Extent;
+use crate::layers::Layers;
+use crate::ledger::{Ledger, State};
+use crate::record::{self, Record};
+use crate::space::News;
+
+/// How often [`Ledger::commit`] tries.
+const TRIES: u32 = 1000;
+
+/// A key that another writer changed.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The key.
+    pub key: Bytes,
+    /// Its value before, as this handle last saw it, for staged keys and those that were asked for.
+    pub before: Option<Bytes>,
+    /// The last version that changed it.
+    pub version: u64,
+    /// The host that made that version.
+    pub host: String,
+    /// The process that made that version.
+    pub pid: u32,
+}
+
+/// While it lives, no other writer commits, where the space can keep them from it (in a file).
+#[derive(Debug)]
+pub struct Hold<'a>(&'a Ledger);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.space().release();
+    }
+}
+
+/// The pause before another try: short at first, and not the same in every process.
+fn pause(attempt: u32) -> Duration {
+    let least = 50 << attempt.min(8);
+    let chance = u64::from(std::process::id()).wrapping_mul(crate::clock::now() | 1) >> 7;
+    Duration::from_micros(least + chance % least)
+}
+
+impl Ledger {
+    /// Moves one of many writers to the newest version. What is staged stays staged; keys of it that others changed have
+    /// to be merged ([`unmerged`](Ledger::unmerged)) before the next commit. `wanted` says of which other keys the value
+    /// before is told too.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading: the same changes are then told by the next call. `Gone` when this
+    /// writer looked away for longer than the retention time of an object store: it has to be opened anew.
+    pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+        let mut s = self.writable()?;
+        if s.untold.is_none() {
+            s.untold = self.space().news()?;
+        }
+        let Some(news) = s.untold.take() else {
+            if s.unmerged.is_empty() {
+                self.space().settle();
+            }
+            return Ok(Vec::new());
+        };
+        match self.take_in(&mut s, &news, wanted) {
+            Ok(changes) => {
+                self.learn(&mut s, news)?;
+                Ok(changes)
+            }
+            Err(e) => {
+                s.untold = Some(news);
+                Err(e)
+            }
+        }
+    }
+
+    fn take_in(&self, s: &mut State, news: &News, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+        let mut last: BTreeMap<Bytes, Record> = BTreeMap::new();
+        for bytes in news.skipped.iter().chain(&news.records) {
+            let record = self.decode(bytes)?;
+            if record.header.version > s.version {
+                for (key, _) in self.changes(&record)? {
+                    last.insert(key, record.clone());
+                }
+            }
+        }
+        let mut out = Vec::with_capacity(last.len());
+        let mut unmerged = Vec::new();
+        for (key, record) in last {
+            let staged = s.staged.contains_key(&key);
+            let before = if staged || wanted(&key) { self.below(s).get(&key)? } else { None };
+            if staged {
+                unmerged.push((key.clone(), before.clone()));
+            }
+            let (host, pid) = (record.header.by.host.to_string(), record.header.by.pid);
+            out.push(Change { key, before, version: record.header.version, host, pid });
+        }
+        for (key, before) in unmerged {
+            if let Entry::Vacant(new) = s.unmerged.entry(key) {
+                new.insert(before);
+            }
+        }
+        Ok(out)
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<Record> {
+        record::decode(bytes).map_err(|why| Error::corrupt(self.space().target(), "record", why))
+    }
+
+    fn changes(&self, record: &Record) -> Result<Vec<record::Change>> {
+        record.changes().map_err(|why| Error::corrupt(self.space().target(), "record", why))
+    }
+
+    fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
+        static NONE: crate::layers::Layer = BTreeMap::new();
+        Layers { over: [&NONE, &s.log], tree: self.tree(s.root) }
+    }
+
+    /// The staged keys that others changed since they were staged, each with the value that both started from.
+    pub fn unmerged(&self) -> Vec<(Bytes, Option<Bytes>)> {
+        self.lock().unmerged.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// Says that what is staged under a key has taken in what others committed under it.
+    pub fn merged(&self, key: &[u8]) {
+        self.lock().unmerged.remove(key);
+    }
+
+    /// Gives up what is staged under a key; the committed value counts again. Payloads are the caller's to give back.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn unstage(&self, key: &[u8]) -> Result<()> {
+        let mut s = self.writable()?;
+        s.unmerged.remove(key);
+        if let Some(old) = s.staged.remove(key) {
+            s.staged_bytes -= (key.len() + old.map_or(0, |v| v.len())) as u64;
+        }
+        Ok(())
+    }
+
+    /// The value under a key without what is staged.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn committed(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.below(&self.lock()).get(key)
+    }
+
+    /// What is staged under keys that begin with `prefix`: the value, or `None` for a delete.
+    pub fn staged(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
+        let s = self.lock();
+        let from = s.staged.range::<[u8], _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
+        from.take_while(|(k, _)| k.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// Takes back [`free_payload`](Ledger::free_payload) of a committed payload.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn keep_payload(&self, e: &Extent) -> Result<()> {
+        let _s = self.writable()?;
+        self.space().keep_payload(e.place());
+        Ok(())
+    }
+
+    /// Keeps other writers of a file from committing as long as the answer lives: for one that was overtaken again and
+    /// again while it merged. In an object store nobody is kept from anything.
+    ///
+    /// # Errors
+    /// `Locked` when another writer holds the file for a minute.
+    pub fn hold(&self) -> Result<Hold<'_>> {
+        drop(self.writable()?);
+        self.space().hold()?;
+        Ok(Hold(self))
+    }
+
+    /// Commits what is staged, unless another writer committed since this one last looked: then `None`, and
+    /// [`advance`](Ledger::advance) tells what.
+    ///
+    /// # Errors
+    /// As for [`commit`](Ledger::commit); `Conflict` while there are [`unmerged`](Ledger::unmerged) keys.
+    pub fn try_commit(&self) -> Result<Option<u64>> {
+        let mut s = self.writable()?;
+        if let Some((key, _)) = s.unmerged.first_key_value() {
+            tracing::debug!(?key, "a staged key was changed by another writer");
+            return Err(self.fail(ErrorKind::Conflict));
+        }
+        if s.untold.is_some() {
+            return Ok(None);
+        }
+        self.commit_staged(&mut s)
+    }
+
+    pub(crate) fn commit_many(&self) -> Result<u64> {
+        for attempt in 0..TRIES {
+            self.advance(&|_| false)?;
+            if let Some(version) = self.try_commit()? {
+                return Ok(version);
+            }
+            std::thread::sleep(pause(attempt));
+        }
+        Err(self.fail(ErrorKind::Conflict))
+    }
+
+    /// Waits a little before another try, the longer the more tries there were.
+    pub fn wait_before_retry(&self, attempt: u32) {
+        std::thread::sleep(pause(attempt));
+    }
+
+    /// Adds to a counter (8 bytes, big-endian; `initial` where there is none) in a commit of its own, at once, whatever is
+    /// staged. Returns the count before: the numbers from it on, `by` of them, are this writer's alone. This handle goes on
+    /// to see the version that it sees.
+    ///
+    /// # Errors
+    /// As for [`commit`](Ledger::commit); `Corrupt` for a value of another length.
+    pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
+        let s = self.writable()?;
+        let mut seen = self.below(&s).get(key)?;
+        if let Some(news) = &s.untold {
+            self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
+        }
+        let mut first = initial;
+        self.space().aside(&mut |untold| {
+            let mut now = seen.clone();
+            self.find(key, untold.iter(), &mut now)?;
+            let bad = || Error::corrupt(self.space().target(), "counter", "it has not eight bytes");
+            first = match &now {
+                Some(v) => u64::from_be_bytes(v.as_ref().try_into().map_err(|_| bad())?),
+                None => initial,
+            };
+            let next = Some(Bytes::copy_from_slice(&first.saturating_add(by).to_be_bytes()));
+            let change = BTreeMap::from([(Bytes::copy_from_slice(key), next)]);
+            Ok(record::encode_changes(change.iter()))
+        })?;
+        Ok(first)
+    }
+
+    /// The last value that records put under a key.
+    fn find<'r>(
+        &self,
+        key: &[u8],
+        records: impl Iterator<Item = &'r Bytes>,
+        value: &mut Option<Bytes>,
+    ) -> Result<()> {
+        for bytes in records {
+            for (k, v) in self.changes(&self.decode(bytes)?)? {
+                if k == key {
+                    *value = v;
+                }
+            }
+        }
+        Ok(())
+    }
+}

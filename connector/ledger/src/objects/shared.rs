@@ -1,0 +1,124 @@
+//! One of many writers of a container in an object store.
+//!
+//! What decides is that a log object can be created once. Nobody holds a lease, and there is nothing to wait for.
+
+use bytes::Bytes;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::{Logged, ObjectSpace, Seen};
+use crate::options::Writers;
+use crate::space::{Commit, News};
+
+/// How often a commit beside what is staged is tried.
+const TRIES: u32 = 200;
+/// A log this long, in records, has probably been folded by somebody: worth a look at the head, every so many versions.
+const LONG: u64 = 64;
+const LOOK_EVERY: u64 = 16;
+
+impl ObjectSpace {
+    pub(super) fn is_shared(&self) -> bool {
+        self.writer.is_some() && self.writers == Writers::Many
+    }
+
+    /// What the others committed since `version`.
+    pub(super) fn shared_news(&self, seen: &mut Seen, version: u64) -> Result<Option<News>> {
+        let records = self.after(version, version)?;
+        let newest = version + records.len() as u64;
+        let long = newest >= seen.head.base.version + LONG && newest >= seen.looked + LOOK_EVERY;
+        if long || Self::is_old(seen) {
+            seen.looked = newest;
+            self.reread(seen)?;
+            if seen.version.is_none() {
+                return self.rebased(seen, version).map(Some);
+            }
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        self.with_writer(|w| w.learn(&records))?;
+        seen.version = Some(newest);
+        let records = records.into_iter().map(|l| l.bytes).collect();
+        Ok(Some(News { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
+    }
+
+    /// The news after somebody folded: everything behind the new base, and what lies between this one's version and it.
+    fn rebased(&self, seen: &mut Seen, view: u64) -> Result<News> {
+        let base = seen.head.base;
+        let from = view.min(base.version);
+        let all = self.after(from, seen.head.version.max(view))?;
+        let newest = from + all.len() as u64;
+        let fresh: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > view).collect();
+        let behind: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > base.version).collect();
+        self.with_writer(|w| {
+            w.learn_refs(&fresh)?;
+            w.rebase(seen.head.clone(), &behind);
+            Ok(())
+        })?;
+        seen.version = Some(newest);
+        let split = all.partition_point(|l| l.record.header.version <= base.version);
+        let mut skipped: Vec<_> = all.into_iter().map(|l| l.bytes).collect();
+        let records = skipped.split_off(split);
+        skipped.drain(..(view - from).min(skipped.len() as u64) as usize);
+        Ok(News { version: newest, restart: Some(base), records, root: None, skipped })
+    }
+
+    /// Records that are gone were needed by a writer that looked away for longer than the retention time.
+    fn after(&self, version: u64, known: u64) -> Result<Vec<Logged>> {
+        self.records(version, known).map_err(|e| match e.kind() {
+            ErrorKind::Corrupt { .. } => Error::new(&self.target, ErrorKind::Gone),
+            _ => e,
+        })
+    }
+
+    pub(super) fn commit_shared(&self, version: u64, entries: &[u8]) -> Result<Commit> {
+        let done = self.with_writer(|w| w.commit(version, entries));
+        match done {
+            Ok(length) => {
+                super::lock(&self.seen).version = Some(version);
+                Ok(Commit::Done(length))
+            }
+            Err(e) if *e.kind() == ErrorKind::Conflict => Ok(Commit::Behind),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
+        let view = self.with_writer(|w| Ok(w.version))?;
+        let (mut untold, mut time) = (Vec::<Bytes>::new(), 0);
+        for attempt in 0..TRIES {
+            let known = view + untold.len() as u64;
+            for logged in self.after(known, known)? {
+                time = logged.record.header.time;
+                untold.push(logged.bytes);
+            }
+            let entries = make(&untold)?;
+            let version = view + untold.len() as u64 + 1;
+            match self.with_writer(|w| w.commit_aside(version, time, &entries)) {
+                Err(e) if *e.kind() == ErrorKind::Conflict => {
+                    std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
+                }
+                other => return other,
+            }
+        }
+        Err(Error::new(&self.target, ErrorKind::Conflict))
+    }
+}
+
+impl super::writer::Writer {
+    /// Takes in what others committed.
+    pub(super) fn learn(&mut self, records: &[Logged]) -> Result<()> {
+        self.learn_refs(&records.iter().collect::<Vec<_>>())
+    }
+
+    fn learn_refs(&mut self, records: &[&Logged]) -> Result<()> {
+        for logged in records {
+            if Some(logged.record.header.nonce) == self.doubtful {
+                // What an error seemed to have kept out: its changes must not be taken for another's.
+                return Err(self.lost_track());
+            }
+            self.take_note(logged)?;
+        }
+        Ok(())
+    }
+}

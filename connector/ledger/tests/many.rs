@@ -1,0 +1,324 @@
+//! Many writers of one container: nothing is lost, nothing is torn, and what both changed is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use common::work::{Chance, Map, content, data};
+use common::{Place, places};
+use h5lake_ledger::{Access, ErrorKind, Extent, Ledger, Options, Writers};
+use proptest::prelude::*;
+
+fn many() -> Options {
+    Options { writers: Writers::Many, checkpoint_bytes: 4000, ..Options::default() }
+}
+
+/// Puts a value under a key: tag 0 and the bytes, or tag 1 and an extent. The old payload is given back.
+fn put(l: &Ledger, key: &[u8], value: &[u8]) {
+    release(l, key);
+    let mut stored = vec![u8::from(value.len() > 300)];
+    match value.len() {
+        0..=300 => stored.extend_from_slice(value),
+        _ => l.write_payload(value).unwrap().encode(&mut stored),
+    }
+    l.put(key, stored).unwrap();
+}
+
+fn release(l: &Ledger, key: &[u8]) {
+    if let Some(old) = l.get(key).unwrap()
+        && old[0] == 1
+    {
+        l.free_payload(&Extent::decode(&old[1..]).unwrap().0).unwrap();
+    }
+}
+
+fn reader_content(place: &Place) -> Map {
+    content(&place.open(Access::ReadOnly, &Options::default())).unwrap()
+}
+
+#[test]
+fn changes_of_both_are_there_and_each_sees_the_others() {
+    for place in places() {
+        let a = place.create(&many());
+        let b = place.open(Access::ReadWrite, &many());
+        put(&a, b"a", b"1");
+        put(&b, b"b", &data(1, 5000));
+        a.commit().unwrap();
+        assert_eq!(b.get(b"a").unwrap(), None, "what is not asked for does not change");
+        assert_eq!(b.commit().unwrap(), 2);
+        assert_eq!(b.get(b"a").unwrap().unwrap(), Bytes::from("\x001"));
+        let changes = a.advance(&|_| false).unwrap();
+        assert_eq!(changes.iter().map(|c| c.key.as_ref()).collect::<Vec<_>>(), [b"b"]);
+        assert_eq!((changes[0].pid, changes[0].version), (std::process::id(), 2));
+        assert_eq!(content(&a).unwrap(), content(&b).unwrap());
+        assert_eq!(reader_content(&place), content(&a).unwrap());
+    }
+}
+
+#[test]
+fn what_both_changed_has_to_be_merged() {
+    for place in places() {
+        let a = place.create(&many());
+        put(&a, b"k", b"base");
+        put(&a, b"other", b"base");
+        a.commit().unwrap();
+        let b = place.open(Access::ReadWrite, &many());
+        put(&a, b"k", b"of a");
+        put(&b, b"k", b"of b");
+        put(&b, b"mine", b"of b");
+        a.commit().unwrap();
+        let wanted = |k: &[u8]| k == b"other";
+        assert_eq!(b.try_commit().unwrap(), None);
+        let e = b.commit().unwrap_err();
+        assert_eq!(*e.kind(), ErrorKind::Conflict);
+        assert!(b.advance(&wanted).unwrap().is_empty());
+        assert_eq!(b.unmerged(), [(Bytes::from("k"), Some(Bytes::from("\0base")))]);
+        assert_eq!(b.committed(b"k").unwrap().unwrap(), Bytes::from("\0of a"));
+        assert_eq!(b.get(b"k").unwrap().unwrap(), Bytes::from("\0of b"));
+        // Changed once more by the other: the base stays what both started from.
+        put(&a, b"k", b"of a again");
+        put(&a, b"other", b"of a");
+        a.commit().unwrap();
+        let changes = b.advance(&wanted).unwrap();
+        let other = changes.iter().find(|c| c.key == "other").unwrap();
+        assert_eq!(other.before, Some(Bytes::from("\0base")));
+        assert_eq!(b.unmerged()[0].1, Some(Bytes::from("\0base")));
+        assert_eq!(*b.try_commit().unwrap_err().kind(), ErrorKind::Conflict);
+        b.put(b"k", "\0of both").unwrap();
+        b.merged(b"k");
+        assert!(b.try_commit().unwrap().is_some());
+        let left = reader_content(&place);
+        assert_eq!((&left[&b"k"[..]], &left[&b"mine"[..]]), (&b"of both".to_vec(), &b"of b".to_vec()));
+        // Or given up.
+        put(&a, b"x", b"of a");
+        put(&b, b"x", b"of b");
+        a.advance(&|_| false).unwrap();
+        a.commit().unwrap();
+        b.commit().unwrap_err();
+        b.unstage(b"x").unwrap();
+        b.commit().unwrap();
+        assert_eq!(reader_content(&place)[&b"x"[..]], b"of a");
+    }
+}
+
+#[test]
+fn one_writer_and_many_keep_each_other_out() {
+    let place = Place::file();
+    let one = place.create(&Options::default());
+    assert!(
+        matches!(place.try_open(Access::ReadWrite, &many()).unwrap_err().kind(), ErrorKind::Locked { holder: Some(h) } if h.pid == std::process::id())
+    );
+    one.close().unwrap();
+    let a = place.open(Access::ReadWrite, &many());
+    let b = place.open(Access::ReadWrite, &many());
+    let refused = || place.try_open(Access::ReadWrite, &Options::default()).unwrap_err();
+    assert!(matches!(refused().kind(), ErrorKind::Locked { .. }));
+    let e = place.try_create(h5lake_ledger::Replace::Atomically, &many()).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Locked { .. }), "{e}");
+    a.close().unwrap();
+    assert!(matches!(refused().kind(), ErrorKind::Locked { .. }));
+    b.close().unwrap();
+    place.open(Access::ReadWrite, &Options::default());
+}
+
+#[test]
+fn numbers_are_given_once() {
+    for place in places() {
+        let first = place.create(&many());
+        put(&first, b"staged", b"1");
+        let all: Vec<u64> = std::thread::scope(|s| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    s.spawn(|| {
+                        let l = place.open(Access::ReadWrite, &many());
+                        let (mut got, seen) = (Vec::new(), l.get(b"N").unwrap());
+                        for n in 0..20 {
+                            put(&l, format!("t{n}").as_bytes(), b"v");
+                            got.push(l.take_numbers(b"N", 10, 1).unwrap());
+                            assert_eq!(l.get(b"N").unwrap(), seen, "the view stays");
+                        }
+                        got
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+        });
+        let set: BTreeSet<u64> = all.iter().copied().collect();
+        assert_eq!(set, (0..80).map(|n| 1 + 10 * n).collect());
+        assert_eq!(first.take_numbers(b"N", 10, 1).unwrap(), 801);
+        first.commit().unwrap();
+        assert_eq!(first.get(b"N").unwrap().unwrap(), 811u64.to_be_bytes()[..]);
+        let left = place.open(Access::ReadOnly, &Options::default());
+        assert!(left.get(b"staged").unwrap().is_some() && left.get(b"t0").unwrap().is_none());
+    }
+}
+
+/// Writers in threads, each with keys of its own, and readers who verify every payload at every version.
+#[test]
+fn writers_in_threads_lose_and_tear_nothing() {
+    const WRITERS: u64 = 4;
+    const COMMITS: u64 = 60;
+    for place in places() {
+        place.create(&many()).close().unwrap();
+        let done = AtomicBool::new(false);
+        let wanted: Map = std::thread::scope(|s| {
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    s.spawn(|| {
+                        let l = place.open(Access::ReadOnly, &Options::default());
+                        let mut versions = 0u64;
+                        while !done.load(Ordering::Relaxed) {
+                            versions += u64::from(l.refresh().unwrap());
+                            content(&l).unwrap();
+                        }
+                        versions
+                    })
+                })
+                .collect();
+            let place = &place;
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|w| {
+                    s.spawn(move || {
+                        let l = place.open(Access::ReadWrite, &many());
+                        let mut model = Map::new();
+                        let mut c = Chance::new(w + 11);
+                        for n in 0..COMMITS {
+                            for _ in 0..=c.below(4) {
+                                let key = format!("{w}-{}", c.below(8)).into_bytes();
+                                let value = data(n * 7 + w, [5, 200, 400, 9000, 70_000][c.below(5) as usize]);
+                                put(&l, &key, &value);
+                                model.insert(key, value);
+                            }
+                            l.commit().unwrap();
+                        }
+                        model
+                    })
+                })
+                .collect();
+            let all = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(readers.into_iter().all(|r| r.join().unwrap() > 3));
+            all
+        });
+        let l = place.open(Access::ReadOnly, &Options::default());
+        assert_eq!(l.version(), WRITERS * COMMITS);
+        assert!(content(&l).unwrap() == wanted);
+        // The one writer after them has a container that is whole.
+        let l = place.open(Access::ReadWrite, &Options::default());
+        put(&l, b"0-0", b"after");
+        l.commit().unwrap();
+        l.vacuum().unwrap();
+        assert_eq!(content(&l).unwrap().len(), wanted.len());
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put(usize, u8, u32),
+    Delete(usize, u8),
+    Commit(usize),
+    Advance(usize),
+    Rollback(usize),
+    Reopen(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let w = || 0..3usize;
+    prop_oneof![
+        8 => (w(), 0u8..40, prop_oneof![0u32..250, 301u32..5000, 60_000u32..80_000]).prop_map(|(w, k, n)| Op::Put(w, k, n)),
+        2 => (w(), 0u8..40).prop_map(|(w, k)| Op::Delete(w, k)),
+        6 => w().prop_map(Op::Commit),
+        1 => w().prop_map(Op::Advance),
+        1 => w().prop_map(Op::Rollback),
+        1 => w().prop_map(Op::Reopen),
+    ]
+}
+
+/// Any interleaving of three writers is the same as their commits one after the other, in the order of their versions, with
+/// what two of them changed kept as the one who came first has it.
+fn interleave(place: &Place, ops: &[Op]) {
+    let opts = Options { checkpoint_bytes: 1500, retention: Some(std::time::Duration::ZERO), ..many() };
+    // In a store, obsolete objects stay as long as a writer may look away.
+    let opts = if matches!(place, Place::Objects(..)) { Options { retention: None, ..opts } } else { opts };
+    let mut writers = vec![Some(place.create(&opts))];
+    writers.extend((0..2).map(|_| Some(place.open(Access::ReadWrite, &opts))));
+    let mut committed = Map::new();
+    let mut staged: Vec<BTreeMap<Vec<u8>, Option<Vec<u8>>>> = vec![BTreeMap::new(); 3];
+    let (mut version, mut seed) = (0, 0);
+    for op in ops {
+        seed += 1;
+        match *op {
+            Op::Put(w, k, n) => {
+                let (key, value) = (vec![b'k', k], data(seed, n.into()));
+                put(writers[w].as_ref().unwrap(), &key, &value);
+                staged[w].insert(key, Some(value));
+            }
+            Op::Delete(w, k) => {
+                let l = writers[w].as_ref().unwrap();
+                release(l, &[b'k', k]);
+                l.delete(&[b'k', k]).unwrap();
+                staged[w].insert(vec![b'k', k], None);
+            }
+            Op::Advance(w) => drop(writers[w].as_ref().unwrap().advance(&|_| false).unwrap()),
+            Op::Rollback(w) => {
+                writers[w].as_ref().unwrap().rollback().unwrap();
+                staged[w].clear();
+            }
+            Op::Reopen(w) => {
+                writers[w].take().unwrap().close().unwrap();
+                writers[w] = Some(place.open(Access::ReadWrite, &opts));
+                staged[w].clear();
+            }
+            Op::Commit(w) => {
+                let l = writers[w].as_ref().unwrap();
+                l.advance(&|_| false).unwrap();
+                for (key, base) in l.unmerged() {
+                    give_up(l, &key, base.as_deref());
+                    staged[w].remove(&key[..]);
+                }
+                let now = l.commit().unwrap();
+                assert!(now == version || now == version + 1);
+                version = now;
+                for (key, value) in std::mem::take(&mut staged[w]) {
+                    match value {
+                        Some(v) => committed.insert(key, v),
+                        None => committed.remove(&key),
+                    };
+                }
+                assert!(content(l).unwrap() == committed);
+                assert!(reader_content(place) == committed);
+            }
+        }
+    }
+}
+
+/// Gives up what is staged under a key, with the payloads of either side set right.
+fn give_up(l: &Ledger, key: &[u8], base: Option<&[u8]>) {
+    let extent = |v: Option<&[u8]>| v.filter(|v| v[0] == 1).map(|v| Extent::decode(&v[1..]).unwrap().0);
+    let ours = l.get(key).unwrap();
+    if let Some(e) = extent(base) {
+        l.keep_payload(&e).unwrap();
+    }
+    if let Some(e) = extent(ours.as_deref())
+        && ours.as_deref() != base
+    {
+        l.free_payload(&e).unwrap();
+    }
+    l.unstage(key).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn interleavings_are_like_one_after_the_other_in_a_file(ops in prop::collection::vec(op(), 1..120)) {
+        interleave(&Place::file(), &ops);
+    }
+
+    #[test]
+    fn interleavings_are_like_one_after_the_other_in_a_store(ops in prop::collection::vec(op(), 1..120)) {
+        interleave(&Place::objects(), &ops);
+    }
+}
