@@ -91,6 +91,19 @@ def compile_program(source, program, prefix, *flags):
     return program
 
 
+def misnamed(connector, prefix, work):
+    """What is wrong with the connector that a plain program gets in the same environment, by its name and by its file:
+    a list of problems."""
+    program = compile_program(ROOT / "tests-c" / "probe.c", ROOT / "target" / "tests-c" / "probe", prefix)
+    run = subprocess.run([program, work / "probe.h5"], env=connector.env(), capture_output=True, text=True)
+    expected = f"create: {connector.name}\nopen: {connector.name}\n"
+    if run.returncode or run.stdout != expected:
+        return [f"probe: wanted {expected!r}, got {run.stdout!r}, exit {run.returncode}, {run.stderr[-600:]}"]
+    if kind_of(work / "probe.h5") != connector.files:
+        return [f"probe: {connector.name} left no {connector.files} file"]
+    return []
+
+
 class Watcher:
     """Keeps a link to every file that appears in a folder, so that files which a test removes can still be
     examined afterwards. Looks often rather than intercepting anything in the program under test."""

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use h5lake_container::{Datatype, ObjectId};
 
 use crate::callbacks::references::Slots;
-use crate::error::{Error, Result};
+use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
-use crate::ffi::types::{ARRAY, COMPOUND, TypeClass};
+use crate::ffi::types::{ARRAY, COMPOUND, ENUM, TypeClass};
 use crate::session::Session;
 
 /// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
@@ -61,12 +61,15 @@ impl FileType {
         matches!(self.stored, Stored::Predefined(_)) && self.located.is_none()
     }
 
-    /// The types of an application's datatype in a session's container.
+    /// The types of an application's datatype, for something new in a session's container.
     ///
     /// # Errors
-    /// If the library refuses the datatype.
-    pub fn of_type(session: &Session, id: Hid) -> Result<Self> {
+    /// If the library refuses the datatype; for a compound or an enumeration without members.
+    pub fn of_new(session: &Session, id: Hid) -> Result<Self> {
         let library = session.library;
+        if matches!(library.type_class(id)?, COMPOUND | ENUM) && library.member_count(id)? == 0 {
+            return Err(Error::new(Minor::BadType, "datatype is not sensible: it has no members"));
+        }
         // An encoding leaves out whether the type was committed: the copy is a transient one.
         Self::of_encoding(session, &library.encode_type(id)?)
     }

@@ -1,7 +1,7 @@
 //! One opened file in one libhdf5, and the handles of its objects.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject};
@@ -16,7 +16,7 @@ use crate::ffi::library::Library;
 use crate::ffi::native::NativeObject;
 use crate::file_type::FileType;
 use crate::native::codec::Lent;
-use crate::native::face::Face;
+use crate::native::face::{Face, NativeDataset};
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
 /// lives until the file and every object opened through it are closed.
@@ -37,6 +37,8 @@ pub struct Session {
     pub swmr: Mutex<Swmr>,
     /// Identifiers of this file that are open.
     pub file_handles: AtomicUsize,
+    /// Whether the application opened it, and not a link or a virtual dataset.
+    pub is_applications: AtomicBool,
     /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
     /// `uintptr_t`, which finds zero after it in native files: hence the second one.
     pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
@@ -99,6 +101,7 @@ impl Session {
             writable: parts.writable,
             swmr: Mutex::new(parts.swmr),
             file_handles: AtomicUsize::new(0),
+            is_applications: AtomicBool::new(false),
             descriptor: OnceLock::new(),
             mounts: Mutex::default(),
             face,
@@ -139,6 +142,7 @@ impl FileHandle {
     /// Another identifier of the session's file.
     pub fn new(session: Arc<Session>) -> Self {
         session.file_handles.fetch_add(1, Ordering::Relaxed);
+        session.is_applications.store(true, Ordering::Relaxed);
         Self { session }
     }
 }
@@ -180,6 +184,8 @@ pub struct DatasetHandle {
     pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
     /// What it shares with all objects.
     pub base: ObjectHandle,
+    /// The native dataset beneath.
+    pub native: Arc<NativeDataset>,
 }
 
 /// An open attribute.

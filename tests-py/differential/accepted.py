@@ -27,6 +27,8 @@ VALUES = [
     (r"reference$", r"", r"KeyError", r"\bdel [fg]\[|h5py\.File",
      "references to deleted objects: natively an address, where what was there may still lie, or something new; h5lake "
      "knows that the object is gone"),
+    (r"", r"\['reference', 'KeyError'\]", r"no reference", r"\bdel [fg]\[",
+     "region references to deleted datasets: the same; h5lake makes them null when they are read"),
     (r"value", r"no reference", r"\['reference'.*", r"\.copy\(",
      "H5Ocopy within a file: native HDF5 sets references in attributes to null even there, though H5Aint.c says 'only need "
      "to fix reference attribute ... being copied to another file'; in datasets it keeps them, and h5lake keeps both"),

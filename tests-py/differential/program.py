@@ -176,6 +176,9 @@ class Generator:
         new = self.name(target)
         if old is None or old == "" and source == target:
             return
+        if source == target and any(n.chunks and n.type and n.type.references for p, n in self.files[source].items()
+                                    if p in self.beneath(source, old)):
+            return  # natively, chunked datasets of references cannot be copied within a file
         # Not: expand_external, which h5lake refuses as yet; expand_refs beside references that were never written, which
         # fails natively.
         flags = [w for w in ("shallow", "expand_soft", "expand_refs", "without_attrs")

@@ -440,7 +440,8 @@ impl Container {
         Ok(all)
     }
 
-    /// The attributes by name, each with its true order of creation.
+    /// The attributes by name, each with its true order of creation. Where that is not tracked they are numbered all the
+    /// same, as those of native files are: by the order of those that are there.
     fn scan_attributes(&self, id: ObjectId, tracked: bool) -> Result<Vec<(u32, AttrInfo)>> {
         let mut all = Vec::new();
         self.each(&keys::of(keys::ATTRIBUTE, id.0), |key, value| {
@@ -455,6 +456,12 @@ impl Container {
             all.push((r.creation_order, info));
             Ok(())
         })?;
+        if !tracked {
+            all.sort_by_key(|(order, _)| *order);
+            for (n, (_, info)) in (0..).zip(&mut all) {
+                info.creation_order = Some(n);
+            }
+        }
         // They are in order already, but for names too long for a key.
         all.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         Ok(all)

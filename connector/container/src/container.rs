@@ -306,9 +306,9 @@ impl Container {
         self.record.creation_properties.clone()
     }
 
-    /// Bytes of the user block.
+    /// Bytes of the user block: those in front of it in its file as it is, or as they were asked for at creation.
     pub fn user_block(&self) -> u64 {
-        self.record.user_block
+        self.ledger.offset_in_file().unwrap_or(self.record.user_block)
     }
 
     /// The container's name for messages.

@@ -99,16 +99,14 @@ fn prefix(len: usize) -> Vec<u8> {
 }
 
 impl Container {
-    /// Keeps a blob for an owner (a dataset's id, or an attribute's `heap_owner`) and returns its id. The id of an
-    /// empty blob is all zeros. It goes with its owner, or when it is deleted.
+    /// Keeps a blob for an owner (a dataset's id, or an attribute's `heap_owner`) and returns its id, which is never all
+    /// zeros, not for an empty one either: C programs tell an empty string from none. It goes with its owner, or when it
+    /// is deleted.
     ///
     /// # Errors
     /// `ReadOnly`, and those of the ledger.
     pub fn heap_put(&self, owner: ObjectId, bytes: &[u8]) -> Result<[u8; 16]> {
         self.check_writable("unable to store variable-length data")?;
-        if bytes.is_empty() {
-            return Ok([0; 16]);
-        }
         let head = prefix(bytes.len());
         let size = (head.len() + bytes.len()) as u64;
         let mut s = self.state();
@@ -231,7 +229,7 @@ impl Container {
             return Ok(());
         }
         if *id == [0; 16] {
-            return Err(Error::invalid(format!("{} bytes are asked of an empty blob", out.len())));
+            return Err(Error::invalid(format!("{} bytes are asked of no blob", out.len())));
         }
         let p = Place::of(id);
         let length = self.heap_length(p)?;

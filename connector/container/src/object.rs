@@ -329,6 +329,14 @@ impl Container {
         })
     }
 
+    /// Whether an object's times are kept.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn tracks_times(&self, id: ObjectId) -> Result<bool> {
+        Ok(self.header(&mut self.state(), id)?.flags & TIMES_TRACKED != 0)
+    }
+
     /// A committed datatype; its `committed` is its own id.
     ///
     /// # Errors

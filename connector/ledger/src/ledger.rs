@@ -551,6 +551,11 @@ impl Ledger {
         self.space.size()
     }
 
+    /// Where in its file it begins, in bytes: behind a user block. `None` for one in an object store.
+    pub fn offset_in_file(&self) -> Option<u64> {
+        self.space.offset_in_file()
+    }
+
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> Identity {
         self.space.identity()

@@ -172,6 +172,11 @@ pub(crate) trait Space: Debug + Send + Sync {
 
     /// Bytes in the file or store.
     fn size(&self) -> Result<u64>;
+
+    /// Where in a file it begins; `None` for one that is no file.
+    fn offset_in_file(&self) -> Option<u64> {
+        None
+    }
     /// Lets go of locks; a writer's last tidying.
     fn close(&self) -> Result<()>;
     /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.

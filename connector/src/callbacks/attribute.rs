@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{AttrInfo, AttrSpec, Attribute, Index, Order};
+use h5lake_container::{AttrInfo, AttrSpec, Attribute, Container, Index, ObjectId, Order};
 
 use crate::callbacks::datatype::{committed_id, identifier};
 use crate::callbacks::location::{Base, Location};
@@ -32,7 +32,7 @@ pub fn create(
     if !library.has_extent(space)? {
         return Err(Error::argument("the dataspace of an attribute must have an extent"));
     }
-    let types = FileType::of_type(&session, datatype)?;
+    let types = FileType::of_new(&session, datatype)?;
     let spec = AttrSpec {
         datatype: types.to_datatype(committed_id(&session, datatype)?)?,
         space: library.extent_of(space)?,
@@ -146,7 +146,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 /// Name, size, order and character set of an attribute that is open, or that a location leads to.
 pub fn info(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Result<AttrInfo> {
     if let (Handle::Attribute(open), Location::Itself) = (handle, location) {
-        return Ok(info_of(&open.attribute));
+        return info_of(&open.session.container, open.owner.id(), &open.attribute);
     }
     let base = Base::of(handle)?;
     match (location, name) {
@@ -156,19 +156,22 @@ pub fn info(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Re
         }
         (_, Some(name)) => {
             let found = base.find(location)?;
-            Ok(info_of(&*found.session.container.attr_open(found.id, name)?))
+            info_of(&found.session.container, found.id, &*found.session.container.attr_open(found.id, name)?)
         }
         (_, None) => Err(Error::argument("an attribute is found by its name or its index")),
     }
 }
 
-fn info_of(attribute: &Attribute) -> AttrInfo {
-    AttrInfo {
-        name: attribute.name(),
-        creation_order: attribute.creation_order(),
-        cset: attribute.cset(),
-        data_size: attribute.storage_size(),
-    }
+fn info_of(container: &Container, owner: ObjectId, attribute: &Attribute) -> Result<AttrInfo> {
+    let name = attribute.name();
+    let creation_order = match attribute.creation_order() {
+        None => {
+            let all = container.attrs(owner, Index::Name, Order::Increasing)?;
+            all.iter().find(|other| other.name == name).and_then(|other| other.creation_order)
+        }
+        tracked => tracked,
+    };
+    Ok(AttrInfo { name, creation_order, cset: attribute.cset(), data_size: attribute.storage_size() })
 }
 
 /// `H5Adelete`.

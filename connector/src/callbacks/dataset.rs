@@ -48,8 +48,8 @@ pub fn create(
 ) -> Result<Handle> {
     let place = NewPlace::find_like(located(handle, location)?, name, new.link_creation, new.creation)?;
     let session = place.session.clone();
-    session.face.dataset()?;
-    let types = FileType::of_type(&session, new.datatype)?;
+    let native = session.face.dataset()?;
+    let types = FileType::of_new(&session, new.datatype)?;
     let (spec, scratch) = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
     let dataset = session.container.dataset(object.id())?;
@@ -58,7 +58,7 @@ pub fn create(
     let base = ObjectHandle { session, object, path };
     let codec = Lent::to(&base.session, &dataset, scratch);
     let (types, virtual_layout) = (kept(types), OnceLock::new());
-    let made = DatasetHandle { types, codec, virtual_layout, dataset, access_list, base };
+    let made = DatasetHandle { types, codec, virtual_layout, dataset, access_list, base, native };
     external_data::check_prefix(&made)?;
     Ok(Handle::Dataset(made))
 }

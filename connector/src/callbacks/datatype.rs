@@ -31,7 +31,7 @@ pub fn commit(
     }
     let place = NewPlace::find(base, name, link_creation)?;
     let session = place.session.clone();
-    let stored = FileType::of_type(&session, datatype)?.to_datatype(None)?;
+    let stored = FileType::of_new(&session, datatype)?.to_datatype(None)?;
     let native = session.face.datatype(&stored.encoded)?;
     let spec = DatatypeSpec {
         datatype: stored,

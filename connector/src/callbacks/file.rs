@@ -39,6 +39,8 @@ const LOCAL: u32 = 0x20;
 
 const STRONG: u32 = 3;
 const SEMI: u32 = 2;
+const WEAK: u32 = 1;
+const DEFAULT: u32 = 0;
 
 /// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
 pub fn create(
@@ -58,6 +60,8 @@ pub fn create(
     let options = options(library, config, access)?;
     let pointer = prepare_pointer(&place, flags)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
+    library.check_user_block(creation, access)?;
+    library.check_shared_messages(creation)?;
     let user_block = library.user_block(creation)?;
     let root = h5lake_container::GroupSpec {
         creation_properties: Vec::new().into(),
@@ -119,7 +123,9 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 let creation = library.default_list(ListClass::FileCreate)?;
                 return create(library, config, name, flags, creation.get(), access);
             }
-            open_container(library, config, &place, name, flags, access).map(file_handle)
+            let session = open_container(library, config, &place, name, flags, access)?;
+            check_degree(&session)?;
+            Ok(file_handle(session))
         }
     }
 }
@@ -168,6 +174,25 @@ fn open_container(
     let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
     library.fit_page_buffer(access_list.get(), creation.get(), false)?;
     start(library, config, container, name, access_list, flags.write, swmr)
+}
+
+/// All opens of one file agree on what closing it does to its objects, as those of a native file must (`H5F_open`).
+/// Those that links and virtual datasets make do not count: natively a program that opens one of its sources with another
+/// degree gets an error, which helps nobody.
+fn check_degree(session: &Arc<Session>) -> Result<()> {
+    let wanted = degree_of(session)?;
+    for other in Face::sessions_beside(session) {
+        if other.is_applications.load(Ordering::Relaxed) && degree_of(&other)? != wanted {
+            return Err(Error::new(Minor::CannotOpenFile, "file close degree doesn't match"));
+        }
+    }
+    Ok(())
+}
+
+/// What closing the file does to its objects. The default is that of HDF5's drivers for local files.
+fn degree_of(session: &Session) -> Result<u32> {
+    let degree = session.library.close_degree(session.access_list.get())?;
+    Ok(if degree == DEFAULT { WEAK } else { degree })
 }
 
 /// Whether the store has no such container while something else lies at the local path.
@@ -327,13 +352,18 @@ pub fn is_same(handle: &Handle, other_native: usize) -> Result<bool> {
 /// `H5Fget_access_plist`.
 pub fn access_list(handle: &Handle) -> Result<Id> {
     let session = handle.session()?;
-    session.library.copy_list(session.access_list.get())
+    let list = session.library.copy_list(session.access_list.get())?;
+    session.library.set_close_degree(list.get(), degree_of(&session)?)?;
+    Ok(list)
 }
 
 /// `H5Fget_create_plist`.
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let session = handle.session()?;
-    session.library.decode_list(&session.container.creation_properties(), ListClass::FileCreate)
+    let list =
+        session.library.decode_list(&session.container.creation_properties(), ListClass::FileCreate)?;
+    session.library.set_user_block(list.get(), session.container.user_block())?;
+    Ok(list)
 }
 
 /// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open. If it fails the file
@@ -347,7 +377,7 @@ pub fn close(handle: &Handle) -> Result<()> {
 fn close_last(session: &Arc<Session>) -> Result<()> {
     let library = session.library;
     let open_objects = || session.face.file().open_identifiers(EVERYTHING_BUT_FILES);
-    match library.close_degree(session.access_list.get())? {
+    match degree_of(session)? {
         STRONG => {
             for id in open_objects()? {
                 library.close_all_references(id);

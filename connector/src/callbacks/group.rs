@@ -131,26 +131,16 @@ pub fn spec_of(library: Library, creation: Hid) -> Result<GroupSpec> {
 pub fn creation_list(handle: &Handle) -> Result<Id> {
     let base = Base::of(handle)?;
     let (library, container) = (base.session.library, &base.session.container);
-    if base.id != container.root() {
-        let kept = container.object_creation_properties(base.id)?;
-        if !kept.is_empty() {
-            return library.decode_list(&kept, ListClass::GroupCreate);
-        }
-        // A group that was made on the way to another object, or a copy of a root group.
-        let list = library.default_list(ListClass::GroupCreate)?;
-        let (links, attributes) =
-            (container.group_info(base.id)?.link_order, container.attribute_order(base.id)?);
-        library.set_orders(list.get(), links, attributes)?;
-        return Ok(list);
+    let kept = container.object_creation_properties(base.id)?;
+    if !kept.is_empty() {
+        return library.decode_list(&kept, ListClass::GroupCreate);
     }
-    // The root group was made with the file's own creation list.
-    let of_file = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+    // A root group, a copy of one, or a group that was made on the way to another object.
     let list = library.default_list(ListClass::GroupCreate)?;
-    library.set_orders(
-        list.get(),
-        library.link_order(of_file.get())?,
-        library.attribute_order(of_file.get())?,
-    )?;
+    let (links, attributes) =
+        (container.group_info(base.id)?.link_order, container.attribute_order(base.id)?);
+    library.set_orders(list.get(), links, attributes)?;
+    library.set_track_times(list.get(), container.tracks_times(base.id)?)?;
     Ok(list)
 }
 

@@ -43,7 +43,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
             Ok(Handle::Group(base))
         }
         ObjectKind::Dataset => {
-            session.face.dataset()?;
+            let native = session.face.dataset()?;
             let dataset = session.container.dataset(id)?;
             let codec = Lent::to(session, &dataset, None);
             Ok(Handle::Dataset(DatasetHandle {
@@ -53,6 +53,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
                 dataset,
                 access_list: None,
                 base,
+                native,
             }))
         }
         ObjectKind::Datatype => {

@@ -7,7 +7,7 @@ use h5lake_container::{AttrInfo, Index, Link, LinkTarget, ObjectId, ObjectInfo, 
 
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::object;
-use crate::error::Result;
+use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::session::Session;
@@ -39,7 +39,7 @@ pub fn links(
     let links = container.links(top, index, walk.order)?;
     let group = object::identifier_of(&session, top, found.path)?;
     if !recursive {
-        return Ok(plain(links.iter(), walk.position, |link| each(&group, &link.name, link)));
+        return plain(links.iter(), walk.position, |link| each(&group, &link.name, link));
     }
     let mut visit = LinkVisit {
         session: &session,
@@ -52,22 +52,26 @@ pub fn links(
     visit.below(&links, b"")
 }
 
-/// Goes on from the position, counting on; stops where `each` answers something other than 0.
+/// Goes on from the position, counting on; stops where `each` answers something other than 0. To go on behind the last
+/// item is an error (`H5G__obj_iterate`, `H5A__attr_iterate_table`).
 fn plain<T>(
     items: impl ExactSizeIterator<Item = T>,
     position: Option<&mut u64>,
     mut each: impl FnMut(T) -> i32,
-) -> i32 {
+) -> Result<i32> {
     let mut unused = 0;
     let position = position.unwrap_or(&mut unused);
+    if *position > 0 && *position >= items.len() as u64 {
+        return Err(Error::new(Minor::BadValue, "index out of bound"));
+    }
     for item in items.skip(usize::try_from(*position).unwrap_or(usize::MAX)) {
         *position += 1;
         let answer = each(item);
         if answer != 0 {
-            return answer;
+            return Ok(answer);
         }
     }
-    0
+    Ok(0)
 }
 
 struct LinkVisit<'a> {
@@ -201,5 +205,5 @@ pub fn attributes(
     let found = Base::of(handle)?.find(location)?;
     let attributes = found.session.container.attrs(found.id, walk.index, walk.order)?;
     let identifier = object::identifier_of(&found.session, found.id, found.path)?;
-    Ok(plain(attributes.iter(), walk.position, |attribute| each(&identifier, attribute)))
+    plain(attributes.iter(), walk.position, |attribute| each(&identifier, attribute))
 }

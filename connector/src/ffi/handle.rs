@@ -66,7 +66,7 @@ impl Handle {
             Self::Anchor(_) => self.session()?.face.file().pointer(),
             Self::File(file) => file.session.face.file().pointer(),
             Self::Group(group) => group.session.face.group()?.pointer(),
-            Self::Dataset(dataset) => dataset.base.session.face.dataset()?.pointer(),
+            Self::Dataset(dataset) => dataset.native.object().pointer(),
             Self::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),
             Self::Datatype(datatype) => datatype.native.pointer(),
             Self::Closing(native) => *native as *mut c_void,
@@ -74,13 +74,18 @@ impl Handle {
         })
     }
 
-    /// Drops the object, and with `after` what is left to do of its session. The box stays until all is done.
+    /// Drops the object, and with `after` what is left to do of its session. The box stays until all is done, and so does
+    /// the native dataset beneath one of ours: with the last object the native file goes, and while it goes native code
+    /// looks at every dataset that has an identifier (`H5D_flush_all`), the one included that is being closed.
     #[expect(clippy::boxed_local, reason = "the box is what libhdf5 knows: it must stay where it is")]
     pub fn release<T>(mut self: Box<Self>, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
         let session = self.session()?;
         let native = self.native_object()? as usize;
+        let dataset = if let Self::Dataset(dataset) = &*self { Some(dataset.native.clone()) } else { None };
         drop(std::mem::replace(&mut *self, Self::Closing(native)));
-        Ok(after(session))
+        let result = after(session);
+        drop(dataset);
+        Ok(result)
     }
 
     /// Boxes the handle for libhdf5, which gives it back to a close callback.

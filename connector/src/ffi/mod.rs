@@ -16,6 +16,7 @@ pub mod elinks;
 pub mod error_stack;
 pub mod errors;
 pub mod face_driver;
+pub mod file_lists;
 pub mod guard;
 pub mod handle;
 pub mod ids;

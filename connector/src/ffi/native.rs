@@ -82,6 +82,7 @@ impl Library {
             let access = (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g());
             let access = Id::from_call(self, access, "H5Pcreate")?;
             let driver = self.set_face_driver(&access)?;
+            self.allow_unusual_types(access.get())?;
             check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
             let id = (table.H5Fcreate)(
                 name.as_ptr(),
@@ -210,6 +211,25 @@ impl NativeObject {
             )
         };
         self.own(dataset, NativeKind::Dataset, "H5VLdataset_create")
+    }
+
+    /// Opens a dataset made before.
+    pub fn open_dataset(&self, name: &CStr) -> Result<Self> {
+        let table = self.library.table();
+        let location = file_location();
+        // SAFETY: the file is native and open, the name terminated.
+        let dataset = unsafe {
+            (table.H5VLdataset_open)(
+                self.pointer,
+                &location,
+                self.connector.get(),
+                name.as_ptr(),
+                table.H5P_LST_DATASET_ACCESS_ID_g(),
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        };
+        self.own(dataset, NativeKind::Dataset, "H5VLdataset_open")
     }
 
     /// Makes the scalar attribute that stands beneath every attribute.

@@ -184,26 +184,6 @@ impl Library {
         Ok(track)
     }
 
-    /// Bytes in front of the container that belong to the user.
-    pub fn user_block(self, file_creation: Hid) -> Result<u64> {
-        let mut size = 0_u64;
-        // SAFETY: the answer's place outlives the call.
-        check(unsafe { (self.table().H5Pget_userblock)(file_creation, &mut size) }, "H5Pget_userblock")?;
-        Ok(size)
-    }
-
-    /// Whether the file must not close before its objects, and whether it takes them along:
-    /// `H5F_CLOSE_STRONG` is 3, `H5F_CLOSE_SEMI` 2, `H5F_CLOSE_WEAK` 1, the driver's default 0.
-    pub fn close_degree(self, file_access: Hid) -> Result<u32> {
-        let mut degree = sys::H5F_CLOSE_DEFAULT;
-        check(
-            // SAFETY: the answer's place outlives the call.
-            unsafe { (self.table().H5Pget_fclose_degree)(file_access, &mut degree) },
-            "H5Pget_fclose_degree",
-        )?;
-        Ok(degree.0)
-    }
-
     /// Which file driver a list chooses.
     pub fn driver(self, file_access: Hid) -> Result<Driver> {
         let table = self.table();
@@ -413,6 +393,15 @@ impl Library {
     }
 }
 
+impl Library {
+    /// Sets whether an object keeps its times on a list that is given out.
+    pub fn set_track_times(self, creation: Hid, track: bool) -> Result<()> {
+        // SAFETY: any value may be given; a bad one is an error.
+        let result = unsafe { (self.table().H5Pset_obj_track_times)(creation, track) };
+        check(result, "H5Pset_obj_track_times")
+    }
+}
+
 fn creation_order(flags: u32) -> CreationOrder {
     CreationOrder {
         tracked: flags & sys::H5P_CRT_ORDER_TRACKED != 0,
@@ -451,45 +440,5 @@ impl Library {
         // SAFETY: any value may be given; a bad one is an error.
         let is_one = unsafe { (table.H5Pisa_class)(list, table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g()) };
         if is_one > 0 { Ok(()) } else { Err(Error::argument("not an attribute access property list")) }
-    }
-}
-
-impl Library {
-    /// Makes the size of the page buffer in a file access list what HDF5 makes of it: a whole number of the file's
-    /// pages, at least one, and none for a file whose space is not managed in pages. Nothing is buffered by pages
-    /// here, but programs read the size back.
-    ///
-    /// # Errors
-    /// For a new file that asks for a page buffer without pages.
-    pub fn fit_page_buffer(self, access: Hid, creation: Hid, is_new: bool) -> Result<()> {
-        let table = self.table();
-        let (mut size, mut metadata, mut raw) = (0_usize, 0_u32, 0_u32);
-        // SAFETY: the answers' places outlive the call.
-        let result = unsafe { (table.H5Pget_page_buffer_size)(access, &mut size, &mut metadata, &mut raw) };
-        check(result, "H5Pget_page_buffer_size")?;
-        if size == 0 {
-            return Ok(());
-        }
-        let (mut strategy, mut persist, mut threshold) = (sys::H5F_FSPACE_STRATEGY_FSM_AGGR, false, 0);
-        let mut page = 0_u64;
-        // SAFETY: the answers' places outlive the calls.
-        unsafe {
-            let result =
-                (table.H5Pget_file_space_strategy)(creation, &mut strategy, &mut persist, &mut threshold);
-            check(result, "H5Pget_file_space_strategy")?;
-            check((table.H5Pget_file_space_page_size)(creation, &mut page), "H5Pget_file_space_page_size")?;
-        }
-        let is_paged = strategy == sys::H5F_FSPACE_STRATEGY_PAGE;
-        if is_new && !is_paged {
-            let text = "page buffering is for files created with the paged file space strategy";
-            return Err(Error::file(Minor::CannotCreateFile, text, None));
-        }
-        let page = usize::try_from(page).unwrap_or(usize::MAX).max(1);
-        let fitted = if is_paged { (size / page).max(1) * page } else { 0 };
-        // SAFETY: any value may be given; a bad one is an error.
-        check(
-            unsafe { (table.H5Pset_page_buffer_size)(access, fitted, metadata, raw) },
-            "H5Pset_page_buffer_size",
-        )
     }
 }

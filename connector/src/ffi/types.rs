@@ -13,6 +13,8 @@ use crate::error::{Error, Minor, Result};
 pub const COMPOUND: u8 = 6;
 /// `H5T_REFERENCE`
 pub const REFERENCE: u8 = 7;
+/// `H5T_ENUM`
+pub const ENUM: u8 = 8;
 /// `H5T_ARRAY`
 pub const ARRAY: u8 = 10;
 
@@ -116,12 +118,16 @@ impl Library {
         Id::from_call(self, unsafe { (self.table().H5Tget_super)(id) }, "H5Tget_super")
     }
 
-    /// The types of a compound's members.
-    pub fn member_types(self, id: Hid) -> Result<Vec<Id>> {
+    /// Members of a compound, or of an enumeration.
+    pub fn member_count(self, id: Hid) -> Result<u32> {
         // SAFETY: any value may be given; a bad one is negative.
         let count = unsafe { (self.table().H5Tget_nmembers)(id) };
-        let count = u32::try_from(count).map_err(|_| Error::call("H5Tget_nmembers"))?;
-        (0..count)
+        u32::try_from(count).map_err(|_| Error::call("H5Tget_nmembers"))
+    }
+
+    /// The types of a compound's members.
+    pub fn member_types(self, id: Hid) -> Result<Vec<Id>> {
+        (0..self.member_count(id)?)
             .map(|member| {
                 // SAFETY: `member` is below the count.
                 let member_type = unsafe { (self.table().H5Tget_member_type)(id, member) };

@@ -21,15 +21,34 @@ use crate::session::Session;
 pub struct Face {
     types: Mutex<HashMap<Bytes, CString>>,
     number: u64,
-    // Closed in this order. The native file goes with the last object of it, and while it goes native code looks at
-    // every dataset that has an identifier (`H5D_flush_all`), one of ours that is just being closed included: the
-    // native dataset that it finds beneath must be there until then.
+    // Closed in this order. The native file goes with the last object of it.
     file: NativeObject,
     group: OnceLock<NativeObject>,
     attribute: OnceLock<NativeObject>,
-    dataset: OnceLock<NativeObject>,
+    dataset: Mutex<Beneath>,
     /// Outlives the file.
-    _driver: Id,
+    driver: Arc<Id>,
+}
+
+/// A native dataset, and what it needs when it closes last.
+pub struct NativeDataset {
+    object: NativeObject,
+    _driver: Arc<Id>,
+}
+
+impl NativeDataset {
+    /// The dataset.
+    pub fn object(&self) -> &NativeObject {
+        &self.object
+    }
+}
+
+/// The native dataset that stands beneath every dataset, open as long as one of these is: a native dataset holds an
+/// identifier of its datatype, and a library that shuts down closes files only when no datatype has one any more.
+#[derive(Default)]
+struct Beneath {
+    made: bool,
+    open: Weak<NativeDataset>,
 }
 
 /// Sessions by the native file beneath them: native code hands us that instead of our own object.
@@ -53,8 +72,8 @@ impl Face {
             file,
             group: OnceLock::new(),
             attribute: OnceLock::new(),
-            dataset: OnceLock::new(),
-            _driver: driver,
+            dataset: Mutex::default(),
+            driver: Arc::new(driver),
         })
     }
 
@@ -88,9 +107,18 @@ impl Face {
         once(&self.group, || self.file.open_root())
     }
 
-    /// The native dataset that stands beneath every dataset.
-    pub fn dataset(&self) -> Result<&NativeObject> {
-        once(&self.dataset, || self.file.create_dataset(c"dataset"))
+    /// The native dataset that stands beneath every dataset, for as long as it is held.
+    pub fn dataset(&self) -> Result<Arc<NativeDataset>> {
+        let mut beneath = self.dataset.lock();
+        if let Some(open) = beneath.open.upgrade() {
+            return Ok(open);
+        }
+        let name = c"dataset";
+        let object =
+            if beneath.made { self.file.open_dataset(name)? } else { self.file.create_dataset(name)? };
+        let open = Arc::new(NativeDataset { object, _driver: self.driver.clone() });
+        *beneath = Beneath { made: true, open: Arc::downgrade(&open) };
+        Ok(open)
     }
 
     /// The native attribute that stands beneath every attribute.

@@ -188,8 +188,18 @@ impl Dataset {
             let mut blocks = c.blocks.lock();
             blocks.flush(&c.ledger, &key)?;
             let p = stored(&c.ledger, &key, &self.shape)?;
+            drop(blocks);
+            // What has no storage of its own yet has the size that reading it will find.
             if let Some(mask) = p.encoded {
                 (filter_mask, size) = (mask, p.stored());
+            } else if self.shape.is_filtered(&key) {
+                (filter_mask, size) = match self.encoded_fill.get() {
+                    Some(known) => *known,
+                    None => {
+                        let (mask, data) = self.shape.filters.encode(p.load(&c.ledger, &self.shape)?)?;
+                        *self.encoded_fill.get_or_init(|| (mask, data.len() as u64))
+                    }
+                };
             }
         }
         let offset = scaled.iter().zip(chunk).map(|(s, n)| s * n).collect();

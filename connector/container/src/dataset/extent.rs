@@ -78,7 +78,7 @@ impl Dataset {
                 old.len()
             )));
         }
-        if matches!(self.layout, Layout::Compact | Layout::Contiguous) && dims != old.as_slice() {
+        if matches!(self.layout, Layout::Compact | Layout::Contiguous) {
             return Err(Error::invalid("dataset must be chunked to change its dimensions"));
         }
         for (d, m) in dims.iter().zip(max) {

@@ -16,7 +16,7 @@ use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layou
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
 use bytes::Bytes;
 use parking_lot::RwLock;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
 const SMALL: u64 = 16 << 10;
@@ -37,6 +37,8 @@ pub struct Dataset {
     grid: Grid,
     shape: Arc<Shape>,
     space: RwLock<Dataspace>,
+    /// Mask and length of a chunk of fill values behind the filters, once it was needed.
+    encoded_fill: OnceLock<(u32, u64)>,
 }
 
 impl Container {
@@ -100,6 +102,7 @@ impl Container {
             grid: f.grid,
             shape: Arc::new(f.shape),
             space: RwLock::new(f.space),
+            encoded_fill: OnceLock::new(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::convert::check_space;
 use crate::object::check_type;
-use crate::types::{Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
+use crate::types::{AllocTime, Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
 use crate::{DatasetSpec, Error, Result};
 
 /// Bytes that a compact dataset may have: an object header's message less what says that it is one.
@@ -18,13 +18,16 @@ pub(super) fn check(spec: &DatasetSpec) -> Result<()> {
         return Err(Error::invalid(format!("the fill value has {} bytes, an element has {size}", v.len())));
     }
     let points = spec.space.points()?;
-    let bytes = points.checked_mul(size).filter(|&n| i64::try_from(n).is_ok());
+    let bytes = points.checked_mul(size);
     match &spec.layout {
         Layout::Chunked { chunk } => chunked(spec, chunk),
         Layout::Virtual { .. } => Ok(()),
         Layout::External { files } => external(spec, files),
         Layout::Compact => {
             fixed(&spec.space, "compact")?;
+            if spec.fill.allocate != AllocTime::Early {
+                return Err(Error::invalid("compact dataset must have early space allocation"));
+            }
             if bytes.is_none_or(|n| n > COMPACT) {
                 let text = "compact dataset size is bigger than header message maximum size";
                 return Err(Error::invalid(format!("{text} ({points} elements of {size} bytes)")));

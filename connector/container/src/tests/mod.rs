@@ -67,11 +67,12 @@ pub(crate) fn simple(dims: &[u64], max: &[u64]) -> Dataspace {
 }
 
 pub(crate) fn dataset_spec(size: u64, space: Dataspace, layout: Layout) -> DatasetSpec {
+    let allocate = if layout == Layout::Compact { AllocTime::Early } else { Fill::default().allocate };
     DatasetSpec {
         datatype: bytes_type(size),
         space,
         layout,
-        fill: Fill::default(),
+        fill: Fill { allocate, ..Fill::default() },
         filters: Vec::new(),
         unfiltered_edges: false,
         creation_properties: Bytes::new(),

@@ -414,6 +414,10 @@ impl Space for FileSpace {
         Ok(len + self.fixed.base)
     }
 
+    fn offset_in_file(&self) -> Option<u64> {
+        Some(self.fixed.base)
+    }
+
     fn close(&self) -> Result<()> {
         if self.is_shared() {
             self.with_writer(|w, _, locks| {

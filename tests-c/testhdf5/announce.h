@@ -1,0 +1,12 @@
+/* Compiled into every source of HDF5's testhdf5, whose calls of test functions build.py has turned into
+ * ANNOUNCED(name, call): see announce.c. */
+int  announced_begin(const char *name);
+void announced_end(const char *name);
+
+#define ANNOUNCED(name, call)                                                                                          \
+    do {                                                                                                               \
+        if (announced_begin(#name)) {                                                                                  \
+            call;                                                                                                      \
+            announced_end(#name);                                                                                      \
+        }                                                                                                              \
+    } while (0)
