@@ -7,6 +7,7 @@
 
 mod bucket;
 pub mod faults;
+pub mod proxy;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

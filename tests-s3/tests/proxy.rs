@@ -1,0 +1,224 @@
+//! Connections that break between the program and the server: the data is right or there is an error, in bounded time,
+//! never wrong and silent. On the loopback server, or on the one of the environment when LEDGER_TEST_STORE is set.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+#[path = "../../connector/ledger/tests/common/work.rs"]
+#[allow(dead_code, reason = "the ledger's tests use the rest")]
+mod work;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{environment, key, open, server};
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
+use h5lake_tests_s3::Server;
+use h5lake_tests_s3::proxy::{Proxy, Trouble};
+use object_stores::remote::Environment;
+use object_stores::{ObjectStore, PutMode};
+use work::{Chance, Map, content, work};
+
+const KEY: &str = "c.h5";
+const COMMITS: u64 = 5;
+/// One request with all its tries takes no longer: see docs/backends.md, with the time limit that is set here.
+const REQUEST: Duration = Duration::from_secs(12);
+
+/// The server behind the proxies.
+struct Behind {
+    _ours: Option<Server>,
+    address: SocketAddr,
+    environment: Environment,
+}
+
+fn behind() -> Behind {
+    if std::env::var_os("LEDGER_TEST_STORE").is_some() {
+        let environment: Environment =
+            std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
+        let host = environment["AWS_ENDPOINT_URL"].trim_start_matches("http://").to_owned();
+        let address = host.to_socket_addrs().unwrap().next().unwrap();
+        return Behind { _ours: None, address, environment };
+    }
+    let server = server();
+    let environment = environment(&server);
+    let address = server.endpoint().trim_start_matches("http://").parse().unwrap();
+    Behind { _ours: Some(server), address, environment }
+}
+
+impl Behind {
+    fn directly(&self, url: &str) -> Arc<dyn ObjectStore> {
+        open(url, &self.environment).unwrap()
+    }
+
+    fn through(&self, proxy: &Proxy, url: &str) -> Arc<dyn ObjectStore> {
+        let mut environment = self.environment.clone();
+        environment.insert("AWS_ENDPOINT_URL".into(), proxy.endpoint());
+        environment.insert("AWS_TIMEOUT".into(), "1s".into());
+        open(url, &environment).unwrap()
+    }
+}
+
+/// A part of the bucket that nobody else uses.
+fn fresh_url() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    format!("s3://lake/proxy/{}-{time:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn options() -> Options {
+    Options { checkpoint_bytes: 20_000, retention: Some(Duration::ZERO), ..Options::default() }
+}
+
+/// Works through troubles, then looks directly whether all is right; says whether all the work was done.
+fn struck(behind: &Behind, what: &str, plan: impl Fn(u64) -> Trouble + Send + Sync + 'static) -> (bool, u64) {
+    let url = fresh_url();
+    let direct = behind.directly(&url);
+    // The container is there before the troubles begin.
+    drop(Ledger::create_objects(direct.clone(), KEY, Replace::Fail, options()).unwrap());
+    let proxy = Proxy::start(behind.address, plan).unwrap();
+    let begun = Instant::now();
+    let opened = Ledger::open_objects(behind.through(&proxy, &url), KEY, Access::ReadWrite, options());
+    let (done, states, result) = match &opened {
+        Ok(ledger) => work(ledger, &Map::new(), COMMITS),
+        Err(_) => (0, vec![Map::new()], Ok(())),
+    };
+    // A commit is a few requests after one another.
+    assert!(begun.elapsed() < REQUEST * 6, "{:?}, {what}", begun.elapsed());
+    let read = Ledger::open_objects(direct.clone(), KEY, Access::ReadOnly, options()).unwrap();
+    let version = read.version();
+    assert!(
+        version == done || version == done + 1,
+        "version {version} after {done} commits, {what}: {result:?}"
+    );
+    assert!(content(&read).unwrap() == states[version as usize], "other content, {what}: {result:?}");
+    if let Ok(ledger) = &opened {
+        // What it reads through the troubles is right, or an error.
+        if let Ok(found) = content(ledger) {
+            assert!(states[done as usize..].contains(&found), "read otherwise, {what}");
+        }
+        match ledger.commit() {
+            Ok(_) => {
+                let read = Ledger::open_objects(direct, KEY, Access::ReadOnly, options()).unwrap();
+                assert!(content(&read).unwrap() == *states.last().unwrap(), "after a repetition, {what}");
+            }
+            Err(e) => assert!(!e.to_string().contains("loopback-secret"), "{e}"),
+        }
+    }
+    (opened.is_ok() && result.is_ok(), proxy.connections())
+}
+
+#[test]
+fn a_quiet_proxy_changes_nothing() {
+    let (done, connections) = struck(&behind(), "no trouble", |_| Trouble::default());
+    assert!(done && connections > 0);
+}
+
+#[test]
+fn everything_sent_twice_is_there_once() {
+    let (done, _) = struck(&behind(), "twice", |_| Trouble { twice: true, ..Trouble::default() });
+    assert!(done);
+}
+
+#[test]
+fn slow_answers_are_waited_for() {
+    let slow = |_| Trouble { delay: Duration::from_millis(60), ..Trouble::default() };
+    assert!(struck(&behind(), "slow", slow).0);
+}
+
+/// A trouble of any kind somewhere in the first kilobytes of a connection; of every other seed some connections have none.
+fn random_trouble(seed: u64, connection: u64) -> Trouble {
+    let mut chance = Chance::new((seed << 20) + connection + 1);
+    // Around heads of requests, and within bodies.
+    let mut at = || {
+        let most = [600, 6_000, 120_000][chance.below(3) as usize];
+        Some(chance.below(most))
+    };
+    let (a, kind) = (at(), Chance::new(seed * 7919 + connection).below(7 + 3 * (seed % 2)));
+    let t = Trouble::default();
+    match kind {
+        0 => Trouble { refuse: true, ..t },
+        1 => Trouble { cut_up: a, ..t },
+        2 => Trouble { cut_down: a, ..t },
+        3 => Trouble { flip_up: a, ..t },
+        4 => Trouble { flip_down: a, ..t },
+        5 => Trouble { silent_after: a, ..t },
+        6 => Trouble { twice: true, cut_down: a, ..t },
+        _ => t,
+    }
+}
+
+#[test]
+fn random_troubles_never_make_wrong_data() {
+    let behind = behind();
+    let seeds: u64 = std::env::var("SEEDS").map_or(24, |n| n.parse().unwrap());
+    let next = AtomicU64::new(0);
+    let done = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..6 {
+            s.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let (all, _) = struck(&behind, &format!("seed {seed}"), move |n| random_trouble(seed, n));
+                    done.fetch_add(u64::from(all), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let done = done.into_inner();
+    println!("{done} of {seeds} went through");
+    // Some troubles are mended by trying again, and some cannot be: were it all of one kind, little would be shown.
+    assert!(done > seeds / 8, "{done} of {seeds}");
+}
+
+#[test]
+fn a_changed_byte_of_an_upload_is_refused_by_the_server() {
+    let behind = behind();
+    let url = fresh_url();
+    let direct = behind.directly(&url);
+    let bytes: Vec<u8> = (0..200_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
+    let mut refused = 0;
+    for at in [2_000, 50_000, 150_000] {
+        let flip = move |_| Trouble { flip_up: Some(at), ..Trouble::default() };
+        let proxy = Proxy::start(behind.address, flip).unwrap();
+        let name = key(&format!("up-{at}"));
+        match behind.through(&proxy, &url).put(&name, bytes.clone().into(), PutMode::Overwrite) {
+            Ok(_) => assert!(direct.get(&name, None).unwrap().bytes == bytes, "{at}"),
+            Err(_) => {
+                refused += 1;
+                assert!(direct.get(&name, None).is_err(), "{at}: refused, and there");
+            }
+        }
+    }
+    assert!(refused > 0, "nothing was changed on its way");
+}
+
+#[test]
+fn a_server_that_goes_silent_is_an_error_in_bounded_time() {
+    let behind = behind();
+    let url = fresh_url();
+    behind.directly(&url).put(&key("a"), vec![7; 100_000].into(), PutMode::Overwrite).unwrap();
+    for after in [0, 500, 50_000] {
+        let silent = move |_| Trouble { silent_after: Some(after), ..Trouble::default() };
+        let proxy = Proxy::start(behind.address, silent).unwrap();
+        let begun = Instant::now();
+        let got = behind.through(&proxy, &url).get(&key("a"), None);
+        assert!(begun.elapsed() < REQUEST, "{:?}", begun.elapsed());
+        match got {
+            Ok(got) => assert!(got.bytes == vec![7; 100_000]),
+            Err(e) => assert!(e.kind().is_ambiguous(), "{e}"),
+        }
+    }
+    let ledger = Ledger::create_objects(behind.directly(&url), KEY, Replace::Fail, options()).unwrap();
+    drop(ledger);
+    let proxy =
+        Proxy::start(behind.address, |_| Trouble { silent_after: Some(0), ..Trouble::default() }).unwrap();
+    let begun = Instant::now();
+    let error =
+        Ledger::open_objects(behind.through(&proxy, &url), KEY, Access::ReadWrite, options()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Store { .. }), "{error}");
+    assert!(begun.elapsed() < 2 * REQUEST, "{:?}", begun.elapsed());
+}
