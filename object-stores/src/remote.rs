@@ -125,7 +125,7 @@ impl Bucket {
     }
 
     fn etag(&self, etag: Option<String>, version: Option<String>) -> Option<Etag> {
-        let text = if self.by_version { version.or(etag) } else { etag };
+        let text = if self.by_version { version.or(etag) } else { etag.map(quoted) };
         text.map(Etag::new)
     }
 
@@ -145,6 +145,11 @@ impl Bucket {
     fn put_result(&self, put: object_store::PutResult) -> PutResult {
         PutResult { etag: self.etag(put.e_tag, put.version) }
     }
+}
+
+/// An etag as HTTP writes it: listings of Azure leave the quotes out.
+fn quoted(etag: String) -> String {
+    if etag.ends_with('"') { etag } else { format!("\"{etag}\"") }
 }
 
 /// A time after or before 1970.
