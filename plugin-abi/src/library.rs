@@ -29,7 +29,7 @@ pub struct Hdf5 {
     pub(crate) ids: Ids,
     pub(crate) variants: Variants,
     functions: Functions,
-    _object: Object,
+    object: Object,
 }
 
 impl std::ops::Deref for Hdf5 {
@@ -64,7 +64,12 @@ impl Hdf5 {
         let ids = Ids::bind(&symbols)?;
         let variants = Variants::bind(&symbols, version)?;
         let (path, base) = (object.path.clone(), object.base);
-        Ok(Hdf5 { slot, version, path, base, ids, variants, functions, _object: object })
+        Ok(Hdf5 { slot, version, path, base, ids, variants, functions, object })
+    }
+
+    /// The address of a symbol that the library, or a library that it is linked to, has: MPI's, for one.
+    pub fn beneath(&self, name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
+        self.object.address(name)
     }
 
     /// Whether the library is of the 2.x line or newer.

@@ -22,6 +22,7 @@ pub mod handle;
 pub mod ids;
 pub mod library;
 pub mod memory;
+pub mod mpi;
 pub mod native;
 pub mod native_data;
 pub mod native_files;
