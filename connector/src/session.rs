@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject};
 use parking_lot::Mutex;
 
+use crate::callbacks::parallel::Together;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::config::Config;
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub struct Session {
     pub library: Library,
     /// The container.
     pub container: Arc<Container>,
+    /// The processes that have the file open together, where MPI's driver was chosen.
+    pub together: Option<Arc<Together>>,
     /// The settings the file was opened with.
     pub config: Config,
     /// The name as the application gave it.
@@ -72,6 +75,8 @@ pub struct SessionParts {
     pub library: Library,
     /// See [`Session::container`].
     pub container: Arc<Container>,
+    /// See [`Session::together`].
+    pub together: Option<Arc<Together>>,
     /// See [`Session::config`].
     pub config: Config,
     /// See [`Session::name`].
@@ -95,6 +100,7 @@ impl Session {
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,
             container: parts.container,
+            together: parts.together,
             config: parts.config,
             name: parts.name,
             access_list: parts.access_list,
@@ -115,15 +121,19 @@ impl Session {
         Ok(session)
     }
 
-    /// Commits what is staged, if this process may write the container at all.
+    /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open
+    /// together.
     ///
     /// # Errors
     /// Those of the commit; then nothing of it is in the container.
     pub fn commit(&self) -> Result<()> {
-        if self.container.writable() && !self.is_inherited() {
-            self.container.flush()?;
+        if !self.container.writable() || self.is_inherited() {
+            return Ok(());
         }
-        Ok(())
+        match &self.together {
+            Some(together) => together.flush(&self.container),
+            None => Ok(self.container.flush()?),
+        }
     }
 
     /// Whether this process got the file by `fork` and did not open it itself.

@@ -5,6 +5,7 @@
 //! between ids, so that native code that takes an id for an address and reads a header there never reads
 //! into the next one. The counter only grows: ids are not used again.
 
+use crate::many::NumberSource;
 use crate::{Error, ErrorKind, ObjectId, Result, keys};
 use h5lake_ledger::Ledger;
 
@@ -27,6 +28,8 @@ pub(crate) struct Ids {
     stored: u64,
     /// With many writers: the numbers from `next` up to here are this one's.
     range: Option<(u64, u64)>,
+    /// Where ranges come from that several processes use alike.
+    source: Option<NumberSource>,
 }
 
 impl Ids {
@@ -42,7 +45,13 @@ impl Ids {
         // The salt 0 is that of the root.
         let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
         let range = ledger.is_one_of_many().then_some((next, FIRST_RANGE));
-        Ok(Self { salt, next, stored: next, range })
+        Ok(Self { salt, next, stored: next, range, source: None })
+    }
+
+    /// From now on takes ranges from `source`.
+    pub(crate) fn share(&mut self, source: NumberSource) {
+        self.range = Some((self.next, FIRST_RANGE));
+        self.source = Some(source);
     }
 
     /// A number that no other object has, nor will have.
@@ -50,7 +59,11 @@ impl Ids {
         if let Some((end, length)) = self.range
             && self.next >= end
         {
-            self.next = ledger.take_numbers(keys::NEXT_OBJECT, length, 1)?;
+            let take = |count| Ok(ledger.take_numbers(keys::NEXT_OBJECT, count, 1)?);
+            self.next = match &self.source {
+                Some(source) => source(length, &take)?,
+                None => take(length)?,
+            };
             self.range = Some((self.next + length, (length * 4).min(LAST_RANGE)));
         }
         if self.next > LAST {

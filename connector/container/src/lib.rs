@@ -41,6 +41,7 @@ pub use copy::{Convert, ConvertReferences, Resolve};
 pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
 pub use filters::{ChunkCodec, CodecLender};
+pub use many::NumberSource;
 pub use object::OpenObject;
 pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};

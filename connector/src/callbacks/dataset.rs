@@ -60,6 +60,7 @@ pub fn create(
     let (types, virtual_layout) = (kept(types), OnceLock::new());
     let made = DatasetHandle { types, codec, virtual_layout, dataset, access_list, base, native };
     external_data::check_prefix(&made)?;
+    made.base.session.after_change()?;
     Ok(Handle::Dataset(made))
 }
 
@@ -272,6 +273,7 @@ pub fn read(
     what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
+    dataset.base.session.before_read()?;
     if let Some(layout) = VirtualLayout::of(dataset)? {
         return virtual_io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
@@ -313,6 +315,10 @@ pub fn write(
         return virtual_io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
+    if session.together.is_some() && types.has_heap {
+        // As natively: each process would keep the data behind the elements elsewhere.
+        return Err(Error::unsupported("parallel writing of variable-length data or region references"));
+    }
     // An element that is selected twice holds, the second time, what was written the first time: libhdf5 gives that
     // variable-length data back, and may not give back the older data twice.
     let limit = match types.has_heap && parts::has_repeats(&what.selection) {
@@ -335,7 +341,8 @@ pub fn write(
                 }
             })
         })
-    })
+    })?;
+    session.after_write()
 }
 
 /// Elements that were never written show the fill value, whose variable-length data is not theirs to free.
@@ -405,7 +412,8 @@ pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<
             if let Layout::Virtual { mappings } = dataset.dataset.layout() {
                 virtual_layout::check_extent(dataset.base.session.library, mappings, &sizes)?;
             }
-            Ok(dataset.dataset.set_extent(&sizes)?)
+            dataset.dataset.set_extent(&sizes)?;
+            dataset.base.session.after_change()
         }
         _ => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
     }

@@ -38,13 +38,17 @@ pub fn any(handle: &Handle) -> Result<bool> {
 /// A chunk as it is stored, with the mask of filters that were skipped. `coordinates` are those of its first element.
 pub fn read(handle: &Handle, coordinates: &[u64]) -> Result<(u32, Bytes)> {
     check_origin(coordinates, &chunk_shape(handle)?)?;
-    Ok(of(handle)?.dataset.read_chunk(coordinates)?)
+    let dataset = of(handle)?;
+    dataset.base.session.before_read()?;
+    Ok(dataset.dataset.read_chunk(coordinates)?)
 }
 
 /// Stores a chunk as it is given, past the filters.
 pub fn write(handle: &Handle, coordinates: &[u64], mask: u32, data: &[u8]) -> Result<()> {
     check_origin(coordinates, &chunk_shape(handle)?)?;
-    Ok(of(handle)?.dataset.write_chunk(coordinates, mask, data)?)
+    let dataset = of(handle)?;
+    dataset.dataset.write_chunk(coordinates, mask, data)?;
+    dataset.base.session.after_write()
 }
 
 fn chunk_shape(handle: &Handle) -> Result<Vec<u64>> {

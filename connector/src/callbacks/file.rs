@@ -8,6 +8,7 @@ use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
 
 use crate::callbacks::group;
 use crate::callbacks::native_files::{self as native, Storage};
+use crate::callbacks::parallel::{self, Together};
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
@@ -55,10 +56,64 @@ pub fn create(
         native::check_allowed(config, Minor::CannotCreateFile, "create", name)?;
         return library.create_native_file(name, flags, creation, access);
     }
-    let place = names::place(name, config)?;
-    check_newest(&place, Minor::CannotCreateFile, "create", name)?;
-    let options = options(library, config, access)?;
-    let pointer = prepare_pointer(&place, flags)?;
+    let together = together(library, access)?;
+    // A process that looked later could already see what another has made.
+    let place = agreed(
+        &together,
+        names::place(name, config).and_then(|place| {
+            check_newest(&place, Minor::CannotCreateFile, "create", name)?;
+            shareable(&together, place)
+        }),
+    )?;
+    let make = || make(library, config, &place, name, flags, creation, &together, access);
+    let container = match &together {
+        None => make()?,
+        Some(all) => all.open(Some(&make), &|| reopen_made(library, config, &place, name, access))?,
+    };
+    let access_list = library.copy_list(access)?;
+    library.fit_page_buffer(access_list.get(), creation, true)?;
+    let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
+    let parts = Parts { container, together, writable: true, swmr };
+    start(library, config, name, access_list, parts).map(file_handle)
+}
+
+/// The processes that open a file together, if the access list has MPI's driver. Collective.
+fn together(library: Library, access: Hid) -> Result<Option<Arc<Together>>> {
+    match library.driver(access)? {
+        Driver::Mpi => library.processes(access).map(Together::new).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Told to all who open a file together, if it failed.
+fn agreed<T>(together: &Option<Arc<Together>>, done: Result<T>) -> Result<T> {
+    match together {
+        Some(all) => all.agree(done),
+        None => done,
+    }
+}
+
+fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
+    if together.is_some() {
+        parallel::check_shared(&place)?;
+    }
+    Ok(place)
+}
+
+/// Makes an empty container.
+#[allow(clippy::too_many_arguments, reason = "those of H5Fcreate")]
+fn make(
+    library: Library,
+    config: &Config,
+    place: &Place,
+    name: &[u8],
+    flags: OpenFlags,
+    creation: Hid,
+    together: &Option<Arc<Together>>,
+    access: Hid,
+) -> Result<Arc<Container>> {
+    let options = options(library, config, access, together.is_some())?;
+    let pointer = prepare_pointer(place, flags)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
     library.check_user_block(creation, access)?;
     library.check_shared_messages(creation)?;
@@ -67,16 +122,26 @@ pub fn create(
         creation_properties: Vec::new().into(),
         ..group::spec_of(library, creation)?
     };
-    let access_list = library.copy_list(access)?;
-    library.fit_page_buffer(access_list.get(), creation, true)?;
     let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
     let container = Container::create(&place.target, replace, new, options)
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))?;
     if let Some(pointer) = pointer {
         pointer.put()?;
     }
-    let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
-    start(library, config, container, name, access_list, true, swmr).map(file_handle)
+    Ok(container)
+}
+
+/// Opens what another process has made.
+fn reopen_made(
+    library: Library,
+    config: &Config,
+    place: &Place,
+    name: &[u8],
+    access: Hid,
+) -> Result<Arc<Container>> {
+    let options = options(library, config, access, true)?;
+    Container::open(&place.target, Access::ReadWrite, options)
+        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))
 }
 
 /// Refuses to change an old version.
@@ -110,7 +175,8 @@ fn prepare_pointer(place: &Place, flags: OpenFlags) -> Result<Option<Prepared>> 
 /// empty container, as native HDF5 makes a file of it (`H5F_open` writes the superblock of a file without bytes):
 /// programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
-    match native::storage(library, config, name, access)? {
+    let together = together(library, access)?;
+    match agreed(&together, native::storage(library, config, name, access))? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access)
@@ -123,7 +189,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 let creation = library.default_list(ListClass::FileCreate)?;
                 return create(library, config, name, flags, creation.get(), access);
             }
-            let session = open_container(library, config, &place, name, flags, access)?;
+            let session = open_container(library, config, &place, name, flags, access, together)?;
             check_degree(&session)?;
             Ok(file_handle(session))
         }
@@ -138,7 +204,9 @@ pub fn open_session(
     flags: OpenFlags,
     access: Hid,
 ) -> Result<Arc<Session>> {
-    open_container(library, config, &names::place(name, config)?, name, flags, access)
+    let together = together(library, access)?;
+    let place = agreed(&together, names::place(name, config))?;
+    open_container(library, config, &place, name, flags, access, together)
 }
 
 fn open_container(
@@ -148,23 +216,13 @@ fn open_container(
     name: &[u8],
     flags: OpenFlags,
     access: Hid,
+    together: Option<Arc<Together>>,
 ) -> Result<Arc<Session>> {
-    if flags.write {
-        check_newest(place, Minor::CannotOpenFile, "open", name)?;
-    }
-    if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
-        pointer::check_writable(path)?;
-    }
-    let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
-    let mut options = options(library, config, access)?;
-    // A setting for all files means those that are read; what is written is always the newest version.
-    options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
-    let container = Container::open(&place.target, mode, options).map_err(|error| {
-        if is_foreign(place, &error) {
-            return not_ours(name);
-        }
-        failed(Minor::CannotOpenFile, "unable to open file", name, &error)
-    })?;
+    let open = || open_one(library, config, place, name, flags, access, together.is_some());
+    let container = match &together {
+        None => open()?,
+        Some(all) => all.open(None, &open)?,
+    };
     let swmr = match (flags.swmr_write, flags.swmr_read) {
         (true, _) => Swmr::Write,
         (_, true) => Swmr::Read,
@@ -173,7 +231,37 @@ fn open_container(
     let access_list = library.copy_list(access)?;
     let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
     library.fit_page_buffer(access_list.get(), creation.get(), false)?;
-    start(library, config, container, name, access_list, flags.write, swmr)
+    start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
+}
+
+fn open_one(
+    library: Library,
+    config: &Config,
+    place: &Place,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+    together: bool,
+) -> Result<Arc<Container>> {
+    if together {
+        parallel::check_shared(place)?;
+    }
+    if flags.write {
+        check_newest(place, Minor::CannotOpenFile, "open", name)?;
+    }
+    if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
+        pointer::check_writable(path)?;
+    }
+    let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
+    let mut options = options(library, config, access, together)?;
+    // A setting for all files means those that are read; what is written is always the newest version.
+    options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
+    Container::open(&place.target, mode, options).map_err(|error| {
+        if is_foreign(place, &error) {
+            return not_ours(name);
+        }
+        failed(Minor::CannotOpenFile, "unable to open file", name, &error)
+    })
 }
 
 /// All opens of one file agree on what closing it does to its objects, as those of a native file must (`H5F_open`).
@@ -212,17 +300,24 @@ fn file_handle(session: Arc<Session>) -> Handle {
     Handle::File(FileHandle::new(session))
 }
 
+/// What a session on a container is made of, beside its names and lists.
+struct Parts {
+    container: Arc<Container>,
+    together: Option<Arc<Together>>,
+    writable: bool,
+    swmr: Swmr,
+}
+
 fn start(
     library: Library,
     config: &Config,
-    container: Arc<Container>,
     name: &[u8],
     access_list: Id,
-    writable: bool,
-    swmr: Swmr,
+    parts: Parts,
 ) -> Result<Arc<Session>> {
     let (config, name) = (config.clone(), name.to_vec());
-    Session::start(SessionParts { library, container, config, name, access_list, writable, swmr })
+    let Parts { container, together, writable, swmr } = parts;
+    Session::start(SessionParts { library, container, together, config, name, access_list, writable, swmr })
 }
 
 fn failed(minor: Minor, what: &str, name: &[u8], error: &h5lake_container::Error) -> Error {
@@ -233,15 +328,16 @@ fn failed(minor: Minor, what: &str, name: &[u8], error: &h5lake_container::Error
     Error::file(minor, text, errno)
 }
 
-fn options(library: Library, config: &Config, access: Hid) -> Result<Options> {
+fn options(library: Library, config: &Config, access: Hid, together: bool) -> Result<Options> {
     let mut options = Options::default();
     if let Some(bytes) = config.cache_bytes {
         options.cache_bytes = bytes;
     }
     options.ledger.retention = config.retention;
     options.ledger.salvage = config.salvage;
-    options.ledger.writers = if config.many_writers { Writers::Many } else { Writers::One };
-    options.last_wins = config.last_wins;
+    options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };
+    // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
+    options.last_wins = config.last_wins || together;
     options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     options.ledger.lock = match locking(library, access)? {
         (false, _) => LockPolicy::Off,
@@ -334,6 +430,7 @@ pub fn reopen(handle: &Handle) -> Result<Handle> {
     let parts = SessionParts {
         library,
         container: old.container.clone(),
+        together: old.together.clone(),
         config: old.config.clone(),
         name: old.name.clone(),
         access_list: library.copy_list(old.access_list.get())?,

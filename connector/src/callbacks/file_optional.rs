@@ -67,8 +67,6 @@ pub fn refused(operation: i32) -> Error {
         19 => "H5Fget_page_buffering_stats",
         20 => "H5Fget_mdc_image_info",
         22 => "H5Fincrement_filesize",
-        26 => "H5Fget_mpi_atomicity",
-        27 => "H5Fset_mpi_atomicity",
         _ => return Error::unsupported(format!("optional file operation {operation}")),
     };
     Error::new(Minor::Unsupported, format!("{name} has no meaning for a h5lake container"))

@@ -17,6 +17,7 @@ pub mod location;
 pub mod mount;
 pub mod native_files;
 pub mod object;
+pub mod parallel;
 pub mod parts;
 pub mod pipeline;
 pub mod prefixes;

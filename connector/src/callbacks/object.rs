@@ -130,7 +130,11 @@ pub fn lookup(handle: &Handle, location: &Location<'_>) -> Result<ObjectId> {
 /// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
 /// data is as durable as the file's settings ask.
 pub fn flush(handle: &Handle) -> Result<()> {
-    Ok(handle.session()?.container.flush()?)
+    let session = handle.session()?;
+    match &session.together {
+        Some(_) => session.commit(),
+        None => Ok(session.container.flush()?),
+    }
 }
 
 /// `H5Orefresh` and its kin: a reader moves to the newest snapshot.

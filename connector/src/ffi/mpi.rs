@@ -19,15 +19,26 @@ const PROPERTY: &CStr = c"mpi_params_comm";
 /// The most bytes of an error's text that are told to the other processes.
 const TEXT: usize = 4096;
 
+/// `MPI_Comm_rank` and `MPI_Comm_size`.
+type Ask<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
+/// `MPI_Bcast`: buffer, count, type, root, communicator.
+type Broadcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
+/// `MPI_Allgather`: what is sent, its count and type, what is received, likewise, communicator.
+type Gather<H> = unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, c_int, H, H) -> c_int;
+/// `MPI_Comm_free`.
+type Free<H> = unsafe extern "C" fn(*mut H) -> c_int;
+/// `MPI_Finalized`.
+type Finalized = unsafe extern "C" fn(*mut c_int) -> c_int;
+
 /// MPI's functions for handles of type `H`: a `c_int`, or an address.
 #[derive(Clone, Copy)]
 struct Calls<H> {
-    rank: unsafe extern "C" fn(H, *mut c_int) -> c_int,
-    size: unsafe extern "C" fn(H, *mut c_int) -> c_int,
-    broadcast: unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int,
-    gather: unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, c_int, H, H) -> c_int,
-    free: unsafe extern "C" fn(*mut H) -> c_int,
-    finalized: unsafe extern "C" fn(*mut c_int) -> c_int,
+    rank: Ask<H>,
+    size: Ask<H>,
+    broadcast: Broadcast<H>,
+    gather: Gather<H>,
+    free: Free<H>,
+    finalized: Finalized,
     byte: H,
 }
 
@@ -38,19 +49,19 @@ impl<H: Copy> Calls<H> {
             Error::new(Minor::CannotOperate, text)
         };
         macro_rules! call {
-            ($name:literal) => {{
+            ($name:literal, $signature:ty) => {{
                 let address = hdf5.beneath($name).ok_or_else(|| missing($name))?;
                 // SAFETY: the signature is that of the MPI standard, with this MPI's type of handles.
-                unsafe { std::mem::transmute::<*mut c_void, _>(address.as_ptr()) }
+                unsafe { std::mem::transmute::<*mut c_void, $signature>(address.as_ptr()) }
             }};
         }
         Ok(Self {
-            rank: call!(c"MPI_Comm_rank"),
-            size: call!(c"MPI_Comm_size"),
-            broadcast: call!(c"MPI_Bcast"),
-            gather: call!(c"MPI_Allgather"),
-            free: call!(c"MPI_Comm_free"),
-            finalized: call!(c"MPI_Finalized"),
+            rank: call!(c"MPI_Comm_rank", Ask<H>),
+            size: call!(c"MPI_Comm_size", Ask<H>),
+            broadcast: call!(c"MPI_Bcast", Broadcast<H>),
+            gather: call!(c"MPI_Allgather", Gather<H>),
+            free: call!(c"MPI_Comm_free", Free<H>),
+            finalized: call!(c"MPI_Finalized", Finalized),
             byte,
         })
     }
@@ -66,6 +77,8 @@ trait Messages: Send + Sync {
     fn rank(&self) -> Result<(usize, usize)>;
     fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()>;
     fn gather(&self, mine: [u8; 8], all: &mut [[u8; 8]]) -> Result<()>;
+    /// Whether MPI has ended: nothing of it may be called any more.
+    fn is_over(&self) -> bool;
     fn free(&mut self);
 }
 
@@ -110,15 +123,15 @@ impl<H: Copy> Messages for Group<H> {
         checked(code, "MPI_Allgather")
     }
 
-    fn free(&mut self) {
+    fn is_over(&self) -> bool {
         let mut over = 1;
-        // SAFETY: may be called at any time; the answer's place outlives the call. Nothing of MPI's may be called
-        // after its end.
-        unsafe {
-            if (self.calls.finalized)(&mut over) == 0 && over == 0 {
-                (self.calls.free)(&mut self.handle);
-            }
-        }
+        // SAFETY: may be called at any time; the answer's place outlives the call.
+        unsafe { (self.calls.finalized)(&mut over) != 0 || over != 0 }
+    }
+
+    fn free(&mut self) {
+        // SAFETY: a communicator that is open and not used again.
+        let _nobody_can_do_anything_about_it = unsafe { (self.calls.free)(&mut self.handle) };
     }
 }
 
@@ -189,11 +202,21 @@ impl Processes {
         self.rank
     }
 
+    fn check(&self) -> Result<()> {
+        match self.messages.is_over() {
+            true => {
+                Err(Error::new(Minor::CannotOperate, "the file is used after the end of MPI (MPI_Finalize)"))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// What a number is in process 0, in all.
     ///
     /// # Errors
     /// Those of MPI.
     pub fn number_of_first(&self, mine: u64) -> Result<u64> {
+        self.check()?;
         let mut bytes = mine.to_le_bytes();
         self.messages.broadcast(&mut bytes, 0)?;
         Ok(u64::from_le_bytes(bytes))
@@ -204,6 +227,7 @@ impl Processes {
     /// # Errors
     /// Its own in a process that failed; else one that names the first such process and what it says.
     pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
+        self.check()?;
         let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         // One more than the text's length: 0 is success.
@@ -231,6 +255,8 @@ impl Processes {
 impl Drop for Processes {
     /// Collective, as closing a file is.
     fn drop(&mut self) {
-        self.messages.free();
+        if !self.messages.is_over() {
+            self.messages.free();
+        }
     }
 }

@@ -13,6 +13,7 @@ mod heap;
 mod links;
 mod reap;
 mod report;
+mod together;
 
 use crate::container::State;
 use crate::dataset::Dataset;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
 pub(crate) use report::Conflict;
+pub use together::NumberSource;
 
 /// How often a commit is tried that others overtake.
 const TRIES: u32 = 500;

@@ -2,11 +2,13 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
-use h5lake_plugin_abi::bindings as sys;
+use h5lake_plugin_abi::{
+    H5VL_NATIVE_FILE_GET_MPI_ATOMICITY, H5VL_NATIVE_FILE_SET_MPI_ATOMICITY, bindings as sys,
+};
 
 use super::{FAIL, OK, on_object, status, unknown_operation};
 use crate::callbacks::file::{self, OpenFlags};
-use crate::callbacks::{blob, file_optional, object, token};
+use crate::callbacks::{blob, file_optional, object, parallel, token};
 use crate::config::Config;
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::class::{self, Info};
@@ -271,6 +273,16 @@ pub unsafe extern "C" fn optional(
                 (sys::H5VL_NATIVE_FILE_GET_MIN_DSET_OHDR_FLAG, Some(args)) => {
                     strings::answer(args.get_min_dset_ohdr_flag.minimize, false);
                     Ok(())
+                }
+                (H5VL_NATIVE_FILE_GET_MPI_ATOMICITY, _) => {
+                    // The headers have these arguments only where HDF5 is built with MPI: a pointer to the answer,
+                    let answer = (*arguments).args.cast::<*mut bool>();
+                    strings::answer(answer.read(), parallel::atomicity(handle)?);
+                    Ok(())
+                }
+                (H5VL_NATIVE_FILE_SET_MPI_ATOMICITY, _) => {
+                    // and the value itself.
+                    parallel::set_atomicity(handle, (*arguments).args.cast::<bool>().read())
                 }
                 // The state of native caches: that of the small native file beneath is as good as any.
                 (

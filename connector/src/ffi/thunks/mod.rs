@@ -114,7 +114,8 @@ pub unsafe fn close_after(
         let handle = unsafe { Handle::from_pointer_mut(object) }?;
         prepare(handle)?;
         let session = handle.session()?;
-        if session.file_handles.load(Ordering::Relaxed) == 0 {
+        // Processes that have the file open together need not close its objects in the same order.
+        if session.together.is_none() && session.file_handles.load(Ordering::Relaxed) == 0 {
             session.commit()?;
         }
         drop(session);
