@@ -9,7 +9,7 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes bench lint fmt clean
+.PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-rust  the Rust tests alone"
 	@echo "make test-differential SEEDS=5000 START=100"
 	@echo "                random programs on native HDF5 and on h5lake, side by side"
+	@echo "make test-mpi   four processes with mpi4py on one file, by HDF5's MPI driver; builds what that needs, once"
 	@echo "make test-crashes  programs that are killed while they write, 500 in each store"
 	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
@@ -71,6 +72,10 @@ bench: plugin
 	cargo build --release --package h5lake-floor
 	benches/run --rounds $(ROUNDS) $(if $(ROWS),--rows $(ROWS)) $(if $(SIDES),--sides $(SIDES))
 	benches/table
+
+# Programs for MPI, with HDF5, mpi4py and h5py built for it: made once, and kept in the cache.
+test-mpi: plugin
+	@.ci/test mpi mpi-dir mpi-s3 mpi-native
 
 # Programs that are killed while they write, in a file and in a directory of objects.
 CYCLES ?= 500
