@@ -1,0 +1,345 @@
+"""Several processes write one file at the same time, without MPI and without any agreement between them."""
+# only: h5lake
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest.mock
+
+os.environ.setdefault("H5LAKE_WRITERS", "many")
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import main, raises, same  # noqa: E402
+
+spawn = multiprocessing.get_context("spawn")
+WORKERS = 4
+FILTERS = {"plain": {}, "gzip": {"compression": "gzip", "shuffle": True}, "lzf": {"compression": "lzf", "fletcher32": True},
+           "scaleoffset": {"scaleoffset": 0}}
+
+
+class Peer:
+    """Another process with a file open, that does what it is told."""
+
+    def __init__(self, path, mode="r+", **environment):
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=serve, args=(theirs, path, mode))
+        # A connector reads its settings when its library starts.
+        with unittest.mock.patch.dict(os.environ, environment):
+            self.process.start()
+        self.pid = self.process.pid
+        self.answer()
+
+    def answer(self):
+        assert self.pipe.poll(60), "no answer"
+        error, value = self.pipe.recv()
+        if error:
+            raise error
+        return value
+
+    def __call__(self, code):
+        """Runs a statement on the file `f`, or gives the value of an expression."""
+        self.pipe.send(code)
+        return self.answer()
+
+    def end(self):
+        self("f.close()")
+        self.pipe.send(None)
+        self.process.join(60)
+        assert self.process.exitcode == 0, self.process.exitcode
+
+
+def serve(pipe, path, mode):
+    try:
+        scope = {"f": h5py.File(path, mode), "np": np, "h5py": h5py}
+    except Exception as error:  # noqa: BLE001 - told to the other side
+        pipe.send((OSError(f"{type(error).__name__}: {error}"), None))
+        return
+    pipe.send((None, None))
+    while (code := pipe.recv()) is not None:
+        try:
+            try:
+                value = eval(code, scope)
+            except SyntaxError:
+                value = exec(code, scope)
+            pipe.send((None, None if isinstance(value, h5py.HLObject) else value))
+        except Exception as error:  # noqa: BLE001
+            pipe.send((RuntimeError(f"{type(error).__name__}: {error}"), None))
+
+
+def conflict(peer, code="f.flush()"):
+    """What a flush says that meets a conflict; the next one succeeds."""
+    text = str(raises(RuntimeError, peer, code))
+    assert "was changed by another writer (host " + socket.gethostname() in text, text
+    assert "refresh and retry" in text, text
+    return text
+
+
+def part(n):
+    """Writes every fourth run of ten elements of all datasets, again and again, with a flush or a close behind each."""
+    for turn in range(6):
+        with h5py.File("parts.h5", "r+") as f:
+            for name in FILTERS:
+                for start in range(10 * n, 4000, 10 * WORKERS):
+                    f[name][start:start + 10] = 1000 * turn + n
+            f["lines"][n::WORKERS] = 1000 * turn + n
+            f.flush()
+            f["strings"][n * 5:n * 5 + 5] = [f"{n} in turn {turn}"] * 5
+    return os.getpid()
+
+
+def check_parts_of_one_dataset(folder):
+    with h5py.File("parts.h5", "w") as f:
+        for name, filters in FILTERS.items():
+            f.create_dataset(name, (4000,), "i4", chunks=(1500,), **filters)
+        f.create_dataset("lines", (64, 1000), "f8")
+        f.create_dataset("strings", (20,), h5py.string_dtype())
+    with spawn.Pool(WORKERS) as pool:
+        assert len(set(pool.map(part, range(WORKERS), chunksize=1))) > 1
+    with h5py.File("parts.h5") as f:
+        wanted = 5000 + np.arange(4000) // 10 % WORKERS
+        for name in FILTERS:
+            same(f[name][:], wanted.astype("i4"))
+        same(f["lines"][:], np.repeat(5000.0 + np.arange(64) % WORKERS, 1000).reshape(64, 1000))
+        assert [s.decode() for s in f["strings"][:]] == [f"{n} in turn 5" for n in range(4) for _ in range(5)]
+
+
+def own(n):
+    with h5py.File("own.h5", "r+") as f:
+        for turn in range(10):
+            group = f.create_group(f"of {n}/turn {turn}", track_order=True)
+            group.create_dataset("data", data=np.full(3000, n), chunks=(500,), compression="gzip")
+            group.attrs["process"] = f"number {n}"
+            f.attrs[f"{n} {turn}"] = turn
+            f["shared"].attrs[f"{n} {turn}"] = np.arange(turn)
+            f[f"shared/{n} {turn}"] = h5py.SoftLink("/of")
+            f["shared"].create_dataset(f"d {n} {turn}", data=f"text {n}")
+            if turn % 3 == 0:
+                f.flush()
+        del f[f"of {n}/turn 4"]
+
+
+def check_own_objects(folder):
+    with h5py.File("own.h5", "w") as f:
+        f.create_group("shared", track_order=True)
+    with spawn.Pool(WORKERS) as pool:
+        pool.map(own, range(WORKERS), chunksize=1)
+    with h5py.File("own.h5") as f:
+        assert len(f.attrs) == 40 and len(f["shared"].attrs) == 40 and len(f["shared"]) == 80
+        assert sorted(f) == sorted([*(f"of {n}" for n in range(4)), "shared"])
+        for n in range(WORKERS):
+            assert len(f[f"of {n}"]) == 9
+            for turn in set(range(10)) - {4}:
+                group = f[f"of {n}/turn {turn}"]
+                same(group["data"][:], np.full(3000, n))
+                assert group.attrs["process"] == f"number {n}" and f.attrs[f"{n} {turn}"] == turn
+                assert f[f"shared/d {n} {turn}"][()] == f"text {n}".encode()
+
+
+def task(n):
+    """What people do with a process pool: open, put a result, close."""
+    with h5py.File("pool.h5", "a") as f:
+        f["result"][n] = n * n
+        f["chunked"][n] = n
+        f[f"runs/{n}/log"] = np.arange(n % 7)
+    return n
+
+
+def check_process_pool(folder):
+    with h5py.File("pool.h5", "w") as f:
+        f.create_dataset("result", (200,), "i8")
+        f.create_dataset("chunked", (200, 50), "i2", chunks=(64, 50), compression="gzip")
+        f.create_group("runs")
+    with spawn.Pool(WORKERS) as pool:
+        assert sorted(pool.imap_unordered(task, range(200))) == list(range(200))
+    with h5py.File("pool.h5") as f:
+        same(f["result"][:], np.arange(200) ** 2)
+        same(f["chunked"][:], np.repeat(np.arange(200, dtype="i2"), 50).reshape(200, 50))
+        assert len(f["runs"]) == 200 and all(f[f"runs/{n}/log"].size == n % 7 for n in range(200))
+
+
+def check_a_writer_sees_the_others(folder):
+    with h5py.File("seen.h5", "w") as f:
+        f.create_dataset("x", (8,), "i4", maxshape=(None,), chunks=(8,))
+    a, b = Peer("seen.h5"), Peer("seen.h5")
+    a("f['x'].resize((16,)); f['x'][8:] = 7; f['new'] = 1; f.flush()")
+    assert b("(f['x'].shape, 'new' in f)") == ((8,), False)
+    b("f['x'][0] = 3; f['mine'] = 2; f.flush()")
+    assert b("(f['x'].shape, f['x'][:].tolist(), 'new' in f)") == ((16,), [3] + [0] * 7 + [7] * 8, True)
+    # Without a change of its own it looks by refresh.
+    assert not a("'mine' in f")
+    a("f['x'].refresh()")
+    assert a("(f['mine'][()], f['x'][0])") == (2, 3)
+    # A reader sees one version, and moves on when it wants to.
+    with h5py.File("seen.h5") as f:
+        b("f['x'][1] = 4; f.flush()")
+        assert f["x"][1] == 0
+        f["x"].refresh()
+        assert f["x"][1] == 4
+    a.end()
+    b.end()
+
+
+def check_conflicts_are_told_and_the_rest_is_kept(folder):
+    with h5py.File("conflict.h5", "w") as f:
+        for name, filters in FILTERS.items():
+            f.create_dataset(name, (100, 100), "i4", chunks=(50, 50), **filters)
+        f.create_dataset("grow", (10,), "i4", maxshape=(None,), chunks=(10,))
+        f.create_dataset("gone", (10,), "i4")
+        f.attrs["x"] = 0
+    a, b = Peer("conflict.h5"), Peer("conflict.h5")
+    for name in FILTERS:
+        a(f"f['{name}'][10:20, 10:20] = 1")
+        b(f"f['{name}'][15:25, 15:25] = 2; f['{name}'][90] = 5; f['of b, {name}'] = 1")
+        a("f.flush()")
+        text = conflict(b)
+        assert f"/{name}, 25 of the elements [15, 15] to [19, 19], was changed" in text, text
+        assert f"process {a.pid}) in version" in text, text
+        wanted = np.zeros((100, 100), "i4")
+        wanted[15:25, 15:25], wanted[10:20, 10:20], wanted[90] = 2, 1, 5
+        same(b(f"f['{name}'][:]"), wanted)
+        # It has seen what the other wrote, and may write again.
+        b(f"f['{name}'][15:20, 15:20] = 2; f.flush()")
+        a("f['grow'].refresh()")
+        wanted[15:20, 15:20] = 2
+        same(a(f"f['{name}'][:]"), wanted)
+    told = 0
+    for code, name in (("f.attrs['x'] = {0}", "/, attribute 'x',"), ("f.attrs['text'] = 'by {0}'", "attribute 'text'"),
+                       ("f['name'] = {0}", "/, link 'name',"), ("f['grow'].resize(({0}0,)); f['grow'][10:] = {0}", "/grow")):
+        a(code.format(4))
+        b(code.format(5))
+        b(f"f['kept {told}'] = 1")
+        a("f.flush()")
+        text = conflict(b)
+        assert name in text, text
+        told += 1
+    # What both changed in the same way is no conflict.
+    for peer in (a, b):
+        peer("f['grow'].refresh(); f.attrs['both'] = 'the same'; f.attrs['n'] = np.arange(5); f['soft'] = h5py.SoftLink('/x')")
+        peer("f['gzip'][0] = 9")
+    a("f.flush()")
+    b("f.flush()")
+    a("del f['gone']; f.flush()")
+    b("f['gone'][3] = 1")
+    text = conflict(b, "f.close()")
+    assert "/gone, which was deleted," in text, text
+    a.end()
+    b.end()
+    with h5py.File("conflict.h5") as f:
+        assert f.attrs["x"] == 4 and f.attrs["text"] == "by 4" and f["name"][()] == 4 and "gone" not in f
+        assert all(f"kept {n}" in f for n in range(told)) and all(f"of b, {name}" in f for name in FILTERS)
+        assert f["grow"].shape == (50,) and (f["grow"][10:40] == 4).all() and (f["grow"][40:] == 5).all()
+
+
+def check_the_last_wins_if_asked_for(folder):
+    with h5py.File("last.h5", "w") as f:
+        f.create_dataset("x", (100,), "i4", chunks=(30,), compression="gzip")
+    a, b = Peer("last.h5"), Peer("last.h5", H5LAKE_CONFLICT="last")
+    for n, peer in enumerate((a, b)):
+        peer(f"f['x'][{40 * n}:{40 * n + 50}] = {n + 1}; f.attrs['who'] = {n}; f['name'] = {n}")
+    a("f.flush()")
+    b("f.flush()")
+    a.end()
+    b.end()
+    with h5py.File("last.h5") as f:
+        same(f["x"][:], np.repeat(np.array([1, 2, 0], "i4"), [40, 50, 10]))
+        assert f.attrs["who"] == 1 and f["name"][()] == 1
+
+
+def check_a_killed_writer_holds_up_nobody(folder):
+    with h5py.File("killed.h5", "w") as f:
+        f.create_dataset("x", (1000,), "i4", chunks=(1000,))
+    b = Peer("killed.h5")
+    for n in range(5):
+        a = Peer("killed.h5")
+        a(f"f['x'][{n}] = 1; f.flush(); f['x'][500:] = 8; f['lost {n}'] = np.zeros(100000)")
+        os.kill(a.pid, signal.SIGKILL)
+        a.process.join(60)
+        b(f"f['x'][{100 + n}] = 2; f['of b {n}'] = np.full(100000, {n}); f.flush()")
+    b.end()
+    with h5py.File("killed.h5") as f:
+        wanted = np.zeros(1000, "i4")
+        wanted[:5], wanted[100:105] = 1, 2
+        same(f["x"][:], wanted)
+        assert sorted(f) == sorted(["x", *(f"of b {n}" for n in range(5))])
+        assert all((f[f"of b {n}"][:] == n).all() for n in range(5))
+
+
+def create(n):
+    try:
+        with h5py.File("race.h5", "w") as f:
+            f["who"] = n
+            time.sleep(0.05)
+    except OSError as error:
+        return type(error).__name__
+    return n
+
+
+def check_creating_at_the_same_time(folder):
+    for _ in range(5):
+        with spawn.Pool(WORKERS) as pool:
+            outcomes = pool.map(create, range(WORKERS), chunksize=1)
+        made = [o for o in outcomes if isinstance(o, int)]
+        assert made and set(outcomes) - set(made) <= {"BlockingIOError"}, outcomes
+        with h5py.File("race.h5") as f:
+            assert f["who"][()] in made
+
+
+TRY = """
+import sys
+try:
+    import h5py
+    h5py.File({path!r}, {mode!r}{more}).close()
+    print("no error")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def attempt(path, mode="r+", more="", **environment):
+    env = {**os.environ, "H5LAKE_WRITERS": "one", **environment}
+    run = subprocess.run([sys.executable, "-c", TRY.format(path=path, mode=mode, more=more)], env=env,
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run
+    return run.stdout.strip()
+
+
+def check_one_writer_keeps_others_out(folder):
+    with h5py.File("one.h5", "w") as f:
+        f["x"] = 1
+    begin = int(time.time())
+    holder = Peer("one.h5", H5LAKE_WRITERS="one")
+    for writers in ("one", "many"):
+        for mode in ("r+", "a", "w"):
+            said = attempt("one.h5", mode, H5LAKE_WRITERS=writers)
+            assert said.startswith("BlockingIOError") and "errno = 11" in said, said
+            assert f"process {holder.pid} on {socket.gethostname()}" in said, said
+            since = int(said.split("since ")[1].split()[0])
+            assert begin - 1 <= since <= time.time() + 1, said
+    assert attempt("one.h5", "r") == "no error"
+    is_file = not (folder / "objects").exists() and "store" not in os.environ.get("HDF5_VOL_CONNECTOR", "")
+    if is_file:
+        # As with native files: whoever does not want locks has none, by the variable or by the list of the file.
+        assert attempt("one.h5", HDF5_USE_FILE_LOCKING="FALSE") == "no error"
+        assert attempt("one.h5", more=", locking=False") == "no error"
+        assert attempt("one.h5", more=", locking=False", HDF5_USE_FILE_LOCKING="TRUE").startswith("BlockingIOError")
+        assert attempt("one.h5", more=", locking='best-effort'").startswith("BlockingIOError")
+        said = attempt("one.h5", HDF5_USE_FILE_LOCKING="FALSE", H5LAKE_WRITERS="many")
+        assert "needs file locks" in said, said
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.process.join(60)
+    assert attempt("one.h5") == "no error", "a dead process's lock is no lock"
+    many = Peer("one.h5")
+    if is_file:
+        assert attempt("one.h5").startswith("BlockingIOError")
+        assert attempt("one.h5", "w", H5LAKE_WRITERS="many").startswith("BlockingIOError")
+    many.end()
+    assert attempt("one.h5") == "no error"
+
+
+if __name__ == "__main__":
+    main(dict(globals()))
