@@ -215,6 +215,68 @@ fn writers_in_threads_lose_and_tear_nothing() {
     }
 }
 
+/// One of two writers of a store dies at each of its calls that change something, with the call done, half done or not.
+#[test]
+fn a_writer_that_dies_at_any_call_holds_up_nobody() {
+    use object_stores::{FaultStore, MemoryStore, ObjectStore, Timing};
+    use std::sync::Arc;
+    let opts = Options { checkpoint_bytes: 700, ..many() };
+    let run = |dies: Option<(u64, Timing)>| {
+        let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        let open = |s: Arc<dyn ObjectStore>| Ledger::open_objects(s, "c.h5", Access::ReadWrite, opts.clone());
+        Ledger::create_objects(inner.clone(), "c.h5", h5lake_ledger::Replace::Fail, opts.clone()).unwrap();
+        let dying = FaultStore::new(inner.clone());
+        if let Some((n, timing)) = dies {
+            dying.crash_at(n, timing);
+        }
+        let mut a = open(Arc::new(dying.clone())).ok();
+        let b = open(inner.clone()).unwrap();
+        let (mut sure, mut maybe) = (Map::new(), Map::new());
+        for n in 0..10u64 {
+            if let Some(l) = &a {
+                let (key, value) = (format!("a{}", n % 3).into_bytes(), data(n, 200 + 300 * (n % 2)));
+                maybe = sure.clone();
+                maybe.insert(key.clone(), value.clone());
+                let staged = (|| {
+                    if let Some(old) = l.get(&key)?.filter(|v| v[0] == 1) {
+                        l.free_payload(&Extent::decode(&old[1..])?.0)?;
+                    }
+                    let mut v = vec![1];
+                    l.write_payload(&value)?.encode(&mut v);
+                    l.put(&key, v)?;
+                    l.commit()
+                })();
+                match staged {
+                    Ok(_) => sure = maybe.clone(),
+                    Err(_) => a = None,
+                }
+            }
+            let (key, value) = (format!("b{}", n % 3).into_bytes(), data(n + 50, 400));
+            put(&b, &key, &value);
+            b.commit().unwrap_or_else(|e| panic!("{dies:?}: {e}"));
+            sure.insert(key.clone(), value.clone());
+            maybe.insert(key, value);
+        }
+        drop((a, b));
+        let left = Ledger::open_objects(inner.clone(), "c.h5", Access::ReadOnly, Options::default()).unwrap();
+        let found = content(&left).unwrap_or_else(|e| panic!("{dies:?}: {e}"));
+        assert!(found == sure || found == maybe, "{dies:?}: other content");
+        let one = Ledger::open_objects(inner, "c.h5", Access::ReadWrite, Options::default()).unwrap();
+        put(&one, b"after", b"1");
+        one.commit().unwrap_or_else(|e| panic!("{dies:?}, going on: {e}"));
+        one.vacuum().unwrap();
+        assert_eq!(content(&one).unwrap().len(), found.len() + 1);
+        dying.mutations()
+    };
+    let calls = run(None);
+    assert!(calls > 20, "{calls} calls are too few to prove much");
+    for n in 0..calls {
+        for timing in Timing::ALL {
+            run(Some((n, timing)));
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Put(usize, u8, u32),

@@ -19,6 +19,8 @@ mod crash_tests;
 pub(crate) mod fake;
 #[cfg(test)]
 mod pin_tests;
+#[cfg(test)]
+mod shared_crash_tests;
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

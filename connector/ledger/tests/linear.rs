@@ -1,0 +1,200 @@
+//! Recorded histories of writers and readers are linearizable: there is one order of all commits and looks, in which each has
+//! the effect that the model says, and which no clock contradicts.
+//!
+//! A commit says which version it made, and a look which one it saw; so the order is known, and does not have to be searched
+//! for. It is checked that versions are given once, that what ended before another began comes before it, and that every
+//! snapshot is what the commits up to its version make.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use common::work::Chance;
+use common::{Place, places};
+use h5lake_ledger::{Access, Ledger, Options, Writers};
+
+type Map = BTreeMap<Vec<u8>, u64>;
+
+#[derive(Debug, Clone)]
+enum What {
+    /// Keys that are set, and what is added to keys of all.
+    Commit { set: Map, add: Map },
+    Look(Map),
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    begun: Instant,
+    ended: Instant,
+    version: u64,
+    what: What,
+}
+
+fn many() -> Options {
+    Options { writers: Writers::Many, checkpoint_bytes: 1000, ..Options::default() }
+}
+
+fn number(value: Option<&[u8]>) -> u64 {
+    value.map_or(0, |v| u64::from_le_bytes(v.try_into().unwrap()))
+}
+
+fn snapshot(l: &Ledger) -> Map {
+    l.scan_prefix(b"", None, usize::MAX).unwrap().into_iter().map(|(k, v)| (k.to_vec(), number(Some(&v)))).collect()
+}
+
+/// Commits what is staged; where others added to the same key, the sums are added up.
+fn commit(l: &Ledger) -> u64 {
+    loop {
+        l.advance(&|_| false).unwrap();
+        for (key, base) in l.unmerged() {
+            let added = number(l.get(&key).unwrap().as_deref()) - number(base.as_deref());
+            let sum = number(l.committed(&key).unwrap().as_deref()) + added;
+            l.put(&key, sum.to_le_bytes().to_vec()).unwrap();
+            l.merged(&key);
+        }
+        if let Some(version) = l.try_commit().unwrap() {
+            return version;
+        }
+    }
+}
+
+fn write(place: &Place, who: u64, commits: u64) -> Vec<Event> {
+    let l = place.open(Access::ReadWrite, &many());
+    let mut c = Chance::new(who * 7 + 1);
+    let mut events = Vec::new();
+    for n in 0..commits {
+        let (mut set, mut add) = (Map::new(), Map::new());
+        for _ in 0..=c.below(3) {
+            set.insert(format!("{who}-{}", c.below(4)).into_bytes(), n);
+        }
+        for _ in 0..c.below(3) {
+            *add.entry(format!("sum {}", c.below(2)).into_bytes()).or_default() += c.below(100);
+        }
+        let begun = Instant::now();
+        for (key, value) in &set {
+            l.put(key, value.to_le_bytes().to_vec()).unwrap();
+        }
+        for (key, value) in &add {
+            let sum = number(l.get(key).unwrap().as_deref()) + value;
+            l.put(key, sum.to_le_bytes().to_vec()).unwrap();
+        }
+        let version = commit(&l);
+        events.push(Event { begun, ended: Instant::now(), version, what: What::Commit { set, add } });
+    }
+    events
+}
+
+fn look(place: &Place, done: &AtomicBool, again: bool) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut l = place.open(Access::ReadOnly, &Options::default());
+    while !done.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        if again {
+            l = place.open(Access::ReadOnly, &Options::default());
+        } else {
+            l.refresh().unwrap();
+        }
+        let ended = Instant::now();
+        events.push(Event { begun, ended, version: l.version(), what: What::Look(snapshot(&l)) });
+    }
+    events
+}
+
+/// Whether a history is linearizable in the order that its versions say; the reason if not.
+fn check(events: &[Event]) -> Result<(), String> {
+    let mut commits: Vec<&Event> = events.iter().filter(|e| matches!(e.what, What::Commit { .. })).collect();
+    commits.sort_by_key(|e| e.version);
+    let mut state = Map::new();
+    let mut states = vec![state.clone()];
+    for (n, e) in commits.iter().enumerate() {
+        if e.version != n as u64 + 1 {
+            return Err(format!("version {} is given twice or never", n + 1));
+        }
+        if let What::Commit { set, add } = &e.what {
+            state.extend(set.clone());
+            add.iter().for_each(|(k, v)| *state.entry(k.clone()).or_default() += v);
+        }
+        states.push(state.clone());
+    }
+    for e in events {
+        if let What::Look(seen) = &e.what
+            && states.get(e.version as usize) != Some(seen)
+        {
+            return Err(format!("a look at version {} saw something else", e.version));
+        }
+    }
+    // Of two that did not overlap the later one has no older version; and a commit has a newer one than all before it.
+    let mut by_begin: Vec<&Event> = events.iter().collect();
+    by_begin.sort_by_key(|e| e.begun);
+    let mut by_end = by_begin.clone();
+    by_end.sort_by_key(|e| e.ended);
+    let (mut ended, mut newest) = (by_end.into_iter().peekable(), 0);
+    for e in by_begin {
+        while let Some(before) = ended.next_if(|b| b.ended < e.begun) {
+            newest = newest.max(before.version);
+        }
+        let least = newest + u64::from(matches!(e.what, What::Commit { .. }));
+        if e.version < least {
+            return Err(format!("version {} comes after {newest} had been seen", e.version));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn histories_are_linearizable() {
+    for place in places() {
+        place.create(&many()).close().unwrap();
+        let done = AtomicBool::new(false);
+        let events: Vec<Event> = std::thread::scope(|s| {
+            let (place, done) = (&place, &done);
+            let readers = [false, true].map(|again| s.spawn(move || look(place, done, again)));
+            let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80)));
+            let mut all: Vec<Event> = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+            done.store(true, Ordering::Relaxed);
+            all.extend(readers.into_iter().flat_map(|r| r.join().unwrap()));
+            all
+        });
+        assert!(events.len() > 260, "{} events", events.len());
+        check(&events).unwrap();
+        // The check itself finds what is wrong.
+        for n in (0..events.len()).step_by(7) {
+            let mut wrong = events.clone();
+            if let What::Look(seen) = &mut wrong[n].what {
+                seen.insert(b"never".to_vec(), 1);
+                assert!(check(&wrong).is_err());
+            }
+            let mut swapped = events.clone();
+            swapped[n].version += 1;
+            assert!(check(&swapped).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_lost_commit_and_a_stale_look_are_found() {
+    let t = Instant::now();
+    let at = |ms: u64| t + std::time::Duration::from_millis(ms);
+    let event = |from, to, version, what| Event { begun: at(from), ended: at(to), version, what };
+    let set = |k: &str, v| Map::from([(k.as_bytes().to_vec(), v)]);
+    let commit = |k: &str, v| What::Commit { set: set(k, v), add: Map::new() };
+    let good = [
+        event(0, 5, 1, commit("a", 1)),
+        event(3, 9, 2, commit("b", 2)),
+        event(10, 11, 2, What::Look(Map::from([(b"a".to_vec(), 1), (b"b".to_vec(), 2)]))),
+    ];
+    check(&good).unwrap();
+    let mut lost = good.to_vec();
+    lost[2].what = What::Look(set("b", 2));
+    assert!(check(&lost).is_err());
+    let mut stale = good.to_vec();
+    stale[2] = event(10, 11, 1, What::Look(set("a", 1)));
+    assert!(check(&stale).is_err());
+    let mut turned = good.to_vec();
+    (turned[0].version, turned[1].version) = (2, 1);
+    turned[1].begun = at(6);
+    assert!(check(&turned).is_err());
+}
