@@ -9,7 +9,8 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi bench lint fmt clean
+.PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
+    bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -20,6 +21,7 @@ help:
 	@echo "                random programs on native HDF5 and on h5lake, side by side"
 	@echo "make test-mpi   four processes with mpi4py on one file, by HDF5's MPI driver; builds what that needs, once"
 	@echo "make test-crashes  programs that are killed while they write, 500 in each store"
+	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO"
 	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
 	@echo "make test-minio the same on MinIO, found or built"
@@ -79,6 +81,11 @@ test-mpi: plugin
 
 # Programs that are killed while they write, in a file and in a directory of objects.
 CYCLES ?= 500
+
+export COMMITS ?= 2500
+
+stress: plugin
+	@.ci/test stress-local stress-loopback stress-minio
 
 test-crashes: plugin
 	@tests-py/crashes/run --cycles $(CYCLES)
