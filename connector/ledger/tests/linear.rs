@@ -21,7 +21,10 @@ type Map = BTreeMap<Vec<u8>, u64>;
 #[derive(Debug, Clone)]
 enum What {
     /// Keys that are set, and what is added to keys of all.
-    Commit { set: Map, add: Map },
+    Commit {
+        set: Map,
+        add: Map,
+    },
     Look(Map),
 }
 
@@ -42,7 +45,11 @@ fn number(value: Option<&[u8]>) -> u64 {
 }
 
 fn snapshot(l: &Ledger) -> Map {
-    l.scan_prefix(b"", None, usize::MAX).unwrap().into_iter().map(|(k, v)| (k.to_vec(), number(Some(&v)))).collect()
+    l.scan_prefix(b"", None, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|(k, v)| (k.to_vec(), number(Some(&v))))
+        .collect()
 }
 
 /// Commits what is staged; where others added to the same key, the sums are added up.
