@@ -45,6 +45,8 @@ pub struct Session {
     /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
     /// `uintptr_t`, which finds zero after it in native files: hence the second one.
     pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
+    /// What `H5Fget_file_image` has told the size of and not handed out yet.
+    pub image: Mutex<Option<Vec<u8>>>,
     /// Files mounted on groups of this one.
     pub mounts: Mutex<HashMap<ObjectId, Arc<Session>>>,
     /// The native objects that answer for ours.
@@ -109,6 +111,7 @@ impl Session {
             file_handles: AtomicUsize::new(0),
             is_applications: AtomicBool::new(false),
             descriptor: OnceLock::new(),
+            image: Mutex::default(),
             mounts: Mutex::default(),
             face,
             connector,

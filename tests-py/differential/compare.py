@@ -90,8 +90,8 @@ def difference(steps, native, ours):
         if one is None or other is None or "begun" in (one, other):
             if one != other:
                 ends = f"native {native['ends']}, h5lake {ours['ends']}"
-                if other not in (None, "begun"):
-                    return None  # native HDF5 crashed, so it cannot say what is right from here on
+                if other not in (None, "begun") or native["ends"][process] != 0:
+                    return None  # native HDF5 crashed, here or later: it cannot say what is right from here on
                 side = "h5lake" if other in (None, "begun") else "native"
                 return Difference(("end", side), number, text, f"{side} ends here: {ends}\n{ours['stderr']}")
             continue

@@ -179,10 +179,10 @@ class Generator:
         if source == target and any(n.chunks and n.type and n.type.references for p, n in self.files[source].items()
                                     if p in self.beneath(source, old)):
             return  # natively, chunked datasets of references cannot be copied within a file
-        # Not: expand_external, which h5lake refuses as yet; expand_refs beside references that were never written, which
-        # fails natively.
-        flags = [w for w in ("shallow", "expand_soft", "expand_refs", "without_attrs")
-                 if self.rng.random() < 0.15 and (w != "expand_refs" or not self.references)]
+        # Not: expand_refs beside references that were never written, which fails natively; expand_external beside
+        # references, which h5lake then leaves null within a file too.
+        flags = [w for w in ("shallow", "expand_soft", "expand_external", "expand_refs", "without_attrs")
+                 if self.rng.random() < 0.15 and (w not in ("expand_refs", "expand_external") or not self.references)]
         self.emit(f"{source}.copy({source}[{old or '/'!r}], {target}, name={new!r}"
                   + "".join(f", {w}=True" for w in flags) + ")")
         if not (source == target and new.startswith(old + "/")):

@@ -297,6 +297,16 @@ def check_size_of_missing_chunk(_):
         raises(RuntimeError, d.id.read_direct_chunk, (3,))
 
 
+def check_szip_of_texts(_):
+    """Filters that ask for a precision are set up for arrays of variable-length strings."""
+    kind = np.dtype((h5py.string_dtype(), (3,)))
+    with h5py.File("texts.h5", "w") as f:
+        d = f.create_dataset("d", (64,), kind, chunks=(32,), compression="szip", compression_opts=("nn", 4))
+        d[1] = np.array(["one", "", "three"], object)
+    with h5py.File("texts.h5") as f:
+        assert f["d"][1].tolist() == [b"one", b"", b"three"]
+
+
 if sys.argv[1] == "plain":
     result = {"write": plain_write, "decode": plain_decode}[sys.argv[2]](pickle.load(sys.stdin.buffer))
     sys.stdout.buffer.write(pickle.dumps(result))

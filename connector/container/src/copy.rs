@@ -3,7 +3,7 @@
 use crate::object::OpenObject;
 use crate::record::{AttributeRecord, DatatypeRecord, HeaderRecord};
 use crate::stored::{change_stored, store_block, stored};
-use crate::types::{Datatype, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
+use crate::types::{CharSet, Datatype, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
 use crate::{
     AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, Resolution, Result, convert, keys, record,
 };
@@ -71,7 +71,8 @@ impl Container {
     }
 
     /// Like [`Self::copy_object`], for `H5O_COPY_EXPAND_REFERENCE_FLAG`: `convert` may ask for the copies of what
-    /// references lead to. Those that get no link of their own count one, so that they stay.
+    /// references lead to. Those that get no other link get one in the root group, as native HDF5 names it
+    /// (`H5O__copy_obj_by_ref`).
     ///
     /// # Errors
     /// As for [`Self::copy_object`].
@@ -99,7 +100,9 @@ impl Container {
         }
         for id in c.plan.referenced {
             if id != copy.id() && destination.object_info(id)?.link_count == 0 {
-                destination.change_link_count(id, 1)?;
+                let name = format!("~obj_pointed_by_{}", id.0);
+                let root = destination.root();
+                destination.link_create(root, name.as_bytes(), LinkTarget::Hard(id), CharSet::Ascii)?;
             }
         }
         Ok(copy)

@@ -62,6 +62,7 @@ pub fn create(
         &together,
         names::place(name, config).and_then(|place| {
             check_newest(&place, Minor::CannotCreateFile, "create", name)?;
+            check_replaceable(library, &place, name, flags, access)?;
             shareable(&together, place)
         }),
     )?;
@@ -75,6 +76,25 @@ pub fn create(
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
     let parts = Parts { container, together, writable: true, swmr };
     start(library, config, name, access_list, parts).map(file_handle)
+}
+
+/// Refuses to replace a native file that is open in this library, as native HDF5 does.
+fn check_replaceable(
+    library: Library,
+    place: &Place,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<()> {
+    // With MPI's driver it would have to be opened by all.
+    let alone = library.driver(access)? != Driver::Mpi;
+    if flags.exclusive || !alone || !native::is_native(place) || !library.is_native_open(name, access)? {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(name);
+    let text =
+        format!("unable to create file: name = '{name}': unable to truncate a file which is already open");
+    Err(Error::file(Minor::CannotCreateFile, text, None))
 }
 
 /// The processes that open a file together, if the access list has MPI's driver. Collective.
@@ -182,8 +202,8 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
             library.open_native_file(name, flags, access)
         }
         Storage::Container(place) => {
-            if flags.write && library.driver(access)? != Driver::Default {
-                native::check_written(library, name, access)?;
+            if flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)? {
+                return open_in_memory(library, name, flags, access);
             }
             if flags.write && place.is_vacant() {
                 let creation = library.default_list(ListClass::FileCreate)?;
@@ -194,6 +214,16 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
             Ok(file_handle(session))
         }
     }
+}
+
+/// Opens a container with the core driver without backing store: as a native file in memory of the same content, for what
+/// is changed is to be forgotten.
+fn open_in_memory(library: Library, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+    let mut image = library.image_of_file(name, access)?;
+    let list = library.with_image(access, &mut image)?;
+    // The driver takes an image only under a name that no file has (H5FD__core_open).
+    let name = [name, b" (in memory)"].concat();
+    library.open_native_file(&name, flags, list.get())
 }
 
 /// Opens a container without giving its file an identifier.

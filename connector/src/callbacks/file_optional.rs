@@ -1,9 +1,13 @@
 //! What the native connector's own functions ask of a file.
 
+use std::sync::Arc;
+
 use h5lake_container::Target;
 
+use crate::callbacks::object;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
+use crate::ffi::plists::ListClass;
 use crate::names;
 use crate::session::{Session, Swmr};
 
@@ -50,10 +54,39 @@ pub fn descriptor(session: &Session) -> Result<usize> {
     Ok(std::ptr::from_ref(&**number) as usize)
 }
 
+/// `H5Fget_file_image`: a native file of the same content. It is made when its size is asked for and handed out by the next
+/// call, so that both are of one image. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
+pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
+    let session = handle.session()?;
+    let kept = session.image.lock().take();
+    let image = match (kept, room) {
+        (Some(image), Some(_)) => image,
+        _ => native_image(&session)?,
+    };
+    let size = image.len();
+    match room {
+        None => *session.image.lock() = Some(image),
+        Some(room) if room < size => {
+            return Err(Error::argument(format!(
+                "supplied buffer too small: {room} bytes, the image has {size}"
+            )));
+        }
+        Some(_) => fill(&image),
+    }
+    Ok(size)
+}
+
+/// The content of a container as a native file.
+fn native_image(session: &Arc<Session>) -> Result<Vec<u8>> {
+    let (library, container) = (session.library, &session.container);
+    let root = object::identifier_of(session, container.root(), Some(b"/".to_vec()))?;
+    let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+    library.native_image(root.get(), creation.get())
+}
+
 /// The answer to an operation that has no meaning for a container, by its name in `H5VLnative.h`.
 pub fn refused(operation: i32) -> Error {
     let name = match operation {
-        1 => "H5Fget_file_image",
         2 => "H5Fget_free_sections",
         4 => "H5Fget_info",
         5 => "H5Fget_mdc_config",

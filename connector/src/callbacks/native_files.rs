@@ -32,8 +32,7 @@ pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid) -> R
         };
     }
     let place = names::place(name, config)?;
-    let native = matches!(probe(&place), Some(Probe::NativeHdf5));
-    Ok(if native { Storage::Native } else { Storage::Container(place) })
+    Ok(if is_native(&place) { Storage::Native } else { Storage::Container(place) })
 }
 
 /// What lies at the local path of a place that has one. What cannot be looked at is told by whoever opens it.
@@ -42,6 +41,11 @@ fn probe(place: &Place) -> Option<Probe> {
         Target::File(path) => Ledger::probe_file(&path).ok(),
         Target::Objects { .. } => None,
     }
+}
+
+/// Whether a native file lies at the local path.
+pub fn is_native(place: &Place) -> bool {
+    matches!(probe(place), Some(Probe::NativeHdf5))
 }
 
 /// Whether a container, or what names one, lies at the local path. A driver has names of its own, which may look like a
@@ -60,21 +64,6 @@ pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
         Driver::Default | Driver::Mpi => Ok(false),
         Driver::Explicit => Ok(true),
     }
-}
-
-/// Refuses to write to a container through a driver that keeps what is written to itself.
-///
-/// # Errors
-/// If the access list chooses the core driver without backing store.
-pub fn check_written(library: Library, name: &[u8], access: Hid) -> Result<()> {
-    if !library.discards_writes(access)? {
-        return Ok(());
-    }
-    let text = format!(
-        "unable to open file: name = '{}' is a h5lake container, which the core driver without backing store cannot open for writing",
-        String::from_utf8_lossy(name)
-    );
-    Err(Error::file(Minor::CannotOpenFile, text, None))
 }
 
 /// Refuses native files under `native=refuse`.

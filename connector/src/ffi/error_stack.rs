@@ -98,6 +98,43 @@ impl Drop for Quiet {
     }
 }
 
+/// What a call of libhdf5 answers.
+pub(super) trait Answer {
+    /// Whether the call failed.
+    fn failed(&self) -> bool;
+}
+
+impl Answer for i32 {
+    fn failed(&self) -> bool {
+        *self < 0
+    }
+}
+
+impl Answer for *mut c_void {
+    fn failed(&self) -> bool {
+        self.is_null()
+    }
+}
+
+impl Answer for () {
+    fn failed(&self) -> bool {
+        false
+    }
+}
+
+/// Makes a call in place of one that the application made: the library reports a failure by itself then, with the frames
+/// that are left here. Nothing public may be called after a failure before the callback returns.
+pub(super) fn reported_once<T: Answer>(library: Library, call: impl FnOnce() -> T) -> T {
+    let quiet = Quiet::start(library);
+    let value = call();
+    let frames = value.failed().then(|| library.take_errors());
+    drop(quiet);
+    if let Some(frames) = frames {
+        frames.restore();
+    }
+    value
+}
+
 /// Runs something whose failing calls are not reported by the library.
 pub(super) fn silently<T>(library: Library, run: impl FnOnce() -> T) -> T {
     let quiet = Quiet::start(library);

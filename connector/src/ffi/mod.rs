@@ -20,6 +20,7 @@ pub mod file_lists;
 pub mod guard;
 pub mod handle;
 pub mod ids;
+mod images;
 pub mod library;
 pub mod memory;
 pub mod mpi;

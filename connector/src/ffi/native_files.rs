@@ -87,6 +87,28 @@ impl Library {
         Ok(answer > 0)
     }
 
+    /// Whether a native file is open in this library. The file is opened once more to find out, to read and under the
+    /// list's settings, which those who have it open had to agree with; one that cannot be opened is taken for closed.
+    ///
+    /// # Errors
+    /// If the library does not make the list.
+    pub fn is_native_open(self, name: &[u8], access: Hid) -> Result<bool> {
+        const FILES_AND_OBJECTS: u32 = 0x1f;
+        let table = self.table();
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name = strings::c_string(name, "a file name")?;
+        // SAFETY: the name is terminated, the list valid.
+        let open = || unsafe { (table.H5Fopen)(name.as_ptr(), sys::H5F_ACC_RDONLY, list.get()) };
+        let Ok(file) = native(self, open) else { return Ok(false) };
+        let file = Id::from_call(self, file, "H5Fopen")?;
+        let count = native(self, || {
+            // SAFETY: the identifier is a file's.
+            unsafe { (table.H5Fget_obj_count)(file.get(), FILES_AND_OBJECTS) as Hid }
+        })?;
+        Ok(count > 1)
+    }
+
     /// `H5Fdelete` of a native file.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use h5lake_container::ObjectKind;
 use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
+use super::error_stack::{Answer, reported_once};
 use super::guard::guard;
 use super::handle::Handle;
 use super::ids::Id;
@@ -35,9 +36,9 @@ impl NativeConnector {
         self.id.get()
     }
 
-    /// Makes a call of the native connector.
-    pub(super) fn call<T>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
-        call(self.library.table(), self.id())
+    /// Makes a call of the native connector. If it fails, its frames are what is left on the error stack.
+    pub(super) fn call<T: Answer>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
+        reported_once(self.library, || call(self.library.table(), self.id()))
     }
 
     /// Whether identifiers of objects are open on exactly this native file object.
@@ -167,7 +168,14 @@ impl NativeHandle {
 
     /// Makes a call of the native connector on the object; what it answers is the answer. The handle may be gone
     /// after the call (a refreshed object is closed and opened again), so it is not looked at any more.
-    pub(super) fn call<T>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
+    pub(super) fn call<T: Answer>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
+        let (object, connector) = (self.object, self.connector());
+        connector.call(|hdf5, id| call(hdf5, object, id))
+    }
+
+    /// As [`NativeHandle::call`], for calls that may call functions of the application: what these do is reported as it is
+    /// natively, at the price that a failure of the call itself is reported twice.
+    pub(super) fn call_back<T>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
         call(self.connector.library.table(), self.object, self.connector.id())
     }
 
@@ -299,7 +307,9 @@ impl Many {
         call: impl FnOnce(&'static Hdf5, Hid, *mut *mut c_void) -> i32,
     ) -> i32 {
         match &self.connector {
-            Some(connector) => call(self.library.table(), connector.id(), self.objects.as_mut_ptr()),
+            Some(connector) => {
+                connector.call(|hdf5, connector| call(hdf5, connector, self.objects.as_mut_ptr()))
+            }
             None => guard(Some(self.library), "h5lake_dataset_transfer", class, -1, || Err(mixed(operation))),
         }
     }

@@ -18,6 +18,14 @@ impl Library {
         Id::from_call(self, unsafe { (self.table().H5Tcreate)(sys::H5T_OPAQUE, size) }, "H5Tcreate")
     }
 
+    /// An array of `size` bytes.
+    pub fn array_of_bytes(self, size: usize) -> Result<Id> {
+        let (table, dims) = (self.table(), [size as u64]);
+        // SAFETY: there is one dimension; a bad size is an error.
+        let made = unsafe { (table.H5Tarray_create2)(table.H5T_NATIVE_UCHAR_g(), 1, dims.as_ptr()) };
+        Id::from_call(self, made, "H5Tarray_create2")
+    }
+
     /// Whether a filter is registered, or is a plugin that can be loaded.
     pub fn has_filter(self, id: i32) -> bool {
         // SAFETY: any value may be given. What the search for a plugin leaves on the error stack is no error of ours.

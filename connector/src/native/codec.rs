@@ -12,6 +12,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::ListClass;
 use crate::ffi::scratch::Scratch;
+use crate::ffi::types::ARRAY;
 use crate::file_type::FileType;
 use crate::session::Session;
 
@@ -31,7 +32,11 @@ pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid
     library.allocate_nothing(list.get())?;
     let datatype = if types.has_heap || types.has_references {
         library.clear_fill_value(list.get())?;
-        library.opaque_type(types.size)?
+        // Filters that ask for a precision find that of an array's elements.
+        match library.type_class(types.stored())? {
+            ARRAY => library.array_of_bytes(types.size)?,
+            _ => library.opaque_type(types.size)?,
+        }
     } else {
         library.copy_type(types.stored())?
     };

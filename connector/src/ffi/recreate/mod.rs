@@ -1,8 +1,8 @@
 //! `H5Ocopy` between a native file and a container: each object is made anew by public calls and filled.
 //!
-//! What a copy between two files of one kind does, this does too, with these differences: references are not
-//! translated (an element that is a reference is left null, as HDF5 leaves it without `H5O_COPY_EXPAND_REFERENCE_FLAG`,
-//! which is refused), chunks are filtered again, and committed types are never merged with those of the destination.
+//! What a copy between two files of one kind does, this does too, with these differences: references of the new kind
+//! (`H5R_ref_t`) and those in variable-length data are left null even with `H5O_COPY_EXPAND_REFERENCE_FLAG`, chunks are
+//! filtered again, and committed types are never merged with those of the destination.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString, c_void};
@@ -17,7 +17,10 @@ use super::types::check;
 use crate::error::{Error, Minor, Result};
 
 mod links;
+mod referenced;
 mod values;
+
+pub(super) use referenced::copy_root;
 
 /// Copies the object `source` to the name `name` in `destination`.
 ///
@@ -31,19 +34,11 @@ pub(super) fn copy(
     copy_list: Hid,
     link_creation: Hid,
 ) -> Result<()> {
-    let flags = library.copy_flags(copy_list)?;
-    if flags & sys::H5O_COPY_EXPAND_REFERENCE_FLAG != 0 {
-        return Err(Error::unsupported(
-            "H5Ocopy between a native HDF5 file and a h5lake container with H5O_COPY_EXPAND_REFERENCE_FLAG",
-        ));
-    }
-    let copier = Copier { library, destination, flags };
+    let copier = Copier { library, destination, flags: library.copy_flags(copy_list)? };
     silently(library, || {
         let mut made = Made::default();
         let copied = copier.object(source, 0, &mut made)?;
-        while let Some(group) = made.groups.pop_front() {
-            copier.links(&group, &mut made)?;
-        }
+        copier.all_links(&mut made)?;
         // SAFETY: identifiers are checked by the library, the name is terminated.
         copier.ok(unsafe {
             (copier.table().H5Olink)(
@@ -53,7 +48,8 @@ pub(super) fn copy(
                 link_creation,
                 sys::H5P_DEFAULT,
             )
-        })
+        })?;
+        copier.link_referenced(&made)
     })
 }
 
@@ -93,9 +89,14 @@ struct Copier {
 /// made: they stay open meanwhile.
 #[derive(Default)]
 struct Made {
-    objects: HashMap<(std::ffi::c_ulong, [u8; 16]), Rc<Id>>,
+    objects: HashMap<Key, Rc<Id>>,
     groups: VecDeque<Group>,
+    /// Copies that references lead to.
+    referenced: Vec<Rc<Id>>,
 }
+
+/// What tells objects apart: the number of their file, and their token.
+type Key = (std::ffi::c_ulong, [u8; 16]);
 
 /// A group whose links are still to be copied.
 struct Group {
@@ -129,13 +130,13 @@ impl Copier {
     /// Makes the copy of an object that has no name yet, or finds it if it was made before.
     fn object(&self, original: Hid, depth: u32, made: &mut Made) -> Result<Rc<Id>> {
         let info = self.info(original)?;
-        let key = (info.fileno, info.token.__data);
+        let key: Key = (info.fileno, info.token.__data);
         if let Some(copy) = made.objects.get(&key) {
             return Ok(copy.clone());
         }
         let copy = match info.type_ {
             sys::H5O_TYPE_GROUP => self.group(original)?,
-            sys::H5O_TYPE_DATASET => self.dataset(original, depth, made)?,
+            sys::H5O_TYPE_DATASET => self.dataset(original, key, depth, made)?,
             sys::H5O_TYPE_NAMED_DATATYPE => self.committed_type(original)?,
             other => {
                 return Err(Error::new(Minor::BadType, format!("H5Ocopy of an object of type {}", other.0)));
@@ -149,10 +150,18 @@ impl Copier {
             made.groups.push_back(Group { original, copy: copy.clone(), depth });
         }
         if !self.has(sys::H5O_COPY_WITHOUT_ATTR_FLAG) {
-            self.attributes(original, copy.get(), info.num_attrs)?;
+            self.attributes(original, copy.get(), info.num_attrs, made)?;
         }
         self.comment(original, copy.get())?;
         Ok(copy)
+    }
+
+    /// The links of all groups that were made, and of those that are made meanwhile.
+    fn all_links(&self, made: &mut Made) -> Result<()> {
+        while let Some(group) = made.groups.pop_front() {
+            self.links(&group, made)?;
+        }
+        Ok(())
     }
 
     fn info(&self, object: Hid) -> Result<sys::H5O_info2_t> {
@@ -184,7 +193,7 @@ impl Copier {
         }
     }
 
-    fn dataset(&self, original: Hid, depth: u32, made: &mut Made) -> Result<Rc<Id>> {
+    fn dataset(&self, original: Hid, key: Key, depth: u32, made: &mut Made) -> Result<Rc<Id>> {
         let table = self.table();
         // SAFETY: identifiers are checked by the library.
         unsafe {
@@ -204,8 +213,11 @@ impl Copier {
                 list.get(),
                 sys::H5P_DEFAULT,
             ))?;
-            self.data(original, copy.get(), &datatype, &space, &list)?;
-            Ok(Rc::new(copy))
+            let copy = Rc::new(copy);
+            // Its elements may be references to itself.
+            made.objects.insert(key, copy.clone());
+            self.data(original, copy.get(), &datatype, &space, &list, made)?;
+            Ok(copy)
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::Copier;
+use super::{Copier, Made};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
@@ -15,7 +15,15 @@ const BLOCK_BYTES: u64 = 16 << 20;
 
 impl Copier {
     /// Copies the elements of a dataset, block by block.
-    pub(super) fn data(&self, from: Hid, to: Hid, datatype: &Id, space: &Id, list: &Id) -> Result<()> {
+    pub(super) fn data(
+        &self,
+        from: Hid,
+        to: Hid,
+        datatype: &Id,
+        space: &Id,
+        list: &Id,
+        made: &mut Made,
+    ) -> Result<()> {
         let table = self.table();
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
         // SAFETY: the answer's place outlives the call.
@@ -39,7 +47,7 @@ impl Copier {
                 .zip(&block)
                 .map(|((all, at), most)| (all - at).min(*most))
                 .collect();
-            self.block(from, to, &memory, space, size, &start, &count)?;
+            self.block(from, to, &memory, space, size, &start, &count, made)?;
             if !advance(&mut start, &block, &extent) {
                 return Ok(());
             }
@@ -56,6 +64,7 @@ impl Copier {
         size: usize,
         start: &[u64],
         count: &[u64],
+        made: &mut Made,
     ) -> Result<()> {
         let table = self.table();
         let points = count.iter().product::<u64>();
@@ -83,15 +92,16 @@ impl Copier {
                 self.id((table.H5Screate_simple)(rank, count.as_ptr(), none))?
             };
             self.ok((table.H5Dread)(from, memory.get(), in_memory.get(), space.get(), all, data))?;
-            let written =
-                self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), space.get(), all, data));
+            let written = self.translate(from, memory, &mut buffer, made).and_then(|()| {
+                self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), space.get(), all, data))
+            });
             self.library.reclaim(memory.get(), in_memory.get(), &mut buffer);
             written
         }
     }
 
     /// Copies all attributes of an object.
-    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64) -> Result<()> {
+    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64, made: &mut Made) -> Result<()> {
         let table = self.table();
         for index in 0..count {
             // SAFETY: the name is terminated; identifiers are checked by the library.
@@ -106,12 +116,12 @@ impl Copier {
                     sys::H5P_DEFAULT,
                 )
             })?;
-            self.attribute(&attribute, to)?;
+            self.attribute(&attribute, to, made)?;
         }
         Ok(())
     }
 
-    fn attribute(&self, from: &Id, to: Hid) -> Result<()> {
+    fn attribute(&self, from: &Id, to: Hid, made: &mut Made) -> Result<()> {
         let table = self.table();
         // SAFETY: the buffer has the size given along.
         let name = self.name(|buffer, size| unsafe { (table.H5Aget_name)(from.get(), size, buffer) })?;
@@ -131,8 +141,9 @@ impl Copier {
             ))?;
             (datatype, space, copy)
         };
-        // Attributes are read and written whole: one that holds references is left null.
-        let whole = !self.library.type_contains(datatype.get(), TypeClass::Reference)?;
+        // Attributes are read and written whole: one that holds references that are not followed is left null.
+        let whole = !self.library.type_contains(datatype.get(), TypeClass::Reference)?
+            || self.follows(datatype.get())?;
         if !whole || !self.has_elements(&space)? {
             return Ok(());
         }
@@ -145,7 +156,9 @@ impl Copier {
         // SAFETY: the buffer holds the whole value.
         unsafe {
             self.ok((table.H5Aread)(from.get(), memory.get(), buffer.as_mut_ptr().cast()))?;
-            let written = self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast()));
+            let written = self
+                .translate(from.get(), &memory, &mut buffer, made)
+                .and_then(|()| self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast())));
             self.library.reclaim(memory.get(), space.get(), &mut buffer);
             written
         }
@@ -157,7 +170,9 @@ impl Copier {
         let table = self.table();
         // SAFETY: identifiers are checked by the library; names are freed by it.
         unsafe {
-            if !self.library.type_contains(datatype.get(), TypeClass::Reference)? {
+            if !self.library.type_contains(datatype.get(), TypeClass::Reference)?
+                || self.follows(datatype.get())?
+            {
                 return self.id((table.H5Tcopy)(datatype.get())).map(Some);
             }
             if (table.H5Tget_class)(datatype.get()) != sys::H5T_COMPOUND {

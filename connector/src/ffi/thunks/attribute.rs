@@ -189,7 +189,7 @@ unsafe extern "C" fn specific(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.call(|hdf5, object, connector| {
+            return native.call_back(|hdf5, object, connector| {
                 (hdf5.H5VLattr_specific)(object, parameters, connector, arguments, transfer, request)
             });
         }

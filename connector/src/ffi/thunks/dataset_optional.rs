@@ -27,7 +27,7 @@ pub unsafe extern "C" fn optional(
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.call(|hdf5, object, connector| {
+            return native.call_back(|hdf5, object, connector| {
                 (hdf5.H5VLdataset_optional)(object, connector, arguments, transfer, request)
             });
         }

@@ -257,6 +257,15 @@ pub unsafe extern "C" fn optional(
                     strings::answer(args.get_size.size, file_optional::size(handle)?);
                     Ok(())
                 }
+                (sys::H5VL_NATIVE_FILE_GET_FILE_IMAGE, Some(args)) => {
+                    let wanted = args.get_file_image;
+                    let room = (!wanted.buf.is_null()).then_some(wanted.buf_size);
+                    let size = file_optional::image(handle, room, |image| {
+                        strings::fill_bytes(image, wanted.buf, image.len());
+                    })?;
+                    strings::answer(wanted.image_len, size);
+                    Ok(())
+                }
                 (sys::H5VL_NATIVE_FILE_GET_EOA, Some(args)) => {
                     strings::answer(args.get_eoa.eoa, file_optional::size(handle)?);
                     Ok(())

@@ -57,6 +57,16 @@ unsafe extern "C" fn open(
     }
 }
 
+/// The library of an object, if a copy of it is to follow external links.
+///
+/// # Safety
+/// `source` is one of our handles, open.
+unsafe fn follows_external_links(source: *mut c_void, copy_list: Hid) -> Option<Library> {
+    // SAFETY: as the caller says.
+    let library = unsafe { Handle::from_pointer(source) }.ok()?.library()?;
+    (library.copy_flags(copy_list).ok()? & sys::H5O_COPY_EXPAND_EXT_LINK_FLAG != 0).then_some(library)
+}
+
 unsafe extern "C" fn copy(
     source: *mut c_void,
     from: *const sys::H5VL_loc_params_t,
@@ -71,7 +81,15 @@ unsafe extern "C" fn copy(
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
-        match pass::pair(source, destination) {
+        let pair = match pass::pair(source, destination) {
+            // External links may lead to files of any kind: such a copy is made by public calls.
+            Pair::Ours => match follows_external_links(source, copy_list) {
+                Some(library) => Pair::Mixed(library),
+                None => Pair::Ours,
+            },
+            pair => pair,
+        };
+        match pair {
             Pair::Ours => {}
             Pair::Mixed(library) => {
                 return guard(Some(library), "h5lake_object_copy", Major::Object, FAIL, || {
@@ -244,7 +262,7 @@ unsafe extern "C" fn specific(
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.call(|hdf5, object, connector| {
+            return native.call_back(|hdf5, object, connector| {
                 (hdf5.H5VLobject_specific)(object, parameters, connector, arguments, transfer, request)
             });
         }
