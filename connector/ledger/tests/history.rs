@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::work::{Map, content, stage};
 use common::{Place, places};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Version};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Version, Writers};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,8 @@ struct Run {
     place: Place,
     opts: Options,
     writer: Option<Ledger>,
+    /// Where many write: another one, and whose turn it is.
+    second: Option<Ledger>,
     /// By version.
     states: Vec<Map>,
     held: Vec<Ledger>,
@@ -48,7 +50,8 @@ struct Run {
 impl Run {
     fn new(place: Place, opts: Options) -> Self {
         let writer = Some(place.create(&opts));
-        Run { place, opts, writer, states: vec![Map::new()], held: Vec::new() }
+        let second = (opts.writers == Writers::Many).then(|| place.open(Access::ReadWrite, &opts));
+        Run { place, opts, writer, second, states: vec![Map::new()], held: Vec::new() }
     }
 
     fn at(&self, at: At) -> h5lake_ledger::Result<Ledger> {
@@ -62,6 +65,15 @@ impl Run {
     fn step(&mut self, op: Op) {
         match op {
             Op::Commit(n) => (0..n).for_each(|_| {
+                if self.second.is_some() {
+                    std::mem::swap(&mut self.writer, &mut self.second);
+                    let told = self.writer.as_ref().unwrap().advance(&|_| false);
+                    if told.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
+                        // In a store, one that looked away for longer than the retention time.
+                        assert!(matches!(self.place, Place::Objects(..)) && self.opts.retention != Some(HOUR));
+                        self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
+                    }
+                }
                 let mut state = self.states.last().unwrap().clone();
                 let l = self.writer.as_ref().unwrap();
                 stage(l, &mut state, self.states.len() as u64).unwrap();
@@ -69,6 +81,8 @@ impl Run {
                     self.states.push(state);
                 }
             }),
+            // Not for stores that many write: what nobody refers to may be another's.
+            Op::Vacuum if self.second.is_some() => (),
             Op::Vacuum => drop(self.writer.as_ref().unwrap().vacuum().unwrap()),
             Op::Reopen => {
                 self.writer.take().unwrap().close().unwrap();
@@ -95,8 +109,10 @@ impl Run {
             std::fs::rename(&copy, path).unwrap();
             self.held.clear();
         }
-        std::mem::forget(old);
+        std::mem::forget((old, self.second.take()));
         self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
+        let many = self.opts.writers == Writers::Many;
+        self.second = many.then(|| self.place.open(Access::ReadWrite, &self.opts));
     }
 
     fn look(&self) {
@@ -144,18 +160,19 @@ impl Run {
 const HOUR: Duration = Duration::from_secs(3600);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_version_that_is_kept_is_what_it_was(
         ops in proptest::collection::vec(op(), 1..24),
         bytes in prop_oneof![Just(0u64), Just(3000), Just(1 << 20)],
+        writers in prop_oneof![Just(Writers::One), Just(Writers::Many)],
         retention in prop_oneof![Just(Some(HOUR)), Just(Some(Duration::ZERO)), Just(Some(Duration::from_millis(5))), Just(None)],
     ) {
         for place in places() {
             // A crash leaves a lease behind in a store; nobody competes for it here.
-            let lock = if matches!(place, Place::File(..)) { LockPolicy::Required } else { LockPolicy::Off };
-            let opts = Options { checkpoint_bytes: bytes, retention, lock, ..Options::default() };
+            let lock = if matches!(place, Place::File(..)) || writers == Writers::Many { LockPolicy::Required } else { LockPolicy::Off };
+            let opts = Options { checkpoint_bytes: bytes, retention, lock, writers, ..Options::default() };
             let mut r = Run::new(place, opts);
             for op in &ops {
                 r.step(*op);
