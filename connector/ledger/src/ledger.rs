@@ -1,21 +1,19 @@
 //! The opened container.
 
+mod open;
+
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use object_stores::{Key, ObjectStore};
 
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::file;
 use crate::fold;
 use crate::layers::{Layer, Layers};
-use crate::objects;
-use crate::options::{Access, Identity, Options, Probe, Replace, Version, Writers};
+use crate::options::{Access, Identity, Options, Version, Writers};
 use crate::payload;
 use crate::record;
 use crate::space::{Base, Commit, News, Pointer, Space};
@@ -79,98 +77,6 @@ impl Ledger {
         };
         ledger.refresh_state(&mut ledger.lock())?;
         Ok(ledger)
-    }
-
-    /// Makes a new container in a file and opens it for writing.
-    ///
-    /// When this returns, the file is there, whole (and synced under `SyncPolicy::Commit`). Replacing goes by a file beside
-    /// that is renamed over: symbolic links are followed, permissions kept, and readers keep what they had open.
-    ///
-    /// # Errors
-    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `IsADirectory`,
-    /// `PermissionDenied`, `NoSpace`, `NotFound` (no such directory) from the file system.
-    pub fn create_file(path: &Path, replace: Replace, opts: Options) -> Result<Self> {
-        let space = file::create(path, replace, &opts)?;
-        Self::start(Box::new(space), Access::ReadWrite, &opts)
-    }
-
-    /// Opens the container in a file.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
-    pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
-        let space = file::open(path, access, &opts)?;
-        Self::start(Box::new(space), access, &opts)
-    }
-
-    /// Says what a path holds from its first bytes. Takes no lock and changes nothing.
-    ///
-    /// # Errors
-    /// Those of reading a file, other than its absence.
-    pub fn probe_file(path: &Path) -> Result<Probe> {
-        file::probe(path)
-    }
-
-    /// Removes a container's file. Handles that have it open keep it.
-    ///
-    /// # Errors
-    /// `NotAContainer` for anything else, which stays; `NotFound`.
-    pub fn remove_file(path: &Path) -> Result<()> {
-        file::remove(path)
-    }
-
-    /// Makes a new container in an object store and opens it for writing.
-    ///
-    /// When this returns, the head names the new container, which is as durable as the store makes objects. Replacing puts a
-    /// new head over the old one and then deletes the old container's objects.
-    ///
-    /// # Errors
-    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `Conflict` if the head
-    /// changed meanwhile; `Store`.
-    pub fn create_objects(
-        store: Arc<dyn ObjectStore>,
-        key: &str,
-        replace: Replace,
-        opts: Options,
-    ) -> Result<Self> {
-        let space = objects::create(store, key, replace, &opts)?;
-        Self::start(Box::new(space), Access::ReadWrite, &opts)
-    }
-
-    /// Opens the container in an object store.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`, `Store`; for writers `Locked`.
-    pub fn open_objects(
-        store: Arc<dyn ObjectStore>,
-        key: &str,
-        access: Access,
-        opts: Options,
-    ) -> Result<Self> {
-        let space = objects::open(store, key, access, &opts)?;
-        Self::start(Box::new(space), access, &opts)
-    }
-
-    /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so
-    /// that whoever has a copy needs no other.
-    pub fn is_immutable_object(key: &Key) -> bool {
-        objects::is_immutable(key)
-    }
-
-    /// Says what a key holds from its first bytes.
-    ///
-    /// # Errors
-    /// `Invalid` for what is no key; `Store`.
-    pub fn probe_objects(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
-        objects::probe(store, key)
-    }
-
-    /// Removes a container from an object store, all its objects included.
-    ///
-    /// # Errors
-    /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
-    pub fn remove_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
-        objects::remove(store, key)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -623,6 +529,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Replace;
 
     #[test]
     fn the_successor_of_a_prefix_bounds_it() {

@@ -70,7 +70,9 @@ impl Run {
                     let told = self.writer.as_ref().unwrap().advance(&|_| false);
                     if told.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
                         // In a store, one that looked away for longer than the retention time.
-                        assert!(matches!(self.place, Place::Objects(..)) && self.opts.retention != Some(HOUR));
+                        assert!(
+                            matches!(self.place, Place::Objects(..)) && self.opts.retention != Some(HOUR)
+                        );
                         self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
                     }
                 }

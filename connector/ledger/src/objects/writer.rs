@@ -1,11 +1,11 @@
 //! The writer's side of the object space: what was written since the last commit, and which objects are in use.
 
-use std::collections::HashSet;
+mod checkpoint;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
@@ -19,7 +19,6 @@ use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, parse_log};
 use crate::place::{Place, Room};
 use crate::record::{self, Author, Header};
-use crate::space::{Base, Pointer};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const SMALL: usize = 64 << 10;
@@ -31,8 +30,6 @@ const PACK: usize = 8 << 20;
 const HINT: u64 = 16;
 /// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
 const CROWDED: u64 = 64 << 20;
-/// Slack for what accounting for itself changes in a table.
-const TABLE_SLACK: usize = 64;
 
 /// An object that is being filled.
 #[derive(Debug, Default)]
@@ -439,156 +436,6 @@ impl Writer {
         self.etag = put.map_err(|e| self.fail(&e))?;
         self.head = head;
         Ok(())
-    }
-
-    pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Place> {
-        if !self.pages.bytes.is_empty() && self.pages.bytes.len() + data.len() > PACK {
-            self.finish_pages()?;
-        }
-        let room = match self.pages.room {
-            Some(room) => room,
-            None => Room::Page(clock::random(&self.target)?),
-        };
-        self.pages.room = Some(room);
-        let offset = self.pages.bytes.len() as u64;
-        self.pages.bytes.extend_from_slice(data);
-        Ok(Place { room, offset, length: data.len() as u64 })
-    }
-
-    fn finish_pages(&mut self) -> Result<()> {
-        if let Some(room) = self.pages.room.take() {
-            let bytes = std::mem::take(&mut self.pages.bytes);
-            self.fold_gained.push((room, bytes.len() as u64));
-            self.put_new(&room, bytes)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn fold_free(&mut self, place: &Place) {
-        self.fold_freed.push(*place);
-    }
-
-    pub(crate) fn fold_rollback(&mut self) {
-        self.pages = Filling::default();
-        // Page objects that were put stay: if a head's put failed without an answer, it may have arrived and name them.
-        self.fold_gained.clear();
-        self.fold_freed.clear();
-    }
-
-    /// Makes `base` count, then deletes what nobody has needed for the retention time.
-    pub(crate) fn fold_commit(&mut self, base: Base) -> Result<()> {
-        if let Some(lease) = &mut self.lease {
-            lease.renew()?;
-        }
-        if self.shared {
-            self.check_head()?;
-        }
-        let now = clock::now().max(self.last_time + 1);
-        let before = now.saturating_sub(self.head.retention.saturating_mul(1000));
-        // Others may have committed more: then the base is whole until its own time only, for all that is known here.
-        let moment = if self.shared { self.last_time } else { now };
-        let (past, history) = self.write_history(base.version, moment, before)?;
-        let mut table = self.load()?.clone();
-        for n in self.head.base.version + 1..=base.version {
-            // Until now they were needed as records, whether or not they hold payload.
-            let used = table.rooms.entry(Room::Log(n)).or_insert(super::table::Use {
-                total: 0,
-                live: 0,
-                since: now,
-            });
-            if used.live == 0 {
-                used.since = now;
-            }
-        }
-        for (room, bytes) in &self.fold_gained {
-            table.gain(*room, *bytes, now);
-        }
-        if let Some(room) = self.pages.room {
-            table.gain(room, self.pages.bytes.len() as u64, now);
-        }
-        let old = self.head.table.iter().chain(&self.head.history).map(|p| &p.place);
-        for place in self.fold_freed.iter().chain(old) {
-            table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
-        }
-        let (doomed, since) = table.take_dead(before, base.version);
-        let at = self.write_table(&mut table)?;
-        let lost = self.head.lost.max(since);
-        let (table_at, history) = (Some(at), Some(history));
-        let (version, old) = (self.version.max(self.head.version), self.head.clone());
-        self.put_head(Head { version, base, table: table_at, moment, lost, history, ..old })?;
-        self.last_time = moment;
-        self.history = Some(past);
-        self.newest = None;
-        self.table = Some(table);
-        self.obsolete = 0;
-        self.fold_gained.clear();
-        self.fold_freed.clear();
-        self.delete(&doomed);
-        Ok(())
-    }
-
-    /// Writes what will lead to the versions before the base that is coming.
-    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, Pointer)> {
-        let mut history = match self.history.take() {
-            Some(history) => history,
-            None => past::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
-        };
-        self.history = Some(history.clone());
-        let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
-        history.advance(Mark { version, moment, ..base }, self.head.base.root, (None, 0), before);
-        let (bytes, crc) = history.encode();
-        let place = self.fold_write(&bytes)?;
-        Ok((history, Pointer { place, crc }))
-    }
-
-    /// The table goes to the end of the last page object and counts itself.
-    fn write_table(&mut self, table: &mut Table) -> Result<Pointer> {
-        let bound = table.encode(None).0.len() + TABLE_SLACK;
-        let room = match self.pages.room {
-            Some(room) => room,
-            None => Room::Page(clock::random(&self.target)?),
-        };
-        let offset = self.pages.bytes.len() as u64;
-        let live = table.rooms.get(&room).map_or(0, |u| u.live);
-        let used = super::table::Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };
-        table.rooms.insert(room, used);
-        let (bytes, crc) = table.encode(Some(bound));
-        if bytes.len() != bound {
-            return Err(Error::invalid(&self.target, "a room table outgrew its room; commit again"));
-        }
-        self.pages.room = None;
-        let mut object = std::mem::take(&mut self.pages.bytes);
-        object.extend_from_slice(&bytes);
-        self.put_new(&room, object)?;
-        Ok(Pointer { place: Place { room, offset, length: bound as u64 }, crc })
-    }
-
-    /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
-    /// committed. They have to be older than the retention time, by the store's clock.
-    pub(crate) fn sweep(&mut self, all: Vec<ObjectMeta>) -> Result<()> {
-        let (names, target) = (self.names.clone(), self.target.clone());
-        let mut known: HashSet<Key> =
-            self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();
-        known.extend(self.load()?.rooms.keys().filter_map(|r| names.room(r, &target).ok()));
-        known.insert(names.key("lock", &target)?);
-        let age = Duration::from_millis(self.head.retention);
-        let old = |m: &ObjectMeta| m.modified.elapsed().is_ok_and(|e| e >= age);
-        let orphans: Vec<Key> =
-            all.into_iter().filter(|m| !known.contains(&m.key) && old(m)).map(|m| m.key).collect();
-        if orphans.is_empty() {
-            return Ok(());
-        }
-        self.store.delete_many(&orphans).map_err(|e| self.fail(&e))
-    }
-
-    fn delete(&self, rooms: &[Room]) {
-        let keys: Vec<Key> = rooms.iter().filter_map(|r| self.names.room(r, &self.target).ok()).collect();
-        if !keys.is_empty()
-            && let Err(e) = self.store.delete_many(&keys)
-        {
-            // They are garbage that nothing refers to; they cost room, not truth.
-            tracing::warn!(error = %e, "obsolete objects were not deleted");
-        }
     }
 
     /// At close: leaves a good hint, and gives the lease back.

@@ -1,0 +1,185 @@
+//! Checkpoints of a file: pages, the history, the free list, and the head that makes them count.
+
+use super::{Noted, Writer};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::file::free::{Resting, round};
+use crate::file::head::Slot;
+use crate::file::locks::Locks;
+use crate::file::notes::{self, Pairs};
+use crate::file::past;
+use crate::file::raw::RawFile;
+use crate::history::{History, Mark};
+use crate::place::Place;
+use crate::space::{Base, Pointer};
+
+/// Slack for what taking its own room changes in a free list: one run more, and longer integers.
+const LIST_SLACK: u64 = 64;
+
+impl Writer {
+    pub(crate) fn fold_write(&mut self, raw: &dyn RawFile, locks: &Locks, data: &[u8]) -> Result<Place> {
+        let at = self.allocate(raw, locks, data.len() as u64)?;
+        self.fold_fresh.insert(at, round(data.len() as u64));
+        if !self.put(raw, at, data)? {
+            raw.write_at(data, at).map_err(|e| self.io("writing a page", &e))?;
+        }
+        Ok(Place::file(at, data.len() as u64))
+    }
+
+    pub(crate) fn fold_free(&mut self, place: &Place) {
+        let run = (place.offset, round(place.length));
+        // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
+        if self.fold_fresh.get(&run.0) == Some(&run.1) {
+            self.fold_fresh.remove(&run.0);
+            self.put_back(run.0, run.1);
+        } else {
+            self.fold_freed.push(run);
+        }
+    }
+
+    pub(crate) fn fold_rollback(&mut self) {
+        for (o, l) in std::mem::take(&mut self.fold_fresh) {
+            self.put_back(o, l);
+        }
+        self.fold_freed.clear();
+    }
+
+    /// Makes `base` count.
+    pub(crate) fn fold_commit(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
+        self.check_alone(raw, locks)?;
+        let mut gone = std::mem::take(&mut self.fold_freed);
+        let (folded, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= base.version);
+        gone.extend(folded.iter().map(|n| (n.at.place.offset, round(n.at.place.length))));
+        self.log = kept;
+        let done = self.put_base(raw, locks, base, &folded, gone);
+        if done.is_err() {
+            let kept = std::mem::replace(&mut self.log, folded);
+            self.log.extend(kept);
+        }
+        done
+    }
+
+    fn put_base(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        base: Base,
+        folded: &[Noted],
+        mut gone: Pairs,
+    ) -> Result<()> {
+        gone.extend(
+            self.head.free.iter().chain(&self.head.history).map(|p| (p.place.offset, round(p.place.length))),
+        );
+        self.wake(raw, locks)?;
+        if self.shared.is_none() {
+            self.load(raw)?.trim();
+        }
+        let time = clock::now().max(self.head.time);
+        let (past, history) = self.write_history(raw, locks, base.version, folded)?;
+        let free = self.write_list(raw, locks, &gone, time)?;
+        let end = self.load(raw)?.end;
+        let next = Slot {
+            sequence: self.head.sequence + 1,
+            end,
+            base_version: base.version,
+            base_end: end,
+            log_bytes: self.log.iter().map(|n| n.at.place.length).sum(),
+            // Many writers follow the records of what they have not seen yet into the base.
+            record: self.head.record.filter(|_| self.shared.is_some()),
+            root: base.root,
+            free,
+            history: Some(history),
+            retention: self.retention,
+            ..self.head
+        };
+        self.write_head(raw, next)?;
+        self.history = Some(past);
+        self.fold_fresh.clear();
+        self.lay_to_rest(raw, gone, time)?;
+        if self.shared.is_none() {
+            self.shorten(raw);
+        }
+        Ok(())
+    }
+
+    /// Writes what will lead to the versions before the base that is coming.
+    fn write_history(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        version: u64,
+        folded: &[Noted],
+    ) -> Result<(History, Pointer)> {
+        let mut history = match self.history.take() {
+            Some(history) => history,
+            None => past::history(raw, &self.head, &self.target)?,
+        };
+        self.history = Some(history.clone());
+        // The base is whole until something of it goes out of use: with this head, or with the version after it.
+        let moment = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
+        let base = match folded.last() {
+            Some(n) => Mark { version, moment, time: n.time, bytes: n.added, author: n.by.clone() },
+            None => Mark { version, moment, ..history.base.clone() },
+        };
+        let log = (folded.last().map(|n| n.at), folded.iter().map(|n| n.at.place.length).sum());
+        let lost = self.lost(raw)?;
+        history.advance(base, self.head.root, log, lost);
+        let (bytes, crc) = history.encode();
+        let place = self.fold_write(raw, locks, &bytes)?;
+        Ok((history, Pointer { place, crc }))
+    }
+
+    /// Writes the free list of the base that is coming. What was written since the last commit, or reserved, counts as free
+    /// in it: should this process die, nobody knows of it.
+    fn write_list(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        gone: &[(u64, u64)],
+        time: u64,
+    ) -> Result<Option<Pointer>> {
+        let version = self.head.version;
+        let (runs, resting) = self.free_at_death(raw, gone, time)?;
+        if runs.is_empty() && resting.is_empty() {
+            return Ok(None);
+        }
+        let bound = round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_SLACK);
+        let at = self.allocate(raw, locks, bound)?;
+        self.fold_fresh.insert(at, bound);
+        let (runs, resting) = self.free_at_death(raw, gone, time)?;
+        let (bytes, crc) = notes::encode_list(version, &runs, &resting, Some(bound as usize));
+        if bytes.len() as u64 > bound {
+            return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
+        }
+        if !self.put(raw, at, &bytes)? {
+            raw.write_at(&bytes, at).map_err(|e| self.io("writing a free list", &e))?;
+        }
+        Ok(Some(Pointer { place: Place::file(at, bytes.len() as u64), crc }))
+    }
+
+    /// What is free, and what rests, once `gone` is out of use, if this process dies then.
+    fn free_at_death(
+        &mut self,
+        raw: &dyn RawFile,
+        gone: &[(u64, u64)],
+        time: u64,
+    ) -> Result<(Pairs, Vec<Resting>)> {
+        let sequence = self.head.sequence + 1;
+        let mut runs: Pairs = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+        runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
+        let room = self.load(raw)?;
+        runs.extend(room.runs.iter());
+        let coming = gone.iter().map(|&(offset, length)| Resting { offset, length, sequence, time });
+        Ok((notes::joined(runs), room.resting.iter().copied().chain(coming).collect()))
+    }
+
+    /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
+    fn shorten(&mut self, raw: &dyn RawFile) {
+        let end = self.head.end;
+        if raw.len().is_ok_and(|len| len > end) {
+            let _harmless = raw.set_len(end);
+            self.reached = 0;
+        }
+    }
+}
