@@ -205,8 +205,10 @@ impl fmt::Display for Error {
             ErrorKind::IsADirectory => f.write_str("is a directory; name a file"),
             ErrorKind::Locked { holder: Some(h) } => write!(
                 f,
-                "is open for writing by process {} on {} (since {} s after 1970); close it there, or open to read",
-                h.pid, h.host, h.since
+                "is open for writing by process {} on {} (since {}); close it there, or open to read",
+                h.pid,
+                h.host,
+                crate::clock::text(h.since.saturating_mul(1_000_000))
             ),
             ErrorKind::Locked { holder: None } => {
                 f.write_str("is open for writing elsewhere; close it there, or open to read")

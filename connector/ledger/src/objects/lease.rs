@@ -199,4 +199,30 @@ mod tests {
         assert!(note.is_stale());
         live().remove(&[5; 16]);
     }
+
+    /// Who slept past its lease finds out before it commits that somebody else has taken it.
+    #[test]
+    fn a_lost_lease_is_noticed_when_it_is_renewed() {
+        let store: Arc<dyn ObjectStore> = Arc::new(object_stores::MemoryStore::new());
+        let key = || Key::new("lock").unwrap();
+        let mut first = Lease::take(&store, key(), "x").unwrap();
+        assert!(matches!(Lease::take(&store, key(), "x").unwrap_err().kind(), ErrorKind::Locked { .. }));
+        first.renew().unwrap();
+        // Its time runs out while it sleeps.
+        first.note.until = seconds() - 5;
+        let put = store.put(&key(), PutPayload::from(first.note.encode()), PutMode::Overwrite).unwrap();
+        first.etag = put.etag;
+        let second = Lease::take(&store, key(), "x").unwrap();
+        assert_eq!(*first.renew().unwrap_err().kind(), ErrorKind::Conflict);
+        // Nor does it give back what is another's.
+        first.release().unwrap();
+        assert!(store.get_opt(&key(), None).unwrap().is_some());
+        second.release().unwrap();
+        assert!(store.get_opt(&key(), None).unwrap().is_none());
+        // Where nobody wanted it meanwhile, it goes on.
+        let mut third = Lease::take(&store, key(), "x").unwrap();
+        third.note.until = seconds() - 5;
+        third.renew().unwrap();
+        assert!(third.note.until > seconds());
+    }
 }
