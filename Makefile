@@ -82,7 +82,9 @@ test-mpi: plugin
 # Programs that are killed while they write, in a file and in a directory of objects.
 CYCLES ?= 500
 
+# Commits of each of four writers, locally and on a store.
 export COMMITS ?= 2500
+export S3_COMMITS ?= 500
 
 stress: plugin
 	@.ci/test stress-local stress-loopback stress-minio
