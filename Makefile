@@ -71,7 +71,7 @@ ROUNDS ?= 5
 
 bench: plugin
 	cargo build --package h5lake-tests-s3
-	cargo build --release --package h5lake-floor
+	cargo build --release --package h5lake-tests-s3 --package h5lake-floor
 	benches/run --rounds $(ROUNDS) $(if $(ROWS),--rows $(ROWS)) $(if $(SIDES),--sides $(SIDES))
 	benches/table
 

@@ -21,6 +21,8 @@ PYTHON_ROWS = {
     "narrow": (64 * MIB, MIB, [*LOCAL, "s3", "s3fs"]),
     "appends": (2_000, 20, [*PLAIN, "s3", "floor"]),
     "poll": (400, 10, PLAIN),
+    "s3-array": (256 * MIB, 3 * MIB, [*REMOTE, "raw"]),
+    "s3-array-20ms": (256 * MIB, 3 * MIB, [*REMOTE, "raw"]),
     "cold": (10_000, 60, [*PLAIN, "zarr", *REMOTE]),
 }
 C_ROWS = {
@@ -36,6 +38,9 @@ C_ROWS = {
     "big-chunked": (8192, 16, PLAIN),
 }
 FLOORS = {"contiguous", "slices", "chunks", "gzip", "compound", "appends", "vol-c"}
+
+# Rows on an S3 server of their own, a new one each time, whose requests take so many milliseconds longer.
+FAR = {"s3-array": 0, "s3-array-20ms": 20}
 
 # On S3, and of zarr, fewer: the time of one does not depend on their number, and each is a few requests.
 FEWER = {

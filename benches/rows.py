@@ -71,6 +71,23 @@ class Chunks(Contiguous):
     chunks = (MIB // 8,)
 
 
+class Far(Contiguous):
+    """A float32 array in chunks of 1 MiB, whole."""
+
+    chunks = (MIB // 4,)
+
+    def data(self):
+        """Random, so that nothing is smaller than it is."""
+        return np.random.default_rng(7).random(self.size // 4, dtype="f4")
+
+    def read(self):
+        """Open and read, the opening in the time, as for whoever reads it once."""
+        wanted, out = self.data(), np.full(self.size // 4, -1, "f4")
+        with self.clock("read"), self.side.open() as f:
+            f["x"].read_direct(out)
+        same(out, wanted, "touched")
+
+
 class Slices(Contiguous):
     """1,000 slices of 64 KiB at random places of a contiguous dataset."""
 
@@ -353,4 +370,4 @@ def written():
 
 ROWS = {"contiguous": Contiguous, "slices": Slices, "chunks": Chunks, "planes": Planes, "gzip": Gzip,
         "datasets": Datasets, "attributes": Attributes, "strings": Strings, "compound": Compound, "narrow": Narrow,
-        "appends": Appends, "poll": Poll, "cold": Cold}
+        "appends": Appends, "poll": Poll, "cold": Cold, "s3-array": Far, "s3-array-20ms": Far}

@@ -183,6 +183,52 @@ class Zarr:
         yield ZarrGroup(zarr.open_group(self.store, mode=mode))
 
 
+class Raw:
+    """The bytes of one array in objects of 16 MiB, put and fetched side by side by object_store: the bound on S3."""
+
+    connector, part = "raw", 16 << 20
+
+    def __init__(self, folder, prefix):
+        import obstore.store
+        self.store = obstore.store.S3Store("lake", prefix=f"{prefix}/raw", endpoint=os.environ["AWS_ENDPOINT_URL"],
+                                           client_options={"allow_http": True}, region="us-east-1")
+
+    @contextmanager
+    def create(self, name=None, **_):
+        """A context: nothing yet."""
+        yield self
+
+    @contextmanager
+    def open(self, name=None, mode="r", **_):
+        """A context: what `create` made."""
+        yield {"x": self}
+
+    def create_dataset(self, name, data, **_):
+        """All objects at once."""
+        import asyncio
+        import obstore
+        view = memoryview(data).cast("B")
+        parts = range(0, len(view), self.part)
+
+        async def put():
+            await asyncio.gather(*(obstore.put_async(self.store, f"{at:012}", view[at:at + self.part]) for at in parts))
+        asyncio.run(put())
+
+    def read_direct(self, out):
+        """All objects at once, into the array."""
+        import asyncio
+        import obstore
+        view = memoryview(out).cast("B")
+
+        async def get(at):
+            got = await obstore.get_async(self.store, f"{at:012}")
+            view[at:at + self.part] = memoryview(await got.bytes_async())
+
+        async def all_of_it():
+            await asyncio.gather(*(get(at) for at in range(0, len(view), self.part)))
+        asyncio.run(all_of_it())
+
+
 # Name of the side: (HDF5_VOL_CONNECTOR or None, whether it needs the S3 server, how to make it).
 SIDES = {
     "h5lake": ("h5lake", False, lambda folder, prefix: H5(folder, "h5lake")),
@@ -193,5 +239,6 @@ SIDES = {
     "s3": ("h5lake store=s3://lake/{prefix}", True, lambda folder, prefix: H5(folder, "h5lake")),
     "zarr-s3": (None, True, Zarr),
     "s3fs": (None, True, H5OnS3),
+    "raw": (None, True, Raw),
 }
 IN_MEMORY = {"memory", "core"}

@@ -12,6 +12,7 @@ pub mod proxy;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -54,6 +55,8 @@ pub struct Behaviour {
     pub conditions: Conditions,
     /// Answers every request that the clocks differ too much.
     pub skewed: bool,
+    /// What every request takes longer, as if the server were far away.
+    pub latency: Duration,
 }
 
 /// A server that runs until it is dropped.
@@ -74,7 +77,7 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
         let faults = Faults::default();
-        runtime.spawn(serve(listener, service(behaviour), faults.clone()));
+        runtime.spawn(serve(listener, service(behaviour), faults.clone(), behaviour.latency));
         Ok(Server { address, faults, runtime: Some(runtime) })
     }
 
@@ -119,19 +122,22 @@ fn service(behaviour: Behaviour) -> S3Service {
     builder.build()
 }
 
-async fn serve(listener: TcpListener, service: S3Service, faults: Faults) {
+async fn serve(listener: TcpListener, service: S3Service, faults: Faults, latency: Duration) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(connection(stream, service.clone(), faults.clone()));
+        tokio::spawn(connection(stream, service.clone(), faults.clone(), latency));
     }
 }
 
-async fn connection(stream: TcpStream, service: S3Service, faults: Faults) {
+async fn connection(stream: TcpStream, service: S3Service, faults: Faults, latency: Duration) {
     // Without it every answer that is written in two pieces waits 40 ms for an acknowledgement.
     let _slower_without = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
         let (service, faults) = (service.clone(), faults.clone());
-        async move { respond(request, &service, &faults).await }
+        async move {
+            tokio::time::sleep(latency).await;
+            respond(request, &service, &faults).await
+        }
     });
     // Clients that go away, and faults that cut connections, end it with an error.
     let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;

@@ -5,6 +5,8 @@
 //! The command finds the server by the variables of AWS's tools. Without a command it prints the variables, serves until
 //! its standard input ends, and answers each line there with the number of requests since the one before.
 //!
+//! With `--latency MS` before the command every request takes so much longer.
+//!
 //!     h5lake-tests-s3 --conformance s3://bucket/prefix
 //!
 //! starts no server: it runs the suite of all stores below that URL, against whatever the environment reaches.
@@ -13,6 +15,7 @@ use std::ffi::OsStr;
 use std::io::{Error, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use h5lake_tests_s3::{Behaviour, Server};
 use object_stores::{Registry, conformance};
@@ -33,7 +36,13 @@ fn run() -> std::io::Result<ExitCode> {
         let url = words.next().and_then(|word| word.into_string().ok());
         return conform(&url.ok_or_else(|| Error::other("--conformance takes the URL of a store"))?);
     }
-    let server = Server::start(Behaviour::default())?;
+    let mut behaviour = Behaviour::default();
+    if words.next_if(|word| word == OsStr::new("--latency")).is_some() {
+        let time = words.next().and_then(|word| word.to_str()?.parse().ok());
+        behaviour.latency =
+            Duration::from_millis(time.ok_or_else(|| Error::other("--latency takes milliseconds"))?);
+    }
+    let server = Server::start(behaviour)?;
     let Some(program) = words.next() else {
         for (name, value) in server.variables() {
             println!("export {name}={value}");
