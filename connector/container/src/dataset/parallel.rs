@@ -31,8 +31,16 @@ impl Job {
         self.runs.iter().map(|r| r.len).sum()
     }
 
+    /// Whether its bytes are in memory as they are wanted: then they go straight to the caller's buffer.
+    fn is_here(&self) -> bool {
+        self.keep.is_none() && self.pieces.as_ref().is_some_and(|pieces| pieces.encoded.is_none())
+    }
+
     /// Reads the runs, packed one after the other, or the whole block.
     fn read(&mut self, d: &Dataset) -> Result<()> {
+        if self.is_here() {
+            return Ok(());
+        }
         let ledger = &d.container().ledger;
         let pieces = match self.pieces.take() {
             Some(pieces) => pieces,
@@ -56,6 +64,9 @@ impl Job {
     }
 
     fn hand_out(self, d: &Dataset, out: &mut [u8]) -> Result<()> {
+        if let Some(pieces) = &self.pieces {
+            return read_pieces(pieces, &d.container().ledger, &d.shape, &self.runs, out);
+        }
         let mut at = 0;
         for r in &self.runs {
             let from = if self.keep.is_some() { r.block } else { at };
