@@ -105,6 +105,18 @@ fn together(library: Library, access: Hid) -> Result<Option<Arc<Together>>> {
     }
 }
 
+/// The settings for creating or opening a file. Where processes do that together and one has bad ones, the others hear of
+/// it when they first agree.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<Config> {
+    match read {
+        Err(error) => agreed(&together(library, access)?, Err(error)),
+        settings => settings,
+    }
+}
+
 /// Told to all who open a file together, if it failed.
 fn agreed<T>(together: &Option<Arc<Together>>, done: Result<T>) -> Result<T> {
     match together {

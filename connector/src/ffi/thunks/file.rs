@@ -61,7 +61,7 @@ pub unsafe extern "C" fn create<const SLOT: usize>(
         let name = unsafe { strings::bytes(name, "a file name")? };
         opened(file::create(
             library,
-            &config_of(library, access)?,
+            &file::settings(library, access, config_of(library, access))?,
             name,
             OpenFlags::from_bits(flags),
             creation,
@@ -81,7 +81,8 @@ pub unsafe extern "C" fn open<const SLOT: usize>(
         let library = library_in(SLOT)?;
         // SAFETY: the name is terminated.
         let name = unsafe { strings::bytes(name, "a file name")? };
-        opened(file::open(library, &config_of(library, access)?, name, OpenFlags::from_bits(flags), access)?)
+        let config = file::settings(library, access, config_of(library, access))?;
+        opened(file::open(library, &config, name, OpenFlags::from_bits(flags), access)?)
     })
 }
 
