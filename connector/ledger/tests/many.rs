@@ -105,6 +105,31 @@ fn what_both_changed_has_to_be_merged() {
 }
 
 #[test]
+fn a_container_that_was_replaced_or_deleted_takes_no_commits() {
+    let store: std::sync::Arc<dyn object_stores::ObjectStore> = common::store();
+    let create = |o: &Options| {
+        Ledger::create_objects(store.clone(), "c", h5lake_ledger::Replace::Atomically, o.clone()).unwrap()
+    };
+    let a = create(&many());
+    put(&a, b"k", b"of a");
+    a.commit().unwrap();
+    let b = create(&many());
+    put(&b, b"k", b"of b");
+    b.commit().unwrap();
+    put(&a, b"lost", &data(1, 5000));
+    let e = a.commit().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("replaced")), "{e}");
+    assert!(matches!(a.put(b"k", "x").unwrap_err().kind(), ErrorKind::Broken { .. }));
+    let r = Ledger::open_objects(store.clone(), "c", Access::ReadOnly, Options::default()).unwrap();
+    assert_eq!(r.get(b"k").unwrap().unwrap(), Bytes::from("\0of b"));
+    assert_eq!(r.get(b"lost").unwrap(), None);
+    Ledger::remove_objects(store.as_ref(), "c").unwrap();
+    put(&b, b"k", b"lost too");
+    let e = b.commit().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("deleted")), "{e}");
+}
+
+#[test]
 fn one_writer_and_many_keep_each_other_out() {
     let place = Place::file();
     let one = place.create(&Options::default());

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::objects::head::{Head, read_head};
 use crate::objects::{Logged, ObjectSpace, Seen};
 use crate::options::Writers;
+use crate::place::Room;
 use crate::space::{Commit, News};
 
 /// How often a commit beside what is staged is tried.
@@ -75,12 +77,32 @@ impl ObjectSpace {
         let done = self.with_writer(|w| w.commit(version, entries));
         match done {
             Ok(length) => {
+                self.check_named(version)?;
                 super::lock(&self.seen).version = Some(version);
                 Ok(Commit::Done(length))
             }
             Err(e) if *e.kind() == ErrorKind::Conflict => Ok(Commit::Behind),
             Err(e) => Err(e),
         }
+    }
+
+    /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
+    /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
+    fn check_named(&self, version: u64) -> Result<()> {
+        let head = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let named = match &head {
+            Some((bytes, _)) => Head::decode(bytes, &self.target).is_ok_and(|h| h.fixed.id == self.id),
+            None => false,
+        };
+        if named {
+            return Ok(());
+        }
+        if let Ok(key) = self.names.room(&Room::Log(version), &self.target) {
+            let _garbage_at_worst = self.store.delete(&key);
+        }
+        let what = if head.is_some() { "replaced" } else { "deleted" };
+        let why = format!("another process {what} the container; what was not committed before is not in it");
+        Err(Error::new(&self.target, ErrorKind::Broken { why }))
     }
 
     pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
