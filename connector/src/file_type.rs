@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use h5lake_container::{Datatype, ObjectId};
 
 use crate::callbacks::references::Slots;
@@ -32,6 +33,8 @@ pub struct FileType {
     pub has_references: bool,
     /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
     pub slots: Slots,
+    /// HDF5's encoding of it.
+    encoded: Bytes,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl FileType {
             return Err(Error::new(Minor::BadType, "datatype is not sensible: it has no members"));
         }
         // An encoding leaves out whether the type was committed: the copy is a transient one.
-        Self::of_encoding(session, &library.encode_type(id)?)
+        Self::of_encoding(session, library.encode_type(id)?.into())
     }
 
     /// The types of a datatype that the container holds.
@@ -79,12 +82,12 @@ impl FileType {
     /// # Errors
     /// If the library refuses the encoding.
     pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
-        Self::of_encoding(session, &datatype.encoded).map(Arc::new)
+        Self::of_encoding(session, datatype.encoded.clone()).map(Arc::new)
     }
 
-    fn of_encoding(session: &Session, encoded: &[u8]) -> Result<Self> {
+    fn of_encoding(session: &Session, encoded: Bytes) -> Result<Self> {
         let library = session.library;
-        if let Some(id) = library.predefined_type(encoded)? {
+        if let Some(id) = library.predefined_type(&encoded)? {
             let (size, stored) = (library.type_size(id)?, Stored::Predefined(id));
             return Ok(Self {
                 library,
@@ -95,9 +98,10 @@ impl FileType {
                 has_heap: false,
                 has_references: false,
                 slots: Slots::default(),
+                encoded,
             });
         }
-        let stored = library.decode_type(encoded)?;
+        let stored = library.decode_type(&encoded)?;
         let has_heap = has_heap(library, stored.get())?;
         let has_references = library.type_contains(stored.get(), TypeClass::Reference)?;
         let slots = if has_references { Slots::of(library, stored.get())? } else { Some(Slots::default()) };
@@ -115,7 +119,17 @@ impl FileType {
         let needs_background = has_heap || library.type_contains(stored.get(), TypeClass::Compound)?;
         let stored = Stored::Own(stored);
         let slots = slots.unwrap_or_default();
-        Ok(Self { library, stored, located, size, needs_background, has_heap, has_references, slots })
+        Ok(Self {
+            library,
+            stored,
+            located,
+            size,
+            needs_background,
+            has_heap,
+            has_references,
+            slots,
+            encoded,
+        })
     }
 
     /// The identifier of the type as it lies in the container.
@@ -140,7 +154,7 @@ impl FileType {
     pub fn to_datatype(&self, committed: Option<ObjectId>) -> Result<Datatype> {
         let library = self.library;
         Ok(Datatype {
-            encoded: library.encode_type(self.stored())?.into(),
+            encoded: self.encoded.clone(),
             size: self.size as u64,
             class: library.type_class(self.stored())?,
             has_heap: self.has_heap,

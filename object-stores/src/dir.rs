@@ -244,7 +244,7 @@ impl ObjectStore for DirStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { create: true, update: true, nested_keys: false, persistent: true }
+        Capabilities { create: true, update: true, nested_keys: false, persistent: true, near: false }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

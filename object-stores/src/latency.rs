@@ -68,7 +68,7 @@ impl ObjectStore for LatencyStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities { near: false, ..self.inner.capabilities() }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

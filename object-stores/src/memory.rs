@@ -141,7 +141,7 @@ impl ObjectStore for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { create: true, update: true, nested_keys: true, persistent: false }
+        Capabilities { create: true, update: true, nested_keys: true, persistent: false, near: true }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

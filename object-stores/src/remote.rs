@@ -295,7 +295,8 @@ impl ObjectStore for RemoteStore {
     fn capabilities(&self) -> Capabilities {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
         let honoured = self.honoured().unwrap_or(Honoured { create: true, update: true });
-        Capabilities { create: honoured.create, update: honoured.update, nested_keys: true, persistent: true }
+        let (create, update) = (honoured.create, honoured.update);
+        Capabilities { create, update, nested_keys: true, persistent: true, near: false }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -92,6 +92,9 @@ pub struct Capabilities {
     pub nested_keys: bool,
     /// Objects outlive the process.
     pub persistent: bool,
+    /// Answers come as quickly as memory is copied: there is nothing to gain from asking for several things at once, or
+    /// from keeping a copy.
+    pub near: bool,
 }
 
 /// One page of a listing.

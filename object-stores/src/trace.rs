@@ -188,8 +188,9 @@ impl ObjectStore for TraceStore {
         self.inner.place_of(key)
     }
 
+    /// Those of the store beneath; but not near, so that the requests are those that a remote store gets.
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities { near: false, ..self.inner.capabilities() }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -138,14 +138,13 @@ impl BlockCache {
         if !self.blocks.contains_key(key) {
             self.make_room(ledger, shape.len + OVERHEAD)?;
             self.bytes += shape.len + OVERHEAD;
+            let (valid, dirty) = (Ranges::default(), Ranges::default());
+            let new = Cached { shape: shape.clone(), data: vec![0; shape.len], valid, dirty, used: tick };
+            self.blocks.insert(key.to_vec(), new);
         }
-        let c = self.blocks.entry(key.to_vec()).or_insert_with(|| Cached {
-            shape: shape.clone(),
-            data: vec![0; shape.len],
-            valid: Ranges::default(),
-            dirty: Ranges::default(),
-            used: tick,
-        });
+        let Some(c) = self.blocks.get_mut(key) else {
+            return Err(crate::Error::corrupt("a block left the cache as it entered"));
+        };
         c.used = tick;
         // A dataset that was opened anew has another shape, and its pipeline is the one that can run.
         if !Arc::ptr_eq(&c.shape, shape) {
@@ -359,17 +358,21 @@ impl BlockCache {
         if encoded || runs.len() > MOST_RANGES * 4 || c.dirty.len() > MOST_RANGES * 16 {
             c.complete(ledger, key)?;
         }
+        let was_clean = c.dirty.is_empty();
         for r in runs {
             let range = r.block..r.block + r.len;
             c.data[range.clone()].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
             c.valid.insert(range.clone());
             c.dirty.insert(range);
         }
-        if c.dirty.len() > MOST_RANGES * 16 {
-            c.complete(ledger, key)?;
-            c.dirty.join(shape.len);
+        if was_clean {
+            self.dirty.insert(key.to_vec());
         }
-        self.dirty.insert(key.to_vec());
+        let Some(c) = self.blocks.get_mut(key).filter(|c| c.dirty.len() > MOST_RANGES * 16) else {
+            return Ok(());
+        };
+        c.complete(ledger, key)?;
+        c.dirty.join(shape.len);
         Ok(())
     }
 

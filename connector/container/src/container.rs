@@ -19,7 +19,7 @@ use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as Ledge
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock, Weak};
@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock, Weak};
 /// The version of the records that this code writes. Later ones are refused.
 const RECORDS_VERSION: u32 = 1;
 /// Decoded headers that are kept.
-const HEADERS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+pub(crate) const HEADERS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 /// Entries that one scan asks for.
 const SCAN: usize = 1024;
 
@@ -35,6 +35,8 @@ const SCAN: usize = 1024;
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
 pub(crate) struct State {
     pub headers: LruCache<u64, Arc<HeaderRecord>>,
+    /// Changed headers that the ledger does not have yet: a group's changes with each of its links, and is staged once.
+    pub unstored: BTreeMap<u64, Arc<HeaderRecord>>,
     pub lists: Lists,
     pub attributes: HashMap<(u64, Vec<u8>), Weak<Attribute>>,
     pub datasets: HashMap<u64, Weak<Dataset>>,
@@ -167,6 +169,7 @@ impl Container {
     ) -> Result<Self> {
         let state = State {
             headers: LruCache::new(HEADERS),
+            unstored: BTreeMap::new(),
             lists: Lists::default(),
             attributes: HashMap::new(),
             datasets: HashMap::new(),
@@ -175,7 +178,10 @@ impl Container {
             others: Others::default(),
         };
         let many = ledger.is_one_of_many();
-        let near = matches!(target, Target::File(_));
+        let near = match target {
+            Target::File(_) => true,
+            Target::Objects { store, .. } => store.capabilities().near,
+        };
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
         // An object of an old version is not the same as the one that it became.
@@ -243,6 +249,7 @@ impl Container {
         }
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
+        self.store_headers(&mut state)?;
         self.heap_store(&mut state)?;
         self.blocks.lock().flush(&self.ledger, &[])?;
         self.ledger.commit()?;

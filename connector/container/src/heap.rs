@@ -31,6 +31,10 @@ const INLINE: usize = 1 << 10;
 const KEPT: usize = 4096;
 /// The longest varint.
 const PREFIX: usize = 10;
+/// Blobs up to this many bytes are read with their prefix.
+const SHORT: usize = 246;
+/// Bytes that are kept for putting blobs together.
+const KEPT_BLOB: usize = 64 << 10;
 
 /// What is known of segments.
 #[derive(Default)]
@@ -40,6 +44,8 @@ pub(crate) struct HeapState {
     current: HashMap<u64, u32>,
     /// How many segments of an owner one of many writers has begun.
     begun: HashMap<u64, usize>,
+    /// Room for putting a blob together.
+    blob: Vec<u8>,
 }
 
 impl HeapState {
@@ -57,6 +63,21 @@ impl HeapState {
 struct Usage {
     record: UsageRecord,
     dirty: bool,
+    segment: Arc<Segment>,
+}
+
+/// A segment as a block.
+struct Segment {
+    key: Vec<u8>,
+    shape: Arc<Shape>,
+    length: u64,
+}
+
+impl Usage {
+    fn new(owner: u64, number: u32, record: UsageRecord, dirty: bool) -> Result<Self> {
+        let (key, length) = (keys::segment(keys::SEGMENT, owner, number), record.length);
+        Ok(Self { segment: Arc::new(Segment { key, shape: shape(length)?, length }), record, dirty })
+    }
 }
 
 /// Where a blob is.
@@ -92,12 +113,6 @@ pub(crate) fn shape(length: u64) -> Result<Arc<Shape>> {
     Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
 }
 
-fn prefix(len: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(PREFIX);
-    prost::encoding::encode_varint(len as u64, &mut out);
-    out
-}
-
 impl Container {
     /// Keeps a blob for an owner (a dataset's id, or an attribute's `heap_owner`) and returns its id, which is never all
     /// zeros, not for an empty one either: C programs tell an empty string from none. It goes with its owner, or when it
@@ -107,19 +122,29 @@ impl Container {
     /// `ReadOnly`, and those of the ledger.
     pub fn heap_put(&self, owner: ObjectId, bytes: &[u8]) -> Result<[u8; 16]> {
         self.check_writable("unable to store variable-length data")?;
-        let head = prefix(bytes.len());
-        let size = (head.len() + bytes.len()) as u64;
         let mut s = self.state();
-        let number = self.segment_for(&mut s, owner.0, size)?;
-        let u = self.usage(&mut s, owner.0, number)?;
+        let mut blob = std::mem::take(&mut s.heap.blob);
+        blob.clear();
+        prost::encoding::encode_varint(bytes.len() as u64, &mut blob);
+        blob.extend_from_slice(bytes);
+        let placed = self.heap_place(&mut s, owner, &blob);
+        if blob.capacity() <= KEPT_BLOB {
+            s.heap.blob = blob;
+        }
+        placed
+    }
+
+    /// Puts a blob, its length in front, into a segment that has room.
+    fn heap_place(&self, s: &mut State, owner: ObjectId, blob: &[u8]) -> Result<[u8; 16]> {
+        let size = blob.len() as u64;
+        let number = self.segment_for(s, owner.0, size)?;
+        let u = self.usage(s, owner.0, number)?;
         let offset = u.record.used;
-        let shape = shape(u.record.length)?;
-        let key = keys::segment(keys::SEGMENT, owner.0, number);
-        let blob = [head.as_slice(), bytes].concat();
         let run = [CopyRun { block: offset as usize, buffer: 0, len: blob.len() }];
         // A blob with a segment of its own goes past the cache.
         let covered = offset == 0 && size == u.record.length;
-        self.blocks.lock().write(&self.ledger, &key, &shape, &run, &blob, covered)?;
+        let Segment { key, shape, .. } = &*u.segment;
+        self.blocks.lock().write(&self.ledger, key, shape, &run, blob, covered)?;
         u.record.used += size;
         u.record.live += size;
         u.dirty = true;
@@ -161,7 +186,7 @@ impl Container {
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
-        s.heap.usage.insert((owner, next), Usage { record, dirty: true });
+        s.heap.usage.insert((owner, next), Usage::new(owner, next, record, true)?);
         s.heap.current.insert(owner, next);
         Ok(next)
     }
@@ -184,37 +209,36 @@ impl Container {
                     Error::not_found(what)
                 })?;
                 let record = record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
-                Ok(new.insert(Usage { record, dirty: false }))
+                Ok(new.insert(Usage::new(owner, number, record, false)?))
             }
         }
     }
 
     /// Reads bytes of a segment.
-    fn heap_read(&self, p: Place, length: u64, at: u64, out: &mut [u8]) -> Result<()> {
-        if at.checked_add(out.len() as u64).is_none_or(|end| end > length) {
+    fn heap_read(&self, p: Place, segment: &Segment, at: u64, out: &mut [u8]) -> Result<()> {
+        if at.checked_add(out.len() as u64).is_none_or(|end| end > segment.length) {
             return Err(Error::corrupt(format!("a heap id points outside of its segment ({p:?})")));
         }
-        let key = keys::segment(keys::SEGMENT, p.owner, p.number);
         let run = [CopyRun { block: at as usize, buffer: 0, len: out.len() }];
-        self.read_block(&key, &shape(length)?, &run, out)
+        self.read_block(&segment.key, &segment.shape, &run, out)
     }
 
-    /// Length of a segment.
-    fn heap_length(&self, p: Place) -> Result<u64> {
-        Ok(self.usage(&mut self.state(), p.owner, p.number)?.record.length)
+    /// The segment of a blob.
+    fn heap_segment(&self, p: Place) -> Result<Arc<Segment>> {
+        Ok(self.usage(&mut self.state(), p.owner, p.number)?.segment.clone())
     }
 
-    /// The prefix of a blob: its length, and the bytes that the prefix takes.
-    fn heap_prefix(&self, p: Place, length: u64) -> Result<(u64, u64)> {
+    /// The prefix of a blob: its length, and the bytes that the prefix takes. What lies behind the prefix is read along,
+    /// as far as `with` has room.
+    fn heap_prefix(&self, p: Place, segment: &Segment, with: &mut [u8]) -> Result<(u64, u64)> {
         let at = u64::from(p.offset);
-        let mut head = [0; PREFIX];
-        let n = (length.saturating_sub(at) as usize).min(PREFIX);
-        self.heap_read(p, length, at, &mut head[..n])?;
-        let mut rest = &head[..n];
+        let n = (segment.length.saturating_sub(at) as usize).min(with.len());
+        self.heap_read(p, segment, at, &mut with[..n])?;
+        let mut rest = &with[..n];
         let len = prost::encoding::decode_varint(&mut rest)
             .map_err(|_| Error::corrupt(format!("a blob of the heap has no length ({p:?})")))?;
         let taken = (n - rest.len()) as u64;
-        if at.checked_add(taken).and_then(|e| e.checked_add(len)).is_none_or(|e| e > length) {
+        if at.checked_add(taken).and_then(|e| e.checked_add(len)).is_none_or(|e| e > segment.length) {
             return Err(Error::corrupt(format!("a blob of the heap leaves its segment ({p:?})")));
         }
         Ok((len, taken))
@@ -232,12 +256,20 @@ impl Container {
             return Err(Error::invalid(format!("{} bytes are asked of no blob", out.len())));
         }
         let p = Place::of(id);
-        let length = self.heap_length(p)?;
-        let (len, taken) = self.heap_prefix(p, length)?;
+        let segment = self.heap_segment(p)?;
+        // Most blobs are short, and come with their prefix.
+        let mut short = [0; PREFIX + SHORT];
+        let with = if out.len() <= SHORT { PREFIX + out.len() } else { PREFIX };
+        let (len, taken) = self.heap_prefix(p, &segment, &mut short[..with])?;
         if (out.len() as u64) > len {
             return Err(Error::invalid(format!("{} bytes are asked of a blob of {len}", out.len())));
         }
-        self.heap_read(p, length, u64::from(p.offset) + taken, out)
+        if out.len() <= SHORT {
+            // The blob lies in its segment, so all of it was read.
+            out.copy_from_slice(&short[taken as usize..taken as usize + out.len()]);
+            return Ok(());
+        }
+        self.heap_read(p, &segment, u64::from(p.offset) + taken, out)
     }
 
     /// A whole blob, for those who have locked the state.
@@ -247,10 +279,10 @@ impl Container {
             return Ok(Vec::new());
         }
         let p = Place::of(id);
-        let length = self.usage(s, p.owner, p.number)?.record.length;
-        let (len, taken) = self.heap_prefix(p, length)?;
+        let segment = self.usage(s, p.owner, p.number)?.segment.clone();
+        let (len, taken) = self.heap_prefix(p, &segment, &mut [0; PREFIX])?;
         let mut out = crate::convert::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
-        self.heap_read(p, length, u64::from(p.offset) + taken, &mut out)?;
+        self.heap_read(p, &segment, u64::from(p.offset) + taken, &mut out)?;
         Ok(out)
     }
 
@@ -263,7 +295,7 @@ impl Container {
             return Ok(0);
         }
         let p = Place::of(id);
-        Ok(self.heap_prefix(p, self.heap_length(p)?)?.0)
+        Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?.0)
     }
 
     /// Deletes a blob. A segment goes with its last one.
@@ -276,7 +308,7 @@ impl Container {
             return Ok(());
         }
         let p = Place::of(id);
-        let (len, taken) = self.heap_prefix(p, self.heap_length(p)?)?;
+        let (len, taken) = self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?;
         let mut s = self.state();
         let u = self.usage(&mut s, p.owner, p.number)?;
         u.record.live = u.record.live.saturating_sub(len + taken);

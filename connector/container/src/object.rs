@@ -1,6 +1,6 @@
 //! Objects: creating, opening, counting links, deleting.
 
-use crate::container::State;
+use crate::container::{HEADERS, State};
 use crate::record::{
     ATTRIBUTES_INDEXED, ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, GroupRecord, HeaderRecord,
     LinkRecord, TIMES_TRACKED,
@@ -144,6 +144,9 @@ impl Container {
         if let Some(h) = s.headers.get(&id.0) {
             return Ok(h.clone());
         }
+        if let Some(h) = s.unstored.get(&id.0) {
+            return Ok(h.clone());
+        }
         let value = self.ledger.get(&keys::of(keys::HEADER, id.0))?;
         let value = value
             .ok_or_else(|| Error::not_found(format!("{}: there is no object {:#x}", self.name(), id.0)))?;
@@ -158,10 +161,22 @@ impl Container {
         Ok(h)
     }
 
-    /// Stages a header.
+    /// Takes a header in; it is staged with the next flush, or when there are many.
     pub(crate) fn put_header(&self, s: &mut State, id: ObjectId, h: HeaderRecord) -> Result<()> {
-        self.ledger.put(&keys::of(keys::HEADER, id.0), h.encode_to_vec())?;
-        s.headers.put(id.0, Arc::new(h));
+        let h = Arc::new(h);
+        s.headers.put(id.0, h.clone());
+        s.unstored.insert(id.0, h);
+        // What one of many writers changed has to be found in the ledger when it is merged.
+        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= HEADERS.get();
+        if at_once { self.store_headers(s) } else { Ok(()) }
+    }
+
+    /// Stages the changed headers.
+    pub(crate) fn store_headers(&self, s: &mut State) -> Result<()> {
+        while let Some((id, h)) = s.unstored.first_key_value() {
+            self.ledger.put(&keys::of(keys::HEADER, *id), h.encode_to_vec())?;
+            s.unstored.pop_first();
+        }
         Ok(())
     }
 
@@ -416,6 +431,7 @@ impl Container {
         self.ledger.delete(&keys::of(keys::HEADER, id))?;
         self.ledger.delete(&keys::of(keys::ORPHAN, id))?;
         s.headers.pop(&id);
+        s.unstored.remove(&id);
         s.lists.forget(id);
         for target in unlink {
             if target != id && self.change_links(s, ObjectId(target), -1)? == 0 {

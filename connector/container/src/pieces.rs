@@ -10,7 +10,7 @@ use crate::record::{BlockRecord, PieceRecord};
 use crate::shape::Shape;
 use crate::{Error, Result};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Ledger};
+use h5lake_ledger::{Extent, Ledger, buffers};
 use std::ops::Range;
 
 /// More pieces than this are merged.
@@ -171,7 +171,7 @@ impl Pieces {
     /// The output of the pipeline, where the block is encoded.
     pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
         let Some(p) = self.list.first() else { return Ok(Vec::new()) };
-        let mut out = zeros(p.len)?;
+        let mut out = if p.len > buffers::LONGEST { zeros(p.len)? } else { buffers::take(p.len) };
         p.read(ledger, 0, &mut out)?;
         Ok(out)
     }

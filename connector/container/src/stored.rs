@@ -7,7 +7,7 @@ use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::shape::Shape;
 use crate::{Error, Result, keys};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Ledger};
+use h5lake_ledger::{Extent, Ledger, buffers};
 use prost::Message;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Pieces {
         if let Some(mask) = self.encoded {
             return shape.filters.decode(self.encoded_bytes(ledger)?, mask, shape.len);
         }
-        let mut block = vec![0; shape.len];
+        let mut block = buffers::take(shape.len);
         self.read(ledger, shape, 0, &mut block)?;
         Ok(block)
     }
@@ -122,7 +122,7 @@ pub(crate) fn read_pieces(
             None => {
                 let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
                 let to = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
-                let mut part = vec![0; to - from];
+                let mut part = buffers::take(to - from);
                 p.read(ledger, shape, from, &mut part)?;
                 (from, part)
             }
@@ -130,6 +130,7 @@ pub(crate) fn read_pieces(
         for r in runs {
             out[r.buffer..r.buffer + r.len].copy_from_slice(&block[r.block - from..r.block - from + r.len]);
         }
+        buffers::give(block);
         return Ok(());
     }
     runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))

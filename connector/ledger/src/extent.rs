@@ -5,11 +5,12 @@ use bytes::Bytes;
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
 use crate::place::Place;
+use crate::record::checksum;
 
 /// The version byte that an encoded extent begins with.
 const VERSION: u8 = 1;
-/// Blocks are 2^16 bytes: 64 KiB, so that a small read of a big payload verifies little more than it needs.
-const BLOCK_POWER: u8 = 16;
+/// Blocks are 2^14 bytes: 16 KiB, so that a small read of a big payload verifies little more than it needs.
+const BLOCK_POWER: u8 = 14;
 
 /// An immutable run of bytes that a ledger keeps outside of its map.
 ///
@@ -25,7 +26,7 @@ pub struct Extent {
 
 impl Extent {
     pub(crate) fn of(place: Place, data: &[u8]) -> Self {
-        let sums = data.chunks(1 << BLOCK_POWER).map(crc32c::crc32c).collect();
+        let sums = data.chunks(1 << BLOCK_POWER).map(checksum).collect();
         Self { place, length: data.len() as u64, block_power: BLOCK_POWER, sums }
     }
 

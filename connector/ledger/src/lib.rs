@@ -6,6 +6,7 @@
 //! [`Ledger::refresh`], and neither blocks a writer nor is blocked by one.
 #![forbid(unsafe_code)]
 
+pub mod buffers;
 mod cache;
 mod clock;
 mod codec;

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::buffers::Scratch;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::ledger::MAX_VALUE;
+use crate::record::checksum;
 use crate::space::{Run, Space};
 
 /// Up to this many bytes, a read that cuts blocks fetches whole blocks in one go and copies; beyond, the middle goes straight
@@ -40,7 +42,7 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
         return whole(space, e, low, buf);
     }
     if high - low <= SCRATCH {
-        let mut scratch = vec![0; (high - low) as usize];
+        let mut scratch = Scratch::new((high - low) as usize);
         whole(space, e, low, &mut scratch)?;
         let at = (offset - low) as usize;
         buf.copy_from_slice(&scratch[at..at + buf.len()]);
@@ -89,7 +91,7 @@ fn whole(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<(
 /// Compares whole blocks with their checksums.
 fn verify(space: &dyn Space, e: &Extent, offset: u64, buf: &[u8]) -> Result<()> {
     for (n, part) in (offset / e.block()..).zip(buf.chunks(e.block() as usize)) {
-        if e.sum(n) != Some(crc32c::crc32c(part)) {
+        if e.sum(n) != Some(checksum(part)) {
             let at = format!(
                 "payload at {:?} byte {}, block {n} of {}",
                 e.place().room,

@@ -75,9 +75,14 @@ pub(crate) fn encode(h: &Header, notes: &[u8], entries: &[u8]) -> (Vec<u8>, u32)
     (out, crc)
 }
 
+/// CRC-32C (Castagnoli), the checksum of everything that a ledger stores.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
 /// Appends the checksum of all bytes so far.
 pub(crate) fn seal(out: &mut Vec<u8>) -> u32 {
-    let crc = crc32c::crc32c(out);
+    let crc = checksum(out);
     out.extend_from_slice(&crc.to_le_bytes());
     crc
 }
@@ -87,7 +92,7 @@ pub(crate) fn unseal(bytes: &[u8]) -> Decoded<(&[u8], u32)> {
     let n = bytes.len().checked_sub(4).ok_or("cut short")?;
     let (body, sum) = bytes.split_at(n);
     let sum = Reader::new(sum).u32()?;
-    if crc32c::crc32c(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
+    if checksum(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
 }
 
 /// Like [`unseal`], and the checksum has to be the one of the pointer that led here.
@@ -180,6 +185,22 @@ mod tests {
         let previous = Some(Pointer { place: Place::file(4608, 99), crc: 7 });
         let header = Header { version: 3, nonce: 4, time: 5, by: Author::myself(), previous };
         encode(&header, b"notes", &encode_changes(changes.iter())).0
+    }
+
+    #[test]
+    fn checksums_are_the_crc_of_iscsi() {
+        // RFC 3720, B.4.
+        assert_eq!(checksum(&[0; 32]), 0x8A91_36AA);
+        assert_eq!(checksum(&(0..32).collect::<Vec<u8>>()), 0x46DD_794E);
+        assert_eq!(checksum(b"123456789"), 0xE306_9283);
+        assert_eq!(checksum(&[0; 1 << 16]), crc_by_bits(&[0; 1 << 16]));
+    }
+
+    /// The definition, bit by bit.
+    fn crc_by_bits(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, b| {
+            (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 })
+        })
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
-use crate::ffi::plists::{FillDefined, ListClass};
+use crate::ffi::plists::{FillDefined, ListClass, ListOnWrite};
 use crate::ffi::scratch::Scratch;
 use crate::file_type::{FileType, kept};
 use crate::native::codec::{self, Lent};
@@ -54,7 +54,7 @@ pub fn create(
     let object = session.container.create_dataset(spec)?;
     let dataset = session.container.dataset(object.id())?;
     let path = place.link(&object)?;
-    let access_list = Some(session.library.copy_list(new.access)?);
+    let access_list = session.library.copy_dataset_access(new.access)?;
     let base = ObjectHandle { session, object, path };
     let codec = Lent::to(&base.session, &dataset, scratch);
     let (types, virtual_layout) = (kept(types), OnceLock::new());
@@ -74,9 +74,8 @@ fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(Dat
     if let Layout::Virtual { mappings } = &layout {
         virtual_layout::check_extent(library, mappings, space.dims())?;
     }
-    let stored_list = library.copy_list(new.creation)?;
-    let fill = fill_of(session, types, &stored_list)?;
-    let space = library.extent_of(new.space)?;
+    let mut stored_list = ListOnWrite::new(library, new.creation);
+    let fill = fill_of(session, types, &mut stored_list, &layout)?;
     let (filters, scratch) = pipeline::of_new(session, types, &space, &layout, stored_list.get())?;
     let unfiltered_edges = !filters.is_empty() && library.has_unfiltered_edges(new.creation)?;
     let spec = DatasetSpec {
@@ -95,7 +94,7 @@ fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(Dat
 
 /// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's
 /// type: a list's encoding holds the bytes of the value alone, which for variable-length data are pointers.
-fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
+fn fill_of(session: &Session, types: &FileType, list: &mut ListOnWrite, layout: &Layout) -> Result<Fill> {
     let library = session.library;
     let value = match library.fill_defined(list.get())? {
         FillDefined::Undefined => FillValue::Undefined,
@@ -105,9 +104,9 @@ fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
                 Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
             })?;
             if types.has_heap {
-                library.clear_fill_value(list.get())?;
+                library.clear_fill_value(list.to_change()?)?;
             } else {
-                library.set_fill_value(list.get(), types.stored(), &value)?;
+                library.set_fill_value(list.to_change()?, types.stored(), &value)?;
             }
             let is_plain = !types.has_heap && !types.has_references;
             FillValue::User(if is_plain { value } else { fill_in_file(session, types, value)? }.into())
@@ -124,10 +123,10 @@ fn fill_of(session: &Session, types: &FileType, list: &Id) -> Result<Fill> {
         }
         if time == FillTime::IfSet && matches!(value, FillValue::Default) {
             time = FillTime::Alloc;
-            library.set_fill_time_alloc(list.get())?;
+            library.set_fill_time_alloc(list.to_change()?)?;
         }
     }
-    Ok(Fill { value, time, allocate: library.allocation_time(list.get())? })
+    Ok(Fill { value, time, allocate: library.allocation_time(list.get(), layout)? })
 }
 
 fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {
@@ -153,7 +152,7 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
     };
     match handle_of(&found.session, found.id, found.path)? {
         Handle::Dataset(mut dataset) => {
-            dataset.access_list = Some(found.session.library.copy_list(access)?);
+            dataset.access_list = found.session.library.copy_dataset_access(access)?;
             external_data::check_prefix(&dataset)?;
             Ok(Handle::Dataset(dataset))
         }
@@ -278,7 +277,7 @@ pub fn read(
         return virtual_io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
-    let limit = part_limit(&types, memory_type, region)?;
+    let limit = part_limit(dataset, &types, memory_type, region)?;
     region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {
         transfer::read(session, &types, memory_type, region, transfer_list, |buffer| {
             fetch(dataset, part, buffer)
@@ -294,13 +293,23 @@ fn fetch(dataset: &DatasetHandle, selection: &Selection, buffer: &mut [u8]) -> R
     }
 }
 
-/// How many elements to move at once: all of them where they are neither converted nor collected on the way.
-fn part_limit(types: &FileType, memory_type: Hid, region: &MemoryRegion) -> Result<u64> {
+/// How many elements to move at once: all of them where they are neither converted nor collected on the way; else what
+/// the processor's caches hold, but enough chunks to be filtered side by side.
+fn part_limit(
+    dataset: &DatasetHandle,
+    types: &FileType,
+    memory_type: Hid,
+    region: &MemoryRegion,
+) -> Result<u64> {
     if types.is_same_in_memory(memory_type)? && region.is_contiguous() {
         return Ok(u64::MAX);
     }
-    let element = types.size.max(types.library().type_size(memory_type)?);
-    Ok((parts::PART_BYTES / element).max(1) as u64)
+    let bytes =
+        if dataset.dataset.filters().is_empty() { parts::PLAIN_PART_BYTES } else { parts::PART_BYTES };
+    let limit = bytes / types.size.max(types.library().type_size(memory_type)?);
+    // Whole segments of a contiguous dataset, so that none is stored in two pieces.
+    let segment = (parts::SEGMENT_BYTES / types.size).max(1);
+    Ok((limit / segment * segment).max(limit.min(segment)).max(1) as u64)
 }
 
 /// `H5Dwrite`.
@@ -323,7 +332,7 @@ pub fn write(
     // variable-length data back, and may not give back the older data twice.
     let limit = match types.has_heap && parts::has_repeats(&what.selection) {
         true => 1,
-        false => part_limit(&types, memory_type, region)?,
+        false => part_limit(dataset, &types, memory_type, region)?,
     };
     owning_heap(dataset.base.id(), || {
         region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {

@@ -4,6 +4,10 @@ use h5lake_container::{Run, Selection};
 
 /// Bytes that one part takes on either side.
 pub const PART_BYTES: usize = 8 << 20;
+/// The same where nothing is filtered.
+pub const PLAIN_PART_BYTES: usize = 2 << 20;
+/// Segments of contiguous datasets have at most so many bytes.
+pub const SEGMENT_BYTES: usize = 1 << 20;
 
 /// Cuts a selection into parts of at most `limit` elements, which follow each other in selection order. Gives each
 /// part with its number of elements.

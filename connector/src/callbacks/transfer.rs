@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use h5lake_container::ObjectId;
+use h5lake_ledger::buffers::{LONGEST, Scratch};
 
 use crate::callbacks::references::Slots;
 use crate::error::{Error, Result};
@@ -68,25 +69,23 @@ pub fn read(
         if let Some(buffer) = region.contiguous_mut() {
             return fetch(buffer);
         }
-        let mut packed = buffer_of(count, types.size)?;
+        let mut packed = scratch_of(count, types.size)?;
         fetch(&mut packed)?;
         region.scatter(0, &packed);
         return Ok(());
     }
     let library = types.library();
     let size = library.type_size(memory_type)?;
-    let mut packed = buffer_of(count, types.size.max(size))?;
+    let mut packed = scratch_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
     types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
-    let mut background = Vec::new();
+    let mut background = None;
     if types.needs_background {
-        background = buffer_of(count, size)?;
+        let kept = background.insert(scratch_of(count, size)?);
         // Variable-length data that the application left in its buffer is not ours to free: zeros there.
-        if !types.has_heap {
-            region.gather(0, &mut background);
-        }
+        if types.has_heap { kept.fill(0) } else { region.gather(0, kept) }
     }
-    let background = types.needs_background.then_some(background.as_mut_slice());
+    let background = background.as_deref_mut();
     // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
     let located = match makes_new_references(types, memory_type)? {
         true => Some(library.file_type(&session.anchor, &session.connector, types.stored())?),
@@ -117,7 +116,7 @@ pub fn write(
         if let Some(buffer) = region.contiguous() {
             return store(buffer);
         }
-        let mut packed = buffer_of(count, types.size)?;
+        let mut packed = scratch_of(count, types.size)?;
         region.gather(0, &mut packed);
         return store(&packed);
     }
@@ -126,25 +125,33 @@ pub fn write(
     }
     let library = types.library();
     let size = library.type_size(memory_type)?;
-    let mut packed = buffer_of(count, types.size.max(size))?;
+    let mut packed = scratch_of(count, types.size.max(size))?;
     region.gather(0, &mut packed[..count * size]);
-    let mut background = Vec::new();
+    let mut background = None;
     if types.needs_background {
-        background = buffer_of(count, types.size)?;
-        existing(&mut background)?;
-        types.slots.to_memory(session, types.size, &mut background)?;
+        let before = background.insert(scratch_of(count, types.size)?);
+        existing(before)?;
+        types.slots.to_memory(session, types.size, before)?;
     }
-    let background = types.needs_background.then_some(background.as_mut_slice());
+    let background = background.as_deref_mut();
     library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)?;
     heap_failure()?;
-    packed.truncate(count * types.size);
-    types.slots.to_file(session, types.size, &mut packed)?;
-    store(&packed)
+    let packed = &mut packed[..count * types.size];
+    types.slots.to_file(session, types.size, packed)?;
+    store(packed)
 }
 
 /// Whether the stored references are old ones and those in memory new ones.
 fn makes_new_references(types: &FileType, memory_type: Hid) -> Result<bool> {
     Ok(types.slots != Slots::default() && Slots::of(types.library(), memory_type)?.is_none())
+}
+
+/// A buffer of `count` elements with any content, for the duration of a transfer.
+fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
+    match count.checked_mul(size).filter(|bytes| *bytes <= LONGEST) {
+        Some(bytes) => Ok(Scratch::new(bytes)),
+        None => buffer_of(count, size).map(Scratch::from),
+    }
 }
 
 /// A zeroed buffer of `count` elements.

@@ -42,6 +42,39 @@ pub enum Driver {
     Explicit,
 }
 
+/// A property list that is copied when it is to be changed: making and closing a copy takes longer than all else that is
+/// done with most lists.
+#[derive(Debug)]
+pub struct ListOnWrite {
+    library: Library,
+    given: Hid,
+    own: Option<Id>,
+}
+
+impl ListOnWrite {
+    /// The list as it is given.
+    pub fn new(library: Library, given: Hid) -> Self {
+        Self { library, given, own: None }
+    }
+
+    /// The list to be read.
+    pub fn get(&self) -> Hid {
+        self.own.as_ref().map_or(self.given, Id::get)
+    }
+
+    /// The list to be changed: a copy.
+    ///
+    /// # Errors
+    /// If the library cannot copy it.
+    pub fn to_change(&mut self) -> Result<Hid> {
+        let own = match self.own.take() {
+            Some(own) => own,
+            None => self.library.copy_list(self.given)?,
+        };
+        Ok(self.own.insert(own).get())
+    }
+}
+
 /// How a dataset's unwritten elements are defined (`H5D_fill_value_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FillDefined {
@@ -75,6 +108,12 @@ impl Library {
     pub fn copy_list(self, id: Hid) -> Result<Id> {
         // SAFETY: any value may be given; a bad one is an error.
         Id::from_call(self, unsafe { (self.table().H5Pcopy)(id) }, "H5Pcopy")
+    }
+
+    /// A copy of a dataset access list; none of the class's own default list, which nobody may change.
+    pub fn copy_dataset_access(self, id: Hid) -> Result<Option<Id>> {
+        let is_default = id == sys::H5P_DEFAULT || id == self.table().H5P_LST_DATASET_ACCESS_ID_g();
+        if is_default { Ok(None) } else { self.copy_list(id).map(Some) }
     }
 
     /// HDF5's portable encoding of a property list (`H5Pencode2`); empty for the class's own default list.
@@ -243,8 +282,8 @@ impl Library {
         }
     }
 
-    /// When storage is allocated.
-    pub fn allocation_time(self, creation: Hid) -> Result<AllocTime> {
+    /// When storage is allocated, in the layout of the list.
+    pub fn allocation_time(self, creation: Hid, layout: &Layout) -> Result<AllocTime> {
         let mut time = sys::H5D_ALLOC_TIME_DEFAULT;
         // SAFETY: the answer's place outlives the call.
         check(unsafe { (self.table().H5Pget_alloc_time)(creation, &mut time) }, "H5Pget_alloc_time")?;
@@ -253,7 +292,7 @@ impl Library {
             sys::H5D_ALLOC_TIME_INCR => AllocTime::Incremental,
             sys::H5D_ALLOC_TIME_LATE => AllocTime::Late,
             // The default goes by layout: compact early, contiguous late, chunked incremental.
-            _ => match self.layout(creation)? {
+            _ => match layout {
                 Layout::Compact => AllocTime::Early,
                 Layout::Contiguous | Layout::External { .. } => AllocTime::Late,
                 _ => AllocTime::Incremental,

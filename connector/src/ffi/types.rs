@@ -138,14 +138,19 @@ impl Library {
 
     /// HDF5's portable encoding of a datatype (`H5Tencode`). A committed type is encoded as a transient one.
     pub fn encode_type(self, id: Hid) -> Result<Vec<u8>> {
-        let mut size = 0_usize;
-        // SAFETY: a null buffer asks for the size.
-        check(unsafe { (self.table().H5Tencode)(id, std::ptr::null_mut(), &mut size) }, "H5Tencode")?;
-        let mut bytes = vec![0_u8; size];
-        // SAFETY: the buffer has `size` bytes.
-        check(unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) }, "H5Tencode")?;
-        bytes.truncate(size);
-        Ok(bytes)
+        // Most encodings fit; of one that does not, only the size is answered (H5T_encode).
+        let mut bytes = vec![0_u8; 256];
+        loop {
+            let mut size = bytes.len();
+            // SAFETY: the buffer has `size` bytes.
+            let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
+            check(result, "H5Tencode")?;
+            if size <= bytes.len() {
+                bytes.truncate(size);
+                return Ok(bytes);
+            }
+            bytes.resize(size, 0);
+        }
     }
 
     /// The datatype of an encoding, located in memory.

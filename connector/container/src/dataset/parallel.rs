@@ -6,6 +6,7 @@ use crate::grid::{CopyRun, Part};
 use crate::pieces::Pieces;
 use crate::stored::{change_stored, fetched, read_pieces, stored};
 use crate::{Result, Selection};
+use h5lake_ledger::buffers;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -36,6 +37,11 @@ impl Job {
         self.keep.is_none() && self.pieces.as_ref().is_some_and(|pieces| pieces.encoded.is_none())
     }
 
+    /// Whether the whole block is read: to be kept, or because it has to be decoded anyway.
+    fn whole(&self, d: &Dataset) -> bool {
+        self.keep.is_some() || !d.shape.filters.is_empty()
+    }
+
     /// Reads the runs, packed one after the other, or the whole block.
     fn read(&mut self, d: &Dataset) -> Result<()> {
         if self.is_here() {
@@ -46,7 +52,7 @@ impl Job {
             Some(pieces) => pieces,
             None => stored(ledger, &self.key, &d.shape)?,
         };
-        if self.keep.is_some() {
+        if self.whole(d) {
             self.data = pieces.load(ledger, &d.shape)?;
             return Ok(());
         }
@@ -67,16 +73,19 @@ impl Job {
         if let Some(pieces) = &self.pieces {
             return read_pieces(pieces, &d.container().ledger, &d.shape, &self.runs, out);
         }
-        let mut at = 0;
+        let (mut at, whole) = (0, self.whole(d));
         for r in &self.runs {
-            let from = if self.keep.is_some() { r.block } else { at };
+            let from = if whole { r.block } else { at };
             out[r.buffer..r.buffer + r.len].copy_from_slice(&self.data[from..from + r.len]);
             at += r.len;
         }
         let c = d.container();
         match self.keep {
             Some(epoch) => c.blocks.lock().admit(&c.ledger, &self.key, &d.shape, self.data, epoch),
-            None => Ok(()),
+            None => {
+                buffers::give(self.data);
+                Ok(())
+            }
         }
     }
 }
@@ -132,7 +141,10 @@ impl Dataset {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH)).max(1);
         side_by_side(jobs, threads, &|j: &mut Encode| {
-            let mut block = self.shape.filled();
+            // With all of it given there is nothing to fill.
+            let given: usize = j.runs.iter().map(|r| r.len).sum();
+            let whole = given == self.shape.len;
+            let mut block = if whole { buffers::take(given) } else { self.shape.filled() };
             for r in &j.runs {
                 block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
             }
@@ -147,6 +159,7 @@ impl Dataset {
             change_stored(&c.ledger, &j.key, &self.shape, |p| {
                 p.put_encoded(&c.ledger, &self.shape, j.mask, &j.encoded)
             })?;
+            buffers::give(j.encoded);
         }
         Ok(())
     }

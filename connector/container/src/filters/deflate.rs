@@ -2,6 +2,7 @@
 
 use super::Codec;
 use crate::{Error, Result};
+use h5lake_ledger::buffers;
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 
 /// How much longer than the hint a decoded chunk may be, for a filter before this one that makes data longer.
@@ -25,7 +26,7 @@ impl Deflate {
 impl Codec for Deflate {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(self.level);
-        let mut out = vec![0; c.zlib_compress_bound(data.len())];
+        let mut out = buffers::take(c.zlib_compress_bound(data.len()));
         let n = c.zlib_compress(data, &mut out).ok()?;
         out.truncate(n);
         Some(out)
@@ -35,7 +36,7 @@ impl Codec for Deflate {
         let mut d = Decompressor::new();
         let mut room = hint.max(64);
         loop {
-            let mut out = vec![0; room];
+            let mut out = buffers::take(room);
             match d.zlib_decompress(data, &mut out) {
                 Ok(n) => {
                     out.truncate(n);

@@ -14,6 +14,7 @@ pub use foreign::{ChunkCodec, CodecLender};
 
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
+use h5lake_ledger::buffers;
 use std::fmt;
 
 /// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
@@ -105,7 +106,7 @@ impl Pipeline {
         let mut mask = 0;
         for (n, step) in self.steps.iter().enumerate() {
             match step.codec.as_ref().and_then(|c| c.encode(&chunk)) {
-                Some(encoded) => chunk = encoded,
+                Some(encoded) => buffers::give(std::mem::replace(&mut chunk, encoded)),
                 None if step.optional => mask |= 1 << n,
                 None => {
                     let text = format!("the filter {} failed to encode a chunk", step.name);
@@ -127,7 +128,9 @@ impl Pipeline {
         } else {
             for (step, codec) in used().filter_map(|(_, s)| s.codec.as_ref().map(|c| (s, c))) {
                 let decoded = codec.decode(&data, len);
-                data = decoded.map_err(|why| Error::corrupt(format!("the filter {}: {why}", step.name)))?;
+                let decoded =
+                    decoded.map_err(|why| Error::corrupt(format!("the filter {}: {why}", step.name)))?;
+                buffers::give(std::mem::replace(&mut data, decoded));
             }
         }
         if data.len() != len {

@@ -2,6 +2,7 @@
 //! of an element stays at the end.
 
 use super::Codec;
+use h5lake_ledger::buffers;
 
 #[derive(Debug)]
 pub(super) struct Shuffle {
@@ -28,14 +29,23 @@ impl Codec for Shuffle {
         if self.size == 0 {
             return None;
         }
-        let mut out = data.to_vec();
-        if let Some(n) = self.whole(data.len()) {
-            for (byte, plane) in out[..n * self.size].chunks_exact_mut(n).enumerate() {
-                for (o, element) in plane.iter_mut().zip(data.chunks_exact(self.size)) {
-                    *o = element[byte];
+        let Some(n) = self.whole(data.len()) else { return Some(data.to_vec()) };
+        let mut out = buffers::take(data.len());
+        let (elements, rest) = data.split_at(n * self.size);
+        let (planes, left) = out.split_at_mut(n * self.size);
+        match self.size {
+            2 => apart::<2>(elements, planes, n),
+            4 => apart::<4>(elements, planes, n),
+            8 => apart::<8>(elements, planes, n),
+            size => {
+                for (byte, plane) in planes.chunks_exact_mut(n).enumerate() {
+                    for (o, element) in plane.iter_mut().zip(elements.chunks_exact(size)) {
+                        *o = element[byte];
+                    }
                 }
             }
         }
+        left.copy_from_slice(rest);
         Some(out)
     }
 
@@ -43,21 +53,73 @@ impl Codec for Shuffle {
         if self.size == 0 {
             return Err("invalid shuffle parameters".into());
         }
-        let mut out = data.to_vec();
-        if let Some(n) = self.whole(data.len()) {
-            for (byte, plane) in data[..n * self.size].chunks_exact(n).enumerate() {
-                for (element, b) in out.chunks_exact_mut(self.size).zip(plane) {
-                    element[byte] = *b;
+        let Some(n) = self.whole(data.len()) else { return Ok(data.to_vec()) };
+        let mut out = buffers::take(data.len());
+        let (planes, rest) = data.split_at(n * self.size);
+        let (elements, left) = out.split_at_mut(n * self.size);
+        match self.size {
+            2 => together::<2>(planes, elements, n),
+            4 => together::<4>(planes, elements, n),
+            8 => together::<8>(planes, elements, n),
+            size => {
+                for (byte, plane) in planes.chunks_exact(n).enumerate() {
+                    for (element, b) in elements.chunks_exact_mut(size).zip(plane) {
+                        element[byte] = *b;
+                    }
                 }
             }
         }
+        left.copy_from_slice(rest);
         Ok(out)
+    }
+}
+
+/// Elements that are worked on at once: all their planes stay in the nearest cache.
+const STRIP: usize = 1024;
+
+/// Elements of `SIZE` bytes into `SIZE` planes of `n` bytes. The size is known to the compiler, so that many elements go
+/// through at once.
+fn apart<const SIZE: usize>(elements: &[u8], planes: &mut [u8], n: usize) {
+    for (strip, part) in elements.chunks(STRIP * SIZE).enumerate() {
+        let (begin, count) = (strip * STRIP, part.len() / SIZE);
+        for byte in 0..SIZE {
+            let plane = &mut planes[byte * n + begin..byte * n + begin + count];
+            for (o, element) in plane.iter_mut().zip(part.as_chunks::<SIZE>().0) {
+                *o = element[byte];
+            }
+        }
+    }
+}
+
+/// The reverse of [`apart`].
+fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
+    for (strip, part) in elements.chunks_mut(STRIP * SIZE).enumerate() {
+        let (begin, count) = (strip * STRIP, part.len() / SIZE);
+        let plane: [&[u8]; SIZE] = std::array::from_fn(|byte| &planes[byte * n + begin..][..count]);
+        for (i, element) in part.as_chunks_mut::<SIZE>().0.iter_mut().enumerate() {
+            *element = std::array::from_fn(|byte| plane[byte][i]);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_size_is_taken_apart_and_put_together_as_hdf5_does() {
+        for size in 2..=9 {
+            let data: Vec<u8> = (0..size * 2500 + 1).map(|i| (i * 7 + i / 256) as u8).collect();
+            let s = Shuffle::new(&[size as u32]);
+            let shuffled = s.encode(&data).unwrap();
+            let n = data.len() / size;
+            for (i, b) in data[..n * size].iter().enumerate() {
+                assert_eq!(shuffled[i % size * n + i / size], *b, "byte {i} of elements of {size}");
+            }
+            assert_eq!(shuffled[n * size..], data[n * size..]);
+            assert_eq!(s.decode(&shuffled, 0).unwrap(), data);
+        }
+    }
 
     #[test]
     fn planes_of_bytes_and_the_rest() {

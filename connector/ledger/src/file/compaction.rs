@@ -2,7 +2,7 @@
 
 use crate::compaction::Sparse;
 use crate::error::Result;
-use crate::file::free::round;
+use crate::file::free::{self, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
@@ -27,10 +27,10 @@ impl Writer {
         limit: u64,
         data: &[u8],
     ) -> Result<Option<Place>> {
-        let length = round(data.len() as u64);
-        let Some(at) = self.load(raw)?.take_before(length, limit) else { return Ok(None) };
-        self.fresh.insert(at, length);
-        let place = Place::file(at, data.len() as u64);
+        let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
+        let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
+        let (at, place) = (run + shift, Place::file(run + shift, len));
+        self.fresh.extend([run_of(&place)]);
         let written = self.put(raw, at, data).and_then(|written| match written {
             true => Ok(()),
             false => raw.write_at(data, at).map_err(|e| self.io("writing a payload", &e)),

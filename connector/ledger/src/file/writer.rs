@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::clock::{self, Nonces};
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::{FreeSpace, GRAIN, RestRule, Resting, round};
+use crate::file::free::{self, FreeSpace, GRAIN, RestRule, Resting, round, run_of};
 use crate::file::head::{self, Slot};
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
@@ -89,7 +89,8 @@ impl Noted {
     pub(super) fn replay(&self, room: &mut FreeSpace) -> Decoded<Notes> {
         let notes = self.notes()?;
         notes.replay(room, self.time)?;
-        room.replay_use(self.at.place.offset, round(self.at.place.length))?;
+        let (offset, length) = run_of(&self.at.place);
+        room.replay_use(offset, length)?;
         Ok(notes)
     }
 }
@@ -246,10 +247,10 @@ impl Writer {
 
     /// Takes room for a payload. Small ones are written by this; for large ones the caller writes, without the lock.
     pub(crate) fn payload(&mut self, raw: &dyn RawFile, locks: &Locks, data: &[u8]) -> Result<(Place, bool)> {
-        let at = self.allocate(raw, locks, data.len() as u64)?;
-        self.fresh.insert(at, round(data.len() as u64));
-        let place = Place::file(at, data.len() as u64);
-        match self.put(raw, at, data) {
+        let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
+        let place = Place::file(self.allocate(raw, locks, shift + len)? + shift, len);
+        self.fresh.extend([run_of(&place)]);
+        match self.put(raw, place.offset, data) {
             Ok(written) => Ok((place, written)),
             Err(e) => {
                 self.give_back(&place);
@@ -267,16 +268,18 @@ impl Writer {
 
     /// Takes back that a payload is given back: somebody needs it after all.
     pub(crate) fn keep(&mut self, place: &Place) {
-        if self.freed.get(&place.offset) == Some(&round(place.length)) {
-            self.freed.remove(&place.offset);
+        let (offset, length) = run_of(place);
+        if self.freed.get(&offset) == Some(&length) {
+            self.freed.remove(&offset);
         }
     }
 
     /// Gives fresh room back at once; false if it is not fresh.
     pub(crate) fn give_back(&mut self, place: &Place) -> bool {
-        let known = self.fresh.get(&place.offset) == Some(&round(place.length));
-        if known && let Some(l) = self.fresh.remove(&place.offset) {
-            self.put_back(place.offset, l);
+        let (offset, length) = run_of(place);
+        let known = self.fresh.get(&offset) == Some(&length);
+        if known && self.fresh.remove(&offset).is_some() {
+            self.put_back(offset, length);
         }
         known
     }
@@ -285,7 +288,7 @@ impl Writer {
         if place.room == Room::File && self.give_back(place) {
             return Ok(());
         }
-        let (offset, length) = (place.offset, round(place.length));
+        let (offset, length) = run_of(place);
         let taken = self.freed.range(..offset.saturating_add(length)).next_back();
         let twice = taken.is_some_and(|(o, l)| o + l > offset);
         let in_use = self.load(raw)?.in_use(offset, length);
@@ -370,7 +373,8 @@ impl Writer {
             self.write_head(raw, next)
         });
         if let Err(e) = written {
-            self.put_back(place.offset, round(place.length));
+            let (offset, length) = run_of(&place);
+            self.put_back(offset, length);
             return Err(e);
         }
         let added = notes.used.iter().map(|(_, l)| l).sum::<u64>() + place.length;

@@ -3,7 +3,7 @@
 use super::{Noted, Writer};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::file::free::{Resting, round};
+use crate::file::free::{Resting, round, run_of};
 use crate::file::head::Slot;
 use crate::file::locks::Locks;
 use crate::file::notes::{self, Pairs};
@@ -27,7 +27,7 @@ impl Writer {
     }
 
     pub(crate) fn fold_free(&mut self, place: &Place) {
-        let run = (place.offset, round(place.length));
+        let run = run_of(place);
         // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
         if self.fold_fresh.get(&run.0) == Some(&run.1) {
             self.fold_fresh.remove(&run.0);
@@ -50,7 +50,7 @@ impl Writer {
         let mut gone = std::mem::take(&mut self.fold_freed);
         let (folded, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= base.version);
-        gone.extend(folded.iter().map(|n| (n.at.place.offset, round(n.at.place.length))));
+        gone.extend(folded.iter().map(|n| run_of(&n.at.place)));
         self.log = kept;
         let done = self.put_base(raw, locks, base, &folded, gone);
         if done.is_err() {
@@ -68,9 +68,7 @@ impl Writer {
         folded: &[Noted],
         mut gone: Pairs,
     ) -> Result<()> {
-        gone.extend(
-            self.head.free.iter().chain(&self.head.history).map(|p| (p.place.offset, round(p.place.length))),
-        );
+        gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
         self.wake(raw, locks)?;
         if self.shared.is_none() {
             self.load(raw)?.trim();

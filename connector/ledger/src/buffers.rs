@@ -1,0 +1,129 @@
+//! Large buffers that are used again: fresh memory costs a page fault for every 4 KiB, which is more than to read the
+//! same bytes from the system's cache.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, TryLockError};
+
+/// Buffers shorter than this come from the allocator, which has them at hand.
+const WORTH: usize = 32 << 10;
+/// Longer ones are not kept.
+pub const LONGEST: usize = 16 << 20;
+/// Bytes that are kept for all threads together.
+const KEPT: usize = 32 << 20;
+
+#[derive(Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+static POOL: Mutex<Kept> = Mutex::new(Kept { buffers: Vec::new(), bytes: 0 });
+
+/// Runs `f` on what is kept, unless another thread does so just now: that one may be a parent's that a forked child does
+/// not have, so nobody ever waits.
+fn pool<T>(f: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+    match POOL.try_lock() {
+        Ok(mut kept) => Some(f(&mut kept)),
+        Err(TryLockError::Poisoned(e)) => Some(f(&mut e.into_inner())),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// A buffer of `len` bytes with any content, to be given back by [`give`].
+pub fn take(len: usize) -> Vec<u8> {
+    if (WORTH..=LONGEST).contains(&len)
+        && let Some(Some(mut found)) = pool(|kept| kept.take(len))
+    {
+        found.resize(len, 0);
+        return found;
+    }
+    vec![0; len]
+}
+
+/// Gives a buffer up; it is kept if it is worth it and there is room.
+pub fn give(buffer: Vec<u8>) {
+    if (WORTH..=LONGEST).contains(&buffer.capacity()) {
+        pool(|kept| kept.put(buffer));
+    }
+}
+
+impl Kept {
+    /// The smallest buffer that has room, unless it is far too large.
+    fn take(&mut self, len: usize) -> Option<Vec<u8>> {
+        let fits = |b: &Vec<u8>| b.capacity() >= len && b.capacity() / 4 <= len;
+        let found =
+            self.buffers.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity())?.0;
+        let buffer = self.buffers.swap_remove(found);
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn put(&mut self, buffer: Vec<u8>) {
+        if self.bytes + buffer.capacity() <= KEPT {
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// A buffer of any content that is given back when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(Vec<u8>);
+
+impl Scratch {
+    /// A buffer of `len` bytes.
+    pub fn new(len: usize) -> Self {
+        Self(take(len))
+    }
+}
+
+impl From<Vec<u8>> for Scratch {
+    fn from(buffer: Vec<u8>) -> Self {
+        Self(buffer)
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        give(std::mem::take(&mut self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_used_again() {
+        let mut kept = Kept::default();
+        for _ in 0..100 {
+            kept.put(vec![1; 1 << 20]);
+        }
+        assert_eq!((kept.buffers.len(), kept.bytes), (32, 32 << 20));
+        assert!(kept.take(3 << 20).is_none(), "too small");
+        assert!(kept.take(100 << 10).is_none(), "far too large");
+        let found = kept.take((1 << 20) - 5).unwrap();
+        assert_eq!((found.capacity(), kept.bytes), (1 << 20, 31 << 20));
+    }
+
+    #[test]
+    fn a_buffer_has_the_length_that_was_asked_for() {
+        for len in [0, 10, 40 << 10, 64 << 10, 50 << 10, 17 << 20] {
+            assert_eq!(Scratch::new(len).len(), len);
+        }
+    }
+}
