@@ -9,7 +9,6 @@ use crate::stored::{change_stored, store_block, stored};
 use h5lake_ledger::Ledger;
 use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ pub(crate) const DIRECT: usize = 64 << 10;
 /// Memory that an entry takes beside its bytes.
 const OVERHEAD: usize = 256;
 /// Blocks whose use is watched before they enter the cache.
-const WATCHED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const WATCHED: usize = 4096;
 /// So many partial reads, or a block's length in bytes, and it enters the cache.
 const OFTEN: u32 = 8;
 /// A store of more dirty ranges than this joins some.
@@ -66,7 +65,7 @@ impl BlockCache {
             touched: many.then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            watched: LruCache::new(WATCHED),
+            watched: LruCache::unbounded(),
             bytes: 0,
             limit,
             near,
@@ -304,6 +303,8 @@ impl BlockCache {
         let often = seen.0 > OFTEN || (seen.0 > 1 && seen.1 > shape.len);
         if often {
             self.watched.pop(key);
+        } else if self.watched.len() > WATCHED {
+            self.watched.pop_lru();
         }
         often
     }

@@ -21,13 +21,12 @@ use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records that this code writes. Later ones are refused.
 const RECORDS_VERSION: u32 = 1;
 /// Decoded headers that are kept.
-pub(crate) const HEADERS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+pub(crate) const HEADERS: usize = 8192;
 /// Entries that one scan asks for.
 const SCAN: usize = 1024;
 
@@ -44,6 +43,16 @@ pub(crate) struct State {
     pub ids: Ids,
     /// What is known of other writers' commits and not merged yet.
     pub others: Others,
+}
+
+impl State {
+    /// Keeps a decoded header. The cache grows with its use: room for all of it at each opening costs more than the rest.
+    pub(crate) fn keep_header(&mut self, id: u64, header: Arc<HeaderRecord>) {
+        self.headers.put(id, header);
+        if self.headers.len() > HEADERS {
+            self.headers.pop_lru();
+        }
+    }
 }
 
 /// An opened container: what HDF5 calls a file. Opened once per process and shared.
@@ -168,7 +177,7 @@ impl Container {
         o: &Options,
     ) -> Result<Self> {
         let state = State {
-            headers: LruCache::new(HEADERS),
+            headers: LruCache::unbounded(),
             unstored: BTreeMap::new(),
             lists: Lists::default(),
             attributes: HashMap::new(),

@@ -157,17 +157,17 @@ impl Container {
             return Err(Error::corrupt(format!("{}: object {:#x} is of no kind", self.name(), id.0)));
         }
         let h = Arc::new(h);
-        s.headers.put(id.0, h.clone());
+        s.keep_header(id.0, h.clone());
         Ok(h)
     }
 
     /// Takes a header in; it is staged with the next flush, or when there are many.
     pub(crate) fn put_header(&self, s: &mut State, id: ObjectId, h: HeaderRecord) -> Result<()> {
         let h = Arc::new(h);
-        s.headers.put(id.0, h.clone());
+        s.keep_header(id.0, h.clone());
         s.unstored.insert(id.0, h);
         // What one of many writers changed has to be found in the ledger when it is merged.
-        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= HEADERS.get();
+        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= HEADERS;
         if at_once { self.store_headers(s) } else { Ok(()) }
     }
 
