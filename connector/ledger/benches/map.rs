@@ -15,7 +15,7 @@ fn key(n: u64) -> Vec<u8> {
 }
 
 fn filled(path: &std::path::Path) -> Ledger {
-    let l = Ledger::create_file(path, Replace::Truncate, Options::default()).unwrap();
+    let l = Ledger::create_file(path, Replace::Atomically, Options::default()).unwrap();
     (0..KEYS).for_each(|n| l.put(&key(n), vec![n as u8; 60]).unwrap());
     l.commit().unwrap();
     l
@@ -51,7 +51,7 @@ fn map(criterion: &mut Criterion) {
 
 fn extents(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
-    let l = Ledger::create_file(&dir.path().join("bench"), Replace::Truncate, Options::default()).unwrap();
+    let l = Ledger::create_file(&dir.path().join("bench"), Replace::Atomically, Options::default()).unwrap();
     let data = vec![7; 1 << 20];
     let extent = l.write_payload(&data).unwrap();
     let encoded = extent.to_bytes();
