@@ -276,19 +276,20 @@ def create(n):
         with h5py.File("race.h5", "w") as f:
             f["who"] = n
             time.sleep(0.05)
-    except OSError as error:
-        return type(error).__name__
-    except RuntimeError as error:
-        # In a store nobody is kept from replacing; whose container was replaced is told at the flush or close.
+    except (OSError, RuntimeError) as error:
+        # In a store nobody is kept from replacing; whose container was replaced is told at the next commit.
         if IN_STORE and "another process replaced the container" in str(error):
             return "replaced"
-        raise
+        if not isinstance(error, OSError):
+            raise
+        return type(error).__name__
     return n
 
 
 def check_creating_at_the_same_time(folder):
     for _ in range(5):
-        with spawn.Pool(WORKERS) as pool:
+        # A process each: in one whose container was replaced the file stays open, since it cannot be committed any more.
+        with spawn.Pool(WORKERS, maxtasksperchild=1) as pool:
             outcomes = pool.map(create, range(WORKERS), chunksize=1)
         made = [o for o in outcomes if isinstance(o, int)]
         assert made and set(outcomes) - set(made) <= {"BlockingIOError", "replaced"}, outcomes
