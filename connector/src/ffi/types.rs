@@ -138,19 +138,16 @@ impl Library {
 
     /// HDF5's portable encoding of a datatype (`H5Tencode`). A committed type is encoded as a transient one.
     pub fn encode_type(self, id: Hid) -> Result<Vec<u8>> {
-        // Most encodings fit; of one that does not, only the size is answered (H5T_encode).
-        let mut bytes = vec![0_u8; 256];
-        loop {
-            let mut size = bytes.len();
-            // SAFETY: the buffer has `size` bytes.
-            let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
-            check(result, "H5Tencode")?;
-            if size <= bytes.len() {
-                bytes.truncate(size);
-                return Ok(bytes);
-            }
-            bytes.resize(size, 0);
-        }
+        // Of a buffer that is long enough H5Tencode does not say how much it took, so it is asked first.
+        let mut size = 0;
+        // SAFETY: without a buffer just the size is answered.
+        let result = unsafe { (self.table().H5Tencode)(id, std::ptr::null_mut(), &mut size) };
+        check(result, "H5Tencode")?;
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: the buffer has `size` bytes.
+        let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
+        check(result, "H5Tencode")?;
+        Ok(bytes)
     }
 
     /// The datatype of an encoding, located in memory.
