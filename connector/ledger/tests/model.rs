@@ -297,3 +297,22 @@ fn the_longest_keys_and_long_values() {
         assert_eq!(r.get(b"big").unwrap().unwrap(), vec![7; 9 << 20]);
     }
 }
+
+#[test]
+fn a_checkpoint_of_an_empty_map_is_followed_by_others() {
+    let ops = [
+        Op::Delete(0),
+        Op::Commit,
+        Op::Reopen,
+        Op::Vacuum,
+        Op::Many(255, 106),
+        Op::Commit,
+        Op::Reopen,
+        Op::Many(393, 251),
+        Op::Refresh,
+        Op::Payload(0, 1),
+    ];
+    for place in places() {
+        run(place, &ops, 4096);
+    }
+}

@@ -47,6 +47,8 @@ impl Writer {
     /// Makes `base` count.
     pub(crate) fn fold_commit(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
         self.check_alone(raw, locks)?;
+        // The room follows from the log, of which the folded part is about to go. A fold that wrote no page did not need it.
+        self.load(raw)?;
         let mut gone = std::mem::take(&mut self.fold_freed);
         let (folded, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= base.version);
