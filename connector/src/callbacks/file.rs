@@ -43,6 +43,19 @@ const SEMI: u32 = 2;
 const WEAK: u32 = 1;
 const DEFAULT: u32 = 0;
 
+/// What every way of opening a container at a place is given.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    library: Library,
+    config: &'a Config,
+    place: &'a Place,
+    name: &'a [u8],
+    flags: OpenFlags,
+    access: Hid,
+    /// Whether processes open it together.
+    together: bool,
+}
+
 /// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
 pub fn create(
     library: Library,
@@ -66,10 +79,12 @@ pub fn create(
             shareable(&together, place)
         }),
     )?;
-    let make = || make(library, config, &place, name, flags, creation, &together, access);
+    let request =
+        Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+    let make = || make(request, creation);
     let container = match &together {
         None => make()?,
-        Some(all) => all.open(Some(&make), &|| reopen_made(library, config, &place, name, access))?,
+        Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
     };
     let access_list = library.copy_list(access)?;
     library.fit_page_buffer(access_list.get(), creation, true)?;
@@ -133,18 +148,9 @@ fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
 }
 
 /// Makes an empty container.
-#[allow(clippy::too_many_arguments, reason = "those of H5Fcreate")]
-fn make(
-    library: Library,
-    config: &Config,
-    place: &Place,
-    name: &[u8],
-    flags: OpenFlags,
-    creation: Hid,
-    together: &Option<Arc<Together>>,
-    access: Hid,
-) -> Result<Arc<Container>> {
-    let options = options(library, config, access, together.is_some())?;
+fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
+    let Request { library, place, name, flags, access, .. } = request;
+    let options = options(request)?;
     let pointer = prepare_pointer(place, flags)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
     library.check_user_block(creation, access)?;
@@ -164,16 +170,9 @@ fn make(
 }
 
 /// Opens what another process has made.
-fn reopen_made(
-    library: Library,
-    config: &Config,
-    place: &Place,
-    name: &[u8],
-    access: Hid,
-) -> Result<Arc<Container>> {
-    let options = options(library, config, access, true)?;
-    Container::open(&place.target, Access::ReadWrite, options)
-        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))
+fn reopen_made(request: Request<'_>) -> Result<Arc<Container>> {
+    Container::open(&request.place.target, Access::ReadWrite, options(request)?)
+        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request.name, &error))
 }
 
 /// Refuses to change an old version.
@@ -221,7 +220,9 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 let creation = library.default_list(ListClass::FileCreate)?;
                 return create(library, config, name, flags, creation.get(), access);
             }
-            let session = open_container(library, config, &place, name, flags, access, together)?;
+            let request =
+                Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+            let session = open_container(request, together)?;
             check_degree(&session)?;
             Ok(file_handle(session))
         }
@@ -248,19 +249,14 @@ pub fn open_session(
 ) -> Result<Arc<Session>> {
     let together = together(library, access)?;
     let place = agreed(&together, names::place(name, config))?;
-    open_container(library, config, &place, name, flags, access, together)
+    let request =
+        Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+    open_container(request, together)
 }
 
-fn open_container(
-    library: Library,
-    config: &Config,
-    place: &Place,
-    name: &[u8],
-    flags: OpenFlags,
-    access: Hid,
-    together: Option<Arc<Together>>,
-) -> Result<Arc<Session>> {
-    let open = || open_one(library, config, place, name, flags, access, together.is_some());
+fn open_container(request: Request<'_>, together: Option<Arc<Together>>) -> Result<Arc<Session>> {
+    let Request { library, config, name, flags, access, .. } = request;
+    let open = || open_one(request);
     let container = match &together {
         None => open()?,
         Some(all) => all.open(None, &open)?,
@@ -276,15 +272,8 @@ fn open_container(
     start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
 }
 
-fn open_one(
-    library: Library,
-    config: &Config,
-    place: &Place,
-    name: &[u8],
-    flags: OpenFlags,
-    access: Hid,
-    together: bool,
-) -> Result<Arc<Container>> {
+fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
+    let Request { config, place, name, flags, together, .. } = request;
     if together {
         parallel::check_shared(place)?;
     }
@@ -295,7 +284,7 @@ fn open_one(
         pointer::check_writable(path)?;
     }
     let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
-    let mut options = options(library, config, access, together)?;
+    let mut options = options(request)?;
     // A setting for all files means those that are read; what is written is always the newest version.
     options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
     Container::open(&place.target, mode, options).map_err(|error| {
@@ -370,7 +359,8 @@ fn failed(minor: Minor, what: &str, name: &[u8], error: &h5lake_container::Error
     Error::file(minor, text, errno)
 }
 
-fn options(library: Library, config: &Config, access: Hid, together: bool) -> Result<Options> {
+fn options(request: Request<'_>) -> Result<Options> {
+    let Request { library, config, access, together, .. } = request;
     let mut options = Options::default();
     if let Some(bytes) = config.cache_bytes {
         options.cache_bytes = bytes;
