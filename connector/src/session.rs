@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject};
+use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject, Outlook};
 use parking_lot::Mutex;
 
 use crate::callbacks::parallel::Together;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ffi::handle::Anchor;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Library;
@@ -57,6 +57,8 @@ pub struct Session {
     pub anchor: Anchor,
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
+    /// What a close that failed has told of the changes made here.
+    told: Mutex<Outlook>,
 }
 
 /// How far a file is in single-writer-multiple-reader mode.
@@ -117,6 +119,7 @@ impl Session {
             connector,
             anchor: Anchor::new(weak.clone()),
             process: std::process::id(),
+            told: Mutex::new(Outlook::Open),
         });
         session.face.register(&session);
         let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
@@ -137,6 +140,37 @@ impl Session {
             Some(together) => together.flush(&self.container),
             None => Ok(self.container.flush()?),
         }
+    }
+
+    /// Commits at a close. What can never be committed is told by the first close that meets it: the next one, of whatever is
+    /// still open, succeeds without. For libhdf5 keeps the identifier of what could not be closed, and a program would never
+    /// get rid of it. Collective where processes have the file open together.
+    ///
+    /// # Errors
+    /// Those of the commit, as long as another try may succeed, and once if none will.
+    pub fn commit_to_close(&self) -> Result<()> {
+        let told = *self.told.lock();
+        if told == Outlook::Lost || !self.container.writable() || self.is_inherited() {
+            return Ok(());
+        }
+        let (done, outlook) = match &self.together {
+            Some(together) => together.last_flush(&self.container),
+            None => {
+                let done = self.container.flush();
+                let outlook = done.as_ref().map_or_else(|e| self.container.outlook(e), |()| Outlook::Open);
+                (done.map_err(Error::from), outlook)
+            }
+        };
+        *self.told.lock() = outlook;
+        if outlook == Outlook::Lost && Face::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
+        {
+            self.container.let_go();
+        }
+        if told != Outlook::Open && outlook == told { Ok(()) } else { done }
+    }
+
+    fn is_told_of_loss(&self) -> bool {
+        *self.told.lock() == Outlook::Lost
     }
 
     /// Whether this process got the file by `fork` and did not open it itself.

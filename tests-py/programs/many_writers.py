@@ -3,6 +3,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 import unittest.mock
 from datetime import datetime
+from pathlib import Path
 
 os.environ.setdefault("H5LAKE_WRITERS", "many")
 
@@ -271,6 +273,100 @@ def check_a_killed_writer_holds_up_nobody(folder):
         assert all((f[f"of b {n}"][:] == n).all() for n in range(5))
 
 
+def check_a_close_that_meets_a_conflict_can_be_tried_again(folder):
+    with h5py.File("close.h5", "w") as f:
+        f.create_dataset("x", (10,), "i4")
+    a, b = Peer("close.h5"), Peer("close.h5")
+    a("f['x'][:5] = 1; f.flush()")
+    b("f['x'][3:8] = 2; f['kept'] = 1")
+    assert "/x, 2 of the elements 3 to 4, was changed" in conflict(b, "f.close()")
+    # It is open still, with what the other wrote, and what is written now is committed by the next close.
+    assert b("bool(f)") and b("f['x'][:].tolist()") == [1, 1, 1, 1, 1, 2, 2, 2, 0, 0]
+    b("f['x'][3:5] = 2; f.close(); f.close()")
+    assert not b("bool(f)")
+    a.end()
+    b.end()
+    with h5py.File("close.h5") as f:
+        assert f["x"][:].tolist() == [1, 1, 1, 2, 2, 2, 2, 2, 0, 0] and f["kept"][()] == 1
+
+
+def told_once(peer, words, file="f"):
+    """A close that says what can never be committed; the next one lets go."""
+    assert words in str(raises(RuntimeError, peer, f"{file}.close()"))
+    peer(f"{file}.close()")
+    assert not peer(f"bool({file})")
+
+
+def check_what_was_replaced_is_told_once(folder):
+    with h5py.File("replaced.h5", "w") as f:
+        f["x"] = 0
+    peers = [Peer("replaced.h5") for _ in range(4)]
+    if not IN_STORE:
+        # Whoever has a file open keeps others from replacing it.
+        assert attempt("replaced.h5", "w", H5LAKE_WRITERS="many").startswith("BlockingIOError")
+        for peer in peers:
+            peer("f[f'of {h5py.h5f.get_obj_count(f.id)} {id(f)}'] = 1")
+            peer.end()
+        return
+    with h5py.File("replaced.h5", "w") as f:
+        f["new"] = 1
+    replaced = "another process replaced the container"
+    for peer in peers:
+        peer("f['x'][()] = 5; f['lost'] = np.arange(1000)")
+    a, b, c, d = peers
+    told_once(a, replaced)
+    # The same process opens what is there now.
+    a("f = h5py.File('replaced.h5', 'r+'); f['of a'] = 1; f.flush()")
+    assert a("sorted(f)") == ["new", "of a"]
+    # A flush says so each time; then every file that is open on it once.
+    b("g = h5py.File('replaced.h5', 'r+')")
+    for _ in range(2):
+        assert replaced in str(raises(RuntimeError, b, "f.flush()"))
+    told_once(b, replaced, "g")
+    told_once(b, replaced)
+    b("f = h5py.File('replaced.h5', 'r+'); f['of b'] = 1")
+    # With C's function, which leaves open what is open of the file: it was told, and closes like any other.
+    c("d = f['lost']")
+    assert replaced in str(raises(RuntimeError, c, "f.id.close()"))
+    c("f.id.close()")
+    assert not c("bool(f)") and c("d[:3].tolist()") == [0, 1, 2]
+    c("d.id._close(); e = d.id.valid")
+    assert not c("e")
+    # Who ends with the file open ends.
+    for peer in (c, d):
+        peer.pipe.send(None)
+        peer.process.join(60)
+        assert peer.process.exitcode == 0, peer.process.exitcode
+    a.end()
+    b.end()
+    with h5py.File("replaced.h5") as f:
+        assert sorted(f) == ["new", "of a", "of b"]
+
+
+def check_a_writer_whose_place_was_taken_is_told_once(folder):
+    store = re.search(r"store=file://(\S+)", os.environ.get("HDF5_VOL_CONNECTOR", ""))
+    with h5py.File("lease.h5", "w") as f:
+        f["x"] = 0
+    a = Peer("lease.h5", H5LAKE_WRITERS="one")
+    a("f['x'][()] = 1")
+    if store is None:
+        assert attempt("lease.h5").startswith("BlockingIOError")
+        a.end()
+        return
+    # As if it had slept until its lease was over.
+    for lock in Path(store[1]).rglob("lock"):
+        lock.unlink()
+    b = Peer("lease.h5", H5LAKE_WRITERS="one")
+    b("f['x'][()] = 2; f.flush()")
+    assert "another writer committed meanwhile" in str(raises(RuntimeError, a, "f.flush()"))
+    told_once(a, "another writer committed meanwhile")
+    b("f['y'] = 1; f.flush()")
+    b.end()
+    a("f = h5py.File('lease.h5', 'r+')")
+    assert a("(f['x'][()], f['y'][()])") == (2, 1)
+    a.end()
+
+
 def create(n):
     try:
         with h5py.File("race.h5", "w") as f:
@@ -287,14 +383,17 @@ def create(n):
 
 
 def check_creating_at_the_same_time(folder):
-    for _ in range(5):
-        # A process each: in one whose container was replaced the file stays open, since it cannot be committed any more.
-        with spawn.Pool(WORKERS, maxtasksperchild=1) as pool:
-            outcomes = pool.map(create, range(WORKERS), chunksize=1)
-        made = [o for o in outcomes if isinstance(o, int)]
-        assert made and set(outcomes) - set(made) <= {"BlockingIOError", "replaced"}, outcomes
-        with h5py.File("race.h5") as f:
-            assert f["who"][()] in made
+    with spawn.Pool(WORKERS) as pool:
+        for _ in range(5):
+            create_all(pool)
+
+
+def create_all(pool):
+    outcomes = pool.map(create, range(WORKERS), chunksize=1)
+    made = [o for o in outcomes if isinstance(o, int)]
+    assert made and set(outcomes) - set(made) <= {"BlockingIOError", "replaced"}, outcomes
+    with h5py.File("race.h5") as f:
+        assert f["who"][()] in made
 
 
 TRY = """

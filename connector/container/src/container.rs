@@ -393,6 +393,10 @@ impl Drop for Container {
         if let Some(place) = self.place.get_mut().take() {
             registry::remove(&place);
         }
+        // Whoever closed it was told what is lost.
+        if self.is_lost() {
+            return;
+        }
         if let Err(e) = self.flush() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
         } else if self.writable

@@ -54,10 +54,10 @@ impl Open {
         }
     }
 
-    /// What this process has open. What it inherited from its parent is the parent's: whoever opens that anew gets one of
-    /// its own.
+    /// What this process has open. What it inherited from its parent is the parent's, and what can never be committed is lost:
+    /// whoever opens that anew gets one of its own.
     pub(crate) fn find(&self, target: &Target, at: Option<At>) -> Option<Arc<Container>> {
-        self.0.get(&Place(place(target), at)).and_then(Weak::upgrade).filter(|c| c.is_ours())
+        self.0.get(&Place(place(target), at)).and_then(Weak::upgrade).filter(|c| c.is_ours() && !c.is_lost())
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {

@@ -1,5 +1,6 @@
 //! The opened container.
 
+mod close;
 mod open;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use self::close::note_broken;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
@@ -25,8 +27,6 @@ pub const MAX_KEY: usize = 64 << 10;
 pub const MAX_VALUE: usize = 256 << 20;
 /// Values whose pages are looked for at the same time.
 const TOGETHER: usize = 256;
-/// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
-const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
 
 /// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
 ///
@@ -58,7 +58,7 @@ pub(crate) struct State {
     pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
     /// What the space told, and could not be taken in yet.
     pub(crate) untold: Option<News>,
-    broken: Option<Error>,
+    pub(crate) broken: Option<Error>,
     closed: bool,
 }
 
@@ -466,50 +466,6 @@ impl Ledger {
     pub fn identity(&self) -> Identity {
         self.space.identity()
     }
-
-    /// Closes the handle and lets go of its lock; what is staged is forgotten. A writer folds a long log first, so that the
-    /// next opening is quick.
-    ///
-    /// # Errors
-    /// Those of that tidying. What was committed is safe all the same.
-    pub fn close(self) -> Result<()> {
-        self.finish()
-    }
-
-    fn finish(&self) -> Result<()> {
-        // A forked child must not touch the file, nor its parent's lock.
-        if std::process::id() != self.opener {
-            return Ok(());
-        }
-        let mut s = self.lock();
-        if std::mem::replace(&mut s.closed, true) {
-            return Ok(());
-        }
-        let mut tidied = Ok(());
-        if self.access == Access::ReadWrite && s.broken.is_none() {
-            tidied = self.space.rollback();
-            if tidied.is_ok() && (s.log_bytes > LOG_LEFT_AT_CLOSE.min(self.bytes_bound)) {
-                tidied = self.checkpoint(&mut s);
-            }
-        }
-        tidied.and(self.space.close())
-    }
-}
-
-impl Drop for Ledger {
-    fn drop(&mut self) {
-        if let Err(e) = self.finish() {
-            tracing::warn!(error = %e, "tidying a container at its close failed");
-        }
-    }
-}
-
-/// Remembers an error after which nobody can tell what is stored.
-fn note_broken(s: &mut State, e: Error) -> Error {
-    if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict) {
-        s.broken = Some(e.clone());
-    }
-    e
 }
 
 fn lay_over(layer: &mut Layer, changes: impl IntoIterator<Item = record::Change>) {

@@ -61,6 +61,15 @@ impl Ledger {
     /// writer looked away for longer than the retention time of an object store: it has to be opened anew.
     pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
         let mut s = self.writable()?;
+        self.take_news(&mut s, wanted).inspect_err(|e| {
+            // What this writer has to look at is gone for good.
+            if *e.kind() == ErrorKind::Gone {
+                s.broken = Some(e.clone());
+            }
+        })
+    }
+
+    fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
         if s.untold.is_none() {
             s.untold = self.space().news()?;
         }
@@ -70,9 +79,9 @@ impl Ledger {
             }
             return Ok(Vec::new());
         };
-        match self.take_in(&mut s, &news, wanted) {
+        match self.take_in(s, &news, wanted) {
             Ok(changes) => {
-                self.learn(&mut s, news)?;
+                self.learn(s, news)?;
                 Ok(changes)
             }
             Err(e) => {
@@ -127,6 +136,18 @@ impl Ledger {
     /// The staged keys that others changed since they were staged, each with the value that both started from.
     pub fn unmerged(&self) -> Vec<(Bytes, Option<Bytes>)> {
         self.lock().unmerged.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// What a staged key started from: the value that both saw if it is [`unmerged`](Ledger::unmerged), else the committed one.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn base(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let s = self.lock();
+        match s.unmerged.get(key) {
+            Some(base) => Ok(base.clone()),
+            None => self.below(&s).get(key),
+        }
     }
 
     /// Says that what is staged under a key has taken in what others committed under it.

@@ -496,7 +496,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 }
 
 /// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open. If it fails the file
-/// stays open.
+/// stays open, and can be closed again; what can never be committed is told once.
 pub fn close(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     let last = session.file_handles.load(Ordering::Relaxed) == 1;
@@ -517,7 +517,7 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
         }
         _ => {}
     }
-    session.commit()
+    session.commit_to_close()
 }
 
 /// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.

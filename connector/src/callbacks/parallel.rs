@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use h5lake_container::{Container, Target};
+use h5lake_container::{Container, Outlook, Target};
 
 use crate::error::{Error, Result};
 use crate::ffi::handle::Handle;
@@ -87,6 +87,18 @@ impl Together {
         self.agree(if first { Ok(()) } else { container.flush_elements().map_err(Error::from) })?;
         self.agree(container.refresh().map_err(Error::from))?;
         Ok(())
+    }
+
+    /// The same at a close, and what all processes then expect of another try. Collective.
+    pub fn last_flush(&self, container: &Container) -> (Result<()>, Outlook) {
+        let done = self.flush(container);
+        // It failed in all if it failed in one.
+        if done.is_ok() {
+            return (done, Outlook::Open);
+        }
+        let lost = if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
+        let outlook = if self.agree(lost).is_err() { Outlook::Lost } else { Outlook::Open };
+        (done, outlook)
     }
 
     fn is_atomic(&self) -> bool {

@@ -89,12 +89,16 @@ impl Face {
 
     /// All sessions on the container of `session` in its library, itself included: natively one shared file.
     pub fn sessions_beside(session: &Session) -> Vec<Arc<Session>> {
-        let all: Vec<_> = SESSIONS.lock().values().filter_map(Weak::upgrade).collect();
-        all.into_iter()
-            .filter(|other| {
-                other.library == session.library && Arc::ptr_eq(&other.container, &session.container)
-            })
-            .collect()
+        let mut all = Self::sessions_on(&session.container);
+        all.retain(|other| other.library == session.library);
+        all
+    }
+
+    /// All sessions on a container, of whatever library.
+    pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
+        let mut all: Vec<_> = SESSIONS.lock().values().filter_map(Weak::upgrade).collect();
+        all.retain(|session| Arc::ptr_eq(&session.container, container));
+        all
     }
 
     /// The native file.

@@ -162,7 +162,7 @@ impl Container {
                 self.give_up(s, &key)?;
             } else if spans != before {
                 self.blocks.lock().set_touched(&key, spans);
-                let (base, theirs) = (self.base_of(&key)?, self.ledger.committed(&key)?);
+                let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
                 self.overlay_block(&known, &Contest { key, base, theirs, ours: Some(ours.clone()) }, &ours)?;
             }
         }
@@ -185,7 +185,7 @@ impl Container {
                 continue;
             }
             self.blocks.lock().set_touched(&key, spans.clone());
-            let base = self.base_of(&key)?;
+            let base = self.ledger.base(&key)?;
             let theirs = self.ledger.committed(&key)?;
             let c = Contest { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
             if spans.is_empty() {

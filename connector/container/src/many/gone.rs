@@ -80,7 +80,7 @@ impl Container {
 
     fn uncount(&self, s: &mut State, key: &[u8], ours: &Option<Bytes>) -> Result<()> {
         let what = || "a link in a deleted group".to_owned();
-        let base = self.base_of(key)?;
+        let base = self.ledger.base(key)?;
         for (value, count) in [(&base, 1), (ours, -1)] {
             if let Some(v) = value {
                 let r: LinkRecord = record::decode(v.clone(), what)?;
@@ -111,14 +111,6 @@ impl Container {
         Ok(any)
     }
 
-    /// What a staged key started from.
-    pub(super) fn base_of(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        match self.ledger.unmerged().into_iter().find(|(k, _)| k == key) {
-            Some((_, base)) => Ok(base),
-            None => Ok(self.ledger.committed(key)?),
-        }
-    }
-
     /// Gives up all that is staged under a prefix.
     pub(super) fn give_up_all(&self, s: &mut State, prefix: &[u8]) -> Result<()> {
         for (key, _) in self.ledger.staged(prefix) {
@@ -129,7 +121,7 @@ impl Container {
 
     /// Gives up what is staged under a key: what it brought is given back, what it gave back is kept.
     pub(super) fn give_up(&self, s: &mut State, key: &[u8]) -> Result<()> {
-        let base = self.base_of(key)?;
+        let base = self.ledger.base(key)?;
         let ours = self.ledger.staged(key).into_iter().find(|(k, _)| k == key).and_then(|(_, v)| v);
         self.exchange(key, base, ours)?;
         self.ledger.unstage(key)?;

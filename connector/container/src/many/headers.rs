@@ -140,7 +140,7 @@ impl Container {
         for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
             let Some(value) = value else { continue };
             let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
-            if i64::from(r.creation_order) >= first && self.base_of(&key)?.is_none() {
+            if i64::from(r.creation_order) >= first && self.ledger.base(&key)?.is_none() {
                 r.creation_order = u32::try_from(i64::from(r.creation_order) + by).unwrap_or(u32::MAX);
                 self.ledger.put(&key, r.encode_to_vec())?;
             }
@@ -153,7 +153,7 @@ impl Container {
             let Some(value) = value else { continue };
             let mut r: LinkRecord = decode(value, || "a new link".into())?;
             if let Some(order) = r.creation_order.filter(|o| *o >= first)
-                && self.base_of(&key)?.is_none()
+                && self.ledger.base(&key)?.is_none()
             {
                 r.creation_order = Some(order.saturating_add(by));
                 self.ledger.put(&key, r.encode_to_vec())?;

@@ -70,7 +70,7 @@ impl Container {
     /// The segment that we had dropped stays.
     fn take_back_segment(&self, usage: &[u8]) -> Result<()> {
         let segment = segment_of(usage);
-        self.exchange(&segment, self.base_of(&segment)?, None)?;
+        self.exchange(&segment, self.ledger.base(&segment)?, None)?;
         Ok(self.ledger.unstage(&segment)?)
     }
 

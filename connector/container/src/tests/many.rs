@@ -9,50 +9,50 @@ pub(crate) fn options() -> Options {
 }
 
 /// A container that was made and closed, and as many writers of it.
-fn writers<const N: usize>(p: &Place, make: impl FnOnce(&Arc<Container>)) -> [Arc<Container>; N] {
+pub(crate) fn writers<const N: usize>(p: &Place, make: impl FnOnce(&Arc<Container>)) -> [Arc<Container>; N] {
     let c = p.create_with(options());
     make(&c);
     drop(c);
     std::array::from_fn(|_| apart(p))
 }
 
-fn apart(p: &Place) -> Arc<Container> {
+pub(crate) fn apart(p: &Place) -> Arc<Container> {
     Container::open_apart(&p.target, &options()).unwrap()
 }
 
-fn conflict(c: &Container) -> String {
+pub(crate) fn conflict(c: &Container) -> String {
     let e = c.flush().unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     c.flush().unwrap();
     e.to_string()
 }
 
-fn find(c: &Container, path: &[u8]) -> ObjectId {
+pub(crate) fn find(c: &Container, path: &[u8]) -> ObjectId {
     match c.resolve(c.root(), path, LastLink::Follow, 16).unwrap() {
         Resolution::Object { id } => id,
         other => panic!("{other:?}"),
     }
 }
 
-fn there(c: &Container, path: &[u8]) -> bool {
+pub(crate) fn there(c: &Container, path: &[u8]) -> bool {
     matches!(c.resolve(c.root(), path, LastLink::Follow, 16), Ok(Resolution::Object { .. }))
 }
 
-fn open(c: &Arc<Container>, path: &[u8]) -> Arc<Dataset> {
+pub(crate) fn open(c: &Arc<Container>, path: &[u8]) -> Arc<Dataset> {
     c.dataset(find(c, path)).unwrap()
 }
 
-fn part(start: u64, count: u64) -> Selection {
+pub(crate) fn part(start: u64, count: u64) -> Selection {
     Selection::Hyperslab { start: vec![start], stride: vec![1], count: vec![count], block: vec![1] }
 }
 
-fn all(d: &Dataset) -> Vec<u8> {
+pub(crate) fn all(d: &Dataset) -> Vec<u8> {
     let mut out = vec![0; (d.space().points().unwrap() * d.datatype().size) as usize];
     d.read(&Selection::All, &mut out).unwrap();
     out
 }
 
-fn chunked(n: u64, chunk: u64, gzip: bool) -> DatasetSpec {
+pub(crate) fn chunked(n: u64, chunk: u64, gzip: bool) -> DatasetSpec {
     let mut spec = dataset_spec(4, simple(&[n], &[UNLIMITED]), Layout::Chunked { chunk: vec![chunk] });
     if gzip {
         spec.filters = vec![Filter { id: 1, flags: 0, name: Vec::new(), client_data: vec![4] }];
@@ -61,7 +61,7 @@ fn chunked(n: u64, chunk: u64, gzip: bool) -> DatasetSpec {
 }
 
 /// Everything that a fresh reader finds is consistent: counts agree with what is there, nothing is left over.
-fn check(p: &Place) -> Arc<Container> {
+pub(crate) fn check(p: &Place) -> Arc<Container> {
     let c = p.open(Access::ReadOnly);
     let mut pending = vec![c.root()];
     let mut seen = std::collections::HashMap::from([(c.root().0, 1u32)]);

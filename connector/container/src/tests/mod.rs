@@ -7,6 +7,7 @@ mod filters;
 mod groups;
 mod heap_and_copy;
 mod leaks;
+mod loss;
 mod many;
 
 use crate::*;

@@ -116,7 +116,7 @@ pub unsafe fn close_after(
         let session = handle.session()?;
         // Processes that have the file open together need not close its objects in the same order.
         if session.together.is_none() && session.file_handles.load(Ordering::Relaxed) == 0 {
-            session.commit()?;
+            session.commit_to_close()?;
         }
         drop(session);
         // SAFETY: as the caller says.

@@ -1,0 +1,71 @@
+//! Letting go of a container.
+
+use super::{Ledger, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Access;
+
+/// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
+const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
+
+impl Ledger {
+    /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
+    /// taken its place, or what it started from is gone.
+    pub fn is_broken(&self) -> bool {
+        self.lock().broken.is_some()
+    }
+
+    /// Lets go of the lock of a handle that [is broken](Ledger::is_broken) before it is dropped; what it reads may be reclaimed
+    /// from now on. Does nothing with another one.
+    pub fn let_go(&self) {
+        if !self.is_broken() {
+            return;
+        }
+        if let Err(e) = self.finish() {
+            tracing::warn!(error = %e, "letting go of a container failed");
+        }
+    }
+
+    /// Closes the handle and lets go of its lock; what is staged is forgotten. A writer folds a long log first, so that the
+    /// next opening is quick.
+    ///
+    /// # Errors
+    /// Those of that tidying. What was committed is safe all the same.
+    pub fn close(self) -> Result<()> {
+        self.finish()
+    }
+
+    pub(super) fn finish(&self) -> Result<()> {
+        // A forked child must not touch the file, nor its parent's lock.
+        if std::process::id() != self.opener {
+            return Ok(());
+        }
+        let mut s = self.lock();
+        if std::mem::replace(&mut s.closed, true) {
+            return Ok(());
+        }
+        let mut tidied = Ok(());
+        if self.access == Access::ReadWrite && s.broken.is_none() {
+            tidied = self.space.rollback();
+            if tidied.is_ok() && (s.log_bytes > LOG_LEFT_AT_CLOSE.min(self.bytes_bound)) {
+                tidied = self.checkpoint(&mut s);
+            }
+        }
+        tidied.and(self.space.close())
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Err(e) = self.finish() {
+            tracing::warn!(error = %e, "tidying a container at its close failed");
+        }
+    }
+}
+
+/// Remembers an error after which this handle can never commit again.
+pub(super) fn note_broken(s: &mut State, e: Error) -> Error {
+    if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict) {
+        s.broken = Some(e.clone());
+    }
+    e
+}
