@@ -144,6 +144,39 @@ def check_own_objects(folder):
                 assert f[f"shared/d {n} {turn}"][()] == f"text {n}".encode()
 
 
+def in_shared_groups(n):
+    """What programs begin with that know nothing of each other: the groups they need, whoever makes them."""
+    with h5py.File("groups.h5", "r+") as f:
+        run = f.require_group("run")
+        run.attrs[f"of {n}"] = n
+        run.attrs["made by"] = "this program"
+        for turn in range(3):
+            night = f.require_group(f"run/day {turn}/night")
+            night[f"{n}"] = np.full(10, n)
+            f[f"deep/{turn}/in between/{n}"] = n
+            f.flush()
+            # Whatever stands there now, the group that is open goes on.
+            night[f"{n} later"] = n
+            assert night.name == f"/run/day {turn}/night" and night == f[night.name] and f"{n}" in night
+
+
+def check_groups_that_all_make(folder):
+    for _ in range(3):
+        with h5py.File("groups.h5", "w") as f:
+            f["x"] = 1
+        with spawn.Pool(WORKERS) as pool:
+            pool.map(in_shared_groups, range(WORKERS), chunksize=1)
+        with h5py.File("groups.h5") as f:
+            assert sorted(f["run"].attrs) == ["made by", *(f"of {n}" for n in range(WORKERS))]
+            assert sorted(f["run"]) == [f"day {turn}" for turn in range(3)]
+            for turn in range(3):
+                night, between = f[f"run/day {turn}/night"], f[f"deep/{turn}/in between"]
+                assert len(night) == 2 * WORKERS and len(between) == WORKERS
+                for n in range(WORKERS):
+                    same(night[f"{n}"][:], np.full(10, n))
+                    assert night[f"{n} later"][()] == n and between[f"{n}"][()] == n
+
+
 def task(n):
     """What people do with a process pool: open, put a result, close."""
     with h5py.File("pool.h5", "a") as f:

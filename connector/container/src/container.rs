@@ -17,7 +17,7 @@ use crate::{
 use bytes::Bytes;
 use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as LedgerReplace};
 use lru::LruCache;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -64,6 +64,8 @@ pub struct Container {
     pub(crate) opens: Mutex<HashMap<u64, u32>>,
     /// Objects whose last handle was dropped, to be looked at when the state is next locked.
     pub(crate) closed: Mutex<Vec<u64>>,
+    /// Groups made here that became one with another writer's, and that one.
+    pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecLender>>>,
     record: ContainerRecord,
@@ -201,6 +203,7 @@ impl Container {
             blocks: Mutex::new(BlockCache::new(o.cache_bytes, near, many)),
             opens: Mutex::default(),
             closed: Mutex::default(),
+            joined: RwLock::default(),
             lenders: Mutex::default(),
             record,
             place: Mutex::new(None),

@@ -54,6 +54,11 @@ impl Ids {
         self.source = Some(source);
     }
 
+    /// Whether several processes give the same numbers to the same objects.
+    pub(crate) fn are_shared(&self) -> bool {
+        self.source.is_some()
+    }
+
     /// A number that no other object has, nor will have.
     pub(crate) fn number(&mut self, ledger: &Ledger) -> Result<u64> {
         if let Some((end, length)) = self.range

@@ -32,9 +32,9 @@ impl OpenObject {
         Self(Arc::new(Held { container: container.clone(), id, kind }))
     }
 
-    /// The object's id.
+    /// The object's id. A group that became one with another writer's has that one's from then on.
     pub fn id(&self) -> ObjectId {
-        self.0.id
+        ObjectId(self.0.container.present_id(self.0.id.0))
     }
 
     /// What the object is.
@@ -51,16 +51,17 @@ impl OpenObject {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut opens = self.container.opens.lock();
-        let last = match opens.get_mut(&self.id.0) {
+        let id = self.container.present_id(self.id.0);
+        let last = match opens.get_mut(&id) {
             Some(n) if *n > 1 => {
                 *n -= 1;
                 false
             }
-            _ => opens.remove(&self.id.0).is_some(),
+            _ => opens.remove(&id).is_some(),
         };
         drop(opens);
         if last && self.container.is_ours() && self.container.writable() {
-            self.container.closed.lock().push(self.id.0);
+            self.container.closed.lock().push(id);
             self.container.reap_if_free();
         }
     }

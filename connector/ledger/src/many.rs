@@ -150,6 +150,12 @@ impl Ledger {
         }
     }
 
+    /// Says that what is staged under a key has to be merged with what others committed there, and that both started from
+    /// nothing: for what is staged under another key than it was made for.
+    pub fn contest(&self, key: &[u8]) {
+        self.lock().unmerged.insert(Bytes::copy_from_slice(key), None);
+    }
+
     /// Says that what is staged under a key has taken in what others committed under it.
     pub fn merged(&self, key: &[u8]) {
         self.lock().unmerged.remove(key);

@@ -8,6 +8,7 @@
 mod attributes;
 mod blocks;
 mod gone;
+mod groups;
 mod headers;
 mod heap;
 mod links;
@@ -185,6 +186,7 @@ impl Container {
             return Ok(());
         }
         self.give_up_deleted(s)?;
+        self.join_groups(s)?;
         self.shift_orders(s)?;
         self.each_contest(s, keys::LINK, Self::merge_link)?;
         self.each_contest(s, keys::ATTRIBUTE, Self::merge_attribute)?;

@@ -6,6 +6,7 @@ mod datasets;
 mod filters;
 mod groups;
 mod heap_and_copy;
+mod joined;
 mod leaks;
 mod loss;
 mod many;
