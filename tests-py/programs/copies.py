@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from cases import main, raises, same
+from h5py import h5a
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # An explicit driver asks for a native file.
@@ -63,6 +64,66 @@ def check_external_links_are_expanded(_):
     os.remove("target.h5")
     with h5py.File("links.h5") as f:
         same(f["all/out/x"][:], np.arange(7))
+
+
+def check_copies_keep_numbers_and_holes(_):
+    """Creation order with its gaps, and chunks that were never written: within a file, where external links are expanded
+    too, and between files of both kinds."""
+    def orders(obj):
+        links = [obj.id.links.get_info(n.encode()).corder for n in obj]
+        return list(obj), links, list(obj.attrs), [h5a.get_info(obj.id, n.encode()).corder for n in obj.attrs]
+
+    with h5py.File("native_outside.h5", "w", **KINDS["native"]) as f:
+        f["x"] = 1
+    for one, how in KINDS.items():
+        for other, to_how in KINDS.items():
+            with h5py.File(f"{one}_{other}.h5", "w", track_order=True, **how) as f, \
+                    h5py.File(f"{other}_to_{one}.h5", "w", track_order=True, **to_how) as to:
+                g = f.create_group("g", track_order=True)
+                for n in ("z", "gone", "b", "gone too", "last"):
+                    g[n] = h5py.SoftLink("/nowhere")
+                    g.attrs[n] = 1
+                for n in ("gone", "gone too"):
+                    del g[n], g.attrs[n]
+                d = f.create_dataset("g/holes", (1000, 20), "i4", chunks=(10, 10), maxshape=(None, 20), fillvalue=5)
+                d[25, 3], d[995:, 15] = 7, 8
+                late = f.create_dataset("g/late", (20, 1000), "i4", chunks=(10, 10), maxshape=(20, None))
+                late[3, 25] = 9
+                whole = {"holes": np.full((1000, 20), 5, "i4"), "late": np.zeros((20, 1000), "i4")}
+                whole["holes"][25, 3], whole["holes"][995:, 15], whole["late"][3, 25] = 7, 8, 9
+                g["out"] = h5py.ExternalLink("native_outside.h5", "/x")
+                assert orders(g) == (["z", "b", "last", "holes", "late", "out"], [0, 2, 4, 5, 6, 7], ["z", "b", "last"],
+                                     [0, 2, 4])
+                for target, name in ((f, "plain"), (f, "expanded"), (to, "plain"), (to, "expanded")):
+                    f.copy("g", target, name, expand_external=name == "expanded")
+                    copy = target[name]
+                    assert orders(copy) == orders(g), (one, other, name, orders(copy))
+                    assert (copy.get("out", getlink=True, getclass=True) is h5py.HardLink) == (name == "expanded")
+                    for n, count in (("holes", 2), ("late", 1)):
+                        assert copy[n].id.get_num_chunks() == count, (one, other, name, n, copy[n].id.get_num_chunks())
+                        same(copy[n][...], whole[n])
+                    copy["more"] = 1
+                    assert orders(copy)[1][-1] == 8
+
+
+def check_soft_links_without_a_way(_):
+    """Expanding soft links, one that leads nowhere stays; where a group on the way is missing, the copy fails."""
+    for one, how in KINDS.items():
+        for other, to_how in KINDS.items():
+            with h5py.File(f"{one}_{other}.h5", "w", **how) as f, \
+                    h5py.File(f"{other}_to_{one}.h5", "w", **to_how) as to:
+                f["g/nowhere"] = h5py.SoftLink("missing")
+                f["g/x"] = 5
+                f["g/there"] = h5py.SoftLink("x")
+                f.copy("g", f, "own", expand_soft=True)
+                f.copy("g", to, "others", expand_soft=True)
+                for copy in (f["own"], to["others"]):
+                    assert copy.get("nowhere", getlink=True, getclass=True) is h5py.SoftLink
+                    assert copy.get("there", getlink=True, getclass=True) is h5py.HardLink and copy["there"][()] == 5
+                f["g/deep"] = h5py.SoftLink("missing/x")
+                for target, name in ((f, "again"), (to, "others again")):
+                    raises(RuntimeError, f.copy, "g", target, name, expand_soft=True)
+                    assert name not in target
 
 
 def check_images(_):

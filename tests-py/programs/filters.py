@@ -307,6 +307,42 @@ def check_szip_of_texts(_):
         assert f["d"][1].tolist() == [b"one", b"", b"three"]
 
 
+def check_filters_that_cannot_take_variable_length_data(_):
+    """Refused at creation, where the filter cannot be set up; in a compound, the n-bit filter lets it pass."""
+    text = h5py.string_dtype()
+    sequences = h5t.array_create(h5t.vlen_create(h5t.NATIVE_FLOAT), (2, 2))
+    record = h5t.py_create(np.dtype([("a", "<f2"), ("t", text)]), logical=True)
+    in_array = h5t.array_create(record, (1,))
+    mixed = h5t.create(h5t.COMPOUND, sequences.get_size())
+    mixed.insert(b"s", 0, sequences)
+
+    with h5py.File("refused.h5", "w") as f:
+        def create(name, kind, number, flags, values=()):
+            creation = h5p.create(h5p.DATASET_CREATE)
+            creation.set_chunk((8,))
+            creation.set_filter(number, flags, values)
+            return h5d.create(f.id, name, kind, h5s.create_simple((20,)), creation)
+
+        nbit, szip = h5z.FILTER_NBIT, h5z.FILTER_SZIP
+        for flags in (h5z.FLAG_MANDATORY, h5z.FLAG_OPTIONAL):
+            for kind in (sequences, mixed, h5t.array_create(mixed, (2,)),
+                         h5t.array_create(h5t.py_create(text, logical=True), (3,))):
+                error = raises(ValueError, create, b"refused", kind, nbit, flags)
+                assert "datatype not supported by nbit" in str(error), error
+            for kind in (in_array, record):
+                raises(ValueError, create, b"refused", kind, szip, flags, (141, 4))
+        raises(ValueError, create, b"refused", sequences, szip, h5z.FLAG_MANDATORY, (141, 4))
+        create(b"szip may be left out", sequences, szip, h5z.FLAG_OPTIONAL, (141, 4))
+        create(b"n-bit in a compound", record, nbit, h5z.FLAG_MANDATORY)
+        create(b"n-bit in an array", in_array, nbit, h5z.FLAG_MANDATORY)
+        assert sorted(f) == ["n-bit in a compound", "n-bit in an array", "szip may be left out"]
+        for name in ("n-bit in a compound", "n-bit in an array"):
+            f[name][1] = np.array((2.5, "deep") if "compound" in name else [(2.5, "deep")], f[name].dtype)
+            f.flush()
+            got = f[name][1] if "compound" in name else f[name][1][0]
+            assert (got["a"], got["t"]) == (2.5, b"deep"), got
+
+
 if sys.argv[1] == "plain":
     result = {"write": plain_write, "decode": plain_decode}[sys.argv[2]](pickle.load(sys.stdin.buffer))
     sys.stdout.buffer.write(pickle.dumps(result))

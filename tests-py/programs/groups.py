@@ -216,4 +216,37 @@ def check_nothing_on_the_way(_):
         assert "a" not in f
 
 
+def check_what_exists(_):
+    """H5Oexists_by_name and H5Lexists of all sorts of paths: a link to nothing is no object, a missing group on the way is an
+    error."""
+    with h5py.File("other.h5", "w") as f:
+        f["d/x"] = 1
+    with h5py.File("links.h5", "w") as f:
+        f["g/x"] = 1
+        for name, path in (("no", "missing"), ("no way", "missing/x"), ("set", "g/x/y"), ("round", "to round"), ("x", "g/x"),
+                           ("away", "out no file"), ("away no", "out no")):
+            f[f"to {name}"] = h5py.SoftLink(path)
+        for name, file, path in (("no file", "nowhere.h5", "/x"), ("x", "other.h5", "/d/x"), ("no", "other.h5", "/no"),
+                                 ("no way", "other.h5", "/no/x"), ("d", "other.h5", "/d")):
+            f[f"out {name}"] = h5py.ExternalLink(file, path)
+
+        def asked(function, name):
+            try:
+                return function(name.encode())
+            except RuntimeError:
+                return None
+
+        objects, links = {}, {}
+        for name in ("g", "g/x", "g/no", "no", "no/x", "g/x/y", *f, "out d/x", "out d/no", "out d/no/x", "out no file/x",
+                     "out no/x", "to no/x", ".", "/", "/g"):
+            objects[name] = asked(lambda n: h5py.h5o.exists_by_name(f.id, n), name)
+            links[name] = asked(f.id.links.exists, name)
+        yes = {"g", "g/x", "to x", "out x", "out d", "out d/x", "/", "/g"}
+        none = {"no/x", "g/x/y", "out d/no/x", "out no file/x", "out no/x", "to no/x"}
+        assert {n for n, told in objects.items() if told} == yes | {"."}, objects
+        assert {n for n, told in objects.items() if told is None} == none | {"to no way", "to set", "to round"}, objects
+        assert {n for n, told in links.items() if told} == yes | set(f), links
+        assert {n for n, told in links.items() if told is None} == none, links
+
+
 main(globals())

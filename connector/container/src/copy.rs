@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::Bytes;
 use prost::Message;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Makes elements of a type at home with a new owner: given the type, the source's and the destination's owner of
@@ -107,6 +107,38 @@ impl Container {
         }
         Ok(copy)
     }
+
+    /// Whether a copy of an object that expands external links meets one: such a copy is not the container's alone.
+    ///
+    /// # Errors
+    /// Those of reading groups.
+    pub fn leads_outside(&self, source: ObjectId, options: CopyOptions) -> Result<bool> {
+        let mut seen = HashSet::from([source]);
+        let mut pending = vec![(source, 0)];
+        while let Some((group, depth)) = pending.pop() {
+            if self.object_info(group)?.kind != ObjectKind::Group || (options.shallow && depth > 0) {
+                continue;
+            }
+            for link in self.links(group, Index::Name, Order::Native)? {
+                let target = match link.target {
+                    LinkTarget::Hard(id) => Some(id),
+                    LinkTarget::Soft(path) if options.expand_soft => {
+                        match self.resolve(group, &path, LastLink::Follow, MAX_SOFT) {
+                            Ok(Resolution::Leaves { .. }) => return Ok(true),
+                            Ok(Resolution::Object { id }) => Some(id),
+                            _ => None,
+                        }
+                    }
+                    LinkTarget::External { .. } => return Ok(true),
+                    _ => None,
+                };
+                if let Some(id) = target.filter(|id| seen.insert(*id)) {
+                    pending.push((id, depth + 1));
+                }
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Plan<'_> {
@@ -156,7 +188,7 @@ impl Plan<'_> {
     fn same_type(&mut self, encoded: &Bytes) -> Result<Option<ObjectId>> {
         if self.types.is_none() {
             let mut found = HashMap::new();
-            let mut seen = std::collections::HashSet::from([self.to.root()]);
+            let mut seen = HashSet::from([self.to.root()]);
             let mut pending = vec![self.to.root()];
             while let Some(group) = pending.pop() {
                 for link in self.to.links(group, Index::Name, Order::Native)? {
@@ -207,9 +239,9 @@ impl Plan<'_> {
         Ok(match &link.target {
             LinkTarget::Hard(id) => LinkTarget::Hard(self.object(*id, depth + 1)?.id()),
             LinkTarget::Soft(path) if self.options.expand_soft => {
-                match self.from.resolve(group, path, LastLink::Follow, MAX_SOFT) {
-                    Ok(Resolution::Object { id }) => LinkTarget::Hard(self.object(id, depth + 1)?.id()),
-                    // What leads nowhere stays as it is.
+                // What leads nowhere stays as it is. A group that is missing on the way is an error, as natively.
+                match self.from.resolve(group, path, LastLink::Follow, MAX_SOFT)? {
+                    Resolution::Object { id } => LinkTarget::Hard(self.object(id, depth + 1)?.id()),
                     _ => link.target.clone(),
                 }
             }

@@ -110,12 +110,47 @@ impl Base {
         }
     }
 
-    /// As [`Base::find`], but a path that ends at no link, or at a link to nothing, is `None`.
-    pub fn find_if_there(&self, location: &Location<'_>) -> Result<Option<Found>> {
-        match self.find(location) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if matches!(error.minor(), Minor::NotFound | Minor::CannotOpenFile) => Ok(None),
-            Err(error) => Err(error),
+    /// Whether there is an object: a path that ends at no link, or at a link to nothing, leads to none.
+    ///
+    /// # Errors
+    /// Where something is missing on the way, as natively (`H5G_TARGET_EXISTS`).
+    pub fn is_there(&self, location: &Location<'_>) -> Result<bool> {
+        match *location {
+            Location::ByName { name, access } => self.is_path_there(name, &self.traversal(access)?),
+            Location::ByIndex { name, index, order, n, access } => {
+                let how = self.traversal(access)?;
+                let group = self.find_by_path(name, &how)?;
+                let link = group.session.container.link_at(group.id, index, order, n)?;
+                Self { session: group.session, id: group.id, path: group.path }
+                    .is_path_there(&link.name, &how)
+            }
+            Location::Itself | Location::ByToken(_) => self.find(location).map(|_| true),
+        }
+    }
+
+    fn is_path_there(&self, name: &[u8], how: &Traversal) -> Result<bool> {
+        if self.has_mounts()
+            && let Some((folder, last)) = split_last(name)
+        {
+            return self.walk_mounts(folder, how)?.is_in_file(last, how);
+        }
+        self.is_in_file(name, how)
+    }
+
+    fn is_in_file(&self, name: &[u8], how: &Traversal) -> Result<bool> {
+        match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
+            Resolution::Object { .. } => Ok(true),
+            Resolution::Missing { .. } | Resolution::Link { .. } => Ok(false),
+            Resolution::Leaves { group, link, rest } => {
+                how.one_less()?;
+                match self.beyond(group, &link.target, how).map_err(|error| error.further(&rest)) {
+                    Ok(_) if rest.is_empty() => Ok(true),
+                    Ok(beyond) => beyond.is_path_there(&rest, how),
+                    // What an external link leads to cannot be opened: a link to nothing.
+                    Err(error) if error.beyond().is_none() && rest.is_empty() => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
         }
     }
 
@@ -216,7 +251,9 @@ impl Base {
             return self.walk_mounts(folder, &how)?.has_link(last, access);
         }
         match self.session.container.resolve(self.id, name, LastLink::Keep, how.maximum_links)? {
-            Resolution::Object { .. } | Resolution::Link { .. } => Ok(true),
+            // `.` names no link; the root counts as one.
+            Resolution::Object { .. } => Ok(name != b"." && !name.ends_with(b"/.")),
+            Resolution::Link { .. } => Ok(true),
             Resolution::Missing { group: Some(_), .. } => Ok(false),
             Resolution::Missing { .. } => Err(missing(name)),
             Resolution::Leaves { group, link, rest } => {

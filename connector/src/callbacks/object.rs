@@ -116,8 +116,8 @@ pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -
 
 /// `H5Oexists_by_name`: whether the path leads to an object.
 pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
-    match Base::of(handle)?.find_if_there(location) {
-        Ok(found) => Ok(found.is_some()),
+    match Base::of(handle)?.is_there(location) {
+        Ok(there) => Ok(there),
         Err(error) => error.beyond().map_or(Err(error.clone()), Beyond::exists),
     }
 }
@@ -156,7 +156,15 @@ pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u
     Ok(found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()))?)
 }
 
-/// `H5Ocopy`.
+/// Whether `H5Ocopy` of an object, which is to expand external links, meets any.
+pub fn copy_leads_outside(source: &Handle, from: &Location<'_>, name: &[u8], copy_list: Hid) -> Result<bool> {
+    let base = group::located(source, from)?;
+    let found = base.find(&Location::ByName { name, access: 0 })?;
+    let options = copy_options(found.session.library.copy_flags(copy_list)?)?;
+    Ok(found.session.container.leads_outside(found.id, options)?)
+}
+
+/// `H5Ocopy`. External links stay as they are.
 #[expect(clippy::too_many_arguments, reason = "they are H5Ocopy's own")]
 pub fn copy(
     source: &Handle,

@@ -3,8 +3,9 @@
 use h5lake_container::{Dataspace, Filter, Layout};
 
 use crate::error::{Error, Major, Minor, Result};
-use crate::ffi::library::Hid;
+use crate::ffi::library::{Hid, Library};
 use crate::ffi::scratch::Scratch;
+use crate::ffi::types::{ARRAY, COMPOUND, VARIABLE_LENGTH};
 use crate::file_type::FileType;
 use crate::native::codec;
 use crate::session::Session;
@@ -13,10 +14,10 @@ use crate::session::Session;
 const OPTIONAL: u32 = 1;
 /// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
 const SHUFFLE: i32 = 2;
+/// `H5Z_FILTER_NBIT`.
+const NBIT: i32 = 5;
 /// Deflate, shuffle, fletcher32: what native code would do to set them up is done here.
 const SET_UP_HERE: std::ops::RangeInclusive<i32> = 1..=3;
-/// `H5T_VLEN`.
-const VARIABLE_LENGTH: u8 = 9;
 
 /// The filters as they are stored: checked (`can_apply`), with the parameters that they set for themselves
 /// (`set_local`). Other filters than the plainest leave the native dataset that did it.
@@ -45,6 +46,14 @@ pub fn of_new(
         return Err(Error::new(Minor::BadValue, "filters can only be used with chunked layout"));
     };
     if !filters.iter().all(|filter| SET_UP_HERE.contains(&filter.id)) {
+        if types.has_heap
+            && filters.iter().any(|filter| filter.id == NBIT)
+            && has_arrays_of_sequences(types.library(), types.stored())?
+        {
+            return Err(
+                Error::new(Minor::BadType, "datatype not supported by nbit").in_class(Major::Argument)
+            );
+        }
         let scratch = codec::scratch(session, types, chunk, creation)?;
         return Ok((scratch.filters()?, Some(scratch)));
     }
@@ -61,4 +70,26 @@ fn is_unsuitable(types: &FileType, space: &Dataspace) -> Result<bool> {
     Ok(!matches!(space, Dataspace::Simple { .. })
         || library.type_class(types.stored())? == VARIABLE_LENGTH
         || library.is_variable_string(types.stored())?)
+}
+
+/// Whether there are arrays of variable-length data: native code knows no parameters of the n-bit filter for them
+/// (H5Z__calc_parms_array). It does for the same data in a compound.
+fn has_arrays_of_sequences(library: Library, datatype: Hid) -> Result<bool> {
+    match library.type_class(datatype)? {
+        ARRAY => {
+            let base = library.base_type(datatype)?;
+            Ok(library.type_class(base.get())? == VARIABLE_LENGTH
+                || library.is_variable_string(base.get())?
+                || has_arrays_of_sequences(library, base.get())?)
+        }
+        COMPOUND => {
+            for member in library.member_types(datatype)? {
+                if has_arrays_of_sequences(library, member.get())? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
 }

@@ -9,12 +9,16 @@ use super::ids::Id;
 use super::library::{Hid, Library};
 use crate::error::{Error, Minor, Result};
 
+/// `H5T_OPAQUE`
+pub const OPAQUE: u8 = 5;
 /// `H5T_COMPOUND`
 pub const COMPOUND: u8 = 6;
 /// `H5T_REFERENCE`
 pub const REFERENCE: u8 = 7;
 /// `H5T_ENUM`
 pub const ENUM: u8 = 8;
+/// `H5T_VLEN`
+pub const VARIABLE_LENGTH: u8 = 9;
 /// `H5T_ARRAY`
 pub const ARRAY: u8 = 10;
 

@@ -12,7 +12,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::ListClass;
 use crate::ffi::scratch::Scratch;
-use crate::ffi::types::ARRAY;
+use crate::ffi::types::{ARRAY, COMPOUND, ENUM, OPAQUE, VARIABLE_LENGTH};
 use crate::file_type::FileType;
 use crate::session::Session;
 
@@ -32,15 +32,23 @@ pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid
     library.allocate_nothing(list.get())?;
     let datatype = if types.has_heap || types.has_references {
         library.clear_fill_value(list.get())?;
-        // Filters that ask for a precision find that of an array's elements.
+        // Filters that ask for a precision find that of an array's elements, if these have any.
         match library.type_class(types.stored())? {
-            ARRAY => library.array_of_bytes(types.size)?,
+            ARRAY if has_precision(library, types.stored())? => library.array_of_bytes(types.size)?,
             _ => library.opaque_type(types.size)?,
         }
     } else {
         library.copy_type(types.stored())?
     };
     Scratch::new(session.face.file(), datatype, chunk, list.get())
+}
+
+/// Whether what lies innermost in arrays and variable-length data is atomic (`H5T_get_precision`).
+fn has_precision(library: Library, datatype: Hid) -> Result<bool> {
+    match library.type_class(datatype)? {
+        ARRAY | VARIABLE_LENGTH | ENUM => has_precision(library, library.base_type(datatype)?.get()),
+        class => Ok(!matches!(class, COMPOUND | OPAQUE)),
+    }
 }
 
 /// Runs a dataset's filters in one session's library: chunks are encoded by one native dataset, and decoded by another

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::numbers::Numbers;
 use super::{Copier, Group, Made};
 use crate::error::{Error, Result};
 use crate::ffi::ids::Id;
@@ -19,14 +20,15 @@ impl Copier {
         let table = self.table();
         let original = group.original.get();
         // SAFETY: all-zero is a valid value of this plain structure; identifiers are checked by the library.
-        let (count, order) = unsafe {
+        let (info, tracked) = unsafe {
             let mut info: sys::H5G_info_t = std::mem::zeroed();
             self.ok((table.H5Gget_info)(original, &mut info))?;
             let list = self.id((table.H5Gget_create_plist)(original))?;
-            let tracked = self.library.link_order(list.get())?.tracked;
-            (info.nlinks, if tracked { sys::H5_INDEX_CRT_ORDER } else { sys::H5_INDEX_NAME })
+            (info, self.library.link_order(list.get())?.tracked)
         };
-        for index in 0..count {
+        let order = if tracked { sys::H5_INDEX_CRT_ORDER } else { sys::H5_INDEX_NAME };
+        let mut numbers = Numbers::of(tracked);
+        for index in 0..info.nlinks {
             // SAFETY: the name is terminated, the buffer has the size given along.
             let name = self.name(|buffer, size| unsafe {
                 (table.H5Lget_name_by_idx)(
@@ -40,23 +42,48 @@ impl Copier {
                     sys::H5P_DEFAULT,
                 )
             })?;
-            self.link(group, &name, made)?;
+            let of_link = self.link_info(original, &name)?;
+            self.skip_links(group, &mut numbers, of_link.corder)?;
+            self.link(group, &name, &of_link, made)?;
+            numbers.used();
+        }
+        self.skip_links(group, &mut numbers, info.max_corder)?;
+        for filler in numbers.fillers {
+            // SAFETY: the name is terminated.
+            self.ok(unsafe { (table.H5Ldelete)(group.copy.get(), filler.as_ptr(), sys::H5P_DEFAULT) })?;
         }
         Ok(())
     }
 
-    fn link(&self, group: &Group, name: &CStr, made: &mut Made) -> Result<()> {
+    /// Uses up the numbers before that of the next link: those of links which are gone.
+    fn skip_links(&self, group: &Group, numbers: &mut Numbers, next: i64) -> Result<()> {
+        while let Some(filler) = numbers.filler(next) {
+            // SAFETY: names are terminated.
+            self.ok(unsafe {
+                (self.table().H5Lcreate_soft)(
+                    c".".as_ptr(),
+                    group.copy.get(),
+                    filler.as_ptr(),
+                    sys::H5P_DEFAULT,
+                    sys::H5P_DEFAULT,
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn link(&self, group: &Group, name: &CStr, info: &sys::H5L_info2_t, made: &mut Made) -> Result<()> {
         let table = self.table();
         let (from, to) = (group.original.get(), group.copy.get());
-        let info = self.link_info(from, name)?;
         let creation = self.link_creation(info.cset)?;
         let expanded = match info.type_ {
             sys::H5L_TYPE_HARD => true,
             sys::H5L_TYPE_SOFT => {
-                self.has(sys::H5O_COPY_EXPAND_SOFT_LINK_FLAG) && self.leads_somewhere(group, name)
+                self.has(sys::H5O_COPY_EXPAND_SOFT_LINK_FLAG) && self.leads_somewhere(group, name)?
             }
             sys::H5L_TYPE_EXTERNAL => {
-                self.has(sys::H5O_COPY_EXPAND_EXT_LINK_FLAG) && self.leads_somewhere(group, name)
+                self.has(sys::H5O_COPY_EXPAND_EXT_LINK_FLAG)
+                    && self.leads_somewhere(group, name).unwrap_or(false)
             }
             other => {
                 return Err(Error::unsupported(format!(
@@ -74,7 +101,7 @@ impl Copier {
                 (table.H5Olink)(copy.get(), to, name.as_ptr(), creation.get(), sys::H5P_DEFAULT)
             });
         }
-        self.value_link(from, name, &info, to, name, creation.get())
+        self.value_link(from, name, info, to, name, creation.get())
     }
 
     /// Copies a link that has a value: a soft or an external one.
@@ -129,9 +156,16 @@ impl Copier {
         }
     }
 
-    fn leads_somewhere(&self, group: &Group, name: &CStr) -> bool {
+    /// Whether a link leads to an object.
+    ///
+    /// # Errors
+    /// The library's own, where a group on the way is missing.
+    fn leads_somewhere(&self, group: &Group, name: &CStr) -> Result<bool> {
         // SAFETY: the name is terminated.
-        unsafe { (self.table().H5Oexists_by_name)(group.original.get(), name.as_ptr(), sys::H5P_DEFAULT) > 0 }
+        let answer = unsafe {
+            (self.table().H5Oexists_by_name)(group.original.get(), name.as_ptr(), sys::H5P_DEFAULT)
+        };
+        self.ok(answer).map(|()| answer > 0)
     }
 
     /// A link creation list for names of a character set.

@@ -16,7 +16,9 @@ use super::library::{Hid, Library};
 use super::types::check;
 use crate::error::{Error, Minor, Result};
 
+mod chunks;
 mod links;
+mod numbers;
 mod referenced;
 mod values;
 

@@ -1,9 +1,10 @@
 //! Data of datasets and attributes, read and written by public calls.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::numbers::Numbers;
 use super::{Copier, Made};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
@@ -38,15 +39,18 @@ impl Copier {
         }
         let size = self.library.type_size(memory.get())?;
         let extent = self.extent(space)?;
-        let block = block_of(&extent, &self.chunk(list)?, size as u64);
+        let chunk = self.chunk(list)?;
+        if let Some(chunks) = self.written_chunks(from, space, &extent, &chunk)? {
+            for start in chunks {
+                let count = within(&extent, &start, &chunk);
+                self.block(from, to, &memory, space, size, &start, &count, made)?;
+            }
+            return Ok(());
+        }
+        let block = block_of(&extent, &chunk, size as u64);
         let mut start = vec![0_u64; extent.len()];
         loop {
-            let count: Vec<u64> = extent
-                .iter()
-                .zip(&start)
-                .zip(&block)
-                .map(|((all, at), most)| (all - at).min(*most))
-                .collect();
+            let count = within(&extent, &start, &block);
             self.block(from, to, &memory, space, size, &start, &count, made)?;
             if !advance(&mut start, &block, &extent) {
                 return Ok(());
@@ -102,23 +106,67 @@ impl Copier {
 
     /// Copies all attributes of an object.
     pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64, made: &mut Made) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
         let table = self.table();
+        let tracked = self.tracks_attributes(to)?;
+        let order = if tracked { sys::H5_INDEX_CRT_ORDER } else { sys::H5_INDEX_NAME };
+        let mut numbers = Numbers::of(tracked);
         for index in 0..count {
-            // SAFETY: the name is terminated; identifiers are checked by the library.
-            let attribute = self.id(unsafe {
-                (table.H5Aopen_by_idx)(
+            // SAFETY: all-zero is a valid value of the plain structure; the name is terminated; identifiers are checked
+            // by the library.
+            let (attribute, number) = unsafe {
+                let attribute = self.id((table.H5Aopen_by_idx)(
                     from,
                     c".".as_ptr(),
-                    sys::H5_INDEX_NAME,
+                    order,
                     sys::H5_ITER_INC,
                     index,
                     sys::H5P_DEFAULT,
                     sys::H5P_DEFAULT,
-                )
-            })?;
+                ))?;
+                let mut info: sys::H5A_info_t = std::mem::zeroed();
+                self.ok((table.H5Aget_info)(attribute.get(), &mut info))?;
+                (attribute, i64::from(info.corder))
+            };
+            while let Some(filler) = numbers.filler(number) {
+                self.filler_attribute(to, &filler)?;
+            }
             self.attribute(&attribute, to, made)?;
+            numbers.used();
+        }
+        for filler in numbers.fillers {
+            // SAFETY: the name is terminated.
+            self.ok(unsafe { (table.H5Adelete)(to, filler.as_ptr()) })?;
         }
         Ok(())
+    }
+
+    /// Whether an object keeps the order in which its attributes were made.
+    fn tracks_attributes(&self, object: Hid) -> Result<bool> {
+        let table = self.table();
+        // SAFETY: identifiers are checked by the library.
+        let list = self.id(unsafe {
+            match (table.H5Iget_type)(object) {
+                sys::H5I_DATASET => (table.H5Dget_create_plist)(object),
+                sys::H5I_DATATYPE => (table.H5Tget_create_plist)(object),
+                _ => (table.H5Gget_create_plist)(object),
+            }
+        })?;
+        Ok(self.library.attribute_order(list.get())?.tracked)
+    }
+
+    fn filler_attribute(&self, object: Hid, name: &CStr) -> Result<()> {
+        let table = self.table();
+        let space = self.library.scalar_space()?;
+        let default = sys::H5P_DEFAULT;
+        // SAFETY: identifiers are checked by the library, the name is terminated.
+        let made = unsafe {
+            let byte = table.H5T_NATIVE_SCHAR_g();
+            self.id((table.H5Acreate2)(object, name.as_ptr(), byte, space.get(), default, default))
+        };
+        made.map(drop)
     }
 
     fn attribute(&self, from: &Id, to: Hid, made: &mut Made) -> Result<()> {
@@ -229,6 +277,11 @@ impl Copier {
     }
 }
 
+/// How much of a block at `start` lies in the extent.
+fn within(extent: &[u64], start: &[u64], block: &[u64]) -> Vec<u64> {
+    extent.iter().zip(start).zip(block).map(|((all, at), most)| all.saturating_sub(*at).min(*most)).collect()
+}
+
 /// How much of each dimension one block takes: whole chunks where a chunk fits.
 fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
     let mut block = extent.to_vec();
@@ -249,7 +302,7 @@ fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
 }
 
 /// Moves to the next block, in order of the last dimension first; false after the last one.
-fn advance(start: &mut [u64], block: &[u64], extent: &[u64]) -> bool {
+pub(super) fn advance(start: &mut [u64], block: &[u64], extent: &[u64]) -> bool {
     for dimension in (0..start.len()).rev() {
         start[dimension] += block[dimension];
         if start[dimension] < extent[dimension] {

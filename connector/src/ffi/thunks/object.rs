@@ -57,14 +57,28 @@ unsafe extern "C" fn open(
     }
 }
 
-/// The library of an object, if a copy of it is to follow external links.
+/// The library of an object, if a copy of it is to follow external links, and meets any.
 ///
 /// # Safety
-/// `source` is one of our handles, open.
-unsafe fn follows_external_links(source: *mut c_void, copy_list: Hid) -> Option<Library> {
+/// `source` is one of our handles, open; place and name are as libhdf5 gives them.
+unsafe fn follows_external_links(
+    source: *mut c_void,
+    from: *const sys::H5VL_loc_params_t,
+    name: *const c_char,
+    copy_list: Hid,
+) -> Option<Library> {
     // SAFETY: as the caller says.
-    let library = unsafe { Handle::from_pointer(source) }.ok()?.library()?;
-    (library.copy_flags(copy_list).ok()? & sys::H5O_COPY_EXPAND_EXT_LINK_FLAG != 0).then_some(library)
+    unsafe {
+        let handle = Handle::from_pointer(source).ok()?;
+        let library = handle.library()?;
+        if library.copy_flags(copy_list).ok()? & sys::H5O_COPY_EXPAND_EXT_LINK_FLAG == 0 || name.is_null() {
+            return None;
+        }
+        let name = std::ffi::CStr::from_ptr(name).to_bytes();
+        let meets = object::copy_leads_outside(handle, &location(from).ok()?, name, copy_list);
+        // What cannot be looked at is told by the copy itself.
+        meets.unwrap_or(false).then_some(library)
+    }
 }
 
 unsafe extern "C" fn copy(
@@ -83,7 +97,7 @@ unsafe extern "C" fn copy(
     unsafe {
         let pair = match pass::pair(source, destination) {
             // External links may lead to files of any kind: such a copy is made by public calls.
-            Pair::Ours => match follows_external_links(source, copy_list) {
+            Pair::Ours => match follows_external_links(source, from, source_name, copy_list) {
                 Some(library) => Pair::Mixed(library),
                 None => Pair::Ours,
             },

@@ -1,0 +1,60 @@
+//! Creation order in a copy: what is made by public calls is numbered from 0, but the original's numbers have gaps where
+//! something was deleted.
+
+use std::ffi::CString;
+
+/// More than so many numbers in a row are not skipped: each costs something that is made and deleted.
+const MOST: i64 = 1 << 16;
+
+/// The numbers that have been given in a copy, and what was made just to use numbers up.
+pub(super) struct Numbers {
+    /// The number that what is made next gets; nothing if none are kept.
+    next: Option<i64>,
+    /// Names to delete when everything is there: a group or object that is empty meanwhile would begin at 0 again.
+    pub fillers: Vec<CString>,
+}
+
+impl Numbers {
+    /// Before anything is made. `tracked`: whether numbers are kept at all.
+    pub fn of(tracked: bool) -> Self {
+        Self { next: tracked.then_some(0), fillers: Vec::new() }
+    }
+
+    /// The name of something to be made before that which has the number `wanted`, or nothing if that is next.
+    pub fn filler(&mut self, wanted: i64) -> Option<CString> {
+        let next = self.next.filter(|next| *next < wanted && wanted - next <= MOST)?;
+        let name = CString::new(format!("\x01h5lake copy {next}")).ok()?;
+        self.fillers.push(name.clone());
+        self.used();
+        Some(name)
+    }
+
+    /// Notes that something was made.
+    pub fn used(&mut self) {
+        self.next = self.next.map(|next| next + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_filled_and_counted() {
+        let mut numbers = Numbers::of(true);
+        let mut made = Vec::new();
+        for wanted in [0, 3, 4, 6] {
+            while numbers.filler(wanted).is_some() {}
+            made.push(numbers.next);
+            numbers.used();
+        }
+        assert_eq!(made, [Some(0), Some(3), Some(4), Some(6)]);
+        assert_eq!(numbers.fillers.len(), 3);
+    }
+
+    #[test]
+    fn nothing_is_filled_without_numbers_or_over_huge_gaps() {
+        assert!(Numbers::of(false).filler(5).is_none());
+        assert!(Numbers::of(true).filler(MOST + 1).is_none());
+    }
+}
