@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -174,6 +175,93 @@ fn a_profile_serves() {
     ];
     let store = open("s3://lake/profile", &changed(&server, &changes)).unwrap();
     assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+}
+
+/// The region, the endpoint and a session's token come from the two files that AWS's tools write.
+#[test]
+fn profiles_of_both_files_serve() {
+    let dir = tempfile::tempdir().unwrap();
+    let (credentials, config) = (dir.path().join("credentials"), dir.path().join("config"));
+    let (endpoint, requests) = listening();
+    let keys =
+        "[lake]\naws_access_key_id = some\naws_secret_access_key = s3cr3t\naws_session_token = the-token\n";
+    std::fs::write(&credentials, keys).unwrap();
+    std::fs::write(&config, format!("[profile lake]\nregion = eu-north-7\nendpoint_url = {endpoint}\n"))
+        .unwrap();
+    let environment = [
+        ("AWS_SHARED_CREDENTIALS_FILE", credentials.display().to_string()),
+        ("AWS_CONFIG_FILE", config.display().to_string()),
+        ("AWS_PROFILE", "lake".to_owned()),
+        ("AWS_ALLOW_HTTP", "true".to_owned()),
+    ];
+    let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let store = open("s3://lake/profile", &environment).unwrap();
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+    let request = requests.recv().unwrap();
+    assert!(request.starts_with("GET /lake/profile/a "), "{request}");
+    assert!(request.contains("/eu-north-7/s3/"), "signed for the profile's region: {request}");
+    assert!(request.contains("x-amz-security-token: the-token"), "{request}");
+    assert!(!request.contains("s3cr3t"), "{request}");
+}
+
+#[test]
+fn a_sessions_token_is_sent_and_signed() {
+    let server = server();
+    let (endpoint, requests) = listening();
+    let changes = [("AWS_ENDPOINT_URL", endpoint.as_str()), ("AWS_SESSION_TOKEN", "of-a-session")];
+    let store = open("s3://lake/x", &changed(&server, &changes)).unwrap();
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+    let request = requests.recv().unwrap();
+    assert!(request.contains("x-amz-security-token: of-a-session"), "{request}");
+    let signed = request.split("signedheaders=").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    assert!(signed.contains("x-amz-security-token"), "{signed}");
+}
+
+/// The bucket is part of the host's name: asked of a proxy, so that the name needs no address.
+#[test]
+fn virtual_hosts_are_addressed() {
+    let server = server();
+    let (proxy, requests) = listening();
+    let changes = [
+        ("AWS_ENDPOINT_URL", "http://storage.example:9000"),
+        ("AWS_PROXY_URL", proxy.as_str()),
+        ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true"),
+    ];
+    let by_variable = open("s3://lake/x", &changed(&server, &changes)).unwrap();
+    let virtually = Settings::from([("style".to_owned(), "virtual".to_owned())]);
+    let by_setting = open_in("s3://lake/x", &virtually, &changed(&server, &changes[..2])).unwrap();
+    for store in [by_variable, by_setting] {
+        assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+        let request = requests.recv().unwrap();
+        assert!(request.starts_with("GET http://lake.storage.example:9000/x/a "), "{request}");
+        assert!(request.contains("\nhost: lake.storage.example:9000"), "{request}");
+    }
+    let by_path = Settings::from([("style".to_owned(), "path".to_owned())]);
+    let store = open_in("s3://lake/x", &by_path, &changed(&server, &changes)).unwrap();
+    assert!(store.get_opt(&key("a"), None).unwrap().is_none());
+    let request = requests.recv().unwrap();
+    assert!(request.starts_with("GET http://storage.example:9000/lake/x/a "), "{request}");
+}
+
+/// Answers everything that nothing is there; what was asked comes out, in small letters but for the first line.
+fn listening() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (send, requests) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines =
+                BufReader::new(&stream).lines().map_while(Result::ok).take_while(|l| !l.is_empty());
+            let Some(first) = lines.next() else { continue };
+            let rest: Vec<_> = lines.map(|line| line.to_lowercase()).collect();
+            let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _gone_by_now = (&stream).write_all(answer.as_bytes());
+            if send.send(format!("{first}\n{}", rest.join("\n"))).is_err() {
+                return;
+            }
+        }
+    });
+    (endpoint, requests)
 }
 
 #[test]
