@@ -71,6 +71,11 @@ impl ObjectStore for PrefixStore {
         self.inner_to_outer(meta, Operation::GetInto)
     }
 
+    fn get_each(&self, key: &Key, range: Range<u64>, take: &mut dyn FnMut(&[u8])) -> Result<ObjectMeta> {
+        let meta = self.inner.get_each(&self.outer_to_inner(Operation::GetInto, key)?, range, take)?;
+        self.inner_to_outer(meta, Operation::GetInto)
+    }
+
     fn head(&self, key: &Key) -> Result<ObjectMeta> {
         let meta = self.inner.head(&self.outer_to_inner(Operation::Head, key)?)?;
         self.inner_to_outer(meta, Operation::Head)

@@ -8,6 +8,7 @@ mod failure;
 mod options;
 mod other;
 mod pages;
+mod parts;
 mod profile;
 mod runtime;
 mod s3;
@@ -18,10 +19,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use object_store::list::PaginatedListStore;
-use object_store::{GetOptions, GetRange, ObjectStoreExt as _, PutOptions, UpdateVersion};
+use object_store::{ObjectStoreExt as _, PutOptions, UpdateVersion};
 
 pub use options::Environment;
 pub(crate) use options::{environment, open};
@@ -31,7 +31,7 @@ use self::failure::Failure;
 use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::registry::{Settings, split_scheme};
-use crate::store::{check_exact, resolve_range};
+use crate::store::resolve_range;
 use crate::{
     Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
     PutMode, PutPayload, PutResult, PutStream, Result,
@@ -164,58 +164,22 @@ fn path(key: &Key) -> std::result::Result<Path, Failure> {
     Path::parse(key.as_str()).map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))
 }
 
-/// A part of an object as it came, in pieces.
-struct Part {
-    meta: object_store::ObjectMeta,
-    pieces: Vec<Bytes>,
-}
-
-impl Part {
-    fn len(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.len() as u64).sum()
-    }
-}
-
-/// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
-const LONGEST: u64 = i64::MAX as u64;
-
-fn http_range(range: Range<u64>) -> GetRange {
-    if range.end > LONGEST { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
-}
-
-async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> Answer<Part> {
-    let options = GetOptions { range: range.map(http_range), ..GetOptions::default() };
-    let got = client.objects.get_opts(&path, options).await?;
-    let meta = got.meta.clone();
-    let pieces = got.into_stream().try_collect().await?;
-    Ok(Part { meta, pieces })
-}
-
 impl RemoteStore {
     fn fail(&self, operation: Operation, key: &Key, failure: Failure) -> Error {
         self.bucket.error(operation, failure).at(key)
     }
 
-    /// The part `range` of an object; what is empty in any object is not asked for in HTTP.
-    fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
-        let path = path(key)?;
-        let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > LONGEST);
-        let part = self.bucket.ask(|client| async move {
-            if is_empty {
-                let meta = client.objects.head(&path).await?;
-                return Ok(Part { meta, pieces: Vec::new() });
-            }
-            get_part(client, path, range).await
-        })?;
-        Ok(part)
-    }
-
-    /// Whether conditional puts are honoured, found out if it is not known.
-    fn honoured(&self) -> std::result::Result<Honoured, Failure> {
+    /// Whether conditional puts are honoured, found out if it is not known; and what has to be deleted after that.
+    fn honoured(&self) -> std::result::Result<(Honoured, Option<Path>), Failure> {
         self.bucket.conditions.get(|| conditions::probe(&self.bucket, self.prefix.as_ref()))
     }
 
-    fn put_mode(&self, mode: PutMode) -> std::result::Result<object_store::PutMode, Failure> {
+    /// The crate's word for a mode, if the store honours it. What a probe left behind is put into `left`.
+    fn put_mode(
+        &self,
+        mode: PutMode,
+        left: &mut Option<Path>,
+    ) -> std::result::Result<object_store::PutMode, Failure> {
         let needs = match &mode {
             PutMode::Overwrite if self.bucket.conditions.is_read_only() => {
                 return Err(Failure::new(ErrorKind::Unsupported, "the store is read-only"));
@@ -224,7 +188,9 @@ impl RemoteStore {
             PutMode::Create => |honoured: Honoured| honoured.create,
             PutMode::Update(_) => |honoured: Honoured| honoured.update,
         };
-        if !needs(self.honoured()?) {
+        let honoured;
+        (honoured, *left) = self.honoured()?;
+        if !needs(honoured) {
             let why = "the store does not honour the condition of a put";
             return Err(Failure::new(ErrorKind::Unsupported, why));
         }
@@ -241,6 +207,15 @@ impl RemoteStore {
         })
     }
 
+    /// Has what a probe left behind deleted, without waiting for it.
+    fn tidy(&self, left: Option<Path>) {
+        if let Some(left) = left
+            && let Ok(client) = self.bucket.client()
+        {
+            let _nobody_waits = runtime::start(conditions::tidy(client.clone(), left));
+        }
+    }
+
     fn try_put(
         &self,
         key: &Key,
@@ -250,9 +225,22 @@ impl RemoteStore {
         let path = path(key)?;
         // HTTP's etags are quoted. A server that finds the request bad for one that is not never gave it.
         let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
-        let options = PutOptions::from(self.put_mode(mode)?);
+        let mut left = None;
+        let mode = self.put_mode(mode, &mut left);
         let payload: object_store::PutPayload = payload.pieces().iter().cloned().collect();
-        match self.bucket.ask(|client| put_alone(client, path, payload, options)) {
+        let put = mode.and_then(|mode| {
+            let left = left.take();
+            self.bucket.ask(|client| async move {
+                let tidied = async {
+                    if let Some(left) = left {
+                        conditions::tidy(client.clone(), left).await
+                    }
+                };
+                future::join(put_alone(client.clone(), path, payload, PutOptions::from(mode)), tidied).await.0
+            })
+        });
+        self.tidy(left);
+        match put {
             Ok(put) => Ok(self.bucket.put_result(put)),
             Err(f) if is_foreign && f.kind == ErrorKind::InvalidArgument => {
                 Err(Failure { kind: ErrorKind::PreconditionFailed, ..f })
@@ -294,7 +282,9 @@ impl ObjectStore for RemoteStore {
 
     fn capabilities(&self) -> Capabilities {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
-        let honoured = self.honoured().unwrap_or(Honoured { create: true, update: true });
+        let unknown = (Honoured { create: true, update: true }, None);
+        let (honoured, left) = self.honoured().unwrap_or(unknown);
+        self.tidy(left);
         let (create, update) = (honoured.create, honoured.update);
         Capabilities { create, update, nested_keys: true, persistent: true, near: false }
     }
@@ -318,27 +308,26 @@ impl ObjectStore for RemoteStore {
     }
 
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta> {
-        let operation = Operation::GetInto;
         let length = buf.len() as u64;
         let Some(end) = offset.checked_add(length) else {
             let why = format!("{length} bytes from {offset} on are beyond any object");
             // A missing object is reported as missing all the same.
-            self.head(key).map_err(|e| self.moved(e, operation, key))?;
-            return Err(self.fail(operation, key, Failure::new(ErrorKind::ShortRead, why)));
+            self.head(key).map_err(|e| self.moved(e, Operation::GetInto, key))?;
+            return Err(self.fail(Operation::GetInto, key, Failure::new(ErrorKind::ShortRead, why)));
         };
-        let part = self.part(key, Some(offset..end)).map_err(|f| self.fail(operation, key, f))?;
-        check_exact(offset, length, part.meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
-        if part.len() != length {
-            let why = format!("{} bytes came for {length}", part.len());
-            return Err(self.fail(operation, key, Failure::new(ErrorKind::Io, why)));
-        }
         let mut rest = buf;
-        for piece in &part.pieces {
-            let (now, later) = rest.split_at_mut(piece.len());
+        self.each(key, offset..end, &mut |piece| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(piece.len());
             now.copy_from_slice(piece);
             rest = later;
+        })
+    }
+
+    fn get_each(&self, key: &Key, range: Range<u64>, take: &mut dyn FnMut(&[u8])) -> Result<ObjectMeta> {
+        if range.start > range.end {
+            resolve_range(Some(range.clone()), 0).map_err(|e| e.at(key).in_store(self.name()))?;
         }
-        self.bucket.meta(part.meta).map_err(|f| self.fail(operation, key, f))
+        self.each(key, range, take)
     }
 
     fn head(&self, key: &Key) -> Result<ObjectMeta> {

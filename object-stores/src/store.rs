@@ -148,6 +148,25 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// (for an empty `buf`: before `offset`).
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta>;
 
+    /// Hands the bytes of `range`, all of them and in order, to `take`, piece by piece as they come, in the calling thread;
+    /// answers with the object's metadata. Nothing has to hold the whole range at once. After an error any first part of
+    /// it may have been handed out. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`get_into`](Self::get_into), and [`ErrorKind::InvalidArgument`] if the range ends before it starts.
+    fn get_each(&self, key: &Key, range: Range<u64>, take: &mut dyn FnMut(&[u8])) -> Result<ObjectMeta> {
+        let got = self.get(key, Some(range.clone()))?;
+        check_exact(range.start, range.end - range.start, got.meta.size)
+            .map_err(|e| e.at(key).in_store(self.name()))?;
+        if got.bytes.len() as u64 != range.end - range.start {
+            let why = format!("{} bytes came for {}", got.bytes.len(), range.end - range.start);
+            let error = Error::new(ErrorKind::ShortRead, Operation::GetInto);
+            return Err(error.because(why).at(key).in_store(self.name()));
+        }
+        take(&got.bytes);
+        Ok(got.meta)
+    }
+
     /// Reads an object's metadata. Changes nothing.
     ///
     /// # Errors

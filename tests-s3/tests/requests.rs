@@ -97,6 +97,31 @@ fn ten_thousand_small_datasets_are_few_requests() {
     counted(&server, "reading one dataset of 10,000", 8);
 }
 
+/// What creating, writing and closing a container waits for.
+#[test]
+fn making_a_container_is_few_round_trips() {
+    let server = server();
+    let (trace, target) = far(&fresh(&server));
+    let make = || Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default());
+    let (c, calls) = asked(&trace, || make().unwrap());
+    println!("creating: {} requests, {} round trips", calls.len(), round_trips(&calls));
+    // The head that may be there; the lease beside the first record; the head. The store's own probe is not counted here.
+    assert_eq!((calls.len(), round_trips(&calls)), (4, 3), "{calls:#?}");
+    let d = dataset(&c, "x", spec(&[2 << 20], Layout::Chunked { chunk: vec![128 << 10] }));
+    d.write(&Selection::All, &vec![7; 16 << 20]).unwrap();
+    let ((), calls) = asked(&trace, || {
+        c.flush().unwrap();
+        drop((c, d));
+    });
+    println!("16 MiB and closing: {} requests, {} round trips", calls.len(), round_trips(&calls));
+    // The last pack; the record; the head; the lease given back.
+    assert!(calls.len() <= 5 && round_trips(&calls) <= 4, "{calls:#?}");
+    let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+    let mut all = vec![0; 16 << 20];
+    by_path(&c, "x").read(&Selection::All, &mut all).unwrap();
+    assert!(all == vec![7; 16 << 20]);
+}
+
 /// The store as if it were far away, and what is asked of it.
 fn far(store: &Arc<dyn ObjectStore>) -> (TraceStore, Target) {
     let pace = Pace { per_request: Duration::from_millis(50), ..Pace::default() };

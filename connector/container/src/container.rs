@@ -106,7 +106,6 @@ impl Container {
                 format!("{}: unable to create file: it is already open", registry::name(target)),
             ));
         }
-        let ledger = create_ledger(target, replace, creation.user_block, &options)?;
         let mut salt = [0u8; 4];
         getrandom::fill(&mut salt)
             .map_err(|e| Error::new(ErrorKind::Io, format!("no random bytes for a new container: {e}")))?;
@@ -116,10 +115,12 @@ impl Container {
             salt: u32::from_le_bytes(salt),
             user_block: creation.user_block,
         };
-        ledger.put(keys::CONTAINER, record.encode_to_vec())?;
         let root = crate::object::group_header(&creation.root, 1, now());
-        ledger.put(&keys::of(keys::HEADER, ROOT.0), root.encode_to_vec())?;
-        ledger.commit()?;
+        let first = vec![
+            (keys::CONTAINER.to_vec().into(), record.encode_to_vec().into()),
+            (keys::of(keys::HEADER, ROOT.0).to_vec().into(), root.encode_to_vec().into()),
+        ];
+        let ledger = create_ledger(target, replace, creation.user_block, &options, first)?;
         let container = Arc::new(Self::new(ledger, record, target, true, &options)?);
         open.add(target, None, &container);
         Ok(container)
@@ -410,16 +411,30 @@ impl Drop for Container {
     }
 }
 
-fn create_ledger(target: &Target, replace: Replace, user_block: u64, o: &Options) -> Result<Ledger> {
+/// Makes a ledger whose map holds `first`.
+fn create_ledger(
+    target: &Target,
+    replace: Replace,
+    user_block: u64,
+    o: &Options,
+    first: Vec<(Bytes, Bytes)>,
+) -> Result<Ledger> {
     let replace = match replace {
         Replace::Never => LedgerReplace::Fail,
         Replace::Truncate => LedgerReplace::Atomically,
     };
     let options = h5lake_ledger::Options { user_block, ..o.ledger.clone() };
-    Ok(match target {
-        Target::File(path) => Ledger::create_file(path, replace, options)?,
-        Target::Objects { store, key, .. } => Ledger::create_objects(store.clone(), key, replace, options)?,
-    })
+    match target {
+        Target::File(path) => {
+            let ledger = Ledger::create_file(path, replace, options)?;
+            first.into_iter().try_for_each(|(key, value)| ledger.put(&key, value))?;
+            ledger.commit()?;
+            Ok(ledger)
+        }
+        Target::Objects { store, key, .. } => {
+            Ok(Ledger::create_objects_holding(store.clone(), key, replace, options, first)?)
+        }
+    }
 }
 
 fn open_ledger(target: &Target, access: Access, o: &Options) -> Result<Ledger> {

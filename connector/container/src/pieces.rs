@@ -10,7 +10,7 @@ use crate::record::{BlockRecord, PieceRecord};
 use crate::shape::Shape;
 use crate::{Error, Result};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Ledger, buffers};
+use h5lake_ledger::{Extent, Ledger, Part, buffers};
 use std::ops::Range;
 
 /// More pieces than this are merged.
@@ -68,6 +68,15 @@ impl Piece {
         let source = Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 };
         Ok(Self { offset, len: data.len(), source })
     }
+}
+
+/// A run of a block that is read straight to where it is wanted.
+pub(crate) struct Direct<'a> {
+    pub pieces: &'a Pieces,
+    pub shape: &'a Shape,
+    /// Where in the block it begins.
+    pub from: usize,
+    pub out: &'a mut [u8],
 }
 
 impl Pieces {
@@ -143,24 +152,60 @@ impl Pieces {
         self.list = kept;
     }
 
-    /// Brings the extents of several blocks into memory, in as few round trips as the ledger can.
-    pub(crate) fn fetch<'a>(ledger: &Ledger, all: impl Iterator<Item = &'a mut Pieces>) -> Result<()> {
+    /// Brings the extents of several blocks into memory, in as few round trips as the ledger can; and reads what is `direct`
+    /// straight to where it is wanted.
+    pub(crate) fn fetch<'a>(
+        ledger: &Ledger,
+        all: impl Iterator<Item = &'a mut Pieces>,
+        direct: Vec<Direct<'_>>,
+    ) -> Result<()> {
         let mut far: Vec<&mut Piece> = all
             .flat_map(|pieces| pieces.list.iter_mut())
             .filter(|p| matches!(p.source, Source::Extent { .. }))
             .collect();
-        let wanted: Vec<_> = far
+        let mut parts: Vec<_> = far
             .iter()
             .filter_map(|p| match &p.source {
                 Source::Inline(_) => None,
-                Source::Extent { extent, skip, .. } => Some((extent, *skip..skip + p.len as u64)),
+                Source::Extent { extent, skip, .. } => {
+                    Some(Part { extent, range: *skip..skip + p.len as u64, into: None })
+                }
             })
             .collect();
-        let got = ledger.read_payloads(&wanted)?;
+        for d in direct {
+            d.pieces.aim(d.shape, d.from, d.out, &mut parts);
+        }
+        let got = ledger.read_payloads(parts)?;
         for (piece, bytes) in far.iter_mut().zip(got) {
             piece.source = Source::Inline(bytes);
         }
         Ok(())
+    }
+
+    /// Fills `out` with what is from `offset` on, as [`Self::read`] does, but for what lies in extents: that is added to
+    /// `parts`.
+    fn aim<'a>(&'a self, shape: &Shape, offset: usize, out: &'a mut [u8], parts: &mut Vec<Part<'a>>) {
+        let (end, mut at, mut rest) = (offset + out.len(), offset, out);
+        let first = self.list.partition_point(|p| p.end() <= offset);
+        for p in self.list[first..].iter().take_while(|p| p.offset < end) {
+            if p.offset > at {
+                let (gap, later) = std::mem::take(&mut rest).split_at_mut(p.offset - at);
+                shape.fill(at, gap);
+                (at, rest) = (p.offset, later);
+            }
+            let to = p.end().min(end);
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(to - at);
+            let from = at - p.offset;
+            match &p.source {
+                Source::Inline(b) => now.copy_from_slice(&b[from..from + now.len()]),
+                Source::Extent { extent, skip, .. } => {
+                    let from = skip + from as u64;
+                    parts.push(Part { extent, range: from..from + now.len() as u64, into: Some(now) });
+                }
+            }
+            (at, rest) = (to, later);
+        }
+        shape.fill(at, rest);
     }
 
     /// Stored bytes.

@@ -16,7 +16,7 @@ impl Pieces {
     pub(crate) fn load(&self, ledger: &Ledger, shape: &Shape) -> Result<Vec<u8>> {
         if ledger.is_remote() && self.extents().len() > 1 {
             let mut here = self.clone();
-            Pieces::fetch(ledger, std::iter::once(&mut here))?;
+            Pieces::fetch(ledger, std::iter::once(&mut here), Vec::new())?;
             return here.load(ledger, shape);
         }
         if let Some(mask) = self.encoded {
@@ -39,8 +39,8 @@ fn decoded(value: Option<Bytes>, key: &[u8], shape: &Shape) -> Result<Pieces> {
     Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
 }
 
-/// The stored states of several blocks, and in memory what is wanted of each: some runs, or without runs all of it.
-pub(crate) fn fetched(
+/// The stored states of several blocks, of each what is wanted: some runs, or without runs all of it.
+pub(crate) fn several(
     ledger: &Ledger,
     wanted: &[(&[u8], Option<&[CopyRun]>)],
     shape: &Shape,
@@ -54,7 +54,6 @@ pub(crate) fn fetched(
         }
         all.push(pieces);
     }
-    Pieces::fetch(ledger, all.iter_mut())?;
     Ok(all)
 }
 
@@ -103,7 +102,7 @@ pub(crate) fn read_stored(
     let mut p = stored(ledger, key, shape)?;
     if ledger.is_remote() {
         p.keep(runs.iter().map(|r| r.block..r.block + r.len));
-        Pieces::fetch(ledger, std::iter::once(&mut p))?;
+        Pieces::fetch(ledger, std::iter::once(&mut p), Vec::new())?;
     }
     read_pieces(&p, ledger, shape, runs, out)
 }

@@ -83,6 +83,12 @@ impl From<Vec<u8>> for Scratch {
     }
 }
 
+impl AsRef<[u8]> for Scratch {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Deref for Scratch {
     type Target = [u8];
 

@@ -4,7 +4,7 @@ mod close;
 mod open;
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::extent::Extent;
 use crate::fold;
 use crate::layers::{Layer, Layers};
 use crate::options::{Access, Identity, Options, Version, Writers};
-use crate::payload;
+use crate::payload::{self, Part};
 use crate::record;
 use crate::space::{Base, Commit, News, Pointer, Space};
 use crate::tree::Tree;
@@ -258,11 +258,13 @@ impl Ledger {
     }
 
     /// Reads several parts of payloads, each as [`read_payload`](Ledger::read_payload) does; the answers are in the order
-    /// asked. In a store neighbours come in one request, and requests are under way side by side.
+    /// asked, and empty for parts that bring their own room. In a store neighbours come in one request, and requests are
+    /// under way side by side.
     ///
     /// # Errors
-    /// `Invalid` if a part is not within its payload; those of reading.
-    pub fn read_payloads(&self, parts: &[(&Extent, Range<u64>)]) -> Result<Vec<Bytes>> {
+    /// `Invalid` if a part is not within its payload, or has other room than it needs; those of reading. What was given to
+    /// be filled is then unspecified.
+    pub fn read_payloads(&self, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
         payload::read_many(self.space.as_ref(), parts)
     }
 

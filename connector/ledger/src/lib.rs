@@ -42,3 +42,4 @@ pub use extent::Extent;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
 pub use many::{Change, Hold};
 pub use options::{Access, At, Identity, LockPolicy, Options, Probe, Replace, SyncPolicy, Version, Writers};
+pub use payload::Part;

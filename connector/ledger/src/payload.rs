@@ -9,11 +9,13 @@ use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::ledger::MAX_VALUE;
 use crate::record::checksum;
-use crate::space::{Run, Space};
+use crate::space::{Run, Space, Wanted};
 
 /// Up to this many bytes, a read that cuts blocks fetches whole blocks in one go and copies; beyond, the middle goes straight
 /// into the caller's buffer and the cut blocks are fetched on their own.
 const SCRATCH: u64 = 1 << 20;
+/// The longest run that goes straight to where it is wanted: longer ones are several, which come side by side. Whole blocks.
+const STRAIGHT: u64 = 4 << 20;
 
 pub(crate) fn read_all(space: &dyn Space, e: &Extent) -> Result<Vec<u8>> {
     // Only values are read whole, and these have a bound.
@@ -59,25 +61,115 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
     read(space, e, at + middle.len() as u64, tail)
 }
 
-/// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side.
-pub(crate) fn read_many(space: &dyn Space, parts: &[(&Extent, Range<u64>)]) -> Result<Vec<Bytes>> {
-    let mut runs = Vec::with_capacity(parts.len());
-    for (e, part) in parts {
-        if part.start > part.end || part.end > e.len() {
-            let why = format!("the part {part:?} is outside of a payload of {}", e.len());
+/// A part of a payload to be read.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The payload.
+    pub extent: &'a Extent,
+    /// Bytes of it.
+    pub range: Range<u64>,
+    /// Where they go, of the range's length; without it they come as bytes of their own.
+    pub into: Option<&'a mut [u8]>,
+}
+
+/// What a run of whole blocks is for.
+struct Purpose<'a> {
+    extent: &'a Extent,
+    /// Of the run's bytes, those that are wanted.
+    cut: Range<usize>,
+    goes: Goes<'a>,
+}
+
+/// Where the bytes of a run go.
+enum Goes<'a> {
+    /// They are read to where they are wanted.
+    Straight,
+    /// Blocks that are cut: they are copied.
+    Copied(&'a mut [u8]),
+    /// Out, as the answer to this part.
+    Out(usize),
+}
+
+/// The runs that answer some parts.
+#[derive(Default)]
+struct Runs<'a> {
+    wanted: Vec<Wanted<'a>>,
+    purposes: Vec<Purpose<'a>>,
+}
+
+impl<'a> Runs<'a> {
+    /// The whole blocks around a range.
+    fn around(&mut self, extent: &'a Extent, range: Range<u64>, goes: Goes<'a>, into: Option<&'a mut [u8]>) {
+        let block = extent.block();
+        let low = range.start / block * block;
+        let high = if range.is_empty() { low } else { (range.end.div_ceil(block) * block).min(extent.len()) };
+        let run = Run { place: *extent.place(), offset: low, length: high - low };
+        // Within a run, which fits memory.
+        let from = if range.is_empty() { 0 } else { (range.start - low) as usize };
+        let cut = from..from + (range.end - range.start) as usize;
+        self.wanted.push(Wanted::new(run, into));
+        self.purposes.push(Purpose { extent, cut, goes });
+    }
+
+    /// A range that has a place to go to: blocks that are whole go straight there, in runs of at most [`STRAIGHT`].
+    fn to(&mut self, extent: &'a Extent, start: u64, into: &'a mut [u8]) {
+        let (block, mut at, mut rest) = (extent.block(), start, into);
+        while !rest.is_empty() {
+            let room = rest.len() as u64;
+            let is_end = at + room == extent.len();
+            let is_whole = at.is_multiple_of(block) && (room >= block || is_end);
+            let length = if !is_whole {
+                // Up to the next block.
+                room.min(block - at % block)
+            } else if room > STRAIGHT {
+                STRAIGHT
+            } else if is_end {
+                room
+            } else {
+                room / block * block
+            };
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(length as usize);
+            rest = later;
+            match is_whole {
+                true => self.around(extent, at..at + length, Goes::Straight, Some(now)),
+                false => self.around(extent, at..at + length, Goes::Copied(now), None),
+            }
+            at += length;
+        }
+    }
+}
+
+/// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side. The answers
+/// are in the order asked, and empty for what has a place to go to.
+pub(crate) fn read_many(space: &dyn Space, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
+    let mut out = vec![Bytes::new(); parts.len()];
+    let mut runs = Runs::default();
+    for (n, part) in parts.into_iter().enumerate() {
+        let Part { extent, range, into } = part;
+        if range.start > range.end || range.end > extent.len() {
+            let why = format!("the part {range:?} is outside of a payload of {}", extent.len());
             return Err(Error::invalid(space.target(), why));
         }
-        let (block, empty) = (e.block(), part.is_empty());
-        let low = part.start / block * block;
-        let high = if empty { low } else { (part.end.div_ceil(block) * block).min(e.len()) };
-        runs.push(Run { place: *e.place(), offset: low, length: high - low });
+        match into {
+            None => runs.around(extent, range, Goes::Out(n), None),
+            Some(into) if into.len() as u64 == range.end - range.start => runs.to(extent, range.start, into),
+            Some(into) => {
+                let why = format!("the part {range:?} of a payload has room for {} bytes", into.len());
+                return Err(Error::invalid(space.target(), why));
+            }
+        }
     }
-    let mut out = space.read_many(&runs)?;
-    for ((bytes, run), (e, part)) in out.iter_mut().zip(&runs).zip(parts) {
-        verify(space, e, run.offset, bytes)?;
-        // Within what was read, which fits memory.
-        let from = if part.is_empty() { 0 } else { (part.start - run.offset) as usize };
-        *bytes = bytes.slice(from..from + (part.end - part.start) as usize);
+    let Runs { mut wanted, purposes } = runs;
+    let offsets: Vec<u64> = wanted.iter().map(|w| w.run.offset).collect();
+    // In the thread that read them, while they are in the processor's cache.
+    let extents: Vec<&Extent> = purposes.iter().map(|p| p.extent).collect();
+    space.read_many(&mut wanted, &|n, bytes| verify(space, extents[n], offsets[n], bytes))?;
+    for (wanted, purpose) in wanted.into_iter().zip(purposes) {
+        match purpose.goes {
+            Goes::Straight => (),
+            Goes::Copied(into) => into.copy_from_slice(&wanted.bytes[purpose.cut]),
+            Goes::Out(n) => out[n] = wanted.bytes.slice(purpose.cut),
+        }
     }
     Ok(out)
 }

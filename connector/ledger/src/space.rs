@@ -83,6 +83,29 @@ pub(crate) struct Run {
     pub(crate) length: u64,
 }
 
+/// A run to be read, and where its bytes go.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) run: Run,
+    /// Room for exactly the run; without it the bytes come in `bytes`.
+    pub(crate) into: Option<&'a mut [u8]>,
+    pub(crate) bytes: Bytes,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn new(run: Run, into: Option<&'a mut [u8]>) -> Self {
+        Self { run, into, bytes: Bytes::new() }
+    }
+
+    /// The bytes, once they were read.
+    pub(crate) fn read(&self) -> &[u8] {
+        self.into.as_deref().unwrap_or(&self.bytes)
+    }
+}
+
+/// Looks at the bytes of a run, by its number among those wanted, as soon as they are there; in any thread.
+pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
+
 /// Where a container's bytes are. All methods take `&self`; a space has its own locks.
 ///
 /// Written bytes belong to nobody until [`commit`](Space::commit) or [`fold_commit`](Space::fold_commit).
@@ -98,16 +121,24 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
     fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()>;
 
-    /// Reads several runs, each as [`read`](Space::read) does; the answers are in the order asked. A space whose requests take
-    /// a round trip joins neighbours, and asks for the rest side by side.
-    fn read_many(&self, runs: &[Run]) -> Result<Vec<Bytes>> {
-        let one = |run: &Run| {
-            let mut bytes = vec![0; run.length as usize];
-            self.read(&run.place, run.offset, &mut bytes)?;
-            Ok(bytes.into())
-        };
-        runs.iter().map(one).collect()
+    /// Reads several runs, each as [`read`](Space::read) does, and checks each. A space whose requests take a round trip
+    /// joins neighbours, and asks for the rest side by side.
+    fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
+        for (n, wanted) in wanted.iter_mut().enumerate() {
+            let run = &wanted.run;
+            match &mut wanted.into {
+                Some(into) => self.read(&run.place, run.offset, into)?,
+                None => {
+                    let mut bytes = vec![0; run.length as usize];
+                    self.read(&run.place, run.offset, &mut bytes)?;
+                    wanted.bytes = bytes.into();
+                }
+            }
+            check(n, wanted.read())?;
+        }
+        Ok(())
     }
+
     /// Whether a read takes a round trip, so that it is worth while to ask for several things at once.
     fn is_remote(&self) -> bool {
         false

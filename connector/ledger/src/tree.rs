@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::page::{self, Page, Stored};
 use crate::payload;
-use crate::space::{Pointer, Run, Space};
+use crate::space::{Pointer, Run, Space, Wanted};
 
 /// Leaves of a range that are read before they are asked for.
 const AHEAD: usize = 16;
@@ -84,11 +84,15 @@ impl Tree<'_> {
     fn pages(&self, all: &[Pointer]) -> Result<Vec<Arc<Page>>> {
         let mut found: Vec<_> = all.iter().map(|p| self.cache.get(p)).collect();
         let missing: Vec<usize> = (0..all.len()).filter(|n| found[*n].is_none()).collect();
-        let run = |n: &usize| Ok(Run { place: all[*n].place, offset: 0, length: self.length(&all[*n])? });
-        let runs = missing.iter().map(run).collect::<Result<Vec<_>>>()?;
-        for (n, bytes) in missing.into_iter().zip(self.space.read_many(&runs)?) {
+        let run = |n: &usize| {
+            let run = Run { place: all[*n].place, offset: 0, length: self.length(&all[*n])? };
+            Ok(Wanted::new(run, None))
+        };
+        let mut wanted = missing.iter().map(run).collect::<Result<Vec<_>>>()?;
+        self.space.read_many(&mut wanted, &|_, _| Ok(()))?;
+        for (n, page) in missing.into_iter().zip(wanted) {
             // Copied, so that a page in memory does not keep its neighbours there.
-            found[n] = Some(self.take_in(&all[n], Bytes::copy_from_slice(&bytes))?);
+            found[n] = Some(self.take_in(&all[n], Bytes::copy_from_slice(&page.bytes))?);
         }
         Ok(found.into_iter().flatten().collect())
     }

@@ -13,6 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("a big object comes back whole and in ranges", big_object),
     ("ranges at and beyond the end", ranges),
     ("get_into reads exactly or says so", exact_reads),
+    ("get_each hands out exactly the range, in order", each_piece),
     ("the pieces of a payload follow each other", pieces),
     ("a put replaces the object whole", overwrite),
     ("create refuses what is there", create),
@@ -95,6 +96,29 @@ fn exact_reads(store: &Shared) {
         assert_eq!(kind(store.get_into(&at, offset, &mut buf)), ErrorKind::ShortRead, "{offset}");
     }
     assert_eq!(kind(store.get_into(&at, 11, &mut [])), ErrorKind::ShortRead);
+}
+
+fn each_piece(store: &Shared) {
+    let bytes = pattern((5 << 20) + 13);
+    put(store, "each", &bytes);
+    let at = key("each");
+    let each = |range: std::ops::Range<u64>| {
+        let mut got = Vec::new();
+        let meta = store.get_each(&at, range, &mut |piece| got.extend_from_slice(piece))?;
+        Ok((meta, got))
+    };
+    let all = bytes.len() as u64;
+    for range in [0..all, 0..1, all - 1..all, (1 << 20) - 3..(4 << 20) + 3, 77..78, 9..9, all..all] {
+        let (meta, got) = each(range.clone()).unwrap();
+        assert!(got == bytes[range.start as usize..range.end as usize], "{range:?}");
+        assert_eq!((meta.size, meta), (all, store.head(&at).unwrap()));
+    }
+    for range in [0..all + 1, all..all + 1, all + 1..all + 2, 5..u64::MAX, u64::MAX - 1..u64::MAX] {
+        assert_eq!(kind(each(range.clone())), ErrorKind::ShortRead, "{range:?}");
+    }
+    let backwards = std::ops::Range { start: 5, end: 4 };
+    assert_eq!(kind(each(backwards)), ErrorKind::InvalidArgument);
+    assert_eq!(kind(store.get_each(&key("none"), 0..1, &mut |_| ())), ErrorKind::NotFound);
 }
 
 fn pieces(store: &Shared) {

@@ -39,23 +39,28 @@ impl Conditions {
         matches!(self, Conditions::ReadOnly)
     }
 
-    pub(super) fn get(&self, probe: impl FnOnce() -> Result<Honoured, Failure>) -> Result<Honoured, Failure> {
+    /// What is honoured; if `probe` had to find it out, also the object that it left behind, which the caller has deleted.
+    pub(super) fn get(
+        &self,
+        probe: impl FnOnce() -> Result<(Honoured, Path), Failure>,
+    ) -> Result<(Honoured, Option<Path>), Failure> {
         match self {
-            Conditions::ReadOnly => Ok(Honoured { create: false, update: false }),
-            Conditions::Documented => Ok(Honoured { create: true, update: true }),
+            Conditions::ReadOnly => Ok((Honoured { create: false, update: false }, None)),
+            Conditions::Documented => Ok((Honoured { create: true, update: true }, None)),
             Conditions::Probed(known) => match known.get() {
-                Some(honoured) => Ok(*honoured),
+                Some(honoured) => Ok((*honoured, None)),
                 None => {
-                    let found = probe()?;
-                    Ok(*known.get_or_init(|| found))
+                    let (found, left) = probe()?;
+                    Ok((*known.get_or_init(|| found), Some(left)))
                 }
             },
         }
     }
 }
 
-/// Finds out with a probe object below `prefix`: three rounds of requests, once in a process and bucket.
-pub(super) fn probe(bucket: &Bucket, prefix: Option<&Key>) -> Result<Honoured, Failure> {
+/// Finds out with a probe object below `prefix`: two rounds of requests, once in a process and bucket. Where the object may be
+/// left behind, that is told: deleting it needs not be waited for alone.
+pub(super) fn probe(bucket: &Bucket, prefix: Option<&Key>) -> Result<(Honoured, Path), Failure> {
     let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
     let key = match prefix {
         Some(prefix) => prefix.join(&name),
@@ -63,12 +68,19 @@ pub(super) fn probe(bucket: &Bucket, prefix: Option<&Key>) -> Result<Honoured, F
     };
     let key = key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?;
     let at = path(&key)?;
-    let answers = bucket.ask(|client| async move { Ok(ask(client, at).await) })?;
+    let probed = at.clone();
+    let answers = bucket.ask(|client| async move { Ok(ask(client, probed).await) })?;
     let failure = |answer| Failure::of(&answer, &bucket.bucket);
     let creates: Vec<_> = answers.creates.into_iter().map(|a| a.map_err(failure)).collect();
     let create = is_honoured(&creates, 1)?;
     let update = is_honoured(&[answers.update.map_err(failure)], 0)?;
-    Ok(Honoured { create, update })
+    Ok((Honoured { create, update }, at))
+}
+
+/// Deletes what a probe left behind.
+pub(super) async fn tidy(client: Client, left: Path) {
+    // What stays is a few bytes under a name that says what it is.
+    let _the_probe_has_told = client.objects.delete(&left).await;
 }
 
 struct Answers {
@@ -86,8 +98,6 @@ async fn ask(client: Client, at: Path) -> Answers {
     let never = Some("\"00000000000000000000000000000000\"".to_owned());
     let never = UpdateVersion { e_tag: never, version: Some("1".to_owned()) };
     let update = put(PutMode::Update(never), "probe of a conditional replacement".to_owned()).await;
-    // What stays is a few bytes under a name that says what it is.
-    let _the_probe_has_told = client.objects.delete(&at).await;
     Answers { creates, update }
 }
 

@@ -4,6 +4,7 @@ mod chunks;
 mod codec;
 pub(crate) mod extent;
 mod parallel;
+mod reading;
 mod validate;
 
 use crate::container::State;

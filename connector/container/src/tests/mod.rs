@@ -3,6 +3,7 @@
 mod compaction;
 mod damage;
 mod datasets;
+mod far;
 mod filters;
 mod groups;
 mod heap_and_copy;

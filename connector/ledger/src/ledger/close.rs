@@ -6,6 +6,8 @@ use crate::options::Access;
 
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
 const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
+/// The same in a store, where folding is two round trips, for who closes and for who opens, and reading the log is one.
+const LOG_LEFT_IN_STORE: u64 = 256 << 10;
 
 impl Ledger {
     /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
@@ -46,7 +48,8 @@ impl Ledger {
         let mut tidied = Ok(());
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.space.rollback();
-            if tidied.is_ok() && (s.log_bytes > LOG_LEFT_AT_CLOSE.min(self.bytes_bound)) {
+            let left = if self.space.is_remote() { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
+            if tidied.is_ok() && (s.log_bytes > left.min(self.bytes_bound)) {
                 tidied = self.checkpoint(&mut s);
             }
         }

@@ -1,14 +1,16 @@
 //! Making, opening, recognising and removing containers.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use object_stores::{Key, ObjectStore};
 
-use super::Ledger;
-use crate::error::Result;
+use super::{Ledger, MAX_KEY, MAX_VALUE};
+use crate::error::{Error, Result};
 use crate::options::{Access, Options, Probe, Replace};
-use crate::{file, objects};
+use crate::{file, objects, record};
 
 impl Ledger {
     /// Makes a new container in a file and opens it for writing.
@@ -63,7 +65,29 @@ impl Ledger {
         replace: Replace,
         opts: Options,
     ) -> Result<Self> {
-        let space = objects::create(store, key, replace, &opts)?;
+        let space = objects::create(store, key, replace, &opts, None)?;
+        Self::start(Box::new(space), Access::ReadWrite, &opts)
+    }
+
+    /// The same, with these entries in its map from the beginning: nobody ever sees the container without them, and they cost
+    /// no round trip of their own.
+    ///
+    /// # Errors
+    /// As for [`create_objects`](Self::create_objects); `Invalid` for keys and values beyond the bounds.
+    pub fn create_objects_holding(
+        store: Arc<dyn ObjectStore>,
+        key: &str,
+        replace: Replace,
+        opts: Options,
+        entries: Vec<(Bytes, Bytes)>,
+    ) -> Result<Self> {
+        if let Some((key, value)) = entries.iter().find(|(k, v)| k.len() > MAX_KEY || v.len() > MAX_VALUE) {
+            let why = format!("a key of {} bytes, a value of {}", key.len(), value.len());
+            return Err(Error::invalid(&store.name(), why));
+        }
+        let entries: BTreeMap<_, _> = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        let entries = record::encode_changes(entries.iter());
+        let space = objects::create(store, key, replace, &opts, Some(&entries))?;
         Self::start(Box::new(space), Access::ReadWrite, &opts)
     }
 

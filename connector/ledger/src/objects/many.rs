@@ -1,4 +1,5 @@
-//! Reading many runs at once: neighbours in one request, requests side by side, with a bound to both.
+//! Reading many runs at once: neighbours in one request, requests side by side, with a bound to both. What has a place to
+//! go to is copied there piece by piece as it comes, and checked at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,14 +10,14 @@ use object_stores::Key;
 use crate::error::{Error, Result};
 use crate::objects::{ObjectSpace, lock};
 use crate::place::Room;
-use crate::space::{Run, Space};
+use crate::space::{Check, Run, Space, Wanted};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
 const GAP: u64 = 256 << 10;
 /// What is joined into one request has at most this many bytes, and what is longer is cut into such parts, so that a long
 /// read has several connections to itself.
 const SPAN: u64 = 8 << 20;
-/// Requests under way at the same time; with [`SPAN`], this bounds the memory.
+/// Requests under way at the same time; with [`SPAN`], this bounds the memory besides what the runs themselves take.
 const MOST: usize = 12;
 
 /// One request, and which runs it answers.
@@ -106,33 +107,80 @@ impl ObjectSpace {
     }
 
     /// See [`Space::read_many`].
-    pub(super) fn many(&self, runs: &[Run]) -> Result<Vec<Bytes>> {
-        let mut out = vec![Bytes::new(); runs.len()];
-        let mut wanted = Vec::with_capacity(runs.len());
-        for (n, run) in runs.iter().enumerate().filter(|(_, run)| run.length > 0) {
-            match self.in_memory(run) {
-                Some(bytes) => out[n] = bytes,
-                None => wanted.push((n, *run)),
+    pub(super) fn many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
+        let mut far = Vec::with_capacity(wanted.len());
+        for (n, wanted) in wanted.iter_mut().enumerate().filter(|(_, wanted)| wanted.run.length > 0) {
+            match self.in_memory(&wanted.run) {
+                Some(bytes) => {
+                    match &mut wanted.into {
+                        Some(into) => into.copy_from_slice(&bytes),
+                        None => wanted.bytes = bytes,
+                    }
+                    check(n, wanted.read())?;
+                }
+                None => far.push((n, wanted.run)),
             }
         }
-        let mut answers: Vec<_> = plan(&wanted).into_iter().map(|r| (r, Bytes::new())).collect();
-        let (long, short): (Vec<_>, Vec<_>) = answers.iter_mut().partition(|(r, _)| r.end - r.start > SPAN);
-        side_by_side(short, |(request, bytes)| {
-            *bytes = self.ask(request)?;
-            Ok(())
-        })?;
+        let requests = plan(&far);
+        let mut slots: Vec<Option<&mut Wanted<'_>>> = wanted.iter_mut().map(Some).collect();
+        let with_runs = |request: Request| {
+            let runs: Vec<_> = request.runs.iter().filter_map(|n| Some((*n, slots[*n].take()?))).collect();
+            (request, runs)
+        };
+        let (long, short): (Vec<_>, Vec<_>) =
+            requests.into_iter().map(with_runs).partition(|(r, _)| r.end - r.start > SPAN);
+        side_by_side(short, |(request, runs)| self.answer(&request, runs, check))?;
         // Each of these has all connections to itself.
-        for (request, bytes) in long {
-            *bytes = self.ask(request)?;
+        long.into_iter().try_for_each(|(request, runs)| self.answer(&request, runs, check))
+    }
+
+    /// Makes one request and gives the runs their bytes.
+    fn answer(
+        &self,
+        request: &Request,
+        runs: Vec<(usize, &mut Wanted<'_>)>,
+        check: &Check<'_>,
+    ) -> Result<()> {
+        if runs.iter().any(|(_, wanted)| wanted.into.is_some()) && request.end - request.start <= SPAN {
+            return self.scatter(request, runs, check);
         }
-        for (request, bytes) in &answers {
-            for n in &request.runs {
-                let run = &runs[*n];
-                let from = (run.place.offset + run.offset - request.start) as usize;
-                out[*n] = bytes.slice(from..from + run.length as usize);
+        let bytes = self.ask(request)?;
+        for (n, wanted) in runs {
+            let from = (wanted.run.place.offset + wanted.run.offset - request.start) as usize;
+            let part = bytes.slice(from..from + wanted.run.length as usize);
+            match &mut wanted.into {
+                Some(into) => into.copy_from_slice(&part),
+                None => wanted.bytes = part,
             }
+            check(n, wanted.read())?;
         }
-        Ok(out)
+        Ok(())
+    }
+
+    /// Copies what comes to where it is wanted, while more is on its way.
+    fn scatter(
+        &self,
+        request: &Request,
+        runs: Vec<(usize, &mut Wanted<'_>)>,
+        check: &Check<'_>,
+    ) -> Result<()> {
+        let key = self.names.room(&request.room, &self.target)?;
+        let mut sinks: Vec<_> = runs.into_iter().map(|(n, wanted)| Sink::new(n, wanted)).collect();
+        let (mut at, mut done, mut checked) = (request.start, 0, Ok(()));
+        let got = self.store.get_each(&key, request.start..request.end, &mut |piece| {
+            let end = at + piece.len() as u64;
+            for sink in sinks[done..].iter_mut().take_while(|sink| sink.start < end) {
+                if sink.take(at, piece) && checked.is_ok() {
+                    checked = check(sink.n, sink.bytes());
+                }
+            }
+            at = end;
+            done += sinks[done..].iter().take_while(|sink| sink.end <= at).count();
+        });
+        got.map_err(|e| self.unread(&key, &e))?;
+        checked?;
+        sinks.into_iter().for_each(Sink::give);
+        Ok(())
     }
 
     /// What a writer has not put yet.
@@ -140,6 +188,49 @@ impl ObjectSpace {
         let writer = lock(self.writer.as_ref()?);
         let part = writer.as_ref()?.unput(&run.place, run.offset, usize::try_from(run.length).ok()?)?;
         Some(Bytes::copy_from_slice(part))
+    }
+}
+
+/// A run that is being filled.
+struct Sink<'a, 'b> {
+    n: usize,
+    wanted: &'a mut Wanted<'b>,
+    /// Where its bytes lie in their object.
+    start: u64,
+    end: u64,
+    /// Its bytes, if it has no place of its own.
+    own: Vec<u8>,
+}
+
+impl<'a, 'b> Sink<'a, 'b> {
+    fn new(n: usize, wanted: &'a mut Wanted<'b>) -> Self {
+        let start = wanted.run.place.offset.saturating_add(wanted.run.offset);
+        let end = start.saturating_add(wanted.run.length);
+        let own = if wanted.into.is_some() { Vec::new() } else { vec![0; wanted.run.length as usize] };
+        Self { n, wanted, start, end, own }
+    }
+
+    /// Takes its part of a piece that lies at `at`; whether it is complete by that.
+    fn take(&mut self, at: u64, piece: &[u8]) -> bool {
+        let end = at + piece.len() as u64;
+        let (from, to) = (self.start.max(at), self.end.min(end));
+        if from >= to {
+            return false;
+        }
+        let room = self.wanted.into.as_deref_mut().unwrap_or(&mut self.own);
+        room[(from - self.start) as usize..(to - self.start) as usize]
+            .copy_from_slice(&piece[(from - at) as usize..(to - at) as usize]);
+        self.end <= end
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.wanted.into.as_deref().unwrap_or(&self.own)
+    }
+
+    fn give(self) {
+        if self.wanted.into.is_none() {
+            self.wanted.bytes = self.own.into();
+        }
     }
 }
 

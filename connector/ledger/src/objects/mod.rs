@@ -29,7 +29,7 @@ use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
 use crate::record::{self, Record};
-use crate::space::{Base, Commit, News, Run, Shape, Space};
+use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
@@ -86,6 +86,8 @@ pub(crate) struct ObjectSpace {
     /// A writer's; `None` for readers. The inner `None` is before the first look at the log.
     writer: Option<Mutex<Option<Writer>>>,
     lease: Mutex<Option<Lease>>,
+    /// Of a container that this handle made: its records, which nobody else can have added to.
+    born: Mutex<Option<Vec<Logged>>>,
     /// The version to show, if not the newest.
     at: Option<At>,
     writers: Writers,
@@ -190,7 +192,11 @@ impl ObjectSpace {
 
     fn first_news(&self, seen: &mut Seen) -> Result<News> {
         let head = seen.head.clone();
-        let (records, mut root) = self.records_and_root(&head);
+        let born = lock(&self.born).take();
+        let (records, mut root) = match born {
+            Some(records) => (Ok(records), None),
+            None => self.records_and_root(&head),
+        };
         let records = match records {
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
                 // A checkpoint may have overtaken the head in hand; only if it did not is something lost.
@@ -275,8 +281,8 @@ impl Space for ObjectSpace {
         read.map(drop).map_err(|e| self.unread(&key, &e))
     }
 
-    fn read_many(&self, runs: &[Run]) -> Result<Vec<Bytes>> {
-        self.many(runs)
+    fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
+        self.many(wanted, check)
     }
 
     fn is_remote(&self) -> bool {

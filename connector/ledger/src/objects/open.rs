@@ -3,16 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use crate::clock;
+use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE};
 use crate::file::old_is_read_only;
 use crate::objects::head::{Head, Names, put_over, read_head, store_error};
 use crate::objects::lease::{self, Lease};
-use crate::objects::{ObjectSpace, Seen};
+use crate::objects::table::Notes;
+use crate::objects::{Logged, ObjectSpace, Seen, parse_log};
 use crate::options::{Access, LockPolicy, Options, Probe, Replace, Writers};
+use crate::place::Room;
+use crate::record::{self, Author, Header};
 use crate::space::Base;
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
@@ -89,7 +93,7 @@ pub(crate) fn open(
         }
     }
     let (head, etag, read) = found;
-    let mut space = space(target, store, names, head, etag, read, access, held, opts.writers);
+    let mut space = space(target, store, names, head, etag, read, access, held, opts.writers, None);
     space.at = opts.at;
     Ok(space)
 }
@@ -115,6 +119,7 @@ fn space(
     access: Access,
     held: Option<Lease>,
     writers: Writers,
+    born: Option<Vec<Logged>>,
 ) -> ObjectSpace {
     ObjectSpace {
         target,
@@ -124,21 +129,25 @@ fn space(
         seen: Mutex::new(Seen { head, etag, read, version: None, moment: None, looked: 0 }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
+        born: Mutex::new(born),
         at: None,
         writers,
     }
 }
 
+/// Makes a container, whose map begins with `first` (encoded changes) if that is given: then the first record is there before
+/// the head is.
 pub(crate) fn create(
     store: Arc<dyn ObjectStore>,
     key: &str,
     replace: Replace,
     opts: &Options,
+    first: Option<&[u8]>,
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
     let now = Instant::now();
-    let old = read_head(store.as_ref(), &key, &target)?;
+    let old = look(store.as_ref(), &key, &target)?;
     if old.is_some() && replace == Replace::Fail {
         return Err(Error::new(&target, ErrorKind::AlreadyExists));
     }
@@ -153,7 +162,7 @@ pub(crate) fn create(
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
         fixed: Fixed { id: clock::random(&target)?, base: 0, created: clock::now() },
-        version: 0,
+        version: u64::from(first.is_some()),
         base: Base::default(),
         table: None,
         retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
@@ -162,12 +171,8 @@ pub(crate) fn create(
         history: None,
     };
     let names = Names::new(key.clone(), &head.fixed.id, &target)?;
-    let mut held = None;
-    if opts.writers == Writers::Many {
-        check_conditions(store.as_ref(), &target)?;
-    } else if opts.lock != LockPolicy::Off {
-        held = Some(Lease::take(&store, names.key("lock", &target)?, &target)?);
-    }
+    let record = first.map(|entries| first_record(&names, entries, &target)).transpose()?;
+    let held = prepare(&store, &names, record.as_ref(), opts, &target)?;
     let put = match &old {
         Some((_, etag)) => put_over(store.as_ref(), &key, head.encode(), etag.as_ref()),
         None => put_first(store.as_ref(), &key, head.encode(), replace),
@@ -175,7 +180,11 @@ pub(crate) fn create(
     let etag = match put {
         Ok(etag) => etag,
         Err(e) => {
-            if let Some(lease) = held.take() {
+            // The put's error counts. What it may not be sure of has another id by now, or this head with it.
+            if !e.kind().is_ambiguous() {
+                take_back(store.as_ref(), record.as_ref(), None);
+            }
+            if let Some(lease) = held {
                 let _the_put_error_counts = lease.release();
             }
             return Err(store_error(&target, &e));
@@ -187,7 +196,89 @@ pub(crate) fn create(
             tracing::warn!(error = %e, "a replaced container was not deleted whole");
         }
     }
-    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers))
+    // With the lease in hand before the head was there nobody else can have committed.
+    let record = record.map(|(_, bytes)| parse_log(&bytes)).transpose();
+    let record = record.map_err(|why| Error::corrupt(&target, "the first record", why))?;
+    let born = held.is_some().then(|| record.into_iter().collect());
+    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, born))
+}
+
+/// Reads the head that is there; what the store can do, which may take requests of its own, is found out meanwhile.
+fn look(
+    store: &dyn ObjectStore,
+    key: &Key,
+    target: &str,
+) -> Result<Option<(Bytes, Option<object_stores::Etag>)>> {
+    std::thread::scope(|s| {
+        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.capabilities());
+        read_head(store, key, target)
+    })
+}
+
+/// The log object of version 1.
+fn first_record(names: &Names, entries: &[u8], target: &str) -> Result<(Key, Bytes)> {
+    let nonce = Nonces::new(target)?.next();
+    let header = Header { version: 1, nonce, time: clock::now(), by: Author::myself(), previous: None };
+    let (record, _) = record::encode(&header, &Notes::default().encode(), entries);
+    let bytes = [super::LOG_MAGIC.as_slice(), &[0; 4], &record].concat();
+    Ok((names.room(&Room::Log(1), target)?, bytes.into()))
+}
+
+/// What has to be there before the head of a new container: the lease, if there is to be one, and beside it the first record.
+/// Nobody else knows their names yet.
+fn prepare(
+    store: &Arc<dyn ObjectStore>,
+    names: &Names,
+    record: Option<&(Key, Bytes)>,
+    opts: &Options,
+    target: &str,
+) -> Result<Option<Lease>> {
+    if opts.writers == Writers::Many {
+        check_conditions(store.as_ref(), target)?;
+    }
+    let put = || match record {
+        None => Ok(()),
+        // The name is random and new, so there is nothing to replace and a repetition is harmless.
+        Some((key, bytes)) => {
+            let put = store.put(key, PutPayload::from(bytes.clone()), PutMode::Overwrite);
+            put.map(drop).map_err(|e| store_error(target, &e))
+        }
+    };
+    if opts.writers == Writers::Many || opts.lock == LockPolicy::Off {
+        return put().map(|()| None);
+    }
+    let lock = names.key("lock", target)?;
+    let (lease, put) = std::thread::scope(|s| {
+        let putting = std::thread::Builder::new().spawn_scoped(s, put);
+        let lease = Lease::take(store, lock, target);
+        let panicked = || Err(Error::corrupt(target, "the first record", "a thread that put it panicked"));
+        let put = match putting {
+            Ok(thread) => thread.join().unwrap_or_else(|_| panicked()),
+            Err(_) => put(),
+        };
+        (lease, put)
+    });
+    match (lease, put) {
+        (Ok(lease), Ok(())) => Ok(Some(lease)),
+        (Ok(lease), Err(e)) => {
+            take_back(store.as_ref(), record, Some(lease));
+            Err(e)
+        }
+        (Err(e), _) => {
+            take_back(store.as_ref(), record, None);
+            Err(e)
+        }
+    }
+}
+
+/// Takes back what was prepared for a head that did not come to be.
+fn take_back(store: &dyn ObjectStore, record: Option<&(Key, Bytes)>, lease: Option<Lease>) {
+    if let Some((key, _)) = record {
+        let _garbage_at_worst = store.delete(key);
+    }
+    if let Some(lease) = lease {
+        let _another_error_counts = lease.release();
+    }
 }
 
 fn put_first(

@@ -11,8 +11,8 @@ use object_stores::{Key, ObjectStore, PutMode, PutPayload};
 
 use crate::place::{Place, Room};
 
-/// Packs under way at the same time; with the one being filled, this bounds the memory.
-const MOST: usize = 4;
+/// Packs under way at the same time; with the one being filled, this bounds the memory: 72 MiB.
+const MOST: usize = 8;
 
 type Put = object_stores::Result<()>;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
@@ -177,6 +178,11 @@ impl Writer {
             Some(room) => room,
             None => Room::Pack(clock::random(&self.target)?),
         };
+        if self.pack.bytes.capacity() == 0 && data.len() <= PACK {
+            // Packs become full, most of them; their memory is used again, which saves the system making it anew.
+            self.pack.bytes = buffers::take(PACK);
+            self.pack.bytes.clear();
+        }
         self.pack.room = Some(room);
         let offset = self.pack.bytes.len() as u64;
         self.pack.bytes.extend_from_slice(data);
@@ -189,7 +195,16 @@ impl Writer {
         if let Some(room) = self.pack.room {
             let key = self.names.room(&room, &self.target)?;
             self.pack.room = None;
-            let bytes = std::mem::take(&mut self.pack.bytes).into();
+            let bytes = std::mem::take(&mut self.pack.bytes);
+            // A store in memory keeps it: not with room for what never came.
+            let bytes = match bytes.len() > PACK / 2 {
+                true => Bytes::from_owner(Scratch::from(bytes)),
+                false => {
+                    let few = Bytes::copy_from_slice(&bytes);
+                    buffers::give(bytes);
+                    few
+                }
+            };
             self.uploads.start(&self.store, room, key, bytes).map_err(|e| store_error(&self.target, &e))?;
         }
         Ok(())

@@ -1,0 +1,143 @@
+//! Reading of a store that is far away: what goes straight to the caller's buffer, what is decoded while more is coming.
+
+use super::*;
+use object_stores::{LatencyStore, MemoryStore, ObjectStore, Pace, TraceStore, most_at_once, round_trips};
+use std::time::Duration;
+
+/// A container in a store whose requests take so long; what is asked of it is counted.
+fn far(per_request: Duration) -> (Place, TraceStore) {
+    let pace = Pace { per_request, ..Pace::default() };
+    let store = LatencyStore::new(Arc::new(MemoryStore::new()), pace);
+    let trace = TraceStore::new(Arc::new(store));
+    let url = format!("far of {}", trace.place_of("c.h5"));
+    let target = Target::Objects { store: Arc::new(trace.clone()), key: "c.h5".into(), url };
+    (Place { target, _dir: None }, trace)
+}
+
+/// Numbers that look random.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n.max(1)
+    }
+}
+
+fn pattern(n: usize, salt: u64) -> Vec<u8> {
+    (0..n as u64).map(|i| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+fn opened(c: &Arc<Container>, name: &[u8]) -> Arc<Dataset> {
+    let link = c.link(c.root(), name).unwrap().unwrap();
+    let LinkTarget::Hard(id) = link.target else { panic!("no hard link") };
+    c.dataset(id).unwrap()
+}
+
+/// Blocks that are stored in several pieces, at odd places, with holes; read in parts of all lengths.
+#[test]
+fn any_part_is_what_was_written() {
+    let layouts = [
+        (Layout::Contiguous, vec![3_000_000u64]),
+        (Layout::Chunked { chunk: vec![700_001] }, vec![3_000_000]),
+        (Layout::Chunked { chunk: vec![300, 500] }, vec![1500, 2000]),
+    ];
+    for (n, (layout, dims)) in layouts.into_iter().enumerate() {
+        let (place, _) = far(Duration::ZERO);
+        let total: u64 = dims.iter().product();
+        let mut wanted = vec![0; total as usize];
+        let mut dice = Dice(n as u64 + 1);
+        let c = place.create();
+        let d = dataset(&c, b"d", dataset_spec(1, simple(&dims, &dims), layout));
+        // A part of whole rows of the first dimension.
+        let row = total / dims[0];
+        let rows = |from: u64, to: u64| {
+            let ones = vec![1; dims.len()];
+            let start = [vec![from], vec![0; dims.len() - 1]].concat();
+            let block = [vec![to - from], dims[1..].to_vec()].concat();
+            (
+                Selection::Hyperslab { start, stride: ones.clone(), count: ones, block },
+                (from * row) as usize..(to * row) as usize,
+            )
+        };
+        for step in 0..12 {
+            let from = dice.below(dims[0]);
+            let to = from + 1 + dice.below((dims[0] - from).min(dims[0] / 3));
+            let (selection, range) = rows(from, to);
+            let data = pattern(range.len(), step);
+            d.write(&selection, &data).unwrap();
+            wanted[range].copy_from_slice(&data);
+            if step % 3 == 2 {
+                c.flush().unwrap();
+            }
+        }
+        c.flush().unwrap();
+        drop((c, d));
+        let c = place.open(Access::ReadOnly);
+        let d = opened(&c, b"d");
+        for _ in 0..60 {
+            let from = dice.below(dims[0]);
+            let to = from + 1 + dice.below(dims[0] - from);
+            let (selection, range) = rows(from, to);
+            let mut out = vec![0xAA; range.len()];
+            d.read(&selection, &mut out).unwrap();
+            assert!(out == wanted[range.clone()], "{n}: {range:?}");
+        }
+    }
+}
+
+/// More than a batch used to hold: one wait for all of it.
+#[test]
+fn a_long_read_is_asked_for_at_once() {
+    const MIB: u64 = 1 << 20;
+    let (place, trace) = far(Duration::from_millis(60));
+    let c = place.create();
+    let layout = Layout::Chunked { chunk: vec![MIB] };
+    let d = dataset(&c, b"d", dataset_spec(1, simple(&[90 * MIB], &[90 * MIB]), layout));
+    let data = pattern(90 << 20, 3);
+    d.write(&Selection::All, &data).unwrap();
+    c.flush().unwrap();
+    drop((c, d));
+    let c = place.open(Access::ReadOnly);
+    let d = opened(&c, b"d");
+    let mut out = vec![0; data.len()];
+    trace.start_journal();
+    d.read(&Selection::All, &mut out).unwrap();
+    let calls = trace.take_journal();
+    assert!(out == data);
+    assert!(calls.len() <= 14, "packs, not chunks: {calls:#?}");
+    assert!(most_at_once(&calls) >= 11, "{calls:#?}");
+    assert!(round_trips(&calls) <= 2, "{calls:#?}");
+}
+
+/// What has to be decoded comes in batches, of which the next is on its way while one is decoded.
+#[test]
+fn batches_of_filtered_chunks_come_beside_each_other() {
+    const MIB: u64 = 1 << 20;
+    let (place, trace) = far(Duration::from_millis(2));
+    let c = place.create();
+    let mut spec = dataset_spec(1, simple(&[130 * MIB], &[130 * MIB]), Layout::Chunked { chunk: vec![MIB] });
+    // Filter 2 is HDF5's shuffle, 3 its Fletcher checksum.
+    spec.filters = vec![Filter { id: 3, flags: 0, name: b"fletcher32".to_vec(), client_data: Vec::new() }];
+    let d = dataset(&c, b"d", spec);
+    let data = pattern(130 << 20, 4);
+    d.write(&Selection::All, &data).unwrap();
+    c.flush().unwrap();
+    drop((c, d));
+    let c = place.open(Access::ReadOnly);
+    let d = opened(&c, b"d");
+    let mut out = vec![0; data.len()];
+    trace.start_journal();
+    d.read(&Selection::All, &mut out).unwrap();
+    let calls = trace.take_journal();
+    assert!(out == data);
+    assert!(calls.len() <= 26, "packs, not chunks: {calls:#?}");
+    // A part that begins and ends within a batch, and one chunk alone.
+    for (start, block) in [(40 * MIB + 5, 50 * MIB), (7 * MIB, 1), (99 * MIB - 1, 2)] {
+        let some =
+            Selection::Hyperslab { start: vec![start], stride: vec![1], count: vec![1], block: vec![block] };
+        let mut part = vec![0; block as usize];
+        d.read(&some, &mut part).unwrap();
+        assert!(part == data[start as usize..(start + block) as usize], "{start}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Parts of objects: gathered, or handed on as they come.
+
+use std::ops::Range;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
+
+use super::failure::Failure;
+use super::{Answer, Client, Path, RemoteStore, path, runtime};
+use crate::store::check_exact;
+use crate::{ErrorKind, Key, ObjectMeta, Operation, Result};
+
+/// So many bytes are handed to whoever waits at once: waking a thread costs more than copying a few pieces of what came
+/// from the network.
+const AT_ONCE: usize = 256 << 10;
+
+/// A part of an object as it came, in pieces.
+pub(super) struct Part {
+    pub(super) meta: object_store::ObjectMeta,
+    pub(super) pieces: Vec<Bytes>,
+}
+
+impl Part {
+    pub(super) fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+}
+
+/// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
+const LONGEST: u64 = i64::MAX as u64;
+
+fn http_range(range: Range<u64>) -> GetRange {
+    if range.end > LONGEST { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
+}
+
+async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> Answer<Part> {
+    let options = GetOptions { range: range.map(http_range), ..GetOptions::default() };
+    let got = client.objects.get_opts(&path, options).await?;
+    let meta = got.meta.clone();
+    let pieces = got.into_stream().try_collect().await?;
+    Ok(Part { meta, pieces })
+}
+
+type Pieces = mpsc::Sender<Vec<Bytes>>;
+
+/// Sends what comes to whoever waits, some pieces at a time.
+async fn send_part(
+    client: Client,
+    path: Path,
+    range: Range<u64>,
+    to: Pieces,
+) -> Answer<object_store::ObjectMeta> {
+    let options = GetOptions { range: Some(http_range(range)), ..GetOptions::default() };
+    let got = client.objects.get_opts(&path, options).await?;
+    let meta = got.meta.clone();
+    let mut stream = got.into_stream();
+    let (mut some, mut length) = (Vec::new(), 0);
+    while let Some(piece) = stream.try_next().await? {
+        length += piece.len();
+        some.push(piece);
+        if length >= AT_ONCE {
+            let _nobody_waits = to.send(std::mem::take(&mut some));
+            length = 0;
+        }
+    }
+    let _nobody_waits = to.send(some);
+    Ok(meta)
+}
+
+impl RemoteStore {
+    /// The part `range` of an object; what is empty in any object is not asked for in HTTP.
+    pub(super) fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
+        let path = path(key)?;
+        let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > LONGEST);
+        let part = self.bucket.ask(|client| async move {
+            if is_empty {
+                let meta = client.objects.head(&path).await?;
+                return Ok(Part { meta, pieces: Vec::new() });
+            }
+            get_part(client, path, range).await
+        })?;
+        Ok(part)
+    }
+
+    /// See [`ObjectStore::get_each`](crate::ObjectStore::get_each); `range` does not end before it starts. What comes goes
+    /// straight to `take`, in this thread, while the runtime's threads wait for more.
+    pub(super) fn each(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<ObjectMeta> {
+        let fail = |failure| self.fail(Operation::GetInto, key, failure);
+        let length = range.end - range.start;
+        let mut came = 0;
+        let meta = if range.is_empty() || range.start > LONGEST {
+            self.part(key, Some(range.clone())).map_err(fail)?.meta
+        } else {
+            let path = path(key).map_err(fail)?;
+            let client = self.bucket.client().map_err(fail)?.clone();
+            let (to, pieces) = mpsc::channel();
+            let lost = |e| fail(Failure::new(ErrorKind::Io, format!("a request was not made: {e}")));
+            let started = runtime::start(send_part(client, path, range.clone(), to)).map_err(lost)?;
+            for piece in pieces.into_iter().flatten() {
+                came += piece.len() as u64;
+                // What nobody asked for is nobody's to take.
+                if came <= length {
+                    take(&piece);
+                }
+            }
+            let answer = started.wait().map_err(lost)?;
+            answer.map_err(|e| fail(Failure::of(&e, &self.bucket.bucket)))?
+        };
+        check_exact(range.start, length, meta.size).map_err(|e| e.at(key).in_store(&self.bucket.name))?;
+        if came != length {
+            return Err(fail(Failure::new(ErrorKind::Io, format!("{came} bytes came for {length}"))));
+        }
+        self.bucket.meta(meta).map_err(fail)
+    }
+}
