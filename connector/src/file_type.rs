@@ -6,10 +6,13 @@ use bytes::Bytes;
 use h5lake_container::{Datatype, ObjectId};
 
 use crate::callbacks::references::Slots;
+use crate::callbacks::sequences;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::predefined::Predefined;
 use crate::ffi::types::{ARRAY, COMPOUND, ENUM, TypeClass};
+use crate::ffi::variable_length::Pointers;
 use crate::session::Session;
 
 /// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
@@ -31,6 +34,8 @@ pub struct FileType {
     pub has_heap: bool,
     /// Elements hold references.
     pub has_references: bool,
+    /// What elements are in memory, where all they hold is variable-length data of the plainest kind.
+    pub pointers: Option<Pointers>,
     /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
     pub slots: Slots,
     /// HDF5's encoding of it.
@@ -70,6 +75,9 @@ impl FileType {
     /// If the library refuses the datatype; for a compound or an enumeration without members.
     pub fn of_new(session: &Session, id: Hid) -> Result<Self> {
         let library = session.library;
+        if let Some(known) = library.predefined(id) {
+            return Ok(Self::of_predefined(library, known));
+        }
         if matches!(library.type_class(id)?, COMPOUND | ENUM) && library.member_count(id)? == 0 {
             return Err(Error::new(Minor::BadType, "datatype is not sensible: it has no members"));
         }
@@ -85,21 +93,25 @@ impl FileType {
         Self::of_encoding(session, datatype.encoded.clone()).map(Arc::new)
     }
 
+    fn of_predefined(library: Library, known: &Predefined) -> Self {
+        Self {
+            library,
+            stored: Stored::Predefined(known.id(library)),
+            located: None,
+            size: known.size,
+            needs_background: false,
+            has_heap: false,
+            has_references: false,
+            pointers: None,
+            slots: Slots::default(),
+            encoded: known.encoded.clone(),
+        }
+    }
+
     fn of_encoding(session: &Session, encoded: Bytes) -> Result<Self> {
         let library = session.library;
-        if let Some(id) = library.predefined_type(&encoded)? {
-            let (size, stored) = (library.type_size(id)?, Stored::Predefined(id));
-            return Ok(Self {
-                library,
-                stored,
-                located: None,
-                size,
-                needs_background: false,
-                has_heap: false,
-                has_references: false,
-                slots: Slots::default(),
-                encoded,
-            });
+        if let Some(known) = library.predefined_type(&encoded)? {
+            return Ok(Self::of_predefined(library, known));
         }
         let stored = library.decode_type(&encoded)?;
         let has_heap = has_heap(library, stored.get())?;
@@ -116,6 +128,7 @@ impl FileType {
             None
         };
         let size = library.type_size(located.as_ref().unwrap_or(&stored).get())?;
+        let pointers = if has_heap { sequences::kind_of(library, stored.get())? } else { None };
         let needs_background = has_heap || library.type_contains(stored.get(), TypeClass::Compound)?;
         let stored = Stored::Own(stored);
         let slots = slots.unwrap_or_default();
@@ -127,6 +140,7 @@ impl FileType {
             needs_background,
             has_heap,
             has_references,
+            pointers,
             slots,
             encoded,
         })
@@ -145,6 +159,18 @@ impl FileType {
         Ok(self.located.is_none()
             && self.slots.regions.is_empty()
             && self.library.types_equal(memory_type, self.stored())?)
+    }
+
+    /// What elements of `memory_type` are in memory, if they are the same variable-length data as in the container, and
+    /// of the plainest kind.
+    ///
+    /// # Errors
+    /// If `memory_type` is no datatype.
+    pub fn pointers_in(&self, memory_type: Hid) -> Result<Option<Pointers>> {
+        match self.pointers {
+            Some(kind) if self.library.types_equal(memory_type, self.stored())? => Ok(Some(kind)),
+            _ => Ok(None),
+        }
     }
 
     /// What the container keeps of it.

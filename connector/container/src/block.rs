@@ -326,6 +326,10 @@ impl BlockCache {
         if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
             return self.replace(ledger, key, shape, runs, data);
         }
+        // What is small and given whole is staged at once: it would be in the map a second time else.
+        if bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() && runs.len() == 1 {
+            return self.replace(ledger, key, shape, runs, data);
+        }
         if !shape.filters.is_empty() && covered {
             let c = self.enter(ledger, key, shape)?;
             if c.valid.is_empty() {

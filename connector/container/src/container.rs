@@ -19,7 +19,7 @@ use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as Ledge
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub headers: LruCache<u64, Arc<HeaderRecord>>,
     /// Changed headers that the ledger does not have yet: a group's changes with each of its links, and is staged once.
     pub unstored: BTreeMap<u64, Arc<HeaderRecord>>,
+    /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
+    pub unmarked: BTreeSet<u64>,
     pub lists: Lists,
     pub attributes: HashMap<(u64, Vec<u8>), Weak<Attribute>>,
     pub datasets: HashMap<u64, Weak<Dataset>>,
@@ -182,6 +184,7 @@ impl Container {
         let state = State {
             headers: LruCache::unbounded(),
             unstored: BTreeMap::new(),
+            unmarked: BTreeSet::new(),
             lists: Lists::default(),
             attributes: HashMap::new(),
             datasets: HashMap::new(),
@@ -263,6 +266,7 @@ impl Container {
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
         self.store_headers(&mut state)?;
+        self.mark_new(&mut state)?;
         self.heap_store(&mut state)?;
         self.blocks.lock().flush(&self.ledger, &[])?;
         self.ledger.commit()?;

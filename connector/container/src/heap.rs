@@ -18,6 +18,8 @@ use std::collections::hash_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
+mod bulk;
+
 /// Numbers from here on are this plus a number that was taken from the container's counter: those of one of many writers,
 /// who fills no segment but its own.
 const OF_MANY: u32 = 1 << 31;
@@ -138,18 +140,24 @@ impl Container {
     fn heap_place(&self, s: &mut State, owner: ObjectId, blob: &[u8]) -> Result<[u8; 16]> {
         let size = blob.len() as u64;
         let number = self.segment_for(s, owner.0, size)?;
+        let offset = self.heap_append(s, owner, number, blob)?;
+        let offset = u32::try_from(offset).map_err(|_| Error::corrupt("a heap segment is too long"))?;
+        Ok(Place { owner: owner.0, number, offset }.id())
+    }
+
+    /// Writes blobs behind what is in a segment, where there is room for them, and returns where.
+    fn heap_append(&self, s: &mut State, owner: ObjectId, number: u32, blobs: &[u8]) -> Result<u64> {
         let u = self.usage(s, owner.0, number)?;
-        let offset = u.record.used;
-        let run = [CopyRun { block: offset as usize, buffer: 0, len: blob.len() }];
-        // A blob with a segment of its own goes past the cache.
+        let (offset, size) = (u.record.used, blobs.len() as u64);
+        let run = [CopyRun { block: offset as usize, buffer: 0, len: blobs.len() }];
+        // What fills a segment goes past the cache.
         let covered = offset == 0 && size == u.record.length;
         let Segment { key, shape, .. } = &*u.segment;
-        self.blocks.lock().write(&self.ledger, key, shape, &run, blob, covered)?;
+        self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, covered)?;
         u.record.used += size;
         u.record.live += size;
         u.dirty = true;
-        let offset = u32::try_from(offset).map_err(|_| Error::corrupt("a heap segment is too long"))?;
-        Ok(Place { owner: owner.0, number, offset }.id())
+        Ok(offset)
     }
 
     /// The segment that has room for `size` more bytes.

@@ -73,8 +73,7 @@ impl Container {
             h.touch();
             Ok(())
         })?;
-        s.lists.link_made(group.0, &r.link(name)?);
-        Ok(())
+        s.lists.link_made(group.0, || r.link(name))
     }
 
     /// Removes a link; an object that loses its last one is deleted, or when it is closed if it is open.

@@ -43,14 +43,20 @@ impl Lists {
     }
 
     /// Follows the making of a link.
-    pub(crate) fn link_made(&mut self, group: u64, link: &Link) {
+    pub(crate) fn link_made(&mut self, group: u64, link: impl FnOnce() -> Result<Link>) -> Result<()> {
+        if ![Index::Name, Index::CreationOrder].iter().any(|index| self.links.contains_key(&(group, *index)))
+        {
+            return Ok(());
+        }
+        let link = link()?;
         if let Some(list) = self.links.get_mut(&(group, Index::Name)) {
             let at = list.partition_point(|l| l.name < link.name);
             list.insert(at, Arc::new(link.clone()));
         }
         if let Some(list) = self.links.get_mut(&(group, Index::CreationOrder)) {
-            list.push(Arc::new(link.clone()));
+            list.push(Arc::new(link));
         }
+        Ok(())
     }
 
     /// Follows the removal of a link.

@@ -142,10 +142,10 @@ impl HeaderRecord {
 impl Container {
     /// The header of an object.
     pub(crate) fn header(&self, s: &mut State, id: ObjectId) -> Result<Arc<HeaderRecord>> {
-        if let Some(h) = s.headers.get(&id.0) {
+        if let Some(h) = s.unstored.get(&id.0) {
             return Ok(h.clone());
         }
-        if let Some(h) = s.unstored.get(&id.0) {
+        if let Some(h) = s.headers.get(&id.0) {
             return Ok(h.clone());
         }
         let value = self.ledger.get(&keys::of(keys::HEADER, id.0))?;
@@ -164,9 +164,12 @@ impl Container {
 
     /// Takes a header in; it is staged with the next flush, or when there are many.
     pub(crate) fn put_header(&self, s: &mut State, id: ObjectId, h: HeaderRecord) -> Result<()> {
-        let h = Arc::new(h);
-        s.keep_header(id.0, h.clone());
-        s.unstored.insert(id.0, h);
+        s.headers.pop(&id.0);
+        s.unstored.insert(id.0, Arc::new(h));
+        self.store_many_headers(s)
+    }
+
+    fn store_many_headers(&self, s: &mut State) -> Result<()> {
         // What one of many writers changed has to be found in the ledger when it is merged.
         let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= HEADERS;
         if at_once { self.store_headers(s) } else { Ok(()) }
@@ -176,21 +179,30 @@ impl Container {
     pub(crate) fn store_headers(&self, s: &mut State) -> Result<()> {
         while let Some((id, h)) = s.unstored.first_key_value() {
             self.ledger.put(&keys::of(keys::HEADER, *id), h.encode_to_vec())?;
-            s.unstored.pop_first();
+            if let Some((id, h)) = s.unstored.pop_first() {
+                s.keep_header(id, h);
+            }
         }
         Ok(())
     }
 
-    /// Changes a header.
+    /// Changes a header. A change that fails has changed nothing.
     pub(crate) fn change_header<T>(
         &self,
         s: &mut State,
         id: ObjectId,
         change: impl FnOnce(&mut HeaderRecord) -> Result<T>,
     ) -> Result<T> {
-        let mut h = (*self.header(s, id)?).clone();
-        let out = change(&mut h)?;
-        self.put_header(s, id, h)?;
+        if !s.unstored.contains_key(&id.0) {
+            let h = self.header(s, id)?;
+            s.headers.pop(&id.0);
+            s.unstored.insert(id.0, h);
+        }
+        let Some(h) = s.unstored.get_mut(&id.0) else {
+            return Err(Error::corrupt("a changed header is not among those that are to be staged"));
+        };
+        let out = change(Arc::make_mut(h))?;
+        self.store_many_headers(s)?;
         Ok(out)
     }
 
@@ -224,7 +236,11 @@ impl Container {
         if let Some(t) = committed(&h) {
             self.change_links(s, ObjectId(t), 1)?;
         }
-        self.ledger.put(&keys::of(keys::ORPHAN, id.0), Bytes::new())?;
+        if self.ledger.is_one_of_many() {
+            self.ledger.put(&keys::of(keys::ORPHAN, id.0), Bytes::new())?;
+        } else {
+            s.unmarked.insert(id.0);
+        }
         self.put_header(s, id, h)?;
         Ok(OpenObject::hold(self, id, kind))
     }
@@ -294,13 +310,26 @@ impl Container {
             h.touch();
             Ok((old, h.link_count))
         })?;
-        let mark = keys::of(keys::ORPHAN, id.0);
         match (old, new) {
-            (0, 1..) => self.ledger.delete(&mark)?,
-            (1.., 0) => self.ledger.put(&mark, Bytes::new())?,
+            (0, 1..) => self.unmark(s, id.0)?,
+            (1.., 0) => self.ledger.put(&keys::of(keys::ORPHAN, id.0), Bytes::new())?,
             _ => (),
         }
         Ok(new)
+    }
+
+    /// Takes the mark of an object without links away.
+    fn unmark(&self, s: &mut State, id: u64) -> Result<()> {
+        if s.unmarked.remove(&id) { Ok(()) } else { Ok(self.ledger.delete(&keys::of(keys::ORPHAN, id))?) }
+    }
+
+    /// Stages the marks of new objects that nothing links to yet.
+    pub(crate) fn mark_new(&self, s: &mut State) -> Result<()> {
+        while let Some(id) = s.unmarked.first() {
+            self.ledger.put(&keys::of(keys::ORPHAN, *id), Bytes::new())?;
+            s.unmarked.pop_first();
+        }
+        Ok(())
     }
 
     /// The comment of an object.
@@ -402,7 +431,7 @@ impl Container {
                 // What is left of an attribute that was deleted while it was open.
                 Err(e) if e.kind() == crate::ErrorKind::NotFound => {
                     self.heap_drop(s, id)?;
-                    self.ledger.delete(&keys::of(keys::ORPHAN, id))?;
+                    self.unmark(s, id)?;
                 }
                 Err(e) => return Err(e),
             }
@@ -430,7 +459,7 @@ impl Container {
         }
         self.heap_drop(s, id)?;
         self.ledger.delete(&keys::of(keys::HEADER, id))?;
-        self.ledger.delete(&keys::of(keys::ORPHAN, id))?;
+        self.unmark(s, id)?;
         s.headers.pop(&id);
         s.unstored.remove(&id);
         s.lists.forget(id);

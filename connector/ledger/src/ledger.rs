@@ -314,7 +314,7 @@ impl Ledger {
         s.version += 1;
         let staged = std::mem::take(&mut s.staged);
         s.staged_bytes = 0;
-        lay_over(&mut s.log, staged);
+        lay_layer_over(&mut s.log, staged);
         s.log_bytes += bytes;
         s.log_records += 1;
         let long = s.log_bytes > self.bytes_bound || s.log_records > self.records_bound;
@@ -467,6 +467,15 @@ impl Ledger {
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> Identity {
         self.space.identity()
+    }
+}
+
+/// Lays a layer over another: two of about the same size are joined in one walk.
+fn lay_layer_over(layer: &mut Layer, mut over: Layer) {
+    if over.len() > layer.len() / 8 {
+        layer.append(&mut over);
+    } else {
+        lay_over(layer, over);
     }
 }
 

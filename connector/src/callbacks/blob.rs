@@ -40,6 +40,7 @@ pub fn null() -> [u8; ID_BYTES] {
     NULL
 }
 
-fn in_heap(error: h5lake_container::Error) -> crate::error::Error {
+/// An error of the heap.
+pub fn in_heap(error: h5lake_container::Error) -> crate::error::Error {
     crate::error::Error::from(error).in_class(Major::Heap)
 }

@@ -15,6 +15,7 @@ use crate::callbacks::transfer::{self, buffer_of, owning_heap};
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::callbacks::{external_data, prefixes, virtual_extent, virtual_io, virtual_layout};
 use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::creation::DatasetCreation;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
@@ -69,34 +70,38 @@ fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(Dat
     if !library.has_extent(new.space)? {
         return Err(Error::argument("the dataspace of a dataset must have an extent"));
     }
-    let layout = library.layout(new.creation)?;
+    let given = library.dataset_creation(new.creation)?;
     let space = library.extent_of(new.space)?;
-    if let Layout::Virtual { mappings } = &layout {
+    if let Layout::Virtual { mappings } = &given.layout {
         virtual_layout::check_extent(library, mappings, space.dims())?;
     }
     let mut stored_list = ListOnWrite::new(library, new.creation);
-    let fill = fill_of(session, types, &mut stored_list, &layout)?;
-    let (filters, scratch) = pipeline::of_new(session, types, &space, &layout, stored_list.get())?;
-    let unfiltered_edges = !filters.is_empty() && library.has_unfiltered_edges(new.creation)?;
+    let fill = fill_of(session, types, &mut stored_list, &given)?;
+    let (filters, scratch) = pipeline::of_new(session, types, &space, &given, stored_list.get())?;
     let spec = DatasetSpec {
         datatype: types.to_datatype(committed_id(session, new.datatype)?)?,
         space,
-        layout,
+        layout: given.layout.clone(),
         fill,
+        unfiltered_edges: !filters.is_empty() && given.unfiltered_edges,
         filters,
-        unfiltered_edges,
         creation_properties: library.encode_list(stored_list.get())?.into(),
-        attribute_order: library.attribute_order(new.creation)?,
-        track_times: library.tracks_times(new.creation)?,
+        attribute_order: given.object.attribute_order,
+        track_times: given.object.track_times,
     };
     Ok((spec, scratch))
 }
 
 /// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's
 /// type: a list's encoding holds the bytes of the value alone, which for variable-length data are pointers.
-fn fill_of(session: &Session, types: &FileType, list: &mut ListOnWrite, layout: &Layout) -> Result<Fill> {
+fn fill_of(
+    session: &Session,
+    types: &FileType,
+    list: &mut ListOnWrite,
+    given: &DatasetCreation,
+) -> Result<Fill> {
     let library = session.library;
-    let value = match library.fill_defined(list.get())? {
+    let value = match given.fill_defined {
         FillDefined::Undefined => FillValue::Undefined,
         FillDefined::Default => FillValue::Default,
         FillDefined::User => {
@@ -112,7 +117,7 @@ fn fill_of(session: &Session, types: &FileType, list: &mut ListOnWrite, layout: 
             FillValue::User(if is_plain { value } else { fill_in_file(session, types, value)? }.into())
         }
     };
-    let mut time = library.fill_time(list.get())?;
+    let mut time = given.fill_time;
     if types.has_heap {
         // Storage of variable-length data may not be left as it is: what lies there are pointers.
         if time == FillTime::Never {
@@ -126,7 +131,7 @@ fn fill_of(session: &Session, types: &FileType, list: &mut ListOnWrite, layout: 
             library.set_fill_time_alloc(list.to_change()?)?;
         }
     }
-    Ok(Fill { value, time, allocate: library.allocation_time(list.get(), layout)? })
+    Ok(Fill { value, time, allocate: given.allocation_time })
 }
 
 fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {

@@ -7,6 +7,7 @@ use h5lake_container::{CharSet, GroupInfo, GroupSpec, LinkTarget, OpenObject};
 use crate::callbacks::external::opened_beyond;
 use crate::callbacks::location::{Base, LinkPlace, Location};
 use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::creation::ObjectCreation;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
@@ -71,16 +72,17 @@ pub struct NewPlace {
 impl NewPlace {
     /// Finds the place of `name` seen from `base`. Missing groups on the way are made if the list asks for it.
     pub fn find(base: Base, name: Option<&[u8]>, link_creation: Hid) -> Result<Self> {
-        Self::find_making(base, name, link_creation, GroupSpec::default)
+        Self::find_making(base, name, link_creation, || Ok(GroupSpec::default()))
     }
 
     /// The same for an object that is created with a list: of it, groups on the way take what is any object's
     /// (H5Gtraverse.c).
     pub fn find_like(base: Base, name: Option<&[u8]>, link_creation: Hid, creation: Hid) -> Result<Self> {
         let library = base.session.library;
-        let (attribute_order, track_times) =
-            (library.attribute_order(creation)?, library.tracks_times(creation)?);
-        let missing = || GroupSpec { attribute_order, track_times, ..GroupSpec::default() };
+        let missing = || {
+            let ObjectCreation { attribute_order, track_times } = library.object_creation(creation)?;
+            Ok(GroupSpec { attribute_order, track_times, ..GroupSpec::default() })
+        };
         Self::find_making(base, name, link_creation, missing)
     }
 
@@ -88,11 +90,11 @@ impl NewPlace {
         base: Base,
         name: Option<&[u8]>,
         link_creation: Hid,
-        missing: impl FnOnce() -> GroupSpec,
+        missing: impl FnOnce() -> Result<GroupSpec>,
     ) -> Result<Self> {
         let Some(name) = name else { return Ok(Self { session: base.session, link: None }) };
         let library = base.session.library;
-        let missing = library.creates_intermediate_groups(link_creation)?.then(missing);
+        let missing = library.creates_intermediate_groups(link_creation)?.then(missing).transpose()?;
         let charset = library.character_set(link_creation)?;
         let place = base.link_place_making(&Location::ByName { name, access: 0 }, missing.as_ref())?;
         Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
@@ -119,11 +121,12 @@ impl NewPlace {
 
 /// What a group creation list says.
 pub fn spec_of(library: Library, creation: Hid) -> Result<GroupSpec> {
+    let given = library.group_creation(creation)?;
     Ok(GroupSpec {
         creation_properties: library.encode_list(creation)?.into(),
-        link_order: library.link_order(creation)?,
-        attribute_order: library.attribute_order(creation)?,
-        track_times: library.tracks_times(creation)?,
+        link_order: given.link_order,
+        attribute_order: given.object.attribute_order,
+        track_times: given.object.track_times,
     })
 }
 

@@ -22,6 +22,7 @@ pub mod parts;
 pub mod pipeline;
 pub mod prefixes;
 pub mod references;
+pub mod sequences;
 pub mod token;
 pub mod transfer;
 pub mod virtual_extent;

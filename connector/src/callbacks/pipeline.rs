@@ -3,6 +3,7 @@
 use h5lake_container::{Dataspace, Filter, Layout};
 
 use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::creation::DatasetCreation;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::scratch::Scratch;
 use crate::ffi::types::{ARRAY, COMPOUND, VARIABLE_LENGTH};
@@ -28,10 +29,10 @@ pub fn of_new(
     session: &Session,
     types: &FileType,
     space: &Dataspace,
-    layout: &Layout,
+    given: &DatasetCreation,
     creation: Hid,
 ) -> Result<(Vec<Filter>, Option<Scratch>)> {
-    let mut filters = session.library.filters(creation)?;
+    let mut filters = given.filters.clone();
     if filters.is_empty() {
         return Ok((filters, None));
     }
@@ -42,7 +43,7 @@ pub fn of_new(
         }
         return Ok((filters, None));
     }
-    let Layout::Chunked { chunk } = layout else {
+    let Layout::Chunked { chunk } = &given.layout else {
         return Err(Error::new(Minor::BadValue, "filters can only be used with chunked layout"));
     };
     if !filters.iter().all(|filter| SET_UP_HERE.contains(&filter.id)) {

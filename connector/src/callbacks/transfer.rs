@@ -7,6 +7,7 @@ use h5lake_container::ObjectId;
 use h5lake_ledger::buffers::{LONGEST, Scratch};
 
 use crate::callbacks::references::Slots;
+use crate::callbacks::sequences;
 use crate::error::{Error, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
@@ -75,6 +76,11 @@ pub fn read(
         return Ok(());
     }
     let library = types.library();
+    if let Some(kind) = types.pointers_in(memory_type)?
+        && !library.has_allocator(transfer)?
+    {
+        return sequences::read(session, kind, region, fetch);
+    }
     let size = library.type_size(memory_type)?;
     let mut packed = scratch_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
@@ -119,6 +125,9 @@ pub fn write(
         let mut packed = scratch_of(count, types.size)?;
         region.gather(0, &mut packed);
         return store(&packed);
+    }
+    if let Some(kind) = types.pointers_in(memory_type)? {
+        return sequences::write(session, kind, region, existing, store);
     }
     if makes_new_references(types, memory_type)? {
         return Err(Error::unsupported("writing new references (H5R_ref_t) as old ones"));

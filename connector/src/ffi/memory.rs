@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use h5lake_container::{Run, Selection};
 
 use super::library::{Hid, Library};
+use super::variable_length::Pointers;
 use crate::callbacks::parts::split;
 use crate::error::{Error, Result};
 
@@ -161,6 +162,25 @@ impl MemoryRegion {
             // SAFETY: the piece lies in the buffer (`checked`) and in `packed`.
             unsafe { std::ptr::copy_nonoverlapping(packed.as_ptr().add(at), place, length) };
         });
+    }
+
+    /// Runs `body` with the variable-length data of the elements to be written, in selection order.
+    pub fn with_data<T>(
+        &self,
+        kind: Pointers,
+        body: impl FnOnce(&[Option<&[u8]>]) -> Result<T>,
+    ) -> Result<T> {
+        let mut packed = Vec::new();
+        let elements = match self.contiguous() {
+            Some(elements) => elements,
+            None => {
+                packed.resize(self.bytes(), 0);
+                self.gather(0, &mut packed);
+                &packed
+            }
+        };
+        // SAFETY: the elements are the application's, of the type that it gave with them.
+        body(&unsafe { kind.data(elements) }?)
     }
 
     fn run_start(&self, run: &Run) -> *mut u8 {

@@ -12,6 +12,8 @@
 
 pub mod beyond;
 pub mod class;
+mod closing;
+pub mod creation;
 pub mod elinks;
 pub mod error_stack;
 pub mod errors;
@@ -40,3 +42,4 @@ pub mod spaces;
 pub mod strings;
 mod thunks;
 pub mod types;
+pub mod variable_length;

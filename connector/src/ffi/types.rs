@@ -55,6 +55,11 @@ impl Library {
 
     /// Size of one element in bytes.
     pub fn type_size(self, id: Hid) -> Result<usize> {
+        self.predefined(id).map_or_else(|| self.type_size_of(id), |known| Ok(known.size))
+    }
+
+    /// The same, asked of the library.
+    pub(super) fn type_size_of(self, id: Hid) -> Result<usize> {
         // SAFETY: any value may be given; a bad one gives 0.
         match unsafe { (self.table().H5Tget_size)(id) } {
             0 => Err(Error::call("H5Tget_size")),
@@ -64,12 +69,23 @@ impl Library {
 
     /// Whether two datatypes are the same, location (memory or file) included.
     pub fn types_equal(self, first: Hid, second: Hid) -> Result<bool> {
+        if first == second {
+            return Ok(true);
+        }
+        if let (Some(first), Some(second)) = (self.predefined(first), self.predefined(second)) {
+            return Ok(first.encoded == second.encoded);
+        }
         // SAFETY: any value may be given; a bad one is an error.
         truth(unsafe { (self.table().H5Tequal)(first, second) }, "H5Tequal")
     }
 
     /// The class number of a datatype (`H5T_class_t`).
     pub fn type_class(self, id: Hid) -> Result<u8> {
+        self.predefined(id).map_or_else(|| self.type_class_of(id), |known| Ok(known.class))
+    }
+
+    /// The same, asked of the library.
+    pub(super) fn type_class_of(self, id: Hid) -> Result<u8> {
         // SAFETY: any value may be given; a bad one is negative.
         let class = unsafe { (self.table().H5Tget_class)(id) };
         u8::try_from(class.0).map_err(|_| Error::call("H5Tget_class"))

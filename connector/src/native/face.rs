@@ -19,6 +19,7 @@ use crate::session::Session;
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
 pub struct Face {
+    library: Library,
     types: Mutex<HashMap<Bytes, CString>>,
     number: u64,
     // Closed in this order. The native file goes with the last object of it.
@@ -43,12 +44,14 @@ impl NativeDataset {
     }
 }
 
-/// The native dataset that stands beneath every dataset, open as long as one of these is: a native dataset holds an
-/// identifier of its datatype, and a library that shuts down closes files only when no datatype has one any more.
+/// The native dataset that stands beneath every dataset. It is kept until the file is closed or the library shuts down,
+/// from when on it is open as long as a dataset is: it holds an identifier of its datatype, and a library closes files
+/// only when no datatype has one any more.
 #[derive(Default)]
 struct Beneath {
     made: bool,
     open: Weak<NativeDataset>,
+    kept: Option<Arc<NativeDataset>>,
 }
 
 /// Sessions by the native file beneath them: native code hands us that instead of our own object.
@@ -67,6 +70,7 @@ impl Face {
         let (file, driver) = library.native_memory_file(&connector, &name)?;
         face_driver::bind(number, Arc::downgrade(container));
         Ok(Self {
+            library,
             types: Mutex::default(),
             number,
             file,
@@ -121,8 +125,19 @@ impl Face {
         let object =
             if beneath.made { self.file.open_dataset(name)? } else { self.file.create_dataset(name)? };
         let open = Arc::new(NativeDataset { object, _driver: self.driver.clone() });
-        *beneath = Beneath { made: true, open: Arc::downgrade(&open) };
+        *beneath = Beneath { made: true, open: Arc::downgrade(&open), kept: None };
+        self.library.tell_when_closing()?;
+        beneath.kept = Some(open.clone());
         Ok(open)
+    }
+
+    /// Lets go of what keeps files open, for a library that shuts down.
+    pub fn library_closes(library: Library) {
+        let all: Vec<_> = SESSIONS.lock().values().filter_map(Weak::upgrade).collect();
+        for session in all.iter().filter(|session| session.library == library) {
+            let kept = session.face.dataset.lock().kept.take();
+            drop(kept);
+        }
     }
 
     /// The native attribute that stands beneath every attribute.

@@ -227,3 +227,76 @@ fn what_references_lead_to_is_copied_along() {
     assert_eq!(b.object_info(to).unwrap().kind, ObjectKind::Group);
     assert_eq!(b.object_info(to).unwrap().link_count, 1);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn blobs_put_together_are_read_together_and_alone(
+        batches in prop::collection::vec(prop::collection::vec(prop_oneof![8 => 0usize..200, 1 => 4000usize..200_000, 1 => Just(1usize << 21)], 1..40), 1..4),
+        order in any::<u64>(),
+        in_file in any::<bool>(),
+    ) {
+        let place = if in_file { file() } else { memory() };
+        let c = place.create();
+        let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
+        let owner = d.object().id();
+        let mut kept: Vec<([u8; 16], Vec<u8>)> = Vec::new();
+        for (number, batch) in batches.iter().enumerate() {
+            let blobs: Vec<Vec<u8>> = batch.iter().map(|n| vec![(n % 251) as u8 + 1; *n]).collect();
+            let slices: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
+            let ids = c.heap_put_all(owner, &slices).unwrap();
+            kept.extend(ids.into_iter().zip(blobs));
+            kept.push((c.heap_put(owner, &[number as u8]).unwrap(), vec![number as u8]));
+        }
+        let len = kept.len();
+        kept.sort_by_key(|(id, _)| u128::from_be_bytes(*id).wrapping_mul(u128::from(order | 1)));
+        let check = |c: &Container| {
+            let wanted: Vec<_> = kept.iter().map(|(id, blob)| (*id, blob.len() as u64)).collect();
+            let mut seen = vec![false; len];
+            c.heap_get_all::<Error>(&wanted, |index, bytes| {
+                assert!(!std::mem::replace(&mut seen[index], true));
+                assert!(bytes == kept[index].1);
+                Ok(())
+            }).unwrap();
+            assert!(seen.iter().all(|s| *s));
+            for (id, blob) in &kept {
+                let mut out = vec![0; blob.len()];
+                c.heap_get(id, &mut out).unwrap();
+                assert!(&out == blob);
+            }
+        };
+        check(&c);
+        drop((d, c));
+        let c = place.open(Access::ReadWrite);
+        check(&c);
+        kept.iter().for_each(|(id, _)| c.heap_delete(id).unwrap());
+        c.link_delete(c.root(), b"d").unwrap();
+        c.flush().unwrap();
+        prop_assert_eq!(keys_of(&c).len(), 3);
+    }
+}
+
+#[test]
+fn beginnings_of_blobs_and_forged_ids_are_told_apart() {
+    let c = memory().create();
+    let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
+    let long = [7; 300];
+    let ids = c.heap_put_all(d.object().id(), &[b"first", &long, b""]).unwrap();
+    let mut read = Vec::new();
+    c.heap_get_all::<Error>(&[(ids[0], 2), (ids[1], 100), (ids[2], 0)], |index, bytes| {
+        read.push((index, bytes.to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    read.sort();
+    assert_eq!(read, [(0, b"fi".to_vec()), (1, vec![7; 100]), (2, Vec::new())]);
+    let asks_too_much = c.heap_get_all::<Error>(&[(ids[0], 6)], |_, _| Ok(())).unwrap_err();
+    assert_eq!(asks_too_much.kind(), ErrorKind::InvalidArgument);
+    let of_nothing = c.heap_get_all::<Error>(&[([0; 16], 1)], |_, _| Ok(())).unwrap_err();
+    assert_eq!(of_nothing.kind(), ErrorKind::InvalidArgument);
+    for (at, v) in [(0, 0xff), (11, 9), (12, 0xff), (14, 0x0f)] {
+        let mut forged = ids[0];
+        forged[at] = v;
+        assert!(c.heap_get_all::<Error>(&[(forged, 4)], |_, _| Ok(())).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! Strings and sequences of variable length that are the same in memory as in the container: they go from the
+//! application's pointers into the heap and back, many at once. libhdf5's conversion would do the same one by one, with
+//! a callback for each; everything that needs more than that (other types inside, allocators of the application) is its.
+
+use crate::callbacks::blob;
+use crate::callbacks::transfer::{buffer_of, heap_owner};
+use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::library::{Hid, Library};
+use crate::ffi::memory::MemoryRegion;
+use crate::ffi::types::{TypeClass, VARIABLE_LENGTH};
+use crate::ffi::variable_length::{Allocated, Pointers};
+use crate::session::Session;
+
+/// Bytes of an element in the container: the number of its items (little-endian), and the id of its data, as libhdf5 lays
+/// them out (`H5T__vlen_disk_write`).
+const STORED: usize = COUNT + blob::ID_BYTES;
+const COUNT: usize = 4;
+
+/// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
+/// data elsewhere and without references.
+///
+/// # Errors
+/// If the library cannot tell.
+pub fn kind_of(library: Library, datatype: Hid) -> Result<Option<Pointers>> {
+    if library.is_variable_string(datatype)? {
+        return Ok(Some(Pointers::Strings));
+    }
+    if library.type_class(datatype)? != VARIABLE_LENGTH {
+        return Ok(None);
+    }
+    let items = library.base_type(datatype)?;
+    for class in [TypeClass::VariableLength, TypeClass::String, TypeClass::Reference] {
+        if library.type_contains(items.get(), class)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Pointers::Sequences(library.type_size(items.get())?)))
+}
+
+/// Reads elements in file form, which `fetch` delivers, into the application's buffer.
+///
+/// # Errors
+/// Those of `fetch` and of the heap; the buffer is then as it was.
+pub fn read(
+    session: &Session,
+    kind: Pointers,
+    region: &mut MemoryRegion,
+    fetch: impl FnOnce(&mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let count = region.points() as usize;
+    let mut stored = buffer_of(count, STORED)?;
+    fetch(&mut stored)?;
+    let mut blobs = Vec::with_capacity(count);
+    for element in stored.chunks_exact(STORED) {
+        let (items, id) = taken_apart(element)?;
+        blobs.push((id, if blob::is_null(&id) { 0 } else { items * kind.unit() as u64 }));
+    }
+    let mut elements = Allocated::new(kind, count);
+    session.container.heap_get_all(&blobs, |index, data| {
+        if blob::is_null(&blobs[index].0) { Ok(()) } else { elements.set(index, data) }
+    })?;
+    region.scatter(0, &elements.into_elements());
+    Ok(())
+}
+
+fn taken_apart(element: &[u8]) -> Result<(u64, [u8; blob::ID_BYTES])> {
+    let parts = element.split_first_chunk::<COUNT>();
+    let parts = parts.and_then(|(items, id)| Some((u32::from_le_bytes(*items), *id.first_chunk()?)));
+    parts
+        .map(|(items, id)| (items.into(), id))
+        .ok_or_else(|| Error::new(Minor::Internal, "an element is too short"))
+}
+
+/// Hands the elements of the application's buffer to `store` in file form. `existing` delivers what was there before; its
+/// data is given back once the new elements are stored.
+///
+/// # Errors
+/// Those of `existing`, of `store` and of the heap.
+pub fn write(
+    session: &Session,
+    kind: Pointers,
+    region: &MemoryRegion,
+    existing: impl FnOnce(&mut [u8]) -> Result<()>,
+    store: impl FnOnce(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let count = region.points() as usize;
+    let mut before = buffer_of(count, STORED)?;
+    existing(&mut before)?;
+    let stored = region.with_data(kind, |data| put(session, kind, data))?;
+    store(&stored)?;
+    for element in before.chunks_exact(STORED) {
+        let (_, id) = taken_apart(element)?;
+        if !blob::is_null(&id) {
+            session.container.heap_delete(&id).map_err(blob::in_heap)?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps data in the heap of the object that is being written, and makes elements in file form of it.
+fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Vec<u8>> {
+    let owner = heap_owner().unwrap_or_else(|| session.container.root());
+    let there: Vec<&[u8]> = data.iter().copied().flatten().collect();
+    let mut ids = session.container.heap_put_all(owner, &there).map_err(blob::in_heap)?.into_iter();
+    let mut stored = buffer_of(data.len(), STORED)?;
+    for (element, data) in stored.chunks_exact_mut(STORED).zip(data) {
+        let Some(data) = data else { continue };
+        let items = u32::try_from(data.len() / kind.unit());
+        let items = items.map_err(|_| Error::argument("a sequence has more than 4294967295 items"))?;
+        let (count, id) = element.split_at_mut(COUNT);
+        count.copy_from_slice(&items.to_le_bytes());
+        let kept = ids
+            .next()
+            .ok_or_else(|| Error::new(Minor::Internal, "a blob has no id").in_class(Major::Heap))?;
+        id.copy_from_slice(&kept);
+    }
+    Ok(stored)
+}

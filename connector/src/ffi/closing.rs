@@ -1,0 +1,43 @@
+//! When a library shuts down (`H5close`, or the end of the process).
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use h5lake_plugin_abi::MAX_LIBRARIES;
+
+use super::guard::guard;
+use super::library::Library;
+use super::types::check;
+use crate::error::{Major, Result};
+use crate::native::face::Face;
+
+/// Whether the library in a slot will tell, since it last started.
+static TOLD: [AtomicBool; MAX_LIBRARIES] = [const { AtomicBool::new(false) }; MAX_LIBRARIES];
+
+impl Library {
+    /// Has [`Face::library_closes`] called when this library shuts down, before it closes anything itself.
+    ///
+    /// # Errors
+    /// If the library does not take the callback.
+    pub fn tell_when_closing(self) -> Result<()> {
+        let Some(told) = TOLD.get(self.slot()) else { return Ok(()) };
+        if told.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        // SAFETY: the callback lives as long as the process, and takes the slot's number for a pointer.
+        let result = unsafe { (self.table().H5atclose)(Some(closing), self.slot() as *mut c_void) };
+        check(result, "H5atclose").inspect_err(|_| told.store(false, Ordering::Relaxed))
+    }
+}
+
+/// Called once: what was registered is forgotten when the library starts again.
+unsafe extern "C" fn closing(slot: *mut c_void) {
+    let library = Library::in_slot(slot as usize);
+    guard(library, "h5lake_closing", Major::Connector, (), || {
+        if let Some(told) = TOLD.get(slot as usize) {
+            told.store(false, Ordering::Relaxed);
+        }
+        library.into_iter().for_each(Face::library_closes);
+        Ok(())
+    });
+}
