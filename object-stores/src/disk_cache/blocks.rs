@@ -1,7 +1,7 @@
 //! The files of a cache: one for each block.
 //!
-//! `DIR/<two letters>/<hash of the object's name>-<number of the block>` holds, one after the other: "h5lC1"; u32 length of the
-//! object's name, and the name; u64 the object's length; u64 seconds since 1970 when it was put, and u32 nanoseconds; u32 length of its etag, and the
+//! `DIR/<two letters>/<hash of the object's name>-<number of the block>` holds, one after the other: "h5lC2"; u32 length of the
+//! object's name, and the name; u64 number of the block; u64 the object's length; u64 seconds since 1970 when it was put, and u32 nanoseconds; u32 length of its etag, and the
 //! etag; the block's bytes; u32 CRC-32C of all before. Numbers are little-endian.
 
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{Etag, Key, ObjectMeta};
 
-const MAGIC: &[u8] = b"h5lC1";
+const MAGIC: &[u8] = b"h5lC2";
 /// How long a file counts as just used: its time is not written again meanwhile.
 const FRESH: Duration = Duration::from_secs(60);
 /// When files are removed, so many sixteenths of the bound are left.
@@ -47,10 +47,11 @@ impl Block {
         ObjectMeta { key: key.clone(), size: self.size, modified: self.modified, etag: self.etag.clone() }
     }
 
-    fn encode(&self, name: &str) -> Option<Vec<u8>> {
+    fn encode(&self, name: &str, number: u64) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(self.bytes.len() + name.len() + 64);
         out.extend_from_slice(MAGIC);
         put_text(&mut out, Some(name))?;
+        out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
         let age = self.modified.duration_since(UNIX_EPOCH).ok()?;
         out.extend_from_slice(&age.as_secs().to_le_bytes());
@@ -62,15 +63,15 @@ impl Block {
         Some(out)
     }
 
-    /// The block in a file's bytes; `None` if they are damaged or another object's.
-    fn decode(file: Vec<u8>, name: &str) -> Option<Self> {
+    /// The block in a file's bytes; `None` if they are damaged, another object's, or another block's.
+    fn decode(file: Vec<u8>, name: &str, number: u64) -> Option<Self> {
         let end = file.len().checked_sub(4)?;
         let (body, sum) = file.split_at(end);
         if crc32c::crc32c(body).to_le_bytes() != sum {
             return None;
         }
         let mut rest = body.strip_prefix(MAGIC)?;
-        if take_text(&mut rest)?? != name {
+        if take_text(&mut rest)?? != name || u64::from_le_bytes(take(&mut rest)?) != number {
             return None;
         }
         let size = u64::from_le_bytes(take(&mut rest)?);
@@ -148,7 +149,7 @@ impl Folder {
     pub(super) fn read(&self, name: &str, block: u64) -> Option<Block> {
         let path = self.file(name, block);
         let bytes = fs::read(&path).ok()?;
-        let found = Block::decode(bytes, name);
+        let found = Block::decode(bytes, name, block);
         if found.is_none() {
             let _somebody_else_may_have_removed_it = fs::remove_file(&path);
         } else {
@@ -159,7 +160,9 @@ impl Folder {
 
     /// Keeps a block. What goes wrong costs no more than fetching it again.
     pub(super) fn keep(&self, name: &str, block: u64, what: &Block) {
-        let Some(bytes) = what.encode(name).filter(|bytes| (bytes.len() as u64) < self.bound) else { return };
+        let Some(bytes) = what.encode(name, block).filter(|bytes| (bytes.len() as u64) < self.bound) else {
+            return;
+        };
         if self.write(&self.file(name, block), &bytes).is_err() {
             return;
         }

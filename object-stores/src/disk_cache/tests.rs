@@ -113,6 +113,13 @@ fn a_damaged_file_is_fetched_again() {
         assert!(read() == whole);
         assert_eq!(gets(&c.trace), 1, "and then it is here again");
     }
+    // A whole file of another block's of the same object.
+    let all = files(c.dir.path());
+    let kept: Vec<_> = all.iter().map(|path| fs::read(path).unwrap()).collect();
+    for (n, path) in all.iter().enumerate() {
+        fs::write(path, &kept[(n + 1) % kept.len()]).unwrap();
+    }
+    assert!(read() == whole, "blocks that changed places");
     // A whole file of another object's, under this one's name.
     let c2 = cached(1 << 30);
     c2.trace.put(&key("pack/b"), vec![9; 100].into(), PutMode::Create).unwrap();
