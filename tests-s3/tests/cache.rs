@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use common::{open, server};
 use h5lake_ledger::{Access, Extent, Ledger, Options, Part, Replace};
 use h5lake_tests_s3::Server;
+use object_stores::DiskCache;
 use object_stores::remote::Environment;
-use object_stores::{DiskCache, ObjectStore};
 
 const TASK: &str = "H5LAKE_CACHE_TEST_TASK";
 const FOLDER: &str = "H5LAKE_CACHE_TEST_FOLDER";
