@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{changed, fresh, key, open, server};
-use h5lake_ledger::{Access, Ledger, Options, Replace};
+use h5lake_ledger::{Access, Ledger, Options, Part, Replace};
 use h5lake_tests_s3::{BUCKET, Server, faults::Outcome};
 use object_stores::{ErrorKind, ObjectStore, PutMode};
 use work::{Map, content, work};
@@ -143,6 +143,59 @@ fn damaged_answers_are_seen() {
     }
     println!("{seen} errors, {whole} times whole");
     assert!(seen > 20 && whole > 20, "{seen} errors, {whole} times whole");
+}
+
+/// Reads that go straight to the caller's buffer, in several requests at once.
+#[test]
+fn long_reads_are_right_or_an_error() {
+    let server = server();
+    let store = fresh(&server);
+    let ledger = create(&store);
+    let data: Vec<u8> = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let extents: Vec<_> = data.chunks(3_000_000).map(|part| ledger.write_payload(part).unwrap()).collect();
+    ledger.put(b"all", extents.iter().flat_map(|e| e.to_bytes()).collect::<Vec<u8>>()).unwrap();
+    ledger.commit().unwrap();
+    drop(ledger);
+    let read = reader(&store);
+    let long = |from: u64, to: u64| {
+        let mut out = vec![0; (to - from) as usize * extents.len()];
+        let rooms = out.chunks_mut((to - from) as usize);
+        let part = |(extent, room)| Part { extent, range: from..to, into: Some(room) };
+        read.read_payloads(extents.iter().zip(rooms).map(part).collect()).map(|_| out)
+    };
+    let wanted = |from: usize, to: usize| {
+        data.chunks(3_000_000).flat_map(|part| part[from..to].to_vec()).collect::<Vec<u8>>()
+    };
+    let mended = [
+        Outcome::Instead(500, "InternalError"),
+        Outcome::Instead(503, "SlowDown"),
+        Outcome::Instead(429, "TooManyRequests"),
+        Outcome::CutBefore,
+        Outcome::CutAfter,
+        Outcome::CutBody(0),
+        Outcome::CutBody(1_234_567),
+        Outcome::Delay(Duration::from_millis(30)),
+    ];
+    for (from, to) in [(0, 3_000_000), (5, 2_999_999), (16_384, 163_840), (100_000, 100_001)] {
+        for outcome in &mended {
+            server.faults().add(|m, _| m == "GET", 0, [outcome.clone()]);
+            let found = long(from, to);
+            assert!(found.unwrap() == wanted(from as usize, to as usize), "{outcome:?} in {from}..{to}");
+            assert_eq!(server.faults().clear(), 0, "{outcome:?} has not struck");
+        }
+        for at in [0, 20_000, 1_000_003] {
+            server.faults().add(|m, _| m == "GET", 0, [Outcome::Flip(at)]);
+            // The byte may be one of a block that is read for its checksum alone.
+            let error = long(from, to).unwrap_err();
+            assert!(matches!(error.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }), "{error}");
+            assert!(long(from, to).unwrap() == wanted(from as usize, to as usize));
+        }
+        server.faults().add(|m, _| m == "GET", 0, vec![Outcome::Instead(503, "SlowDown"); 1000]);
+        let begun = Instant::now();
+        assert!(long(from, to).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        server.faults().clear();
+    }
 }
 
 #[test]

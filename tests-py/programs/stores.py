@@ -1,0 +1,103 @@
+"""What a program sees of a container that is kept in a store: the pointer at its path, and errors that say what is missing."""
+# only: h5lake
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cases import main
+
+SECRET = "very-s3cr3t-indeed"
+WRITE = "import h5py\nwith h5py.File('x.h5', 'w') as f: f['x'] = [1, 2, 3]\nprint('done')"
+READ = "import h5py\nprint(h5py.File('x.h5')['x'][:].tolist())"
+# H5Fdelete is not among h5py's functions: it is called in the libhdf5 that h5py has loaded.
+DELETE = """
+import ctypes, re, h5py
+h5py.h5.get_libversion()
+mapped = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5[-.][^/]*$", line)}
+hdf5 = ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
+hdf5.H5Fdelete.argtypes, hdf5.H5Fdelete.restype = [ctypes.c_char_p, ctypes.c_int64], ctypes.c_int
+print(hdf5.H5Fdelete(b"x.h5", 0))
+"""
+
+
+def run(code, connector, **variables):
+    """A program's output, error and seconds, with some variables taken away (None) or set."""
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], env={k: v for k, v in env.items() if v is not None},
+                          capture_output=True, text=True, timeout=60)
+    return done.stdout.strip(), done.stderr, time.monotonic() - begun
+
+
+def objects(folder):
+    """The objects of a store in a directory."""
+    return [p for p in (Path(folder) / "objects").rglob("*") if p.is_file() and ".object-store" not in p.parts]
+
+
+def check_pointer(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    out, err, _ = run(WRITE, store)
+    assert out == "done", err
+    pointer = Path("x.h5").read_bytes()
+    assert pointer.startswith(b"\x89HDF\r\n\x1a\n") and len(pointer) < 1000 and objects(folder), pointer
+    # Whoever knows nothing of the store finds the container by its pointer.
+    for connector in (store, "h5lake"):
+        out, err, _ = run(READ, connector)
+        assert out == "[1, 2, 3]", (connector, err)
+    out, err, _ = run(DELETE, store)
+    assert out == "0", (out, err)
+    assert not Path("x.h5").exists() and not objects(folder), objects(folder)
+
+
+def check_pointer_without_its_container(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    assert run(WRITE, store)[0] == "done"
+    for path in objects(folder):
+        path.unlink()
+    for connector in (store, "h5lake"):
+        out, err, _ = run(READ, connector)
+        assert not out and "OSError" in err.replace("FileNotFoundError", "OSError"), err
+        assert f"{folder}/objects" in err and "x.h5" in err, err
+    # Making it anew mends it.
+    assert run(WRITE, store)[0] == "done"
+    assert run(READ, "h5lake")[0] == "[1, 2, 3]"
+
+
+def refused(words, connector, **variables):
+    """Both ways of opening fail within seconds, say why, and tell no secret."""
+    for code in (WRITE, READ):
+        out, err, seconds = run(code, connector, **variables)
+        assert not out and "Error" in err and all(word in err for word in words), (out, err)
+        assert SECRET not in err and "Signature" not in err, err
+        assert seconds < 15, seconds
+
+
+def check_errors_of_s3(folder):
+    none = {name: None for name in os.environ if name.startswith(("AWS_", "MINIO_"))}
+    none.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_ALLOW_HTTP="true",
+                AWS_EC2_METADATA_DISABLED="true")
+    keys = dict(AWS_ACCESS_KEY_ID="somebody", AWS_SECRET_ACCESS_KEY=SECRET)
+    nobody = dict(AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    refused(["no credentials"], "h5lake store=s3://lake/errors", **{**none, **nobody})
+    refused(["cannot be reached"], "h5lake store=s3://lake/errors", **{**none, **nobody, **keys})
+    refused(["AWS_ALLOW_HTTP"], "h5lake store=s3://lake/errors", **{**none, **nobody, **keys, "AWS_ALLOW_HTTP": None})
+
+
+def check_server(folder):
+    """Where the programs run on an S3 server: a bucket that is not there, and the variables of MinIO's example."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return
+    refused(["no bucket 'not-there'"], "h5lake store=s3://not-there/errors")
+    minio = dict(MINIO_ADDRESS=endpoint.removeprefix("http://"), ACCESS_KEY=os.environ["AWS_ACCESS_KEY_ID"],
+                 SECRET_KEY=os.environ["AWS_SECRET_ACCESS_KEY"], AWS_ENDPOINT_URL=None, AWS_ACCESS_KEY_ID=None,
+                 AWS_SECRET_ACCESS_KEY=None)
+    store = f"h5lake store=s3://lake/{Path(folder).name}-{os.getpid()}"
+    assert run(WRITE, store, **minio)[0] == "done"
+    assert run(READ, store)[0] == "[1, 2, 3]", "the same bucket by AWS's variables"
+
+
+main(globals())
