@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use h5lake_container::{Datatype, ObjectId};
 
-use crate::callbacks::references::Slots;
+use crate::callbacks::references::{Slots, converting};
 use crate::callbacks::sequences;
+use crate::callbacks::transfer::heap_failure;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
@@ -22,6 +23,9 @@ pub struct FileType {
     library: Library,
     /// As the application gets it: a transient type located in memory.
     stored: Stored,
+    /// As the application gets it, but with region references as the container has them, where both those and
+    /// variable-length data occur.
+    carried: Option<Id>,
     /// As it lies in the container, where that differs: variable-length data and references are located in the
     /// file, their elements are heap ids and tokens.
     located: Option<Id>,
@@ -97,6 +101,7 @@ impl FileType {
         Self {
             library,
             stored: Stored::Predefined(known.id(library)),
+            carried: None,
             located: None,
             size: known.size,
             needs_background: false,
@@ -117,13 +122,16 @@ impl FileType {
         let has_heap = has_heap(library, stored.get())?;
         let has_references = library.type_contains(stored.get(), TypeClass::Reference)?;
         let slots = if has_references { Slots::of(library, stored.get())? } else { Some(Slots::default()) };
-        if has_heap && slots.as_ref().is_some_and(|slots| !slots.regions.is_empty()) {
-            return Err(Error::unsupported(
-                "a datatype with both variable-length data and region references",
-            ));
-        }
-        let located = if has_heap || slots.is_none() {
-            Some(library.file_type(&session.anchor, &session.connector, stored.get())?)
+        let is_located = has_heap || slots.is_none();
+        let carried = if is_located && has_references && library.holds_regions(stored.get())? {
+            library.register_region_conversions()?;
+            Some(library.carrying_regions(stored.get())?)
+        } else {
+            None
+        };
+        let located = if is_located {
+            let of = carried.as_ref().unwrap_or(&stored).get();
+            Some(library.file_type(&session.anchor, &session.connector, of)?)
         } else {
             None
         };
@@ -131,10 +139,15 @@ impl FileType {
         let pointers = if has_heap { sequences::kind_of(library, stored.get())? } else { None };
         let needs_background = has_heap || library.type_contains(stored.get(), TypeClass::Compound)?;
         let stored = Stored::Own(stored);
-        let slots = slots.unwrap_or_default();
+        // Where libhdf5 converts region references, they are no bytes of ours to change.
+        let mut slots = slots.unwrap_or_default();
+        if carried.is_some() {
+            slots.regions.clear();
+        }
         Ok(Self {
             library,
             stored,
+            carried,
             located,
             size,
             needs_background,
@@ -149,6 +162,33 @@ impl FileType {
     /// The identifier of the type as it lies in the container.
     pub fn in_file(&self) -> Hid {
         self.located.as_ref().map_or_else(|| self.stored(), Id::get)
+    }
+
+    /// The type in memory that copies are made by: nothing but variable-length data and new references is converted.
+    pub fn for_copies(&self) -> Hid {
+        self.carried.as_ref().map_or_else(|| self.stored(), Id::get)
+    }
+
+    /// Whether region references lie beside or in variable-length data.
+    pub fn carries_regions(&self) -> bool {
+        self.carried.is_some()
+    }
+
+    /// Whether elements lie in the container otherwise than in memory.
+    pub fn is_located(&self) -> bool {
+        self.located.is_some()
+    }
+
+    /// Runs a conversion between memory and the container.
+    ///
+    /// # Errors
+    /// Those of `body`, and what went wrong with region references on the way.
+    pub fn converting(&self, session: &Arc<Session>, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.carried.is_none() {
+            return body();
+        }
+        let converted = converting(session, body);
+        heap_failure().and(converted)
     }
 
     /// Whether elements of `memory_type` lie in memory just as they lie in the container.
@@ -183,7 +223,8 @@ impl FileType {
             encoded: self.encoded.clone(),
             size: self.size as u64,
             class: library.type_class(self.stored())?,
-            has_heap: self.has_heap,
+            // New references are heap ids, too.
+            has_heap: self.has_heap || self.located.is_some(),
             has_references: self.has_references,
             committed,
         })

@@ -59,6 +59,10 @@ def check_external_links_are_expanded(_):
         assert f["all"].get("out", getlink=True, getclass=True) is h5py.HardLink
         assert f["all/out"].attrs["a"] == 5 and f["all/own"][()] == 1
         assert f["all"].get("gone", getlink=True, getclass=True) is h5py.ExternalLink
+        # References stay as they are within a file.
+        f.create_dataset("g/refs", data=[f["g/own"].ref, f["g"].ref], dtype=h5py.ref_dtype)
+        f.copy("g", "referring", expand_external=True)
+        assert f[f["referring/refs"][0]] == f["g/own"] and f[f["referring/refs"][1]] == f["g"]
         f.copy("g", "links")
         assert f["links"].get("out", getlink=True, getclass=True) is h5py.ExternalLink
     os.remove("target.h5")

@@ -105,4 +105,69 @@ def read_region_of_growing(f):
     assert h5py.h5r.get_region(f["regions"][1], f.id).get_simple_extent_type() == h5py.h5s.NULL
 
 
+# Region references beside variable-length data. (What lies in it: tests-c/programs/copied_refs.c. h5py crashes there.)
+BESIDE = np.dtype([("name", h5py.string_dtype()), ("region", h5py.regionref_dtype), ("n", "<i4"),
+                   ("object", h5py.ref_dtype), ("tail", h5py.vlen_dtype("<i2"))])
+PAIRS = np.dtype([("pair", BESIDE, (2,)), ("last", h5py.regionref_dtype)])
+
+
+def row(f, name, n):
+    return name, f["grid"].regionref[n:n + 2, 1:3], n, f["grid"].ref, np.arange(n, dtype="<i2")
+
+
+def same_row(f, got, name, n):
+    assert (got["name"].decode(), got["n"], got["tail"].tolist()) == (name, n, list(range(n))), got
+    region = got["region"]
+    assert f[region][region].tolist() == [[5 * n + 1, 5 * n + 2], [5 * n + 6, 5 * n + 7]]
+    assert f[got["object"]] == f["grid"]
+
+
+def write_regions_beside_sequences(f):
+    f["grid"] = np.arange(30).reshape(6, 5)
+    for name, kw in (("whole", {}), ("chunked", {"chunks": (2,), "maxshape": (None,), "compression": "gzip"})):
+        d = f.create_dataset(name, (5,), BESIDE, **kw)
+        for n in range(3):
+            d[n] = row(f, f"row {n}", n)
+        d[1] = row(f, "other", 3)
+        d[3] = ("null", None, 0, None, np.zeros(0, "<i2"))
+    d = f.create_dataset("pairs", (2,), PAIRS)
+    pair = np.zeros(1, PAIRS)
+    pair["pair"][0] = [row(f, "left", 1), row(f, "right", 2)]
+    pair["last"][0] = f["grid"].regionref[5]
+    d[1] = pair[0]
+    f["grid"].attrs.create("beside", np.array(row(f, "attribute", 2), BESIDE), dtype=BESIDE)
+    f.flush()
+    read_regions_beside_sequences(f)
+
+
+def read_regions_beside_sequences(f):
+    for d in (f["whole"], f["chunked"]):
+        for at, (text, n) in {0: ("row 0", 0), 1: ("other", 3), 2: ("row 2", 2)}.items():
+            same_row(f, d[at], text, n)
+            same_row(f, d[...][at], text, n)
+        for at, name in ((3, b"null"), (4, b"")):
+            assert d[at]["name"] == name and not d[at]["region"] and not d[at]["object"]
+        # Members alone.
+        region = d["region"][2]
+        assert f[region][region].tolist() == [[11, 12], [16, 17]]
+        assert d["name"].tolist() == [b"row 0", b"other", b"row 2", b"null", b""]
+    pair = f["pairs"][1]
+    same_row(f, pair["pair"][0], "left", 1)
+    same_row(f, pair["pair"][1], "right", 2)
+    assert f[pair["last"]][pair["last"]].tolist() == [[25, 26, 27, 28, 29]]
+    same_row(f, f["grid"].attrs["beside"], "attribute", 2)
+
+
+def check_copies_of_regions_beside_sequences(_):
+    """Within a file the copies lead where the originals do, also when those are gone."""
+    with h5py.File("copied.h5", "w") as f:
+        write_regions_beside_sequences(f)
+        for name in ("whole", "pairs"):
+            f.copy(name, f, f"{name} again")
+            del f[name]
+    with h5py.File("copied.h5", "r") as f:
+        same_row(f, f["whole again"][2], "row 2", 2)
+        same_row(f, f["pairs again"][1]["pair"][1], "right", 2)
+
+
 main(globals())

@@ -105,7 +105,7 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
 pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let (types, value) = (types_of(attribute)?, attribute.attribute.clone());
-    owning_heap(value.heap_owner(), || {
+    owning_heap(heap_owner(attribute), || {
         let existing = |buffer: &mut [u8]| {
             fill(buffer, &value.read()?);
             Ok(())
@@ -114,6 +114,14 @@ pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer:
             Ok(value.write(data)?)
         })
     })
+}
+
+/// Who owns the variable-length data of an attribute. Attributes of new references have had no owner of their own.
+fn heap_owner(attribute: &AttributeHandle) -> ObjectId {
+    match attribute.attribute.heap_owner() {
+        ObjectId(0) => attribute.session.container.root(),
+        owner => owner,
+    }
 }
 
 fn fill(buffer: &mut [u8], value: &[u8]) {

@@ -65,7 +65,11 @@ pub fn create(
     Ok(Handle::Dataset(made))
 }
 
-fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(DatasetSpec, Option<Scratch>)> {
+fn spec_of(
+    session: &Arc<Session>,
+    types: &FileType,
+    new: &NewDataset,
+) -> Result<(DatasetSpec, Option<Scratch>)> {
     let library = session.library;
     if !library.has_extent(new.space)? {
         return Err(Error::argument("the dataspace of a dataset must have an extent"));
@@ -95,7 +99,7 @@ fn spec_of(session: &Session, types: &FileType, new: &NewDataset) -> Result<(Dat
 /// Fill properties. In the list that is kept, the application's fill value becomes one element of the dataset's
 /// type: a list's encoding holds the bytes of the value alone, which for variable-length data are pointers.
 fn fill_of(
-    session: &Session,
+    session: &Arc<Session>,
     types: &FileType,
     list: &mut ListOnWrite,
     given: &DatasetCreation,
@@ -134,14 +138,16 @@ fn fill_of(
     Ok(Fill { value, time, allocate: given.allocation_time })
 }
 
-fn fill_in_file(session: &Session, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {
+fn fill_in_file(session: &Arc<Session>, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {
     let library = session.library;
     let mut in_memory = value.clone();
     let mut packed = value;
     packed.resize(packed.len().max(types.size), 0);
     let mut background = vec![0; types.size];
     let converted = owning_heap(session.container.root(), || {
-        library.convert(types.stored(), types.in_file(), 1, &mut packed, Some(&mut background), 0)
+        types.converting(session, || {
+            library.convert(types.stored(), types.in_file(), 1, &mut packed, Some(&mut background), 0)
+        })
     });
     library.reclaim(types.stored(), library.scalar_space()?.get(), &mut in_memory);
     converted?;
@@ -395,7 +401,9 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
         let mut packed = buffer_of(1, memory_size.max(types.size))?;
         packed[..value.len()].copy_from_slice(value);
         let mut background = buffer_of(1, memory_size)?;
-        library.convert(types.in_file(), types.stored(), 1, &mut packed, Some(&mut background), 0)?;
+        types.converting(&dataset.base.session, || {
+            library.convert(types.in_file(), types.stored(), 1, &mut packed, Some(&mut background), 0)
+        })?;
         let set = library.set_fill_value(list.get(), types.stored(), &packed);
         library.reclaim(types.stored(), library.scalar_space()?.get(), &mut packed);
         set?;

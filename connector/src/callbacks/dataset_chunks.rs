@@ -121,7 +121,9 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
     dataset.dataset.read(&selection, &mut packed[..count * types.size])?;
     let mut background = buffer_of(count, size)?;
     library.count_allocations(|transfer| {
-        library.convert(types.in_file(), memory_type, count, &mut packed, Some(&mut background), transfer)
+        types.converting(&dataset.base.session, || {
+            library.convert(types.in_file(), memory_type, count, &mut packed, Some(&mut background), transfer)
+        })
     })
 }
 

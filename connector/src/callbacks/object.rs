@@ -10,12 +10,14 @@ use crate::callbacks::external::opened_beyond;
 use crate::callbacks::external_data;
 use crate::callbacks::group::{self, NewPlace};
 use crate::callbacks::location::{Base, Location};
+use crate::callbacks::references::moved_region;
 use crate::callbacks::transfer::{buffer_of, owning_heap};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::beyond::Beyond;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
+use crate::ffi::memory_references::Reference;
 use crate::file_type::FileType;
 use crate::native::codec::Lent;
 use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
@@ -235,26 +237,75 @@ fn copy_elements(
     resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
 ) -> Result<Vec<u8>> {
     let old = FileType::of_datatype(source, datatype)?;
-    old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
-    if !old.has_heap {
+    if !old.is_located() {
+        old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
         return Ok(data);
     }
     let library = destination.library;
+    let memory = old.for_copies();
     let count = data.len() / old.size;
-    let memory_size = library.type_size(old.stored())?;
+    let memory_size = library.type_size(memory)?;
     let mut packed = buffer_of(count, old.size.max(memory_size))?;
     packed[..data.len()].copy_from_slice(&data);
-    let mut background = buffer_of(count, memory_size)?;
-    library.convert(old.in_file(), old.stored(), count, &mut packed, Some(&mut background), 0)?;
+    let mut in_memory = library.convert_to_memory(old.in_file(), memory, count, &mut packed)?;
+    let changed = library.change_references(memory, &mut in_memory, &mut |reference| {
+        copy_reference(source, destination, reference, resolve)
+    });
+    let mut in_memory = in_memory.bytes().to_vec();
     let new = FileType::of_datatype(destination, datatype)?;
-    let mut in_memory = packed[..count * memory_size].to_vec();
     let mut background = buffer_of(count, new.size)?;
-    let converted = owning_heap(to, || {
-        library.convert(old.stored(), new.in_file(), count, &mut packed, Some(&mut background), 0)
+    let mut packed = buffer_of(count, new.size.max(memory_size))?;
+    packed[..in_memory.len()].copy_from_slice(&in_memory);
+    // Attributes of new references have had no owner of their own.
+    let owner = if to == ObjectId(0) { destination.container.root() } else { to };
+    let converted = changed.and_then(|()| {
+        owning_heap(owner, || {
+            library.convert(memory, new.in_file(), count, &mut packed, Some(&mut background), 0)
+        })
     });
     let space = library.space_of(&Dataspace::Simple { dims: vec![count as u64], max: vec![count as u64] })?;
-    library.reclaim(old.stored(), space.get(), &mut in_memory);
+    library.reclaim(memory, space.get(), &mut in_memory);
     converted?;
     packed.truncate(count * new.size);
     Ok(packed)
+}
+
+/// One reference of a copy, in memory.
+fn copy_reference(
+    source: &Arc<Session>,
+    destination: &Arc<Session>,
+    reference: Reference<'_>,
+    resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
+) -> Result<()> {
+    match reference {
+        Reference::Object(slot) => {
+            let copied = resolve(ObjectId(u64::from_le_bytes(*slot)))?;
+            *slot = copied.map_or([0; 8], |id| id.0.to_le_bytes());
+        }
+        Reference::Region(slot) => {
+            *slot = moved_region(&source.container, &destination.container, slot, resolve)?;
+        }
+        Reference::New(new) => {
+            let library = destination.library;
+            let target = new.target(library);
+            let found = target.as_ref().and_then(|target| library.object_of(target.object.get()));
+            let (Some(target), Some((id, file))) = (target, found) else {
+                new.clear(library);
+                return Ok(());
+            };
+            // One to another file leads there from the copy, too.
+            if file != source.container.file_number() {
+                return Ok(());
+            }
+            match resolve(id)? {
+                Some(same) if same == id && Arc::ptr_eq(&source.container, &destination.container) => {}
+                Some(copied) => {
+                    let object = identifier_of(destination, copied, None)?;
+                    new.lead_to(library, object.get(), &target)?;
+                }
+                None => new.clear(library),
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,14 +2,20 @@
 //!
 //! An object reference is the object's id, in memory and in the container. A region reference in memory is a
 //! place in the heap of the native file beneath the session, which goes with it; in the container its 12 bytes
-//! name a heap entry that holds the dataset's id and the selection in HDF5's portable encoding.
+//! name a heap entry that holds the dataset's id and the selection in HDF5's portable encoding. Both are turned into each
+//! other here, element by element; beside or in variable-length data while libhdf5 converts
+//! (`ffi/region_conversions.rs`).
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use h5lake_container::{Container, ObjectId};
 
 use crate::callbacks::object;
+use crate::callbacks::transfer::note_failure;
 use crate::error::{Error, Minor, Result};
+use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::types::{ARRAY, COMPOUND, REFERENCE};
 use crate::session::Session;
@@ -19,6 +25,77 @@ const OBJECT_BYTES: usize = 8;
 pub const REGION_BYTES: usize = 12;
 /// The last bytes of a region reference in the container.
 const REGION_MARK: [u8; 4] = *b"regn";
+
+thread_local! {
+    /// The session whose elements libhdf5 is converting in this thread, with an identifier of its root: in a
+    /// conversion, libhdf5 gives none to handles of ours.
+    static CONVERTING: RefCell<Vec<Rc<(Arc<Session>, Id)>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Converts elements that may hold region references beside variable-length data, from or to the container's form.
+pub fn converting<T>(session: &Arc<Session>, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let root = object::identifier_of(session, session.container.root(), None)?;
+    let entry = Rc::new((session.clone(), root));
+    CONVERTING.with_borrow_mut(|sessions| sessions.push(entry.clone()));
+    let result = body();
+    CONVERTING.with_borrow_mut(Vec::pop);
+    drop(entry);
+    result
+}
+
+fn converted(slot: &mut [u8; REGION_BYTES], how: impl FnOnce(&Session, &Id) -> Result<[u8; REGION_BYTES]>) {
+    let session = CONVERTING.with_borrow(|sessions| sessions.last().cloned());
+    let there = session.ok_or_else(|| Error::new(Minor::Internal, "region references without a file"));
+    *slot = there.and_then(|entry| how(&entry.0, &entry.1)).unwrap_or_else(|error| {
+        note_failure(error);
+        [0; REGION_BYTES]
+    });
+}
+
+/// Turns a region reference from memory into one of the container, while libhdf5 converts.
+pub fn carry(slot: &mut [u8; REGION_BYTES]) {
+    let reference = *slot;
+    converted(slot, |session, root| {
+        let (object, selection) = session.library.region_of(root.get(), &reference)?;
+        store(&session.container, &Region { object, selection })
+    });
+}
+
+/// Turns a region reference of the container into one that native code resolves, while libhdf5 converts.
+pub fn uncarry(slot: &mut [u8; REGION_BYTES]) {
+    let stored = *slot;
+    converted(slot, |session, root| {
+        in_memory(session, &stored, |id| session.library.open_by_id(root.get(), id))
+    });
+}
+
+/// A region reference of the container as native code resolves it; null if the dataset, which `open` opens, is gone.
+fn in_memory(
+    session: &Session,
+    stored: &[u8; REGION_BYTES],
+    open: impl FnOnce(ObjectId) -> Result<Id>,
+) -> Result<[u8; REGION_BYTES]> {
+    let region = load(&session.container, stored)?;
+    if session.container.object_info(region.object).is_err() {
+        return Ok([0; REGION_BYTES]);
+    }
+    let dataset = open(region.object)?;
+    session.library.region_reference(dataset.get(), &region.selection)
+}
+
+/// A region reference of one container for another: `resolve` gives the dataset that takes the place of its own.
+pub fn moved_region(
+    from: &Container,
+    to: &Container,
+    slot: &[u8; REGION_BYTES],
+    resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
+) -> Result<[u8; REGION_BYTES]> {
+    let region = load(from, slot)?;
+    match resolve(region.object)? {
+        Some(object) => store(to, &Region { object, ..region }),
+        None => Ok([0; REGION_BYTES]),
+    }
+}
 
 /// Where the references of an element lie, in bytes from its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,12 +167,7 @@ impl Slots {
     /// is gone becomes a null reference.
     pub fn to_memory(&self, session: &Arc<Session>, element: usize, data: &mut [u8]) -> Result<()> {
         each(&self.regions, element, data, |slot| {
-            let region = load(&session.container, slot)?;
-            *slot = [0; REGION_BYTES];
-            if session.container.object_info(region.object).is_ok() {
-                let dataset = object::identifier_of(session, region.object, None)?;
-                *slot = session.library.region_reference(dataset.get(), &region.selection)?;
-            }
+            *slot = in_memory(session, slot, |id| object::identifier_of(session, id, None))?;
             Ok(())
         })
     }
@@ -115,11 +187,7 @@ impl Slots {
             Ok(())
         })?;
         each(&self.regions, element, data, |slot| {
-            let region = load(from, slot)?;
-            *slot = match resolve(region.object)? {
-                Some(object) => store(to, &Region { object, ..region })?,
-                None => [0; REGION_BYTES],
-            };
+            *slot = moved_region(from, to, slot, resolve)?;
             Ok(())
         })
     }

@@ -42,14 +42,19 @@ pub fn fail_later(error: Error) -> Result<()> {
     if heap_owner().is_none() {
         return Err(error);
     }
-    HEAP_FAILURE.with_borrow_mut(|kept| {
-        kept.get_or_insert(error);
-    });
+    note_failure(error);
     Ok(())
 }
 
+/// Keeps what went wrong in a conversion, for whoever asked for it.
+pub fn note_failure(error: Error) {
+    HEAP_FAILURE.with_borrow_mut(|kept| {
+        kept.get_or_insert(error);
+    });
+}
+
 /// What went wrong with variable-length data in a conversion that is over.
-fn heap_failure() -> Result<()> {
+pub fn heap_failure() -> Result<()> {
     HEAP_FAILURE.take().map_or(Ok(()), Err)
 }
 
@@ -94,11 +99,18 @@ pub fn read(
     let background = background.as_deref_mut();
     // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
     let located = match makes_new_references(types, memory_type)? {
+        true if types.carries_regions() => {
+            return Err(Error::unsupported(
+                "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
+            ));
+        }
         true => Some(library.file_type(&session.anchor, &session.connector, types.stored())?),
         false => None,
     };
     let source = located.as_ref().map_or(types.in_file(), Id::get);
-    library.convert(source, memory_type, count, &mut packed, background, transfer)?;
+    types.converting(session, || {
+        library.convert(source, memory_type, count, &mut packed, background, transfer)
+    })?;
     region.scatter(0, &packed[..count * size]);
     Ok(())
 }
@@ -143,7 +155,9 @@ pub fn write(
         types.slots.to_memory(session, types.size, before)?;
     }
     let background = background.as_deref_mut();
-    library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)?;
+    types.converting(session, || {
+        library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)
+    })?;
     heap_failure()?;
     let packed = &mut packed[..count * types.size];
     types.slots.to_file(session, types.size, packed)?;

@@ -7,6 +7,7 @@ use super::ids::Id;
 use super::library::{Hid, Library};
 use super::types::check;
 use crate::callbacks::references::REGION_BYTES;
+use crate::callbacks::token;
 use crate::error::{Error, Minor, Result};
 
 impl Library {
@@ -25,6 +26,14 @@ impl Library {
         };
         let (id, _) = self.object_of(object.get()).ok_or_else(|| Error::call("H5Oget_info3"))?;
         Ok((id, self.encode_space(space.get())?))
+    }
+
+    /// Opens an object by its id. `location` is any object of the file.
+    pub fn open_by_id(self, location: Hid, id: ObjectId) -> Result<Id> {
+        let token = sys::H5O_token_t { __data: token::encode(id) };
+        // SAFETY: identifiers and tokens are checked by the library.
+        let opened = unsafe { (self.table().H5Oopen_by_token)(location, token) };
+        Id::from_call(self, opened, "H5Oopen_by_token")
     }
 
     /// A region reference in memory to elements of `dataset`.

@@ -1,8 +1,7 @@
 //! `H5Ocopy` between a native file and a container: each object is made anew by public calls and filled.
 //!
-//! What a copy between two files of one kind does, this does too, with these differences: references of the new kind
-//! (`H5R_ref_t`) and those in variable-length data are left null even with `H5O_COPY_EXPAND_REFERENCE_FLAG`, chunks are
-//! filtered again, and committed types are never merged with those of the destination.
+//! What a copy between two files of one kind does, this does too, with these differences: chunks are filtered again, and
+//! committed types are never merged with those of the destination.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString, c_void};

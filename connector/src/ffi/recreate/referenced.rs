@@ -6,14 +6,11 @@ use std::rc::Rc;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{Copier, Group, Made};
-use crate::callbacks::references::{REGION_BYTES, Slots};
-use crate::error::{Error, Minor, Result};
+use crate::error::Result;
 use crate::ffi::error_stack::silently;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
-use crate::ffi::types::TypeClass;
-
-const OBJECT_BYTES: usize = 8;
+use crate::ffi::memory_references::{NewReference, Places, Reference};
 
 /// Copies everything in a file, from its root group into that of another: links, attributes, and references to what is
 /// copied.
@@ -36,46 +33,76 @@ pub(in crate::ffi) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<
 }
 
 impl Copier {
-    /// Whether what the references of a type lead to is copied, and they become references to the copies: old ones, and
-    /// not in variable-length data.
-    pub(super) fn follows(&self, datatype: Hid) -> Result<bool> {
-        if !self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG)
-            || !self.library.type_contains(datatype, TypeClass::Reference)?
-        {
-            return Ok(false);
-        }
-        let old = Slots::of(self.library, datatype)?;
-        Ok(old.is_some_and(|slots| slots != Slots::default())
-            && !self.library.type_contains(datatype, TypeClass::VariableLength)?)
-    }
-
-    /// Makes references in elements that were read from `from` lead to copies. One that leads nowhere becomes null.
-    pub(super) fn translate(&self, from: Hid, memory: &Id, data: &mut [u8], made: &mut Made) -> Result<()> {
-        if !self.follows(memory.get())? {
+    /// Makes references in elements that were read from `from` lead to copies, or null if what they lead to is not
+    /// copied. Within a file they stay as they are. One that leads nowhere becomes null.
+    ///
+    /// # Safety
+    /// The library has just read `data` as elements of the type.
+    pub(super) unsafe fn translate(
+        &self,
+        from: Hid,
+        memory: &Id,
+        data: &mut [u8],
+        made: &mut Made,
+    ) -> Result<()> {
+        let places = Places::of(self.library, memory.get())?;
+        if places.is_empty() {
             return Ok(());
         }
-        let slots = Slots::of(self.library, memory.get())?.unwrap_or_default();
         let size = self.library.type_size(memory.get())?;
-        for element in data.chunks_exact_mut(size) {
-            for (places, bytes, kind) in [
-                (&slots.objects, OBJECT_BYTES, sys::H5R_OBJECT1),
-                (&slots.regions, REGION_BYTES, sys::H5R_DATASET_REGION1),
-            ] {
-                for at in places {
-                    let slot = element.get_mut(*at..).and_then(|rest| rest.get_mut(..bytes));
-                    let slot =
-                        slot.ok_or_else(|| Error::new(Minor::Internal, "a reference without bytes"))?;
-                    self.reference(from, slot, kind, made)?;
-                }
-            }
+        let follows = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+        if !follows && self.file_number(from)? == self.file_number(self.destination)? {
+            return Ok(());
         }
-        Ok(())
+        let mut one = |reference: Reference<'_>| match reference {
+            Reference::Object(slot) if follows => self.reference(from, slot, sys::H5R_OBJECT1, made),
+            Reference::Region(slot) if follows => self.reference(from, slot, sys::H5R_DATASET_REGION1, made),
+            Reference::New(new) if follows => self.new_reference(from, new, made),
+            Reference::Object(slot) => {
+                slot.fill(0);
+                Ok(())
+            }
+            Reference::Region(slot) => {
+                slot.fill(0);
+                Ok(())
+            }
+            Reference::New(new) => {
+                new.clear(self.library);
+                Ok(())
+            }
+        };
+        // SAFETY: as the caller says.
+        unsafe { places.visit(size, data, &mut one) }
+    }
+
+    /// One to another file than the copied one leads there from the copy, too.
+    fn new_reference(&self, from: Hid, new: &mut NewReference, made: &mut Made) -> Result<()> {
+        let Some(target) = new.target(self.library) else {
+            new.clear(self.library);
+            return Ok(());
+        };
+        let original = target.object.get();
+        if self.info(original)?.fileno != self.file_number(from)? {
+            return Ok(());
+        }
+        let copy = self.object(original, 0, made)?;
+        made.referenced.push(copy.clone());
+        new.lead_to(self.library, copy.get(), &target)
+    }
+
+    /// The number of the file of an object or an attribute.
+    fn file_number(&self, of: Hid) -> Result<std::ffi::c_ulong> {
+        let mut number = 0;
+        let table = self.table();
+        // SAFETY: the answer's place outlives the call.
+        unsafe {
+            let file = self.id((table.H5Iget_file_id)(of))?;
+            self.ok((table.H5Fget_fileno)(file.get(), &mut number))?;
+        }
+        Ok(number)
     }
 
     fn reference(&self, from: Hid, slot: &mut [u8], kind: sys::H5R_type_t, made: &mut Made) -> Result<()> {
-        if slot.iter().all(|byte| *byte == 0) {
-            return Ok(());
-        }
         let table = self.table();
         // SAFETY: the slot has the bytes of a reference of its kind.
         let (object, space) = unsafe {

@@ -9,7 +9,6 @@ use super::{Copier, Made};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
-use crate::ffi::types::TypeClass;
 
 /// What is held in memory at a time.
 const BLOCK_BYTES: u64 = 16 << 20;
@@ -32,11 +31,12 @@ impl Copier {
             self.ok((table.H5Dget_space_status)(from, &mut status))?;
             (table.H5Pget_layout)(list.get()) == sys::H5D_VIRTUAL
         };
-        let Some(memory) = self.memory_type(datatype)? else { return Ok(()) };
         // What was never written is the fill value, which the creation list carries.
         if is_virtual || status == sys::H5D_SPACE_STATUS_NOT_ALLOCATED || !self.has_elements(space)? {
             return Ok(());
         }
+        // SAFETY: identifiers are checked by the library.
+        let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
         let size = self.library.type_size(memory.get())?;
         let extent = self.extent(space)?;
         let chunk = self.chunk(list)?;
@@ -189,10 +189,7 @@ impl Copier {
             ))?;
             (datatype, space, copy)
         };
-        // Attributes are read and written whole: one that holds references that are not followed is left null.
-        let whole = !self.library.type_contains(datatype.get(), TypeClass::Reference)?
-            || self.follows(datatype.get())?;
-        if !whole || !self.has_elements(&space)? {
+        if !self.has_elements(&space)? {
             return Ok(());
         }
         // SAFETY: as above.
@@ -209,41 +206,6 @@ impl Copier {
                 .and_then(|()| self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast())));
             self.library.reclaim(memory.get(), space.get(), &mut buffer);
             written
-        }
-    }
-
-    /// The type that elements are copied in: the stored one, without members that are references. `None` if there is
-    /// nothing else in it.
-    fn memory_type(&self, datatype: &Id) -> Result<Option<Id>> {
-        let table = self.table();
-        // SAFETY: identifiers are checked by the library; names are freed by it.
-        unsafe {
-            if !self.library.type_contains(datatype.get(), TypeClass::Reference)?
-                || self.follows(datatype.get())?
-            {
-                return self.id((table.H5Tcopy)(datatype.get())).map(Some);
-            }
-            if (table.H5Tget_class)(datatype.get()) != sys::H5T_COMPOUND {
-                return Ok(None);
-            }
-            let rest = self.id((table.H5Tcreate)(sys::H5T_COMPOUND, (table.H5Tget_size)(datatype.get())))?;
-            let members =
-                u32::try_from((table.H5Tget_nmembers)(datatype.get())).map_err(|_| self.failed())?;
-            let mut kept = 0;
-            for member in 0..members {
-                let of_member = self.id((table.H5Tget_member_type)(datatype.get(), member))?;
-                if self.library.type_contains(of_member.get(), TypeClass::Reference)? {
-                    continue;
-                }
-                let name = (table.H5Tget_member_name)(datatype.get(), member);
-                let offset = (table.H5Tget_member_offset)(datatype.get(), member);
-                let inserted = (table.H5Tinsert)(rest.get(), name, offset, of_member.get());
-                let result = self.ok(inserted);
-                (table.H5free_memory)(name.cast());
-                result?;
-                kept += 1;
-            }
-            Ok((kept > 0).then_some(rest))
         }
     }
 
