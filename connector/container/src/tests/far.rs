@@ -93,8 +93,8 @@ fn a_long_read_is_asked_for_at_once() {
     let (place, trace) = far(Duration::from_millis(60));
     let c = place.create();
     let layout = Layout::Chunked { chunk: vec![MIB] };
-    let d = dataset(&c, b"d", dataset_spec(1, simple(&[90 * MIB], &[90 * MIB]), layout));
-    let data = pattern(90 << 20, 3);
+    let d = dataset(&c, b"d", dataset_spec(1, simple(&[120 * MIB], &[120 * MIB]), layout));
+    let data = pattern(120 << 20, 3);
     d.write(&Selection::All, &data).unwrap();
     c.flush().unwrap();
     drop((c, d));
@@ -105,8 +105,8 @@ fn a_long_read_is_asked_for_at_once() {
     d.read(&Selection::All, &mut out).unwrap();
     let calls = trace.take_journal();
     assert!(out == data);
-    assert!(calls.len() <= 14, "packs, not chunks: {calls:#?}");
-    assert!(most_at_once(&calls) >= 11, "{calls:#?}");
+    assert!(calls.len() <= 18, "packs, not chunks: {calls:#?}");
+    assert!(most_at_once(&calls) > 12, "{calls:#?}");
     assert!(round_trips(&calls) <= 2, "{calls:#?}");
 }
 

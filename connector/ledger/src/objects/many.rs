@@ -19,6 +19,9 @@ const GAP: u64 = 256 << 10;
 const SPAN: u64 = 8 << 20;
 /// Requests under way at the same time; with [`SPAN`], this bounds the memory besides what the runs themselves take.
 const MOST: usize = 12;
+/// The same where all bytes go straight to where they are wanted, and take no memory of their own: a store that is far away
+/// then waits for nobody. At 20 ms a gigabyte a second is three such requests in each wait.
+const MOST_STRAIGHT: usize = 32;
 
 /// One request, and which runs it answers.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ impl ObjectSpace {
         whole.try_reserve_exact(length).map_err(|_| too_long())?;
         whole.resize(length, 0);
         let parts: Vec<_> = whole.chunks_mut(SPAN as usize).enumerate().collect();
-        side_by_side(parts, |(n, part)| {
+        side_by_side(parts, MOST, |(n, part)| {
             let at = r.start + n as u64 * SPAN;
             self.store.get_into(key, at, part).map(drop).map_err(|e| self.unread(key, &e))
         })?;
@@ -129,7 +132,9 @@ impl ObjectSpace {
         };
         let (long, short): (Vec<_>, Vec<_>) =
             requests.into_iter().map(with_runs).partition(|(r, _)| r.end - r.start > SPAN);
-        side_by_side(short, |(request, runs)| self.answer(&request, runs, check))?;
+        let straight = short.iter().all(|(_, runs)| runs.iter().all(|(_, wanted)| wanted.into.is_some()));
+        let most = if straight { MOST_STRAIGHT } else { MOST };
+        side_by_side(short, most, |(request, runs)| self.answer(&request, runs, check))?;
         // Each of these has all connections to itself.
         long.into_iter().try_for_each(|(request, runs)| self.answer(&request, runs, check))
     }
@@ -234,8 +239,8 @@ impl<'a, 'b> Sink<'a, 'b> {
     }
 }
 
-/// Does `work` for every item, up to [`MOST`] at once; the first error is returned.
-fn side_by_side<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+/// Does `work` for every item, up to `most` at once; the first error is returned.
+fn side_by_side<T: Send>(items: Vec<T>, most: usize, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let one = || {
@@ -251,7 +256,7 @@ fn side_by_side<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -
     };
     std::thread::scope(|s| {
         // The caller works too; where no thread can be had, it works alone.
-        for _ in 1..MOST.min(items.len()) {
+        for _ in 1..most.min(items.len()) {
             if std::thread::Builder::new().spawn_scoped(s, one).is_err() {
                 break;
             }
@@ -290,15 +295,19 @@ mod tests {
     #[test]
     fn work_is_done_once_and_an_error_comes_out() {
         let done = AtomicUsize::new(0);
-        side_by_side((0..100).collect(), |n: usize| {
+        side_by_side((0..100).collect(), MOST, |n: usize| {
             done.fetch_add(n, Ordering::Relaxed);
             Ok(())
         })
         .unwrap();
         assert_eq!(done.into_inner(), 4950);
         assert!(
-            side_by_side(vec![1, 2, 3], |n| if n == 2 { Err(Error::invalid("x", "y")) } else { Ok(()) })
-                .is_err()
+            side_by_side(vec![1, 2, 3], MOST, |n| if n == 2 {
+                Err(Error::invalid("x", "y"))
+            } else {
+                Ok(())
+            })
+            .is_err()
         );
     }
 }
