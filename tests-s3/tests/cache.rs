@@ -129,6 +129,28 @@ fn damage(folder: &Path, mut dice: Dice) {
     }
 }
 
+/// A child that does not outlive the test, however that ends.
+struct Doomed(Option<Child>);
+
+impl Doomed {
+    /// Kills it, if that was not done before, and looks how it was.
+    fn end(mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        let _it_may_have_been = child.kill();
+        let done = child.wait_with_output().unwrap();
+        assert!(!done.status.success(), "it ended by itself");
+        assert!(done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _it_may_be_gone = child.kill();
+        }
+    }
+}
+
 fn start(server: &Server, folder: &Path, task: &str, seed: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
@@ -168,8 +190,8 @@ fn processes_share_a_cache_that_is_damaged_meanwhile() {
     container(&server);
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("cache");
-    let vandal = start(&server, &folder, "damage until killed", 99);
-    let mut doomed = start(&server, &folder, "read until killed", 98);
+    let vandal = Doomed(Some(start(&server, &folder, "damage until killed", 99)));
+    let mut victim = Doomed(Some(start(&server, &folder, "read until killed", 98)));
     let readers: Vec<_> = (0..READERS).map(|n| start(&server, &folder, "read", n)).collect();
     let (begun, mut most) = (Instant::now(), 0);
     let mut readers: Vec<_> = readers.into_iter().map(Some).collect();
@@ -177,7 +199,7 @@ fn processes_share_a_cache_that_is_damaged_meanwhile() {
     while readers.iter().any(Option::is_some) {
         most = most.max(used(&folder));
         if !killed && most > BOUND / 2 {
-            doomed.kill().unwrap();
+            victim.0.as_mut().unwrap().kill().unwrap();
             killed = true;
         }
         for (n, slot) in readers.iter_mut().enumerate() {
@@ -188,12 +210,8 @@ fn processes_share_a_cache_that_is_damaged_meanwhile() {
         assert!(begun.elapsed() < Duration::from_secs(120), "the readers do not end");
         sleep(Duration::from_millis(5));
     }
-    for mut child in [vandal, doomed] {
-        let _it_may_have_been = child.kill();
-        let done = child.wait_with_output().unwrap();
-        assert!(!done.status.success(), "it ended by itself");
-        assert!(done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
+    vandal.end();
+    victim.end();
     assert!(killed, "the cache never filled: {most}");
     // Each process may add a sixteenth before it looks, and has a file in its hands.
     let allowed = BOUND + (READERS + 1) * (BOUND / 16 + FILE);

@@ -26,10 +26,13 @@ pub const REGION_BYTES: usize = 12;
 /// The last bytes of a region reference in the container.
 const REGION_MARK: [u8; 4] = *b"regn";
 
+/// A session and an identifier of its root.
+type Rooted = Rc<(Arc<Session>, Id)>;
+
 thread_local! {
     /// The session whose elements libhdf5 is converting in this thread, with an identifier of its root: in a
     /// conversion, libhdf5 gives none to handles of ours.
-    static CONVERTING: RefCell<Vec<Rc<(Arc<Session>, Id)>>> = const { RefCell::new(Vec::new()) };
+    static CONVERTING: RefCell<Vec<Rooted>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Converts elements that may hold region references beside variable-length data, from or to the container's form.
