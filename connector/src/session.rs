@@ -49,6 +49,8 @@ pub struct Session {
     pub image: Mutex<Option<Vec<u8>>>,
     /// Files mounted on groups of this one.
     pub mounts: Mutex<HashMap<ObjectId, Arc<Session>>>,
+    /// The session that has this one mounted, and on which group.
+    pub mounted_on: Mutex<Option<(Weak<Session>, ObjectId)>>,
     /// The native objects that answer for ours.
     pub face: Face,
     /// Our connector in this library.
@@ -115,6 +117,7 @@ impl Session {
             descriptor: OnceLock::new(),
             image: Mutex::default(),
             mounts: Mutex::default(),
+            mounted_on: Mutex::default(),
             face,
             connector,
             anchor: Anchor::new(weak.clone()),
@@ -227,6 +230,8 @@ pub struct DatasetHandle {
     pub dataset: Arc<Dataset>,
     /// The access list it was opened with.
     pub access_list: Option<Id>,
+    /// A creation list with properties of the application's own.
+    pub user_properties: Option<Id>,
     /// Where its elements come from, once a virtual dataset was asked for them.
     pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
     /// What it shares with all objects.

@@ -59,7 +59,9 @@ pub fn create(
     let base = ObjectHandle { session, object, path };
     let codec = Lent::to(&base.session, &dataset, scratch);
     let (types, virtual_layout) = (kept(types), OnceLock::new());
-    let made = DatasetHandle { types, codec, virtual_layout, dataset, access_list, base, native };
+    let user_properties = base.session.library.list_with_user_properties(new.creation)?;
+    let made =
+        DatasetHandle { types, codec, virtual_layout, dataset, access_list, user_properties, base, native };
     external_data::check_prefix(&made)?;
     made.base.session.after_change()?;
     Ok(Handle::Dataset(made))
@@ -407,6 +409,9 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
         let set = library.set_fill_value(list.get(), types.stored(), &packed);
         library.reclaim(types.stored(), library.scalar_space()?.get(), &mut packed);
         set?;
+    }
+    if let Some(own) = &dataset.user_properties {
+        library.add_user_properties(own, list.get())?;
     }
     Ok(list)
 }

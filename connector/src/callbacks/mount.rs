@@ -7,6 +7,7 @@ use h5lake_container::ObjectKind;
 use crate::callbacks::location::{Base, Location};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
+use crate::session::Session;
 
 /// `H5Fmount`: from now on the group at `name` stands for the child's root group.
 pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
@@ -22,6 +23,7 @@ pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     if mounts.contains_key(&point.id) {
         return Err(Error::new(Minor::BadValue, "mount point is already in use"));
     }
+    *child.mounted_on.lock() = Some((Arc::downgrade(&point.session), point.id));
     mounts.insert(point.id, child);
     Ok(())
 }
@@ -30,7 +32,23 @@ pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
 pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     let point = mount_point(handle, name)?;
     let child = point.session.mounts.lock().remove(&point.id);
-    child.map(drop).ok_or_else(|| Error::new(Minor::NotFound, "not a mount point"))
+    let child = child.ok_or_else(|| Error::new(Minor::NotFound, "not a mount point"))?;
+    child.mounted_on.lock().take();
+    Ok(())
+}
+
+/// The path at which a file is mounted, seen from the file at the bottom; nothing for one that is not.
+///
+/// # Errors
+/// Those of looking for the path.
+pub fn path_of(session: &Session) -> Result<Option<Vec<u8>>> {
+    let Some((below, group)) = session.mounted_on.lock().clone() else { return Ok(None) };
+    let Some(below) = below.upgrade() else { return Ok(None) };
+    let Some(path) = below.container.find_path(group)? else { return Ok(None) };
+    Ok(Some(match path_of(&below)? {
+        Some(way) => [way, path].concat(),
+        None => path,
+    }))
 }
 
 /// The group at `name`, whatever is mounted there.

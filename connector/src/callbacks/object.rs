@@ -10,6 +10,7 @@ use crate::callbacks::external::opened_beyond;
 use crate::callbacks::external_data;
 use crate::callbacks::group::{self, NewPlace};
 use crate::callbacks::location::{Base, Location};
+use crate::callbacks::mount;
 use crate::callbacks::references::moved_region;
 use crate::callbacks::transfer::{buffer_of, owning_heap};
 use crate::error::{Error, Minor, Result};
@@ -54,6 +55,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
                 virtual_layout: OnceLock::new(),
                 dataset,
                 access_list: None,
+                user_properties: None,
                 base,
                 native,
             }))
@@ -99,7 +101,15 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Vec<u8>>>
     {
         return Ok(found.path);
     }
-    Ok(container.find_path(found.id)?)
+    let own = container.find_path(found.id)?;
+    // Reached through a file that this one is mounted in.
+    if let (Some(path), Some(own)) = (&found.path, &own)
+        && let Some(way) = mount::path_of(&found.session)?
+        && path.starts_with(&way)
+    {
+        return Ok(Some(if own == b"/" { way } else { [&way, own.as_slice()].concat() }));
+    }
+    Ok(own)
 }
 
 /// Kind, counts and times of an object, with its id and the number of its file.

@@ -32,8 +32,14 @@ impl OpenFlags {
 }
 
 impl Library {
-    fn is_default_link_access(self, list: Hid) -> bool {
-        list == sys::H5P_DEFAULT || list == self.table().H5P_LST_LINK_ACCESS_ID_g()
+    /// Whether a list is a default one of those with properties for following links.
+    pub(super) fn is_default_link_access(self, list: Hid) -> bool {
+        let table = self.table();
+        list == sys::H5P_DEFAULT
+            || list == table.H5P_LST_LINK_ACCESS_ID_g()
+            || list == table.H5P_LST_GROUP_ACCESS_ID_g()
+            || list == table.H5P_LST_DATASET_ACCESS_ID_g()
+            || list == table.H5P_LST_DATATYPE_ACCESS_ID_g()
     }
 
     /// The access list that the file of an external link is opened with: the link access list's own, or a copy of

@@ -44,4 +44,5 @@ pub mod spaces;
 pub mod strings;
 mod thunks;
 pub mod types;
+mod user_properties;
 pub mod variable_length;

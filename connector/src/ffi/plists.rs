@@ -185,7 +185,7 @@ impl Library {
     /// How many soft links may be followed (`H5Pset_nlinks`).
     pub fn maximum_links(self, link_access: Hid) -> Result<usize> {
         const DEFAULT: usize = 16;
-        if link_access == sys::H5P_DEFAULT || link_access == self.table().H5P_LST_LINK_ACCESS_ID_g() {
+        if self.is_default_link_access(link_access) {
             return Ok(DEFAULT);
         }
         let mut count = 0_usize;

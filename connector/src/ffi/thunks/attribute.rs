@@ -6,6 +6,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::{close as close_object, location, new_object, on_object, status, unknown_operation};
 use crate::callbacks::attribute;
+use crate::callbacks::location::Location;
 use crate::callbacks::visit::{self, Walk};
 use crate::error::{Error, Major, Result};
 use crate::ffi::handle::Handle;
@@ -13,7 +14,7 @@ use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::pass;
 use crate::ffi::strings;
-use h5lake_container::{AttrInfo, CharSet};
+use h5lake_container::{AttrInfo, CharSet, Index, Order};
 
 /// The class.
 pub const CLASS: sys::H5VL_attr_class_t = sys::H5VL_attr_class_t {
@@ -254,10 +255,39 @@ unsafe extern "C" fn optional(
                 (hdf5.H5VLattr_optional)(object, connector, arguments, transfer, request)
             });
         }
-        status(object, "h5lake_attr_optional", Major::Attribute, |_| {
-            unknown_operation("optional attribute", (*arguments).op_type)
+        on_object(object, "h5lake_attr_optional", Major::Attribute, super::FAIL, |handle| match (*arguments)
+            .op_type
+        {
+            sys::H5VL_NATIVE_ATTR_ITERATE_OLD => {
+                let args = (*arguments).args.cast::<sys::H5VL_native_attr_optional_args_t>();
+                iterate_old(handle, &(*args).iterate_old)
+            }
+            other => unknown_operation("optional attribute", other),
         })
     }
+}
+
+/// `H5Aiterate1`: in the order in which the attributes were made, from a number on.
+///
+/// # Safety
+/// The arguments are as libhdf5 fills them for this operation.
+unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_attr_iterate_old_t) -> Result<c_int> {
+    let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
+    // SAFETY: null or writable.
+    let number = unsafe { wanted.attr_num.as_mut() };
+    let mut position = number.as_ref().map_or(0, |number| u64::from(**number));
+    let walk = Walk { index: Index::CreationOrder, order: Order::Increasing, position: Some(&mut position) };
+    let answer = visit::attributes(handle, &Location::Itself, walk, &mut |id, info| {
+        let Ok(name) = strings::c_string(info.name.clone(), "an attribute name") else {
+            return super::FAIL;
+        };
+        // SAFETY: the application's operator, called as H5Aiterate1 describes.
+        unsafe { operator(id.get(), name.as_ptr(), wanted.op_data) }
+    });
+    if let Some(number) = number {
+        *number = u32::try_from(position).unwrap_or(u32::MAX);
+    }
+    answer
 }
 
 unsafe extern "C" fn close(attribute: *mut c_void, transfer: Hid, request: Request) -> c_int {

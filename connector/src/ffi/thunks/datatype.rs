@@ -75,7 +75,7 @@ unsafe extern "C" fn open(
             });
         }
         new_object(object, "h5lake_datatype_open", Major::Datatype, |handle| {
-            datatype::open(handle, &location(parameters)?, strings::bytes(name, "a datatype name")?, 0)
+            datatype::open(handle, &location(parameters)?, strings::bytes(name, "a datatype name")?, access)
         })
     }
 }

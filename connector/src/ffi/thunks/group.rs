@@ -80,7 +80,7 @@ unsafe extern "C" fn open(
             });
         }
         new_object(object, "h5lake_group_open", Major::Group, |handle| {
-            group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, 0)
+            group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, access)
         })
     }
 }
