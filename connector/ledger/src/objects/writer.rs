@@ -40,6 +40,27 @@ struct Filling {
 }
 
 impl Filling {
+    /// The object's room, which `name` makes of a random number for a new one.
+    fn room(&mut self, name: fn([u8; 16]) -> Room, target: &str) -> Result<Room> {
+        let room = match self.room {
+            Some(room) => room,
+            None => name(clock::random(target)?),
+        };
+        self.room = Some(room);
+        Ok(room)
+    }
+
+    fn add(&mut self, data: &[u8], name: fn([u8; 16]) -> Room, target: &str) -> Result<Place> {
+        let (room, offset) = (self.room(name, target)?, self.bytes.len() as u64);
+        self.bytes.extend_from_slice(data);
+        Ok(Place { room, offset, length: data.len() as u64 })
+    }
+
+    /// Whether so much more would be too much for one object.
+    fn is_full_with(&self, more: usize) -> bool {
+        !self.bytes.is_empty() && self.bytes.len() + more > PACK
+    }
+
     fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
         if self.room != Some(place.room) {
             return None;
@@ -171,23 +192,17 @@ impl Writer {
             *self.notes.gained.entry(room).or_default() += length;
             return Ok(Place { room, offset, length });
         }
-        if !self.pack.bytes.is_empty() && self.pack.bytes.len() + data.len() > PACK {
+        if self.pack.is_full_with(data.len()) {
             self.send_pack()?;
         }
-        let room = match self.pack.room {
-            Some(room) => room,
-            None => Room::Pack(clock::random(&self.target)?),
-        };
         if self.pack.bytes.capacity() == 0 && data.len() <= PACK {
             // Packs become full, most of them; their memory is used again, which saves the system making it anew.
             self.pack.bytes = buffers::take(PACK);
             self.pack.bytes.clear();
         }
-        self.pack.room = Some(room);
-        let offset = self.pack.bytes.len() as u64;
-        self.pack.bytes.extend_from_slice(data);
-        *self.notes.gained.entry(room).or_default() += length;
-        Ok(Place { room, offset, length })
+        let place = self.pack.add(data, Room::Pack, &self.target)?;
+        *self.notes.gained.entry(place.room).or_default() += length;
+        Ok(place)
     }
 
     /// Sends the pack that is being filled on its way.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use object_stores::{Key, ObjectMeta};
 
-use super::{Filling, PACK, Writer};
+use super::{Filling, Writer};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::history::{History, Mark};
@@ -21,17 +21,10 @@ const TABLE_SLACK: usize = 64;
 
 impl Writer {
     pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Place> {
-        if !self.pages.bytes.is_empty() && self.pages.bytes.len() + data.len() > PACK {
+        if self.pages.is_full_with(data.len()) {
             self.finish_pages()?;
         }
-        let room = match self.pages.room {
-            Some(room) => room,
-            None => Room::Page(clock::random(&self.target)?),
-        };
-        self.pages.room = Some(room);
-        let offset = self.pages.bytes.len() as u64;
-        self.pages.bytes.extend_from_slice(data);
-        Ok(Place { room, offset, length: data.len() as u64 })
+        self.pages.add(data, Room::Page, &self.target)
     }
 
     fn finish_pages(&mut self) -> Result<()> {
@@ -119,11 +112,7 @@ impl Writer {
     /// The table goes to the end of the last page object and counts itself.
     fn write_table(&mut self, table: &mut Table) -> Result<Pointer> {
         let bound = table.encode(None).0.len() + TABLE_SLACK;
-        let room = match self.pages.room {
-            Some(room) => room,
-            None => Room::Page(clock::random(&self.target)?),
-        };
-        let offset = self.pages.bytes.len() as u64;
+        let (room, offset) = (self.pages.room(Room::Page, &self.target)?, self.pages.bytes.len() as u64);
         let live = table.rooms.get(&room).map_or(0, |u| u.live);
         let used = Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };
         table.rooms.insert(room, used);
