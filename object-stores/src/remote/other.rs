@@ -6,10 +6,12 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::ClientConfigKey;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
+use object_store::list::PaginatedListStore;
 
-use super::Client;
 use super::conditions::Conditions;
+use super::failure::Failure;
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
+use super::{Client, Connect};
 use crate::Result;
 use crate::registry::{Settings, check_settings};
 
@@ -25,6 +27,28 @@ fn identity(scheme: &str, bucket: &str, options: &Environment) -> Environment {
     identity
 }
 
+/// What the makers of a store's client built, as both kinds of requests need it.
+fn client<S: object_store::ObjectStore + PaginatedListStore>(
+    built: object_store::Result<S>,
+    bucket: &str,
+) -> std::result::Result<Client, Failure> {
+    let store = Arc::new(built.map_err(|e| refused(e, bucket))?);
+    Ok(Client { objects: store.clone(), pages: Some(store) })
+}
+
+/// The plan for a bucket whose conditions are as documented, at the place that its name says.
+fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Connect>) -> Plan {
+    Plan {
+        name: format!("{scheme}://{bucket}"),
+        bucket: bucket.to_owned(),
+        at: String::new(),
+        connect,
+        conditions: Conditions::Documented,
+        by_version: false,
+        identity: identity(scheme, bucket, options),
+    }
+}
+
 /// `gs://bucket`, by the variables `GOOGLE_…` and `SERVICE_ACCOUNT`.
 pub(super) fn google(bucket: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
     check_settings("gs", settings, &[])?;
@@ -32,65 +56,41 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
     if let Some(path) = environment.get("SERVICE_ACCOUNT") {
         options.entry("GOOGLE_SERVICE_ACCOUNT".into()).or_insert_with(|| path.clone());
     }
-    let retry = retries(environment)?;
-    let identity = identity("gs", bucket, &options);
-    let name = bucket.to_owned();
+    let (retry, name, given) = (retries(environment)?, bucket.to_owned(), options.clone());
     let connect = move || {
-        let mut builder =
-            GoogleCloudStorageBuilder::new().with_client_options(client_options()).with_retry(retry.clone());
-        for (variable, value) in &options {
+        let builder = GoogleCloudStorageBuilder::new().with_client_options(client_options());
+        let mut builder = builder.with_retry(retry.clone());
+        for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
                 Ok(GoogleConfigKey::Bucket) | Err(_) => (),
                 Ok(key) => builder = builder.with_config(key, value),
             }
         }
-        let store = builder.with_bucket_name(&name).build().map_err(|e| refused(e, &name))?;
-        let store = Arc::new(store);
-        Ok(Client { objects: store.clone(), pages: Some(store) })
+        client(builder.with_bucket_name(&name).build(), &name)
     };
-    Ok(Plan {
-        name: format!("gs://{bucket}"),
-        bucket: bucket.to_owned(),
-        at: String::new(),
-        connect: Box::new(connect),
-        conditions: Conditions::Documented,
-        by_version: true,
-        identity,
-    })
+    Ok(Plan { by_version: true, ..documented("gs", bucket, &options, Box::new(connect)) })
 }
 
 /// `az://container`, by the variables `AZURE_…`.
 pub(super) fn azure(container: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
     check_settings("az", settings, &[])?;
     let options = prefixed(environment, "AZURE_");
-    let retry = retries(environment)?;
-    let identity = identity("az", container, &options);
     let where_it_is = |name: &&String| name.contains("ACCOUNT_NAME") || name.contains("ENDPOINT");
     let at =
         options.keys().filter(where_it_is).map(|name| options[name].as_str()).collect::<Vec<_>>().join(" ");
-    let name = container.to_owned();
+    let (retry, name, given) = (retries(environment)?, container.to_owned(), options.clone());
     let connect = move || {
-        let mut builder =
-            MicrosoftAzureBuilder::new().with_client_options(client_options()).with_retry(retry.clone());
-        for (variable, value) in &options {
+        let builder = MicrosoftAzureBuilder::new().with_client_options(client_options());
+        let mut builder = builder.with_retry(retry.clone());
+        for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
                 Ok(AzureConfigKey::ContainerName) | Err(_) => (),
                 Ok(key) => builder = builder.with_config(key, value),
             }
         }
-        let store = builder.with_container_name(&name).build().map_err(|e| refused(e, &name))?;
-        let store = Arc::new(store);
-        Ok(Client { objects: store.clone(), pages: Some(store) })
+        client(builder.with_container_name(&name).build(), &name)
     };
-    Ok(Plan {
-        name: format!("az://{container}"),
-        bucket: container.to_owned(),
-        at,
-        connect: Box::new(connect),
-        conditions: Conditions::Documented,
-        by_version: false,
-        identity,
-    })
+    Ok(Plan { at, ..documented("az", container, &options, Box::new(connect)) })
 }
 
 /// `https://host` and, if `HTTP_ALLOW_HTTP` or `AWS_ALLOW_HTTP` allows it, `http://host`: what is published there
