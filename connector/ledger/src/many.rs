@@ -199,6 +199,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// Lets payloads that were written set out for an object store, so that the coming commit need not wait for all of that. In
+    /// a file they are there already.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `Store`.
+    pub fn send_payloads(&self) -> Result<()> {
+        let _s = self.writable()?;
+        self.space().send_payloads()
+    }
+
     /// Keeps other writers of a file from committing as long as the answer lives: for one that was overtaken again and
     /// again while it merged. In an object store nobody is kept from anything.
     ///

@@ -145,6 +145,10 @@ pub(crate) trait Space: Debug + Send + Sync {
     }
 
     fn write_payload(&self, data: &[u8]) -> Result<Place>;
+    /// Lets payloads set out that are not on their way yet, without waiting for them.
+    fn send_payloads(&self) -> Result<()> {
+        Ok(())
+    }
     /// Staged, or done at once if the place was written since the last commit.
     fn free_payload(&self, place: &Place) -> Result<()>;
     /// Whether places were freed that only a commit gives back.

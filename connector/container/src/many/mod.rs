@@ -85,6 +85,8 @@ impl Container {
         let mut hold = None;
         for attempt in 0..=TRIES {
             self.stage_all(s)?;
+            // While one looks for news, what has to be there before the commit is on its way.
+            self.ledger.send_payloads()?;
             self.learn(s)?;
             self.merge(s)?;
             if self.ledger.try_commit()?.is_some() {
@@ -157,6 +159,10 @@ impl Container {
                 if c.key.first() == Some(&keys::HEADER) || gone || contested.contains(&c.key) {
                     note(&mut s.others.theirs, c);
                 }
+            }
+            // A store was asked until there was nothing newer, and to ask once more is a round trip: the commit finds out.
+            if self.ledger.is_remote() {
+                return Ok(());
             }
         }
     }

@@ -296,6 +296,10 @@ impl Space for ObjectSpace {
         self.with_writer(|w| w.payload(data))
     }
 
+    fn send_payloads(&self) -> Result<()> {
+        self.with_writer(|w| w.send_pack())
+    }
+
     fn free_payload(&self, place: &Place) -> Result<()> {
         self.with_writer(|w| w.free(place))
     }

@@ -206,7 +206,7 @@ impl Writer {
     }
 
     /// Sends the pack that is being filled on its way.
-    fn send_pack(&mut self) -> Result<()> {
+    pub(super) fn send_pack(&mut self) -> Result<()> {
         if let Some(room) = self.pack.room {
             let key = self.names.room(&room, &self.target)?;
             self.pack.room = None;
