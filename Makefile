@@ -82,9 +82,10 @@ test-mpi: plugin
 # Programs that are killed while they write, in a file and in a directory of objects.
 CYCLES ?= 500
 
-# Commits of each of four writers, locally and on a store.
+# Commits of each of four writers, locally and on a store, and how often a sampler's reader opens its file.
 export COMMITS ?= 2500
-export S3_COMMITS ?= 500
+export S3_COMMITS ?= 2500
+export OPENS ?= 2000
 
 stress: plugin
 	@.ci/test stress-local stress-loopback stress-minio

@@ -21,7 +21,7 @@ RECORD = np.dtype([("who", "i4"), ("n", "i4"), ("data", "u8", 6), ("crc", "u4")]
 SHARED = 1000
 FIGHT_EVERY = 25
 # Seconds after which a test that hangs is given up.
-PATIENCE = 600
+PATIENCE = 1800
 
 
 def record(who, n):
