@@ -19,7 +19,7 @@ use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as Ledge
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -66,6 +66,8 @@ pub struct Container {
     pub(crate) opens: Mutex<HashMap<u64, u32>>,
     /// Objects whose last handle was dropped, to be looked at when the state is next locked.
     pub(crate) closed: Mutex<Vec<u64>>,
+    /// Open objects that are marked.
+    pub(crate) marked: Mutex<HashSet<u64>>,
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
@@ -207,6 +209,7 @@ impl Container {
             blocks: Mutex::new(BlockCache::new(o.cache_bytes, near, many)),
             opens: Mutex::default(),
             closed: Mutex::default(),
+            marked: Mutex::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
             record,

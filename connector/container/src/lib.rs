@@ -21,6 +21,7 @@ mod link;
 mod list;
 mod loss;
 mod many;
+mod marks;
 mod object;
 mod path;
 mod pieces;

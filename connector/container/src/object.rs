@@ -59,6 +59,9 @@ impl Drop for Held {
             }
             _ => opens.remove(&id).is_some(),
         };
+        if last {
+            self.container.marked.lock().remove(&id);
+        }
         drop(opens);
         if last && self.container.is_ours() && self.container.writable() {
             self.container.closed.lock().push(id);

@@ -139,6 +139,33 @@ pub fn lookup(handle: &Handle, location: &Location<'_>) -> Result<ObjectId> {
     Ok(Base::of(handle)?.find(location)?.id)
 }
 
+/// `H5Odisable_mdc_flushes`, `H5Oenable_mdc_flushes`. Cached metadata is never written between commits anyway; what programs
+/// see is that the setting is one of the object, lasts until that is closed, and is not made twice.
+pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
+    let (session, id) = open_object(handle)?;
+    if session.container.mark_open(id, disable) {
+        return Ok(());
+    }
+    let state = if disable { "corked" } else { "uncorked" };
+    Err(Error::new(Minor::CannotOperate, format!("object already {state}")))
+}
+
+/// `H5Oare_mdc_flushes_disabled`.
+pub fn are_metadata_flushes_disabled(handle: &Handle) -> Result<bool> {
+    let (session, id) = open_object(handle)?;
+    Ok(session.container.is_marked(id))
+}
+
+fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {
+    let id = match handle {
+        Handle::Group(group) => group.id(),
+        Handle::Dataset(dataset) => dataset.base.id(),
+        Handle::Datatype(datatype) => datatype.base.id(),
+        _ => return Err(Error::new(Minor::BadType, "not a group, a dataset or a committed datatype")),
+    };
+    Ok((handle.session()?, id))
+}
+
 /// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
 /// data is as durable as the file's settings ask.
 pub fn flush(handle: &Handle) -> Result<()> {

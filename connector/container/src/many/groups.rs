@@ -179,6 +179,9 @@ impl Container {
         if let Some(count) = opens.remove(&from) {
             *opens.entry(to).or_default() += count;
         }
+        if self.marked.lock().remove(&from) {
+            self.marked.lock().insert(to);
+        }
         drop(opens);
         self.closed.lock().retain(|id| *id != from);
         let open: Vec<_> = s.attributes.extract_if(|(id, _), _| *id == from).collect();

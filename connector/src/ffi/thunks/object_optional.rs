@@ -143,13 +143,15 @@ pub unsafe extern "C" fn object(
                     strings::answer(wanted.ninfo, answer);
                     Ok(())
                 }
-                // Cached metadata is never written between commits anyway.
-                (
-                    sys::H5VL_NATIVE_OBJECT_DISABLE_MDC_FLUSHES | sys::H5VL_NATIVE_OBJECT_ENABLE_MDC_FLUSHES,
-                    _,
-                ) => Ok(()),
+                (sys::H5VL_NATIVE_OBJECT_DISABLE_MDC_FLUSHES, _) => {
+                    objects::disable_metadata_flushes(handle, true)
+                }
+                (sys::H5VL_NATIVE_OBJECT_ENABLE_MDC_FLUSHES, _) => {
+                    objects::disable_metadata_flushes(handle, false)
+                }
                 (sys::H5VL_NATIVE_OBJECT_ARE_MDC_FLUSHES_DISABLED, Some(args)) => {
-                    strings::answer(args.are_mdc_flushes_disabled.flag, false);
+                    let disabled = objects::are_metadata_flushes_disabled(handle)?;
+                    strings::answer(args.are_mdc_flushes_disabled.flag, disabled);
                     Ok(())
                 }
                 (_, None) => Err(Error::new(Minor::BadValue, "no arguments were given")),
