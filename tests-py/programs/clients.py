@@ -2,6 +2,7 @@
 # requires: clients.txt
 
 import concurrent.futures
+import contextlib
 import os
 import threading
 
@@ -56,13 +57,12 @@ def check_tables(folder):
 
 
 def check_threads(folder):
-    # As PyTables' pages on threads say: each thread has a handle of its own, opening and closing take a lock.
+    # As PyTables' pages on threads say: each thread has a handle of its own, opening and closing take a lock. And without.
     with tables.open_file("shared.h5", "w") as f:
         f.create_carray("/", "data", obj=np.arange(100_000).reshape(1000, 100), chunkshape=(50, 100),
                         filters=tables.Filters(5, "zlib"))
-    lock = threading.Lock()
 
-    def part(start):
+    def part(lock, start):
         with lock:
             f = tables.open_file("shared.h5")
         try:
@@ -71,9 +71,11 @@ def check_threads(folder):
             with lock:
                 f.close()
 
-    for _ in range(5):
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            assert sum(pool.map(part, range(0, 1000, 100))) == 100_000 * 99_999 // 2
+    for lock in (threading.Lock(), contextlib.nullcontext()):
+        for _ in range(5):
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                sums = pool.map(part, [lock] * 10, range(0, 1000, 100))
+                assert sum(sums) == 100_000 * 99_999 // 2
 
 
 def check_descriptor(folder):
