@@ -269,6 +269,15 @@ fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
     });
 }
 
+/// Ends what goes on until it is told to stop.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_plain_copy_of_a_live_container_opens() {
     let dir = tempfile::tempdir().unwrap();
@@ -285,13 +294,14 @@ fn a_plain_copy_of_a_live_container_opens() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
+        // Also when something fails here: else the writer would go on for ever.
+        let _end = Stop(&stop);
         for _ in 0..50 {
             fs::copy(&path, &copy).unwrap();
             let c = Ledger::open_file(&copy, Access::ReadWrite, o.clone()).unwrap();
             let state = content(&c).unwrap();
             work(&c, &state, 2).2.unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

@@ -4,7 +4,8 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::work::{Chance, Map, content, data};
@@ -189,21 +190,22 @@ fn writers_in_threads_lose_and_tear_nothing() {
     for place in places() {
         place.create(&many()).close().unwrap();
         let done = AtomicBool::new(false);
+        // How many versions each reader has seen.
+        let seen = [AtomicU64::new(0), AtomicU64::new(0)];
         let wanted: Map = std::thread::scope(|s| {
-            let readers: Vec<_> = (0..2)
-                .map(|_| {
+            let readers: Vec<_> = seen
+                .iter()
+                .map(|versions| {
                     s.spawn(|| {
                         let l = place.open(Access::ReadOnly, &Options::default());
-                        let mut versions = 0u64;
                         while !done.load(Ordering::Relaxed) {
-                            versions += u64::from(l.refresh().unwrap());
+                            versions.fetch_add(u64::from(l.refresh().unwrap()), Ordering::Relaxed);
                             content(&l).unwrap();
                         }
-                        versions
                     })
                 })
                 .collect();
-            let place = &place;
+            let (place, seen) = (&place, &seen);
             let writers: Vec<_> = (0..WRITERS)
                 .map(|w| {
                     s.spawn(move || {
@@ -211,6 +213,13 @@ fn writers_in_threads_lose_and_tear_nothing() {
                         let mut model = Map::new();
                         let mut c = Chance::new(w + 11);
                         for n in 0..COMMITS {
+                            // A busy machine may leave the readers out for as long as all this takes.
+                            let end = Instant::now() + Duration::from_secs(20);
+                            while seen.iter().any(|s| s.load(Ordering::Relaxed) < n / 10)
+                                && Instant::now() < end
+                            {
+                                std::thread::sleep(Duration::from_micros(100));
+                            }
                             for _ in 0..=c.below(4) {
                                 let key = format!("{w}-{}", c.below(8)).into_bytes();
                                 let value = data(n * 7 + w, [5, 200, 400, 9000, 70_000][c.below(5) as usize]);
@@ -225,7 +234,8 @@ fn writers_in_threads_lose_and_tear_nothing() {
                 .collect();
             let all = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
             done.store(true, Ordering::Relaxed);
-            assert!(readers.into_iter().all(|r| r.join().unwrap() > 3));
+            readers.into_iter().for_each(|r| r.join().unwrap());
+            assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) > 3), "{seen:?}");
             all
         });
         let l = place.open(Access::ReadOnly, &Options::default());
