@@ -8,8 +8,9 @@ use bytes::Bytes;
 use object_stores::{Key, ObjectStore};
 
 use super::{Ledger, MAX_KEY, MAX_VALUE};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Access, Options, Probe, Replace};
+use crate::space::Space;
 use crate::{file, objects, record};
 
 impl Ledger {
@@ -65,8 +66,7 @@ impl Ledger {
         replace: Replace,
         opts: Options,
     ) -> Result<Self> {
-        let space = objects::create(store, key, replace, &opts, None)?;
-        Self::start(Box::new(space), Access::ReadWrite, &opts)
+        Self::start_made(objects::create(store, key, replace, &opts, None)?, &opts)
     }
 
     /// The same, with these entries in its map from the beginning: nobody ever sees the container without them, and they cost
@@ -88,7 +88,16 @@ impl Ledger {
         let entries: BTreeMap<_, _> = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let entries = record::encode_changes(entries.iter());
         let space = objects::create(store, key, replace, &opts, Some(&entries))?;
-        Self::start(Box::new(space), Access::ReadWrite, &opts)
+        Self::start_made(space, &opts)
+    }
+
+    /// Opens what was just made. If another process has put its own over it meanwhile, that is a conflict.
+    fn start_made(space: objects::ObjectSpace, opts: &Options) -> Result<Self> {
+        let target = space.target().to_owned();
+        Self::start(Box::new(space), Access::ReadWrite, opts).map_err(|e| match e.kind() {
+            ErrorKind::Gone => Error::new(&target, ErrorKind::Conflict),
+            _ => e,
+        })
     }
 
     /// Opens the container in an object store.
