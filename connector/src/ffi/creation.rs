@@ -97,7 +97,10 @@ impl Library {
                 fill_defined: self.fill_defined(list)?,
                 fill_time: self.fill_time(list)?,
                 allocation_time: self.allocation_time(list, &layout)?,
-                unfiltered_edges: !filters.is_empty() && self.has_unfiltered_edges(list)?,
+                // Filters without chunks are refused later, in better words than the library's here.
+                unfiltered_edges: !filters.is_empty()
+                    && matches!(layout, Layout::Chunked { .. })
+                    && self.has_unfiltered_edges(list)?,
                 layout,
                 filters,
             }))
