@@ -6,7 +6,7 @@ use crate::ranges::Ranges;
 use crate::shape::Shape;
 use crate::spans::Spans;
 use crate::stored::{change_stored, store_block, stored};
-use h5lake_ledger::Ledger;
+use h5lake_ledger::{Ledger, buffers};
 use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
@@ -14,12 +14,16 @@ use std::sync::Arc;
 
 /// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
 pub(crate) const DIRECT: usize = 64 << 10;
+/// Blocks up to this many bytes are kept as soon as a part of them is read.
+const SHORT: usize = 16 << 10;
 /// Memory that an entry takes beside its bytes.
 const OVERHEAD: usize = 256;
 /// Blocks whose use is watched before they enter the cache.
 const WATCHED: usize = 4096;
 /// So many partial reads, or a block's length in bytes, and it enters the cache.
 const OFTEN: u32 = 8;
+/// So many reads of scattered bytes, for which all of the block is read each time.
+const OFTEN_SCATTERED: u32 = 2;
 /// A store of more dirty ranges than this joins some.
 const MOST_RANGES: usize = 16;
 
@@ -277,7 +281,7 @@ impl BlockCache {
             return Ok(());
         }
         let c = self.enter(ledger, key, shape)?;
-        c.data = data;
+        buffers::give(std::mem::replace(&mut c.data, data));
         c.valid.insert(0..shape.len);
         Ok(())
     }
@@ -291,7 +295,9 @@ impl BlockCache {
         let bytes: usize = runs.iter().map(|r| r.len).sum();
         let whole = bytes >= shape.len;
         let scattered = runs.len() > 4 && bytes / runs.len() < DIRECT / 4;
-        if !whole && (scattered || !shape.filters.is_empty() || shape.len <= DIRECT) {
+        // To read a large block of a local file again costs less than the first touch of memory to keep it in.
+        let cheap = self.near && shape.filters.is_empty() && shape.len > SHORT;
+        if !whole && !cheap && (scattered || shape.len <= DIRECT || !shape.filters.is_empty()) {
             return true;
         }
         // Long runs of a local file lie in the system's cache already.
@@ -300,7 +306,8 @@ impl BlockCache {
         }
         let seen = self.watched.get_or_insert_mut(key.to_vec(), || (0, 0));
         *seen = (seen.0 + 1, seen.1.saturating_add(bytes));
-        let often = seen.0 > OFTEN || (seen.0 > 1 && seen.1 > shape.len);
+        let enough = if scattered { OFTEN_SCATTERED } else { OFTEN };
+        let often = seen.0 > enough || (seen.0 > 1 && seen.1 > shape.len);
         if often {
             self.watched.pop(key);
         } else if self.watched.len() > WATCHED {
@@ -487,6 +494,12 @@ impl BlockCache {
     }
 }
 
+impl Drop for Cached {
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.data));
+    }
+}
+
 impl Cached {
     /// Makes all bytes valid.
     fn complete(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
@@ -498,7 +511,7 @@ impl Cached {
         for r in self.valid.iter() {
             base[r.clone()].copy_from_slice(&self.data[r]);
         }
-        self.data = base;
+        buffers::give(std::mem::replace(&mut self.data, base));
         self.valid.insert(whole);
         Ok(())
     }

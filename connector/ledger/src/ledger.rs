@@ -317,7 +317,8 @@ impl Ledger {
         lay_layer_over(&mut s.log, staged);
         s.log_bytes += bytes;
         s.log_records += 1;
-        let long = s.log_bytes > self.bytes_bound || s.log_records > self.records_bound;
+        let long =
+            s.log_bytes > self.bytes_bound || s.log_records > self.records_bound || self.folds_cheaply(s);
         if (long || self.space.is_crowded())
             && let Err(e) = self.checkpoint(s)
         {
@@ -326,6 +327,13 @@ impl Ledger {
             note_broken(s, e);
         }
         Ok(Some(s.version))
+    }
+
+    /// Whether the log is worth folding before it is long: where the same few keys change again and again, as in a dataset
+    /// that grows, that writes little, and every reader that opens is spared the records.
+    fn folds_cheaply(&self, s: &State) -> bool {
+        let pages = s.log.len() as u64 * self.space.shape().page as u64;
+        !self.many && !self.space.is_remote() && s.log_bytes > pages.max(WORTH_FOLDING)
     }
 
     fn checkpoint(&self, s: &mut State) -> Result<()> {
@@ -469,6 +477,9 @@ impl Ledger {
         self.space.identity()
     }
 }
+
+/// Logs up to this many bytes are read at once, in no time.
+const WORTH_FOLDING: u64 = 64 << 10;
 
 /// Lays a layer over another: two of about the same size are joined in one walk.
 fn lay_layer_over(layer: &mut Layer, mut over: Layer) {

@@ -505,7 +505,7 @@ pub fn close(handle: &Handle) -> Result<()> {
 
 fn close_last(session: &Arc<Session>) -> Result<()> {
     let library = session.library;
-    let open_objects = || session.face.file().open_identifiers(EVERYTHING_BUT_FILES);
+    let open_objects = || session.face.file()?.open_identifiers(EVERYTHING_BUT_FILES);
     match degree_of(session)? {
         STRONG => {
             for id in open_objects()? {
@@ -524,11 +524,11 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
 pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<i64>> {
     let session = handle.session()?;
     if types & LOCAL != 0 {
-        return session.face.file().open_identifiers(types);
+        return session.face.file()?.open_identifiers(types);
     }
     let mut found = Vec::new();
     for session in Face::sessions_beside(&session) {
-        found.extend(session.face.file().open_identifiers(types)?);
+        found.extend(session.face.file()?.open_identifiers(types)?);
     }
     Ok(found)
 }

@@ -85,7 +85,7 @@ pub enum FileOf {
 pub fn file(handle: &Handle) -> Result<FileOf> {
     let session = handle.session()?;
     if session.file_handles.load(Ordering::Relaxed) > 0 {
-        return Ok(FileOf::Known(session.face.file().pointer() as usize));
+        return Ok(FileOf::Known(session.face.file()?.pointer() as usize));
     }
     Ok(FileOf::New(Handle::File(FileHandle::new(session))))
 }

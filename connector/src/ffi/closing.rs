@@ -28,6 +28,11 @@ impl Library {
         let result = unsafe { (self.table().H5atclose)(Some(closing), self.slot() as *mut c_void) };
         check(result, "H5atclose").inspect_err(|_| told.store(false, Ordering::Relaxed))
     }
+
+    /// Whether it will be called: the library was not shut down since [`Self::tell_when_closing`].
+    pub fn is_to_tell(self) -> bool {
+        TOLD.get(self.slot()).is_some_and(|told| told.load(Ordering::Relaxed))
+    }
 }
 
 /// Called once: what was registered is forgotten when the library starts again.

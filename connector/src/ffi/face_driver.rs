@@ -30,16 +30,31 @@ pub fn file_name(number: u64) -> String {
     format!("h5lake-face-{}-{number}", std::process::id())
 }
 
-static CONTAINERS: LazyLock<Mutex<HashMap<u64, Weak<Container>>>> = LazyLock::new(Default::default);
+/// What is known of a native file beneath a session.
+#[derive(Default)]
+struct Known {
+    container: Weak<Container>,
+    /// Where its allocated bytes end.
+    end: u64,
+    /// Native code has read objects of the container there, and may remember them.
+    was_asked: bool,
+}
+
+static FILES: LazyLock<Mutex<HashMap<u64, Known>>> = LazyLock::new(Default::default);
+
+fn with_known<T>(number: u64, change: impl FnOnce(&mut Known) -> T) -> T {
+    change(FILES.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default())
+}
 
 /// Says whose objects the native file with this number stands for.
 pub fn bind(number: u64, container: Weak<Container>) {
-    CONTAINERS.lock().unwrap_or_else(PoisonError::into_inner).insert(number, container);
+    with_known(number, |known| known.container = container);
 }
 
-/// Forgets a native file.
-pub fn unbind(number: u64) {
-    CONTAINERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+/// Where the bytes end that native code has taken in a file, unless it has read objects of the container there: what it
+/// remembers of these is true for one session only.
+pub fn end_of(number: u64) -> Option<u64> {
+    with_known(number, |known| (!known.was_asked).then_some(known.end))
 }
 
 impl Library {
@@ -96,6 +111,13 @@ struct FaceFile {
     end: u64,
 }
 
+impl FaceFile {
+    fn move_end(&mut self, end: u64) {
+        self.end = end;
+        with_known(self.number, |known| known.end = end);
+    }
+}
+
 /// The file behind a pointer of libhdf5's.
 ///
 /// # Safety
@@ -123,7 +145,8 @@ unsafe extern "C" fn open(
 
 unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> i32 {
     // SAFETY: from `open`, closed once.
-    drop(unsafe { Box::from_raw(pointer.cast::<FaceFile>()) });
+    let file = unsafe { Box::from_raw(pointer.cast::<FaceFile>()) };
+    FILES.lock().unwrap_or_else(PoisonError::into_inner).remove(&file.number);
     0
 }
 
@@ -149,7 +172,7 @@ unsafe extern "C" fn allocate(
     let Some(address) = file.end.checked_next_multiple_of(8) else { return UNDEFINED };
     match address.checked_add(size).filter(|end| *end <= MAXIMUM_BYTES) {
         Some(end) => {
-            file.end = end;
+            file.move_end(end);
             address
         }
         None => UNDEFINED,
@@ -170,7 +193,7 @@ unsafe extern "C" fn set_end_of_allocation(
     let file = unsafe { file(pointer) };
     // libhdf5 sets the end that it was told for headers, too.
     if end <= MAXIMUM_BYTES && end > file.end {
-        file.end = end;
+        file.move_end(end);
     }
     0
 }
@@ -234,7 +257,10 @@ fn header(number: u64, address: u64) -> Option<Vec<u8>> {
     const DATASPACE_MESSAGE: u16 = 1;
     const DATASPACE_VERSION: u8 = 2; // the first that knows null spaces
     const HAS_MAXIMUM: u8 = 1;
-    let container = CONTAINERS.lock().unwrap_or_else(PoisonError::into_inner).get(&number)?.upgrade()?;
+    let container = with_known(number, |known| {
+        known.was_asked = true;
+        known.container.upgrade()
+    })?;
     let space = container.dataset(ObjectId(address)).ok()?.space();
     let (kind, flags) = match &space {
         Dataspace::Scalar => (0, 0),

@@ -63,8 +63,8 @@ impl Handle {
     /// The native object beneath, as libhdf5 takes it. It was made when this was opened, so it is there.
     pub fn native_object(&self) -> Result<*mut c_void> {
         Ok(match self {
-            Self::Anchor(_) => self.session()?.face.file().pointer(),
-            Self::File(file) => file.session.face.file().pointer(),
+            Self::Anchor(_) => self.session()?.face.file()?.pointer(),
+            Self::File(file) => file.session.face.file()?.pointer(),
             Self::Group(group) => group.session.face.group()?.pointer(),
             Self::Dataset(dataset) => dataset.native.object().pointer(),
             Self::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),

@@ -40,7 +40,7 @@ pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid
     } else {
         library.copy_type(types.stored())?
     };
-    Scratch::new(session.face.file(), datatype, chunk, list.get())
+    Scratch::new(session.face.file()?, datatype, chunk, list.get())
 }
 
 /// Whether what lies innermost in arrays and variable-length data is atomic (`H5T_get_precision`).

@@ -42,7 +42,7 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
 /// Remembers the native class, for `get_conn_cls`.
 fn opened(handle: Handle) -> Result<*mut c_void> {
     if let Ok(session) = handle.session() {
-        class::remember_native_class(session.library, session.face.file().class()?);
+        class::remember_native_class(session.library, session.face.file()?.class()?);
     }
     Ok(handle.into_pointer())
 }
@@ -305,7 +305,11 @@ pub unsafe extern "C" fn optional(
                     | sys::H5VL_NATIVE_FILE_GET_FREE_SECTIONS
                     | sys::H5VL_NATIVE_FILE_GET_INFO,
                     _,
-                ) => handle.session()?.face.file().file_optional(arguments),
+                ) => {
+                    let session = handle.session()?;
+                    session.face.mark();
+                    session.face.file()?.file_optional(arguments)
+                }
                 // Hints about native headers, caches and formats: nothing depends on them here.
                 (
                     sys::H5VL_NATIVE_FILE_SET_MIN_DSET_OHDR_FLAG
