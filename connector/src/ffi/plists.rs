@@ -470,14 +470,32 @@ impl Library {
 }
 
 impl Library {
-    /// Refuses what is not a list of the class. libhdf5 leaves this check to connectors for some lists.
+    /// Refuses what is not an attribute access list. libhdf5 leaves this check to connectors for some lists.
+    ///
+    /// # Errors
+    /// If it is none.
     pub fn check_attribute_access(self, list: Hid) -> Result<()> {
         let table = self.table();
-        if list == sys::H5P_DEFAULT || list == table.H5P_LST_ATTRIBUTE_ACCESS_ID_g() {
+        let (default, class) = (table.H5P_LST_ATTRIBUTE_ACCESS_ID_g(), table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g());
+        self.check_list(list, default, class, "not an attribute access property list")
+    }
+
+    /// Refuses what is not a group access list.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn check_group_access(self, list: Hid) -> Result<()> {
+        let table = self.table();
+        let (default, class) = (table.H5P_LST_GROUP_ACCESS_ID_g(), table.H5P_CLS_GROUP_ACCESS_ID_g());
+        self.check_list(list, default, class, "not a group access property list")
+    }
+
+    fn check_list(self, list: Hid, default: Hid, class: Hid, otherwise: &str) -> Result<()> {
+        if list == sys::H5P_DEFAULT || list == default {
             return Ok(());
         }
         // SAFETY: any value may be given; a bad one is an error.
-        let is_one = unsafe { (table.H5Pisa_class)(list, table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g()) };
-        if is_one > 0 { Ok(()) } else { Err(Error::argument("not an attribute access property list")) }
+        let is_one = unsafe { (self.table().H5Pisa_class)(list, class) };
+        if is_one > 0 { Ok(()) } else { Err(Error::argument(otherwise)) }
     }
 }

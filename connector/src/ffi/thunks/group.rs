@@ -53,6 +53,7 @@ unsafe extern "C" fn create(
             });
         }
         new_object(object, "h5lake_group_create", Major::Group, |handle| {
+            handle.session()?.library.check_group_access(access)?;
             group::create(
                 handle,
                 &location(parameters)?,
@@ -80,6 +81,7 @@ unsafe extern "C" fn open(
             });
         }
         new_object(object, "h5lake_group_open", Major::Group, |handle| {
+            handle.session()?.library.check_group_access(access)?;
             group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, access)
         })
     }
