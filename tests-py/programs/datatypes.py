@@ -131,6 +131,35 @@ def read_ragged(f):
     assert [row.tolist() for row in f["ragged"]] == [[], [0, 1, 2], list(range(6)), list(range(9))]
 
 
+def words(round):
+    """Strings of 0 to 40 letters, with a long one now and then."""
+    return [chr(97 + i % 26) * ((i * 7 + round) % 41) + ("y" * 70_000 if i % 997 == round else "") for i in range(5_000)]
+
+
+def write_overwritten(f):
+    """Data of variable length, overwritten whole and in part, in and out of order."""
+    text = f.create_dataset("text", (5_000,), h5py.string_dtype(), chunks=(700,))
+    ragged = f.create_dataset("ragged", (300,), h5py.vlen_dtype("f8"))
+    for round in range(4):
+        text[...] = words(round)
+        for i in range(300):
+            ragged[i] = np.arange((i * round) % 50) / 3
+    text[10:4990:7] = ["new" + word for word in words(5)[10:4990:7]]
+    text[[3, 77, 4000]] = ["three", "", "four thousand"]
+    ragged[5:9] = np.array([np.arange(n) for n in (3, 0, 2, 1)], dtype=object)
+
+
+def read_overwritten(f):
+    wanted = words(3)
+    wanted[10:4990:7] = ["new" + word for word in words(5)[10:4990:7]]
+    wanted[3], wanted[77], wanted[4000] = "three", "", "four thousand"
+    assert list(f["text"].asstr()[...]) == wanted
+    assert list(f["text"].asstr()[21:4001]) == wanted[21:4001]
+    assert list(f["text"].asstr()[[4, 500, 4321]]) == [wanted[4], wanted[500], wanted[4321]]
+    for i, found in enumerate(f["ragged"][...]):
+        same(found, np.arange({5: 3, 6: 0, 7: 2, 8: 1}[i]) * 1.0 if 5 <= i < 9 else np.arange((i * 3) % 50) / 3)
+
+
 def write_points_twice(f):
     """One element written several times by one call: the last counts, and what others held stays."""
     text = f.create_dataset("text", data=["first", "second", "third"], dtype=h5py.string_dtype())

@@ -517,6 +517,23 @@ mod tests {
     }
 
     #[test]
+    fn a_log_of_few_keys_is_folded_early() {
+        let dir = tempfile::tempdir().unwrap();
+        let longest = |keys: u32| {
+            let path = dir.path().join(format!("{keys}.h5"));
+            let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
+            let commit = |n: u32| {
+                l.put(&(n % keys).to_be_bytes(), vec![n as u8; 400]).unwrap();
+                l.commit().unwrap();
+                l.lock().log_bytes
+            };
+            (0..600).map(commit).max().unwrap()
+        };
+        assert!((WORTH_FOLDING..WORTH_FOLDING * 2).contains(&longest(2)), "two keys");
+        assert!(longest(600) > WORTH_FOLDING * 3, "as many keys as commits");
+    }
+
+    #[test]
     fn a_forked_child_neither_writes_nor_unlocks() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
