@@ -88,7 +88,8 @@ pub fn opened_beyond(error: Error, kind: Option<ObjectKind>) -> Result<Handle> {
 pub fn flags_of(from: &Session) -> OpenFlags {
     let swmr = *from.swmr.lock();
     OpenFlags {
-        write: from.writable,
+        // As natively: what the file is open for, by whichever identifier.
+        write: from.container.writable(),
         exclusive: false,
         swmr_write: swmr == Swmr::Write,
         swmr_read: swmr == Swmr::Read,

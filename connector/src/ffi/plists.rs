@@ -480,13 +480,13 @@ impl Library {
         self.check_list(list, default, class, "not an attribute access property list")
     }
 
-    /// Refuses what is not a group access list.
+    /// Refuses what is neither a group access list nor one of link access, of which those are a kind.
     ///
     /// # Errors
     /// If it is none.
     pub fn check_group_access(self, list: Hid) -> Result<()> {
         let table = self.table();
-        let (default, class) = (table.H5P_LST_GROUP_ACCESS_ID_g(), table.H5P_CLS_GROUP_ACCESS_ID_g());
+        let (default, class) = (table.H5P_LST_GROUP_ACCESS_ID_g(), table.H5P_CLS_LINK_ACCESS_ID_g());
         self.check_list(list, default, class, "not a group access property list")
     }
 
