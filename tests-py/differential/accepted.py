@@ -42,8 +42,8 @@ VALUES = [
     (r"value|data", r"\['reference'.*", r"no reference", r"\.copy\([^\n]*, g",
      "H5Ocopy into another file without expanding references: native HDF5 sets them to null in datasets of references alone "
      "(H5D__contig_copy), and leaves addresses of the other file in compounds; h5lake sets them to null there too"),
-    (r"data", r"!RuntimeError", r"\['object'.*", r"regionref_dtype[\s\S]*\bdel [fg]\[",
-     "region references to deleted datasets, of which one cannot even be looked at natively, for what lies there now"),
+    (r"data|value", r"!RuntimeError", r"\['object'.*", r"ref_dtype[\s\S]*\bdel [fg]\[",
+     "references to deleted objects, of which one cannot even be looked at natively, for what lies there now"),
     (r"^$", r"/.*", r"/.*", r"np\.dtype\([\s\S]*\.move\([\s\S]*\bh\d+\.name$",
      "the name of an open committed datatype whose group is moved: native HDF5 forgets to change it"),
     (r"^$", r"None", r"\[\d+, \d+.*", r"libver='latest'[\s\S]*maxshape=\(\d+,.* None[,)][\s\S]*get_chunk_info_by_coord",

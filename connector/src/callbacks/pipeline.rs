@@ -55,8 +55,13 @@ pub fn of_new(
                 Error::new(Minor::BadType, "datatype not supported by nbit").in_class(Major::Argument)
             );
         }
+        let filters = match types.has_references && !types.has_heap {
+            true => Some(codec::scratch_of_references(session, types, chunk, creation)?.filters()?),
+            false => None,
+        };
         let scratch = codec::scratch(session, types, chunk, creation)?;
-        return Ok((scratch.filters()?, Some(scratch)));
+        let filters = filters.map_or_else(|| scratch.filters(), Ok)?;
+        return Ok((filters, Some(scratch)));
     }
     for filter in filters.iter_mut().filter(|filter| filter.id == SHUFFLE) {
         let size = u32::try_from(types.size);

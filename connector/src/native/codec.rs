@@ -43,6 +43,21 @@ pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid
     Scratch::new(session.face.file()?, datatype, chunk, list.get())
 }
 
+/// A native dataset of a type with references, for what its filters set for themselves: what runs them takes plain bytes
+/// in place of references, which native code would convert.
+pub fn scratch_of_references(
+    session: &Session,
+    types: &FileType,
+    chunk: &[u64],
+    creation: Hid,
+) -> Result<Scratch> {
+    let library = session.library;
+    let list = library.copy_list(creation)?;
+    library.allocate_nothing(list.get())?;
+    library.clear_fill_value(list.get())?;
+    Scratch::new(session.face.file()?, library.copy_type(types.stored())?, chunk, list.get())
+}
+
 /// Whether what lies innermost in arrays and variable-length data is atomic (`H5T_get_precision`).
 fn has_precision(library: Library, datatype: Hid) -> Result<bool> {
     match library.type_class(datatype)? {
