@@ -98,16 +98,21 @@ fn a_long_read_is_asked_for_at_once() {
     d.write(&Selection::All, &data).unwrap();
     c.flush().unwrap();
     drop((c, d));
-    let c = place.open(Access::ReadOnly);
-    let d = opened(&c, b"d");
-    let mut out = vec![0; data.len()];
-    trace.start_journal();
-    d.read(&Selection::All, &mut out).unwrap();
-    let calls = trace.take_journal();
-    assert!(out == data);
+    let d = opened(&place.open(Access::ReadOnly), b"d");
+    let calls = read_all(&d, &data, &trace);
     assert!(calls.len() <= 18, "packs, not chunks: {calls:#?}");
     assert!(most_at_once(&calls) > 12, "{calls:#?}");
     assert!(round_trips(&calls) <= 2, "{calls:#?}");
+}
+
+/// Reads all of a dataset, compares it, and returns what was asked of the store.
+fn read_all(d: &Dataset, wanted: &[u8], trace: &TraceStore) -> Vec<object_stores::Call> {
+    let mut out = vec![0; wanted.len()];
+    trace.start_journal();
+    d.read(&Selection::All, &mut out).unwrap();
+    let calls = trace.take_journal();
+    assert!(out == wanted);
+    calls
 }
 
 /// What has to be decoded comes in batches, of which the next is on its way while one is decoded.
@@ -124,13 +129,8 @@ fn batches_of_filtered_chunks_come_beside_each_other() {
     d.write(&Selection::All, &data).unwrap();
     c.flush().unwrap();
     drop((c, d));
-    let c = place.open(Access::ReadOnly);
-    let d = opened(&c, b"d");
-    let mut out = vec![0; data.len()];
-    trace.start_journal();
-    d.read(&Selection::All, &mut out).unwrap();
-    let calls = trace.take_journal();
-    assert!(out == data);
+    let d = opened(&place.open(Access::ReadOnly), b"d");
+    let calls = read_all(&d, &data, &trace);
     assert!(calls.len() <= 26, "packs, not chunks: {calls:#?}");
     // A part that begins and ends within a batch, and one chunk alone.
     for (start, block) in [(40 * MIB + 5, 50 * MIB), (7 * MIB, 1), (99 * MIB - 1, 2)] {

@@ -1,6 +1,16 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Each blob has its length and its bytes.
+fn assert_blobs(c: &Container, kept: &[([u8; 16], Vec<u8>)]) {
+    for (id, blob) in kept {
+        assert_eq!(c.heap_len(id).unwrap(), blob.len() as u64);
+        let mut out = vec![0; blob.len()];
+        c.heap_get(id, &mut out).unwrap();
+        assert!(&out == blob);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -22,18 +32,10 @@ proptest! {
             }
             if delete { c.heap_delete(&id).unwrap() } else { kept.push((id, blob)) }
         }
-        let check = |c: &Container| {
-            for (id, blob) in &kept {
-                assert_eq!(c.heap_len(id).unwrap(), blob.len() as u64);
-                let mut out = vec![0; blob.len()];
-                c.heap_get(id, &mut out).unwrap();
-                assert!(&out == blob);
-            }
-        };
-        check(&c);
+        assert_blobs(&c, &kept);
         drop((d, c));
         let c = place.open(Access::ReadWrite);
-        check(&c);
+        assert_blobs(&c, &kept);
         let half = kept.len() / 2;
         kept[..half].iter().for_each(|(id, _)| c.heap_delete(id).unwrap());
         c.link_delete(c.root(), b"d").unwrap();
@@ -259,11 +261,7 @@ proptest! {
                 Ok(())
             }).unwrap();
             assert!(seen.iter().all(|s| *s));
-            for (id, blob) in &kept {
-                let mut out = vec![0; blob.len()];
-                c.heap_get(id, &mut out).unwrap();
-                assert!(&out == blob);
-            }
+            assert_blobs(c, &kept);
         };
         check(&c);
         drop((d, c));
