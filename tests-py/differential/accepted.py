@@ -55,6 +55,9 @@ VALUES = [
     (r"data", r"-?\d+|\[.*", r"-?\d+|\[.*", r"FILTER_NBIT[^\n]*scaleoffset=",
      "scale-offset behind n-bit: it takes packed bits for whole integers and reads beyond their end, so natively data is "
      "lost, and which depends on what lies there in memory"),
+    (r"data|value", r"", r"", r"compression='szip'[^\n]*scaleoffset=",
+     "szip behind scale-offset: it takes packed bytes for whole pixels, reads beyond their end and drops what is left over, so "
+     "data is lost where it seems to compress, which depends on what lies there in memory"),
     (r"dataset (status|chunks|storage|bytes)", r"", r"", r"ALLOC_TIME_LATE[\s\S]*\.resize\(",
      "a dataset of late allocation that grew after it was written first: natively it has the chunks of its former extent, "
      "h5lake tells of all, though none takes room before it is written"),
