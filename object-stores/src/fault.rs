@@ -59,8 +59,16 @@ pub struct FaultStore {
 impl FaultStore {
     /// `inner`, without any rule yet.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        let can = inner.capabilities();
+        // Nobody is to rely on bytes that may be damaged on their way.
+        let can = Capabilities { near: false, ..inner.capabilities() };
         FaultStore { inner, plan: Arc::default(), can }
+    }
+
+    /// As near as the store beneath. For faults of what changes it: none may damage what is read.
+    #[must_use]
+    pub fn as_near(mut self) -> Self {
+        self.can.near = self.inner.capabilities().near;
+        self
     }
 
     /// The same store, as one that cannot create conditionally.

@@ -92,8 +92,8 @@ pub struct Capabilities {
     pub nested_keys: bool,
     /// Objects outlive the process.
     pub persistent: bool,
-    /// Answers come as quickly as memory is copied: there is nothing to gain from asking for several things at once, or
-    /// from keeping a copy.
+    /// Objects lie in this process's memory: [`get`](ObjectStore::get) hands out the very bytes that were put, not a copy
+    /// that may be damaged. There is nothing to gain from asking for several things at once, or from keeping one.
     pub near: bool,
 }
 

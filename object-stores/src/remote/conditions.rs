@@ -5,7 +5,7 @@
 //! of one probe object and an update from an etag that it never had tell.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use futures_util::future;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
@@ -31,7 +31,15 @@ pub(super) enum Conditions {
     /// The service documents them.
     Documented,
     /// To be found out at the first conditional put of the process.
-    Probed(OnceLock<Honoured>),
+    Probed(Probed),
+}
+
+/// What was found out, if it was.
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    known: OnceLock<Honoured>,
+    /// Held by who finds out: others wait for that.
+    probing: Mutex<()>,
 }
 
 impl Conditions {
@@ -47,13 +55,19 @@ impl Conditions {
         match self {
             Conditions::ReadOnly => Ok((Honoured { create: false, update: false }, None)),
             Conditions::Documented => Ok((Honoured { create: true, update: true }, None)),
-            Conditions::Probed(known) => match known.get() {
-                Some(honoured) => Ok((*honoured, None)),
-                None => {
-                    let (found, left) = probe()?;
-                    Ok((*known.get_or_init(|| found), Some(left)))
+            Conditions::Probed(probed) => {
+                if let Some(honoured) = probed.known.get() {
+                    return Ok((*honoured, None));
                 }
-            },
+                let _first = probed.probing.lock().unwrap_or_else(PoisonError::into_inner);
+                match probed.known.get() {
+                    Some(honoured) => Ok((*honoured, None)),
+                    None => {
+                        let (found, left) = probe()?;
+                        Ok((*probed.known.get_or_init(|| found), Some(left)))
+                    }
+                }
+            }
         }
     }
 }
