@@ -3,8 +3,6 @@
 //! Only pages that a change falls into, and their ancestors, are written anew. A page that becomes small takes in its
 //! right neighbour, so that deletes do not leave crumbs.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -16,7 +14,8 @@ use crate::tree::Tree;
 /// A branch is not full before it has this many children.
 const FEWEST_CHILDREN: u64 = 4;
 
-type Changes<'c> = [(&'c Bytes, &'c Option<Bytes>)];
+/// Changes by key, ascending.
+pub(crate) type Changes<'c> = [(&'c Bytes, &'c Option<Bytes>)];
 
 /// A node as its parent sees it.
 #[derive(Debug, Clone)]
@@ -27,19 +26,18 @@ struct Child {
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
 /// part of the new base are given to [`fold_free`](crate::space::Space::fold_free).
-pub(crate) fn fold(tree: Tree<'_>, changes: &BTreeMap<Bytes, Option<Bytes>>) -> Result<Option<Pointer>> {
+pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Pointer>> {
     let f = Fold { tree, shape: tree.space.shape() };
-    let changes: Vec<_> = changes.iter().collect();
     let (mut level, mut nodes) = match tree.root {
         None => {
             let mut b = Builder::new(&f, 0);
-            f.merge(None, &changes, &mut b)?;
+            f.merge(None, changes, &mut b)?;
             (0, b.finish()?)
         }
         Some(at) => {
             let root = tree.page(&at)?;
             let top = Child { key: root.key_bytes(0), at };
-            (root.level, f.rewrite(vec![top], root.level, &changes)?)
+            (root.level, f.rewrite(vec![top], root.level, changes)?)
         }
     };
     while nodes.len() > 1 {

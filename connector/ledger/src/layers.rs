@@ -10,8 +10,28 @@ use crate::tree::{Found, Tree};
 
 /// Changes by key: the value put, or `None` for a delete.
 pub(crate) type Layer = BTreeMap<Bytes, Option<Bytes>>;
+/// A layer without changes.
+pub(crate) static EMPTY: Layer = Layer::new();
 /// A key and its value.
 pub(crate) type Entry = (Bytes, Bytes);
+
+/// The changes of two layers, ascending; where both change a key, the upper one's.
+pub(crate) fn merged<'l>(upper: &'l Layer, lower: &'l Layer) -> Vec<(&'l Bytes, &'l Option<Bytes>)> {
+    if lower.is_empty() {
+        return upper.iter().collect();
+    }
+    let mut out = Vec::with_capacity(upper.len().max(lower.len()));
+    let mut below = lower.iter().peekable();
+    for (key, value) in upper {
+        while let Some(less) = below.next_if(|(k, _)| *k < key) {
+            out.push(less);
+        }
+        below.next_if(|(k, _)| *k == key);
+        out.push((key, value));
+    }
+    out.extend(below);
+    out
+}
 
 /// The three layers; the upper ones come first.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +152,27 @@ impl Layers<'_> {
                 let before = self.tree.last(Bound::Excluded(f.key()))?;
                 base = before.filter(|f| not_before(f.key(), lower));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upper_of_two_merged_layers_counts() {
+        let layer = |entries: &[(&'static str, Option<&'static str>)]| -> Layer {
+            entries.iter().map(|(k, v)| (Bytes::from(*k), v.map(Bytes::from))).collect()
+        };
+        let lower = layer(&[("a", Some("1")), ("c", Some("2")), ("d", None), ("x", Some("3"))]);
+        let upper = layer(&[("b", Some("4")), ("c", None), ("d", Some("5"))]);
+        let mut both = lower.clone();
+        both.extend(upper.clone());
+        assert_eq!(merged(&upper, &lower), both.iter().collect::<Vec<_>>());
+        for one in [&upper, &lower] {
+            assert_eq!(merged(one, &EMPTY), one.iter().collect::<Vec<_>>());
+            assert_eq!(merged(&EMPTY, one), one.iter().collect::<Vec<_>>());
         }
     }
 }

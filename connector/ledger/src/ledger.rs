@@ -1,24 +1,25 @@
 //! The opened container.
 
 mod close;
+mod commit;
 mod open;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use self::close::note_broken;
+pub(crate) use self::commit::After;
+use self::commit::Spilled;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::fold;
-use crate::layers::{Layer, Layers};
+use crate::layers::{EMPTY, Layer, Layers};
 use crate::options::{Access, Identity, Options, Version, Writers};
 use crate::payload::{self, Part};
 use crate::record;
-use crate::space::{Base, Commit, News, Pointer, Space};
+use crate::space::{News, Pointer, Snapshot, Space};
 use crate::tree::Tree;
 
 /// The longest key, in bytes.
@@ -41,6 +42,7 @@ pub struct Ledger {
     opener: u32,
     bytes_bound: u64,
     records_bound: u64,
+    spill_bound: u64,
     many: bool,
 }
 
@@ -54,6 +56,10 @@ pub(crate) struct State {
     log_records: u64,
     pub(crate) staged: Layer,
     pub(crate) staged_bytes: u64,
+    /// What was staged before, and did not stay in memory.
+    spilled: Option<Spilled>,
+    /// The memory that what is staged may take before it is spilled, where that is more than the bound.
+    spill_at: u64,
     /// Staged keys that other writers changed, with the values that both started from.
     pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
     /// What the space told, and could not be taken in yet.
@@ -62,17 +68,32 @@ pub(crate) struct State {
     closed: bool,
 }
 
+impl State {
+    fn knowing(s: Snapshot) -> Self {
+        let Snapshot { version, root, log, log_bytes, log_records } = s;
+        Self { version, root, log, log_bytes, log_records, ..Self::default() }
+    }
+
+    /// Takes out what a reader knows.
+    fn snapshot(&mut self) -> Snapshot {
+        let Self { version, root, log_bytes, log_records, .. } = *self;
+        Snapshot { version, root, log: std::mem::take(&mut self.log), log_bytes, log_records }
+    }
+}
+
 impl Ledger {
     pub(crate) fn start(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
         let records_bound = space.shape().records;
+        let known = space.recall().map(State::knowing).unwrap_or_default();
         let ledger = Self {
             space,
             cache: Cache::new(opts.cache_bytes),
-            state: Mutex::default(),
+            state: Mutex::new(known),
             access,
             opener: std::process::id(),
             bytes_bound: opts.checkpoint_bytes,
             records_bound: opts.checkpoint_records.min(records_bound),
+            spill_bound: opts.spill_bytes,
             many: access == Access::ReadWrite && opts.writers == Writers::Many,
         };
         ledger.refresh_state(&mut ledger.lock())?;
@@ -121,7 +142,11 @@ impl Ledger {
     }
 
     fn layers<'a>(&'a self, s: &'a State) -> Layers<'a> {
-        Layers { over: [&s.staged, &s.log], tree: self.tree(s.root) }
+        match &s.spilled {
+            // They hold what the log says, too.
+            Some(spilled) => Layers { over: [&s.staged, &EMPTY], tree: self.tree(spilled.root) },
+            None => Layers { over: [&s.staged, &s.log], tree: self.tree(s.root) },
+        }
     }
 
     /// The version that this handle sees; 0 is a new, empty container.
@@ -231,6 +256,7 @@ impl Ledger {
         if let Some(old) = s.staged.insert(Bytes::copy_from_slice(key), value) {
             s.staged_bytes -= weight(&old);
         }
+        self.spill_if_large(&mut s);
         Ok(())
     }
 
@@ -248,6 +274,17 @@ impl Ledger {
         Ok(Extent::of(place, data))
     }
 
+    /// Writes several payloads, each as [`write_payload`](Ledger::write_payload) does, in one object where the space is a
+    /// store in memory. Several threads may do so at once: what takes time, copies and checksums, goes on side by side.
+    ///
+    /// # Errors
+    /// As for [`write_payload`](Ledger::write_payload); then none was written.
+    pub fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Extent>> {
+        drop(self.writable()?);
+        let places = self.space.write_payloads(data)?;
+        Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
+    }
+
     /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on. The checksums of the blocks touched are
     /// verified. After an error the content of `buf` is unspecified.
     ///
@@ -255,6 +292,15 @@ impl Ledger {
     /// `Invalid` if the range is not within the payload; those of reading.
     pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
         payload::read(self.space.as_ref(), e, offset, buf)
+    }
+
+    /// Hands a part of a payload to `take`, verified as [`read_payload`](Ledger::read_payload) does; for whoever wants few
+    /// bytes of it, and not in one place. After an error `take` was not called.
+    ///
+    /// # Errors
+    /// As for [`read_payload`](Ledger::read_payload).
+    pub fn view_payload(&self, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
+        payload::view(self.space.as_ref(), e, range, take)
     }
 
     /// Reads several parts of payloads, each as [`read_payload`](Ledger::read_payload) does; the answers are in the order
@@ -270,7 +316,7 @@ impl Ledger {
 
     /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
     pub fn is_remote(&self) -> bool {
-        self.space.is_remote()
+        self.space.is_remote() && !self.space.is_at_hand()
     }
 
     /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
@@ -281,122 +327,6 @@ impl Ledger {
     pub fn free_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
         if e.is_empty() { Ok(()) } else { self.space.free_payload(e.place()) }
-    }
-
-    /// Makes all that is staged one new version, and returns its number; the present one if nothing is staged.
-    ///
-    /// When this returns, the version is seen by every reader that opens or refreshes, and survives what the
-    /// [`SyncPolicy`](crate::SyncPolicy) says. After an error nothing of it is seen and all of it is still staged, unless the
-    /// error is `Broken`: then only reopening can tell.
-    ///
-    /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`, `Conflict`, `NoSpace`, `Io`, `Store`.
-    pub fn commit(&self) -> Result<u64> {
-        if self.many {
-            return self.commit_many();
-        }
-        let mut s = self.writable()?;
-        let version = s.version;
-        Ok(self.commit_staged(&mut s)?.unwrap_or(version))
-    }
-
-    /// `None` when one of the other writers was first.
-    pub(crate) fn commit_staged(&self, s: &mut State) -> Result<Option<u64>> {
-        if s.staged.is_empty() && !self.space.has_freed() {
-            return Ok(Some(s.version));
-        }
-        let entries = record::encode_changes(s.staged.iter());
-        let bytes = match self.space.commit(s.version + 1, &entries) {
-            Ok(Commit::Done(bytes)) => bytes,
-            Ok(Commit::Behind) => return Ok(None),
-            Err(e) => return Err(note_broken(s, e)),
-        };
-        s.version += 1;
-        let staged = std::mem::take(&mut s.staged);
-        s.staged_bytes = 0;
-        lay_layer_over(&mut s.log, staged);
-        s.log_bytes += bytes;
-        s.log_records += 1;
-        let long =
-            s.log_bytes > self.bytes_bound || s.log_records > self.records_bound || self.folds_cheaply(s);
-        if (long || self.space.is_crowded())
-            && let Err(e) = self.checkpoint(s)
-        {
-            // The version is committed. Only the log stays long; the next commit tries again.
-            tracing::warn!(error = %e, "a checkpoint failed");
-            note_broken(s, e);
-        }
-        Ok(Some(s.version))
-    }
-
-    /// Whether the log is worth folding before it is long: where the same few keys change again and again, as in a dataset
-    /// that grows, that writes little, and every reader that opens is spared the records.
-    fn folds_cheaply(&self, s: &State) -> bool {
-        let pages = s.log.len() as u64 * self.space.shape().page as u64;
-        !self.many && !self.space.is_remote() && s.log_bytes > pages.max(WORTH_FOLDING)
-    }
-
-    fn checkpoint(&self, s: &mut State) -> Result<()> {
-        if !self.many {
-            return self.fold(s);
-        }
-        if !self.space.begin_fold() {
-            return Ok(());
-        }
-        let done = self.fold(s);
-        self.space.end_fold();
-        match done {
-            // Another writer was first.
-            Err(e) if *e.kind() == ErrorKind::Conflict => Ok(()),
-            other => other,
-        }
-    }
-
-    fn fold(&self, s: &mut State) -> Result<()> {
-        let done = fold::fold(self.tree(s.root), &s.log).and_then(|root| {
-            self.space.fold_commit(Base { version: s.version, root })?;
-            Ok(root)
-        });
-        match done {
-            Ok(root) => {
-                s.root = root;
-                s.log.clear();
-                (s.log_bytes, s.log_records) = (0, 0);
-                Ok(())
-            }
-            Err(e) => {
-                self.space.fold_rollback();
-                Err(e)
-            }
-        }
-    }
-
-    /// Folds the log and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
-    /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
-    /// container takes less. What is staged stays staged.
-    ///
-    /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading and writing. What was committed is safe all the same.
-    pub fn vacuum(&self) -> Result<u64> {
-        let mut s = self.writable()?;
-        let before = self.space.size()?;
-        if let Err(e) = self.checkpoint(&mut s) {
-            return Err(note_broken(&mut s, e));
-        }
-        self.space.sweep()?;
-        Ok(before.saturating_sub(self.space.size()?))
-    }
-
-    /// Forgets all that is staged, payloads written since the last commit included.
-    ///
-    /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`.
-    pub fn rollback(&self) -> Result<()> {
-        let mut s = self.writable()?;
-        s.staged.clear();
-        s.staged_bytes = 0;
-        s.unmerged.clear();
-        self.space.rollback()
     }
 
     /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many
@@ -454,9 +384,11 @@ impl Ledger {
         self.space.versions(most)
     }
 
-    /// Bytes of keys and values that are staged, payloads not counted.
+    /// Bytes of keys and values that are staged, payloads not counted. A key that was staged again after it was
+    /// [spilled](crate::Options::spill_bytes) counts twice.
     pub fn staged_bytes(&self) -> u64 {
-        self.lock().staged_bytes
+        let s = self.lock();
+        s.staged_bytes + s.spilled.as_ref().map_or(0, |spilled| spilled.bytes)
     }
 
     /// Bytes that the container takes in its file or store.
@@ -475,18 +407,6 @@ impl Ledger {
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> Identity {
         self.space.identity()
-    }
-}
-
-/// Logs up to this many bytes are read at once, in no time.
-const WORTH_FOLDING: u64 = 64 << 10;
-
-/// Lays a layer over another: two of about the same size are joined in one walk.
-fn lay_layer_over(layer: &mut Layer, mut over: Layer) {
-    if over.len() > layer.len() / 8 {
-        layer.append(&mut over);
-    } else {
-        lay_over(layer, over);
     }
 }
 
@@ -514,23 +434,6 @@ mod tests {
         assert_eq!(successor(b"ab"), Some(b"ac".to_vec()));
         assert_eq!(successor(b"a\xff"), Some(b"b".to_vec()));
         assert_eq!((successor(b"\xff\xff"), successor(b"")), (None, None));
-    }
-
-    #[test]
-    fn a_log_of_few_keys_is_folded_early() {
-        let dir = tempfile::tempdir().unwrap();
-        let longest = |keys: u32| {
-            let path = dir.path().join(format!("{keys}.h5"));
-            let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
-            let commit = |n: u32| {
-                l.put(&(n % keys).to_be_bytes(), vec![n as u8; 400]).unwrap();
-                l.commit().unwrap();
-                l.lock().log_bytes
-            };
-            (0..600).map(commit).max().unwrap()
-        };
-        assert!((WORTH_FOLDING / 2..=WORTH_FOLDING).contains(&longest(2)), "two keys");
-        assert!(longest(600) > WORTH_FOLDING * 3, "as many keys as commits");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::layers::Layers;
-use crate::ledger::{Ledger, State};
+use crate::layers::{EMPTY, Layers};
+use crate::ledger::{After, Ledger, State};
 use crate::record::{self, Record};
 use crate::space::News;
 
@@ -129,8 +129,7 @@ impl Ledger {
     }
 
     fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
-        static NONE: crate::layers::Layer = BTreeMap::new();
-        Layers { over: [&NONE, &s.log], tree: self.tree(s.root) }
+        Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) }
     }
 
     /// The staged keys that others changed since they were staged, each with the value that both started from.
@@ -161,7 +160,8 @@ impl Ledger {
         self.lock().unmerged.remove(key);
     }
 
-    /// Gives up what is staged under a key; the committed value counts again. Payloads are the caller's to give back.
+    /// Gives up what one of many writers has staged under a key; the committed value counts again. Payloads are the caller's to
+    /// give back.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
@@ -182,7 +182,7 @@ impl Ledger {
         self.below(&self.lock()).get(key)
     }
 
-    /// What is staged under keys that begin with `prefix`: the value, or `None` for a delete.
+    /// What one of many writers has staged under keys that begin with `prefix`: the value, or `None` for a delete.
     pub fn staged(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
         let s = self.lock();
         let from = s.staged.range::<[u8], _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
@@ -234,7 +234,7 @@ impl Ledger {
         if s.untold.is_some() {
             return Ok(None);
         }
-        self.commit_staged(&mut s)
+        self.commit_staged(&mut s, After::More)
     }
 
     pub(crate) fn commit_many(&self) -> Result<u64> {

@@ -84,6 +84,11 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// The log is folded into pages when it has more records than this.
     pub checkpoint_records: u64,
+    /// When what a file's one writer has staged takes more memory than this, in bytes, it is written into pages, which nobody
+    /// else sees before the commit. Where changes are so scattered that this writes much more than what changed, it happens
+    /// less often: at up to eight times as much. Of no account for many writers and for object stores, which keep in memory
+    /// what they have staged.
+    pub spill_bytes: u64,
 }
 
 impl Default for Options {
@@ -99,6 +104,7 @@ impl Default for Options {
             salvage: false,
             checkpoint_bytes: 512 << 10,
             checkpoint_records: 4096,
+            spill_bytes: 32 << 20,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading payloads, with the checksums of the blocks that are touched.
 
+use std::io::IoSliceMut;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -11,9 +12,8 @@ use crate::ledger::MAX_VALUE;
 use crate::record::checksum;
 use crate::space::{Run, Space, Wanted};
 
-/// Up to this many bytes, a read that cuts blocks fetches whole blocks in one go and copies; beyond, the middle goes straight
-/// into the caller's buffer and the cut blocks are fetched on their own.
-const SCRATCH: u64 = 1 << 20;
+/// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
+const STEP: u64 = 1 << 20;
 /// The longest run that goes straight to where it is wanted: longer ones are several, which come side by side. Whole blocks.
 const STRAIGHT: u64 = 4 << 20;
 
@@ -40,25 +40,82 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
     let block = e.block();
     // The blocks touched, and the part of them that is whole.
     let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
+    if let Some(bytes) = at_hand(space, e, low..high)? {
+        let at = (offset - low) as usize;
+        buf.copy_from_slice(&bytes[at..at + buf.len()]);
+        return Ok(());
+    }
+    let (mut at, mut rest) = (offset, buf);
+    while at < end {
+        let step = (at / block * block).saturating_add(STEP.next_multiple_of(block)).min(end) - at;
+        let (now, later) = std::mem::take(&mut rest).split_at_mut(step as usize);
+        read_step(space, e, at, now)?;
+        (at, rest) = (at + step, later);
+    }
+    Ok(())
+}
+
+/// Reads some bytes in one go: whole blocks to where they are wanted, and those that are cut, the first and the last, to a
+/// buffer from which they are copied.
+fn read_step(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+    let (block, end) = (e.block(), offset + buf.len() as u64);
+    let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
     if (low, high) == (offset, end) {
         return whole(space, e, low, buf);
     }
-    if high - low <= SCRATCH {
-        let mut scratch = Scratch::new((high - low) as usize);
-        whole(space, e, low, &mut scratch)?;
-        let at = (offset - low) as usize;
-        buf.copy_from_slice(&scratch[at..at + buf.len()]);
+    // Where the blocks that are whole begin and end; none may be.
+    let begin = if offset == low { low } else { (low + block).min(high) };
+    let stop = if end == high { high } else { (end / block * block).max(begin) };
+    let (head, tail) = ((begin - low) as usize, (high - stop) as usize);
+    // Of one length, so that the same buffer serves again and again.
+    let mut scratch = Scratch::new((2 * block) as usize);
+    let (first, last) = scratch[..head + tail].split_at_mut(head);
+    let (from, to) = (begin.min(end).max(offset) - offset, stop.min(end) - offset);
+    let (before, others) = buf.split_at_mut(from as usize);
+    let (middle, behind) = others.split_at_mut((to - from) as usize);
+    let mut parts = [IoSliceMut::new(first), IoSliceMut::new(middle), IoSliceMut::new(last)];
+    space.read_parts(e.place(), low, &mut parts)?;
+    verify(space, e, low, first)?;
+    verify(space, e, begin, middle)?;
+    verify(space, e, stop, last)?;
+    before.copy_from_slice(&first[(offset - low) as usize..][..before.len()]);
+    behind.copy_from_slice(&last[..behind.len()]);
+    Ok(())
+}
+
+/// Hands the bytes of a range to `take`, from the blocks around it.
+pub(crate) fn view(space: &dyn Space, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
+    if range.start > range.end || range.end > e.len() {
+        return Err(outside(space, e, &range));
+    }
+    if range.is_empty() {
+        take(&[]);
         return Ok(());
     }
-    // Long: the first block, the middle, the last block.
-    let first = ((low + block).min(end) - offset) as usize;
-    let last = (end - end / block * block) as usize;
-    let (head, rest) = buf.split_at_mut(first);
-    let (middle, tail) = rest.split_at_mut(rest.len() - last);
-    read(space, e, offset, head)?;
-    let at = offset + head.len() as u64;
-    read(space, e, at, middle)?;
-    read(space, e, at + middle.len() as u64, tail)
+    let block = e.block();
+    let (low, high) = (range.start / block * block, (range.end.div_ceil(block) * block).min(e.len()));
+    let cut = (range.start - low) as usize..(range.end - low) as usize;
+    if let Some(bytes) = at_hand(space, e, low..high)? {
+        take(&bytes[cut]);
+        return Ok(());
+    }
+    let mut scratch = Scratch::new((high - low) as usize);
+    whole(space, e, low, &mut scratch)?;
+    take(&scratch[cut]);
+    Ok(())
+}
+
+/// Whole blocks where they lie, if the space has them in memory.
+fn at_hand(space: &dyn Space, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
+    if !space.is_at_hand() {
+        return Ok(None);
+    }
+    let run = Run { place: *e.place(), offset: range.start, length: range.end - range.start };
+    space.at_hand(&run, &|bytes| verify(space, e, range.start, bytes))
+}
+
+fn outside(space: &dyn Space, e: &Extent, range: &Range<u64>) -> Error {
+    Error::invalid(space.target(), format!("the part {range:?} is outside of a payload of {}", e.len()))
 }
 
 /// A part of a payload to be read.
@@ -147,8 +204,7 @@ pub(crate) fn read_many(space: &dyn Space, parts: Vec<Part<'_>>) -> Result<Vec<B
     for (n, part) in parts.into_iter().enumerate() {
         let Part { extent, range, into } = part;
         if range.start > range.end || range.end > extent.len() {
-            let why = format!("the part {range:?} is outside of a payload of {}", extent.len());
-            return Err(Error::invalid(space.target(), why));
+            return Err(outside(space, extent, &range));
         }
         match into {
             None => runs.around(extent, range, Goes::Out(n), None),

@@ -4,12 +4,14 @@
 //! written once, on top of this trait.
 
 use std::fmt::Debug;
+use std::io::IoSliceMut;
 
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::layers::Layer;
 use crate::options::{Identity, Version};
 use crate::place::Place;
 
@@ -50,6 +52,16 @@ pub(crate) struct News {
     pub(crate) root: Option<Bytes>,
     /// With a restart, for one of many writers: the records between what it has and the base, oldest first.
     pub(crate) skipped: Vec<Bytes>,
+}
+
+/// What a reader knows of a container, without its pages.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    pub(crate) root: Option<Pointer>,
+    pub(crate) log: Layer,
+    pub(crate) log_bytes: u64,
+    pub(crate) log_records: u64,
 }
 
 /// What became of a commit.
@@ -108,7 +120,8 @@ pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
 
 /// Where a container's bytes are. All methods take `&self`; a space has its own locks.
 ///
-/// Written bytes belong to nobody until [`commit`](Space::commit) or [`fold_commit`](Space::fold_commit).
+/// Written bytes belong to nobody until [`commit`](Space::commit), [`fold_commit`](Space::fold_commit) or
+/// [`commit_base`](Space::commit_base).
 pub(crate) trait Space: Debug + Send + Sync {
     /// The file or key, for messages.
     fn target(&self) -> &str;
@@ -118,8 +131,26 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
     fn news(&self) -> Result<Option<News>>;
 
+    /// What a reader of this process knew of the container: the first [`news`](Space::news) then follows upon that, or says
+    /// to forget it.
+    fn recall(&self) -> Option<Snapshot> {
+        None
+    }
+    /// Keeps what a reader knows at its close, for [`recall`](Space::recall).
+    fn remember(&self, _: Snapshot) {}
+
     /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
     fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](Space::read).
+    fn read_parts(&self, place: &Place, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.read(place, at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
 
     /// Reads several runs, each as [`read`](Space::read) does, and checks each. A space whose requests take a round trip
     /// joins neighbours, and asks for the rest side by side.
@@ -144,7 +175,22 @@ pub(crate) trait Space: Debug + Send + Sync {
         false
     }
 
+    /// Whether all that is stored lies in this process's memory, and [`at_hand`](Space::at_hand) answers.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
+
+    /// The bytes of a run where they lie, not copied; `None` in a space that has them elsewhere. `check` is asked about them
+    /// unless they are known to be right.
+    fn at_hand(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
     fn write_payload(&self, data: &[u8]) -> Result<Place>;
+    /// Writes several; after an error none is left.
+    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
+        write_one_by_one(self, data)
+    }
     /// Lets payloads set out that are not on their way yet, without waiting for them.
     fn send_payloads(&self) -> Result<()> {
         Ok(())
@@ -186,7 +232,27 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn fold_free(&self, place: &Place) -> Result<()>;
     /// Makes the new base the one that readers start from.
     fn fold_commit(&self, base: Base) -> Result<()>;
+    /// Gives back what was written for the coming base, up to what is [kept](Space::fold_keep).
     fn fold_rollback(&self);
+
+    /// Whether pages can be kept for a commit that is to come, and that commit be a base.
+    fn commits_bases(&self) -> bool {
+        false
+    }
+    /// What was written for a coming base stays, and what that does without and an earlier call kept is given back, until
+    /// [`commit_base`](Space::commit_base), [`fold_forget`](Space::fold_forget) or [`rollback`](Space::rollback). Returns the
+    /// bytes written since the last call. After an error nothing has changed.
+    fn fold_keep(&self) -> Result<u64> {
+        Err(Error::invalid(self.target(), "pages cannot be kept before a commit here"))
+    }
+    /// Gives back what was written for a coming base, all that was kept included.
+    fn fold_forget(&self) {}
+    /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit. Durable
+    /// as by [`commit`](Space::commit). After an error the version is not committed, unless the error is `Broken`, and all
+    /// that was kept still is.
+    fn commit_base(&self, _base: Base) -> Result<()> {
+        Err(Error::invalid(self.target(), "a commit is a record here"))
+    }
 
     /// After a checkpoint: deletes what nothing refers to.
     fn sweep(&self) -> Result<()> {
@@ -215,5 +281,22 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Lets go of locks; a writer's last tidying.
     fn close(&self) -> Result<()>;
     /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
-    fn explain(&self, e: crate::error::Error) -> crate::error::Error;
+    fn explain(&self, e: Error) -> Error;
+}
+
+/// Writes payloads one after the other, and gives those back that came before one that failed.
+pub(crate) fn write_one_by_one<S: Space + ?Sized>(space: &S, data: &[&[u8]]) -> Result<Vec<Place>> {
+    let mut places = Vec::with_capacity(data.len());
+    for data in data {
+        match space.write_payload(data) {
+            Ok(place) => places.push(place),
+            Err(e) => {
+                for place in places.iter().filter(|place| place.length > 0) {
+                    space.free_payload(place)?;
+                }
+                return Err(e);
+            }
+        }
+    }
+    Ok(places)
 }

@@ -331,6 +331,60 @@ fn synced_commits_work() {
 }
 
 /// Starts this test program again, to run one of the helpers below.
+/// Parts of all lengths, beginning and ending in the middle of blocks and at their ends.
+#[test]
+fn any_part_of_a_payload_is_read_and_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let l = create(&path);
+    let data: Vec<u8> =
+        (0..2_400_001u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let e = l.write_payload(&data).unwrap();
+    l.put(b"e", e.to_bytes()).unwrap();
+    l.commit().unwrap();
+    let reader = read(&path);
+    const BLOCK: usize = 16 << 10;
+    let edges =
+        [0, 1, 100, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, (1 << 20) - 5, (1 << 20) + BLOCK, 2_400_001];
+    let from = |a: usize| edges.into_iter().filter(move |b| a <= *b).map(move |b| a..b);
+    let parts: Vec<_> = edges.into_iter().flat_map(from).collect();
+    let part = |l: &Ledger, r: &std::ops::Range<usize>| {
+        let mut buf = vec![0; r.len()];
+        let read = l.read_payload(&e, r.start as u64, &mut buf);
+        let mut viewed = Vec::new();
+        let view = l.view_payload(&e, r.start as u64..r.end as u64, |bytes| viewed = bytes.to_vec());
+        assert_eq!(read.is_ok(), view.is_ok(), "{r:?}");
+        read.map(|()| {
+            assert!(buf == viewed, "{r:?}");
+            buf
+        })
+    };
+    for r in &parts {
+        for l in [&l, &reader] {
+            assert!(part(l, r).unwrap() == data[r.clone()], "{r:?}");
+        }
+    }
+    let whole = fs::read(&path).unwrap();
+    let begin = whole.windows(64).position(|w| w == &data[..64]).unwrap();
+    for bad in [50, BLOCK, 2 * BLOCK + 9, (1 << 20) - 1, 1 << 20, 2_400_000] {
+        let mut damaged = whole.clone();
+        damaged[begin + bad] ^= 16;
+        fs::write(&path, &damaged).unwrap();
+        for r in parts.iter().filter(|r| !r.is_empty()) {
+            let touched = r.start / BLOCK <= bad / BLOCK && bad / BLOCK <= (r.end - 1) / BLOCK;
+            match part(&reader, r) {
+                Ok(found) => assert!(!touched && found == data[r.clone()], "byte {bad}, {r:?}"),
+                Err(e) => {
+                    assert!(touched && matches!(e.kind(), ErrorKind::Corrupt { .. }), "byte {bad}, {r:?}")
+                }
+            }
+        }
+    }
+    for outside in [2_400_002..2_400_002, 5..2_400_002] {
+        assert!(part(&reader, &outside).is_err());
+    }
+}
+
 fn other_process(helper: &str, path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", helper, "--ignored", "--nocapture"])

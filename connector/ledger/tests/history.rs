@@ -124,7 +124,7 @@ impl Run {
         let oldest = newest + 1 - numbers.len() as u64;
         assert_eq!(numbers, (oldest..=newest).rev().collect::<Vec<_>>(), "the newest ones, all of them");
         if newest > 0 {
-            assert!(!kept.is_empty());
+            assert!(!kept.is_empty(), "none of {newest} versions in {:?}", self.place);
             assert_eq!(self.writer.as_ref().unwrap().versions(2).unwrap(), kept[..kept.len().min(2)]);
         }
         if self.opts.retention == Some(HOUR) {
@@ -168,13 +168,15 @@ proptest! {
     fn every_version_that_is_kept_is_what_it_was(
         ops in proptest::collection::vec(op(), 1..24),
         bytes in prop_oneof![Just(0u64), Just(3000), Just(1 << 20)],
+        spill_bytes in prop_oneof![Just(900u64), Just(u64::MAX)],
         writers in prop_oneof![Just(Writers::One), Just(Writers::Many)],
         retention in prop_oneof![Just(Some(HOUR)), Just(Some(Duration::ZERO)), Just(Some(Duration::from_millis(5))), Just(None)],
     ) {
         for place in places() {
             // A crash leaves a lease behind in a store; nobody competes for it here.
             let lock = if matches!(place, Place::File(..)) || writers == Writers::Many { LockPolicy::Required } else { LockPolicy::Off };
-            let opts = Options { checkpoint_bytes: bytes, retention, lock, writers, ..Options::default() };
+            let opts =
+                Options { checkpoint_bytes: bytes, spill_bytes, retention, lock, writers, ..Options::default() };
             let mut r = Run::new(place, opts);
             for op in &ops {
                 r.step(*op);
@@ -204,6 +206,80 @@ fn a_container_remembers_its_retention() {
         r.step(Op::Vacuum);
         assert!(r.versions().len() < 10, "{} versions", r.versions().len());
         r.look();
+    }
+}
+
+#[test]
+fn versions_around_commits_that_are_bases_are_kept() {
+    // As a base of its own, behind records, in front of them, and two next to each other; in a new container, too.
+    for large in [[0, 3, 4, 7], [2, 3, 8, 9]] {
+        let opts = Options { checkpoint_bytes: 20_000, retention: Some(HOUR), ..Options::default() };
+        let mut r = Run::new(Place::file(), opts);
+        for n in 0..12 {
+            let mut state = r.states.last().unwrap().clone();
+            let l = r.writer.as_ref().unwrap();
+            let keys = if large.contains(&n) { 200 } else { 3 };
+            for k in 0..keys {
+                let (key, value) = (format!("{n}-{k}").into_bytes(), vec![n as u8; 150]);
+                l.put(&key, [&[0], &value[..]].concat()).unwrap();
+                state.insert(key, value);
+            }
+            let before = l.size().unwrap();
+            l.commit().unwrap();
+            let added = l.versions(1).unwrap()[0].bytes;
+            let staged = keys * 155;
+            assert!((staged..staged * 3 / 2 + 400).contains(&added), "{added} bytes for {staged} staged");
+            assert!(l.size().unwrap() - before < staged * 3 / 2 + 20_000, "written once");
+            r.states.push(state);
+            r.look();
+        }
+        // The next writers lead there, too.
+        r.step(Op::Reopen);
+        r.look();
+        r.step(Op::Vacuum);
+        r.look();
+        r.step(Op::Crash);
+        r.look();
+        r.opts = Options { writers: Writers::Many, checkpoint_bytes: 3000, ..r.opts };
+        r.step(Op::Reopen);
+        r.look();
+        r.second = Some(r.place.open(Access::ReadWrite, &r.opts));
+        r.step(Op::Commit(20));
+        r.look();
+    }
+}
+
+#[test]
+fn the_newest_version_is_kept_when_an_older_one_becomes_the_base() {
+    let opts = Options { writers: Writers::Many, retention: Some(Duration::ZERO), ..Options::default() };
+    let mut r = Run::new(Place::file(), opts);
+    r.step(Op::Commit(2));
+    // The other one has not seen the last commit, and folds what it has.
+    r.second.as_ref().unwrap().vacuum().unwrap();
+    for _ in 0..2 {
+        for l in [&r.writer, &r.second].map(|l| l.as_ref().unwrap()) {
+            l.advance(&|_| false).unwrap();
+        }
+    }
+    // Room that the fold freed is used again.
+    for n in 0..20 {
+        r.writer.as_ref().unwrap().write_payload(&vec![n; 100_000]).unwrap();
+    }
+    r.look();
+    r.step(Op::Commit(5));
+    r.look();
+}
+
+#[test]
+fn the_newest_version_is_kept_however_short_the_retention() {
+    for place in places() {
+        let (checkpoint_bytes, retention) = (0, Some(Duration::ZERO));
+        let opts = Options { writers: Writers::Many, checkpoint_bytes, retention, ..Options::default() };
+        let mut r = Run::new(place, opts);
+        for _ in 0..20 {
+            r.step(Op::Commit(1));
+            r.look();
+        }
     }
 }
 

@@ -9,8 +9,8 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::work::Chance;
 use common::{Place, places};
@@ -68,8 +68,13 @@ fn commit(l: &Ledger) -> u64 {
     }
 }
 
-fn write(place: &Place, who: u64, commits: u64) -> Vec<Event> {
-    let l = place.open(Access::ReadWrite, &many());
+/// One writer whose commits are records, and bases, spilled before some of them.
+fn one() -> Options {
+    Options { checkpoint_bytes: 300, spill_bytes: 500, retention: Some(Duration::ZERO), ..Options::default() }
+}
+
+fn write(place: &Place, who: u64, commits: u64, opts: &Options) -> Vec<Event> {
+    let l = place.open(Access::ReadWrite, opts);
     let mut c = Chance::new(who * 7 + 1);
     let mut events = Vec::new();
     for n in 0..commits {
@@ -88,13 +93,15 @@ fn write(place: &Place, who: u64, commits: u64) -> Vec<Event> {
             let sum = number(l.get(key).unwrap().as_deref()) + value;
             l.put(key, sum.to_le_bytes().to_vec()).unwrap();
         }
-        let version = commit(&l);
+        let version = if l.is_one_of_many() { commit(&l) } else { l.commit().unwrap() };
         events.push(Event { begun, ended: Instant::now(), version, what: What::Commit { set, add } });
+        std::thread::yield_now();
     }
     events
 }
 
-fn look(place: &Place, done: &AtomicBool, again: bool) -> Vec<Event> {
+/// Looks at what is there, again and again; `looks` counts how often that was another version than before.
+fn look(place: &Place, done: &AtomicBool, looks: &AtomicU64, again: bool) -> Vec<Event> {
     let mut events = Vec::new();
     let mut l = place.open(Access::ReadOnly, &Options::default());
     while !done.load(Ordering::Relaxed) {
@@ -105,7 +112,10 @@ fn look(place: &Place, done: &AtomicBool, again: bool) -> Vec<Event> {
             l.refresh().unwrap();
         }
         let ended = Instant::now();
+        let before = events.last().map(|e: &Event| e.version);
+        looks.fetch_add(u64::from(before != Some(l.version())), Ordering::Relaxed);
         events.push(Event { begun, ended, version: l.version(), what: What::Look(snapshot(&l)) });
+        std::thread::yield_now();
     }
     events
 }
@@ -155,20 +165,23 @@ fn check(events: &[Event]) -> Result<(), String> {
 fn histories_are_linearizable() {
     for place in places() {
         place.create(&many()).close().unwrap();
-        let done = AtomicBool::new(false);
+        let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
         let events: Vec<Event> = std::thread::scope(|s| {
-            let (place, done) = (&place, &done);
-            let readers = [false, true].map(|again| s.spawn(move || look(place, done, again)));
-            let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80)));
-            let mut all: Vec<Event> = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+            let (place, done, looks) = (&place, &done, &looks);
+            let readers = [false, true].map(|again| s.spawn(move || look(place, done, looks, again)));
+            let mut all = Vec::new();
+            // However the threads take turns, the readers look at many versions.
+            while looks.load(Ordering::Relaxed) < 40 {
+                let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80, &many())));
+                all.extend(writers.into_iter().flat_map(|w| w.join().unwrap()));
+            }
             done.store(true, Ordering::Relaxed);
             all.extend(readers.into_iter().flat_map(|r| r.join().unwrap()));
             all
         });
-        assert!(events.len() > 260, "{} events", events.len());
         check(&events).unwrap();
         // The check itself finds what is wrong.
-        for n in (0..events.len()).step_by(7) {
+        for n in (0..events.len()).step_by(events.len() / 30) {
             let mut wrong = events.clone();
             if let What::Look(seen) = &mut wrong[n].what {
                 seen.insert(b"never".to_vec(), 1);
@@ -179,6 +192,27 @@ fn histories_are_linearizable() {
             assert!(check(&swapped).is_err());
         }
     }
+}
+
+#[test]
+fn readers_see_commits_that_are_bases_in_their_order() {
+    let place = Place::file();
+    place.create(&one()).close().unwrap();
+    let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    let events: Vec<Event> = std::thread::scope(|s| {
+        let (place, done) = (&place, &done);
+        let looks = &looks;
+        let readers = [false, true, false].map(|again| s.spawn(move || look(place, done, looks, again)));
+        let mut all = Vec::new();
+        // However the threads take turns, the readers look at many versions.
+        while looks.load(Ordering::Relaxed) < 100 {
+            all.extend(write(place, 0, 100, &one()));
+        }
+        done.store(true, Ordering::Relaxed);
+        all.extend(readers.into_iter().flat_map(|r| r.join().unwrap()));
+        all
+    });
+    check(&events).unwrap();
 }
 
 #[test]

@@ -237,11 +237,17 @@ fn all_same(l: &Ledger, model: &Map) {
     }
 }
 
-fn run(place: Place, ops: &[Op], bytes: u64) {
+fn run(place: Place, ops: &[Op], bytes: u64, spill_bytes: u64) {
     // In a file, no rest for what was freed: pins alone protect the reader, and what is used again too early is seen.
     // Objects have no pins.
     let retention = matches!(place, Place::File(..)).then_some(std::time::Duration::ZERO);
-    let opts = Options { checkpoint_bytes: bytes, cache_bytes: 64 << 10, retention, ..Options::default() };
+    let opts = Options {
+        checkpoint_bytes: bytes,
+        spill_bytes,
+        cache_bytes: 64 << 10,
+        retention,
+        ..Options::default()
+    };
     let mut r = Run::new(place, opts);
     for (n, op) in ops.iter().enumerate() {
         r.step(op);
@@ -262,9 +268,10 @@ proptest! {
     fn the_ledger_is_the_model(
         ops in proptest::collection::vec(op(), 1..120),
         bytes in prop_oneof![Just(0u64), Just(4096), Just(1 << 20)],
+        spill_bytes in prop_oneof![Just(700u64), Just(20_000), Just(u64::MAX)],
     ) {
         for place in places() {
-            run(place, &ops, bytes);
+            run(place, &ops, bytes, spill_bytes);
         }
     }
 }
@@ -313,6 +320,6 @@ fn a_checkpoint_of_an_empty_map_is_followed_by_others() {
         Op::Payload(0, 1),
     ];
     for place in places() {
-        run(place, &ops, 4096);
+        run(place, &ops, 4096, u64::MAX);
     }
 }

@@ -146,6 +146,28 @@ fn a_second_writer_is_told_who_has_the_container() {
     drop(open(&store, Access::ReadWrite, &Options::default()));
 }
 
+/// The writer before gives its lease back beside its last hint, which may so come behind the next writer's look at the head.
+#[test]
+fn a_hint_that_comes_late_stops_nobody() {
+    let store = common::store();
+    let key = Key::new(KEY).unwrap();
+    let l = create(&store, &Options { retention: Some(Duration::ZERO), ..Options::default() });
+    let first = store.get(&key, None).unwrap().bytes;
+    work(&l, &Map::new(), 3).2.unwrap();
+    l.close().unwrap();
+    assert!(store.get(&key, None).unwrap().bytes != first, "the last hint");
+    let l = open(&store, Access::ReadWrite, &Options { checkpoint_records: 1, ..opts() });
+    // Another hint of the same base.
+    let put_again = || store.put(&key, first.clone().into(), PutMode::Overwrite).unwrap();
+    put_again();
+    let commit = |n: u32| l.put(&n.to_be_bytes(), vec![n as u8; 3000]).and_then(|()| l.commit());
+    (0..3).for_each(|n| assert_eq!(commit(n).unwrap(), 4 + u64::from(n)));
+    // Behind a head of its own it can only be another writer's.
+    put_again();
+    let told = (3..6).map(commit).find_map(Result::err);
+    assert_eq!(told.unwrap().kind(), &ErrorKind::Conflict);
+}
+
 #[test]
 fn requests_are_few() {
     let trace = TraceStore::new(common::store());
@@ -240,6 +262,44 @@ fn changed_bytes_are_seen() {
         store.put(&key, good.into(), PutMode::Overwrite).unwrap();
     }
     assert!(seen > 100, "{seen}");
+}
+
+#[test]
+fn bytes_that_are_replaced_in_memory_are_looked_at_again() {
+    let store: Arc<dyn ObjectStore> = Arc::new(object_stores::MemoryStore::new());
+    let l = create(&store, &opts());
+    let data: Vec<u8> = (0..300_000u32).map(|i| (i * 7) as u8).collect();
+    let e = l.write_payload(&data).unwrap();
+    l.put(b"e", e.to_bytes()).unwrap();
+    l.commit().unwrap();
+    let reader = open(&store, Access::ReadOnly, &opts());
+    let pack = store.list("", None).map(|m| m.unwrap()).find(|m| m.size >= 300_000).unwrap().key;
+    let good = store.get(&pack, None).unwrap().bytes;
+    let read = |l: &Ledger, at: usize| {
+        let mut one = [0];
+        let mut viewed = 0;
+        let read = l.read_payload(&e, at as u64, &mut one);
+        let view = l.view_payload(&e, at as u64..at as u64 + 1, |bytes| viewed = bytes[0]);
+        assert_eq!(read.is_ok(), view.is_ok());
+        read.map(|()| {
+            assert_eq!(one[0], viewed);
+            one[0]
+        })
+    };
+    for (n, l) in [&l, &reader, &l, &reader].into_iter().enumerate() {
+        let at = 70_000 + n * 20_000;
+        assert_eq!(read(l, at).unwrap(), data[at]);
+        assert_eq!(read(l, at).unwrap(), data[at]);
+        let mut bad = good.to_vec();
+        bad[at] ^= 1;
+        store.put(&pack, bad.into(), PutMode::Overwrite).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(read(l, at + 1).unwrap_err().kind(), ErrorKind::Corrupt { .. }));
+        }
+        assert_eq!(read(l, 5).unwrap(), data[5], "another block is whole");
+        store.put(&pack, good.clone().into(), PutMode::Overwrite).unwrap();
+        assert_eq!(read(l, at + 1).unwrap(), data[at + 1]);
+    }
 }
 
 #[test]

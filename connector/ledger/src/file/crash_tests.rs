@@ -14,6 +14,12 @@ fn opts(sync: SyncPolicy) -> Options {
     Options { sync, checkpoint_bytes: 3000, ..Options::default() }
 }
 
+/// Ways of committing: by records and checkpoints, each as a base, and spilled before.
+fn ways(sync: SyncPolicy) -> [Options; 3] {
+    let spilling = Options { spill_bytes: 900, ..opts(sync) };
+    [opts(sync), Options { checkpoint_bytes: 0, ..opts(sync) }, spilling]
+}
+
 /// Opens what is left, finds one of the two possible versions whole, and goes on with it.
 fn check(bytes: Vec<u8>, done: u64, states: &[Map], what: &str) {
     let left = Fake::of(bytes);
@@ -32,78 +38,87 @@ fn check(bytes: Vec<u8>, done: u64, states: &[Map], what: &str) {
 
 const COMMITS: u64 = 14;
 
-fn total_changes(sync: SyncPolicy) -> u64 {
+fn total_changes(o: &Options) -> u64 {
     let f = Fake::container();
     f.fail_at(0, Fault::Die);
-    let l = f.open(Access::ReadWrite, &opts(sync)).unwrap();
+    let l = f.open(Access::ReadWrite, o).unwrap();
     work(&l, &Map::new(), COMMITS).2.unwrap();
     drop(l);
-    f.changes()
+    let total = f.changes();
+    assert!(total > 40, "{total} writes are too few to prove much");
+    total
 }
 
 #[test]
 fn a_process_that_dies_at_any_write_leaves_one_version_whole() {
-    let total = total_changes(SyncPolicy::Process);
-    assert!(total > 40, "{total} writes are too few to prove much");
-    for n in 1..=total {
-        for fault in [Fault::Die, Fault::DieTorn] {
-            let f = Fake::container();
-            f.fail_at(n, fault);
-            let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
-            let (done, states, _) = work(&l, &Map::new(), COMMITS);
-            drop(l);
-            check(f.bytes(), done, &states, &format!("{fault:?} at write {n}"));
+    for o in ways(SyncPolicy::Process) {
+        for n in 1..=total_changes(&o) {
+            for fault in [Fault::Die, Fault::DieTorn] {
+                let f = Fake::container();
+                f.fail_at(n, fault);
+                let l = f.open(Access::ReadWrite, &o).unwrap();
+                let (done, states, _) = work(&l, &Map::new(), COMMITS);
+                drop(l);
+                check(f.bytes(), done, &states, &format!("{fault:?} at write {n}, {o:?}"));
+            }
         }
     }
 }
 
 #[test]
 fn a_machine_that_dies_at_any_write_leaves_one_version_whole() {
-    let total = total_changes(SyncPolicy::Commit);
-    for n in 1..=total {
-        for seed in 0..4 {
-            let f = Fake::container();
-            f.fail_at(n, Fault::DieTorn);
-            let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Commit)).unwrap();
-            let (done, states, _) = work(&l, &Map::new(), COMMITS);
-            drop(l);
-            let mut c = Chance::new(n * 31 + seed);
-            let left = f.after_power_loss(|| c.below(2) == 0);
-            check(left, done, &states, &format!("power lost at write {n}, seed {seed}"));
+    for o in ways(SyncPolicy::Commit) {
+        for n in 1..=total_changes(&o) {
+            for seed in 0..4 {
+                let f = Fake::container();
+                f.fail_at(n, Fault::DieTorn);
+                let l = f.open(Access::ReadWrite, &o).unwrap();
+                let (done, states, _) = work(&l, &Map::new(), COMMITS);
+                drop(l);
+                let mut c = Chance::new(n * 31 + seed);
+                let left = f.after_power_loss(|| c.below(2) == 0);
+                check(left, done, &states, &format!("power lost at write {n}, seed {seed}, {o:?}"));
+            }
         }
     }
 }
 
 #[test]
 fn a_full_disk_fails_a_commit_and_nothing_else() {
-    let total = total_changes(SyncPolicy::Process);
-    for n in 1..=total {
-        for fault in [Fault::Full, Fault::FullTorn] {
-            let what = format!("{fault:?} at write {n}");
-            let f = Fake::container();
-            f.fail_at(n, fault);
-            let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
-            let (done, states, result) = work(&l, &Map::new(), COMMITS);
-            let Err(e) = result else {
-                // The checkpoint of a commit failed, which is no failure of the commit; or that of the close.
-                check(f.bytes(), done, &states, &what);
-                continue;
-            };
-            if !matches!(e.kind(), ErrorKind::Broken { .. }) {
-                assert!(matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }), "{what}: {e}");
-                // Staged changes may be incomplete when staging failed; give them up, or try the commit again.
-                l.rollback().unwrap();
-                let before = content(&l).unwrap();
-                assert!(before == states[done as usize], "{what}: a failed commit is seen");
-                let (_, after, again) = work(&l, &before, 4);
-                again.unwrap_or_else(|e| panic!("{what}, going on: {e}"));
-                assert!(content(&l).unwrap() == after[4], "{what}");
+    for o in ways(SyncPolicy::Process) {
+        for n in 1..=total_changes(&o) {
+            for fault in [Fault::Full, Fault::FullTorn] {
+                full_at(n, fault, &o);
             }
-            drop(l);
-            let r = f.open(Access::ReadOnly, &opts(SyncPolicy::Process)).unwrap();
-            content(&r).unwrap_or_else(|e| panic!("{what}, reopened: {e}"));
         }
     }
+}
+
+fn full_at(n: u64, fault: Fault, o: &Options) {
+    let what = format!("{fault:?} at write {n}, {o:?}");
+    let f = Fake::container();
+    f.fail_at(n, fault);
+    let l = f.open(Access::ReadWrite, o).unwrap();
+    let (done, states, result) = work(&l, &Map::new(), COMMITS);
+    let Err(e) = result else {
+        // The checkpoint of a commit failed, or what is staged stayed in memory, which is no failure of the commit; or that
+        // of the close.
+        check(f.bytes(), done, &states, &what);
+        return;
+    };
+    if !matches!(e.kind(), ErrorKind::Broken { .. }) {
+        assert!(matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }), "{what}: {e}");
+        // Staged changes may be incomplete when staging failed; give them up, or try the commit again.
+        l.rollback().unwrap();
+        let before = content(&l).unwrap();
+        assert!(before == states[done as usize], "{what}: a failed commit is seen");
+        let (_, after, again) = work(&l, &before, 4);
+        again.unwrap_or_else(|e| panic!("{what}, going on: {e}"));
+        assert!(content(&l).unwrap() == after[4], "{what}");
+    }
+    drop(l);
+    let r = f.open(Access::ReadOnly, o).unwrap();
+    content(&r).unwrap_or_else(|e| panic!("{what}, reopened: {e}"));
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl Fake {
             rule: RestRule { least: 0, courtesy: 0 },
             options: opts.clone(),
             seen: Mutex::default(),
+            known: Mutex::default(),
         };
         assert!(lock(&space.seen).is_none());
         Ledger::start(Box::new(space), access, opts)

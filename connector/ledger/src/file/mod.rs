@@ -10,9 +10,12 @@ mod open;
 mod past;
 mod raw;
 mod reclaimed;
+mod remembered;
 mod shared;
 mod writer;
 
+#[cfg(test)]
+mod bulk_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
@@ -23,6 +26,7 @@ mod pin_tests;
 mod shared_crash_tests;
 
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +48,7 @@ use crate::file::shared::Shared;
 use crate::file::writer::Writer;
 use crate::options::{At, Identity, LockPolicy, Options, Version, Writers};
 use crate::place::{Place, Room};
-use crate::space::{Base, Commit, News, Shape, Space};
+use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
 const BLIND_REST: u64 = 60_000_000;
@@ -70,6 +74,8 @@ pub(crate) struct FileSpace {
     options: Options,
     /// The head that the snapshot in use was found by.
     seen: Mutex<Option<Slot>>,
+    /// The head of what an earlier reader of this process knew.
+    known: Mutex<Option<Slot>>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -207,6 +213,26 @@ impl FileSpace {
         Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() })
     }
 
+    /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the
+    /// beginning of this one, or anything is wrong, which reading all will tell.
+    fn read_on(&self, slot: &Slot) -> Option<News> {
+        let known = lock(&self.known).take()?;
+        let raw = self.raw.as_ref();
+        log::check_length(raw, slot, &self.target).ok()?;
+        if (known.base_version, known.root) != (slot.base_version, slot.root) || known.version > slot.version
+        {
+            return None;
+        }
+        let records = log::records(raw, slot, known.version, &self.target).ok()?;
+        // Its checksum covers the nonce of a record: the same pointer is the same record, and so all before it are the same.
+        let reached = records.first().map_or(slot.record, |first| first.record.header.previous);
+        if reached != known.record {
+            return None;
+        }
+        let records = records.into_iter().map(|r| r.bytes).collect();
+        Some(News { version: slot.version, restart: None, records, root: None, skipped: Vec::new() })
+    }
+
     fn is_shared(&self) -> bool {
         self.writer.is_some() && self.options.writers == Writers::Many
     }
@@ -261,7 +287,10 @@ impl Space for FileSpace {
         if salvaging && seen.is_some() {
             return Ok(None);
         }
-        let mut news = self.read_news(&slot, seen.as_ref());
+        let mut news = match self.read_on(&slot) {
+            Some(news) => Ok(news),
+            None => self.read_news(&slot, seen.as_ref()),
+        };
         if salvaging && let Err(e) = news {
             news = self.salvage(e);
         }
@@ -276,16 +305,43 @@ impl Space for FileSpace {
         Ok(Some(news))
     }
 
+    fn recall(&self) -> Option<Snapshot> {
+        if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
+            return None;
+        }
+        let (slot, snapshot) = remembered::take((self.fixed.id, self.file))?;
+        *lock(&self.known) = Some(slot);
+        Some(snapshot)
+    }
+
+    fn remember(&self, snapshot: Snapshot) {
+        if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
+            return;
+        }
+        if let Some(slot) = lock(&self.seen).filter(|slot| slot.version == snapshot.version) {
+            remembered::keep((self.fixed.id, self.file), slot, snapshot);
+        }
+    }
+
     fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.read_parts(place, offset, &mut [IoSliceMut::new(buf)])
+    }
+
+    fn read_parts(&self, place: &Place, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let at = place.offset.saturating_add(offset);
         if place.room != Room::File || place.offset < head::DATA {
             return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
         }
+        let length = parts.iter().map(|part| part.len() as u64).sum();
         if self.writer.is_some() {
-            self.with_writer(|w, raw, _| w.settle(raw, at, buf.len() as u64))?;
+            self.with_writer(|w, raw, _| w.settle(raw, at, length))?;
         }
-        self.raw.read_at(buf, at).map_err(|e| {
-            let where_ = format!("bytes {at} to {}", at.saturating_add(buf.len() as u64));
+        let read = match parts {
+            [buf] => self.raw.read_at(buf, at),
+            _ => self.raw.read_parts_at(parts, at),
+        };
+        read.map_err(|e| {
+            let where_ = format!("bytes {at} to {}", at.saturating_add(length));
             self.explain(log::unreadable(&self.target, &where_, &e))
         })
     }
@@ -387,6 +443,25 @@ impl Space for FileSpace {
             w.fold_rollback();
             Ok(())
         });
+    }
+
+    fn commits_bases(&self) -> bool {
+        self.writer.is_some() && !self.is_shared()
+    }
+
+    fn fold_keep(&self) -> Result<u64> {
+        self.with_writer(|w, raw, _| w.fold_keep(raw))
+    }
+
+    fn fold_forget(&self) {
+        let _a_reader_keeps_nothing = self.with_writer(|w, _, _| {
+            w.fold_forget();
+            Ok(())
+        });
+    }
+
+    fn commit_base(&self, base: Base) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_base(raw, locks, base))
     }
 
     fn sparse(&self) -> Result<Sparse> {

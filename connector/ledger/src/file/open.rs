@@ -34,16 +34,20 @@ fn recognise(file: &File, target: &str) -> Result<Found> {
     let len = file.metadata().map_err(|e| Error::io(target, "asking for the length", &e))?.len();
     let mut at = 0u64;
     while at + 16 <= len {
-        let mut first = [0; 16];
-        file.read_exact_at(&mut first, at).map_err(|e| Error::io(target, "reading the head", &e))?;
-        if &first == head::SIGNATURE {
-            let mut bytes = [0; head::FIXED];
-            file.read_exact_at(&mut bytes, at).map_err(|e| log::unreadable(target, "head", &e))?;
+        let mut bytes = [0; head::FIXED];
+        let there = head::FIXED.min((len - at) as usize);
+        file.read_exact_at(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
+        let first = &bytes[..16];
+        if first == head::SIGNATURE {
+            if there < head::FIXED {
+                let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+                return Err(log::unreadable(target, "head", &cut));
+            }
             let fixed = Fixed::decode(&bytes, target)?;
             // A user block may have been put before it, or taken away (h5jam, h5unjam).
             return Ok(Found::Container(Fixed { base: at, ..fixed }));
         }
-        if &first == head::POINTER {
+        if first == head::POINTER {
             return Ok(Found::Pointer);
         }
         if first.starts_with(head::HDF5) {
@@ -181,6 +185,7 @@ fn space(
         writer: write.then(Mutex::default),
         options: opts.clone(),
         seen: Mutex::default(),
+        known: Mutex::default(),
     })
 }
 

@@ -48,7 +48,10 @@ impl Segment {
     fn records(&self, raw: &dyn RawFile, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
         let after = after.max(self.base.version);
         let records = log::records(raw, &self.slot, after, target)?;
+        let newest = |l: &Logged| self.until.is_none() && l.record.header.version == self.slot.version;
         let sequence = |l: Logged| match Notes::decode(&l.record.notes) {
+            // The head in force shows it, even where an older version became the base after it was committed.
+            Ok(_) if newest(&l) => Ok((self.slot.sequence, l)),
             Ok(notes) => Ok((notes.sequence, l)),
             Err(why) => Err(Error::corrupt(target, "notes of a record", why)),
         };

@@ -85,6 +85,7 @@ fn open(file: &Fake, locks_on: &Path, left: i64, torn: bool) -> Ledger {
         rule: RestRule { least: 0, courtesy: 0 },
         options: options.clone(),
         seen: Mutex::default(),
+        known: Mutex::default(),
     };
     assert!(lock(&space.seen).is_none());
     Ledger::start(Box::new(space), Access::ReadWrite, &options).unwrap()

@@ -1,11 +1,13 @@
 //! The writer's side of the file space: room, what was written since the last commit, and the head that it will replace.
 
+mod base;
 mod checkpoint;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use self::base::Kept;
 use crate::clock::{self, Nonces};
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +43,8 @@ pub(crate) struct Writer {
     /// The same for the checkpoint being made.
     pub(super) fold_fresh: BTreeMap<u64, u64>,
     fold_freed: Pairs,
+    /// What was written, and did without, for the base that the next commit is to be.
+    kept: Kept,
     pub(super) rule: RestRule,
     sync: SyncPolicy,
     nonces: Nonces,
@@ -116,6 +120,7 @@ impl Writer {
             freed: BTreeMap::new(),
             fold_fresh: BTreeMap::new(),
             fold_freed: Vec::new(),
+            kept: Kept::default(),
             rule,
             sync,
             nonces,
@@ -317,6 +322,7 @@ impl Writer {
     }
 
     pub(crate) fn rollback(&mut self) {
+        self.fold_forget();
         for (o, l) in std::mem::take(&mut self.fresh) {
             self.put_back(o, l);
         }

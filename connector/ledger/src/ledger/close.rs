@@ -36,6 +36,12 @@ impl Ledger {
         self.finish()
     }
 
+    /// What the log may be at close without being folded, in bytes.
+    pub(super) fn left_at_close(&self) -> u64 {
+        let left = if self.space.is_remote() { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
+        left.min(self.bytes_bound)
+    }
+
     pub(super) fn finish(&self) -> Result<()> {
         // A forked child must not touch the file, nor its parent's lock.
         if std::process::id() != self.opener {
@@ -47,11 +53,13 @@ impl Ledger {
         }
         let mut tidied = Ok(());
         if self.access == Access::ReadWrite && s.broken.is_none() {
-            tidied = self.space.rollback();
-            let left = if self.space.is_remote() { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
-            if tidied.is_ok() && (s.log_bytes > left.min(self.bytes_bound)) {
+            tidied = self.forget_staged(&mut s);
+            if tidied.is_ok() && s.log_bytes > self.left_at_close() {
                 tidied = self.checkpoint(&mut s);
             }
+        }
+        if self.access == Access::ReadOnly {
+            self.space.remember(s.snapshot());
         }
         tidied.and(self.space.close())
     }

@@ -111,11 +111,24 @@ fn stale_or_locked(bytes: &Bytes, target: &str) -> Result<()> {
 
 impl Lease {
     pub(crate) fn take(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
-        let note = Note { holder: myself(), nonce: clock::random(target)?, until: seconds() + TERM };
-        let mut lease = Self { store: store.clone(), key, target: target.into(), note, etag: None };
+        let mut lease = Self::of(store, key, target)?;
         lease.put_first()?;
         live().insert(lease.note.nonce);
         Ok(lease)
+    }
+
+    /// Takes the lease of a container that nobody else knows of yet: there is nothing to be in the way.
+    pub(crate) fn take_new(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
+        let mut lease = Self::of(store, key, target)?;
+        let put = put_over(store.as_ref(), &lease.key, lease.note.encode(), None);
+        lease.etag = put.map_err(|e| store_error(target, &e))?;
+        live().insert(lease.note.nonce);
+        Ok(lease)
+    }
+
+    fn of(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
+        let note = Note { holder: myself(), nonce: clock::random(target)?, until: seconds() + TERM };
+        Ok(Self { store: store.clone(), key, target: target.into(), note, etag: None })
     }
 
     fn put_first(&mut self) -> Result<()> {

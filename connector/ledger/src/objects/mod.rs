@@ -5,6 +5,7 @@ mod lease;
 mod many;
 mod open;
 mod past;
+mod proven;
 mod shared;
 mod table;
 mod uploads;
@@ -14,22 +15,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_stores::{Etag, ObjectStore, ObjectStoreExt};
+use object_stores::{Etag, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 pub(crate) use head::is_immutable;
 pub(crate) use open::{create, open, probe, remove};
 
-use crate::clock::Nonces;
+use crate::buffers::{self, Scratch};
+use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
+use crate::objects::proven::Proven;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
 use crate::record::{self, Record};
-use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted};
+use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted, write_one_by_one};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
@@ -91,6 +94,8 @@ pub(crate) struct ObjectSpace {
     /// The version to show, if not the newest.
     at: Option<At>,
     writers: Writers,
+    /// For a store in this process's memory: what is known to be right of what lies there.
+    proven: Option<Arc<Mutex<Proven>>>,
 }
 
 impl ObjectSpace {
@@ -100,6 +105,29 @@ impl ObjectSpace {
             Some(w) => f(w),
             None => Err(Error::new(&self.target, ErrorKind::ReadOnly)),
         }
+    }
+
+    /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.
+    fn pack_of(&self, data: &[&[u8]], total: usize, proven: &Mutex<Proven>) -> Result<Vec<Place>> {
+        self.with_writer(|_| Ok(()))?;
+        let room = Room::Pack(clock::random(&self.target)?);
+        let key = self.names.room(&room, &self.target)?;
+        let (mut bytes, mut at, mut places) = (buffers::take(total), 0, Vec::with_capacity(data.len()));
+        for data in data {
+            bytes[at..at + data.len()].copy_from_slice(data);
+            places.push(Place { room, offset: at as u64, length: data.len() as u64 });
+            at += data.len();
+        }
+        let bytes = Bytes::from_owner(Scratch::from(bytes));
+        // The name is random and new, so there is nothing to replace.
+        let put = self.store.put(&key, PutPayload::from(bytes), PutMode::Overwrite);
+        let etag = put.map_err(|e| store_error(&self.target, &e))?.etag;
+        self.with_writer(|w| {
+            w.gain(room, total as u64);
+            Ok(())
+        })?;
+        lock(proven).add(room, etag, 0..total as u64);
+        Ok(places)
     }
 
     /// The record of a version, if there is one.
@@ -218,6 +246,7 @@ impl ObjectSpace {
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
             let mut writer = Writer::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
+            writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }
         seen.version = Some(version);
@@ -289,11 +318,27 @@ impl Space for ObjectSpace {
         true
     }
 
+    fn is_at_hand(&self) -> bool {
+        self.proven.is_some()
+    }
+
+    fn at_hand(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+        self.look(run, check)
+    }
+
     fn write_payload(&self, data: &[u8]) -> Result<Place> {
         if data.is_empty() {
             return Ok(Place::file(0, 0));
         }
         self.with_writer(|w| w.payload(data))
+    }
+
+    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
+        let total = data.iter().map(|data| data.len()).sum::<usize>();
+        match &self.proven {
+            Some(proven) if total >= writer::PACK / 4 => self.pack_of(data, total, proven),
+            _ => write_one_by_one(self, data),
+        }
     }
 
     fn send_payloads(&self) -> Result<()> {

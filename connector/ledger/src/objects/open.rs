@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
@@ -114,14 +114,16 @@ fn space(
     store: Arc<dyn ObjectStore>,
     names: Names,
     head: Head,
-    etag: Option<object_stores::Etag>,
+    etag: Option<Etag>,
     read: Instant,
     access: Access,
     held: Option<Lease>,
     writers: Writers,
     born: Option<Vec<Logged>>,
 ) -> ObjectSpace {
+    let proven = store.capabilities().near.then(Arc::default);
     ObjectSpace {
+        proven,
         target,
         store,
         names,
@@ -133,6 +135,19 @@ fn space(
         at: None,
         writers,
     }
+}
+
+/// What there is before the head of a new container.
+struct Prepared {
+    /// The head that lies there now.
+    old: Option<(Bytes, Option<Etag>)>,
+    /// The names of the container that it is of.
+    old_names: Option<Names>,
+    id: [u8; 16],
+    names: Names,
+    /// The first record, which is there.
+    record: Option<(Key, Bytes)>,
+    held: Option<Lease>,
 }
 
 /// Makes a container, whose map begins with `first` (encoded changes) if that is given: then the first record is there before
@@ -147,21 +162,15 @@ pub(crate) fn create(
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
     let now = Instant::now();
-    let old = look(store.as_ref(), &key, &target)?;
-    if old.is_some() && replace == Replace::Fail {
-        return Err(Error::new(&target, ErrorKind::AlreadyExists));
-    }
-    // What is no container is replaced as it is.
-    let old_head = old.as_ref().and_then(|(bytes, _)| Head::decode(bytes, &target).ok());
-    let old_names = old_head.map(|h| Names::new(key.clone(), &h.fixed.id, &target)).transpose()?;
-    if let Some(names) = &old_names
-        && opts.lock != LockPolicy::Off
-    {
-        lease::check_free(store.as_ref(), &names.key("lock", &target)?, &target)?;
-    }
+    let prepared = std::thread::scope(|s| {
+        // To find out what a store can do may take requests of their own, which only the head has to wait for.
+        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.capabilities());
+        prepare(&store, &key, replace, opts, first, &target)
+    });
+    let Prepared { old, old_names, id, names, record, held } = prepared?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
-        fixed: Fixed { id: clock::random(&target)?, base: 0, created: clock::now() },
+        fixed: Fixed { id, base: 0, created: clock::now() },
         version: u64::from(first.is_some()),
         base: Base::default(),
         table: None,
@@ -170,9 +179,6 @@ pub(crate) fn create(
         lost: 0,
         history: None,
     };
-    let names = Names::new(key.clone(), &head.fixed.id, &target)?;
-    let record = first.map(|entries| first_record(&names, entries, &target)).transpose()?;
-    let held = prepare(&store, &names, record.as_ref(), opts, &target)?;
     let put = match &old {
         Some((_, etag)) => put_over(store.as_ref(), &key, head.encode(), etag.as_ref()),
         None => put_first(store.as_ref(), &key, head.encode(), replace),
@@ -203,16 +209,32 @@ pub(crate) fn create(
     Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, born))
 }
 
-/// Reads the head that is there; what the store can do, which may take requests of its own, is found out meanwhile.
-fn look(
-    store: &dyn ObjectStore,
+/// Looks at what is there, and puts what has to be there before the head of a new container.
+fn prepare(
+    store: &Arc<dyn ObjectStore>,
     key: &Key,
+    replace: Replace,
+    opts: &Options,
+    first: Option<&[u8]>,
     target: &str,
-) -> Result<Option<(Bytes, Option<object_stores::Etag>)>> {
-    std::thread::scope(|s| {
-        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.capabilities());
-        read_head(store, key, target)
-    })
+) -> Result<Prepared> {
+    let old = read_head(store.as_ref(), key, target)?;
+    if old.is_some() && replace == Replace::Fail {
+        return Err(Error::new(target, ErrorKind::AlreadyExists));
+    }
+    // What is no container is replaced as it is.
+    let old_head = old.as_ref().and_then(|(bytes, _)| Head::decode(bytes, target).ok());
+    let old_names = old_head.map(|h| Names::new(key.clone(), &h.fixed.id, target)).transpose()?;
+    if let Some(names) = &old_names
+        && opts.lock != LockPolicy::Off
+    {
+        lease::check_free(store.as_ref(), &names.key("lock", target)?, target)?;
+    }
+    let id = clock::random(target)?;
+    let names = Names::new(key.clone(), &id, target)?;
+    let record = first.map(|entries| first_record(&names, entries, target)).transpose()?;
+    let held = put_prepared(store, &names, record.as_ref(), opts, target)?;
+    Ok(Prepared { old, old_names, id, names, record, held })
 }
 
 /// The log object of version 1.
@@ -224,9 +246,8 @@ fn first_record(names: &Names, entries: &[u8], target: &str) -> Result<(Key, Byt
     Ok((names.room(&Room::Log(1), target)?, bytes.into()))
 }
 
-/// What has to be there before the head of a new container: the lease, if there is to be one, and beside it the first record.
-/// Nobody else knows their names yet.
-fn prepare(
+/// Puts the lease, if there is to be one, and beside it the first record. Nobody else knows their names yet.
+fn put_prepared(
     store: &Arc<dyn ObjectStore>,
     names: &Names,
     record: Option<&(Key, Bytes)>,
@@ -250,7 +271,7 @@ fn prepare(
     let lock = names.key("lock", target)?;
     let (lease, put) = std::thread::scope(|s| {
         let putting = std::thread::Builder::new().spawn_scoped(s, put);
-        let lease = Lease::take(store, lock, target);
+        let lease = Lease::take_new(store, lock, target);
         let panicked = || Err(Error::corrupt(target, "the first record", "a thread that put it panicked"));
         let put = match putting {
             Ok(thread) => thread.join().unwrap_or_else(|_| panicked()),
@@ -286,7 +307,7 @@ fn put_first(
     key: &Key,
     bytes: Vec<u8>,
     replace: Replace,
-) -> object_stores::Result<Option<object_stores::Etag>> {
+) -> object_stores::Result<Option<Etag>> {
     if replace == Replace::Atomically || !store.capabilities().create {
         return put_over(store, key, bytes, None);
     }

@@ -107,14 +107,20 @@ impl ObjectSpace {
         }
         let head = seen.head.clone();
         if let Some((moment, news)) = self.find(&head, at)?
-            && moment >= head.lost
+            && (moment >= head.lost || news.version == self.newest(&head)?)
         {
-            (seen.version, seen.moment) = (Some(news.version), Some(moment));
+            (seen.version, seen.moment) = (Some(news.version), Some(moment.max(head.lost)));
             return Ok(Some(news));
         }
         let kept = self.list_versions(usize::MAX)?;
         let newest = kept.first().map_or(0, |v| v.number);
         Err(not_kept(&self.target, at, &kept, newest))
+    }
+
+    /// The newest version, which is whole whatever was deleted since it began.
+    fn newest(&self, head: &Head) -> Result<u64> {
+        let records = self.records(head.base.version, head.version)?;
+        Ok(records.last().map_or(head.base.version, |l| l.record.header.version))
     }
 
     /// The way to a version, and the moment at which it began; `None` if nothing leads there.
@@ -158,9 +164,12 @@ impl ObjectSpace {
             let records = self.of_segment(&s, &head, most.saturating_sub(out.len()))?;
             let complete =
                 records.len() as u64 == s.last.map_or(records.len() as u64, |l| l - s.base.version);
-            let whole = records.iter().rev().map(mark_of).take_while(|m| m.moment >= head.lost);
-            out.extend(whole.map(version_of));
-            if !complete || s.base.moment < head.lost || s.base.version == 0 || out.len() >= most {
+            // The newest version is whole, whatever was deleted since it began.
+            let mut newest = s.last.is_none();
+            let is_whole = |m: &Mark| std::mem::take(&mut newest) || m.moment >= head.lost;
+            out.extend(records.iter().rev().map(mark_of).take_while(is_whole).map(version_of));
+            let base_is_whole = newest || s.base.moment >= head.lost;
+            if !complete || !base_is_whole || s.base.version == 0 || out.len() >= most {
                 break;
             }
             out.push(version_of(s.base));

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use object_stores::{Key, ObjectStore, PutMode, PutPayload};
+use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
 use crate::place::{Place, Room};
 
 /// Packs under way at the same time; with the one being filled, this bounds the memory: 72 MiB.
 const MOST: usize = 8;
 
-type Put = object_stores::Result<()>;
+/// The content's version, where the store has any.
+type Put = object_stores::Result<Option<Etag>>;
+
+/// Is told what came to be in the store: its room, its version, and its length.
+pub(crate) type Arrived<'a> = dyn FnMut(Room, Option<Etag>, u64) + 'a;
 
 #[derive(Debug)]
 struct Upload {
@@ -35,14 +39,14 @@ pub(crate) struct Uploads {
 
 fn put(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> Put {
     // The name is random and new, so there is nothing to replace and a repetition is harmless.
-    store.put(key, PutPayload::from(bytes), PutMode::Overwrite).map(drop)
+    store.put(key, PutPayload::from(bytes), PutMode::Overwrite).map(|put| put.etag)
 }
 
 impl Upload {
     /// Waits for it; after a failure, tries once more in this thread.
     fn finish(&mut self, store: &dyn ObjectStore) -> Put {
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Ok(etag))) => Ok(etag),
             // It failed, or panicked, or had failed before: then this is the repeated commit's try.
             _ => put(store, &self.key, self.bytes.clone()),
         }
@@ -54,11 +58,24 @@ impl Uploads {
         Self { all: Vec::new(), owner: std::process::id() }
     }
 
-    /// Starts one, after having waited for the oldest if there are many.
-    pub(crate) fn start(&mut self, store: &Arc<dyn ObjectStore>, room: Room, key: Key, bytes: Bytes) -> Put {
+    /// Starts one, after having waited for the oldest if there are many. To a store in memory it is put at once.
+    pub(crate) fn start(
+        &mut self,
+        store: &Arc<dyn ObjectStore>,
+        room: Room,
+        key: Key,
+        bytes: Bytes,
+        arrived: &mut Arrived<'_>,
+    ) -> object_stores::Result<()> {
         let mut waited = Ok(());
         if self.all.len() >= MOST {
-            waited = self.finish_oldest(store.as_ref());
+            waited = self.finish_oldest(store.as_ref(), arrived);
+        }
+        if store.capabilities().near
+            && let Ok(etag) = put(store.as_ref(), &key, bytes.clone())
+        {
+            arrived(room, etag, bytes.len() as u64);
+            return waited;
         }
         let (to, at, what) = (store.clone(), key.clone(), bytes.clone());
         let spawned =
@@ -68,18 +85,27 @@ impl Uploads {
         waited
     }
 
-    fn finish_oldest(&mut self, store: &dyn ObjectStore) -> Put {
+    fn finish_oldest(
+        &mut self,
+        store: &dyn ObjectStore,
+        arrived: &mut Arrived<'_>,
+    ) -> object_stores::Result<()> {
         if let Some(first) = self.all.first_mut() {
-            first.finish(store)?;
-            self.all.remove(0);
+            let etag = first.finish(store)?;
+            let done = self.all.remove(0);
+            arrived(done.room, etag, done.bytes.len() as u64);
         }
         Ok(())
     }
 
     /// Waits for all. What failed stays, to be tried again.
-    pub(crate) fn finish(&mut self, store: &dyn ObjectStore) -> Put {
+    pub(crate) fn finish(
+        &mut self,
+        store: &dyn ObjectStore,
+        arrived: &mut Arrived<'_>,
+    ) -> object_stores::Result<()> {
         while !self.all.is_empty() {
-            self.finish_oldest(store)?;
+            self.finish_oldest(store, arrived)?;
         }
         Ok(())
     }

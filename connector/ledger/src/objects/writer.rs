@@ -2,7 +2,7 @@
 
 mod checkpoint;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -15,9 +15,10 @@ use crate::history::{History, Mark};
 use crate::objects::head::{Head, Names, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::past;
+use crate::objects::proven::Proven;
 use crate::objects::table::{Notes, Table};
 use crate::objects::uploads::Uploads;
-use crate::objects::{Logged, parse_log};
+use crate::objects::{Logged, lock, parse_log};
 use crate::place::{Place, Room};
 use crate::record::{self, Author, Header};
 
@@ -26,7 +27,7 @@ const SMALL: usize = 64 << 10;
 /// All small payloads of one commit together.
 const AREA: usize = 256 << 10;
 /// A pack is put when it has this many bytes.
-const PACK: usize = 8 << 20;
+pub(super) const PACK: usize = 8 << 20;
 /// The head is put again after this many commits, so that nobody has to ask for more records one by one.
 const HINT: u64 = 16;
 /// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
@@ -104,8 +105,21 @@ pub(crate) struct Writer {
     pub(super) doubtful: Option<u64>,
     /// It is one of many.
     pub(super) shared: bool,
+    /// For a store in memory: what is known to be right of what lies there.
+    pub(super) proven: Option<Arc<Mutex<Proven>>>,
     /// It has committed something.
     wrote: bool,
+    /// The head was put by this writer. The one before it gives its lease back beside its last hint, which may come late.
+    head_is_own: bool,
+}
+
+/// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
+fn arrived(proven: Option<&Mutex<Proven>>) -> impl FnMut(Room, Option<Etag>, u64) {
+    move |room, etag, length| {
+        if let Some(proven) = proven {
+            lock(proven).add(room, etag, 0..length);
+        }
+    }
 }
 
 impl Writer {
@@ -145,7 +159,9 @@ impl Writer {
             nonces,
             doubtful: None,
             shared: false,
+            proven: None,
             wrote: false,
+            head_is_own: false,
         }
     }
 
@@ -205,6 +221,11 @@ impl Writer {
         Ok(place)
     }
 
+    /// Counts what was put in an object of its own.
+    pub(super) fn gain(&mut self, room: Room, bytes: u64) {
+        *self.notes.gained.entry(room).or_default() += bytes;
+    }
+
     /// Sends the pack that is being filled on its way.
     pub(super) fn send_pack(&mut self) -> Result<()> {
         if let Some(room) = self.pack.room {
@@ -220,7 +241,9 @@ impl Writer {
                     few
                 }
             };
-            self.uploads.start(&self.store, room, key, bytes).map_err(|e| store_error(&self.target, &e))?;
+            let mut arrived = arrived(self.proven.as_deref());
+            let started = self.uploads.start(&self.store, room, key, bytes, &mut arrived);
+            started.map_err(|e| store_error(&self.target, &e))?;
         }
         Ok(())
     }
@@ -228,7 +251,9 @@ impl Writer {
     /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
     fn finish_packs(&mut self) -> Result<()> {
         self.send_pack()?;
-        self.uploads.finish(self.store.as_ref()).map_err(|e| store_error(&self.target, &e))
+        let mut arrived = arrived(self.proven.as_deref());
+        let finished = self.uploads.finish(self.store.as_ref(), &mut arrived);
+        finished.map_err(|e| store_error(&self.target, &e))
     }
 
     /// A part of what is not in the store yet.
@@ -448,7 +473,7 @@ impl Writer {
         }
     }
 
-    /// Before one of many makes a base: the head has to be the one that its base comes from.
+    /// Looks at the head again: it has to be of the base that is known.
     fn check_head(&mut self) -> Result<()> {
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let conflict = || Error::new(&self.target, ErrorKind::Conflict);
@@ -462,20 +487,38 @@ impl Writer {
     }
 
     fn put_head(&mut self, head: Head) -> Result<()> {
-        let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        let late_hint = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
+        if !self.head_is_own && put.as_ref().is_err_and(late_hint) && self.check_head().is_ok() {
+            put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        }
         self.etag = put.map_err(|e| self.fail(&e))?;
-        self.head = head;
+        (self.head, self.head_is_own) = (head, true);
         Ok(())
     }
 
     /// At close: leaves a good hint, and gives the lease back.
     pub(crate) fn close(&mut self) -> Result<()> {
-        if self.version > self.head.version && (!self.shared || self.wrote) {
+        let hints = self.version > self.head.version && (!self.shared || self.wrote);
+        let Some(lease) = self.lease.take() else {
+            if hints {
+                self.hint();
+            }
+            return Ok(());
+        };
+        if !hints {
+            return lease.release();
+        }
+        // A hint that comes late is refused if the next writer has put a head: then both need not follow upon each other.
+        if !self.store.capabilities().update {
             self.hint();
+            return lease.release();
         }
-        match self.lease.take() {
-            Some(lease) => lease.release(),
-            None => Ok(()),
-        }
+        std::thread::scope(|s| {
+            let hinting = std::thread::Builder::new().spawn_scoped(s, || self.hint());
+            let released = lease.release();
+            drop(hinting);
+            released
+        })
     }
 }

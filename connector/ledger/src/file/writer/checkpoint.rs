@@ -16,6 +16,22 @@ use crate::space::{Base, Pointer};
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
 const LIST_SLACK: u64 = 64;
 
+/// A base, and the head that is to make it count.
+#[derive(Debug)]
+pub(super) struct Coming {
+    pub(super) base: Base,
+    /// The version that the head shows, and its time.
+    pub(super) version: u64,
+    pub(super) version_time: u64,
+    /// The time of the head.
+    pub(super) time: u64,
+    /// What is not in use from that head on.
+    pub(super) gone: Pairs,
+    /// What was written and is part of no version yet, nor of this base: should the process die, nobody knows of it, and it
+    /// counts as free.
+    pub(super) unborn: Pairs,
+}
+
 impl Writer {
     pub(crate) fn fold_write(&mut self, raw: &dyn RawFile, locks: &Locks, data: &[u8]) -> Result<Place> {
         let at = self.allocate(raw, locks, data.len() as u64)?;
@@ -32,7 +48,7 @@ impl Writer {
         if self.fold_fresh.get(&run.0) == Some(&run.1) {
             self.fold_fresh.remove(&run.0);
             self.put_back(run.0, run.1);
-        } else {
+        } else if !self.kept.supersede(run) {
             self.fold_freed.push(run);
         }
     }
@@ -42,6 +58,7 @@ impl Writer {
             self.put_back(o, l);
         }
         self.fold_freed.clear();
+        self.kept.superseded.clear();
     }
 
     /// Makes `base` count.
@@ -49,12 +66,21 @@ impl Writer {
         self.check_alone(raw, locks)?;
         // The room follows from the log, of which the folded part is about to go. A fold that wrote no page did not need it.
         self.load(raw)?;
-        let mut gone = std::mem::take(&mut self.fold_freed);
+        let gone = std::mem::take(&mut self.fold_freed);
+        let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+        let time = clock::now().max(self.head.time);
+        let coming =
+            Coming { base, version: self.head.version, version_time: self.head.time, time, gone, unborn };
+        self.put_folded(raw, locks, coming)
+    }
+
+    /// Makes a base count that takes in the records up to its version.
+    pub(super) fn put_folded(&mut self, raw: &dyn RawFile, locks: &Locks, mut coming: Coming) -> Result<()> {
         let (folded, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= base.version);
-        gone.extend(folded.iter().map(|n| run_of(&n.at.place)));
+            std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= coming.base.version);
+        coming.gone.extend(folded.iter().map(|n| run_of(&n.at.place)));
         self.log = kept;
-        let done = self.put_base(raw, locks, base, &folded, gone);
+        let done = self.put_base(raw, locks, coming, &folded);
         if done.is_err() {
             let kept = std::mem::replace(&mut self.log, folded);
             self.log.extend(kept);
@@ -66,21 +92,24 @@ impl Writer {
         &mut self,
         raw: &dyn RawFile,
         locks: &Locks,
-        base: Base,
+        mut coming: Coming,
         folded: &[Noted],
-        mut gone: Pairs,
     ) -> Result<()> {
-        gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
+        let base = coming.base;
+        coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
+        // Records lie side by side, and so go as one.
+        coming.gone = notes::joined(coming.gone);
         self.wake(raw, locks)?;
         if self.shared.is_none() {
             self.load(raw)?.trim();
         }
-        let time = clock::now().max(self.head.time);
         let (past, history) = self.write_history(raw, locks, base.version, folded)?;
-        let free = self.write_list(raw, locks, &gone, time)?;
+        let free = self.write_list(raw, locks, &coming)?;
         let end = self.load(raw)?.end;
         let next = Slot {
             sequence: self.head.sequence + 1,
+            version: coming.version,
+            time: coming.version_time,
             end,
             base_version: base.version,
             base_end: end,
@@ -91,12 +120,11 @@ impl Writer {
             free,
             history: Some(history),
             retention: self.retention,
-            ..self.head
         };
         self.write_head(raw, next)?;
         self.history = Some(past);
         self.fold_fresh.clear();
-        self.lay_to_rest(raw, gone, time)?;
+        self.lay_to_rest(raw, coming.gone, coming.time)?;
         if self.shared.is_none() {
             self.shorten(raw);
         }
@@ -130,24 +158,17 @@ impl Writer {
         Ok((history, Pointer { place, crc }))
     }
 
-    /// Writes the free list of the base that is coming. What was written since the last commit, or reserved, counts as free
-    /// in it: should this process die, nobody knows of it.
-    fn write_list(
-        &mut self,
-        raw: &dyn RawFile,
-        locks: &Locks,
-        gone: &[(u64, u64)],
-        time: u64,
-    ) -> Result<Option<Pointer>> {
-        let version = self.head.version;
-        let (runs, resting) = self.free_at_death(raw, gone, time)?;
+    /// Writes the free list of the base that is coming.
+    fn write_list(&mut self, raw: &dyn RawFile, locks: &Locks, coming: &Coming) -> Result<Option<Pointer>> {
+        let version = coming.version;
+        let (runs, resting) = self.free_at_death(raw, coming)?;
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
         let bound = round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_SLACK);
         let at = self.allocate(raw, locks, bound)?;
         self.fold_fresh.insert(at, bound);
-        let (runs, resting) = self.free_at_death(raw, gone, time)?;
+        let (runs, resting) = self.free_at_death(raw, coming)?;
         let (bytes, crc) = notes::encode_list(version, &runs, &resting, Some(bound as usize));
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
@@ -158,20 +179,16 @@ impl Writer {
         Ok(Some(Pointer { place: Place::file(at, bytes.len() as u64), crc }))
     }
 
-    /// What is free, and what rests, once `gone` is out of use, if this process dies then.
-    fn free_at_death(
-        &mut self,
-        raw: &dyn RawFile,
-        gone: &[(u64, u64)],
-        time: u64,
-    ) -> Result<(Pairs, Vec<Resting>)> {
-        let sequence = self.head.sequence + 1;
-        let mut runs: Pairs = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+    /// What is free, and what rests, once the coming base counts, if this process dies then.
+    fn free_at_death(&mut self, raw: &dyn RawFile, coming: &Coming) -> Result<(Pairs, Vec<Resting>)> {
+        let (sequence, time) = (self.head.sequence + 1, coming.time);
+        let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
         let room = self.load(raw)?;
         runs.extend(room.runs.iter());
-        let coming = gone.iter().map(|&(offset, length)| Resting { offset, length, sequence, time });
-        Ok((notes::joined(runs), room.resting.iter().copied().chain(coming).collect()))
+        let rest = |&(offset, length): &(u64, u64)| Resting { offset, length, sequence, time };
+        let gone = coming.gone.iter().map(rest);
+        Ok((notes::joined(runs), room.resting.iter().copied().chain(gone).collect()))
     }
 
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.

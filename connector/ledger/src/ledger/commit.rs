@@ -1,0 +1,385 @@
+//! Commits, checkpoints, and what is staged and does not stay in memory.
+
+use super::close::note_broken;
+use super::{Ledger, State, lay_over};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fold;
+use crate::layers::{EMPTY, Layer, merged};
+use crate::record;
+use crate::space::{Base, Commit, Pointer};
+
+/// Logs up to this many bytes are read at once, in no time.
+const WORTH_FOLDING: u64 = 64 << 10;
+/// Memory that a staged key takes beside its own bytes and its value's, about.
+const KEY_MEMORY: u64 = 160;
+/// Bytes that a key takes in a record beside its own and its value's, about.
+const KEY_IN_RECORD: u64 = 4;
+/// Changes are scattered where spilling them writes this many times their bytes.
+const SCATTERED: u64 = 8;
+/// How far the bound of what is staged rises where they are.
+const MOST_RISE: u64 = 8;
+
+/// What comes after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    More,
+    Close,
+}
+
+/// What was staged, in pages that are not committed: they hold the log too, and what of the base no change falls into.
+#[derive(Debug)]
+pub(super) struct Spilled {
+    pub(super) root: Option<Pointer>,
+    /// Of the keys and values that were staged.
+    pub(super) bytes: u64,
+}
+
+impl Ledger {
+    /// Makes all that is staged one new version, and returns its number; the present one if nothing is staged.
+    ///
+    /// When this returns, the version is seen by every reader that opens or refreshes, and survives what the
+    /// [`SyncPolicy`](crate::SyncPolicy) says. After an error nothing of it is seen and all of it is still staged, unless the
+    /// error is `Broken`: then only reopening can tell.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `Conflict`, `NoSpace`, `Io`, `Store`.
+    pub fn commit(&self) -> Result<u64> {
+        self.commit_before(After::More)
+    }
+
+    /// Commits as [`commit`](Ledger::commit) does, and [`close`](Ledger::close) is about to follow: what it would fold need not
+    /// go into the log first.
+    ///
+    /// # Errors
+    /// As for [`commit`](Ledger::commit).
+    pub fn commit_to_close(&self) -> Result<u64> {
+        self.commit_before(After::Close)
+    }
+
+    fn commit_before(&self, after: After) -> Result<u64> {
+        if self.many {
+            return self.commit_many();
+        }
+        let mut s = self.writable()?;
+        let version = s.version;
+        Ok(self.commit_staged(&mut s, after)?.unwrap_or(version))
+    }
+
+    /// `None` when one of the other writers was first.
+    pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
+        if s.staged.is_empty() && s.spilled.is_none() && !self.space.has_freed() {
+            return Ok(Some(s.version));
+        }
+        let as_base = s.spilled.is_some() || (self.commits_bases() && self.will_be_long(s, after));
+        if as_base {
+            match self.commit_base(s) {
+                Ok(()) => return Ok(Some(s.version)),
+                Err(e) if s.spilled.is_some() || is_final(&e) => return Err(note_broken(s, e)),
+                // A record needs less: no old page is read for it.
+                Err(e) => tracing::warn!(error = %e, "a commit could not be a checkpoint"),
+            }
+        }
+        if !self.commit_record(s)? {
+            return Ok(None);
+        }
+        let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
+        if !as_base
+            && (long || self.space.is_crowded())
+            && let Err(e) = self.checkpoint(s)
+        {
+            // The version is committed. Only the log stays long; the next commit tries again.
+            tracing::warn!(error = %e, "a checkpoint failed");
+            note_broken(s, e);
+        }
+        Ok(Some(s.version))
+    }
+
+    /// Appends what is staged to the log; false when one of the other writers was first.
+    fn commit_record(&self, s: &mut State) -> Result<bool> {
+        let entries = record::encode_changes(s.staged.iter());
+        let bytes = match self.space.commit(s.version + 1, &entries) {
+            Ok(Commit::Done(bytes)) => bytes,
+            Ok(Commit::Behind) => return Ok(false),
+            Err(e) => return Err(note_broken(s, e)),
+        };
+        s.version += 1;
+        let staged = std::mem::take(&mut s.staged);
+        s.staged_bytes = 0;
+        lay_layer_over(&mut s.log, staged);
+        s.log_bytes += bytes;
+        s.log_records += 1;
+        Ok(true)
+    }
+
+    fn commits_bases(&self) -> bool {
+        !self.many && self.space.commits_bases()
+    }
+
+    /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
+    fn will_be_long(&self, s: &State, after: After) -> bool {
+        let bytes = s.log_bytes + s.staged_bytes + s.staged.len() as u64 * KEY_IN_RECORD;
+        let least = s.log.len().max(s.staged.len());
+        let keys = || match self.bytes_of_pages(least) < bytes {
+            true => s.log.len() + s.staged.keys().filter(|k| !s.log.contains_key(*k)).count(),
+            false => least,
+        };
+        let at_close = after == After::Close && bytes > self.left_at_close();
+        at_close || self.is_long(bytes, s.log_records + 1, keys)
+    }
+
+    /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
+    /// before it is long: that writes little, and every reader that opens is spared the records.
+    fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
+        let may = !self.many && !self.space.is_remote();
+        let few_keys = || may && bytes > WORTH_FOLDING && bytes > self.bytes_of_pages(keys());
+        bytes > self.bytes_bound || records > self.records_bound || few_keys()
+    }
+
+    /// What folding so many keys writes at most.
+    fn bytes_of_pages(&self, keys: usize) -> u64 {
+        keys as u64 * self.space.shape().page as u64
+    }
+
+    /// Commits what is staged as a base: it goes into pages, and into no record.
+    fn commit_base(&self, s: &mut State) -> Result<()> {
+        let (root, _) = self.fold_staged(s)?;
+        match self.space.commit_base(Base { version: s.version + 1, root }) {
+            Ok(()) => {
+                s.version += 1;
+                set_base(s, root);
+                clear_staged(s);
+                Ok(())
+            }
+            Err(e) => {
+                match s.spilled {
+                    Some(_) => take_spilled(s, root),
+                    None => self.space.fold_forget(),
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Folds what is staged over what is below into pages that are kept for the commit. Returns their root, and the bytes
+    /// written.
+    fn fold_staged(&self, s: &State) -> Result<(Option<Pointer>, u64)> {
+        let (root, below) = match &s.spilled {
+            Some(spilled) if s.staged.is_empty() => return Ok((spilled.root, 0)),
+            Some(spilled) => (spilled.root, &EMPTY),
+            None => (s.root, &s.log),
+        };
+        let done = fold::fold(self.tree(root), &merged(&s.staged, below))
+            .and_then(|root| Ok((root, self.space.fold_keep()?)));
+        if done.is_err() {
+            self.space.fold_rollback();
+        }
+        done
+    }
+
+    /// Moves what is staged into pages if it takes too much memory. If that fails it stays where it is, and the commit tells.
+    pub(super) fn spill_if_large(&self, s: &mut State) {
+        let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY;
+        let bound = self.spill_bound.max(s.spill_at);
+        if memory <= bound || !self.commits_bases() {
+            return;
+        }
+        match self.fold_staged(s) {
+            Ok((root, written)) => {
+                let scattered = written > s.staged_bytes.saturating_mul(SCATTERED);
+                let next = if scattered { bound.saturating_mul(2) } else { bound };
+                s.spill_at = next.min(self.spill_bound.saturating_mul(MOST_RISE));
+                take_spilled(s, root);
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "what is staged stays in memory");
+                // Not again at each put.
+                s.spill_at = memory.saturating_mul(2);
+            }
+        }
+    }
+
+    pub(super) fn checkpoint(&self, s: &mut State) -> Result<()> {
+        // Spilled pages refer to the base's; the commit will be a checkpoint.
+        if s.spilled.is_some() {
+            return Ok(());
+        }
+        if !self.many {
+            return self.fold(s);
+        }
+        if !self.space.begin_fold() {
+            return Ok(());
+        }
+        let done = self.fold(s);
+        self.space.end_fold();
+        match done {
+            // Another writer was first.
+            Err(e) if *e.kind() == ErrorKind::Conflict => Ok(()),
+            other => other,
+        }
+    }
+
+    fn fold(&self, s: &mut State) -> Result<()> {
+        let done = fold::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|root| {
+            self.space.fold_commit(Base { version: s.version, root })?;
+            Ok(root)
+        });
+        match done {
+            Ok(root) => {
+                set_base(s, root);
+                Ok(())
+            }
+            Err(e) => {
+                self.space.fold_rollback();
+                Err(e)
+            }
+        }
+    }
+
+    /// Folds the log and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
+    /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
+    /// container takes less. What is staged stays staged; once it is [spilled](crate::Options::spill_bytes) nothing is folded,
+    /// nor the end of the file given back, before its commit.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading and writing. What was committed is safe all the same.
+    pub fn vacuum(&self) -> Result<u64> {
+        let mut s = self.writable()?;
+        let before = self.space.size()?;
+        if let Err(e) = self.checkpoint(&mut s) {
+            return Err(note_broken(&mut s, e));
+        }
+        self.space.sweep()?;
+        Ok(before.saturating_sub(self.space.size()?))
+    }
+
+    /// Forgets all that is staged, payloads written since the last commit included.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn rollback(&self) -> Result<()> {
+        let mut s = self.writable()?;
+        self.forget_staged(&mut s)
+    }
+
+    pub(super) fn forget_staged(&self, s: &mut State) -> Result<()> {
+        clear_staged(s);
+        s.unmerged.clear();
+        self.space.rollback()
+    }
+}
+
+/// After these nothing else is tried.
+fn is_final(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict)
+}
+
+fn set_base(s: &mut State, root: Option<Pointer>) {
+    s.root = root;
+    s.log.clear();
+    (s.log_bytes, s.log_records) = (0, 0);
+}
+
+fn clear_staged(s: &mut State) {
+    s.staged.clear();
+    s.spilled = None;
+    (s.staged_bytes, s.spill_at) = (0, 0);
+}
+
+fn take_spilled(s: &mut State, root: Option<Pointer>) {
+    let before = s.spilled.take().map_or(0, |spilled| spilled.bytes);
+    s.spilled = Some(Spilled { root, bytes: before + s.staged_bytes });
+    s.staged.clear();
+    s.staged_bytes = 0;
+}
+
+/// Lays a layer over another: two of about the same size are joined in one walk.
+fn lay_layer_over(layer: &mut Layer, mut over: Layer) {
+    if over.len() > layer.len() / 8 {
+        layer.append(&mut over);
+    } else {
+        lay_over(layer, over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Options, Replace};
+
+    #[test]
+    fn a_log_of_few_keys_is_folded_early() {
+        let dir = tempfile::tempdir().unwrap();
+        let longest = |keys: u32| {
+            let path = dir.path().join(format!("{keys}.h5"));
+            let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
+            let commit = |n: u32| {
+                l.put(&(n % keys).to_be_bytes(), vec![n as u8; 400]).unwrap();
+                l.commit().unwrap();
+                l.lock().log_bytes
+            };
+            (0..600).map(commit).max().unwrap()
+        };
+        assert!((WORTH_FOLDING / 2..=WORTH_FOLDING).contains(&longest(2)), "two keys");
+        assert!(longest(600) > WORTH_FOLDING * 3, "as many keys as commits");
+    }
+
+    /// Records that are folded lie beside one another, and are one free run.
+    #[test]
+    fn what_a_fold_frees_takes_little_room_in_the_free_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
+        for n in 0..4000u32 {
+            l.put(b"k", vec![n as u8; 400]).unwrap();
+            l.commit().unwrap();
+        }
+        l.close().unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(bytes < 4000 * 512, "{bytes} bytes");
+    }
+
+    /// A container of `keys` keys of 100 bytes, and a handle that spills at `spill_bytes`.
+    fn filled(path: &std::path::Path, keys: u32, spill_bytes: u64) -> Ledger {
+        let l = Ledger::create_file(path, Replace::Fail, Options::default()).unwrap();
+        (0..keys).for_each(|n| l.put(&n.to_be_bytes(), vec![1; 96]).unwrap());
+        l.commit().unwrap();
+        l.close().unwrap();
+        let opts = Options { spill_bytes, ..Options::default() };
+        Ledger::open_file(path, crate::options::Access::ReadWrite, opts).unwrap()
+    }
+
+    /// The most memory that what is staged takes while `keys` are put, and how often it was spilled.
+    fn most_staged(l: &Ledger, keys: impl Iterator<Item = u32>) -> (u64, u32) {
+        let (mut most, mut spills, mut before) = (0, 0, 0);
+        for n in keys {
+            l.put(&n.to_be_bytes(), vec![2; 96]).unwrap();
+            let s = l.lock();
+            let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY;
+            spills += u32::from(memory < before);
+            (most, before) = (most.max(memory), memory);
+        }
+        (most, spills)
+    }
+
+    #[test]
+    fn what_is_staged_takes_bounded_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let l = filled(&dir.path().join("a.h5"), 100, 64 << 10);
+        let (most, spills) = most_staged(&l, 0..20_000);
+        assert!(most <= 64 << 10 && spills >= 50, "{most} bytes, {spills} spills");
+        assert!(l.staged_bytes() >= 20_000 * 100, "{}", l.staged_bytes());
+        assert_eq!(l.commit().unwrap(), 2);
+        assert_eq!(l.staged_bytes(), 0);
+    }
+
+    #[test]
+    fn scattered_changes_are_spilled_less_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let l = filled(&dir.path().join("a.h5"), 20_000, 8 << 10);
+        // Each into another page than the ones before it.
+        let (most, spills) = most_staged(&l, (0..20_000).map(|n| n * 7919 % 20_000));
+        assert!((33 << 10..=64 << 10).contains(&most), "{most} bytes, {spills} spills");
+        l.rollback().unwrap();
+        assert_eq!(l.lock().spill_at, 0);
+    }
+}
