@@ -1,29 +1,22 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
+use crate::gather::gather;
 use crate::grid::CopyRun;
+use crate::keeping::{Distance, Keeping};
 use crate::ranges::Ranges;
 use crate::shape::Shape;
 use crate::spans::Spans;
 use crate::stored::{change_stored, store_block, stored};
 use h5lake_ledger::{Ledger, buffers};
-use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 /// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
 pub(crate) const DIRECT: usize = 64 << 10;
-/// Blocks up to this many bytes are kept as soon as a part of them is read.
-const SHORT: usize = 16 << 10;
 /// Memory that an entry takes beside its bytes.
 const OVERHEAD: usize = 256;
-/// Blocks whose use is watched before they enter the cache.
-const WATCHED: usize = 4096;
-/// So many partial reads, or a block's length in bytes, and it enters the cache.
-const OFTEN: u32 = 8;
-/// So many reads of scattered bytes, for which all of the block is read each time.
-const OFTEN_SCATTERED: u32 = 2;
 /// A store of more dirty ranges than this joins some.
 const MOST_RANGES: usize = 16;
 
@@ -41,11 +34,10 @@ struct Cached {
 pub(crate) struct BlockCache {
     blocks: BTreeMap<Vec<u8>, Cached>,
     dirty: BTreeSet<Vec<u8>>,
-    watched: LruCache<Vec<u8>, (u32, usize)>,
+    keeping: Keeping,
     bytes: usize,
     limit: usize,
-    /// The ledger answers as quickly as memory copies: it is a local file.
-    near: bool,
+    distance: Distance,
     tick: u64,
     /// Counts whatever may make bytes that were read before stale.
     epoch: u64,
@@ -64,15 +56,15 @@ pub(crate) enum Answer {
 }
 
 impl BlockCache {
-    pub(crate) fn new(limit: usize, near: bool, many: bool) -> Self {
+    pub(crate) fn new(limit: usize, distance: Distance, many: bool) -> Self {
         Self {
             touched: many.then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            watched: LruCache::unbounded(),
+            keeping: Keeping::new(limit, distance),
             bytes: 0,
             limit,
-            near,
+            distance,
             tick: 0,
             epoch: 0,
         }
@@ -136,13 +128,23 @@ impl BlockCache {
 
     /// The block in memory, its bytes not yet valid if it was not there.
     fn enter(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<&mut Cached> {
+        self.enter_with(ledger, key, shape, || vec![0; shape.len])
+    }
+
+    fn enter_with(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        data: impl FnOnce() -> Vec<u8>,
+    ) -> Result<&mut Cached> {
         self.tick += 1;
         let tick = self.tick;
         if !self.blocks.contains_key(key) {
             self.make_room(ledger, shape.len + OVERHEAD)?;
             self.bytes += shape.len + OVERHEAD;
             let (valid, dirty) = (Ranges::default(), Ranges::default());
-            let new = Cached { shape: shape.clone(), data: vec![0; shape.len], valid, dirty, used: tick };
+            let new = Cached { shape: shape.clone(), data: data(), valid, dirty, used: tick };
             self.blocks.insert(key.to_vec(), new);
         }
         let Some(c) = self.blocks.get_mut(key) else {
@@ -196,6 +198,12 @@ impl BlockCache {
         Ok(())
     }
 
+    /// What the blocks in memory take.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether a block is in memory with changes.
     pub(crate) fn is_dirty(&self, key: &[u8]) -> bool {
         self.dirty.contains(key)
@@ -222,7 +230,7 @@ impl BlockCache {
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, ..Self::new(self.limit, self.near, false) };
+        *self = Self { epoch, ..Self::new(self.limit, self.distance, false) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -234,22 +242,32 @@ impl BlockCache {
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<Answer> {
-        if !self.blocks.contains_key(key) && !self.worth_keeping(key, shape, runs) {
+        if !self.blocks.contains_key(key) && !self.keeping.is_worth_it(key, shape, runs) {
             return Ok(Answer::Stored);
         }
+        if !self.blocks.contains_key(key) {
+            // Read before it enters: memory that nobody writes to would be made for it else.
+            let data = stored(ledger, key, shape)?.load(ledger, shape)?;
+            gather(runs, &data, 0, out);
+            self.keep(ledger, key, shape, data)?;
+            return Ok(Answer::Done);
+        }
         let c = self.enter(ledger, key, shape)?;
-        if !runs.iter().all(|r| c.valid.covers(&(r.block..r.block + r.len)))
-            && let Err(e) = c.complete(ledger, key)
-        {
+        let known = c.valid.covers(&(0..shape.len))
+            || runs.iter().all(|r| c.valid.covers(&(r.block..r.block + r.len)));
+        if !known && let Err(e) = c.complete(ledger, key) {
             if c.valid.is_empty() {
                 self.remove(key);
             }
             return Err(e);
         }
-        for r in runs {
-            out[r.buffer..r.buffer + r.len].copy_from_slice(&c.data[r.block..r.block + r.len]);
-        }
+        gather(runs, &c.data, 0, out);
         Ok(Answer::Done)
+    }
+
+    /// Whether something of a block is in memory.
+    pub(crate) fn is_here(&self, key: &[u8]) -> bool {
+        self.blocks.contains_key(key)
     }
 
     /// Answers from memory, or leaves it to the caller to read the block without the cache's lock.
@@ -264,7 +282,7 @@ impl BlockCache {
         if self.blocks.contains_key(key) {
             return self.read(ledger, key, shape, runs, out);
         }
-        let keep = self.worth_keeping(key, shape, runs);
+        let keep = self.keeping.is_worth_it(key, shape, runs);
         Ok(if keep { Answer::Keep(self.epoch) } else { Answer::Stored })
     }
 
@@ -280,40 +298,14 @@ impl BlockCache {
         if self.epoch != epoch || self.blocks.contains_key(key) || data.len() != shape.len {
             return Ok(());
         }
-        let c = self.enter(ledger, key, shape)?;
-        buffers::give(std::mem::replace(&mut c.data, data));
-        c.valid.insert(0..shape.len);
-        Ok(())
+        self.keep(ledger, key, shape, data)
     }
 
-    /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
-    /// and parts of filtered blocks, bring the block into memory.
-    fn worth_keeping(&mut self, key: &[u8], shape: &Shape, runs: &[CopyRun]) -> bool {
-        if shape.len > self.limit / 4 {
-            return false;
-        }
-        let bytes: usize = runs.iter().map(|r| r.len).sum();
-        let whole = bytes >= shape.len;
-        let scattered = runs.len() > 4 && bytes / runs.len() < DIRECT / 4;
-        // To read a large block of a local file again costs less than the first touch of memory to keep it in.
-        let cheap = self.near && shape.filters.is_empty() && shape.len > SHORT;
-        if !whole && !cheap && (scattered || shape.len <= DIRECT || !shape.filters.is_empty()) {
-            return true;
-        }
-        // Long runs of a local file lie in the system's cache already.
-        if self.near && shape.filters.is_empty() && bytes / runs.len().max(1) >= DIRECT / 4 {
-            return false;
-        }
-        let seen = self.watched.get_or_insert_mut(key.to_vec(), || (0, 0));
-        *seen = (seen.0 + 1, seen.1.saturating_add(bytes));
-        let enough = if scattered { OFTEN_SCATTERED } else { OFTEN };
-        let often = seen.0 > enough || (seen.0 > 1 && seen.1 > shape.len);
-        if often {
-            self.watched.pop(key);
-        } else if self.watched.len() > WATCHED {
-            self.watched.pop_lru();
-        }
-        often
+    /// Takes in a block that is not here, as it is stored.
+    fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) -> Result<()> {
+        let c = self.enter_with(ledger, key, shape, || data)?;
+        c.valid.insert(0..shape.len);
+        Ok(())
     }
 
     /// Writes runs of `data` into a block. `covered` says that they are all of the block that lies within

@@ -6,6 +6,7 @@ use crate::dataset::Dataset;
 use crate::filters::CodecLender;
 use crate::heap::HeapState;
 use crate::ids::{Ids, ROOT};
+use crate::keeping::Distance;
 use crate::list::Lists;
 use crate::many::Others;
 use crate::object::now;
@@ -79,7 +80,7 @@ pub struct Container {
     name: String,
     file_number: u64,
     writable: bool,
-    near: bool,
+    distance: Distance,
     lock: LockPolicy,
     pub(crate) last_wins: bool,
     pid: u32,
@@ -195,9 +196,10 @@ impl Container {
             others: Others::default(),
         };
         let many = ledger.is_one_of_many();
-        let near = match target {
-            Target::File(_) => true,
-            Target::Objects { store, .. } => store.capabilities().near,
+        let distance = match target {
+            Target::File(_) => Distance::File,
+            Target::Objects { store, .. } if store.capabilities().near => Distance::Memory,
+            Target::Objects { .. } => Distance::Far,
         };
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
@@ -206,7 +208,7 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes, near, many)),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, many)),
             opens: Mutex::default(),
             closed: Mutex::default(),
             marked: Mutex::default(),
@@ -218,7 +220,7 @@ impl Container {
             name: registry::name(target),
             file_number: hash.finish().max(1),
             writable,
-            near,
+            distance,
             lock: o.ledger.lock,
             last_wins: o.last_wins,
             pid: std::process::id(),
@@ -256,6 +258,18 @@ impl Container {
     /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
     /// another writer changed first: all the rest is committed, and what is named is as that one left it.
     pub fn flush(&self) -> Result<()> {
+        self.flush_by(Ledger::commit)
+    }
+
+    /// Flushes as [`flush`](Self::flush) does, where a close is likely to follow: what that would tidy up is not written twice.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush).
+    pub fn flush_to_close(&self) -> Result<()> {
+        self.flush_by(Ledger::commit_to_close)
+    }
+
+    fn flush_by(&self, commit: fn(&Ledger) -> h5lake_ledger::Result<u64>) -> Result<()> {
         if !self.writable {
             return Ok(());
         }
@@ -272,7 +286,7 @@ impl Container {
         self.mark_new(&mut state)?;
         self.heap_store(&mut state)?;
         self.blocks.lock().flush(&self.ledger, &[])?;
-        self.ledger.commit()?;
+        commit(&self.ledger)?;
         Ok(())
     }
 
@@ -345,7 +359,11 @@ impl Container {
 
     /// Whether reads are answered as quickly as memory copies.
     pub(crate) fn near(&self) -> bool {
-        self.near
+        self.distance != Distance::Far
+    }
+
+    pub(crate) fn distance(&self) -> Distance {
+        self.distance
     }
 
     /// Whether this is the process that opened the container: a forked child changes nothing.
@@ -408,7 +426,7 @@ impl Drop for Container {
         if self.is_lost() {
             return;
         }
-        if let Err(e) = self.flush() {
+        if let Err(e) = self.flush_to_close() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
         } else if self.writable
             && let Err(e) = self.compact_at_close()

@@ -8,6 +8,7 @@ use crate::types::{
     LinkTarget, ObjectId, VirtualMapping, product,
 };
 use crate::{Error, Result, keys};
+use h5lake_ledger::buffers;
 
 /// HDF5's bound on the rank (`H5S_MAX_RANK`).
 pub(crate) const MAX_RANK: usize = 32;
@@ -22,6 +23,11 @@ pub(crate) fn zeros(n: usize) -> Result<Vec<u8>> {
     room.map_err(|_| Error::range(format!("there is no memory for {n} bytes")))?;
     out.resize(n, 0);
     Ok(out)
+}
+
+/// Any `n` bytes, from those that are used again if it is not too many: to be given back with [`buffers::give`].
+pub(crate) fn buffer(n: usize) -> Result<Vec<u8>> {
+    if n > buffers::LONGEST { zeros(n) } else { Ok(buffers::take(n)) }
 }
 
 impl From<&Datatype> for DatatypeRecord {

@@ -410,11 +410,23 @@ fn copy_runs(columns: &[Column], block: u64, buffer: u64, size: u64, out: &mut R
     let lo = c.now * c.chunk;
     for &(at, n, position) in &c.runs {
         let (from, to) = (block + (at - lo) * c.block_step, buffer + position * c.buffer_step);
-        if inner.is_empty() {
-            out.push((from * size) as usize, (to * size) as usize, (n * size) as usize);
-        } else {
-            for i in 0..n {
-                copy_runs(inner, from + i * c.block_step, to + i * c.buffer_step, size, out);
+        match inner {
+            [] => out.push((from * size) as usize, (to * size) as usize, (n * size) as usize),
+            // The last but one dimension of most selections: without a call for each of its rows, which may be one element.
+            [last] if last.runs.len() == 1 => {
+                let (at, count, position) = last.runs[0];
+                let skip = (at - last.now * last.chunk) * last.block_step;
+                let (mut from, mut to) = (from + skip, to + position * last.buffer_step);
+                out.0.reserve(n as usize);
+                for _ in 0..n {
+                    out.push((from * size) as usize, (to * size) as usize, (count * size) as usize);
+                    (from, to) = (from + c.block_step, to + c.buffer_step);
+                }
+            }
+            _ => {
+                for i in 0..n {
+                    copy_runs(inner, from + i * c.block_step, to + i * c.buffer_step, size, out);
+                }
             }
         }
     }

@@ -35,8 +35,6 @@ const KEPT: usize = 4096;
 const PREFIX: usize = 10;
 /// Blobs up to this many bytes are read with their prefix.
 const SHORT: usize = 246;
-/// Bytes that are kept for putting blobs together.
-const KEPT_BLOB: usize = 64 << 10;
 
 /// What is known of segments.
 #[derive(Default)]
@@ -46,8 +44,6 @@ pub(crate) struct HeapState {
     current: HashMap<u64, u32>,
     /// How many segments of an owner one of many writers has begun.
     begun: HashMap<u64, usize>,
-    /// Room for putting a blob together.
-    blob: Vec<u8>,
 }
 
 impl HeapState {
@@ -123,26 +119,8 @@ impl Container {
     /// # Errors
     /// `ReadOnly`, and those of the ledger.
     pub fn heap_put(&self, owner: ObjectId, bytes: &[u8]) -> Result<[u8; 16]> {
-        self.check_writable("unable to store variable-length data")?;
-        let mut s = self.state();
-        let mut blob = std::mem::take(&mut s.heap.blob);
-        blob.clear();
-        prost::encoding::encode_varint(bytes.len() as u64, &mut blob);
-        blob.extend_from_slice(bytes);
-        let placed = self.heap_place(&mut s, owner, &blob);
-        if blob.capacity() <= KEPT_BLOB {
-            s.heap.blob = blob;
-        }
-        placed
-    }
-
-    /// Puts a blob, its length in front, into a segment that has room.
-    fn heap_place(&self, s: &mut State, owner: ObjectId, blob: &[u8]) -> Result<[u8; 16]> {
-        let size = blob.len() as u64;
-        let number = self.segment_for(s, owner.0, size)?;
-        let offset = self.heap_append(s, owner, number, blob)?;
-        let offset = u32::try_from(offset).map_err(|_| Error::corrupt("a heap segment is too long"))?;
-        Ok(Place { owner: owner.0, number, offset }.id())
+        let ids = self.heap_put_all(owner, &[bytes])?;
+        ids.first().copied().ok_or_else(|| Error::corrupt("a blob that was kept has no id"))
     }
 
     /// Writes blobs behind what is in a segment, where there is room for them, and returns where.

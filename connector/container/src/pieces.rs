@@ -5,12 +5,13 @@
 //! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
 //! write's size times.
 
-use crate::convert::zeros;
+use crate::convert::buffer;
 use crate::record::{BlockRecord, PieceRecord};
 use crate::shape::Shape;
 use crate::{Error, Result};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Ledger, Part, buffers};
+use h5lake_ledger::buffers::Scratch;
+use h5lake_ledger::{Extent, Ledger, Part};
 use std::ops::Range;
 
 /// More pieces than this are merged.
@@ -64,9 +65,12 @@ impl Piece {
     }
 
     fn written(ledger: &Ledger, offset: usize, data: &[u8]) -> Result<Self> {
-        let extent = ledger.write_payload(data)?;
-        let source = Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 };
-        Ok(Self { offset, len: data.len(), source })
+        Ok(Self::of(offset, data.len(), ledger.write_payload(data)?))
+    }
+
+    /// All of an extent of `len` bytes.
+    fn of(offset: usize, len: usize, extent: Extent) -> Self {
+        Self { offset, len, source: Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 } }
     }
 }
 
@@ -216,7 +220,7 @@ impl Pieces {
     /// The output of the pipeline, where the block is encoded.
     pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
         let Some(p) = self.list.first() else { return Ok(Vec::new()) };
-        let mut out = if p.len > buffers::LONGEST { zeros(p.len)? } else { buffers::take(p.len) };
+        let mut out = buffer(p.len)?;
         p.read(ledger, 0, &mut out)?;
         Ok(out)
     }
@@ -236,6 +240,34 @@ impl Pieces {
             at = to;
         }
         shape.fill(at, &mut out[at - offset..]);
+        Ok(())
+    }
+
+    /// Hands the bytes of a range to `take`; where one piece has them all, without a copy of it.
+    pub(crate) fn view(
+        &self,
+        ledger: &Ledger,
+        shape: &Shape,
+        r: Range<usize>,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<()> {
+        let first = self.list.partition_point(|p| p.end() <= r.start);
+        if let Some(p) = self.list.get(first).filter(|p| p.offset <= r.start && r.end <= p.end()) {
+            let from = r.start - p.offset;
+            return match &p.source {
+                Source::Inline(b) => {
+                    take(&b[from..from + r.len()]);
+                    Ok(())
+                }
+                Source::Extent { extent, skip, .. } => {
+                    let from = skip + from as u64;
+                    Ok(ledger.view_payload(extent, from..from + r.len() as u64, take)?)
+                }
+            };
+        }
+        let mut bytes = Scratch::new(r.len());
+        self.read(ledger, shape, r.start, &mut bytes)?;
+        take(&bytes);
         Ok(())
     }
 
@@ -282,6 +314,11 @@ impl Pieces {
             self.merge_cheapest(ledger, shape)?;
         }
         self.drop_waste(ledger, shape)
+    }
+
+    /// Puts an extent of `len` bytes at `offset` in place of everything.
+    pub(crate) fn put_written(&mut self, offset: usize, len: usize, extent: Extent) {
+        (self.list, self.encoded) = (vec![Piece::of(offset, len, extent)], None);
     }
 
     /// Puts the output of a pipeline in place of everything.

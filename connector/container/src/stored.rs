@@ -1,15 +1,23 @@
 //! Blocks as the ledger has them.
 
 use crate::block::{Answer, DIRECT};
+use crate::gather::gather;
 use crate::grid::CopyRun;
 use crate::pieces::Pieces;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::shape::Shape;
-use crate::{Error, Result, keys};
+use crate::{Error, ErrorKind, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger, buffers};
 use prost::Message;
 use std::sync::Arc;
+
+/// Short runs with at most this many bytes between them are read at once: a call costs more than these bytes.
+const GAP: usize = 64 << 10;
+/// At most so many bytes at once, so that they are still in the processor's cache when they are looked at.
+const WINDOW: usize = 256 << 10;
+/// Bytes that have one checksum: windows begin there, so that none is read twice.
+const SUMMED: usize = 16 << 10;
 
 impl Pieces {
     /// The whole block, decoded.
@@ -25,6 +33,14 @@ impl Pieces {
         let mut block = buffers::take(shape.len);
         self.read(ledger, shape, 0, &mut block)?;
         Ok(block)
+    }
+
+    /// The same to where it is wanted, of the block's length.
+    pub(crate) fn load_into(&self, ledger: &Ledger, shape: &Shape, out: &mut [u8]) -> Result<()> {
+        match self.encoded {
+            Some(mask) => shape.filters.decode_into(self.encoded_bytes(ledger)?, mask, out),
+            None => self.read(ledger, shape, 0, out),
+        }
     }
 }
 
@@ -87,7 +103,7 @@ pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec
             p.put(ledger, shape, 0, &block)
         });
     }
-    let (mask, encoded) = shape.filters.encode(block)?;
+    let (mask, encoded) = shape.filters.encode(&block)?;
     change_stored(ledger, key, shape, |p| p.put_encoded(ledger, shape, mask, &encoded))
 }
 
@@ -115,24 +131,51 @@ pub(crate) fn read_pieces(
     runs: &[CopyRun],
     out: &mut [u8],
 ) -> Result<()> {
-    if p.encoded.is_some() || (runs.len() > 4 && runs[0].len < DIRECT / 4) {
-        let (from, block) = match p.encoded {
-            Some(_) => (0, p.load(ledger, shape)?),
-            None => {
-                let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
-                let to = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
-                let mut part = buffers::take(to - from);
-                p.read(ledger, shape, from, &mut part)?;
-                (from, part)
-            }
-        };
-        for r in runs {
-            out[r.buffer..r.buffer + r.len].copy_from_slice(&block[r.block - from..r.block - from + r.len]);
-        }
+    if p.encoded.is_some() {
+        let block = p.load(ledger, shape)?;
+        gather(runs, &block, 0, out);
         buffers::give(block);
         return Ok(());
     }
+    if runs.len() > 4 && runs[0].len < DIRECT / 4 {
+        if runs.is_sorted_by_key(|r| r.block) {
+            return read_scattered(p, ledger, shape, runs, out);
+        }
+        let mut sorted = runs.to_vec();
+        sorted.sort_by_key(|r| r.block);
+        return read_scattered(p, ledger, shape, &sorted, out);
+    }
     runs.iter().try_for_each(|r| p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len]))
+}
+
+/// Reads short runs that are in the block's order: what lies near each other at once.
+fn read_scattered(
+    p: &Pieces,
+    ledger: &Ledger,
+    shape: &Shape,
+    runs: &[CopyRun],
+    out: &mut [u8],
+) -> Result<()> {
+    let mut rest = runs;
+    while let Some(first) = rest.first() {
+        let (from, mut to) = (first.block, first.block + first.len);
+        let most = from / SUMMED * SUMMED + WINDOW;
+        let near = |r: &&CopyRun| {
+            let joins = r.block <= to + GAP && r.block + r.len <= most;
+            to = to.max(r.block + r.len);
+            joins
+        };
+        let count = 1 + rest[1..].iter().take_while(near).count();
+        let (group, others) = rest.split_at(count);
+        rest = others;
+        if let [r] = group {
+            p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len])?;
+            continue;
+        }
+        let to = group.iter().map(|r| r.block + r.len).max().unwrap_or(from);
+        p.view(ledger, shape, from..to, |bytes| gather(group, bytes, from, out))?;
+    }
+    Ok(())
 }
 
 /// The extents that a value of the map holds.
@@ -176,11 +219,36 @@ impl crate::Container {
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<()> {
-        let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out)?;
+        let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out);
         match answer {
+            Ok(Answer::Done) => Ok(()),
+            Ok(Answer::Stored | Answer::Keep(_)) => self.read_past(key, shape, runs, out),
+            Err(e) => Err(self.unread(key, e)),
+        }
+    }
+
+    /// Reads runs of a block as it is stored, past the cache.
+    pub(crate) fn read_past(
+        &self,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        runs: &[CopyRun],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let Err(e) = read_stored(&self.ledger, key, shape, runs, out) else { return Ok(()) };
+        if e.kind() != ErrorKind::Corrupt {
+            return Err(self.unread(key, e));
+        }
+        // What another thread wrote meanwhile may have come to lie where the block was found. Now none writes.
+        let mut blocks = self.blocks.lock();
+        let again = blocks.read(&self.ledger, key, shape, runs, out).and_then(|answer| match answer {
             Answer::Done => Ok(()),
             Answer::Stored | Answer::Keep(_) => read_stored(&self.ledger, key, shape, runs, out),
-        }
-        .map_err(|e: Error| e.context(format!("{}: unable to read block {key:02x?}", self.name())))
+        });
+        again.map_err(|e| self.unread(key, e))
+    }
+
+    fn unread(&self, key: &[u8], e: Error) -> Error {
+        e.context(format!("{}: unable to read block {key:02x?}", self.name()))
     }
 }

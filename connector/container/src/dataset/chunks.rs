@@ -196,7 +196,7 @@ impl Dataset {
                 (filter_mask, size) = match self.encoded_fill.get() {
                     Some(known) => *known,
                     None => {
-                        let (mask, data) = self.shape.filters.encode(p.load(&c.ledger, &self.shape)?)?;
+                        let (mask, data) = self.shape.filters.encode(&p.load(&c.ledger, &self.shape)?)?;
                         *self.encoded_fill.get_or_init(|| (mask, data.len() as u64))
                     }
                 };
@@ -228,7 +228,7 @@ impl Dataset {
             Some(mask) => Ok((mask, p.encoded_bytes(&c.ledger)?.into())),
             None if !self.shape.is_filtered(&key) => Ok((0, p.load(&c.ledger, &self.shape)?.into())),
             None => {
-                let (mask, data) = self.shape.filters.encode(p.load(&c.ledger, &self.shape)?)?;
+                let (mask, data) = self.shape.filters.encode(&p.load(&c.ledger, &self.shape)?)?;
                 Ok((mask, data.into()))
             }
         }

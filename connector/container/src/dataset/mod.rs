@@ -5,11 +5,13 @@ mod codec;
 pub(crate) mod extent;
 mod parallel;
 mod reading;
+mod sharing;
 mod validate;
 
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::grid::Grid;
+use crate::keeping::Distance;
 use crate::object::check_order;
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::shape::{Edges, Shape};
@@ -267,6 +269,10 @@ impl Dataset {
         if !c.near() || (threads > 1 && out.len() > self.shape.len) {
             return self.read_parallel(space.dims(), selection, size, out, threads);
         }
+        let threads = self.sharers(out.len());
+        if threads > 1 {
+            return self.read_shared(space.dims(), selection, size, out, threads);
+        }
         self.grid.parts(space.dims(), selection, size, &mut |p| {
             c.read_block(&self.key(p.coords), &self.shape, p.runs, out)
         })
@@ -288,6 +294,11 @@ impl Dataset {
         let threads = self.encoders();
         if threads > 1 && data.len() > self.shape.len {
             return self.write_parallel(space.dims(), selection, size, data, threads);
+        }
+        // Not to a file: the system lets one thread at a time write to it.
+        let threads = if c.distance() == Distance::Memory { self.sharers(data.len()) } else { 1 };
+        if threads > 1 {
+            return self.write_shared(space.dims(), selection, size, data, threads);
         }
         self.grid.parts(space.dims(), selection, size, &mut |p| {
             let key = self.key(p.coords);

@@ -8,17 +8,15 @@ use h5lake_ledger::buffers;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that are encoded side by side before the first are stored.
+/// Bytes of chunks that are handed to the threads at once.
 const BATCH: usize = 64 << 20;
 /// Less than this is not worth a thread.
 pub(super) const WORTH: usize = 128 << 10;
 
-/// A chunk to be encoded: its key, where its bytes are in the caller's buffer, and what became of them.
+/// A chunk to be encoded: its key, and where its bytes are in the caller's buffer.
 struct Encode {
     key: Vec<u8>,
     runs: Vec<CopyRun>,
-    mask: u32,
-    encoded: Vec<u8>,
 }
 
 pub(super) fn cores() -> usize {
@@ -49,7 +47,7 @@ impl Dataset {
             if !p.covered || wanted < self.shape.len / 2 || !self.shape.is_filtered(&key) {
                 return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered);
             }
-            jobs.push(Encode { key, runs: p.runs.to_vec(), mask: 0, encoded: Vec::new() });
+            jobs.push(Encode { key, runs: p.runs.to_vec() });
             bytes += wanted;
             if bytes >= BATCH {
                 self.encode(&mut jobs, data, threads)?;
@@ -60,31 +58,44 @@ impl Dataset {
         self.encode(&mut jobs, data, threads)
     }
 
+    /// Encodes chunks and stores each as soon as it is there: while one thread stores, the others go on, and in memory is only what
+    /// they are at.
     fn encode(&self, jobs: &mut Vec<Encode>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH)).max(1);
-        side_by_side(jobs, threads, &|j: &mut Encode| {
-            // With all of it given there is nothing to fill.
-            let given: usize = j.runs.iter().map(|r| r.len).sum();
-            let whole = given == self.shape.len;
-            let mut block = if whole { buffers::take(given) } else { self.shape.filled() };
-            for r in &j.runs {
-                block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
-            }
-            (j.mask, j.encoded) = self.shape.filters.encode(block)?;
-            Ok(())
-        })?;
-        let c = self.container();
-        let mut blocks = c.blocks.lock();
-        for j in jobs.drain(..) {
+        let done = side_by_side(jobs, threads, &|j: &mut Encode| {
+            let (mask, encoded) = self.encoded(&j.runs, data)?;
+            let c = self.container();
+            let mut blocks = c.blocks.lock();
             blocks.supersede(&j.key);
             blocks.touch(&j.key, j.runs.iter().map(|r| r.block..r.block + r.len));
             change_stored(&c.ledger, &j.key, &self.shape, |p| {
-                p.put_encoded(&c.ledger, &self.shape, j.mask, &j.encoded)
+                p.put_encoded(&c.ledger, &self.shape, mask, &encoded)
             })?;
-            buffers::give(j.encoded);
+            drop(blocks);
+            buffers::give(encoded);
+            Ok(())
+        });
+        jobs.clear();
+        done
+    }
+
+    /// A chunk through the pipeline, from where it is in the caller's buffer: the mask of skipped filters, and its bytes.
+    fn encoded(&self, runs: &[CopyRun], data: &[u8]) -> Result<(u32, Vec<u8>)> {
+        if let [r] = runs
+            && r.len == self.shape.len
+        {
+            return self.shape.filters.encode(&data[r.buffer..r.buffer + r.len]);
         }
-        Ok(())
+        // With all of it given there is nothing to fill.
+        let given: usize = runs.iter().map(|r| r.len).sum();
+        let mut block = if given == self.shape.len { buffers::take(given) } else { self.shape.filled() };
+        for r in runs {
+            block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
+        }
+        let encoded = self.shape.filters.encode(&block)?;
+        buffers::give(block);
+        Ok(encoded)
     }
 }
 

@@ -21,6 +21,11 @@ const BATCH_OF_STORE: usize = 32 << 20;
 /// for 16 KiB.
 const DIRECT_COSTS: usize = 512;
 
+/// Bytes of blocks that are decoded before they are handed out, where that is not done in one go.
+const REUSED: usize = 8 << 20;
+/// Runs of so many bytes on average are brought to their places by the threads that decode them.
+const WORTH_A_PLACE: usize = 512;
+
 /// A block to be read: its key, what of it is wanted, and a place for it.
 struct Job {
     key: Vec<u8>,
@@ -86,7 +91,46 @@ impl Job {
         read_pieces(&pieces, ledger, &d.shape, &packed, &mut self.data)
     }
 
-    fn hand_out(self, d: &Dataset, out: &mut [u8]) -> Result<()> {
+    /// Reads to where the runs are wanted, which are in the order of `places`.
+    fn read_to(&mut self, d: &Dataset, places: &mut [&mut [u8]]) -> Result<()> {
+        if self.direct {
+            return Ok(());
+        }
+        let c = d.container();
+        let pieces = match self.pieces.take() {
+            Some(pieces) => pieces,
+            None => stored(&c.ledger, &self.key, &d.shape)?,
+        };
+        if !self.whole(d) || pieces.encoded.is_none() && self.keep.is_none() {
+            let mut each = self.runs.iter().zip(places);
+            return each.try_for_each(|(r, place)| pieces.read(&c.ledger, &d.shape, r.block, place));
+        }
+        if let ([r], [place]) = (&self.runs[..], &mut *places)
+            && r.len == d.shape.len
+            && self.keep.is_none()
+        {
+            return pieces.load_into(&c.ledger, &d.shape, place);
+        }
+        let block = pieces.load(&c.ledger, &d.shape)?;
+        for (r, place) in self.runs.iter().zip(places) {
+            place.copy_from_slice(&block[r.block..r.block + r.len]);
+        }
+        self.let_go(d, block)
+    }
+
+    /// A block whose bytes were handed out: kept in memory, or its room used again.
+    fn let_go(&self, d: &Dataset, block: Vec<u8>) -> Result<()> {
+        let c = d.container();
+        match self.keep {
+            Some(epoch) => c.blocks.lock().admit(&c.ledger, &self.key, &d.shape, block, epoch),
+            None => {
+                buffers::give(block);
+                Ok(())
+            }
+        }
+    }
+
+    fn hand_out(mut self, d: &Dataset, out: &mut [u8]) -> Result<()> {
         if self.direct {
             return Ok(());
         }
@@ -99,14 +143,8 @@ impl Job {
             out[r.buffer..r.buffer + r.len].copy_from_slice(&self.data[from..from + r.len]);
             at += r.len;
         }
-        let c = d.container();
-        match self.keep {
-            Some(epoch) => c.blocks.lock().admit(&c.ledger, &self.key, &d.shape, self.data, epoch),
-            None => {
-                buffers::give(self.data);
-                Ok(())
-            }
-        }
+        let block = std::mem::take(&mut self.data);
+        self.let_go(d, block)
     }
 }
 
@@ -225,11 +263,13 @@ impl Dataset {
         for (job, pieces) in jobs.iter_mut().zip(&mut all) {
             job.direct &= pieces.encoded.is_none();
             match job.direct {
-                true => straight.extend(job.runs.iter().map(|r| (r, &*pieces))),
+                true => straight.extend(job.runs.iter().map(|r| (*r, &*pieces))),
                 false => others.push(pieces),
             }
         }
-        let direct = split(out, straight, &self.shape)?;
+        let shape = &self.shape;
+        let direct = split(out, straight)?.into_iter();
+        let direct = direct.map(|(r, pieces, out)| Direct { pieces, shape, from: r.block, out }).collect();
         Pieces::fetch(ledger, others.into_iter(), direct)?;
         for (job, pieces) in jobs.iter_mut().zip(all).filter(|(job, _)| !job.direct) {
             job.pieces = Some(pieces);
@@ -238,33 +278,55 @@ impl Dataset {
     }
 
     /// Decodes what has to be, and hands everything out.
-    fn finish(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+    fn finish(&self, jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
         let bytes: usize = jobs.iter().map(Job::bytes).sum();
+        let runs: usize = jobs.iter().map(|job| job.runs.len()).sum();
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH));
-        if threads <= 1 {
-            jobs.iter_mut().try_for_each(|j| j.read(self))?;
-        } else {
-            side_by_side(&mut jobs, threads, &|j: &mut Job| j.read(self))?;
+        if threads > 1 && bytes / runs.max(1) >= WORTH_A_PLACE {
+            return self.finish_in_place(jobs, out, threads);
         }
-        jobs.into_iter().try_for_each(|j| j.hand_out(self, out))
+        // A few at a time, whose memory the next ones use again.
+        let group = (REUSED / self.shape.len.max(1)).max(threads.max(1) * 2);
+        let mut jobs = jobs.into_iter();
+        loop {
+            let mut some: Vec<_> = jobs.by_ref().take(group).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            if threads <= 1 {
+                some.iter_mut().try_for_each(|j| j.read(self))?;
+            } else {
+                side_by_side(&mut some, threads, &|j: &mut Job| j.read(self))?;
+            }
+            some.into_iter().try_for_each(|j| j.hand_out(self, out))?;
+        }
+    }
+
+    /// Each thread decodes blocks and brings them to where they are wanted.
+    fn finish_in_place(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+        jobs.iter_mut().for_each(|job| job.runs.sort_unstable_by_key(|r| r.buffer));
+        let runs = jobs.iter().enumerate().flat_map(|(n, job)| job.runs.iter().map(move |r| (*r, n)));
+        let mut places: Vec<Vec<&mut [u8]>> =
+            jobs.iter().map(|job| Vec::with_capacity(job.runs.len())).collect();
+        for (_, n, place) in split(out, runs.collect())? {
+            places[n].push(place);
+        }
+        let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
+        side_by_side(&mut both, threads, &|(job, places)| job.read_to(self, places))
     }
 }
 
-/// Gives each run its part of the buffer.
-fn split<'a>(
-    out: &'a mut [u8],
-    mut runs: Vec<(&CopyRun, &'a Pieces)>,
-    shape: &'a crate::shape::Shape,
-) -> Result<Vec<Direct<'a>>> {
+/// Gives each run its part of the buffer, in the buffer's order.
+pub(super) fn split<T>(out: &mut [u8], mut runs: Vec<(CopyRun, T)>) -> Result<Vec<(CopyRun, T, &mut [u8])>> {
     runs.sort_unstable_by_key(|(r, _)| r.buffer);
     let (mut at, mut rest) = (0, out);
     let mut all = Vec::with_capacity(runs.len());
-    for (r, pieces) in runs {
+    for (r, whose) in runs {
         let skip = r.buffer.checked_sub(at);
         let parts = skip.and_then(|skip| std::mem::take(&mut rest).split_at_mut_checked(skip));
         let parts = parts.and_then(|(_, from)| from.split_at_mut_checked(r.len));
         let (now, later) = parts.ok_or_else(|| Error::invalid("runs of a selection overlap in memory"))?;
-        all.push(Direct { pieces, shape, from: r.block, out: now });
+        all.push((r, whose, now));
         (at, rest) = (r.buffer + r.len, later);
     }
     Ok(all)

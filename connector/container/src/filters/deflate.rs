@@ -23,6 +23,15 @@ impl Deflate {
     }
 }
 
+/// The length of what came out; `None` if there was no room for it.
+fn inflate(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
+    match Decompressor::new().zlib_decompress(data, out) {
+        Ok(n) => Ok(Some(n)),
+        Err(DecompressionError::InsufficientSpace) => Ok(None),
+        Err(e) => Err(format!("damaged data: {e}")),
+    }
+}
+
 impl Codec for Deflate {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(self.level);
@@ -33,20 +42,25 @@ impl Codec for Deflate {
     }
 
     fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String> {
-        let mut d = Decompressor::new();
         let mut room = hint.max(64);
         loop {
             let mut out = buffers::take(room);
-            match d.zlib_decompress(data, &mut out) {
-                Ok(n) => {
-                    out.truncate(n);
-                    return Ok(out);
-                }
-                Err(DecompressionError::InsufficientSpace) if room < hint.max(4096).saturating_mul(SLACK) => {
-                    room *= 2;
-                }
-                Err(e) => return Err(format!("damaged data: {e}")),
+            if let Some(n) = inflate(data, &mut out)? {
+                out.truncate(n);
+                return Ok(out);
             }
+            if room >= hint.max(4096).saturating_mul(SLACK) {
+                return Err(format!("damaged data: more than {room} bytes come out"));
+            }
+            room *= 2;
+        }
+    }
+
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
+        match inflate(data, out)? {
+            Some(n) if n == out.len() => Ok(()),
+            Some(n) => Err(format!("{n} bytes come out where {} are to be", out.len())),
+            None => Err(format!("more than {} bytes come out", out.len())),
         }
     }
 }

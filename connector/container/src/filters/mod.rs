@@ -26,6 +26,16 @@ trait Codec: fmt::Debug + Send + Sync {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>>;
     /// Decodes; `hint` is the likely length.
     fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String>;
+    /// Decodes to where it is wanted; what does not have that length is an error.
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
+        let decoded = self.decode(data, out.len())?;
+        if decoded.len() != out.len() {
+            return Err(format!("{} bytes were to be {}", decoded.len(), out.len()));
+        }
+        out.copy_from_slice(&decoded);
+        buffers::give(decoded);
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -99,14 +109,15 @@ impl Pipeline {
     ///
     /// # Errors
     /// A mandatory filter that failed.
-    pub(crate) fn encode(&self, mut chunk: Vec<u8>) -> Result<(u32, Vec<u8>)> {
+    pub(crate) fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
         if self.is_foreign() {
-            return self.foreign()?.encode(&chunk);
+            return self.foreign()?.encode(chunk);
         }
-        let mut mask = 0;
+        let (mut mask, mut so_far) = (0, None::<Vec<u8>>);
         for (n, step) in self.steps.iter().enumerate() {
-            match step.codec.as_ref().and_then(|c| c.encode(&chunk)) {
-                Some(encoded) => buffers::give(std::mem::replace(&mut chunk, encoded)),
+            let data = so_far.as_deref().unwrap_or(chunk);
+            match step.codec.as_ref().and_then(|c| c.encode(data)) {
+                Some(encoded) => so_far.replace(encoded).map_or((), buffers::give),
                 None if step.optional => mask |= 1 << n,
                 None => {
                     let text = format!("the filter {} failed to encode a chunk", step.name);
@@ -114,30 +125,57 @@ impl Pipeline {
                 }
             }
         }
-        Ok((mask, chunk))
+        Ok((mask, so_far.unwrap_or_else(|| chunk.to_vec())))
     }
 
     /// Decodes a stored chunk of `len` bytes.
     ///
     /// # Errors
     /// `Corrupt`, naming the filter.
-    pub(crate) fn decode(&self, mut data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
-        let used = || self.steps.iter().enumerate().rev().filter(|(n, _)| mask & (1 << n) == 0);
-        if used().any(|(_, step)| step.codec.is_none()) {
-            data = self.foreign()?.decode(&data, mask)?;
-        } else {
-            for (step, codec) in used().filter_map(|(_, s)| s.codec.as_ref().map(|c| (s, c))) {
-                let decoded = codec.decode(&data, len);
-                let decoded =
-                    decoded.map_err(|why| Error::corrupt(format!("the filter {}: {why}", step.name)))?;
-                buffers::give(std::mem::replace(&mut data, decoded));
-            }
+    pub(crate) fn decode(&self, data: Vec<u8>, mask: u32, len: usize) -> Result<Vec<u8>> {
+        if self.skips_all(mask) && data.len() == len {
+            return Ok(data);
         }
-        if data.len() != len {
-            return Err(Error::corrupt(format!("a chunk of {len} bytes decodes to {}", data.len())));
-        }
-        Ok(data)
+        let mut out = buffers::take(len);
+        self.decode_into(data, mask, &mut out)?;
+        Ok(out)
     }
+
+    /// The same to where the chunk is wanted, of its length. After an error the content there is unspecified.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the filter.
+    pub(crate) fn decode_into(&self, mut data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
+        let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
+        if used().any(|step| step.codec.is_none()) {
+            return put(self.foreign()?.decode(&data, mask)?, out);
+        }
+        let named = |step: &Step, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
+        let mut steps = used().filter_map(|step| Some((step, step.codec.as_ref()?)));
+        let last = steps.next();
+        for (step, codec) in steps.rev() {
+            let decoded = codec.decode(&data, out.len()).map_err(|why| named(step, why))?;
+            buffers::give(std::mem::replace(&mut data, decoded));
+        }
+        let Some((step, codec)) = last else { return put(data, out) };
+        codec.decode_into(&data, out).map_err(|why| named(step, why))?;
+        buffers::give(data);
+        Ok(())
+    }
+
+    fn skips_all(&self, mask: u32) -> bool {
+        (0..self.steps.len()).all(|n| mask & (1 << n) != 0)
+    }
+}
+
+/// Puts a decoded chunk to where it is wanted.
+fn put(data: Vec<u8>, out: &mut [u8]) -> Result<()> {
+    if data.len() != out.len() {
+        return Err(Error::corrupt(format!("a chunk of {} bytes decodes to {}", out.len(), data.len())));
+    }
+    out.copy_from_slice(&data);
+    buffers::give(data);
+    Ok(())
 }
 
 fn step(f: &Filter) -> Result<Step> {
@@ -169,7 +207,7 @@ mod tests {
             data in prop::collection::vec(any::<u8>(), 0..5000), size in 1u32..20, level in 0u32..=9, flip in any::<prop::sample::Index>()
         ) {
             let p = Pipeline::new(&[filter(2, &[size]), filter(1, &[level]), filter(3, &[])]).unwrap();
-            let (mask, mut stored) = p.encode(data.clone()).unwrap();
+            let (mask, mut stored) = p.encode(&data).unwrap();
             prop_assert_eq!(mask, 0);
             prop_assert_eq!(p.decode(stored.clone(), mask, data.len()).unwrap(), data.clone());
             let at = flip.index(stored.len());
@@ -189,7 +227,7 @@ mod tests {
         let p = Pipeline::new(&[filter(2, &[2]), filter(32001, &[])]).unwrap();
         assert!(p.is_foreign());
         let says = "the pipeline (2 (shuffle), 32001 (blosc)) runs only while the dataset is open in HDF5";
-        assert_eq!(p.encode(vec![0; 4]).unwrap_err().to_string(), says);
+        assert_eq!(p.encode(&[0; 4]).unwrap_err().to_string(), says);
         assert_eq!(p.decode(vec![0; 4], 0, 4).unwrap_err().to_string(), says);
         // Chunks that did not go through it can be had without.
         assert_eq!(p.decode(vec![1, 3, 2, 4], 2, 4).unwrap(), [1, 2, 3, 4]);
@@ -199,10 +237,10 @@ mod tests {
     #[test]
     fn shuffle_without_a_size_is_skipped_or_fails_as_in_hdf5() {
         let mut f = filter(2, &[]);
-        assert!(Pipeline::new(&[f.clone()]).unwrap().encode(vec![1, 2]).is_err());
+        assert!(Pipeline::new(&[f.clone()]).unwrap().encode(&[1, 2]).is_err());
         f.flags = OPTIONAL;
         let p = Pipeline::new(&[f]).unwrap();
-        assert_eq!(p.encode(vec![1, 2]).unwrap(), (1, vec![1, 2]));
+        assert_eq!(p.encode(&[1, 2]).unwrap(), (1, vec![1, 2]));
         assert!(p.decode(vec![1, 2], 0, 2).is_err());
     }
 

@@ -34,9 +34,9 @@ impl Codec for Shuffle {
         let (elements, rest) = data.split_at(n * self.size);
         let (planes, left) = out.split_at_mut(n * self.size);
         match self.size {
-            2 => apart::<2>(elements, planes, n),
-            4 => apart::<4>(elements, planes, n),
-            8 => apart::<8>(elements, planes, n),
+            2 => apart(elements, planes, n, |e, byte| (u16::from_le_bytes(e) >> (8 * byte)) as u8),
+            4 => apart(elements, planes, n, |e, byte| (u32::from_le_bytes(e) >> (8 * byte)) as u8),
+            8 => apart(elements, planes, n, |e, byte| (u64::from_le_bytes(e) >> (8 * byte)) as u8),
             size => {
                 for (byte, plane) in planes.chunks_exact_mut(n).enumerate() {
                     for (o, element) in plane.iter_mut().zip(elements.chunks_exact(size)) {
@@ -50,11 +50,22 @@ impl Codec for Shuffle {
     }
 
     fn decode(&self, data: &[u8], _hint: usize) -> std::result::Result<Vec<u8>, String> {
+        let mut out = buffers::take(data.len());
+        self.decode_into(data, &mut out)?;
+        Ok(out)
+    }
+
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
         if self.size == 0 {
             return Err("invalid shuffle parameters".into());
         }
-        let Some(n) = self.whole(data.len()) else { return Ok(data.to_vec()) };
-        let mut out = buffers::take(data.len());
+        if data.len() != out.len() {
+            return Err(format!("{} bytes were to be {}", data.len(), out.len()));
+        }
+        let Some(n) = self.whole(data.len()) else {
+            out.copy_from_slice(data);
+            return Ok(());
+        };
         let (planes, rest) = data.split_at(n * self.size);
         let (elements, left) = out.split_at_mut(n * self.size);
         match self.size {
@@ -70,22 +81,27 @@ impl Codec for Shuffle {
             }
         }
         left.copy_from_slice(rest);
-        Ok(out)
+        Ok(())
     }
 }
 
 /// Elements that are worked on at once: all their planes stay in the nearest cache.
 const STRIP: usize = 1024;
 
-/// Elements of `SIZE` bytes into `SIZE` planes of `n` bytes. The size is known to the compiler, so that many elements go
-/// through at once.
-fn apart<const SIZE: usize>(elements: &[u8], planes: &mut [u8], n: usize) {
+/// Elements of `SIZE` bytes into `SIZE` planes of `n` bytes. The size is known to the compiler, and a byte is taken out of a number
+/// rather than an array, so that many elements go through at once.
+fn apart<const SIZE: usize>(
+    elements: &[u8],
+    planes: &mut [u8],
+    n: usize,
+    byte_of: impl Fn([u8; SIZE], usize) -> u8,
+) {
     for (strip, part) in elements.chunks(STRIP * SIZE).enumerate() {
         let (begin, count) = (strip * STRIP, part.len() / SIZE);
         for byte in 0..SIZE {
             let plane = &mut planes[byte * n + begin..byte * n + begin + count];
             for (o, element) in plane.iter_mut().zip(part.as_chunks::<SIZE>().0) {
-                *o = element[byte];
+                *o = byte_of(*element, byte);
             }
         }
     }

@@ -145,8 +145,7 @@ impl Container {
         let end = group.iter().map(Wanted::end).max().unwrap_or_default();
         let length =
             usize::try_from(end.min(segment.length).saturating_sub(first.start())).unwrap_or(usize::MAX);
-        let mut bytes =
-            if length > buffers::LONGEST { convert::zeros(length)? } else { buffers::take(length) };
+        let mut bytes = convert::buffer(length)?;
         self.heap_read(first.place, &segment, first.start(), &mut bytes)?;
         for w in group {
             let (id, length) = &blobs[w.index];

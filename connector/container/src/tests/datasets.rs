@@ -3,15 +3,15 @@ use crate::grid::tests_support::slab_in;
 use proptest::prelude::*;
 
 /// A dataset as one flat vector of elements, and what the container has to agree with.
-struct Flat {
+pub(super) struct Flat {
     dims: Vec<u64>,
     size: usize,
     fill: Vec<u8>,
-    data: Vec<u8>,
+    pub(super) data: Vec<u8>,
 }
 
 impl Flat {
-    fn new(dims: &[u64], size: usize, fill: Vec<u8>) -> Self {
+    pub(super) fn new(dims: &[u64], size: usize, fill: Vec<u8>) -> Self {
         let n: u64 = dims.iter().product();
         let data = fill.repeat(n as usize);
         Self { dims: dims.to_vec(), size, fill, data }
@@ -48,13 +48,13 @@ impl Flat {
         out
     }
 
-    fn write(&mut self, s: &Selection, data: &[u8]) {
+    pub(super) fn write(&mut self, s: &Selection, data: &[u8]) {
         for (at, from, len) in self.runs(s) {
             self.data[at..at + len].copy_from_slice(&data[from..from + len]);
         }
     }
 
-    fn read(&self, s: &Selection) -> Vec<u8> {
+    pub(super) fn read(&self, s: &Selection) -> Vec<u8> {
         let n = s.points(&self.dims).unwrap() as usize * self.size;
         let mut out = vec![0; n];
         for (at, to, len) in self.runs(s) {
@@ -124,7 +124,7 @@ fn kind() -> impl Strategy<Value = Kind> {
     })
 }
 
-fn filters(n: u8, size: u64) -> Vec<Filter> {
+pub(super) fn filters(n: u8, size: u64) -> Vec<Filter> {
     let f = |id, client_data: &[u32]| Filter {
         id,
         flags: 0,
@@ -159,7 +159,7 @@ fn pattern(k: &Kind) -> Vec<u8> {
     if k.fill { (0..k.size).map(|i| (i % 253) as u8 + 1).collect() } else { vec![0; k.size as usize] }
 }
 
-fn values(n: usize, seed: u8) -> Vec<u8> {
+pub(super) fn values(n: usize, seed: u8) -> Vec<u8> {
     (0..n).map(|i| (i as u8).wrapping_mul(7).wrapping_add(seed)).collect()
 }
 

@@ -11,6 +11,8 @@ mod joined;
 mod leaks;
 mod loss;
 mod many;
+mod scattered;
+mod sharing;
 
 use crate::*;
 use bytes::Bytes;

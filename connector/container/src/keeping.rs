@@ -1,0 +1,101 @@
+//! Which blocks that are read are worth keeping in memory.
+
+use crate::block::DIRECT;
+use crate::grid::CopyRun;
+use crate::shape::Shape;
+use lru::LruCache;
+
+/// Blocks up to this many bytes are kept as soon as a part of them is read.
+const SHORT: usize = 16 << 10;
+/// Blocks whose use is watched before they are kept.
+const WATCHED: usize = 4096;
+/// So many partial reads, or a block's length in bytes, and it is kept.
+const OFTEN: u32 = 8;
+/// So many times a block's length in bytes that were read for the sake of scattered ones, and it is kept. To keep a block
+/// costs the first touch of its memory, which is as much as to read it so often from the system's cache: whoever comes back
+/// less often has not paid for what it did not use, and whoever comes more often has paid twice at most.
+const OFTEN_SCATTERED: usize = 8;
+
+/// How far away the stored bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Distance {
+    /// In this process's memory already.
+    Memory,
+    /// In a local file: the ledger answers as quickly as memory copies.
+    File,
+    /// In a store that is waited for.
+    Far,
+}
+
+/// Watches what is read of blocks that are not in memory.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    /// Bytes of the cache.
+    limit: usize,
+    distance: Distance,
+    watched: LruCache<Vec<u8>, Seen>,
+}
+
+/// What was read of a block.
+#[derive(Debug, Default)]
+struct Seen {
+    times: u32,
+    bytes: usize,
+    /// Bytes from the first to the last of scattered ones.
+    spanned: usize,
+}
+
+impl Keeping {
+    pub(crate) fn new(limit: usize, distance: Distance) -> Self {
+        Self { limit, distance, watched: LruCache::unbounded() }
+    }
+
+    /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
+    /// and parts of filtered blocks, bring the block into memory.
+    pub(crate) fn is_worth_it(&mut self, key: &[u8], shape: &Shape, runs: &[CopyRun]) -> bool {
+        if shape.len > self.limit / 4 {
+            return false;
+        }
+        let plain = shape.filters.is_empty();
+        if self.distance == Distance::Memory && plain && shape.len > SHORT {
+            return false;
+        }
+        let near = self.distance != Distance::Far;
+        let bytes: usize = runs.iter().map(|r| r.len).sum();
+        let whole = bytes >= shape.len;
+        let scattered = runs.len() > 4 && bytes / runs.len() < DIRECT / 4;
+        // To read a large block of a local file again costs less than the first touch of memory to keep it in.
+        let cheap = near && plain && shape.len > SHORT;
+        if !whole && !cheap && (scattered || shape.len <= DIRECT || !plain) {
+            return true;
+        }
+        // Long runs of a local file lie in the system's cache already.
+        if near && plain && bytes / runs.len().max(1) >= DIRECT / 4 {
+            return false;
+        }
+        let seen = match self.watched.get_mut(key) {
+            Some(seen) => seen,
+            None => self.watched.get_or_insert_mut(key.to_vec(), Seen::default),
+        };
+        if scattered {
+            seen.spanned = seen.spanned.saturating_add(span(runs));
+        } else {
+            (seen.times, seen.bytes) = (seen.times + 1, seen.bytes.saturating_add(bytes));
+        }
+        let often = seen.times > OFTEN
+            || (seen.times > 1 && seen.bytes > shape.len)
+            || seen.spanned / OFTEN_SCATTERED >= shape.len;
+        if often {
+            self.watched.pop(key);
+        } else if self.watched.len() > WATCHED {
+            self.watched.pop_lru();
+        }
+        often
+    }
+}
+
+/// Bytes from the first to the last that runs want.
+fn span(runs: &[CopyRun]) -> usize {
+    let from = runs.iter().map(|r| r.block).min().unwrap_or(0);
+    runs.iter().map(|r| r.block + r.len).max().unwrap_or(0) - from
+}
