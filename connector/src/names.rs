@@ -25,6 +25,8 @@ pub struct Place {
     pub pointer: Option<PathBuf>,
     /// The version that the name asks for, if not the newest.
     pub at: Option<At>,
+    /// What lay at the local path, for a name that has one.
+    found: Option<Probe>,
 }
 
 impl Place {
@@ -34,6 +36,11 @@ impl Place {
             Some(path) => Target::File(path.clone()),
             None => self.target.clone(),
         }
+    }
+
+    /// What lay at the local path when the name was looked at. What cannot be looked at is told by whoever opens it.
+    pub fn found(&self) -> Option<Probe> {
+        self.found
     }
 
     /// Whether an empty file lies at the local path, and no container in the store that it stands for.
@@ -63,7 +70,7 @@ const VERSION_MARKS: [&str; 2] = ["@v=", "@t="];
 /// versions of `NAME`, unless something has that very name.
 ///
 /// # Errors
-/// Those of [`newest`]; a version or a time that is none.
+/// Those of looking for the newest version; a version or a time that is none.
 pub fn place(name: &[u8], config: &Config) -> Result<Place> {
     let literal = newest(name, config);
     let Some((base, mark, text)) = split_version(name) else { return literal };
@@ -125,17 +132,21 @@ fn newest(name: &[u8], config: &Config) -> Result<Place> {
         && has_scheme(url)
     {
         let (store, key) = split_key(url);
-        return Ok(Place { target: in_store(store, key, config)?, pointer: None, at: None });
+        return Ok(Place { target: in_store(store, key, config)?, pointer: None, at: None, found: None });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
-    if let Some(Pointer { store, key }) = pointer::read(&path)? {
-        return Ok(Place { target: in_store(&store, &key, config)?, pointer: Some(path), at: None });
+    let found = Ledger::probe_file(&path).ok();
+    if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
+        && let Some(Pointer { store, key }) = pointer::read(&path)?
+    {
+        return Ok(Place { target: in_store(&store, &key, config)?, pointer: Some(path), at: None, found });
     }
     match (&config.store, text) {
-        (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None }),
+        (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None, found }),
         (Some(store), Ok(text)) => {
             let target = in_store(store, &key_of_path(text), config)?;
-            Ok(Place { target, pointer: outlives_process(store).then_some(path), at: None })
+            let pointer = outlives_process(store).then_some(path);
+            Ok(Place { found: found.filter(|_| pointer.is_some()), target, pointer, at: None })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }

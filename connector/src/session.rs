@@ -159,7 +159,7 @@ impl Session {
         let (done, outlook) = match &self.together {
             Some(together) => together.last_flush(&self.container),
             None => {
-                let done = self.container.flush();
+                let done = self.container.flush_to_close();
                 let outlook = done.as_ref().map_or_else(|e| self.container.outlook(e), |()| Outlook::Open);
                 (done.map_err(Error::from), outlook)
             }

@@ -33,11 +33,12 @@ pub fn commit(
     let session = place.session.clone();
     let stored = FileType::of_new(&session, datatype)?.to_datatype(None)?;
     let native = session.face.datatype(&stored.encoded)?;
+    let given = library.object_creation(creation)?;
     let spec = DatatypeSpec {
         datatype: stored,
         creation_properties: library.encode_list(creation)?.into(),
-        attribute_order: library.attribute_order(creation)?,
-        track_times: library.tracks_times(creation)?,
+        attribute_order: given.attribute_order,
+        track_times: given.track_times,
     };
     let object = session.container.create_datatype(spec)?;
     let path = place.link(&object)?;

@@ -57,7 +57,7 @@ pub fn located(handle: &Handle, location: &Location<'_>) -> Result<Base> {
         Location::Itself => Ok(base),
         _ => {
             let found = base.find(location)?;
-            Ok(Base { session: found.session, id: found.id, path: found.path })
+            Ok(found.into())
         }
     }
 }

@@ -60,6 +60,12 @@ pub struct Found {
     pub path: Option<Vec<u8>>,
 }
 
+impl From<Found> for Base {
+    fn from(found: Found) -> Self {
+        Self { session: found.session, id: found.id, path: found.path }
+    }
+}
+
 /// A link's place.
 pub struct LinkPlace {
     /// Its session.
@@ -102,7 +108,7 @@ impl Base {
                 match link.target {
                     LinkTarget::Hard(id) => self.found(id, path),
                     _ => {
-                        let base = Self { session: group.session, id: group.id, path: group.path };
+                        let base = Self::from(group);
                         base.find_by_path(&link.name, &self.traversal(access)?)
                     }
                 }
@@ -121,8 +127,7 @@ impl Base {
                 let how = self.traversal(access)?;
                 let group = self.find_by_path(name, &how)?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
-                Self { session: group.session, id: group.id, path: group.path }
-                    .is_path_there(&link.name, &how)
+                Self::from(group).is_path_there(&link.name, &how)
             }
             Location::Itself | Location::ByToken(_) => self.find(location).map(|_| true),
         }
@@ -187,7 +192,7 @@ impl Base {
     /// The object that one link leads to, whatever is mounted there.
     pub fn find_without_mounts(&self, name: &[u8]) -> Result<Self> {
         let found = self.find_in_file(name, &self.traversal(0)?)?;
-        Ok(Self { session: found.session, id: found.id, path: found.path })
+        Ok(found.into())
     }
 
     /// Follows a path link by link, into the files that are mounted on its way.
@@ -232,7 +237,7 @@ impl Base {
                 };
                 let root = session.container.root();
                 let found = Self { session, id: root, path: Some(b"/".to_vec()) }.find_by_path(path, &how)?;
-                Ok(Self { session: found.session, id: found.id, path: found.path })
+                Ok(found.into())
             }
             _ => Err(Error::unsupported("following a user-defined link")),
         }

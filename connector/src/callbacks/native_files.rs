@@ -1,7 +1,6 @@
 //! Which files are native, and stay so.
 
-use h5lake_container::Target;
-use h5lake_ledger::{Ledger, Probe};
+use h5lake_ledger::Probe;
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
@@ -35,23 +34,15 @@ pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid) -> R
     Ok(if is_native(&place) { Storage::Native } else { Storage::Container(place) })
 }
 
-/// What lies at the local path of a place that has one. What cannot be looked at is told by whoever opens it.
-fn probe(place: &Place) -> Option<Probe> {
-    match place.local_target() {
-        Target::File(path) => Ledger::probe_file(&path).ok(),
-        Target::Objects { .. } => None,
-    }
-}
-
 /// Whether a native file lies at the local path.
 pub fn is_native(place: &Place) -> bool {
-    matches!(probe(place), Some(Probe::NativeHdf5))
+    place.found() == Some(Probe::NativeHdf5)
 }
 
 /// Whether a container, or what names one, lies at the local path. A driver has names of its own, which may look like a
 /// store's: those are not asked.
 fn is_container(place: &Place) -> bool {
-    matches!(probe(place), Some(Probe::Container | Probe::Pointer))
+    matches!(place.found(), Some(Probe::Container | Probe::Pointer))
 }
 
 /// Whether a file access list chooses native storage: an explicit file driver is an explicit choice.

@@ -15,7 +15,7 @@ use crate::native::face::Face;
 static TOLD: [AtomicBool; MAX_LIBRARIES] = [const { AtomicBool::new(false) }; MAX_LIBRARIES];
 
 impl Library {
-    /// Has [`Face::library_closes`] called when this library shuts down, before it closes anything itself.
+    /// Has `Face::library_closes` called when this library shuts down, before it closes anything itself.
     ///
     /// # Errors
     /// If the library does not take the callback.

@@ -121,8 +121,8 @@ impl Library {
         let carried = self.carried_region()?;
         let region = table.H5T_STD_REF_DSETREG_g();
         for (from, to, function) in [
-            (region, carried.get(), to_container as Conversion),
-            (carried.get(), region, to_memory as Conversion),
+            (region, carried.get(), convert_all::<true> as Conversion),
+            (carried.get(), region, convert_all::<false> as Conversion),
         ] {
             let mut private = std::ptr::null_mut();
             // SAFETY: the answer's place outlives the call.
@@ -142,7 +142,8 @@ impl Library {
     }
 }
 
-unsafe extern "C" fn to_container(
+/// The conversion to what references are carried as, and back.
+unsafe extern "C" fn convert_all<const TO_CONTAINER: bool>(
     _from: Hid,
     _to: Hid,
     data: *mut sys::H5T_cdata_t,
@@ -153,23 +154,9 @@ unsafe extern "C" fn to_container(
     _background: *mut c_void,
     _transfer: Hid,
 ) -> c_int {
+    let each = if TO_CONTAINER { references::carry } else { references::uncarry };
     // SAFETY: as libhdf5 calls conversions.
-    unsafe { convert(data, count, stride, buffer, references::carry) }
-}
-
-unsafe extern "C" fn to_memory(
-    _from: Hid,
-    _to: Hid,
-    data: *mut sys::H5T_cdata_t,
-    count: usize,
-    stride: usize,
-    _background_stride: usize,
-    buffer: *mut c_void,
-    _background: *mut c_void,
-    _transfer: Hid,
-) -> c_int {
-    // SAFETY: as libhdf5 calls conversions.
-    unsafe { convert(data, count, stride, buffer, references::uncarry) }
+    unsafe { convert(data, count, stride, buffer, each) }
 }
 
 /// A conversion of elements of equal size in place.

@@ -16,10 +16,10 @@ pub unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a [u8]> {
     Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// As [`bytes`], but a null pointer is `None`.
+/// As [`bytes()`], but a null pointer is `None`.
 ///
 /// # Safety
-/// As [`bytes`].
+/// As [`bytes()`].
 pub unsafe fn optional_bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: not null, and terminated as the caller says.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())

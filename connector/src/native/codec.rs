@@ -28,34 +28,46 @@ const BY_PARAMETERS: std::ops::RangeInclusive<i32> = 4..=6;
 /// Native code's reasons, as when a native dataset is created.
 pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid) -> Result<Scratch> {
     let library = session.library;
-    let list = library.copy_list(creation)?;
-    library.allocate_nothing(list.get())?;
-    let datatype = if types.has_heap || types.has_references {
-        library.clear_fill_value(list.get())?;
-        // Filters that ask for a precision find that of an array's elements, if these have any.
-        match library.type_class(types.stored())? {
-            ARRAY if has_precision(library, types.stored())? => library.array_of_bytes(types.size)?,
-            _ => library.opaque_type(types.size)?,
-        }
-    } else {
+    let datatype = if !types.has_heap && !types.has_references {
         library.copy_type(types.stored())?
+    } else if library.type_class(types.stored())? == ARRAY && has_precision(library, types.stored())? {
+        // Filters that ask for a precision find that of an array's elements, if these have any.
+        library.array_of_bytes(types.size)?
+    } else {
+        library.opaque_type(types.size)?
     };
-    Scratch::new(session.face.file()?, datatype, chunk, list.get())
+    scratch_of(session, types, datatype, chunk, creation)
 }
 
 /// A native dataset of a type with references, for what its filters set for themselves: what runs them takes plain bytes
 /// in place of references, which native code would convert.
+///
+/// # Errors
+/// As for [`scratch`].
 pub fn scratch_of_references(
     session: &Session,
     types: &FileType,
     chunk: &[u64],
     creation: Hid,
 ) -> Result<Scratch> {
+    let datatype = session.library.copy_type(types.stored())?;
+    scratch_of(session, types, datatype, chunk, creation)
+}
+
+fn scratch_of(
+    session: &Session,
+    types: &FileType,
+    datatype: Id,
+    chunk: &[u64],
+    creation: Hid,
+) -> Result<Scratch> {
     let library = session.library;
     let list = library.copy_list(creation)?;
     library.allocate_nothing(list.get())?;
-    library.clear_fill_value(list.get())?;
-    Scratch::new(session.face.file()?, library.copy_type(types.stored())?, chunk, list.get())
+    if types.has_heap || types.has_references {
+        library.clear_fill_value(list.get())?;
+    }
+    Scratch::new(session.face.file()?, datatype, chunk, list.get())
 }
 
 /// Whether what lies innermost in arrays and variable-length data is atomic (`H5T_get_precision`).

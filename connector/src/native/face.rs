@@ -181,9 +181,8 @@ impl Face {
             false => beneath.file.create_dataset(name),
         })?;
         let open = Arc::new(NativeDataset { object, _driver: beneath.driver.clone() });
-        *dataset = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept: None };
-        self.library.tell_when_closing()?;
-        dataset.kept = Some(open.clone());
+        let kept = self.library.is_to_tell().then(|| open.clone());
+        *dataset = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept };
         Ok(open)
     }
 
