@@ -217,6 +217,26 @@ fn a_sessions_token_is_sent_and_signed() {
     assert!(signed.contains("x-amz-security-token"), "{signed}");
 }
 
+#[test]
+fn a_payload_goes_unsigned_with_a_checksum_where_that_is_asked_for() {
+    let server = server();
+    let changes = [("AWS_UNSIGNED_PAYLOAD", "true"), ("AWS_CHECKSUM_ALGORITHM", "crc64nvme")];
+    let put = |server: &Server, endpoint: &str| {
+        let changes = [changes[0], changes[1], ("AWS_ENDPOINT_URL", endpoint)];
+        let store = open(&format!("s3://{BUCKET}/unsigned"), &changed(server, &changes)).unwrap();
+        let put = store.put(&key("a"), "xyz".into(), PutMode::Overwrite);
+        put.and_then(|_| store.get(&key("a"), None)).map(|got| got.bytes)
+    };
+    assert_eq!(put(&server, &server.endpoint()).unwrap(), "xyz");
+    let (endpoint, requests) = listening();
+    put(&server, &endpoint).unwrap_err();
+    let request = requests.recv().unwrap();
+    assert!(request.contains("\nx-amz-content-sha256: unsigned-payload"), "{request}");
+    assert!(request.contains("\nx-amz-checksum-crc64nvme: "), "{request}");
+    let bad = changed(&server, &[("AWS_CHECKSUM_ALGORITHM", "md5")]);
+    assert_says(&refused(&bad, "s3://lake/x"), ErrorKind::InvalidArgument, "checksum");
+}
+
 /// The bucket is part of the host's name: asked of a proxy, so that the name needs no address.
 #[test]
 fn virtual_hosts_are_addressed() {
