@@ -27,6 +27,8 @@ PYTHON_ROWS = {
 }
 C_ROWS = {
     "datasets-c": (10_000, 60, LOCAL),
+    "attributes-c": (1_000, 20, LOCAL),
+    "strings-c": (200_000, 500, LOCAL),
     "vol-c": (1_001, 5, [*LOCAL, "floor"]),
     "small": (1_000, 5, PLAIN),
     "idle": (1, 1, PLAIN),

@@ -221,6 +221,108 @@ static void read_objects(void)
     CHECK(H5Fclose(file) >= 0);
 }
 
+/* COUNT groups, each with ten attributes. */
+static void write_attributes(void)
+{
+    char name[32];
+    struct moment begun = now();
+    hid_t file = create();
+    for (int n = 0; n < count; n++) {
+        snprintf(name, sizeof name, "g%d", n);
+        hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        CHECK(group >= 0);
+        for (int i = 0; i < 10; i++) {
+            snprintf(name, sizeof name, "a%d", i);
+            attribute(group, name, n * 10 + i);
+        }
+        CHECK(H5Gclose(group) >= 0);
+    }
+    finish(file);
+    report("write", begun, count * 10);
+}
+
+static void read_attributes(void)
+{
+    char name[32];
+    struct moment begun = now();
+    hid_t file = reopen(H5F_ACC_RDONLY);
+    for (int n = 0; n < count; n++) {
+        snprintf(name, sizeof name, "g%d", n);
+        hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
+        CHECK(group >= 0);
+        for (int i = 0; i < 10; i++) {
+            int value = -1;
+            snprintf(name, sizeof name, "a%d", i);
+            hid_t found = H5Aopen(group, name, H5P_DEFAULT);
+            CHECK(found >= 0 && H5Aread(found, H5T_NATIVE_INT, &value) >= 0 && H5Aclose(found) >= 0);
+            CHECK(value == n * 10 + i);
+        }
+        CHECK(H5Gclose(group) >= 0);
+    }
+    finish(file);
+    report("read", begun, count * 10);
+}
+
+static hid_t string_type(void)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    CHECK(type >= 0 && H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0);
+    return type;
+}
+
+/* COUNT strings of variable length of 9 to 39 bytes. */
+static char **strings(void)
+{
+    char **all = malloc((size_t)count * sizeof *all), text[64];
+    CHECK(all != NULL);
+    for (int n = 0; n < count; n++) {
+        snprintf(text, sizeof text, "station %d%.*s", n, n % 26, "abcdefghijklmnopqrstuvwxyz");
+        CHECK((all[n] = strdup(text)) != NULL);
+    }
+    return all;
+}
+
+static void free_strings(char **all)
+{
+    for (int n = 0; n < count; n++)
+        free(all[n]);
+    free(all);
+}
+
+static void write_strings(void)
+{
+    char **all = strings();
+    hsize_t size = (hsize_t)count;
+    struct moment begun = now();
+    hid_t file = create(), space = H5Screate_simple(1, &size, NULL), type = string_type();
+    hid_t set = H5Dcreate2(file, "x", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(set >= 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0);
+    CHECK(H5Dclose(set) >= 0 && H5Sclose(space) >= 0 && H5Tclose(type) >= 0);
+    finish(file);
+    report("write", begun, 1);
+    free_strings(all);
+}
+
+static void read_strings(void)
+{
+    char **wanted = strings(), **found = calloc((size_t)count, sizeof *found);
+    CHECK(found != NULL);
+    struct moment begun = now();
+    hid_t file = reopen(H5F_ACC_RDONLY), type = string_type(), set = H5Dopen2(file, "x", H5P_DEFAULT);
+    CHECK(set >= 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
+    struct moment checking = now();
+    for (int n = 0; n < count; n++)
+        CHECK(found[n] != NULL && strcmp(found[n], wanted[n]) == 0);
+    set_aside(checking);
+    hid_t space = H5Dget_space(set);
+    CHECK(H5Treclaim(type, space, H5P_DEFAULT, found) >= 0);
+    CHECK(H5Dclose(set) >= 0 && H5Sclose(space) >= 0 && H5Tclose(type) >= 0);
+    finish(file);
+    report("read", begun, 1);
+    free(found);
+    free_strings(wanted);
+}
+
 /* COUNT MiB in one dataset, 8 MiB a write. */
 static void write_big(int chunked)
 {
@@ -289,6 +391,10 @@ static void run(const char *row, int writing)
         writing ? write_sets(NARROW, "create") : read_sets(NARROW, "open");
     else if (strcmp(row, "vol-c") == 0)
         writing ? write_sets(WIDE, "write") : read_sets(WIDE, "read");
+    else if (strcmp(row, "attributes-c") == 0)
+        writing ? write_attributes() : read_attributes();
+    else if (strcmp(row, "strings-c") == 0)
+        writing ? write_strings() : read_strings();
     else if (strncmp(row, "objects-", 8) == 0)
         writing ? write_objects() : read_objects();
     else if (strcmp(row, "big") == 0)
