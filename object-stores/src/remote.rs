@@ -5,6 +5,7 @@
 
 mod conditions;
 mod failure;
+mod integrity;
 mod options;
 mod other;
 mod pages;
@@ -28,6 +29,7 @@ pub(crate) use options::{environment, open};
 
 use self::conditions::{Conditions, Honoured};
 use self::failure::Failure;
+use self::integrity::{LONG, Unsigned, is_mismatch};
 use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::registry::{Settings, split_scheme};
@@ -65,6 +67,8 @@ const COLLISIONS: u32 = 5;
 #[derive(Clone)]
 struct Client {
     objects: Arc<dyn object_store::ObjectStore>,
+    /// What puts long payloads, where the server compares checksums.
+    unsigned: Option<Unsigned>,
     /// Listings by text; web servers have none.
     pages: Option<Arc<dyn PaginatedListStore>>,
 }
@@ -170,7 +174,7 @@ impl RemoteStore {
     }
 
     /// Whether conditional puts are honoured, found out if it is not known; and what has to be deleted after that.
-    fn honoured(&self) -> std::result::Result<(Honoured, Option<Path>), Failure> {
+    fn honoured(&self) -> std::result::Result<(Honoured, Vec<Path>), Failure> {
         self.bucket.conditions.get(|| conditions::probe(&self.bucket, self.prefix.as_ref()))
     }
 
@@ -178,7 +182,7 @@ impl RemoteStore {
     fn put_mode(
         &self,
         mode: PutMode,
-        left: &mut Option<Path>,
+        left: &mut Vec<Path>,
     ) -> std::result::Result<object_store::PutMode, Failure> {
         let needs = match &mode {
             PutMode::Overwrite if self.bucket.conditions.is_read_only() => {
@@ -208,8 +212,8 @@ impl RemoteStore {
     }
 
     /// Has what a probe left behind deleted, without waiting for it.
-    fn tidy(&self, left: Option<Path>) {
-        if let Some(left) = left
+    fn tidy(&self, left: Vec<Path>) {
+        if !left.is_empty()
             && let Ok(client) = self.bucket.client()
         {
             let _nobody_waits = runtime::start(conditions::tidy(client.clone(), left));
@@ -225,18 +229,18 @@ impl RemoteStore {
         let path = path(key)?;
         // HTTP's etags are quoted. A server that finds the request bad for one that is not never gave it.
         let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
-        let mut left = None;
+        let mut left = Vec::new();
         let mode = self.put_mode(mode, &mut left);
         let payload: object_store::PutPayload = payload.pieces().iter().cloned().collect();
+        let unsigned = payload.content_length() >= LONG
+            && self.bucket.conditions.known().is_some_and(|honoured| honoured.checksum);
         let put = mode.and_then(|mode| {
-            let left = left.take();
+            let left = std::mem::take(&mut left);
             self.bucket.ask(|client| async move {
-                let tidied = async {
-                    if let Some(left) = left {
-                        conditions::tidy(client.clone(), left).await
-                    }
-                };
-                future::join(put_alone(client.clone(), path, payload, PutOptions::from(mode)), tidied).await.0
+                let tidied = conditions::tidy(client.clone(), left);
+                let unsigned = client.unsigned.clone().filter(|_| unsigned);
+                let put = put(client, unsigned, path, payload, PutOptions::from(mode));
+                future::join(put, tidied).await.0
             })
         });
         self.tidy(left);
@@ -250,17 +254,34 @@ impl RemoteStore {
     }
 }
 
+/// Puts by `unsigned`, if that is there; and by the other client what the server then says to have come damaged.
+async fn put(
+    client: Client,
+    unsigned: Option<Unsigned>,
+    path: Path,
+    payload: object_store::PutPayload,
+    options: PutOptions,
+) -> Answer<object_store::PutResult> {
+    if let Some(unsigned) = unsigned {
+        let put = put_alone(&*unsigned.objects, &path, payload.clone(), options.clone()).await;
+        if !put.as_ref().is_err_and(|e| is_mismatch(&Failure::of(e, ""))) {
+            return put;
+        }
+    }
+    put_alone(&*client.objects, &path, payload, options).await
+}
+
 /// Puts, and again while S3 says that another request to the key was in flight: that says nothing about the condition
 /// (S3's ConditionalRequestConflict, HTTP 409).
 async fn put_alone(
-    client: Client,
-    path: Path,
+    objects: &dyn object_store::ObjectStore,
+    path: &Path,
     payload: object_store::PutPayload,
     options: PutOptions,
 ) -> Answer<object_store::PutResult> {
     let mut collisions = 0;
     loop {
-        let put = client.objects.put_opts(&path, payload.clone(), options.clone()).await;
+        let put = objects.put_opts(path, payload.clone(), options.clone()).await;
         match put {
             Err(e) if collisions < COLLISIONS && e.to_string().contains("ConditionalRequestConflict") => {
                 collisions += 1;
@@ -282,7 +303,7 @@ impl ObjectStore for RemoteStore {
 
     fn capabilities(&self) -> Capabilities {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
-        let unknown = (Honoured { create: true, update: true }, None);
+        let unknown = (Honoured { create: true, update: true, checksum: false }, Vec::new());
         let (honoured, left) = self.honoured().unwrap_or(unknown);
         self.tidy(left);
         let (create, update) = (honoured.create, honoured.update);

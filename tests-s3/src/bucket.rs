@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, checksum};
 use futures_util::TryStreamExt;
 use s3s::dto::*;
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
-use crate::Conditions;
+use crate::{Behaviour, Conditions};
 
 #[derive(Clone)]
 struct Object {
@@ -31,13 +32,18 @@ struct State {
 /// All buckets, behind one lock: a condition is checked and the object put in one step.
 pub(crate) struct Buckets {
     state: Mutex<State>,
-    conditions: Conditions,
+    behaviour: Behaviour,
 }
 
 /// A digest of the content, as S3's etags are; which digest, is the server's affair. This one takes next to no time, so that
 /// what is measured is the client.
 fn etag(bytes: &Bytes) -> String {
     format!("{:016x}{:016x}", checksum(CrcAlgorithm::Crc64Nvme, bytes), bytes.len())
+}
+
+/// The checksum as its header has it.
+fn sum(bytes: &Bytes) -> String {
+    BASE64_STANDARD.encode(checksum(CrcAlgorithm::Crc64Nvme, bytes).to_be_bytes())
 }
 
 impl Object {
@@ -75,10 +81,10 @@ impl State {
 }
 
 impl Buckets {
-    pub(crate) fn with(bucket: &str, conditions: Conditions) -> Self {
+    pub(crate) fn with(bucket: &str, behaviour: Behaviour) -> Self {
         let mut state = State::default();
         state.buckets.insert(bucket.to_owned(), BTreeMap::new());
-        Buckets { state: Mutex::new(state), conditions }
+        Buckets { state: Mutex::new(state), behaviour }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,7 +100,7 @@ impl Buckets {
         if if_match.is_none() && if_none_match.is_none() {
             return Ok(());
         }
-        match self.conditions {
+        match self.behaviour.conditions {
             Conditions::Ignored => return Ok(()),
             Conditions::Refused => return Err(s3_error!(NotImplemented)),
             Conditions::Honoured => (),
@@ -151,6 +157,10 @@ impl S3 for Buckets {
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
         let object = Object::new(collect(input.body).await?);
+        let is = sum(&object.bytes);
+        if !self.behaviour.ignores_checksums && input.checksum_crc64nvme.is_some_and(|said| said != is) {
+            return Err(s3_error!(BadDigest));
+        }
         let mut state = self.state();
         let bucket = state.bucket(&input.bucket)?;
         self.check(bucket.get(&input.key), input.if_match.as_ref(), input.if_none_match.as_ref())?;

@@ -30,6 +30,8 @@ pub enum Outcome {
     CutBody(usize),
     /// One bit of the byte at this offset (modulo the length) of the answer's body is wrong.
     Flip(usize),
+    /// One bit of the byte at this offset (modulo the length) of the request's body is wrong.
+    FlipSent(usize),
 }
 
 type Select = dyn Fn(&str, &str) -> bool + Send + Sync;
@@ -44,6 +46,7 @@ struct Rule {
 struct Plan {
     rules: Vec<Rule>,
     requests: Vec<String>,
+    unsigned: usize,
 }
 
 /// The faults of a server and the journal of its requests. Clones share them.
@@ -82,8 +85,14 @@ impl Faults {
         std::mem::take(&mut self.plan().requests)
     }
 
-    pub(crate) fn strike(&self, method: &str, path: &str) -> Option<Outcome> {
+    /// How many requests since the last call had a payload that their signature leaves out.
+    pub fn take_unsigned(&self) -> usize {
+        std::mem::take(&mut self.plan().unsigned)
+    }
+
+    pub(crate) fn strike(&self, method: &str, path: &str, unsigned: bool) -> Option<Outcome> {
         let mut plan = self.plan();
+        plan.unsigned += usize::from(unsigned);
         plan.requests.push(format!("{method} {path}"));
         for rule in &mut plan.rules {
             if !(rule.select)(method, path) {
@@ -97,6 +106,16 @@ impl Faults {
         }
         None
     }
+}
+
+/// `bytes` with one bit wrong.
+pub(crate) fn flipped(bytes: &Bytes, at: usize) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let length = bytes.len().max(1);
+    if let Some(byte) = bytes.get_mut(at % length) {
+        *byte ^= 0x10;
+    }
+    bytes.into()
 }
 
 /// An error document of S3.

@@ -53,6 +53,8 @@ pub enum Conditions {
 pub struct Behaviour {
     /// See [`Conditions`].
     pub conditions: Conditions,
+    /// Keeps what does not match its checksum, as servers do that do not know that header.
+    pub ignores_checksums: bool,
     /// Answers every request that the clocks differ too much.
     pub skewed: bool,
     /// What every request takes longer, as if the server were far away.
@@ -112,7 +114,7 @@ impl Drop for Server {
 }
 
 fn service(behaviour: Behaviour) -> S3Service {
-    let mut builder = S3ServiceBuilder::new(Buckets::with(BUCKET, behaviour.conditions));
+    let mut builder = S3ServiceBuilder::new(Buckets::with(BUCKET, behaviour));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     if behaviour.skewed {
         let mut config = S3Config::default();
@@ -160,7 +162,8 @@ async fn respond(
     service: &S3Service,
     faults: &Faults,
 ) -> Result<hyper::Response<s3s::Body>, Cut> {
-    let fault = faults.strike(request.method().as_str(), request.uri().path());
+    let unsigned = request.headers().get("x-amz-content-sha256").is_some_and(|sum| sum == "UNSIGNED-PAYLOAD");
+    let fault = faults.strike(request.method().as_str(), request.uri().path(), unsigned);
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let call = |body: Bytes| {
@@ -194,15 +197,8 @@ async fn respond(
             faults::damaged(call(body).await?, |bytes| (bytes.slice(..keep.min(bytes.len())), true)).await
         }
         Outcome::Flip(at) => {
-            faults::damaged(call(body).await?, |bytes| {
-                let mut bytes = bytes.to_vec();
-                let length = bytes.len().max(1);
-                if let Some(byte) = bytes.get_mut(at % length) {
-                    *byte ^= 0x10;
-                }
-                (bytes.into(), false)
-            })
-            .await
+            faults::damaged(call(body).await?, |bytes| (faults::flipped(&bytes, at), false)).await
         }
+        Outcome::FlipSent(at) => call(faults::flipped(&body, at)).await,
     }
 }

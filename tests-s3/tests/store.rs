@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{changed, environment, fresh, key, open, server};
+use h5lake_tests_s3::faults::Outcome;
 use h5lake_tests_s3::{ACCESS_KEY, BUCKET, Behaviour, Conditions, SECRET_KEY, Server};
 use object_stores::registry::Settings;
 use object_stores::remote::{Environment, open_in};
@@ -39,13 +40,58 @@ fn conditions_are_probed_once_and_the_probe_is_taken_away() {
     assert_eq!(server.faults().take_requests().len(), 1, "reading needs no probe");
     store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
     let requests = server.faults().take_requests();
-    assert_eq!(requests.len(), 6, "three creates, an update, a delete, and the put itself: {requests:?}");
+    assert_eq!(
+        requests.len(),
+        7,
+        "three creates and a damaged payload, an update, a delete, and the put itself: {requests:?}"
+    );
     store.put(&key("b"), "x".into(), PutMode::Create).unwrap();
     let other = fresh(&server);
     other.put(&key("a"), "x".into(), PutMode::Create).unwrap();
     assert_eq!(server.faults().take_requests().len(), 2);
     let all = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
     assert!(all.list("", None).all(|meta| !meta.unwrap().key.as_str().contains("probe")));
+}
+
+/// Long payloads have a checksum instead of a signature over them, if the server compares it; there one that comes damaged is
+/// put again.
+#[test]
+fn long_payloads_go_unsigned_where_the_server_compares_checksums() {
+    let long = |n: u8| vec![n; 600_000];
+    for ignores_checksums in [false, true] {
+        let server = Server::start(Behaviour { ignores_checksums, ..Behaviour::default() }).unwrap();
+        let store = fresh(&server);
+        store.put(&key("before"), long(0).into(), PutMode::Overwrite).unwrap();
+        assert_eq!(server.faults().take_unsigned(), 0, "nothing is known of the server yet");
+        store.put(&key("a"), "short".into(), PutMode::Create).unwrap();
+        assert_eq!(server.faults().take_unsigned(), 1, "the probe");
+        store.put(&key("b"), long(1).into(), PutMode::Create).unwrap();
+        store.put(&key("c"), long(2).into(), PutMode::Overwrite).unwrap();
+        store.put(&key("d"), vec![3; 1000].into(), PutMode::Create).unwrap();
+        assert_eq!(server.faults().take_unsigned(), if ignores_checksums { 0 } else { 2 });
+        let left = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
+        assert!(left.list("", None).all(|meta| !meta.unwrap().key.as_str().contains("probe")));
+        server.faults().add(|method, path| method == "PUT" && path.ends_with("/e"), 0, [Outcome::FlipSent(77)]);
+        let put = store.put(&key("e"), long(4).into(), PutMode::Create);
+        match ignores_checksums {
+            false => assert!(put.is_ok() && store.get(&key("e"), None).unwrap().bytes == long(4)),
+            true => assert!(put.is_err() && store.get_opt(&key("e"), None).unwrap().is_none()),
+        }
+        assert_eq!(store.get(&key("b"), None).unwrap().bytes, long(1));
+        assert_eq!(store.get(&key("c"), None).unwrap().bytes, long(2));
+    }
+}
+
+/// What the environment says of payloads goes before what the server can do.
+#[test]
+fn payloads_are_signed_where_that_is_said() {
+    let server = server();
+    let environment = changed(&server, &[("AWS_UNSIGNED_PAYLOAD", "false")]);
+    let store = open(&format!("s3://{BUCKET}/signed"), &environment).unwrap();
+    store.put(&key("a"), "short".into(), PutMode::Create).unwrap();
+    store.put(&key("b"), vec![1; 600_000].into(), PutMode::Create).unwrap();
+    assert_eq!(server.faults().take_unsigned(), 0);
+    assert_eq!(store.get(&key("b"), None).unwrap().bytes, vec![1; 600_000]);
 }
 
 /// An error that is clear, comes soon and holds no secret.

@@ -33,7 +33,7 @@ fn client<S: object_store::ObjectStore + PaginatedListStore>(
     bucket: &str,
 ) -> std::result::Result<Client, Failure> {
     let store = Arc::new(built.map_err(|e| refused(e, bucket))?);
-    Ok(Client { objects: store.clone(), pages: Some(store) })
+    Ok(Client { objects: store.clone(), unsigned: None, pages: Some(store) })
 }
 
 /// The plan for a bucket whose conditions are as documented, at the place that its name says.
@@ -114,7 +114,7 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
         let builder =
             HttpBuilder::new().with_url(&url).with_client_options(client.clone()).with_retry(retry.clone());
         let store = builder.build().map_err(|e| refused(e, &bucket))?;
-        Ok(Client { objects: Arc::new(store), pages: None })
+        Ok(Client { objects: Arc::new(store), unsigned: None, pages: None })
     };
     Ok(Plan {
         name,

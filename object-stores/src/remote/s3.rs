@@ -12,6 +12,7 @@ use url::Url;
 
 use super::conditions::Conditions;
 use super::failure::{Failure, NoCredentials};
+use super::integrity::{Connections, Unsigned};
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
 use super::{Answer, Client, profile};
 use crate::registry::{Settings, check_settings};
@@ -243,8 +244,15 @@ fn connect(
     if !is_anonymous && !options.has_keys() {
         builder = builder.with_credentials(searched(bucket, options, fill, metadata)?);
     }
+    let connections = Connections::default();
+    builder = builder.with_http_connector(connections.clone());
+    let is_said = options.get(&Key::UnsignedPayload).is_some() || options.get(&Key::Checksum).is_some();
+    let unsigned = match is_anonymous || is_said {
+        true => None,
+        false => Some(Unsigned::beside(&builder, &connections).map_err(|e| refused(e, bucket))?),
+    };
     let s3 = Arc::new(builder.build().map_err(|e| refused(e, bucket))?);
-    Ok(Client { objects: s3.clone(), pages: Some(s3) })
+    Ok(Client { objects: s3.clone(), unsigned, pages: Some(s3) })
 }
 
 /// Credentials that have to be asked for: of a token service, a container's or an instance's role.

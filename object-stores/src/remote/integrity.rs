@@ -1,0 +1,99 @@
+//! Long payloads go unsigned with a cheap checksum, where the server compares it.
+//!
+//! A signature over the payload costs a SHA-256 on each side, more than all the rest of a long put. S3's checksum
+//! CRC-64/NVME finds what the network damages at a tenth of that; its header is signed with the others
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>). Servers that do not know it
+//! ignore it, and would keep what came. So a server has to show that it compares: it is sent a payload that does not
+//! match its checksum, and has to refuse that for this reason. Every other answer means that payloads are signed.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
+
+use super::failure::Failure;
+use super::{Answer, Path};
+
+/// Payloads of fewer bytes are signed: that costs less than a tenth of a millisecond.
+pub(super) const LONG: usize = 256 << 10;
+
+/// What the probe says it sends, and what it does send.
+const SAID: &str = "probe of checksums: 0";
+const SENT: &str = "probe of checksums: 1";
+
+/// Clients for long payloads.
+#[derive(Clone)]
+pub(super) struct Unsigned {
+    /// Puts payloads with a checksum and without a signature over them.
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// The same, and sends something else than it says.
+    damaging: Arc<dyn ObjectStore>,
+}
+
+impl Unsigned {
+    /// Clients that differ only in this from what `signed` builds.
+    pub(super) fn beside(signed: &AmazonS3Builder, connections: &Connections) -> Answer<Unsigned> {
+        let builder =
+            signed.clone().with_unsigned_payload(true).with_checksum_algorithm(Checksum::CRC64NVME);
+        let damaging = builder.clone().with_http_connector(Damaging(connections.clone())).build()?;
+        Ok(Unsigned { objects: Arc::new(builder.build()?), damaging: Arc::new(damaging) })
+    }
+
+    /// Puts a damaged payload at `at`, as a probe.
+    pub(super) async fn put_damaged(&self, at: &Path) -> Answer<()> {
+        self.damaging.put(at, SAID.into()).await.map(drop)
+    }
+}
+
+/// Whether a server refused a payload because its checksum does not match: S3 and most others say `BadDigest`, MinIO
+/// `XAmzContentChecksumMismatch`, Garage `InvalidDigest`.
+pub(super) fn is_mismatch(failure: &Failure) -> bool {
+    matches!(failure.code.as_deref(), Some("BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch"))
+}
+
+/// Connections that several clients share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(Arc<OnceLock<HttpClient>>);
+
+impl HttpConnector for Connections {
+    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
+        if let Some(made) = self.0.get() {
+            return Ok(made.clone());
+        }
+        let made = ReqwestConnector::default().connect(options)?;
+        Ok(self.0.get_or_init(|| made).clone())
+    }
+}
+
+/// Connections on which the probe's payload is damaged.
+#[derive(Debug)]
+struct Damaging(Connections);
+
+impl HttpConnector for Damaging {
+    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
+        Ok(HttpClient::new(Damage(self.0.connect(options)?)))
+    }
+}
+
+#[derive(Debug)]
+struct Damage(HttpClient);
+
+type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+
+impl HttpService for Damage {
+    fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        let (head, _) = request.into_parts();
+        let damaged = HttpRequestBody::from(Bytes::from_static(SENT.as_bytes()));
+        Box::pin(self.0.execute(HttpRequest::from_parts(head, damaged)))
+    }
+}
