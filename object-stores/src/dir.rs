@@ -64,8 +64,8 @@ use tempfile::NamedTempFile;
 
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
-    PutPayload, PutResult, PutStream, Result,
+    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 use files::{Occupant, etag_of, meta_of};
 use staging::Staging;
@@ -244,7 +244,11 @@ impl ObjectStore for DirStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { create: true, update: true, nested_keys: false, persistent: true, near: false }
+        Capabilities { nested_keys: false, persistent: true, near: false }
+    }
+
+    fn put_conditions(&self) -> PutConditions {
+        PutConditions::BOTH
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -43,9 +43,16 @@ pub use plan::{Damage, Fault, Rule, Select, Timing};
 use plan::{Plan, Verdict};
 
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
-    PutPayload, PutResult, PutStream, Result,
+    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
 };
+
+/// Conditions that the store is to lack, whatever the one beneath honours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lacks {
+    create: bool,
+    update: bool,
+}
 
 /// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
 /// [module](self).
@@ -53,35 +60,35 @@ use crate::{
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     plan: Arc<Mutex<Plan>>,
-    can: Capabilities,
+    is_near: bool,
+    lacks: Lacks,
 }
 
 impl FaultStore {
     /// `inner`, without any rule yet.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
         // Nobody is to rely on bytes that may be damaged on their way.
-        let can = Capabilities { near: false, ..inner.capabilities() };
-        FaultStore { inner, plan: Arc::default(), can }
+        FaultStore { inner, plan: Arc::default(), is_near: false, lacks: Lacks::default() }
     }
 
     /// As near as the store beneath. For faults of what changes it: none may damage what is read.
     #[must_use]
     pub fn as_near(mut self) -> Self {
-        self.can.near = self.inner.capabilities().near;
+        self.is_near = self.inner.capabilities().near;
         self
     }
 
     /// The same store, as one that cannot create conditionally.
     #[must_use]
     pub fn without_create(mut self) -> Self {
-        self.can.create = false;
+        self.lacks.create = true;
         self
     }
 
     /// The same store, as one that cannot update conditionally. It still gives etags.
     #[must_use]
     pub fn without_update(mut self) -> Self {
-        self.can.update = false;
+        self.lacks.update = true;
         self
     }
 
@@ -173,7 +180,15 @@ impl ObjectStore for FaultStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.can
+        Capabilities { near: self.is_near, ..self.inner.capabilities() }
+    }
+
+    fn put_conditions(&self) -> PutConditions {
+        let inner = self.inner.put_conditions();
+        PutConditions {
+            create: inner.create && !self.lacks.create,
+            update: inner.update && !self.lacks.update,
+        }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
@@ -216,8 +231,8 @@ impl ObjectStore for FaultStore {
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         let lacking = match mode {
             PutMode::Overwrite => false,
-            PutMode::Create => !self.can.create,
-            PutMode::Update(_) => !self.can.update,
+            PutMode::Create => self.lacks.create,
+            PutMode::Update(_) => self.lacks.update,
         };
         let act = || match lacking {
             false => self.inner.put(key, payload, mode),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload, PutResult,
-    PutStream, Result,
+    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutConditions, PutMode, PutPayload,
+    PutResult, PutStream, Result,
 };
 
 /// How long requests take.
@@ -69,6 +69,10 @@ impl ObjectStore for LatencyStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { near: false, ..self.inner.capabilities() }
+    }
+
+    fn put_conditions(&self) -> PutConditions {
+        self.inner.put_conditions()
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::store::{check_exact, resolve_range};
 use crate::{
     Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The stores that [`MemoryStore::named`] shares.
@@ -141,7 +141,11 @@ impl ObjectStore for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { create: true, update: true, nested_keys: true, persistent: false, near: true }
+        Capabilities { nested_keys: true, persistent: false, near: true }
+    }
+
+    fn put_conditions(&self) -> PutConditions {
+        PutConditions::BOTH
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
-    PutPayload, PutResult, PutStream, Result,
+    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The objects of a store below `PREFIX/`, under keys without it.
@@ -59,6 +59,10 @@ impl ObjectStore for PrefixStore {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn put_conditions(&self) -> PutConditions {
+        self.inner.put_conditions()
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

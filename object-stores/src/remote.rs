@@ -36,7 +36,7 @@ use crate::registry::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
     Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The schemes of this module.
@@ -302,12 +302,15 @@ impl ObjectStore for RemoteStore {
     }
 
     fn capabilities(&self) -> Capabilities {
+        Capabilities { nested_keys: true, persistent: true, near: false }
+    }
+
+    fn put_conditions(&self) -> PutConditions {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
         let unknown = (Honoured { create: true, update: true, checksum: false }, Vec::new());
         let (honoured, left) = self.honoured().unwrap_or(unknown);
         self.tidy(left);
-        let (create, update) = (honoured.create, honoured.update);
-        Capabilities { create, update, nested_keys: true, persistent: true, near: false }
+        PutConditions { create: honoured.create, update: honoured.update }
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -44,7 +44,7 @@ pub struct ObjectMeta {
     pub size: u64,
     /// When it was last put, by the store's clock; whole seconds in some stores.
     pub modified: SystemTime,
-    /// Its version; `None` only if the store's [`Capabilities::update`] is false.
+    /// Its version; `None` only if the store's [`PutConditions::update`] is false.
     pub etag: Option<Etag>,
 }
 
@@ -76,17 +76,27 @@ pub enum PutMode {
 /// The answer to a put that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutResult {
-    /// The new object's version; `None` only if the store's [`Capabilities::update`] is false.
+    /// The new object's version; `None` only if the store's [`PutConditions::update`] is false.
     pub etag: Option<Etag>,
 }
 
-/// What a store can do beyond what every store does.
+/// Which conditional puts a store honours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
+pub struct PutConditions {
     /// [`PutMode::Create`] is honoured. If not, it answers [`ErrorKind::Unsupported`].
     pub create: bool,
     /// [`PutMode::Update`] is honoured. If not, it answers [`ErrorKind::Unsupported`].
     pub update: bool,
+}
+
+impl PutConditions {
+    /// Both are honoured.
+    pub const BOTH: PutConditions = PutConditions { create: true, update: true };
+}
+
+/// What a store is beyond what every store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
     /// `a` and `a/b` can both be objects. If not, the second one put answers
     /// [`ErrorKind::Unsupported`].
     pub nested_keys: bool,
@@ -121,8 +131,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The store's URL or another short name for messages. Never holds credentials.
     fn name(&self) -> String;
 
-    /// What the store can do. Does not change while the store lives.
+    /// What is known of the store without asking it. Does not change while the store lives.
     fn capabilities(&self) -> Capabilities;
+
+    /// Which conditional puts it honours. Does not change while the store lives. A remote store may have to find out, by
+    /// putting something, so this is for who is about to write.
+    fn put_conditions(&self) -> PutConditions;
 
     /// What the object under `key` is called among all that this process can reach, for comparing: two keys have the same
     /// place if and only if they mean the same object, whichever prefixes their stores begin at.
@@ -179,7 +193,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] and [`ErrorKind::PreconditionFailed`] as [`PutMode`] says;
-    /// [`ErrorKind::Unsupported`] for a mode that [`capabilities`](Self::capabilities) excludes.
+    /// [`ErrorKind::Unsupported`] for a mode that [`put_conditions`](Self::put_conditions) excludes.
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult>;
 
     /// Starts putting an object in pieces, of any total length. Nothing is visible under `key`

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode, PutPayload,
-    PutResult, PutStream, Result,
+    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutConditions, PutMode,
+    PutPayload, PutResult, PutStream, Result,
 };
 
 /// What was asked of one operation.
@@ -191,6 +191,10 @@ impl ObjectStore for TraceStore {
     /// Those of the store beneath; but not near, so that the requests are those that a remote store gets.
     fn capabilities(&self) -> Capabilities {
         Capabilities { near: false, ..self.inner.capabilities() }
+    }
+
+    fn put_conditions(&self) -> PutConditions {
+        self.inner.put_conditions()
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

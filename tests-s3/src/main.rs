@@ -64,7 +64,7 @@ fn run() -> std::io::Result<ExitCode> {
 /// Runs every check of the suite, each below a prefix of its own; the last line sums up.
 fn conform(url: &str) -> std::io::Result<ExitCode> {
     let open = |n: usize| Registry::global().open(&format!("{url}/{}-{n}", std::process::id()));
-    println!("{:?}", open(0).map_err(Error::other)?.capabilities());
+    println!("{:?}", open(0).map_err(Error::other)?.put_conditions());
     let mut failed = 0;
     let checks = conformance::checks();
     for (n, (name, check)) in checks.iter().enumerate() {

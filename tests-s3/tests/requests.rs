@@ -6,14 +6,14 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{fresh, server};
+use common::{changed, environment, fresh, open, server};
 use h5lake_container::{
     Access, CharSet, Container, CreationOrder, DatasetSpec, Dataspace, Datatype, FileCreation, Fill, Index,
     Layout, LinkTarget, Options, Order, Replace, Selection, Target,
 };
 use h5lake_ledger::Ledger;
-use h5lake_tests_s3::Server;
 use h5lake_tests_s3::faults::Outcome;
+use h5lake_tests_s3::{BUCKET, Server};
 use object_stores::{
     Call, DiskCache, LatencyStore, ObjectStore, Pace, TraceStore, most_at_once, round_trips,
 };
@@ -143,6 +143,26 @@ fn what_a_server_can_do_is_found_out_meanwhile() {
     assert!(at(0, "/lock") < second_round && at(0, "/log/") < second_round, "{requests:#?}");
     let head = requests.iter().rposition(|r| r.starts_with("PUT") && r.ends_with("/c.h5")).unwrap();
     assert!(head > second_round, "{requests:#?}");
+}
+
+/// Who only reads may have no right to write, and does not wait for what a server does with puts.
+#[test]
+fn readers_only_read() {
+    let server = server();
+    let url = format!("s3://{BUCKET}/readers");
+    let c = create(&open(&url, &environment(&server)).unwrap());
+    let d = dataset(&c, "x", spec(&[2 << 20], Layout::Chunked { chunk: vec![128 << 10] }));
+    d.write(&Selection::All, &vec![7; 16 << 20]).unwrap();
+    drop((c, d));
+    server.faults().take_requests();
+    // Reached in another way, so that nothing is known of it.
+    let store = open(&url, &changed(&server, &[("AWS_MAX_ATTEMPTS", "3")])).unwrap();
+    let c = Container::open(&target(&store), Access::ReadOnly, Options::default()).unwrap();
+    by_path(&c, "x").read(&Selection::All, &mut vec![0; 16 << 20]).unwrap();
+    c.refresh().unwrap();
+    drop(c);
+    let requests = server.faults().take_requests();
+    assert!(!requests.is_empty() && requests.iter().all(|r| r.starts_with("GET ")), "{requests:#?}");
 }
 
 /// The store as if it were far away, and what is asked of it.

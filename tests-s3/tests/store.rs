@@ -26,7 +26,7 @@ fn the_suite_of_all_stores_where_conditions_are_ignored() {
     for conditions in [Conditions::Ignored, Conditions::Refused] {
         let server = Server::start(Behaviour { conditions, ..Behaviour::default() }).unwrap();
         let store = fresh(&server);
-        let can = store.capabilities();
+        let can = store.put_conditions();
         assert_eq!((can.create, can.update), (false, false), "{conditions:?}");
         conformance::run(|| fresh(&server));
     }
@@ -71,7 +71,11 @@ fn long_payloads_go_unsigned_where_the_server_compares_checksums() {
         assert_eq!(server.faults().take_unsigned(), if ignores_checksums { 0 } else { 2 });
         let left = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
         assert!(left.list("", None).all(|meta| !meta.unwrap().key.as_str().contains("probe")));
-        server.faults().add(|method, path| method == "PUT" && path.ends_with("/e"), 0, [Outcome::FlipSent(77)]);
+        server.faults().add(
+            |method, path| method == "PUT" && path.ends_with("/e"),
+            0,
+            [Outcome::FlipSent(77)],
+        );
         let put = store.put(&key("e"), long(4).into(), PutMode::Create);
         match ignores_checksums {
             false => assert!(put.is_ok() && store.get(&key("e"), None).unwrap().bytes == long(4)),
@@ -343,7 +347,7 @@ fn a_web_server_is_read_only() {
     let server = server();
     let environment = environment(&server);
     let store = open(&format!("{}/lake/x", server.endpoint()), &environment).unwrap();
-    let can = store.capabilities();
+    let can = store.put_conditions();
     assert!(!can.create && !can.update);
     for mode in [PutMode::Overwrite, PutMode::Create] {
         assert_eq!(store.put(&key("a"), "x".into(), mode).unwrap_err().kind(), ErrorKind::Unsupported);

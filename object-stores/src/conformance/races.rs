@@ -48,7 +48,7 @@ fn one_winner<T: std::fmt::Debug>(answers: Vec<crate::Result<T>>, loss: ErrorKin
 }
 
 fn creators(store: &Shared) {
-    if !store.capabilities().create {
+    if !store.put_conditions().create {
         return;
     }
     for round in 0..20 {
@@ -64,7 +64,7 @@ fn creators(store: &Shared) {
 }
 
 fn updaters(store: &Shared) {
-    if !store.capabilities().update {
+    if !store.put_conditions().update {
         return;
     }
     let at = key("race/head");
@@ -80,7 +80,7 @@ fn updaters(store: &Shared) {
 }
 
 fn counter(store: &Shared) {
-    if !store.capabilities().update {
+    if !store.put_conditions().update {
         return;
     }
     let at = key("counter");

@@ -36,7 +36,7 @@ fn replaces(store: &Shared) {
     assert_eq!(store.head(&key("s")).unwrap().etag, before);
     let after = stream.finish().unwrap().etag;
     assert_eq!(content(store, "s").unwrap(), b"new");
-    if store.capabilities().update {
+    if store.put_conditions().update {
         assert_ne!(before, after);
     }
 }

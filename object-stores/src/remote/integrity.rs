@@ -39,8 +39,7 @@ pub(super) struct Unsigned {
 impl Unsigned {
     /// Clients that differ only in this from what `signed` builds.
     pub(super) fn beside(signed: &AmazonS3Builder, connections: &Connections) -> Answer<Unsigned> {
-        let builder =
-            signed.clone().with_unsigned_payload(true).with_checksum_algorithm(Checksum::CRC64NVME);
+        let builder = signed.clone().with_unsigned_payload(true).with_checksum_algorithm(Checksum::CRC64NVME);
         let damaging = builder.clone().with_http_connector(Damaging(connections.clone())).build()?;
         Ok(Unsigned { objects: Arc::new(builder.build()?), damaging: Arc::new(damaging) })
     }

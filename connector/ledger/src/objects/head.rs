@@ -148,7 +148,7 @@ pub(crate) fn put_over(
     etag: Option<&Etag>,
 ) -> object_stores::Result<Option<Etag>> {
     let mode = match etag {
-        Some(etag) if store.capabilities().update => PutMode::Update(etag.clone()),
+        Some(etag) if store.put_conditions().update => PutMode::Update(etag.clone()),
         _ => PutMode::Overwrite,
     };
     let bytes = Bytes::from(bytes);

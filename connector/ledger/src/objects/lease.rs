@@ -133,7 +133,7 @@ impl Lease {
 
     fn put_first(&mut self) -> Result<()> {
         let bytes = self.note.encode();
-        if self.store.capabilities().create {
+        if self.store.put_conditions().create {
             let payload = PutPayload::from(bytes.clone());
             match self.store.put(&self.key, payload, PutMode::Create) {
                 Ok(r) => {

@@ -100,7 +100,7 @@ pub(crate) fn open(
 
 /// Many writers rely on conditional puts.
 fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
-    let can = store.capabilities();
+    let can = store.put_conditions();
     if can.create && can.update {
         return Ok(());
     }
@@ -164,7 +164,7 @@ pub(crate) fn create(
     let now = Instant::now();
     let prepared = std::thread::scope(|s| {
         // To find out what a store can do may take requests of their own, which only the head has to wait for.
-        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.capabilities());
+        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.put_conditions());
         prepare(&store, &key, replace, opts, first, &target)
     });
     let Prepared { old, old_names, id, names, record, held } = prepared?;
@@ -308,7 +308,7 @@ fn put_first(
     bytes: Vec<u8>,
     replace: Replace,
 ) -> object_stores::Result<Option<Etag>> {
-    if replace == Replace::Atomically || !store.capabilities().create {
+    if replace == Replace::Atomically || !store.put_conditions().create {
         return put_over(store, key, bytes, None);
     }
     match store.put(key, PutPayload::from(bytes.clone()), PutMode::Create) {
