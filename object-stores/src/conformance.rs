@@ -1,7 +1,7 @@
 //! The one suite that every store and every wrapper passes.
 //!
 //! A store's own tests call [`run`] with a closure that makes a new, empty store. A failed check
-//! panics and names the check. What a store's [`Capabilities`](crate::Capabilities) and [`PutConditions`](crate::PutConditions) exclude is
+//! panics and names the check. What a store's [`Capabilities`](crate::Capabilities) exclude, or a [`Condition`](crate::Condition) that it does not honour, is
 //! checked too: it has to be refused with [`ErrorKind::Unsupported`].
 #![allow(
     clippy::unwrap_used,

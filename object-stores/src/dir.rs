@@ -64,8 +64,8 @@ use tempfile::NamedTempFile;
 
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutMode, PutPayload, PutResult, PutStream, Result,
 };
 use files::{Occupant, etag_of, meta_of};
 use staging::Staging;
@@ -247,8 +247,8 @@ impl ObjectStore for DirStore {
         Capabilities { nested_keys: false, persistent: true, near: false }
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        PutConditions::BOTH
+    fn honours(&self, _: Condition) -> bool {
+        true
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

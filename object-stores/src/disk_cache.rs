@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use self::blocks::{Block, Folder};
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
@@ -182,8 +182,8 @@ impl ObjectStore for DiskCache {
         self.inner.capabilities()
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        self.inner.put_conditions()
+    fn honours(&self, condition: Condition) -> bool {
+        self.inner.honours(condition)
     }
 
     fn place_of(&self, key: &str) -> String {

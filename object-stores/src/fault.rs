@@ -43,16 +43,9 @@ pub use plan::{Damage, Fault, Rule, Select, Timing};
 use plan::{Plan, Verdict};
 
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutMode, PutPayload, PutResult, PutStream, Result,
 };
-
-/// Conditions that the store is to lack, whatever the one beneath honours.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lacks {
-    create: bool,
-    update: bool,
-}
 
 /// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
 /// [module](self).
@@ -61,14 +54,15 @@ pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     plan: Arc<Mutex<Plan>>,
     is_near: bool,
-    lacks: Lacks,
+    /// Conditions that it does not honour, whatever the one beneath does.
+    lacks: [Option<Condition>; 2],
 }
 
 impl FaultStore {
     /// `inner`, without any rule yet.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
         // Nobody is to rely on bytes that may be damaged on their way.
-        FaultStore { inner, plan: Arc::default(), is_near: false, lacks: Lacks::default() }
+        FaultStore { inner, plan: Arc::default(), is_near: false, lacks: [None; 2] }
     }
 
     /// As near as the store beneath. For faults of what changes it: none may damage what is read.
@@ -81,14 +75,14 @@ impl FaultStore {
     /// The same store, as one that cannot create conditionally.
     #[must_use]
     pub fn without_create(mut self) -> Self {
-        self.lacks.create = true;
+        self.lacks[0] = Some(Condition::Create);
         self
     }
 
     /// The same store, as one that cannot update conditionally. It still gives etags.
     #[must_use]
     pub fn without_update(mut self) -> Self {
-        self.lacks.update = true;
+        self.lacks[1] = Some(Condition::Update);
         self
     }
 
@@ -183,12 +177,8 @@ impl ObjectStore for FaultStore {
         Capabilities { near: self.is_near, ..self.inner.capabilities() }
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        let inner = self.inner.put_conditions();
-        PutConditions {
-            create: inner.create && !self.lacks.create,
-            update: inner.update && !self.lacks.update,
-        }
+    fn honours(&self, condition: Condition) -> bool {
+        !self.lacks.contains(&Some(condition)) && self.inner.honours(condition)
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
@@ -231,8 +221,8 @@ impl ObjectStore for FaultStore {
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         let lacking = match mode {
             PutMode::Overwrite => false,
-            PutMode::Create => self.lacks.create,
-            PutMode::Update(_) => self.lacks.update,
+            PutMode::Create => self.lacks[0].is_some(),
+            PutMode::Update(_) => self.lacks[1].is_some(),
         };
         let act = || match lacking {
             false => self.inner.put(key, payload, mode),

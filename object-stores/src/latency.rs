@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutConditions, PutMode, PutPayload,
+    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, PutMode, PutPayload,
     PutResult, PutStream, Result,
 };
 
@@ -71,8 +71,8 @@ impl ObjectStore for LatencyStore {
         Capabilities { near: false, ..self.inner.capabilities() }
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        self.inner.put_conditions()
+    fn honours(&self, condition: Condition) -> bool {
+        self.inner.honours(condition)
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -36,7 +36,7 @@ pub use payload::PutPayload;
 pub use prefix::PrefixStore;
 pub use registry::Registry;
 pub use store::{
-    Capabilities, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt, PutConditions,
+    Capabilities, Condition, Etag, GetResult, ListPage, Listing, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutResult, PutStream, check_exact, resolve_range,
 };
 pub use trace::{Call, Count, TraceStore, most_at_once, round_trips};

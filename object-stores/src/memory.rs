@@ -10,8 +10,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::store::{check_exact, resolve_range};
 use crate::{
-    Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The stores that [`MemoryStore::named`] shares.
@@ -144,8 +144,8 @@ impl ObjectStore for MemoryStore {
         Capabilities { nested_keys: true, persistent: false, near: true }
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        PutConditions::BOTH
+    fn honours(&self, _: Condition) -> bool {
+        true
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

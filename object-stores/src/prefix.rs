@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{
-    Capabilities, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
+    PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The objects of a store below `PREFIX/`, under keys without it.
@@ -61,8 +61,8 @@ impl ObjectStore for PrefixStore {
         self.inner.capabilities()
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        self.inner.put_conditions()
+    fn honours(&self, condition: Condition) -> bool {
+        self.inner.honours(condition)
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

@@ -20,14 +20,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::{StreamExt, future, stream};
+use futures_util::{StreamExt, stream};
 use object_store::list::PaginatedListStore;
 use object_store::{ObjectStoreExt as _, PutOptions, UpdateVersion};
 
 pub use options::Environment;
 pub(crate) use options::{environment, open};
 
-use self::conditions::{Conditions, Honoured};
+use self::conditions::Conditions;
 use self::failure::Failure;
 use self::integrity::{LONG, Unsigned, is_mismatch};
 use self::runtime::PerProcess;
@@ -35,8 +35,8 @@ use self::upload::Upload;
 use crate::registry::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
-    Capabilities, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutConditions, PutMode, PutPayload, PutResult, PutStream, Result,
+    Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
 /// The schemes of this module.
@@ -173,28 +173,22 @@ impl RemoteStore {
         self.bucket.error(operation, failure).at(key)
     }
 
-    /// Whether conditional puts are honoured, found out if it is not known; and what has to be deleted after that.
-    fn honoured(&self) -> std::result::Result<(Honoured, Vec<Path>), Failure> {
-        self.bucket.conditions.get(|| conditions::probe(&self.bucket, self.prefix.as_ref()))
+    /// Whether a condition is honoured, found out if it is not known.
+    fn honour(&self, condition: Condition) -> std::result::Result<bool, Failure> {
+        self.bucket.conditions.honour(condition, &self.bucket, self.prefix.as_ref())
     }
 
-    /// The crate's word for a mode, if the store honours it. What a probe left behind is put into `left`.
-    fn put_mode(
-        &self,
-        mode: PutMode,
-        left: &mut Vec<Path>,
-    ) -> std::result::Result<object_store::PutMode, Failure> {
-        let needs = match &mode {
+    /// The crate's word for a mode, if the store honours it.
+    fn put_mode(&self, mode: PutMode) -> std::result::Result<object_store::PutMode, Failure> {
+        let condition = match &mode {
             PutMode::Overwrite if self.bucket.conditions.is_read_only() => {
                 return Err(Failure::new(ErrorKind::Unsupported, "the store is read-only"));
             }
             PutMode::Overwrite => return Ok(object_store::PutMode::Overwrite),
-            PutMode::Create => |honoured: Honoured| honoured.create,
-            PutMode::Update(_) => |honoured: Honoured| honoured.update,
+            PutMode::Create => Condition::Create,
+            PutMode::Update(_) => Condition::Update,
         };
-        let honoured;
-        (honoured, *left) = self.honoured()?;
-        if !needs(honoured) {
+        if !self.honour(condition)? {
             let why = "the store does not honour the condition of a put";
             return Err(Failure::new(ErrorKind::Unsupported, why));
         }
@@ -211,15 +205,6 @@ impl RemoteStore {
         })
     }
 
-    /// Has what a probe left behind deleted, without waiting for it.
-    fn tidy(&self, left: Vec<Path>) {
-        if !left.is_empty()
-            && let Ok(client) = self.bucket.client()
-        {
-            let _nobody_waits = runtime::start(conditions::tidy(client.clone(), left));
-        }
-    }
-
     fn try_put(
         &self,
         key: &Key,
@@ -229,21 +214,13 @@ impl RemoteStore {
         let path = path(key)?;
         // HTTP's etags are quoted. A server that finds the request bad for one that is not never gave it.
         let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
-        let mut left = Vec::new();
-        let mode = self.put_mode(mode, &mut left);
+        let mode = self.put_mode(mode)?;
         let payload: object_store::PutPayload = payload.pieces().iter().cloned().collect();
-        let unsigned = payload.content_length() >= LONG
-            && self.bucket.conditions.known().is_some_and(|honoured| honoured.checksum);
-        let put = mode.and_then(|mode| {
-            let left = std::mem::take(&mut left);
-            self.bucket.ask(|client| async move {
-                let tidied = conditions::tidy(client.clone(), left);
-                let unsigned = client.unsigned.clone().filter(|_| unsigned);
-                let put = put(client, unsigned, path, payload, PutOptions::from(mode));
-                future::join(put, tidied).await.0
-            })
+        let unsigned = payload.content_length() >= LONG && self.bucket.conditions.compares();
+        let put = self.bucket.ask(|client| async move {
+            let unsigned = client.unsigned.clone().filter(|_| unsigned);
+            put(client, unsigned, path, payload, PutOptions::from(mode)).await
         });
-        self.tidy(left);
         match put {
             Ok(put) => Ok(self.bucket.put_result(put)),
             Err(f) if is_foreign && f.kind == ErrorKind::InvalidArgument => {
@@ -305,12 +282,9 @@ impl ObjectStore for RemoteStore {
         Capabilities { nested_keys: true, persistent: true, near: false }
     }
 
-    fn put_conditions(&self) -> PutConditions {
+    fn honours(&self, condition: Condition) -> bool {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
-        let unknown = (Honoured { create: true, update: true, checksum: false }, Vec::new());
-        let (honoured, left) = self.honoured().unwrap_or(unknown);
-        self.tidy(left);
-        PutConditions { create: honoured.create, update: honoured.update }
+        self.honour(condition).unwrap_or(true)
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

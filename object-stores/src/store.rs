@@ -44,7 +44,7 @@ pub struct ObjectMeta {
     pub size: u64,
     /// When it was last put, by the store's clock; whole seconds in some stores.
     pub modified: SystemTime,
-    /// Its version; `None` only if the store's [`PutConditions::update`] is false.
+    /// Its version; `None` only if the store does not honour [`Condition::Update`].
     pub etag: Option<Etag>,
 }
 
@@ -76,22 +76,17 @@ pub enum PutMode {
 /// The answer to a put that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutResult {
-    /// The new object's version; `None` only if the store's [`PutConditions::update`] is false.
+    /// The new object's version; `None` only if the store does not honour [`Condition::Update`].
     pub etag: Option<Etag>,
 }
 
-/// Which conditional puts a store honours.
+/// The condition of a put, which not every store honours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PutConditions {
-    /// [`PutMode::Create`] is honoured. If not, it answers [`ErrorKind::Unsupported`].
-    pub create: bool,
-    /// [`PutMode::Update`] is honoured. If not, it answers [`ErrorKind::Unsupported`].
-    pub update: bool,
-}
-
-impl PutConditions {
-    /// Both are honoured.
-    pub const BOTH: PutConditions = PutConditions { create: true, update: true };
+pub enum Condition {
+    /// That of [`PutMode::Create`].
+    Create,
+    /// That of [`PutMode::Update`].
+    Update,
 }
 
 /// What a store is beyond what every store is.
@@ -134,9 +129,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// What is known of the store without asking it. Does not change while the store lives.
     fn capabilities(&self) -> Capabilities;
 
-    /// Which conditional puts it honours. Does not change while the store lives. A remote store may have to find out, by
-    /// putting something, so this is for who is about to write.
-    fn put_conditions(&self) -> PutConditions;
+    /// Whether it honours a condition. If not, puts with it answer [`ErrorKind::Unsupported`]. Does not change while the
+    /// store lives. A remote store may have to find out, by putting something, so this is for who is about to write.
+    fn honours(&self, condition: Condition) -> bool;
 
     /// What the object under `key` is called among all that this process can reach, for comparing: two keys have the same
     /// place if and only if they mean the same object, whichever prefixes their stores begin at.
@@ -193,7 +188,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] and [`ErrorKind::PreconditionFailed`] as [`PutMode`] says;
-    /// [`ErrorKind::Unsupported`] for a mode that [`put_conditions`](Self::put_conditions) excludes.
+    /// [`ErrorKind::Unsupported`] for a mode that the store does not [honour](Self::honours).
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult>;
 
     /// Starts putting an object in pieces, of any total length. Nothing is visible under `key`

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Capabilities, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutConditions, PutMode,
+    Capabilities, Condition, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation, PutMode,
     PutPayload, PutResult, PutStream, Result,
 };
 
@@ -193,8 +193,8 @@ impl ObjectStore for TraceStore {
         Capabilities { near: false, ..self.inner.capabilities() }
     }
 
-    fn put_conditions(&self) -> PutConditions {
-        self.inner.put_conditions()
+    fn honours(&self, condition: Condition) -> bool {
+        self.inner.honours(condition)
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

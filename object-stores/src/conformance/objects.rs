@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{Check, Shared, content, key, kind, listed, pattern, put};
-use crate::{ErrorKind, Etag, ObjectStoreExt, PutMode, PutPayload};
+use crate::{Condition, ErrorKind, Etag, ObjectStoreExt, PutMode, PutPayload};
 
 pub(super) const CHECKS: &[Check] = &[
     ("what is missing is not found", missing),
@@ -146,7 +146,7 @@ fn overwrite(store: &Shared) {
 fn create(store: &Shared) {
     let at = key("c/1");
     let create = |text: &'static str| store.put(&at, text.into(), PutMode::Create);
-    if !store.put_conditions().create {
+    if !store.honours(Condition::Create) {
         assert_eq!(kind(create("x")), ErrorKind::Unsupported);
         assert_eq!(content(store, "c/1"), None);
         return;
@@ -163,7 +163,7 @@ fn create(store: &Shared) {
 fn update(store: &Shared) {
     let at = key("u/1");
     let update = |text: &'static str, etag: &Etag| store.put(&at, text.into(), PutMode::Update(etag.clone()));
-    if !store.put_conditions().update {
+    if !store.honours(Condition::Update) {
         assert_eq!(kind(update("x", &Etag::new("e"))), ErrorKind::Unsupported);
         return;
     }
@@ -198,7 +198,7 @@ fn etags(store: &Shared) {
         assert_eq!(given, store.list("", None).next().unwrap().unwrap().etag);
         match given {
             Some(etag) => assert!(seen.insert(etag), "put {i} has an etag that was given before"),
-            None => assert!(!store.put_conditions().update, "update needs etags"),
+            None => assert!(!store.honours(Condition::Update), "update needs etags"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::{Check, Shared, content, key, pattern, put};
-use crate::{ErrorKind, ObjectStoreExt, PutMode, PutPayload};
+use crate::{Condition, ErrorKind, ObjectStoreExt, PutMode, PutPayload};
 
 pub(super) const CHECKS: &[Check] = &[
     ("of eight creators one wins", creators),
@@ -48,7 +48,7 @@ fn one_winner<T: std::fmt::Debug>(answers: Vec<crate::Result<T>>, loss: ErrorKin
 }
 
 fn creators(store: &Shared) {
-    if !store.put_conditions().create {
+    if !store.honours(Condition::Create) {
         return;
     }
     for round in 0..20 {
@@ -64,7 +64,7 @@ fn creators(store: &Shared) {
 }
 
 fn updaters(store: &Shared) {
-    if !store.put_conditions().update {
+    if !store.honours(Condition::Update) {
         return;
     }
     let at = key("race/head");
@@ -80,7 +80,7 @@ fn updaters(store: &Shared) {
 }
 
 fn counter(store: &Shared) {
-    if !store.put_conditions().update {
+    if !store.honours(Condition::Update) {
         return;
     }
     let at = key("counter");

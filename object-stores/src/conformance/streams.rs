@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Check, Shared, content, key, listed, pattern, put};
-use crate::PutMode;
+use crate::{Condition, PutMode};
 
 pub(super) const CHECKS: &[Check] = &[
     ("a stream is visible only when finished", visible_at_finish),
@@ -36,7 +36,7 @@ fn replaces(store: &Shared) {
     assert_eq!(store.head(&key("s")).unwrap().etag, before);
     let after = stream.finish().unwrap().etag;
     assert_eq!(content(store, "s").unwrap(), b"new");
-    if store.put_conditions().update {
+    if store.honours(Condition::Update) {
         assert_ne!(before, after);
     }
 }

@@ -2,37 +2,23 @@
 //!
 //! Some S3-compatible servers ignore `If-None-Match` and `If-Match` and answer 200 (s3rver does). A commit would then
 //! overwrite another writer's without a word. So where the server is not known to honour them, three racing creates
-//! of one probe object and an update from an etag that it never had tell; and a damaged payload beside them, whether it
-//! compares checksums ([`integrity`](super::integrity)).
+//! of one probe object tell, and a damaged payload beside them, whether it compares checksums
+//! ([`integrity`](super::integrity)); then an update from an etag that the object never had. Nobody waits for that one who
+//! only creates.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::future;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 
 use super::failure::Failure;
 use super::integrity::is_mismatch;
+use super::runtime::{self, PerProcess, Started};
 use super::{Answer, Bucket, Client, Path, path};
-use crate::{ErrorKind, Key};
+use crate::{Condition, ErrorKind, Key};
 
 const RACERS: usize = 3;
-
-/// What of a put's headers a server does not ignore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Honoured {
-    pub(super) create: bool,
-    pub(super) update: bool,
-    /// What is put is compared with its checksum.
-    pub(super) checksum: bool,
-}
-
-impl Honoured {
-    /// Of who documents them all.
-    const ALL: Honoured = Honoured { create: true, update: true, checksum: true };
-    /// Of who takes no puts.
-    const NONE: Honoured = Honoured { create: false, update: false, checksum: false };
-}
 
 /// What is known of a server's conditions.
 #[derive(Debug)]
@@ -41,113 +27,178 @@ pub(super) enum Conditions {
     ReadOnly,
     /// The service documents them.
     Documented,
-    /// To be found out at the first conditional put of the process.
+    /// To be found out before the first conditional put of the process.
     Probed(Probed),
 }
 
-/// What was found out, if it was.
-#[derive(Debug, Default)]
+/// What was found out.
+#[derive(Debug)]
 pub(super) struct Probed {
-    known: OnceLock<Honoured>,
-    /// Held by who finds out: others wait for that.
-    probing: Mutex<()>,
+    created: OnceLock<Created>,
+    updates: OnceLock<bool>,
+    /// Held by who finds out: others wait for that. What is under way in a process does not come to an end in its child.
+    probing: PerProcess<Mutex<Option<UnderWay>>>,
 }
+
+impl Default for Probed {
+    fn default() -> Self {
+        Probed { created: OnceLock::new(), updates: OnceLock::new(), probing: PerProcess::new() }
+    }
+}
+
+/// What the creates told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Created {
+    /// Creates are honoured.
+    honoured: bool,
+    /// What is put is compared with its checksum.
+    compared: bool,
+}
+
+/// The update that follows.
+type UnderWay = Started<Answer<()>>;
 
 impl Conditions {
     pub(super) fn is_read_only(&self) -> bool {
         matches!(self, Conditions::ReadOnly)
     }
 
-    /// What is honoured, if that is known without asking.
-    pub(super) fn known(&self) -> Option<Honoured> {
+    /// Whether what is put is known to be compared with its checksum.
+    pub(super) fn compares(&self) -> bool {
         match self {
-            Conditions::ReadOnly => Some(Honoured::NONE),
-            Conditions::Documented => Some(Honoured::ALL),
-            Conditions::Probed(probed) => probed.known.get().copied(),
+            Conditions::ReadOnly => false,
+            Conditions::Documented => true,
+            Conditions::Probed(probed) => probed.created.get().is_some_and(|created| created.compared),
         }
     }
 
-    /// What is honoured; if `probe` had to find it out, also the objects that it left behind, which the caller has deleted.
-    pub(super) fn get(
+    /// Whether a condition is honoured, found out below `prefix` if it is not known.
+    pub(super) fn honour(
         &self,
-        probe: impl FnOnce() -> Result<(Honoured, Vec<Path>), Failure>,
-    ) -> Result<(Honoured, Vec<Path>), Failure> {
-        match self {
-            Conditions::ReadOnly => Ok((Honoured::NONE, Vec::new())),
-            Conditions::Documented => Ok((Honoured::ALL, Vec::new())),
-            Conditions::Probed(probed) => {
-                if let Some(honoured) = probed.known.get() {
-                    return Ok((*honoured, Vec::new()));
-                }
-                let _first = probed.probing.lock().unwrap_or_else(PoisonError::into_inner);
-                match probed.known.get() {
-                    Some(honoured) => Ok((*honoured, Vec::new())),
-                    None => {
-                        let (found, left) = probe()?;
-                        Ok((*probed.known.get_or_init(|| found), left))
-                    }
-                }
-            }
+        condition: Condition,
+        bucket: &Bucket,
+        prefix: Option<&Key>,
+    ) -> Result<bool, Failure> {
+        match (self, condition) {
+            (Conditions::ReadOnly, _) => Ok(false),
+            (Conditions::Documented, _) => Ok(true),
+            (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),
+            (Conditions::Probed(probed), Condition::Update) => probed.updates(bucket, prefix),
         }
     }
 }
 
-/// Finds out with a probe object below `prefix`: two rounds of requests, once in a process and bucket. Where the object may be
-/// left behind, that is told: deleting it needs not be waited for alone.
-pub(super) fn probe(bucket: &Bucket, prefix: Option<&Key>) -> Result<(Honoured, Vec<Path>), Failure> {
-    let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
-    let at = |name: &str| {
-        let key = prefix.map_or_else(|| Key::new(name), |prefix| prefix.join(name));
-        path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
-    };
-    let (at, damaged) = (at(&name)?, at(&format!("{name}-damaged"))?);
-    let mut left = vec![at.clone()];
-    let there = damaged.clone();
-    let answers = bucket.ask(|client| async move { Ok(ask(client, at, damaged).await) })?;
+impl Probed {
+    fn probing(&self) -> MutexGuard<'_, Option<UnderWay>> {
+        let Ok(mutex) = self.probing.get_or_make(|| Ok::<_, std::convert::Infallible>(Mutex::default()));
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn creates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<bool, Failure> {
+        if let Some(known) = self.created.get() {
+            return Ok(known.honoured);
+        }
+        let mut under_way = self.probing();
+        // Somebody else may have been quicker.
+        if self.created.get().is_none() {
+            let at = Places::below(prefix)?;
+            let (found, left) = ask_creates(bucket, &at)?;
+            let (client, at) = (bucket.client()?.clone(), at.object);
+            *under_way = runtime::start_and_go_on(ask_update(client.clone(), at), tidy(client, left)).ok();
+            let _nobody_else_could = self.created.set(found);
+        }
+        Ok(self.created.get().is_some_and(|created| created.honoured))
+    }
+
+    fn updates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<bool, Failure> {
+        if let Some(known) = self.updates.get() {
+            return Ok(*known);
+        }
+        self.creates(bucket, prefix)?;
+        let mut under_way = self.probing();
+        if let Some(known) = self.updates.get() {
+            return Ok(*known);
+        }
+        let answer = match under_way.take() {
+            Some(started) => started.wait().map_err(|e| Failure::new(ErrorKind::Io, e.to_string()))?,
+            None => ask_update_anew(bucket, Places::below(prefix)?.object)?,
+        };
+        let honoured = is_honoured(&[answer.map_err(|e| Failure::of(&e, &bucket.bucket))], 0)?;
+        Ok(*self.updates.get_or_init(|| honoured))
+    }
+}
+
+/// Where the probe puts what.
+struct Places {
+    object: Path,
+    damaged: Path,
+}
+
+impl Places {
+    fn below(prefix: Option<&Key>) -> Result<Places, Failure> {
+        let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
+        let at = |name: &str| {
+            let key = prefix.map_or_else(|| Key::new(name), |prefix| prefix.join(name));
+            path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
+        };
+        Ok(Places { object: at(&name)?, damaged: at(&format!("{name}-damaged"))? })
+    }
+}
+
+async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> Answer<()> {
+    client.objects.put_opts(at, text.into(), PutOptions::from(mode)).await.map(drop)
+}
+
+/// One round of requests, once in a process and bucket: what they told, and what they left behind.
+fn ask_creates(bucket: &Bucket, at: &Places) -> Result<(Created, Vec<Path>), Failure> {
+    let (object, damaged) = (at.object.clone(), at.damaged.clone());
+    let (creates, compared) = bucket.ask(|client| async move {
+        let text = |n| format!("probe {n} of conditional puts");
+        let racers = (0..RACERS).map(|n| put(&client, &object, PutMode::Create, text(n)));
+        let compared = async {
+            match &client.unsigned {
+                Some(unsigned) => Some(unsigned.put_damaged(&damaged).await),
+                None => None,
+            }
+        };
+        Ok(future::join(future::join_all(racers), compared).await)
+    })?;
     let failure = |answer| Failure::of(&answer, &bucket.bucket);
-    let creates: Vec<_> = answers.creates.into_iter().map(|a| a.map_err(failure)).collect();
-    let create = is_honoured(&creates, 1)?;
-    let update = is_honoured(&[answers.update.map_err(failure)], 0)?;
-    let checksum = match answers.damaged.map(|answer| answer.map_err(failure)) {
+    let creates: Vec<_> = creates.into_iter().map(|answer| answer.map_err(failure)).collect();
+    let honoured = is_honoured(&creates, 1)?;
+    let mut left = vec![at.object.clone()];
+    let compared = match compared.map(|answer| answer.map_err(failure)) {
         None => false,
         Some(Err(refused)) => is_mismatch(&refused),
         Some(Ok(())) => {
-            left.push(there);
+            left.push(at.damaged.clone());
             false
         }
     };
-    Ok((Honoured { create, update, checksum }, left))
+    Ok((Created { honoured, compared }, left))
+}
+
+/// An update that has to be refused, of an object that is there.
+async fn ask_update(client: Client, at: Path) -> Answer<()> {
+    let never = Some("\"00000000000000000000000000000000\"".to_owned());
+    let never = UpdateVersion { e_tag: never, version: Some("1".to_owned()) };
+    put(&client, &at, PutMode::Update(never), "probe of a conditional replacement".to_owned()).await
+}
+
+/// The same with an object of its own: the answer to the first one was lost.
+fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<Answer<()>, Failure> {
+    bucket.ask(|client| async move {
+        put(&client, &at, PutMode::Overwrite, "probe of a conditional replacement".to_owned()).await?;
+        let answer = ask_update(client.clone(), at.clone()).await;
+        tidy(client, vec![at]).await;
+        Ok(answer)
+    })
 }
 
 /// Deletes what a probe left behind.
-pub(super) async fn tidy(client: Client, left: Vec<Path>) {
+async fn tidy(client: Client, left: Vec<Path>) {
     // What stays is a few bytes under a name that says what it is.
     let _the_probe_has_told = future::join_all(left.iter().map(|left| client.objects.delete(left))).await;
-}
-
-struct Answers {
-    creates: Vec<Answer<()>>,
-    update: Answer<()>,
-    damaged: Option<Answer<()>>,
-}
-
-async fn ask(client: Client, at: Path, damaged: Path) -> Answers {
-    let put = |mode: PutMode, text: String| {
-        let (objects, at) = (client.objects.clone(), at.clone());
-        async move { objects.put_opts(&at, text.into(), PutOptions::from(mode)).await.map(drop) }
-    };
-    let racers = (0..RACERS).map(|n| put(PutMode::Create, format!("probe {n} of conditional puts")));
-    let compare = async {
-        match &client.unsigned {
-            Some(unsigned) => Some(unsigned.put_damaged(&damaged).await),
-            None => None,
-        }
-    };
-    let (creates, damaged) = future::join(future::join_all(racers), compare).await;
-    let never = Some("\"00000000000000000000000000000000\"".to_owned());
-    let never = UpdateVersion { e_tag: never, version: Some("1".to_owned()) };
-    let update = put(PutMode::Update(never), "probe of a conditional replacement".to_owned()).await;
-    Answers { creates, update, damaged }
 }
 
 /// Whether at most `winners` of the conditional puts succeeded and the others were refused for their condition.

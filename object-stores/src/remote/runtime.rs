@@ -96,10 +96,22 @@ pub(super) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'st
 pub(super) fn start<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> std::io::Result<Started<T>> {
+    start_and_go_on(work, std::future::ready(()))
+}
+
+/// Starts `work` on the runtime, whose answer can be waited for, and after it `rest`, which nobody waits for.
+///
+/// # Errors
+/// If no thread can be started.
+pub(super) fn start_and_go_on<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    rest: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<Started<T>> {
     let (answer, waiting) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Whoever asked may have given up.
         let _nobody_waits = answer.send(work.await);
+        rest.await;
     });
     Ok(Started(waiting))
 }

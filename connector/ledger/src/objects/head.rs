@@ -1,7 +1,7 @@
 //! The head object of a container and the names of its other objects.
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::codec::{Decoded, Reader};
 use crate::error::{Error, ErrorKind, Result};
@@ -148,7 +148,7 @@ pub(crate) fn put_over(
     etag: Option<&Etag>,
 ) -> object_stores::Result<Option<Etag>> {
     let mode = match etag {
-        Some(etag) if store.put_conditions().update => PutMode::Update(etag.clone()),
+        Some(etag) if store.honours(Condition::Update) => PutMode::Update(etag.clone()),
         _ => PutMode::Overwrite,
     };
     let bytes = Bytes::from(bytes);

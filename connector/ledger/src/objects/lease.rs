@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
@@ -133,7 +133,7 @@ impl Lease {
 
     fn put_first(&mut self) -> Result<()> {
         let bytes = self.note.encode();
-        if self.store.put_conditions().create {
+        if self.store.honours(Condition::Create) {
             let payload = PutPayload::from(bytes.clone());
             match self.store.put(&self.key, payload, PutMode::Create) {
                 Ok(r) => {

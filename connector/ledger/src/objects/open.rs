@@ -1,10 +1,11 @@
 //! Creating, opening, recognising and removing a container in an object store.
 
 use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
@@ -100,8 +101,7 @@ pub(crate) fn open(
 
 /// Many writers rely on conditional puts.
 fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
-    let can = store.put_conditions();
-    if can.create && can.update {
+    if store.honours(Condition::Create) && store.honours(Condition::Update) {
         return Ok(());
     }
     let why = "writers=many needs a store with conditional puts (If-None-Match and If-Match), which this one has not";
@@ -164,7 +164,7 @@ pub(crate) fn create(
     let now = Instant::now();
     let prepared = std::thread::scope(|s| {
         // To find out what a store can do may take requests of their own, which only the head has to wait for.
-        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.put_conditions());
+        let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.honours(Condition::Create));
         prepare(&store, &key, replace, opts, first, &target)
     });
     let Prepared { old, old_names, id, names, record, held } = prepared?;
@@ -209,7 +209,7 @@ pub(crate) fn create(
     Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, born))
 }
 
-/// Looks at what is there, and puts what has to be there before the head of a new container.
+/// Looks at what is there, and beside that puts what has to be there before the head of a new container.
 fn prepare(
     store: &Arc<dyn ObjectStore>,
     key: &Key,
@@ -218,7 +218,41 @@ fn prepare(
     first: Option<&[u8]>,
     target: &str,
 ) -> Result<Prepared> {
-    let old = read_head(store.as_ref(), key, target)?;
+    let id = clock::random(target)?;
+    let names = Names::new(key.clone(), &id, target)?;
+    let record = first.map(|entries| first_record(&names, entries, target)).transpose()?;
+    if opts.writers == Writers::Many {
+        check_conditions(store.as_ref(), target)?;
+    }
+    // Nobody knows the new names yet, so what goes there need not wait for what is there.
+    let (found, held) = std::thread::scope(|s| {
+        let put = || put_prepared(store, &names, record.as_ref(), opts, target);
+        let putting = std::thread::Builder::new().spawn_scoped(s, put);
+        let found = replaceable(store.as_ref(), key, replace, opts, target);
+        (found, putting.map_or_else(|_| put(), |thread| joined(thread, target)))
+    });
+    match (found, held) {
+        (Ok((old, old_names)), Ok(held)) => Ok(Prepared { old, old_names, id, names, record, held }),
+        (Err(e), Ok(held)) => {
+            take_back(store.as_ref(), record.as_ref(), held);
+            Err(e)
+        }
+        (Err(e), Err(_)) | (Ok(_), Err(e)) => Err(e),
+    }
+}
+
+/// What a new container would replace: the head that is there, and the names of the container that it is of.
+type Replaced = (Option<(Bytes, Option<Etag>)>, Option<Names>);
+
+/// What is there, if it may be replaced.
+fn replaceable(
+    store: &dyn ObjectStore,
+    key: &Key,
+    replace: Replace,
+    opts: &Options,
+    target: &str,
+) -> Result<Replaced> {
+    let old = read_head(store, key, target)?;
     if old.is_some() && replace == Replace::Fail {
         return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
@@ -228,13 +262,14 @@ fn prepare(
     if let Some(names) = &old_names
         && opts.lock != LockPolicy::Off
     {
-        lease::check_free(store.as_ref(), &names.key("lock", target)?, target)?;
+        lease::check_free(store, &names.key("lock", target)?, target)?;
     }
-    let id = clock::random(target)?;
-    let names = Names::new(key.clone(), &id, target)?;
-    let record = first.map(|entries| first_record(&names, entries, target)).transpose()?;
-    let held = put_prepared(store, &names, record.as_ref(), opts, target)?;
-    Ok(Prepared { old, old_names, id, names, record, held })
+    Ok((old, old_names))
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>, target: &str) -> Result<T> {
+    let panicked = |_| Err(Error::corrupt(target, "a new container", "a thread that put it panicked"));
+    thread.join().unwrap_or_else(panicked)
 }
 
 /// The log object of version 1.
@@ -254,9 +289,6 @@ fn put_prepared(
     opts: &Options,
     target: &str,
 ) -> Result<Option<Lease>> {
-    if opts.writers == Writers::Many {
-        check_conditions(store.as_ref(), target)?;
-    }
     let put = || match record {
         None => Ok(()),
         // The name is random and new, so there is nothing to replace and a repetition is harmless.
@@ -272,12 +304,7 @@ fn put_prepared(
     let (lease, put) = std::thread::scope(|s| {
         let putting = std::thread::Builder::new().spawn_scoped(s, put);
         let lease = Lease::take_new(store, lock, target);
-        let panicked = || Err(Error::corrupt(target, "the first record", "a thread that put it panicked"));
-        let put = match putting {
-            Ok(thread) => thread.join().unwrap_or_else(|_| panicked()),
-            Err(_) => put(),
-        };
-        (lease, put)
+        (lease, putting.map_or_else(|_| put(), |thread| joined(thread, target)))
     });
     match (lease, put) {
         (Ok(lease), Ok(())) => Ok(Some(lease)),
@@ -308,7 +335,7 @@ fn put_first(
     bytes: Vec<u8>,
     replace: Replace,
 ) -> object_stores::Result<Option<Etag>> {
-    if replace == Replace::Atomically || !store.put_conditions().create {
+    if replace == Replace::Atomically || !store.honours(Condition::Create) {
         return put_over(store, key, bytes, None);
     }
     match store.put(key, PutPayload::from(bytes.clone()), PutMode::Create) {

@@ -5,7 +5,7 @@ mod checkpoint;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use object_stores::{Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
@@ -414,7 +414,7 @@ impl Writer {
     /// Creates the log object of a version, and finds out what happened if the answer does not say.
     fn append(&mut self, version: u64, nonce: u64, bytes: Vec<u8>) -> Result<()> {
         let key = self.names.room(&Room::Log(version), &self.target)?;
-        let create = self.store.put_conditions().create;
+        let create = self.store.honours(Condition::Create);
         if !create && self.store.head_opt(&key).map_err(|e| self.fail(&e))?.is_some() {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
@@ -510,7 +510,7 @@ impl Writer {
             return lease.release();
         }
         // A hint that comes late is refused if the next writer has put a head: then both need not follow upon each other.
-        if !self.store.put_conditions().update {
+        if !self.store.honours(Condition::Update) {
             self.hint();
             return lease.release();
         }
