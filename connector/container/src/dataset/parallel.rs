@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use crate::grid::{CopyRun, Part};
+use crate::pieces::Pieces;
 use crate::stored::change_stored;
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
@@ -13,10 +14,10 @@ const BATCH: usize = 64 << 20;
 /// Less than this is not worth a thread.
 pub(super) const WORTH: usize = 128 << 10;
 
-/// A chunk to be encoded: its key, and where its bytes are in the caller's buffer.
-struct Encode {
-    key: Vec<u8>,
-    runs: Vec<CopyRun>,
+/// A block that whoever comes to it reads or writes: its key, and where its bytes are in the caller's buffer.
+pub(super) struct Job {
+    pub(super) key: Vec<u8>,
+    pub(super) runs: Vec<CopyRun>,
 }
 
 pub(super) fn cores() -> usize {
@@ -47,7 +48,7 @@ impl Dataset {
             if !p.covered || wanted < self.shape.len / 2 || !self.shape.is_filtered(&key) {
                 return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered);
             }
-            jobs.push(Encode { key, runs: p.runs.to_vec() });
+            jobs.push(Job { key, runs: p.runs.to_vec() });
             bytes += wanted;
             if bytes >= BATCH {
                 self.encode(&mut jobs, data, threads)?;
@@ -60,24 +61,32 @@ impl Dataset {
 
     /// Encodes chunks and stores each as soon as it is there: while one thread stores, the others go on, and in memory is only what
     /// they are at.
-    fn encode(&self, jobs: &mut Vec<Encode>, data: &[u8], threads: usize) -> Result<()> {
+    fn encode(&self, jobs: &mut Vec<Job>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH)).max(1);
-        let done = side_by_side(jobs, threads, &|j: &mut Encode| {
+        let done = side_by_side(jobs, threads, &|j: &mut Job| {
             let (mask, encoded) = self.encoded(&j.runs, data)?;
-            let c = self.container();
-            let mut blocks = c.blocks.lock();
-            blocks.supersede(&j.key);
-            blocks.touch(&j.key, j.runs.iter().map(|r| r.block..r.block + r.len));
-            change_stored(&c.ledger, &j.key, &self.shape, |p| {
-                p.put_encoded(&c.ledger, &self.shape, mask, &encoded)
-            })?;
-            drop(blocks);
+            let ledger = &self.container().ledger;
+            self.replace_stored(&j.key, &j.runs, |p| p.put_encoded(ledger, &self.shape, mask, &encoded))?;
             buffers::give(encoded);
             Ok(())
         });
         jobs.clear();
         done
+    }
+
+    /// Changes what is stored of a block of which `runs` were written anew; what is in memory of it no longer counts.
+    pub(super) fn replace_stored(
+        &self,
+        key: &[u8],
+        runs: &[CopyRun],
+        change: impl FnOnce(&mut Pieces) -> Result<()>,
+    ) -> Result<()> {
+        let c = self.container();
+        let mut blocks = c.blocks.lock();
+        blocks.supersede(key);
+        blocks.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
+        change_stored(&c.ledger, key, &self.shape, change)
     }
 
     /// A chunk through the pipeline, from where it is in the caller's buffer: the mask of skipped filters, and its bytes.

@@ -101,7 +101,7 @@ impl Job {
             Some(pieces) => pieces,
             None => stored(&c.ledger, &self.key, &d.shape)?,
         };
-        if !self.whole(d) || pieces.encoded.is_none() && self.keep.is_none() {
+        if pieces.encoded.is_none() && self.keep.is_none() {
             let mut each = self.runs.iter().zip(places);
             return each.try_for_each(|(r, place)| pieces.read(&c.ledger, &d.shape, r.block, place));
         }
@@ -304,20 +304,31 @@ impl Dataset {
 
     /// Each thread decodes blocks and brings them to where they are wanted.
     fn finish_in_place(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
-        jobs.iter_mut().for_each(|job| job.runs.sort_unstable_by_key(|r| r.buffer));
-        let runs = jobs.iter().enumerate().flat_map(|(n, job)| job.runs.iter().map(move |r| (*r, n)));
-        let mut places: Vec<Vec<&mut [u8]>> =
-            jobs.iter().map(|job| Vec::with_capacity(job.runs.len())).collect();
-        for (_, n, place) in split(out, runs.collect())? {
-            places[n].push(place);
-        }
+        let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
         let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
         side_by_side(&mut both, threads, &|(job, places)| job.read_to(self, places))
     }
 }
 
+/// Gives each run of each block its part of the buffer. The runs of a block come into the buffer's order, as their parts are.
+pub(super) fn places<'a>(
+    blocks: Vec<&mut Vec<CopyRun>>,
+    out: &'a mut [u8],
+) -> Result<Vec<Vec<&'a mut [u8]>>> {
+    let mut places: Vec<Vec<_>> = blocks.iter().map(|runs| Vec::with_capacity(runs.len())).collect();
+    let mut all = Vec::with_capacity(blocks.iter().map(|runs| runs.len()).sum());
+    for (n, runs) in blocks.into_iter().enumerate() {
+        runs.sort_unstable_by_key(|r| r.buffer);
+        all.extend(runs.iter().map(|r| (*r, n)));
+    }
+    for (_, n, place) in split(out, all)? {
+        places[n].push(place);
+    }
+    Ok(places)
+}
+
 /// Gives each run its part of the buffer, in the buffer's order.
-pub(super) fn split<T>(out: &mut [u8], mut runs: Vec<(CopyRun, T)>) -> Result<Vec<(CopyRun, T, &mut [u8])>> {
+fn split<T>(out: &mut [u8], mut runs: Vec<(CopyRun, T)>) -> Result<Vec<(CopyRun, T, &mut [u8])>> {
     runs.sort_unstable_by_key(|(r, _)| r.buffer);
     let (mut at, mut rest) = (0, out);
     let mut all = Vec::with_capacity(runs.len());

@@ -2,11 +2,10 @@
 //! to or from the program's buffer.
 
 use super::Dataset;
-use super::parallel::{cores, side_by_side};
-use super::reading::split;
+use super::parallel::{Job, cores, side_by_side};
+use super::reading::places;
 use crate::block::DIRECT;
 use crate::grid::{CopyRun, Part};
-use crate::stored::change_stored;
 use crate::{Result, Selection};
 use h5lake_ledger::Extent;
 
@@ -18,14 +17,6 @@ const BATCH: usize = 256 << 20;
 const BATCH_WRITTEN: usize = 64 << 20;
 /// Bytes of the blocks that one thread takes at a time, which become one object.
 const OBJECT: usize = 4 << 20;
-
-/// A block that is read by whoever comes to it.
-struct Job<'a> {
-    key: Vec<u8>,
-    runs: Vec<CopyRun>,
-    /// For each run, where it goes.
-    out: Vec<&'a mut [u8]>,
-}
 
 /// A block that is written from one run of the caller's buffer.
 struct Write {
@@ -59,7 +50,7 @@ impl Dataset {
                 return c.read_block(&key, &self.shape, p.runs, out);
             }
             bytes += p.runs.iter().map(|r| r.len).sum::<usize>();
-            jobs.push(Job { key, runs: p.runs.to_vec(), out: Vec::new() });
+            jobs.push(Job { key, runs: p.runs.to_vec() });
             if bytes >= BATCH {
                 bytes = 0;
                 self.read_jobs(std::mem::take(&mut jobs), out, threads)?;
@@ -69,16 +60,13 @@ impl Dataset {
         self.read_jobs(jobs, out, threads)
     }
 
-    fn read_jobs<'a>(&self, mut jobs: Vec<Job<'a>>, out: &'a mut [u8], threads: usize) -> Result<()> {
-        let runs = jobs.iter().enumerate().flat_map(|(n, job)| job.runs.iter().map(move |r| (*r, n)));
-        // Runs of one job are in the order of the buffer, and stay in it.
-        for (_, n, place) in split(out, runs.collect())? {
-            jobs[n].out.push(place);
-        }
+    fn read_jobs(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+        let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
         let c = self.container();
         let threads = threads.min(jobs.len());
-        side_by_side(&mut jobs, threads, &|job: &mut Job<'_>| {
-            for (r, out) in job.runs.iter().zip(&mut job.out) {
+        let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
+        side_by_side(&mut both, threads, &|(job, places)| {
+            for (r, out) in job.runs.iter().zip(places) {
                 c.read_past(&job.key, &self.shape, &[CopyRun { buffer: 0, ..*r }], out)?;
             }
             Ok(())
@@ -143,11 +131,7 @@ impl Dataset {
 
     /// Makes what was written a block's content; the part outside of the dataset, if any, is fill.
     fn take_over(&self, key: &[u8], run: CopyRun, extent: Extent) -> Result<()> {
-        let c = self.container();
-        let mut blocks = c.blocks.lock();
-        blocks.supersede(key);
-        blocks.touch(key, std::iter::once(run.block..run.block + run.len));
-        change_stored(&c.ledger, key, &self.shape, |p| {
+        self.replace_stored(key, &[run], |p| {
             p.put_written(run.block, run.len, extent);
             Ok(())
         })
