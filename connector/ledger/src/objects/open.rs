@@ -312,10 +312,12 @@ fn put_prepared(
             take_back(store.as_ref(), record, Some(lease));
             Err(e)
         }
-        (Err(e), _) => {
+        (Err(e), Ok(())) => {
             take_back(store.as_ref(), record, None);
             Err(e)
         }
+        // A store that cannot be reached is not asked again for so little.
+        (Err(e), Err(_)) => Err(e),
     }
 }
 
