@@ -1,14 +1,14 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
+use crate::cached::{Cached, MOST_RANGES};
 use crate::gather::gather;
 use crate::grid::CopyRun;
 use crate::keeping::{Distance, Keeping};
-use crate::ranges::Ranges;
 use crate::shape::Shape;
 use crate::spans::Spans;
 use crate::stored::{change_stored, store_block, stored};
-use h5lake_ledger::{Ledger, buffers};
+use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -17,18 +17,6 @@ use std::sync::Arc;
 pub(crate) const DIRECT: usize = 64 << 10;
 /// Memory that an entry takes beside its bytes.
 const OVERHEAD: usize = 256;
-/// A store of more dirty ranges than this joins some.
-const MOST_RANGES: usize = 16;
-
-struct Cached {
-    shape: Arc<Shape>,
-    data: Vec<u8>,
-    /// Bytes of `data` that are the block's present content.
-    valid: Ranges,
-    /// Bytes of `data` that the ledger does not have; within `valid`.
-    dirty: Ranges,
-    used: u64,
-}
 
 /// The blocks in memory. Dirty ones are stored by [`Self::flush`], or when room is needed.
 pub(crate) struct BlockCache {
@@ -126,36 +114,39 @@ impl BlockCache {
         self.dirty.remove(key);
     }
 
-    /// The block in memory, its bytes not yet valid if it was not there.
-    fn enter(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<&mut Cached> {
-        self.enter_with(ledger, key, shape, || vec![0; shape.len])
-    }
-
-    fn enter_with(
+    /// The block in memory with room for its first `reach` bytes, not yet valid if it was not there.
+    fn enter(
         &mut self,
         ledger: &Ledger,
         key: &[u8],
         shape: &Arc<Shape>,
-        data: impl FnOnce() -> Vec<u8>,
+        reach: usize,
     ) -> Result<&mut Cached> {
-        self.tick += 1;
-        let tick = self.tick;
-        if !self.blocks.contains_key(key) {
-            self.make_room(ledger, shape.len + OVERHEAD)?;
-            self.bytes += shape.len + OVERHEAD;
-            let (valid, dirty) = (Ranges::default(), Ranges::default());
-            let new = Cached { shape: shape.clone(), data: data(), valid, dirty, used: tick };
-            self.blocks.insert(key.to_vec(), new);
+        let here = self.blocks.get(key).map(|c| c.data.len());
+        if here.is_none_or(|len| len < reach) {
+            let room = Cached::room(shape, reach);
+            // This may put out the block itself.
+            self.make_room(ledger, room + OVERHEAD)?;
+            match self.blocks.get_mut(key) {
+                Some(c) => self.bytes += c.grow(room),
+                None => self.insert(key, shape, vec![0; room]),
+            }
         }
-        let Some(c) = self.blocks.get_mut(key) else {
-            return Err(crate::Error::corrupt("a block left the cache as it entered"));
-        };
-        c.used = tick;
+        self.tick += 1;
+        let here = self.blocks.get_mut(key);
+        let c = here.ok_or_else(|| crate::Error::corrupt("a block left the cache as it entered"))?;
+        c.used = self.tick;
         // A dataset that was opened anew has another shape, and its pipeline is the one that can run.
         if !Arc::ptr_eq(&c.shape, shape) {
             c.shape = shape.clone();
         }
         Ok(c)
+    }
+
+    fn insert(&mut self, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) {
+        self.tick += 1;
+        self.bytes += data.len() + OVERHEAD;
+        self.blocks.insert(key.to_vec(), Cached::new(shape, data, self.tick));
     }
 
     /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
@@ -187,7 +178,10 @@ impl BlockCache {
         if let Some(c) = self.blocks.get_mut(key)
             && !c.dirty.is_empty()
         {
-            c.store(ledger, key)?;
+            let before = c.data.len();
+            let stored = c.store(ledger, key);
+            self.bytes += c.data.len() - before;
+            stored?;
             c.dirty.clear();
             // Filters may lose precision: from now on everybody sees what is stored.
             if c.shape.filters.is_foreign() {
@@ -201,6 +195,7 @@ impl BlockCache {
     /// What the blocks in memory take.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
+        assert_eq!(self.bytes, self.blocks.values().map(|c| c.data.len() + OVERHEAD).sum::<usize>());
         self.bytes
     }
 
@@ -252,9 +247,8 @@ impl BlockCache {
             self.keep(ledger, key, shape, data)?;
             return Ok(Answer::Done);
         }
-        let c = self.enter(ledger, key, shape)?;
-        let known = c.valid.covers(&(0..shape.len))
-            || runs.iter().all(|r| c.valid.covers(&(r.block..r.block + r.len)));
+        let known = self.blocks.get(key).is_some_and(|c| c.knows(runs));
+        let c = self.enter(ledger, key, shape, if known { 0 } else { shape.len })?;
         if !known && let Err(e) = c.complete(ledger, key) {
             if c.valid.is_empty() {
                 self.remove(key);
@@ -303,8 +297,9 @@ impl BlockCache {
 
     /// Takes in a block that is not here, as it is stored.
     fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) -> Result<()> {
-        let c = self.enter_with(ledger, key, shape, || data)?;
-        c.valid.insert(0..shape.len);
+        self.make_room(ledger, data.len() + OVERHEAD)?;
+        self.insert(key, shape, data);
+        self.enter(ledger, key, shape, 0)?.valid.insert(0..shape.len);
         Ok(())
     }
 
@@ -330,7 +325,7 @@ impl BlockCache {
             return self.replace(ledger, key, shape, runs, data);
         }
         if !shape.filters.is_empty() && covered {
-            let c = self.enter(ledger, key, shape)?;
+            let c = self.enter(ledger, key, shape, shape.len)?;
             if c.valid.is_empty() {
                 c.data = shape.filled();
                 c.valid.insert(0..shape.len);
@@ -357,9 +352,13 @@ impl BlockCache {
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        let encoded = !shape.filters.is_empty();
-        let c = self.enter(ledger, key, shape)?;
-        if encoded || runs.len() > MOST_RANGES * 4 || c.dirty.len() > MOST_RANGES * 16 {
+        let scattered = |c: &Cached| c.dirty.len() > MOST_RANGES * 16;
+        let whole = !shape.filters.is_empty()
+            || runs.len() > MOST_RANGES * 4
+            || self.blocks.get(key).is_some_and(scattered);
+        let end = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
+        let c = self.enter(ledger, key, shape, if whole { shape.len } else { end })?;
+        if whole {
             c.complete(ledger, key)?;
         }
         let was_clean = c.dirty.is_empty();
@@ -372,11 +371,11 @@ impl BlockCache {
         if was_clean {
             self.dirty.insert(key.to_vec());
         }
-        let Some(c) = self.blocks.get_mut(key).filter(|c| c.dirty.len() > MOST_RANGES * 16) else {
-            return Ok(());
-        };
-        c.complete(ledger, key)?;
-        c.dirty.join(shape.len);
+        if self.blocks.get(key).is_some_and(scattered) {
+            let c = self.enter(ledger, key, shape, shape.len)?;
+            c.complete(ledger, key)?;
+            c.dirty.join(shape.len);
+        }
         Ok(())
     }
 
@@ -451,7 +450,7 @@ impl BlockCache {
     ) -> Result<()> {
         self.epoch += 1;
         self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
-        let c = self.enter(ledger, key, shape)?;
+        let c = self.enter(ledger, key, shape, shape.len)?;
         c.complete(ledger, key)?;
         for r in runs {
             shape.fill(r.block, &mut c.data[r.block..r.block + r.len]);
@@ -463,7 +462,7 @@ impl BlockCache {
 
     /// Has a block stored anew, as its shape now says.
     pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<()> {
-        let c = self.enter(ledger, key, shape)?;
+        let c = self.enter(ledger, key, shape, shape.len)?;
         c.complete(ledger, key)?;
         c.dirty.insert(0..shape.len);
         self.dirty.insert(key.to_vec());
@@ -483,46 +482,5 @@ impl BlockCache {
     pub(crate) fn supersede(&mut self, key: &[u8]) {
         self.epoch += 1;
         self.remove(key);
-    }
-}
-
-impl Drop for Cached {
-    fn drop(&mut self) {
-        buffers::give(std::mem::take(&mut self.data));
-    }
-}
-
-impl Cached {
-    /// Makes all bytes valid.
-    fn complete(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
-        let whole = 0..self.shape.len;
-        if self.valid.covers(&whole) {
-            return Ok(());
-        }
-        let mut base = stored(ledger, key, &self.shape)?.load(ledger, &self.shape)?;
-        for r in self.valid.iter() {
-            base[r.clone()].copy_from_slice(&self.data[r]);
-        }
-        buffers::give(std::mem::replace(&mut self.data, base));
-        self.valid.insert(whole);
-        Ok(())
-    }
-
-    fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
-        let shape = self.shape.clone();
-        if !shape.filters.is_empty() {
-            self.complete(ledger, key)?;
-            return store_block(ledger, key, &shape, self.data.clone());
-        }
-        // Few ranges: join over small gaps first, then over larger ones.
-        let mut gap = 256;
-        while self.dirty.len() > MOST_RANGES {
-            self.complete(ledger, key)?;
-            self.dirty.join(gap);
-            gap *= 4;
-        }
-        change_stored(ledger, key, &shape, |p| {
-            self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))
-        })
     }
 }

@@ -12,13 +12,15 @@ use crate::record::UsageRecord;
 use crate::shape::Shape;
 use crate::types::ObjectId;
 use crate::{Container, Error, ErrorKind, Result, keys, record};
+use known::{Going, Segment, Usage};
 use prost::Message;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
 mod bulk;
+mod known;
+
+pub(crate) use known::HeapState;
 
 /// Numbers from here on are this plus a number that was taken from the container's counter: those of one of many writers,
 /// who fills no segment but its own.
@@ -29,54 +31,10 @@ const LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 const SMALL: usize = 4 << 10;
 /// Bytes of a larger segment that may lie in the map.
 const INLINE: usize = 1 << 10;
-/// Usages that are kept decoded between flushes.
-const KEPT: usize = 4096;
 /// The longest varint.
 const PREFIX: usize = 10;
 /// Blobs up to this many bytes are read with their prefix.
 const SHORT: usize = 246;
-
-/// What is known of segments.
-#[derive(Default)]
-pub(crate) struct HeapState {
-    usage: HashMap<(u64, u32), Usage>,
-    /// The segment of each owner that is being filled.
-    current: HashMap<u64, u32>,
-    /// How many segments of an owner one of many writers has begun.
-    begun: HashMap<u64, usize>,
-}
-
-impl HeapState {
-    /// What is known of usage may not be true any more.
-    pub(crate) fn forget_all(&mut self) {
-        self.usage.clear();
-    }
-
-    /// Another writer changed a segment.
-    pub(crate) fn forget(&mut self, owner: u64, number: u32) {
-        self.usage.remove(&(owner, number));
-    }
-}
-
-struct Usage {
-    record: UsageRecord,
-    dirty: bool,
-    segment: Arc<Segment>,
-}
-
-/// A segment as a block.
-struct Segment {
-    key: Vec<u8>,
-    shape: Arc<Shape>,
-    length: u64,
-}
-
-impl Usage {
-    fn new(owner: u64, number: u32, record: UsageRecord, dirty: bool) -> Result<Self> {
-        let (key, length) = (keys::segment(keys::SEGMENT, owner, number), record.length);
-        Ok(Self { segment: Arc::new(Segment { key, shape: shape(length)?, length }), record, dirty })
-    }
-}
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy)]
@@ -127,29 +85,31 @@ impl Container {
     fn heap_append(&self, s: &mut State, owner: ObjectId, number: u32, blobs: &[u8]) -> Result<u64> {
         let u = self.usage(s, owner.0, number)?;
         let (offset, size) = (u.record.used, blobs.len() as u64);
+        let segment = u.segment.clone();
         let run = [CopyRun { block: offset as usize, buffer: 0, len: blobs.len() }];
         // What fills a segment goes past the cache.
-        let covered = offset == 0 && size == u.record.length;
-        let Segment { key, shape, .. } = &*u.segment;
+        let covered = offset == 0 && size == segment.length;
+        let Segment { key, shape, .. } = &*segment;
         self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, covered)?;
-        u.record.used += size;
-        u.record.live += size;
-        u.dirty = true;
+        let record = s.heap.change((owner.0, number))?;
+        record.used += size;
+        record.live += size;
         Ok(offset)
     }
 
     /// The segment that has room for `size` more bytes.
     fn segment_for(&self, s: &mut State, owner: u64, size: u64) -> Result<u32> {
         let many = self.ledger.is_one_of_many();
-        let last = match s.heap.current.get(&owner) {
-            Some(n) => Some(*n),
+        let going = s.heap.going(owner);
+        let last = match going.number {
+            Some(n) => Some(n),
             None if many => None,
             None => self.last_segment(owner)?,
         };
         if let Some(n) = last {
             match self.usage(s, owner, n).map(|u| u.record.clone()) {
                 Ok(u) if u.used + size <= u.length => {
-                    s.heap.current.insert(owner, n);
+                    s.heap.go_on(owner, Going { number: last, ..going });
                     return Ok(n);
                 }
                 // Another writer saw its last blob go.
@@ -160,9 +120,7 @@ impl Container {
         let full = || Error::range("an object has too many heap segments");
         let (next, before) = if many {
             let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < OF_MANY);
-            let begun = s.heap.begun.entry(owner).or_default();
-            *begun += 1;
-            (OF_MANY | number.ok_or_else(full)?, *begun - 1)
+            (OF_MANY | number.ok_or_else(full)?, going.begun)
         } else {
             let next =
                 last.map_or(Some(0), |n| n.checked_add(1)).filter(|n| *n < OF_MANY).ok_or_else(full)?;
@@ -172,8 +130,8 @@ impl Container {
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
-        s.heap.usage.insert((owner, next), Usage::new(owner, next, record, true)?);
-        s.heap.current.insert(owner, next);
+        s.heap.keep(&self.ledger, (owner, next), record)?;
+        s.heap.go_on(owner, Going { number: Some(next), begun: going.begun + 1 });
         Ok(next)
     }
 
@@ -186,18 +144,14 @@ impl Container {
     }
 
     fn usage<'s>(&self, s: &'s mut State, owner: u64, number: u32) -> Result<&'s mut Usage> {
-        match s.heap.usage.entry((owner, number)) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(new) => {
-                let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?;
-                let value = value.ok_or_else(|| {
-                    let what = format!("{}: there is no heap segment {number} of {owner:#x}", self.name());
-                    Error::not_found(what)
-                })?;
-                let record = record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
-                Ok(new.insert(Usage::new(owner, number, record, false)?))
-            }
+        let missing =
+            || Error::not_found(format!("{}: there is no heap segment {number} of {owner:#x}", self.name()));
+        if s.heap.get((owner, number)).is_none() {
+            let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?.ok_or_else(missing)?;
+            let record = record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
+            s.heap.keep(&self.ledger, (owner, number), record)?;
         }
+        s.heap.get((owner, number)).ok_or_else(missing)
     }
 
     /// Reads bytes of a segment.
@@ -296,14 +250,12 @@ impl Container {
         let p = Place::of(id);
         let (len, taken) = self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?;
         let mut s = self.state();
-        let u = self.usage(&mut s, p.owner, p.number)?;
-        u.record.live = u.record.live.saturating_sub(len + taken);
-        u.dirty = true;
-        if u.record.live == 0 {
-            s.heap.usage.remove(&(p.owner, p.number));
-            if s.heap.current.get(&p.owner) == Some(&p.number) {
-                s.heap.current.remove(&p.owner);
-            }
+        self.usage(&mut s, p.owner, p.number)?;
+        let record = s.heap.change((p.owner, p.number))?;
+        record.live = record.live.saturating_sub(len + taken);
+        if record.live == 0 {
+            s.heap.forget(p.owner, p.number);
+            s.heap.leave(p.owner, p.number);
             self.drop_blocks(&keys::segment(keys::SEGMENT, p.owner, p.number))?;
             self.ledger.delete(&keys::segment(keys::USAGE, p.owner, p.number))?;
         }
@@ -312,24 +264,12 @@ impl Container {
 
     /// Stages what changed.
     pub(crate) fn heap_store(&self, s: &mut State) -> Result<()> {
-        for (&(owner, number), u) in s.heap.usage.iter_mut().filter(|(_, u)| u.dirty) {
-            self.ledger.put(&keys::segment(keys::USAGE, owner, number), u.record.encode_to_vec())?;
-            u.dirty = false;
-        }
-        if s.heap.usage.len() > KEPT {
-            s.heap.usage.clear();
-            // One of many would not find again which segments are its own.
-            if !self.ledger.is_one_of_many() {
-                s.heap.current.clear();
-            }
-        }
-        Ok(())
+        s.heap.store(&self.ledger)
     }
 
     /// Removes all segments of an owner.
     pub(crate) fn heap_drop(&self, s: &mut State, owner: u64) -> Result<()> {
-        s.heap.current.remove(&owner);
-        s.heap.usage.retain(|k, _| k.0 != owner);
+        s.heap.forget_owner(owner);
         self.drop_blocks(&keys::of(keys::SEGMENT, owner))?;
         self.each(&keys::of(keys::USAGE, owner), |key, _| Ok(self.ledger.delete(&key)?))
     }

@@ -6,6 +6,7 @@
 
 mod attribute;
 mod block;
+mod cached;
 mod compaction;
 mod container;
 mod convert;

@@ -170,6 +170,7 @@ fn run(k: Kind, ops: Vec<Op>, place: Place) -> std::result::Result<(), TestCaseE
     let id = data_set.object().id();
     let mut flat = Flat::new(&k.dims, k.size as usize, pattern(&k));
     for op in ops {
+        c.blocks.lock().bytes();
         match op {
             Op::Write(seed, v) => {
                 let s = slab_in(&flat.dims, seed);

@@ -7,6 +7,7 @@ mod far;
 mod filters;
 mod groups;
 mod heap_and_copy;
+mod heap_bounds;
 mod joined;
 mod leaks;
 mod loss;

@@ -1,0 +1,98 @@
+//! One block in memory.
+
+use crate::Result;
+use crate::grid::CopyRun;
+use crate::ranges::Ranges;
+use crate::shape::Shape;
+use crate::stored::{change_stored, store_block, stored};
+use h5lake_ledger::{Ledger, buffers};
+use std::sync::Arc;
+
+/// A store of more dirty ranges than this joins some.
+pub(crate) const MOST_RANGES: usize = 16;
+/// Blocks up to this many bytes take no more memory than what was written of them: most heap segments of attributes
+/// have a few bytes.
+const GROWS: usize = 16 << 10;
+/// What such a block takes at first.
+const BEGINS: usize = 64;
+
+/// A block, or as much of it as is known.
+pub(crate) struct Cached {
+    pub shape: Arc<Shape>,
+    /// The block, or as much from its begin as was needed so far.
+    pub data: Vec<u8>,
+    /// Bytes of `data` that are the block's present content.
+    pub valid: Ranges,
+    /// Bytes of `data` that the ledger does not have; within `valid`.
+    pub dirty: Ranges,
+    pub used: u64,
+}
+
+impl Drop for Cached {
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.data));
+    }
+}
+
+impl Cached {
+    pub(crate) fn new(shape: &Arc<Shape>, data: Vec<u8>, used: u64) -> Self {
+        let (valid, dirty) = (Ranges::default(), Ranges::default());
+        Self { shape: shape.clone(), data, valid, dirty, used }
+    }
+
+    /// Bytes of memory for a block of which no more than the first `reach` bytes are needed so far.
+    pub(crate) fn room(shape: &Shape, reach: usize) -> usize {
+        if shape.len > GROWS || !shape.filters.is_empty() {
+            return shape.len;
+        }
+        reach.next_power_of_two().clamp(BEGINS, shape.len.max(BEGINS)).min(shape.len)
+    }
+
+    /// Makes room for the first `room` bytes; returns how many are new.
+    pub(crate) fn grow(&mut self, room: usize) -> usize {
+        let more = room.saturating_sub(self.data.len());
+        self.data.reserve_exact(more);
+        self.data.resize(self.data.len() + more, 0);
+        more
+    }
+
+    /// Whether all that is wanted is here.
+    pub(crate) fn knows(&self, runs: &[CopyRun]) -> bool {
+        self.valid.covers(&(0..self.shape.len))
+            || runs.iter().all(|r| self.valid.covers(&(r.block..r.block + r.len)))
+    }
+
+    /// Makes all bytes valid.
+    pub(crate) fn complete(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        let whole = 0..self.shape.len;
+        if self.valid.covers(&whole) {
+            return Ok(());
+        }
+        let mut base = stored(ledger, key, &self.shape)?.load(ledger, &self.shape)?;
+        for r in self.valid.iter() {
+            base[r.clone()].copy_from_slice(&self.data[r]);
+        }
+        buffers::give(std::mem::replace(&mut self.data, base));
+        self.valid.insert(whole);
+        Ok(())
+    }
+
+    /// Stores what is dirty.
+    pub(crate) fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
+        let shape = self.shape.clone();
+        if !shape.filters.is_empty() {
+            self.complete(ledger, key)?;
+            return store_block(ledger, key, &shape, self.data.clone());
+        }
+        // Few ranges: join over small gaps first, then over larger ones.
+        let mut gap = 256;
+        while self.dirty.len() > MOST_RANGES {
+            self.complete(ledger, key)?;
+            self.dirty.join(gap);
+            gap *= 4;
+        }
+        change_stored(ledger, key, &shape, |p| {
+            self.dirty.iter().try_for_each(|r| p.put(ledger, &shape, r.start, &self.data[r]))
+        })
+    }
+}
