@@ -61,7 +61,12 @@ impl Open {
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {
-        let place = Place(place(target), at);
+        // The file that is open, whatever lies at its path by now.
+        let place = match container.ledger.identity().file {
+            Some((device, inode)) => Where::File(device, inode),
+            None => place(target),
+        };
+        let place = Place(place, at);
         self.0.insert(place.clone(), Arc::downgrade(container));
         container.set_place(place);
     }

@@ -353,9 +353,9 @@ impl Ledger {
         let mut bytes = 0;
         let count = news.records.len() as u64;
         for record in news.records {
-            bytes += record.len() as u64;
+            bytes += record.length;
             let damaged = |why: &str| Error::corrupt(self.space.target(), "record", why);
-            let changes = record::decode(&record).and_then(|r| r.changes()).map_err(damaged)?;
+            let changes = record.changes().map_err(damaged)?;
             lay_over(&mut fresh, changes);
         }
         if let Some(base) = news.restart {

@@ -93,10 +93,9 @@ impl Ledger {
 
     fn take_in(&self, s: &mut State, news: &News, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
         let mut last: BTreeMap<Bytes, Record> = BTreeMap::new();
-        for bytes in news.skipped.iter().chain(&news.records) {
-            let record = self.decode(bytes)?;
+        for record in news.skipped.iter().chain(&news.records) {
             if record.header.version > s.version {
-                for (key, _) in self.changes(&record)? {
+                for (key, _) in self.changes(record)? {
                     last.insert(key, record.clone());
                 }
             }
@@ -118,10 +117,6 @@ impl Ledger {
             }
         }
         Ok(out)
-    }
-
-    fn decode(&self, bytes: &Bytes) -> Result<Record> {
-        record::decode(bytes).map_err(|why| Error::corrupt(self.space().target(), "record", why))
     }
 
     fn changes(&self, record: &Record) -> Result<Vec<record::Change>> {
@@ -285,11 +280,11 @@ impl Ledger {
     fn find<'r>(
         &self,
         key: &[u8],
-        records: impl Iterator<Item = &'r Bytes>,
+        records: impl Iterator<Item = &'r Record>,
         value: &mut Option<Bytes>,
     ) -> Result<()> {
-        for bytes in records {
-            for (k, v) in self.changes(&self.decode(bytes)?)? {
+        for record in records {
+            for (k, v) in self.changes(record)? {
                 if k == key {
                     *value = v;
                 }

@@ -20,6 +20,11 @@ pub(crate) struct Header {
     pub(crate) previous: Option<Pointer>,
 }
 
+static HOST: LazyLock<Arc<str>> = LazyLock::new(|| {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    host.to_string_lossy().as_ref().into()
+});
+
 /// The process that wrote a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Author {
@@ -30,10 +35,6 @@ pub(crate) struct Author {
 impl Author {
     /// This process.
     pub(crate) fn myself() -> Self {
-        static HOST: LazyLock<Arc<str>> = LazyLock::new(|| {
-            let host = nix::unistd::gethostname().unwrap_or_default();
-            host.to_string_lossy().as_ref().into()
-        });
         Self { host: HOST.clone(), pid: std::process::id() }
     }
 
@@ -43,7 +44,12 @@ impl Author {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let host = String::from_utf8_lossy(r.string()?).into();
+        let host = r.string()?;
+        // Most records of a file are of this very machine.
+        let host = match host == HOST.as_bytes() {
+            true => HOST.clone(),
+            false => String::from_utf8_lossy(host).into(),
+        };
         let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
         Ok(Self { host, pid })
     }
@@ -54,6 +60,8 @@ impl Author {
 pub(crate) struct Record {
     pub(crate) header: Header,
     pub(crate) notes: Bytes,
+    /// Bytes of all of it.
+    pub(crate) length: u64,
     entries: Bytes,
 }
 
@@ -103,6 +111,15 @@ pub(crate) fn unseal_as(bytes: &[u8], expected: u32) -> Decoded<&[u8]> {
 
 pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
     let (body, _) = unseal(bytes)?;
+    decode_body(bytes, body)
+}
+
+/// Like [`decode`], and the checksum has to be the one of the pointer that led here.
+pub(crate) fn decode_as(bytes: &Bytes, expected: u32) -> Decoded<Record> {
+    decode_body(bytes, unseal_as(bytes, expected)?)
+}
+
+fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<Record> {
     let mut r = Reader::new(body);
     if r.take(4)? != MAGIC {
         return Err("not a record");
@@ -119,7 +136,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
     r.take(notes)?;
     let entries = bytes.slice(r.position()..body.len());
     let header = Header { version, nonce, time, by, previous };
-    Ok(Record { header, notes: bytes.slice(at..at + notes), entries })
+    Ok(Record { header, notes: bytes.slice(at..at + notes), length: bytes.len() as u64, entries })
 }
 
 /// One change of the map: the value put, or `None` for a delete.

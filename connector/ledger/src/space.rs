@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::options::{Identity, Version};
 use crate::place::Place;
+use crate::record::Record;
 
 /// A place and the checksum of what has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,12 +47,12 @@ pub(crate) struct News {
     pub(crate) version: u64,
     /// When set: forget everything, start from this base.
     pub(crate) restart: Option<Base>,
-    /// Whole encoded records, oldest first, that follow what the reader has (or the base).
-    pub(crate) records: Vec<Bytes>,
+    /// Records, oldest first, that follow what the reader has (or the base).
+    pub(crate) records: Vec<Record>,
     /// The bytes of the base's root page, where they came along without a request of their own.
     pub(crate) root: Option<Bytes>,
     /// With a restart, for one of many writers: the records between what it has and the base, oldest first.
-    pub(crate) skipped: Vec<Bytes>,
+    pub(crate) skipped: Vec<Record>,
 }
 
 /// What a reader knows of a container, without its pages.
@@ -206,7 +207,7 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit>;
     /// For one of many writers: a commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.
-    fn aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()>;
+    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()>;
     /// For one of many writers: keeps others from committing until `release`, where that is possible.
     fn hold(&self) -> Result<()> {
         Ok(())

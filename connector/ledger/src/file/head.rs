@@ -3,7 +3,7 @@
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 use crate::place::Place;
-use crate::record::{seal, unseal};
+use crate::record::{Author, seal, unseal};
 use crate::space::Pointer;
 
 /// HDF5's signature and a superblock version that native HDF5 refuses, then our name.
@@ -236,8 +236,8 @@ pub(crate) fn decode_note(bytes: &[u8]) -> Option<Holder> {
 
 /// This process, as a holder of a lock.
 pub(crate) fn myself() -> Holder {
-    let host = nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
-    Holder { host, pid: std::process::id(), since: crate::clock::now() / 1_000_000 }
+    let Author { host, pid } = Author::myself();
+    Holder { host: host.to_string(), pid, since: crate::clock::now() / 1_000_000 }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use crate::space::Pointer;
 /// A record as it was read.
 #[derive(Debug)]
 pub(crate) struct Logged {
-    pub(crate) bytes: Bytes,
     pub(crate) record: Record,
     pub(crate) at: Pointer,
 }
@@ -88,15 +87,14 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
     let mut window = 0;
     let mut kept = (0, Bytes::new());
     while version > after {
-        let name = format!("record of version {version}");
-        let damaged = |why: &str| Error::corrupt(target, &name, why);
+        let name = || format!("record of version {version}");
+        let damaged = |why: &str| Error::corrupt(target, name(), why);
         let at = next.ok_or_else(|| damaged("the record before it does not point to it"))?;
         if at.place.offset < head::DATA || at.place.offset + at.place.length > slot.end {
             return Err(damaged("it lies outside of the container"));
         }
-        let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name, &e))?;
-        record::unseal_as(&bytes, at.crc).map_err(damaged)?;
-        let record = record::decode(&bytes).map_err(damaged)?;
+        let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;
+        let record = record::decode_as(&bytes, at.crc).map_err(damaged)?;
         if record.header.version != version {
             return Err(damaged("another version's record is in its place"));
         }
@@ -104,7 +102,7 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
         let adjoins = |p: &Pointer| at.place.offset.saturating_sub(p.place.offset + p.place.length) < NEAR;
         window = if next.as_ref().is_some_and(adjoins) { slot.log_bytes.clamp(NEAR, WINDOW) } else { 0 };
         version -= 1;
-        out.push(Logged { bytes, record, at });
+        out.push(Logged { record, at });
     }
     out.reverse();
     Ok(out)

@@ -31,8 +31,6 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
 pub(crate) use open::{create, old_is_read_only, open, probe, remove};
 pub(crate) use past::not_kept;
 
@@ -48,6 +46,7 @@ use crate::file::shared::Shared;
 use crate::file::writer::Writer;
 use crate::options::{At, Identity, LockPolicy, Options, Version, Writers};
 use crate::place::{Place, Room};
+use crate::record::Record;
 use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
@@ -184,7 +183,7 @@ impl FileSpace {
             if let Ok(records) = log::records(raw, &slot, slot.base_version, &self.target) {
                 tracing::warn!(error = %e, version = slot.version, "an older version is opened");
                 let restart = Some(Base { version: slot.base_version, root: slot.root });
-                let records = records.into_iter().map(|r| r.bytes).collect();
+                let records = records.into_iter().map(|r| r.record).collect();
                 return Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() });
             }
         }
@@ -209,7 +208,7 @@ impl FileSpace {
             Some(_) => None,
             None => Some(Base { version: slot.base_version, root: slot.root }),
         };
-        let records = records.into_iter().map(|r| r.bytes).collect();
+        let records = records.into_iter().map(|r| r.record).collect();
         Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() })
     }
 
@@ -229,7 +228,7 @@ impl FileSpace {
         if reached != known.record {
             return None;
         }
-        let records = records.into_iter().map(|r| r.bytes).collect();
+        let records = records.into_iter().map(|r| r.record).collect();
         Some(News { version: slot.version, restart: None, records, root: None, skipped: Vec::new() })
     }
 
@@ -382,7 +381,7 @@ impl Space for FileSpace {
         })
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
+    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
         self.with_writer(|w, raw, locks| w.aside(raw, locks, make))
     }
 

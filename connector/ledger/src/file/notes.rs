@@ -81,6 +81,17 @@ impl Notes {
         Ok(n)
     }
 
+    /// The sequence, and the bytes that came into use.
+    pub(crate) fn outline(bytes: &[u8]) -> Decoded<(u64, u64)> {
+        let mut r = Reader::new(bytes);
+        let (sequence, _end) = (r.varint()?, r.varint()?);
+        let (mut last, mut used) = (0, 0u64);
+        for _ in 0..count(&mut r, 2)? {
+            used = used.saturating_add(pair(&mut r, &mut last)?.1);
+        }
+        Ok((sequence, used))
+    }
+
     /// Brings `free` from the version before to this record's.
     pub(crate) fn replay(&self, free: &mut FreeSpace, time: u64) -> Decoded<()> {
         // Between checkpoints the end only goes up; that of a writer among many may be further up already.

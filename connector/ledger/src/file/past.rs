@@ -184,7 +184,7 @@ fn version_of(l: &Logged) -> Version {
 }
 
 /// Bytes that a record's version added.
-pub(crate) fn added(l: &Logged) -> u64 {
+fn added(l: &Logged) -> u64 {
     let used: u64 = Notes::decode(&l.record.notes).map_or(0, |n| n.used.iter().map(|(_, l)| l).sum());
     used + l.at.place.length
 }

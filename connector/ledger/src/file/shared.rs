@@ -11,6 +11,7 @@ use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::raw::RawFile;
 use crate::file::writer::{Noted, Writer};
+use crate::record::Record;
 use crate::space::{Base, Commit, News, Pointer};
 
 /// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
@@ -275,12 +276,12 @@ impl Writer {
         &mut self,
         raw: &dyn RawFile,
         locks: &Locks,
-        make: &mut dyn FnMut(&[bytes::Bytes]) -> Result<Vec<u8>>,
+        make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>,
     ) -> Result<()> {
         self.alone(raw, locks, |w| {
             let view = w.shared()?.view;
             let untold = log::records(raw, &w.head, view, &w.target)?;
-            let untold: Vec<_> = untold.into_iter().map(|l| l.bytes).collect();
+            let untold: Vec<_> = untold.into_iter().map(|l| l.record).collect();
             let entries = make(&untold)?;
             let version = w.head.version + 1;
             w.append(raw, locks, version, &entries, (Vec::new(), Vec::new()))?;
@@ -309,7 +310,7 @@ impl Writer {
         } else {
             0
         };
-        let mut records: Vec<_> = records.into_iter().map(|l| l.bytes).collect();
+        let mut records: Vec<_> = records.into_iter().map(|l| l.record).collect();
         let rest = records.split_off(split);
         let shared = self.shared()?;
         (shared.view, shared.base) = (head.version, base);

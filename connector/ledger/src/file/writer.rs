@@ -17,8 +17,8 @@ use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
 use crate::file::notes::{self, Notes, Pairs};
 use crate::file::raw::{Combined, LARGE, RawFile};
+use crate::file::reclaimed;
 use crate::file::shared::Shared;
-use crate::file::{past, reclaimed};
 use crate::history::History;
 use crate::options::SyncPolicy;
 use crate::place::{Place, Room};
@@ -78,8 +78,8 @@ pub(crate) struct Noted {
 impl From<&Logged> for Noted {
     fn from(l: &Logged) -> Self {
         let (h, notes) = (&l.record.header, l.record.notes.clone());
-        let sequence = Notes::decode(&notes).map_or(0, |n| n.sequence);
-        let (by, added) = (h.by.clone(), past::added(l));
+        let (sequence, used) = Notes::outline(&notes).unwrap_or_default();
+        let (by, added) = (h.by.clone(), used.saturating_add(l.at.place.length));
         Self { version: h.version, sequence, time: h.time, by, at: l.at, added, notes }
     }
 }

@@ -6,6 +6,10 @@ use crate::options::Access;
 
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
 const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
+/// The same in records, where so few keys changed that to fold them writes little: each is read by itself at the next open.
+const RECORDS_LEFT_AT_CLOSE: u64 = 64;
+/// As many keys are few.
+const FEW_KEYS: usize = 8;
 /// The same in a store, where folding is two round trips, for who closes and for who opens, and reading the log is one.
 const LOG_LEFT_IN_STORE: u64 = 256 << 10;
 
@@ -36,10 +40,12 @@ impl Ledger {
         self.finish()
     }
 
-    /// What the log may be at close without being folded, in bytes.
-    pub(super) fn left_at_close(&self) -> u64 {
-        let left = if self.space.is_remote() { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
-        left.min(self.bytes_bound)
+    /// Whether a log is not left as it is at close.
+    pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
+        let remote = self.space.is_remote();
+        let left = if remote { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
+        let many_records = || !remote && !self.many && records > RECORDS_LEFT_AT_CLOSE && keys() <= FEW_KEYS;
+        bytes > left.min(self.bytes_bound) || many_records()
     }
 
     pub(super) fn finish(&self) -> Result<()> {
@@ -54,7 +60,7 @@ impl Ledger {
         let mut tidied = Ok(());
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.forget_staged(&mut s);
-            if tidied.is_ok() && s.log_bytes > self.left_at_close() {
+            if tidied.is_ok() && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
                 tidied = self.checkpoint(&mut s);
             }
         }

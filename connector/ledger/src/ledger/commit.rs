@@ -119,12 +119,11 @@ impl Ledger {
     fn will_be_long(&self, s: &State, after: After) -> bool {
         let bytes = s.log_bytes + s.staged_bytes + s.staged.len() as u64 * KEY_IN_RECORD;
         let least = s.log.len().max(s.staged.len());
-        let keys = || match self.bytes_of_pages(least) < bytes {
-            true => s.log.len() + s.staged.keys().filter(|k| !s.log.contains_key(*k)).count(),
-            false => least,
-        };
-        let at_close = after == After::Close && bytes > self.left_at_close();
-        at_close || self.is_long(bytes, s.log_records + 1, keys)
+        let all = || s.log.len() + s.staged.keys().filter(|k| !s.log.contains_key(*k)).count();
+        let keys = || if self.bytes_of_pages(least) < bytes { all() } else { least };
+        let records = s.log_records + 1;
+        let at_close = || after == After::Close && self.is_long_at_close(bytes, records, all);
+        self.is_long(bytes, records, keys) || at_close()
     }
 
     /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
@@ -321,6 +320,29 @@ mod tests {
         };
         assert!((WORTH_FOLDING / 2..=WORTH_FOLDING).contains(&longest(2)), "two keys");
         assert!(longest(600) > WORTH_FOLDING * 3, "as many keys as commits");
+    }
+
+    /// The longest log, in records, that sessions leave which commit once each, and change so many keys in turn.
+    fn longest_left(path: &std::path::Path, keys: u32) -> u64 {
+        let session = |n: u32| {
+            let l = Ledger::open_file(path, crate::options::Access::ReadWrite, Options::default()).unwrap();
+            assert_eq!(l.get(b"n").unwrap().map(|v| v.to_vec()), n.checked_sub(1).map(|b| vec![b as u8; 9]));
+            l.put(b"n", vec![n as u8; 9]).unwrap();
+            l.put(&(n % keys).to_be_bytes(), vec![n as u8; 9]).unwrap();
+            l.commit_to_close().unwrap();
+            let left = l.lock().log_records;
+            l.close().unwrap();
+            left
+        };
+        Ledger::create_file(path, Replace::Fail, Options::default()).unwrap().close().unwrap();
+        (0..200).map(session).max().unwrap()
+    }
+
+    #[test]
+    fn many_records_of_few_keys_are_not_left_to_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(longest_left(&dir.path().join("few.h5"), 3), 64);
+        assert_eq!(longest_left(&dir.path().join("many.h5"), 100), 200);
     }
 
     /// Records that are folded lie beside one another, and are one free run.

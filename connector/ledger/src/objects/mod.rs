@@ -44,7 +44,6 @@ const PARALLEL: usize = 65;
 #[derive(Debug)]
 pub(crate) struct Logged {
     pub(crate) record: Record,
-    pub(crate) bytes: Bytes,
 }
 
 /// Takes a log object apart.
@@ -57,7 +56,7 @@ pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<Logged> {
     r.take(area)?;
     // Copied, so that keeping the record's keys does not keep the payloads in memory.
     let bytes = Bytes::copy_from_slice(r.take(r.remaining())?);
-    Ok(Logged { record: record::decode(&bytes)?, bytes })
+    Ok(Logged { record: record::decode(&bytes)? })
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -250,7 +249,7 @@ impl ObjectSpace {
             *lock(w) = Some(writer);
         }
         seen.version = Some(version);
-        let records = records.into_iter().map(|l| l.bytes).collect();
+        let records = records.into_iter().map(|l| l.record).collect();
         Ok(News { version, restart: Some(base), records, root, skipped: Vec::new() })
     }
 }
@@ -293,7 +292,7 @@ impl Space for ObjectSpace {
         let Some(last) = records.last() else { return Ok(None) };
         let version = last.record.header.version;
         seen.version = Some(version);
-        let records = records.into_iter().map(|l| l.bytes).collect();
+        let records = records.into_iter().map(|l| l.record).collect();
         Ok(Some(News { version, restart: None, records, root: None, skipped: Vec::new() }))
     }
 
@@ -367,7 +366,7 @@ impl Space for ObjectSpace {
         self.with_writer(|w| w.commit(version, entries)).map(Commit::Done)
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
+    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
         self.commit_aside(make)
     }
 

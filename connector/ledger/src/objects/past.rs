@@ -32,7 +32,7 @@ pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, targe
 pub(crate) fn mark_of(l: &Logged) -> Mark {
     let h = &l.record.header;
     let gained: u64 = Notes::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
-    let bytes = gained.saturating_add(l.bytes.len() as u64);
+    let bytes = gained.saturating_add(l.record.length);
     Mark { version: h.version, moment: h.time, time: h.time, bytes, author: h.by.clone() }
 }
 
@@ -150,7 +150,7 @@ impl ObjectSpace {
             return Ok(None);
         }
         let restart = Some(Base { version: s.base.version, root: s.root });
-        let records = records.into_iter().map(|l| l.bytes).collect();
+        let records = records.into_iter().map(|l| l.record).collect();
         Ok(Some((moment, News { version, restart, records, root: None, skipped: Vec::new() })))
     }
 

@@ -2,7 +2,6 @@
 //!
 //! What decides is that a log object can be created once. Nobody holds a lease, and there is nothing to wait for.
 
-use bytes::Bytes;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +9,7 @@ use crate::objects::head::{Head, read_head};
 use crate::objects::{Logged, ObjectSpace, Seen};
 use crate::options::Writers;
 use crate::place::Room;
+use crate::record::Record;
 use crate::space::{Commit, News};
 
 /// How often a commit beside what is staged is tried.
@@ -40,7 +40,7 @@ impl ObjectSpace {
         }
         self.with_writer(|w| w.learn(&records))?;
         seen.version = Some(newest);
-        let records = records.into_iter().map(|l| l.bytes).collect();
+        let records = records.into_iter().map(|l| l.record).collect();
         Ok(Some(News { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
     }
 
@@ -59,7 +59,7 @@ impl ObjectSpace {
         })?;
         seen.version = Some(newest);
         let split = all.partition_point(|l| l.record.header.version <= base.version);
-        let mut skipped: Vec<_> = all.into_iter().map(|l| l.bytes).collect();
+        let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
         let records = skipped.split_off(split);
         skipped.drain(..(view - from).min(skipped.len() as u64) as usize);
         Ok(News { version: newest, restart: Some(base), records, root: None, skipped })
@@ -105,14 +105,14 @@ impl ObjectSpace {
         Err(Error::new(&self.target, ErrorKind::Broken { why }))
     }
 
-    pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Bytes]) -> Result<Vec<u8>>) -> Result<()> {
+    pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
         let view = self.with_writer(|w| Ok(w.version))?;
-        let (mut untold, mut time) = (Vec::<Bytes>::new(), 0);
+        let (mut untold, mut time) = (Vec::<Record>::new(), 0);
         for attempt in 0..TRIES {
             let known = view + untold.len() as u64;
             for logged in self.after(known, known)? {
                 time = logged.record.header.time;
-                untold.push(logged.bytes);
+                untold.push(logged.record);
             }
             let entries = make(&untold)?;
             let version = view + untold.len() as u64 + 1;
