@@ -37,6 +37,10 @@ impl MemoryRegion {
         if !library.selection_is_valid(space)? {
             return Err(Error::argument("the memory selection lies outside its extent"));
         }
+        if library.is_all_selected(space)? {
+            // SAFETY: that is all of the buffer.
+            return unsafe { Self::packed(base, element, library.extent_points(space)?) };
+        }
         let runs = library.runs_of(space)?;
         let points = library.selected_points(space)?;
         let spanned = library.elements_spanned(space)?;

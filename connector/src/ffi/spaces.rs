@@ -7,7 +7,9 @@ use super::library::{Hid, Library};
 use super::types::{check, truth};
 use crate::error::{Error, Major, Minor, Result};
 
-/// Sequences fetched from a selection iterator at once.
+/// Sequences fetched from a selection iterator at first: most selections have few.
+const FIRST_SEQUENCES: usize = 16;
+/// Sequences fetched from it at once from then on.
 const SEQUENCES: usize = 1024;
 
 impl Library {
@@ -89,6 +91,16 @@ impl Library {
         truth(unsafe { (self.table().H5Sselect_valid)(id) }, "H5Sselect_valid")
     }
 
+    /// Whether everything is selected, by no hyperslab.
+    pub fn is_all_selected(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        match unsafe { (self.table().H5Sget_select_type)(id) } {
+            h5lake_plugin_abi::bindings::H5S_SEL_ALL => Ok(true),
+            h5lake_plugin_abi::bindings::H5S_SEL_ERROR => Err(Error::call("H5Sget_select_type")),
+            _ => Ok(false),
+        }
+    }
+
     /// What is selected in a dataspace, as the container takes it: regular hyperslabs by their parameters,
     /// everything else as runs of elements.
     pub fn selection_of(self, id: Hid) -> Result<Selection> {
@@ -159,14 +171,14 @@ impl Library {
         // SAFETY: an element size of one byte makes all numbers elements.
         let iterator = unsafe { (table.H5Ssel_iter_create)(id, 1, 0) };
         let iterator = Id::from_call(self, iterator, "H5Ssel_iter_create")?;
-        let (mut offsets, mut lengths) = (vec![0_u64; SEQUENCES], vec![0_usize; SEQUENCES]);
+        let (mut offsets, mut lengths) = (vec![0_u64; FIRST_SEQUENCES], vec![0_usize; FIRST_SEQUENCES]);
         loop {
             let (mut sequences, mut elements) = (0_usize, 0_usize);
-            // SAFETY: both arrays have SEQUENCES entries.
+            // SAFETY: both arrays have so many entries.
             let result = unsafe {
                 (table.H5Ssel_iter_get_seq_list)(
                     iterator.get(),
-                    SEQUENCES,
+                    offsets.len(),
                     usize::MAX / 2,
                     &mut sequences,
                     &mut elements,
@@ -180,6 +192,10 @@ impl Library {
             }
             for (offset, length) in offsets.iter().zip(&lengths).take(sequences) {
                 visit(*offset, *length as u64);
+            }
+            if sequences == offsets.len() {
+                offsets.resize(SEQUENCES, 0);
+                lengths.resize(SEQUENCES, 0);
             }
         }
     }
