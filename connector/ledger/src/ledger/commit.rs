@@ -117,13 +117,16 @@ impl Ledger {
 
     /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
     fn will_be_long(&self, s: &State, after: After) -> bool {
-        let bytes = s.log_bytes + s.staged_bytes + s.staged.len() as u64 * KEY_IN_RECORD;
+        let staged = s.staged_bytes + s.staged.len() as u64 * KEY_IN_RECORD;
+        let bytes = s.log_bytes + staged;
         let least = s.log.len().max(s.staged.len());
         let all = || s.log.len() + s.staged.keys().filter(|k| !s.log.contains_key(*k)).count();
         let keys = || if self.bytes_of_pages(least) < bytes { all() } else { least };
         let records = s.log_records + 1;
         let at_close = || after == After::Close && self.is_long_at_close(bytes, records, all);
-        self.is_long(bytes, records, keys) || at_close()
+        // With nothing below, pages take what the record would, and the close does not write it all again.
+        let at_first = || s.root.is_none() && self.is_long_at_close(staged, 0, || 0);
+        self.is_long(bytes, records, keys) || at_close() || at_first()
     }
 
     /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
