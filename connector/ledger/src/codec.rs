@@ -24,6 +24,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, n: usize) -> Decoded<&'a [u8]> {
         let end = self.at.checked_add(n).ok_or(CUT)?;
         let part = self.bytes.get(self.at..end).ok_or(CUT)?;
@@ -51,7 +52,19 @@ impl<'a> Reader<'a> {
         self.array()
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Decoded<u64> {
+        // Most are lengths of less than 128.
+        match self.bytes.get(self.at) {
+            Some(b) if *b < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*b))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Decoded<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let b = self.u8()?;
@@ -68,6 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint that has to be a length of bytes still there.
+    #[inline]
     pub(crate) fn length(&mut self) -> Decoded<usize> {
         let n = self.varint()?;
         if n > self.remaining() as u64 {
