@@ -20,6 +20,8 @@ pub(crate) struct Object {
     /// Path as the linker knows it; empty for the main program.
     pub path: PathBuf,
     handle: Library,
+    /// Whether this is the libhdf5 that the global scope shows.
+    is_global: bool,
 }
 
 /// Where `address` lies: load address and the name that `dladdr` knows for the object.
@@ -56,7 +58,9 @@ impl Object {
                 .map_err(|e| BindError::NoHandle { library: display(&path), reason: e.to_string() })?;
             (handle, path)
         };
-        let object = Object { base, path, handle };
+        let shown = address_in(&Library::this(), VERSION_TEXT);
+        let is_global = shown.is_some() && shown == address_in(&handle, VERSION_TEXT);
+        let object = Object { base, path, handle, is_global };
         if object.exports(ANCHOR_FUNCTION) && object.exports(VERSION_TEXT) {
             Ok(object)
         } else {
@@ -81,13 +85,8 @@ impl Object {
     /// second libhdf5 must not answer for this one, so the global scope counts only if this library is the
     /// one that it shows. `H5_lib_vers_info_g` tells: no program names it, so nothing copies it.
     pub fn data_address(&self, name: &CStr) -> Option<NonNull<c_void>> {
-        let global = Library::this();
-        let shown = address_in(&global, VERSION_TEXT);
-        if shown.is_some() && shown == self.address(VERSION_TEXT) {
-            address_in(&global, name).or_else(|| self.address(name))
-        } else {
-            self.address(name)
-        }
+        let global = self.is_global.then(Library::this);
+        global.and_then(|global| address_in(&global, name)).or_else(|| self.address(name))
     }
 
     /// Whether the handle finds `name` in this very object, not in another that it depends on.
