@@ -273,6 +273,10 @@ impl Pieces {
 
     /// Takes a range out; it then reads as fill.
     pub(crate) fn cut(&mut self, r: Range<usize>) {
+        let first = self.list.partition_point(|p| p.end() <= r.start);
+        if self.list.get(first).is_none_or(|p| p.offset >= r.end) {
+            return;
+        }
         let mut kept = Vec::with_capacity(self.list.len() + 1);
         for p in self.list.drain(..) {
             if p.end() <= r.start || p.offset >= r.end {
