@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use crate::layers::Changed;
 use crate::page::{Draft, Page, Stored};
 use crate::space::{Pointer, Shape};
 use crate::tree::Tree;
@@ -15,7 +16,7 @@ use crate::tree::Tree;
 const FEWEST_CHILDREN: u64 = 4;
 
 /// Changes by key, ascending.
-pub(crate) type Changes<'c> = [(&'c Bytes, &'c Option<Bytes>)];
+pub(crate) type Changes<'c> = [Changed<'c>];
 
 /// A node as its parent sees it.
 #[derive(Debug, Clone)]
@@ -87,7 +88,7 @@ impl Fold<'_> {
         let mut rest = changes;
         for (n, node) in nodes.iter().enumerate() {
             let split = match nodes.get(n + 1) {
-                Some(next) => rest.partition_point(|(k, _)| **k < next.key),
+                Some(next) => rest.partition_point(|(k, _)| k.as_ref() < next.key.as_ref()),
                 None => rest.len(),
             };
             let (mine, others) = rest.split_at(split);
@@ -135,10 +136,10 @@ impl Fold<'_> {
                         self.tree.space.fold_free(e.place())?;
                     }
                     if let Some(v) = new {
-                        b.push_value(k, &self.store(v)?)?;
+                        self.put(k.as_ref(), v, b)?;
                     }
                 }
-                _ => b.push_value(&leaf.key_bytes(n), &stored)?,
+                _ => b.push_value(key, &stored)?,
             }
         }
         self.push_all(rest, b)
@@ -147,18 +148,18 @@ impl Fold<'_> {
     fn push_all(&self, changes: &Changes<'_>, b: &mut Builder<'_, '_>) -> Result<()> {
         for (k, v) in changes {
             if let Some(v) = v {
-                b.push_value(k, &self.store(v)?)?;
+                self.put(k.as_ref(), v, b)?;
             }
         }
         Ok(())
     }
 
-    fn store(&self, v: &Bytes) -> Result<Stored> {
-        if v.len() <= self.shape.spill {
-            return Ok(Stored::Inline(v.clone()));
+    fn put(&self, key: &[u8], value: &[u8], b: &mut Builder<'_, '_>) -> Result<()> {
+        if value.len() <= self.shape.spill {
+            return b.push_inline(key, value);
         }
-        let place = self.tree.space.fold_write(v)?;
-        Ok(Stored::Spilled(Extent::of(place, v)))
+        let place = self.tree.space.fold_write(value)?;
+        b.push_value(key, &Stored::Spilled(Extent::of(place, value)))
     }
 }
 
@@ -185,8 +186,13 @@ impl<'f, 'a> Builder<'f, 'a> {
         if self.level == 0 { self.fold.shape.page } else { self.fold.shape.branch }
     }
 
-    fn push_value(&mut self, key: &Bytes, value: &Stored) -> Result<()> {
+    fn push_value(&mut self, key: &[u8], value: &Stored) -> Result<()> {
         self.draft.push_value(key, value);
+        self.flush_if_full()
+    }
+
+    fn push_inline(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.draft.push_inline(key, value);
         self.flush_if_full()
     }
 

@@ -1,22 +1,26 @@
 //! The map as a handle sees it: staged changes over the log over the base.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 use crate::error::Result;
+use crate::key::Key;
 use crate::tree::{Found, Tree};
 
 /// Changes by key: the value put, or `None` for a delete.
-pub(crate) type Layer = BTreeMap<Bytes, Option<Bytes>>;
+pub(crate) type Layer = BTreeMap<Key<'static>, Option<Bytes>>;
 /// A layer without changes.
 pub(crate) static EMPTY: Layer = Layer::new();
+/// One of them.
+pub(crate) type Changed<'l> = (&'l Key<'static>, &'l Option<Bytes>);
 /// A key and its value.
 pub(crate) type Entry = (Bytes, Bytes);
 
 /// The changes of two layers, ascending; where both change a key, the upper one's.
-pub(crate) fn merged<'l>(upper: &'l Layer, lower: &'l Layer) -> Vec<(&'l Bytes, &'l Option<Bytes>)> {
+pub(crate) fn merged<'l>(upper: &'l Layer, lower: &'l Layer) -> Vec<Changed<'l>> {
     if lower.is_empty() {
         return upper.iter().collect();
     }
@@ -31,6 +35,22 @@ pub(crate) fn merged<'l>(upper: &'l Layer, lower: &'l Layer) -> Vec<(&'l Bytes, 
     }
     out.extend(below);
     out
+}
+
+/// What a layer says of a key.
+pub(crate) fn value_in<'a>(layer: &'a Layer, key: &'a [u8]) -> Option<&'a Option<Bytes>> {
+    let layer: &BTreeMap<Key<'a>, Option<Bytes>> = layer;
+    if layer.is_empty() { None } else { layer.get(&Key::of(key)) }
+}
+
+/// What a layer says of a range, which must not be [`empty`].
+pub(crate) fn range_of<'a>(
+    layer: &'a Layer,
+    lower: Bound<&'a [u8]>,
+    upper: Bound<&'a [u8]>,
+) -> Range<'a, Key<'a>, Option<Bytes>> {
+    let layer: &BTreeMap<Key<'a>, Option<Bytes>> = layer;
+    layer.range((lower.map(Key::of), upper.map(Key::of)))
 }
 
 /// The three layers; the upper ones come first.
@@ -68,7 +88,7 @@ fn not_before(key: &[u8], lower: Bound<&[u8]>) -> bool {
 impl Layers<'_> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         for layer in self.over {
-            if let Some(v) = layer.get(key) {
+            if let Some(v) = value_in(layer, key) {
                 return Ok(v.clone());
             }
         }
@@ -79,8 +99,11 @@ impl Layers<'_> {
     /// side by side.
     pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         if self.tree.space.is_remote() && keys.len() > 1 {
-            let below: Vec<&[u8]> =
-                keys.iter().copied().filter(|k| !self.over.iter().any(|l| l.contains_key(*k))).collect();
+            let below: Vec<&[u8]> = keys
+                .iter()
+                .copied()
+                .filter(|k| !self.over.iter().any(|l| value_in(l, k).is_some()))
+                .collect();
             self.tree.prefetch(&below)?;
         }
         keys.iter().map(|key| self.get(key)).collect()
@@ -95,7 +118,7 @@ impl Layers<'_> {
         if limit > 1 && self.tree.space.is_remote() {
             self.tree.prefetch_range(lower, upper)?;
         }
-        let [mut top, mut middle] = self.over.map(|l| l.range::<[u8], _>((lower, upper)).peekable());
+        let [mut top, mut middle] = self.over.map(|l| range_of(l, lower, upper).peekable());
         let mut base = self.tree.first(lower)?.filter(|f| within(f.key(), upper));
         loop {
             let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
@@ -106,7 +129,7 @@ impl Layers<'_> {
             let in_base = base.as_ref().is_some_and(|f| f.key() == least);
             let above = [here[0].then(|| top.next()).flatten(), here[1].then(|| middle.next()).flatten()];
             match (above.into_iter().flatten().next(), &base) {
-                (Some((k, v)), _) => out.extend(v.clone().map(|v| (k.clone(), v))),
+                (Some((k, v)), _) => out.extend(v.clone().map(|v| (k.to_bytes(), v))),
                 (None, Some(f)) => out.push((f.key_bytes(), self.tree.value(f)?)),
                 (None, None) => break,
             }
@@ -133,7 +156,7 @@ impl Layers<'_> {
         if empty(lower, upper) {
             return Ok(None);
         }
-        let [mut top, mut middle] = self.over.map(|l| l.range::<[u8], _>((lower, upper)).rev().peekable());
+        let [mut top, mut middle] = self.over.map(|l| range_of(l, lower, upper).rev().peekable());
         let mut base = self.tree.last(upper)?.filter(|f| not_before(f.key(), lower));
         loop {
             let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
@@ -143,7 +166,7 @@ impl Layers<'_> {
             let in_base = base.as_ref().is_some_and(|f| f.key() == greatest);
             let above = [here[0].then(|| top.next()).flatten(), here[1].then(|| middle.next()).flatten()];
             match (above.into_iter().flatten().next(), &base) {
-                (Some((k, Some(v))), _) => return Ok(Some((k.clone(), v.clone()))),
+                (Some((k, Some(v))), _) => return Ok(Some((k.to_bytes(), v.clone()))),
                 (Some((_, None)), _) => (),
                 (None, Some(f)) => return Ok(Some((f.key_bytes(), self.tree.value(f)?))),
                 (None, None) => return Ok(None),
@@ -163,7 +186,7 @@ mod tests {
     #[test]
     fn the_upper_of_two_merged_layers_counts() {
         let layer = |entries: &[(&'static str, Option<&'static str>)]| -> Layer {
-            entries.iter().map(|(k, v)| (Bytes::from(*k), v.map(Bytes::from))).collect()
+            entries.iter().map(|(k, v)| (Bytes::from(*k).into(), v.map(Bytes::from))).collect()
         };
         let lower = layer(&[("a", Some("1")), ("c", Some("2")), ("d", None), ("x", Some("3"))]);
         let upper = layer(&[("b", Some("4")), ("c", None), ("d", Some("5"))]);

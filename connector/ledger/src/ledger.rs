@@ -15,6 +15,7 @@ use self::commit::Spilled;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
+use crate::key::Key;
 use crate::layers::{EMPTY, Layer, Layers};
 use crate::options::{Access, Identity, Options, Version, Writers};
 use crate::payload::{self, Part};
@@ -133,7 +134,11 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn check_writable(&self) -> Result<()> {
+    /// Whether changes may be staged, for whoever stages them later.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn check_writable(&self) -> Result<()> {
         self.writable().map(drop)
     }
 
@@ -253,7 +258,7 @@ impl Ledger {
         let mut s = self.writable()?;
         let weight = |v: &Option<Bytes>| (key.len() + v.as_ref().map_or(0, Bytes::len)) as u64;
         s.staged_bytes += weight(&value);
-        if let Some(old) = s.staged.insert(Bytes::copy_from_slice(key), value) {
+        if let Some(old) = s.staged.insert(Key::from(Bytes::copy_from_slice(key)), value) {
             s.staged_bytes -= weight(&old);
         }
         self.spill_if_large(&mut s);
@@ -356,7 +361,7 @@ impl Ledger {
             bytes += record.length;
             let damaged = |why: &str| Error::corrupt(self.space.target(), "record", why);
             let changes = record.changes().map_err(damaged)?;
-            lay_over(&mut fresh, changes);
+            lay_over(&mut fresh, changes.into_iter().map(|(k, v)| (k.into(), v)));
         }
         if let Some(base) = news.restart {
             s.root = base.root;
@@ -410,7 +415,7 @@ impl Ledger {
     }
 }
 
-fn lay_over(layer: &mut Layer, changes: impl IntoIterator<Item = record::Change>) {
+fn lay_over(layer: &mut Layer, changes: impl IntoIterator<Item = (Key<'static>, Option<Bytes>)>) {
     for (k, v) in changes {
         layer.insert(k, v);
     }

@@ -16,6 +16,7 @@ mod extent;
 mod file;
 mod fold;
 mod history;
+mod key;
 mod layers;
 mod ledger;
 mod many;

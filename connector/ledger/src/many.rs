@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::layers::{EMPTY, Layers};
+use crate::key::Key;
+use crate::layers::{EMPTY, Layers, range_of, value_in};
 use crate::ledger::{After, Ledger, State};
 use crate::record::{self, Record};
 use crate::space::News;
@@ -103,7 +105,7 @@ impl Ledger {
         let mut out = Vec::with_capacity(last.len());
         let mut unmerged = Vec::new();
         for (key, record) in last {
-            let staged = s.staged.contains_key(&key);
+            let staged = value_in(&s.staged, &key).is_some();
             let before = if staged || wanted(&key) { self.below(s).get(&key)? } else { None };
             if staged {
                 unmerged.push((key.clone(), before.clone()));
@@ -163,7 +165,7 @@ impl Ledger {
     pub fn unstage(&self, key: &[u8]) -> Result<()> {
         let mut s = self.writable()?;
         s.unmerged.remove(key);
-        if let Some(old) = s.staged.remove(key) {
+        if let Some(old) = s.staged.remove(&Key::from(Bytes::copy_from_slice(key))) {
             s.staged_bytes -= (key.len() + old.map_or(0, |v| v.len())) as u64;
         }
         Ok(())
@@ -180,8 +182,8 @@ impl Ledger {
     /// What one of many writers has staged under keys that begin with `prefix`: the value, or `None` for a delete.
     pub fn staged(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
         let s = self.lock();
-        let from = s.staged.range::<[u8], _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
-        from.take_while(|(k, _)| k.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        let from = range_of(&s.staged, Bound::Included(prefix), Bound::Unbounded);
+        from.map(|(k, v)| (k.to_bytes(), v.clone())).take_while(|(k, _)| k.starts_with(prefix)).collect()
     }
 
     /// Takes back [`free_payload`](Ledger::free_payload) of a committed payload.

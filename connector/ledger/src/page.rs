@@ -159,18 +159,21 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn push_value(&mut self, key: &Bytes, value: &Stored) {
-        self.start(key);
+    pub(crate) fn push_value(&mut self, key: &[u8], value: &Stored) {
         match value {
-            Stored::Inline(v) => {
-                self.body.push(0);
-                put_string(&mut self.body, v);
-            }
+            Stored::Inline(v) => self.push_inline(key, v),
             Stored::Spilled(e) => {
+                self.start(key);
                 self.body.push(1);
                 put_string(&mut self.body, &e.to_bytes());
             }
         }
+    }
+
+    pub(crate) fn push_inline(&mut self, key: &[u8], value: &[u8]) {
+        self.start(key);
+        self.body.push(0);
+        put_string(&mut self.body, value);
     }
 
     pub(crate) fn push_child(&mut self, key: &Bytes, child: &Pointer) {
@@ -178,9 +181,9 @@ impl Draft {
         child.encode(&mut self.body);
     }
 
-    fn start(&mut self, key: &Bytes) {
+    fn start(&mut self, key: &[u8]) {
         if self.first.is_none() {
-            self.first = Some(key.clone());
+            self.first = Some(Bytes::copy_from_slice(key));
         }
         self.count += 1;
         put_string(&mut self.body, key);
@@ -215,7 +218,7 @@ mod tests {
     fn leaf() -> (Vec<u8>, u32) {
         let mut d = Draft::default();
         for k in ["b", "d", "f"] {
-            d.push_value(&Bytes::from(k), &Stored::Inline(Bytes::from(k.repeat(3))));
+            d.push_value(k.as_bytes(), &Stored::Inline(Bytes::from(k.repeat(3))));
         }
         let (bytes, crc, first) = d.finish(0).unwrap();
         assert_eq!(first, "b");

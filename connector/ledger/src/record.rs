@@ -142,14 +142,14 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<Record> {
 /// One change of the map: the value put, or `None` for a delete.
 pub(crate) type Change = (Bytes, Option<Bytes>);
 
-pub(crate) fn encode_changes<'a>(
-    changes: impl ExactSizeIterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+pub(crate) fn encode_changes<'a, K: AsRef<[u8]> + 'a>(
+    changes: impl ExactSizeIterator<Item = (&'a K, &'a Option<Bytes>)>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, changes.len() as u64);
     for (key, value) in changes {
         out.push(u8::from(value.is_some()));
-        put_string(&mut out, key);
+        put_string(&mut out, key.as_ref());
         if let Some(v) = value {
             put_string(&mut out, v);
         }

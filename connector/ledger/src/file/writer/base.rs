@@ -93,7 +93,7 @@ impl Writer {
         let notes = Notes { sequence, end, ..Notes::default() };
         let (by, nonce) = (Author::myself(), self.nonces.next());
         let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };
-        let nothing = record::encode_changes(std::iter::empty());
+        let nothing = record::encode_changes::<&[u8]>(std::iter::empty());
         let (bytes, crc) = record::encode(&header, &notes.encode(), &nothing);
         let place = self.fold_write(raw, locks, &bytes)?;
         let written = self.fresh.values().chain(self.kept.fresh.values()).sum::<u64>();

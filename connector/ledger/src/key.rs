@@ -1,0 +1,111 @@
+//! The keys of a layer. They are compared far more often than they are made, and most differ in their first bytes.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+/// Bytes that are compared as two numbers.
+const HEAD: usize = 16;
+
+/// A key, ordered by its bytes. Its first bytes stand in it as numbers, so that a search in a layer follows few pointers.
+///
+/// Keys in layers are owned, and so of any lifetime. Those that are looked up borrow: as a layer of owned keys is one of
+/// borrowed keys, too, a key is not copied to be looked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Key<'k> {
+    head: [u64; 2],
+    bytes: Whose<'k>,
+}
+
+#[derive(Debug, Clone)]
+enum Whose<'k> {
+    Own(Bytes),
+    Borrowed(&'k [u8]),
+}
+
+impl<'k> Key<'k> {
+    /// A key to look up.
+    pub(crate) fn of(bytes: &'k [u8]) -> Self {
+        Self { head: head(bytes), bytes: Whose::Borrowed(bytes) }
+    }
+
+    /// The key as bytes of its own.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match &self.bytes {
+            Whose::Own(bytes) => bytes.clone(),
+            Whose::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+        }
+    }
+}
+
+impl From<Bytes> for Key<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self { head: head(&bytes), bytes: Whose::Own(bytes) }
+    }
+}
+
+impl AsRef<[u8]> for Key<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match &self.bytes {
+            Whose::Own(bytes) => bytes,
+            Whose::Borrowed(bytes) => bytes,
+        }
+    }
+}
+
+/// The first bytes, as if zeros followed a shorter key. What is the same is not told apart, what differs is in order.
+fn head(bytes: &[u8]) -> [u64; 2] {
+    let mut start = [0; HEAD];
+    match bytes.first_chunk::<HEAD>() {
+        Some(first) => start = *first,
+        None => start[..bytes.len()].copy_from_slice(bytes),
+    }
+    let number = u128::from_be_bytes(start);
+    [(number >> 64) as u64, number as u64]
+}
+
+impl Ord for Key<'_> {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.head.cmp(&other.head).then_with(|| self.as_ref().cmp(other.as_ref()))
+    }
+}
+
+impl PartialOrd for Key<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_their_bytes() {
+        let mut all: Vec<Vec<u8>> = vec![vec![], b"abcdefghijklmnopqrstuvwxyz".to_vec()];
+        for length in [1, 7, 8, 9, 15, 16, 17, 30] {
+            for last in [0, 1, 0x7f, 0x80, 0xff] {
+                for fill in [0, 0xff, b'a'] {
+                    let mut key = vec![fill; length];
+                    key[length - 1] = last;
+                    all.push(key);
+                }
+            }
+        }
+        for a in &all {
+            for b in &all {
+                assert_eq!(Key::of(a).cmp(&Key::of(b)), a.cmp(b), "{a:?} and {b:?}");
+                assert_eq!(Key::from(Bytes::from(a.clone())) == Key::of(b), a == b, "{a:?} and {b:?}");
+            }
+        }
+    }
+}
