@@ -18,6 +18,12 @@ const INLINE: usize = 4 << 10;
 /// Longer values are cut into extents of this many bytes.
 const EXTENT: usize = 16 << 20;
 
+/// A changed attribute that the ledger does not have yet.
+pub(crate) struct Unstored {
+    key: Vec<u8>,
+    record: Arc<AttributeRecord>,
+}
+
 /// An attribute held open. There is one for each attribute of a container, however often it is opened.
 #[derive(Debug)]
 pub struct Attribute {
@@ -45,8 +51,8 @@ impl Drop for Attribute {
 /// Where an open attribute is.
 #[derive(Debug)]
 enum Where {
-    /// On its object, under this name.
-    Named(Vec<u8>),
+    /// On its object, under this name. The record is the stored one as long as the state's edition is this one.
+    Named { name: Vec<u8>, record: Arc<AttributeRecord>, edition: u64 },
     /// Deleted; the value lives as long as this.
     Deleted { name: Vec<u8>, value: Bytes },
 }
@@ -55,7 +61,7 @@ impl Attribute {
     /// Its name now, or the last it had.
     pub fn name(&self) -> Vec<u8> {
         match &*self.place.lock() {
-            Where::Named(name) | Where::Deleted { name, .. } => name.clone(),
+            Where::Named { name, .. } | Where::Deleted { name, .. } => name.clone(),
         }
     }
 
@@ -106,15 +112,25 @@ impl Attribute {
     /// Those of reading the container.
     pub fn read(&self) -> Result<Bytes> {
         let c = self.owner.container();
-        let _state = c.state();
-        let place = self.place.lock();
+        let state = c.state();
+        let mut place = self.place.lock();
+        self.renew(&state, &mut place)?;
         match &*place {
             Where::Deleted { value, .. } => Ok(value.clone()),
-            Where::Named(name) => {
-                let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
-                c.attribute_value(&c.attribute_record(&key, name)?)
-            }
+            Where::Named { record, .. } => c.attribute_value(record),
         }
+    }
+
+    /// Looks the record up anew, where others may have changed it.
+    fn renew(&self, s: &State, place: &mut Where) -> Result<()> {
+        let c = self.owner.container();
+        if let Where::Named { name, record, edition } = place
+            && (*edition != s.edition || c.ledger.is_one_of_many())
+        {
+            let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
+            (*record, *edition) = (c.attribute_record(s, &key, name)?, s.edition);
+        }
+        Ok(())
     }
 
     /// Replaces the value; `data` is all elements in file form.
@@ -130,18 +146,23 @@ impl Attribute {
         c.check_writable("unable to write attribute")?;
         let mut s = c.state();
         let mut place = self.place.lock();
-        let name = match &mut *place {
+        self.renew(&s, &mut place)?;
+        let (name, record) = match &mut *place {
             Where::Deleted { value, .. } => {
                 *value = Bytes::copy_from_slice(data);
                 return Ok(());
             }
-            Where::Named(name) => name,
+            Where::Named { name, record, .. } => (name, record),
         };
         let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
-        let mut r = c.attribute_record(&key, name)?;
-        c.free_value(&r)?;
-        c.store_value(&mut r, data)?;
-        c.ledger.put(&key, r.encode_to_vec())?;
+        c.make_way(&mut s, &key)?;
+        c.free_value(record)?;
+        let (inline, extents) = c.store_value(data)?;
+        // With two owners the record would be copied to be changed.
+        let key = c.take_unstored(&mut s, key);
+        let r = Arc::make_mut(record);
+        (r.inline, r.extents) = (inline, extents);
+        c.put_attribute(&mut s, key, record.clone())?;
         c.change_header(&mut s, self.owner.id(), |h| {
             h.touch();
             Ok(())
@@ -150,16 +171,70 @@ impl Attribute {
 }
 
 impl Container {
-    /// The stored attribute of that name.
-    fn attribute_record(&self, key: &[u8], name: &[u8]) -> Result<AttributeRecord> {
-        let value = self.ledger.get(key)?;
-        let value = value.ok_or_else(|| missing(name))?;
-        let what = || format!("{}: the attribute {}", self.name(), show(name));
-        let r: AttributeRecord = record::decode(value, what)?;
+    /// The attribute of that name as it is now.
+    pub(crate) fn attribute_record(
+        &self,
+        s: &State,
+        key: &[u8],
+        name: &[u8],
+    ) -> Result<Arc<AttributeRecord>> {
+        let r = match &s.unstored_attribute {
+            Some(u) if u.key == key => u.record.clone(),
+            _ => {
+                let value = self.ledger.get(key)?;
+                let value = value.ok_or_else(|| missing(name))?;
+                let what = || format!("{}: the attribute {}", self.name(), show(name));
+                Arc::new(record::decode(value, what)?)
+            }
+        };
         if keys::name(key, &r.name) != name {
             return Err(missing(name));
         }
         Ok(r)
+    }
+
+    fn has_attribute(&self, s: &State, key: &[u8]) -> Result<bool> {
+        let unstored = s.unstored_attribute.as_ref().is_some_and(|u| u.key == key);
+        Ok(unstored || self.ledger.get(key)?.is_some())
+    }
+
+    /// Takes an attribute in. Most are made and then written, and are staged once: when another one changes, or with the next
+    /// flush.
+    pub(crate) fn put_attribute(
+        &self,
+        s: &mut State,
+        key: Vec<u8>,
+        record: Arc<AttributeRecord>,
+    ) -> Result<()> {
+        self.make_way(s, &key)?;
+        s.unstored_attribute = Some(Unstored { key, record });
+        // What one of many writers changed has to be found in the ledger when it is merged.
+        if self.ledger.is_one_of_many() { self.store_attribute(s) } else { Ok(()) }
+    }
+
+    /// Stages the changed attribute if it is another one, so that this one can be changed. Says if changes are refused.
+    fn make_way(&self, s: &mut State, key: &[u8]) -> Result<()> {
+        match &s.unstored_attribute {
+            Some(u) if u.key != key => self.store_attribute(s),
+            _ => Ok(self.ledger.check_writable()?),
+        }
+    }
+
+    /// Stages the changed attribute. Whoever goes through the ledger's keys does so first.
+    pub(crate) fn store_attribute(&self, s: &mut State) -> Result<()> {
+        if let Some(u) = &s.unstored_attribute {
+            self.ledger.put(&u.key, u.record.encode_to_vec())?;
+            s.unstored_attribute = None;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the ledger does not have of an attribute; gives the key back.
+    fn take_unstored(&self, s: &mut State, key: Vec<u8>) -> Vec<u8> {
+        match s.unstored_attribute.take_if(|u| u.key == key) {
+            Some(u) => u.key,
+            None => key,
+        }
     }
 
     pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
@@ -186,16 +261,13 @@ impl Container {
         Ok(value.into())
     }
 
-    fn store_value(&self, r: &mut AttributeRecord, data: &[u8]) -> Result<()> {
-        (r.inline, r.extents) = (Bytes::new(), Vec::new());
+    /// Bytes that go into the record, or the encoded extents.
+    fn store_value(&self, data: &[u8]) -> Result<(Bytes, Vec<Bytes>)> {
         if data.len() <= INLINE {
-            r.inline = Bytes::copy_from_slice(data);
-        } else {
-            for part in data.chunks(EXTENT) {
-                r.extents.push(self.ledger.write_payload(part)?.to_bytes());
-            }
+            return Ok((Bytes::copy_from_slice(data), Vec::new()));
         }
-        Ok(())
+        let parts = data.chunks(EXTENT).map(|part| Ok(self.ledger.write_payload(part)?.to_bytes()));
+        Ok((Bytes::new(), parts.collect::<Result<_>>()?))
     }
 
     fn free_value(&self, r: &AttributeRecord) -> Result<()> {
@@ -205,18 +277,20 @@ impl Container {
         Ok(())
     }
 
-    /// Removes a stored attribute; gives back the committed type that it used.
+    /// Removes an attribute, and what `heap_owner` owns if that is not 0; gives back the committed type that it used.
     pub(crate) fn drop_attribute(
         &self,
         s: &mut State,
         key: &[u8],
         r: &AttributeRecord,
+        heap_owner: u64,
     ) -> Result<Option<u64>> {
         self.free_value(r)?;
-        if r.heap_owner != 0 {
-            self.heap_drop(s, r.heap_owner)?;
+        if heap_owner != 0 {
+            self.heap_drop(s, heap_owner)?;
         }
         self.ledger.delete(key)?;
+        s.unstored_attribute.take_if(|u| u.key == key);
         Ok(r.datatype.as_ref().and_then(|t| t.committed))
     }
 
@@ -239,7 +313,8 @@ impl Container {
         let mut s = self.state();
         let key = keys::named(keys::ATTRIBUTE, id.0, name);
         self.header(&mut s, id)?;
-        if self.ledger.get(&key)?.is_some() {
+        self.make_way(&mut s, &key)?;
+        if self.has_attribute(&s, &key)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(name))));
         }
         let heap_owner = if spec.datatype.has_heap { s.ids.take(&self.ledger)?.0 } else { 0 };
@@ -265,7 +340,8 @@ impl Container {
             name: keys::beside(name),
             ..AttributeRecord::default()
         };
-        self.ledger.put(&key, r.encode_to_vec())?;
+        let r = Arc::new(r);
+        self.put_attribute(&mut s, key, r.clone())?;
         s.lists.attributes_changed(id.0);
         self.hold_attribute(&mut s, id, name, r)
     }
@@ -280,7 +356,7 @@ impl Container {
             return Ok(open);
         }
         self.header(&mut s, id)?;
-        let r = self.attribute_record(&keys::named(keys::ATTRIBUTE, id.0, name), name)?;
+        let r = self.attribute_record(&s, &keys::named(keys::ATTRIBUTE, id.0, name), name)?;
         self.hold_attribute(&mut s, id, name, r)
     }
 
@@ -289,7 +365,7 @@ impl Container {
         s: &mut State,
         id: ObjectId,
         name: &[u8],
-        r: AttributeRecord,
+        r: Arc<AttributeRecord>,
     ) -> Result<Arc<Attribute>> {
         let h = self.header(s, id)?;
         let tracked = h.flags & ATTRIBUTES_TRACKED != 0;
@@ -299,10 +375,10 @@ impl Container {
             space: convert::space(&r.space)?,
             cset: cset(r.utf8),
             creation_order: tracked.then_some(r.creation_order),
-            creation_properties: r.creation_properties,
+            creation_properties: r.creation_properties.clone(),
             data_size: r.data_size,
             heap_owner: ObjectId(r.heap_owner),
-            place: Mutex::new(Where::Named(name.to_vec())),
+            place: Mutex::new(Where::Named { name: name.to_vec(), record: r, edition: s.edition }),
         });
         if s.attributes.len() > 64 && s.attributes.len().is_power_of_two() {
             s.attributes.retain(|_, a| a.strong_count() > 0);
@@ -316,8 +392,9 @@ impl Container {
     /// # Errors
     /// `NotFound` when there is no such object.
     pub fn attr_exists(&self, id: ObjectId, name: &[u8]) -> Result<bool> {
-        self.header(&mut self.state(), id)?;
-        match self.attribute_record(&keys::named(keys::ATTRIBUTE, id.0, name), name) {
+        let mut s = self.state();
+        self.header(&mut s, id)?;
+        match self.attribute_record(&s, &keys::named(keys::ATTRIBUTE, id.0, name), name) {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
@@ -333,7 +410,7 @@ impl Container {
         let mut s = self.state();
         self.header(&mut s, id)?;
         let key = keys::named(keys::ATTRIBUTE, id.0, name);
-        let r = self.attribute_record(&key, name)?;
+        let r = self.attribute_record(&s, &key, name)?;
         let open = s.attributes.remove(&(id.0, name.to_vec())).and_then(|a| a.upgrade());
         if let Some(open) = &open {
             let value = self.attribute_value(&r)?;
@@ -343,8 +420,8 @@ impl Container {
             // Who holds the attribute can still read its blobs; they go when it is closed.
             self.ledger.put(&keys::of(keys::ORPHAN, r.heap_owner), Bytes::new())?;
         }
-        let r = AttributeRecord { heap_owner: if open.is_some() { 0 } else { r.heap_owner }, ..r };
-        let used = self.drop_attribute(&mut s, &key, &r)?;
+        let heap_owner = if open.is_some() { 0 } else { r.heap_owner };
+        let used = self.drop_attribute(&mut s, &key, &r, heap_owner)?;
         self.change_header(&mut s, id, |h| {
             h.attribute_count = h.attribute_count.saturating_sub(1);
             // As in native files, an object that has lost all attributes counts anew.
@@ -374,16 +451,18 @@ impl Container {
         self.header(&mut s, id)?;
         let from = keys::named(keys::ATTRIBUTE, id.0, old);
         let to = keys::named(keys::ATTRIBUTE, id.0, new);
-        let mut r = self.attribute_record(&from, old)?;
+        let mut r = self.attribute_record(&s, &from, old)?;
         if old == new {
             return Ok(());
         }
-        if self.ledger.get(&to)?.is_some() {
+        self.make_way(&mut s, &from)?;
+        if self.has_attribute(&s, &to)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(new))));
         }
-        r.name = keys::beside(new);
-        self.ledger.put(&to, r.encode_to_vec())?;
+        Arc::make_mut(&mut r).name = keys::beside(new);
         self.ledger.delete(&from)?;
+        self.take_unstored(&mut s, from);
+        self.put_attribute(&mut s, to, r.clone())?;
         self.change_header(&mut s, id, |h| {
             h.touch();
             Ok(())
@@ -392,7 +471,7 @@ impl Container {
         let open = s.attributes.remove(&(id.0, old.to_vec()));
         let strong = open.as_ref().and_then(Weak::upgrade);
         if let (Some(weak), Some(open)) = (open, &strong) {
-            *open.place.lock() = Where::Named(new.to_vec());
+            *open.place.lock() = Where::Named { name: new.to_vec(), record: r, edition: s.edition };
             s.attributes.insert((id.0, new.to_vec()), weak);
         }
         drop(s);
@@ -425,6 +504,7 @@ impl Container {
         let mut s = self.state();
         let tracked = self.header(&mut s, id)?.flags & ATTRIBUTES_TRACKED != 0;
         if s.lists.attributes(id.0).is_none() {
+            self.store_attribute(&mut s)?;
             let all = self.scan_attributes(id, tracked)?;
             s.lists.keep_attributes(id.0, all);
         }

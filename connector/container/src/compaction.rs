@@ -67,6 +67,7 @@ impl Container {
         while moved < most {
             // Other threads get their turn between two pages.
             let mut state = self.state();
+            self.store_attribute(&mut state)?;
             let page = self.ledger.scan_prefix(&[letter], after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
@@ -88,7 +89,7 @@ impl Container {
 
     fn compact_entry(
         &self,
-        _under: &mut State,
+        s: &mut State,
         letter: u8,
         key: &[u8],
         value: Bytes,
@@ -100,6 +101,7 @@ impl Container {
             let moved = self.move_parts(&mut r.extents, sparse)?;
             if moved > 0 {
                 self.ledger.put(key, r.encode_to_vec())?;
+                s.edition += 1;
             }
             return Ok(moved);
         }

@@ -1,6 +1,6 @@
 //! The opened container: creation, opening, flushing, refreshing.
 
-use crate::attribute::Attribute;
+use crate::attribute::{Attribute, Unstored};
 use crate::block::BlockCache;
 use crate::dataset::Dataset;
 use crate::filters::CodecLender;
@@ -41,6 +41,10 @@ pub(crate) struct State {
     pub unmarked: BTreeSet<u64>,
     pub lists: Lists,
     pub attributes: HashMap<(u64, Vec<u8>), Weak<Attribute>>,
+    /// The attribute that changed last, if the ledger does not have it yet.
+    pub unstored_attribute: Option<Unstored>,
+    /// Counts up when attributes change otherwise than through whoever has them open.
+    pub edition: u64,
     pub datasets: HashMap<u64, Weak<Dataset>>,
     pub heap: HeapState,
     pub ids: Ids,
@@ -169,10 +173,10 @@ impl Container {
 
     /// Opens a container beside those that this process has open, as another process would.
     #[cfg(test)]
-    pub(crate) fn open_apart(target: &Target, options: &Options) -> Result<Arc<Container>> {
-        let ledger = open_ledger(target, Access::ReadWrite, options)?;
+    pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
+        let ledger = open_ledger(target, access, options)?;
         let record = read_record(&ledger, target)?;
-        let c = Arc::new(Self::new(ledger, record, target, true, options)?);
+        let c = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));
         Ok(c)
     }
@@ -190,6 +194,8 @@ impl Container {
             unmarked: BTreeSet::new(),
             lists: Lists::default(),
             attributes: HashMap::new(),
+            unstored_attribute: None,
+            edition: 0,
             datasets: HashMap::new(),
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
@@ -283,6 +289,7 @@ impl Container {
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
         self.store_headers(&mut state)?;
+        self.store_attribute(&mut state)?;
         self.mark_new(&mut state)?;
         self.heap_store(&mut state)?;
         self.blocks.lock().flush(&self.ledger, &[])?;
@@ -304,6 +311,7 @@ impl Container {
             return Ok(false);
         }
         state.headers.clear();
+        state.edition += 1;
         state.lists = Lists::default();
         state.heap = HeapState::default();
         self.blocks.lock().forget();

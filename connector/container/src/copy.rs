@@ -1,14 +1,11 @@
 //! Copying objects (`H5Ocopy`), within a container or into another.
 
 use crate::object::OpenObject;
-use crate::record::{AttributeRecord, DatatypeRecord, HeaderRecord};
+use crate::record::{DatatypeRecord, HeaderRecord};
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{CharSet, Datatype, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
-use crate::{
-    AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, Resolution, Result, convert, keys, record,
-};
+use crate::{AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, Resolution, Result, convert, keys};
 use bytes::Bytes;
-use prost::Message;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -304,11 +301,14 @@ impl Copier<'_, '_> {
 
     /// Gives a copied attribute the creation order of its source.
     fn keep_order(&self, from: ObjectId, to: ObjectId, name: &[u8]) -> Result<()> {
-        let order = attribute(self.plan.from, from, name)?.creation_order;
+        let key = keys::named(keys::ATTRIBUTE, from.0, name);
+        let order = self.plan.from.attribute_record(&self.plan.from.state(), &key, name)?.creation_order;
         let mut s = self.plan.to.state();
-        let mut r = attribute(self.plan.to, to, name)?;
-        r.creation_order = order;
-        self.plan.to.ledger.put(&keys::named(keys::ATTRIBUTE, to.0, name), r.encode_to_vec())?;
+        let key = keys::named(keys::ATTRIBUTE, to.0, name);
+        let mut r = self.plan.to.attribute_record(&s, &key, name)?;
+        Arc::make_mut(&mut r).creation_order = order;
+        self.plan.to.put_attribute(&mut s, key, r)?;
+        s.edition += 1;
         s.lists.attributes_changed(to.0);
         self.plan.to.change_header(&mut s, to, |h| {
             h.next_attribute = h.next_attribute.max(order.saturating_add(1));
@@ -372,10 +372,4 @@ impl Copier<'_, '_> {
 
 fn needs_convert(t: &Datatype) -> bool {
     t.has_heap || t.has_references
-}
-
-fn attribute(c: &Container, id: ObjectId, name: &[u8]) -> Result<AttributeRecord> {
-    let value = c.ledger.get(&keys::named(keys::ATTRIBUTE, id.0, name))?;
-    let value = value.ok_or_else(|| Error::not_found("an attribute vanished while it was copied"))?;
-    record::decode(value, || "an attribute that is copied".into())
 }

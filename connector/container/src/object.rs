@@ -445,9 +445,10 @@ impl Container {
     fn delete_object(&self, s: &mut State, id: u64, h: &HeaderRecord, pending: &mut Vec<u64>) -> Result<()> {
         let mut unlink = Vec::new();
         unlink.extend(committed(h));
+        self.store_attribute(s)?;
         self.each(&keys::of(keys::ATTRIBUTE, id), |key, value| {
             let a: AttributeRecord = record::decode(value, || "an attribute to be deleted".into())?;
-            unlink.extend(self.drop_attribute(s, &key, &a)?);
+            unlink.extend(self.drop_attribute(s, &key, &a, a.heap_owner)?);
             Ok(())
         })?;
         if h.group.is_some() {

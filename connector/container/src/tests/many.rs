@@ -17,7 +17,7 @@ pub(crate) fn writers<const N: usize>(p: &Place, make: impl FnOnce(&Arc<Containe
 }
 
 pub(crate) fn apart(p: &Place) -> Arc<Container> {
-    Container::open_apart(&p.target, &options()).unwrap()
+    Container::open_apart(&p.target, Access::ReadWrite, &options()).unwrap()
 }
 
 pub(crate) fn conflict(c: &Container) -> String {
@@ -212,7 +212,9 @@ fn the_last_wins_if_that_is_wanted() {
             dataset(c, b"d", chunked(100, 50, true));
             c.attr_create(c.root(), b"x", attr_spec(1, 5000)).unwrap().write(&[0; 5000]).unwrap();
         });
-        let b = Container::open_apart(&p.target, &Options { last_wins: true, ..options() }).unwrap();
+        let b =
+            Container::open_apart(&p.target, Access::ReadWrite, &Options { last_wins: true, ..options() })
+                .unwrap();
         for (n, c) in [&a, &b].into_iter().enumerate() {
             let n = n as u8 + 1;
             open(c, b"d").write(&part(10 * u64::from(n), 20), &[n; 80]).unwrap();

@@ -1,0 +1,127 @@
+//! Open attributes keep their records, and the last change waits before it is staged: nobody may notice.
+
+use super::*;
+use std::time::Duration;
+
+fn value_of(c: &Arc<Container>, id: ObjectId, name: &[u8]) -> Vec<u8> {
+    c.attr_open(id, name).unwrap().read().unwrap().to_vec()
+}
+
+fn names_of(c: &Container, id: ObjectId) -> Vec<Vec<u8>> {
+    c.attrs(id, Index::Name, Order::Increasing).unwrap().into_iter().map(|a| a.name).collect()
+}
+
+fn made(c: &Arc<Container>, id: ObjectId, name: &[u8], value: &[u8]) -> Arc<Attribute> {
+    let a = c.attr_create(id, name, attr_spec(1, value.len() as u64)).unwrap();
+    a.write(value).unwrap();
+    a
+}
+
+#[test]
+fn an_open_attribute_follows_a_refresh() {
+    let place = memory();
+    let c = place.create();
+    let inline = made(&c, c.root(), b"inline", b"old");
+    let long = made(&c, c.root(), b"long", &[1; 9000]);
+    made(&c, c.root(), b"gone", b"old");
+    c.flush().unwrap();
+    let reader = Container::open_apart(&place.target, Access::ReadOnly, &Options::default()).unwrap();
+    let [a, b, gone] =
+        [&b"inline"[..], b"long", b"gone"].map(|n| reader.attr_open(reader.root(), n).unwrap());
+    assert_eq!((a.read().unwrap(), b.read().unwrap()), (Bytes::from("old"), vec![1; 9000].into()));
+    inline.write(b"new").unwrap();
+    long.write(&[2; 9000]).unwrap();
+    c.attr_delete(c.root(), b"gone").unwrap();
+    c.flush().unwrap();
+    assert_eq!((a.read().unwrap(), b.read().unwrap()), (Bytes::from("old"), vec![1; 9000].into()));
+    assert!(reader.refresh().unwrap());
+    assert_eq!((a.read().unwrap(), b.read().unwrap()), (Bytes::from("new"), vec![2; 9000].into()));
+    assert_eq!(gone.read().unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn an_open_attribute_is_moved_by_compaction() {
+    let ledger =
+        h5lake_ledger::Options { retention: Some(Duration::ZERO), ..h5lake_ledger::Options::default() };
+    let place = memory();
+    let c = place.create_with(Options { ledger, ..Options::default() });
+    let filler = dataset(&c, b"d", dataset_spec(1, simple(&[6 << 20], &[6 << 20]), Layout::Contiguous));
+    filler.write(&Selection::All, &vec![1; 6 << 20]).unwrap();
+    let a = made(&c, c.root(), b"a", &[7; 200_000]);
+    let b = made(&c, c.root(), b"b", &[8; 200_000]);
+    c.flush().unwrap();
+    assert_eq!((a.read().unwrap().len(), b.read().unwrap().len()), (200_000, 200_000));
+    filler.write(&Selection::All, &vec![2; 6 << 20]).unwrap();
+    c.flush().unwrap();
+    // Written, and not staged yet, when payloads are about to move.
+    b.write(&[9; 200_000]).unwrap();
+    assert!(c.compact(u64::MAX).unwrap() >= 200_000);
+    c.vacuum().unwrap();
+    assert!(a.read().unwrap() == [7; 200_000][..] && b.read().unwrap() == [9; 200_000][..]);
+    // The room in the new place is given back, and not that in the old one.
+    a.write(&[6; 200_000]).unwrap();
+    c.flush().unwrap();
+    c.vacuum().unwrap();
+    drop((a, b));
+    assert!(value_of(&c, c.root(), b"a") == [6; 200_000] && value_of(&c, c.root(), b"b") == [9; 200_000]);
+}
+
+#[test]
+fn the_last_change_counts_wherever_it_is() {
+    for place in places() {
+        let c = place.create();
+        let root = c.root();
+        let (a, b) = (made(&c, root, b"a", b"1"), made(&c, root, b"b", b"2"));
+        for n in 0..4u8 {
+            a.write(&[n]).unwrap();
+            assert_eq!(value_of(&c, root, b"a"), [n]);
+            b.write(&[n + 100]).unwrap();
+            b.write(&[n + 101]).unwrap();
+            assert_eq!((a.read().unwrap()[0], value_of(&c, root, b"b")), (n, vec![n + 101]));
+        }
+        // A list, and what is made twice.
+        let last = made(&c, root, b"c", b"3");
+        assert_eq!(names_of(&c, root), [b"a", b"b", b"c"]);
+        assert!(c.attr_exists(root, b"c").unwrap());
+        let again = c.attr_create(root, b"c", attr_spec(1, 1)).map(drop);
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        // Renamed, onto nothing that is there.
+        assert_eq!(c.attr_rename(root, b"a", b"c").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        last.write(b"4").unwrap();
+        c.attr_rename(root, b"c", b"d").unwrap();
+        assert_eq!((last.read().unwrap()[0], last.name()), (b'4', b"d".to_vec()));
+        assert!(!c.attr_exists(root, b"c").unwrap());
+        last.write(b"5").unwrap();
+        assert_eq!(names_of(&c, root), [b"a", b"b", b"d"]);
+        // Deleted, made anew, and the old one still open.
+        last.write(b"5").unwrap();
+        c.attr_delete(root, b"d").unwrap();
+        assert!(!c.attr_exists(root, b"d").unwrap());
+        made(&c, root, b"d", b"6");
+        assert_eq!((last.read().unwrap()[0], value_of(&c, root, b"d")), (b'5', b"6".to_vec()));
+        last.write(b"7").unwrap();
+        c.attr_delete(root, b"b").unwrap();
+        assert_eq!(c.attr_count(root).unwrap(), 2);
+        drop((a, b, last));
+        c.flush().unwrap();
+        drop(c);
+        let c = place.open(Access::ReadOnly);
+        assert_eq!(names_of(&c, c.root()), [b"a", b"d"]);
+        assert_eq!((value_of(&c, c.root(), b"a"), value_of(&c, c.root(), b"d")), (vec![3], b"6".to_vec()));
+    }
+}
+
+#[test]
+fn the_last_change_goes_with_its_object_and_along_with_copies() {
+    let c = memory().create();
+    let id = group(&c, c.root(), b"g", CreationOrder::default());
+    made(&c, id, b"a", b"1");
+    let copy = c.copy_object(id, &c, CopyOptions::default(), &mut |_, _, _, data| Ok(data)).unwrap();
+    assert_eq!(value_of(&c, copy.id(), b"a"), b"1");
+    made(&c, id, b"b", b"2");
+    c.link_delete(c.root(), b"g").unwrap();
+    drop(c.state());
+    assert!(keys_of(&c).iter().all(|key| keys::id(key) != Some(id.0)), "something of the group is left");
+    c.flush().unwrap();
+    assert!(keys_of(&c).iter().all(|key| keys::id(key) != Some(id.0)), "something of the group came back");
+}
