@@ -7,6 +7,9 @@ use lru::LruCache;
 use crate::page::Page;
 use crate::space::Pointer;
 
+/// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
+const RECENT: usize = 16;
+
 /// Pages by pointer. A pointer names bytes that never change, so nothing here can be stale.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -18,15 +21,38 @@ pub(crate) struct Cache {
 struct Inner {
     pages: LruCache<Pointer, Arc<Page>>,
     weight: u64,
+    recent: [Option<Recent>; RECENT],
+}
+
+/// A leaf that was found below a root.
+#[derive(Debug)]
+struct Recent {
+    root: Pointer,
+    leaf: Arc<Page>,
 }
 
 impl Cache {
     pub(crate) fn new(bound: u64) -> Self {
-        Self { inner: Mutex::new(Inner { pages: LruCache::unbounded(), weight: 0 }), bound }
+        Self {
+            inner: Mutex::new(Inner { pages: LruCache::unbounded(), weight: 0, recent: Default::default() }),
+            bound,
+        }
     }
 
     pub(crate) fn get(&self, p: &Pointer) -> Option<Arc<Page>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).pages.get(p).cloned()
+    }
+
+    /// The leaf found last, if the key can be in no other one below this root.
+    pub(crate) fn recent_leaf(&self, root: &Pointer, key: &[u8]) -> Option<Arc<Page>> {
+        let c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = c.recent[recent_of(key)].as_ref()?;
+        (recent.root == *root && recent.leaf.spans(key)).then(|| recent.leaf.clone())
+    }
+
+    pub(crate) fn keep_leaf(&self, root: Pointer, key: &[u8], leaf: Arc<Page>) {
+        let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        c.recent[recent_of(key)] = Some(Recent { root, leaf });
     }
 
     pub(crate) fn put(&self, p: Pointer, page: Arc<Page>) {
@@ -47,4 +73,8 @@ impl Cache {
             c.weight -= old.weight();
         }
     }
+}
+
+fn recent_of(key: &[u8]) -> usize {
+    key.first().map_or(0, |first| usize::from(*first) % RECENT)
 }

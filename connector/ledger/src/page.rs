@@ -121,6 +121,12 @@ impl Page {
         Pointer::read(&mut Reader::new(self.cut(&self.slots[n].value)))
     }
 
+    /// Whether a key is not before the first one here, and not behind the last.
+    pub(crate) fn spans(&self, key: &[u8]) -> bool {
+        let (first, last) = (self.slots.first(), self.slots.last());
+        first.is_some_and(|s| self.cut(&s.key) <= key) && last.is_some_and(|s| key <= self.cut(&s.key))
+    }
+
     /// The entry with this key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
         self.slots.binary_search_by(|s| self.cut(&s.key).cmp(key)).ok()
@@ -234,6 +240,7 @@ mod tests {
         assert_eq!(p.first_from(Bound::Excluded(b"d")), 2);
         assert_eq!(p.first_from(Bound::Included(b"c")), 1);
         assert_eq!(p.end_before(Bound::Excluded(b"b")), 0);
+        assert_eq!([&b"a"[..], b"b", b"e", b"f", b"g"].map(|k| p.spans(k)), [false, true, true, true, false]);
         assert_eq!((p.branch_for(b"a"), p.branch_for(b"b"), p.branch_for(b"z")), (0, 0, 2));
     }
 

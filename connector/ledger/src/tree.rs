@@ -156,12 +156,24 @@ impl Tree<'_> {
         Ok(child)
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        let Some(root) = &self.root else { return Ok(None) };
+    fn leaf_for(&self, root: &Pointer, key: &[u8]) -> Result<Arc<Page>> {
         let mut page = self.page(root)?;
         while page.level > 0 {
             page = self.child(&page, page.branch_for(key))?;
         }
+        Ok(page)
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let page = match self.cache.recent_leaf(root, key) {
+            Some(leaf) => leaf,
+            None => {
+                let leaf = self.leaf_for(root, key)?;
+                self.cache.keep_leaf(*root, key, leaf.clone());
+                leaf
+            }
+        };
         Ok(page.find(key).map(|at| Found { leaf: page, at }))
     }
 
