@@ -11,6 +11,7 @@ use crate::callbacks::parallel::Together;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::ffi::forks;
 use crate::ffi::handle::Anchor;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Library;
@@ -101,6 +102,7 @@ impl Session {
     /// # Errors
     /// If the native objects cannot be made: without them no object may be given out.
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
+        forks::watch();
         let face = Face::new(parts.library, &parts.container)?;
         let connector = parts.library.own_connector()?;
         let session = Arc::new_cyclic(|weak| Self {
@@ -121,7 +123,7 @@ impl Session {
             face,
             connector,
             anchor: Anchor::new(weak.clone()),
-            process: std::process::id(),
+            process: h5lake_ledger::process::id(),
             told: Mutex::new(Outlook::Open),
         });
         session.face.register(&session);
@@ -178,7 +180,7 @@ impl Session {
 
     /// Whether this process got the file by `fork` and did not open it itself.
     pub fn is_inherited(&self) -> bool {
-        self.process != std::process::id()
+        self.process != h5lake_ledger::process::id()
     }
 }
 

@@ -229,7 +229,7 @@ impl Container {
             distance,
             lock: o.ledger.lock,
             last_wins: o.last_wins,
-            pid: std::process::id(),
+            pid: h5lake_ledger::process::id(),
         })
     }
 
@@ -376,7 +376,7 @@ impl Container {
 
     /// Whether this is the process that opened the container: a forked child changes nothing.
     pub(crate) fn is_ours(&self) -> bool {
-        self.pid == std::process::id()
+        self.pid == h5lake_ledger::process::id()
     }
 
     pub(crate) fn check_writable(&self, what: &str) -> Result<()> {

@@ -91,7 +91,7 @@ impl Ledger {
             cache: Cache::new(opts.cache_bytes),
             state: Mutex::new(known),
             access,
-            opener: std::process::id(),
+            opener: crate::process::id(),
             bytes_bound: opts.checkpoint_bytes,
             records_bound: opts.checkpoint_records.min(records_bound),
             spill_bound: opts.spill_bytes,
@@ -119,7 +119,7 @@ impl Ledger {
             return Err(self.fail(ErrorKind::ReadOnly));
         }
         // After fork both processes hold the same lock; only the one that took it may use it.
-        if std::process::id() != self.opener {
+        if crate::process::id() != self.opener {
             return Err(self.fail(ErrorKind::Forked));
         }
         Ok(())

@@ -25,6 +25,7 @@ mod options;
 mod page;
 mod payload;
 mod place;
+pub mod process;
 mod record;
 mod space;
 mod tree;

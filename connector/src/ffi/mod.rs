@@ -19,6 +19,7 @@ pub mod error_stack;
 pub mod errors;
 pub mod face_driver;
 pub mod file_lists;
+pub mod forks;
 pub mod guard;
 pub mod handle;
 pub mod ids;

@@ -117,7 +117,7 @@ impl FileSpace {
     /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. The
     /// child opens the file anew, for pins of its own. Reads go on through the shared one, which does no harm.
     fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
-        let me = std::process::id();
+        let me = crate::process::id();
         if self.opener.swap(me, Ordering::Relaxed) == me {
             return Ok(());
         }

@@ -181,7 +181,7 @@ fn space(
         locks: Mutex::new(locks),
         lock_policy: opts.lock,
         handle: Mutex::new(Some(file)),
-        opener: AtomicU32::new(std::process::id()),
+        opener: AtomicU32::new(crate::process::id()),
         writer: write.then(Mutex::default),
         options: opts.clone(),
         seen: Mutex::default(),

@@ -50,7 +50,7 @@ impl Ledger {
 
     pub(super) fn finish(&self) -> Result<()> {
         // A forked child must not touch the file, nor its parent's lock.
-        if std::process::id() != self.opener {
+        if crate::process::id() != self.opener {
             return Ok(());
         }
         let mut s = self.lock();

@@ -55,7 +55,7 @@ impl Upload {
 
 impl Uploads {
     pub(crate) fn new() -> Self {
-        Self { all: Vec::new(), owner: std::process::id() }
+        Self { all: Vec::new(), owner: crate::process::id() }
     }
 
     /// Starts one, after having waited for the oldest if there are many. To a store in memory it is put at once.
@@ -130,7 +130,7 @@ impl Uploads {
 impl Drop for Uploads {
     fn drop(&mut self) {
         // A forked child has none of the threads: waiting for one would take for ever.
-        if std::process::id() == self.owner {
+        if crate::process::id() == self.owner {
             self.give_up();
         }
     }
