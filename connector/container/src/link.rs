@@ -56,15 +56,17 @@ impl Container {
         check_link(name, &target)?;
         let key = keys::named(keys::LINK, group.0, name);
         let g = self.group(s, group)?;
-        if self.ledger.get(&key)?.is_some() {
+        let order = g.order_tracked.then_some(g.next_order);
+        let hard = if let LinkTarget::Hard(id) = target { Some(id) } else { None };
+        // What would refuse the link is looked at before it is staged.
+        hard.map_or(Ok(()), |id| self.header(s, id)?.may_get_links(id, 1).map(drop))?;
+        let r = LinkRecord::new(name, target, order, cset);
+        if !self.ledger.put_new(&key, r.encode_to_vec())? {
             return Err(Error::exists(format!("unable to create link {} (name already exists)", show(name))));
         }
-        if let LinkTarget::Hard(id) = target {
+        if let Some(id) = hard {
             self.change_links(s, id, 1)?;
         }
-        let order = g.order_tracked.then_some(g.next_order);
-        let r = LinkRecord::new(name, target, order, cset);
-        self.ledger.put(&key, r.encode_to_vec())?;
         self.change_header(s, group, |h| {
             if let Some(g) = &mut h.group {
                 g.link_count += 1;

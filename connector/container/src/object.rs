@@ -120,6 +120,14 @@ impl HeaderRecord {
         }
     }
 
+    /// The count of links with so many more.
+    pub(crate) fn may_get_links(&self, id: ObjectId, delta: i32) -> Result<u32> {
+        let old = self.link_count;
+        old.checked_add_signed(delta).ok_or_else(|| {
+            Error::invalid(format!("the link count {old} of object {:#x} cannot change by {delta}", id.0))
+        })
+    }
+
     /// Notes a change of the metadata, as `H5O_touch` does.
     pub(crate) fn touch(&mut self) {
         if self.flags & TIMES_TRACKED != 0 {
@@ -307,9 +315,7 @@ impl Container {
     pub(crate) fn change_links(&self, s: &mut State, id: ObjectId, delta: i32) -> Result<u32> {
         let (old, new) = self.change_header(s, id, |h| {
             let old = h.link_count;
-            h.link_count = old.checked_add_signed(delta).ok_or_else(|| {
-                Error::invalid(format!("the link count {old} of object {:#x} cannot change by {delta}", id.0))
-            })?;
+            h.link_count = h.may_get_links(id, delta)?;
             h.touch();
             Ok((old, h.link_count))
         })?;

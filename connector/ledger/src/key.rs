@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-/// Bytes that are compared as two numbers.
-const HEAD: usize = 16;
+/// Numbers that the first bytes make.
+const WORDS: usize = 3;
 
 /// A key, ordered by its bytes. Its first bytes stand in it as numbers, so that a search in a layer follows few pointers.
 ///
@@ -13,7 +13,7 @@ const HEAD: usize = 16;
 /// borrowed keys, too, a key is not copied to be looked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Key<'k> {
-    head: [u64; 2],
+    head: [u64; WORDS],
     bytes: Whose<'k>,
 }
 
@@ -54,14 +54,17 @@ impl AsRef<[u8]> for Key<'_> {
 }
 
 /// The first bytes, as if zeros followed a shorter key. What is the same is not told apart, what differs is in order.
-fn head(bytes: &[u8]) -> [u64; 2] {
-    let mut start = [0; HEAD];
-    match bytes.first_chunk::<HEAD>() {
-        Some(first) => start = *first,
-        None => start[..bytes.len()].copy_from_slice(bytes),
+fn head(bytes: &[u8]) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    for (word, part) in words.iter_mut().zip(bytes.chunks(8)) {
+        let mut eight = [0; 8];
+        match part.first_chunk() {
+            Some(all) => eight = *all,
+            None => eight[..part.len()].copy_from_slice(part),
+        }
+        *word = u64::from_be_bytes(eight);
     }
-    let number = u128::from_be_bytes(start);
-    [(number >> 64) as u64, number as u64]
+    words
 }
 
 impl Ord for Key<'_> {
@@ -92,7 +95,7 @@ mod tests {
     #[test]
     fn keys_are_in_the_order_of_their_bytes() {
         let mut all: Vec<Vec<u8>> = vec![vec![], b"abcdefghijklmnopqrstuvwxyz".to_vec()];
-        for length in [1, 7, 8, 9, 15, 16, 17, 30] {
+        for length in [1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 30] {
             for last in [0, 1, 0x7f, 0x80, 0xff] {
                 for fill in [0, 0xff, b'a'] {
                     let mut key = vec![fill; length];

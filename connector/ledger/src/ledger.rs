@@ -5,6 +5,7 @@ mod commit;
 mod open;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -239,11 +240,50 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the key or the value is too long.
     pub fn put(&self, key: &[u8], value: impl Into<Bytes>) -> Result<()> {
         let value = value.into();
+        self.check_length(key, &value)?;
+        self.stage(key, Some(value))
+    }
+
+    fn check_length(&self, key: &[u8], value: &[u8]) -> Result<()> {
         if key.len() > MAX_KEY || value.len() > MAX_VALUE {
             let why = format!("a key of {} or a value of {} bytes is too long", key.len(), value.len());
             return Err(Error::invalid(self.space.target(), why));
         }
-        self.stage(key, Some(value))
+        Ok(())
+    }
+
+    /// Stages a put, if nothing is under the key; says whether.
+    ///
+    /// # Errors
+    /// As for [`put`](Ledger::put), and those of reading.
+    pub fn put_new(&self, key: &[u8], value: impl Into<Bytes>) -> Result<bool> {
+        let value = value.into();
+        self.check_length(key, &value)?;
+        let mut s = self.writable()?;
+        let State { staged, log, root, spilled, .. } = &mut *s;
+        let below = match spilled {
+            Some(spilled) => Layers { over: [&EMPTY, &EMPTY], tree: self.tree(spilled.root) },
+            None => Layers { over: [&EMPTY, log], tree: self.tree(*root) },
+        };
+        let weight = (key.len() + value.len()) as u64;
+        match staged.entry(Key::from(Bytes::copy_from_slice(key))) {
+            Entry::Occupied(mut there) => {
+                if there.get().is_some() {
+                    return Ok(false);
+                }
+                there.insert(Some(value));
+                s.staged_bytes += weight - key.len() as u64;
+            }
+            Entry::Vacant(place) => {
+                if below.get(key)?.is_some() {
+                    return Ok(false);
+                }
+                place.insert(Some(value));
+                s.staged_bytes += weight;
+            }
+        }
+        self.spill_if_large(&mut s);
+        Ok(true)
     }
 
     /// Stages a delete; deleting what is not there is no error.

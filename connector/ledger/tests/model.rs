@@ -23,6 +23,8 @@ enum Value {
 #[derive(Debug, Clone)]
 enum Op {
     Put(u16, u8, u16),
+    PutNew(u16, u8, u16),
+    Get(u16, u16),
     Many(u16, u16),
     Payload(u16, u32),
     Delete(u16),
@@ -48,6 +50,8 @@ fn op() -> impl Strategy<Value = Op> {
     let n = || 0u16..1024;
     prop_oneof![
         6 => (n(), any::<u8>(), prop_oneof![4 => 0u16..200, 1 => 2000u16..20000]).prop_map(|(k, b, l)| Op::Put(k, b, l)),
+        3 => (n(), any::<u8>(), 0u16..200).prop_map(|(k, b, l)| Op::PutNew(k, b, l)),
+        3 => (n(), 1u16..50).prop_map(|(k, c)| Op::Get(k, c)),
         2 => (n(), 1u16..300).prop_map(|(k, c)| Op::Many(k, c)),
         3 => (n(), prop_oneof![0u32..5000, 60_000u32..200_000]).prop_map(|(k, l)| Op::Payload(k, l)),
         3 => n().prop_map(Op::Delete),
@@ -104,6 +108,22 @@ impl Run {
         self.staged.insert(k, Value::Plain(v));
     }
 
+    fn put_new(&mut self, k: Vec<u8>, v: Vec<u8>) {
+        let is_new = self.w().put_new(&k, [&[0], &v[..]].concat()).unwrap();
+        assert_eq!(is_new, !self.staged.contains_key(&k));
+        if is_new {
+            self.staged.insert(k, Value::Plain(v));
+        }
+    }
+
+    fn get(&self, k: &[u8]) {
+        for (ledger, model) in [(self.w(), &self.staged), (self.reader.as_ref().unwrap(), &self.read)] {
+            let got = ledger.get(k).unwrap();
+            assert_eq!(got.is_some(), model.contains_key(k));
+            got.iter().zip(model.get(k)).for_each(|(v, m)| same(ledger, v, m));
+        }
+    }
+
     fn delete(&mut self, k: Vec<u8>) {
         self.release(&k);
         self.w().delete(&k).unwrap();
@@ -113,6 +133,8 @@ impl Run {
     fn step(&mut self, op: &Op) {
         match *op {
             Op::Put(k, b, l) => self.put(key(k), vec![b; l as usize]),
+            Op::PutNew(k, b, l) => self.put_new(key(k), vec![b; l as usize]),
+            Op::Get(k, c) => (k..k.saturating_add(c)).for_each(|k| self.get(&key(k))),
             Op::Many(k, c) => {
                 (k..k.saturating_add(c)).for_each(|k| self.put(key(k), k.to_le_bytes().to_vec()))
             }

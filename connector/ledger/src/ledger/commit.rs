@@ -11,7 +11,7 @@ use crate::space::{Base, Commit, Pointer};
 /// Logs up to this many bytes are read at once, in no time.
 const WORTH_FOLDING: u64 = 64 << 10;
 /// Memory that a staged key takes beside its own bytes and its value's, about.
-const KEY_MEMORY: u64 = 160;
+const KEY_MEMORY: u64 = 190;
 /// Bytes that a key takes in a record beside its own and its value's, about.
 const KEY_IN_RECORD: u64 = 4;
 /// Changes are scattered where spilling them writes this many times their bytes.
@@ -296,7 +296,9 @@ fn take_spilled(s: &mut State, root: Option<Pointer>) {
 
 /// Lays a layer over another: two of about the same size are joined in one walk.
 fn lay_layer_over(layer: &mut Layer, mut over: Layer) {
-    if over.len() > layer.len() / 8 {
+    if layer.is_empty() {
+        *layer = over;
+    } else if over.len() > layer.len() / 8 {
         layer.append(&mut over);
     } else {
         lay_over(layer, over);
