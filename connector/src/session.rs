@@ -246,10 +246,8 @@ pub struct DatasetHandle {
 pub struct AttributeHandle {
     /// Its types as this library's identifiers. Closed before the session is.
     pub types: OnceLock<Arc<FileType>>,
-    /// The value.
+    /// The value. It keeps the object that has it alive.
     pub attribute: Arc<Attribute>,
-    /// Keeps the object that has the attribute alive.
-    pub owner: OpenObject,
     /// Path of that object, if it is known.
     pub path: Option<Vec<u8>>,
     /// The session it was opened in.

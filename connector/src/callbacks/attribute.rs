@@ -29,20 +29,18 @@ pub fn create(
     let session = found.session;
     session.face.attribute()?;
     let library = session.library;
-    if !library.has_extent(space)? {
-        return Err(Error::argument("the dataspace of an attribute must have an extent"));
-    }
+    let space = library.extent_if_any(space)?;
+    let space = space.ok_or_else(|| Error::argument("the dataspace of an attribute must have an extent"))?;
     let types = FileType::of_new(&session, datatype)?;
     let spec = AttrSpec {
         datatype: types.to_datatype(committed_id(&session, datatype)?)?,
-        space: library.extent_of(space)?,
+        space,
         cset: library.character_set(creation)?,
         creation_properties: library.encode_list(creation)?.into(),
     };
-    let owner = session.container.open_object(found.id)?;
     let attribute = session.container.attr_create(found.id, name, spec)?;
     let types = kept(types);
-    Ok(Handle::Attribute(AttributeHandle { types, attribute, owner, path: found.path, session }))
+    Ok(Handle::Attribute(AttributeHandle { types, attribute, path: found.path, session }))
 }
 
 /// `H5Aopen`, by name or by index.
@@ -59,15 +57,8 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Re
     };
     let session = found.session;
     session.face.attribute()?;
-    let owner = session.container.open_object(found.id)?;
     let attribute = session.container.attr_open(found.id, &name)?;
-    Ok(Handle::Attribute(AttributeHandle {
-        types: OnceLock::new(),
-        attribute,
-        owner,
-        path: found.path,
-        session,
-    }))
+    Ok(Handle::Attribute(AttributeHandle { types: OnceLock::new(), attribute, path: found.path, session }))
 }
 
 /// The attribute behind a handle.
@@ -154,7 +145,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 /// Name, size, order and character set of an attribute that is open, or that a location leads to.
 pub fn info(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Result<AttrInfo> {
     if let (Handle::Attribute(open), Location::Itself) = (handle, location) {
-        return info_of(&open.session.container, open.owner.id(), &open.attribute);
+        return info_of(&open.session.container, open.attribute.owner().id(), &open.attribute);
     }
     let base = Base::of(handle)?;
     match (location, name) {

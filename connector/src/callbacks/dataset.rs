@@ -73,11 +73,9 @@ fn spec_of(
     new: &NewDataset,
 ) -> Result<(DatasetSpec, Option<Scratch>)> {
     let library = session.library;
-    if !library.has_extent(new.space)? {
-        return Err(Error::argument("the dataspace of a dataset must have an extent"));
-    }
+    let space = library.extent_if_any(new.space)?;
+    let space = space.ok_or_else(|| Error::argument("the dataspace of a dataset must have an extent"))?;
     let given = library.dataset_creation(new.creation)?;
-    let space = library.extent_of(new.space)?;
     if let Layout::Virtual { mappings } = &given.layout {
         virtual_layout::check_extent(library, mappings, space.dims())?;
     }
@@ -207,8 +205,8 @@ pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
 
 /// What `H5Dread` and `H5Dwrite` select in the file, given a dataspace or `None` for everything.
 pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Selection, u64)> {
+    let Some(space) = space else { return Ok((Selection::All, dataset.dataset.points()?)) };
     let extent = dataset.dataset.space();
-    let Some(space) = space else { return Ok((Selection::All, extent.points()?)) };
     let library = dataset.base.session.library;
     let given = library.extent_of(space)?;
     if given.dims().len() != extent.dims().len() {
@@ -291,11 +289,16 @@ pub fn read(
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     let limit = part_limit(dataset, &types, memory_type, region)?;
-    region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {
-        transfer::read(session, &types, memory_type, region, transfer_list, |buffer| {
-            fetch(dataset, part, buffer)
-        })
-    })
+    region.in_parts(
+        &what.selection,
+        || dataset.dataset.space(),
+        limit,
+        |region, part| {
+            transfer::read(session, &types, memory_type, region, transfer_list, |buffer| {
+                fetch(dataset, part, buffer)
+            })
+        },
+    )
 }
 
 /// Reads elements in file form, wherever they lie.
@@ -348,21 +351,26 @@ pub fn write(
         false => part_limit(dataset, &types, memory_type, region)?,
     };
     owning_heap(dataset.base.id(), || {
-        region.in_parts(&what.selection, dataset.dataset.space().dims(), limit, |region, part| {
-            let existing = |buffer: &mut [u8]| {
-                fetch(dataset, part, buffer)?;
-                if types.has_heap {
-                    forget_fill(&dataset.dataset.fill().value, types.size, buffer);
-                }
-                Ok(())
-            };
-            transfer::write(session, &types, memory_type, region, transfer_list, existing, |data| {
-                match dataset.dataset.layout() {
-                    Layout::External { files } => external_data::write(dataset, files, part, data),
-                    _ => Ok(dataset.dataset.write(part, data)?),
-                }
-            })
-        })
+        region.in_parts(
+            &what.selection,
+            || dataset.dataset.space(),
+            limit,
+            |region, part| {
+                let existing = |buffer: &mut [u8]| {
+                    fetch(dataset, part, buffer)?;
+                    if types.has_heap {
+                        forget_fill(&dataset.dataset.fill().value, types.size, buffer);
+                    }
+                    Ok(())
+                };
+                transfer::write(session, &types, memory_type, region, transfer_list, existing, |data| {
+                    match dataset.dataset.layout() {
+                        Layout::External { files } => external_data::write(dataset, files, part, data),
+                        _ => Ok(dataset.dataset.write(part, data)?),
+                    }
+                })
+            },
+        )
     })?;
     session.after_write()
 }

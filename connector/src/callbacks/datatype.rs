@@ -75,7 +75,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
 
 /// The committed datatype of this container behind an application's identifier, if it is one.
 pub fn committed_id(session: &Session, datatype: Hid) -> Result<Option<ObjectId>> {
-    if !session.library.is_committed(datatype)? {
+    if session.library.predefined(datatype).is_some() || !session.library.is_committed(datatype)? {
         return Ok(None);
     }
     let Some((id, file)) = session.library.object_of(datatype) else { return Ok(None) };

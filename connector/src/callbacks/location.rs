@@ -90,7 +90,7 @@ impl Base {
             Handle::Group(object) => (object.id(), object.path.clone()),
             Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
             Handle::Datatype(datatype) => (datatype.base.id(), datatype.base.path.clone()),
-            Handle::Attribute(attribute) => (attribute.owner.id(), attribute.path.clone()),
+            Handle::Attribute(attribute) => (attribute.attribute.owner().id(), attribute.path.clone()),
         };
         Ok(Self { session, id, path })
     }
@@ -350,6 +350,10 @@ fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The path of `name` seen from `base`, without `.` and empty components.
 pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
+    if !name.contains(&b'/') && name != b"." && !name.is_empty() {
+        let base = base.strip_suffix(b"/").unwrap_or(base);
+        return [base, b"/", name].concat();
+    }
     let from_root = name.first() == Some(&b'/');
     let mut path = if from_root { Vec::new() } else { base.strip_suffix(b"/").unwrap_or(base).to_vec() };
     for component in components(name) {

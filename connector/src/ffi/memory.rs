@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use h5lake_container::{Run, Selection};
+use h5lake_container::{Dataspace, Run, Selection};
 
 use super::library::{Hid, Library};
 use super::variable_length::Pointers;
@@ -119,19 +119,18 @@ impl MemoryRegion {
         self.runs.len() <= 1
     }
 
-    /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in an extent of `dims`)
-    /// that they belong to.
+    /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in `extent`) that they belong to.
     pub fn in_parts(
         &mut self,
         selection: &Selection,
-        dims: &[u64],
+        extent: impl FnOnce() -> Dataspace,
         limit: u64,
         mut each: impl FnMut(&mut Self, &Selection) -> Result<()>,
     ) -> Result<()> {
         if self.points <= limit {
             return each(self, selection);
         }
-        let parts = split(selection, dims, limit);
+        let parts = split(selection, extent().dims(), limit);
         let mut runs = self.runs.iter().copied();
         let mut rest: Option<Run> = None;
         for (selection, points) in &parts {

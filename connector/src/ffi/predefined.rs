@@ -8,6 +8,7 @@
 
 use std::ffi::{c_int, c_long, c_short};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use h5lake_plugin_abi::{Hdf5, MAX_LIBRARIES};
@@ -86,6 +87,13 @@ pub struct Predefined {
     pub class: u8,
 }
 
+/// Identifiers of these types are numbers that follow upon each other, so that each has a place of its own.
+const PLACES: usize = 64;
+
+/// Which type was found last under an identifier, by its lowest bits. It is looked at before it is believed.
+static FOUND: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
+    [const { [const { AtomicU8::new(0) }; PLACES] }; MAX_LIBRARIES];
+
 /// What is known of the types of each slot's library.
 static KNOWN: [[OnceLock<Predefined>; COUNT]; MAX_LIBRARIES] =
     [const { [const { OnceLock::new() }; COUNT] }; MAX_LIBRARIES];
@@ -132,7 +140,17 @@ impl Library {
 
     /// What is known of an identifier, if it is that of one of the library's own datatypes.
     pub fn predefined(self, id: Hid) -> Option<&'static Predefined> {
-        let n = TYPES.iter().position(|(symbol, ..)| symbol(self.table()) == id)?;
+        let is_it = |(symbol, ..): &(Symbol, u8, usize)| symbol(self.table()) == id;
+        let place = &FOUND.get(self.slot())?[id as usize % PLACES];
+        let found = usize::from(place.load(Ordering::Relaxed));
+        let n = match TYPES.get(found).filter(|known| is_it(known)) {
+            Some(_) => found,
+            None => {
+                let n = TYPES.iter().position(is_it)?;
+                place.store(n as u8, Ordering::Relaxed);
+                n
+            }
+        };
         self.predefined_number(n).ok().flatten()
     }
 

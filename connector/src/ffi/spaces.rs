@@ -11,6 +11,8 @@ use crate::error::{Error, Major, Minor, Result};
 const FIRST_SEQUENCES: usize = 16;
 /// Sequences fetched from it at once from then on.
 const SEQUENCES: usize = 1024;
+/// `H5S_MAX_RANK`.
+const MAX_RANK: usize = 32;
 
 impl Library {
     /// A scalar dataspace.
@@ -43,25 +45,34 @@ impl Library {
 
     /// The extent of an HDF5 dataspace.
     pub fn extent_of(self, id: Hid) -> Result<Dataspace> {
+        let extent = self.extent_if_any(id)?;
+        extent.ok_or_else(|| Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace))
+    }
+
+    /// The extent of an HDF5 dataspace that may have none (`H5Sset_extent_none`).
+    pub fn extent_if_any(self, id: Hid) -> Result<Option<Dataspace>> {
         use h5lake_plugin_abi::bindings as sys;
-        // SAFETY: any value may be given; a bad one is an error.
-        match unsafe { (self.table().H5Sget_simple_extent_type)(id) } {
-            sys::H5S_SCALAR => Ok(Dataspace::Scalar),
-            sys::H5S_NULL => Ok(Dataspace::Null),
-            sys::H5S_SIMPLE => {
-                // SAFETY: as above.
-                let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
-                let rank = usize::try_from(rank).map_err(|_| Error::call("H5Sget_simple_extent_ndims"))?;
-                let (mut dims, mut max) = (vec![0; rank], vec![0; rank]);
-                // SAFETY: both arrays have `rank` entries.
-                let result = unsafe {
-                    (self.table().H5Sget_simple_extent_dims)(id, dims.as_mut_ptr(), max.as_mut_ptr())
-                };
-                check(result, "H5Sget_simple_extent_dims")?;
-                Ok(Dataspace::Simple { dims, max })
+        let (mut dims, mut max) = ([0; MAX_RANK], [0; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions. Any value may be given as identifier; a bad one is negative.
+        let rank =
+            unsafe { (self.table().H5Sget_simple_extent_dims)(id, dims.as_mut_ptr(), max.as_mut_ptr()) };
+        match usize::try_from(rank) {
+            Ok(rank @ 1..=MAX_RANK) => {
+                return Ok(Some(Dataspace::Simple {
+                    dims: dims[..rank].to_vec(),
+                    max: max[..rank].to_vec(),
+                }));
             }
-            _ => Err(Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace)),
+            Ok(_) => {}
+            Err(_) => return Ok(None),
         }
+        // SAFETY: any value may be given.
+        Ok(match unsafe { (self.table().H5Sget_simple_extent_type)(id) } {
+            sys::H5S_SCALAR => Some(Dataspace::Scalar),
+            sys::H5S_NULL => Some(Dataspace::Null),
+            sys::H5S_SIMPLE => Some(Dataspace::Simple { dims: Vec::new(), max: Vec::new() }),
+            _ => None,
+        })
     }
 
     /// Whether a dataspace has an extent at all (`H5Screate(H5S_SIMPLE)` alone gives none).

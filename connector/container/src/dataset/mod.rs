@@ -215,6 +215,14 @@ impl Dataset {
     pub fn is_elsewhere(&self) -> bool {
         matches!(self.layout, Layout::External { .. } | Layout::Virtual { .. })
     }
+    /// Elements of the present shape.
+    ///
+    /// # Errors
+    /// If they are more than can be counted.
+    pub fn points(&self) -> Result<u64> {
+        self.space.read().points()
+    }
+
 
     /// The fill properties.
     pub fn fill(&self) -> &Fill {
