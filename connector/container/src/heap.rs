@@ -77,8 +77,9 @@ impl Container {
     /// # Errors
     /// `ReadOnly`, and those of the ledger.
     pub fn heap_put(&self, owner: ObjectId, bytes: &[u8]) -> Result<[u8; 16]> {
-        let ids = self.heap_put_all(owner, &[bytes])?;
-        ids.first().copied().ok_or_else(|| Error::corrupt("a blob that was kept has no id"))
+        let mut id = None;
+        self.heap_put_all(owner, [bytes], |kept| id = Some(kept))?;
+        id.ok_or_else(|| Error::corrupt("a blob that was kept has no id"))
     }
 
     /// Writes blobs behind what is in a segment, where there is room for them, and returns where.

@@ -2,9 +2,11 @@
 //! application's pointers into the heap and back, many at once. libhdf5's conversion would do the same one by one, with
 //! a callback for each; everything that needs more than that (other types inside, allocators of the application) is its.
 
+use h5lake_ledger::buffers::Scratch;
+
 use crate::callbacks::blob;
-use crate::callbacks::transfer::{buffer_of, heap_owner};
-use crate::error::{Error, Major, Minor, Result};
+use crate::callbacks::transfer::{heap_owner, scratch_of};
+use crate::error::{Error, Result};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::types::{TypeClass, VARIABLE_LENGTH};
@@ -48,27 +50,26 @@ pub fn read(
     fetch: impl FnOnce(&mut [u8]) -> Result<()>,
 ) -> Result<()> {
     let count = region.points() as usize;
-    let mut stored = buffer_of(count, STORED)?;
+    let mut stored = scratch_of(count, STORED)?;
     fetch(&mut stored)?;
-    let mut blobs = Vec::with_capacity(count);
-    for element in stored.chunks_exact(STORED) {
-        let (items, id) = taken_apart(element)?;
-        blobs.push((id, if blob::is_null(&id) { 0 } else { items * kind.unit() as u64 }));
-    }
+    let (stored, _) = stored.as_chunks::<STORED>();
+    let blobs = stored.iter().map(|element| {
+        let (items, id) = taken_apart(element);
+        (id, if blob::is_null(&id) { 0 } else { items * kind.unit() as u64 })
+    });
     let mut elements = Allocated::new(kind, count);
-    session.container.heap_get_all(&blobs, |index, data| {
-        if blob::is_null(&blobs[index].0) { Ok(()) } else { elements.set(index, data) }
+    session.container.heap_get_all(blobs, |index, data| {
+        if blob::is_null(&taken_apart(&stored[index]).1) { Ok(()) } else { elements.set(index, data) }
     })?;
-    region.scatter(0, &elements.into_elements());
+    region.scatter(0, &Scratch::from(elements.into_elements()));
     Ok(())
 }
 
-fn taken_apart(element: &[u8]) -> Result<(u64, [u8; blob::ID_BYTES])> {
-    let parts = element.split_first_chunk::<COUNT>();
-    let parts = parts.and_then(|(items, id)| Some((u32::from_le_bytes(*items), *id.first_chunk()?)));
-    parts
-        .map(|(items, id)| (items.into(), id))
-        .ok_or_else(|| Error::new(Minor::Internal, "an element is too short"))
+fn taken_apart(element: &[u8; STORED]) -> (u64, [u8; blob::ID_BYTES]) {
+    let (mut items, mut id) = ([0; COUNT], [0; blob::ID_BYTES]);
+    items.copy_from_slice(&element[..COUNT]);
+    id.copy_from_slice(&element[COUNT..]);
+    (u32::from_le_bytes(items).into(), id)
 }
 
 /// Hands the elements of the application's buffer to `store` in file form. `existing` delivers what was there before; its
@@ -84,12 +85,12 @@ pub fn write(
     store: impl FnOnce(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let count = region.points() as usize;
-    let mut before = buffer_of(count, STORED)?;
+    let mut before = scratch_of(count, STORED)?;
     existing(&mut before)?;
     let stored = region.with_data(kind, |data| put(session, kind, data))?;
     store(&stored)?;
-    for element in before.chunks_exact(STORED) {
-        let (_, id) = taken_apart(element)?;
+    for element in before.as_chunks::<STORED>().0 {
+        let (_, id) = taken_apart(element);
         if !blob::is_null(&id) {
             session.container.heap_delete(&id).map_err(blob::in_heap)?;
         }
@@ -98,21 +99,21 @@ pub fn write(
 }
 
 /// Keeps data in the heap of the object that is being written, and makes elements in file form of it.
-fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Vec<u8>> {
+fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Scratch> {
     let owner = heap_owner().unwrap_or_else(|| session.container.root());
-    let there: Vec<&[u8]> = data.iter().copied().flatten().collect();
-    let mut ids = session.container.heap_put_all(owner, &there).map_err(blob::in_heap)?.into_iter();
-    let mut stored = buffer_of(data.len(), STORED)?;
-    for (element, data) in stored.chunks_exact_mut(STORED).zip(data) {
-        let Some(data) = data else { continue };
-        let items = u32::try_from(data.len() / kind.unit());
-        let items = items.map_err(|_| Error::argument("a sequence has more than 4294967295 items"))?;
-        let (count, id) = element.split_at_mut(COUNT);
-        count.copy_from_slice(&items.to_le_bytes());
-        let kept = ids
-            .next()
-            .ok_or_else(|| Error::new(Minor::Internal, "a blob has no id").in_class(Major::Heap))?;
-        id.copy_from_slice(&kept);
+    if data.iter().flatten().any(|data| u32::try_from(data.len() / kind.unit()).is_err()) {
+        return Err(Error::argument("a sequence has more than 4294967295 items"));
     }
+    let mut stored = scratch_of(data.len(), STORED)?;
+    stored.fill(0);
+    let mut elements = stored.chunks_exact_mut(STORED).zip(data).filter(|(_, data)| data.is_some());
+    let keep = |id: [u8; blob::ID_BYTES]| {
+        if let Some((element, Some(data))) = elements.next() {
+            let (count, place) = element.split_at_mut(COUNT);
+            count.copy_from_slice(&((data.len() / kind.unit()) as u32).to_le_bytes());
+            place.copy_from_slice(&id);
+        }
+    };
+    session.container.heap_put_all(owner, data.iter().copied().flatten(), keep).map_err(blob::in_heap)?;
     Ok(stored)
 }

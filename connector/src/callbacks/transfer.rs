@@ -170,7 +170,7 @@ fn makes_new_references(types: &FileType, memory_type: Hid) -> Result<bool> {
 }
 
 /// A buffer of `count` elements with any content, for the duration of a transfer.
-fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
+pub fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
     match count.checked_mul(size).filter(|bytes| *bytes <= LONGEST) {
         Some(bytes) => Ok(Scratch::new(bytes)),
         None => buffer_of(count, size).map(Scratch::from),

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 
+use h5lake_ledger::buffers;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::library::{Hid, Library};
@@ -80,7 +81,9 @@ pub struct Allocated {
 impl Allocated {
     /// So many elements without data.
     pub fn new(kind: Pointers, count: usize) -> Self {
-        Self { kind, elements: vec![0; count * kind.size()] }
+        let mut elements = buffers::take(count * kind.size());
+        elements.fill(0);
+        Self { kind, elements }
     }
 
     /// Allocates the data of an element as libhdf5 does by default, so that `H5Treclaim` and `free` can free it: a

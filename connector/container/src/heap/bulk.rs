@@ -33,6 +33,7 @@ impl Filling {
 /// A blob that is wanted, and its place among those that are.
 struct Wanted {
     place: Place,
+    length: u64,
     /// Bytes, with the prefix.
     bytes: u64,
     index: usize,
@@ -49,14 +50,18 @@ impl Wanted {
 }
 
 impl Container {
-    /// Keeps blobs for an owner, each as [`Self::heap_put`] does, and returns their ids.
+    /// Keeps blobs for an owner, each as [`Self::heap_put`] does, and tells their ids in the same order.
     ///
     /// # Errors
     /// `ReadOnly`, and those of the ledger. Some of the blobs are then kept, until their owner goes.
-    pub fn heap_put_all(&self, owner: ObjectId, blobs: &[&[u8]]) -> Result<Vec<[u8; 16]>> {
+    pub fn heap_put_all<'b>(
+        &self,
+        owner: ObjectId,
+        blobs: impl IntoIterator<Item = &'b [u8]>,
+        mut kept: impl FnMut([u8; 16]),
+    ) -> Result<()> {
         self.check_writable("unable to store variable-length data")?;
         let mut s = self.state();
-        let mut ids = Vec::with_capacity(blobs.len());
         let mut filling = Filling::default();
         for blob in blobs {
             let size = (encoded_len_varint(blob.len() as u64) + blob.len()) as u64;
@@ -66,18 +71,23 @@ impl Container {
             }
             let offset =
                 u32::try_from(filling.end()).map_err(|_| Error::corrupt("a heap segment is too long"))?;
-            ids.push(Place { owner: owner.0, number: filling.number, offset }.id());
+            kept(Place { owner: owner.0, number: filling.number, offset }.id());
             encode_varint(blob.len() as u64, &mut filling.bytes);
             filling.bytes.extend_from_slice(blob);
         }
         self.store_filling(&mut s, owner, &mut filling)?;
-        Ok(ids)
+        buffers::give(filling.bytes);
+        Ok(())
     }
 
     fn begin_filling(&self, s: &mut State, owner: ObjectId, size: u64, filling: &mut Filling) -> Result<()> {
         filling.number = self.segment_for(s, owner.0, size)?;
         let record = &self.usage(s, owner.0, filling.number)?.record;
         (filling.start, filling.length) = (record.used, record.length);
+        if filling.bytes.capacity() == 0 && record.length >= TOGETHER {
+            filling.bytes = buffers::take(TOGETHER as usize);
+            filling.bytes.clear();
+        }
         Ok(())
     }
 
@@ -96,20 +106,20 @@ impl Container {
     /// As for [`Self::heap_get`], and those of `take`.
     pub fn heap_get_all<E: From<Error>>(
         &self,
-        blobs: &[([u8; 16], u64)],
+        blobs: impl ExactSizeIterator<Item = ([u8; 16], u64)>,
         mut take: impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut wanted = Vec::with_capacity(blobs.len());
-        for (index, (id, length)) in blobs.iter().enumerate() {
-            if *length == 0 {
+        for (index, (id, length)) in blobs.enumerate() {
+            if length == 0 {
                 take(index, &[])?;
                 continue;
             }
-            if *id == [0; 16] {
+            if id == [0; 16] {
                 return Err(Error::invalid(format!("{length} bytes are asked of no blob")).into());
             }
-            let bytes = length.saturating_add(encoded_len_varint(*length) as u64);
-            wanted.push(Wanted { place: Place::of(id), bytes, index });
+            let bytes = length.saturating_add(encoded_len_varint(length) as u64);
+            wanted.push(Wanted { place: Place::of(&id), length, bytes, index });
         }
         let order = |w: &Wanted| (w.place.owner, w.place.number, w.place.offset);
         if !wanted.is_sorted_by_key(order) {
@@ -127,7 +137,7 @@ impl Container {
             };
             let count = 1 + rest[1..].iter().take_while(|w| joins(w)).count();
             let (group, others) = rest.split_at(count);
-            self.heap_get_group(group, blobs, &mut take)?;
+            self.heap_get_group(group, &mut take)?;
             rest = others;
         }
         Ok(())
@@ -137,7 +147,6 @@ impl Container {
     fn heap_get_group<E: From<Error>>(
         &self,
         group: &[Wanted],
-        blobs: &[([u8; 16], u64)],
         take: &mut impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let Some(first) = group.first() else { return Ok(()) };
@@ -148,11 +157,10 @@ impl Container {
         let mut bytes = convert::buffer(length)?;
         self.heap_read(first.place, &segment, first.start(), &mut bytes)?;
         for w in group {
-            let (id, length) = &blobs[w.index];
             let at = (w.start() - first.start()) as usize;
-            match blob_at(&bytes, at, *length) {
+            match blob_at(&bytes, at, w.length) {
                 Some(blob) => take(w.index, blob)?,
-                None => take(w.index, &self.heap_get_alone(id, *length)?)?,
+                None => take(w.index, &self.heap_get_alone(&w.place.id(), w.length)?)?,
             }
         }
         buffers::give(bytes);

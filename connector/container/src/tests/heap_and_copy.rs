@@ -246,7 +246,8 @@ proptest! {
         for (number, batch) in batches.iter().enumerate() {
             let blobs: Vec<Vec<u8>> = batch.iter().map(|n| vec![(n % 251) as u8 + 1; *n]).collect();
             let slices: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
-            let ids = c.heap_put_all(owner, &slices).unwrap();
+            let mut ids = Vec::new();
+            c.heap_put_all(owner, slices.iter().copied(), |id| ids.push(id)).unwrap();
             kept.extend(ids.into_iter().zip(blobs));
             kept.push((c.heap_put(owner, &[number as u8]).unwrap(), vec![number as u8]));
         }
@@ -255,7 +256,7 @@ proptest! {
         let check = |c: &Container| {
             let wanted: Vec<_> = kept.iter().map(|(id, blob)| (*id, blob.len() as u64)).collect();
             let mut seen = vec![false; len];
-            c.heap_get_all::<Error>(&wanted, |index, bytes| {
+            c.heap_get_all::<Error>(wanted.iter().copied(), |index, bytes| {
                 assert!(!std::mem::replace(&mut seen[index], true));
                 assert!(bytes == kept[index].1);
                 Ok(())
@@ -279,22 +280,23 @@ fn beginnings_of_blobs_and_forged_ids_are_told_apart() {
     let c = memory().create();
     let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
     let long = [7; 300];
-    let ids = c.heap_put_all(d.object().id(), &[b"first", &long, b""]).unwrap();
+    let mut ids = Vec::new();
+    c.heap_put_all(d.object().id(), [&b"first"[..], &long, b""], |id| ids.push(id)).unwrap();
     let mut read = Vec::new();
-    c.heap_get_all::<Error>(&[(ids[0], 2), (ids[1], 100), (ids[2], 0)], |index, bytes| {
+    c.heap_get_all::<Error>([(ids[0], 2), (ids[1], 100), (ids[2], 0)].into_iter(), |index, bytes| {
         read.push((index, bytes.to_vec()));
         Ok(())
     })
     .unwrap();
     read.sort();
     assert_eq!(read, [(0, b"fi".to_vec()), (1, vec![7; 100]), (2, Vec::new())]);
-    let asks_too_much = c.heap_get_all::<Error>(&[(ids[0], 6)], |_, _| Ok(())).unwrap_err();
+    let asks_too_much = c.heap_get_all::<Error>([(ids[0], 6)].into_iter(), |_, _| Ok(())).unwrap_err();
     assert_eq!(asks_too_much.kind(), ErrorKind::InvalidArgument);
-    let of_nothing = c.heap_get_all::<Error>(&[([0; 16], 1)], |_, _| Ok(())).unwrap_err();
+    let of_nothing = c.heap_get_all::<Error>([([0; 16], 1)].into_iter(), |_, _| Ok(())).unwrap_err();
     assert_eq!(of_nothing.kind(), ErrorKind::InvalidArgument);
     for (at, v) in [(0, 0xff), (11, 9), (12, 0xff), (14, 0x0f)] {
         let mut forged = ids[0];
         forged[at] = v;
-        assert!(c.heap_get_all::<Error>(&[(forged, 4)], |_, _| Ok(())).is_err());
+        assert!(c.heap_get_all::<Error>([(forged, 4)].into_iter(), |_, _| Ok(())).is_err());
     }
 }
