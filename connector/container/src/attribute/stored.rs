@@ -1,0 +1,154 @@
+//! Attributes as the map has them, and the one that it does not have yet.
+
+use crate::container::State;
+use crate::convert::{show, zeros};
+use crate::record::AttributeRecord;
+use crate::{Container, Error, Result, keys, record};
+use bytes::Bytes;
+use h5lake_ledger::Extent;
+use prost::Message;
+use std::sync::Arc;
+
+/// Values up to this many bytes lie in the map.
+const INLINE: usize = 4 << 10;
+/// Longer values are cut into extents of this many bytes.
+const EXTENT: usize = 16 << 20;
+
+/// A changed attribute that the ledger does not have yet.
+pub(crate) struct Unstored {
+    key: Vec<u8>,
+    record: Arc<AttributeRecord>,
+}
+
+impl Container {
+    /// The attribute of that name as it is now.
+    pub(crate) fn attribute_record(
+        &self,
+        s: &State,
+        key: &[u8],
+        name: &[u8],
+    ) -> Result<Arc<AttributeRecord>> {
+        let r = match &s.unstored_attribute {
+            Some(u) if u.key == key => u.record.clone(),
+            _ => {
+                let value = self.ledger.get(key)?;
+                let value = value.ok_or_else(|| missing(name))?;
+                let what = || format!("{}: the attribute {}", self.name(), show(name));
+                Arc::new(record::decode(value, what)?)
+            }
+        };
+        if keys::name(key, &r.name) != name {
+            return Err(missing(name));
+        }
+        Ok(r)
+    }
+
+    pub(super) fn has_attribute(&self, s: &State, key: &[u8]) -> Result<bool> {
+        let unstored = s.unstored_attribute.as_ref().is_some_and(|u| u.key == key);
+        Ok(unstored || self.ledger.get(key)?.is_some())
+    }
+
+    /// Takes an attribute in. Most are made and then written, and are staged once: when another one changes, or with the next
+    /// flush.
+    pub(crate) fn put_attribute(
+        &self,
+        s: &mut State,
+        key: Vec<u8>,
+        record: Arc<AttributeRecord>,
+    ) -> Result<()> {
+        self.make_way(s, &key)?;
+        s.unstored_attribute = Some(Unstored { key, record });
+        // What one of many writers changed has to be found in the ledger when it is merged.
+        if self.ledger.is_one_of_many() { self.store_attribute(s) } else { Ok(()) }
+    }
+
+    /// Stages the changed attribute if it is another one, so that this one can be changed. Says if changes are refused.
+    pub(super) fn make_way(&self, s: &mut State, key: &[u8]) -> Result<()> {
+        match &s.unstored_attribute {
+            Some(u) if u.key != key => self.store_attribute(s),
+            _ => Ok(self.ledger.check_writable()?),
+        }
+    }
+
+    /// Stages the changed attribute. Whoever goes through the ledger's keys does so first.
+    pub(crate) fn store_attribute(&self, s: &mut State) -> Result<()> {
+        if let Some(u) = &s.unstored_attribute {
+            self.ledger.put(&u.key, u.record.encode_to_vec())?;
+            s.unstored_attribute = None;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the ledger does not have of an attribute; gives the key back.
+    pub(super) fn take_unstored(&self, s: &mut State, key: Vec<u8>) -> Vec<u8> {
+        match s.unstored_attribute.take_if(|u| u.key == key) {
+            Some(u) => u.key,
+            None => key,
+        }
+    }
+
+    pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
+        let size =
+            usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
+        if r.extents.is_empty() {
+            return match r.inline.len() {
+                0 => Ok(zeros(size)?.into()),
+                n if n == size => Ok(r.inline.clone()),
+                n => Err(Error::corrupt(format!("an attribute of {size} bytes has a value of {n}"))),
+            };
+        }
+        let extents = decode_extents(r)?;
+        if extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len())) != Some(r.data_size) {
+            return Err(Error::corrupt("the parts of an attribute's value do not make up its size"));
+        }
+        let mut value = zeros(size)?;
+        let mut rest = value.as_mut_slice();
+        for e in &extents {
+            let (part, behind) = rest.split_at_mut(e.len() as usize);
+            self.ledger.read_payload(e, 0, part)?;
+            rest = behind;
+        }
+        Ok(value.into())
+    }
+
+    /// Bytes that go into the record, or the encoded extents.
+    pub(super) fn store_value(&self, data: &[u8]) -> Result<(Bytes, Vec<Bytes>)> {
+        if data.len() <= INLINE {
+            return Ok((Bytes::copy_from_slice(data), Vec::new()));
+        }
+        let parts = data.chunks(EXTENT).map(|part| Ok(self.ledger.write_payload(part)?.to_bytes()));
+        Ok((Bytes::new(), parts.collect::<Result<_>>()?))
+    }
+
+    pub(super) fn free_value(&self, r: &AttributeRecord) -> Result<()> {
+        for e in decode_extents(r)? {
+            self.ledger.free_payload(&e)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an attribute, and what `heap_owner` owns if that is not 0; gives back the committed type that it used.
+    pub(crate) fn drop_attribute(
+        &self,
+        s: &mut State,
+        key: &[u8],
+        r: &AttributeRecord,
+        heap_owner: u64,
+    ) -> Result<Option<u64>> {
+        self.free_value(r)?;
+        if heap_owner != 0 {
+            self.heap_drop(s, heap_owner)?;
+        }
+        self.ledger.delete(key)?;
+        s.unstored_attribute.take_if(|u| u.key == key);
+        Ok(r.datatype.as_ref().and_then(|t| t.committed))
+    }
+}
+
+fn decode_extents(r: &AttributeRecord) -> Result<Vec<Extent>> {
+    r.extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
+}
+
+fn missing(name: &[u8]) -> Error {
+    Error::not_found(format!("can't locate attribute: {}", show(name)))
+}
