@@ -7,7 +7,7 @@ use crate::grid::CopyRun;
 use crate::keeping::{Distance, Keeping};
 use crate::shape::Shape;
 use crate::spans::Spans;
-use crate::stored::{change_stored, store_block, stored};
+use crate::stored::{change_stored, replace_inline, store_block, stored};
 use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
@@ -392,6 +392,9 @@ impl BlockCache {
         if shape.filters.is_empty()
             && let [r] = runs
         {
+            if r.len == shape.len && r.len <= shape.inline {
+                return replace_inline(ledger, key, &data[r.buffer..r.buffer + r.len]);
+            }
             return change_stored(ledger, key, shape, |p| {
                 // The part outside of the dataset, if any, goes back to fill.
                 p.cut(0..shape.len);

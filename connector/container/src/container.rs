@@ -5,6 +5,7 @@ use crate::block::BlockCache;
 use crate::dataset::Dataset;
 use crate::filters::CodecLender;
 use crate::heap::HeapState;
+use crate::id_map::{IdHasher, IdMap};
 use crate::ids::{Ids, ROOT};
 use crate::keeping::Distance;
 use crate::list::Lists;
@@ -20,8 +21,8 @@ use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as Ledge
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records that this code writes. Later ones are refused.
@@ -34,9 +35,9 @@ const SCAN: usize = 1024;
 /// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
 pub(crate) struct State {
-    pub headers: LruCache<u64, Arc<HeaderRecord>>,
+    pub headers: LruCache<u64, Arc<HeaderRecord>, BuildHasherDefault<IdHasher>>,
     /// Changed headers that the ledger does not have yet: a group's changes with each of its links, and is staged once.
-    pub unstored: BTreeMap<u64, Arc<HeaderRecord>>,
+    pub unstored: IdMap<Arc<HeaderRecord>>,
     /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
     pub unmarked: BTreeSet<u64>,
     pub lists: Lists,
@@ -45,7 +46,7 @@ pub(crate) struct State {
     pub unstored_attribute: Option<Unstored>,
     /// Counts up when attributes change otherwise than through whoever has them open.
     pub edition: u64,
-    pub datasets: HashMap<u64, Weak<Dataset>>,
+    pub datasets: IdMap<Weak<Dataset>>,
     pub heap: HeapState,
     pub ids: Ids,
     /// What is known of other writers' commits and not merged yet.
@@ -68,7 +69,7 @@ pub struct Container {
     state: Mutex<State>,
     pub(crate) blocks: Mutex<BlockCache>,
     /// How often each object is open.
-    pub(crate) opens: Mutex<HashMap<u64, u32>>,
+    pub(crate) opens: Mutex<IdMap<u32>>,
     /// Objects whose last handle was dropped, to be looked at when the state is next locked.
     pub(crate) closed: Mutex<Vec<u64>>,
     /// Open objects that are marked.
@@ -189,14 +190,14 @@ impl Container {
         o: &Options,
     ) -> Result<Self> {
         let state = State {
-            headers: LruCache::unbounded(),
-            unstored: BTreeMap::new(),
+            headers: LruCache::unbounded_with_hasher(BuildHasherDefault::default()),
+            unstored: IdMap::default(),
             unmarked: BTreeSet::new(),
             lists: Lists::default(),
             attributes: HashMap::new(),
             unstored_attribute: None,
             edition: 0,
-            datasets: HashMap::new(),
+            datasets: IdMap::default(),
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
             others: Others::default(),
@@ -264,7 +265,7 @@ impl Container {
     /// Those of the ledger; nothing is lost, and a later flush tries again. With many writers `Conflict`, naming what
     /// another writer changed first: all the rest is committed, and what is named is as that one left it.
     pub fn flush(&self) -> Result<()> {
-        self.flush_by(Ledger::commit)
+        self.flush_by(State::keep_header, Ledger::commit)
     }
 
     /// Flushes as [`flush`](Self::flush) does, where a close is likely to follow: what that would tidy up is not written twice.
@@ -272,10 +273,15 @@ impl Container {
     /// # Errors
     /// As for [`flush`](Self::flush).
     pub fn flush_to_close(&self) -> Result<()> {
-        self.flush_by(Ledger::commit_to_close)
+        // Headers are hardly looked at again.
+        self.flush_by(|_, _, header| drop(header), Ledger::commit_to_close)
     }
 
-    fn flush_by(&self, commit: fn(&Ledger) -> h5lake_ledger::Result<u64>) -> Result<()> {
+    fn flush_by(
+        &self,
+        then: fn(&mut State, u64, Arc<HeaderRecord>),
+        commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
+    ) -> Result<()> {
         if !self.writable {
             return Ok(());
         }
@@ -288,7 +294,7 @@ impl Container {
         }
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
-        self.store_headers(&mut state)?;
+        self.store_headers_and(&mut state, then)?;
         self.store_attribute(&mut state)?;
         self.mark_new(&mut state)?;
         self.heap_store(&mut state)?;

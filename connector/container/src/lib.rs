@@ -17,6 +17,7 @@ mod filters;
 mod gather;
 mod grid;
 mod heap;
+mod id_map;
 mod ids;
 mod keeping;
 mod keys;

@@ -1,5 +1,6 @@
 //! Sorted lists of links and attributes, kept so that a loop over positions is not quadratic.
 
+use crate::id_map::IdMap;
 use crate::types::{AttrInfo, Index, Link, Order};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ const BOUND: usize = 1 << 20;
 #[derive(Default)]
 pub(crate) struct Lists {
     links: HashMap<(u64, Index), Vec<Arc<Link>>>,
-    attributes: HashMap<u64, Vec<(u32, AttrInfo)>>,
+    attributes: IdMap<Vec<(u32, AttrInfo)>>,
     entries: usize,
 }
 

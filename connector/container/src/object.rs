@@ -188,10 +188,23 @@ impl Container {
 
     /// Stages the changed headers.
     pub(crate) fn store_headers(&self, s: &mut State) -> Result<()> {
-        while let Some((id, h)) = s.unstored.first_key_value() {
-            self.ledger.put(&keys::of(keys::HEADER, *id), h.encode_to_vec())?;
-            if let Some((id, h)) = s.unstored.pop_first() {
-                s.keep_header(id, h);
+        self.store_headers_and(s, State::keep_header)
+    }
+
+    /// Stages the changed headers, and does `then` with each.
+    pub(crate) fn store_headers_and(
+        &self,
+        s: &mut State,
+        then: fn(&mut State, u64, Arc<HeaderRecord>),
+    ) -> Result<()> {
+        let mut changed: Vec<u64> = s.unstored.keys().copied().collect();
+        // So that neighbours in the map come one after the other.
+        changed.sort_unstable();
+        for id in changed {
+            let Some(h) = s.unstored.get(&id) else { continue };
+            self.ledger.put(&keys::of(keys::HEADER, id), h.encode_to_vec())?;
+            if let Some(h) = s.unstored.remove(&id) {
+                then(s, id, h);
             }
         }
         Ok(())

@@ -91,6 +91,11 @@ fn components(path: &[u8], own: bool) -> impl DoubleEndedIterator<Item = Compone
     names.map(move |c| Component { name: c.to_vec(), own })
 }
 
+/// Whether a path is the name of a link in the group that it starts from.
+fn is_one_name(path: &[u8]) -> bool {
+    !path.is_empty() && path != b"." && !path.contains(&b'/')
+}
+
 /// Whether something other than slashes follows the last component that counts, as in `a/.`: its link is
 /// then followed even when the last link is to be kept.
 fn goes_on(path: &[u8]) -> bool {
@@ -214,6 +219,10 @@ impl Container {
         made: &mut Vec<OpenObject>,
     ) -> Result<Parent> {
         let mut s = self.state();
+        if is_one_name(path) {
+            self.need_group(&mut s, base, path)?;
+            return Ok(Parent::In { group: base, name: path.to_vec() });
+        }
         let mut w = Walk::new(base, path, max_soft_links);
         while let Some(c) = w.pending.pop_front() {
             self.need_group(&mut s, w.at, &c.name)?;

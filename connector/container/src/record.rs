@@ -4,6 +4,7 @@
 use crate::{Error, Result};
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// What the container says of itself, under the key `C`.
 #[derive(Clone, PartialEq, Message)]
@@ -268,6 +269,24 @@ pub(crate) struct BlockRecord {
     pub length: u64,
 }
 
+/// The encoded record of a block that is one inline piece: as if it were encoded, with one copy of the bytes.
+pub(crate) fn inline_block(bytes: &[u8]) -> Vec<u8> {
+    const PIECES: u32 = 1;
+    const INLINE: u32 = 3;
+    const LENGTH: u32 = 4;
+    let length = bytes.len() as u64;
+    let piece = key_len(INLINE) + encoded_len_varint(length) + bytes.len();
+    let mut out = Vec::with_capacity(piece + 24);
+    encode_key(PIECES, WireType::LengthDelimited, &mut out);
+    encode_varint(piece as u64, &mut out);
+    encode_key(INLINE, WireType::LengthDelimited, &mut out);
+    encode_varint(length, &mut out);
+    out.extend_from_slice(bytes);
+    encode_key(LENGTH, WireType::Varint, &mut out);
+    encode_varint(length, &mut out);
+    out
+}
+
 /// How much of a heap segment lives, under `U` owner number.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct UsageRecord {
@@ -282,4 +301,19 @@ pub(crate) struct UsageRecord {
 /// Decodes a value; `what` names it in the error.
 pub(crate) fn decode<T: Message + Default>(value: Bytes, what: impl Fn() -> String) -> Result<T> {
     T::decode(value).map_err(|e| Error::corrupt(format!("{}: {e}", what())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_one_piece_is_encoded_as_any_other() {
+        for n in [1, 2, 100, 127, 128, 400, 16 << 10] {
+            let bytes = vec![n as u8; n];
+            let piece = PieceRecord { inline: bytes.clone().into(), ..PieceRecord::default() };
+            let record = BlockRecord { pieces: vec![piece], length: n as u64, ..BlockRecord::default() };
+            assert_eq!(inline_block(&bytes), record.encode_to_vec(), "{n}");
+        }
+    }
 }

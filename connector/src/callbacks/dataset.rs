@@ -53,7 +53,7 @@ pub fn create(
     let types = FileType::of_new(&session, new.datatype)?;
     let (spec, scratch) = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
-    let dataset = session.container.dataset(object.id())?;
+    let dataset = session.container.dataset_of(&object)?;
     let path = place.link(&object)?;
     let access_list = session.library.copy_dataset_access(new.access)?;
     let base = ObjectHandle { session, object, path };

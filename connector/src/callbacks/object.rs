@@ -47,7 +47,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
         }
         ObjectKind::Dataset => {
             let native = session.face.dataset()?;
-            let dataset = session.container.dataset(id)?;
+            let dataset = session.container.dataset_of(&base.object)?;
             let codec = Lent::to(session, &dataset, None);
             Ok(Handle::Dataset(DatasetHandle {
                 types: OnceLock::new(),

@@ -80,12 +80,21 @@ impl Container {
     /// # Errors
     /// `WrongKind` for other objects, `NotFound`, `Corrupt`.
     pub fn dataset(self: &Arc<Self>, id: ObjectId) -> Result<Arc<Dataset>> {
+        self.dataset_of(&self.open_object(id)?)
+    }
+
+    /// Opens the data of a dataset that is held open.
+    ///
+    /// # Errors
+    /// As for [`Self::dataset`].
+    pub fn dataset_of(self: &Arc<Self>, object: &OpenObject) -> Result<Arc<Dataset>> {
+        let id = object.id();
         let mut s = self.state();
         if let Some(open) = s.datasets.get(&id.0).and_then(Weak::upgrade) {
             return Ok(open);
         }
         let h = self.header(&mut s, id)?;
-        let opened = Arc::new(self.load_dataset(id, &h)?);
+        let opened = Arc::new(self.load_dataset(object.clone(), &h)?);
         if s.datasets.len() > 64 && s.datasets.len().is_power_of_two() {
             s.datasets.retain(|_, d| d.strong_count() > 0);
         }
@@ -93,10 +102,10 @@ impl Container {
         Ok(opened)
     }
 
-    pub(crate) fn load_dataset(self: &Arc<Self>, id: ObjectId, h: &HeaderRecord) -> Result<Dataset> {
-        let f = Form::of(h, || format!("{}: dataset {:#x}", self.name(), id.0))?;
+    pub(crate) fn load_dataset(self: &Arc<Self>, object: OpenObject, h: &HeaderRecord) -> Result<Dataset> {
+        let f = Form::of(h, || format!("{}: dataset {:#x}", self.name(), object.id().0))?;
         Ok(Dataset {
-            object: OpenObject::hold(self, id, h.kind()),
+            object,
             datatype: f.datatype,
             layout: f.layout,
             fill: f.fill,
@@ -206,6 +215,14 @@ impl Dataset {
         self.space.read().clone()
     }
 
+    /// Elements of the present shape.
+    ///
+    /// # Errors
+    /// If they are more than can be counted.
+    pub fn points(&self) -> Result<u64> {
+        self.space.read().points()
+    }
+
     /// The layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -215,14 +232,6 @@ impl Dataset {
     pub fn is_elsewhere(&self) -> bool {
         matches!(self.layout, Layout::External { .. } | Layout::Virtual { .. })
     }
-    /// Elements of the present shape.
-    ///
-    /// # Errors
-    /// If they are more than can be counted.
-    pub fn points(&self) -> Result<u64> {
-        self.space.read().points()
-    }
-
 
     /// The fill properties.
     pub fn fill(&self) -> &Fill {

@@ -254,7 +254,7 @@ impl Container {
         let lenders: Vec<_> = self.lenders.lock().iter().filter_map(Weak::upgrade).collect();
         let h = self.header(s, ObjectId(id))?;
         let dataset = match self.shared() {
-            Some(c) => Some(c.load_dataset(ObjectId(id), &h)?),
+            Some(c) => Some(c.load_dataset(crate::OpenObject::hold(&c, ObjectId(id), h.kind()), &h)?),
             None => None,
         };
         let codec = dataset.and_then(|d| lenders.into_iter().rev().find_map(|lender| lender.codec_for(&d)));
