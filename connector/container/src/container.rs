@@ -5,7 +5,7 @@ use crate::block::BlockCache;
 use crate::dataset::Dataset;
 use crate::filters::CodecLender;
 use crate::heap::HeapState;
-use crate::id_map::{IdHasher, IdMap};
+use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
 use crate::keeping::Distance;
 use crate::list::Lists;
@@ -22,7 +22,7 @@ use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records that this code writes. Later ones are refused.
@@ -35,7 +35,7 @@ const SCAN: usize = 1024;
 /// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
 pub(crate) struct State {
-    pub headers: LruCache<u64, Arc<HeaderRecord>, BuildHasherDefault<IdHasher>>,
+    pub headers: LruCache<u64, Arc<HeaderRecord>, IdHashes>,
     /// Changed headers that the ledger does not have yet: a group's changes with each of its links, and is staged once.
     pub unstored: IdMap<Arc<HeaderRecord>>,
     /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
@@ -190,7 +190,7 @@ impl Container {
         o: &Options,
     ) -> Result<Self> {
         let state = State {
-            headers: LruCache::unbounded_with_hasher(BuildHasherDefault::default()),
+            headers: LruCache::unbounded_with_hasher(IdHashes::default()),
             unstored: IdMap::default(),
             unmarked: BTreeSet::new(),
             lists: Lists::default(),

@@ -1,16 +1,37 @@
-//! Maps by numbers of objects. These are given out one after the other, by us: nobody chooses them so that they collide.
+//! Maps by numbers of objects. These are given out one after the other; a container that was made to do harm may hold others,
+//! but does not know the number that all are mixed with in this process.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
 
 /// A map by numbers of objects.
-pub(crate) type IdMap<V> = HashMap<u64, V, BuildHasherDefault<IdHasher>>;
+pub(crate) type IdMap<V> = HashMap<u64, V, IdHashes>;
 
 /// An odd number without pattern: the fraction of the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Hashes of numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IdHashes(u64);
+
+impl Default for IdHashes {
+    fn default() -> Self {
+        static MIXED_WITH: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(SPREAD));
+        Self(*MIXED_WITH)
+    }
+}
+
+impl BuildHasher for IdHashes {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher(self.0)
+    }
+}
+
 /// Spreads numbers that follow upon each other.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
@@ -35,16 +56,13 @@ impl Hasher for IdHasher {
 mod tests {
     use super::*;
     use std::collections::HashSet;
-    use std::hash::Hash;
 
     #[test]
     fn numbers_that_follow_upon_each_other_are_spread() {
-        for step in [1_u64, 2, 32, 4096, 1 << 32] {
-            let hashes = (0..4096_u64).map(|n| {
-                let mut hasher = IdHasher::default();
-                ((1_u64 << 62) + n * step).hash(&mut hasher);
-                hasher.finish()
-            });
+        for (step, with) in
+            [1_u64, 2, 32, 4096, 1 << 32].into_iter().flat_map(|s| [(s, 0), (s, 0x1234_5678_9abc_def0)])
+        {
+            let hashes = (0..4096_u64).map(|n| IdHashes(with).hash_one((1_u64 << 62) + n * step));
             // hashbrown takes the lowest bits for the place, and the highest seven to tell neighbours apart.
             let (low, high): (HashSet<_>, HashSet<_>) = hashes.map(|h: u64| (h & 0xfff, h >> 57)).unzip();
             assert!(low.len() > 2300 && high.len() == 128, "{step}: {} {}", low.len(), high.len());
