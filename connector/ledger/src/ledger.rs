@@ -20,7 +20,6 @@ use crate::key::Key;
 use crate::layers::{EMPTY, Layer, Layers};
 use crate::options::{Access, Identity, Options, Version, Writers};
 use crate::payload::{self, Part};
-use crate::record;
 use crate::space::{News, Pointer, Snapshot, Space};
 use crate::tree::Tree;
 
