@@ -146,13 +146,14 @@ impl Attribute {
         };
         let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
         c.make_way(&mut s, &key)?;
-        c.free_value(record)?;
-        let (inline, extents) = c.store_value(data)?;
+        let (inline, mut extents) = c.store_value(data)?;
         // With two owners the record would be copied to be changed.
         let key = c.take_unstored(&mut s, key);
         let r = Arc::make_mut(record);
-        (r.inline, r.extents) = (inline, extents);
+        std::mem::swap(&mut r.extents, &mut extents);
+        r.inline = inline;
         c.put_attribute(&mut s, key, record.clone())?;
+        c.free_value(&extents)?;
         c.change_header(&mut s, self.owner.id(), |h| {
             h.touch();
             Ok(())

@@ -97,7 +97,7 @@ impl Container {
                 n => Err(Error::corrupt(format!("an attribute of {size} bytes has a value of {n}"))),
             };
         }
-        let extents = decode_extents(r)?;
+        let extents = decode_extents(&r.extents)?;
         if extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len())) != Some(r.data_size) {
             return Err(Error::corrupt("the parts of an attribute's value do not make up its size"));
         }
@@ -116,12 +116,22 @@ impl Container {
         if data.len() <= INLINE {
             return Ok((Bytes::copy_from_slice(data), Vec::new()));
         }
-        let parts = data.chunks(EXTENT).map(|part| Ok(self.ledger.write_payload(part)?.to_bytes()));
-        Ok((Bytes::new(), parts.collect::<Result<_>>()?))
+        let mut extents = Vec::new();
+        for part in data.chunks(EXTENT) {
+            match self.ledger.write_payload(part) {
+                Ok(e) => extents.push(e.to_bytes()),
+                Err(e) => {
+                    self.free_value(&extents)?;
+                    return Err(e.into());
+                }
+            }
+        }
+        Ok((Bytes::new(), extents))
     }
 
-    pub(super) fn free_value(&self, r: &AttributeRecord) -> Result<()> {
-        for e in decode_extents(r)? {
+    /// Gives the encoded extents of a value back, which nothing names any more.
+    pub(super) fn free_value(&self, extents: &[Bytes]) -> Result<()> {
+        for e in decode_extents(extents)? {
             self.ledger.free_payload(&e)?;
         }
         Ok(())
@@ -135,7 +145,7 @@ impl Container {
         r: &AttributeRecord,
         heap_owner: u64,
     ) -> Result<Option<u64>> {
-        self.free_value(r)?;
+        self.free_value(&r.extents)?;
         if heap_owner != 0 {
             self.heap_drop(s, heap_owner)?;
         }
@@ -145,8 +155,8 @@ impl Container {
     }
 }
 
-fn decode_extents(r: &AttributeRecord) -> Result<Vec<Extent>> {
-    r.extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
+fn decode_extents(extents: &[Bytes]) -> Result<Vec<Extent>> {
+    extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
 }
 
 fn missing(name: &[u8]) -> Error {

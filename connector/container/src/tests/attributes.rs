@@ -1,6 +1,7 @@
 //! Open attributes keep their records, and the last change waits before it is staged: nobody may notice.
 
 use super::*;
+use object_stores::{FaultStore, MemoryStore, ObjectStore, Rule, Select, Timing};
 use std::time::Duration;
 
 fn value_of(c: &Arc<Container>, id: ObjectId, name: &[u8]) -> Vec<u8> {
@@ -124,4 +125,36 @@ fn the_last_change_goes_with_its_object_and_along_with_copies() {
     assert!(keys_of(&c).iter().all(|key| keys::id(key) != Some(id.0)), "something of the group is left");
     c.flush().unwrap();
     assert!(keys_of(&c).iter().all(|key| keys::id(key) != Some(id.0)), "something of the group came back");
+}
+
+/// The old value is given back when the new one is there, and not before.
+#[test]
+fn a_value_that_cannot_be_written_leaves_the_old_one() {
+    let store = MemoryStore::new();
+    let faults = FaultStore::new(Arc::new(store.clone())).as_near();
+    let url = format!("faults of {}", store.place_of("c.h5"));
+    let target = Target::Objects { store: Arc::new(faults.clone()), key: "c.h5".into(), url };
+    let place = Place { target, _dir: None };
+    let ledger =
+        h5lake_ledger::Options { retention: Some(Duration::ZERO), ..h5lake_ledger::Options::default() };
+    let c = place.create_with(Options { ledger, ..Options::default() });
+    // So long that writing it has to wait for its first part, whatever is kept on its way.
+    let old = vec![1; 150 << 20];
+    let a = made(&c, c.root(), b"a", &old);
+    c.flush().unwrap();
+    for n in 0..40 {
+        let put = Select::One(object_stores::Operation::Put);
+        faults.inject(Rule::fail_nth(put, n, Timing::Before, object_stores::ErrorKind::NoSpace));
+    }
+    assert_eq!(a.write(&vec![2; old.len()]).unwrap_err().kind(), ErrorKind::NoSpace);
+    faults.clear();
+    assert!(a.read().unwrap() == old[..]);
+    // What was given back would go with the next commits.
+    for n in 0..3 {
+        made(&c, c.root(), b"b", &[n; 3]);
+        c.attr_delete(c.root(), b"b").unwrap();
+        c.flush().unwrap();
+    }
+    c.vacuum().unwrap();
+    assert!(a.read().unwrap() == old[..] && value_of(&c, c.root(), b"a") == old);
 }

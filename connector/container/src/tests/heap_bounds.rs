@@ -94,8 +94,9 @@ impl Model {
     }
 
     fn put(&mut self, owner: usize, blobs: Vec<Vec<u8>>) {
-        let slices: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
-        let ids = self.c().heap_put_all(self.owners[owner], &slices).unwrap();
+        let mut ids = Vec::new();
+        let slices = blobs.iter().map(Vec::as_slice);
+        self.c().heap_put_all(self.owners[owner], slices, |id| ids.push(id)).unwrap();
         for (id, blob) in ids.into_iter().zip(blobs) {
             let n = self.numbers.entry(place_of(&id)).or_default();
             *n = (n.0 + size_of(&blob), n.1 + size_of(&blob));
