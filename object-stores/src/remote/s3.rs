@@ -78,11 +78,8 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     let retry = retries(environment)?;
     let certificates = certificates(environment)?;
     // The service itself documents its conditions; of what only speaks its protocol the answers tell.
-    let is_amazon = options.endpoint().is_none_or(|endpoint| {
-        Url::parse(endpoint)
-            .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".amazonaws.com")))
-    });
-    let conditions = if is_amazon { Conditions::Documented } else { Conditions::Probed(Default::default()) };
+    let conditions =
+        if is_amazon(&options) { Conditions::Documented } else { Conditions::Probed(Default::default()) };
     let mut identity = options.0.clone();
     identity.insert("scheme".into(), "s3".into());
     identity.insert("bucket".into(), bucket.into());
@@ -106,6 +103,22 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
         by_version: false,
         identity,
     })
+}
+
+/// Whether it is Amazon's own service, and not one that speaks its protocol.
+fn is_amazon(options: &Options) -> bool {
+    options.endpoint().is_none_or(|endpoint| {
+        Url::parse(endpoint)
+            .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".amazonaws.com")))
+    })
+}
+
+/// Whether puts of long payloads are signed as all others: where that is said, where nothing is signed, and where Amazon's
+/// tools do it too.
+fn signs_all(options: &Options) -> bool {
+    let is_said = options.get(&Key::UnsignedPayload).is_some() || options.get(&Key::Checksum).is_some();
+    let is_plain = options.endpoint().is_some_and(|endpoint| endpoint.starts_with("http:"));
+    is_said || options.is_yes(&Key::SkipSignature).unwrap_or(false) || (is_plain && is_amazon(options))
 }
 
 /// Every variable `AWS_…` that the crate knows; AWS's tools have more of them.
@@ -246,8 +259,7 @@ fn connect(
     }
     let connections = Connections::default();
     builder = builder.with_http_connector(connections.clone());
-    let is_said = options.get(&Key::UnsignedPayload).is_some() || options.get(&Key::Checksum).is_some();
-    let unsigned = match is_anonymous || is_said {
+    let unsigned = match signs_all(options) {
         true => None,
         false => Some(Unsigned::beside(&builder, &connections).map_err(|e| refused(e, bucket))?),
     };
@@ -295,5 +307,31 @@ impl CredentialProvider for Searched {
                 source: Box::new(NoCredentials(NONE.to_owned())),
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_payloads_counts_and_amazon_is_not_sent_unsigned_ones_in_plain() {
+        let signs = |pairs: &[(&str, &str)]| {
+            let all = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            signs_all(&from_environment(&all.collect()))
+        };
+        let at = |endpoint| ("AWS_ENDPOINT_URL", endpoint);
+        assert!(!signs(&[]));
+        assert!(!signs(&[at("http://127.0.0.1:9000")]));
+        assert!(!signs(&[at("https://s3.eu-north-1.amazonaws.com")]));
+        assert!(signs(&[at("http://s3.eu-north-1.amazonaws.com")]));
+        for (name, value) in [
+            ("AWS_UNSIGNED_PAYLOAD", "false"),
+            ("AWS_UNSIGNED_PAYLOAD", "true"),
+            ("AWS_CHECKSUM_ALGORITHM", "sha256"),
+            ("AWS_SKIP_SIGNATURE", "true"),
+        ] {
+            assert!(signs(&[(name, value)]), "{name}={value}");
+        }
     }
 }
