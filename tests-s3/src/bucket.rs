@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -29,10 +29,17 @@ struct State {
     uploads_begun: u64,
 }
 
-/// All buckets, behind one lock: a condition is checked and the object put in one step.
+/// All buckets, behind one lock: a condition is checked and the object put in one step. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Buckets {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     behaviour: Behaviour,
+}
+
+impl std::fmt::Debug for Buckets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buckets").field("behaviour", &self.behaviour).finish_non_exhaustive()
+    }
 }
 
 /// A digest of the content, as S3's etags are; which digest, is the server's affair. This one takes next to no time, so that
@@ -84,11 +91,16 @@ impl Buckets {
     pub(crate) fn with(bucket: &str, behaviour: Behaviour) -> Self {
         let mut state = State::default();
         state.buckets.insert(bucket.to_owned(), BTreeMap::new());
-        Buckets { state: Mutex::new(state), behaviour }
+        Buckets { state: Arc::new(Mutex::new(state)), behaviour }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether any object's key has `part` in it.
+    pub(crate) fn holds(&self, part: &str) -> bool {
+        self.state().buckets.values().any(|bucket| bucket.keys().any(|key| key.contains(part)))
     }
 
     fn check(

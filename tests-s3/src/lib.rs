@@ -12,7 +12,7 @@ pub mod proxy;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -65,6 +65,7 @@ pub struct Behaviour {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    buckets: Buckets,
     faults: Faults,
     runtime: Option<Runtime>,
 }
@@ -79,8 +80,14 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
         let faults = Faults::default();
-        runtime.spawn(serve(listener, service(behaviour), faults.clone(), behaviour.latency));
-        Ok(Server { address, faults, runtime: Some(runtime) })
+        let buckets = Buckets::with(BUCKET, behaviour);
+        runtime.spawn(serve(
+            listener,
+            service(buckets.clone(), behaviour),
+            faults.clone(),
+            behaviour.latency,
+        ));
+        Ok(Server { address, buckets, faults, runtime: Some(runtime) })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -91,6 +98,16 @@ impl Server {
     /// The faults that strike requests, and the count of requests.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The requests since the last call: `METHOD path`. Those that nobody waits for have come, too: a client tidies up behind
+    /// its probe of what the server can do.
+    pub fn take_requests(&self) -> Vec<String> {
+        let begun = Instant::now();
+        while self.buckets.holds(".h5lake-probe-") && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.faults.take_requests()
     }
 
     /// The variables by which AWS's tools find the server.
@@ -113,8 +130,8 @@ impl Drop for Server {
     }
 }
 
-fn service(behaviour: Behaviour) -> S3Service {
-    let mut builder = S3ServiceBuilder::new(Buckets::with(BUCKET, behaviour));
+fn service(buckets: Buckets, behaviour: Behaviour) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(buckets);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     if behaviour.skewed {
         let mut config = S3Config::default();

@@ -50,12 +50,12 @@ fn run() -> std::io::Result<ExitCode> {
         std::io::stdout().flush()?;
         for line in std::io::stdin().lines() {
             line?;
-            println!("{}", server.faults().take_requests().len());
+            println!("{}", server.take_requests().len());
         }
         return Ok(ExitCode::SUCCESS);
     };
     let status = Command::new(program).args(words).envs(server.variables()).status()?;
-    let requests = server.faults().take_requests().len();
+    let requests = server.take_requests().len();
     println!("{requests} requests");
     // What never came here has shown nothing.
     Ok(if status.success() && requests > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -180,7 +180,7 @@ fn container(server: &Server) {
 
 /// Packs and pages that the server was asked for.
 fn fetched(server: &Server) -> usize {
-    let requests = server.faults().take_requests();
+    let requests = server.take_requests();
     requests.iter().filter(|r| r.starts_with("GET") && (r.contains("/pack/") || r.contains("/page/"))).count()
 }
 
@@ -226,7 +226,7 @@ fn what_one_process_fetched_another_reads_and_damage_is_fetched_again() {
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("cache");
     let fetches = || {
-        server.faults().take_requests();
+        server.take_requests();
         succeeded(start(&server, &folder, "read all", 0), "a reader");
         fetched(&server)
     };

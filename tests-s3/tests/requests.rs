@@ -54,7 +54,7 @@ fn dataset(c: &Arc<Container>, name: &str, spec: DatasetSpec) -> Arc<h5lake_cont
 }
 
 fn counted(server: &Server, what: &str, most: usize) -> Vec<String> {
-    let requests = server.faults().take_requests();
+    let requests = server.take_requests();
     println!("{what}: {} requests", requests.len());
     assert!(requests.len() <= most, "{what}: {} requests, {requests:#?}", requests.len());
     requests
@@ -132,7 +132,7 @@ fn what_a_server_can_do_is_found_out_meanwhile() {
     let slow = [Duration::from_millis(400); 3].map(Outcome::Delay);
     server.faults().add(probes, 0, slow);
     drop(create(&fresh(&server)));
-    let requests = server.faults().take_requests();
+    let requests = server.take_requests();
     let at = |n: usize, part: &str| {
         let found =
             requests.iter().enumerate().filter(|(_, r)| r.starts_with("PUT") && r.contains(part)).nth(n);
@@ -169,14 +169,14 @@ fn readers_only_read() {
     let d = dataset(&c, "x", spec(&[2 << 20], Layout::Chunked { chunk: vec![128 << 10] }));
     d.write(&Selection::All, &vec![7; 16 << 20]).unwrap();
     drop((c, d));
-    server.faults().take_requests();
+    server.take_requests();
     // Reached in another way, so that nothing is known of it.
     let store = open(&url, &changed(&server, &[("AWS_MAX_ATTEMPTS", "3")])).unwrap();
     let c = Container::open(&target(&store), Access::ReadOnly, Options::default()).unwrap();
     by_path(&c, "x").read(&Selection::All, &mut vec![0; 16 << 20]).unwrap();
     c.refresh().unwrap();
     drop(c);
-    let requests = server.faults().take_requests();
+    let requests = server.take_requests();
     assert!(!requests.is_empty() && requests.iter().all(|r| r.starts_with("GET ")), "{requests:#?}");
 }
 
