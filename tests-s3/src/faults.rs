@@ -81,7 +81,7 @@ impl Faults {
     }
 
     /// The requests since the last call: `METHOD path`.
-    pub fn take_requests(&self) -> Vec<String> {
+    pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.plan().requests)
     }
 

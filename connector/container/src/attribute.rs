@@ -2,7 +2,7 @@
 
 mod stored;
 
-pub(crate) use self::stored::Unstored;
+pub(crate) use self::stored::{Unstored, decode_extents};
 use crate::container::State;
 use crate::convert::{self, check_space, cset, show};
 use crate::list;

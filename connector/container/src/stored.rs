@@ -1,5 +1,6 @@
 //! Blocks as the ledger has them.
 
+use crate::attribute::decode_extents;
 use crate::block::{Answer, DIRECT};
 use crate::gather::gather;
 use crate::grid::CopyRun;
@@ -196,7 +197,7 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
         }
         Some(&keys::ATTRIBUTE) => {
             let r: AttributeRecord = record::decode(value, what)?;
-            r.extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
+            decode_extents(&r.extents)
         }
         _ => Ok(Vec::new()),
     }

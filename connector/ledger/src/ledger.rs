@@ -147,10 +147,21 @@ impl Ledger {
     }
 
     fn layers<'a>(&'a self, s: &'a State) -> Layers<'a> {
-        match &s.spilled {
+        self.layers_under(&s.staged, &s.log, s.root, s.spilled.as_ref())
+    }
+
+    /// What `staged` lies over.
+    fn layers_under<'a>(
+        &'a self,
+        staged: &'a Layer,
+        log: &'a Layer,
+        root: Option<Pointer>,
+        spilled: Option<&Spilled>,
+    ) -> Layers<'a> {
+        match spilled {
             // They hold what the log says, too.
-            Some(spilled) => Layers { over: [&s.staged, &EMPTY], tree: self.tree(spilled.root) },
-            None => Layers { over: [&s.staged, &s.log], tree: self.tree(s.root) },
+            Some(spilled) => Layers { over: [staged, &EMPTY], tree: self.tree(spilled.root) },
+            None => Layers { over: [staged, log], tree: self.tree(root) },
         }
     }
 
@@ -260,10 +271,7 @@ impl Ledger {
         self.check_length(key, &value)?;
         let mut s = self.writable()?;
         let State { staged, log, root, spilled, .. } = &mut *s;
-        let below = match spilled {
-            Some(spilled) => Layers { over: [&EMPTY, &EMPTY], tree: self.tree(spilled.root) },
-            None => Layers { over: [&EMPTY, log], tree: self.tree(*root) },
-        };
+        let below = self.layers_under(&EMPTY, log, *root, spilled.as_ref());
         let weight = (key.len() + value.len()) as u64;
         match staged.entry(Key::from(Bytes::copy_from_slice(key))) {
             Entry::Occupied(mut there) => {

@@ -155,8 +155,9 @@ impl Container {
     }
 }
 
-fn decode_extents(extents: &[Bytes]) -> Result<Vec<Extent>> {
-    extents.iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
+/// The extents of values that attributes' records name.
+pub(crate) fn decode_extents<'e>(encoded: impl IntoIterator<Item = &'e Bytes>) -> Result<Vec<Extent>> {
+    encoded.into_iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
 }
 
 fn missing(name: &[u8]) -> Error {

@@ -1,6 +1,7 @@
 //! Attributes that both changed.
 
 use super::Contest;
+use crate::attribute::decode_extents;
 use crate::container::State;
 use crate::convert::show;
 use crate::record::{self, AttributeRecord};
@@ -15,7 +16,7 @@ fn decode(value: &Option<Bytes>) -> Result<Option<AttributeRecord>> {
 }
 
 fn extents(r: &Option<AttributeRecord>) -> Result<Vec<Extent>> {
-    r.iter().flat_map(|r| &r.extents).map(|e| Ok(Extent::decode(e)?.0)).collect()
+    decode_extents(r.iter().flat_map(|r| &r.extents))
 }
 
 fn owner(r: &Option<AttributeRecord>) -> u64 {

@@ -1,7 +1,6 @@
 //! Creating, opening, recognising and removing a container in an object store.
 
 use std::sync::{Arc, Mutex};
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -225,12 +224,8 @@ fn prepare(
         check_conditions(store.as_ref(), target)?;
     }
     // Nobody knows the new names yet, so what goes there need not wait for what is there.
-    let (found, held) = std::thread::scope(|s| {
-        let put = || put_prepared(store, &names, record.as_ref(), opts, target);
-        let putting = std::thread::Builder::new().spawn_scoped(s, put);
-        let found = replaceable(store.as_ref(), key, replace, opts, target);
-        (found, putting.map_or_else(|_| put(), |thread| joined(thread, target)))
-    });
+    let put = || put_prepared(store, &names, record.as_ref(), opts, target);
+    let (held, found) = beside(target, put, || replaceable(store.as_ref(), key, replace, opts, target));
     match (found, held) {
         (Ok((old, old_names)), Ok(held)) => Ok(Prepared { old, old_names, id, names, record, held }),
         (Err(e), Ok(held)) => {
@@ -267,9 +262,18 @@ fn replaceable(
     Ok((old, old_names))
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>, target: &str) -> Result<T> {
-    let panicked = |_| Err(Error::corrupt(target, "a new container", "a thread that put it panicked"));
-    thread.join().unwrap_or_else(panicked)
+/// Does `other` in a thread of its own, and `this` meanwhile. Where no thread can be had, they follow upon each other.
+fn beside<T: Send, U>(
+    target: &str,
+    other: impl Fn() -> Result<T> + Send + Copy,
+    this: impl FnOnce() -> U,
+) -> (Result<T>, U) {
+    std::thread::scope(|s| {
+        let thread = std::thread::Builder::new().spawn_scoped(s, other);
+        let this = this();
+        let panicked = |_| Err(Error::corrupt(target, "a new container", "a thread that put it panicked"));
+        (thread.map_or_else(|_| other(), |thread| thread.join().unwrap_or_else(panicked)), this)
+    })
 }
 
 /// The log object of version 1.
@@ -301,11 +305,7 @@ fn put_prepared(
         return put().map(|()| None);
     }
     let lock = names.key("lock", target)?;
-    let (lease, put) = std::thread::scope(|s| {
-        let putting = std::thread::Builder::new().spawn_scoped(s, put);
-        let lease = Lease::take_new(store, lock, target);
-        (lease, putting.map_or_else(|_| put(), |thread| joined(thread, target)))
-    });
+    let (put, lease) = beside(target, put, || Lease::take_new(store, lock, target));
     match (lease, put) {
         (Ok(lease), Ok(())) => Ok(Some(lease)),
         (Ok(lease), Err(e)) => {
