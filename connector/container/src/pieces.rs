@@ -38,6 +38,9 @@ pub(crate) struct Pieces {
     list: Vec<Piece>,
     /// The one piece holds the output of a pipeline, with these filters skipped.
     pub encoded: Option<u32>,
+    /// Extents that were written since this was decoded, and those that went on as one of them.
+    made: Vec<Extent>,
+    grown: Vec<Extent>,
 }
 
 impl Piece {
@@ -62,10 +65,6 @@ impl Piece {
             }
         };
         Self { offset: r.start, len: r.len(), source }
-    }
-
-    fn written(ledger: &Ledger, offset: usize, data: &[u8]) -> Result<Self> {
-        Ok(Self::of(offset, data.len(), ledger.write_payload(data)?))
     }
 
     /// All of an extent of `len` bytes.
@@ -112,7 +111,7 @@ impl Pieces {
         if r.encoded && (list.len() != 1 || list[0].offset != 0) {
             return Err(bad("are not one, as those of a filtered block have to be"));
         }
-        Ok(Self { list, encoded: r.encoded.then_some(r.filter_mask) })
+        Ok(Self { list, encoded: r.encoded.then_some(r.filter_mask), ..Self::default() })
     }
 
     pub(crate) fn record(&self, length: usize) -> BlockRecord {
@@ -313,11 +312,68 @@ impl Pieces {
             self.join_inline();
             return self.join_scattered(ledger, shape);
         }
-        self.insert(Piece::written(ledger, offset, data)?);
+        if self.go_on(ledger, offset, data)? {
+            return self.drop_waste(ledger, shape);
+        }
+        let extent = match self.grows(shape, offset, data.len()) {
+            true => ledger.write_to_grow(data, (shape.len - offset) as u64)?,
+            false => ledger.write_payload(data)?,
+        };
+        self.insert_written(offset, data.len(), extent);
         while self.list.len() > MOST {
             self.merge_cheapest(ledger, shape)?;
         }
         self.drop_waste(ledger, shape)
+    }
+
+    fn insert_written(&mut self, offset: usize, len: usize, extent: Extent) {
+        self.made.push(extent.clone());
+        self.insert(Piece::of(offset, len, extent));
+    }
+
+    /// Whether what is written at `offset` may go on with the next write: the block is being filled from its begin.
+    fn grows(&self, shape: &Shape, offset: usize, len: usize) -> bool {
+        let end = offset + len;
+        let follows = || self.list.iter().any(|p| p.end() == offset);
+        end < shape.len && (offset == 0 || follows()) && self.list.last().is_none_or(|p| p.end() <= offset)
+    }
+
+    /// Lets the piece that ends at `offset` go on with `data`, if its extent ends there too and can.
+    fn go_on(&mut self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<bool> {
+        let before = self.list.partition_point(|p| p.end() < offset);
+        let Some(piece) = self.list.get(before).filter(|p| p.end() == offset) else { return Ok(false) };
+        let Source::Extent { extent, skip, .. } = &piece.source else { return Ok(false) };
+        if skip + piece.len as u64 != extent.len() {
+            return Ok(false);
+        }
+        let was = extent.clone();
+        let Some(new) = ledger.grow_payload(&was, data)? else { return Ok(false) };
+        self.list[before].len += data.len();
+        self.exchange(&was, &new);
+        self.grown.push(was);
+        self.made.push(new);
+        Ok(true)
+    }
+
+    /// Puts one extent in the place of another.
+    fn exchange(&mut self, was: &Extent, new: &Extent) {
+        let now = new.to_bytes();
+        for p in &mut self.list {
+            if let Source::Extent { encoded, extent, .. } = &mut p.source
+                && extent == was
+            {
+                (*encoded, *extent) = (now.clone(), new.clone());
+            }
+        }
+    }
+
+    /// What nothing needs any more after a change: of the extents of before, and of those that the change wrote.
+    pub(crate) fn unneeded<'a>(&'a self, before: &'a [Extent]) -> impl Iterator<Item = &'a Extent> {
+        let all = before.iter().chain(&self.made).filter(|e| !self.grown.contains(e));
+        let needed = |e: &Extent| {
+            self.list.iter().any(|p| matches!(&p.source, Source::Extent { extent, .. } if extent == e))
+        };
+        all.filter(move |e| !needed(e))
     }
 
     /// Puts an extent of `len` bytes at `offset` in place of everything.
@@ -333,13 +389,14 @@ impl Pieces {
         mask: u32,
         data: &[u8],
     ) -> Result<()> {
-        let piece = if data.len() <= shape.inline {
+        self.list.clear();
+        if data.len() <= shape.inline {
             let source = Source::Inline(Bytes::copy_from_slice(data));
-            Piece { offset: 0, len: data.len(), source }
+            self.list.push(Piece { offset: 0, len: data.len(), source });
         } else {
-            Piece::written(ledger, 0, data)?
-        };
-        (self.list, self.encoded) = (vec![piece], Some(mask));
+            self.insert_written(0, data.len(), ledger.write_payload(data)?);
+        }
+        self.encoded = Some(mask);
         Ok(())
     }
 
@@ -384,13 +441,13 @@ impl Pieces {
     fn rewrite(&mut self, ledger: &Ledger, shape: &Shape, r: Range<usize>) -> Result<()> {
         let mut data = vec![0; r.len()];
         self.read(ledger, shape, r.start, &mut data)?;
-        self.insert(Piece::written(ledger, r.start, &data)?);
+        self.insert_written(r.start, r.len(), ledger.write_payload(&data)?);
         Ok(())
     }
 
     /// Rewrites the block when most of its extents' bytes are no longer of use.
     fn drop_waste(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        let held: u64 = self.extents().iter().map(|(_, e)| e.len()).sum();
+        let held: u64 = self.extents().iter().map(Extent::len).sum();
         let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
         let (from, to) = (first.offset, last.end());
         // Twice the block, or what a few small writes into a big block leave.
@@ -406,31 +463,22 @@ impl Pieces {
         mut moved: impl FnMut(&Extent) -> Result<Option<Extent>>,
     ) -> Result<u64> {
         let mut bytes = 0;
-        let old: Vec<(Bytes, Extent)> =
-            self.extents().into_iter().map(|(b, e)| (b.clone(), e.clone())).collect();
-        for (was, extent) in old {
-            let Some(new) = moved(&extent)? else { continue };
-            bytes += extent.len();
-            let now = new.to_bytes();
-            for p in &mut self.list {
-                if let Source::Extent { encoded, extent, .. } = &mut p.source
-                    && *encoded == was
-                {
-                    (*encoded, *extent) = (now.clone(), new.clone());
-                }
-            }
+        for was in self.extents() {
+            let Some(new) = moved(&was)? else { continue };
+            bytes += was.len();
+            self.exchange(&was, &new);
         }
         Ok(bytes)
     }
 
-    /// The extents in use, each once, with their encoding. There are few.
-    pub(crate) fn extents(&self) -> Vec<(&Bytes, &Extent)> {
-        let mut out: Vec<(&Bytes, &Extent)> = Vec::with_capacity(self.list.len());
+    /// The extents in use, each once. There are few.
+    pub(crate) fn extents(&self) -> Vec<Extent> {
+        let mut out: Vec<Extent> = Vec::with_capacity(self.list.len());
         for p in &self.list {
-            if let Source::Extent { encoded, extent, .. } = &p.source
-                && !out.iter().any(|(e, _)| *e == encoded)
+            if let Source::Extent { extent, .. } = &p.source
+                && !out.contains(extent)
             {
-                out.push((encoded, extent));
+                out.push(extent.clone());
             }
         }
         out

@@ -81,17 +81,11 @@ pub(crate) fn change_stored(
     shape: &Shape,
     change: impl FnOnce(&mut Pieces) -> Result<()>,
 ) -> Result<()> {
-    let before = stored(ledger, key, shape)?;
-    let mut p = before.clone();
+    let mut p = stored(ledger, key, shape)?;
+    let before = p.extents();
     change(&mut p)?;
     ledger.put(key, p.record(shape.len).encode_to_vec())?;
-    let after = p.extents();
-    for (encoded, extent) in before.extents() {
-        if !after.iter().any(|(e, _)| *e == encoded) {
-            ledger.free_payload(extent)?;
-        }
-    }
-    Ok(())
+    p.unneeded(&before).try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }
 
 /// Puts a whole block into the map, in place of all that is stored of it.
@@ -193,7 +187,7 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
     match key.first() {
         Some(&(keys::BLOCK | keys::SEGMENT)) => {
             let p = Pieces::decode(record::decode(value, what)?, usize::MAX)?;
-            Ok(p.extents().into_iter().map(|(_, e)| e.clone()).collect())
+            Ok(p.extents())
         }
         Some(&keys::ATTRIBUTE) => {
             let r: AttributeRecord = record::decode(value, what)?;
@@ -206,8 +200,8 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
 /// Removes a stored block.
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    for (_, extent) in Pieces::decode(r, usize::MAX)?.extents() {
-        ledger.free_payload(extent)?;
+    for extent in Pieces::decode(r, usize::MAX)?.extents() {
+        ledger.free_payload(&extent)?;
     }
     Ok(ledger.delete(key)?)
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
 use crate::place::Place;
-use crate::record::checksum;
+use crate::record::{checksum, checksum_on};
 
 /// The version byte that an encoded extent begins with.
 const VERSION: u8 = 1;
@@ -28,6 +28,21 @@ impl Extent {
     pub(crate) fn of(place: Place, data: &[u8]) -> Self {
         let sums = data.chunks(1 << BLOCK_POWER).map(checksum).collect();
         Self { place, length: data.len() as u64, block_power: BLOCK_POWER, sums }
+    }
+
+    /// The extent of this payload and `data`, which lies right behind it.
+    pub(crate) fn with(&self, data: &[u8]) -> Self {
+        let mut grown = self.clone();
+        grown.length += data.len() as u64;
+        grown.place.length = grown.length;
+        let (mut rest, begun) = (data, self.length % self.block());
+        if let Some(last) = grown.sums.last_mut().filter(|_| begun > 0) {
+            let (head, tail) = data.split_at(data.len().min((self.block() - begun) as usize));
+            *last = checksum_on(*last, head);
+            rest = tail;
+        }
+        grown.sums.extend(rest.chunks(self.block() as usize).map(checksum));
+        grown
     }
 
     /// Length of the payload in bytes.
@@ -104,5 +119,23 @@ impl Extent {
             sums.push(r.u32()?);
         }
         Ok(Self { place, length, block_power, sums })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extent_that_grows_is_that_of_all_its_bytes() {
+        let all: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
+        for cuts in [&[0, 1, 2][..], &[4096, 8192], &[16_384, 16_385, 49_152], &[5, 40_000], &[99_999]] {
+            let place = |n: usize| Place::file(4608, n as u64);
+            let mut grown = Extent::of(place(cuts[0]), &all[..cuts[0]]);
+            for (from, to) in cuts.iter().zip(cuts[1..].iter().chain(&[all.len()])) {
+                grown = grown.with(&all[*from..*to]);
+            }
+            assert_eq!(grown, Extent::of(place(all.len()), &all), "{cuts:?}");
+        }
     }
 }

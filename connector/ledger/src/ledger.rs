@@ -326,6 +326,28 @@ impl Ledger {
         Ok(Extent::of(place, data))
     }
 
+    /// Writes a payload as [`write_payload`](Ledger::write_payload) does, that may [go on](Ledger::grow_payload) until it has
+    /// `most` bytes.
+    ///
+    /// # Errors
+    /// As for [`write_payload`](Ledger::write_payload).
+    pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
+        drop(self.writable()?);
+        let place = self.space.write_to_grow(data, most)?;
+        Ok(Extent::of(place, data))
+    }
+
+    /// Lets a payload go on with `data`, where its place allows that: the extent that is returned has both, and takes the
+    /// place of `e`, which must not be given back beside it. Whoever holds a version that has `e` reads on in that.
+    ///
+    /// # Errors
+    /// As for [`write_payload`](Ledger::write_payload).
+    pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
+        drop(self.writable()?);
+        let grown = self.space.grow_payload(e.place(), data)?;
+        Ok(grown.then(|| e.with(data)))
+    }
+
     /// Writes several payloads, each as [`write_payload`](Ledger::write_payload) does, in one object where the space is a
     /// store in memory. Several threads may do so at once: what takes time, copies and checksums, goes on side by side.
     ///

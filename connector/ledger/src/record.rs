@@ -88,6 +88,14 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// The checksum of bytes that have the checksum `begun`, and `bytes` behind them.
+pub(crate) fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
+    let mut digest =
+        crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, u64::from(!begun));
+    digest.update(bytes);
+    digest.finalize() as u32
+}
+
 /// Appends the checksum of all bytes so far.
 pub(crate) fn seal(out: &mut Vec<u8>) -> u32 {
     let crc = checksum(out);

@@ -192,6 +192,16 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
         write_one_by_one(self, data)
     }
+    /// Writes one that may go on until it has `most` bytes, and is better kept where it can.
+    fn write_to_grow(&self, data: &[u8], _most: u64) -> Result<Place> {
+        self.write_payload(data)
+    }
+    /// Writes `data` right behind a payload, which with it makes one payload from then on; false where that cannot be.
+    fn grow_payload(&self, _place: &Place, _data: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+    /// No payload that was written before goes on.
+    fn stop_growing(&self) {}
     /// Lets payloads set out that are not on their way yet, without waiting for them.
     fn send_payloads(&self) -> Result<()> {
         Ok(())

@@ -1,5 +1,6 @@
 //! Tests of the whole crate, over containers in a file and in a store in memory.
 
+mod appends;
 mod attributes;
 mod compaction;
 mod damage;

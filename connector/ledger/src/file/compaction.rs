@@ -14,6 +14,7 @@ const WORTH: u64 = 64 << 10;
 impl Writer {
     /// What lies behind the end that the file would have without holes.
     pub(crate) fn sparse(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<Sparse> {
+        self.stop_growing();
         self.wake(raw, locks)?;
         let room = self.load(raw)?;
         let (garbage, beyond) = (room.free_bytes(), room.dense_end());

@@ -227,6 +227,28 @@ impl FreeSpace {
         Some(())
     }
 
+    /// Takes up to `most` bytes (a multiple of the grain) that begin at `offset`, as many as are free there or lie behind the
+    /// end; returns how many.
+    pub(crate) fn take_at(&mut self, offset: u64, most: u64) -> u64 {
+        let free = self.runs.by_offset.get(&offset).copied().unwrap_or(0);
+        let taken = free.min(most);
+        self.runs.carve(offset, taken);
+        let end = offset.saturating_add(most);
+        if offset + taken == self.end && end <= i64::MAX as u64 {
+            self.end = end;
+            return most;
+        }
+        taken
+    }
+
+    /// Lets a free run at the end go, as far as it lies behind `least`.
+    pub(crate) fn trim_to(&mut self, least: u64) {
+        let end = self.trimmed().max(least);
+        if end < self.end && self.runs.carve(end, self.end - end) {
+            self.end = end;
+        }
+    }
+
     fn trimmed(&self) -> u64 {
         match self.runs.by_offset.last_key_value() {
             Some((&o, &l)) if o + l == self.end => o,

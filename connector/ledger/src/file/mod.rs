@@ -358,6 +358,29 @@ impl Space for FileSpace {
         Ok(place)
     }
 
+    fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Place> {
+        // What the caller would have to write without the lock does not grow.
+        if data.is_empty() || data.len() >= raw::LARGE {
+            return self.write_payload(data);
+        }
+        let (place, _) = self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most))?;
+        Ok(place)
+    }
+
+    fn grow_payload(&self, place: &Place, data: &[u8]) -> Result<bool> {
+        if place.room != Room::File {
+            return Ok(false);
+        }
+        self.with_writer(|w, raw, _| w.grow(raw, place, data))
+    }
+
+    fn stop_growing(&self) {
+        let _a_reader_keeps_no_room = self.with_writer(|w, _, _| {
+            w.stop_growing();
+            Ok(())
+        });
+    }
+
     fn free_payload(&self, place: &Place) -> Result<()> {
         self.with_writer(|w, raw, _| w.free(raw, place))
     }

@@ -86,6 +86,8 @@ impl RawFile for OsFile {
 pub(crate) struct Combined {
     at: u64,
     data: Vec<u8>,
+    /// Where the last of what was flushed ends.
+    reached: u64,
 }
 
 /// Writes from this length on are not kept back.
@@ -110,14 +112,15 @@ impl Combined {
         if !self.data.is_empty() {
             raw.write_at(&self.data, self.at)?;
             self.at += self.data.len() as u64;
+            self.reached = self.reached.max(self.at);
             self.data.clear();
         }
         Ok(())
     }
 
-    /// Where the last write that was flushed ended.
-    pub(crate) fn end(&self) -> u64 {
-        if self.data.is_empty() { self.at } else { 0 }
+    /// Where the file ends at least, for what was flushed since the last call.
+    pub(crate) fn take_reached(&mut self) -> u64 {
+        std::mem::take(&mut self.reached)
     }
 
     pub(crate) fn overlaps(&self, at: u64, len: u64) -> bool {

@@ -2,12 +2,14 @@
 
 mod base;
 mod checkpoint;
+mod growing;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use self::base::Kept;
+use self::growing::Growing;
 use crate::clock::{self, Nonces};
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +47,7 @@ pub(crate) struct Writer {
     fold_freed: Pairs,
     /// What was written, and did without, for the base that the next commit is to be.
     kept: Kept,
+    growing: Growing,
     pub(super) rule: RestRule,
     sync: SyncPolicy,
     nonces: Nonces,
@@ -121,6 +124,7 @@ impl Writer {
             fold_fresh: BTreeMap::new(),
             fold_freed: Vec::new(),
             kept: Kept::default(),
+            growing: Growing::default(),
             rule,
             sync,
             nonces,
@@ -356,16 +360,21 @@ impl Writer {
         entries: &[u8],
         (used, freed): (Pairs, Pairs),
     ) -> Result<u64> {
-        let end = self.load(raw)?.end;
+        let end = self.used_end(raw)?;
         let notes = Notes { sequence: self.head.sequence + 1, end, used: notes::joined(used), freed };
         let notes_bytes = notes.encode();
         let time = clock::now().max(self.head.time);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: self.head.record };
         let (bytes, crc) = record::encode(&header, &notes_bytes, entries);
-        let place = Place::file(self.allocate(raw, locks, bytes.len() as u64)?, bytes.len() as u64);
+        let length = bytes.len() as u64;
+        let at = match self.kept_for_record(length) {
+            Some(at) => at,
+            None => self.allocate(raw, locks, length)?,
+        };
+        let place = Place::file(at, length);
         let written = self.write_record(raw, &place, &bytes).and_then(|()| {
-            let end = self.load(raw)?.end;
+            let end = self.used_end(raw)?;
             let next = Slot {
                 sequence: notes.sequence,
                 version,
@@ -429,7 +438,7 @@ impl Writer {
         if self.shared.is_some() {
             return Ok(());
         }
-        self.reached = self.reached.max(self.pending.end());
+        self.reached = self.reached.max(self.pending.take_reached());
         if self.reached < end {
             self.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
         }

@@ -60,6 +60,7 @@ impl Ledger {
         let mut tidied = Ok(());
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.forget_staged(&mut s);
+            self.space.stop_growing();
             if tidied.is_ok() && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
                 tidied = self.checkpoint(&mut s);
             }

@@ -61,6 +61,9 @@ impl Ledger {
             return self.commit_many();
         }
         let mut s = self.writable()?;
+        if after == After::Close {
+            self.space.stop_growing();
+        }
         let version = s.version;
         Ok(self.commit_staged(&mut s, after)?.unwrap_or(version))
     }
@@ -247,6 +250,7 @@ impl Ledger {
     pub fn vacuum(&self) -> Result<u64> {
         let mut s = self.writable()?;
         let before = self.space.size()?;
+        self.space.stop_growing();
         if let Err(e) = self.checkpoint(&mut s) {
             return Err(note_broken(&mut s, e));
         }

@@ -45,9 +45,40 @@ pub fn content(l: &Ledger) -> Result<Map, Error> {
     Ok(out)
 }
 
+/// Adds to a payload: in its place if that is possible, else another one takes its.
+fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Error> {
+    const MOST: u64 = 30_000;
+    let mut all = model.remove(key).unwrap_or_default();
+    let old = l.get(key)?.map(|v| Extent::decode(&v[1..])).transpose()?.map(|(e, _)| e);
+    let grown = match &old {
+        Some(old) if old.len() < MOST => l.grow_payload(old, more)?,
+        _ => None,
+    };
+    if old.as_ref().is_none_or(|old| old.len() >= MOST) {
+        all.clear();
+    }
+    all.extend_from_slice(more);
+    let new = match (grown, old) {
+        (Some(grown), _) => grown,
+        (None, old) => {
+            old.map(|old| l.free_payload(&old)).transpose()?;
+            l.write_to_grow(&all, MOST)?
+        }
+    };
+    let mut v = vec![1];
+    new.encode(&mut v);
+    l.put(key, v)?;
+    model.insert(key.to_vec(), all);
+    Ok(())
+}
+
 /// Stages one commit's worth of changes, different for every `n`.
 pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
     let mut c = Chance::new(n + 1);
+    for key in [b"grows-0", b"grows-1"].iter().take(1 + c.below(2) as usize) {
+        let length = [4096, 64, 992, 4000, 40_000][c.below(5) as usize];
+        grow(l, model, *key, &data(n, length))?;
+    }
     for _ in 0..1 + c.below(12) {
         let key = format!("key-{:03}", c.below(60)).into_bytes();
         if let Some(old) = l.get(&key)?

@@ -89,7 +89,7 @@ impl Writer {
     /// Writes the record of a version that is read from its pages alone: it leads to the records before it, and has no entries.
     fn write_stub(&mut self, raw: &dyn RawFile, locks: &Locks, version: u64, time: u64) -> Result<Noted> {
         let sequence = self.head.sequence + 1;
-        let end = self.load(raw)?.end;
+        let end = self.used_end(raw)?;
         let notes = Notes { sequence, end, ..Notes::default() };
         let (by, nonce) = (Author::myself(), self.nonces.next());
         let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };

@@ -105,7 +105,7 @@ impl Writer {
         }
         let (past, history) = self.write_history(raw, locks, base.version, folded)?;
         let free = self.write_list(raw, locks, &coming)?;
-        let end = self.load(raw)?.end;
+        let end = self.used_end(raw)?;
         let next = Slot {
             sequence: self.head.sequence + 1,
             version: coming.version,
@@ -184,6 +184,9 @@ impl Writer {
         let (sequence, time) = (self.head.sequence + 1, coming.time);
         let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
+        // What is kept at the end lies behind the end that the file will have.
+        let end = self.used_end(raw)?;
+        runs.extend(self.growing.kept().filter(|(o, _)| *o < end));
         let room = self.load(raw)?;
         runs.extend(room.runs.iter());
         let rest = |&(offset, length): &(u64, u64)| Resting { offset, length, sequence, time };
@@ -196,6 +199,7 @@ impl Writer {
         let end = self.head.end;
         if raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
+            self.pending.take_reached();
             self.reached = 0;
         }
     }

@@ -1,0 +1,103 @@
+//! Data that is added again and again, with a flush each.
+
+use super::*;
+use crate::stored;
+
+const STEP: u64 = 512;
+const CHUNK: u64 = 8192;
+
+fn log(c: &Arc<Container>, name: &[u8]) -> Arc<Dataset> {
+    dataset(c, name, dataset_spec(8, simple(&[0], &[UNLIMITED]), Layout::Chunked { chunk: vec![CHUNK] }))
+}
+
+fn bytes(n: u64) -> Vec<u8> {
+    (0..STEP * 8).map(|i| (i * 7 + n * 13) as u8).collect()
+}
+
+fn slab(start: &[u64], block: &[u64]) -> Selection {
+    let one = vec![1; start.len()];
+    Selection::Hyperslab { start: start.to_vec(), stride: one.clone(), count: one, block: block.to_vec() }
+}
+
+fn append(d: &Dataset, n: u64) {
+    d.set_extent(&[(n + 1) * STEP]).unwrap();
+    d.write(&slab(&[n * STEP], &[STEP]), &bytes(n)).unwrap();
+}
+
+fn check(d: &Dataset, count: u64) {
+    let mut out = vec![0; (count * STEP * 8) as usize];
+    d.read(&Selection::All, &mut out).unwrap();
+    for n in 0..count {
+        assert!(out[(n * STEP * 8) as usize..][..(STEP * 8) as usize] == bytes(n), "append {n}");
+    }
+}
+
+/// How many pieces the blocks of a container have.
+fn pieces(c: &Container) -> Vec<usize> {
+    let mut out = Vec::new();
+    c.each(&[keys::BLOCK], |key, value| {
+        out.push(stored::extents_of(&key, value)?.len());
+        Ok(())
+    })
+    .unwrap();
+    out
+}
+
+#[test]
+fn what_is_added_lies_behind_what_was_there() {
+    let place = file();
+    let c = place.create();
+    let (a, b) = (log(&c, b"a"), log(&c, b"b"));
+    for n in 0..64 {
+        append(&a, n);
+        append(&b, n);
+        c.flush().unwrap();
+    }
+    assert_eq!(pieces(&c), [1; 8]);
+    check(&a, 64);
+    drop((a, b, c));
+    let c = place.open(Access::ReadOnly);
+    for name in [b"a", b"b"] {
+        let LinkTarget::Hard(id) = c.link(c.root(), name).unwrap().unwrap().target else { panic!() };
+        check(&c.dataset(id).unwrap(), 64);
+    }
+    let size = c.size().unwrap();
+    assert!(size < 2 * 64 * 4096 * 23 / 20, "{size}");
+}
+
+/// A reader of an old version, and one that follows, while the payload under both goes on.
+#[test]
+fn readers_see_their_version_of_what_grows() {
+    let place = file();
+    let c = place.create();
+    let a = log(&c, b"a");
+    append(&a, 0);
+    c.flush().unwrap();
+    let open = || Container::open_apart(&place.target, Access::ReadOnly, &Options::default()).unwrap();
+    let (old, new) = (open(), open());
+    let LinkTarget::Hard(id) = old.link(old.root(), b"a").unwrap().unwrap().target else { panic!() };
+    let (in_old, in_new) = (old.dataset(id).unwrap(), new.dataset(id).unwrap());
+    for n in 1..40 {
+        append(&a, n);
+        c.flush().unwrap();
+        check(&in_old, 1);
+        assert!(new.refresh().unwrap());
+        check(&in_new, n + 1);
+    }
+}
+
+/// Room that is kept for what may come is not left in the file.
+#[test]
+fn a_closed_file_keeps_no_room_for_what_may_come() {
+    let place = file();
+    let c = place.create();
+    append(&log(&c, b"a"), 0);
+    c.flush().unwrap();
+    append(&log(&c, b"b"), 0);
+    c.flush().unwrap();
+    let open = c.size().unwrap();
+    drop(c);
+    let c = place.open(Access::ReadOnly);
+    let closed = c.size().unwrap();
+    assert!(open < 200 << 10 && closed < 160 << 10, "{open} {closed}");
+}

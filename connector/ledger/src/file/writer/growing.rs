@@ -1,0 +1,153 @@
+//! Room that is kept behind payloads that are likely to go on, so that they go on in the same place.
+//!
+//! A dataset to which little is added again and again would else have a piece for each addition, each with an extent of its
+//! own, and the record of the next one between. What is kept is free for all that the file says: when the process dies nobody
+//! has to give it back. Records get a room of their own in front of such a payload, so that they do not lie in its way.
+
+use std::collections::VecDeque;
+
+use super::Writer;
+use crate::error::Result;
+use crate::file::free::{GRAIN, round, run_of};
+use crate::file::locks::Locks;
+use crate::file::raw::{LARGE, RawFile};
+use crate::place::Place;
+
+/// Payloads that room is kept for at a time.
+const PAYLOADS: usize = 64;
+/// The most that is kept behind one payload, and in all, in bytes. In all no more than a quarter of the file, either.
+const BEHIND_ONE: u64 = 1 << 20;
+const IN_ALL: u64 = 4 << 20;
+/// A file of any length may keep so much.
+const LITTLE: u64 = 128 << 10;
+/// The most that is kept for records, in bytes.
+const RECORDS: u64 = 16 << 10;
+/// What a record takes, when there was none yet.
+const RECORD: u64 = 512;
+
+/// Room that was taken and is not in use.
+#[derive(Debug, Default)]
+pub(super) struct Growing {
+    /// Behind payloads, the oldest first. None is empty.
+    runs: VecDeque<(u64, u64)>,
+    bytes: u64,
+    /// For records.
+    records: (u64, u64),
+}
+
+impl Growing {
+    /// All that is kept.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.runs.iter().copied().chain(Some(self.records).filter(|r| r.1 > 0))
+    }
+
+    /// Where the used part ends, if what is kept lies behind it up to `end`.
+    fn used_end(&self, end: u64) -> u64 {
+        self.kept().find(|(o, l)| o + l == end).map_or(end, |(o, _)| o)
+    }
+}
+
+impl Writer {
+    /// The end that the file is to have.
+    pub(super) fn used_end(&mut self, raw: &dyn RawFile) -> Result<u64> {
+        let end = self.load(raw)?.end;
+        Ok(self.growing.used_end(end))
+    }
+
+    /// As [`payload`](Writer::payload), of what may become as long as `most`.
+    pub(crate) fn payload_to_grow(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        data: &[u8],
+        most: u64,
+    ) -> Result<(Place, bool)> {
+        let length = data.len() as u64;
+        // What is long is written without the lock, and its end is at no grain.
+        if self.shared.is_some() || data.len() >= LARGE || !length.is_multiple_of(GRAIN) || most <= length {
+            return self.payload(raw, locks, data);
+        }
+        let more = round(most - length).min(BEHIND_ONE);
+        self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1)?;
+        let (place, written) = self.payload(raw, locks, data)?;
+        let (offset, length) = run_of(&place);
+        let behind = offset + length;
+        let kept = self.load(raw)?.take_at(behind, more);
+        if kept > 0 {
+            self.growing.runs.push_back((behind, kept));
+            self.growing.bytes += kept;
+        }
+        let most = IN_ALL.min(LITTLE.max(self.load(raw)?.end / 4));
+        while self.growing.runs.len() > PAYLOADS || (self.growing.bytes > most && self.growing.runs.len() > 1) {
+            self.let_oldest_go();
+        }
+        Ok((place, written))
+    }
+
+    /// Writes `data` right behind a payload, if room is kept there: false if not.
+    pub(crate) fn grow(&mut self, raw: &dyn RawFile, place: &Place, data: &[u8]) -> Result<bool> {
+        let end = place.offset.saturating_add(place.length);
+        let length = round(data.len() as u64);
+        let found = self.growing.runs.iter().position(|(o, l)| *o == end && length <= *l);
+        let Some(n) = found.filter(|_| !data.is_empty()) else { return Ok(false) };
+        if !self.put(raw, end, data)? {
+            raw.write_at(data, end).map_err(|e| self.io("writing a payload", &e))?;
+        }
+        let (from, whole) = run_of(place);
+        match self.fresh.get_mut(&from) {
+            Some(run) if *run == whole => *run += length,
+            _ => self.fresh.extend([(end, length)]),
+        }
+        self.growing.bytes -= length;
+        match self.growing.runs.get_mut(n) {
+            Some((at, left)) if *left > length => (*at, *left) = (*at + length, *left - length),
+            _ => drop(self.growing.runs.remove(n)),
+        }
+        Ok(true)
+    }
+
+    /// Room for a record, out of what is kept for them; `None` if that is too little.
+    pub(super) fn kept_for_record(&mut self, length: u64) -> Option<u64> {
+        let (at, left) = self.growing.records;
+        let length = round(length);
+        self.growing.records = (at + length, left.checked_sub(length)?);
+        Some(at)
+    }
+
+    /// Keeps room for so many records, unless some is kept.
+    fn keep_for_records(&mut self, raw: &dyn RawFile, locks: &Locks, count: u64) -> Result<()> {
+        let one = self.log.last().map_or(RECORD, |n| n.at.place.length + GRAIN);
+        if self.growing.records.1 >= one {
+            return Ok(());
+        }
+        let length = round(count.saturating_mul(one)).min(RECORDS);
+        let at = self.allocate(raw, locks, length)?;
+        let (old, left) = std::mem::replace(&mut self.growing.records, (at, length));
+        self.put_back(old, left);
+        Ok(())
+    }
+
+    fn let_oldest_go(&mut self) {
+        if let Some((offset, length)) = self.growing.runs.pop_front() {
+            self.growing.bytes -= length;
+            self.give_up_run(offset, length);
+        }
+    }
+
+    fn give_up_run(&mut self, offset: u64, length: u64) {
+        self.put_back(offset, length);
+        let least = self.head.end;
+        if let Some(room) = &mut self.room {
+            room.trim_to(least);
+        }
+    }
+
+    /// Keeps no room any more.
+    pub(crate) fn stop_growing(&mut self) {
+        while !self.growing.runs.is_empty() {
+            self.let_oldest_go();
+        }
+        let (offset, length) = std::mem::take(&mut self.growing.records);
+        self.give_up_run(offset, length);
+    }
+}
