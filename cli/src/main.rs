@@ -6,6 +6,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use h5lake_connector::config::Config;
@@ -91,10 +92,14 @@ fn line(version: &Version) -> String {
     format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}")
 }
 
+/// How long a vacuum waits for room that rests, in all.
+const PATIENCE: Duration = Duration::from_secs(12);
+
 fn vacuum(name: &Path) -> Result<(), Failure> {
     let (target, ledger) = find(name)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
-    let freed = Container::open(&target, h5lake_container::Access::ReadWrite, options)?.vacuum()?;
+    let freed =
+        Container::open(&target, h5lake_container::Access::ReadWrite, options)?.vacuum_patiently(PATIENCE)?;
     println!("{}: {freed} bytes given back", name.display());
     Ok(())
 }

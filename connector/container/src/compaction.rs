@@ -7,9 +7,12 @@ use crate::{Container, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Sparse};
 use prost::Message;
+use std::time::Duration;
 
 /// Entries that one look at the map asks for.
 const PAGE: usize = 1024;
+/// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
+const ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.
 const BATCH: u64 = 64 << 20;
 /// At close, dead bytes must exceed the live ones around them, and this, to be worth the time.
@@ -32,6 +35,22 @@ impl Container {
         self.compact(u64::MAX)?;
         self.ledger.vacuum()?;
         Ok(before.saturating_sub(self.ledger.size()?))
+    }
+
+    /// Does as [`vacuum`](Self::vacuum), and again when what has to rest for a while has done so: `most` of waiting in all.
+    /// What readers or the retention time need for longer stays.
+    ///
+    /// # Errors
+    /// As for [`vacuum`](Self::vacuum).
+    pub fn vacuum_patiently(&self, most: Duration) -> Result<u64> {
+        let (mut freed, mut left) = (self.vacuum()?, most);
+        for _ in 0..ROUNDS {
+            let Some(rest) = self.ledger.rests()?.filter(|rest| *rest <= left) else { break };
+            left -= rest;
+            std::thread::sleep(rest);
+            freed += self.vacuum()?;
+        }
+        Ok(freed)
     }
 
     /// Moves payloads out of places of which little is in use, up to `most` bytes; returns the bytes moved. When this returns,

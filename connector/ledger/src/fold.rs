@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::layers::Changed;
 use crate::page::{Draft, Page, Stored};
+use crate::payload;
 use crate::space::{Pointer, Shape};
 use crate::tree::Tree;
 
@@ -63,6 +64,15 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Point
     Ok(Some(root.at))
 }
 
+/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::space::Space::is_astray), and what points to
+/// them; returns the new root. What was there before is given back as by [`fold`].
+pub(crate) fn gather(tree: Tree<'_>) -> Result<Option<Pointer>> {
+    let Some(root) = tree.root else { return Ok(None) };
+    let f = Fold { tree, shape: tree.space.shape() };
+    let level = tree.page(&root)?.level;
+    Ok(Some(f.gathered(&root, level)?.unwrap_or(root)))
+}
+
 struct Fold<'a> {
     tree: Tree<'a>,
     shape: Shape,
@@ -80,6 +90,55 @@ impl Fold<'_> {
     fn retire(&self, p: &Pointer) -> Result<()> {
         self.tree.cache.forget(p);
         self.tree.space.fold_free(&p.place)
+    }
+
+    /// A page of `level` in its new place; nothing if it stays, and all below it.
+    fn gathered(&self, at: &Pointer, level: u8) -> Result<Option<Pointer>> {
+        let page = self.tree.page(at)?;
+        if page.level != level {
+            return Err(self.damaged("a child of the wrong level"));
+        }
+        let (mut draft, mut moves) = (Draft::default(), self.tree.space.is_astray(&at.place));
+        for n in 0..page.len() {
+            moves |= match level.checked_sub(1) {
+                Some(below) => self.gather_child(&page, n, below, &mut draft)?,
+                None => self.gather_value(&page, n, &mut draft)?,
+            };
+        }
+        let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
+        self.retire(at)?;
+        let place = self.tree.space.fold_write(&bytes)?;
+        Ok(Some(Pointer { place, crc }))
+    }
+
+    fn gather_child(&self, page: &Page, n: usize, below: u8, draft: &mut Draft) -> Result<bool> {
+        let child = self.child(page, n)?;
+        let moved = self.gathered(&child, below)?;
+        draft.push_child(&page.key_bytes(n), &moved.unwrap_or(child));
+        Ok(moved.is_some())
+    }
+
+    fn gather_value(&self, page: &Page, n: usize, draft: &mut Draft) -> Result<bool> {
+        let stored = page.stored(n).map_err(|why| self.damaged(why))?;
+        let moved = match &stored {
+            Stored::Spilled(e) if self.tree.space.is_astray(e.place()) => self.moved_value(e)?,
+            _ => {
+                draft.push_value(page.key(n), &stored);
+                return Ok(false);
+            }
+        };
+        draft.push_value(page.key(n), &Stored::Spilled(moved));
+        Ok(true)
+    }
+
+    fn moved_value(&self, e: &Extent) -> Result<Extent> {
+        let space = self.tree.space;
+        let length = usize::try_from(e.len()).map_err(|_| self.damaged("an impossible length of a value"))?;
+        let mut value = vec![0; length];
+        payload::read(space, e, 0, &mut value)?;
+        let place = space.fold_write(&value)?;
+        space.fold_free(e.place())?;
+        Ok(Extent::of(place, &value))
     }
 
     /// Rewrites those of the sibling nodes, all of `level`, that changes fall into.

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::io::IoSliceMut;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -275,6 +276,21 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Dead bytes in objects that live ones keep, and those live bytes, as far as known at once.
     fn waste(&self) -> (u64, u64) {
         (0, 0)
+    }
+    /// From now on what is written goes where it stands in nobody's way, if it can: in a file, before the end that it would
+    /// have without holes. Until [`scatter`](Space::scatter).
+    fn gather(&self) -> Result<()> {
+        Ok(())
+    }
+    fn scatter(&self) {}
+    /// Whether a place stands in the way, and what is there could be elsewhere. Never, unless gathering.
+    fn is_astray(&self, _place: &Place) -> bool {
+        false
+    }
+    /// How long it is until all that went out of use may be used again, as far as time goes. `None` if nothing
+    /// did, or little is free with it.
+    fn rests(&self) -> Result<Option<Duration>> {
+        Ok(None)
     }
     /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
     fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>>;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::work::{Map, content, stage};
 use common::{Place, places};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Version, Writers};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Replace, Version, Writers};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -311,5 +311,53 @@ fn times_between_versions_and_before_all() {
         let first = kept.last().unwrap().time;
         let e = r.at(At::Time(first - 1)).unwrap_err();
         assert!(e.to_string().contains("versions 1 to 12"), "{e}");
+    }
+}
+
+/// Readers of what a vacuum moves go on, and old versions stay as long as they are kept.
+#[test]
+fn readers_and_old_versions_outlast_a_vacuum_that_moves_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    for kept in [Duration::ZERO, Duration::from_secs(3600)] {
+        let path = dir.path().join(format!("{}.h5", kept.as_secs()));
+        let opts = Options { retention: Some(kept), ..Options::default() };
+        let l = Ledger::create_file(&path, Replace::Fail, opts.clone()).unwrap();
+        let front = l.write_payload(&vec![7; 8 << 20]).unwrap();
+        l.put(b"front", front.to_bytes()).unwrap();
+        l.commit().unwrap();
+        let keys = |l: &Ledger| l.scan_prefix(b"key", None, usize::MAX).unwrap();
+        for n in 0..5000u32 {
+            l.put(format!("key-{n}").as_bytes(), vec![n as u8; if n % 100 == 0 { 3000 } else { 80 }])
+                .unwrap();
+        }
+        let with_front = l.commit().unwrap();
+        l.vacuum().unwrap();
+        let wanted = keys(&l);
+        let reader = Ledger::open_file(&path, Access::ReadOnly, opts.clone()).unwrap();
+        l.free_payload(&front).unwrap();
+        l.delete(b"front").unwrap();
+        l.commit().unwrap();
+        for _ in 0..3 {
+            l.vacuum().unwrap();
+            assert!(keys(&reader) == wanted && keys(&l) == wanted);
+            std::thread::sleep(l.rests().unwrap().unwrap_or_default().min(Duration::from_secs(3)));
+        }
+        let mut byte = [0];
+        reader.read_payload(&front, 5 << 20, &mut byte).unwrap();
+        assert!(byte == [7] && l.size().unwrap() > 8 << 20, "a reader has it");
+        reader.close().unwrap();
+        for _ in 0..4 {
+            l.vacuum().unwrap();
+            std::thread::sleep(l.rests().unwrap().unwrap_or_default().min(Duration::from_secs(3)));
+        }
+        assert!(keys(&l) == wanted);
+        assert_eq!(l.size().unwrap() < 2 << 20, kept.is_zero(), "{} bytes", l.size().unwrap());
+        let old = Options { at: Some(At::Version(with_front)), ..opts };
+        let old = Ledger::open_file(&path, Access::ReadOnly, old);
+        assert_eq!(old.is_ok(), !kept.is_zero());
+        if let Ok(old) = old {
+            assert!(keys(&old) == wanted);
+            old.read_payload(&front, 5 << 20, &mut byte).unwrap();
+        }
     }
 }

@@ -86,6 +86,35 @@ fn readers_see_their_version_of_what_grows() {
     }
 }
 
+#[test]
+fn what_grew_is_given_back_as_a_whole() {
+    let c = file().create_with(Options {
+        ledger: h5lake_ledger::Options {
+            retention: Some(std::time::Duration::ZERO),
+            ..h5lake_ledger::Options::default()
+        },
+        ..Options::default()
+    });
+    let a = log(&c, b"a");
+    for n in 0..200 {
+        append(&a, n);
+        c.flush().unwrap();
+        if n % 16 == 7 {
+            // A part of what grew is written anew: the rest stays in use.
+            a.write(&slab(&[n * STEP - 100], &[STEP]), &[0; STEP as usize * 8]).unwrap();
+            a.write(&slab(&[n * STEP], &[STEP]), &bytes(n)).unwrap();
+            a.write(&slab(&[(n - 1) * STEP], &[STEP]), &bytes(n - 1)).unwrap();
+        }
+    }
+    check(&a, 200);
+    c.flush().unwrap();
+    drop(a);
+    c.link_delete(c.root(), b"a").unwrap();
+    c.vacuum_patiently(std::time::Duration::from_secs(20)).unwrap();
+    let size = c.size().unwrap();
+    assert!(size < 24 << 10, "{size}");
+}
+
 /// Room that is kept for what may come is not left in the file.
 #[test]
 fn a_closed_file_keeps_no_room_for_what_may_come() {

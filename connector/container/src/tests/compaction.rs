@@ -124,3 +124,31 @@ fn a_writer_that_leaves_mostly_dead_packs_compacts_them_at_its_close() {
         assert!(out == data);
     }
 }
+
+/// A file of which most was deleted, and what makes it long are the pages behind: groups that came after the data.
+#[test]
+fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
+    let place = file();
+    let c = place.create();
+    let blob = c.heap_put(c.root(), &noise(5, 90_000)).unwrap();
+    let kept = fill(&c);
+    let groups: Vec<_> =
+        (0..4000u32).map(|i| group(&c, c.root(), format!("g{i}").as_bytes(), tracked())).collect();
+    c.flush().unwrap();
+    drop(c);
+    let c = place.open(Access::ReadWrite);
+    for (name, _) in &kept[1..] {
+        c.link_delete(c.root(), name).unwrap();
+    }
+    let before = c.size().unwrap();
+    let freed = c.vacuum_patiently(Duration::from_secs(20)).unwrap();
+    let after = c.size().unwrap();
+    assert_eq!(freed, before - after);
+    let live = 400_000 + 200_000 + 90_000 + (1 << 20);
+    assert!(before > 20 << 20 && after < live, "{before} {after}");
+    check(&c, &kept[..1], &blob);
+    drop(c);
+    let c = place.open(Access::ReadOnly);
+    check(&c, &kept[..1], &blob);
+    assert_eq!(c.group_info(c.root()).unwrap().link_count, groups.len() as u64 + 1);
+}

@@ -95,3 +95,25 @@ fn overwritten_and_deleted_data_gives_its_space_back() {
     }
     assert!(c.size().unwrap() < 60 << 20, "{} bytes", c.size().unwrap());
 }
+
+/// Many ranges of a block are stored at once, and some are merged with what was stored just before.
+#[test]
+fn what_a_change_writes_and_merges_is_given_back() {
+    let ledger = h5lake_ledger::Options { retention: Some(std::time::Duration::ZERO), ..Default::default() };
+    let c = file().create_with(Options { ledger, ..Options::default() });
+    let d = dataset(&c, b"d", dataset_spec(1, simple(&[1 << 20], &[1 << 20]), Layout::Contiguous));
+    for round in 0..20u64 {
+        for n in 0..16 {
+            let start = vec![(round % 5) * 200_000 + n * 3000];
+            let one = vec![1];
+            let run = Selection::Hyperslab { start, stride: one.clone(), count: one, block: vec![2000] };
+            d.write(&run, &[round as u8; 2000]).unwrap();
+        }
+        c.flush().unwrap();
+    }
+    drop(d);
+    c.link_delete(c.root(), b"d").unwrap();
+    c.vacuum_patiently(std::time::Duration::from_secs(5)).unwrap();
+    let size = c.size().unwrap();
+    assert!(size < 16 << 10, "{size} bytes");
+}

@@ -1,12 +1,15 @@
 //! Moving payloads towards the front of a file, so that its end can be cut off.
 
+use std::time::Duration;
+
+use crate::clock;
 use crate::compaction::Sparse;
 use crate::error::Result;
 use crate::file::free::{self, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
-use crate::place::Place;
+use crate::place::{Place, Room};
 
 /// Free bytes that make moving payloads worth it.
 const WORTH: u64 = 64 << 10;
@@ -19,6 +22,33 @@ impl Writer {
         let room = self.load(raw)?;
         let (garbage, beyond) = (room.free_bytes(), room.dense_end());
         Ok(Sparse { beyond: (garbage >= WORTH).then_some(beyond), garbage, ..Sparse::default() })
+    }
+
+    /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
+    pub(crate) fn gather(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+        self.below = self.sparse(raw, locks)?.beyond;
+        Ok(())
+    }
+
+    pub(crate) fn scatter(&mut self) {
+        self.below = None;
+    }
+
+    /// Whether a place lies behind that end, and what is there would fit in before.
+    pub(crate) fn is_astray(&self, place: &Place) -> bool {
+        let (Some(below), Some(room)) = (self.below, &self.room) else { return false };
+        place.room == Room::File && place.offset >= below && room.fits_before(round(place.length), below)
+    }
+
+    /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
+    pub(crate) fn rests(&mut self, raw: &dyn RawFile) -> Result<Option<Duration>> {
+        let rule = self.rule;
+        let room = self.load(raw)?;
+        let (resting, last) = room.rests();
+        let much = resting > 0 && room.free_bytes() + resting >= WORTH;
+        let until = last.saturating_add(rule.least.max(rule.courtesy));
+        let left = Duration::from_micros(until.saturating_sub(clock::now()));
+        Ok(Some(left).filter(|_| much))
     }
 
     /// Writes a payload into a free run before byte `limit`; `None` if none there is long enough.

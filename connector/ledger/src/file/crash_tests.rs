@@ -282,3 +282,103 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     spoil(&mut bytes, newest.root);
     assert!(open(&bytes, &salvage).is_err());
 }
+
+/// A container whose front is free, with pages and spilled values behind it, and what it holds.
+fn with_a_free_front(o: &Options) -> (Fake, Map) {
+    let f = Fake::container();
+    let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+    let mut state = Map::new();
+    let front = l.write_payload(&data(1, 400_000)).unwrap();
+    l.put(b"front", front.to_bytes()).unwrap();
+    l.commit().unwrap();
+    for n in 0..400 {
+        let (key, bytes) =
+            (format!("key-{n:05}").into_bytes(), data(n, if n % 40 == 7 { 3000 } else { 120 }));
+        l.put(&key, [&[0], &bytes[..]].concat()).unwrap();
+        state.insert(key, bytes);
+    }
+    l.commit().unwrap();
+    l.vacuum().unwrap();
+    l.free_payload(&front).unwrap();
+    l.delete(b"front").unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    drop(f.open(Access::ReadWrite, o).unwrap());
+    (f, state)
+}
+
+#[test]
+fn vacuum_moves_pages_and_values_away_from_the_end() {
+    let o = Options::default();
+    let (f, state) = with_a_free_front(&o);
+    let before = f.bytes().len() as u64;
+    assert!(before > 450_000, "{before}");
+    let l = f.open(Access::ReadWrite, &o).unwrap();
+    let freed: u64 = (0..3).map(|_| l.vacuum().unwrap()).sum();
+    let after = f.bytes().len() as u64;
+    assert!(after < 120_000 && freed == before - after, "{before} {after} {freed}");
+    f.take_counts();
+    l.vacuum().unwrap();
+    let again = f.take_counts().written_bytes;
+    assert!(again < 2000 && f.bytes().len() as u64 <= after, "moved to and fro: {again} bytes");
+    assert!(content(&l).unwrap() == state);
+    let (_, states, went_on) = work(&l, &state, 5);
+    went_on.unwrap();
+    l.close().unwrap();
+    assert!(content(&f.open(Access::ReadOnly, &o).unwrap()).unwrap() == states[5]);
+}
+
+/// Dies at write `n` of three vacuums; what is left is whole, and a vacuum after it does what was to be done.
+fn dies_while_it_gathers(start: &[u8], state: &Map, n: u64, fault: Fault, o: &Options, lost: Option<u64>) {
+    let what = format!("{fault:?} at write {n}, {lost:?}");
+    let f = Fake::of(start.to_vec());
+    f.fail_at(n, fault);
+    if let Ok(l) = f.open(Access::ReadWrite, o) {
+        let version = l.version();
+        let _dies = (0..3).try_for_each(|_| l.vacuum().map(drop));
+        assert_eq!(l.version(), version, "{what}");
+    }
+    let left = match lost {
+        None => f.bytes(),
+        Some(seed) => {
+            let mut c = Chance::new(n * 31 + seed);
+            f.after_power_loss(|| c.below(2) == 0)
+        }
+    };
+    let left = Fake::of(left);
+    let l = left.open(Access::ReadWrite, o).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert!(content(&l).unwrap_or_else(|e| panic!("{what}: {e}")) == *state, "{what}");
+    for _ in 0..3 {
+        l.vacuum().unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+    assert!(content(&l).unwrap() == *state, "{what}");
+    assert!(left.bytes().len() < 120_000, "{what}: {} bytes", left.bytes().len());
+    let (_, states, went_on) = work(&l, state, 3);
+    went_on.unwrap_or_else(|e| panic!("{what}, going on: {e}"));
+    drop(l);
+    assert!(content(&left.open(Access::ReadOnly, o).unwrap()).unwrap() == states[3], "{what}");
+}
+
+#[test]
+fn a_vacuum_that_dies_at_any_write_leaves_the_version_whole() {
+    for (sync, seeds) in [(SyncPolicy::Process, 0), (SyncPolicy::Commit, 3)] {
+        let o = Options { sync, ..Options::default() };
+        let (f, state) = with_a_free_front(&o);
+        let start = f.bytes();
+        f.fail_at(0, Fault::Die);
+        let l = f.open(Access::ReadWrite, &o).unwrap();
+        let _freed: u64 = (0..3).map(|_| l.vacuum().unwrap()).sum();
+        drop(l);
+        let total = f.changes();
+        assert!(total > 12, "{total} writes are too few to prove much");
+        for n in 1..=total {
+            for fault in [Fault::Die, Fault::DieTorn] {
+                dies_while_it_gathers(&start, &state, n, fault, &o, None);
+                (0..seeds).for_each(|s| dies_while_it_gathers(&start, &state, n, fault, &o, Some(s)));
+            }
+            for fault in [Fault::Full, Fault::FullTorn] {
+                dies_while_it_gathers(&start, &state, n, fault, &o, None);
+            }
+        }
+    }
+}

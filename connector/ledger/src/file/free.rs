@@ -182,10 +182,23 @@ impl FreeSpace {
     /// Room for `length` bytes (a multiple of the grain) in a free run that ends before `limit`; the shortest of the first
     /// few that are long enough.
     pub(crate) fn take_before(&mut self, length: u64, limit: u64) -> Option<u64> {
-        let fits = self.runs.by_size.range((length, 0)..).take(TRIED);
-        let offset = fits.map(|(_, o)| *o).find(|o| o + length <= limit)?;
+        let offset = self.find_before(length, limit)?;
         self.runs.carve(offset, length);
         Some(offset)
+    }
+
+    pub(crate) fn fits_before(&self, length: u64, limit: u64) -> bool {
+        self.find_before(length, limit).is_some()
+    }
+
+    fn find_before(&self, length: u64, limit: u64) -> Option<u64> {
+        let fits = self.runs.by_size.range((length, 0)..).take(TRIED);
+        fits.map(|(_, o)| *o).find(|o| o + length <= limit)
+    }
+
+    /// Bytes that rest, and when the last of them began to.
+    pub(crate) fn rests(&self) -> (u64, u64) {
+        (self.resting_bytes, self.resting.iter().map(|r| r.time).max().unwrap_or(0))
     }
 
     /// Room behind the end, beginning in a free run that touches it.

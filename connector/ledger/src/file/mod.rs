@@ -30,6 +30,7 @@ use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub(crate) use open::{create, old_is_read_only, open, probe, remove};
 pub(crate) use past::not_kept;
@@ -488,6 +489,25 @@ impl Space for FileSpace {
 
     fn sparse(&self) -> Result<Sparse> {
         self.with_writer(|w, raw, locks| w.sparse(raw, locks))
+    }
+
+    fn gather(&self) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.gather(raw, locks))
+    }
+
+    fn scatter(&self) {
+        let _a_reader_gathers_nothing = self.with_writer(|w, _, _| {
+            w.scatter();
+            Ok(())
+        });
+    }
+
+    fn is_astray(&self, place: &Place) -> bool {
+        self.with_writer(|w, _, _| Ok(w.is_astray(place))).unwrap_or(false)
+    }
+
+    fn rests(&self) -> Result<Option<Duration>> {
+        self.with_writer(|w, raw, _| w.rests(raw))
     }
 
     fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>> {

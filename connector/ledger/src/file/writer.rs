@@ -48,6 +48,8 @@ pub(crate) struct Writer {
     /// What was written, and did without, for the base that the next commit is to be.
     kept: Kept,
     growing: Growing,
+    /// Where what is written is to end, while that is gathered.
+    pub(super) below: Option<u64>,
     pub(super) rule: RestRule,
     sync: SyncPolicy,
     nonces: Nonces,
@@ -125,6 +127,7 @@ impl Writer {
             fold_freed: Vec::new(),
             kept: Kept::default(),
             growing: Growing::default(),
+            below: None,
             rule,
             sync,
             nonces,
@@ -175,6 +178,11 @@ impl Writer {
         let length = round(length.max(1));
         if self.shared.is_some() {
             return self.allocate_shared(raw, locks, length);
+        }
+        if let Some(below) = self.below
+            && let Some(at) = self.load(raw)?.take_before(length, below)
+        {
+            return Ok(at);
         }
         if let Some(at) = self.load(raw)?.take(length) {
             return Ok(at);

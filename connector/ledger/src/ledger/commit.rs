@@ -1,5 +1,7 @@
 //! Commits, checkpoints, and what is staged and does not stay in memory.
 
+use std::time::Duration;
+
 use super::close::note_broken;
 use super::{Ledger, State, lay_over};
 use crate::error::{Error, ErrorKind, Result};
@@ -209,12 +211,12 @@ impl Ledger {
             return Ok(());
         }
         if !self.many {
-            return self.fold(s);
+            return self.fold(s, |_| Ok(()));
         }
         if !self.space.begin_fold() {
             return Ok(());
         }
-        let done = self.fold(s);
+        let done = self.fold(s, |_| Ok(()));
         self.space.end_fold();
         match done {
             // Another writer was first.
@@ -223,8 +225,10 @@ impl Ledger {
         }
     }
 
-    fn fold(&self, s: &mut State) -> Result<()> {
-        let done = fold::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|root| {
+    /// Makes the base of this version. `then` is done with its root before it counts.
+    fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<Pointer>) -> Result<()>) -> Result<()> {
+        let done = fold::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
+            then(&mut root)?;
             self.space.fold_commit(Base { version: s.version, root })?;
             Ok(root)
         });
@@ -240,7 +244,32 @@ impl Ledger {
         }
     }
 
-    /// Folds the log and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
+    /// A checkpoint that leaves no page where it keeps free room from being given back.
+    fn gather(&self, s: &mut State) -> Result<()> {
+        if self.many || s.spilled.is_some() {
+            return self.checkpoint(s);
+        }
+        let done = self.space.gather().and_then(|()| {
+            self.fold(s, |root| {
+                *root = fold::gather(self.tree(*root))?;
+                Ok(())
+            })
+        });
+        self.space.scatter();
+        done
+    }
+
+    /// How long it is until what was given back may be used again, or leave the file, as far as time goes:
+    /// [`vacuum`](Ledger::vacuum) does more then. Readers may need it longer. `None` where little is to be had.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    pub fn rests(&self) -> Result<Option<Duration>> {
+        let _s = self.writable()?;
+        self.space.rests()
+    }
+
+    /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
     /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
     /// container takes less. What is staged stays staged; once it is [spilled](crate::Options::spill_bytes) nothing is folded,
     /// nor the end of the file given back, before its commit.
@@ -251,7 +280,7 @@ impl Ledger {
         let mut s = self.writable()?;
         let before = self.space.size()?;
         self.space.stop_growing();
-        if let Err(e) = self.checkpoint(&mut s) {
+        if let Err(e) = self.gather(&mut s) {
             return Err(note_broken(&mut s, e));
         }
         self.space.sweep()?;

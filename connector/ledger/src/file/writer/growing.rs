@@ -78,7 +78,8 @@ impl Writer {
             self.growing.bytes += kept;
         }
         let most = IN_ALL.min(LITTLE.max(self.load(raw)?.end / 4));
-        while self.growing.runs.len() > PAYLOADS || (self.growing.bytes > most && self.growing.runs.len() > 1) {
+        while self.growing.runs.len() > PAYLOADS || (self.growing.bytes > most && self.growing.runs.len() > 1)
+        {
             self.let_oldest_go();
         }
         Ok((place, written))
