@@ -213,11 +213,7 @@ pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Se
         return Err(Error::new(Minor::BadValue, "the file dataspace has another rank than the dataset")
             .in_class(Major::Dataspace));
     }
-    let points = library.selected_points(space)?;
-    if points == 0 {
-        return Ok((Selection::None, 0));
-    }
-    let selection = library.selection_of(space)?;
+    let (selection, points) = library.selection_of(space, given.dims())?;
     if given.dims() == extent.dims() {
         return Ok((selection, points));
     }

@@ -34,12 +34,13 @@ impl MemoryRegion {
     /// As [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (that is what
     /// `H5Dread` and `H5Dwrite` demand of the application).
     pub unsafe fn selected(library: Library, base: *mut c_void, element: usize, space: Hid) -> Result<Self> {
-        if !library.selection_is_valid(space)? {
-            return Err(Error::argument("the memory selection lies outside its extent"));
-        }
+        // All of an extent lies inside of it, whatever its offset.
         if library.is_all_selected(space)? {
             // SAFETY: that is all of the buffer.
             return unsafe { Self::packed(base, element, library.extent_points(space)?) };
+        }
+        if !library.selection_is_valid(space)? {
+            return Err(Error::argument("the memory selection lies outside its extent"));
         }
         let runs = library.runs_of(space)?;
         let points = library.selected_points(space)?;

@@ -112,10 +112,20 @@ impl Library {
         }
     }
 
-    /// What is selected in a dataspace, as the container takes it: regular hyperslabs by their parameters,
-    /// everything else as runs of elements.
-    pub fn selection_of(self, id: Hid) -> Result<Selection> {
+    /// What is selected in a dataspace of the extent `dims`, as the container takes it, and how many elements: regular
+    /// hyperslabs by their parameters, everything else as runs of elements.
+    pub fn selection_of(self, id: Hid, dims: &[u64]) -> Result<(Selection, u64)> {
         use h5lake_plugin_abi::bindings as sys;
+        // SAFETY: any value may be given; a bad one is an error.
+        let kind = unsafe { (self.table().H5Sget_select_type)(id) };
+        let regular = kind == sys::H5S_SEL_HYPERSLABS && self.is_regular(id)?;
+        if regular && let Some(found) = self.regular_hyperslab(id, dims)? {
+            return Ok(found);
+        }
+        let points = self.selected_points(id)?;
+        if points == 0 {
+            return Ok((Selection::None, 0));
+        }
         if !self.selection_is_valid(id)? {
             return Err(Error::new(
                 Minor::BadRange,
@@ -123,12 +133,10 @@ impl Library {
             )
             .in_class(Major::Dataspace));
         }
-        // SAFETY: any value may be given; a bad one is an error.
-        match unsafe { (self.table().H5Sget_select_type)(id) } {
-            sys::H5S_SEL_ALL => Ok(Selection::All),
-            sys::H5S_SEL_NONE => Ok(Selection::None),
-            sys::H5S_SEL_HYPERSLABS if self.is_regular(id)? => self.regular_hyperslab(id),
-            sys::H5S_SEL_HYPERSLABS | sys::H5S_SEL_POINTS => Ok(Selection::Runs(self.runs_of(id)?)),
+        match kind {
+            sys::H5S_SEL_ALL => Ok((Selection::All, points)),
+            sys::H5S_SEL_NONE => Ok((Selection::None, points)),
+            sys::H5S_SEL_HYPERSLABS | sys::H5S_SEL_POINTS => Ok((Selection::Runs(self.runs_of(id)?), points)),
             _ => Err(Error::call("H5Sget_select_type").in_class(Major::Dataspace)),
         }
     }
@@ -138,13 +146,11 @@ impl Library {
         truth(unsafe { (self.table().H5Sis_regular_hyperslab)(id) }, "H5Sis_regular_hyperslab")
     }
 
-    fn regular_hyperslab(self, id: Hid) -> Result<Selection> {
-        // SAFETY: any value may be given; a bad one is negative.
-        let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
-        let rank = usize::try_from(rank).map_err(|_| Error::call("H5Sget_simple_extent_ndims"))?;
-        let (mut start, mut stride, mut count, mut block) =
-            (vec![0; rank], vec![0; rank], vec![0; rank], vec![0; rank]);
-        // SAFETY: all arrays have `rank` entries.
+    /// A regular hyperslab; nothing if it has no elements, or may leave the extent.
+    fn regular_hyperslab(self, id: Hid, dims: &[u64]) -> Result<Option<(Selection, u64)>> {
+        let mut parameters = [[0_u64; MAX_RANK]; 4];
+        let [start, stride, count, block] = &mut parameters;
+        // SAFETY: no dataspace has more dimensions.
         let result = unsafe {
             (self.table().H5Sget_regular_hyperslab)(
                 id,
@@ -155,15 +161,20 @@ impl Library {
             )
         };
         check(result, "H5Sget_regular_hyperslab")?;
-        if count.iter().zip(&block).any(|(c, b)| *c == 0 || *b == 0) {
-            return Ok(Selection::None);
-        }
+        let rank = dims.len().min(MAX_RANK);
+        let [_, stride, count, block] = parameters.each_ref().map(|p| &p[..rank]);
+        let all = count.iter().chain(block).try_fold(1_u64, |n, m| n.checked_mul(*m));
+        let Some(points) = all.filter(|n| *n > 0) else { return Ok(None) };
         // The parameters leave out the selection's offset (H5Soffset_simple); the bounds have it.
-        let (mut low, mut high) = (vec![0; rank], vec![0; rank]);
-        // SAFETY: both arrays have `rank` entries.
+        let (mut low, mut high) = ([0_u64; MAX_RANK], [0_u64; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions.
         let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
-        check(result, "H5Sget_select_bounds")?;
-        Ok(Selection::Hyperslab { start: low, stride, count, block })
+        if result < 0 || high.iter().zip(dims).any(|(high, dim)| high >= dim) {
+            return Ok(None);
+        }
+        let (start, stride) = (low[..rank].to_vec(), stride.to_vec());
+        let (count, block) = (count.to_vec(), block.to_vec());
+        Ok(Some((Selection::Hyperslab { start, stride, count, block }, points)))
     }
 
     /// The selection as runs of elements of the linearised extent, in selection order.
