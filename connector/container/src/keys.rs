@@ -77,6 +77,11 @@ pub(crate) fn segment(letter: u8, owner: u64, number: u32) -> Vec<u8> {
     key
 }
 
+/// Whether a block or a segment is another one than its owner's first.
+pub(crate) fn is_later(key: &[u8]) -> bool {
+    rest(key).iter().any(|b| *b != 0)
+}
+
 /// The id in a key of [`of`]'s form.
 pub(crate) fn id(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))

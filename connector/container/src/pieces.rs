@@ -38,6 +38,8 @@ pub(crate) struct Pieces {
     list: Vec<Piece>,
     /// The one piece holds the output of a pipeline, with these filters skipped.
     pub encoded: Option<u32>,
+    /// It is not the first block, so that a write to its begin is likely to be followed by others.
+    pub is_later: bool,
     /// Extents that were written since this was decoded, and those that went on as one of them.
     made: Vec<Extent>,
     grown: Vec<Extent>,
@@ -331,11 +333,14 @@ impl Pieces {
         self.insert(Piece::of(offset, len, extent));
     }
 
-    /// Whether what is written at `offset` may go on with the next write: the block is being filled from its begin.
+    /// Whether what is written at `offset` is likely to go on with the next write: the block is being filled from its begin, and
+    /// is not one that a short dataset has alone.
     fn grows(&self, shape: &Shape, offset: usize, len: usize) -> bool {
         let end = offset + len;
         let follows = || self.list.iter().any(|p| p.end() == offset);
-        end < shape.len && (offset == 0 || follows()) && self.list.last().is_none_or(|p| p.end() <= offset)
+        end < shape.len
+            && ((offset == 0 && self.is_later) || follows())
+            && self.list.last().is_none_or(|p| p.end() <= offset)
     }
 
     /// Lets the piece that ends at `offset` go on with `data`, if its extent ends there too and can.
@@ -447,11 +452,16 @@ impl Pieces {
 
     /// Rewrites the block when most of its extents' bytes are no longer of use.
     fn drop_waste(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        let held: u64 = self.extents().iter().map(Extent::len).sum();
         let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
         let (from, to) = (first.offset, last.end());
         // Twice the block, or what a few small writes into a big block leave.
-        if held <= 2 * (to - from) as u64 + (64 << 10) {
+        let bound = 2 * (to - from) as u64 + (64 << 10);
+        let length = |p: &Piece| match &p.source {
+            Source::Inline(_) => 0,
+            Source::Extent { extent, .. } => extent.len(),
+        };
+        let at_most: u64 = self.list.iter().map(length).sum();
+        if at_most <= bound || self.extents().iter().map(Extent::len).sum::<u64>() <= bound {
             return Ok(());
         }
         self.rewrite(ledger, shape, from..to)

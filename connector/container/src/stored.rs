@@ -51,9 +51,15 @@ pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &Shape) -> Result<Piece
 }
 
 fn decoded(value: Option<Bytes>, key: &[u8], shape: &Shape) -> Result<Pieces> {
-    let Some(value) = value else { return Ok(Pieces::default()) };
-    let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))
+    let mut pieces = match value {
+        None => Pieces::default(),
+        Some(value) => {
+            let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
+            Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))?
+        }
+    };
+    pieces.is_later = keys::is_later(key);
+    Ok(pieces)
 }
 
 /// The stored states of several blocks, of each what is wanted: some runs, or without runs all of it.

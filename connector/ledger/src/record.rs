@@ -35,7 +35,7 @@ pub(crate) struct Author {
 impl Author {
     /// This process.
     pub(crate) fn myself() -> Self {
-        Self { host: HOST.clone(), pid: std::process::id() }
+        Self { host: HOST.clone(), pid: crate::process::id() }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

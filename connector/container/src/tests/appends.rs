@@ -53,7 +53,8 @@ fn what_is_added_lies_behind_what_was_there() {
         append(&b, n);
         c.flush().unwrap();
     }
-    assert_eq!(pieces(&c), [1; 8]);
+    // The first block has a second piece, for a short dataset has no other block, and no room is kept for it.
+    assert_eq!(pieces(&c), [2, 1, 1, 1, 2, 1, 1, 1]);
     check(&a, 64);
     drop((a, b, c));
     let c = place.open(Access::ReadOnly);
@@ -115,18 +116,26 @@ fn what_grew_is_given_back_as_a_whole() {
     assert!(size < 24 << 10, "{size}");
 }
 
-/// Room that is kept for what may come is not left in the file.
+/// Room that is kept for what may come is not left in the file, and many short datasets get none.
 #[test]
 fn a_closed_file_keeps_no_room_for_what_may_come() {
     let place = file();
     let c = place.create();
-    append(&log(&c, b"a"), 0);
-    c.flush().unwrap();
-    append(&log(&c, b"b"), 0);
-    c.flush().unwrap();
+    let d = log(&c, b"a");
+    (0..18).for_each(|n| {
+        append(&d, n);
+        c.flush().unwrap();
+    });
+    drop(d);
+    for n in 0..30u8 {
+        append(&log(&c, &[b'x', n]), 0);
+        c.flush().unwrap();
+    }
     let open = c.size().unwrap();
     drop(c);
     let c = place.open(Access::ReadOnly);
-    let closed = c.size().unwrap();
-    assert!(open < 200 << 10 && closed < 160 << 10, "{open} {closed}");
+    let (closed, live) = (c.size().unwrap(), 48 * 4096);
+    // One block of the first dataset is not full, and behind it lies what came later.
+    let most = live + (64 << 10) + (40 << 10);
+    assert!(open < most && closed < most, "{open} {closed}");
 }
