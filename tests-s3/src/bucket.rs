@@ -42,20 +42,24 @@ impl std::fmt::Debug for Buckets {
     }
 }
 
-/// A digest of the content, as S3's etags are; which digest, is the server's affair. This one takes next to no time, so that
-/// what is measured is the client.
-fn etag(bytes: &Bytes) -> String {
-    format!("{:016x}{:016x}", checksum(CrcAlgorithm::Crc64Nvme, bytes), bytes.len())
+/// A digest of the content. It takes next to no time, so that what is measured is the client.
+fn digest(bytes: &Bytes) -> u64 {
+    checksum(CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-/// The checksum as its header has it.
-fn sum(bytes: &Bytes) -> String {
-    BASE64_STANDARD.encode(checksum(CrcAlgorithm::Crc64Nvme, bytes).to_be_bytes())
+/// S3's etags are digests of the content; which digest, is the server's affair.
+fn etag(bytes: &Bytes, digest: u64) -> String {
+    format!("{digest:016x}{:016x}", bytes.len())
 }
 
 impl Object {
     fn new(bytes: Bytes) -> Self {
-        Object { etag: etag(&bytes), bytes, modified: SystemTime::now() }
+        let digest = digest(&bytes);
+        Self::with(bytes, digest)
+    }
+
+    fn with(bytes: Bytes, digest: u64) -> Self {
+        Object { etag: etag(&bytes, digest), bytes, modified: SystemTime::now() }
     }
 }
 
@@ -168,8 +172,10 @@ impl S3 for Buckets {
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
-        let object = Object::new(collect(input.body).await?);
-        let is = sum(&object.bytes);
+        let bytes = collect(input.body).await?;
+        let digest = digest(&bytes);
+        let object = Object::with(bytes, digest);
+        let is = BASE64_STANDARD.encode(digest.to_be_bytes());
         if !self.behaviour.ignores_checksums && input.checksum_crc64nvme.is_some_and(|said| said != is) {
             return Err(s3_error!(BadDigest));
         }
@@ -261,7 +267,7 @@ impl S3 for Buckets {
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         let bytes = collect(req.input.body).await?;
-        let etag = etag(&bytes);
+        let etag = etag(&bytes, digest(&bytes));
         let mut state = self.state();
         let parts = state.uploads.get_mut(&req.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
         parts.insert(req.input.part_number, bytes);
