@@ -35,10 +35,16 @@ pub(crate) struct Fixed {
 
 impl Fixed {
     pub(crate) fn encode(&self) -> Vec<u8> {
+        self.encode_with(0)
+    }
+
+    /// With features that whoever opens it has to know.
+    pub(crate) fn encode_with(&self, features: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED);
         out.extend_from_slice(SIGNATURE);
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&features.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.id);
         out.extend_from_slice(&self.base.to_le_bytes());
         out.extend_from_slice(&self.created.to_le_bytes());
@@ -48,6 +54,11 @@ impl Fixed {
 
     /// Decodes the first [`FIXED`] bytes of something that begins with our signature.
     pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
+        Self::decode_with(bytes, 0, target).map(|(fixed, _)| fixed)
+    }
+
+    /// The same, and those of the `known` features that it has.
+    pub(crate) fn decode_with(bytes: &[u8], known: u32, target: &str) -> Result<(Self, u32)> {
         let bad = |why: &str| Error::corrupt(target, "head, bytes 0 to 63", why);
         let mut r = Reader::new(bytes);
         let mut numbers = || -> Decoded<(u32, u32)> {
@@ -66,12 +77,12 @@ impl Fixed {
         if format != FORMAT {
             return Err(bad("an impossible format version"));
         }
-        if needed != 0 {
-            let found = format!("features {needed:#x}");
+        if needed & !known != 0 {
+            let found = format!("features {:#x}", needed & !known);
             return Err(Error::new(target, ErrorKind::NewerFormat { found }));
         }
         let mut rest = || -> Decoded<Self> { Ok(Self { id: r.id()?, base: r.u64()?, created: r.u64()? }) };
-        rest().map_err(bad)
+        rest().map(|fixed| (fixed, needed)).map_err(bad)
     }
 }
 

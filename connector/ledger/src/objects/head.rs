@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use crate::codec::{Decoded, Reader};
+use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE};
 use crate::place::Room;
@@ -64,7 +64,17 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
     is_id(next()) && matches!(next(), "pack" | "page") && is_id(next()) && next().ends_with(".lake")
 }
 
+/// Feature of a head: it is closed, so who commits has to put another head before.
+const CLOSED: u32 = 1;
+/// The claim of many writers.
+pub(crate) const MANY: u64 = 0;
+
 /// The head: what a container is, and a hint of where its newest version is.
+///
+/// A writer that is alone puts a head of its own, its *claim*, before its first commit, over the one that it read before it read the
+/// log. So a head that it puts later, over its own, shows that nobody else has claimed the container since; and who claimed it earlier
+/// knows an older version, from which no commit succeeds any more. One of many looks at the head after each commit, and
+/// puts theirs if it is another's. Therefore a closed head needs no look for what is newer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) fixed: Fixed,
@@ -80,11 +90,20 @@ pub(crate) struct Head {
     pub(crate) lost: u64,
     /// What leads to versions before the base.
     pub(crate) history: Option<Pointer>,
+    /// Random, whose head it is; [`MANY`] of many writers.
+    pub(crate) claim: u64,
+    /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
+    pub(crate) closed: Option<Vec<Bytes>>,
 }
 
 impl Head {
+    /// The same head as whoever goes on committing puts it.
+    pub(crate) fn claimed(self, claim: u64) -> Self {
+        Self { claim, closed: None, ..self }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = self.fixed.encode();
+        let mut out = self.fixed.encode_with(if self.closed.is_some() { CLOSED } else { 0 });
         for n in [self.version, self.base.version, self.retention, self.moment, self.lost] {
             out.extend_from_slice(&n.to_le_bytes());
         }
@@ -93,6 +112,11 @@ impl Head {
             if let Some(p) = p {
                 p.encode(&mut out);
             }
+        }
+        out.extend_from_slice(&self.claim.to_le_bytes());
+        if let Some(log) = &self.closed {
+            put_varint(&mut out, log.len() as u64);
+            log.iter().for_each(|object| put_string(&mut out, object));
         }
         seal(&mut out);
         out
@@ -104,7 +128,7 @@ impl Head {
             let what = if native { "a native HDF5 file" } else { "an object of another kind" };
             return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
         }
-        let fixed = Fixed::decode(bytes.get(..FIXED).unwrap_or(bytes), target)?;
+        let (fixed, features) = Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED, target)?;
         let read = || -> Decoded<Self> {
             let (body, _) = unseal(bytes)?;
             let mut r = Reader::new(body);
@@ -116,10 +140,22 @@ impl Head {
                 return Err("impossible versions");
             }
             let base = Base { version: base_version, root };
-            Ok(Self { fixed, version, base, table, retention, moment, lost, history })
+            // Earlier versions of h5lake put heads without a claim.
+            let claim = if r.remaining() == 0 { MANY } else { r.u64()? };
+            let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
+            Ok(Self { fixed, version, base, table, retention, moment, lost, history, claim, closed })
         };
         read().map_err(|why| Error::corrupt(target, "head object", why))
     }
+}
+
+/// The log objects in a closed head with so many records behind its base.
+fn log(r: &mut Reader<'_>, records: u64) -> Decoded<Vec<Bytes>> {
+    let count = r.varint()?;
+    if count != 0 && count != records {
+        return Err("a closed head with a part of the log");
+    }
+    (0..count).map(|_| r.string().map(Bytes::copy_from_slice)).collect()
 }
 
 fn optional(r: &mut Reader<'_>) -> Decoded<Option<Pointer>> {
@@ -193,13 +229,26 @@ mod tests {
             moment: 3,
             lost: 2,
             history: Some(Pointer { place, crc: 9 }),
+            claim: 77,
+            closed: None,
         };
-        let good = head.encode();
-        assert_eq!(Head::decode(&good, "x").unwrap(), head);
-        for n in 0..good.len() {
-            let mut bad = good.clone();
-            bad[n] ^= 2;
-            assert!(Head::decode(&bad, "x").is_err(), "byte {n}");
+        let closed = |log: &[&'static str]| Some(log.iter().map(|object| Bytes::from(*object)).collect());
+        for closed in [None, closed(&[]), closed(&["one", ""])] {
+            let head = Head { closed, ..head.clone() };
+            let good = head.encode();
+            assert_eq!(Head::decode(&good, "x").unwrap(), head);
+            for n in 0..good.len() {
+                let mut bad = good.clone();
+                bad[n] ^= 2;
+                assert!(Head::decode(&bad, "x").is_err(), "byte {n}");
+            }
         }
+        let part = Head { closed: closed(&["one"]), ..head.clone() }.encode();
+        assert!(Head::decode(&part, "x").is_err(), "one record of two");
+        // As earlier versions put it.
+        let mut early = head.encode();
+        early.truncate(early.len() - 12);
+        seal(&mut early);
+        assert_eq!(Head::decode(&early, "x").unwrap(), Head { claim: MANY, ..head });
     }
 }

@@ -225,10 +225,14 @@ impl ObjectSpace {
         Ok(())
     }
 
-    /// What a writer has not put yet.
+    /// What a writer has not put yet, and what came with the head.
     fn in_memory(&self, run: &Run) -> Option<Bytes> {
+        let length = usize::try_from(run.length).ok()?;
+        if let Some(part) = lock(&self.tail).part(&run.place, run.offset, length) {
+            return Some(Bytes::copy_from_slice(part));
+        }
         let writer = lock(self.writer.as_ref()?);
-        let part = writer.as_ref()?.unput(&run.place, run.offset, usize::try_from(run.length).ok()?)?;
+        let part = writer.as_ref()?.unput(&run.place, run.offset, length)?;
         Some(Bytes::copy_from_slice(part))
     }
 }

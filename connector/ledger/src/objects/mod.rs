@@ -8,6 +8,7 @@ mod past;
 mod proven;
 mod shared;
 mod table;
+mod tail;
 mod uploads;
 mod writer;
 
@@ -28,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::proven::Proven;
+use crate::objects::tail::Tail;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
@@ -44,6 +46,8 @@ const PARALLEL: usize = 65;
 #[derive(Debug)]
 pub(crate) struct Logged {
     pub(crate) record: Record,
+    /// The log object that it is in.
+    object: Bytes,
 }
 
 /// Takes a log object apart.
@@ -55,8 +59,8 @@ pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<Logged> {
     let area = r.u32()? as usize;
     r.take(area)?;
     // Copied, so that keeping the record's keys does not keep the payloads in memory.
-    let bytes = Bytes::copy_from_slice(r.take(r.remaining())?);
-    Ok(Logged { record: record::decode(&bytes)? })
+    let record = Bytes::copy_from_slice(r.take(r.remaining())?);
+    Ok(Logged { record: record::decode(&record)?, object: bytes.clone() })
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -90,6 +94,10 @@ pub(crate) struct ObjectSpace {
     lease: Mutex<Option<Lease>>,
     /// Of a container that this handle made: its records, which nobody else can have added to.
     born: Mutex<Option<Vec<Logged>>>,
+    /// Log objects that came with a closed head.
+    tail: Mutex<Tail>,
+    /// What a writer's heads have to say whose they are.
+    claim: u64,
     /// The version to show, if not the newest.
     at: Option<At>,
     writers: Writers,
@@ -201,6 +209,36 @@ impl ObjectSpace {
         Ok(())
     }
 
+    /// The records in a closed head, if it has them.
+    fn closed_log(&self, head: &Head) -> Result<Option<Vec<Logged>>> {
+        let Some(log) = &head.closed else { return Ok(None) };
+        if log.is_empty() && head.version > head.base.version {
+            return Ok(None);
+        }
+        let mut tail = lock(&self.tail);
+        let mut records = Vec::with_capacity(log.len());
+        for (version, object) in (head.base.version + 1..).zip(log) {
+            let damaged =
+                |why: &str| Error::corrupt(&self.target, format!("record {version} in the head"), why);
+            let logged = parse_log(object).map_err(damaged)?;
+            if logged.record.header.version != version {
+                return Err(damaged("it is another version's"));
+            }
+            tail.add(version, object.clone());
+            records.push(logged);
+        }
+        Ok(Some(records))
+    }
+
+    /// The records behind a head's base, and its root page if that could be asked for beside them.
+    fn newest_records(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
+        match self.closed_log(head) {
+            Ok(None) => self.records_and_root(head),
+            Ok(Some(records)) => (Ok(records), None),
+            Err(e) => (Err(e), None),
+        }
+    }
+
     /// The records behind a head's base, and beside them the base's root page: one wait for both.
     fn records_and_root(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
         let records = || self.records(head.base.version, head.version);
@@ -222,7 +260,7 @@ impl ObjectSpace {
         let born = lock(&self.born).take();
         let (records, mut root) = match born {
             Some(records) => (Ok(records), None),
-            None => self.records_and_root(&head),
+            None => self.newest_records(&head),
         };
         let records = match records {
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
@@ -232,7 +270,7 @@ impl ObjectSpace {
                     return Err(e);
                 }
                 root = None;
-                self.records(seen.head.base.version, seen.head.version)?
+                self.newest_records(&seen.head).0?
             }
             other => other?,
         };
@@ -245,6 +283,7 @@ impl ObjectSpace {
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
             let mut writer = Writer::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
+            writer.claim = self.claim;
             writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }
@@ -301,6 +340,10 @@ impl Space for ObjectSpace {
             && let Some(w) = lock(w).as_ref()
             && let Some(part) = w.unput(place, offset, buf.len())
         {
+            buf.copy_from_slice(part);
+            return Ok(());
+        }
+        if let Some(part) = lock(&self.tail).part(place, offset, buf.len()) {
             buf.copy_from_slice(part);
             return Ok(());
         }

@@ -10,7 +10,7 @@ use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE};
 use crate::file::old_is_read_only;
-use crate::objects::head::{Head, Names, put_over, read_head, store_error};
+use crate::objects::head::{Head, MANY, Names, put_over, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, parse_log};
@@ -93,9 +93,18 @@ pub(crate) fn open(
         }
     }
     let (head, etag, read) = found;
-    let mut space = space(target, store, names, head, etag, read, access, held, opts.writers, None);
+    let claim = claim(opts.writers, &target)?;
+    let mut space = space(target, store, names, head, etag, read, access, held, opts.writers, claim, None);
     space.at = opts.at;
     Ok(space)
+}
+
+/// What the heads of a writer have to tell them from another's.
+fn claim(writers: Writers, target: &str) -> Result<u64> {
+    match writers {
+        Writers::Many => Ok(MANY),
+        Writers::One => Ok(Nonces::new(target)?.next().max(MANY + 1)),
+    }
 }
 
 /// Many writers rely on conditional puts.
@@ -118,6 +127,7 @@ fn space(
     access: Access,
     held: Option<Lease>,
     writers: Writers,
+    claim: u64,
     born: Option<Vec<Logged>>,
 ) -> ObjectSpace {
     let proven = store.capabilities().near.then(Arc::default);
@@ -131,6 +141,8 @@ fn space(
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
         born: Mutex::new(born),
+        tail: Mutex::default(),
+        claim,
         at: None,
         writers,
     }
@@ -167,6 +179,7 @@ pub(crate) fn create(
         prepare(&store, &key, replace, opts, first, &target)
     });
     let Prepared { old, old_names, id, names, record, held } = prepared?;
+    let claim = claim(opts.writers, &target)?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
         fixed: Fixed { id, base: 0, created: clock::now() },
@@ -177,6 +190,8 @@ pub(crate) fn create(
         moment: 0,
         lost: 0,
         history: None,
+        claim,
+        closed: None,
     };
     let put = match &old {
         Some((_, etag)) => put_over(store.as_ref(), &key, head.encode(), etag.as_ref()),
@@ -205,7 +220,7 @@ pub(crate) fn create(
     let record = record.map(|(_, bytes)| parse_log(&bytes)).transpose();
     let record = record.map_err(|why| Error::corrupt(&target, "the first record", why))?;
     let born = held.is_some().then(|| record.into_iter().collect());
-    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, born))
+    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born))
 }
 
 /// Looks at what is there, and beside that puts what has to be there before the head of a new container.

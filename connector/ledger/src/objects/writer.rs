@@ -12,11 +12,12 @@ use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
-use crate::objects::head::{Head, Names, put_over, read_head, store_error};
+use crate::objects::head::{Head, MANY, Names, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::past;
 use crate::objects::proven::Proven;
 use crate::objects::table::{Notes, Table};
+use crate::objects::tail::Tail;
 use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, lock, parse_log};
 use crate::place::{Place, Room};
@@ -109,8 +110,13 @@ pub(crate) struct Writer {
     pub(super) proven: Option<Arc<Mutex<Proven>>>,
     /// It has committed something.
     wrote: bool,
-    /// The head was put by this writer. The one before it gives its lease back beside its last hint, which may come late.
-    head_is_own: bool,
+    /// What its heads have to tell them from another's. Who wrote before gives its lease back beside its last head, which may come
+    /// late.
+    pub(super) claim: u64,
+    /// A record that it tried to create may be there, now or later, or another's is.
+    in_doubt: bool,
+    /// The log objects that a closed head gets.
+    tail: Tail,
 }
 
 /// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
@@ -135,6 +141,8 @@ impl Writer {
         let version = records.last().map_or(head.base.version, |l| l.record.header.version);
         let last_time = records.last().map_or(0, |l| l.record.header.time).max(head.moment);
         let unread = records.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
+        let mut tail = Tail::default();
+        records.iter().for_each(|l| tail.add(l.record.header.version, l.object.clone()));
         Self {
             target,
             store,
@@ -161,7 +169,9 @@ impl Writer {
             shared: false,
             proven: None,
             wrote: false,
-            head_is_own: false,
+            claim: MANY,
+            in_doubt: false,
+            tail,
         }
     }
 
@@ -324,6 +334,7 @@ impl Writer {
         self.history = None;
         self.newest = behind.last().map(|l| past::mark_of(l));
         self.obsolete = 0;
+        self.tail = Tail::default();
         self.unread = behind.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
     }
 
@@ -377,6 +388,7 @@ impl Writer {
             lease.renew()?;
         }
         self.finish_packs()?;
+        self.claim_head()?;
         let time = clock::now().max(self.last_time + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
@@ -419,15 +431,25 @@ impl Writer {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let e = match self.store.put(&key, PutPayload::from(bytes), mode) {
-            Ok(_) => return Ok(()),
+        let bytes = Bytes::from(bytes);
+        let in_doubt = std::mem::replace(&mut self.in_doubt, true);
+        let e = match self.store.put(&key, PutPayload::from(bytes.clone()), mode) {
+            Ok(_) => {
+                self.in_doubt = in_doubt;
+                self.tail.add(version, bytes);
+                return Ok(());
+            }
             Err(e) => e,
         };
         // Whose record is it, if there is one? One of an earlier try of ours, given up as failed, must not pass for
         // this one: what was staged since would be lost.
         match self.store.get_opt(&key, None) {
             Ok(Some(found)) => match parse_log(&found.bytes) {
-                Ok(logged) if logged.record.header.nonce == nonce => Ok(()),
+                Ok(logged) if logged.record.header.nonce == nonce => {
+                    self.in_doubt = in_doubt;
+                    self.tail.add(version, bytes);
+                    Ok(())
+                }
                 Ok(logged) if Some(logged.record.header.nonce) == self.doubtful => Err(self.lost_track()),
                 _ => Err(Error::new(&self.target, ErrorKind::Conflict)),
             },
@@ -444,6 +466,20 @@ impl Writer {
     pub(super) fn lost_track(&self) -> Error {
         let why = "the store did not say whether a commit arrived".into();
         Error::new(&self.target, ErrorKind::Broken { why })
+    }
+
+    /// Before a commit: the head has to be this writer's where a closed one is there, or may come.
+    fn claim_head(&mut self) -> Result<()> {
+        if self.shared || self.head.claim == self.claim || !(self.head.closed.is_some() || self.closes()) {
+            return Ok(());
+        }
+        self.put_head(self.head.clone())
+    }
+
+    /// Whether heads are closed in this store: only where it refuses one that comes late. In this process's memory a look for what
+    /// is newer costs nothing.
+    fn closes(&self) -> bool {
+        !self.shared && !self.store.capabilities().near && self.store.honours(Condition::Update)
     }
 
     /// Puts the head with the newest version, so that openers need not look for it.
@@ -463,7 +499,7 @@ impl Writer {
         let Ok(Some((bytes, etag))) = there else { return };
         match Head::decode(&bytes, &self.target) {
             Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
-                let head = Head { version: self.version, ..head };
+                let head = Head { version: self.version, ..head }.claimed(MANY);
                 let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
                 if let Err(e) = put {
                     tracing::debug!(error = %e, "a head was not put");
@@ -473,13 +509,24 @@ impl Writer {
         }
     }
 
-    /// Looks at the head again: it has to be of the base that is known.
+    /// Puts the head that nobody has to look behind.
+    fn put_closed(&mut self) {
+        let log = self.tail.between(self.head.base.version, self.version);
+        let head = Head { version: self.version, closed: Some(log), ..self.head.clone() };
+        match put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref()) {
+            Ok(etag) => (self.head, self.etag) = (head, etag),
+            Err(e) => tracing::debug!(error = %e, "a head was not put"),
+        }
+    }
+
+    /// Looks at the head again: it has to be of the base that is known, and not of a version that is not.
     fn check_head(&mut self) -> Result<()> {
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let conflict = || Error::new(&self.target, ErrorKind::Conflict);
         let (bytes, etag) = there.ok_or_else(conflict)?;
         let head = Head::decode(&bytes, &self.target)?;
-        if head.fixed.id != self.head.fixed.id || head.base != self.head.base {
+        let ahead = !self.shared && head.version > self.version;
+        if head.fixed.id != self.head.fixed.id || head.base != self.head.base || ahead {
             return Err(conflict());
         }
         (self.head, self.etag) = (head, etag);
@@ -487,35 +534,39 @@ impl Writer {
     }
 
     fn put_head(&mut self, head: Head) -> Result<()> {
+        let head = head.claimed(self.claim);
+        let is_own = self.head.claim == self.claim && !self.shared;
         let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
         let late_hint = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
-        if !self.head_is_own && put.as_ref().is_err_and(late_hint) && self.check_head().is_ok() {
+        if !is_own && put.as_ref().is_err_and(late_hint) && self.check_head().is_ok() {
             put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
         }
         self.etag = put.map_err(|e| self.fail(&e))?;
-        (self.head, self.head_is_own) = (head, true);
+        self.head = head;
         Ok(())
     }
 
-    /// At close: leaves a good hint, and gives the lease back.
+    /// At close: leaves a closed head, or a good hint, and gives the lease back.
     pub(crate) fn close(&mut self) -> Result<()> {
+        // Without a commit the head that is there says as much.
+        let closes = self.wrote && !self.in_doubt && self.closes() && self.etag.is_some();
         let hints = self.version > self.head.version && (!self.shared || self.wrote);
-        let Some(lease) = self.lease.take() else {
-            if hints {
-                self.hint();
-            }
+        let lease = self.lease.take();
+        if !closes && !hints {
+            return lease.map_or(Ok(()), Lease::release);
+        }
+        let mut last = || if closes { self.put_closed() } else { self.hint() };
+        let Some(lease) = lease else {
+            last();
             return Ok(());
         };
-        if !hints {
-            return lease.release();
-        }
-        // A hint that comes late is refused if the next writer has put a head: then both need not follow upon each other.
-        if !self.store.honours(Condition::Update) {
-            self.hint();
+        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other.
+        if !closes {
+            last();
             return lease.release();
         }
         std::thread::scope(|s| {
-            let hinting = std::thread::Builder::new().spawn_scoped(s, || self.hint());
+            let hinting = std::thread::Builder::new().spawn_scoped(s, last);
             let released = lease.release();
             drop(hinting);
             released

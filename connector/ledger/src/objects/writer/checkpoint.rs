@@ -86,6 +86,7 @@ impl Writer {
         self.put_head(Head { version, base, table: table_at, moment, lost, history, ..old })?;
         self.last_time = moment;
         self.history = Some(past);
+        self.tail.rebase(base.version);
         self.newest = None;
         self.table = Some(table);
         self.obsolete = 0;

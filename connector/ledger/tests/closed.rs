@@ -1,0 +1,240 @@
+//! Containers in an object store that were closed: who opens them has the newest version with the head, and nobody closes one over
+//! what another has committed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::work::{Chance, Map, content, work};
+use h5lake_ledger::{Access, Error, ErrorKind, Ledger, LockPolicy, Options, Replace, Writers};
+use object_stores::{FaultStore, Key, ObjectStore, Operation, Rule, Select, Timing, TraceStore};
+
+const KEY: &str = "dir/name.h5";
+
+/// Nothing keeps the second writer away: what is shown here must not rest on leases.
+fn alone() -> Options {
+    Options { lock: LockPolicy::Off, ..Options::default() }
+}
+
+fn many() -> Options {
+    Options { writers: Writers::Many, ..Options::default() }
+}
+
+/// A store where a look takes a request, and its trace.
+fn far() -> (Arc<dyn ObjectStore>, TraceStore) {
+    let trace = TraceStore::new(common::store());
+    (Arc::new(trace.clone()), trace)
+}
+
+fn create(store: &Arc<dyn ObjectStore>, o: &Options) -> Ledger {
+    Ledger::create_objects(store.clone(), KEY, Replace::Fail, o.clone()).unwrap()
+}
+
+fn open(store: &Arc<dyn ObjectStore>, access: Access, o: &Options) -> Ledger {
+    Ledger::open_objects(store.clone(), KEY, access, o.clone()).unwrap()
+}
+
+fn commit(l: &Ledger, key: &str) -> Result<Option<u64>, ErrorKind> {
+    let kind = |e: Error| e.kind().clone();
+    l.put(key.as_bytes(), "value").map_err(kind)?;
+    if !l.is_one_of_many() {
+        return l.commit().map(Some).map_err(kind);
+    }
+    l.advance(&|_| false).map_err(kind)?;
+    assert!(l.unmerged().is_empty());
+    l.try_commit().map_err(kind)
+}
+
+fn seen(store: &Arc<dyn ObjectStore>) -> u64 {
+    open(store, Access::ReadOnly, &Options::default()).version()
+}
+
+#[test]
+fn a_closed_container_comes_with_its_head() {
+    let (store, trace) = far();
+    let l = create(&store, &Options::default());
+    let (_, states, done) = work(&l, &Map::new(), 3);
+    done.unwrap();
+    trace.reset();
+    l.close().unwrap();
+    assert_eq!(trace.requests(), 2, "the head, and the lease");
+    trace.reset();
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    assert_eq!((r.version(), trace.requests()), (3, 1), "the head");
+    assert!(content(&r).unwrap() == states[3]);
+    let packs = trace.requests() - 1;
+    assert!(packs <= 2, "{packs} requests for what is too long for log objects");
+    assert!(!r.refresh().unwrap());
+
+    // The next writer begins with what came with the head, and says so before its first commit.
+    trace.reset();
+    let l = open(&store, Access::ReadWrite, &Options::default());
+    assert_eq!(trace.requests(), 3, "the head, the lease, and the head");
+    trace.reset();
+    assert_eq!(commit(&l, "new"), Ok(Some(4)));
+    assert_eq!(trace.count(Operation::Put).requests, 2, "its claim and the record");
+    assert_eq!(commit(&l, "newer"), Ok(Some(5)));
+    assert_eq!(trace.count(Operation::Put).requests, 3, "the record");
+    assert_eq!(seen(&store), 5);
+    assert!(r.refresh().unwrap());
+    assert_eq!(r.version(), 5);
+    l.close().unwrap();
+    assert_eq!(seen(&store), 5);
+}
+
+/// A log that is too long for the head is read as ever.
+#[test]
+fn a_long_log_is_not_in_the_head() {
+    let (store, _) = far();
+    let l = create(&store, &Options::default());
+    for n in 0..2 {
+        l.put(format!("long-{n}").as_bytes(), vec![7; 80_000]).unwrap();
+        l.commit().unwrap();
+    }
+    l.close().unwrap();
+    let head = store.get(&Key::new(KEY).unwrap(), None).unwrap().bytes;
+    assert!(head.len() < 1000, "{} bytes", head.len());
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    assert_eq!((r.version(), content(&r).unwrap().len()), (2, 2));
+}
+
+/// A session that changes nothing leaves the head as it is.
+#[test]
+fn who_commits_nothing_puts_no_head() {
+    let (store, _) = far();
+    let l = create(&store, &Options::default());
+    commit(&l, "k").unwrap();
+    l.close().unwrap();
+    let head = || store.get(&Key::new(KEY).unwrap(), None).unwrap().bytes;
+    let before = head();
+    open(&store, Access::ReadWrite, &Options::default()).close().unwrap();
+    assert!(head() == before);
+}
+
+#[test]
+fn nobody_closes_over_who_came_later() {
+    let (store, _) = far();
+    let first = create(&store, &alone());
+    assert_eq!(commit(&first, "a"), Ok(Some(1)));
+    let second = open(&store, Access::ReadWrite, &alone());
+    assert_eq!(commit(&second, "b"), Ok(Some(2)));
+    first.close().unwrap();
+    assert_eq!(seen(&store), 2);
+    assert_eq!(commit(&second, "c"), Ok(Some(3)));
+    assert_eq!(seen(&store), 3);
+}
+
+#[test]
+fn nobody_commits_behind_a_head_that_was_closed() {
+    let (store, _) = far();
+    let first = create(&store, &alone());
+    assert_eq!(commit(&first, "a"), Ok(Some(1)));
+    let second = open(&store, Access::ReadWrite, &alone());
+    first.close().unwrap();
+    // It knows the version that was closed, and puts a head of its own before it commits.
+    assert_eq!(commit(&second, "b"), Ok(Some(2)));
+    assert_eq!(seen(&store), 2);
+
+    let third = open(&store, Access::ReadWrite, &alone());
+    assert_eq!(commit(&second, "c"), Ok(Some(3)));
+    second.close().unwrap();
+    assert_eq!(commit(&third, "d"), Err(ErrorKind::Conflict), "it does not know the version that was closed");
+    assert_eq!(seen(&store), 3);
+}
+
+#[test]
+fn one_of_many_opens_what_another_closed() {
+    let (store, _) = far();
+    let one = create(&store, &alone());
+    commit(&one, "a").unwrap();
+    let other = open(&store, Access::ReadWrite, &many());
+    assert_eq!(commit(&other, "b"), Ok(Some(2)));
+    // It closes over a version that it does not know of.
+    one.close().unwrap();
+    assert_eq!(seen(&store), 2);
+    let one = open(&store, Access::ReadWrite, &alone());
+    assert_eq!(commit(&one, "c"), Ok(Some(3)));
+    one.close().unwrap();
+    assert_eq!(seen(&store), 3);
+    assert_eq!(commit(&other, "d"), Ok(Some(4)));
+    assert_eq!(seen(&store), 4);
+    assert_eq!(other.take_numbers(b"n", 1, 1).unwrap(), 1);
+    assert_eq!(seen(&store), 5, "a commit beside what is staged counts too");
+}
+
+/// Whatever the order in which writers of both kinds open, commit and close, who opens sees all that was reported as committed.
+#[test]
+fn who_opens_sees_every_commit() {
+    let remote = std::env::var_os("LEDGER_TEST_STORE").is_some();
+    for seed in 0..if remote { 10 } else { 400 } {
+        let (store, _) = far();
+        let mut chance = Chance::new(seed);
+        let first = create(&store, &alone());
+        let (mut committed, mut keys) = (commit(&first, "first").unwrap().unwrap(), BTreeMap::new());
+        keys.insert(b"first".to_vec(), ());
+        let mut writers = vec![first];
+        let mut log = String::new();
+        for n in 0..40 {
+            let which = chance.below(writers.len().max(1) as u64) as usize;
+            let what = if writers.is_empty() { chance.below(2) } else { chance.below(7) };
+            let folds = Options { checkpoint_records: 4, ..alone() };
+            match what {
+                0 => writers.push(open(&store, Access::ReadWrite, &folds)),
+                1 => writers.push(open(
+                    &store,
+                    Access::ReadWrite,
+                    &Options { checkpoint_records: 5, ..many() },
+                )),
+                2 => writers.swap_remove(which).close().unwrap_or(()),
+                3 if writers[which].is_one_of_many() => {
+                    let key = b"numbers".as_slice();
+                    writers[which].take_numbers(key, 1, 1).unwrap();
+                    (committed, _) = (committed + 1, keys.insert(key.to_vec(), ()));
+                }
+                _ => {
+                    let key = format!("{n}");
+                    // Who did not know of another's commit is told, and gives up.
+                    match commit(&writers[which], &key) {
+                        Ok(version) => {
+                            committed = version.expect("nobody else is at work");
+                            keys.insert(key.into_bytes(), ());
+                        }
+                        Err(_) => writers.swap_remove(which).let_go(),
+                    }
+                }
+            }
+            log.push_str(&format!("{what}:{which} v{committed}\n"));
+            let r = open(&store, Access::ReadOnly, &Options::default());
+            assert_eq!(r.version(), committed, "seed {seed}, step {n}\n{log}");
+            let there: Vec<_> = r.scan_prefix(b"", None, usize::MAX).unwrap();
+            assert!(
+                there.iter().map(|(k, _)| k.to_vec()).eq(keys.keys().cloned()),
+                "seed {seed}, step {n}\n{log}"
+            );
+        }
+    }
+}
+
+/// A commit that failed may be in the store all the same, and then it is a version that the next writer has to know of.
+#[test]
+fn who_is_in_doubt_closes_nothing() {
+    for timing in Timing::ALL {
+        let faulty = FaultStore::new(common::store());
+        let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+        let l = create(&store, &Options::default());
+        commit(&l, "a").unwrap();
+        faulty.inject(Rule::fail_nth(Select::Mutating, 0, timing, object_stores::ErrorKind::Timeout));
+        faulty.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, object_stores::ErrorKind::Timeout));
+        commit(&l, "b").unwrap_err();
+        faulty.clear();
+        l.close().unwrap();
+        let arrived = u64::from(timing == Timing::After);
+        assert_eq!(seen(&store), 1 + arrived, "{timing:?}");
+        let next = open(&store, Access::ReadWrite, &Options::default());
+        assert_eq!(commit(&next, "c"), Ok(Some(2 + arrived)), "{timing:?}");
+        next.close().unwrap();
+        assert_eq!(seen(&store), 2 + arrived, "{timing:?}");
+    }
+}
