@@ -5,13 +5,16 @@
 //! The command finds the server by the variables of AWS's tools. Without a command it prints the variables, serves until
 //! its standard input ends, and answers each line there with the number of requests since the one before.
 //!
-//! With `--latency MS` before the command every request takes so much longer.
+//! With `--latency MS` before the command every request takes so much longer. With `--room MIB` so much memory has been used once
+//! before the first request: a system that is slow to give fresh memory is then not what is measured, if the allocator keeps what
+//! was given back (glibc's: `GLIBC_TUNABLES`, `arena_max=1`, `mmap_threshold` and `trim_threshold` above that).
 //!
 //!     h5lake-tests-s3 --conformance s3://bucket/prefix
 //!
 //! starts no server: it runs the suite of all stores below that URL, against whatever the environment reaches.
 
 use std::ffi::OsStr;
+use std::hint::black_box;
 use std::io::{Error, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
@@ -41,6 +44,11 @@ fn run() -> std::io::Result<ExitCode> {
         let time = words.next().and_then(|word| word.to_str()?.parse().ok());
         behaviour.latency =
             Duration::from_millis(time.ok_or_else(|| Error::other("--latency takes milliseconds"))?);
+    }
+    if words.next_if(|word| word == OsStr::new("--room")).is_some() {
+        let room = words.next().and_then(|word| word.to_str()?.parse::<usize>().ok());
+        let room = room.and_then(|mebibytes| mebibytes.checked_mul(1 << 20));
+        drop(black_box(vec![1_u8; room.ok_or_else(|| Error::other("--room takes mebibytes"))?]));
     }
     let server = Server::start(behaviour)?;
     let Some(program) = words.next() else {
