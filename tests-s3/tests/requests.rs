@@ -117,10 +117,39 @@ fn making_a_container_is_few_round_trips() {
     println!("16 MiB and closing: {} requests, {} round trips", calls.len(), round_trips(&calls));
     // The last pack; the record; the head, and beside it the lease given back.
     assert!(calls.len() <= 5 && round_trips(&calls) <= 3, "{calls:#?}");
-    let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+    // What is in the map came with the head.
     let mut all = vec![0; 16 << 20];
-    by_path(&c, "x").read(&Selection::All, &mut all).unwrap();
+    let ((), calls) = asked(&trace, || {
+        let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+        by_path(&c, "x").read(&Selection::All, &mut all).unwrap();
+    });
+    println!("opening and 16 MiB: {} requests, {} round trips", calls.len(), round_trips(&calls));
     assert!(all == vec![7; 16 << 20]);
+    assert_eq!(round_trips(&calls), 2, "{calls:#?}");
+}
+
+/// A small container is read by one request.
+#[test]
+fn a_small_container_comes_with_its_head() {
+    let server = server();
+    let (trace, target) = far(&fresh(&server));
+    let create =
+        || Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default());
+    let c = create().unwrap();
+    for name in ["x", "y"] {
+        dataset(&c, name, spec(&[4000], Layout::Contiguous)).write(&Selection::All, &[7; 32_000]).unwrap();
+    }
+    drop(c);
+    let mut all = vec![0; 32_000];
+    let ((), calls) = asked(&trace, || {
+        let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
+        for name in ["x", "y"] {
+            all.fill(0);
+            by_path(&c, name).read(&Selection::All, &mut all).unwrap();
+            assert!(all == [7; 32_000]);
+        }
+    });
+    assert_eq!(calls.len(), 1, "{calls:#?}");
 }
 
 /// What a store can do is found out beside all that does not depend on it: the lease and the first record are put before the
