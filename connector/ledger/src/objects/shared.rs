@@ -18,6 +18,13 @@ const TRIES: u32 = 200;
 const LONG: u64 = 64;
 const LOOK_EVERY: u64 = 16;
 
+/// Where a container's head was.
+enum There {
+    This,
+    Another,
+    Nothing,
+}
+
 impl ObjectSpace {
     pub(super) fn is_shared(&self) -> bool {
         self.writer.is_some() && self.writers == Writers::Many
@@ -89,35 +96,37 @@ impl ObjectSpace {
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
     /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
     fn check_named(&self, version: u64) -> Result<()> {
+        let what = match self.keep_open()? {
+            There::This => return Ok(()),
+            There::Another => "replaced",
+            There::Nothing => "deleted",
+        };
+        if let Ok(key) = self.names.room(&Room::Log(version), &self.target) {
+            let _garbage_at_worst = self.store.delete(&key);
+        }
+        let why = format!("another process {what} the container; what was not committed before is not in it");
+        Err(Error::new(&self.target, ErrorKind::Broken { why }))
+    }
+
+    /// After a commit: who is alone must not close over what it does not know of, nor has a closed head to stay. Tells what the
+    /// head is of.
+    fn keep_open(&self) -> Result<There> {
         for _ in 0..TRIES {
             let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
-            let head = there.as_ref().and_then(|(bytes, _)| Head::decode(bytes, &self.target).ok());
-            let Some(head) = head.filter(|head| head.fixed.id == self.id) else {
-                return Err(self.not_named(version, there.is_some()));
-            };
+            let Some((bytes, etag)) = there else { return Ok(There::Nothing) };
+            let head = Head::decode(&bytes, &self.target).ok().filter(|head| head.fixed.id == self.id);
+            let Some(head) = head else { return Ok(There::Another) };
             if head.claim == MANY && head.closed.is_none() {
-                return Ok(());
+                return Ok(There::This);
             }
-            // Who is alone must not close over what it does not know of, nor has a closed head to stay.
-            let etag = there.and_then(|(_, etag)| etag);
             match put_over(self.store.as_ref(), &self.names.head, head.claimed(MANY).encode(), etag.as_ref())
             {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(There::This),
                 Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => (),
                 Err(e) => return Err(store_error(&self.target, &e)),
             }
         }
         Err(Error::new(&self.target, ErrorKind::Conflict))
-    }
-
-    /// Takes back a commit to a container that the head does not name any more.
-    fn not_named(&self, version: u64, replaced: bool) -> Error {
-        if let Ok(key) = self.names.room(&Room::Log(version), &self.target) {
-            let _garbage_at_worst = self.store.delete(&key);
-        }
-        let what = if replaced { "replaced" } else { "deleted" };
-        let why = format!("another process {what} the container; what was not committed before is not in it");
-        Error::new(&self.target, ErrorKind::Broken { why })
     }
 
     pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
@@ -132,7 +141,7 @@ impl ObjectSpace {
             let entries = make(&untold)?;
             let version = view + untold.len() as u64 + 1;
             match self.with_writer(|w| w.commit_aside(version, time, &entries)) {
-                Ok(()) => return self.check_named(version),
+                Ok(()) => return self.keep_open().map(drop),
                 Err(e) if *e.kind() == ErrorKind::Conflict => {
                     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
                 }
