@@ -97,10 +97,10 @@ pub struct SessionParts {
 }
 
 impl Session {
-    /// Starts a session and makes its native face.
+    /// Starts a session.
     ///
     /// # Errors
-    /// If the native objects cannot be made: without them no object may be given out.
+    /// If the library does not say when it shuts down.
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
         forks::watch();
         let face = Face::new(parts.library, &parts.container)?;
@@ -126,7 +126,7 @@ impl Session {
             process: h5lake_ledger::process::id(),
             told: Mutex::new(Outlook::Open),
         });
-        session.face.register(&session);
+        Face::register(&session);
         let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
         session.container.add_codec_lender(lender);
         Ok(session)
@@ -238,8 +238,22 @@ pub struct DatasetHandle {
     pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
     /// What it shares with all objects.
     pub base: ObjectHandle,
-    /// The native dataset beneath.
-    pub native: Arc<NativeDataset>,
+    /// The native dataset beneath, once it was asked for.
+    pub native: OnceLock<Arc<NativeDataset>>,
+}
+
+impl DatasetHandle {
+    /// The native dataset beneath, for as long as this is open.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn native(&self) -> Result<&Arc<NativeDataset>> {
+        if let Some(native) = self.native.get() {
+            return Ok(native);
+        }
+        let native = self.base.session.face.dataset()?;
+        Ok(self.native.get_or_init(|| native))
+    }
 }
 
 /// An open attribute.

@@ -27,7 +27,6 @@ pub fn create(
 ) -> Result<Handle> {
     let found = Base::of(handle)?.find(location)?;
     let session = found.session;
-    session.face.attribute()?;
     let library = session.library;
     let space = library.extent_if_any(space)?;
     let space = space.ok_or_else(|| Error::argument("the dataspace of an attribute must have an extent"))?;
@@ -56,7 +55,6 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Re
         (_, None) => return Err(Error::argument("an attribute is opened by its name or its index")),
     };
     let session = found.session;
-    session.face.attribute()?;
     let attribute = session.container.attr_open(found.id, &name)?;
     Ok(Handle::Attribute(AttributeHandle { types: OnceLock::new(), attribute, path: found.path, session }))
 }

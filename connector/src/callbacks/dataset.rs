@@ -49,7 +49,6 @@ pub fn create(
 ) -> Result<Handle> {
     let place = NewPlace::find_like(located(handle, location)?, name, new.link_creation, new.creation)?;
     let session = place.session.clone();
-    let native = session.face.dataset()?;
     let types = FileType::of_new(&session, new.datatype)?;
     let (spec, scratch) = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
@@ -60,6 +59,7 @@ pub fn create(
     let codec = Lent::to(&base.session, &dataset, scratch);
     let (types, virtual_layout) = (kept(types), OnceLock::new());
     let user_properties = base.session.library.list_with_user_properties(new.creation)?;
+    let native = OnceLock::new();
     let made =
         DatasetHandle { types, codec, virtual_layout, dataset, access_list, user_properties, base, native };
     external_data::check_prefix(&made)?;

@@ -505,7 +505,7 @@ pub fn close(handle: &Handle) -> Result<()> {
 
 fn close_last(session: &Arc<Session>) -> Result<()> {
     let library = session.library;
-    let open_objects = || session.face.file()?.open_identifiers(EVERYTHING_BUT_FILES);
+    let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
     match degree_of(session)? {
         STRONG => {
             for id in open_objects()? {
@@ -521,14 +521,19 @@ fn close_last(session: &Arc<Session>) -> Result<()> {
 }
 
 /// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.
-pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<i64>> {
+pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<Hid>> {
     let session = handle.session()?;
     if types & LOCAL != 0 {
-        return session.face.file()?.open_identifiers(types);
+        return identifiers_of(&session, types);
     }
-    let mut found = Vec::new();
-    for session in Face::sessions_beside(&session) {
-        found.extend(session.face.file()?.open_identifiers(types)?);
-    }
-    Ok(found)
+    session.library.identifiers(types, &mut |handle| {
+        handle.session().is_ok_and(|other| {
+            other.library == session.library && Arc::ptr_eq(&other.container, &session.container)
+        })
+    })
+}
+
+fn identifiers_of(session: &Arc<Session>, types: u32) -> Result<Vec<Hid>> {
+    let is_of_it = &mut |handle: &Handle| handle.session().is_ok_and(|other| Arc::ptr_eq(&other, session));
+    session.library.identifiers(types, is_of_it)
 }

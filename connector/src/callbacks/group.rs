@@ -26,7 +26,6 @@ pub fn create(
     let spec = spec_of(base.session.library, creation)?;
     let place = NewPlace::find_like(base, name, link_creation, creation)?;
     let session = place.session.clone();
-    session.face.group()?;
     let object = session.container.create_group(spec)?;
     let path = place.link(&object)?;
     Ok(Handle::Group(ObjectHandle { session, object, path }))
@@ -39,7 +38,6 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
         Ok(found) => found,
         Err(error) => return opened_beyond(error, Some(h5lake_container::ObjectKind::Group)),
     };
-    found.session.face.group()?;
     let object = found.session.container.open_object(found.id)?;
     if object.kind() != h5lake_container::ObjectKind::Group {
         return Err(Error::new(

@@ -41,12 +41,8 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
     let object = session.container.open_object(id)?;
     let base = ObjectHandle { session: session.clone(), object, path };
     match base.object.kind() {
-        ObjectKind::Group => {
-            session.face.group()?;
-            Ok(Handle::Group(base))
-        }
+        ObjectKind::Group => Ok(Handle::Group(base)),
         ObjectKind::Dataset => {
-            let native = session.face.dataset()?;
             let dataset = session.container.dataset_of(&base.object)?;
             let codec = Lent::to(session, &dataset, None);
             Ok(Handle::Dataset(DatasetHandle {
@@ -57,7 +53,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
                 access_list: None,
                 user_properties: None,
                 base,
-                native,
+                native: OnceLock::new(),
             }))
         }
         ObjectKind::Datatype => {
@@ -75,8 +71,8 @@ pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>
 
 /// Where `H5Iget_file_id` finds the file of an object.
 pub enum FileOf {
-    /// The file has an identifier: libhdf5 finds it by the native file beneath.
-    Known(usize),
+    /// The file has an identifier: libhdf5 finds it by the session's anchor, when it looks next.
+    Known(Arc<Session>),
     /// It has none any more: a new handle for a new identifier.
     New(Handle),
 }
@@ -85,7 +81,7 @@ pub enum FileOf {
 pub fn file(handle: &Handle) -> Result<FileOf> {
     let session = handle.session()?;
     if session.file_handles.load(Ordering::Relaxed) > 0 {
-        return Ok(FileOf::Known(session.face.file()?.pointer() as usize));
+        return Ok(FileOf::Known(session));
     }
     Ok(FileOf::New(Handle::File(FileHandle::new(session))))
 }

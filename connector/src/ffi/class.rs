@@ -108,7 +108,7 @@ pub(super) fn class_of(library: Library) -> *const sys::H5VL_class_t {
     &raw const CLASSES[library.slot()].0
 }
 
-/// The native class of each library, learned from the first decoy or native file; the introspection callback must know it
+/// The native class of each library, learned when the first file is opened; the introspection callback must know it
 /// without making a file.
 static NATIVE_CLASSES: Mutex<[usize; MAX_LIBRARIES]> = Mutex::new([0; MAX_LIBRARIES]);
 

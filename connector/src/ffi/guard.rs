@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::identifiers;
 use super::library::Library;
 use crate::error::{Error, Major, Minor, Result};
 
@@ -25,6 +26,7 @@ pub fn guard<T>(
     failure: T,
     body: impl FnOnce() -> Result<T>,
 ) -> T {
+    identifiers::forget();
     let outer = CALLER.replace(library.map(Library::slot));
     let result = catch_unwind(AssertUnwindSafe(body));
     CALLER.set(outer);

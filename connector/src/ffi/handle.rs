@@ -4,8 +4,10 @@ use std::ffi::c_void;
 use std::sync::{Arc, Weak};
 
 use super::library::Library;
+use super::native::NativeKind;
 use super::pass::{self, NativeHandle};
 use crate::error::{Error, Minor, Result};
+use crate::native::face;
 use crate::session::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
 
 /// What a `void *` of ours points to.
@@ -22,11 +24,20 @@ pub enum Handle {
     Attribute(AttributeHandle),
     /// An open committed datatype.
     Datatype(DatatypeHandle),
-    /// An object while it closes, and the native object beneath it: its identifier is still there, and native code
-    /// that closes the native file beneath looks at every file and every dataset.
-    Closing(usize),
+    /// An object while it closes: its identifier is still there, and native code that closes a native file looks at every
+    /// file and every dataset.
+    Closing(Closing),
     /// An open object of a native file.
     Native(NativeHandle),
+}
+
+/// What stands for an object that closes.
+pub struct Closing {
+    library: Library,
+    kind: NativeKind,
+    /// The native object beneath it, or 0 where nobody has asked for it: then any other of its kind will do, as whoever
+    /// asks now looks for objects of another file.
+    native: usize,
 }
 
 impl Handle {
@@ -55,23 +66,51 @@ impl Handle {
             Self::Dataset(dataset) => Some(dataset.base.session.library),
             Self::Attribute(attribute) => Some(attribute.session.library),
             Self::Datatype(datatype) => Some(datatype.base.session.library),
-            Self::Closing(_) => None,
+            Self::Closing(closing) => Some(closing.library),
             Self::Native(native) => Some(native.library()),
         }
     }
 
-    /// The native object beneath, as libhdf5 takes it. It was made when this was opened, so it is there.
+    /// The native object beneath, as libhdf5 takes it. It is made when it is first asked for.
     pub fn native_object(&self) -> Result<*mut c_void> {
         Ok(match self {
             Self::Anchor(_) => self.session()?.face.file()?.pointer(),
             Self::File(file) => file.session.face.file()?.pointer(),
             Self::Group(group) => group.session.face.group()?.pointer(),
-            Self::Dataset(dataset) => dataset.native.object().pointer(),
+            Self::Dataset(dataset) => dataset.native()?.object().pointer(),
             Self::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),
             Self::Datatype(datatype) => datatype.native.pointer(),
-            Self::Closing(native) => *native as *mut c_void,
+            Self::Closing(closing) => match closing.native {
+                0 => face::stand_in(closing.library, closing.kind)?,
+                native => native as *mut c_void,
+            },
             Self::Native(native) => native.object(),
         })
+    }
+
+    /// The native object beneath, if it was asked for.
+    pub fn made_native_object(&self) -> Option<*mut c_void> {
+        Some(match self {
+            Self::Anchor(_) => self.session().ok()?.face.made(NativeKind::File)?,
+            Self::File(file) => file.session.face.made(NativeKind::File)?,
+            Self::Group(group) => group.session.face.made(NativeKind::Group)?,
+            Self::Dataset(dataset) => dataset.native.get()?.object().pointer(),
+            Self::Attribute(attribute) => attribute.session.face.made(NativeKind::Attribute)?,
+            Self::Datatype(datatype) => datatype.native.pointer(),
+            Self::Closing(closing) => (closing.native != 0).then_some(closing.native as *mut c_void)?,
+            Self::Native(native) => native.object(),
+        })
+    }
+
+    fn native_kind(&self) -> NativeKind {
+        match self {
+            Self::Group(_) => NativeKind::Group,
+            Self::Dataset(_) => NativeKind::Dataset,
+            Self::Attribute(_) => NativeKind::Attribute,
+            Self::Datatype(_) => NativeKind::Datatype,
+            Self::Closing(closing) => closing.kind,
+            Self::Anchor(_) | Self::File(_) | Self::Native(_) => NativeKind::File,
+        }
     }
 
     /// Drops the object, and with `after` what is left to do of its session. The box stays until all is done, and so does
@@ -80,9 +119,15 @@ impl Handle {
     #[expect(clippy::boxed_local, reason = "the box is what libhdf5 knows: it must stay where it is")]
     pub fn release<T>(mut self: Box<Self>, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
         let session = self.session()?;
-        let native = self.native_object()? as usize;
-        let dataset = if let Self::Dataset(dataset) = &*self { Some(dataset.native.clone()) } else { None };
-        drop(std::mem::replace(&mut *self, Self::Closing(native)));
+        let native = match &*self {
+            // There is no stand-in any more.
+            Self::Dataset(_) if !session.library.is_to_tell() => self.native_object().ok(),
+            _ => self.made_native_object(),
+        };
+        let native = native.map_or(0, |native| native as usize);
+        let dataset = if let Self::Dataset(dataset) = &*self { dataset.native.get().cloned() } else { None };
+        let closing = Closing { library: session.library, kind: self.native_kind(), native };
+        drop(std::mem::replace(&mut *self, Self::Closing(closing)));
         let result = after(session);
         drop(dataset);
         Ok(result)

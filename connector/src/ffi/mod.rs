@@ -3,6 +3,7 @@
 //! - `class` and `thunks`: the callbacks that libhdf5 calls, each through `guard`, which turns panics and
 //!   errors into HDF5's error stack.
 //! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
+//! - `identifiers`: which identifiers of ours are open.
 //! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
 //! - `beyond`: what external links of containers lead to in native files.
 //! - `recreate`: `H5Ocopy` between a native file and a container.
@@ -22,6 +23,7 @@ pub mod file_lists;
 pub mod forks;
 pub mod guard;
 pub mod handle;
+pub mod identifiers;
 pub mod ids;
 mod images;
 pub mod library;

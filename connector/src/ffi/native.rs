@@ -1,4 +1,4 @@
-//! Objects of the native connector: the decoys beneath ours.
+//! Objects of the native connector, such as stand beneath ours.
 
 use std::ffi::{CStr, c_void};
 
@@ -6,6 +6,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
 use super::library::Library;
+use super::native_open::Request;
 use super::types::check;
 use crate::error::{Error, Result};
 
@@ -68,80 +69,82 @@ impl Library {
         Id::from_call(self, id, "H5VLget_connector_id_by_name")
     }
 
-    /// Makes a native file in memory that no identifier shows: a public `H5Fcreate`, then a reopened file
-    /// object of it, then the identifier is closed. (A native file made inside one of our callbacks any other
-    /// way believes that its connector is ours.) The driver that comes with it is to be kept until the file is closed.
+    /// Makes a native file in memory that no identifier shows. The driver that comes with it is to be kept until the file
+    /// is closed.
     pub fn native_memory_file(
         self,
         connector: &std::sync::Arc<Id>,
         name: &CStr,
     ) -> Result<(NativeObject, Id)> {
         let table = self.table();
-        // SAFETY: identifiers are checked by libhdf5; the name is terminated.
-        let (id, driver) = unsafe {
-            let access = (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g());
-            let access = Id::from_call(self, access, "H5Pcreate")?;
-            let driver = self.set_face_driver(&access)?;
-            self.allow_unusual_types(access.get())?;
-            check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
-            let id = (table.H5Fcreate)(
-                name.as_ptr(),
-                sys::H5F_ACC_TRUNC,
-                table.H5P_LST_FILE_CREATE_ID_g(),
-                access.get(),
-            );
-            (Id::from_call(self, id, "H5Fcreate")?, driver)
+        // SAFETY: the class is the library's own.
+        let access = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
+        let access = Id::from_call(self, access, "H5Pcreate")?;
+        let driver = self.set_face_driver(&access)?;
+        self.allow_unusual_types(access.get())?;
+        // SAFETY: both identifiers are valid.
+        let result = unsafe { (table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()) };
+        check(result, "H5Pset_vol")?;
+        let request = Request {
+            name,
+            flags: sys::H5F_ACC_TRUNC | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR,
+            creation: Some(table.H5P_LST_FILE_CREATE_ID_g()),
+            access: access.get(),
         };
-        // SAFETY: the identifier is a native file's.
-        let pointer = unsafe { (table.H5VLobject)(id.get()) };
-        Ok((self.reopen_native(connector, pointer)?, driver))
+        let pointer = self.open_native_object(connector.get(), request)?;
+        let connector = connector.clone();
+        let file = NativeObject { library: self, connector, pointer, kind: NativeKind::File };
+        file.tell_it_is_open()?;
+        Ok((file, driver))
     }
 
-    fn reopen_native(self, connector: &std::sync::Arc<Id>, file: *mut c_void) -> Result<NativeObject> {
-        let table = self.table();
-        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
-        let mut reopened: *mut c_void = std::ptr::null_mut();
-        let mut arguments = sys::H5VL_file_specific_args_t {
-            op_type: sys::H5VL_FILE_REOPEN,
-            // SAFETY: all-zero is a valid value of this union of pointers and numbers.
-            args: unsafe { std::mem::zeroed() },
-        };
-        arguments.args.reopen.file = &mut reopened;
-        // SAFETY: `file` is a native file object; the answer's place outlives the call.
+    /// Makes something native in a context of its own. Native code asks for native objects at any time, and what is then
+    /// made would take after the call that it is in the middle of: above all, wrap itself in its connector.
+    ///
+    /// # Errors
+    /// Those of `make`, and if there is no context to be had.
+    pub fn in_own_context<T>(self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        // SAFETY: within a callback, in the thread that the library called it in.
+        let context = unsafe { self.table().open_context() };
+        let context = context.ok_or_else(|| Error::call("H5VLopen_lib_context"))?;
+        let made = make();
+        drop(context);
+        made
+    }
+
+    /// The class that the native connector has in this library.
+    ///
+    /// # Errors
+    /// If the library does not tell.
+    pub fn native_class(self) -> Result<*const sys::H5VL_class_t> {
+        let connector = self.native_connector()?;
+        let mut class = std::ptr::null();
+        // SAFETY: libhdf5 wants an object, and the native connector does not look at it
+        // (`H5VL__native_introspect_get_conn_cls`); the answer's place outlives the call.
         let result = unsafe {
-            (table.H5VLfile_specific)(file, connector.get(), &mut arguments, transfer, std::ptr::null_mut())
+            (self.table().H5VLintrospect_get_conn_cls)(
+                std::ptr::from_ref(&connector).cast_mut().cast(),
+                connector.get(),
+                sys::H5VL_GET_CONN_LVL_TERM,
+                &mut class,
+            )
         };
-        check(result, "H5VLfile_specific")?;
-        if reopened.is_null() {
-            return Err(Error::call("H5VLfile_specific"));
-        }
-        let object = NativeObject {
-            library: self,
-            connector: connector.clone(),
-            pointer: reopened,
-            kind: NativeKind::File,
-        };
-        // Without this, native code that meets variable-length types in the file crashes.
+        check(result, "H5VLintrospect_get_conn_cls")?;
+        if class.is_null() { Err(Error::call("H5VLintrospect_get_conn_cls")) } else { Ok(class) }
+    }
+}
+
+impl NativeObject {
+    /// Tells a native file that it is open. Without this, native code that meets variable-length types in it crashes.
+    fn tell_it_is_open(&self) -> Result<()> {
         let mut optional = sys::H5VL_optional_args_t {
             op_type: sys::H5VL_NATIVE_FILE_POST_OPEN,
             args: std::ptr::null_mut(),
         };
         // SAFETY: the operation takes no arguments.
-        let result = unsafe {
-            (table.H5VLfile_optional)(
-                reopened,
-                connector.get(),
-                &mut optional,
-                transfer,
-                std::ptr::null_mut(),
-            )
-        };
-        check(result, "H5VLfile_optional")?;
-        Ok(object)
+        unsafe { self.file_optional(&mut optional) }
     }
-}
 
-impl NativeObject {
     /// The native object itself, as libhdf5 takes it.
     pub fn pointer(&self) -> *mut c_void {
         self.pointer
@@ -152,22 +155,6 @@ impl NativeObject {
             return Err(Error::call(function));
         }
         Ok(Self { library: self.library, connector: self.connector.clone(), pointer, kind })
-    }
-
-    /// The class that the native connector has in this library.
-    pub fn class(&self) -> Result<*const sys::H5VL_class_t> {
-        let mut class = std::ptr::null();
-        // SAFETY: the object is native; the answer's place outlives the call.
-        let result = unsafe {
-            (self.library.table().H5VLintrospect_get_conn_cls)(
-                self.pointer,
-                self.connector.get(),
-                sys::H5VL_GET_CONN_LVL_TERM,
-                &mut class,
-            )
-        };
-        check(result, "H5VLintrospect_get_conn_cls")?;
-        if class.is_null() { Err(Error::call("H5VLintrospect_get_conn_cls")) } else { Ok(class) }
     }
 
     /// The root group.
@@ -297,34 +284,6 @@ impl NativeObject {
         self.own(committed, NativeKind::Datatype, "H5VLdatatype_open")
     }
 
-    /// Identifiers that are open on this file object, ours included, of the kinds in `types` (`H5F_OBJ_*`).
-    pub fn open_identifiers(&self, types: u32) -> Result<Vec<i64>> {
-        let mut count = 0_usize;
-        // SAFETY: all-zero is a valid value of these plain structures.
-        let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
-        arguments.op_type = sys::H5VL_FILE_GET_OBJ_COUNT;
-        arguments.args.get_obj_count.types = types;
-        arguments.args.get_obj_count.count = &mut count;
-        // SAFETY: the arguments are complete.
-        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
-        let mut list = vec![0_i64; count];
-        if count == 0 {
-            return Ok(list);
-        }
-        let mut found = 0_usize;
-        arguments.op_type = sys::H5VL_FILE_GET_OBJ_IDS;
-        arguments.args.get_obj_ids = sys::H5VL_file_get_obj_ids_args_t {
-            types,
-            max_objs: count,
-            oid_list: list.as_mut_ptr(),
-            count: &mut found,
-        };
-        // SAFETY: the list has room for `count` identifiers.
-        check(unsafe { self.file_get(&mut arguments) }, "H5VLfile_get")?;
-        list.truncate(found);
-        Ok(list)
-    }
-
     /// Hands an optional file operation on.
     ///
     /// # Safety
@@ -343,21 +302,6 @@ impl NativeObject {
             )
         };
         check(result, "H5VLfile_optional")
-    }
-
-    unsafe fn file_get(&self, arguments: *mut sys::H5VL_file_get_args_t) -> i32 {
-        let table = self.library.table();
-        let transfer = table.H5P_LST_DATASET_XFER_ID_g();
-        // SAFETY: as the caller says; the object is a native file.
-        unsafe {
-            (table.H5VLfile_get)(
-                self.pointer,
-                self.connector.get(),
-                arguments,
-                transfer,
-                std::ptr::null_mut(),
-            )
-        }
     }
 }
 

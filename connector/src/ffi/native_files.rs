@@ -55,7 +55,7 @@ impl Library {
         let list = self.native_access(&connector, access)?;
         let name = strings::c_string(name, "a file name")?;
         let request = Request { name: &name, flags, creation, access: list.get() };
-        let object = self.open_native_object(&connector, request)?;
+        let object = self.open_native_object(connector.id(), request)?;
         // SAFETY: the object is native and open.
         match unsafe { connector.class(object) } {
             Ok(class) => {

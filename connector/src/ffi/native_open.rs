@@ -16,7 +16,6 @@ use h5lake_plugin_abi::bindings as sys;
 use super::error_stack::ErrorStack;
 use super::ids::Id;
 use super::library::{Hid, Library};
-use super::pass::NativeConnector;
 use super::types::check;
 use crate::error::{Error, Result};
 
@@ -46,11 +45,7 @@ impl Library {
     ///
     /// # Errors
     /// The native connector's own, as it reported it.
-    pub(super) fn open_native_object(
-        self,
-        connector: &NativeConnector,
-        request: Request<'_>,
-    ) -> Result<*mut c_void> {
+    pub(super) fn open_native_object(self, connector: Hid, request: Request<'_>) -> Result<*mut c_void> {
         let table = self.table();
         // SAFETY: the class is complete and copied by the call.
         let driver = Id::from_call(self, unsafe { (table.H5FDregister)(&driver()) }, "H5FDregister")?;
@@ -59,7 +54,7 @@ impl Library {
         let list = Id::from_call(self, list, "H5Pcreate")?;
         // SAFETY: all identifiers are valid; the driver takes no information.
         unsafe {
-            check((table.H5Pset_vol)(list.get(), connector.id(), std::ptr::null()), "H5Pset_vol")?;
+            check((table.H5Pset_vol)(list.get(), connector, std::ptr::null()), "H5Pset_vol")?;
             check((table.H5Pset_driver)(list.get(), driver.get(), std::ptr::null()), "H5Pset_driver")?;
         }
         let name = request.name;

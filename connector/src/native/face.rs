@@ -1,7 +1,7 @@
 //! The native objects beneath ours.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
@@ -14,23 +14,25 @@ use crate::error::{Error, Minor, Result};
 use crate::ffi::face_driver;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Library;
-use crate::ffi::native::NativeObject;
+use crate::ffi::native::{NativeKind, NativeObject};
 use crate::session::Session;
 
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
 pub struct Face {
     library: Library,
+    container: Weak<Container>,
     types: Mutex<HashMap<Bytes, CString>>,
     /// Something of this session stays behind in the native file.
     is_marked: AtomicBool,
-    /// Only while this is dropped is there none.
-    beneath: Option<Beneath>,
+    /// Made when it is first asked for: an open of a file that only our own callbacks look into needs none.
+    beneath: OnceLock<Beneath>,
 }
 
 /// A native file and its objects. Making them takes longer than all else of opening a small container, so that those of a
 /// closed session are kept for the next one, unless something of the old one is left in them.
 struct Beneath {
+    library: Library,
     number: u64,
     /// Where the file ended when something was made in it last.
     end: AtomicU64,
@@ -66,13 +68,42 @@ struct DatasetBeneath {
     kept: Option<Arc<NativeDataset>>,
 }
 
-/// Sessions by the native file beneath them: native code hands us that instead of our own object.
+/// All sessions, by the address of their face.
 static SESSIONS: LazyLock<Mutex<HashMap<usize, Weak<Session>>>> = LazyLock::new(Default::default);
 
 /// Native files without a session, of each slot's library.
 static IDLE: [Mutex<Vec<Beneath>>; MAX_LIBRARIES] = [const { Mutex::new(Vec::new()) }; MAX_LIBRARIES];
 /// How many are kept of a library: each takes a megabyte.
 const MOST_IDLE: usize = 4;
+/// What stands for objects that close and had no native object, of each slot's library.
+static STAND_INS: [Mutex<Option<Arc<Beneath>>>; MAX_LIBRARIES] = [const { Mutex::new(None) }; MAX_LIBRARIES];
+
+/// Any native object of a kind, for one of ours that closes and has none beneath: native code that closes another file asks
+/// whether it is of that file.
+///
+/// # Errors
+/// If none can be made, or the library shuts down.
+pub fn stand_in(library: Library, kind: NativeKind) -> Result<*mut c_void> {
+    let gone = || Error::new(Minor::Internal, "an object's native side is gone");
+    let place = STAND_INS.get(library.slot()).filter(|_| library.is_to_tell()).ok_or_else(gone)?;
+    let made = place.lock().clone();
+    let beneath = match made {
+        Some(beneath) => beneath,
+        None => {
+            let new = Arc::new(Beneath::idle_or_new(library)?);
+            place.lock().get_or_insert(new).clone()
+        }
+    };
+    Ok(match kind {
+        NativeKind::File => beneath.file.pointer(),
+        NativeKind::Group => beneath.group()?.pointer(),
+        NativeKind::Attribute => beneath.attribute()?.pointer(),
+        // Kept beneath it, as the library is not shutting down.
+        NativeKind::Dataset => beneath.dataset()?.object().pointer(),
+        // Committed types have one of their own from the beginning.
+        NativeKind::Datatype => return Err(gone()),
+    })
+}
 
 impl Beneath {
     fn new(library: Library) -> Result<Self> {
@@ -80,8 +111,9 @@ impl Beneath {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(face_driver::file_name(number)).unwrap_or_default();
         let connector = Arc::new(library.native_connector()?);
-        let (file, driver) = library.native_memory_file(&connector, &name)?;
+        let (file, driver) = library.in_own_context(|| library.native_memory_file(&connector, &name))?;
         Ok(Self {
+            library,
             number,
             end: AtomicU64::new(face_driver::end_of(number).unwrap_or_default()),
             file,
@@ -92,15 +124,45 @@ impl Beneath {
         })
     }
 
+    /// One that an earlier session has left, or a new one.
+    fn idle_or_new(library: Library) -> Result<Self> {
+        let idle = IDLE.get(library.slot()).and_then(|idle| idle.lock().pop());
+        idle.map_or_else(|| Self::new(library), Ok)
+    }
+
+    fn group(&self) -> Result<&NativeObject> {
+        once(&self.group, || self.making(|| self.file.open_root()))
+    }
+
+    fn attribute(&self) -> Result<&NativeObject> {
+        once(&self.attribute, || self.making(|| self.file.create_attribute(c"attribute")))
+    }
+
+    fn dataset(&self) -> Result<Arc<NativeDataset>> {
+        let mut dataset = self.dataset.lock();
+        if let Some(open) = dataset.open.upgrade() {
+            return Ok(open);
+        }
+        let name = c"dataset";
+        let object = self.making(|| match dataset.made {
+            true => self.file.open_dataset(name),
+            false => self.file.create_dataset(name),
+        })?;
+        let open = Arc::new(NativeDataset { object, _driver: self.driver.clone() });
+        let kept = self.library.is_to_tell().then(|| open.clone());
+        *dataset = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept };
+        Ok(open)
+    }
+
     /// Whether nobody but [`Self::making`] has put anything into the file.
     fn is_clean(&self) -> bool {
         face_driver::end_of(self.number) == Some(self.end.load(Ordering::Relaxed))
     }
 
     /// Makes something in the file.
-    fn making<T>(&self, make: impl FnOnce() -> T) -> T {
+    fn making<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let clean = self.is_clean();
-        let made = make();
+        let made = self.library.in_own_context(make);
         if clean && let Some(end) = face_driver::end_of(self.number) {
             self.end.store(end, Ordering::Relaxed);
         }
@@ -109,21 +171,35 @@ impl Beneath {
 }
 
 impl Face {
-    /// The native file of a session: one that an earlier session has left, or a new one.
+    /// The native side of a session, of which nothing is made yet.
     ///
     /// # Errors
-    /// If the native connector of the library does not make it.
+    /// If the library does not say when it shuts down.
     pub fn new(library: Library, container: &Arc<Container>) -> Result<Self> {
         library.tell_when_closing()?;
-        let idle = IDLE.get(library.slot()).and_then(|idle| idle.lock().pop());
-        let beneath = idle.map_or_else(|| Beneath::new(library), Ok)?;
-        face_driver::bind(beneath.number, Arc::downgrade(container));
-        let (types, is_marked) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { library, types, is_marked, beneath: Some(beneath) })
+        let (types, is_marked, container) =
+            (Mutex::default(), AtomicBool::new(false), Arc::downgrade(container));
+        Ok(Self { library, container, types, is_marked, beneath: OnceLock::new() })
     }
 
+    /// The native file of the session: one that an earlier session has left, or a new one.
     fn beneath(&self) -> Result<&Beneath> {
-        self.beneath.as_ref().ok_or_else(|| Error::new(Minor::Internal, "a file's native side is gone"))
+        once(&self.beneath, || {
+            let beneath = Beneath::idle_or_new(self.library)?;
+            face_driver::bind(beneath.number, self.container.clone());
+            Ok(beneath)
+        })
+    }
+
+    /// The native object of a kind, if it was asked for before; each dataset and each committed type knows its own.
+    pub fn made(&self, kind: NativeKind) -> Option<*mut c_void> {
+        let beneath = self.beneath.get()?;
+        Some(match kind {
+            NativeKind::File => beneath.file.pointer(),
+            NativeKind::Group => beneath.group.get()?.pointer(),
+            NativeKind::Attribute => beneath.attribute.get()?.pointer(),
+            NativeKind::Dataset | NativeKind::Datatype => return None,
+        })
     }
 
     /// Says that the native file is not as new any more, and not to be used again.
@@ -131,16 +207,26 @@ impl Face {
         self.is_marked.store(true, Ordering::Relaxed);
     }
 
-    /// Makes the session findable by its native file.
-    pub fn register(&self, session: &Arc<Session>) {
-        if let Ok(file) = self.file() {
-            SESSIONS.lock().insert(file.pointer() as usize, Arc::downgrade(session));
-        }
+    fn address(&self) -> usize {
+        (&raw const *self).addr()
     }
 
-    /// The session whose native file this is.
+    /// Makes a session findable.
+    pub fn register(session: &Arc<Session>) {
+        SESSIONS.lock().insert(session.face.address(), Arc::downgrade(session));
+    }
+
+    /// Every session. They are let go of when nobody holds the lock, which a last one would want itself.
+    fn sessions() -> Vec<Arc<Session>> {
+        SESSIONS.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The session whose native file this is: native code hands us that instead of our own object.
     pub fn session_of(native_file: usize) -> Option<Arc<Session>> {
-        SESSIONS.lock().get(&native_file).and_then(Weak::upgrade)
+        let is_beneath = |session: &Arc<Session>| {
+            session.face.made(NativeKind::File).is_some_and(|file| file.addr() == native_file)
+        };
+        Self::sessions().into_iter().find(is_beneath)
     }
 
     /// All sessions on the container of `session` in its library, itself included: natively one shared file.
@@ -152,7 +238,7 @@ impl Face {
 
     /// All sessions on a container, of whatever library.
     pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
-        let mut all: Vec<_> = SESSIONS.lock().values().filter_map(Weak::upgrade).collect();
+        let mut all = Self::sessions();
         all.retain(|session| Arc::ptr_eq(&session.container, container));
         all
     }
@@ -164,46 +250,32 @@ impl Face {
 
     /// The native group that stands beneath every group.
     pub fn group(&self) -> Result<&NativeObject> {
-        let beneath = self.beneath()?;
-        once(&beneath.group, || beneath.making(|| beneath.file.open_root()))
+        self.beneath()?.group()
     }
 
     /// The native dataset that stands beneath every dataset, for as long as it is held.
     pub fn dataset(&self) -> Result<Arc<NativeDataset>> {
-        let beneath = self.beneath()?;
-        let mut dataset = beneath.dataset.lock();
-        if let Some(open) = dataset.open.upgrade() {
-            return Ok(open);
-        }
-        let name = c"dataset";
-        let object = beneath.making(|| match dataset.made {
-            true => beneath.file.open_dataset(name),
-            false => beneath.file.create_dataset(name),
-        })?;
-        let open = Arc::new(NativeDataset { object, _driver: beneath.driver.clone() });
-        let kept = self.library.is_to_tell().then(|| open.clone());
-        *dataset = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept };
-        Ok(open)
+        self.beneath()?.dataset()
     }
 
-    /// Lets go of what keeps files open, for a library that shuts down.
+    /// Lets go of what keeps files open, for a library that shuts down. What native code asks for until then is still made.
     pub fn library_closes(library: Library) {
         let idle = IDLE.get(library.slot()).map(|idle| std::mem::take(&mut *idle.lock()));
-        drop(idle);
-        let all: Vec<_> = SESSIONS.lock().values().filter_map(Weak::upgrade).collect();
-        for session in all.iter().filter(|session| session.library == library) {
-            let kept = session.face.beneath.as_ref().and_then(|beneath| beneath.dataset.lock().kept.take());
+        let stand_in = STAND_INS.get(library.slot()).and_then(|place| place.lock().take());
+        drop((idle, stand_in));
+        for session in Self::sessions().iter().filter(|session| session.library == library) {
+            let kept = session.face.beneath.get().and_then(|beneath| beneath.dataset.lock().kept.take());
             drop(kept);
         }
     }
 
     /// The native attribute that stands beneath every attribute.
     pub fn attribute(&self) -> Result<&NativeObject> {
-        let beneath = self.beneath()?;
-        once(&beneath.attribute, || beneath.making(|| beneath.file.create_attribute(c"attribute")))
+        self.beneath()?.attribute()
     }
 
-    /// A native committed datatype equal to `encoded`. Each call opens one of its own.
+    /// A native committed datatype equal to `encoded`. Each call opens one of its own, in the context of the program's call:
+    /// what is wrong with its lists is found there.
     pub fn datatype(&self, encoded: &Bytes) -> Result<NativeObject> {
         let (mut types, file) = (self.types.lock(), self.file()?);
         if let Some(name) = types.get(encoded) {
@@ -219,8 +291,8 @@ impl Face {
 
 impl Drop for Face {
     fn drop(&mut self) {
+        SESSIONS.lock().remove(&self.address());
         let Some(beneath) = self.beneath.take() else { return };
-        SESSIONS.lock().remove(&(beneath.file.pointer() as usize));
         face_driver::bind(beneath.number, Weak::new());
         let is_new = !self.is_marked.load(Ordering::Relaxed) && beneath.is_clean();
         if is_new
@@ -235,7 +307,7 @@ impl Drop for Face {
     }
 }
 
-fn once(cell: &OnceLock<NativeObject>, make: impl FnOnce() -> Result<NativeObject>) -> Result<&NativeObject> {
+fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(object) = cell.get() {
         return Ok(object);
     }

@@ -41,8 +41,10 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
 
 /// Remembers the native class, for `get_conn_cls`.
 fn opened(handle: Handle) -> Result<*mut c_void> {
-    if let Ok(session) = handle.session() {
-        class::remember_native_class(session.library, session.face.file()?.class()?);
+    if let Ok(session) = handle.session()
+        && class::native_class(session.library).is_none()
+    {
+        class::remember_native_class(session.library, session.library.native_class()?);
     }
     Ok(handle.into_pointer())
 }

@@ -11,6 +11,7 @@ use crate::callbacks::visit;
 use crate::error::{Error, Major, Result};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
+use crate::ffi::identifiers;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::pass::{self, Pair};
@@ -234,7 +235,7 @@ unsafe extern "C" fn get(
             match (*arguments).op_type {
                 sys::H5VL_OBJECT_GET_FILE => {
                     let file = match object::file(handle)? {
-                        FileOf::Known(native) => native as *mut c_void,
+                        FileOf::Known(session) => identifiers::find(&session.anchor),
                         FileOf::New(file) => file.into_pointer(),
                     };
                     strings::answer(args.get_file.file, file);

@@ -8,15 +8,24 @@ use h5lake_plugin_abi::bindings as sys;
 use super::OK;
 use crate::error::Major;
 use crate::ffi::handle::Handle;
+use crate::ffi::identifiers;
 use crate::ffi::pass::{self, NativeConnector};
 
-/// The native object beneath ours. It was made when ours was opened, so this cannot fail for an open object;
-/// never answer our own pointer: native code would take it for a native structure.
+/// The native object beneath ours, made now if nobody has wanted it yet. Our own pointer is answered only when it is known
+/// that native code does not ask: it would take it for a native structure.
 pub unsafe extern "C" fn get_object(object: *const c_void) -> *mut c_void {
     // SAFETY: one of our objects, open.
     unsafe {
+        if let Some(answer) = identifiers::answer(object) {
+            return answer;
+        }
         super::on_object(object, "h5lake_get_object", Major::Connector, std::ptr::null_mut(), |handle| {
-            handle.native_object()
+            match (handle.made_native_object(), handle.library()) {
+                (Some(made), _) => Ok(made),
+                // Whoever walks over identifiers may have told of an error before.
+                (None, Some(library)) => library.keeping_errors(|| handle.native_object()),
+                (None, None) => handle.native_object(),
+            }
         })
     }
 }
