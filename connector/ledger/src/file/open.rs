@@ -227,6 +227,12 @@ pub(crate) fn create(path: &Path, replace: Replace, opts: &Options) -> Result<Fi
     Err(Error::new(&target, ErrorKind::Locked { holder: None }))
 }
 
+/// What lies under the name of a new container.
+struct Old {
+    file: Arc<File>,
+    meta: Metadata,
+}
+
 /// Creates, or answers `None` when somebody else put another file there meanwhile.
 fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Result<Option<FileSpace>> {
     let fail = |e: io::Error| Error::io(target, "creating", &e);
@@ -235,9 +241,12 @@ fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Re
     if replace == Replace::Fail && exists.is_ok() {
         return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
-    let real = if exists.is_ok() { followed(path).map_err(fail)? } else { path.to_path_buf() };
+    let real = match exists {
+        Ok(meta) if meta.is_symlink() => followed(path).map_err(fail)?,
+        _ => path.to_path_buf(),
+    };
     let old = match File::options().read(true).write(true).open(&real) {
-        Ok(f) => Some(Arc::new(f)),
+        Ok(f) => Some(Old { meta: f.metadata().map_err(fail)?, file: Arc::new(f) }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(fail(e)),
     };
@@ -245,21 +254,21 @@ fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Re
     if let Some(old) = &old {
         // Held until the new one has the name: of two that replace at the same time one is kept out.
         guard = lock_replaceable(old, opts, target)?;
-        let is = old.metadata().map_err(fail)?;
-        let there = std::fs::metadata(&real).is_ok_and(|m| (m.dev(), m.ino()) == (is.dev(), is.ino()));
+        let is = (old.meta.dev(), old.meta.ino());
+        let there = std::fs::metadata(&real).is_ok_and(|meta| (meta.dev(), meta.ino()) == is);
         if !there {
             guard.release_writer();
             return Ok(None);
         }
     }
-    let (file, locks) = match beside(&real, old.as_deref(), &fixed, &slot, opts, target) {
+    let (file, locks) = match beside(&real, old.as_ref(), &fixed, &slot, opts, target) {
         Ok(new) => {
             guard.release_writer();
             new
         }
         Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied { .. }) && old.is_some() => {
             let Some(old) = old else { return Err(e) };
-            in_place(old, &fixed, &slot, opts, target)?
+            in_place(old.file, &fixed, &slot, opts, target)?
         }
         Err(e) if *e.kind() == ErrorKind::AlreadyExists && replace == Replace::Atomically => return Ok(None),
         Err(e) => return Err(e),
@@ -268,10 +277,10 @@ fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Re
 }
 
 /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
-fn lock_replaceable(old: &Arc<File>, opts: &Options, target: &str) -> Result<Locks> {
-    let meta = old.metadata().map_err(|e| Error::io(target, "looking", &e))?;
+fn lock_replaceable(old: &Old, opts: &Options, target: &str) -> Result<Locks> {
+    let Old { file: old, meta } = old;
     if !meta.is_file() {
-        return Err(not_ours(target, kind_of(&meta)));
+        return Err(not_ours(target, kind_of(meta)));
     }
     match Locks::writer(old, opts.lock, Writers::One, target)? {
         Some(locks) => Ok(locks),
@@ -307,7 +316,7 @@ fn take_lock(file: &Arc<File>, opts: &Options, target: &str) -> Result<Locks> {
 /// Makes the container in a file beside and gives it the name in one step.
 fn beside(
     real: &Path,
-    old: Option<&File>,
+    old: Option<&Old>,
     fixed: &Fixed,
     slot: &Slot,
     opts: &Options,
@@ -323,7 +332,7 @@ fn beside(
         .tempfile_in(dir)
         .map_err(fail)?;
     if let Some(old) = old {
-        keep_permissions(old, temp.as_file()).map_err(fail)?;
+        keep_permissions(&old.meta, temp.as_file()).map_err(fail)?;
     }
     let file = Arc::new(temp.as_file().try_clone().map_err(fail)?);
     write_new(&file, fixed, slot, opts, target)?;
@@ -340,11 +349,18 @@ fn beside(
     Ok((file, locks))
 }
 
-fn keep_permissions(old: &File, new: &File) -> io::Result<()> {
-    let (was, is) = (old.metadata()?, new.metadata()?);
+/// To run as the owner or the group, and to keep others from deleting.
+const SPECIAL_BITS: u32 = 0o7000;
+
+fn keep_permissions(was: &Metadata, new: &File) -> io::Result<()> {
+    let is = new.metadata()?;
     if (was.uid(), was.gid()) != (is.uid(), is.gid()) {
         // Only a privileged process can; for others the file becomes theirs, as if they had made it.
         let _best_effort = std::os::unix::fs::fchown(new, Some(was.uid()), Some(was.gid()));
+    }
+    // After a change of owner bits may be gone that both had.
+    if was.mode() == is.mode() && was.mode() & SPECIAL_BITS == 0 {
+        return Ok(());
     }
     new.set_permissions(was.permissions())
 }

@@ -374,7 +374,7 @@ impl Writer {
         let time = clock::now().max(self.head.time);
         let nonce = self.nonces.next();
         let by = Author::myself();
-        let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };
+        let header = Header { version, nonce, time, by, previous: self.head.record };
         let (bytes, crc) = record::encode(&header, &notes_bytes, entries);
         let length = bytes.len() as u64;
         let at = match self.kept_for_record(length) {
@@ -403,7 +403,7 @@ impl Writer {
         }
         let added = notes.used.iter().map(|(_, l)| l).sum::<u64>() + place.length;
         let notes = if self.shared.is_some() { notes_bytes.into() } else { Bytes::new() };
-        let (sequence, at) = (self.head.sequence, Pointer { place, crc });
+        let (sequence, by, at) = (self.head.sequence, header.by, Pointer { place, crc });
         self.log.push(Noted { version, sequence, time, by, at, added, notes });
         Ok(place.length)
     }
