@@ -5,9 +5,15 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::key::Key;
+use crate::layers::Layer;
 use crate::space::Pointer;
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
+/// What a record takes beside its notes and entries, about.
+const HEADER_BYTES: usize = 128;
+/// What an entry takes beside its key and value, about.
+const ENTRY_BYTES: usize = 4;
 
 /// The part of a record that spaces read.
 #[derive(Debug, Clone)]
@@ -65,22 +71,75 @@ pub(crate) struct Record {
     entries: Bytes,
 }
 
-/// Encodes a record; `entries` come from [`encode_changes`]. Returns the bytes and their checksum.
-pub(crate) fn encode(h: &Header, notes: &[u8], entries: &[u8]) -> (Vec<u8>, u32) {
-    let mut out = Vec::with_capacity(64 + notes.len() + entries.len());
+/// The entries of a record, which may not be encoded yet: a long record is written once, where it goes out from.
+pub(crate) trait Entries {
+    /// How many bytes they take, about.
+    fn length(&self) -> usize;
+    /// Encodes them behind what `out` has.
+    fn append_to(&self, out: &mut Vec<u8>);
+
+    /// They alone, encoded.
+    fn encoded(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.length());
+        self.append_to(&mut out);
+        out
+    }
+}
+
+/// What [`encode_changes`] made.
+impl Entries for &[u8] {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+impl Entries for Layer {
+    fn length(&self) -> usize {
+        let each = |(key, value): (&Key<'_>, &Option<Bytes>)| {
+            key.as_ref().len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES
+        };
+        self.iter().map(each).sum()
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        append_changes(out, self.iter());
+    }
+}
+
+/// Encodes a record. Returns the bytes and their checksum.
+pub(crate) fn encode(h: &Header, notes: &[u8], entries: &dyn Entries) -> (Vec<u8>, u32) {
+    let mut out = Vec::new();
+    let crc = encode_onto(&mut out, h, notes, entries);
+    (out, crc)
+}
+
+/// How long a record is, about.
+pub(crate) fn length_of(notes: &[u8], entries: &dyn Entries) -> usize {
+    HEADER_BYTES + notes.len() + entries.length()
+}
+
+/// As [`encode`], behind what `out` has.
+pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: &dyn Entries) -> u32 {
+    let start = out.len();
+    out.reserve(length_of(notes, entries));
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&h.version.to_le_bytes());
     out.extend_from_slice(&h.nonce.to_le_bytes());
     out.extend_from_slice(&h.time.to_le_bytes());
-    h.by.encode(&mut out);
-    put_varint(&mut out, u64::from(h.previous.is_some()));
+    h.by.encode(out);
+    put_varint(out, u64::from(h.previous.is_some()));
     if let Some(p) = h.previous {
-        p.encode(&mut out);
+        p.encode(out);
     }
-    put_string(&mut out, notes);
-    out.extend_from_slice(entries);
-    let crc = seal(&mut out);
-    (out, crc)
+    put_string(out, notes);
+    entries.append_to(out);
+    let crc = checksum(&out[start..]);
+    out.extend_from_slice(&crc.to_le_bytes());
+    crc
 }
 
 /// CRC-32C (Castagnoli), the checksum of everything that a ledger stores.
@@ -154,15 +213,22 @@ pub(crate) fn encode_changes<'a, K: AsRef<[u8]> + 'a>(
     changes: impl ExactSizeIterator<Item = (&'a K, &'a Option<Bytes>)>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    put_varint(&mut out, changes.len() as u64);
+    append_changes(&mut out, changes);
+    out
+}
+
+fn append_changes<'a, K: AsRef<[u8]> + 'a>(
+    out: &mut Vec<u8>,
+    changes: impl ExactSizeIterator<Item = (&'a K, &'a Option<Bytes>)>,
+) {
+    put_varint(out, changes.len() as u64);
     for (key, value) in changes {
         out.push(u8::from(value.is_some()));
-        put_string(&mut out, key.as_ref());
+        put_string(out, key.as_ref());
         if let Some(v) = value {
-            put_string(&mut out, v);
+            put_string(out, v);
         }
     }
-    out
 }
 
 impl Record {
@@ -209,7 +275,7 @@ mod tests {
         ]);
         let previous = Some(Pointer { place: Place::file(4608, 99), crc: 7 });
         let header = Header { version: 3, nonce: 4, time: 5, by: Author::myself(), previous };
-        encode(&header, b"notes", &encode_changes(changes.iter())).0
+        encode(&header, b"notes", &encode_changes(changes.iter()).as_slice()).0
     }
 
     #[test]

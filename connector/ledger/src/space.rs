@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::options::{Identity, Version};
 use crate::place::Place;
-use crate::record::Record;
+use crate::record::{Entries, Record};
 
 /// A place and the checksum of what has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -215,7 +215,7 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn keep_payload(&self, place: &Place);
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
-    fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit>;
+    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit>;
     /// For one of many writers: a commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.
     fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()>;

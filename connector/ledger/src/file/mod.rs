@@ -47,7 +47,7 @@ use crate::file::shared::Shared;
 use crate::file::writer::Writer;
 use crate::options::{At, Identity, LockPolicy, Options, Version, Writers};
 use crate::place::{Place, Room};
-use crate::record::Record;
+use crate::record::{Entries, Record};
 use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
@@ -397,10 +397,10 @@ impl Space for FileSpace {
         });
     }
 
-    fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit> {
+    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit> {
         let shared = self.is_shared();
         self.with_writer(|w, raw, locks| match shared {
-            true => w.commit_shared(raw, locks, version, entries),
+            true => w.commit_shared(raw, locks, version, &entries.encoded()),
             false => w.commit(raw, locks, version, entries).map(Commit::Done),
         })
     }

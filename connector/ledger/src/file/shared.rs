@@ -246,7 +246,7 @@ impl Writer {
             if w.head.version + 1 != version {
                 return Ok(Commit::Behind);
             }
-            let length = w.commit(raw, locks, version, entries)?;
+            let length = w.commit(raw, locks, version, &entries)?;
             let (sequence, base) = (w.head.sequence, (w.head.base_version, w.head.root));
             locks.pin(sequence);
             let shared = w.shared()?;
@@ -284,7 +284,7 @@ impl Writer {
             let untold: Vec<_> = untold.into_iter().map(|l| l.record).collect();
             let entries = make(&untold)?;
             let version = w.head.version + 1;
-            w.append(raw, locks, version, &entries, (Vec::new(), Vec::new()))?;
+            w.append(raw, locks, version, &entries.as_slice(), (Vec::new(), Vec::new()))?;
             Ok(())
         })
     }

@@ -24,7 +24,7 @@ use crate::file::shared::Shared;
 use crate::history::History;
 use crate::options::SyncPolicy;
 use crate::place::{Place, Room};
-use crate::record::{self, Author, Header};
+use crate::record::{self, Author, Entries, Header};
 use crate::space::Pointer;
 
 #[derive(Debug)]
@@ -347,7 +347,7 @@ impl Writer {
         raw: &dyn RawFile,
         locks: &Locks,
         version: u64,
-        entries: &[u8],
+        entries: &dyn Entries,
     ) -> Result<u64> {
         self.check_alone(raw, locks)?;
         let used = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
@@ -365,7 +365,7 @@ impl Writer {
         raw: &dyn RawFile,
         locks: &Locks,
         version: u64,
-        entries: &[u8],
+        entries: &dyn Entries,
         (used, freed): (Pairs, Pairs),
     ) -> Result<u64> {
         let end = self.used_end(raw)?;

@@ -7,7 +7,6 @@ use super::{Ledger, State, lay_over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold;
 use crate::layers::{EMPTY, Layer, merged};
-use crate::record;
 use crate::space::{Base, Commit, Pointer};
 
 /// Logs up to this many bytes are read at once, in no time.
@@ -101,8 +100,7 @@ impl Ledger {
 
     /// Appends what is staged to the log; false when one of the other writers was first.
     fn commit_record(&self, s: &mut State) -> Result<bool> {
-        let entries = record::encode_changes(s.staged.iter());
-        let bytes = match self.space.commit(s.version + 1, &entries) {
+        let bytes = match self.space.commit(s.version + 1, &s.staged) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
             Err(e) => return Err(note_broken(s, e)),

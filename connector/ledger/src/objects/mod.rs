@@ -33,7 +33,7 @@ use crate::objects::tail::Tail;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
-use crate::record::{self, Record};
+use crate::record::{self, Entries, Record};
 use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted, write_one_by_one};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
@@ -402,9 +402,9 @@ impl Space for ObjectSpace {
         });
     }
 
-    fn commit(&self, version: u64, entries: &[u8]) -> Result<Commit> {
+    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit> {
         if self.is_shared() {
-            return self.commit_shared(version, entries);
+            return self.commit_shared(version, &entries.encoded());
         }
         self.with_writer(|w| w.commit(version, entries)).map(Commit::Done)
     }

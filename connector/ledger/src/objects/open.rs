@@ -295,7 +295,7 @@ fn beside<T: Send, U>(
 fn first_record(names: &Names, entries: &[u8], target: &str) -> Result<(Key, Bytes)> {
     let nonce = Nonces::new(target)?.next();
     let header = Header { version: 1, nonce, time: clock::now(), by: Author::myself(), previous: None };
-    let (record, _) = record::encode(&header, &Notes::default().encode(), entries);
+    let (record, _) = record::encode(&header, &Notes::default().encode(), &entries);
     let bytes = [super::LOG_MAGIC.as_slice(), &[0; 4], &record].concat();
     Ok((names.room(&Room::Log(1), target)?, bytes.into()))
 }

@@ -81,7 +81,7 @@ impl ObjectSpace {
     }
 
     pub(super) fn commit_shared(&self, version: u64, entries: &[u8]) -> Result<Commit> {
-        let done = self.with_writer(|w| w.commit(version, entries));
+        let done = self.with_writer(|w| w.commit(version, &entries));
         match done {
             Ok(length) => {
                 self.check_named(version)?;

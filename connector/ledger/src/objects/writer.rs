@@ -21,7 +21,7 @@ use crate::objects::tail::Tail;
 use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, lock, parse_log};
 use crate::place::{Place, Room};
-use crate::record::{self, Author, Header};
+use crate::record::{self, Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const SMALL: usize = 64 << 10;
@@ -343,7 +343,7 @@ impl Writer {
         let time = clock::now().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
-        let (record, _) = record::encode(&header, &Notes::default().encode(), entries);
+        let (record, _) = record::encode(&header, &Notes::default().encode(), &entries);
         let bytes = [super::LOG_MAGIC.as_slice(), &[0; 4], &record].concat();
         self.append(version, nonce, bytes)
     }
@@ -383,7 +383,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn commit(&mut self, version: u64, entries: &[u8]) -> Result<u64> {
+    pub(crate) fn commit(&mut self, version: u64, entries: &dyn Entries) -> Result<u64> {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
@@ -392,20 +392,22 @@ impl Writer {
         let time = clock::now().max(self.last_time + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
-        let (record, _) = record::encode(&header, &self.notes.encode(), entries);
-        let mut bytes = Vec::with_capacity(super::AREA_AT + self.area.len() + record.len());
+        let notes = self.notes.encode();
+        let room = super::AREA_AT + self.area.len() + record::length_of(&notes, entries);
+        let mut bytes = Vec::with_capacity(room);
         bytes.extend_from_slice(super::LOG_MAGIC);
         bytes.extend_from_slice(&(self.area.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&self.area);
-        bytes.extend_from_slice(&record);
+        record::encode_onto(&mut bytes, &header, &notes, entries);
         let length = bytes.len() as u64;
+        let record_length = length - (super::AREA_AT + self.area.len()) as u64;
         self.append(version, nonce, bytes)?;
         self.version = version;
         self.last_time = time;
         self.wrote = true;
         self.area.clear();
         let notes = std::mem::take(&mut self.notes);
-        let bytes = record.len() as u64 + notes.gained.values().sum::<u64>();
+        let bytes = record_length + notes.gained.values().sum::<u64>();
         self.newest = Some(Mark { version, moment: 0, time, bytes, author: Author::myself() });
         self.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
         match &mut self.table {

@@ -94,7 +94,7 @@ impl Writer {
         let (by, nonce) = (Author::myself(), self.nonces.next());
         let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };
         let nothing = record::encode_changes::<&[u8]>(std::iter::empty());
-        let (bytes, crc) = record::encode(&header, &notes.encode(), &nothing);
+        let (bytes, crc) = record::encode(&header, &notes.encode(), &nothing.as_slice());
         let place = self.fold_write(raw, locks, &bytes)?;
         let written = self.fresh.values().chain(self.kept.fresh.values()).sum::<u64>();
         let added = written + run_of(&place).1;
