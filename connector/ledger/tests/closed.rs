@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::work::{Chance, Map, content, work};
 use h5lake_ledger::{Access, Error, ErrorKind, Ledger, LockPolicy, Options, Replace, Writers};
-use object_stores::{FaultStore, Key, ObjectStore, Operation, Rule, Select, Timing, TraceStore};
+use object_stores::{FaultStore, Key, ObjectStore, Operation, PutMode, Rule, Select, Timing, TraceStore};
 
 const KEY: &str = "dir/name.h5";
 
@@ -71,7 +71,7 @@ fn a_closed_container_comes_with_its_head() {
     // The next writer begins with what came with the head, and says so before its first commit.
     trace.reset();
     let l = open(&store, Access::ReadWrite, &Options::default());
-    assert_eq!(trace.requests(), 3, "the head, the lease, and the head");
+    assert_eq!(trace.requests(), 4, "the head, the lease, and the head beside the record that is not there");
     trace.reset();
     assert_eq!(commit(&l, "new"), Ok(Some(4)));
     assert_eq!(trace.count(Operation::Put).requests, 2, "its claim and the record");
@@ -82,6 +82,26 @@ fn a_closed_container_comes_with_its_head() {
     assert_eq!(r.version(), 5);
     l.close().unwrap();
     assert_eq!(seen(&store), 5);
+}
+
+/// A copy that was made object by object while a writer wrote may have a closed head and records behind it.
+#[test]
+fn a_writer_goes_on_behind_all_that_was_copied() {
+    let (store, _) = far();
+    let key = Key::new(KEY).unwrap();
+    let l = create(&store, &Options::default());
+    commit(&l, "a").unwrap();
+    l.close().unwrap();
+    let closed = store.get(&key, None).unwrap().bytes;
+    let l = open(&store, Access::ReadWrite, &Options::default());
+    commit(&l, "b").unwrap();
+    l.close().unwrap();
+    store.put(&key, closed.into(), PutMode::Overwrite).unwrap();
+    assert_eq!(seen(&store), 1);
+    let l = open(&store, Access::ReadWrite, &Options::default());
+    assert_eq!(l.version(), 2);
+    assert_eq!(commit(&l, "c"), Ok(Some(3)));
+    assert_eq!(seen(&store), 3);
 }
 
 /// A log that is too long for the head is read as ever.

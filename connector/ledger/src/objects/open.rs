@@ -83,9 +83,17 @@ pub(crate) fn open(
             held = Some(Lease::take(&store, names.key("lock", &target)?, &target)?);
         }
         // The writer before may have put another head between our look at it and the lease.
-        let again = read()?;
+        let stray = || is_behind(store.as_ref(), &names, found.0.version, &target);
+        let (stray, again) = match found.0.closed {
+            Some(_) => beside(&target, stray, read),
+            None => (Ok(false), read()),
+        };
+        let mut again = again?;
         if again.0.fixed.id != found.0.fixed.id {
             return Err(Error::new(&target, ErrorKind::Conflict));
+        }
+        if stray? || again.0.version != found.0.version {
+            again.0.closed = None;
         }
         found = again;
         if let Some(asked) = opts.retention {
@@ -97,6 +105,13 @@ pub(crate) fn open(
     let mut space = space(target, store, names, head, etag, read, access, held, opts.writers, claim, None);
     space.at = opts.at;
     Ok(space)
+}
+
+/// Whether there is a record behind a version. Behind a closed head there is none, but in a copy that was made object by object of a
+/// container in use: a reader has the version of the head, and a writer has to go on behind all that is there.
+fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str) -> Result<bool> {
+    let key = names.room(&Room::Log(version + 1), target)?;
+    store.head_opt(&key).map(|there| there.is_some()).map_err(|e| store_error(target, &e))
 }
 
 /// What the heads of a writer have to tell them from another's.
