@@ -48,7 +48,7 @@ pub fn content(l: &Ledger) -> Result<Map, Error> {
 /// Adds to a payload: in its place if that is possible, else another one takes its.
 fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Error> {
     const MOST: u64 = 30_000;
-    let mut all = model.remove(key).unwrap_or_default();
+    let mut all = model.get(key).cloned().unwrap_or_default();
     let old = l.get(key)?.map(|v| Extent::decode(&v[1..])).transpose()?.map(|(e, _)| e);
     let grown = match &old {
         Some(old) if old.len() < MOST => l.grow_payload(old, more)?,
@@ -58,18 +58,15 @@ fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Erro
         all.clear();
     }
     all.extend_from_slice(more);
-    let new = match (grown, old) {
-        (Some(grown), _) => grown,
-        (None, old) => {
-            old.map(|old| l.free_payload(&old)).transpose()?;
-            l.write_to_grow(&all, MOST)?
-        }
+    let (new, replaced) = match grown {
+        Some(grown) => (grown, None),
+        None => (l.write_to_grow(&all, MOST)?, old),
     };
     let mut v = vec![1];
     new.encode(&mut v);
     l.put(key, v)?;
     model.insert(key.to_vec(), all);
-    Ok(())
+    replaced.map_or(Ok(()), |old| l.free_payload(&old))
 }
 
 /// Stages one commit's worth of changes, different for every `n`.
