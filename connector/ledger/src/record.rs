@@ -112,7 +112,7 @@ impl Entries for Layer {
 
 /// Encodes a record. Returns the bytes and their checksum.
 pub(crate) fn encode(h: &Header, notes: &[u8], entries: &dyn Entries) -> (Vec<u8>, u32) {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(length_of(notes, entries));
     let crc = encode_onto(&mut out, h, notes, entries);
     (out, crc)
 }
@@ -122,10 +122,9 @@ pub(crate) fn length_of(notes: &[u8], entries: &dyn Entries) -> usize {
     HEADER_BYTES + notes.len() + entries.length()
 }
 
-/// As [`encode`], behind what `out` has.
+/// As [`encode`], behind what `out` has, which should have [room](length_of) for it.
 pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: &dyn Entries) -> u32 {
     let start = out.len();
-    out.reserve(length_of(notes, entries));
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&h.version.to_le_bytes());
     out.extend_from_slice(&h.nonce.to_le_bytes());

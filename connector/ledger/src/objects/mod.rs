@@ -33,7 +33,7 @@ use crate::objects::tail::Tail;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
-use crate::record::{self, Entries, Record};
+use crate::record::{self, Entries, Header, Record};
 use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted, write_one_by_one};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
@@ -48,6 +48,16 @@ pub(crate) struct Logged {
     pub(crate) record: Record,
     /// The log object that it is in.
     object: Bytes,
+}
+
+/// The log object of a record, with small payloads in its area.
+fn log_object(header: &Header, notes: &[u8], area: &[u8], entries: &dyn Entries) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(AREA_AT + area.len() + record::length_of(notes, entries));
+    bytes.extend_from_slice(LOG_MAGIC);
+    bytes.extend_from_slice(&(area.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(area);
+    record::encode_onto(&mut bytes, header, notes, entries);
+    bytes
 }
 
 /// Takes a log object apart.

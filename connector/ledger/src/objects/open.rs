@@ -13,10 +13,10 @@ use crate::file::old_is_read_only;
 use crate::objects::head::{Head, MANY, Names, put_over, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::table::Notes;
-use crate::objects::{Logged, ObjectSpace, Seen, parse_log};
+use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log};
 use crate::options::{Access, LockPolicy, Options, Probe, Replace, Writers};
 use crate::place::Room;
-use crate::record::{self, Author, Header};
+use crate::record::{Author, Header};
 use crate::space::Base;
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
@@ -310,8 +310,7 @@ fn beside<T: Send, U>(
 fn first_record(names: &Names, entries: &[u8], target: &str) -> Result<(Key, Bytes)> {
     let nonce = Nonces::new(target)?.next();
     let header = Header { version: 1, nonce, time: clock::now(), by: Author::myself(), previous: None };
-    let (record, _) = record::encode(&header, &Notes::default().encode(), &entries);
-    let bytes = [super::LOG_MAGIC.as_slice(), &[0; 4], &record].concat();
+    let bytes = log_object(&header, &Notes::default().encode(), &[], &entries);
     Ok((names.room(&Room::Log(1), target)?, bytes.into()))
 }
 

@@ -21,7 +21,7 @@ use crate::objects::tail::Tail;
 use crate::objects::uploads::Uploads;
 use crate::objects::{Logged, lock, parse_log};
 use crate::place::{Place, Room};
-use crate::record::{self, Author, Entries, Header};
+use crate::record::{Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const SMALL: usize = 64 << 10;
@@ -343,8 +343,7 @@ impl Writer {
         let time = clock::now().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
-        let (record, _) = record::encode(&header, &Notes::default().encode(), &entries);
-        let bytes = [super::LOG_MAGIC.as_slice(), &[0; 4], &record].concat();
+        let bytes = super::log_object(&header, &Notes::default().encode(), &[], &entries);
         self.append(version, nonce, bytes)
     }
 
@@ -393,12 +392,7 @@ impl Writer {
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let notes = self.notes.encode();
-        let room = super::AREA_AT + self.area.len() + record::length_of(&notes, entries);
-        let mut bytes = Vec::with_capacity(room);
-        bytes.extend_from_slice(super::LOG_MAGIC);
-        bytes.extend_from_slice(&(self.area.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&self.area);
-        record::encode_onto(&mut bytes, &header, &notes, entries);
+        let bytes = super::log_object(&header, &notes, &self.area, entries);
         let length = bytes.len() as u64;
         let record_length = length - (super::AREA_AT + self.area.len()) as u64;
         self.append(version, nonce, bytes)?;
@@ -425,33 +419,33 @@ impl Writer {
         Ok(length)
     }
 
-    /// Creates the log object of a version, and finds out what happened if the answer does not say.
+    /// Adds the log object of a version. Until it is known to be there, it is in doubt.
     fn append(&mut self, version: u64, nonce: u64, bytes: Vec<u8>) -> Result<()> {
+        let bytes = Bytes::from(bytes);
+        let in_doubt = std::mem::replace(&mut self.in_doubt, true);
+        self.create_log(version, nonce, bytes.clone())?;
+        self.in_doubt = in_doubt;
+        self.tail.add(version, bytes);
+        Ok(())
+    }
+
+    /// Creates the log object of a version, and finds out what happened if the answer does not say.
+    fn create_log(&mut self, version: u64, nonce: u64, bytes: Bytes) -> Result<()> {
         let key = self.names.room(&Room::Log(version), &self.target)?;
         let create = self.store.honours(Condition::Create);
         if !create && self.store.head_opt(&key).map_err(|e| self.fail(&e))?.is_some() {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let bytes = Bytes::from(bytes);
-        let in_doubt = std::mem::replace(&mut self.in_doubt, true);
-        let e = match self.store.put(&key, PutPayload::from(bytes.clone()), mode) {
-            Ok(_) => {
-                self.in_doubt = in_doubt;
-                self.tail.add(version, bytes);
-                return Ok(());
-            }
+        let e = match self.store.put(&key, PutPayload::from(bytes), mode) {
+            Ok(_) => return Ok(()),
             Err(e) => e,
         };
         // Whose record is it, if there is one? One of an earlier try of ours, given up as failed, must not pass for
         // this one: what was staged since would be lost.
         match self.store.get_opt(&key, None) {
             Ok(Some(found)) => match parse_log(&found.bytes) {
-                Ok(logged) if logged.record.header.nonce == nonce => {
-                    self.in_doubt = in_doubt;
-                    self.tail.add(version, bytes);
-                    Ok(())
-                }
+                Ok(logged) if logged.record.header.nonce == nonce => Ok(()),
                 Ok(logged) if Some(logged.record.header.nonce) == self.doubtful => Err(self.lost_track()),
                 _ => Err(Error::new(&self.target, ErrorKind::Conflict)),
             },
