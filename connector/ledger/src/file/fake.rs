@@ -169,6 +169,12 @@ impl Fake {
     }
 
     pub(crate) fn open(&self, access: Access, opts: &Options) -> Result<Ledger> {
+        // No readers in these tests unless they say so: what is free is used again at once.
+        self.open_resting(access, opts, RestRule { least: 0, courtesy: 0 })
+    }
+
+    /// As [`open`](Self::open), where what goes out of use rests as `rule` says.
+    pub(crate) fn open_resting(&self, access: Access, opts: &Options, rule: RestRule) -> Result<Ledger> {
         let mut head = [0; FIXED];
         self.read_at(&mut head, 0).unwrap();
         let fixed = Fixed::decode(&head, "fake")?;
@@ -182,8 +188,7 @@ impl Fake {
             handle: Mutex::default(),
             opener: AtomicU32::new(std::process::id()),
             writer: (access == Access::ReadWrite).then(Mutex::default),
-            // No readers in these tests unless they say so: what is free is used again at once.
-            rule: RestRule { least: 0, courtesy: 0 },
+            rule,
             options: opts.clone(),
             seen: Mutex::default(),
             known: Mutex::default(),

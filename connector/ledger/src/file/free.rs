@@ -62,6 +62,11 @@ impl Runs {
         before.is_some_and(|(o, l)| o + l > offset)
     }
 
+    /// Where the run begins that ends at `end`.
+    pub(crate) fn up_to(&self, end: u64) -> Option<u64> {
+        self.by_offset.range(..end).next_back().filter(|(o, l)| *o + *l == end).map(|(o, _)| *o)
+    }
+
     /// Adds a run and joins it to its neighbours.
     pub(crate) fn add(&mut self, mut offset: u64, mut length: u64) -> Checked<()> {
         if length == 0 {
@@ -262,6 +267,12 @@ impl FreeSpace {
         }
     }
 
+    /// Lets a free run at the end go; what lies before `least` only if it is much.
+    pub(crate) fn trim_to_rested(&mut self, least: u64) {
+        let waiting = least.saturating_sub(self.trimmed());
+        self.trim_to(if self.is_much(waiting) { 0 } else { least });
+    }
+
     fn trimmed(&self) -> u64 {
         match self.runs.by_offset.last_key_value() {
             Some((&o, &l)) if o + l == self.end => o,
@@ -309,9 +320,12 @@ impl FreeSpace {
 
     fn has_rested(&self, r: &Resting, resting: u64, now: u64, rule: RestRule) -> bool {
         let age = now.saturating_sub(r.time);
-        // Courtesy ends where it would let the file grow by much.
-        let crowded = resting > (self.end / 4).max(4 << 20);
-        age >= rule.least && (age >= rule.courtesy || crowded)
+        age >= rule.least && (age >= rule.courtesy || self.is_much(resting))
+    }
+
+    /// Courtesy ends where it would let the file grow by much.
+    fn is_much(&self, bytes: u64) -> bool {
+        bytes > (self.end / 4).max(4 << 20)
     }
 
     /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.

@@ -19,6 +19,8 @@ mod bulk_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod end_tests;
+#[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod pin_tests;

@@ -2,6 +2,7 @@
 
 mod base;
 mod checkpoint;
+mod ends;
 mod growing;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use self::base::Kept;
+use self::ends::Unused;
 use self::growing::Growing;
 use crate::clock::{self, Nonces};
 use crate::codec::Decoded;
@@ -48,6 +50,7 @@ pub(crate) struct Writer {
     /// What was written, and did without, for the base that the next commit is to be.
     kept: Kept,
     growing: Growing,
+    unused: Unused,
     /// Where what is written is to end, while that is gathered.
     pub(super) below: Option<u64>,
     pub(super) rule: RestRule,
@@ -127,6 +130,7 @@ impl Writer {
             fold_freed: Vec::new(),
             kept: Kept::default(),
             growing: Growing::default(),
+            unused: Unused::default(),
             below: None,
             rule,
             sync,
@@ -167,6 +171,7 @@ impl Writer {
                 self.claim(&mut room)?;
             } else {
                 self.log.iter_mut().for_each(|n| n.notes = Bytes::new());
+                self.find_unused(&room);
             }
             self.room = Some(room);
         }
@@ -210,6 +215,7 @@ impl Writer {
 
     /// Gives room that was taken back to where it came from.
     pub(super) fn put_back(&mut self, offset: u64, length: u64) {
+        self.note_unused(offset, length);
         let runs = match &mut self.shared {
             Some(s) => Some(&mut s.reserved),
             None => self.room.as_mut().map(|r| &mut r.runs),

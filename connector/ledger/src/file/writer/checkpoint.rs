@@ -100,9 +100,7 @@ impl Writer {
         // Records lie side by side, and so go as one.
         coming.gone = notes::joined(coming.gone);
         self.wake(raw, locks)?;
-        if self.shared.is_none() {
-            self.load(raw)?.trim();
-        }
+        self.trim(raw)?;
         let (past, history) = self.write_history(raw, locks, base.version, folded)?;
         let free = self.write_list(raw, locks, &coming)?;
         let end = self.used_end(raw)?;
@@ -184,11 +182,13 @@ impl Writer {
         let (sequence, time) = (self.head.sequence + 1, coming.time);
         let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
-        // What is kept at the end lies behind the end that the file will have.
+        // What is kept or free at the end lies behind the end that the file will have.
         let end = self.used_end(raw)?;
-        runs.extend(self.growing.kept().filter(|(o, _)| *o < end));
+        runs.extend(self.growing.kept());
         let room = self.load(raw)?;
         runs.extend(room.runs.iter());
+        runs.retain(|(o, _)| *o < end);
+        runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
         let rest = |&(offset, length): &(u64, u64)| Resting { offset, length, sequence, time };
         let gone = coming.gone.iter().map(rest);
         Ok((notes::joined(runs), room.resting.iter().copied().chain(gone).collect()))

@@ -41,19 +41,13 @@ impl Growing {
         self.runs.iter().copied().chain(Some(self.records).filter(|r| r.1 > 0))
     }
 
-    /// Where the used part ends, if what is kept lies behind it up to `end`.
-    fn used_end(&self, end: u64) -> u64 {
-        self.kept().find(|(o, l)| o + l == end).map_or(end, |(o, _)| o)
+    /// Where the run begins that is kept up to `end`.
+    pub(super) fn up_to(&self, end: u64) -> Option<u64> {
+        self.kept().find(|(o, l)| o + l == end).map(|(o, _)| o)
     }
 }
 
 impl Writer {
-    /// The end that the file is to have.
-    pub(super) fn used_end(&mut self, raw: &dyn RawFile) -> Result<u64> {
-        let end = self.load(raw)?.end;
-        Ok(self.growing.used_end(end))
-    }
-
     /// As [`payload`](Writer::payload), of what may become as long as `most`.
     pub(crate) fn payload_to_grow(
         &mut self,
