@@ -43,7 +43,10 @@ proptest! {
             }
             let (bytes, _) = sealed(&[record::MAGIC, &[0; 24], body]);
             if let Ok(r) = record::decode(&bytes) {
-                let _ = r.changes();
+                for (_, stored) in r.changes().unwrap_or_default() {
+                    let _ = stored.clone().over(None);
+                    let _ = stored.over(Some(&Bytes::from_static(b"the value before")));
+                }
             }
             let _ = crate::objects::parse_log(&sealed(&[b"h5lL", body]).0);
             crate::objects::fuzz(body);

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::key::Key;
-use crate::layers::{EMPTY, Layer, Layers};
+use crate::layers::{EMPTY, Layer, Layers, value_in};
 use crate::options::{Access, Identity, Options, Version, Writers};
 use crate::payload::{self, Part};
 use crate::space::{News, Pointer, Snapshot, Space};
@@ -428,9 +428,13 @@ impl Ledger {
         let count = news.records.len() as u64;
         for record in news.records {
             bytes += record.length;
-            let damaged = |why: &str| Error::corrupt(self.space.target(), "record", why);
-            let changes = record.changes().map_err(damaged)?;
-            lay_over(&mut fresh, changes.into_iter().map(|(k, v)| (k.into(), v)));
+            for (key, stored) in record.changes().map_err(|why| self.damaged(why))? {
+                // The records of a base that is new to this handle are of that base alone.
+                let older = || value_in(&s.log, &key).filter(|_| news.restart.is_none());
+                let before = value_in(&fresh, &key).or_else(older).and_then(Option::as_ref);
+                let value = stored.over(before).map_err(|why| self.damaged(why))?;
+                fresh.insert(key.into(), value);
+            }
         }
         if let Some(base) = news.restart {
             s.root = base.root;

@@ -11,6 +11,7 @@ mod cache;
 mod clock;
 mod codec;
 mod compaction;
+mod edits;
 mod error;
 mod extent;
 mod file;

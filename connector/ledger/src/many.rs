@@ -122,7 +122,11 @@ impl Ledger {
     }
 
     fn changes(&self, record: &Record) -> Result<Vec<record::Change>> {
-        record.changes().map_err(|why| Error::corrupt(self.space().target(), "record", why))
+        record.changes().map_err(|why| self.damaged(why))
+    }
+
+    pub(crate) fn damaged(&self, why: &str) -> Error {
+        Error::corrupt(self.space().target(), "record", why)
     }
 
     fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
@@ -286,9 +290,9 @@ impl Ledger {
         value: &mut Option<Bytes>,
     ) -> Result<()> {
         for record in records {
-            for (k, v) in self.changes(record)? {
+            for (k, stored) in self.changes(record)? {
                 if k == key {
-                    *value = v;
+                    *value = stored.over(value.as_ref()).map_err(|why| self.damaged(why))?;
                 }
             }
         }

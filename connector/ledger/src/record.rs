@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::edits::{EDIT, Edit, Stored};
 use crate::key::Key;
 use crate::layers::Layer;
 use crate::space::Pointer;
@@ -205,8 +206,8 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<Record> {
     Ok(Record { header, notes: bytes.slice(at..at + notes), length: bytes.len() as u64, entries })
 }
 
-/// One change of the map: the value put, or `None` for a delete.
-pub(crate) type Change = (Bytes, Option<Bytes>);
+/// One change of the map: a key, and what became of its value.
+pub(crate) type Change = (Bytes, Stored);
 
 pub(crate) fn encode_changes<'a, K: AsRef<[u8]> + 'a>(
     changes: impl ExactSizeIterator<Item = (&'a K, &'a Option<Bytes>)>,
@@ -222,11 +223,16 @@ fn append_changes<'a, K: AsRef<[u8]> + 'a>(
 ) {
     put_varint(out, changes.len() as u64);
     for (key, value) in changes {
-        out.push(u8::from(value.is_some()));
-        put_string(out, key.as_ref());
-        if let Some(v) = value {
-            put_string(out, v);
-        }
+        put_entry(out, key.as_ref(), value);
+    }
+}
+
+/// Encodes a put or a delete.
+pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &Option<Bytes>) {
+    out.push(u8::from(value.is_some()));
+    put_string(out, key);
+    if let Some(v) = value {
+        put_string(out, v);
     }
 }
 
@@ -244,8 +250,9 @@ impl Record {
             let op = r.u8()?;
             let key = self.string(&mut r)?;
             let value = match op {
-                0 => None,
-                1 => Some(self.string(&mut r)?),
+                0 => Stored::Deleted,
+                1 => Stored::Put(self.string(&mut r)?),
+                EDIT => Stored::Edited(Edit::new(Edit::lengths(&mut r)?, self.string(&mut r)?)),
                 _ => return Err("unknown kind of entry"),
             };
             out.push((key, value));
@@ -299,7 +306,8 @@ mod tests {
         assert_eq!((r.header.version, r.header.nonce, r.header.time), (3, 4, 5));
         assert_eq!((&r.header.by, &r.notes), (&Author::myself(), &Bytes::from("notes")));
         let changes = r.changes().unwrap();
-        assert_eq!(changes, [(Bytes::from("a"), Some(Bytes::from("1"))), (Bytes::from("b"), None)]);
+        let put = Stored::Put(Bytes::from("1"));
+        assert_eq!(changes, [(Bytes::from("a"), put), (Bytes::from("b"), Stored::Deleted)]);
     }
 
     #[test]

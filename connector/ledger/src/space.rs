@@ -216,6 +216,10 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
     fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit>;
+    /// Whether records may say how values differ from those before. Whoever reads them has read all records behind the base.
+    fn takes_edits(&self) -> bool {
+        false
+    }
     /// For one of many writers: a commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.
     fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()>;

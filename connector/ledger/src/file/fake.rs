@@ -86,6 +86,12 @@ impl Fake {
         Self::of(new_head(&fixed, &slot))
     }
 
+    /// One made before records could hold edits.
+    pub(crate) fn container_without_edits() -> Self {
+        let (fixed, slot) = fresh("fake", 0).unwrap();
+        Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

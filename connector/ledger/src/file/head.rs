@@ -25,17 +25,22 @@ pub(crate) const RECLAIMED: u64 = 1536;
 /// Where extents begin.
 pub(crate) const DATA: u64 = 4608;
 
+/// The feature of a file whose records may hold edits.
+const EDITS: u32 = 2;
+
 /// What never changes in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fixed {
     pub(crate) id: [u8; 16],
     pub(crate) base: u64,
     pub(crate) created: u64,
+    /// Records may say how values differ from those before; in a file.
+    pub(crate) edits: bool,
 }
 
 impl Fixed {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        self.encode_with(0)
+        self.encode_with(if self.edits { EDITS } else { 0 })
     }
 
     /// With features that whoever opens it has to know.
@@ -52,9 +57,10 @@ impl Fixed {
         out
     }
 
-    /// Decodes the first [`FIXED`] bytes of something that begins with our signature.
+    /// Decodes the first [`FIXED`] bytes of a file that begins with our signature.
     pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
-        Self::decode_with(bytes, 0, target).map(|(fixed, _)| fixed)
+        let (fixed, features) = Self::decode_with(bytes, EDITS, target)?;
+        Ok(Self { edits: features & EDITS != 0, ..fixed })
     }
 
     /// The same, and those of the `known` features that it has.
@@ -81,7 +87,8 @@ impl Fixed {
             let found = format!("features {:#x}", needed & !known);
             return Err(Error::new(target, ErrorKind::NewerFormat { found }));
         }
-        let mut rest = || -> Decoded<Self> { Ok(Self { id: r.id()?, base: r.u64()?, created: r.u64()? }) };
+        let mut rest =
+            || -> Decoded<Self> { Ok(Self { id: r.id()?, base: r.u64()?, created: r.u64()?, edits: false }) };
         rest().map(|fixed| (fixed, needed)).map_err(bad)
     }
 }
@@ -257,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_newest_whole_slot_counts() {
-        let fixed = Fixed { id: [7; 16], base: 0, created: 9 };
+        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false };
         let mut s = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
         s.record = Some(Pointer { place: Place::file(DATA, 64), crc: 3 });
         let mut head = new_head(&fixed, &s);
@@ -283,7 +290,7 @@ mod tests {
 
     #[test]
     fn later_formats_are_named() {
-        let mut bytes = Fixed { id: [0; 16], base: 0, created: 0 }.encode();
+        let mut bytes = Fixed { id: [0; 16], base: 0, created: 0, edits: false }.encode();
         bytes[16] = 9;
         let e = Fixed::decode(&bytes, "x").unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NewerFormat { .. }), "{e}");

@@ -19,6 +19,8 @@ mod bulk_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod edit_tests;
+#[cfg(test)]
 mod end_tests;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -405,6 +407,11 @@ impl Space for FileSpace {
             true => w.commit_shared(raw, locks, version, &entries.encoded()),
             false => w.commit(raw, locks, version, entries).map(Commit::Done),
         })
+    }
+
+    fn takes_edits(&self) -> bool {
+        // Many writers tell one another by records what they changed, and those are read beside what they know.
+        self.fixed.edits && !self.is_shared()
     }
 
     fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {

@@ -196,7 +196,7 @@ pub(crate) fn fresh(target: &str, user_block: u64) -> Result<(Fixed, Slot)> {
         return Err(Error::invalid(target, why));
     }
     let created = clock::now();
-    let fixed = Fixed { id: clock::random(target)?, base: user_block, created };
+    let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true };
     let slot = Slot { time: created, end: head::DATA, base_end: head::DATA, ..Slot::default() };
     Ok((fixed, slot))
 }

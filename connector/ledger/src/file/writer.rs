@@ -389,7 +389,8 @@ impl Writer {
         };
         let place = Place::file(at, length);
         let written = self.write_record(raw, &place, &bytes).and_then(|()| {
-            let end = self.used_end(raw)?;
+            let behind = at + round(length) > end;
+            let end = if behind { self.used_end(raw)? } else { end };
             let next = Slot {
                 sequence: notes.sequence,
                 version,

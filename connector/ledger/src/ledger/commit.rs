@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::close::note_broken;
 use super::{Ledger, State, lay_over};
+use crate::edits::Edits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold;
 use crate::layers::{EMPTY, Layer, merged};
+use crate::record::Entries;
 use crate::space::{Base, Commit, Pointer};
 
 /// Logs up to this many bytes are read at once, in no time.
@@ -100,7 +102,9 @@ impl Ledger {
 
     /// Appends what is staged to the log; false when one of the other writers was first.
     fn commit_record(&self, s: &mut State) -> Result<bool> {
-        let bytes = match self.space.commit(s.version + 1, &s.staged) {
+        let edits = Edits { staged: &s.staged, log: &s.log };
+        let entries: &dyn Entries = if self.space.takes_edits() { &edits } else { &s.staged };
+        let bytes = match self.space.commit(s.version + 1, entries) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
             Err(e) => return Err(note_broken(s, e)),

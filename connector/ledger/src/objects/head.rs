@@ -221,7 +221,7 @@ mod tests {
     fn a_head_comes_back_and_damage_is_seen() {
         let place = Place { room: Room::Page([9; 16]), offset: 5, length: 6 };
         let head = Head {
-            fixed: Fixed { id: [1; 16], base: 0, created: 2 },
+            fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false },
             version: 7,
             base: Base { version: 5, root: Some(Pointer { place, crc: 8 }) },
             table: None,

@@ -535,7 +535,7 @@ pub(crate) fn fuzz(body: &[u8]) {
     let mut sealed = [b"h5lT".as_slice(), body].concat();
     let crc = record::seal(&mut sealed);
     let _ = table::Table::decode(&sealed, crc);
-    let mut head = crate::file::head::Fixed { id: [1; 16], base: 0, created: 0 }.encode();
+    let mut head = crate::file::head::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
     head.extend_from_slice(body);
     record::seal(&mut head);
     let _ = Head::decode(&head, "x");

@@ -197,7 +197,7 @@ pub(crate) fn create(
     let claim = claim(opts.writers, &target)?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
-        fixed: Fixed { id, base: 0, created: clock::now() },
+        fixed: Fixed { id, base: 0, created: clock::now(), edits: false },
         version: u64::from(first.is_some()),
         base: Base::default(),
         table: None,

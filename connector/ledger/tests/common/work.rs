@@ -83,7 +83,7 @@ pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
         {
             l.free_payload(&Extent::decode(&old[1..])?.0)?;
         }
-        match c.below(4) {
+        match c.below(5) {
             0 => {
                 l.delete(&key)?;
                 model.remove(&key);
@@ -92,6 +92,20 @@ pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
                 let bytes = data(n, [10, 300, 5000, 40_000, 90_000][c.below(5) as usize]);
                 let mut v = vec![1];
                 l.write_payload(&bytes)?.encode(&mut v);
+                l.put(&key, v)?;
+                model.insert(key, bytes);
+            }
+            2 if model.get(&key).is_some_and(|old| (60..1000).contains(&old.len())) => {
+                // Little of it is another, and it is longer or shorter.
+                let mut bytes = model.get(&key).cloned().unwrap_or_default();
+                let at = c.below(bytes.len() as u64) as usize;
+                match c.below(3) {
+                    0 => drop(bytes.drain(at..)),
+                    1 => bytes.insert(at, n as u8),
+                    _ => bytes[at] ^= 1 + n as u8 % 100,
+                }
+                let mut v = vec![0];
+                v.extend_from_slice(&bytes);
                 l.put(&key, v)?;
                 model.insert(key, bytes);
             }

@@ -1,0 +1,190 @@
+//! Values in records that say only how they differ from the value before.
+//!
+//! Much of what changes again and again changes little: the header of a dataset that grows keeps all but its dimensions. A
+//! reader makes the value from the one before, so that has to be at hand when it reads the record: it is in the log, and no
+//! page is read for it. Values that are no longer there, or long, are put whole.
+
+use bytes::Bytes;
+
+use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::layers::{Layer, value_in};
+use crate::record::{Entries, put_entry};
+
+/// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
+/// to copy much for each record.
+const LENGTHS: std::ops::RangeInclusive<usize> = 64..=1024;
+/// An edit spares so many bytes at least.
+const WORTH: usize = 8;
+
+/// What a record says of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Deleted,
+    Put(Bytes),
+    Edited(Edit),
+}
+
+/// A value that keeps bytes of the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edit {
+    /// How many from the begin of the value before.
+    first: usize,
+    /// How many up to its end.
+    last: usize,
+    /// What lies between them.
+    between: Bytes,
+}
+
+impl Stored {
+    /// The value that follows upon `before`.
+    pub(crate) fn over(self, before: Option<&Bytes>) -> Decoded<Option<Bytes>> {
+        match self {
+            Stored::Deleted => Ok(None),
+            Stored::Put(value) => Ok(Some(value)),
+            Stored::Edited(edit) => {
+                let before = before.ok_or("an edit of a value that no record has")?;
+                edit.apply(before).map(Some)
+            }
+        }
+    }
+}
+
+impl Edit {
+    /// Decodes the lengths; what lies between follows.
+    pub(crate) fn lengths(r: &mut Reader<'_>) -> Decoded<(usize, usize)> {
+        let length = |n: u64| usize::try_from(n).map_err(|_| "an edit of an impossible value");
+        Ok((length(r.varint()?)?, length(r.varint()?)?))
+    }
+
+    pub(crate) fn new((first, last): (usize, usize), between: Bytes) -> Self {
+        Self { first, last, between }
+    }
+
+    fn apply(&self, before: &[u8]) -> Decoded<Bytes> {
+        let kept = self.first.checked_add(self.last).filter(|kept| *kept <= before.len());
+        let kept = kept.ok_or("an edit of a longer value")?;
+        let mut out = Vec::with_capacity(kept + self.between.len());
+        out.extend_from_slice(&before[..self.first]);
+        out.extend_from_slice(&self.between);
+        out.extend_from_slice(&before[before.len() - self.last..]);
+        Ok(out.into())
+    }
+}
+
+/// How many of these are the same, in bytes: eight at a time, which is one comparison.
+fn common<'a>(words: impl Iterator<Item = (&'a [u8; 8], &'a [u8; 8])>) -> usize {
+    words.take_while(|(a, b)| a == b).count() * 8
+}
+
+/// How many bytes two values have in common at their begins, and at their ends behind that; `None` if that is not worth an
+/// edit.
+fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
+    if !LENGTHS.contains(&after.len()) || before.len() > *LENGTHS.end() {
+        return None;
+    }
+    let words = common(before.as_chunks().0.iter().zip(after.as_chunks().0));
+    let (a, b) = (&before[words..], &after[words..]);
+    let bytes = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (first, a, b) = (words + bytes, &a[bytes..], &b[bytes..]);
+    let words = common(a.as_rchunks().1.iter().rev().zip(b.as_rchunks().1.iter().rev()));
+    let (a, b) = (&a[..a.len() - words], &b[..b.len() - words]);
+    let last = words + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    (first + last >= WORTH).then_some((first, last))
+}
+
+/// What is staged, as entries of a record over what the log says.
+#[derive(Debug)]
+pub(crate) struct Edits<'a> {
+    pub(crate) staged: &'a Layer,
+    pub(crate) log: &'a Layer,
+}
+
+impl Entries for Edits<'_> {
+    fn length(&self) -> usize {
+        self.staged.length()
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.staged.len() as u64);
+        for (key, value) in self.staged {
+            let before = || value_in(self.log, key.as_ref())?.as_ref();
+            let edit = value.as_ref().filter(|after| LENGTHS.contains(&after.len())).and_then(|after| {
+                let (first, last) = kept(before()?, after)?;
+                Some((first, last, &after[first..after.len() - last]))
+            });
+            match edit {
+                Some((first, last, between)) => {
+                    out.push(EDIT);
+                    put_string(out, key.as_ref());
+                    put_varint(out, first as u64);
+                    put_varint(out, last as u64);
+                    put_string(out, between);
+                }
+                None => put_entry(out, key.as_ref(), value),
+            }
+        }
+    }
+}
+
+/// The kind of an entry that is an edit.
+pub(crate) const EDIT: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Author, Header, decode, encode};
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(0u8..3, 0..90)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Values with much in common come back, and what they have in common is not written.
+        #[test]
+        fn edits_come_back(first in bytes(), old in bytes(), new in bytes(), last in bytes()) {
+            let before = Bytes::from([&*first, &*old, &*last].concat());
+            let after = Bytes::from([&*first, &*new, &*last].concat());
+            let key = || Bytes::from_static(b"key").into();
+            let log = Layer::from([(key(), Some(before.clone()))]);
+            let staged = Layer::from([(key(), Some(after.clone()))]);
+            let header = Header { version: 2, nonce: 1, time: 5, by: Author::default(), previous: None };
+            let record = encode(&header, b"", &Edits { staged: &staged, log: &log }).0;
+            let long = encode(&header, b"", &staged).0;
+            prop_assert!(record.len() <= long.len());
+            if first.len() + last.len() >= 64 {
+                prop_assert!(record.len() + first.len() + last.len() <= long.len() + 2);
+            }
+            let mut changes = decode(&record.into()).unwrap().changes().unwrap();
+            let (found, stored) = changes.pop().unwrap();
+            prop_assert_eq!(&*found, b"key");
+            prop_assert_eq!(stored.clone().over(Some(&before)).unwrap(), Some(after));
+            if let Stored::Edited(edit) = &stored {
+                let short = before.slice(..edit.first + edit.last - 1);
+                prop_assert!(stored.clone().over(Some(&short)).is_err());
+                prop_assert!(stored.over(None).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_new_or_deleted_or_long_is_no_edit() {
+        let value = |n: usize, last: u8| Some(Bytes::from([vec![7; n], vec![last]].concat()));
+        let edited = |before: Option<Bytes>, after: Option<Bytes>| {
+            let log = Layer::from([(Bytes::from("k").into(), before)]);
+            let staged = Layer::from([(Bytes::from("k").into(), after)]);
+            Edits { staged: &staged, log: &log }.encoded()[1] == EDIT
+        };
+        assert!(edited(value(200, 1), value(200, 2)));
+        assert!(edited(value(200, 1), value(100, 2)));
+        assert!(!edited(None, value(200, 2)));
+        assert!(!edited(value(200, 1), None));
+        assert!(!edited(value(60, 1), value(60, 2)));
+        assert!(!edited(value(2000, 1), value(200, 2)));
+        assert!(!edited(value(200, 1), value(2000, 2)));
+        assert!(!edited(Some(vec![1; 200].into()), Some(vec![2; 200].into())));
+    }
+}
