@@ -69,6 +69,30 @@ fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Erro
     replaced.map_or(Ok(()), |old| l.free_payload(&old))
 }
 
+/// Changes little of a value, or makes it longer or shorter.
+fn edit(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
+    let mut c = Chance::new(n + 1000);
+    let key = format!("edited-{}", c.below(2)).into_bytes();
+    let mut bytes = match model.get(&key) {
+        Some(old) if c.below(8) > 0 => old.clone(),
+        _ => data(n, 40 + c.below(400)),
+    };
+    let at = c.below(bytes.len() as u64) as usize;
+    match c.below(6) {
+        0 => drop(bytes.drain(at..)),
+        1 => bytes.extend(data(n, 80)),
+        2 => bytes.insert(at, n as u8),
+        _ => bytes[at] ^= 1 + n as u8 % 100,
+    }
+    if bytes.len() < 10 {
+        model.remove(&key);
+        return l.delete(&key);
+    }
+    l.put(&key, [&[0], &*bytes].concat())?;
+    model.insert(key, bytes);
+    Ok(())
+}
+
 /// Stages one commit's worth of changes, different for every `n`.
 pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
     let mut c = Chance::new(n + 1);
@@ -76,6 +100,7 @@ pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
         let length = [4096, 64, 992, 4000, 40_000][c.below(5) as usize];
         grow(l, model, *key, &data(n, length))?;
     }
+    edit(l, model, n)?;
     for _ in 0..1 + c.below(12) {
         let key = format!("key-{:03}", c.below(60)).into_bytes();
         if let Some(old) = l.get(&key)?
@@ -83,7 +108,7 @@ pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
         {
             l.free_payload(&Extent::decode(&old[1..])?.0)?;
         }
-        match c.below(5) {
+        match c.below(4) {
             0 => {
                 l.delete(&key)?;
                 model.remove(&key);
@@ -92,20 +117,6 @@ pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
                 let bytes = data(n, [10, 300, 5000, 40_000, 90_000][c.below(5) as usize]);
                 let mut v = vec![1];
                 l.write_payload(&bytes)?.encode(&mut v);
-                l.put(&key, v)?;
-                model.insert(key, bytes);
-            }
-            2 if model.get(&key).is_some_and(|old| (60..1000).contains(&old.len())) => {
-                // Little of it is another, and it is longer or shorter.
-                let mut bytes = model.get(&key).cloned().unwrap_or_default();
-                let at = c.below(bytes.len() as u64) as usize;
-                match c.below(3) {
-                    0 => drop(bytes.drain(at..)),
-                    1 => bytes.insert(at, n as u8),
-                    _ => bytes[at] ^= 1 + n as u8 % 100,
-                }
-                let mut v = vec![0];
-                v.extend_from_slice(&bytes);
                 l.put(&key, v)?;
                 model.insert(key, bytes);
             }

@@ -31,14 +31,14 @@ pub(super) struct Growing {
     /// Behind payloads, the oldest first. None is empty.
     runs: VecDeque<(u64, u64)>,
     bytes: u64,
-    /// For records.
-    records: (u64, u64),
+    /// For records, in the order in which they are used.
+    records: VecDeque<(u64, u64)>,
 }
 
 impl Growing {
     /// All that is kept.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.runs.iter().copied().chain(Some(self.records).filter(|r| r.1 > 0))
+        self.runs.iter().chain(&self.records).copied()
     }
 
     /// Where the run begins that is kept up to `end`.
@@ -103,22 +103,31 @@ impl Writer {
 
     /// Room for a record, out of what is kept for them; `None` if that is too little.
     pub(super) fn kept_for_record(&mut self, length: u64) -> Option<u64> {
-        let (at, left) = self.growing.records;
         let length = round(length);
-        self.growing.records = (at + length, left.checked_sub(length)?);
-        Some(at)
+        let fits = self.growing.records.iter().position(|(_, left)| *left >= length)?;
+        for (at, left) in self.growing.records.drain(..fits).collect::<Vec<_>>() {
+            self.put_back(at, left);
+        }
+        let (at, left) = self.growing.records.front_mut()?;
+        let taken = *at;
+        (*at, *left) = (taken + length, *left - length);
+        if *left == 0 {
+            self.growing.records.pop_front();
+        }
+        Some(taken)
     }
 
-    /// Keeps room for so many records, unless some is kept.
+    /// Keeps room for so many records, with what is kept already.
     fn keep_for_records(&mut self, raw: &dyn RawFile, locks: &Locks, count: u64) -> Result<()> {
-        let one = self.log.last().map_or(RECORD, |n| n.at.place.length + GRAIN);
-        if self.growing.records.1 >= one {
-            return Ok(());
+        let one = self.log.last().map_or(RECORD, |n| round(n.at.place.length) + GRAIN);
+        let wanted = round(count.saturating_mul(one)).min(RECORDS);
+        let kept = self.growing.records.iter().map(|(_, l)| l).sum::<u64>();
+        let Some(more) = wanted.checked_sub(kept).filter(|more| *more > 0) else { return Ok(()) };
+        let at = self.allocate(raw, locks, more)?;
+        match self.growing.records.back_mut() {
+            Some((last, left)) if *last + *left == at => *left += more,
+            _ => self.growing.records.push_back((at, more)),
         }
-        let length = round(count.saturating_mul(one)).min(RECORDS);
-        let at = self.allocate(raw, locks, length)?;
-        let (old, left) = std::mem::replace(&mut self.growing.records, (at, length));
-        self.put_back(old, left);
         Ok(())
     }
 
@@ -142,7 +151,8 @@ impl Writer {
         while !self.growing.runs.is_empty() {
             self.let_oldest_go();
         }
-        let (offset, length) = std::mem::take(&mut self.growing.records);
-        self.give_up_run(offset, length);
+        for (offset, length) in std::mem::take(&mut self.growing.records).into_iter().rev() {
+            self.give_up_run(offset, length);
+        }
     }
 }
