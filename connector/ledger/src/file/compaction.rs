@@ -43,10 +43,12 @@ impl Writer {
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
     pub(crate) fn rests(&mut self, raw: &dyn RawFile) -> Result<Option<Duration>> {
         let rule = self.rule;
+        let (unused, ripe) = self.waits(raw)?;
         let room = self.load(raw)?;
         let (resting, last) = room.rests();
-        let much = resting > 0 && room.free_bytes() + resting >= WORTH;
-        let until = last.saturating_add(rule.least.max(rule.courtesy));
+        let much = resting + unused > 0 && room.free_bytes() + resting >= WORTH;
+        let rested = if resting > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
+        let until = rested.max(ripe);
         let left = Duration::from_micros(until.saturating_sub(clock::now()));
         Ok(Some(left).filter(|_| much))
     }

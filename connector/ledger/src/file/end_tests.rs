@@ -111,6 +111,28 @@ fn session(f: &Fake, seed: u64, committed: &mut Map) {
     assert!(end(f) >= last, "seed {seed}: the end went from {last} to {} at the close", end(f));
 }
 
+/// What was taken back before it was in a version: a head that was written meanwhile counts it, and it is cut off when it
+/// has rested, for which a patient vacuum waits.
+#[test]
+fn payloads_that_are_taken_back_are_cut_off_when_they_rested() {
+    let f = Fake::container();
+    let rule = RestRule { least: 0, courtesy: 300_000 };
+    let l = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
+    l.put(b"k", "v").unwrap();
+    l.commit().unwrap();
+    l.write_payload(&data(1, 200_000)).unwrap();
+    l.vacuum().unwrap();
+    let long = end(&f);
+    l.rollback().unwrap();
+    l.vacuum().unwrap();
+    assert_eq!(end(&f), long);
+    let left = l.rests().unwrap().unwrap();
+    assert!(left <= std::time::Duration::from_millis(300), "{left:?}");
+    std::thread::sleep(left);
+    l.vacuum().unwrap();
+    assert!(end(&f) < 20_000 && f.len().unwrap() == end(&f), "{} of {long}", end(&f));
+}
+
 #[test]
 fn nothing_that_a_head_counts_is_cut_off_before_it_rested() {
     for seed in 0..150 {

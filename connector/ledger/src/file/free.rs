@@ -273,7 +273,8 @@ impl FreeSpace {
         self.trim_to(if self.is_much(waiting) { 0 } else { least });
     }
 
-    fn trimmed(&self) -> u64 {
+    /// Where the end would be without the free run there.
+    pub(crate) fn trimmed(&self) -> u64 {
         match self.runs.by_offset.last_key_value() {
             Some((&o, &l)) if o + l == self.end => o,
             _ => self.end,

@@ -64,6 +64,17 @@ impl Writer {
         now.saturating_sub(self.unused.since) >= self.rule.courtesy
     }
 
+    /// Free bytes at the end that have not rested, and when they will have.
+    pub(in crate::file) fn waits(&mut self, raw: &dyn RawFile) -> Result<(u64, u64)> {
+        if self.has_rested(clock::now()) {
+            return Ok((0, 0));
+        }
+        let Unused { end, since } = self.unused;
+        let begin = self.load(raw)?.trimmed();
+        let bytes = end.saturating_sub(begin);
+        Ok(if bytes > 0 { (bytes, since.saturating_add(self.rule.courtesy)) } else { (0, 0) })
+    }
+
     /// Lets a free run at the end go, as far as it has rested. Where many write, the end only grows.
     pub(super) fn trim(&mut self, raw: &dyn RawFile) -> Result<()> {
         if self.shared.is_some() {
