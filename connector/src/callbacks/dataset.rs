@@ -206,18 +206,20 @@ pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
 /// What `H5Dread` and `H5Dwrite` select in the file, given a dataspace or `None` for everything.
 pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Selection, u64)> {
     let Some(space) = space else { return Ok((Selection::All, dataset.dataset.points()?)) };
-    let extent = dataset.dataset.space();
     let library = dataset.base.session.library;
     let given = library.extent_of(space)?;
-    if given.dims().len() != extent.dims().len() {
+    let compare =
+        |extent: &Dataspace| (extent.dims().len() == given.dims().len(), extent.dims() == given.dims());
+    let (same_rank, same) = dataset.dataset.with_space(compare);
+    if !same_rank {
         return Err(Error::new(Minor::BadValue, "the file dataspace has another rank than the dataset")
             .in_class(Major::Dataspace));
     }
     let (selection, points) = library.selection_of(space, given.dims())?;
-    if given.dims() == extent.dims() {
+    if same {
         return Ok((selection, points));
     }
-    Ok((in_extent(selection, given.dims(), extent.dims())?, points))
+    Ok((in_extent(selection, given.dims(), dataset.dataset.space().dims())?, points))
 }
 
 /// A selection made in an extent of other sizes than the dataset has now (it was resized since).
@@ -390,7 +392,7 @@ pub fn datatype(handle: &Handle) -> Result<Id> {
 pub fn space(handle: &Handle) -> Result<Id> {
     let dataset = of(handle)?;
     virtual_extent::refresh(dataset)?;
-    dataset.base.session.library.space_of(&dataset.dataset.space())
+    dataset.dataset.with_space(|space| dataset.base.session.library.space_of(space))
 }
 
 /// `H5Dget_create_plist`.
@@ -437,16 +439,20 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
 /// `H5Dset_extent`.
 pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
     let dataset = of(handle)?;
-    match dataset.dataset.space() {
-        Dataspace::Simple { dims, .. } => {
-            let sizes = read_sizes(dims.len())?;
+    let rank = dataset.dataset.with_space(|space| match space {
+        Dataspace::Simple { dims, .. } => Some(dims.len()),
+        _ => None,
+    });
+    match rank {
+        Some(rank) => {
+            let sizes = read_sizes(rank)?;
             if let Layout::Virtual { mappings } = dataset.dataset.layout() {
                 virtual_layout::check_extent(dataset.base.session.library, mappings, &sizes)?;
             }
             dataset.dataset.set_extent(&sizes)?;
             dataset.base.session.after_change()
         }
-        _ => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
+        None => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
     }
 }
 

@@ -215,6 +215,11 @@ impl Dataset {
         self.space.read().clone()
     }
 
+    /// Hands the present shape to `look`, which must not change it.
+    pub fn with_space<T>(&self, look: impl FnOnce(&Dataspace) -> T) -> T {
+        look(&self.space.read())
+    }
+
     /// Elements of the present shape.
     ///
     /// # Errors
