@@ -1,5 +1,6 @@
 //! The object space: a container in an object store.
 
+mod first_head;
 mod head;
 mod lease;
 mod many;
@@ -26,6 +27,7 @@ use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::proven::Proven;
@@ -106,6 +108,8 @@ pub(crate) struct ObjectSpace {
     born: Mutex<Option<Vec<Logged>>>,
     /// Log objects that came with a closed head.
     tail: Mutex<Tail>,
+    /// Of a container that this handle made, until the writer has it.
+    first_head: Mutex<Option<UnderWay>>,
     /// What a writer's heads have to say whose they are.
     claim: u64,
     /// The version to show, if not the newest.
@@ -294,6 +298,7 @@ impl ObjectSpace {
             let mut writer = Writer::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
             writer.claim = self.claim;
+            writer.first_head = lock(&self.first_head).take();
             writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }
@@ -489,6 +494,9 @@ impl Space for ObjectSpace {
     }
 
     fn size(&self) -> Result<u64> {
+        if self.writer.is_some() {
+            self.with_writer(Writer::await_first_head)?;
+        }
         open::size(self.store.as_ref(), &self.names, &self.target)
     }
 

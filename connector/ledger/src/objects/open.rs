@@ -10,7 +10,8 @@ use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE};
 use crate::file::old_is_read_only;
-use crate::objects::head::{Head, MANY, Names, put_over, read_head, store_error};
+use crate::objects::first_head::{self, FirstHead};
+use crate::objects::head::{Head, MANY, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log};
@@ -35,6 +36,7 @@ fn head_key(key: &str, target: &str) -> Result<Key> {
 pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
+    first_head::wait_for(&target);
     let first = match store.get_opt(&key, Some(0..16)) {
         Ok(None) => return Ok(Probe::NotFound),
         Ok(Some(g)) => g.bytes,
@@ -61,6 +63,7 @@ pub(crate) fn open(
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
+    first_head::wait_for(&target);
     if access == Access::ReadWrite
         && let Some(at) = opts.at
     {
@@ -157,6 +160,7 @@ fn space(
         lease: Mutex::new(held),
         born: Mutex::new(born),
         tail: Mutex::default(),
+        first_head: Mutex::default(),
         claim,
         at: None,
         writers,
@@ -187,6 +191,7 @@ pub(crate) fn create(
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
+    first_head::wait_for(&target);
     let now = Instant::now();
     let prepared = std::thread::scope(|s| {
         // To find out what a store can do may take requests of their own, which only the head has to wait for.
@@ -208,34 +213,38 @@ pub(crate) fn create(
         claim,
         closed: None,
     };
-    let put = match &old {
-        Some((_, etag)) => put_over(store.as_ref(), &key, head.encode(), etag.as_ref()),
-        None => put_first(store.as_ref(), &key, head.encode(), replace),
+    let first_head = FirstHead {
+        store: store.clone(),
+        key,
+        bytes: head.encode().into(),
+        replace,
+        over: old.map(|(_, etag)| etag),
+        replaced: old_names,
+        target: target.clone(),
     };
-    let etag = match put {
-        Ok(etag) => etag,
-        Err(e) => {
-            // The put's error counts. What it may not be sure of has another id by now, or this head with it.
-            if !e.kind().is_ambiguous() {
-                take_back(store.as_ref(), record.as_ref(), None);
+    // Who asked for a name that nobody has must be told that nobody has it. Many writers know each other by the head.
+    let goes_on =
+        replace == Replace::Atomically && opts.writers == Writers::One && !store.capabilities().near;
+    let (etag, under_way) = match goes_on {
+        true => (None, Some(first_head.send())),
+        false => match first_head.put() {
+            Ok(etag) => (etag, None),
+            Err(e) => {
+                // The put's error counts. What it may not be sure of has another id by now, or this head with it.
+                let record = record.filter(|_| !e.kind().is_ambiguous());
+                take_back(store.as_ref(), record.as_ref().map(|(key, _)| key), held);
+                return Err(store_error(&target, &e));
             }
-            if let Some(lease) = held {
-                let _the_put_error_counts = lease.release();
-            }
-            return Err(store_error(&target, &e));
-        }
+        },
     };
-    if let Some(names) = &old_names {
-        // The new container is in place; what is left of the old one is garbage at worst.
-        if let Err(e) = delete_lake(store.as_ref(), names, &target) {
-            tracing::warn!(error = %e, "a replaced container was not deleted whole");
-        }
-    }
     // With the lease in hand before the head was there nobody else can have committed.
     let record = record.map(|(_, bytes)| parse_log(&bytes)).transpose();
     let record = record.map_err(|why| Error::corrupt(&target, "the first record", why))?;
     let born = held.is_some().then(|| record.into_iter().collect());
-    Ok(space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born))
+    let mut space =
+        space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born);
+    space.first_head = Mutex::new(under_way);
+    Ok(space)
 }
 
 /// Looks at what is there, and beside that puts what has to be there before the head of a new container.
@@ -259,7 +268,7 @@ fn prepare(
     match (found, held) {
         (Ok((old, old_names)), Ok(held)) => Ok(Prepared { old, old_names, id, names, record, held }),
         (Err(e), Ok(held)) => {
-            take_back(store.as_ref(), record.as_ref(), held);
+            take_back(store.as_ref(), record.as_ref().map(|(key, _)| key), held);
             Err(e)
         }
         (Err(e), Err(_)) | (Ok(_), Err(e)) => Err(e),
@@ -338,11 +347,11 @@ fn put_prepared(
     match (lease, put) {
         (Ok(lease), Ok(())) => Ok(Some(lease)),
         (Ok(lease), Err(e)) => {
-            take_back(store.as_ref(), record, Some(lease));
+            take_back(store.as_ref(), record.map(|(key, _)| key), Some(lease));
             Err(e)
         }
         (Err(e), Ok(())) => {
-            take_back(store.as_ref(), record, None);
+            take_back(store.as_ref(), record.map(|(key, _)| key), None);
             Err(e)
         }
         // A store that cannot be reached is not asked again for so little.
@@ -351,31 +360,12 @@ fn put_prepared(
 }
 
 /// Takes back what was prepared for a head that did not come to be.
-fn take_back(store: &dyn ObjectStore, record: Option<&(Key, Bytes)>, lease: Option<Lease>) {
-    if let Some((key, _)) = record {
+pub(super) fn take_back(store: &dyn ObjectStore, record: Option<&Key>, lease: Option<Lease>) {
+    if let Some(key) = record {
         let _garbage_at_worst = store.delete(key);
     }
     if let Some(lease) = lease {
         let _another_error_counts = lease.release();
-    }
-}
-
-fn put_first(
-    store: &dyn ObjectStore,
-    key: &Key,
-    bytes: Vec<u8>,
-    replace: Replace,
-) -> object_stores::Result<Option<Etag>> {
-    if replace == Replace::Atomically || !store.honours(Condition::Create) {
-        return put_over(store, key, bytes, None);
-    }
-    match store.put(key, PutPayload::from(bytes.clone()), PutMode::Create) {
-        Ok(r) => Ok(r.etag),
-        // A repetition may have met its own effect: the id in the head is random, so equal bytes are ours.
-        Err(e) => match store.get_opt(key, None) {
-            Ok(Some(g)) if g.bytes == bytes => Ok(g.meta.etag),
-            _ => Err(e),
-        },
     }
 }
 
@@ -385,7 +375,7 @@ pub(crate) fn lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Resu
     store.list(&prefix, None).collect::<object_stores::Result<_>>().map_err(|e| store_error(target, &e))
 }
 
-fn delete_lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
+pub(super) fn delete_lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
     let keys: Vec<Key> = lake(store, names, target)?.into_iter().map(|m| m.key).collect();
     if keys.is_empty() { Ok(()) } else { store.delete_many(&keys).map_err(|e| store_error(target, &e)) }
 }
@@ -398,6 +388,7 @@ pub(crate) fn size(store: &dyn ObjectStore, names: &Names, target: &str) -> Resu
 pub(crate) fn remove(store: &dyn ObjectStore, key: &str) -> Result<()> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
+    first_head::wait_for(&target);
     let found = read_head(store, &key, &target)?;
     let (bytes, _) = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
     let head = Head::decode(&bytes, &target)?;

@@ -1,6 +1,7 @@
 //! The writer's side of the object space: what was written since the last commit, and which objects are in use.
 
 mod checkpoint;
+mod heads;
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,8 @@ use crate::clock::{self, Nonces};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
-use crate::objects::head::{Head, MANY, Names, put_over, read_head, store_error};
+use crate::objects::first_head::UnderWay;
+use crate::objects::head::{Head, MANY, Names, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::past;
 use crate::objects::proven::Proven;
@@ -117,6 +119,8 @@ pub(crate) struct Writer {
     in_doubt: bool,
     /// The log objects that a closed head gets.
     tail: Tail,
+    /// The head of a new container, while it is not known to be there.
+    pub(super) first_head: Option<UnderWay>,
 }
 
 /// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
@@ -172,6 +176,7 @@ impl Writer {
             claim: MANY,
             in_doubt: false,
             tail,
+            first_head: None,
         }
     }
 
@@ -387,6 +392,7 @@ impl Writer {
             lease.renew()?;
         }
         self.finish_packs()?;
+        self.await_first_head()?;
         self.claim_head()?;
         let time = clock::now().max(self.last_time + 1);
         let nonce = self.nonces.next();
@@ -462,110 +468,5 @@ impl Writer {
     pub(super) fn lost_track(&self) -> Error {
         let why = "the store did not say whether a commit arrived".into();
         Error::new(&self.target, ErrorKind::Broken { why })
-    }
-
-    /// Before a commit: the head has to be this writer's where a closed one is there, or may come.
-    fn claim_head(&mut self) -> Result<()> {
-        if self.shared || self.head.claim == self.claim || !(self.head.closed.is_some() || self.closes()) {
-            return Ok(());
-        }
-        self.put_head(self.head.clone())
-    }
-
-    /// Whether heads are closed in this store: only where it refuses one that comes late. In this process's memory a look for what
-    /// is newer costs nothing.
-    fn closes(&self) -> bool {
-        !self.shared && !self.store.capabilities().near && self.store.honours(Condition::Update)
-    }
-
-    /// Puts the head with the newest version, so that openers need not look for it.
-    pub(crate) fn hint(&mut self) {
-        if self.shared {
-            return self.hint_shared();
-        }
-        let head = Head { version: self.version, ..self.head.clone() };
-        if let Err(e) = self.put_head(head) {
-            tracing::debug!(error = %e, "a head was not put");
-        }
-    }
-
-    /// The same where others put heads too: only the version is changed in what is there.
-    fn hint_shared(&mut self) {
-        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
-        let Ok(Some((bytes, etag))) = there else { return };
-        match Head::decode(&bytes, &self.target) {
-            Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
-                let head = Head { version: self.version, ..head }.claimed(MANY);
-                let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
-                if let Err(e) = put {
-                    tracing::debug!(error = %e, "a head was not put");
-                }
-            }
-            _ => (),
-        }
-    }
-
-    /// Puts the head that nobody has to look behind.
-    fn put_closed(&mut self) {
-        let log = self.tail.between(self.head.base.version, self.version);
-        let head = Head { version: self.version, closed: Some(log), ..self.head.clone() };
-        match put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref()) {
-            Ok(etag) => (self.head, self.etag) = (head, etag),
-            Err(e) => tracing::debug!(error = %e, "a head was not put"),
-        }
-    }
-
-    /// Looks at the head again: it has to be of the base that is known, and not of a version that is not.
-    fn check_head(&mut self) -> Result<()> {
-        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
-        let conflict = || Error::new(&self.target, ErrorKind::Conflict);
-        let (bytes, etag) = there.ok_or_else(conflict)?;
-        let head = Head::decode(&bytes, &self.target)?;
-        let ahead = !self.shared && head.version > self.version;
-        if head.fixed.id != self.head.fixed.id || head.base != self.head.base || ahead {
-            return Err(conflict());
-        }
-        (self.head, self.etag) = (head, etag);
-        Ok(())
-    }
-
-    fn put_head(&mut self, head: Head) -> Result<()> {
-        let head = head.claimed(self.claim);
-        let is_own = self.head.claim == self.claim && !self.shared;
-        let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
-        let late_hint = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
-        if !is_own && put.as_ref().is_err_and(late_hint) && self.check_head().is_ok() {
-            put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
-        }
-        self.etag = put.map_err(|e| self.fail(&e))?;
-        self.head = head;
-        Ok(())
-    }
-
-    /// At close: leaves a closed head, or a good hint, and gives the lease back.
-    pub(crate) fn close(&mut self) -> Result<()> {
-        // Without a commit the head that is there says as much.
-        let closes = self.wrote && !self.in_doubt && self.closes() && self.etag.is_some();
-        let hints = self.version > self.head.version && (!self.shared || self.wrote);
-        let lease = self.lease.take();
-        if !closes && !hints {
-            return lease.map_or(Ok(()), Lease::release);
-        }
-        let mut last = || if closes { self.put_closed() } else { self.hint() };
-        let Some(lease) = lease else {
-            last();
-            return Ok(());
-        };
-        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other.
-        if !closes {
-            last();
-            return lease.release();
-        }
-        std::thread::scope(|s| {
-            let hinting = std::thread::Builder::new().spawn_scoped(s, last);
-            let released = lease.release();
-            drop(hinting);
-            released
-        })
     }
 }

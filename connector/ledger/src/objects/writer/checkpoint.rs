@@ -52,6 +52,7 @@ impl Writer {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
+        self.await_first_head()?;
         if self.shared {
             self.check_head()?;
         }
@@ -131,6 +132,7 @@ impl Writer {
     /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
     /// committed. They have to be older than the retention time, by the store's clock.
     pub(crate) fn sweep(&mut self, all: Vec<ObjectMeta>) -> Result<()> {
+        self.await_first_head()?;
         let (names, target) = (self.names.clone(), self.target.clone());
         let mut known: HashSet<Key> =
             self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();

@@ -1,0 +1,138 @@
+//! The first head of a new container: what names it, and what it replaces.
+//!
+//! Where the program only asked for the new container to take a name, it goes on while the head is on its way: whatever would not be
+//! there without the head waits for it, the first commit above all. So does whoever asks for the container in the same process.
+
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::objects::head::{Names, put_over};
+use crate::objects::lock;
+use crate::objects::open::delete_lake;
+use crate::options::Replace;
+use crate::process;
+
+/// The head's etag, where the store has any.
+type Put = object_stores::Result<Option<Etag>>;
+
+/// A head that is to be the first of its container.
+#[derive(Debug)]
+pub(super) struct FirstHead {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) key: Key,
+    pub(super) bytes: Bytes,
+    pub(super) replace: Replace,
+    /// The etag of what lies there and is to be replaced.
+    pub(super) over: Option<Option<Etag>>,
+    /// The names of the container that is replaced.
+    pub(super) replaced: Option<Names>,
+    pub(super) target: String,
+}
+
+impl FirstHead {
+    /// Puts it, and deletes what it replaced. A repetition is harmless.
+    pub(super) fn put(&self) -> Put {
+        let put = match &self.over {
+            Some(etag) => put_over(self.store.as_ref(), &self.key, self.bytes.to_vec(), etag.as_ref()),
+            None => self.put_new(),
+        }?;
+        if let Some(names) = &self.replaced
+            // The new container is in place; what is left of the old one is garbage at worst.
+            && let Err(e) = delete_lake(self.store.as_ref(), names, &self.target)
+        {
+            tracing::warn!(error = %e, "a replaced container was not deleted whole");
+        }
+        Ok(put)
+    }
+
+    fn put_new(&self) -> Put {
+        if self.replace == Replace::Atomically || !self.store.honours(Condition::Create) {
+            return put_over(self.store.as_ref(), &self.key, self.bytes.to_vec(), None);
+        }
+        match self.store.put(&self.key, PutPayload::from(self.bytes.clone()), PutMode::Create) {
+            Ok(r) => Ok(r.etag),
+            // A repetition may have met its own effect: the id in the head is random, so equal bytes are ours.
+            Err(e) => match self.store.get_opt(&self.key, None) {
+                Ok(Some(g)) if g.bytes == self.bytes => Ok(g.meta.etag),
+                _ => Err(e),
+            },
+        }
+    }
+
+    /// Sends it on its way.
+    pub(super) fn send(self) -> UnderWay {
+        let head = Arc::new(self);
+        let sent = head.clone();
+        let announced = Announced::new(&head.target);
+        let put = move || {
+            let _until_it_is_there = announced;
+            sent.put()
+        };
+        // Without a thread it is put when somebody waits for it.
+        let thread = std::thread::Builder::new().name("h5lake-head".into()).spawn(put).ok();
+        UnderWay { head, thread, owner: process::id() }
+    }
+}
+
+/// A first head on its way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    head: Arc<FirstHead>,
+    /// `None` when it is over and failed.
+    thread: Option<JoinHandle<Put>>,
+    /// The process that the thread is in.
+    owner: u32,
+}
+
+impl UnderWay {
+    /// Whether it can be waited for: a forked child has none of its parent's threads, and puts nothing.
+    pub(super) fn is_own(&self) -> bool {
+        self.owner == process::id()
+    }
+
+    /// Waits until it is there. After a failure another call tries again.
+    pub(super) fn wait(&mut self) -> Put {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(put)) => put,
+            _ => self.head.put(),
+        }
+    }
+}
+
+/// The containers whose heads are on their way, each with the process whose thread that is.
+static ON_THEIR_WAY: LazyLock<Mutex<Vec<(u32, String)>>> = LazyLock::new(Mutex::default);
+static ONE_ARRIVED: Condvar = Condvar::new();
+
+/// Says that a container's head is on its way, until it is dropped.
+struct Announced((u32, String));
+
+impl Announced {
+    fn new(target: &str) -> Self {
+        let this = (process::id(), target.to_owned());
+        lock(&ON_THEIR_WAY).push(this.clone());
+        Self(this)
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let mut all = lock(&ON_THEIR_WAY);
+        if let Some(at) = all.iter().position(|one| *one == self.0) {
+            all.swap_remove(at);
+        }
+        ONE_ARRIVED.notify_all();
+    }
+}
+
+/// Waits while a first head of a container is on its way from this process: what another handle has made is to be found. A forked
+/// child has none of its parent's threads, and does not wait for them.
+pub(super) fn wait_for(target: &str) {
+    let me = process::id();
+    let mut all = lock(&ON_THEIR_WAY);
+    while all.iter().any(|(process, name)| *process == me && name == target) {
+        all = ONE_ARRIVED.wait(all).unwrap_or_else(PoisonError::into_inner);
+    }
+}

@@ -1,0 +1,145 @@
+//! The heads that a writer puts: its container's first, its claim, hints on the way, and the one that it leaves.
+
+use object_stores::Condition;
+
+use super::Writer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::first_head::UnderWay;
+use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
+use crate::objects::lease::Lease;
+use crate::objects::open::take_back;
+use crate::place::Room;
+
+impl Writer {
+    /// Sees to it that the head of a new container is there: without it there is nothing to commit to.
+    pub(crate) fn await_first_head(&mut self) -> Result<()> {
+        if let Some(under_way) = self.first_head.as_mut().filter(|head| head.is_own()) {
+            self.etag = under_way.wait().map_err(|e| store_error(&self.target, &e))?;
+            self.first_head = None;
+        }
+        Ok(())
+    }
+
+    /// At close: the same; what there is of a container whose head cannot be there is taken back.
+    fn arrive(&mut self, mut under_way: UnderWay) -> Result<()> {
+        match under_way.wait() {
+            Ok(etag) => self.etag = etag,
+            Err(e) => {
+                // A head that may have arrived needs its record.
+                let record = self.names.room(&Room::Log(1), &self.target).ok();
+                let record = record.filter(|_| !e.kind().is_ambiguous());
+                take_back(self.store.as_ref(), record.as_ref(), self.lease.take());
+                return Err(self.fail(&e));
+            }
+        }
+        Ok(())
+    }
+
+    /// Before a commit: the head has to be this writer's where a closed one is there, or may come.
+    pub(super) fn claim_head(&mut self) -> Result<()> {
+        if self.shared || self.head.claim == self.claim || !(self.head.closed.is_some() || self.closes()) {
+            return Ok(());
+        }
+        self.put_head(self.head.clone())
+    }
+
+    /// Whether heads are closed in this store: only where it refuses one that comes late. In this process's memory a look for what
+    /// is newer costs nothing.
+    fn closes(&self) -> bool {
+        !self.shared && !self.store.capabilities().near && self.store.honours(Condition::Update)
+    }
+
+    /// Puts the head with the newest version, so that openers need not look for it.
+    pub(crate) fn hint(&mut self) {
+        if self.shared {
+            return self.hint_shared();
+        }
+        let head = Head { version: self.version, ..self.head.clone() };
+        if let Err(e) = self.put_head(head) {
+            tracing::debug!(error = %e, "a head was not put");
+        }
+    }
+
+    /// The same where others put heads too: only the version is changed in what is there.
+    fn hint_shared(&mut self) {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let Ok(Some((bytes, etag))) = there else { return };
+        match Head::decode(&bytes, &self.target) {
+            Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
+                let head = Head { version: self.version, ..head }.claimed(MANY);
+                let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
+                if let Err(e) = put {
+                    tracing::debug!(error = %e, "a head was not put");
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Puts the head that nobody has to look behind.
+    fn put_closed(&mut self) {
+        let log = self.tail.between(self.head.base.version, self.version);
+        let head = Head { version: self.version, closed: Some(log), ..self.head.clone() };
+        match put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref()) {
+            Ok(etag) => (self.head, self.etag) = (head, etag),
+            Err(e) => tracing::debug!(error = %e, "a head was not put"),
+        }
+    }
+
+    /// Looks at the head again: it has to be of the base that is known, and not of a version that is not.
+    pub(super) fn check_head(&mut self) -> Result<()> {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let conflict = || Error::new(&self.target, ErrorKind::Conflict);
+        let (bytes, etag) = there.ok_or_else(conflict)?;
+        let head = Head::decode(&bytes, &self.target)?;
+        let ahead = !self.shared && head.version > self.version;
+        if head.fixed.id != self.head.fixed.id || head.base != self.head.base || ahead {
+            return Err(conflict());
+        }
+        (self.head, self.etag) = (head, etag);
+        Ok(())
+    }
+
+    pub(super) fn put_head(&mut self, head: Head) -> Result<()> {
+        let head = head.claimed(self.claim);
+        let is_own = self.head.claim == self.claim && !self.shared;
+        let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        let late_hint = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
+        if !is_own && put.as_ref().is_err_and(late_hint) && self.check_head().is_ok() {
+            put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        }
+        self.etag = put.map_err(|e| self.fail(&e))?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// At close: leaves a closed head, or a good hint, and gives the lease back.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        if let Some(under_way) = self.first_head.take() {
+            self.arrive(under_way)?;
+        }
+        // Without a commit the head that is there says as much.
+        let closes = self.wrote && !self.in_doubt && self.closes() && self.etag.is_some();
+        let hints = self.version > self.head.version && (!self.shared || self.wrote);
+        let lease = self.lease.take();
+        if !closes && !hints {
+            return lease.map_or(Ok(()), Lease::release);
+        }
+        let mut last = || if closes { self.put_closed() } else { self.hint() };
+        let Some(lease) = lease else {
+            last();
+            return Ok(());
+        };
+        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other.
+        if !closes {
+            last();
+            return lease.release();
+        }
+        std::thread::scope(|s| {
+            let hinting = std::thread::Builder::new().spawn_scoped(s, last);
+            let released = lease.release();
+            drop(hinting);
+            released
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! A new container in an object store whose first head is on its way while the program goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Probe, Replace};
+use object_stores::{
+    ErrorKind as StoreError, FaultStore, Key, LatencyStore, ObjectStore, ObjectStoreExt, Pace, PutMode, Rule,
+    Select, Timing, TraceStore, round_trips,
+};
+
+const KEY: &str = "dir/name.h5";
+/// The lease is put before the head.
+const HEAD: u64 = 1;
+
+fn create(store: &Arc<dyn ObjectStore>) -> Ledger {
+    Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default()).unwrap()
+}
+
+fn open(store: &Arc<dyn ObjectStore>, access: Access) -> Ledger {
+    Ledger::open_objects(store.clone(), KEY, access, Options::default()).unwrap()
+}
+
+fn slow(inner: Arc<dyn ObjectStore>, time: Duration) -> Arc<dyn ObjectStore> {
+    Arc::new(LatencyStore::new(inner, Pace { per_request: time, ..Pace::default() }))
+}
+
+fn objects(store: &Arc<dyn ObjectStore>) -> Vec<String> {
+    store.list("", None).map(|object| object.unwrap().key.to_string()).collect()
+}
+
+#[test]
+fn a_session_waits_for_the_head_at_its_first_commit() {
+    let trace = TraceStore::new(slow(common::store(), Duration::from_millis(30)));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    trace.start_journal();
+    let l = create(&store);
+    // What is under way is not in the journal yet.
+    let calls = trace.take_journal();
+    assert_eq!(round_trips(&calls), 1, "the head that may be there, and the lease: {calls:#?}");
+    trace.start_journal();
+    let extent = l.write_payload(&vec![7; 1 << 20]).unwrap();
+    let mut value = Vec::new();
+    extent.encode(&mut value);
+    l.put(b"k", value).unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    let calls = trace.take_journal();
+    assert_eq!(
+        (calls.len(), round_trips(&calls)),
+        (5, 3),
+        "a pack beside the head, the record, the close: {calls:#?}"
+    );
+}
+
+/// What another handle of the process made is there for everybody in it.
+#[test]
+fn who_asks_for_it_in_the_same_process_waits() {
+    // Who made it is slow, and the others are not.
+    let store = common::store();
+    let make = || create(&slow(store.clone(), Duration::from_millis(60)));
+    let l = make();
+    assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container);
+    l.close().unwrap();
+    let l = make();
+    let r = open(&store, Access::ReadOnly);
+    assert_eq!(r.version(), 0);
+    let second = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default());
+    assert!(matches!(second.unwrap_err().kind(), ErrorKind::Locked { .. }));
+    l.close().unwrap();
+    let l = make();
+    let again = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default());
+    assert!(matches!(again.unwrap_err().kind(), ErrorKind::Locked { .. }));
+    l.close().unwrap();
+    Ledger::remove_objects(store.as_ref(), KEY).unwrap();
+    assert_eq!(objects(&store), [""; 0]);
+}
+
+#[test]
+fn who_asks_whether_a_name_is_free_is_told_at_once() {
+    let store = slow(common::store(), Duration::from_millis(20));
+    let exclusive = || Ledger::create_objects(store.clone(), KEY, Replace::Fail, Options::default());
+    let began = Instant::now();
+    let l = exclusive().unwrap();
+    assert!(store.head_opt(&Key::new(KEY).unwrap()).unwrap().is_some());
+    assert!(began.elapsed() >= Duration::from_millis(40), "it waits for the head");
+    assert_eq!(*exclusive().unwrap_err().kind(), ErrorKind::AlreadyExists);
+    l.close().unwrap();
+}
+
+/// Nothing is committed before the head is there, and nothing is lost when it comes at the second try.
+#[test]
+fn a_head_that_does_not_arrive_is_told_by_the_first_commit() {
+    for timing in Timing::ALL {
+        let inner = common::store();
+        let faulty = FaultStore::new(inner.clone());
+        faulty.inject(Rule::fail_nth(Select::Mutating, HEAD, timing, StoreError::Timeout));
+        let l = create(&(Arc::new(faulty.clone()) as _));
+        l.put(b"k", "value").unwrap();
+        // It is the head, and not the record, that fails.
+        while faulty.struck() == 0 {
+            std::thread::yield_now();
+        }
+        let first = l.commit();
+        match timing {
+            // Its answer was lost, and the head is found.
+            Timing::After => assert_eq!(first.unwrap(), 1),
+            _ => {
+                assert!(matches!(first.unwrap_err().kind(), ErrorKind::Store { .. }), "{timing:?}");
+                assert_eq!(objects(&inner).len(), 1, "the lease only, {timing:?}");
+                assert_eq!(l.commit().unwrap(), 1, "{timing:?}");
+            }
+        }
+        l.close().unwrap();
+        let r = open(&inner, Access::ReadOnly);
+        assert_eq!(r.get(b"k").unwrap().unwrap(), "value", "{timing:?}");
+    }
+}
+
+#[test]
+fn a_head_that_does_not_arrive_is_told_by_the_close() {
+    for kind in [StoreError::Timeout, StoreError::PermissionDenied] {
+        let inner = common::store();
+        let faulty = FaultStore::new(inner.clone());
+        let entries = vec![(b"root".as_slice().into(), b"group".as_slice().into())];
+        // The first record is put, too.
+        faulty.inject(Rule::fail_nth(Select::Mutating, HEAD + 1, Timing::Before, kind));
+        let store = Arc::new(faulty.clone());
+        let l = Ledger::create_objects_holding(store, KEY, Replace::Atomically, Options::default(), entries);
+        let told = l.unwrap().close().unwrap_err();
+        assert_eq!(faulty.struck(), 1, "{told}");
+        let left = objects(&inner);
+        // A head that may come needs its record.
+        let record = usize::from(kind.is_ambiguous());
+        assert_eq!(left.len(), record, "{left:?}");
+        assert!(left.iter().all(|name| name.contains("/log/")), "{left:?}");
+    }
+}
+
+/// The head of a container that is replaced is replaced if it is still the one that was looked at.
+#[test]
+fn a_head_that_changed_meanwhile_is_a_conflict() {
+    let inner = common::store();
+    let l = create(&inner);
+    l.put(b"old", "1").unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    let key = Key::new(KEY).unwrap();
+    let before = objects(&inner);
+    let l = create(&slow(inner.clone(), Duration::from_millis(150)));
+    // Between its look at the head, and its own.
+    let other = b"another program's object";
+    inner.put(&key, bytes::Bytes::from_static(other).into(), PutMode::Overwrite).unwrap();
+    l.put(b"new", "2").unwrap();
+    assert_eq!(*l.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    drop(l);
+    assert_eq!(inner.get(&key, None).unwrap().bytes, other.as_slice());
+    assert!(before.iter().all(|name| objects(&inner).contains(name)), "what was there stays");
+}
