@@ -164,6 +164,22 @@ fn has_scheme(name: &str) -> bool {
     })
 }
 
+/// The folder that a name lies in, with the slash behind it, from the root as long as the name is one of local paths: who changes the
+/// working folder later still finds what lies beside the file (H5system.c, `H5_build_extpath`). Of a URL it is the store.
+/// Empty for a plain name of something that only this process has.
+pub fn folder_of(name: &[u8], config: &Config) -> Vec<u8> {
+    let folder = name.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |slash| &name[..=slash]);
+    let is_url = std::str::from_utf8(name).is_ok_and(has_scheme);
+    let is_local = config.store.as_deref().is_none_or(outlives_process);
+    if is_url || !is_local || folder.starts_with(b"/") {
+        return folder.to_vec();
+    }
+    match std::env::current_dir() {
+        Ok(here) => [here.as_os_str().as_bytes(), b"/", folder].concat(),
+        Err(_) => folder.to_vec(),
+    }
+}
+
 /// A container's URL as its store's URL and the key in it: the last component is the key.
 fn split_key(url: &str) -> (&str, &str) {
     match url.rsplit_once('/') {
@@ -218,6 +234,21 @@ mod tests {
         assert_eq!(place("C:b.h5", None), "C:b.h5");
         assert_eq!(place("./a//b.h5", Some("memory:m")), "memory:m a/b.h5");
         assert_eq!(place("/tmp/b.h5", Some("memory:m")), "memory:m tmp/b.h5");
+    }
+
+    #[test]
+    fn the_folder_of_a_local_name_begins_at_the_root() {
+        let folder = |name: &str, store: Option<&str>| {
+            let config = Config { store: store.map(str::to_owned), ..Config::default() };
+            String::from_utf8(folder_of(name.as_bytes(), &config)).unwrap()
+        };
+        let here = std::env::current_dir().unwrap().display().to_string();
+        assert_eq!(folder("a.h5", None), format!("{here}/"));
+        assert_eq!(folder("d/a.h5", Some("s3://bucket")), format!("{here}/d/"));
+        assert_eq!(folder("/d/a.h5", None), "/d/");
+        assert_eq!(folder("s3://bucket/d/a.h5", None), "s3://bucket/d/");
+        assert_eq!(folder("d/a.h5", Some("memory:m")), "d/");
+        assert_eq!(folder("memory:m/a", None), "memory:m/");
     }
 
     #[test]

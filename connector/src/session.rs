@@ -17,6 +17,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::Library;
 use crate::ffi::native::NativeObject;
 use crate::file_type::FileType;
+use crate::names;
 use crate::native::codec::Lent;
 use crate::native::face::{Face, NativeDataset};
 
@@ -33,6 +34,8 @@ pub struct Session {
     pub config: Config,
     /// The name as the application gave it.
     pub name: Vec<u8>,
+    /// The folder that the file lay in when it was opened, see [`names::folder_of`].
+    pub folder: Vec<u8>,
     /// The access list the file was opened with.
     pub access_list: Id,
     /// Whether the application may write through this file (its `H5F_ACC_RDWR`).
@@ -109,6 +112,7 @@ impl Session {
             library: parts.library,
             container: parts.container,
             together: parts.together,
+            folder: names::folder_of(&parts.name, &parts.config),
             config: parts.config,
             name: parts.name,
             access_list: parts.access_list,

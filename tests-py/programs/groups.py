@@ -1,8 +1,10 @@
 """Groups: iteration, visiting, links of every kind, moving, copying, deleting, creation order."""
 
+import os
+
 import h5py
 import numpy as np
-from cases import main, raises
+from cases import main, raises, same
 
 NAMES = ["alpha", "beta", "gamma", "ünïcode ☃", "with space", "0", "Z" * 300]
 
@@ -247,6 +249,29 @@ def check_what_exists(_):
         assert {n for n, told in objects.items() if told is None} == none | {"to no way", "to set", "to round"}, objects
         assert {n for n, told in links.items() if told} == yes | set(f), links
         assert {n for n, told in links.items() if told is None} == none, links
+
+
+def check_working_folder(folder):
+    """What lies beside a file is found beside it, wherever the program goes meanwhile: files of external links, virtual sources,
+    and external data at its origin."""
+    for name in ("d", "elsewhere"):
+        os.mkdir(name)
+    with h5py.File("d/other.h5", "w") as f:
+        f["x"] = np.arange(4)
+    layout = h5py.VirtualLayout((4,), int)
+    layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
+    with h5py.File("d/links.h5", "w") as f:
+        f["out"] = h5py.ExternalLink("other.h5", "/x")
+        f.create_virtual_dataset("virtual", layout, fillvalue=-1)
+    with h5py.File("d/links.h5", "r") as f:
+        os.chdir("elsewhere")
+        try:
+            same(f["out"][...], np.arange(4))
+            assert f["out"].file.filename == str(folder / "d/other.h5"), f["out"].file.filename
+            same(f["virtual"][...], np.arange(4))
+        finally:
+            os.chdir("..")
+    assert [len(files) for _, _, files in os.walk("elsewhere")] == [0]
 
 
 main(globals())

@@ -42,7 +42,7 @@ pub fn open(
     library.ask_external_callback(access, &from.name, &group_path, name, object, &mut flags, list.get())?;
     let prefix = library.external_prefix(access)?;
     let mut last = None;
-    for candidate in candidates(&from.name, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
+    for candidate in candidates(&from.folder, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
         match open_at(from, &candidate, flags, list.get()) {
             Ok(opened) => return Ok(opened),
             Err(error) => last = Some(error),
@@ -96,11 +96,10 @@ pub fn flags_of(from: &Session) -> OpenFlags {
     }
 }
 
-/// The names under which a file that another one names is looked for, in order. `listed` are the folders of an
-/// environment variable.
-pub fn candidates(from: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+/// The names under which a file that another one names is looked for, in order. `folder` is that other one's, `listed` are the folders of
+/// an environment variable.
+pub fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    let folder = folder_of(from);
     let mut relative = name;
     if is_absolute(name) {
         found.push(name.to_vec());
@@ -127,18 +126,13 @@ fn is_absolute(name: &[u8]) -> bool {
     name.first() == Some(&b'/') || has_scheme
 }
 
-/// The folder of a file name, or the store of a URL; empty for a plain name.
-fn folder_of(name: &[u8]) -> &[u8] {
-    name.iter().rposition(|byte| *byte == b'/').map_or(&[], |slash| &name[..=slash])
-}
-
 fn under(folder: &[u8], name: &[u8]) -> Vec<u8> {
     let slash: &[u8] = if folder.ends_with(b"/") { b"" } else { b"/" };
     [folder, slash, name].concat()
 }
 
-/// A prefix may begin with `${ORIGIN}`: the folder of the linking file.
-fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
+/// A prefix may begin with `${ORIGIN}`: the folder of the file that names another.
+pub fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
     match prefix.strip_prefix(b"${ORIGIN}") {
         Some(rest) => [folder.strip_suffix(b"/").unwrap_or(folder), rest].concat(),
         None => prefix.to_vec(),
@@ -149,26 +143,26 @@ fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn names(from: &str, name: &str, prefix: Option<&str>) -> Vec<String> {
-        let found = candidates(from.as_bytes(), name.as_bytes(), b"", prefix.map(str::as_bytes));
+    fn names(folder: &str, name: &str, prefix: Option<&str>) -> Vec<String> {
+        let found = candidates(folder.as_bytes(), name.as_bytes(), b"", prefix.map(str::as_bytes));
         found.into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
     }
 
     #[test]
     fn a_relative_name_is_looked_for_beside_the_file_and_by_itself() {
-        assert_eq!(names("d/a.h5", "b.h5", None), ["d/b.h5", "b.h5"]);
-        assert_eq!(names("a.h5", "b.h5", Some("p")), ["p/b.h5", "b.h5"]);
-        assert_eq!(names("d/a.h5", "b.h5", Some("${ORIGIN}/p")), ["d/p/b.h5", "d/b.h5", "b.h5"]);
+        assert_eq!(names("/d/", "b.h5", None), ["/d/b.h5", "b.h5"]);
+        assert_eq!(names("", "b.h5", Some("p")), ["p/b.h5", "b.h5"]);
+        assert_eq!(names("/d/", "b.h5", Some("${ORIGIN}/p")), ["/d/p/b.h5", "/d/b.h5", "b.h5"]);
     }
 
     #[test]
     fn an_absolute_name_is_taken_first() {
-        assert_eq!(names("d/a.h5", "/x/b.h5", None), ["/x/b.h5", "d/b.h5", "b.h5"]);
-        assert_eq!(names("memory:m/a", "memory:b", None)[0], "memory:b");
+        assert_eq!(names("/d/", "/x/b.h5", None), ["/x/b.h5", "/d/b.h5", "b.h5"]);
+        assert_eq!(names("memory:m/", "memory:b", None)[0], "memory:b");
     }
 
     #[test]
     fn a_container_in_a_store_looks_in_its_store() {
-        assert_eq!(names("memory:m/a", "b", None)[0], "memory:m/b");
+        assert_eq!(names("memory:m/", "b", None)[0], "memory:m/b");
     }
 }

@@ -1,10 +1,6 @@
 //! The folders in which the files of external data and of virtual sources are looked for.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-
-use crate::callbacks::external::variable;
+use crate::callbacks::external::{from_origin, variable};
 use crate::error::Result;
 use crate::session::DatasetHandle;
 
@@ -40,34 +36,5 @@ fn expanded(
     if prefix == b"." {
         prefix.clear();
     }
-    Ok(match prefix.strip_prefix(b"${ORIGIN}") {
-        Some(rest) => {
-            let mut folder = folder_of(&dataset.base.session.name).into_os_string().into_vec();
-            folder.extend_from_slice(rest);
-            folder
-        }
-        None => prefix,
-    })
-}
-
-/// The folder of a file, from the root; that of a URL is the store.
-fn folder_of(name: &[u8]) -> PathBuf {
-    let path = Path::new(OsStr::from_bytes(name));
-    let folder = path.parent().unwrap_or(Path::new(""));
-    if name.windows(3).any(|part| part == b"://") {
-        return folder.to_owned();
-    }
-    std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_begins_at_the_root() {
-        assert_eq!(folder_of(b"/a/b/c.h5"), Path::new("/a/b"));
-        assert_eq!(folder_of(b"c.h5"), std::env::current_dir().unwrap());
-        assert_eq!(folder_of(b"s3://bucket/c.h5"), Path::new("s3://bucket"));
-    }
+    Ok(from_origin(&prefix, &dataset.base.session.folder))
 }

@@ -191,11 +191,12 @@ impl<'a> Search<'a> {
 
     /// Where a file may lie (H5Fint.c, `H5F_prefix_open_file`).
     fn candidates(&self, file: &[u8]) -> Vec<Vec<u8>> {
-        let from = &self.dataset.base.session.name;
+        let session = &self.dataset.base.session;
         let prefix = Some(self.layout.prefix.as_slice()).filter(|prefix| !prefix.is_empty());
-        let mut found = candidates(from, file, &variable("HDF5_VDS_PREFIX"), prefix);
+        let mut found = candidates(&session.folder, file, &variable("HDF5_VDS_PREFIX"), prefix);
         // At last the folder in which the virtual dataset's file really lies, links followed.
-        let path = Path::new(OsStr::from_bytes(from));
+        let own = session.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let path = Path::new(OsStr::from_bytes(&session.folder)).join(OsStr::from_bytes(own));
         let last = file.rsplit(|byte| *byte == b'/').next().unwrap_or(file);
         let relative = if file.starts_with(b"/") { last } else { file };
         if let Some(folder) = std::fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
