@@ -244,7 +244,7 @@ impl ObjectStore for DirStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { nested_keys: false, persistent: true, near: false }
+        Capabilities { nested_keys: false, persistent: true, near: false, keeps_pieces: false }
     }
 
     fn honours(&self, _: Condition) -> bool {

@@ -86,6 +86,8 @@ pub struct Container {
     file_number: u64,
     writable: bool,
     distance: Distance,
+    /// What is put may be lent for so long: the store keeps none of it.
+    pub(crate) lets_go: bool,
     lock: LockPolicy,
     pub(crate) last_wins: bool,
     pid: u32,
@@ -208,6 +210,10 @@ impl Container {
             Target::Objects { store, .. } if store.capabilities().near => Distance::Memory,
             Target::Objects { .. } => Distance::Far,
         };
+        let lets_go = match target {
+            Target::File(_) => true,
+            Target::Objects { store, .. } => !store.capabilities().keeps_pieces,
+        };
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
         // An object of an old version is not the same as the one that it became.
@@ -228,6 +234,7 @@ impl Container {
             file_number: hash.finish().max(1),
             writable,
             distance,
+            lets_go,
             lock: o.ledger.lock,
             last_wins: o.last_wins,
             pid: h5lake_ledger::process::id(),

@@ -359,6 +359,18 @@ impl Ledger {
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
+    /// Writes several payloads as [`write_payloads`](Ledger::write_payloads) does; in an object store they become one object without
+    /// being copied, and are there when this returns. The store lets go of `data` soon after that, unless it
+    /// [keeps it](object_stores::Capabilities::keeps_pieces). Several threads may do so at once, and have to where the store is far away.
+    ///
+    /// # Errors
+    /// As for [`write_payload`](Ledger::write_payload); then none was written.
+    pub fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Extent>> {
+        drop(self.writable()?);
+        let places = self.space.put_payloads(data)?;
+        Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
+    }
+
     /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on. The checksums of the blocks touched are
     /// verified. After an error the content of `buf` is unspecified.
     ///

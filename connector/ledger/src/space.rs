@@ -193,6 +193,10 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
         write_one_by_one(self, data)
     }
+    /// Writes several that need not be copied, in one object where that is kept in a store, and waits until they are there.
+    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Place>> {
+        self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
     /// Writes one that may go on until it has `most` bytes, and is better kept where it can.
     fn write_to_grow(&self, data: &[u8], _most: u64) -> Result<Place> {
         self.write_payload(data)

@@ -18,6 +18,7 @@ use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::creation::DatasetCreation;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
+use crate::ffi::lending::lend;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::plists::{FillDefined, ListClass, ListOnWrite};
@@ -364,6 +365,9 @@ pub fn write(
                 transfer::write(session, &types, memory_type, region, transfer_list, existing, |data| {
                     match dataset.dataset.layout() {
                         Layout::External { files } => external_data::write(dataset, files, part, data),
+                        _ if dataset.dataset.is_better_lent(data.len()) => {
+                            Ok(lend(data, |data| dataset.dataset.write_bytes(part, data))?)
+                        }
                         _ => Ok(dataset.dataset.write(part, data)?),
                     }
                 })

@@ -6,6 +6,7 @@
 //! - `identifiers`: which identifiers of ours are open.
 //! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
 //! - `beyond`: what external links of containers lead to in native files.
+//! - `lending`: the application's memory as bytes that other threads may have for a while.
 //! - `recreate`: `H5Ocopy` between a native file and a container.
 //! - `library`, `types`, `spaces`, `plists`, `memory`, `native`, `scratch`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
@@ -26,6 +27,7 @@ pub mod handle;
 pub mod identifiers;
 pub mod ids;
 mod images;
+pub mod lending;
 pub mod library;
 pub mod memory;
 pub mod memory_references;

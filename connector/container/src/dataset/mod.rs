@@ -307,25 +307,34 @@ impl Dataset {
     /// As for [`Self::read`], and `ReadOnly`. Part of the elements may then be written.
     pub fn write(&self, selection: &Selection, data: &[u8]) -> Result<()> {
         let c = self.container();
-        c.check_writable("unable to write data")?;
+        self.writing(selection, data, |dims, size| {
+            let threads = self.encoders();
+            if threads > 1 && data.len() > self.shape.len {
+                return self.write_parallel(dims, selection, size, data, threads);
+            }
+            // Not to a file: the system lets one thread at a time write to it.
+            let threads = if c.distance() == Distance::Memory { self.sharers(data.len()) } else { 1 };
+            if threads > 1 {
+                return self.write_shared(dims, selection, size, data, threads);
+            }
+            self.grid.parts(dims, selection, size, &mut |p| {
+                let key = self.key(p.coords);
+                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+            })
+        })
+    }
+
+    /// Checks what is to be written, and hands the dimensions and the size of an element to `write`.
+    fn writing(
+        &self,
+        selection: &Selection,
+        data: &[u8],
+        write: impl FnOnce(&[u64], usize) -> Result<()>,
+    ) -> Result<()> {
+        self.container().check_writable("unable to write data")?;
         let space = self.space.read();
         let size = self.check(&space, selection, data.len())?;
-        if data.is_empty() {
-            return Ok(());
-        }
-        let threads = self.encoders();
-        if threads > 1 && data.len() > self.shape.len {
-            return self.write_parallel(space.dims(), selection, size, data, threads);
-        }
-        // Not to a file: the system lets one thread at a time write to it.
-        let threads = if c.distance() == Distance::Memory { self.sharers(data.len()) } else { 1 };
-        if threads > 1 {
-            return self.write_shared(space.dims(), selection, size, data, threads);
-        }
-        self.grid.parts(space.dims(), selection, size, &mut |p| {
-            let key = self.key(p.coords);
-            c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
-        })
+        if data.is_empty() { Ok(()) } else { write(space.dims(), size) }
     }
 
     /// Checks that a buffer fits a selection; gives the size of an element.

@@ -1,12 +1,15 @@
-//! Long transfers of what is near, shared by several cores: each copies other blocks and computes their checksums, straight
-//! to or from the program's buffer.
+//! Long transfers that several threads share. Of what is near each core copies other blocks and computes their checksums, straight
+//! to or from the program's buffer. To a store that is far away the blocks go out of the program's buffer without a copy, many objects at
+//! once, since each of them waits.
 
 use super::Dataset;
 use super::parallel::{Job, cores, side_by_side};
 use super::reading::places;
 use crate::block::DIRECT;
 use crate::grid::{CopyRun, Part};
+use crate::keeping::Distance;
 use crate::{Result, Selection};
+use bytes::Bytes;
 use h5lake_ledger::Extent;
 
 /// A transfer of fewer bytes is over before a thread has begun: 8 MiB take half a millisecond.
@@ -17,6 +20,23 @@ const BATCH: usize = 256 << 20;
 const BATCH_WRITTEN: usize = 64 << 20;
 /// Bytes of the blocks that one thread takes at a time, which become one object.
 const OBJECT: usize = 4 << 20;
+/// Where the store is far away, a write of fewer bytes is copied and on its way while the program goes on; a longer one would wait for
+/// itself.
+const WORTH_LENDING: usize = 64 << 20;
+/// An object there.
+const OBJECT_FAR: usize = 8 << 20;
+/// Objects under way there: at 1 GB/s and 100 ms as many as are answered.
+const OBJECTS_FAR: usize = 16;
+/// Bytes that are written there before the map is told: all threads wait for the last one.
+const BATCH_FAR: usize = 1 << 30;
+
+/// How a write is shared.
+#[derive(Clone, Copy)]
+struct Way {
+    object: usize,
+    batch: usize,
+    threads: usize,
+}
 
 /// A block that is written from one run of the caller's buffer.
 struct Write {
@@ -73,6 +93,27 @@ impl Dataset {
         })
     }
 
+    /// Whether a write of so many bytes is better given to [`write_bytes`](Self::write_bytes).
+    pub fn is_better_lent(&self, bytes: usize) -> bool {
+        let c = self.container();
+        bytes >= WORTH_LENDING && self.filters.is_empty() && c.distance() == Distance::Far && c.lets_go
+    }
+
+    /// Writes as [`write`](Self::write) does, without a copy of the blocks that lie in `data` as they are stored. When this returns they are in
+    /// the store, which lets go of `data` soon after; they are part of the next flush.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and those of the store.
+    pub fn write_bytes(&self, selection: &Selection, data: &Bytes) -> Result<()> {
+        if !self.filters.is_empty() || self.container().distance() != Distance::Far {
+            return self.write(selection, data);
+        }
+        self.writing(selection, data, |dims, size| {
+            let way = Way { object: OBJECT_FAR, batch: BATCH_FAR, threads: OBJECTS_FAR };
+            self.share(dims, selection, size, data, Some(data), way)
+        })
+    }
+
     /// Like a plain write to a store in memory: blocks that are written whole, each from one run of `data`, are put side by
     /// side, and then become the map's.
     pub(crate) fn write_shared(
@@ -83,7 +124,21 @@ impl Dataset {
         data: &[u8],
         threads: usize,
     ) -> Result<()> {
+        self.share(dims, selection, size, data, None, Way { object: OBJECT, batch: BATCH_WRITTEN, threads })
+    }
+
+    /// `lent` is the same as `data`, where that need not be copied.
+    fn share(
+        &self,
+        dims: &[u64],
+        selection: &Selection,
+        size: usize,
+        data: &[u8],
+        lent: Option<&Bytes>,
+        way: Way,
+    ) -> Result<()> {
         let c = self.container();
+        let write = |groups| self.write_groups(groups, data, lent, way.threads);
         let (mut group, mut groups, mut bytes) = (Vec::new(), Vec::new(), 0);
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
@@ -93,27 +148,37 @@ impl Dataset {
             };
             group.push(Write { key, run, extent: None });
             bytes += run.len;
-            if group.iter().map(|w: &Write| w.run.len).sum::<usize>() >= OBJECT {
+            if group.iter().map(|w: &Write| w.run.len).sum::<usize>() >= way.object {
                 groups.push(std::mem::take(&mut group));
             }
-            if bytes >= BATCH_WRITTEN {
+            if bytes >= way.batch {
                 bytes = 0;
                 groups.push(std::mem::take(&mut group));
-                self.write_groups(std::mem::take(&mut groups), data, threads)?;
+                write(std::mem::take(&mut groups))?;
             }
             Ok(())
         })?;
         groups.push(group);
-        self.write_groups(groups, data, threads)
+        write(groups)
     }
 
-    fn write_groups(&self, mut groups: Vec<Vec<Write>>, data: &[u8], threads: usize) -> Result<()> {
+    fn write_groups(
+        &self,
+        mut groups: Vec<Vec<Write>>,
+        data: &[u8],
+        lent: Option<&Bytes>,
+        threads: usize,
+    ) -> Result<()> {
         let ledger = &self.container().ledger;
         groups.retain(|group| !group.is_empty());
         let threads = threads.min(groups.len());
         let mut done = side_by_side(&mut groups, threads, &|group: &mut Vec<Write>| {
-            let bytes: Vec<_> = group.iter().map(|w| &data[w.run.buffer..w.run.buffer + w.run.len]).collect();
-            for (w, extent) in group.iter_mut().zip(ledger.write_payloads(&bytes)?) {
+            let ranges = group.iter().map(|w| w.run.buffer..w.run.buffer + w.run.len);
+            let written = match lent {
+                Some(lent) => ledger.put_payloads(&ranges.map(|r| lent.slice(r)).collect::<Vec<_>>())?,
+                None => ledger.write_payloads(&ranges.map(|r| &data[r]).collect::<Vec<_>>())?,
+            };
+            for (w, extent) in group.iter_mut().zip(written) {
                 w.extent = Some(extent);
             }
             Ok(())

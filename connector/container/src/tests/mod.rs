@@ -12,6 +12,7 @@ mod heap_and_copy;
 mod heap_bounds;
 mod joined;
 mod leaks;
+mod lending;
 mod loss;
 mod many;
 mod scattered;

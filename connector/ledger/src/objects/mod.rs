@@ -129,26 +129,38 @@ impl ObjectSpace {
     }
 
     /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.
-    fn pack_of(&self, data: &[&[u8]], total: usize, proven: &Mutex<Proven>) -> Result<Vec<Place>> {
+    fn pack_of(&self, pieces: PutPayload, lengths: impl Iterator<Item = usize>) -> Result<Vec<Place>> {
         self.with_writer(|_| Ok(()))?;
         let room = Room::Pack(clock::random(&self.target)?);
         let key = self.names.room(&room, &self.target)?;
-        let (mut bytes, mut at, mut places) = (buffers::take(total), 0, Vec::with_capacity(data.len()));
-        for data in data {
-            bytes[at..at + data.len()].copy_from_slice(data);
-            places.push(Place { room, offset: at as u64, length: data.len() as u64 });
-            at += data.len();
-        }
-        let bytes = Bytes::from_owner(Scratch::from(bytes));
+        let mut total = 0;
+        let mut place = |length: usize| {
+            let place = Place { room, offset: total, length: length as u64 };
+            total += length as u64;
+            place
+        };
+        let places = lengths.map(&mut place).collect();
         // The name is random and new, so there is nothing to replace.
-        let put = self.store.put(&key, PutPayload::from(bytes), PutMode::Overwrite);
+        let put = self.store.put(&key, pieces, PutMode::Overwrite);
         let etag = put.map_err(|e| store_error(&self.target, &e))?.etag;
         self.with_writer(|w| {
-            w.gain(room, total as u64);
+            w.gain(room, total);
             Ok(())
         })?;
-        lock(proven).add(room, etag, 0..total as u64);
+        if let Some(proven) = &self.proven {
+            lock(proven).add(room, etag, 0..total);
+        }
         Ok(places)
+    }
+
+    /// A copy of some payloads, one behind the other.
+    fn joined(data: &[&[u8]], total: usize) -> PutPayload {
+        let (mut bytes, mut at) = (buffers::take(total), 0);
+        for data in data {
+            bytes[at..at + data.len()].copy_from_slice(data);
+            at += data.len();
+        }
+        PutPayload::from(Bytes::from_owner(Scratch::from(bytes)))
     }
 
     /// The record of a version, if there is one.
@@ -393,9 +405,15 @@ impl Space for ObjectSpace {
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
         let total = data.iter().map(|data| data.len()).sum::<usize>();
         match &self.proven {
-            Some(proven) if total >= writer::PACK / 4 => self.pack_of(data, total, proven),
+            Some(_) if total >= writer::PACK / 4 => {
+                self.pack_of(Self::joined(data, total), data.iter().map(|data| data.len()))
+            }
             _ => write_one_by_one(self, data),
         }
+    }
+
+    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Place>> {
+        self.pack_of(data.iter().cloned().collect(), data.iter().map(Bytes::len))
     }
 
     fn send_payloads(&self) -> Result<()> {

@@ -1,0 +1,106 @@
+//! The application's memory as bytes that count their references, for the time of one call.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// Whether all that was lent is back.
+#[derive(Default)]
+struct Returned {
+    is_back: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// Waits, when it is dropped, until all that was lent is back.
+struct Lender(Arc<Returned>);
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        let mut is_back = self.0.is_back.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*is_back {
+            is_back = self.0.changed.wait(is_back).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// What all the references have in common.
+struct Lent {
+    start: *const u8,
+    length: usize,
+    returned: Arc<Returned>,
+}
+
+// SAFETY: it gives out shared references to bytes, which any thread may read.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the slice that these are of is borrowed by `lend`, which does not return, nor unwind, before this is dropped.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.returned.is_back.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.returned.changed.notify_all();
+    }
+}
+
+/// Runs `body` with `buffer` as bytes that can be cloned, sliced and sent to other threads. Returns when the last of them is dropped,
+/// whoever has it: who keeps one keeps this from returning.
+pub fn lend<T>(buffer: &[u8], body: impl FnOnce(&Bytes) -> T) -> T {
+    let returned = Arc::new(Returned::default());
+    let lent = Lent { start: buffer.as_ptr(), length: buffer.len(), returned: returned.clone() };
+    // Dropped after the bytes, in a panic too.
+    let _lender = Lender(returned);
+    let bytes = Bytes::from_owner(lent);
+    body(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lent_is_the_buffer_itself() {
+        let buffer = vec![7; 1000];
+        let kept = lend(&buffer, |bytes| {
+            let part = bytes.slice(10..20);
+            assert_eq!(part.as_ptr(), buffer[10..].as_ptr());
+            part.len()
+        });
+        assert_eq!(kept, 10);
+        assert_eq!(lend(&[], |bytes| bytes.len()), 0);
+    }
+
+    /// Whoever has a part of it, in whichever thread: nobody has it any more afterwards, whether `body` returned or panicked.
+    #[test]
+    fn it_comes_back_before_the_call_returns() {
+        for panics in [false, true] {
+            let is_back = Arc::new(AtomicBool::new(false));
+            let told = is_back.clone();
+            let call = AssertUnwindSafe(|| {
+                lend(&[1; 64], |bytes| {
+                    let part = bytes.slice(3..5);
+                    thread::spawn(move || {
+                        thread::sleep(Duration::from_millis(50));
+                        assert_eq!(&part[..], [1, 1]);
+                        told.store(true, Ordering::SeqCst);
+                        drop(part);
+                    });
+                    assert!(!panics, "on purpose");
+                });
+            });
+            assert_eq!(catch_unwind(call).is_err(), panics);
+            assert!(is_back.load(Ordering::SeqCst));
+        }
+    }
+}
