@@ -24,6 +24,8 @@ pub struct Trouble {
     pub delay: Duration,
     /// Nothing goes to the client after so many bytes, and the connection stays.
     pub silent_after: Option<u64>,
+    /// Nothing is taken from the client after so many bytes, and the connection stays: the client cannot send on.
+    pub deaf_after: Option<u64>,
     /// The server gets everything a second time, on another connection whose answers nobody sees.
     pub twice: bool,
 }
@@ -99,13 +101,19 @@ fn connect(client: &TcpStream, target: SocketAddr, trouble: Trouble) -> io::Resu
         thread::spawn(move || io::copy(&mut answers, &mut io::sink()));
         also = Some(second);
     }
-    let up = Way { cut: trouble.cut_up, flip: trouble.flip_up, also, ..Way::default() };
+    let up = Way {
+        cut: trouble.cut_up,
+        flip: trouble.flip_up,
+        deaf_after: trouble.deaf_after,
+        also,
+        ..Way::default()
+    };
     let down = Way {
         cut: trouble.cut_down,
         flip: trouble.flip_down,
         delay: trouble.delay,
         silent_after: trouble.silent_after,
-        also: None,
+        ..Way::default()
     };
     for (from, to, way) in
         [(client.try_clone()?, server.try_clone()?, up), (server, client.try_clone()?, down)]
@@ -126,6 +134,7 @@ struct Way {
     flip: Option<u64>,
     delay: Duration,
     silent_after: Option<u64>,
+    deaf_after: Option<u64>,
     also: Option<TcpStream>,
 }
 
@@ -133,6 +142,14 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, mut way: Way) -> io::Result<()
     let mut piece = vec![0; 16 << 10];
     let mut passed = 0u64;
     loop {
+        if way.deaf_after.is_some_and(|after| passed >= after) {
+            // Until the client gives up, which the other side's end tells.
+            let mut one = [0];
+            while from.peek(&mut one)? > 0 && to.take_error()?.is_none() {
+                thread::sleep(Duration::from_millis(20));
+            }
+            return Ok(());
+        }
         let length = from.read(&mut piece)?;
         if length == 0 {
             return Ok(());
