@@ -313,7 +313,11 @@ fn what_is_put_is_let_go_of() {
                     assert!(returned.elapsed() < Duration::from_secs(most), "{what}: {put:?}");
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                println!("{what}: {} after {:?}", if put.is_ok() { "put" } else { "failed" }, returned.elapsed());
+                println!(
+                    "{what}: {} after {:?}",
+                    if put.is_ok() { "put" } else { "failed" },
+                    returned.elapsed()
+                );
             });
         }
     });
