@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
 use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject, Outlook};
 use parking_lot::Mutex;
 
@@ -216,7 +217,7 @@ pub struct ObjectHandle {
     /// Keeps the object alive while it is open.
     pub object: OpenObject,
     /// The path it was opened by, if it was opened by one.
-    pub path: Option<Vec<u8>>,
+    pub path: Option<Bytes>,
 }
 
 impl ObjectHandle {
@@ -267,7 +268,7 @@ pub struct AttributeHandle {
     /// The value. It keeps the object that has it alive.
     pub attribute: Arc<Attribute>,
     /// Path of that object, if it is known.
-    pub path: Option<Vec<u8>>,
+    pub path: Option<Bytes>,
     /// The session it was opened in.
     pub session: Arc<Session>,
 }

@@ -1,5 +1,6 @@
 //! Attributes.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{AttrInfo, AttrSpec, Attribute, Container, Index, ObjectId, Order};
@@ -49,9 +50,9 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: Option<&[u8]>) -> Re
         (Location::ByIndex { name: object, index, order, n, access }, _) => {
             let found = base.find(&Location::ByName { name: object, access: *access })?;
             let attribute = found.session.container.attr_at(found.id, *index, *order, *n)?;
-            (found, attribute.name)
+            (found, Cow::Owned(attribute.name))
         }
-        (_, Some(name)) => (base.find(location)?, name.to_vec()),
+        (_, Some(name)) => (base.find(location)?, Cow::Borrowed(name)),
         (_, None) => return Err(Error::argument("an attribute is opened by its name or its index")),
     };
     let session = found.session;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use h5lake_container::Target;
 
+use crate::callbacks::location::root_path;
 use crate::callbacks::object;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
@@ -79,7 +80,7 @@ pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> 
 /// The content of a container as a native file.
 fn native_image(session: &Arc<Session>) -> Result<Vec<u8>> {
     let (library, container) = (session.library, &session.container);
-    let root = object::identifier_of(session, container.root(), Some(b"/".to_vec()))?;
+    let root = object::identifier_of(session, container.root(), Some(root_path()))?;
     let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
     library.native_image(root.get(), creation.get())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use h5lake_container::{CharSet, GroupInfo, GroupSpec, LinkTarget, OpenObject};
 
 use crate::callbacks::external::opened_beyond;
@@ -107,7 +108,7 @@ impl NewPlace {
     }
 
     /// Links the object there, and says by which path it is known.
-    pub fn link(self, object: &OpenObject) -> Result<Option<Vec<u8>>> {
+    pub fn link(self, object: &OpenObject) -> Result<Option<Bytes>> {
         let Some((place, charset)) = self.link else { return Ok(None) };
         self.session
             .container

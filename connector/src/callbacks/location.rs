@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use h5lake_container::{GroupSpec, Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
 
 use crate::callbacks::external::{self, External};
@@ -40,6 +41,11 @@ pub enum Location<'a> {
     ByToken(ObjectId),
 }
 
+/// The path of the root group.
+pub fn root_path() -> Bytes {
+    Bytes::from_static(b"/")
+}
+
 /// The object a call starts from.
 pub struct Base {
     /// Its session.
@@ -47,7 +53,7 @@ pub struct Base {
     /// The object (for attributes the one that has them, for files the root group).
     pub id: ObjectId,
     /// Its path, if known.
-    pub path: Option<Vec<u8>>,
+    pub path: Option<Bytes>,
 }
 
 /// An object found.
@@ -57,7 +63,7 @@ pub struct Found {
     /// The object.
     pub id: ObjectId,
     /// The path it was found by, if it was found by one.
-    pub path: Option<Vec<u8>>,
+    pub path: Option<Bytes>,
 }
 
 impl From<Found> for Base {
@@ -75,7 +81,7 @@ pub struct LinkPlace {
     /// Its name.
     pub name: Vec<u8>,
     /// Path of the link, if known.
-    pub path: Option<Vec<u8>>,
+    pub path: Option<Bytes>,
 }
 
 impl Base {
@@ -85,7 +91,7 @@ impl Base {
         let root = session.container.root();
         let (id, path) = match handle {
             Handle::Anchor(_) | Handle::File(_) | Handle::Closing(_) | Handle::Native(_) => {
-                (root, Some(b"/".to_vec()))
+                (root, Some(root_path()))
             }
             Handle::Group(object) => (object.id(), object.path.clone()),
             Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
@@ -159,7 +165,7 @@ impl Base {
         }
     }
 
-    fn found(&self, id: ObjectId, path: Option<Vec<u8>>) -> Result<Found> {
+    fn found(&self, id: ObjectId, path: Option<Bytes>) -> Result<Found> {
         Ok(Found { session: self.session.clone(), id, path })
     }
 
@@ -198,11 +204,7 @@ impl Base {
     /// Follows a path link by link, into the files that are mounted on its way.
     fn walk_mounts(&self, name: &[u8], how: &Traversal) -> Result<Self> {
         let start = if name.first() == Some(&b'/') {
-            Self {
-                session: self.session.clone(),
-                id: self.session.container.root(),
-                path: Some(b"/".to_vec()),
-            }
+            Self { session: self.session.clone(), id: self.session.container.root(), path: Some(root_path()) }
         } else {
             Self { session: self.session.clone(), id: self.id, path: self.path.clone() }
         };
@@ -236,7 +238,7 @@ impl Base {
                     }
                 };
                 let root = session.container.root();
-                let found = Self { session, id: root, path: Some(b"/".to_vec()) }.find_by_path(path, &how)?;
+                let found = Self { session, id: root, path: Some(root_path()) }.find_by_path(path, &how)?;
                 Ok(found.into())
             }
             _ => Err(Error::unsupported("following a user-defined link")),
@@ -349,10 +351,10 @@ fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The path of `name` seen from `base`, without `.` and empty components.
-pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
+pub fn join(base: &[u8], name: &[u8]) -> Bytes {
     if !name.contains(&b'/') && name != b"." && !name.is_empty() {
         let base = base.strip_suffix(b"/").unwrap_or(base);
-        return [base, b"/", name].concat();
+        return [base, b"/", name].concat().into();
     }
     let from_root = name.first() == Some(&b'/');
     let mut path = if from_root { Vec::new() } else { base.strip_suffix(b"/").unwrap_or(base).to_vec() };
@@ -363,7 +365,7 @@ pub fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() {
         path.push(b'/');
     }
-    path
+    path.into()
 }
 
 #[cfg(test)]
@@ -381,10 +383,10 @@ mod tests {
 
     #[test]
     fn paths_are_joined_as_hdf5_shows_them() {
-        assert_eq!(join(b"/", b"a"), b"/a");
-        assert_eq!(join(b"/a", b"b/./c//"), b"/a/b/c");
-        assert_eq!(join(b"/a", b"/b"), b"/b");
-        assert_eq!(join(b"/a", b"."), b"/a");
-        assert_eq!(join(b"/", b"/"), b"/");
+        assert_eq!(join(b"/", b"a"), "/a");
+        assert_eq!(join(b"/a", b"b/./c//"), "/a/b/c");
+        assert_eq!(join(b"/a", b"/b"), "/b");
+        assert_eq!(join(b"/a", b"."), "/a");
+        assert_eq!(join(b"/", b"/"), "/");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use h5lake_container::{CopyOptions, Dataspace, Datatype, ObjectId, ObjectInfo, ObjectKind, Resolution};
 
 use crate::callbacks::external::opened_beyond;
@@ -37,7 +38,7 @@ pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
 }
 
 /// An open handle of an object, by what the object is.
-pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) -> Result<Handle> {
+pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Handle> {
     let object = session.container.open_object(id)?;
     let base = ObjectHandle { session: session.clone(), object, path };
     match base.object.kind() {
@@ -65,7 +66,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) ->
 }
 
 /// An identifier of an object for an application's callback; it goes when this does.
-pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Vec<u8>>) -> Result<Id> {
+pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Id> {
     session.library.register(handle_of(session, id, path)?)
 }
 
@@ -87,7 +88,7 @@ pub fn file(handle: &Handle) -> Result<FileOf> {
 }
 
 /// A path of the object, or `None` where it has none (any more).
-pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Vec<u8>>> {
+pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     let found = Base::of(handle)?.find(location)?;
     let container = &found.session.container;
     if let Some(path) = &found.path
@@ -103,9 +104,10 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Vec<u8>>>
         && let Some(way) = mount::path_of(&found.session)?
         && path.starts_with(&way)
     {
-        return Ok(Some(if own == b"/" { way } else { [&way, own.as_slice()].concat() }));
+        let whole = if own == b"/" { way } else { [&way, own.as_slice()].concat() };
+        return Ok(Some(whole.into()));
     }
-    Ok(own)
+    Ok(own.map(Bytes::from))
 }
 
 /// Kind, counts and times of an object, with its id and the number of its file.

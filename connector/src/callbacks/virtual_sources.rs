@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::callbacks::dataset;
 use crate::callbacks::external::{candidates, flags_of, variable};
 use crate::callbacks::file;
-use crate::callbacks::location::{Base, Location};
+use crate::callbacks::location::{Base, Location, root_path};
 use crate::callbacks::native_files::{self, Storage};
 use crate::callbacks::object::handle_of;
 use crate::callbacks::virtual_extent;
@@ -225,7 +225,7 @@ impl<'a> Search<'a> {
 
     fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Option<Arc<DatasetHandle>> {
         let root = session.container.root();
-        let base = Base { session: session.clone(), id: root, path: Some(b"/".to_vec()) };
+        let base = Base { session: session.clone(), id: root, path: Some(root_path()) };
         let found = base.find(&Location::ByName { name: path, access: 0 }).ok()?;
         match handle_of(&found.session, found.id, found.path).ok()? {
             Handle::Dataset(mut dataset) => {
