@@ -77,7 +77,7 @@ impl FileType {
     ///
     /// # Errors
     /// If the library refuses the datatype; for a compound or an enumeration without members.
-    pub fn of_new(session: &Session, id: Hid) -> Result<Self> {
+    pub fn of_new(session: &Session, id: Hid) -> Result<Arc<Self>> {
         let library = session.library;
         if let Some(known) = library.predefined(id) {
             return Ok(Self::of_predefined(library, known));
@@ -94,13 +94,16 @@ impl FileType {
     /// # Errors
     /// If the library refuses the encoding.
     pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
-        Self::of_encoding(session, datatype.encoded.clone()).map(Arc::new)
+        Self::of_encoding(session, datatype.encoded.clone())
     }
 
-    fn of_predefined(library: Library, known: &Predefined) -> Self {
-        Self {
+    /// The types of one of the library's own, made once: each attribute and each dataset of it asks for them. A library that
+    /// was shut down and is used again may have given it another identifier.
+    fn of_predefined(library: Library, known: &Predefined) -> Arc<Self> {
+        let id = known.id(library);
+        let made = || Self {
             library,
-            stored: Stored::Predefined(known.id(library)),
+            stored: Stored::Predefined(id),
             carried: None,
             located: None,
             size: known.size,
@@ -110,10 +113,12 @@ impl FileType {
             pointers: None,
             slots: Slots::default(),
             encoded: known.encoded.clone(),
-        }
+        };
+        let types = known.types.get_or_init(|| Arc::new(made()));
+        if types.stored() == id { types.clone() } else { Arc::new(made()) }
     }
 
-    fn of_encoding(session: &Session, encoded: Bytes) -> Result<Self> {
+    fn of_encoding(session: &Session, encoded: Bytes) -> Result<Arc<Self>> {
         let library = session.library;
         if let Some(known) = library.predefined_type(&encoded)? {
             return Ok(Self::of_predefined(library, known));
@@ -144,7 +149,7 @@ impl FileType {
         if carried.is_some() {
             slots.regions.clear();
         }
-        Ok(Self {
+        Ok(Arc::new(Self {
             library,
             stored,
             carried,
@@ -156,7 +161,7 @@ impl FileType {
             pointers,
             slots,
             encoded,
-        })
+        }))
     }
 
     /// The identifier of the type as it lies in the container.
@@ -254,6 +259,6 @@ fn has_heap(library: Library, id: Hid) -> Result<bool> {
 }
 
 /// The types of a new handle, if they may be kept.
-pub fn kept(types: FileType) -> OnceLock<Arc<FileType>> {
-    if types.may_be_kept() { OnceLock::from(Arc::new(types)) } else { OnceLock::new() }
+pub fn kept(types: Arc<FileType>) -> OnceLock<Arc<FileType>> {
+    if types.may_be_kept() { OnceLock::from(types) } else { OnceLock::new() }
 }

@@ -1,6 +1,7 @@
 //! The application's buffers: where the selected elements lie in memory.
 
 use std::ffi::c_void;
+use std::ops::Deref;
 
 use h5lake_container::{Dataspace, Run, Selection};
 
@@ -13,8 +14,25 @@ use crate::error::{Error, Result};
 pub struct MemoryRegion {
     base: *mut u8,
     element: usize,
-    runs: Vec<Run>,
+    runs: Runs,
     points: u64,
+}
+
+/// The runs of a region: most have one.
+enum Runs {
+    One([Run; 1]),
+    Many(Vec<Run>),
+}
+
+impl Deref for Runs {
+    type Target = [Run];
+
+    fn deref(&self) -> &[Run] {
+        match self {
+            Self::One(run) => run,
+            Self::Many(runs) => runs,
+        }
+    }
 }
 
 impl MemoryRegion {
@@ -24,7 +42,8 @@ impl MemoryRegion {
     /// `base` has room for that many bytes while this lives; it is written to only through a region that was
     /// made for reading into it.
     pub unsafe fn packed(base: *mut c_void, element: usize, points: u64) -> Result<Self> {
-        let runs = if points == 0 { Vec::new() } else { vec![Run { offset: 0, count: points }] };
+        let runs =
+            if points == 0 { Runs::Many(Vec::new()) } else { Runs::One([Run { offset: 0, count: points }]) };
         Self::checked(base, element, runs, points, points)
     }
 
@@ -42,13 +61,13 @@ impl MemoryRegion {
         if !library.selection_is_valid(space)? {
             return Err(Error::argument("the memory selection lies outside its extent"));
         }
-        let runs = library.runs_of(space)?;
+        let runs = Runs::Many(library.runs_of(space)?);
         let points = library.selected_points(space)?;
         let spanned = library.elements_spanned(space)?;
         Self::checked(base, element, runs, points, spanned)
     }
 
-    fn checked(base: *mut c_void, element: usize, runs: Vec<Run>, points: u64, spanned: u64) -> Result<Self> {
+    fn checked(base: *mut c_void, element: usize, runs: Runs, points: u64, spanned: u64) -> Result<Self> {
         if base.is_null() && points > 0 {
             return Err(Error::argument("no buffer was given for the selected elements"));
         }
@@ -78,7 +97,7 @@ impl MemoryRegion {
         {
             return Err(Error::argument("selected elements lie outside a buffer"));
         }
-        body(&mut Self::checked(buffer.as_mut_ptr().cast(), element, runs, points, spanned)?)
+        body(&mut Self::checked(buffer.as_mut_ptr().cast(), element, Runs::Many(runs), points, spanned)?)
     }
 
     /// Number of elements.
@@ -93,7 +112,7 @@ impl MemoryRegion {
 
     /// The elements, when they lie one behind the other.
     pub fn contiguous(&self) -> Option<&[u8]> {
-        match self.runs.as_slice() {
+        match &*self.runs {
             [] => Some(&[]),
             // SAFETY: `checked` made sure that the run lies in the buffer.
             [run] => Some(unsafe {
@@ -105,7 +124,7 @@ impl MemoryRegion {
 
     /// The elements to be written, when they lie one behind the other.
     pub fn contiguous_mut(&mut self) -> Option<&mut [u8]> {
-        match self.runs.as_slice() {
+        match &*self.runs {
             [] => Some(&mut []),
             // SAFETY: `checked` made sure that the run lies in the buffer, which this alone holds during the call.
             [run] => Some(unsafe {
@@ -145,8 +164,12 @@ impl MemoryRegion {
                     rest = Some(Run { offset: run.offset + count, count: run.count - count });
                 }
             }
-            let mut part =
-                Self { base: self.base, element: self.element, runs: mine, points: points - missing };
+            let mut part = Self {
+                base: self.base,
+                element: self.element,
+                runs: Runs::Many(mine),
+                points: points - missing,
+            };
             each(&mut part, selection)?;
         }
         Ok(())
@@ -196,7 +219,7 @@ impl MemoryRegion {
     /// `length` bytes, bytes.
     fn each_piece(&self, first: u64, length: usize, mut visit: impl FnMut(*mut u8, usize, usize)) {
         let (mut skip, mut done) = (first, 0);
-        for run in &self.runs {
+        for run in self.runs.iter() {
             if done == length {
                 return;
             }

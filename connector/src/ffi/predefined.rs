@@ -7,14 +7,15 @@
 //! open a file.
 
 use std::ffi::{c_int, c_long, c_short};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use h5lake_plugin_abi::{Hdf5, MAX_LIBRARIES};
 
 use super::library::{Hid, Library};
 use crate::error::Result;
+use crate::file_type::FileType;
 
 type Symbol = fn(&Hdf5) -> Hid;
 
@@ -85,6 +86,8 @@ pub struct Predefined {
     pub size: usize,
     /// The class number (`H5T_class_t`).
     pub class: u8,
+    /// Its types, once a dataset or an attribute of it was opened.
+    pub types: OnceLock<Arc<FileType>>,
 }
 
 /// Identifiers of these types are numbers that follow upon each other, so that each has a place of its own.
@@ -93,6 +96,10 @@ const PLACES: usize = 64;
 /// Which type was found last under an identifier, by its lowest bits. It is looked at before it is believed.
 static FOUND: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
     [const { [const { AtomicU8::new(0) }; PLACES] }; MAX_LIBRARIES];
+
+/// Which type was found last by an encoding of the same look. It is looked at before it is believed.
+static ENCODED: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
+    [const { [const { AtomicU8::new(u8::MAX) }; PLACES] }; MAX_LIBRARIES];
 
 /// What is known of the types of each slot's library.
 static KNOWN: [[OnceLock<Predefined>; COUNT]; MAX_LIBRARIES] =
@@ -117,6 +124,16 @@ fn kind_of(encoded: &[u8]) -> Option<(u8, usize)> {
     }
 }
 
+/// The place in [`ENCODED`] of an encoding: class, sign, order of bytes and size tell most types apart.
+fn place_of(encoded: &[u8]) -> usize {
+    match encoded {
+        [_, _, class, bits, _, _, size, ..] => {
+            (usize::from(*class) * 29 + usize::from(*bits) * 5 + usize::from(*size)) % PLACES
+        }
+        _ => 0,
+    }
+}
+
 /// Whether type `n` may be of a kind.
 fn may_be(n: usize, kind: Option<(u8, usize)>) -> bool {
     let (_, class, size) = TYPES[n];
@@ -130,8 +147,12 @@ impl Library {
     /// If the library cannot encode its own types.
     pub fn predefined_type(self, encoded: &[u8]) -> Result<Option<&'static Predefined>> {
         let kind = kind_of(encoded);
-        for n in (0..COUNT).filter(|n| may_be(*n, kind)) {
+        let Some(places) = ENCODED.get(self.slot()) else { return Ok(None) };
+        let place = &places[place_of(encoded)];
+        let last = usize::from(place.load(Ordering::Relaxed));
+        for n in std::iter::once(last).chain((0..COUNT).filter(|n| may_be(*n, kind))) {
             if let Some(known) = self.predefined_number(n)?.filter(|known| known.encoded == encoded) {
+                place.store(n as u8, Ordering::Relaxed);
                 return Ok(Some(known));
             }
         }
@@ -172,7 +193,7 @@ impl Library {
             }
         }
         let (size, class) = (self.type_size_of(id)?, self.type_class_of(id)?);
-        Ok(Some(place.get_or_init(|| Predefined { first, encoded, size, class })))
+        Ok(Some(place.get_or_init(|| Predefined { first, encoded, size, class, types: OnceLock::new() })))
     }
 }
 
