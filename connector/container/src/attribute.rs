@@ -1,18 +1,20 @@
 //! Attributes.
 
+mod open;
 mod stored;
 
+pub(crate) use self::open::OpenAttributes;
 pub(crate) use self::stored::{Unstored, decode_extents};
 use crate::container::State;
 use crate::convert::{self, check_space, cset, show};
 use crate::list;
 use crate::object::check_type;
-use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, SpaceRecord};
-use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, Index, ObjectId, Order};
+use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
+use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, Index, ObjectId, ObjectKind, Order};
 use crate::{AttrSpec, Container, Error, ErrorKind, OpenObject, Result, keys, record};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// An attribute held open. There is one for each attribute of a container, however often it is opened.
 #[derive(Debug)]
@@ -29,20 +31,37 @@ pub struct Attribute {
 }
 
 impl Drop for Attribute {
-    /// The blobs of an attribute that was deleted while it was open go with it.
+    /// It is not open any more. The blobs of an attribute that was deleted while it was open go with it.
     fn drop(&mut self) {
         let c = self.owner.container();
-        if matches!(self.place.get_mut(), Where::Deleted { .. }) && self.heap_owner.0 != 0 && c.is_ours() {
-            c.closed.lock().push(self.heap_owner.0);
+        match &*self.place.lock() {
+            Where::Named { key, .. } => c.forget_attribute(key, self),
+            Where::Deleted { .. } if self.heap_owner.0 != 0 && c.is_ours() => {
+                c.closed.lock().push(self.heap_owner.0);
+            }
+            Where::Deleted { .. } => (),
         }
+    }
+}
+
+/// What an attribute says of the object that it is on.
+struct Owner {
+    id: ObjectId,
+    kind: ObjectKind,
+    tracked: bool,
+}
+
+impl Owner {
+    fn of(id: ObjectId, h: &HeaderRecord) -> Self {
+        Self { id, kind: h.kind(), tracked: h.flags & ATTRIBUTES_TRACKED != 0 }
     }
 }
 
 /// Where an open attribute is.
 #[derive(Debug)]
 enum Where {
-    /// On its object, under this name. The record is the stored one as long as the state's edition is this one.
-    Named { name: Vec<u8>, record: Arc<AttributeRecord>, edition: u64 },
+    /// On its object, under this key. The record is the stored one as long as the state's edition is this one.
+    Named { key: Arc<[u8]>, record: Arc<AttributeRecord>, edition: u64 },
     /// Deleted; the value lives as long as this.
     Deleted { name: Vec<u8>, value: Bytes },
 }
@@ -51,7 +70,8 @@ impl Attribute {
     /// Its name now, or the last it had.
     pub fn name(&self) -> Vec<u8> {
         match &*self.place.lock() {
-            Where::Named { name, .. } | Where::Deleted { name, .. } => name.clone(),
+            Where::Named { key, record, .. } => keys::name(key, &record.name).to_vec(),
+            Where::Deleted { name, .. } => name.clone(),
         }
     }
 
@@ -114,13 +134,21 @@ impl Attribute {
     /// Looks the record up anew, where others may have changed it.
     fn renew(&self, s: &State, place: &mut Where) -> Result<()> {
         let c = self.owner.container();
-        if let Where::Named { name, record, edition } = place
+        if let Where::Named { key, record, edition } = place
             && (*edition != s.edition || c.ledger.is_one_of_many())
         {
-            let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
-            (*record, *edition) = (c.attribute_record(s, &key, name)?, s.edition);
+            let now = c.attribute_record(s, &self.key_now(key, record), keys::name(key, &record.name))?;
+            (*record, *edition) = (now, s.edition);
         }
         Ok(())
+    }
+
+    /// Its key, which is not the one that it was opened by where its group became one with another writer's.
+    fn key_now(&self, key: &Arc<[u8]>, record: &AttributeRecord) -> Arc<[u8]> {
+        match self.owner.id().0 {
+            id if keys::id(key) == Some(id) => key.clone(),
+            id => keys::attribute(id, keys::name(key, &record.name)),
+        }
     }
 
     /// Replaces the value; `data` is all elements in file form.
@@ -137,18 +165,17 @@ impl Attribute {
         let mut s = c.state();
         let mut place = self.place.lock();
         self.renew(&s, &mut place)?;
-        let (name, record) = match &mut *place {
+        let (key, record) = match &mut *place {
             Where::Deleted { value, .. } => {
                 *value = Bytes::copy_from_slice(data);
                 return Ok(());
             }
-            Where::Named { name, record, .. } => (name, record),
+            Where::Named { key, record, .. } => (self.key_now(key, record), record),
         };
-        let key = keys::named(keys::ATTRIBUTE, self.owner.id().0, name);
         c.make_way(&mut s, &key)?;
         let (inline, mut extents) = c.store_value(data)?;
         // With two owners the record would be copied to be changed.
-        let key = c.take_unstored(&mut s, key);
+        c.take_unstored(&mut s, &key);
         let r = Arc::make_mut(record);
         std::mem::swap(&mut r.extents, &mut extents);
         r.inline = inline;
@@ -179,8 +206,8 @@ impl Container {
         let size = size.filter(|&n| isize::try_from(n).is_ok());
         let data_size = size.ok_or_else(|| Error::range("an attribute's size does not fit memory"))?;
         let mut s = self.state();
-        let key = keys::named(keys::ATTRIBUTE, id.0, name);
-        self.header(&mut s, id)?;
+        let key = keys::attribute(id.0, name);
+        let owner = Owner::of(id, &*self.header(&mut s, id)?);
         self.make_way(&mut s, &key)?;
         if self.has_attribute(&s, &key)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(name))));
@@ -209,9 +236,9 @@ impl Container {
             ..AttributeRecord::default()
         };
         let r = Arc::new(r);
-        self.put_attribute(&mut s, key, r.clone())?;
+        self.put_attribute(&mut s, key.clone(), r.clone())?;
         s.lists.attributes_changed(id.0);
-        self.hold_attribute(&mut s, id, name, r)
+        self.hold_attribute(&mut s, owner, key, r)
     }
 
     /// Opens an attribute.
@@ -220,39 +247,43 @@ impl Container {
     /// `NotFound`.
     pub fn attr_open(self: &Arc<Self>, id: ObjectId, name: &[u8]) -> Result<Arc<Attribute>> {
         let mut s = self.state();
-        if let Some(open) = s.attributes.get(&(id.0, name.to_vec())).and_then(Weak::upgrade) {
+        let key = keys::attribute(id.0, name);
+        // A long name is in its key only in part.
+        if let Some(open) = s.attributes.get(&key).filter(|a| name.len() <= keys::SHORT || a.name() == name) {
             return Ok(open);
         }
-        self.header(&mut s, id)?;
-        let r = self.attribute_record(&s, &keys::named(keys::ATTRIBUTE, id.0, name), name)?;
-        self.hold_attribute(&mut s, id, name, r)
+        let owner = Owner::of(id, &*self.header(&mut s, id)?);
+        let r = self.attribute_record(&s, &key, name)?;
+        self.hold_attribute(&mut s, owner, key, r)
     }
 
     fn hold_attribute(
         self: &Arc<Self>,
         s: &mut State,
-        id: ObjectId,
-        name: &[u8],
+        owner: Owner,
+        key: Arc<[u8]>,
         r: Arc<AttributeRecord>,
     ) -> Result<Arc<Attribute>> {
-        let h = self.header(s, id)?;
-        let tracked = h.flags & ATTRIBUTES_TRACKED != 0;
         let attribute = Arc::new(Attribute {
-            owner: OpenObject::hold(self, id, h.kind()),
+            owner: OpenObject::hold(self, owner.id, owner.kind),
             datatype: convert::datatype(&r.datatype)?,
             space: convert::space(&r.space)?,
             cset: cset(r.utf8),
-            creation_order: tracked.then_some(r.creation_order),
+            creation_order: owner.tracked.then_some(r.creation_order),
             creation_properties: r.creation_properties.clone(),
             data_size: r.data_size,
             heap_owner: ObjectId(r.heap_owner),
-            place: Mutex::new(Where::Named { name: name.to_vec(), record: r, edition: s.edition }),
+            place: Mutex::new(Where::Named { key: key.clone(), record: r, edition: s.edition }),
         });
-        if s.attributes.len() > 64 && s.attributes.len().is_power_of_two() {
-            s.attributes.retain(|_, a| a.strong_count() > 0);
-        }
-        s.attributes.insert((id.0, name.to_vec()), Arc::downgrade(&attribute));
+        s.attributes.insert(key, &attribute);
         Ok(attribute)
+    }
+
+    /// Takes an attribute that is being dropped out of the open ones, unless the state is locked just now.
+    fn forget_attribute(&self, key: &[u8], attribute: &Attribute) {
+        if let Some(mut s) = self.state_if_free() {
+            s.attributes.forget(key, attribute);
+        }
     }
 
     /// Whether an object has an attribute of that name.
@@ -279,7 +310,7 @@ impl Container {
         self.header(&mut s, id)?;
         let key = keys::named(keys::ATTRIBUTE, id.0, name);
         let r = self.attribute_record(&s, &key, name)?;
-        let open = s.attributes.remove(&(id.0, name.to_vec())).and_then(|a| a.upgrade());
+        let open = s.attributes.remove(&key);
         if let Some(open) = &open {
             let value = self.attribute_value(&r)?;
             *open.place.lock() = Where::Deleted { name: name.to_vec(), value };
@@ -317,8 +348,7 @@ impl Container {
         self.check_writable("unable to rename attribute")?;
         let mut s = self.state();
         self.header(&mut s, id)?;
-        let from = keys::named(keys::ATTRIBUTE, id.0, old);
-        let to = keys::named(keys::ATTRIBUTE, id.0, new);
+        let (from, to) = (keys::attribute(id.0, old), keys::attribute(id.0, new));
         let mut r = self.attribute_record(&s, &from, old)?;
         if old == new {
             return Ok(());
@@ -329,21 +359,20 @@ impl Container {
         }
         Arc::make_mut(&mut r).name = keys::beside(new);
         self.ledger.delete(&from)?;
-        self.take_unstored(&mut s, from);
-        self.put_attribute(&mut s, to, r.clone())?;
+        self.take_unstored(&mut s, &from);
+        self.put_attribute(&mut s, to.clone(), r.clone())?;
         self.change_header(&mut s, id, |h| {
             h.touch();
             Ok(())
         })?;
         s.lists.attributes_changed(id.0);
-        let open = s.attributes.remove(&(id.0, old.to_vec()));
-        let strong = open.as_ref().and_then(Weak::upgrade);
-        if let (Some(weak), Some(open)) = (open, &strong) {
-            *open.place.lock() = Where::Named { name: new.to_vec(), record: r, edition: s.edition };
-            s.attributes.insert((id.0, new.to_vec()), weak);
+        let open = s.attributes.remove(&from);
+        if let Some(open) = &open {
+            *open.place.lock() = Where::Named { key: to.clone(), record: r, edition: s.edition };
+            s.attributes.insert(to, open);
         }
         drop(s);
-        drop(strong);
+        drop(open);
         Ok(())
     }
 

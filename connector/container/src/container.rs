@@ -1,6 +1,6 @@
 //! The opened container: creation, opening, flushing, refreshing.
 
-use crate::attribute::{Attribute, Unstored};
+use crate::attribute::{OpenAttributes, Unstored};
 use crate::block::BlockCache;
 use crate::dataset::Dataset;
 use crate::filters::CodecLender;
@@ -41,7 +41,7 @@ pub(crate) struct State {
     /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
     pub unmarked: BTreeSet<u64>,
     pub lists: Lists,
-    pub attributes: HashMap<(u64, Vec<u8>), Weak<Attribute>>,
+    pub attributes: OpenAttributes,
     /// The attribute that changed last, if the ledger does not have it yet.
     pub unstored_attribute: Option<Unstored>,
     /// Counts up when attributes change otherwise than through whoever has them open.
@@ -73,7 +73,7 @@ pub struct Container {
     /// Objects whose last handle was dropped, to be looked at when the state is next locked.
     pub(crate) closed: Mutex<Vec<u64>>,
     /// Open objects that are marked.
-    pub(crate) marked: Mutex<HashSet<u64>>,
+    pub(crate) marked: Mutex<HashSet<u64, IdHashes>>,
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
@@ -196,7 +196,7 @@ impl Container {
             unstored: IdMap::default(),
             unmarked: BTreeSet::new(),
             lists: Lists::default(),
-            attributes: HashMap::new(),
+            attributes: OpenAttributes::new(),
             unstored_attribute: None,
             edition: 0,
             datasets: IdMap::default(),
@@ -260,9 +260,14 @@ impl Container {
 
     /// Like [`Self::state`], or nothing when another holds the lock; that one, or the next, will reap.
     pub(crate) fn reap_if_free(&self) {
-        if let Some(mut state) = self.state.try_lock() {
+        if let Some(mut state) = self.state_if_free() {
             self.reap(&mut state);
         }
+    }
+
+    /// The state, if nobody has it locked; nothing is reaped.
+    pub(crate) fn state_if_free(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock()
     }
 
     /// Makes everything that was changed one commit. When this returns, the commit is durable as the ledger's

@@ -304,7 +304,7 @@ impl Copier<'_, '_> {
         let key = keys::named(keys::ATTRIBUTE, from.0, name);
         let order = self.plan.from.attribute_record(&self.plan.from.state(), &key, name)?.creation_order;
         let mut s = self.plan.to.state();
-        let key = keys::named(keys::ATTRIBUTE, to.0, name);
+        let key = keys::attribute(to.0, name);
         let mut r = self.plan.to.attribute_record(&s, &key, name)?;
         Arc::make_mut(&mut r).creation_order = order;
         self.plan.to.put_attribute(&mut s, key, r)?;

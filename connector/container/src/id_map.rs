@@ -1,4 +1,4 @@
-//! Maps by numbers of objects. These are given out one after the other; a container that was made to do harm may hold others,
+//! Maps by numbers of objects, and by keys with such numbers. These are given out one after the other; a container that was made to do harm may hold others,
 //! but does not know the number that all are mixed with in this process.
 
 use std::collections::HashMap;
@@ -40,9 +40,17 @@ impl Hasher for IdHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
         }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.write_u64(u64::from_le_bytes(last));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
     }
 
     fn write_u64(&mut self, number: u64) {
@@ -55,6 +63,7 @@ impl Hasher for IdHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys;
     use std::collections::HashSet;
 
     #[test]
@@ -66,6 +75,22 @@ mod tests {
             // hashbrown takes the lowest bits for the place, and the highest seven to tell neighbours apart.
             let (low, high): (HashSet<_>, HashSet<_>) = hashes.map(|h: u64| (h & 0xfff, h >> 57)).unzip();
             assert!(low.len() > 2300 && high.len() == 128, "{step}: {} {}", low.len(), high.len());
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_in_a_byte_are_spread() {
+        let hashes = |of: fn(u64) -> Vec<u8>| (0..4096).map(move |n| IdHashes(5).hash_one(&of(n)[..]));
+        let keys: [fn(u64) -> Vec<u8>; 4] = [
+            |n| keys::named(keys::ATTRIBUTE, 1 << 62 | n, b"a"),
+            |n| keys::named(keys::ATTRIBUTE, 1 << 62, format!("a{n}").as_bytes()),
+            |n| keys::named(keys::ATTRIBUTE, 1 << 62, format!("{n} of all").as_bytes()),
+            // Zeros at the end count, too.
+            |n| vec![0; n as usize],
+        ];
+        for (n, of) in keys.into_iter().enumerate() {
+            let (low, high): (HashSet<_>, HashSet<_>) = hashes(of).map(|h: u64| (h & 0xfff, h >> 57)).unzip();
+            assert!(low.len() > 2300 && high.len() == 128, "{n}: {} {}", low.len(), high.len());
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The keys of the map: a letter, the owner's id, and what tells its things apart, all big-endian, so that one
 //! scan of a prefix lists what an object owns.
 
+use std::sync::Arc;
+
 /// The container's own record.
 pub(crate) const CONTAINER: &[u8] = b"C";
 /// The number of the next object.
@@ -43,6 +45,25 @@ pub(crate) fn named(letter: u8, id: u64, name: &[u8]) -> Vec<u8> {
         _ => key.extend_from_slice(name),
     }
     key
+}
+
+/// An attribute's key, for those that several hold.
+pub(crate) fn attribute(id: u64, name: &[u8]) -> Arc<[u8]> {
+    let mut short = [0; 64];
+    match short.get_mut(..9 + name.len()) {
+        Some(key) => {
+            key[0] = ATTRIBUTE;
+            key[1..9].copy_from_slice(&id.to_be_bytes());
+            key[9..].copy_from_slice(name);
+            (&*key).into()
+        }
+        None => named(ATTRIBUTE, id, name).into(),
+    }
+}
+
+/// The key of the same attribute on another object.
+pub(crate) fn attribute_of(other: u64, key: &[u8]) -> Arc<[u8]> {
+    [&of(ATTRIBUTE, other)[..], rest(key)].concat().into()
 }
 
 fn fnv(bytes: &[u8]) -> u128 {

@@ -16,7 +16,7 @@ const EXTENT: usize = 16 << 20;
 
 /// A changed attribute that the ledger does not have yet.
 pub(crate) struct Unstored {
-    key: Vec<u8>,
+    key: Arc<[u8]>,
     record: Arc<AttributeRecord>,
 }
 
@@ -29,7 +29,7 @@ impl Container {
         name: &[u8],
     ) -> Result<Arc<AttributeRecord>> {
         let r = match &s.unstored_attribute {
-            Some(u) if u.key == key => u.record.clone(),
+            Some(u) if *u.key == *key => u.record.clone(),
             _ => {
                 let value = self.ledger.get(key)?;
                 let value = value.ok_or_else(|| missing(name))?;
@@ -44,7 +44,7 @@ impl Container {
     }
 
     pub(super) fn has_attribute(&self, s: &State, key: &[u8]) -> Result<bool> {
-        let unstored = s.unstored_attribute.as_ref().is_some_and(|u| u.key == key);
+        let unstored = s.unstored_attribute.as_ref().is_some_and(|u| *u.key == *key);
         Ok(unstored || self.ledger.get(key)?.is_some())
     }
 
@@ -53,7 +53,7 @@ impl Container {
     pub(crate) fn put_attribute(
         &self,
         s: &mut State,
-        key: Vec<u8>,
+        key: Arc<[u8]>,
         record: Arc<AttributeRecord>,
     ) -> Result<()> {
         self.make_way(s, &key)?;
@@ -65,7 +65,7 @@ impl Container {
     /// Stages the changed attribute if it is another one, so that this one can be changed. Says if changes are refused.
     pub(super) fn make_way(&self, s: &mut State, key: &[u8]) -> Result<()> {
         match &s.unstored_attribute {
-            Some(u) if u.key != key => self.store_attribute(s),
+            Some(u) if *u.key != *key => self.store_attribute(s),
             _ => Ok(self.ledger.check_writable()?),
         }
     }
@@ -79,12 +79,9 @@ impl Container {
         Ok(())
     }
 
-    /// Forgets what the ledger does not have of an attribute; gives the key back.
-    pub(super) fn take_unstored(&self, s: &mut State, key: Vec<u8>) -> Vec<u8> {
-        match s.unstored_attribute.take_if(|u| u.key == key) {
-            Some(u) => u.key,
-            None => key,
-        }
+    /// Forgets what the ledger does not have of an attribute.
+    pub(super) fn take_unstored(&self, s: &mut State, key: &[u8]) {
+        s.unstored_attribute.take_if(|u| *u.key == *key);
     }
 
     pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
@@ -150,7 +147,7 @@ impl Container {
             self.heap_drop(s, heap_owner)?;
         }
         self.ledger.delete(key)?;
-        s.unstored_attribute.take_if(|u| u.key == key);
+        self.take_unstored(s, key);
         Ok(r.datatype.as_ref().and_then(|t| t.committed))
     }
 }

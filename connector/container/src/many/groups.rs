@@ -184,10 +184,7 @@ impl Container {
         }
         drop(opens);
         self.closed.lock().retain(|id| *id != from);
-        let open: Vec<_> = s.attributes.extract_if(|(id, _), _| *id == from).collect();
-        for ((_, name), attribute) in open {
-            s.attributes.entry((to, name)).or_insert(attribute);
-        }
+        s.attributes.change_owner(from, to);
         s.headers.pop(&from);
         s.headers.pop(&to);
         s.lists.forget(from);

@@ -41,6 +41,47 @@ fn an_open_attribute_follows_a_refresh() {
 }
 
 #[test]
+fn an_attribute_is_open_once_and_goes_when_it_is_closed() {
+    for place in places() {
+        let c = place.create();
+        let long = [&b"n"[..]; 1100].concat();
+        for name in [&b""[..], b"a", &[b'm'; 54], &[b'm'; 55], &[b'm'; 56], &long] {
+            let a = made(&c, c.root(), name, b"value");
+            let again = c.attr_open(c.root(), name).unwrap();
+            assert!(Arc::ptr_eq(&a, &again) && a.name() == name);
+            drop(a);
+            assert_eq!(c.state().attributes.len(), 1);
+            c.attr_rename(c.root(), name, b"other").unwrap();
+            assert!(Arc::ptr_eq(&again, &c.attr_open(c.root(), b"other").unwrap()));
+            assert_eq!((again.name(), again.read().unwrap()), (b"other".to_vec(), Bytes::from("value")));
+            drop(again);
+            assert_eq!(c.state().attributes.len(), 0);
+            c.attr_delete(c.root(), b"other").unwrap();
+        }
+    }
+}
+
+#[test]
+fn attributes_closed_while_the_state_is_locked_go_later() {
+    let c = memory().create();
+    let (a, old) = (made(&c, c.root(), b"a", b"1"), made(&c, c.root(), b"b", b"2"));
+    let state = c.state();
+    drop((a, old));
+    assert_eq!(state.attributes.len(), 2);
+    drop(state);
+    // Opened anew under the same key: who is dropped now and is another stays away from it.
+    let (a, b) = [&b"a"[..], b"b"].map(|n| c.attr_open(c.root(), n).unwrap()).into();
+    c.state().attributes.forget(&keys::attribute(c.root().0, b"a"), &b);
+    assert!(Arc::ptr_eq(&a, &c.attr_open(c.root(), b"a").unwrap()));
+    drop((a, b));
+    assert_eq!(c.state().attributes.len(), 0);
+    let open: Vec<_> = (0..500u32).map(|n| made(&c, c.root(), &n.to_le_bytes(), b"3")).collect();
+    assert_eq!(c.state().attributes.len(), 500);
+    drop(open);
+    assert_eq!(c.state().attributes.len(), 0);
+}
+
+#[test]
 fn an_open_attribute_is_moved_by_compaction() {
     let ledger =
         h5lake_ledger::Options { retention: Some(Duration::ZERO), ..h5lake_ledger::Options::default() };
