@@ -96,8 +96,7 @@ pub(crate) fn change_stored(
 
 /// Puts a whole block into the map, in place of all that is stored of it.
 pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], block: &[u8]) -> Result<()> {
-    let before = ledger.get(key)?;
-    ledger.put(key, record::inline_block(block))?;
+    let before = ledger.replace(key, record::inline_block(block))?;
     let before = before.map(|value| extents_of(key, value)).transpose()?;
     before.iter().flatten().try_for_each(|extent| Ok(ledger.free_payload(extent)?))
 }

@@ -293,6 +293,35 @@ impl Ledger {
         Ok(true)
     }
 
+    /// Stages a put, and says what was under the key: one look for it where [`get`](Ledger::get) and [`put`](Ledger::put) take
+    /// two.
+    ///
+    /// # Errors
+    /// As for [`put`](Ledger::put), and those of reading; then nothing is staged.
+    pub fn replace(&self, key: &[u8], value: impl Into<Bytes>) -> Result<Option<Bytes>> {
+        let value = value.into();
+        self.check_length(key, &value)?;
+        let mut s = self.writable()?;
+        let State { staged, log, root, spilled, .. } = &mut *s;
+        let below = self.layers_under(&EMPTY, log, *root, spilled.as_ref());
+        let weight = (key.len() + value.len()) as u64;
+        let before = match staged.entry(Key::from(Bytes::copy_from_slice(key))) {
+            Entry::Occupied(mut there) => {
+                let before = there.insert(Some(value));
+                s.staged_bytes -= (key.len() + before.as_ref().map_or(0, Bytes::len)) as u64;
+                before
+            }
+            Entry::Vacant(place) => {
+                let before = below.get(key)?;
+                place.insert(Some(value));
+                before
+            }
+        };
+        s.staged_bytes += weight;
+        self.spill_if_large(&mut s);
+        Ok(before)
+    }
+
     /// Stages a delete; deleting what is not there is no error.
     ///
     /// # Errors

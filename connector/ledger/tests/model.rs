@@ -24,6 +24,7 @@ enum Value {
 enum Op {
     Put(u16, u8, u16),
     PutNew(u16, u8, u16),
+    Replace(u16, u8, u16),
     Get(u16, u16),
     Many(u16, u16),
     Payload(u16, u32),
@@ -51,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (n(), any::<u8>(), prop_oneof![4 => 0u16..200, 1 => 2000u16..20000]).prop_map(|(k, b, l)| Op::Put(k, b, l)),
         3 => (n(), any::<u8>(), 0u16..200).prop_map(|(k, b, l)| Op::PutNew(k, b, l)),
+        3 => (n(), any::<u8>(), 0u16..200).prop_map(|(k, b, l)| Op::Replace(k, b, l)),
         3 => (n(), 1u16..50).prop_map(|(k, c)| Op::Get(k, c)),
         2 => (n(), 1u16..300).prop_map(|(k, c)| Op::Many(k, c)),
         3 => (n(), prop_oneof![0u32..5000, 60_000u32..200_000]).prop_map(|(k, l)| Op::Payload(k, l)),
@@ -116,6 +118,14 @@ impl Run {
         }
     }
 
+    fn replace(&mut self, k: Vec<u8>, v: Vec<u8>) {
+        let before = self.w().replace(&k, [&[0], &v[..]].concat()).unwrap();
+        assert_eq!(before.is_some(), self.staged.contains_key(&k));
+        before.iter().zip(self.staged.get(&k)).for_each(|(v, m)| same(self.w(), v, m));
+        self.release(&k);
+        self.staged.insert(k, Value::Plain(v));
+    }
+
     fn get(&self, k: &[u8]) {
         for (ledger, model) in [(self.w(), &self.staged), (self.reader.as_ref().unwrap(), &self.read)] {
             let got = ledger.get(k).unwrap();
@@ -134,6 +144,7 @@ impl Run {
         match *op {
             Op::Put(k, b, l) => self.put(key(k), vec![b; l as usize]),
             Op::PutNew(k, b, l) => self.put_new(key(k), vec![b; l as usize]),
+            Op::Replace(k, b, l) => self.replace(key(k), vec![b; l as usize]),
             Op::Get(k, c) => (k..k.saturating_add(c)).for_each(|k| self.get(&key(k))),
             Op::Many(k, c) => {
                 (k..k.saturating_add(c)).for_each(|k| self.put(key(k), k.to_le_bytes().to_vec()))
