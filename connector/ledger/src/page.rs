@@ -1,6 +1,7 @@
 //! Pages: the nodes of the base, a B-tree that is copied on write.
 
 use std::ops::{Bound, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -35,6 +36,8 @@ pub(crate) struct Page {
     bytes: Bytes,
     pub(crate) level: u8,
     slots: Vec<Slot>,
+    /// The entry behind the one that was found last: what is looked up one after the other often lies so.
+    next: AtomicUsize,
 }
 
 fn range(r: &mut Reader<'_>) -> Decoded<Range<u32>> {
@@ -84,7 +87,7 @@ impl Page {
             slots.push(slot);
         }
         r.end()?;
-        Ok(Self { bytes, level, slots })
+        Ok(Self { bytes, level, slots, next: AtomicUsize::new(0) })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -124,12 +127,22 @@ impl Page {
     /// Whether a key is not before the first one here, and not behind the last.
     pub(crate) fn spans(&self, key: &[u8]) -> bool {
         let (first, last) = (self.slots.first(), self.slots.last());
-        first.is_some_and(|s| self.cut(&s.key) <= key) && last.is_some_and(|s| key <= self.cut(&s.key))
+        self.is_next(key).is_some()
+            || first.is_some_and(|s| self.cut(&s.key) <= key) && last.is_some_and(|s| key <= self.cut(&s.key))
     }
 
     /// The entry with this key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
-        self.slots.binary_search_by(|s| self.cut(&s.key).cmp(key)).ok()
+        let found =
+            self.is_next(key).or_else(|| self.slots.binary_search_by(|s| self.cut(&s.key).cmp(key)).ok())?;
+        self.next.store(found + 1, Ordering::Relaxed);
+        Some(found)
+    }
+
+    /// The entry behind the one that was found last, if it has this key.
+    fn is_next(&self, key: &[u8]) -> Option<usize> {
+        let next = self.next.load(Ordering::Relaxed);
+        self.slots.get(next).filter(|s| self.cut(&s.key) == key).map(|_| next)
     }
 
     /// The child below which a key is, if it is anywhere.
@@ -242,6 +255,20 @@ mod tests {
         assert_eq!(p.end_before(Bound::Excluded(b"b")), 0);
         assert_eq!([&b"a"[..], b"b", b"e", b"f", b"g"].map(|k| p.spans(k)), [false, true, true, true, false]);
         assert_eq!((p.branch_for(b"a"), p.branch_for(b"b"), p.branch_for(b"z")), (0, 0, 2));
+    }
+
+    #[test]
+    fn a_page_is_searched_in_any_order() {
+        let (bytes, crc) = leaf();
+        let keys = [&b"b"[..], b"d", b"f"];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let p = Page::decode(bytes.clone().into(), crc).unwrap();
+            for n in order.into_iter().chain(order) {
+                assert_eq!((p.find(keys[n]), p.spans(keys[n])), (Some(n), true), "{order:?}");
+                assert_eq!([&b"a"[..], b"c", b"g"].map(|k| p.find(k)), [None; 3]);
+                assert_eq!([&b"a"[..], b"c", b"g"].map(|k| p.spans(k)), [false, true, false]);
+            }
+        }
     }
 
     #[test]
