@@ -423,12 +423,15 @@ impl Container {
         if self.ledger.is_one_of_many() {
             return;
         }
-        let closed = std::mem::take(&mut *self.closed.lock());
-        for id in closed {
+        while let Some(id) = self.next_closed() {
             if let Err(e) = self.delete_if_unused(s, id) {
                 tracing::error!("{}: the unlinked object {id:#x} could not be deleted: {e}", self.name());
             }
         }
+    }
+
+    fn next_closed(&self) -> Option<u64> {
+        self.closed.lock().pop()
     }
 
     /// Deletes an object that nothing links to and nobody holds open, and what only it linked to.
@@ -442,8 +445,8 @@ impl Container {
 
     /// The same at once, whoever else writes.
     pub(crate) fn delete_now(&self, s: &mut State, id: u64) -> Result<()> {
-        let mut pending = vec![id];
-        while let Some(id) = pending.pop() {
+        let (mut first, mut pending) = (Some(id), Vec::new());
+        while let Some(id) = first.take().or_else(|| pending.pop()) {
             if self.opens.lock().contains_key(&id) {
                 continue;
             }
