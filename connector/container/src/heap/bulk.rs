@@ -31,6 +31,7 @@ impl Filling {
 }
 
 /// A blob that is wanted, and its place among those that are.
+#[derive(Clone, Copy)]
 struct Wanted {
     place: Place,
     length: u64,
@@ -40,6 +41,16 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn new(index: usize, id: &[u8; 16], length: u64) -> Self {
+        let bytes = length.saturating_add(encoded_len_varint(length) as u64);
+        Self { place: Place::of(id), length, bytes, index }
+    }
+
+    /// By which those that lie together follow each other.
+    fn order(&self) -> (u64, u32, u32) {
+        (self.place.owner, self.place.number, self.place.offset)
+    }
+
     fn start(&self) -> u64 {
         u64::from(self.place.offset)
     }
@@ -100,17 +111,18 @@ impl Container {
     }
 
     /// Reads blobs, each given by its id and so many bytes from its beginning, and hands them to `take` with their number
-    /// among those asked for; in the order in which they lie.
+    /// among those asked for; in the order in which they lie. They are gone through several times: a list of them is more
+    /// fresh memory than the blobs themselves, and is made only of those that are asked for in another order.
     ///
     /// # Errors
     /// As for [`Self::heap_get`], and those of `take`.
     pub fn heap_get_all<E: From<Error>>(
         &self,
-        blobs: impl ExactSizeIterator<Item = ([u8; 16], u64)>,
+        blobs: impl Iterator<Item = ([u8; 16], u64)> + Clone,
         mut take: impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let mut wanted = Vec::with_capacity(blobs.len());
-        for (index, (id, length)) in blobs.enumerate() {
+        let (mut is_sorted, mut last) = (true, None);
+        for (index, (id, length)) in blobs.clone().enumerate() {
             if length == 0 {
                 take(index, &[])?;
                 continue;
@@ -118,40 +130,55 @@ impl Container {
             if id == [0; 16] {
                 return Err(Error::invalid(format!("{length} bytes are asked of no blob")).into());
             }
-            let bytes = length.saturating_add(encoded_len_varint(length) as u64);
-            wanted.push(Wanted { place: Place::of(&id), length, bytes, index });
+            let order = Some(Wanted::new(index, &id, length).order());
+            is_sorted &= last <= order;
+            last = order;
         }
-        let order = |w: &Wanted| (w.place.owner, w.place.number, w.place.offset);
-        if !wanted.is_sorted_by_key(order) {
-            wanted.sort_unstable_by_key(order);
+        let wanted = blobs.enumerate().filter(|(_, (_, length))| *length > 0);
+        let wanted = wanted.map(|(index, (id, length))| Wanted::new(index, &id, length));
+        if is_sorted {
+            return self.heap_get_sorted(wanted, &mut take);
         }
-        let mut rest = &wanted[..];
-        while let Some(first) = rest.first() {
-            let mut end = first.end();
-            let mut joins = |w: &Wanted| {
+        let mut wanted: Vec<_> = wanted.collect();
+        wanted.sort_unstable_by_key(Wanted::order);
+        self.heap_get_sorted(wanted.iter().copied(), &mut take)
+    }
+
+    /// Reads blobs in the order in which they lie.
+    fn heap_get_sorted<E: From<Error>>(
+        &self,
+        mut rest: impl Iterator<Item = Wanted> + Clone,
+        take: &mut impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut from = rest.clone();
+        while let Some(first) = rest.next() {
+            let (mut end, mut count) = (first.end(), 1);
+            let mut behind = rest.clone();
+            while let Some(w) = behind.next() {
                 let near =
                     w.start() <= end.saturating_add(GAP) && w.end().max(end) - first.start() <= TOGETHER;
                 let same = (w.place.owner, w.place.number) == (first.place.owner, first.place.number);
-                end = end.max(w.end());
-                same && near
-            };
-            let count = 1 + rest[1..].iter().take_while(|w| joins(w)).count();
-            let (group, others) = rest.split_at(count);
-            self.heap_get_group(group, &mut take)?;
-            rest = others;
+                if !(same && near) {
+                    break;
+                }
+                (end, count) = (end.max(w.end()), count + 1);
+                rest = behind.clone();
+            }
+            self.heap_get_group(first, end, from.take(count), take)?;
+            from = rest.clone();
         }
         Ok(())
     }
 
-    /// Reads blobs of one segment that lie near each other.
+    /// Reads blobs of one segment that lie near each other, from the first one to `end`.
     fn heap_get_group<E: From<Error>>(
         &self,
-        group: &[Wanted],
+        first: Wanted,
+        end: u64,
+        group: impl Iterator<Item = Wanted>,
         take: &mut impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let Some(first) = group.first() else { return Ok(()) };
         let segment = self.heap_segment(first.place)?;
-        let end = group.iter().map(Wanted::end).max().unwrap_or_default();
         let length =
             usize::try_from(end.min(segment.length).saturating_sub(first.start())).unwrap_or(usize::MAX);
         let mut bytes = convert::buffer(length)?;
