@@ -133,4 +133,39 @@ def read_filters(f):
     assert f["compressed"].compression == "gzip" and f["compressed"].shuffle and f["lzf"].fletcher32
 
 
+LONG = 18 << 20
+
+
+def numbers(start):
+    return np.arange(start, start + LONG, dtype="u4")
+
+
+def write_long(f):
+    """Writes of more than 64 MiB, which stores take in several objects at once: whole, beside what is there, in rows that are longer than
+    blocks, and from memory that is not as it is stored."""
+    f.create_dataset("blocks", data=numbers(1), chunks=(1 << 18,))
+    f.create_dataset("whole", data=numbers(2))
+    d = f.create_dataset("beside", (LONG + 1000,), "u4", chunks=(300_000,), fillvalue=7)
+    d[500:500 + LONG] = numbers(3)
+    d[1000:2000] = 8
+    rows = f.create_dataset("rows", (LONG // 4096, 4096), "u4", chunks=(100, 4096))
+    rows[...] = numbers(4).reshape(rows.shape)
+    rows[7:] = numbers(5).reshape(rows.shape)[7:]
+    f.create_dataset("narrow", data=numbers(6)[:LONG // 2].astype("f8"), dtype="f4", chunks=(1 << 20,))
+    f["whole"][...] = numbers(9)
+
+
+def read_long(f):
+    same(f["blocks"][...], numbers(1))
+    same(f["whole"][...], numbers(9))
+    wanted = np.full(LONG + 1000, 7, "u4")
+    wanted[500:500 + LONG] = numbers(3)
+    wanted[1000:2000] = 8
+    same(f["beside"][...], wanted)
+    wanted = numbers(5).reshape(f["rows"].shape)
+    wanted[:7] = numbers(4).reshape(wanted.shape)[:7]
+    same(f["rows"][...], wanted)
+    same(f["narrow"][...], numbers(6)[:LONG // 2].astype("f4"))
+
+
 main(globals())
