@@ -10,6 +10,7 @@
     reason = "a suite reports by panicking, like every test"
 )]
 
+pub mod lending;
 mod objects;
 mod order;
 mod races;
@@ -28,7 +29,7 @@ pub type Check = (&'static str, fn(&Shared));
 
 /// Every check of the suite.
 pub fn checks() -> Vec<Check> {
-    [objects::CHECKS, streams::CHECKS, order::CHECKS, races::CHECKS].concat()
+    [objects::CHECKS, lending::CHECKS, streams::CHECKS, order::CHECKS, races::CHECKS].concat()
 }
 
 /// Runs every check, each on a new store of `fresh`, which has to be empty.

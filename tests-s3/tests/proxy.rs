@@ -9,13 +9,14 @@ mod work;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{environment, key, open, server};
 use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
 use h5lake_tests_s3::Server;
 use h5lake_tests_s3::proxy::{Proxy, Trouble};
+use object_stores::conformance::lending::Watch;
 use object_stores::remote::Environment;
 use object_stores::{ObjectStore, PutMode};
 use work::{Chance, Map, content, work};
@@ -264,21 +265,6 @@ fn a_server_that_goes_silent_is_an_error_in_bounded_time() {
     assert!(begun.elapsed() < 2 * REQUEST, "{:?}", begun.elapsed());
 }
 
-/// Bytes that say when the last reference to them is gone.
-struct Watched(Vec<u8>, Arc<AtomicBool>);
-
-impl AsRef<[u8]> for Watched {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.1.store(true, Ordering::SeqCst);
-    }
-}
-
 /// A put that has returned lets go of what it was given, soon, however it ended: a program's buffer is lent to it. Of a peer
 /// that takes nothing any more, and stays, the system has to be told (`TCP_USER_TIMEOUT`, of 30 seconds in the client).
 #[test]
@@ -302,17 +288,13 @@ fn what_is_put_is_let_go_of() {
                 let proxy = Proxy::start(behind.address, move |_| trouble).unwrap();
                 let store = behind.through(&proxy, &fresh_url());
                 assert!(!store.capabilities().keeps_pieces);
-                let gone = Arc::new(AtomicBool::new(false));
-                let whole = bytes::Bytes::from_owner(Watched(vec![7; 8 << 20], gone.clone()));
+                let (whole, watch) = Watch::over(vec![7; 8 << 20]);
                 let pieces = (0..8).map(|n| whole.slice(n << 20..(n + 1) << 20)).collect();
                 drop(whole);
                 let put = store.put(&key("lent"), pieces, PutMode::Overwrite);
                 let returned = Instant::now();
-                while !gone.load(Ordering::SeqCst) {
-                    let most = if trouble.deaf_after.is_some() { 45 } else { 2 };
-                    assert!(returned.elapsed() < Duration::from_secs(most), "{what}: {put:?}");
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                let most = if trouble.deaf_after.is_some() { 45 } else { 2 };
+                assert!(watch.wait(Duration::from_secs(most)), "{what}: {put:?}");
                 println!(
                     "{what}: {} after {:?}",
                     if put.is_ok() { "put" } else { "failed" },

@@ -267,30 +267,7 @@ impl Ledger {
     /// # Errors
     /// As for [`put`](Ledger::put), and those of reading.
     pub fn put_new(&self, key: &[u8], value: impl Into<Bytes>) -> Result<bool> {
-        let value = value.into();
-        self.check_length(key, &value)?;
-        let mut s = self.writable()?;
-        let State { staged, log, root, spilled, .. } = &mut *s;
-        let below = self.layers_under(&EMPTY, log, *root, spilled.as_ref());
-        let weight = (key.len() + value.len()) as u64;
-        match staged.entry(Key::from(Bytes::copy_from_slice(key))) {
-            Entry::Occupied(mut there) => {
-                if there.get().is_some() {
-                    return Ok(false);
-                }
-                there.insert(Some(value));
-                s.staged_bytes += weight - key.len() as u64;
-            }
-            Entry::Vacant(place) => {
-                if below.get(key)?.is_some() {
-                    return Ok(false);
-                }
-                place.insert(Some(value));
-                s.staged_bytes += weight;
-            }
-        }
-        self.spill_if_large(&mut s);
-        Ok(true)
+        self.put_over(key, value.into(), |before| before.is_none()).map(|before| before.is_none())
     }
 
     /// Stages a put, and says what was under the key: one look for it where [`get`](Ledger::get) and [`put`](Ledger::put) take
@@ -299,7 +276,16 @@ impl Ledger {
     /// # Errors
     /// As for [`put`](Ledger::put), and those of reading; then nothing is staged.
     pub fn replace(&self, key: &[u8], value: impl Into<Bytes>) -> Result<Option<Bytes>> {
-        let value = value.into();
+        self.put_over(key, value.into(), |_| true)
+    }
+
+    /// Stages a put over what `may` allows, and says what is under the key before.
+    fn put_over(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        may: impl FnOnce(&Option<Bytes>) -> bool,
+    ) -> Result<Option<Bytes>> {
         self.check_length(key, &value)?;
         let mut s = self.writable()?;
         let State { staged, log, root, spilled, .. } = &mut *s;
@@ -307,12 +293,18 @@ impl Ledger {
         let weight = (key.len() + value.len()) as u64;
         let before = match staged.entry(Key::from(Bytes::copy_from_slice(key))) {
             Entry::Occupied(mut there) => {
+                if !may(there.get()) {
+                    return Ok(there.get().clone());
+                }
                 let before = there.insert(Some(value));
                 s.staged_bytes -= (key.len() + before.as_ref().map_or(0, Bytes::len)) as u64;
                 before
             }
             Entry::Vacant(place) => {
                 let before = below.get(key)?;
+                if !may(&before) {
+                    return Ok(before);
+                }
                 place.insert(Some(value));
                 before
             }

@@ -1,12 +1,12 @@
 //! Long writes to stores that are far away, out of the program's buffer.
 
 use super::*;
+use object_stores::conformance::lending::Watch;
 use object_stores::{
     FaultStore, LatencyStore, ObjectStore, Operation, Pace, Registry, Rule, Select, Timing, TraceStore,
     most_at_once, round_trips,
 };
 use proptest::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -121,21 +121,6 @@ fn a_write_that_fails_changes_nothing() {
     }
 }
 
-/// Bytes that say when the last reference to them is gone.
-struct Watched(Vec<u8>, Arc<AtomicBool>);
-
-impl AsRef<[u8]> for Watched {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.1.store(true, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn only_who_lets_go_is_lent_to() {
     let dir = tempfile::tempdir().unwrap();
@@ -149,11 +134,10 @@ fn only_who_lets_go_is_lent_to() {
             dataset(&c, b"d", dataset_spec(1, simple(&dims, &dims), Layout::Chunked { chunk: vec![MIB] }));
         assert_eq!(d.is_better_lent(64 << 20), lets_go);
         assert!(!d.is_better_lent(63 << 20), "that is on its way while the program goes on");
-        let gone = Arc::new(AtomicBool::new(false));
-        let data = Bytes::from_owner(Watched(noise(dims[0] as usize, 5).to_vec(), gone.clone()));
+        let (data, watch) = Watch::over(noise(dims[0] as usize, 5).to_vec());
         d.write_bytes(&Selection::All, &data).unwrap();
         drop(data);
-        assert!(gone.load(Ordering::SeqCst) || !lets_go);
+        assert!(watch.is_gone() || !lets_go);
         c.flush().unwrap();
         drop((c, d));
         assert!(all_of(&opened(&place)) == noise(dims[0] as usize, 5));
