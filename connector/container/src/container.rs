@@ -86,8 +86,8 @@ pub struct Container {
     file_number: u64,
     writable: bool,
     distance: Distance,
-    /// What is put may be lent for so long: the store keeps none of it.
-    pub(crate) lets_go: bool,
+    /// It is in a store that keeps nothing of what it is given: that may be lent to a put.
+    pub(crate) takes_lent: bool,
     lock: LockPolicy,
     pub(crate) last_wins: bool,
     pid: u32,
@@ -210,10 +210,8 @@ impl Container {
             Target::Objects { store, .. } if store.capabilities().near => Distance::Memory,
             Target::Objects { .. } => Distance::Far,
         };
-        let lets_go = match target {
-            Target::File(_) => true,
-            Target::Objects { store, .. } => !store.capabilities().keeps_pieces,
-        };
+        let takes_lent =
+            matches!(target, Target::Objects { store, .. } if !store.capabilities().keeps_pieces);
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
         // An object of an old version is not the same as the one that it became.
@@ -234,7 +232,7 @@ impl Container {
             file_number: hash.finish().max(1),
             writable,
             distance,
-            lets_go,
+            takes_lent,
             lock: o.ledger.lock,
             last_wins: o.last_wins,
             pid: h5lake_ledger::process::id(),

@@ -77,9 +77,9 @@ fn common<'a>(words: impl Iterator<Item = (&'a [u8; 8], &'a [u8; 8])>) -> usize 
 }
 
 /// How many bytes two values have in common at their begins, and at their ends behind that; `None` if that is not worth an
-/// edit.
+/// edit. Whether the value after has the length for one was looked at before the one before was looked for.
 fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
-    if !LENGTHS.contains(&after.len()) || before.len() > *LENGTHS.end() {
+    if before.len() > *LENGTHS.end() {
         return None;
     }
     let words = common(before.as_chunks().0.iter().zip(after.as_chunks().0));

@@ -95,8 +95,7 @@ impl Dataset {
 
     /// Whether a write of so many bytes is better given to [`write_bytes`](Self::write_bytes).
     pub fn is_better_lent(&self, bytes: usize) -> bool {
-        let c = self.container();
-        bytes >= WORTH_LENDING && self.filters.is_empty() && c.distance() == Distance::Far && c.lets_go
+        bytes >= WORTH_LENDING && self.filters.is_empty() && self.container().takes_lent
     }
 
     /// Writes as [`write`](Self::write) does, without a copy of the blocks that lie in `data` as they are stored. When this returns they are in

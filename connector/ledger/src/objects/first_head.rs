@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, Key, ObjectStore, PutMode};
 
-use crate::objects::head::{Names, put_over};
+use crate::objects::head::{Names, put_or_find, put_over};
 use crate::objects::lock;
 use crate::objects::open::delete_lake;
 use crate::options::Replace;
@@ -36,7 +36,7 @@ impl FirstHead {
     /// Puts it, and deletes what it replaced. A repetition is harmless.
     pub(super) fn put(&self) -> Put {
         let put = match &self.over {
-            Some(etag) => put_over(self.store.as_ref(), &self.key, self.bytes.to_vec(), etag.as_ref()),
+            Some(etag) => put_over(self.store.as_ref(), &self.key, self.bytes.clone(), etag.as_ref()),
             None => self.put_new(),
         }?;
         if let Some(names) = &self.replaced
@@ -50,16 +50,10 @@ impl FirstHead {
 
     fn put_new(&self) -> Put {
         if self.replace == Replace::Atomically || !self.store.honours(Condition::Create) {
-            return put_over(self.store.as_ref(), &self.key, self.bytes.to_vec(), None);
+            return put_over(self.store.as_ref(), &self.key, self.bytes.clone(), None);
         }
-        match self.store.put(&self.key, PutPayload::from(self.bytes.clone()), PutMode::Create) {
-            Ok(r) => Ok(r.etag),
-            // A repetition may have met its own effect: the id in the head is random, so equal bytes are ours.
-            Err(e) => match self.store.get_opt(&self.key, None) {
-                Ok(Some(g)) if g.bytes == self.bytes => Ok(g.meta.etag),
-                _ => Err(e),
-            },
-        }
+        // The id in the head is random.
+        put_or_find(self.store.as_ref(), &self.key, self.bytes.clone(), PutMode::Create)
     }
 
     /// Sends it on its way.

@@ -180,14 +180,23 @@ pub(crate) fn read_head(
 pub(crate) fn put_over(
     store: &dyn ObjectStore,
     key: &Key,
-    bytes: Vec<u8>,
+    bytes: impl Into<Bytes>,
     etag: Option<&Etag>,
 ) -> object_stores::Result<Option<Etag>> {
     let mode = match etag {
         Some(etag) if store.honours(Condition::Update) => PutMode::Update(etag.clone()),
         _ => PutMode::Overwrite,
     };
-    let bytes = Bytes::from(bytes);
+    put_or_find(store, key, bytes.into(), mode)
+}
+
+/// Puts an object whose bytes nobody else would put: if they are there after an error, it is our own.
+pub(crate) fn put_or_find(
+    store: &dyn ObjectStore,
+    key: &Key,
+    bytes: Bytes,
+    mode: PutMode,
+) -> object_stores::Result<Option<Etag>> {
     match store.put(key, PutPayload::from(bytes.clone()), mode) {
         Ok(r) => Ok(r.etag),
         // The answer to a try that had its effect may have been lost, and a repetition then finds the etag changed.

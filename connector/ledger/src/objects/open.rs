@@ -230,9 +230,7 @@ pub(crate) fn create(
         false => match first_head.put() {
             Ok(etag) => (etag, None),
             Err(e) => {
-                // The put's error counts. What it may not be sure of has another id by now, or this head with it.
-                let record = record.filter(|_| !e.kind().is_ambiguous());
-                take_back(store.as_ref(), record.as_ref().map(|(key, _)| key), held);
+                take_back_headless(store.as_ref(), &e, record.as_ref().map(|(key, _)| key), held);
                 return Err(store_error(&target, &e));
             }
         },
@@ -359,8 +357,18 @@ fn put_prepared(
     }
 }
 
+/// Takes back what was prepared for a head whose put failed. A head that may have arrived all the same needs its record.
+pub(super) fn take_back_headless(
+    store: &dyn ObjectStore,
+    e: &object_stores::Error,
+    record: Option<&Key>,
+    lease: Option<Lease>,
+) {
+    take_back(store, record.filter(|_| !e.kind().is_ambiguous()), lease);
+}
+
 /// Takes back what was prepared for a head that did not come to be.
-pub(super) fn take_back(store: &dyn ObjectStore, record: Option<&Key>, lease: Option<Lease>) {
+fn take_back(store: &dyn ObjectStore, record: Option<&Key>, lease: Option<Lease>) {
     if let Some(key) = record {
         let _garbage_at_worst = store.delete(key);
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
-use crate::objects::open::take_back;
+use crate::objects::open::take_back_headless;
 use crate::place::Room;
 
 impl Writer {
@@ -25,10 +25,8 @@ impl Writer {
         match under_way.wait() {
             Ok(etag) => self.etag = etag,
             Err(e) => {
-                // A head that may have arrived needs its record.
                 let record = self.names.room(&Room::Log(1), &self.target).ok();
-                let record = record.filter(|_| !e.kind().is_ambiguous());
-                take_back(self.store.as_ref(), record.as_ref(), self.lease.take());
+                take_back_headless(self.store.as_ref(), &e, record.as_ref(), self.lease.take());
                 return Err(self.fail(&e));
             }
         }
