@@ -24,10 +24,27 @@ pub struct Extent {
     sums: Vec<u32>,
 }
 
+/// The checksums of a payload that is being written.
+#[derive(Debug, Default)]
+pub(crate) struct Sums(Vec<u32>);
+
+impl Sums {
+    /// Takes the next part of it in; all but the last are whole blocks.
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        self.0.extend(part.chunks(1 << BLOCK_POWER).map(checksum));
+    }
+
+    /// The extent of a payload that lies there.
+    pub(crate) fn at(self, place: Place) -> Extent {
+        Extent { place, length: place.length, block_power: BLOCK_POWER, sums: self.0 }
+    }
+}
+
 impl Extent {
     pub(crate) fn of(place: Place, data: &[u8]) -> Self {
-        let sums = data.chunks(1 << BLOCK_POWER).map(checksum).collect();
-        Self { place, length: data.len() as u64, block_power: BLOCK_POWER, sums }
+        let mut sums = Sums::default();
+        sums.add(data);
+        sums.at(place)
     }
 
     /// The extent of this payload and `data`, which lies right behind it.

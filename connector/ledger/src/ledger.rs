@@ -15,7 +15,7 @@ pub(crate) use self::commit::After;
 use self::commit::Spilled;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, Sums};
 use crate::key::Key;
 use crate::layers::{EMPTY, Layer, Layers, value_in};
 use crate::options::{Access, Identity, Options, Version, Writers};
@@ -343,8 +343,9 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`.
     pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
         drop(self.writable()?);
-        let place = self.space.write_payload(data)?;
-        Ok(Extent::of(place, data))
+        let mut sums = Sums::default();
+        let place = self.space.write_payload(data, &mut |part| sums.add(part))?;
+        Ok(sums.at(place))
     }
 
     /// Writes a payload as [`write_payload`](Ledger::write_payload) does, that may [go on](Ledger::grow_payload) until it has
@@ -354,8 +355,9 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload).
     pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
         drop(self.writable()?);
-        let place = self.space.write_to_grow(data, most)?;
-        Ok(Extent::of(place, data))
+        let mut sums = Sums::default();
+        let place = self.space.write_to_grow(data, most, &mut |part| sums.add(part))?;
+        Ok(sums.at(place))
     }
 
     /// Lets a payload go on with `data`, where its place allows that: the extent that is returned has both, and takes the

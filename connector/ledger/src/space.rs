@@ -188,7 +188,8 @@ pub(crate) trait Space: Debug + Send + Sync {
         Ok(None)
     }
 
-    fn write_payload(&self, data: &[u8]) -> Result<Place>;
+    /// Writes one. All of it is shown to `passing`, part by part, each when it is about to be read anyway.
+    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place>;
     /// Writes several; after an error none is left.
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
         write_one_by_one(self, data)
@@ -198,8 +199,8 @@ pub(crate) trait Space: Debug + Send + Sync {
         self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
     /// Writes one that may go on until it has `most` bytes, and is better kept where it can.
-    fn write_to_grow(&self, data: &[u8], _most: u64) -> Result<Place> {
-        self.write_payload(data)
+    fn write_to_grow(&self, data: &[u8], _most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+        self.write_payload(data, passing)
     }
     /// Writes `data` right behind a payload, which with it makes one payload from then on; false where that cannot be.
     fn grow_payload(&self, _place: &Place, _data: &[u8]) -> Result<bool> {
@@ -323,7 +324,7 @@ pub(crate) trait Space: Debug + Send + Sync {
 pub(crate) fn write_one_by_one<S: Space + ?Sized>(space: &S, data: &[&[u8]]) -> Result<Vec<Place>> {
     let mut places = Vec::with_capacity(data.len());
     for data in data {
-        match space.write_payload(data) {
+        match space.write_payload(data, &mut |_| ()) {
             Ok(place) => places.push(place),
             Err(e) => {
                 for place in places.iter().filter(|place| place.length > 0) {

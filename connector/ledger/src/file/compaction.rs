@@ -64,10 +64,7 @@ impl Writer {
         let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
         let (at, place) = (run + shift, Place::file(run + shift, len));
         self.fresh.extend([run_of(&place)]);
-        let written = self.put(raw, at, data).and_then(|written| match written {
-            true => Ok(()),
-            false => raw.write_at(data, at).map_err(|e| self.io("writing a payload", &e)),
-        });
+        let written = self.put(raw, at, data, "writing a payload");
         if let Err(e) = written {
             self.give_back(&place);
             return Err(e);

@@ -52,6 +52,10 @@ struct Disk {
     fault: Option<(u64, Fault)>,
     dead: bool,
     counts: Counts,
+    /// Up to where blocks were reserved, how often that was asked for, and whether it is refused.
+    reserved: u64,
+    reservations: u64,
+    refuses: bool,
 }
 
 fn apply(bytes: &mut Vec<u8>, c: &Change) {
@@ -110,6 +114,19 @@ impl Fake {
 
     pub(crate) fn take_counts(&self) -> Counts {
         std::mem::take(&mut self.disk().counts)
+    }
+
+    /// Up to where blocks were reserved that the end has not been given back since.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.disk().reserved
+    }
+
+    pub(crate) fn reservations(&self) -> u64 {
+        self.disk().reservations
+    }
+
+    pub(crate) fn refuse_to_reserve(&self, refuses: bool) {
+        self.disk().refuses = refuses;
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -222,7 +239,27 @@ impl RawFile for Fake {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Len(len))
+        let shorter = len <= self.len()?;
+        self.change(Change::Len(len))?;
+        if shorter {
+            self.disk().reserved = 0;
+        }
+        Ok(())
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        let mut d = self.disk();
+        d.reservations += 1;
+        if d.refuses {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        d.reserved = d.reserved.max(at + len);
+        Ok(())
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        let d = self.disk();
+        Ok(d.reserved > d.now.len() as u64)
     }
 
     fn len(&self) -> io::Result<u64> {

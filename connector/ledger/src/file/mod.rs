@@ -1,5 +1,7 @@
 //! The file space: a container in one ordinary file.
 
+mod ahead;
+mod combined;
 mod compaction;
 pub(crate) mod free;
 pub(crate) mod head;
@@ -31,6 +33,7 @@ mod shared_crash_tests;
 
 use std::fs::File;
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -337,10 +340,12 @@ impl Space for FileSpace {
             return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
         }
         let length = parts.iter().map(|part| part.len() as u64).sum();
-        if self.writer.is_some() {
-            self.with_writer(|w, raw, _| w.settle(raw, at, length))?;
-        }
+        let known = match &self.writer {
+            Some(_) => self.with_writer(|w, _, _| Ok(w.read_pending(parts, at)))?,
+            None => Range::default(),
+        };
         let read = match parts {
+            _ if !known.is_empty() => combined::read_around(self.raw.as_ref(), parts, at, &known),
             [buf] => self.raw.read_at(buf, at),
             _ => self.raw.read_parts_at(parts, at),
         };
@@ -350,26 +355,18 @@ impl Space for FileSpace {
         })
     }
 
-    fn write_payload(&self, data: &[u8]) -> Result<Place> {
+    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
         if data.is_empty() {
             return Ok(Place::file(0, 0));
         }
-        let (place, written) = self.with_writer(|w, raw, locks| w.payload(raw, locks, data))?;
-        // Large payloads are written without the lock, so that several threads can.
-        if !written && let Err(e) = self.raw.write_at(data, place.offset) {
-            self.with_writer(|w, _, _| Ok(w.give_back(&place)))?;
-            return Err(Error::io(&self.target, "writing a payload", &e));
-        }
-        Ok(place)
+        self.with_writer(|w, raw, locks| w.payload(raw, locks, data, passing))
     }
 
-    fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Place> {
-        // What the caller would have to write without the lock does not grow.
-        if data.is_empty() || data.len() >= raw::LARGE {
-            return self.write_payload(data);
+    fn write_to_grow(&self, data: &[u8], most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+        if data.is_empty() {
+            return Ok(Place::file(0, 0));
         }
-        let (place, _) = self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most))?;
-        Ok(place)
+        self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, passing))
     }
 
     fn grow_payload(&self, place: &Place, data: &[u8]) -> Result<bool> {
@@ -550,6 +547,12 @@ impl Space for FileSpace {
         if self.is_shared() {
             self.with_writer(|w, _, locks| {
                 w.give_up(locks);
+                Ok(())
+            })?;
+        }
+        if self.writer.is_some() {
+            self.with_writer(|w, raw, locks| {
+                w.give_back_blocks(raw, locks);
                 Ok(())
             })?;
         }

@@ -2,12 +2,14 @@
 
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::uio::preadv;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, fstatfs};
+use nix::sys::uio::{preadv, pwritev};
 
 /// A file, with positions that count from the container's first byte.
 pub(crate) trait RawFile: Debug + Send + Sync {
@@ -23,11 +25,32 @@ pub(crate) trait RawFile: Debug + Send + Sync {
         Ok(())
     }
     fn write_at(&self, data: &[u8], at: u64) -> io::Result<()>;
+    /// Writes one buffer behind the other.
+    fn write_parts_at(&self, parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        let mut at = at;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            self.write_at(part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives the file blocks for what is to be written from `at` on, where that makes writing faster; its length stays. An error
+    /// says that there is none to be had, or no use in it.
+    fn reserve(&self, _at: u64, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Whether the file has blocks behind its end that [`set_len`](RawFile::set_len) to the length that it has would give back.
+    fn has_spare(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     fn len(&self) -> io::Result<u64>;
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
 }
+
+/// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
+const SPARE: u64 = 1 << 20;
 
 /// A file of the operating system, behind a user block of `base` bytes.
 #[derive(Debug)]
@@ -39,6 +62,11 @@ pub(crate) struct OsFile {
 impl OsFile {
     fn position(&self, at: u64) -> io::Result<u64> {
         self.base.checked_add(at).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Others have other ways: xfs reserves by itself, and on a network each question takes a round trip.
+    fn is_on_ext4(&self) -> io::Result<bool> {
+        Ok(fstatfs(&*self.file)?.filesystem_type() == EXT4_SUPER_MAGIC)
     }
 }
 
@@ -68,8 +96,39 @@ impl RawFile for OsFile {
         self.file.write_all_at(data, self.position(at)?)
     }
 
+    fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        let mut at = self.position(at)?;
+        while parts.iter().any(|part| !part.is_empty()) {
+            let to = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+            match pwritev(&*self.file, parts, to) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    IoSlice::advance_slices(&mut parts, n);
+                    at += n as u64;
+                }
+                Err(Errno::EINTR) => (),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(self.position(len)?)
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        if !self.is_on_ext4()? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let (at, len) = (signed(self.position(at)?)?, signed(len)?);
+        Ok(fallocate(&*self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len)?)
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        let about = self.file.metadata()?;
+        Ok(about.blocks().saturating_mul(512) > about.len() + SPARE && self.is_on_ext4()?)
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -78,53 +137,6 @@ impl RawFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
-    }
-}
-
-/// Small writes that follow one another, kept back to become one.
-#[derive(Debug, Default)]
-pub(crate) struct Combined {
-    at: u64,
-    data: Vec<u8>,
-    /// Where the last of what was flushed ends.
-    reached: u64,
-}
-
-/// Writes from this length on are not kept back.
-pub(crate) const LARGE: usize = 32 << 10;
-
-impl Combined {
-    /// Keeps a write back, padded to a multiple of `grain`. What cannot be joined to it is written first, so that
-    /// writes reach the file in the order in which they came.
-    pub(crate) fn push(&mut self, raw: &dyn RawFile, at: u64, bytes: &[u8], grain: u64) -> io::Result<()> {
-        if at != self.at + self.data.len() as u64 || self.data.len() + bytes.len() > 2 * LARGE {
-            self.flush(raw)?;
-            self.at = at;
-        }
-        self.data.extend_from_slice(bytes);
-        let padded = (self.data.len() as u64).next_multiple_of(grain);
-        self.data.resize(padded as usize, 0);
-        Ok(())
-    }
-
-    /// Writes what was kept back. After an error it still is.
-    pub(crate) fn flush(&mut self, raw: &dyn RawFile) -> io::Result<()> {
-        if !self.data.is_empty() {
-            raw.write_at(&self.data, self.at)?;
-            self.at += self.data.len() as u64;
-            self.reached = self.reached.max(self.at);
-            self.data.clear();
-        }
-        Ok(())
-    }
-
-    /// Where the file ends at least, for what was flushed since the last call.
-    pub(crate) fn take_reached(&mut self) -> u64 {
-        std::mem::take(&mut self.reached)
-    }
-
-    pub(crate) fn overlaps(&self, at: u64, len: u64) -> bool {
-        at < self.at + self.data.len() as u64 && self.at < at + len
     }
 }
 

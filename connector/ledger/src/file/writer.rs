@@ -6,6 +6,8 @@ mod ends;
 mod growing;
 
 use std::collections::BTreeMap;
+use std::io::IoSliceMut;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -15,12 +17,13 @@ use self::growing::Growing;
 use crate::clock::{self, Nonces};
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::{self, FreeSpace, GRAIN, RestRule, Resting, round, run_of};
+use crate::file::combined::Combined;
+use crate::file::free::{self, FreeSpace, RestRule, Resting, round, run_of};
 use crate::file::head::{self, Slot};
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
 use crate::file::notes::{self, Notes, Pairs};
-use crate::file::raw::{Combined, LARGE, RawFile};
+use crate::file::raw::RawFile;
 use crate::file::reclaimed;
 use crate::file::shared::Shared;
 use crate::history::History;
@@ -122,7 +125,7 @@ impl Writer {
             head,
             room: None,
             log: records.iter().map(Noted::from).collect(),
-            pending: Combined::default(),
+            pending: Combined::new(shared.is_none()),
             reached: 0,
             fresh: BTreeMap::new(),
             freed: BTreeMap::new(),
@@ -268,25 +271,27 @@ impl Writer {
         Ok(lost)
     }
 
-    /// Takes room for a payload. Small ones are written by this; for large ones the caller writes, without the lock.
-    pub(crate) fn payload(&mut self, raw: &dyn RawFile, locks: &Locks, data: &[u8]) -> Result<(Place, bool)> {
+    /// Takes room for a payload and writes it. Each part is shown to `passing` just before.
+    pub(crate) fn payload(
+        &mut self,
+        raw: &dyn RawFile,
+        locks: &Locks,
+        data: &[u8],
+        passing: &mut dyn FnMut(&[u8]),
+    ) -> Result<Place> {
         let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
         let place = Place::file(self.allocate(raw, locks, shift + len)? + shift, len);
         self.fresh.extend([run_of(&place)]);
-        match self.put(raw, place.offset, data) {
-            Ok(written) => Ok((place, written)),
-            Err(e) => {
-                self.give_back(&place);
-                Err(e)
-            }
-        }
+        let written = self.pending.push(raw, place.offset, data, passing);
+        written.map_err(|e| {
+            self.give_back(&place);
+            self.io("writing a payload", &e)
+        })?;
+        Ok(place)
     }
 
-    /// Keeps a small write back; for a large one, only sees to the order.
-    pub(super) fn put(&mut self, raw: &dyn RawFile, at: u64, data: &[u8]) -> Result<bool> {
-        let small = data.len() < LARGE;
-        let done = if small { self.pending.push(raw, at, data, GRAIN) } else { self.pending.flush(raw) };
-        done.map(|()| small).map_err(|e| self.io("writing", &e))
+    pub(super) fn put(&mut self, raw: &dyn RawFile, at: u64, data: &[u8], what: &str) -> Result<()> {
+        self.pending.push(raw, at, data, &mut |_| ()).map_err(|e| self.io(what, &e))
     }
 
     /// Takes back that a payload is given back: somebody needs it after all.
@@ -331,12 +336,10 @@ impl Writer {
         !self.freed.is_empty()
     }
 
-    /// Before a read: what was kept back has to be in the file.
-    pub(crate) fn settle(&mut self, raw: &dyn RawFile, offset: u64, length: u64) -> Result<()> {
-        if self.pending.overlaps(offset, length) {
-            self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
-        }
-        Ok(())
+    /// Fills in what of a read is not in the file yet; returns where in the file that belongs. Reading writes nothing: a forked
+    /// child does it, too.
+    pub(crate) fn read_pending(&self, parts: &mut [IoSliceMut<'_>], at: u64) -> Range<u64> {
+        self.pending.read(parts, at)
     }
 
     pub(crate) fn rollback(&mut self) {
@@ -388,7 +391,7 @@ impl Writer {
             None => self.allocate(raw, locks, length)?,
         };
         let place = Place::file(at, length);
-        let written = self.write_record(raw, &place, &bytes).and_then(|()| {
+        let written = self.put(raw, place.offset, &bytes, "writing a record").and_then(|()| {
             let behind = at + round(length) > end;
             let end = if behind { self.used_end(raw)? } else { end };
             let next = Slot {
@@ -413,13 +416,6 @@ impl Writer {
         let (sequence, by, at) = (self.head.sequence, header.by, Pointer { place, crc });
         self.log.push(Noted { version, sequence, time, by, at, added, notes });
         Ok(place.length)
-    }
-
-    fn write_record(&mut self, raw: &dyn RawFile, place: &Place, bytes: &[u8]) -> Result<()> {
-        if !self.put(raw, place.offset, bytes)? {
-            raw.write_at(bytes, place.offset).map_err(|e| self.io("writing a record", &e))?;
-        }
-        Ok(())
     }
 
     fn lay_to_rest(
@@ -488,6 +484,13 @@ impl Writer {
         }
         self.head = next;
         Ok(())
+    }
+
+    /// At the end: gives back what the file was given and has no use for.
+    pub(crate) fn give_back_blocks(&mut self, raw: &dyn RawFile, locks: &Locks) {
+        if self.shared.is_none() && self.check_alone(raw, locks).is_ok() {
+            self.pending.give_back(raw);
+        }
     }
 
     /// Leaves a note for those that the lock keeps out.

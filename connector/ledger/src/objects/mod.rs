@@ -395,7 +395,8 @@ impl Space for ObjectSpace {
         self.look(run, check)
     }
 
-    fn write_payload(&self, data: &[u8]) -> Result<Place> {
+    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+        passing(data);
         if data.is_empty() {
             return Ok(Place::file(0, 0));
         }
@@ -504,7 +505,7 @@ impl Space for ObjectSpace {
 
     fn write_before(&self, _: &Place, data: &[u8]) -> Result<Option<Place>> {
         // A pack that is being filled is better than one that is nearly empty.
-        self.write_payload(data).map(Some)
+        self.write_payload(data, &mut |_| ()).map(Some)
     }
 
     fn versions(&self, most: usize) -> Result<Vec<Version>> {

@@ -36,9 +36,7 @@ impl Writer {
     pub(crate) fn fold_write(&mut self, raw: &dyn RawFile, locks: &Locks, data: &[u8]) -> Result<Place> {
         let at = self.allocate(raw, locks, data.len() as u64)?;
         self.fold_fresh.insert(at, round(data.len() as u64));
-        if !self.put(raw, at, data)? {
-            raw.write_at(data, at).map_err(|e| self.io("writing a page", &e))?;
-        }
+        self.put(raw, at, data, "writing a page")?;
         Ok(Place::file(at, data.len() as u64))
     }
 
@@ -171,9 +169,7 @@ impl Writer {
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
         }
-        if !self.put(raw, at, &bytes)? {
-            raw.write_at(&bytes, at).map_err(|e| self.io("writing a free list", &e))?;
-        }
+        self.put(raw, at, &bytes, "writing a free list")?;
         Ok(Some(Pointer { place: Place::file(at, bytes.len() as u64), crc }))
     }
 
@@ -199,7 +195,7 @@ impl Writer {
         let end = self.head.end;
         if raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
-            self.pending.take_reached();
+            self.pending.forget_length();
             self.reached = 0;
         }
     }

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use super::Writer;
 use crate::error::Result;
-use crate::file::free::{GRAIN, round, run_of};
+use crate::file::free::{self, GRAIN, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::raw::{LARGE, RawFile};
+use crate::file::raw::RawFile;
 use crate::place::Place;
 
 /// Payloads that room is kept for at a time.
@@ -55,15 +55,17 @@ impl Writer {
         locks: &Locks,
         data: &[u8],
         most: u64,
-    ) -> Result<(Place, bool)> {
+        passing: &mut dyn FnMut(&[u8]),
+    ) -> Result<Place> {
         let length = data.len() as u64;
-        // What is long is written without the lock, and its end is at no grain.
-        if self.shared.is_some() || data.len() >= LARGE || !length.is_multiple_of(GRAIN) || most <= length {
-            return self.payload(raw, locks, data);
+        // The end has to be a grain's.
+        let ends_amid = !(free::shift(length) + length).is_multiple_of(GRAIN);
+        if self.shared.is_some() || ends_amid || most <= length {
+            return self.payload(raw, locks, data, passing);
         }
         let more = round(most - length).min(BEHIND_ONE);
         self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1)?;
-        let (place, written) = self.payload(raw, locks, data)?;
+        let place = self.payload(raw, locks, data, passing)?;
         let (offset, length) = run_of(&place);
         let behind = offset + length;
         let kept = self.load(raw)?.take_at(behind, more);
@@ -76,7 +78,7 @@ impl Writer {
         {
             self.let_oldest_go();
         }
-        Ok((place, written))
+        Ok(place)
     }
 
     /// Writes `data` right behind a payload, if room is kept there: false if not.
@@ -85,9 +87,7 @@ impl Writer {
         let length = round(data.len() as u64);
         let found = self.growing.runs.iter().position(|(o, l)| *o == end && length <= *l);
         let Some(n) = found.filter(|_| !data.is_empty()) else { return Ok(false) };
-        if !self.put(raw, end, data)? {
-            raw.write_at(data, end).map_err(|e| self.io("writing a payload", &e))?;
-        }
+        self.put(raw, end, data, "writing a payload")?;
         let (from, whole) = run_of(place);
         match self.fresh.get_mut(&from) {
             Some(run) if *run == whole => *run += length,

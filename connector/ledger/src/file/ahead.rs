@@ -1,0 +1,104 @@
+//! Disk blocks that a growing file is given before they are written.
+//!
+//! ext4 looks for room, and counts it, page by page when a write comes to where the file has no blocks; where it has them it does
+//! not, and a long write takes two thirds of the time, that to the disk included. So who lengthens a file much asks for a long run at once. The
+//! file's length stays as it is: what is not used is given back at the end.
+
+use crate::file::raw::RawFile;
+
+/// A file that has become so much longer is likely to go on, bytes.
+const WORTH: u64 = 4 << 20;
+/// The most that is asked for at once. Before that, as much as was written so far.
+const MOST: u64 = 64 << 20;
+
+/// What the file has.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// Up to here; `None` until somebody looks.
+    end: Option<u64>,
+    /// Bytes behind the end that the file had, written or asked for.
+    grown: u64,
+    /// Nobody can tell what of it is used, or the system gave none.
+    off: bool,
+}
+
+impl Ahead {
+    /// Where others lengthen the file, too, blocks cannot be given back: then none are asked for.
+    pub(crate) fn new(alone: bool) -> Self {
+        Self { off: !alone, ..Self::default() }
+    }
+
+    /// A write from `from` to `to` is to come.
+    pub(crate) fn before_write(&mut self, raw: &dyn RawFile, from: u64, to: u64) {
+        if self.off {
+            return;
+        }
+        let known = self.end.unwrap_or_else(|| raw.len().unwrap_or(u64::MAX));
+        let begin = known.max(from);
+        let longer = to.saturating_sub(begin);
+        self.grown += longer;
+        let mut end = known.max(to);
+        if longer > 0 && self.grown >= WORTH {
+            end = to.saturating_add(self.grown.min(MOST));
+            // On a disk that is nearly full there may be enough for the write all the same.
+            self.off = raw.reserve(begin, end - begin).is_err();
+            self.grown += end - to;
+        }
+        self.end = Some(end);
+    }
+
+    /// The file was cut off.
+    pub(crate) fn forget(&mut self) {
+        self.end = None;
+    }
+
+    /// Gives back what lies behind the file's end, be it of a writer that died. Failing is harmless: the next one will.
+    pub(crate) fn give_back(&mut self, raw: &dyn RawFile) {
+        self.forget();
+        if let Ok((len, true)) = raw.len().and_then(|len| Ok((len, raw.has_spare()?))) {
+            let _harmless = raw.set_len(len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::combined::Combined;
+    use crate::file::fake::Fake;
+    use crate::work::data;
+
+    #[test]
+    fn much_is_asked_for_by_who_writes_much() {
+        let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(true));
+        let bytes = data(1, 1 << 20);
+        let mut at = 5000 / 32 * 32;
+        for n in 1..=200u64 {
+            c.push(&f, at, &bytes, &mut |_| ()).unwrap();
+            at += bytes.len() as u64;
+            assert_eq!(f.reserved() > 0, n > 4, "{n}");
+        }
+        c.flush(&f).unwrap();
+        assert!(f.reservations() < 12, "{}", f.reservations());
+        assert!(f.reserved() > f.bytes().len() as u64 && f.reserved() <= at + (MOST << 1));
+        c.give_back(&f);
+        assert_eq!((f.reserved(), f.bytes().len() as u64), (0, at));
+        // Over what is there, nothing is needed.
+        let asked = f.reservations();
+        (0..100).for_each(|n| c.push(&f, n << 20, &bytes, &mut |_| ()).unwrap());
+        assert_eq!(f.reservations(), asked);
+    }
+
+    #[test]
+    fn one_of_many_asks_for_nothing_and_a_refusal_is_taken() {
+        let bytes = data(1, 1 << 20);
+        for (alone, full) in [(false, false), (true, true)] {
+            let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(alone));
+            f.refuse_to_reserve(full);
+            (0..30).for_each(|n| c.push(&f, n << 20, &bytes, &mut |_| ()).unwrap());
+            c.flush(&f).unwrap();
+            assert_eq!((f.reserved(), f.reservations()), (0, u64::from(full)));
+            assert_eq!(f.bytes().len(), 30 << 20);
+        }
+    }
+}
