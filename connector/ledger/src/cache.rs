@@ -39,6 +39,31 @@ impl Cache {
         }
     }
 
+    /// One that has these pages already, the one used last first.
+    pub(crate) fn holding(bound: u64, pages: Vec<(Pointer, Arc<Page>)>) -> Self {
+        let cache = Self::new(bound);
+        pages.into_iter().rev().for_each(|(p, page)| cache.put(p, page));
+        cache
+    }
+
+    /// Takes out the pages used last, as many as have `most` bytes, that one first.
+    pub(crate) fn take_used(&self, most: u64) -> Vec<(Pointer, Arc<Page>)> {
+        let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        c.recent = Default::default();
+        c.weight = 0;
+        let mut left = most;
+        let pages = std::mem::replace(&mut c.pages, LruCache::unbounded());
+        let used = pages.iter().map_while(|(p, page)| {
+            left = left.checked_sub(page.weight())?;
+            Some((*p, page.clone()))
+        });
+        used.collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.take_used(0);
+    }
+
     pub(crate) fn get(&self, p: &Pointer) -> Option<Arc<Page>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).pages.get(p).cloned()
     }

@@ -29,6 +29,8 @@ pub const MAX_KEY: usize = 64 << 10;
 pub const MAX_VALUE: usize = 256 << 20;
 /// Values whose pages are looked for at the same time.
 const TOGETHER: usize = 256;
+/// Pages that are kept of a container that a reader closes, in bytes.
+const PAGES_REMEMBERED: u64 = 1 << 20;
 
 /// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
 ///
@@ -71,25 +73,27 @@ pub(crate) struct State {
 
 impl State {
     fn knowing(s: Snapshot) -> Self {
-        let Snapshot { version, root, log, log_bytes, log_records } = s;
+        let Snapshot { version, root, log, log_bytes, log_records, .. } = s;
         Self { version, root, log, log_bytes, log_records, ..Self::default() }
     }
 
     /// Takes out what a reader knows.
-    fn snapshot(&mut self) -> Snapshot {
+    fn snapshot(&mut self, cache: &Cache) -> Snapshot {
         let Self { version, root, log_bytes, log_records, .. } = *self;
-        Snapshot { version, root, log: std::mem::take(&mut self.log), log_bytes, log_records }
+        let (log, pages) = (std::mem::take(&mut self.log), cache.take_used(PAGES_REMEMBERED));
+        Snapshot { version, root, log, log_bytes, log_records, pages }
     }
 }
 
 impl Ledger {
     pub(crate) fn start(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
         let records_bound = space.shape().records;
-        let known = space.recall().map(State::knowing).unwrap_or_default();
+        let mut known = space.recall().unwrap_or_default();
+        let (root, pages) = (known.root, std::mem::take(&mut known.pages));
         let ledger = Self {
             space,
-            cache: Cache::new(opts.cache_bytes),
-            state: Mutex::new(known),
+            cache: Cache::holding(opts.cache_bytes, pages),
+            state: Mutex::new(State::knowing(known)),
             access,
             opener: crate::process::id(),
             bytes_bound: opts.checkpoint_bytes,
@@ -98,6 +102,9 @@ impl Ledger {
             many: access == Access::ReadWrite && opts.writers == Writers::Many,
         };
         ledger.refresh_state(&mut ledger.lock())?;
+        if ledger.lock().root != root {
+            ledger.cache.clear();
+        }
         Ok(ledger)
     }
 

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::io::IoSliceMut;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::compaction::Sparse;
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::options::{Identity, Version};
+use crate::page::Page;
 use crate::place::Place;
 use crate::record::{Entries, Record};
 
@@ -56,14 +58,16 @@ pub(crate) struct News {
     pub(crate) skipped: Vec<Record>,
 }
 
-/// What a reader knows of a container, without its pages.
-#[derive(Debug)]
+/// What a reader knows of a container.
+#[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) root: Option<Pointer>,
     pub(crate) log: Layer,
     pub(crate) log_bytes: u64,
     pub(crate) log_records: u64,
+    /// Pages that it read, the one used last first. They are right where `root` is.
+    pub(crate) pages: Vec<(Pointer, Arc<Page>)>,
 }
 
 /// What became of a commit.

@@ -1,5 +1,5 @@
 //! What readers of this process knew of containers when they closed them, for whoever opens one again: a program that polls
-//! a file while another writes reads what is new, and not the log from the last checkpoint on, each time.
+//! a file while another writes reads what is new, and not the log from the last checkpoint on and the same pages, each time.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -29,7 +29,8 @@ static REMEMBERED: Mutex<VecDeque<Remembered>> = Mutex::new(VecDeque::new());
 
 /// Keeps what a reader saw by `slot`.
 pub(crate) fn keep(key: Key, slot: Slot, snapshot: Snapshot) {
-    if snapshot.log_records < SHORTEST || snapshot.log_bytes > LONGEST {
+    let worth = snapshot.log_records >= SHORTEST || !snapshot.pages.is_empty();
+    if !worth || snapshot.log_bytes > LONGEST {
         return;
     }
     let mut all = lock(&REMEMBERED);

@@ -66,7 +66,7 @@ impl Ledger {
             }
         }
         if self.access == Access::ReadOnly {
-            self.space.remember(s.snapshot());
+            self.space.remember(s.snapshot(&self.cache));
         }
         tidied.and(self.space.close())
     }
