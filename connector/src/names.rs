@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{At, Ledger, Probe};
+use h5lake_ledger::{At, Ledger, OpenedFile, Probe};
 use object_stores::registry::{Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore};
 
@@ -27,6 +27,8 @@ pub struct Place {
     pub at: Option<At>,
     /// What lay at the local path, for a name that has one.
     found: Option<Probe>,
+    /// The local file that is the container, as it was opened to look at it.
+    pub opened: Option<OpenedFile>,
 }
 
 impl Place {
@@ -132,21 +134,34 @@ fn newest(name: &[u8], config: &Config) -> Result<Place> {
         && has_scheme(url)
     {
         let (store, key) = split_key(url);
-        return Ok(Place { target: in_store(store, key, config)?, pointer: None, at: None, found: None });
+        return Ok(Place {
+            target: in_store(store, key, config)?,
+            pointer: None,
+            at: None,
+            found: None,
+            opened: None,
+        });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
-    let found = Ledger::probe_file(&path).ok();
+    let looked = Ledger::look_at_file(&path).ok();
+    let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
     if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
         && let Some(Pointer { store, key }) = pointer::read(&path)?
     {
-        return Ok(Place { target: in_store(&store, &key, config)?, pointer: Some(path), at: None, found });
+        return Ok(Place {
+            target: in_store(&store, &key, config)?,
+            pointer: Some(path),
+            at: None,
+            found,
+            opened: None,
+        });
     }
     match (&config.store, text) {
-        (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None, found }),
+        (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None, found, opened }),
         (Some(store), Ok(text)) => {
             let target = in_store(store, &key_of_path(text), config)?;
             let pointer = outlives_process(store).then_some(path);
-            Ok(Place { found: found.filter(|_| pointer.is_some()), target, pointer, at: None })
+            Ok(Place { found: found.filter(|_| pointer.is_some()), target, pointer, at: None, opened: None })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }

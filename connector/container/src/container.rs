@@ -17,7 +17,7 @@ use crate::{
     Access, Error, ErrorKind, FileCreation, ObjectId, Options, Replace, Result, Target, keys, record,
 };
 use bytes::Bytes;
-use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, Replace as LedgerReplace};
+use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
@@ -112,7 +112,7 @@ impl Container {
         options: Options,
     ) -> Result<Arc<Container>> {
         let mut open = registry::lock();
-        if replace == Replace::Truncate && open.find(target, None).is_some() {
+        if replace == Replace::Truncate && open.find(target, None, None).is_some() {
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("{}: unable to create file: it is already open", registry::name(target)),
@@ -144,10 +144,10 @@ impl Container {
     /// # Errors
     /// `NotFound` (errno 2), `NotAContainer`, `Locked` (errno 11) when another process writes it, `Busy` when
     /// this process has it open to read and it is opened to write, or with another use of locks.
-    pub fn open(target: &Target, access: Access, options: Options) -> Result<Arc<Container>> {
+    pub fn open(target: &Target, access: Access, mut options: Options) -> Result<Arc<Container>> {
         let mut open = registry::lock();
         let at = options.ledger.at;
-        if let Some(found) = open.find(target, at) {
+        if let Some(found) = open.find(target, options.opened.as_ref(), at) {
             if access == Access::ReadWrite && !found.writable {
                 return Err(Error::new(
                     ErrorKind::Busy,
@@ -162,7 +162,8 @@ impl Container {
             }
             return Ok(found);
         }
-        let ledger = open_ledger(target, access, &options)?;
+        let opened = options.opened.take();
+        let ledger = open_ledger(target, access, opened, &options)?;
         let record = read_record(&ledger, target)?;
         let container = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, &options)?);
         open.add(target, at, &container);
@@ -177,7 +178,7 @@ impl Container {
     /// Opens a container beside those that this process has open, as another process would.
     #[cfg(test)]
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
-        let ledger = open_ledger(target, access, options)?;
+        let ledger = open_ledger(target, access, None, options)?;
         let record = read_record(&ledger, target)?;
         let c = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));
@@ -486,13 +487,16 @@ fn create_ledger(
     }
 }
 
-fn open_ledger(target: &Target, access: Access, o: &Options) -> Result<Ledger> {
+fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &Options) -> Result<Ledger> {
     let access = match access {
         Access::ReadOnly => LedgerAccess::ReadOnly,
         Access::ReadWrite => LedgerAccess::ReadWrite,
     };
     Ok(match target {
-        Target::File(path) => Ledger::open_file(path, access, o.ledger.clone())?,
+        Target::File(path) => match (opened, access) {
+            (Some(opened), LedgerAccess::ReadOnly) => Ledger::read_file(path, opened, o.ledger.clone())?,
+            _ => Ledger::open_file(path, access, o.ledger.clone())?,
+        },
         Target::Objects { store, key, .. } => {
             Ledger::open_objects(store.clone(), key, access, o.ledger.clone())?
         }

@@ -1,7 +1,7 @@
 //! What is open in this process, so that a container is opened once and shared.
 
 use crate::{Container, Target};
-use h5lake_ledger::At;
+use h5lake_ledger::{At, OpenedFile};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -56,8 +56,14 @@ impl Open {
 
     /// What this process has open. What it inherited from its parent is the parent's, and what can never be committed is lost:
     /// whoever opens that anew gets one of its own.
-    pub(crate) fn find(&self, target: &Target, at: Option<At>) -> Option<Arc<Container>> {
-        self.0.get(&Place(place(target), at)).and_then(Weak::upgrade).filter(|c| c.is_ours() && !c.is_lost())
+    pub(crate) fn find(
+        &self,
+        target: &Target,
+        opened: Option<&OpenedFile>,
+        at: Option<At>,
+    ) -> Option<Arc<Container>> {
+        let place = opened.map_or_else(|| place(target), |file| Where::File(file.id().0, file.id().1));
+        self.0.get(&Place(place, at)).and_then(Weak::upgrade).filter(|c| c.is_ours() && !c.is_lost())
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {

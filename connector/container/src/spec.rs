@@ -2,6 +2,7 @@
 
 use crate::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
 use bytes::Bytes;
+use h5lake_ledger::OpenedFile;
 use object_stores::ObjectStore;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,11 +51,18 @@ pub struct Options {
     /// With many writers ([`h5lake_ledger::Writers::Many`]): of two that changed the same thing, the one who commits last
     /// wins, and nobody is told. Else the first wins, and the other gets a `Conflict` error.
     pub last_wins: bool,
+    /// The target's file, for whoever has looked at it; it is then read without looking for it again.
+    pub opened: Option<OpenedFile>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ledger: h5lake_ledger::Options::default(), cache_bytes: 256 << 20, last_wins: false }
+        Self {
+            ledger: h5lake_ledger::Options::default(),
+            cache_bytes: 256 << 20,
+            last_wins: false,
+            opened: None,
+        }
     }
 }
 

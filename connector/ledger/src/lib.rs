@@ -42,6 +42,7 @@ mod work;
 pub use compaction::Sparse;
 pub use error::{Error, ErrorKind, Holder, Result};
 pub use extent::Extent;
+pub use file::OpenedFile;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
 pub use many::{Change, Hold};
 pub use options::{Access, At, Identity, LockPolicy, Options, Probe, Replace, SyncPolicy, Version, Writers};

@@ -285,6 +285,7 @@ fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
     }
     let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
     let mut options = options(request)?;
+    options.opened.clone_from(&place.opened);
     // A setting for all files means those that are read; what is written is always the newest version.
     options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
     Container::open(&place.target, mode, options).map_err(|error| {

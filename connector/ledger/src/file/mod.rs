@@ -39,7 +39,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use open::{create, old_is_read_only, open, probe, remove};
+pub use open::OpenedFile;
+pub(crate) use open::{create, look, old_is_read_only, open, probe, read, remove};
 pub(crate) use past::not_kept;
 
 use crate::clock::{self, Nonces};

@@ -30,8 +30,7 @@ fn name(path: &Path) -> String {
 }
 
 /// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
-fn recognise(file: &File, target: &str) -> Result<Found> {
-    let len = file.metadata().map_err(|e| Error::io(target, "asking for the length", &e))?.len();
+fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
     let mut at = 0u64;
     while at + 16 <= len {
         let mut bytes = [0; head::FIXED];
@@ -62,8 +61,8 @@ fn not_ours(target: &str, what: &str) -> Error {
     Error::new(target, ErrorKind::NotAContainer { what: what.into() })
 }
 
-fn container(file: &File, target: &str) -> Result<Fixed> {
-    match recognise(file, target)? {
+fn container(file: &File, len: u64, target: &str) -> Result<Fixed> {
+    match recognise(file, len, target)? {
         Found::Container(fixed) => Ok(fixed),
         Found::NativeHdf5 => Err(not_ours(target, "a native HDF5 file")),
         Found::Pointer => Err(not_ours(target, "a pointer to a container elsewhere")),
@@ -72,25 +71,48 @@ fn container(file: &File, target: &str) -> Result<Fixed> {
 }
 
 pub(crate) fn probe(path: &Path) -> Result<Probe> {
+    look(path).map(|(probe, _)| probe)
+}
+
+/// A container's file, open for reading, of which no more than the first bytes were looked at: it is not locked.
+#[derive(Debug, Clone)]
+pub struct OpenedFile {
+    file: Arc<File>,
+    fixed: Fixed,
+    id: (u64, u64),
+}
+
+impl OpenedFile {
+    /// Device and inode.
+    pub fn id(&self) -> (u64, u64) {
+        self.id
+    }
+}
+
+pub(crate) fn look(path: &Path) -> Result<(Probe, Option<OpenedFile>)> {
     let target = name(path);
     let meta = match path.metadata() {
         Ok(m) => m,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Probe::NotFound),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Probe::NotFound, None)),
         Err(e) => return Err(Error::io(&target, "looking", &e)),
     };
     // Opening a pipe could wait for its other end.
     if !meta.is_file() {
-        return Ok(Probe::Other);
+        return Ok((Probe::Other, None));
     }
     let file = File::open(path).map_err(|e| Error::io(&target, "opening", &e))?;
-    match recognise(&file, &target) {
-        Ok(Found::Container(_)) => Ok(Probe::Container),
-        Ok(Found::NativeHdf5) => Ok(Probe::NativeHdf5),
-        Ok(Found::Pointer) => Ok(Probe::Pointer),
-        Ok(Found::Other) => Ok(Probe::Other),
+    let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
+    match recognise(&file, meta.len(), &target) {
+        Ok(Found::Container(fixed)) => {
+            let id = (meta.dev(), meta.ino());
+            Ok((Probe::Container, Some(OpenedFile { file: Arc::new(file), fixed, id })))
+        }
+        Ok(Found::NativeHdf5) => Ok((Probe::NativeHdf5, None)),
+        Ok(Found::Pointer) => Ok((Probe::Pointer, None)),
+        Ok(Found::Other) => Ok((Probe::Other, None)),
         // Ours, though opening it will fail with a better message than a probe can give.
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NewerFormat { .. }) => {
-            Ok(Probe::Container)
+            Ok((Probe::Container, None))
         }
         Err(e) => Err(e),
     }
@@ -141,7 +163,8 @@ pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSp
         return Err(not_ours(&target, kind_of(&meta)));
     }
     let file = Arc::new(OpenOptions::new().read(true).write(write).open(path).map_err(fail)?);
-    let fixed = container(&file, &target)?;
+    let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
+    let fixed = container(&file, meta.len(), &target)?;
     let raw = OsFile { file: file.clone(), base: fixed.base };
     let mut locks = Locks::none();
     if write {
@@ -149,7 +172,13 @@ pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSp
             Locks::writer(&file, opts.lock, opts.writers, &target)?.ok_or_else(|| locked(&target, &raw))?;
         Writer::leave_note(&raw);
     }
-    space(target, file, fixed, locks, write, opts)
+    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()) };
+    Ok(space(target, opened, locks, write, opts))
+}
+
+/// Reads what somebody has looked at.
+pub(crate) fn read(path: &Path, opened: OpenedFile, opts: &Options) -> FileSpace {
+    space(name(path), opened, Locks::none(), false, opts)
 }
 
 fn kind_of(meta: &Metadata) -> &'static str {
@@ -163,21 +192,14 @@ fn kind_of(meta: &Metadata) -> &'static str {
     }
 }
 
-fn space(
-    target: String,
-    file: Arc<File>,
-    fixed: Fixed,
-    locks: Locks,
-    write: bool,
-    opts: &Options,
-) -> Result<FileSpace> {
-    let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
-    Ok(FileSpace {
+fn space(target: String, opened: OpenedFile, locks: Locks, write: bool, opts: &Options) -> FileSpace {
+    let OpenedFile { file, fixed, id } = opened;
+    FileSpace {
         rule: rest_rule(opts, &locks),
         target,
         raw: Arc::new(OsFile { file: file.clone(), base: fixed.base }),
         fixed,
-        file: Some((meta.dev(), meta.ino())),
+        file: Some(id),
         locks: Mutex::new(locks),
         lock_policy: opts.lock,
         handle: Mutex::new(Some(file)),
@@ -186,7 +208,7 @@ fn space(
         options: opts.clone(),
         seen: Mutex::default(),
         known: Mutex::default(),
-    })
+    }
 }
 
 /// The head of a new container.
@@ -273,7 +295,9 @@ fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Re
         Err(e) if *e.kind() == ErrorKind::AlreadyExists && replace == Replace::Atomically => return Ok(None),
         Err(e) => return Err(e),
     };
-    space(target.into(), file, fixed, locks, true, opts).map(Some)
+    let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
+    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()) };
+    Ok(Some(space(target.into(), opened, locks, true, opts)))
 }
 
 /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
@@ -285,7 +309,7 @@ fn lock_replaceable(old: &Old, opts: &Options, target: &str) -> Result<Locks> {
     match Locks::writer(old, opts.lock, Writers::One, target)? {
         Some(locks) => Ok(locks),
         None => {
-            let base = match recognise(old, target) {
+            let base = match recognise(old, meta.len(), target) {
                 Ok(Found::Container(fixed)) => fixed.base,
                 _ => 0,
             };

@@ -9,6 +9,7 @@ use object_stores::{Key, ObjectStore};
 
 use super::{Ledger, MAX_KEY, MAX_VALUE};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::OpenedFile;
 use crate::options::{Access, Options, Probe, Replace};
 use crate::space::Space;
 use crate::{file, objects, record};
@@ -42,6 +43,24 @@ impl Ledger {
     /// Those of reading a file, other than its absence.
     pub fn probe_file(path: &Path) -> Result<Probe> {
         file::probe(path)
+    }
+
+    /// Says the same, and hands a container's file over as it was opened for that: [`read_file`](Self::read_file) needs not look for
+    /// it again.
+    ///
+    /// # Errors
+    /// As for [`probe_file`](Self::probe_file).
+    pub fn look_at_file(path: &Path) -> Result<(Probe, Option<OpenedFile>)> {
+        file::look(path)
+    }
+
+    /// Opens a container for reading in a file that was [looked at](Self::look_at_file), whatever lies at `path` by now.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Gone`; those of reading.
+    pub fn read_file(path: &Path, opened: OpenedFile, opts: Options) -> Result<Self> {
+        let space = file::read(path, opened, &opts);
+        Self::start(Box::new(space), Access::ReadOnly, &opts)
     }
 
     /// Removes a container's file. Handles that have it open keep it.
