@@ -47,3 +47,67 @@ pub(crate) fn take(key: Key) -> Option<(Slot, Snapshot)> {
     let at = all.iter().position(|r| r.key == key)?;
     all.remove(at).map(|r| (r.slot, r.snapshot))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::file::fake::Fake;
+    use crate::ledger::Ledger;
+    use crate::options::{Access, Options};
+
+    fn key(n: u64) -> Vec<u8> {
+        format!("key-{n:06}").into_bytes()
+    }
+
+    fn fill(l: &Ledger, range: std::ops::Range<u64>, value: &str) {
+        for n in range {
+            l.put(&key(n), format!("{value}-{n}")).unwrap();
+        }
+        l.commit().unwrap();
+    }
+
+    fn reads_of_a_look(f: &Fake, n: u64, value: &str) -> u64 {
+        let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
+        f.take_counts();
+        assert_eq!(r.get(&key(n)).unwrap().unwrap(), format!("{value}-{n}"));
+        f.take_counts().reads
+    }
+
+    #[test]
+    fn pages_are_read_once_and_never_of_another_base() {
+        let f = Fake::container();
+        let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        fill(&w, 0..20_000, "first");
+        assert!(reads_of_a_look(&f, 5000, "first") > 1);
+        assert_eq!(reads_of_a_look(&f, 5000, "first"), 0);
+        assert_eq!(reads_of_a_look(&f, 5001, "first"), 0, "it lies in the same pages");
+        assert!(reads_of_a_look(&f, 15_000, "first") > 0);
+        // A record beside them does not change the pages.
+        fill(&w, 7000..7001, "second");
+        assert_eq!(reads_of_a_look(&f, 5000, "first"), 0);
+        assert_eq!(reads_of_a_look(&f, 7000, "second"), 0);
+        fill(&w, 0..20_000, "third");
+        w.close().unwrap();
+        assert!(reads_of_a_look(&f, 5000, "third") > 1, "there are other pages now");
+        assert_eq!(reads_of_a_look(&f, 5000, "third"), 0);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_worth_it() {
+        let f = Fake::container();
+        let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        fill(&w, 0..150_000, "a value of some length, so that there are more pages than are kept");
+        let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
+        assert_eq!(r.scan_prefix(b"key", None, usize::MAX).unwrap().len(), 150_000);
+        drop(r);
+        let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
+        f.take_counts();
+        assert_eq!(r.scan_prefix(b"key", None, usize::MAX).unwrap().len(), 150_000);
+        let counts = f.take_counts();
+        assert!(counts.read_bytes > 8 << 20, "{counts:?}");
+        let none = Options { cache_bytes: 0, ..Options::default() };
+        let r = f.open(Access::ReadOnly, &none).unwrap();
+        f.take_counts();
+        assert!(r.get(&key(149_999)).unwrap().is_some());
+        assert!(f.take_counts().reads > 1, "who wants no cache has none");
+    }
+}
