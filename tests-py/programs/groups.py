@@ -58,6 +58,24 @@ def read_visit(f):
     assert found == ["b", "b/c", "x"]
 
 
+def write_cycles(f):
+    f.create_dataset("ring/start/x", data=1)
+    f["ring/start/back"] = f["ring"]
+    f["ring/named/self"] = f.create_group("ring/named")
+
+
+def read_cycles(f):
+    found = []
+    f["ring/start"].visit(found.append)
+    # Where it starts is shown again if that is its only name, and is not gone into again.
+    assert found == ["back", "back/named", "back/start", "x"], found
+    found.clear()
+    f["ring/named"].visit(found.append)
+    assert found == [], found
+    f.visit(found.append)
+    assert len(found) == 4 and set(found) >= {"ring", "ring/named", "ring/start", "ring/start/x"}, found
+
+
 def write_links(f):
     data = f.create_dataset("data", data=np.arange(10))
     f["hard"] = data

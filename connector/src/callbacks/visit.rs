@@ -153,7 +153,8 @@ pub fn objects(
         start: &identifier,
         index,
         order,
-        shown: HashSet::from([top]),
+        // Where a cycle leads back to it by its only name, it is shown a second time, as natively (`H5O__visit`).
+        shown: if info.link_count > 1 { HashSet::from([top]) } else { HashSet::new() },
         entered: HashSet::from([top]),
         each,
     };
