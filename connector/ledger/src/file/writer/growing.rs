@@ -58,9 +58,9 @@ impl Writer {
         passing: &mut dyn FnMut(&[u8]),
     ) -> Result<Place> {
         let length = data.len() as u64;
-        // The end has to be a grain's.
-        let ends_amid = !(free::shift(length) + length).is_multiple_of(GRAIN);
-        if self.shared.is_some() || ends_amid || most <= length {
+        // The end has to be a grain's, and what begins amid one is long: room for more of it would be much.
+        let can_go_on = free::shift(length) == 0 && length.is_multiple_of(GRAIN) && most > length;
+        if self.shared.is_some() || !can_go_on {
             return self.payload(raw, locks, data, passing);
         }
         let more = round(most - length).min(BEHIND_ONE);
