@@ -44,7 +44,7 @@ FLOORS = {"contiguous", "slices", "chunks", "gzip", "compound", "appends", "vol-
 # Rows on an S3 server of their own, a new one each time, whose requests take so many milliseconds longer.
 # Long writes to files, each done once before it is timed: the system hands out the cache pages that it was given back last,
 # and others ten times as slowly, in pieces as long as the calls; so each side has its own, and not those of the one before.
-WARMED = ("contiguous", "chunks", "compound", "narrow", "strings", "strings-c", "vol-c")
+WARMED = ("contiguous", "chunks", "planes", "gzip", "compound", "narrow", "strings", "strings-c", "vol-c")
 FAR = {"s3-array": 0, "s3-array-20ms": 20}
 
 # On S3, and of zarr, fewer: the time of one does not depend on their number, and each is a few requests.
