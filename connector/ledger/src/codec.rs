@@ -24,7 +24,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, n: usize) -> Decoded<&'a [u8]> {
         let end = self.at.checked_add(n).ok_or(CUT)?;
         let part = self.bytes.get(self.at..end).ok_or(CUT)?;
@@ -32,14 +32,17 @@ impl<'a> Reader<'a> {
         Ok(part)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         self.take(N)?.try_into().map_err(|_| CUT)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Decoded<u8> {
         Ok(self.array::<1>()?[0])
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self) -> Decoded<u32> {
         self.array().map(u32::from_le_bytes)
     }
@@ -52,7 +55,7 @@ impl<'a> Reader<'a> {
         self.array()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(&mut self) -> Decoded<u64> {
         // Most are lengths of less than 128.
         match self.bytes.get(self.at) {
@@ -68,7 +71,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint at the begin of the next eight bytes, if it ends there: all its groups of seven bits at once.
-    #[inline]
+    #[inline(always)]
     fn varint_in(&mut self, next: u64) -> Decoded<u64> {
         let ends = !next & 0x8080_8080_8080_8080;
         if ends == 0 {
@@ -83,6 +86,7 @@ impl<'a> Reader<'a> {
         Ok(v)
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Decoded<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -100,7 +104,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint that has to be a length of bytes still there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn length(&mut self) -> Decoded<usize> {
         let n = self.varint()?;
         if n > self.remaining() as u64 {

@@ -40,6 +40,7 @@ pub(crate) struct Page {
     next: AtomicUsize,
 }
 
+#[inline(always)]
 fn range(r: &mut Reader<'_>) -> Decoded<Range<u32>> {
     let n = r.length()?;
     let at = r.position();
@@ -67,24 +68,24 @@ impl Page {
             return Err("an impossible number of entries");
         }
         let mut slots: Vec<Slot> = Vec::with_capacity(count as usize);
+        let mut before = None;
         for _ in 0..count {
             let key = range(&mut r)?;
-            let slot = if level == 0 {
+            let this = &body[key.start as usize..key.end as usize];
+            if before.replace(this).is_some_and(|before| before >= this) {
+                return Err("keys are not in order");
+            }
+            slots.push(if level == 0 {
                 let kind = r.u8()?;
+                if kind > 1 {
+                    return Err("unknown kind of value");
+                }
                 Slot { key, kind, value: range(&mut r)? }
             } else {
                 let at = r.position() as u32;
-                Pointer::read(&mut r)?;
+                Pointer::skip(&mut r)?;
                 Slot { key, kind: 0, value: at..r.position() as u32 }
-            };
-            if slot.kind > 1 {
-                return Err("unknown kind of value");
-            }
-            let cut = |x: &Range<u32>| &body[x.start as usize..x.end as usize];
-            if slots.last().is_some_and(|s| cut(&s.key) >= cut(&slot.key)) {
-                return Err("keys are not in order");
-            }
-            slots.push(slot);
+            });
         }
         r.end()?;
         Ok(Self { bytes, level, slots, next: AtomicUsize::new(0) })

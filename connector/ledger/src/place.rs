@@ -48,6 +48,20 @@ impl Place {
         put_varint(out, self.length);
     }
 
+    /// Passes over one, whatever it says.
+    #[inline]
+    pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
+        match r.u8()? {
+            0 => (),
+            1 => drop(r.varint()?),
+            2 | 3 => drop(r.take(16)?),
+            _ => return Err("unknown kind of place"),
+        }
+        r.varint()?;
+        r.varint()?;
+        Ok(())
+    }
+
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let room = match r.u8()? {
             0 => Room::File,

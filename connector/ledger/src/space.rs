@@ -32,6 +32,13 @@ impl Pointer {
         out.extend_from_slice(&self.crc.to_le_bytes());
     }
 
+    /// Passes over one, whatever it says.
+    #[inline]
+    pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
+        Place::skip(r)?;
+        r.take(4).map(drop)
+    }
+
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         Ok(Self { place: Place::read(r)?, crc: r.u32()? })
     }

@@ -87,7 +87,7 @@ pub fn create(
         Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
     };
     let access_list = library.copy_list(access)?;
-    library.fit_page_buffer(access_list.get(), creation, true)?;
+    library.fit_page_buffer(access_list.get(), || library.page_size(creation), true)?;
     let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
     let parts = Parts { container, together, writable: true, swmr };
     start(library, config, name, access_list, parts).map(file_handle)
@@ -267,8 +267,12 @@ fn open_container(request: Request<'_>, together: Option<Arc<Together>>) -> Resu
         _ => Swmr::Off,
     };
     let access_list = library.copy_list(access)?;
-    let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
-    library.fit_page_buffer(access_list.get(), creation.get(), false)?;
+    // Few ask for a page buffer, and to decode the list is a tenth of an open.
+    let page_size = || {
+        let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+        library.page_size(creation.get())
+    };
+    library.fit_page_buffer(access_list.get(), page_size, false)?;
     start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
 }
 

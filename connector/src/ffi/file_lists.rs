@@ -96,7 +96,10 @@ impl Library {
     }
 
     /// The page size of files that are kept in pages.
-    fn page_size(self, creation: Hid) -> Result<Option<u64>> {
+    ///
+    /// # Errors
+    /// What is no file creation list.
+    pub fn page_size(self, creation: Hid) -> Result<Option<u64>> {
         let table = self.table();
         let (mut strategy, mut persist, mut threshold) = (sys::H5F_FSPACE_STRATEGY_FSM_AGGR, false, 0);
         let mut page = 0_u64;
@@ -112,11 +115,16 @@ impl Library {
 
     /// Makes the size of the page buffer in a file access list what HDF5 makes of it: a whole number of the file's
     /// pages, at least one, and none for a file whose space is not managed in pages. Nothing is buffered by pages
-    /// here, but programs read the size back.
+    /// here, but programs read the size back. `page_size` is asked where a page buffer is asked for.
     ///
     /// # Errors
     /// For a new file that asks for a page buffer without pages.
-    pub fn fit_page_buffer(self, access: Hid, creation: Hid, is_new: bool) -> Result<()> {
+    pub fn fit_page_buffer(
+        self,
+        access: Hid,
+        page_size: impl FnOnce() -> Result<Option<u64>>,
+        is_new: bool,
+    ) -> Result<()> {
         let table = self.table();
         let (mut size, mut metadata, mut raw) = (0_usize, 0_u32, 0_u32);
         // SAFETY: the answers' places outlive the call.
@@ -125,7 +133,7 @@ impl Library {
         if size == 0 {
             return Ok(());
         }
-        let page = self.page_size(creation)?;
+        let page = page_size()?;
         if is_new && page.is_none() {
             let text = "page buffering is for files created with the paged file space strategy";
             return Err(Error::file(Minor::CannotCreateFile, text, None));
