@@ -22,6 +22,8 @@ const IN_ALL: u64 = 4 << 20;
 const LITTLE: u64 = 128 << 10;
 /// The most that is kept for records, in bytes.
 const RECORDS: u64 = 16 << 10;
+/// A page of the system's cache, in bytes.
+const PAGE: u64 = 4096;
 /// What a record takes, when there was none yet.
 const RECORD: u64 = 512;
 
@@ -64,7 +66,7 @@ impl Writer {
             return self.payload(raw, locks, data, passing);
         }
         let more = round(most - length).min(BEHIND_ONE);
-        self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1)?;
+        self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1, length)?;
         let place = self.payload(raw, locks, data, passing)?;
         let (offset, length) = run_of(&place);
         let behind = offset + length;
@@ -117,12 +119,20 @@ impl Writer {
         Some(taken)
     }
 
-    /// Keeps room for so many records, with what is kept already.
-    fn keep_for_records(&mut self, raw: &dyn RawFile, locks: &Locks, count: u64) -> Result<()> {
+    /// Keeps room for so many records, with what is kept already, in front of a payload to which `step` bytes are added again and
+    /// again: where that is whole pages, up to a page's begin, so that each addition touches as few of them as it can.
+    fn keep_for_records(&mut self, raw: &dyn RawFile, locks: &Locks, count: u64, step: u64) -> Result<()> {
         let one = self.log.last().map_or(RECORD, |n| round(n.at.place.length) + GRAIN);
         let wanted = round(count.saturating_mul(one)).min(RECORDS);
         let kept = self.growing.records.iter().map(|(_, l)| l).sum::<u64>();
-        let Some(more) = wanted.checked_sub(kept).filter(|more| *more > 0) else { return Ok(()) };
+        let mut more = wanted.saturating_sub(kept);
+        if step.is_multiple_of(PAGE) && kept < RECORDS {
+            let end = self.load(raw)?.trimmed() + more;
+            more += end.next_multiple_of(PAGE) - end;
+        }
+        if more == 0 {
+            return Ok(());
+        }
         let at = self.allocate(raw, locks, more)?;
         match self.growing.records.back_mut() {
             Some((last, left)) if *last + *left == at => *left += more,
@@ -154,5 +164,39 @@ impl Writer {
         for (offset, length) in std::mem::take(&mut self.growing.records).into_iter().rev() {
             self.give_up_run(offset, length);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::file::fake::Fake;
+    use crate::options::{Access, Options};
+    use crate::work::data;
+
+    #[test]
+    fn what_grows_by_pages_begins_at_a_page_and_little_is_lost_for_it() {
+        let f = Fake::container();
+        let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        let (mut bytes, mut version) = (0, 0);
+        for n in 0..40u64 {
+            let mut e = l.write_to_grow(&data(n, 4096), 65_536).unwrap();
+            for m in 1..16 {
+                e = l.grow_payload(&e, &data(m, 4096)).unwrap().expect("there is room behind it");
+                l.put(&n.to_be_bytes(), e.to_bytes()).unwrap();
+                version = l.commit().unwrap();
+            }
+            assert!(e.place().offset.is_multiple_of(4096), "{:?}", e.place());
+            bytes += e.len();
+        }
+        assert_eq!(version, 40 * 15);
+        l.close().unwrap();
+        let length = f.bytes().len() as u64;
+        assert!(length < bytes * 108 / 100, "{length} for {bytes}");
+        // What is added in other steps begins where it can.
+        let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        let before = f.bytes().len();
+        (0..50).for_each(|n| drop(l.write_to_grow(&data(n, 96), 960).unwrap()));
+        l.commit().unwrap();
+        assert!(f.bytes().len() < before + 150_000, "{}", f.bytes().len() - before);
     }
 }
