@@ -103,6 +103,9 @@ fn ten_thousand_small_datasets_are_few_requests() {
 fn making_a_container_is_few_round_trips() {
     let server = server();
     let (trace, target) = far(&fresh(&server));
+    // So that it is under way for as long as the packs are, however slow this machine is.
+    let late = [Outcome::Delay(Duration::from_millis(500))];
+    server.faults().add(|method, path| method == "PUT" && path.ends_with("/c.h5"), 0, late);
     let make = || Container::create(&target, Replace::Truncate, FileCreation::default(), Options::default());
     let (c, calls) = asked(&trace, || make().unwrap());
     println!("creating: {} requests, {} round trips", calls.len(), round_trips(&calls));
