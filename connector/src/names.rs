@@ -47,6 +47,9 @@ impl Place {
 
     /// Whether an empty file lies at the local path, and no container in the store that it stands for.
     pub fn is_vacant(&self) -> bool {
+        if self.opened.is_some() {
+            return false;
+        }
         let Target::File(path) = self.local_target() else { return false };
         let is_empty = path.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
         is_empty

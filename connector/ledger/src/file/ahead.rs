@@ -16,7 +16,7 @@ const MOST: u64 = 64 << 20;
 pub(crate) struct Ahead {
     /// Up to here; `None` until somebody looks.
     end: Option<u64>,
-    /// Bytes behind the end that the file had, written or asked for.
+    /// Bytes that were written before somebody looked, and since then those behind the end, written or asked for.
     grown: u64,
     /// Nobody can tell what of it is used, or the system gave none.
     off: bool,
@@ -33,7 +33,7 @@ impl Ahead {
         if self.off {
             return;
         }
-        let known = self.end.unwrap_or_else(|| raw.len().unwrap_or(u64::MAX));
+        let Some(known) = self.end.or_else(|| self.look(raw, to - from)) else { return };
         let begin = known.max(from);
         let longer = to.saturating_sub(begin);
         self.grown += longer;
@@ -47,6 +47,12 @@ impl Ahead {
         self.end = Some(end);
     }
 
+    /// Looks how long the file is, once so much was written that it may matter.
+    fn look(&mut self, raw: &dyn RawFile, written: u64) -> Option<u64> {
+        self.grown += written;
+        (self.grown >= WORTH).then(|| raw.len().unwrap_or(u64::MAX))
+    }
+
     /// The file was cut off.
     pub(crate) fn forget(&mut self) {
         self.end = None;
@@ -55,7 +61,9 @@ impl Ahead {
     /// Gives back what lies behind the file's end, be it of a writer that died. Failing is harmless: the next one will.
     pub(crate) fn give_back(&mut self, raw: &dyn RawFile) {
         self.forget();
-        if let Ok((len, true)) = raw.len().and_then(|len| Ok((len, raw.has_spare()?))) {
+        if raw.has_spare().unwrap_or(false)
+            && let Ok(len) = raw.len()
+        {
             let _harmless = raw.set_len(len);
         }
     }
