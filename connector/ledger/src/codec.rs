@@ -16,12 +16,17 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// From a position on; reading behind the end is an error, as everywhere.
+    pub(crate) fn at(bytes: &'a [u8], position: usize) -> Self {
+        Self { bytes, at: position }
+    }
+
     pub(crate) fn position(&self) -> usize {
         self.at
     }
 
     pub(crate) fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.bytes.len().saturating_sub(self.at)
     }
 
     #[inline(always)]
@@ -37,9 +42,11 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| CUT)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn u8(&mut self) -> Decoded<u8> {
-        Ok(self.array::<1>()?[0])
+        let byte = *self.bytes.get(self.at).ok_or(CUT)?;
+        self.at += 1;
+        Ok(byte)
     }
 
     #[inline]
@@ -68,6 +75,18 @@ impl<'a> Reader<'a> {
                 None => self.long_varint(),
             },
         }
+    }
+
+    /// Passes over a varint, whatever it says, unless it is longer than 64 bits.
+    #[inline(always)]
+    pub(crate) fn skip_varint(&mut self) -> Decoded<()> {
+        let next = self.bytes.get(self.at..self.at + 8).and_then(|next| next.try_into().ok());
+        let ends = next.map_or(0, |next| !u64::from_le_bytes(next) & 0x8080_8080_8080_8080);
+        if ends == 0 {
+            return self.long_varint().map(drop);
+        }
+        self.at += ends.trailing_zeros() as usize / 8 + 1;
+        Ok(())
     }
 
     /// A varint at the begin of the next eight bytes, if it ends there: all its groups of seven bits at once.
@@ -114,8 +133,9 @@ impl<'a> Reader<'a> {
     }
 
     /// A length and that many bytes.
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Decoded<&'a [u8]> {
-        let n = self.length()?;
+        let n = usize::try_from(self.varint()?).map_err(|_| CUT)?;
         self.take(n)
     }
 
@@ -152,11 +172,14 @@ mod tests {
             assert_eq!(r.varint(), Ok(v));
             assert!(r.end().is_ok());
             assert!(Reader::new(&out[..out.len() - 1]).varint().is_err());
+            assert!(Reader::new(&out[..out.len() - 1]).skip_varint().is_err());
             // What follows is none of its business, whatever it is.
             for behind in [0, 0x7f, 0xff] {
                 let longer = [&out[..], &[behind; 9]].concat();
                 let mut r = Reader::new(&longer);
                 assert_eq!((r.varint(), r.position()), (Ok(v), out.len()), "{behind}");
+                let mut r = Reader::new(&longer);
+                assert_eq!((r.skip_varint(), r.position()), (Ok(()), out.len()), "{behind}");
             }
         }
         assert!(Reader::new(&[0xff; 10]).varint().is_err());

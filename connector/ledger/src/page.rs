@@ -1,6 +1,6 @@
 //! Pages: the nodes of the base, a B-tree that is copied on write.
 
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -23,30 +23,55 @@ pub(crate) enum Stored {
     Spilled(Extent),
 }
 
-#[derive(Debug, Clone)]
-struct Slot {
-    key: Range<u32>,
-    kind: u8,
-    value: Range<u32>,
-}
-
 /// A decoded page. Keys and values are slices of its bytes.
 #[derive(Debug)]
 pub(crate) struct Page {
     bytes: Bytes,
     pub(crate) level: u8,
-    slots: Vec<Slot>,
+    /// Where each entry begins: its key's length.
+    starts: Vec<u32>,
     /// The entry behind the one that was found last: what is looked up one after the other often lies so.
     next: AtomicUsize,
 }
 
+/// Passes over an entry, and gives its key.
 #[inline(always)]
-fn range(r: &mut Reader<'_>) -> Decoded<Range<u32>> {
-    let n = r.length()?;
-    let at = r.position();
-    r.take(n)?;
-    // Positions fit, as longer pages were refused.
-    Ok(at as u32..(at + n) as u32)
+fn pass_over<'a>(r: &mut Reader<'a>, level: u8) -> Decoded<&'a [u8]> {
+    let key = r.string()?;
+    if level > 0 {
+        Pointer::skip(r)?;
+    } else {
+        if r.u8()? > 1 {
+            return Err("unknown kind of value");
+        }
+        r.string()?;
+    }
+    Ok(key)
+}
+
+/// Whether a key is before another. Most differ in their first bytes, which are compared as one number.
+#[inline(always)]
+fn is_before(one: &[u8], other: &[u8]) -> bool {
+    match (one.first_chunk(), other.first_chunk()) {
+        (Some(x), Some(y)) if x != y => u64::from_be_bytes(*x) < u64::from_be_bytes(*y),
+        _ => one < other,
+    }
+}
+
+/// Where each entry begins; all of them can be read, and their keys ascend.
+#[inline(always)]
+fn entries(r: &mut Reader<'_>, count: usize, level: u8) -> Decoded<Vec<u32>> {
+    let mut starts = Vec::with_capacity(count);
+    let mut before = None;
+    for _ in 0..count {
+        // Positions fit, as longer pages were refused.
+        starts.push(r.position() as u32);
+        let key = pass_over(r, level)?;
+        if before.replace(key).is_some_and(|before| !is_before(before, key)) {
+            return Err("keys are not in order");
+        }
+    }
+    Ok(starts)
 }
 
 impl Page {
@@ -54,8 +79,7 @@ impl Page {
         if bytes.len() as u64 > LONGEST {
             return Err("longer than any page");
         }
-        let body = unseal_as(&bytes, crc)?;
-        let mut r = Reader::new(body);
+        let mut r = Reader::new(unseal_as(&bytes, crc)?);
         if r.take(4)? != MAGIC {
             return Err("not a page");
         }
@@ -67,75 +91,69 @@ impl Page {
         if count == 0 || count > (r.remaining() / 2) as u64 {
             return Err("an impossible number of entries");
         }
-        let mut slots: Vec<Slot> = Vec::with_capacity(count as usize);
-        let mut before = None;
-        for _ in 0..count {
-            let key = range(&mut r)?;
-            let this = &body[key.start as usize..key.end as usize];
-            if before.replace(this).is_some_and(|before| before >= this) {
-                return Err("keys are not in order");
-            }
-            slots.push(if level == 0 {
-                let kind = r.u8()?;
-                if kind > 1 {
-                    return Err("unknown kind of value");
-                }
-                Slot { key, kind, value: range(&mut r)? }
-            } else {
-                let at = r.position() as u32;
-                Pointer::skip(&mut r)?;
-                Slot { key, kind: 0, value: at..r.position() as u32 }
-            });
-        }
+        let starts = match level {
+            0 => entries(&mut r, count as usize, 0),
+            _ => entries(&mut r, count as usize, level),
+        }?;
         r.end()?;
-        Ok(Self { bytes, level, slots, next: AtomicUsize::new(0) })
+        Ok(Self { bytes, level, starts, next: AtomicUsize::new(0) })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.starts.len()
     }
 
     /// Memory that the page takes.
     pub(crate) fn weight(&self) -> u64 {
-        (self.bytes.len() + self.slots.len() * size_of::<Slot>()) as u64
+        (self.bytes.len() + self.starts.len() * size_of::<u32>()) as u64
     }
 
-    fn cut(&self, x: &Range<u32>) -> &[u8] {
-        &self.bytes[x.start as usize..x.end as usize]
+    fn entry(&self, start: u32) -> Reader<'_> {
+        Reader::at(&self.bytes, start as usize)
+    }
+
+    /// The key of the entry that begins there.
+    fn key_at(&self, start: u32) -> &[u8] {
+        // No page is made with an entry that cannot be read.
+        self.entry(start).string().unwrap_or_default()
     }
 
     pub(crate) fn key(&self, n: usize) -> &[u8] {
-        self.cut(&self.slots[n].key)
+        self.key_at(self.starts[n])
     }
 
     pub(crate) fn key_bytes(&self, n: usize) -> Bytes {
-        let k = &self.slots[n].key;
-        self.bytes.slice(k.start as usize..k.end as usize)
+        self.bytes.slice_ref(self.key(n))
     }
 
     pub(crate) fn stored(&self, n: usize) -> Decoded<Stored> {
-        let s = &self.slots[n];
-        if s.kind == 0 {
-            return Ok(Stored::Inline(self.bytes.slice(s.value.start as usize..s.value.end as usize)));
+        let mut r = self.entry(self.starts[n]);
+        r.string()?;
+        let kind = r.u8()?;
+        let value = r.string()?;
+        if kind == 0 {
+            return Ok(Stored::Inline(self.bytes.slice_ref(value)));
         }
-        Extent::read(&mut Reader::new(self.cut(&s.value))).map(Stored::Spilled)
+        Extent::read(&mut Reader::new(value)).map(Stored::Spilled)
     }
 
     pub(crate) fn child(&self, n: usize) -> Decoded<Pointer> {
-        Pointer::read(&mut Reader::new(self.cut(&self.slots[n].value)))
+        let mut r = self.entry(self.starts[n]);
+        r.string()?;
+        Pointer::read(&mut r)
     }
 
     /// Whether a key is not before the first one here, and not behind the last.
     pub(crate) fn spans(&self, key: &[u8]) -> bool {
-        let (first, last) = (self.slots.first(), self.slots.last());
+        let (first, last) = (self.starts.first(), self.starts.last());
         self.is_next(key).is_some()
-            || first.is_some_and(|s| self.cut(&s.key) <= key) && last.is_some_and(|s| key <= self.cut(&s.key))
+            || first.is_some_and(|s| self.key_at(*s) <= key) && last.is_some_and(|s| key <= self.key_at(*s))
     }
 
     /// The entry with this key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
         let found =
-            self.is_next(key).or_else(|| self.slots.binary_search_by(|s| self.cut(&s.key).cmp(key)).ok())?;
+            self.is_next(key).or_else(|| self.starts.binary_search_by(|s| self.key_at(*s).cmp(key)).ok())?;
         self.next.store(found + 1, Ordering::Relaxed);
         Some(found)
     }
@@ -143,29 +161,29 @@ impl Page {
     /// The entry behind the one that was found last, if it has this key.
     fn is_next(&self, key: &[u8]) -> Option<usize> {
         let next = self.next.load(Ordering::Relaxed);
-        self.slots.get(next).filter(|s| self.cut(&s.key) == key).map(|_| next)
+        self.starts.get(next).filter(|s| self.key_at(**s) == key).map(|_| next)
     }
 
     /// The child below which a key is, if it is anywhere.
     pub(crate) fn branch_for(&self, key: &[u8]) -> usize {
-        self.slots.partition_point(|s| self.cut(&s.key) <= key).saturating_sub(1)
+        self.starts.partition_point(|s| self.key_at(*s) <= key).saturating_sub(1)
     }
 
     /// The first entry that is not before a lower bound.
     pub(crate) fn first_from(&self, lower: Bound<&[u8]>) -> usize {
         match lower {
             Bound::Unbounded => 0,
-            Bound::Included(k) => self.slots.partition_point(|s| self.cut(&s.key) < k),
-            Bound::Excluded(k) => self.slots.partition_point(|s| self.cut(&s.key) <= k),
+            Bound::Included(k) => self.starts.partition_point(|s| self.key_at(*s) < k),
+            Bound::Excluded(k) => self.starts.partition_point(|s| self.key_at(*s) <= k),
         }
     }
 
     /// One more than the last entry that is not behind an upper bound.
     pub(crate) fn end_before(&self, upper: Bound<&[u8]>) -> usize {
         match upper {
-            Bound::Unbounded => self.slots.len(),
-            Bound::Included(k) => self.slots.partition_point(|s| self.cut(&s.key) <= k),
-            Bound::Excluded(k) => self.slots.partition_point(|s| self.cut(&s.key) < k),
+            Bound::Unbounded => self.starts.len(),
+            Bound::Included(k) => self.starts.partition_point(|s| self.key_at(*s) <= k),
+            Bound::Excluded(k) => self.starts.partition_point(|s| self.key_at(*s) < k),
         }
     }
 }
@@ -268,6 +286,35 @@ mod tests {
                 assert_eq!((p.find(keys[n]), p.spans(keys[n])), (Some(n), true), "{order:?}");
                 assert_eq!([&b"a"[..], b"c", b"g"].map(|k| p.find(k)), [None; 3]);
                 assert_eq!([&b"a"[..], b"c", b"g"].map(|k| p.spans(k)), [false, true, false]);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_have_to_ascend() {
+        let decoded = |keys: &[&[u8]]| {
+            let mut d = Draft::default();
+            keys.iter().for_each(|k| d.push_inline(k, b"value"));
+            let (bytes, crc, _) = d.finish(0).unwrap();
+            Page::decode(bytes.into(), crc)
+        };
+        let all = [
+            &b""[..],
+            b"\0",
+            b"a",
+            b"aaaaaaaa",
+            b"aaaaaaaa\0",
+            b"aaaaaaaab",
+            b"aaaaaab",
+            b"b",
+            b"\xffaaaaaaaa",
+        ];
+        let page = decoded(&all).unwrap();
+        all.iter().enumerate().for_each(|(n, k)| assert_eq!((page.key(n), page.find(k)), (*k, Some(n))));
+        for (n, one) in all.iter().enumerate() {
+            for other in &all[..=n] {
+                let why = decoded(&[one, other]).unwrap_err();
+                assert_eq!(why, "keys are not in order", "{one:?} {other:?}");
             }
         }
     }

@@ -49,17 +49,16 @@ impl Place {
     }
 
     /// Passes over one, whatever it says.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
         match r.u8()? {
             0 => (),
-            1 => drop(r.varint()?),
+            1 => r.skip_varint()?,
             2 | 3 => drop(r.take(16)?),
             _ => return Err("unknown kind of place"),
         }
-        r.varint()?;
-        r.varint()?;
-        Ok(())
+        r.skip_varint()?;
+        r.skip_varint()
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {

@@ -33,7 +33,7 @@ impl Pointer {
     }
 
     /// Passes over one, whatever it says.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
         Place::skip(r)?;
         r.take(4).map(drop)
