@@ -150,30 +150,60 @@ pub(crate) fn old_is_read_only(target: &str, at: At) -> Error {
 
 pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSpace> {
     let target = name(path);
-    let fail = |e: io::Error| Error::io(&target, "opening", &e);
-    let write = access == Access::ReadWrite;
-    if write && let Some(at) = opts.at {
+    if access == Access::ReadWrite
+        && let Some(at) = opts.at
+    {
         return Err(old_is_read_only(&target, at));
     }
+    for _ in 0..TRIES {
+        if let Some(space) = try_open(path, access, opts, &target)? {
+            return Ok(space);
+        }
+    }
+    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
+}
+
+/// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
+fn try_open(path: &Path, access: Access, opts: &Options, target: &str) -> Result<Option<FileSpace>> {
+    let fail = |e: io::Error| Error::io(target, "opening", &e);
+    let write = access == Access::ReadWrite;
     let meta = path.metadata().map_err(fail)?;
     if meta.is_dir() {
-        return Err(Error::new(&target, ErrorKind::IsADirectory));
+        return Err(Error::new(target, ErrorKind::IsADirectory));
     }
     if !meta.is_file() {
-        return Err(not_ours(&target, kind_of(&meta)));
+        return Err(not_ours(target, kind_of(&meta)));
     }
     let file = Arc::new(OpenOptions::new().read(true).write(write).open(path).map_err(fail)?);
-    let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
-    let fixed = container(&file, meta.len(), &target)?;
-    let raw = OsFile { file: file.clone(), base: fixed.base };
+    let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
+    let fixed = container(&file, meta.len(), target)?;
+    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()) };
     let mut locks = Locks::none();
     if write {
-        locks =
-            Locks::writer(&file, opts.lock, opts.writers, &target)?.ok_or_else(|| locked(&target, &raw))?;
+        let raw = OsFile { file: opened.file.clone(), base: opened.fixed.base };
+        let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
+        locks = taken.ok_or_else(|| locked(target, &raw))?;
+        // Until it was locked it could be replaced. What is written to a file that has lost its name is lost.
+        if !is_still_there(path, &opened) {
+            locks.release_writer();
+            return Ok(None);
+        }
         Writer::leave_note(&raw);
     }
-    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()) };
-    Ok(space(target, opened, locks, write, opts))
+    Ok(Some(space(target.into(), opened, locks, write, opts)))
+}
+
+/// Whether what was opened is what a path leads to, and the same container is in it.
+fn is_still_there(path: &Path, opened: &OpenedFile) -> bool {
+    let mut head = [0; head::FIXED];
+    let found = opened.file.read_exact_at(&mut head, opened.fixed.base);
+    let same = || Fixed::decode(&head, "").is_ok_and(|found| found.id == opened.fixed.id);
+    found.is_ok() && same() && is_at(path, opened.id)
+}
+
+/// Whether a path leads to the file of this device and inode.
+fn is_at(path: &Path, id: (u64, u64)) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == id)
 }
 
 /// Reads what somebody has looked at.
@@ -236,12 +266,12 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::from_raw_os_error(nix::libc::ELOOP))
 }
 
-/// How often a creation looks again when others create and replace under the same name.
-const CREATIONS: u32 = 100;
+/// How often who creates or opens to write looks again when others create and replace under the same name.
+const TRIES: u32 = 100;
 
 pub(crate) fn create(path: &Path, replace: Replace, opts: &Options) -> Result<FileSpace> {
     let target = name(path);
-    for _ in 0..CREATIONS {
+    for _ in 0..TRIES {
         if let Some(space) = try_create(path, replace, opts, &target)? {
             return Ok(space);
         }
@@ -276,9 +306,7 @@ fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Re
     if let Some(old) = &old {
         // Held until the new one has the name: of two that replace at the same time one is kept out.
         guard = lock_replaceable(old, opts, target)?;
-        let is = (old.meta.dev(), old.meta.ino());
-        let there = std::fs::metadata(&real).is_ok_and(|meta| (meta.dev(), meta.ino()) == is);
-        if !there {
+        if !is_at(&real, (old.meta.dev(), old.meta.ino())) {
             guard.release_writer();
             return Ok(None);
         }
@@ -401,4 +429,36 @@ fn in_place(
     old.set_len(0).map_err(|e| Error::io(target, "emptying", &e))?;
     write_new(&old, fixed, slot, opts, target)?;
     Ok((old, locks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::LockPolicy;
+
+    /// Where a directory cannot be written, a new container comes into the file of the old one.
+    #[test]
+    fn a_writer_knows_the_container_that_it_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        create(&path, Replace::Fail, &Options::default()).unwrap();
+        let file = Arc::new(File::options().read(true).write(true).open(&path).unwrap());
+        let meta = file.metadata().unwrap();
+        let fixed = container(&file, meta.len(), "x").unwrap();
+        let opened = OpenedFile { file: file.clone(), fixed, id: (meta.dev(), meta.ino()) };
+        assert!(is_still_there(&path, &opened));
+        for user_block in [0, 2048] {
+            let opts = Options { user_block, ..Options::default() };
+            let (fixed, slot) = fresh("x", user_block).unwrap();
+            in_place(file.clone(), &fixed, &slot, &opts, "x").unwrap();
+            assert!(!is_still_there(&path, &opened), "{user_block}");
+        }
+        assert_eq!(
+            open(&path, Access::ReadWrite, &Options { lock: LockPolicy::Off, ..Options::default() })
+                .unwrap()
+                .fixed
+                .base,
+            2048
+        );
+    }
 }
