@@ -51,6 +51,8 @@ pub(crate) trait RawFile: Debug + Send + Sync {
 
 /// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
 const SPARE: u64 = 1 << 20;
+/// What is given ahead is this part of what the disk has left at most: until it is given back, all others are without it.
+const SHARE: u64 = 16;
 
 /// A file of the operating system, behind a user block of `base` bytes.
 #[derive(Debug)]
@@ -118,8 +120,13 @@ impl RawFile for OsFile {
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        if !self.is_on_ext4()? {
+        let disk = fstatfs(&*self.file)?;
+        if disk.filesystem_type() != EXT4_SUPER_MAGIC {
             return Err(io::ErrorKind::Unsupported.into());
+        }
+        let free = disk.blocks_available().saturating_mul(disk.block_size() as u64);
+        if len > free / SHARE {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
         let (at, len) = (signed(self.position(at)?)?, signed(len)?);
@@ -143,6 +150,16 @@ impl RawFile for OsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_find_room_on_the_disk() {
+        let file = tempfile::tempfile().unwrap();
+        let raw = OsFile { file: Arc::new(file), base: 0 };
+        let about = fstatfs(&*raw.file).unwrap();
+        let free = about.blocks_available() * about.block_size() as u64;
+        assert!(raw.reserve(0, free / 4).is_err());
+        assert_eq!(raw.file.metadata().unwrap().blocks(), 0);
+    }
 
     #[test]
     fn parts_are_filled_one_after_the_other() {
