@@ -91,6 +91,36 @@ mod tests {
         assert_eq!(reads_of_a_look(&f, 5000, "third"), 0);
     }
 
+    /// A copy that was put back in a container's place has its id, and then another history.
+    #[test]
+    fn copies_that_went_on_by_themselves_are_told_apart() {
+        for first in [20, 20_000] {
+            let f = Fake::container();
+            let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
+            fill(&w, 0..first, "first");
+            (0..6).for_each(|n| fill(&w, n..n + 1, "log"));
+            drop(w);
+            let copies = [(f.clone(), "one"), (Fake::of(f.bytes()), "two")];
+            for n in 0..40 {
+                for (f, value) in &copies {
+                    assert!(f.open(Access::ReadOnly, &Options::default()).unwrap().get(&key(3)).is_ok());
+                    let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
+                    let range = if n % 10 == 9 { 0..first } else { n % 4..n % 4 + 2 };
+                    fill(&w, range, &format!("{value} {n}"));
+                }
+                for (f, value) in copies.iter().rev() {
+                    let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
+                    let last = format!("{value} {n}-{}", n % 4 + 1);
+                    assert_eq!(r.get(&key(n % 4 + 1)).unwrap().unwrap(), last);
+                    let none = Options { cache_bytes: 0, ..Options::default() };
+                    let w = f.open(Access::ReadWrite, &none).unwrap();
+                    let all = |l: &Ledger| l.scan_prefix(b"", None, usize::MAX).unwrap();
+                    assert!(all(&r) == all(&w), "{value} {n}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_more_is_kept_than_is_worth_it() {
         let f = Fake::container();
