@@ -39,7 +39,7 @@ impl Combined {
     }
 
     /// Takes a write. Each part is shown to `passing` just before it is written or kept. After an error what was kept back
-    /// before still is.
+    /// before still is, and nothing of this write.
     pub(crate) fn push(
         &mut self,
         raw: &dyn RawFile,
@@ -47,13 +47,31 @@ impl Combined {
         bytes: &[u8],
         passing: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
-        let mut at = at;
+        let mut to = at;
         for part in bytes.chunks(PART) {
             passing(part);
-            self.push_part(raw, at, part)?;
-            at += part.len() as u64;
+            if let Err(e) = self.push_part(raw, to, part) {
+                self.give_up(at, bytes.len() as u64);
+                return Err(e);
+            }
+            to += part.len() as u64;
         }
         Ok(())
+    }
+
+    /// A run is nobody's any more: what of it begins or ends what is kept back is not written. On a full disk that could fail,
+    /// and with it the next commit, for bytes that nobody wants.
+    pub(crate) fn give_up(&mut self, offset: u64, length: u64) {
+        let (from, to) = (offset.max(self.at), offset.saturating_add(length).min(self.end()));
+        if from >= to {
+            return;
+        }
+        if to == self.end() {
+            self.data.truncate((from - self.at) as usize);
+        } else if from == self.at {
+            self.data.drain(..(to - from) as usize);
+            self.at = to;
+        }
     }
 
     fn push_part(&mut self, raw: &dyn RawFile, at: u64, part: &[u8]) -> io::Result<()> {

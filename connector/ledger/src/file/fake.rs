@@ -50,6 +50,8 @@ struct Disk {
     unsynced: Vec<Change>,
     changes: u64,
     fault: Option<(u64, Fault)>,
+    /// No write may go beyond this byte.
+    room: Option<u64>,
     dead: bool,
     counts: Counts,
     /// Up to where blocks were reserved, how often that was asked for, and whether it is refused.
@@ -105,6 +107,11 @@ impl Fake {
         let mut d = self.disk();
         d.changes = 0;
         d.fault = Some((n, fault));
+    }
+
+    /// From now on the disk has room for so many bytes of the file alone.
+    pub(crate) fn leave_room(&self, bytes: u64) {
+        self.disk().room = Some(bytes);
     }
 
     /// Changes since the last `fail_at`.
@@ -165,6 +172,11 @@ impl Fake {
             return Err(io::Error::other("dead"));
         }
         d.changes += 1;
+        if let (Change::Write(at, data), Some(room)) = (&c, d.room)
+            && *at + data.len() as u64 > room
+        {
+            return Err(io::Error::from_raw_os_error(28));
+        }
         let fault = d.fault.filter(|(n, _)| *n == d.changes).map(|(_, f)| f);
         if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn))
             && let Change::Write(at, data) = &c

@@ -67,6 +67,12 @@ impl Runs {
         self.by_offset.range(..end).next_back().filter(|(o, l)| *o + *l == end).map(|(o, _)| *o)
     }
 
+    /// The run that holds the byte at `offset`.
+    pub(crate) fn around(&self, offset: u64) -> Option<(u64, u64)> {
+        let (o, l) = self.by_offset.range(..=offset).next_back()?;
+        (o + l > offset).then_some((*o, *l))
+    }
+
     /// Adds a run and joins it to its neighbours.
     pub(crate) fn add(&mut self, mut offset: u64, mut length: u64) -> Checked<()> {
         if length == 0 {

@@ -27,6 +27,8 @@ mod end_tests;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
+mod full_tests;
+#[cfg(test)]
 mod pin_tests;
 #[cfg(test)]
 mod shared_crash_tests;

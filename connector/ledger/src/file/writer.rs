@@ -223,9 +223,13 @@ impl Writer {
             Some(s) => Some(&mut s.reserved),
             None => self.room.as_mut().map(|r| &mut r.runs),
         };
+        let mut free = (offset, length);
         if let Some(runs) = runs {
             let _it_was_in_use = runs.add(offset, length);
+            // With what beside it was given back before, and could not be given up alone.
+            free = runs.around(offset).unwrap_or(free);
         }
+        self.pending.give_up(free.0, free.1);
     }
 
     /// Frees what has rested enough.

@@ -1,0 +1,196 @@
+//! A disk that is full and stays so: what found no room on it is in nobody's way.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::Extent;
+use crate::file::fake::{Fake, Fault};
+use crate::ledger::Ledger;
+use crate::options::{Access, Options, Writers};
+use crate::work::{Chance, Map, content, data};
+
+const SEEDS: u64 = 10;
+
+fn is_full<T>(done: Result<T>) -> bool {
+    done.is_err_and(|e| matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }))
+}
+
+/// A container with free room in its middle, on a disk that has no room for a longer one.
+fn full() -> (Fake, Ledger) {
+    let f = Fake::container();
+    let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+    let first = l.write_payload(&data(1, 20_000)).unwrap();
+    l.put(b"first", first.to_bytes()).unwrap();
+    l.commit().unwrap();
+    l.put(b"second", l.write_payload(&data(2, 20_000)).unwrap().to_bytes()).unwrap();
+    l.commit().unwrap();
+    l.free_payload(&first).unwrap();
+    l.delete(b"first").unwrap();
+    l.commit().unwrap();
+    f.leave_room(f.bytes().len() as u64);
+    (f, l)
+}
+
+/// What needs no more room than is free in the file can be committed.
+fn goes_on(f: &Fake, l: &Ledger, what: &str) {
+    l.put(b"third", "3").unwrap();
+    l.commit().unwrap_or_else(|e| panic!("{what}: {e}"));
+    let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
+    assert_eq!(r.get(b"third").unwrap().unwrap(), "3", "{what}");
+}
+
+#[test]
+fn payloads_that_were_given_up_are_not_written_any_more() {
+    for length in [1000, 30_000, 60_000, 2_000_000] {
+        let (f, l) = full();
+        let kept = l.write_payloads(&[&data(3, 30_000), &data(4, length)]);
+        l.put(b"third", "never").unwrap();
+        let failed = kept.is_err();
+        assert!(failed || is_full(l.commit()));
+        l.rollback().unwrap();
+        goes_on(&f, &l, &format!("{length}, rolled back"));
+    }
+}
+
+#[test]
+fn a_payload_that_was_freed_is_not_written_any_more() {
+    let (f, l) = full();
+    let [a, b, c] = [3, 4, 5].map(|n| l.write_payload(&data(n, 18_000)).unwrap());
+    l.put(b"third", "never").unwrap();
+    assert!(is_full(l.commit()));
+    for e in [b, c, a] {
+        l.free_payload(&e).unwrap();
+    }
+    goes_on(&f, &l, "freed");
+}
+
+#[test]
+fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
+    let (f, l) = full();
+    f.leave_room(512 << 10);
+    assert!(is_full(l.write_payload(&data(3, 2_000_000))));
+    goes_on(&f, &l, "half of it was written");
+}
+
+/// What is staged, and the payloads that it names, by key.
+#[derive(Clone, Default)]
+struct Staged {
+    map: Map,
+    extents: BTreeMap<Vec<u8>, Extent>,
+}
+
+impl Staged {
+    fn put(&mut self, l: &Ledger, key: Vec<u8>, e: Extent, bytes: Vec<u8>) {
+        let mut value = vec![1];
+        e.encode(&mut value);
+        l.put(&key, value).unwrap();
+        self.extents.insert(key.clone(), e);
+        self.map.insert(key, bytes);
+    }
+
+    fn remove(&mut self, l: &Ledger, key: &[u8]) {
+        l.delete(key).unwrap();
+        self.map.remove(key);
+        if let Some(e) = self.extents.remove(key) {
+            l.free_payload(&e).unwrap();
+        }
+    }
+
+    /// Stages something; what fails is not staged.
+    fn step(&mut self, l: &Ledger, c: &mut Chance, n: u64) {
+        let length = [64, 992, 4096, 31_000, 40_000, 65_536, 300_000, 1_200_000][c.below(8) as usize];
+        let (key, bytes) = (format!("key-{}", c.below(12)).into_bytes(), data(n, length));
+        match c.below(5) {
+            0 => self.remove(l, &key),
+            1 => {
+                let Some(old) = self.extents.get(&key) else { return };
+                if let Ok(Some(new)) = l.grow_payload(old, &bytes) {
+                    let all = [&self.map[&key][..], &bytes].concat();
+                    self.put(l, key, new, all);
+                }
+            }
+            2 => {
+                if let Ok(e) = l.write_to_grow(&bytes, length * 4) {
+                    self.remove(l, &key);
+                    self.put(l, key, e, bytes);
+                }
+            }
+            _ => {
+                if let Ok(e) = l.write_payload(&bytes) {
+                    self.remove(l, &key);
+                    self.put(l, key, e, bytes);
+                }
+            }
+        }
+    }
+
+    /// Moves what it can towards the front.
+    fn compact(&mut self, l: &Ledger) {
+        let Ok(sparse) = l.sparse() else { return };
+        for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| sparse.holds(e)) {
+            if let Ok(Some(new)) = l.move_payload(&e) {
+                l.free_payload(&e).unwrap();
+                let bytes = self.map[&key].clone();
+                self.put(l, key, new, bytes);
+            }
+        }
+    }
+}
+
+fn trouble(f: &Fake, c: &mut Chance) {
+    match c.below(6) {
+        0 => f.fail_at(1 + c.below(4), Fault::Full),
+        1 => f.fail_at(1 + c.below(4), Fault::FullTorn),
+        2 => f.leave_room(f.bytes().len() as u64 + [0, 5000, 70_000, 600_000][c.below(4) as usize]),
+        _ => f.leave_room(u64::MAX),
+    }
+}
+
+fn session(f: &Fake, seed: u64, committed: &mut Map) {
+    let mut c = Chance::new(seed);
+    let o = Options {
+        checkpoint_bytes: [600, 20_000, 1 << 20][c.below(3) as usize],
+        spill_bytes: [900, 1 << 20, 1 << 20][c.below(3) as usize],
+        writers: [Writers::One, Writers::One, Writers::Many][c.below(3) as usize],
+        ..Options::default()
+    };
+    let l = f.open(Access::ReadWrite, &o).unwrap();
+    let extents = |map: &Map| {
+        let extent = |k: &Vec<u8>| Extent::decode(&l.get(k).unwrap().unwrap()[1..]).unwrap().0;
+        map.keys().map(|k| (k.clone(), extent(k))).collect()
+    };
+    let mut staged = Staged { map: committed.clone(), extents: extents(committed) };
+    for n in 0..60 {
+        let what = format!("seed {seed}, step {n}");
+        trouble(f, &mut c);
+        staged.step(&l, &mut c, seed * 1000 + n);
+        let fits = |e: &Error| matches!(e.kind(), ErrorKind::NoSpace { .. });
+        match c.below(10) {
+            0..3 => match if c.below(8) == 0 { l.commit_to_close() } else { l.commit() } {
+                Ok(_) => committed.clone_from(&staged.map),
+                Err(e) => assert!(fits(&e), "{what}: {e}"),
+            },
+            3 => {
+                l.rollback().unwrap();
+                staged = Staged { map: committed.clone(), extents: extents(committed) };
+            }
+            4 => staged.compact(&l),
+            5 => assert!(l.vacuum().as_ref().err().is_none_or(fits), "{what}"),
+            _ => (),
+        }
+        assert!(content(&l).unwrap() == staged.map, "{what}: what is staged");
+        let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
+        assert!(content(&r).unwrap() == *committed, "{what}: what is committed");
+    }
+}
+
+#[test]
+fn whatever_finds_no_room_all_else_is_there() {
+    for seed in 0..SEEDS {
+        let (f, mut committed) = (Fake::container(), Map::new());
+        for more in 0..3 {
+            session(&f, seed * 3 + more, &mut committed);
+            f.leave_room(u64::MAX);
+        }
+    }
+}
