@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
 
@@ -27,7 +27,8 @@ fn a_writer_has_the_file_that_has_the_name() {
     let (mut opened, mut lost) = (0, 0);
     std::thread::scope(|s| {
         s.spawn(|| replace_again_and_again(&path, &stop));
-        while opened < 1000 {
+        let start = Instant::now();
+        while opened < 1000 && start.elapsed() < Duration::from_secs(3) {
             let Ok(l) = Ledger::open_file(&path, Access::ReadWrite, Options::default()) else { continue };
             opened += 1;
             let there = std::fs::metadata(&path).unwrap();
