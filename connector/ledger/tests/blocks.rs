@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use h5lake_ledger::{Access, Extent, Ledger, Options, Replace};
+use h5lake_ledger::{Access, Extent, Ledger, LockPolicy, Options, Replace};
 
 const MIB: usize = 1 << 20;
 
@@ -15,20 +16,39 @@ fn spare(path: &Path) -> u64 {
     (about.blocks() * 512).saturating_sub(about.len())
 }
 
-fn fill(l: &Ledger, name: &str) -> Vec<Extent> {
+fn fill(l: &Ledger, name: &str) {
     let extents: Vec<_> = (0..20).map(|n| l.write_payload(&vec![n; MIB]).unwrap()).collect();
     let value: Vec<u8> = extents.iter().flat_map(Extent::to_bytes).collect();
     l.put(name.as_bytes(), value).unwrap();
     l.commit().unwrap();
-    extents
 }
 
-fn check(l: &Ledger, extents: &[Extent]) {
-    for (n, e) in extents.iter().enumerate() {
+fn check(l: &Ledger, name: &str) {
+    let value = l.get(name.as_bytes()).unwrap().unwrap();
+    let (mut rest, mut n) = (&value[..], 0);
+    while !rest.is_empty() {
+        let (e, length) = Extent::decode(rest).unwrap();
         let mut bytes = vec![99; MIB];
-        l.read_payload(e, 0, &mut bytes).unwrap();
-        assert!(bytes.iter().all(|b| usize::from(*b) == n));
+        l.read_payload(&e, 0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|b| *b == n));
+        (rest, n) = (&rest[length..], n + 1);
     }
+    assert_eq!(n, 20);
+}
+
+#[test]
+#[ignore = "run by another test in a process of its own"]
+fn helper_dies_before_it_gives_back() {
+    let path = std::env::var_os("H5LAKE_TEST_FILE").unwrap();
+    let l = Ledger::open_file(path.as_ref(), Access::ReadWrite, Options::default()).unwrap();
+    fill(&l, "second");
+    std::process::exit(0);
+}
+
+fn die_over(path: &Path) {
+    let mut other = Command::new(std::env::current_exe().unwrap());
+    other.args(["--exact", "helper_dies_before_it_gives_back", "--ignored"]).env("H5LAKE_TEST_FILE", path);
+    assert!(other.stdout(Stdio::null()).status().unwrap().success());
 }
 
 #[test]
@@ -36,7 +56,7 @@ fn what_is_not_used_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
-    let first = fill(&l, "first");
+    fill(&l, "first");
     let ahead = spare(&path);
     l.close().unwrap();
     let len = fs::metadata(&path).unwrap().len();
@@ -44,26 +64,45 @@ fn what_is_not_used_is_given_back() {
     assert!(spare(&path) < MIB as u64, "{}", spare(&path));
 
     // A writer that dies gives nothing back; the next one does.
-    let l = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
-    let second = fill(&l, "second");
-    std::mem::forget(l);
+    die_over(&path);
     assert_eq!(spare(&path) > 2 * MIB as u64, ahead > 2 * MIB as u64, "as the file system does it");
     let copy = dir.path().join("copy.h5");
     fs::copy(&path, &copy).unwrap();
-    let l = Ledger::open_file(&copy, Access::ReadWrite, Options::default()).unwrap();
-    check(&l, &first);
-    l.close().unwrap();
-    let moved = dir.path().join("moved.h5");
-    fs::rename(&path, &moved).unwrap();
-    // The lock is still this process's.
-    let o = Options { lock: h5lake_ledger::LockPolicy::Off, ..Options::default() };
-    let l = Ledger::open_file(&moved, Access::ReadWrite, o).unwrap();
-    check(&l, &second);
-    l.put(b"third", "3").unwrap();
-    l.commit().unwrap();
-    l.close().unwrap();
-    assert!(spare(&moved) < MIB as u64, "{}", spare(&moved));
-    let l = Ledger::open_file(&moved, Access::ReadOnly, Options::default()).unwrap();
-    check(&l, &first);
-    check(&l, &second);
+    for path in [copy, path] {
+        let l = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+        check(&l, "first");
+        check(&l, "second");
+        l.put(b"third", "3").unwrap();
+        l.commit().unwrap();
+        l.close().unwrap();
+        assert!(spare(&path) < MIB as u64, "{}", spare(&path));
+        let l = Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap();
+        check(&l, "first");
+        check(&l, "second");
+    }
+}
+
+/// Nothing keeps them apart, and the one who closes must not cut off what the other is writing.
+#[test]
+fn who_closes_without_a_lock_leaves_what_another_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let o = Options { lock: LockPolicy::Off, ..Options::default() };
+    Ledger::create_file(&path, Replace::Fail, o.clone()).unwrap().close().unwrap();
+    for _ in 0..20 {
+        let idle: Vec<_> =
+            (0..60).map(|_| Ledger::open_file(&path, Access::ReadWrite, o.clone()).unwrap()).collect();
+        let l = Ledger::open_file(&path, Access::ReadWrite, o.clone()).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                for l in idle {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    l.close().unwrap();
+                }
+            });
+            fill(&l, "first");
+        });
+        check(&l, "first");
+        l.close().unwrap();
+    }
 }

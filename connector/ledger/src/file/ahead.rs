@@ -18,19 +18,22 @@ pub(crate) struct Ahead {
     end: Option<u64>,
     /// Bytes that were written before somebody looked, and since then those behind the end, written or asked for.
     grown: u64,
-    /// Nobody can tell what of it is used, or the system gave none.
-    off: bool,
+    /// Nobody else lengthens the file.
+    alone: bool,
+    /// The system gave none.
+    refused: bool,
 }
 
 impl Ahead {
-    /// Where others lengthen the file, too, blocks cannot be given back: then none are asked for.
+    /// Where others lengthen the file, too, blocks cannot be given back: then none are asked for. They are cut off at the
+    /// file's length, and with them what another has written since that was asked for.
     pub(crate) fn new(alone: bool) -> Self {
-        Self { off: !alone, ..Self::default() }
+        Self { alone, ..Self::default() }
     }
 
     /// A write from `from` to `to` is to come.
     pub(crate) fn before_write(&mut self, raw: &dyn RawFile, from: u64, to: u64) {
-        if self.off {
+        if !self.alone || self.refused {
             return;
         }
         let Some(known) = self.end.or_else(|| self.look(raw, to - from)) else { return };
@@ -41,7 +44,7 @@ impl Ahead {
         if longer > 0 && self.grown >= WORTH {
             end = to.saturating_add(self.grown.min(MOST));
             // On a disk that is nearly full there may be enough for the write all the same.
-            self.off = raw.reserve(begin, end - begin).is_err();
+            self.refused = raw.reserve(begin, end - begin).is_err();
             self.grown += end - to;
         }
         self.end = Some(end);
@@ -61,7 +64,8 @@ impl Ahead {
     /// Gives back what lies behind the file's end, be it of a writer that died. Failing is harmless: the next one will.
     pub(crate) fn give_back(&mut self, raw: &dyn RawFile) {
         self.forget();
-        if raw.has_spare().unwrap_or(false)
+        if self.alone
+            && raw.has_spare().unwrap_or(false)
             && let Ok(len) = raw.len()
         {
             let _harmless = raw.set_len(len);

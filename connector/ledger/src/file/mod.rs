@@ -212,7 +212,8 @@ impl FileSpace {
             let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
             let rule = self.rule_for(slot);
             let shared = self.is_shared().then(|| Shared::new(slot));
-            let fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
+            let mut fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
+            fresh.take_blocks_ahead(&lock(&self.locks));
             *lock(w) = Some(fresh);
         }
         let restart = match after {
@@ -554,8 +555,8 @@ impl Space for FileSpace {
             })?;
         }
         if self.writer.is_some() {
-            self.with_writer(|w, raw, locks| {
-                w.give_back_blocks(raw, locks);
+            self.with_writer(|w, raw, _| {
+                w.give_back_blocks(raw);
                 Ok(())
             })?;
         }

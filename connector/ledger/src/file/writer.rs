@@ -125,7 +125,7 @@ impl Writer {
             head,
             room: None,
             log: records.iter().map(Noted::from).collect(),
-            pending: Combined::new(shared.is_none()),
+            pending: Combined::default(),
             reached: 0,
             fresh: BTreeMap::new(),
             freed: BTreeMap::new(),
@@ -490,11 +490,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Lets the file have blocks ahead of what is written, if a lock says that nobody else writes.
+    pub(crate) fn take_blocks_ahead(&mut self, locks: &Locks) {
+        self.pending = Combined::new(self.shared.is_none() && locks.work());
+    }
+
     /// At the end: gives back what the file was given and has no use for.
-    pub(crate) fn give_back_blocks(&mut self, raw: &dyn RawFile, locks: &Locks) {
-        if self.shared.is_none() && self.check_alone(raw, locks).is_ok() {
-            self.pending.give_back(raw);
-        }
+    pub(crate) fn give_back_blocks(&mut self, raw: &dyn RawFile) {
+        self.pending.give_back(raw);
     }
 
     /// Leaves a note for those that the lock keeps out.
