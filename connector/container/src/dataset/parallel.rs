@@ -7,6 +7,7 @@ use crate::stored::change_stored;
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of chunks that are handed to the threads at once.
@@ -20,8 +21,11 @@ pub(super) struct Job {
     pub(super) runs: Vec<CopyRun>,
 }
 
+/// How many cores this process may use. Asked once, as the answer takes twenty calls of the system (the affinity, and the
+/// limits of the control groups).
 pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 impl Dataset {
