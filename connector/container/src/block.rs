@@ -168,10 +168,7 @@ impl BlockCache {
 
     /// Stores the dirty blocks whose keys begin with `prefix`.
     pub(crate) fn flush(&mut self, ledger: &Ledger, prefix: &[u8]) -> Result<()> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let keys: Vec<_> =
-            self.dirty.range::<[u8], _>(from).take_while(|k| k.starts_with(prefix)).cloned().collect();
-        keys.iter().try_for_each(|key| self.store(ledger, key))
+        self.dirty_keys(prefix).iter().try_for_each(|key| self.store(ledger, key))
     }
 
     fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
@@ -206,8 +203,24 @@ impl BlockCache {
 
     /// The keys of changed blocks under a prefix.
     pub(crate) fn dirty_keys(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        self.dirty.range::<[u8], _>(from).take_while(|k| k.starts_with(prefix)).cloned().collect()
+        self.dirty_between(prefix, None, None).cloned().collect()
+    }
+
+    /// The keys of changed blocks under a prefix, behind the key `after` and up to `last`.
+    pub(crate) fn dirty_between(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        last: Option<&[u8]>,
+    ) -> impl Iterator<Item = &Vec<u8>> {
+        let from = (after.map_or(Bound::Included(prefix), Bound::Excluded), Bound::Unbounded);
+        let is_in = move |k: &&Vec<u8>| k.starts_with(prefix) && last.is_none_or(|last| &k[..] <= last);
+        self.dirty.range::<[u8], _>(from).take_while(is_in)
+    }
+
+    /// Counts the calls that may have changed which blocks there are, or what is in them.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Drops all blocks under a prefix, changes and all.

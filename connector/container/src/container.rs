@@ -30,7 +30,7 @@ const RECORDS_VERSION: u32 = 1;
 /// Decoded headers that are kept.
 pub(crate) const HEADERS: usize = 8192;
 /// Entries that one scan asks for.
-const SCAN: usize = 1024;
+pub(crate) const SCAN: usize = 1024;
 
 /// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.

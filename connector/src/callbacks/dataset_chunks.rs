@@ -1,5 +1,7 @@
 //! Chunks of a dataset, and sizes that are found by reading.
 
+use std::ffi::c_int;
+
 use bytes::Bytes;
 use h5lake_container::{ChunkInfo, Layout, Selection};
 
@@ -8,20 +10,54 @@ use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
+use crate::session::DatasetHandle;
 
-/// The chunks that have storage and that a selection touches, in order of their coordinates.
-pub fn in_selection(handle: &Handle, space: Option<Hid>) -> Result<Vec<ChunkInfo>> {
+/// The offsets of the chunks that have storage and that a selection touches, in their order.
+fn in_selection(dataset: &DatasetHandle, shape: &[u64], selection: &Selection) -> Result<Vec<Vec<u64>>> {
+    let mut found = dataset.dataset.chunk_offsets()?;
+    let space = dataset.dataset.space();
+    found.retain(|offset| touches(selection, offset, shape, space.dims()));
+    Ok(found)
+}
+
+/// How many chunks have storage and are touched by a selection.
+pub fn count(handle: &Handle, space: Option<Hid>) -> Result<u64> {
     let dataset = of(handle)?;
     let shape = chunk_shape(handle)?;
-    let (selection, _) = file_selection(dataset, space)?;
-    let mut found = Vec::new();
-    for n in 0..dataset.dataset.chunk_count()? {
-        let chunk = dataset.dataset.chunk_at(n)?;
-        if touches(&selection, &chunk.offset, &shape, dataset.dataset.space().dims()) {
-            found.push(chunk);
+    match file_selection(dataset, space)?.0 {
+        Selection::All => Ok(dataset.dataset.chunk_count()?),
+        selection => Ok(in_selection(dataset, &shape, &selection)?.len() as u64),
+    }
+}
+
+/// The chunk at a position among those that have storage and are touched by a selection.
+pub fn at_position(handle: &Handle, space: Option<Hid>, position: u64) -> Result<ChunkInfo> {
+    let dataset = of(handle)?;
+    let shape = chunk_shape(handle)?;
+    let selection = match file_selection(dataset, space)?.0 {
+        Selection::All => return Ok(dataset.dataset.chunk_at(position)?),
+        selection => selection,
+    };
+    let found = in_selection(dataset, &shape, &selection)?;
+    let offset = usize::try_from(position).ok().and_then(|n| found.get(n));
+    let offset = offset.ok_or_else(|| Error::new(Minor::BadRange, "chunk index is out of range"))?;
+    let chunk = dataset.dataset.chunk_at_coords(offset)?;
+    chunk.ok_or_else(|| Error::new(Minor::NotFound, "the chunk is gone"))
+}
+
+/// Shows each chunk that has storage, until `show` answers something else than 0.
+pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Result<c_int> {
+    let dataset = of(handle)?;
+    chunk_shape(handle)?;
+    for offset in dataset.dataset.chunk_offsets()? {
+        // What was shown may have removed others.
+        let Some(chunk) = dataset.dataset.chunk_at_coords(&offset)? else { continue };
+        let answer = show(&chunk);
+        if answer != 0 {
+            return Ok(answer);
         }
     }
-    Ok(found)
+    Ok(0)
 }
 
 /// The chunk that holds the element at `coordinates`, if it has storage.
@@ -32,7 +68,7 @@ pub fn at(handle: &Handle, coordinates: &[u64]) -> Result<Option<ChunkInfo>> {
 
 /// Whether any chunk has storage.
 pub fn any(handle: &Handle) -> Result<bool> {
-    Ok(of(handle)?.dataset.chunk_count()? > 0)
+    Ok(of(handle)?.dataset.has_chunks()?)
 }
 
 /// A chunk as it is stored, with the mask of filters that were skipped. `coordinates` are those of its first element.

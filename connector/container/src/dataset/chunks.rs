@@ -1,20 +1,32 @@
 //! Chunk by chunk: counting, finding, reading and writing them as they are stored.
 
 use super::Dataset;
+use crate::container::SCAN;
 use crate::grid::coordinates;
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What is known of the chunks' positions: libhdf5 asks for their number each time it asks for one of them.
+#[derive(Debug, Default)]
+pub(super) struct Positions {
+    /// The blocks' epoch and the ledger's version: while they are the same, so are the positions.
+    stamp: (u64, u64),
+    count: Option<u64>,
+    /// Position and key of the chunk that was found last.
+    last: Option<(u64, Vec<u8>)>,
+}
 
 impl Dataset {
     /// Whether anything was written.
     fn touched(&self) -> Result<bool> {
         let c = self.container();
         let prefix = self.prefix();
-        if !c.blocks.lock().dirty_keys(&prefix).is_empty() {
+        if c.blocks.lock().dirty_between(&prefix, None, None).next().is_some() {
             return Ok(true);
         }
         Ok(!c.ledger.scan_prefix(&prefix, None, 1)?.is_empty())
@@ -68,7 +80,7 @@ impl Dataset {
                 SpaceStatus::NotAllocated
             });
         };
-        let total = self.grid_size(chunk).iter().fold(1u64, |n, &d| n.saturating_mul(d));
+        let total = cells(&self.grid_size(chunk));
         Ok(match self.chunk_count()? {
             0 => SpaceStatus::NotAllocated,
             n if n == total => SpaceStatus::Allocated,
@@ -101,6 +113,70 @@ impl Dataset {
         Ok(all)
     }
 
+    /// The keys of some of the chunks that were written, in order: those that are next behind the key `after`, `most` at
+    /// least if there are so many.
+    fn written_after(&self, after: Option<&[u8]>, most: usize) -> Result<BTreeSet<Vec<u8>>> {
+        let c = self.container();
+        let prefix = self.prefix();
+        let stored = c.ledger.scan_prefix(&prefix, after, most)?;
+        let last = stored.last().filter(|_| stored.len() == most).map(|(key, _)| &key[..]);
+        let mut all: BTreeSet<_> = c.blocks.lock().dirty_between(&prefix, after, last).cloned().collect();
+        all.extend(stored.iter().map(|(key, _)| key.to_vec()));
+        Ok(all)
+    }
+
+    /// What is known of the positions and still so.
+    fn positions(&self) -> MutexGuard<'_, Positions> {
+        let c = self.container();
+        let stamp = (c.blocks.lock().epoch(), c.ledger.version());
+        let mut known = self.positions.lock();
+        if known.stamp != stamp {
+            *known = Positions { stamp, ..Positions::default() };
+        }
+        known
+    }
+
+    /// The coordinates of the chunk that was written at position `n`. Who asks for one after the other is answered from
+    /// where the last one was.
+    fn written_at(&self, n: u64) -> Result<Option<Vec<u64>>> {
+        let mut known = self.positions();
+        let (mut left, mut after) = match &known.last {
+            Some((last, key)) if *last == n => return Ok(Some(keys::coords(key))),
+            Some((last, key)) if *last < n => (n - last - 1, Some(key.clone())),
+            _ => (n, None),
+        };
+        loop {
+            let most = usize::try_from(left).map_or(SCAN, |left| left.saturating_add(1).min(SCAN));
+            let page = self.written_after(after.as_deref(), most)?;
+            if left < page.len() as u64 {
+                known.last = page.into_iter().nth(left as usize).map(|key| (n, key));
+                return Ok(known.last.as_ref().map(|(_, key)| keys::coords(key)));
+            }
+            left -= page.len() as u64;
+            after = page.into_iter().next_back();
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How many chunks were written.
+    fn written_count(&self) -> Result<u64> {
+        let mut known = self.positions();
+        if let Some(count) = known.count {
+            return Ok(count);
+        }
+        let (c, prefix) = (self.container(), self.prefix());
+        let mut new: BTreeSet<_> = c.blocks.lock().dirty_keys(&prefix).into_iter().collect();
+        let mut stored = 0;
+        c.each(&prefix, |key, _| {
+            new.remove(&key[..]);
+            stored += 1;
+            Ok(())
+        })?;
+        Ok(*known.count.insert(stored + new.len() as u64))
+    }
+
     /// The chunks that are allocated, in order.
     fn allocated(&self) -> Result<Vec<Vec<u64>>> {
         let chunk = self.chunk()?;
@@ -121,9 +197,29 @@ impl Dataset {
     pub fn chunk_count(&self) -> Result<u64> {
         let chunk = self.chunk()?;
         if self.all_allocated()? {
-            return Ok(self.grid_size(chunk).iter().fold(1u64, |n, &d| n.saturating_mul(d)));
+            return Ok(cells(&self.grid_size(chunk)));
         }
-        Ok(self.written()?.len() as u64)
+        self.written_count()
+    }
+
+    /// Whether any chunk has storage.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a dataset that is not chunked.
+    pub fn has_chunks(&self) -> Result<bool> {
+        let chunk = self.chunk()?;
+        Ok(if self.all_allocated()? { cells(&self.grid_size(chunk)) > 0 } else { self.touched()? })
+    }
+
+    /// The offsets of the chunks that have storage, in C order: the coordinates of their first elements.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a dataset that is not chunked; `Unsupported` for more than 2^28 that were allocated at once.
+    pub fn chunk_offsets(&self) -> Result<Vec<Vec<u64>>> {
+        let chunk = self.chunk()?;
+        let mut all = self.allocated()?;
+        all.iter_mut().for_each(|coords| coords.iter_mut().zip(chunk).for_each(|(at, size)| *at *= size));
+        Ok(all)
     }
 
     /// The chunk at position `n` among those that have storage, in C order.
@@ -132,16 +228,16 @@ impl Dataset {
     /// `OutOfRange`; `InvalidArgument` for a dataset that is not chunked.
     pub fn chunk_at(&self, n: u64) -> Result<ChunkInfo> {
         let chunk = self.chunk()?;
-        let count = self.chunk_count()?;
-        if n >= count {
-            return Err(Error::range(format!("chunk index is out of range: {n} of {count}")));
+        let found = if self.all_allocated()? {
+            let size = self.grid_size(chunk);
+            (n < cells(&size)).then(|| coordinates(&size, n))
+        } else {
+            self.written_at(n)?
+        };
+        match found {
+            Some(coords) => self.info(&coords),
+            None => Err(Error::range(format!("chunk index is out of range: {n} of {}", self.chunk_count()?))),
         }
-        if self.all_allocated()? {
-            return self.info(&coordinates(&self.grid_size(chunk), n));
-        }
-        let all = self.written()?;
-        let at = usize::try_from(n).ok().and_then(|n| all.iter().nth(n));
-        self.info(at.ok_or_else(|| Error::range("chunk index is out of range"))?)
     }
 
     /// The chunk that holds the element at `coords`, if it has storage. Outside of the extent there are no chunks, but
@@ -262,6 +358,11 @@ impl Dataset {
         blocks.touch(&key, std::iter::once(0..self.shape.len));
         change_stored(&c.ledger, &key, &self.shape, |p| p.put_encoded(&c.ledger, &self.shape, mask, data))
     }
+}
+
+/// Chunks of a grid.
+fn cells(size: &[u64]) -> u64 {
+    size.iter().fold(1, |n, &d| n.saturating_mul(d))
 }
 
 /// A number below 2^62 that stands for a chunk's address, which containers do not have.

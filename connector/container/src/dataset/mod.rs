@@ -18,7 +18,7 @@ use crate::shape::{Edges, Shape};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
@@ -42,6 +42,7 @@ pub struct Dataset {
     space: RwLock<Dataspace>,
     /// Mask and length of a chunk of fill values behind the filters, once it was needed.
     encoded_fill: OnceLock<(u32, u64)>,
+    positions: Mutex<chunks::Positions>,
 }
 
 impl Container {
@@ -115,6 +116,7 @@ impl Container {
             shape: Arc::new(f.shape),
             space: RwLock::new(f.space),
             encoded_fill: OnceLock::new(),
+            positions: Mutex::default(),
         })
     }
 }

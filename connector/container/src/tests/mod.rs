@@ -2,6 +2,7 @@
 
 mod appends;
 mod attributes;
+mod chunk_positions;
 mod compaction;
 mod damage;
 mod datasets;

@@ -58,22 +58,15 @@ unsafe fn query(
             }
             sys::H5VL_NATIVE_DATASET_GET_NUM_CHUNKS => {
                 let wanted = args.get_num_chunks;
-                strings::answer(
-                    wanted.nchunks,
-                    chunks::in_selection(handle, space(wanted.space_id))?.len() as u64,
-                );
+                strings::answer(wanted.nchunks, chunks::count(handle, space(wanted.space_id))?);
             }
             sys::H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_IDX => {
                 let wanted = args.get_chunk_info_by_idx;
-                let found = chunks::in_selection(handle, space(wanted.space_id))?;
-                let chunk = usize::try_from(wanted.chk_index)
-                    .ok()
-                    .and_then(|index| found.get(index))
-                    .ok_or_else(|| Error::new(Minor::BadRange, "chunk index is out of range"))?;
+                let chunk = chunks::at_position(handle, space(wanted.space_id), wanted.chk_index)?;
                 if !wanted.offset.is_null() {
                     std::ptr::copy_nonoverlapping(chunk.offset.as_ptr(), wanted.offset, chunk.offset.len());
                 }
-                answer_chunk(Some(chunk), wanted.filter_mask, wanted.addr, wanted.size);
+                answer_chunk(Some(&chunk), wanted.filter_mask, wanted.addr, wanted.size);
             }
             sys::H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_COORD => {
                 let wanted = args.get_chunk_info_by_coord;
@@ -171,13 +164,8 @@ unsafe fn iterate(handle: &Handle, args: &sys::H5VL_native_dataset_optional_args
     unsafe {
         let wanted = args.chunk_iter;
         let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
-        for chunk in chunks::in_selection(handle, None)? {
-            let answer =
-                operator(chunk.offset.as_ptr(), chunk.filter_mask, chunk.address, chunk.size, wanted.op_data);
-            if answer != 0 {
-                return Ok(answer);
-            }
-        }
+        chunks::each(handle, |chunk| {
+            operator(chunk.offset.as_ptr(), chunk.filter_mask, chunk.address, chunk.size, wanted.op_data)
+        })
     }
-    Ok(OK)
 }
