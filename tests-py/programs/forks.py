@@ -80,6 +80,41 @@ def check_children_commit_nothing(folder):
     assert other_process() == "2003 ['n', 'pending'] ['x']"
 
 
+def check_children_are_told(folder):
+    """What a child changes cannot be kept, so that it is told with each change, not at the end."""
+    f = begin()
+    f["contiguous"] = np.zeros(100)
+    f["small"] = 1
+    f["strings"] = np.array(["one", "two"], dtype=h5py.string_dtype())
+    f.create_dataset("gzip", data=np.zeros((100, 100)), chunks=(10, 10), compression="gzip")
+    f.flush()
+    changes = {
+        "chunks": lambda: f["x"].__setitem__(0, 77),
+        "contiguous": lambda: f["contiguous"].__setitem__(slice(10, 20), 77),
+        "a scalar": lambda: f["small"].__setitem__((), 77),
+        "strings": lambda: f["strings"].__setitem__(0, "three"),
+        "filters": lambda: f["gzip"].__setitem__((slice(None), 3), 77),
+        "a stored chunk": lambda: f["x"].id.write_direct_chunk((0,), bytes(800)),
+        "an extent": lambda: f["x"].resize((500,)),
+        "an attribute": lambda: f.attrs.__setitem__("n", 77),
+        "a group": lambda: f.create_group("g"),
+        "a name": lambda: f.move("x", "y"),
+    }
+
+    def is_told():
+        for what, change in changes.items():
+            try:
+                change()
+            except (OSError, RuntimeError, ValueError, KeyError) as error:
+                assert "parent process" in str(error), f"{what}: {error}"
+            else:
+                raise AssertionError(f"{what}: a child changed what its parent has open")
+
+    assert child(is_told) == 0
+    f.close()
+    assert other_process() == "1000 ['n'] ['contiguous', 'gzip', 'small', 'strings', 'x']"
+
+
 def check_killed_children(folder):
     f = begin()
     for n in range(5):

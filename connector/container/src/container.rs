@@ -398,7 +398,8 @@ impl Container {
 
     pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
         if self.writable {
-            return Ok(());
+            // What a forked child changed would stay in its memory, and be lost with it.
+            return Ok(self.ledger.check_opener()?);
         }
         let text = format!("{}: {what}: no write intent on file, it was opened read-only", self.name);
         Err(Error::new(ErrorKind::ReadOnly, text))

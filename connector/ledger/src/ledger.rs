@@ -125,11 +125,16 @@ impl Ledger {
         if self.access == Access::ReadOnly {
             return Err(self.fail(ErrorKind::ReadOnly));
         }
-        // After fork both processes hold the same lock; only the one that took it may use it.
-        if crate::process::id() != self.opener {
-            return Err(self.fail(ErrorKind::Forked));
-        }
-        Ok(())
+        self.check_opener()
+    }
+
+    /// Whether this process is the one that opened the container: after a fork both hold the same lock, and only the one that
+    /// took it may use it.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn check_opener(&self) -> Result<()> {
+        if crate::process::id() == self.opener { Ok(()) } else { Err(self.fail(ErrorKind::Forked)) }
     }
 
     pub(crate) fn writable(&self) -> Result<MutexGuard<'_, State>> {

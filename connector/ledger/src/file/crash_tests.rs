@@ -139,15 +139,22 @@ fn a_failed_commit_can_be_repeated() {
     assert_eq!(buf[..], data(1, 100)[..]);
 }
 
-/// Every byte of a container is changed, one at a time. Whoever opens it sees an error, or a version that was committed.
+/// Every byte of a container is changed, one at a time. Whoever opens it sees an error, or the newest version; of one that was
+/// not closed the version before, when it is the head that was changed.
 #[test]
 fn no_changed_byte_gives_wrong_data() {
-    let f = Fake::container();
-    let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
-    let (_, states, result) = work(&l, &Map::new(), 9);
-    result.unwrap();
-    drop(l);
-    let good = f.bytes();
+    for is_closed in [true, false] {
+        let f = Fake::container();
+        let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
+        let (_, states, result) = work(&l, &Map::new(), 9);
+        result.unwrap();
+        let open = f.bytes();
+        drop(l);
+        bytes_are_changed(if is_closed { f.bytes() } else { open }, &states, is_closed);
+    }
+}
+
+fn bytes_are_changed(good: Vec<u8>, states: &[Map], is_closed: bool) {
     let slots = (512..512 + head::SLOT, 4096..4096 + head::SLOT);
     let (mut seen, mut old) = (0u64, 0u64);
     // All of the head, then a sample: payloads are long.
@@ -160,6 +167,7 @@ fn no_changed_byte_gives_wrong_data() {
         match opened.and_then(|l| Ok((l.version(), content(&l)?))) {
             Ok((9, c)) => assert!(c == states[9], "byte {at}: other content"),
             Ok((v, c)) => {
+                assert!(!is_closed, "byte {at}: version {v} of a closed container");
                 assert!(slots.0.contains(&at) || slots.1.contains(&at), "byte {at}: version {v}");
                 assert!(v == 8 && c == states[8], "byte {at}: version {v}");
                 old += 1;
@@ -178,7 +186,7 @@ fn no_changed_byte_gives_wrong_data() {
             }
         }
     }
-    assert!(seen > 50, "{seen} errors, {old} old versions");
+    assert!(seen > 50 && (old > 50) != is_closed, "{seen} errors, {old} old versions");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(crate) const NOTE: u64 = 1024;
 pub(crate) const NOTE_LEN: usize = 256;
 const SLOT_B: u64 = 4096;
 pub(crate) const SLOT: usize = 152;
+/// How far behind each slot there is room for a copy of the other one.
+const COPY: u64 = 256;
 /// Where it stands up to which sequence room was used again.
 pub(crate) const RECLAIMED: u64 = 1536;
 /// Where extents begin.
@@ -137,6 +139,11 @@ impl Slot {
         if self.sequence.is_multiple_of(2) { SLOT_A } else { SLOT_B }
     }
 
+    /// Where a copy of it is put at close: in the other block.
+    pub(crate) fn copy_position(&self) -> u64 {
+        COPY + if self.position() == SLOT_A { SLOT_B } else { SLOT_A }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(SLOT);
         out.extend_from_slice(b"h5lS");
@@ -195,18 +202,21 @@ impl Slot {
     }
 }
 
-/// Bytes to read, from [`SLOTS_AT`] on, to have both slots.
-pub(crate) const SLOTS: usize = (SLOT_B - SLOT_A) as usize + SLOT;
+/// Bytes to read, from [`SLOTS_AT`] on, to have both slots and the copies.
+pub(crate) const SLOTS: usize = (SLOT_B - SLOT_A + COPY) as usize + SLOT;
 pub(crate) const SLOTS_AT: u64 = SLOT_A;
 
-/// The slots that are whole, the newest first.
+/// The slots that are whole, the newest first. A copy stands in for the slot that it is of; alone they tell nothing, since
+/// nobody could say whether they are old.
 pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
-    let at = |n: usize| bytes.get(n..n + SLOT).unwrap_or(&[]);
-    let a = Slot::decode(at(0))?;
-    let b = Slot::decode(at((SLOT_B - SLOT_A) as usize))?;
-    let mut both: Vec<Slot> = [a, b].into_iter().flatten().collect();
-    both.sort_by_key(|s| std::cmp::Reverse(s.sequence));
-    Ok(both)
+    let at = |n: u64| Slot::decode(bytes.get(n as usize..n as usize + SLOT).unwrap_or(&[]));
+    let mut all: Vec<Slot> = [at(0)?, at(SLOT_B - SLOT_A)?].into_iter().flatten().collect();
+    if !all.is_empty() {
+        all.extend([at(COPY)?, at(SLOT_B - SLOT_A + COPY)?].into_iter().flatten());
+    }
+    all.sort_by_key(|s| std::cmp::Reverse(s.sequence));
+    all.dedup();
+    Ok(all)
 }
 
 /// The newest of the two slots; `None` if neither is whole.
@@ -279,6 +289,22 @@ mod tests {
             torn[at + n] ^= 4;
             assert_eq!(newest(&torn[SLOTS_AT as usize..]), Ok(Some(s)), "byte {n}");
         }
+        // With a copy nothing is lost.
+        let copy = later.copy_position() as usize;
+        head[copy..copy + SLOT].copy_from_slice(&later.encode());
+        assert_ne!(at / 4096, copy / 4096);
+        for n in 0..SLOT {
+            let mut damaged = head.clone();
+            damaged[at + n] ^= 4;
+            assert_eq!(newest(&damaged[SLOTS_AT as usize..]), Ok(Some(later)), "byte {n}");
+            damaged[s.position() as usize + n] ^= 4;
+            assert_eq!(newest(&damaged[SLOTS_AT as usize..]), Ok(None), "byte {n}: a copy alone");
+        }
+        // An old one is in nobody's way.
+        let last = Slot { sequence: 6, version: 3, ..s };
+        let at = last.position() as usize;
+        head[at..at + SLOT].copy_from_slice(&last.encode());
+        assert_eq!(whole(&head[SLOTS_AT as usize..]), Ok(vec![last, later]));
     }
 
     #[test]

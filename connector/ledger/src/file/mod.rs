@@ -555,7 +555,8 @@ impl Space for FileSpace {
             })?;
         }
         if self.writer.is_some() {
-            self.with_writer(|w, raw, _| {
+            self.with_writer(|w, raw, locks| {
+                w.leave_copy(raw, locks);
                 w.give_back_blocks(raw);
                 Ok(())
             })?;

@@ -69,6 +69,8 @@ pub(crate) struct Writer {
     asked: Option<u64>,
     /// What one of many writers has to know beside.
     pub(super) shared: Option<Shared>,
+    /// Since this one began to write.
+    has_written_head: bool,
 }
 
 /// A record of the log, as the room has to know it.
@@ -143,6 +145,7 @@ impl Writer {
             lost: None,
             asked: None,
             shared,
+            has_written_head: false,
         }
     }
 
@@ -487,7 +490,21 @@ impl Writer {
             raw.sync().map_err(|e| broken("syncing the head", &e))?;
         }
         self.head = next;
+        self.has_written_head = true;
         Ok(())
+    }
+
+    /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make
+    /// an older version look like the newest.
+    pub(crate) fn leave_copy(&mut self, raw: &dyn RawFile, locks: &Locks) {
+        if !std::mem::take(&mut self.has_written_head) {
+            return;
+        }
+        let is_alone = self.shared.is_none() && locks.work();
+        let newest = if is_alone { Ok(self.head) } else { log::newest_slot(raw, &self.target) };
+        if let Ok(head) = newest {
+            let _the_head_itself_is_there = raw.write_at(&head.encode(), head.copy_position());
+        }
     }
 
     /// Lets the file have blocks ahead of what is written, if a lock says that nobody else writes.
