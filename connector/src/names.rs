@@ -77,12 +77,32 @@ const VERSION_MARKS: [&str; 2] = ["@v=", "@t="];
 /// # Errors
 /// Those of looking for the newest version; a version or a time that is none.
 pub fn place(name: &[u8], config: &Config) -> Result<Place> {
-    let literal = newest(name, config);
+    place_for(name, config, Purpose::Open)
+}
+
+/// Where a new container of that name comes to lie: the store of the settings decides, even where the pointer file at the path names
+/// another one, whose container then stays where it is.
+///
+/// # Errors
+/// As for [`place`].
+pub fn place_of_new(name: &[u8], config: &Config) -> Result<Place> {
+    place_for(name, config, Purpose::Create)
+}
+
+/// What a name is looked up for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Open,
+    Create,
+}
+
+fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
+    let literal = newest(name, config, purpose);
     let Some((base, mark, text)) = split_version(name) else { return literal };
     if literal.as_ref().is_ok_and(exists) {
         return literal;
     }
-    let place = newest(base, config)?;
+    let place = newest(base, config, purpose)?;
     if !exists(&place) {
         return literal;
     }
@@ -124,11 +144,12 @@ fn exists(place: &Place) -> bool {
 }
 
 /// Where the newest version of `name` lies under `config`: a scheme in the name chooses a store; else a pointer file at the path names
-/// the container; else `store=URL` does; else the name is the path of a local file.
+/// the container (unless `store=URL` chooses another store for a new one, or one that is gone with the process); else `store=URL`
+/// does; else the name is the path of a local file.
 ///
 /// # Errors
 /// A scheme that no store has, a name that is not a key, or a damaged pointer file.
-fn newest(name: &[u8], config: &Config) -> Result<Place> {
+fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     if name.is_empty() {
         return Err(Error::argument("the file name is empty"));
     }
@@ -150,6 +171,7 @@ fn newest(name: &[u8], config: &Config) -> Result<Place> {
     let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
     if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
         && let Some(Pointer { store, key }) = pointer::read(&path)?
+        && leads(&store, config, purpose)?
     {
         return Ok(Place {
             target: in_store(&store, &key, config)?,
@@ -168,6 +190,20 @@ fn newest(name: &[u8], config: &Config) -> Result<Place> {
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }
+}
+
+/// Whether a pointer file to `store` is followed under these settings.
+///
+/// # Errors
+/// A scheme of the settings' store that no store has.
+fn leads(store: &str, config: &Config, purpose: Purpose) -> Result<bool> {
+    let Some(set) = &config.store else { return Ok(true) };
+    if split_scheme(set).is_none_or(|(scheme, _)| !Registry::global().schemes().contains(&scheme)) {
+        // It fails, and says why.
+        in_store(set, "", config)?;
+    }
+    let is_same = set.trim_end_matches('/') == store.trim_end_matches('/');
+    Ok(outlives_process(set) && (is_same || purpose == Purpose::Open))
 }
 
 /// Whether what is kept in a store is still there when the process ends: only then is a pointer file left.
@@ -252,6 +288,34 @@ mod tests {
         assert_eq!(place("C:b.h5", None), "C:b.h5");
         assert_eq!(place("./a//b.h5", Some("memory:m")), "memory:m a/b.h5");
         assert_eq!(place("/tmp/b.h5", Some("memory:m")), "memory:m tmp/b.h5");
+    }
+
+    #[test]
+    fn a_pointer_file_leads_where_no_other_store_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [name, one, other] =
+            ["p.h5", "one", "other"].map(|n| folder.path().join(n).display().to_string());
+        let [one, other] = [one, other].map(|path| format!("file://{path}"));
+        let pointer = Pointer { store: one.clone(), key: "k".to_owned() };
+        pointer::prepare(name.as_ref(), &pointer).unwrap().put().unwrap();
+        let key = name.trim_start_matches('/');
+        let lies = |store: Option<&str>, purpose: Purpose| {
+            let config = Config { store: store.map(str::to_owned), ..Config::default() };
+            let place = place_for(name.as_bytes(), &config, purpose).map_err(|e| e.to_string())?;
+            match place.target {
+                Target::Objects { key, url, .. } => Ok((url, key)),
+                Target::File(path) => Err(path.display().to_string()),
+            }
+        };
+        let at = |store: &str, key: &str| Ok((store.to_owned(), key.to_owned()));
+        for purpose in [Purpose::Open, Purpose::Create] {
+            assert_eq!(lies(None, purpose), at(&one, "k"));
+            assert_eq!(lies(Some(&one), purpose), at(&one, "k"));
+            assert_eq!(lies(Some("memory:m"), purpose), at("memory:m", key));
+            assert!(lies(Some("nowhere://x"), purpose).is_err_and(|e| e.contains("nowhere")));
+        }
+        assert_eq!(lies(Some(&other), Purpose::Open), at(&one, "k"));
+        assert_eq!(lies(Some(&other), Purpose::Create), at(&other, key));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub fn create(
     // A process that looked later could already see what another has made.
     let place = agreed(
         &together,
-        names::place(name, config).and_then(|place| {
+        names::place_of_new(name, config).and_then(|place| {
             check_newest(&place, Minor::CannotCreateFile, "create", name)?;
             check_replaceable(library, &place, name, flags, access)?;
             shareable(&together, place)
