@@ -217,7 +217,7 @@ impl fmt::Display for Error {
                 f,
                 "the file system has no locks (errno {errno}); set HDF5_USE_FILE_LOCKING=BEST_EFFORT to go without"
             ),
-            ErrorKind::NoSpace { .. } => f.write_str("no space left; free some and commit again"),
+            ErrorKind::NoSpace { .. } => f.write_str("no space left; make some and flush again"),
             ErrorKind::NotAContainer { what } => write!(f, "is not an h5lake container but {what}"),
             ErrorKind::NewerFormat { found } => {
                 write!(f, "was written by a newer h5lake ({found}); update this one")

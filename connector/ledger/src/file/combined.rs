@@ -270,6 +270,10 @@ mod tests {
         fn set_len(&self, _: u64) -> io::Result<()> {
             Ok(())
         }
+        fn available(&self) -> io::Result<u64> {
+            Ok(u64::MAX)
+        }
+
         fn len(&self) -> io::Result<u64> {
             Ok(0)
         }

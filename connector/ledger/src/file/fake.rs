@@ -274,6 +274,11 @@ impl RawFile for Fake {
         Ok(d.reserved > d.now.len() as u64)
     }
 
+    fn available(&self) -> io::Result<u64> {
+        let d = self.disk();
+        Ok(d.room.map_or(u64::MAX, |room| room.saturating_sub(d.now.len() as u64)))
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk().now.len() as u64)
     }

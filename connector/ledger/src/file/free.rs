@@ -207,6 +207,11 @@ impl FreeSpace {
         fits.map(|(_, o)| *o).find(|o| o + length <= limit)
     }
 
+    /// Whether anything rests.
+    pub(crate) fn has_resting(&self) -> bool {
+        !self.resting.is_empty()
+    }
+
     /// Bytes that rest, and when the last of them began to.
     pub(crate) fn rests(&self) -> (u64, u64) {
         (self.resting_bytes, self.resting.iter().map(|r| r.time).max().unwrap_or(0))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::file::fake::{Fake, Fault};
+use crate::file::free::RestRule;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Writers};
 use crate::work::{Chance, Map, content, data};
@@ -70,6 +71,32 @@ fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
     f.leave_room(512 << 10);
     assert!(is_full(l.write_payload(&data(3, 2_000_000))));
     goes_on(&f, &l, "half of it was written");
+}
+
+/// What rests for copies alone is used again where the disk has no other room; what is to be kept for longer is not.
+#[test]
+fn what_rests_makes_room_on_a_full_disk() {
+    for (least, fits) in [(0, true), (60_000_000, false)] {
+        let f = Fake::container();
+        let rule = RestRule { least, courtesy: 60_000_000 };
+        let w = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
+        let e = w.write_payload(&data(1, 1_000_000)).unwrap();
+        w.put(b"first", e.to_bytes()).unwrap();
+        w.commit().unwrap();
+        w.free_payload(&e).unwrap();
+        w.delete(b"first").unwrap();
+        w.commit().unwrap();
+        f.leave_room(f.bytes().len() as u64 + (1 << 20));
+        let e = w.write_payload(&data(2, 900_000)).unwrap();
+        w.put(b"second", e.to_bytes()).unwrap();
+        // There is room for one of that length behind the end.
+        w.commit().unwrap();
+        let written = w.write_payload(&data(3, 900_000)).and_then(|e| {
+            w.put(b"third", e.to_bytes())?;
+            w.commit()
+        });
+        assert_eq!((written.is_ok(), is_full(written)), (fits, !fits), "kept for {least}");
+    }
 }
 
 /// What is staged, and the payloads that it names, by key.

@@ -49,6 +49,10 @@ impl<F: Fn() + Send + Sync> RawFile for Interrupted<Call<F>> {
         self.file.set_len(len)
     }
 
+    fn available(&self) -> io::Result<u64> {
+        self.file.available()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

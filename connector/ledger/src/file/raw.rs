@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::statfs::{EXT4_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, Statfs, fstatfs};
 use nix::sys::uio::{preadv, pwritev};
 
 /// A file, with positions that count from the container's first byte.
@@ -44,6 +44,8 @@ pub(crate) trait RawFile: Debug + Send + Sync {
     fn has_spare(&self) -> io::Result<bool> {
         Ok(false)
     }
+    /// Bytes that the disk has left for longer files.
+    fn available(&self) -> io::Result<u64>;
     fn len(&self) -> io::Result<u64>;
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
@@ -53,6 +55,11 @@ pub(crate) trait RawFile: Debug + Send + Sync {
 const SPARE: u64 = 1 << 20;
 /// What is given ahead is this part of what the disk has left at most: until it is given back, all others are without it.
 const SHARE: u64 = 16;
+
+/// What a disk has left, in bytes.
+fn left_of(disk: &Statfs) -> u64 {
+    disk.blocks_available().saturating_mul(disk.block_size() as u64)
+}
 
 /// A file of the operating system, behind a user block of `base` bytes.
 #[derive(Debug)]
@@ -124,8 +131,7 @@ impl RawFile for OsFile {
         if disk.filesystem_type() != EXT4_SUPER_MAGIC {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let free = disk.blocks_available().saturating_mul(disk.block_size() as u64);
-        if len > free / SHARE {
+        if len > left_of(&disk) / SHARE {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
@@ -136,6 +142,10 @@ impl RawFile for OsFile {
     fn has_spare(&self) -> io::Result<bool> {
         let about = self.file.metadata()?;
         Ok(about.blocks().saturating_mul(512) > about.len() + SPARE && self.is_on_ext4()?)
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        Ok(left_of(&fstatfs(&*self.file)?))
     }
 
     fn len(&self) -> io::Result<u64> {

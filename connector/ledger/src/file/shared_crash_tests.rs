@@ -55,6 +55,10 @@ impl RawFile for Mortal {
         self.change(None, || self.file.set_len(len))
     }
 
+    fn available(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

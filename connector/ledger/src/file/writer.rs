@@ -32,6 +32,9 @@ use crate::place::{Place, Room};
 use crate::record::{self, Author, Entries, Header};
 use crate::space::Pointer;
 
+/// Room that the disk has to have besides what a payload takes: for records, pages and lists.
+const BESIDE: u64 = 256 << 10;
+
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(super) target: String,
@@ -71,6 +74,8 @@ pub(crate) struct Writer {
     pub(super) shared: Option<Shared>,
     /// Since this one began to write.
     has_written_head: bool,
+    /// Of what the disk had left when it was asked last, what may be taken until it is asked again.
+    disk_left: u64,
 }
 
 /// A record of the log, as the room has to know it.
@@ -146,6 +151,7 @@ impl Writer {
             asked: None,
             shared,
             has_written_head: false,
+            disk_left: 0,
         }
     }
 
@@ -202,9 +208,34 @@ impl Writer {
         if let Some(at) = self.load(raw)?.take(length) {
             return Ok(at);
         }
+        if self.is_disk_short(raw, length)? {
+            // Courtesy to who copies ends where there is no other room.
+            self.wake_by(raw, locks, RestRule { courtesy: 0, ..self.rule })?;
+            if let Some(at) = self.load(raw)?.take(length) {
+                return Ok(at);
+            }
+        }
         let room = self.load(raw)?;
         let grown = room.extend(length);
         grown.ok_or_else(|| self.too_long())
+    }
+
+    /// Whether something rests that would do, while the disk may have no room for a longer file.
+    fn is_disk_short(&mut self, raw: &dyn RawFile, length: u64) -> Result<bool> {
+        if !self.load(raw)?.has_resting() {
+            return Ok(false);
+        }
+        let needed = length.saturating_add(BESIDE);
+        if needed > self.disk_left {
+            let available = raw.available().unwrap_or(u64::MAX);
+            if needed > available {
+                return Ok(true);
+            }
+            // Others use the disk, too.
+            self.disk_left = available / 2;
+        }
+        self.disk_left = self.disk_left.saturating_sub(length);
+        Ok(false)
     }
 
     pub(super) fn too_long(&self) -> Error {
@@ -237,7 +268,11 @@ impl Writer {
 
     /// Frees what has rested enough.
     pub(super) fn wake(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
-        let (sequence, rule, now) = (self.head.sequence, self.rule, clock::now());
+        self.wake_by(raw, locks, self.rule)
+    }
+
+    fn wake_by(&mut self, raw: &dyn RawFile, locks: &Locks, rule: RestRule) -> Result<()> {
+        let (sequence, now) = (self.head.sequence, clock::now());
         // Asking for pins is a system call; time is asked first.
         if !self.load(raw)?.is_ripe(now, rule) {
             return Ok(());
