@@ -409,9 +409,18 @@ impl Container {
     pub(crate) fn each(
         &self,
         prefix: &[u8],
+        use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
+    ) -> Result<()> {
+        self.each_behind(prefix, None, use_entry)
+    }
+
+    /// The same for those behind the key `after`.
+    pub(crate) fn each_behind(
+        &self,
+        prefix: &[u8],
+        mut after: Option<Bytes>,
         mut use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
     ) -> Result<()> {
-        let mut after: Option<Bytes> = None;
         loop {
             let page = self.ledger.scan_prefix(prefix, after.as_deref(), SCAN)?;
             let full = page.len() >= SCAN;

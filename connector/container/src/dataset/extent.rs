@@ -7,6 +7,7 @@ use crate::spans::Spans;
 use crate::stored::delete_stored;
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 impl Dataset {
@@ -94,13 +95,26 @@ impl Dataset {
         Ok(Dataspace::Simple { dims: dims.to_vec(), max: max.clone() })
     }
 
+    /// A key in front of all chunks that shrinking may touch: where the first dimension shrinks alone, these are the last ones.
+    /// `None` if they may be any.
+    fn before_cut(&self, chunk: &[u64], old: &[u64], new: &[u64]) -> Option<Vec<u8>> {
+        let is_first_alone = new[1..].iter().zip(&old[1..]).all(|(n, o)| n >= o);
+        let before = (new[0] / chunk[0]).checked_sub(1).filter(|_| is_first_alone)?;
+        let mut key = self.key(&[before]);
+        // Behind all that have this first coordinate.
+        key.extend(std::iter::repeat_n(0xff, 8 * chunk.len()));
+        Some(key)
+    }
+
     /// Removes chunks that fall outside, and clears the outside of those that are cut.
     fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64]) -> Result<()> {
         let c = self.container();
         let mut blocks = c.blocks.lock();
         let prefix = self.prefix();
-        let mut present: BTreeSet<Vec<u8>> = blocks.dirty_keys(&prefix).into_iter().collect();
-        c.each(&prefix, |key, _| {
+        let after = self.before_cut(chunk, old, new);
+        let mut present: BTreeSet<Vec<u8>> =
+            blocks.dirty_between(&prefix, after.as_deref(), None).cloned().collect();
+        c.each_behind(&prefix, after.map(Bytes::from), |key, _| {
             present.insert(key.to_vec());
             Ok(())
         })?;
