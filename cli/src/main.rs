@@ -3,6 +3,7 @@
 //! Names and settings mean what they mean to HDF5 programs: a path, a URL, `NAME@v=12`, and the variables `H5LAKE_*`.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -77,11 +78,19 @@ fn versions(name: &Path, most: usize) -> Result<(), Failure> {
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options)?,
     };
     let listed = ledger.versions(most)?;
-    println!("{:>10}  {:<27}  {:>15}  writer", "version", "time", "bytes");
-    for version in &listed {
-        println!("{}", line(version));
-    }
+    let title = format!("{:>10}  {:<27}  {:>15}  writer", "version", "time", "bytes");
+    print(std::iter::once(title).chain(listed.iter().map(line)))?;
     Ok(())
+}
+
+/// Writes lines to standard output. A reader that has seen enough, as `head` has, is the end of the output and no failure.
+fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 fn line(version: &Version) -> String {
@@ -100,6 +109,6 @@ fn vacuum(name: &Path) -> Result<(), Failure> {
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let freed =
         Container::open(&target, h5lake_container::Access::ReadWrite, options)?.vacuum_patiently(PATIENCE)?;
-    println!("{}: {freed} bytes given back", name.display());
+    print([format!("{}: {freed} bytes given back", name.display())])?;
     Ok(())
 }
