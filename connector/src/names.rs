@@ -159,7 +159,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     {
         let (store, key) = split_key(url);
         return Ok(Place {
-            target: in_store(store, key, config)?,
+            target: in_store(store, "", key, config)?,
             pointer: None,
             at: None,
             found: None,
@@ -174,7 +174,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         && leads(&store, config, purpose)?
     {
         return Ok(Place {
-            target: in_store(&store, &key, config)?,
+            target: in_store(&store, "", &key, config)?,
             pointer: Some(path),
             at: None,
             found,
@@ -184,7 +184,8 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     match (&config.store, text) {
         (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None, found, opened }),
         (Some(store), Ok(text)) => {
-            let target = in_store(store, &key_of_path(text), config)?;
+            let of = " of key 'store' in the connector string";
+            let target = in_store(store, of, &key_of_path(text), config)?;
             let pointer = outlives_process(store).then_some(path);
             Ok(Place { found: found.filter(|_| pointer.is_some()), target, pointer, at: None, opened: None })
         }
@@ -247,14 +248,15 @@ fn key_of_path(path: &str) -> String {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 
-fn in_store(url: &str, key: &str, config: &Config) -> Result<Target> {
+/// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
+fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let mut settings = Settings::new();
     // The other stores either sync always or have nothing to sync.
     if config.sync_commits && split_scheme(url).is_some_and(|(scheme, _)| scheme == "file") {
         settings.insert("sync".to_owned(), "power".to_owned());
     }
     let store = Registry::global().open_with(url, &settings).map_err(|error| {
-        Error::file(Minor::CannotOpenFile, format!("cannot use the store: {error}"), error.raw_os_error())
+        Error::file(Minor::CannotOpenFile, format!("cannot use the store{of}: {error}"), error.errno())
     })?;
     let store = locally_kept(store, url, config)?;
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
@@ -375,6 +377,13 @@ mod tests {
     #[test]
     fn an_unknown_scheme_is_named() {
         let error = super::place(b"gopher://host/x", &Config::default()).err().unwrap().to_string();
-        assert!(error.contains("gopher"), "{error}");
+        assert!(error.contains("gopher") && !error.contains("'store'"), "{error}");
+    }
+
+    #[test]
+    fn a_store_of_the_settings_is_named_by_its_key() {
+        let config = Config { store: Some("gopher://host".to_owned()), ..Config::default() };
+        let error = super::place(b"x", &config).err().unwrap().to_string();
+        assert!(error.contains("gopher") && error.contains("key 'store'"), "{error}");
     }
 }

@@ -95,8 +95,10 @@ impl fmt::Display for Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The object (or the store itself) does not exist.
+    /// The object does not exist.
     NotFound,
+    /// The store itself does not exist: its bucket.
+    NoStore,
     /// [`PutMode::Create`](crate::PutMode::Create) found an object under the key.
     AlreadyExists,
     /// [`PutMode::Update`](crate::PutMode::Update) found another version, or none.
@@ -158,6 +160,7 @@ impl ErrorKind {
     fn text(self) -> &'static str {
         match self {
             ErrorKind::NotFound => "not found",
+            ErrorKind::NoStore => "no such store",
             ErrorKind::AlreadyExists => "already exists",
             ErrorKind::PreconditionFailed => "changed by someone else",
             ErrorKind::PermissionDenied => "permission denied",
@@ -253,6 +256,15 @@ impl Error {
         self.0.key.as_deref()
     }
 
+    /// The operating system's error number, if it gave one, or that which says the same: programs choose what they do by it.
+    pub fn errno(&self) -> Option<i32> {
+        self.raw_os_error().or(match self.kind() {
+            ErrorKind::NotFound | ErrorKind::NoStore => Some(2),
+            ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => Some(13),
+            _ => None,
+        })
+    }
+
     /// The operating system's error number, if one is anywhere in the chain of sources.
     pub fn raw_os_error(&self) -> Option<i32> {
         let mut next = StdError::source(self);
@@ -319,6 +331,16 @@ mod tests {
         let outer = Error::new(ErrorKind::NoSpace, Operation::StreamFinish).with_source(inner);
         assert_eq!(outer.raw_os_error(), Some(28));
         assert_eq!(Error::new(ErrorKind::Io, Operation::Get).raw_os_error(), None);
+    }
+
+    #[test]
+    fn what_programs_tell_apart_has_a_number() {
+        let number = |kind| Error::new(kind, Operation::Get).errno();
+        assert_eq!((number(ErrorKind::NoStore), number(ErrorKind::NotFound)), (Some(2), Some(2)));
+        assert_eq!(number(ErrorKind::Unauthenticated), Some(13));
+        assert_eq!(number(ErrorKind::Unavailable), None);
+        let system = Error::io(Operation::Put, io::Error::from_raw_os_error(30));
+        assert_eq!((system.kind(), system.errno()), (ErrorKind::PermissionDenied, Some(30)));
     }
 
     #[test]

@@ -125,7 +125,8 @@ fn credentials_that_are_wrong_or_missing_are_named() {
     let server = server();
     let url = &format!("s3://{BUCKET}/x");
     let wrong = refused(&changed(&server, &[("AWS_SECRET_ACCESS_KEY", "not-the-secret")]), url);
-    assert_says(&wrong, ErrorKind::Unauthenticated, "secret key");
+    assert_says(&wrong, ErrorKind::Unauthenticated, "AWS_SECRET_ACCESS_KEY");
+    assert_eq!(wrong.errno(), Some(13));
     assert!(!wrong.to_string().contains("not-the-secret"));
     let unknown = refused(&changed(&server, &[("AWS_ACCESS_KEY_ID", "nobody")]), url);
     assert!(matches!(unknown.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied), "{unknown}");
@@ -138,18 +139,23 @@ fn credentials_that_are_wrong_or_missing_are_named() {
     let role =
         [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_METADATA_ENDPOINT", &metadata)];
     assert_says(&refused(&changed(&server, &role), url), ErrorKind::Unauthenticated, "no credentials");
-    let half = refused(&changed(&server, &[("AWS_SECRET_ACCESS_KEY", "")]), url);
-    assert_eq!(half.kind(), ErrorKind::InvalidArgument, "{half}");
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+    for missing in [id, secret] {
+        let half = refused(&changed(&server, &[(missing, "")]), url);
+        assert_says(&half, ErrorKind::Unauthenticated, &format!("without {missing}"));
+        assert_eq!(half.errno(), Some(13));
+    }
 }
 
 #[test]
 fn a_missing_bucket_and_a_wrong_clock_are_named() {
     let server = server();
     let missing = refused(&environment(&server), "s3://not-there/x");
-    assert_says(&missing, ErrorKind::InvalidArgument, "no bucket 'not-there'");
+    assert_says(&missing, ErrorKind::NoStore, "no bucket 'not-there', it has to be made first");
+    assert_eq!(missing.errno(), Some(2));
     let put =
         open("s3://not-there/x", &environment(&server)).unwrap().put(&key("a"), "x".into(), PutMode::Create);
-    assert_says(&put.unwrap_err(), ErrorKind::InvalidArgument, "no bucket 'not-there'");
+    assert_says(&put.unwrap_err(), ErrorKind::NoStore, "no bucket 'not-there'");
     let skewed = Server::start(Behaviour { skewed: true, ..Behaviour::default() }).unwrap();
     // The server allows no whole second; a request may be quicker.
     let error = (0..10).map(|_| {

@@ -106,6 +106,9 @@ pub enum ErrorKind {
     },
     /// The object store failed.
     Store {
+        /// The number that says the same to the operating system, where there is one: 2 for a store that does not exist, 13 for one
+        /// that does not know the caller.
+        errno: Option<i32>,
         /// The operation and the store's words.
         what: String,
     },
@@ -178,15 +181,14 @@ impl Error {
             ErrorKind::ReadOnly => Some(9),
             ErrorKind::OldVersion { .. } => Some(30),
             ErrorKind::Invalid { .. } => Some(22),
-            ErrorKind::Io { errno, .. } => errno,
+            ErrorKind::Io { errno, .. } | ErrorKind::Store { errno, .. } => errno,
             ErrorKind::NotAContainer { .. }
             | ErrorKind::NewerFormat { .. }
             | ErrorKind::Corrupt { .. }
             | ErrorKind::NoSuchVersion { .. }
             | ErrorKind::Gone
             | ErrorKind::Forked
-            | ErrorKind::Broken { .. }
-            | ErrorKind::Store { .. } => None,
+            | ErrorKind::Broken { .. } => None,
         }
     }
 }
@@ -250,7 +252,7 @@ impl fmt::Display for Error {
                 write!(f, "an earlier failure left this writer unusable ({why}); reopen to go on")
             }
             ErrorKind::Invalid { why } => f.write_str(why),
-            ErrorKind::Io { what, .. } | ErrorKind::Store { what } => f.write_str(what),
+            ErrorKind::Io { what, .. } | ErrorKind::Store { what, .. } => f.write_str(what),
         }
     }
 }

@@ -149,7 +149,7 @@ fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
 
 /// Makes an empty container.
 fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
-    let Request { library, place, name, flags, access, .. } = request;
+    let Request { library, place, flags, access, .. } = request;
     let options = options(request)?;
     let pointer = prepare_pointer(place, flags)?;
     let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
@@ -162,7 +162,7 @@ fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
     };
     let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
     let container = Container::create(&place.target, replace, new, options)
-        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", name, &error))?;
+        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))?;
     if let Some(pointer) = pointer {
         pointer.put()?;
     }
@@ -172,7 +172,7 @@ fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
 /// Opens what another process has made.
 fn reopen_made(request: Request<'_>) -> Result<Arc<Container>> {
     Container::open(&request.place.target, Access::ReadWrite, options(request)?)
-        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request.name, &error))
+        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))
 }
 
 /// Refuses to change an old version.
@@ -296,7 +296,7 @@ fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
         if is_foreign(place, &error) {
             return not_ours(name);
         }
-        failed(Minor::CannotOpenFile, "unable to open file", name, &error)
+        failed(Minor::CannotOpenFile, "unable to open file", request, &error)
     })
 }
 
@@ -356,12 +356,24 @@ fn start(
     Session::start(SessionParts { library, container, together, config, name, access_list, writable, swmr })
 }
 
-fn failed(minor: Minor, what: &str, name: &[u8], error: &h5lake_container::Error) -> Error {
+fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_container::Error) -> Error {
     let errno = error.errno();
     let number = errno.map(|number| format!(", errno = {number}")).unwrap_or_default();
-    let text =
-        format!("{what}: name = '{}'{number}, error message = '{error}'", String::from_utf8_lossy(name));
+    let name = String::from_utf8_lossy(request.name);
+    let store = if is_of_the_setting(request, error) { STORE_OF_THE_SETTING } else { "" };
+    let text = format!("{what}: name = '{name}'{number}, error message = '{error}'{store}");
     Error::file(minor, text, errno)
+}
+
+/// Who gave a plain name may not think of the store.
+const STORE_OF_THE_SETTING: &str = ", in the store of key 'store' in the connector string";
+
+/// Whether a store that the settings name has failed, and not what was asked of it.
+fn is_of_the_setting(request: Request<'_>, error: &h5lake_container::Error) -> bool {
+    use h5lake_container::ErrorKind;
+    let Target::Objects { url, .. } = &request.place.target else { return false };
+    let failed = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied | ErrorKind::NoSpace);
+    failed && request.config.store.as_ref() == Some(url)
 }
 
 fn options(request: Request<'_>) -> Result<Options> {

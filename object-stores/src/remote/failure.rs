@@ -99,7 +99,8 @@ fn of_variant(answer: &Answer) -> Option<ErrorKind> {
 /// Codes of S3, GCS's XML interface and Azure whose HTTP status alone would mislead.
 fn of_code(code: &str) -> Option<ErrorKind> {
     Some(match code {
-        "NoSuchBucket" | "ContainerNotFound" | "InvalidBucketName" => ErrorKind::InvalidArgument,
+        "NoSuchBucket" | "ContainerNotFound" => ErrorKind::NoStore,
+        "InvalidBucketName" => ErrorKind::InvalidArgument,
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "ExpiredToken"
@@ -173,9 +174,13 @@ fn root_text(error: &(dyn StdError + 'static)) -> String {
 fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
     let said = message.map_or_else(|| code.to_owned(), |message| format!("{code}: {}", shortened(message)));
     match code {
-        "NoSuchBucket" | "ContainerNotFound" => format!("there is no bucket '{bucket}' ({code})"),
-        "InvalidAccessKeyId" => format!("the store does not know the access key ({code})"),
-        "SignatureDoesNotMatch" => format!("the secret key is not that of the access key ({code})"),
+        "NoSuchBucket" | "ContainerNotFound" => {
+            format!("there is no bucket '{bucket}', it has to be made first ({code})")
+        }
+        "InvalidAccessKeyId" => format!("the store does not know the access key, AWS_ACCESS_KEY_ID ({code})"),
+        "SignatureDoesNotMatch" => {
+            format!("the secret key, AWS_SECRET_ACCESS_KEY, is not that of the access key ({code})")
+        }
         "ExpiredToken" | "RequestExpired" => format!("the session token has expired ({code})"),
         "RequestTimeTooSkewed" => {
             format!("the clock of this machine and the store's differ by too much ({code})")
@@ -244,7 +249,7 @@ mod tests {
     fn a_missing_bucket_is_not_a_missing_object() {
         let source = "non-2xx status code: 404 Not Found: <Code>NoSuchBucket</Code>".into();
         let found = Failure::of(&Answer::NotFound { path: "k".into(), source }, "some-bucket");
-        assert_eq!(found.kind, ErrorKind::InvalidArgument);
+        assert_eq!(found.kind, ErrorKind::NoStore);
         assert!(found.detail.contains("'some-bucket'"), "{}", found.detail);
         let source = "non-2xx status code: 404 Not Found: ".into();
         assert_eq!(

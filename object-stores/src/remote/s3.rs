@@ -16,7 +16,7 @@ use super::integrity::{Connections, Unsigned};
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
 use super::{Answer, Client, profile};
 use crate::registry::{Settings, check_settings};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Operation, Result};
 
 /// Settings, besides the environment; they win over it.
 const SETTINGS: [&str; 5] = ["allow-http", "anonymous", "endpoint", "region", "style"];
@@ -74,6 +74,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     minio(&mut options, environment);
     from_settings(&mut options, settings)?;
     from_profile(&mut options, environment)?;
+    check_keys(&options)?;
     check_endpoint(&mut options, bucket)?;
     let retry = retries(environment)?;
     let certificates = certificates(environment)?;
@@ -195,6 +196,18 @@ fn from_profile(options: &mut Options, environment: &Environment) -> Result<()> 
     options.set_if_none(&Key::SecretAccessKey, profile.get("aws_secret_access_key"));
     options.set_if_none(&Key::Token, profile.get("aws_session_token"));
     Ok(())
+}
+
+/// An id without its secret, or the other way round, is most often a variable that was forgotten.
+fn check_keys(options: &Options) -> Result<()> {
+    let is_there = |key| options.get(key).is_some();
+    let (there, missing) = match (is_there(&Key::AccessKeyId), is_there(&Key::SecretAccessKey)) {
+        (true, false) => ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        (false, true) => ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+        _ => return Ok(()),
+    };
+    let why = format!("{there} is given without {missing}, which belongs to it");
+    Err(Error::new(ErrorKind::Unauthenticated, Operation::Open).because(why))
 }
 
 fn check_endpoint(options: &mut Options, bucket: &str) -> Result<()> {

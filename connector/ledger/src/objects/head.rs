@@ -13,14 +13,14 @@ use crate::space::{Base, Pointer};
 /// A store's error as ours.
 pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
     use object_stores::ErrorKind as K;
-    let errno = |n: i32| e.raw_os_error().unwrap_or(n);
+    let errno = |n: i32| e.errno().unwrap_or(n);
     let kind = match e.kind() {
         K::NotFound => ErrorKind::NotFound,
         K::AlreadyExists => ErrorKind::AlreadyExists,
         K::PermissionDenied => ErrorKind::PermissionDenied { errno: errno(13) },
         K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
         K::PreconditionFailed => ErrorKind::Conflict,
-        _ => ErrorKind::Store { what: e.to_string() },
+        _ => ErrorKind::Store { errno: e.errno(), what: e.to_string() },
     };
     Error::new(target, kind)
 }
