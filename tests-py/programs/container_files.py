@@ -103,6 +103,11 @@ with h5py.File("m.h5") as f:
     env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake store=memory:check"}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert run.stdout.startswith("[0, 1, 2, 3, 4]") and "False" not in run.stdout, run
+    # A file that is none of HDF5's is none in a store either.
+    Path("text").write_text("no HDF5 at all")
+    run = subprocess.run([sys.executable, "-c", "import h5py; print(h5py.is_hdf5('text'))"], env=env,
+                         capture_output=True, text=True)
+    assert run.stdout.strip() == "False", run
     raises(FileNotFoundError, h5py.File, "m.h5", "r")  # its container was another process's memory
 
 

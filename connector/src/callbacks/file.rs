@@ -1,5 +1,8 @@
 //! Files: containers opened, created, asked and closed.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -444,9 +447,15 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
     };
     match probe.map_err(|error| Error::file(Minor::CannotOpenFile, error.to_string(), error.errno()))? {
         Probe::Container => Ok(true),
+        Probe::NotFound if lies_locally(name) => Ok(false),
         Probe::NotFound => Err(missing()),
         _ => Ok(false),
     }
+}
+
+/// Whether a local file has the name, be it in a store's way or not: to who looks at the path it is not missing.
+fn lies_locally(name: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(name)).is_file()
 }
 
 /// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused.
