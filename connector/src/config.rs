@@ -4,7 +4,7 @@
 //! kept as an error and given when a file is opened or created: a connector that fails while the library
 //! starts makes HDF5 1.14 write native files silently and 2.x crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use h5lake_ledger::At;
@@ -80,10 +80,16 @@ impl Config {
                 values.insert(key.to_owned(), value);
             }
         }
+        let mut given = BTreeSet::new();
         for word in info.split_whitespace() {
             let (key, value) = word
                 .split_once('=')
                 .ok_or_else(|| format!("'{word}' in the connector string is not of the form key=value"))?;
+            if !given.insert(key) {
+                return Err(format!(
+                    "key '{key}' stands more than once in the connector string; it takes one value"
+                ));
+            }
             values.insert(key.to_owned(), value.to_owned());
         }
         let mut config = Self::default();
@@ -185,9 +191,10 @@ pub(crate) fn version(text: &str) -> Option<At> {
     text.parse().ok().filter(|number| *number > 0).map(At::Version)
 }
 
+/// A URL with something behind its scheme: a store without a name would be one that everybody who forgot the name shares.
 fn store_url(value: &str) -> Result<String, String> {
     match value.split_once(':') {
-        Some((scheme, _)) if !scheme.is_empty() => Ok(value.to_owned()),
+        Some((scheme, rest)) if !scheme.is_empty() && !matches!(rest, "" | "//") => Ok(value.to_owned()),
         _ => Err(format!(
             "key 'store' in the connector string takes a URL such as memory:NAME or file:///DIR, not '{value}'"
         )),
@@ -209,7 +216,7 @@ fn duration(key: &str, value: &str) -> Result<Duration, String> {
     let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
     let count: u64 = digits.parse().map_err(|_| bad())?;
     let seconds = match unit {
-        "" | "s" => 1,
+        "s" => 1,
         "m" => 60,
         "h" => 3_600,
         "d" => 86_400,
@@ -271,6 +278,10 @@ mod tests {
             ("native=maybe", "native"),
             ("cache=big", "cache"),
             ("retention=1w", "retention"),
+            ("retention=5", "retention"),
+            ("store=memory:", "memory:NAME"),
+            ("store=memory://", "memory:NAME"),
+            ("sync=commit sync=process", "sync"),
             ("writers=2", "writers"),
             ("conflict=first", "conflict"),
             ("store=here", "store"),

@@ -34,7 +34,8 @@ def check_unknown_key(folder):
 
 def check_bad_value(folder):
     for string, word in (("h5lake native=perhaps", "native"), ("h5lake store=nosuch://x", "nosuch"),
-                         ("h5lake store", "store")):
+                         ("h5lake store", "store"), ("h5lake store=memory:", "memory:NAME"),
+                         ("h5lake retention=5", "retention"), ("h5lake sync=commit sync=process", "'sync'")):
         run = under(string)
         assert run.stdout.startswith("OSError") and word in run.stdout, (string, run)
         assert not os.path.exists("made.h5"), string
