@@ -233,14 +233,17 @@ impl Container {
     /// The group part of a header, or an error that says what the object is instead.
     pub(crate) fn group(&self, s: &mut State, id: ObjectId) -> Result<GroupRecord> {
         let h = self.header(s, id)?;
-        h.group.clone().ok_or_else(|| {
-            Error::wrong_kind(format!(
-                "{}: object {:#x} is not a group but a {:?}",
-                self.name(),
-                id.0,
-                h.kind()
-            ))
-        })
+        h.group.clone().ok_or_else(|| self.no_group(format_args!("object {:#x}", id.0), h.kind()))
+    }
+
+    /// Says what an object is that is no group.
+    pub(crate) fn no_group(&self, what: impl std::fmt::Display, kind: ObjectKind) -> Error {
+        let kind = match kind {
+            ObjectKind::Group => "group",
+            ObjectKind::Dataset => "dataset",
+            ObjectKind::Datatype => "committed datatype",
+        };
+        Error::wrong_kind(format!("{}: {what} is not a group but a {kind}", self.name()))
     }
 
     /// Opens an object.

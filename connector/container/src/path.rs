@@ -74,6 +74,8 @@ struct Component {
 /// The components still to go.
 struct Walk {
     at: ObjectId,
+    /// The component that led there, if one did.
+    by: Option<Vec<u8>>,
     pending: VecDeque<Component>,
     soft: usize,
     max_soft: usize,
@@ -105,7 +107,7 @@ fn goes_on(path: &[u8]) -> bool {
 impl Walk {
     fn new(base: ObjectId, path: &[u8], max_soft: usize) -> Self {
         let at = if path.first() == Some(&b'/') { ROOT } else { base };
-        Self { at, pending: components(path, true).collect(), soft: 0, max_soft }
+        Self { at, by: None, pending: components(path, true).collect(), soft: 0, max_soft }
     }
 
     fn rest(&self) -> Vec<u8> {
@@ -117,7 +119,10 @@ impl Walk {
     fn step(&mut self, c: &Container, name: &[u8]) -> Result<Step> {
         let Some(link) = c.find_link(self.at, name)? else { return Ok(Step::Missing) };
         match &link.target {
-            LinkTarget::Hard(id) => self.at = *id,
+            LinkTarget::Hard(id) => {
+                self.at = *id;
+                self.by = Some(name.to_vec());
+            }
             LinkTarget::Soft(path) => self.enter_soft(path, name)?,
             _ => return Ok(Step::Leaves(link)),
         }
@@ -133,6 +138,7 @@ impl Walk {
         }
         if path.first() == Some(&b'/') {
             self.at = ROOT;
+            self.by = None;
         }
         for c in components(path, false).rev() {
             self.pending.push_front(c);
@@ -159,7 +165,7 @@ impl Container {
         let keep = last == LastLink::Keep && !goes_on(path);
         let mut w = Walk::new(base, path, max_soft_links);
         while let Some(c) = w.pending.pop_front() {
-            self.need_group(&mut s, w.at, &c.name)?;
+            self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let end = w.pending.is_empty();
             let group = w.at;
             if end && c.own && keep {
@@ -220,12 +226,12 @@ impl Container {
     ) -> Result<Parent> {
         let mut s = self.state();
         if is_one_name(path) {
-            self.need_group(&mut s, base, path)?;
+            self.need_group(&mut s, base, None, path)?;
             return Ok(Parent::In { group: base, name: path.to_vec() });
         }
         let mut w = Walk::new(base, path, max_soft_links);
         while let Some(c) = w.pending.pop_front() {
-            self.need_group(&mut s, w.at, &c.name)?;
+            self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let group = w.at;
             if w.pending.is_empty() && c.own {
                 return Ok(Parent::In { group, name: c.name });
@@ -248,8 +254,16 @@ impl Container {
         Ok(Parent::ItSelf(w.at))
     }
 
-    fn need_group(&self, s: &mut State, at: ObjectId, name: &[u8]) -> Result<()> {
-        self.group(s, at).map(drop).map_err(|e| e.context(format!("unable to look up {}", show(name))))
+    /// Whether `name` can be looked up in the object `at`, which the component `by` led to.
+    fn need_group(&self, s: &mut State, at: ObjectId, by: Option<&[u8]>, name: &[u8]) -> Result<()> {
+        let unable = |e: Error| e.context(format!("unable to look up {}", show(name)));
+        let header = self.header(s, at).map_err(unable)?;
+        match by {
+            _ if header.group.is_some() => Ok(()),
+            // Nobody outside of the container knows an object by its number.
+            Some(by) => Err(unable(self.no_group(show(by), header.kind()))),
+            None => Err(unable(self.no_group("what it is to be found in", header.kind()))),
+        }
     }
 
     /// A path from the root to an object by hard links, a shortest one; `None` when there is none.

@@ -41,6 +41,25 @@ fn errors_are_of_the_right_kind() {
 }
 
 #[test]
+fn what_is_no_group_is_named_as_in_the_path() {
+    let c = memory().create();
+    let g = group(&c, c.root(), b"g", CreationOrder::default());
+    let d = dataset(&c, b"ds", dataset_spec(4, simple(&[10], &[10]), Layout::Contiguous));
+    c.link_create(g, b"soft", LinkTarget::Soft(b"/ds".to_vec()), CharSet::Ascii).unwrap();
+    for path in [b"ds/x".as_slice(), b"ds/x/y", b"/g/soft/x"] {
+        let text = c.resolve_parent(c.root(), path, Some(&GroupSpec::default()), 16).unwrap_err().to_string();
+        assert!(text.contains("'x'") && text.contains("'ds' is not a group but a dataset"), "{text}");
+        let error = c.resolve(c.root(), path, LastLink::Follow, 16).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongKind);
+    }
+    for path in [b"x".as_slice(), b"./x"] {
+        let error = c.resolve_parent(d.object().id(), path, None, 16).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongKind);
+        assert!(!error.to_string().contains("0x"), "{error}");
+    }
+}
+
+#[test]
 fn paths_go_through_soft_links() {
     let c = memory().create();
     let a = group(&c, c.root(), b"a", CreationOrder::default());
