@@ -216,6 +216,9 @@ def check_filename(folder):
 def check_errno(folder):
     error = raises(FileNotFoundError, h5py.File, "absent.h5", "r")
     assert error.errno == errno.ENOENT and "absent.h5" in str(error)
+    for mode in ("w", "x", "a"):
+        error = raises(FileNotFoundError, h5py.File, "absent/new.h5", mode)
+        assert error.errno == errno.ENOENT and "no such container" not in str(error), error
 
 
 main(globals())

@@ -126,7 +126,7 @@ impl From<h5lake_ledger::Error> for Error {
     fn from(e: h5lake_ledger::Error) -> Self {
         use h5lake_ledger::ErrorKind as L;
         let kind = match e.kind() {
-            L::NotFound => ErrorKind::NotFound,
+            L::NotFound | L::NoFolder { .. } => ErrorKind::NotFound,
             L::AlreadyExists => ErrorKind::AlreadyExists,
             L::PermissionDenied { .. } => ErrorKind::PermissionDenied,
             L::Locked { .. } => ErrorKind::Locked,

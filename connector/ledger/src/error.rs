@@ -18,12 +18,29 @@ pub struct Holder {
     pub since: u64,
 }
 
+/// Whether [`Options::salvage`](crate::Options::salvage) shows something of what is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Salvage {
+    /// It changes nothing: parts that can be read are read without it, or it is an object store's.
+    #[default]
+    Useless,
+    /// The newest version cannot be opened, perhaps an older one can.
+    Untried,
+    /// No version can be opened.
+    InVain,
+}
+
 /// The kinds of failure. More may come: match with a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Nothing exists under that name (errno 2).
     NotFound,
+    /// The folder that a new container was to lie in does not exist (errno 2).
+    NoFolder {
+        /// Which.
+        folder: String,
+    },
     /// Something exists under that name already (errno 17).
     AlreadyExists,
     /// The operating system or the store refuses access.
@@ -64,6 +81,8 @@ pub enum ErrorKind {
         at: String,
         /// What is wrong with it.
         why: String,
+        /// What to do besides restoring it from a copy.
+        salvage: Salvage,
     },
     /// A change was asked for through a handle that was opened to read (errno 9).
     ReadOnly,
@@ -151,7 +170,15 @@ impl Error {
     }
 
     pub(crate) fn corrupt(target: &str, at: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::new(target, ErrorKind::Corrupt { at: at.into(), why: why.into() })
+        Self::new(target, ErrorKind::Corrupt { at: at.into(), why: why.into(), salvage: Salvage::Useless })
+    }
+
+    /// The same error; if it is damage, with what salvaging has to do with it.
+    pub(crate) fn salvaging(mut self, is: Salvage) -> Self {
+        if let ErrorKind::Corrupt { salvage, .. } = &mut *self.kind {
+            *salvage = is;
+        }
+        self
     }
 
     pub(crate) fn invalid(target: &str, why: impl Into<String>) -> Self {
@@ -171,7 +198,7 @@ impl Error {
     /// The error number of the operating system that says the same, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match *self.kind {
-            ErrorKind::NotFound => Some(2),
+            ErrorKind::NotFound | ErrorKind::NoFolder { .. } => Some(2),
             ErrorKind::AlreadyExists => Some(17),
             ErrorKind::IsADirectory => Some(21),
             ErrorKind::Locked { .. } | ErrorKind::Conflict => Some(11),
@@ -200,6 +227,9 @@ impl fmt::Display for Error {
         write!(f, "{}: ", self.target)?;
         match &*self.kind {
             ErrorKind::NotFound => f.write_str("no such container"),
+            ErrorKind::NoFolder { folder } => {
+                write!(f, "cannot be made, because the folder '{folder}' does not exist; make it first")
+            }
             ErrorKind::AlreadyExists => {
                 f.write_str("already exists; choose another name or allow replacing it")
             }
@@ -224,11 +254,13 @@ impl fmt::Display for Error {
             ErrorKind::NewerFormat { found } => {
                 write!(f, "was written by a newer h5lake ({found}); update this one")
             }
-            ErrorKind::Corrupt { at, why } => {
-                write!(
-                    f,
-                    "damaged at {at}: {why}; restore it from a copy, or open it to read with salvage=yes, which shows what is left"
-                )
+            ErrorKind::Corrupt { at, why, salvage } => {
+                write!(f, "damaged at {at}: {why}; restore it from a copy")?;
+                f.write_str(match salvage {
+                    Salvage::Useless => "",
+                    Salvage::Untried => ", or open it to read with salvage=yes, which shows what is left",
+                    Salvage::InVain => "; salvage=yes is set, and has found no version that can be opened",
+                })
             }
             ErrorKind::ReadOnly => f.write_str("is open read-only; open it for writing to change it"),
             ErrorKind::NoSuchVersion { asked, kept: (oldest, newest), since } => write!(

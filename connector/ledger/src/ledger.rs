@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub(crate) use self::commit::After;
 use self::commit::Spilled;
 use crate::cache::Cache;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Salvage};
 use crate::extent::{Extent, Sums};
 use crate::key::Key;
 use crate::layers::{EMPTY, Layer, Layers, value_in};
@@ -101,7 +101,12 @@ impl Ledger {
             spill_bound: opts.spill_bytes,
             many: access == Access::ReadWrite && opts.writers == Writers::Many,
         };
-        ledger.refresh_state(&mut ledger.lock())?;
+        let salvage = match (ledger.offset_in_file(), opts.salvage && access == Access::ReadOnly) {
+            (None, _) => Salvage::Useless,
+            (Some(_), false) => Salvage::Untried,
+            (Some(_), true) => Salvage::InVain,
+        };
+        ledger.refresh_state(&mut ledger.lock()).map_err(|e| e.salvaging(salvage))?;
         if ledger.lock().root != root {
             ledger.cache.clear();
         }

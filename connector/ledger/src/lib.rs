@@ -40,7 +40,7 @@ mod fuzz_tests;
 mod work;
 
 pub use compaction::Sparse;
-pub use error::{Error, ErrorKind, Holder, Result};
+pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::OpenedFile;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};

@@ -66,7 +66,9 @@ fn errors_have_their_numbers() {
     assert_eq!(errno(Ledger::open_file(dir.path(), Access::ReadOnly, opts())), Some(21));
     assert_eq!(errno(Ledger::create_file(dir.path(), Replace::Atomically, opts())), Some(21));
     let nowhere = dir.path().join("no/such/a.h5");
-    assert_eq!(errno(Ledger::create_file(&nowhere, Replace::Fail, opts())), Some(2));
+    let missing = Ledger::create_file(&nowhere, Replace::Fail, opts()).unwrap_err();
+    assert_eq!(missing.errno(), Some(2));
+    assert!(missing.to_string().contains("no/such' does not exist"), "{missing}");
     let l = create(&path);
     assert_eq!(errno(Ledger::create_file(&path, Replace::Fail, opts())), Some(17));
     let locked = Ledger::open_file(&path, Access::ReadWrite, opts()).unwrap_err();
@@ -75,6 +77,42 @@ fn errors_have_their_numbers() {
     assert!(text.contains(&std::process::id().to_string()) && text.contains("a.h5"), "{text}");
     assert_eq!(errno(Ledger::create_file(&path, Replace::Atomically, opts())), Some(11));
     assert!(l.put(&vec![0; (64 << 10) + 1], "").unwrap_err().errno() == Some(22));
+}
+
+#[test]
+fn damage_is_told_with_what_salvaging_can_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let l = create(&path);
+    let payload = l.write_payload(&[b'p'; 5000]).unwrap();
+    for value in ["first", "second"] {
+        l.put(b"k", value).unwrap();
+        l.commit().unwrap();
+    }
+    drop(l);
+    let whole = fs::read(&path).unwrap();
+    let damaged = |spots: &[&[u8]]| {
+        let mut bytes = whole.clone();
+        for spot in spots {
+            let at = bytes.windows(spot.len()).position(|found| found == *spot).unwrap();
+            bytes[at] ^= 1;
+        }
+        fs::write(&path, bytes).unwrap();
+    };
+    let open = |salvage| Ledger::open_file(&path, Access::ReadOnly, Options { salvage, ..opts() });
+    damaged(&[b"second"]);
+    let text = open(false).unwrap_err().to_string();
+    assert!(text.contains("or open it to read with salvage=yes"), "{text}");
+    assert_eq!(open(true).unwrap().get(b"k").unwrap().unwrap(), "first");
+    damaged(&[b"first", b"second"]);
+    let text = open(true).unwrap_err().to_string();
+    assert!(text.contains("salvage=yes is set") && !text.contains("open it to read"), "{text}");
+    // Such damage keeps nobody from opening it.
+    damaged(&[&[b'p'; 5000]]);
+    for salvage in [false, true] {
+        let text = open(salvage).unwrap().read_payload(&payload, 0, &mut [0; 5000]).unwrap_err().to_string();
+        assert!(text.contains("damaged") && !text.contains("salvage"), "{text}");
+    }
 }
 
 #[test]

@@ -14,6 +14,17 @@ use crate::options::{Access, Options, Probe, Replace};
 use crate::space::Space;
 use crate::{file, objects, record};
 
+/// Where nothing had to be there but a folder, that is what was not found.
+fn without_folder(error: Error, path: &Path) -> Error {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    match (error.kind(), folder) {
+        (ErrorKind::NotFound, Some(folder)) => {
+            Error::new(error.target(), ErrorKind::NoFolder { folder: folder.display().to_string() })
+        }
+        _ => error,
+    }
+}
+
 impl Ledger {
     /// Makes a new container in a file and opens it for writing.
     ///
@@ -22,9 +33,9 @@ impl Ledger {
     ///
     /// # Errors
     /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `IsADirectory`,
-    /// `PermissionDenied`, `NoSpace`, `NotFound` (no such directory) from the file system.
+    /// `PermissionDenied`, `NoSpace`, `NoFolder` from the file system.
     pub fn create_file(path: &Path, replace: Replace, opts: Options) -> Result<Self> {
-        let space = file::create(path, replace, &opts)?;
+        let space = file::create(path, replace, &opts).map_err(|e| without_folder(e, path))?;
         Self::start(Box::new(space), Access::ReadWrite, &opts)
     }
 
