@@ -184,8 +184,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     match (&config.store, text) {
         (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None, found, opened }),
         (Some(store), Ok(text)) => {
-            let of = " of key 'store' in the connector string";
-            let target = in_store(store, of, &key_of_path(text), config)?;
+            let target = in_store(store, SETTINGS_STORE, &key_of_path(text), config)?;
             let pointer = outlives_process(store).then_some(path);
             Ok(Place { found: found.filter(|_| pointer.is_some()), target, pointer, at: None, opened: None })
         }
@@ -201,7 +200,7 @@ fn leads(store: &str, config: &Config, purpose: Purpose) -> Result<bool> {
     let Some(set) = &config.store else { return Ok(true) };
     if split_scheme(set).is_none_or(|(scheme, _)| !Registry::global().schemes().contains(&scheme)) {
         // It fails, and says why.
-        in_store(set, "", config)?;
+        in_store(set, SETTINGS_STORE, "", config)?;
     }
     let is_same = set.trim_end_matches('/') == store.trim_end_matches('/');
     Ok(outlives_process(set) && (is_same || purpose == Purpose::Open))
@@ -247,6 +246,9 @@ fn split_key(url: &str) -> (&str, &str) {
 fn key_of_path(path: &str) -> String {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
+
+/// Whose store it is that the settings name, in an error.
+const SETTINGS_STORE: &str = " of key 'store' in the connector string";
 
 /// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {

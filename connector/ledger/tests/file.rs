@@ -326,7 +326,7 @@ fn a_plain_copy_of_a_live_container_opens() {
     std::thread::scope(|s| {
         s.spawn(|| {
             let mut state = Map::new();
-            // Fewer commits than leave 4 MiB at rest, from when on freed room does not rest for two seconds; slower than a copy
+            // Fewer commits than leave 1 MiB at rest, from when on freed room does not rest for two seconds; slower than a copy
             // takes to read what it needs.
             for _ in (0..12).take_while(|_| !stop.load(Ordering::Relaxed)) {
                 state = work(&l, &state, 5).1[5].clone();
