@@ -131,7 +131,8 @@ fn batches_of_filtered_chunks_come_beside_each_other() {
     drop((c, d));
     let d = opened(&place.open(Access::ReadOnly), b"d");
     let calls = read_all(&d, &data, &trace);
-    assert!(calls.len() <= 26, "packs, not chunks: {calls:#?}");
+    // 17 packs; a thread that was kept waiting while others stored leaves its chunk in a later one, which is a request more.
+    assert!(calls.len() <= 44, "packs, not chunks: {calls:#?}");
     // A part that begins and ends within a batch, and one chunk alone.
     for (start, block) in [(40 * MIB + 5, 50 * MIB), (7 * MIB, 1), (99 * MIB - 1, 2)] {
         let some =
