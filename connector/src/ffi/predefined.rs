@@ -7,7 +7,7 @@
 //! open a file.
 
 use std::ffi::{c_int, c_long, c_short};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -101,6 +101,11 @@ static FOUND: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
 static ENCODED: [[AtomicU8; PLACES]; MAX_LIBRARIES] =
     [const { [const { AtomicU8::new(u8::MAX) }; PLACES] }; MAX_LIBRARIES];
 
+/// Between which identifiers those of the types lay when they were last looked at: a program's own are none of them, and
+/// come here several times in each of its calls. In this order: that of the first type, by which it is seen that the library
+/// has given others since; the lowest; the highest.
+static BOUNDS: [[AtomicI64; 3]; MAX_LIBRARIES] = [const { [const { AtomicI64::new(-1) }; 3] }; MAX_LIBRARIES];
+
 /// What is known of the types of each slot's library.
 static KNOWN: [[OnceLock<Predefined>; COUNT]; MAX_LIBRARIES] =
     [const { [const { OnceLock::new() }; COUNT] }; MAX_LIBRARIES];
@@ -161,6 +166,9 @@ impl Library {
 
     /// What is known of an identifier, if it is that of one of the library's own datatypes.
     pub fn predefined(self, id: Hid) -> Option<&'static Predefined> {
+        if !self.may_be_predefined(id) {
+            return None;
+        }
         let is_it = |(symbol, ..): &(Symbol, u8, usize)| symbol(self.table()) == id;
         let place = &FOUND.get(self.slot())?[id as usize % PLACES];
         let found = usize::from(place.load(Ordering::Relaxed));
@@ -173,6 +181,19 @@ impl Library {
             }
         };
         self.predefined_number(n).ok().flatten()
+    }
+
+    /// Whether an identifier lies among those of the library's own datatypes.
+    fn may_be_predefined(self, id: Hid) -> bool {
+        let Some([first, lowest, highest]) = BOUNDS.get(self.slot()) else { return false };
+        let now = TYPES[0].0(self.table());
+        if first.load(Ordering::Acquire) != now {
+            let ids = || TYPES.iter().map(|(symbol, ..)| symbol(self.table()));
+            lowest.store(ids().min().unwrap_or(0), Ordering::Relaxed);
+            highest.store(ids().max().unwrap_or(Hid::MAX), Ordering::Relaxed);
+            first.store(now, Ordering::Release);
+        }
+        (lowest.load(Ordering::Relaxed)..=highest.load(Ordering::Relaxed)).contains(&id)
     }
 
     /// What is known of type `n`; nothing for a library that has no slot.
