@@ -13,6 +13,9 @@ const GAP: u64 = 4 << 10;
 /// Bytes that are read together, unless one blob has more.
 const TOGETHER: u64 = 1 << 20;
 
+/// Bytes of blobs that are no more than a few.
+const FEW: usize = 16 << 10;
+
 /// Blobs on their way into a segment.
 #[derive(Default)]
 struct Filling {
@@ -27,6 +30,17 @@ struct Filling {
 impl Filling {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
+    }
+
+    /// Has a long buffer where the next blob makes many bytes of it; to fill one for a few takes longer than all else.
+    fn make_room(&mut self, blob: usize) {
+        let is_much = self.bytes.len() + blob > FEW && self.length >= TOGETHER;
+        if is_much && self.bytes.capacity() < TOGETHER as usize {
+            let mut long = buffers::take(TOGETHER as usize);
+            long.clear();
+            long.extend_from_slice(&self.bytes);
+            self.bytes = long;
+        }
     }
 }
 
@@ -83,6 +97,7 @@ impl Container {
             let offset =
                 u32::try_from(filling.end()).map_err(|_| Error::corrupt("a heap segment is too long"))?;
             kept(Place { owner: owner.0, number: filling.number, offset }.id());
+            filling.make_room(blob.len());
             encode_varint(blob.len() as u64, &mut filling.bytes);
             filling.bytes.extend_from_slice(blob);
         }
@@ -95,10 +110,6 @@ impl Container {
         filling.number = self.segment_for(s, owner.0, size)?;
         let record = &self.usage(s, owner.0, filling.number)?.record;
         (filling.start, filling.length) = (record.used, record.length);
-        if filling.bytes.capacity() == 0 && record.length >= TOGETHER {
-            filling.bytes = buffers::take(TOGETHER as usize);
-            filling.bytes.clear();
-        }
         Ok(())
     }
 
