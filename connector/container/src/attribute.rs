@@ -293,7 +293,11 @@ impl Container {
     pub fn attr_exists(&self, id: ObjectId, name: &[u8]) -> Result<bool> {
         let mut s = self.state();
         self.header(&mut s, id)?;
-        match self.attribute_record(&s, &keys::named(keys::ATTRIBUTE, id.0, name), name) {
+        let key = keys::named(keys::ATTRIBUTE, id.0, name);
+        if name.len() <= keys::SHORT {
+            return self.has_attribute(&s, &key);
+        }
+        match self.attribute_record(&s, &key, name) {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
