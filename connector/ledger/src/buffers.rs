@@ -66,26 +66,38 @@ impl Kept {
     }
 }
 
-/// A buffer of any content that is given back when this is dropped.
+/// A buffer of any content that is given back when this is dropped. It may be a part of a longer one: what was cut off
+/// would have to be filled when a longer one is wanted again.
 #[derive(Debug)]
-pub struct Scratch(Vec<u8>);
+pub struct Scratch {
+    buffer: Vec<u8>,
+    len: usize,
+}
 
 impl Scratch {
     /// A buffer of `len` bytes.
     pub fn new(len: usize) -> Self {
-        Self(take(len))
+        if (WORTH..=LONGEST).contains(&len)
+            && let Some(Some(mut buffer)) = pool(|kept| kept.take(len))
+        {
+            if buffer.len() < len {
+                buffer.resize(len, 0);
+            }
+            return Self { buffer, len };
+        }
+        Self { buffer: vec![0; len], len }
     }
 }
 
 impl From<Vec<u8>> for Scratch {
     fn from(buffer: Vec<u8>) -> Self {
-        Self(buffer)
+        Self { len: buffer.len(), buffer }
     }
 }
 
 impl AsRef<[u8]> for Scratch {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self
     }
 }
 
@@ -93,19 +105,19 @@ impl Deref for Scratch {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.buffer[..self.len]
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.buffer[..self.len]
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        give(std::mem::take(&mut self.0));
+        give(std::mem::take(&mut self.buffer));
     }
 }
 

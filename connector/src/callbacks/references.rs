@@ -20,7 +20,8 @@ use crate::ffi::library::{Hid, Library};
 use crate::ffi::types::{ARRAY, COMPOUND, REFERENCE};
 use crate::session::Session;
 
-const OBJECT_BYTES: usize = 8;
+/// Bytes of an object reference, in memory and in the container.
+pub const OBJECT_BYTES: usize = 8;
 /// Bytes of a region reference, in memory and in the container.
 pub const REGION_BYTES: usize = 12;
 /// The last bytes of a region reference in the container.
@@ -203,6 +204,9 @@ fn each<const BYTES: usize>(
     data: &mut [u8],
     mut visit: impl FnMut(&mut [u8; BYTES]) -> Result<()>,
 ) -> Result<()> {
+    if slots.is_empty() {
+        return Ok(());
+    }
     for bytes in data.chunks_exact_mut(element) {
         for at in slots {
             if let Some(slot) = bytes.get_mut(*at..).and_then(<[u8]>::first_chunk_mut::<BYTES>)
