@@ -1,5 +1,6 @@
 //! A stored datatype as identifiers of one library.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -16,19 +17,13 @@ use crate::ffi::types::{ARRAY, COMPOUND, ENUM, TypeClass};
 use crate::ffi::variable_length::Pointers;
 use crate::session::Session;
 
-/// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
-/// its own: identifiers of datatypes are counted by `H5Fget_obj_count`.
+/// What is known of a stored datatype whatever identifiers it has: it follows from the encoding.
 #[derive(Debug)]
-pub struct FileType {
-    library: Library,
-    /// As the application gets it: a transient type located in memory.
-    stored: Stored,
-    /// As the application gets it, but with region references as the container has them, where both those and
-    /// variable-length data occur.
-    carried: Option<Id>,
-    /// As it lies in the container, where that differs: variable-length data and references are located in the
-    /// file, their elements are heap ids and tokens.
-    located: Option<Id>,
+pub struct Facts {
+    /// HDF5's encoding of it.
+    pub encoded: Bytes,
+    /// The class number (`H5T_class_t`).
+    pub class: u8,
     /// Bytes of one element in the container.
     pub size: usize,
     /// Whether what an element held before matters when it is written (members of a compound that are left
@@ -38,12 +33,30 @@ pub struct FileType {
     pub has_heap: bool,
     /// Elements hold references.
     pub has_references: bool,
+    /// Whether elements lie in the container otherwise than in memory.
+    pub is_located: bool,
+    /// Whether region references lie beside or in variable-length data.
+    pub carries_regions: bool,
     /// What elements are in memory, where all they hold is variable-length data of the plainest kind.
     pub pointers: Option<Pointers>,
     /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
     pub slots: Slots,
-    /// HDF5's encoding of it.
-    encoded: Bytes,
+}
+
+/// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
+/// its own: identifiers of datatypes are counted by `H5Fget_obj_count`. Its own are made when they are first asked for.
+#[derive(Debug)]
+pub struct FileType {
+    library: Library,
+    facts: Arc<Facts>,
+    /// As the application gets it: a transient type located in memory.
+    stored: Stored,
+    /// As the application gets it, but with region references as the container has them, where both those and
+    /// variable-length data occur.
+    carried: OnceLock<Id>,
+    /// As it lies in the container, where that differs: variable-length data and references are located in the
+    /// file, their elements are heap ids and tokens.
+    located: OnceLock<Id>,
 }
 
 #[derive(Debug)]
@@ -51,15 +64,55 @@ enum Stored {
     /// A type that the library has anyway.
     Predefined(Hid),
     /// One made for this.
-    Own(Id),
+    Own(OnceLock<Id>),
+}
+
+impl Deref for FileType {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+/// A type with the region references of the container in place of libhdf5's, which is told how to convert them.
+fn carrying(library: Library, stored: Hid) -> Result<Id> {
+    library.register_region_conversions()?;
+    library.carrying_regions(stored)
+}
+
+/// The identifier in a place, made if there is none.
+fn made(place: &OnceLock<Id>, make: impl FnOnce() -> Result<Id>) -> Result<Hid> {
+    if let Some(id) = place.get() {
+        return Ok(id.get());
+    }
+    let id = make()?;
+    Ok(place.get_or_init(|| id).get())
 }
 
 impl FileType {
     /// The identifier of the type as the application gets it: transient, located in memory.
-    pub fn stored(&self) -> Hid {
+    ///
+    /// # Errors
+    /// If the library refuses the encoding, or cannot make another identifier.
+    pub fn stored(&self) -> Result<Hid> {
         match &self.stored {
-            Stored::Predefined(id) => *id,
-            Stored::Own(id) => id.get(),
+            Stored::Predefined(id) => Ok(*id),
+            Stored::Own(place) => made(place, || self.library.decode_type(&self.encoded)),
+        }
+    }
+
+    /// One more of the kind, for the application.
+    ///
+    /// # Errors
+    /// As for [`Self::stored`].
+    pub fn copy(&self) -> Result<Id> {
+        match &self.stored {
+            Stored::Predefined(id) => self.library.copy_type(*id),
+            // What was decoded is no copy where references are items of sequences: these are then located nowhere, and
+            // are not the library's own (H5T_set_loc leaves them out).
+            Stored::Own(_) if self.has_references => self.library.copy_type(self.stored()?),
+            Stored::Own(_) => self.library.decode_type(&self.encoded),
         }
     }
 
@@ -70,7 +123,7 @@ impl FileType {
 
     /// Whether it holds no identifier of its own.
     pub fn may_be_kept(&self) -> bool {
-        matches!(self.stored, Stored::Predefined(_)) && self.located.is_none()
+        matches!(self.stored, Stored::Predefined(_))
     }
 
     /// The types of an application's datatype, for something new in a session's container.
@@ -86,7 +139,7 @@ impl FileType {
             return Err(Error::new(Minor::BadType, "datatype is not sensible: it has no members"));
         }
         // An encoding leaves out whether the type was committed: the copy is a transient one.
-        Self::of_encoding(session, library.encode_type(id)?.into())
+        Self::of_encoding(session, &library.encode_type(id)?)
     }
 
     /// The types of a datatype that the container holds.
@@ -94,94 +147,123 @@ impl FileType {
     /// # Errors
     /// If the library refuses the encoding.
     pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
-        Self::of_encoding(session, datatype.encoded.clone())
+        Self::of_encoding(session, &datatype.encoded)
     }
 
     /// The types of one of the library's own, made once: each attribute and each dataset of it asks for them. A library that
     /// was shut down and is used again may have given it another identifier.
     fn of_predefined(library: Library, known: &Predefined) -> Arc<Self> {
         let id = known.id(library);
-        let made = || Self {
+        let make = || Self {
             library,
+            facts: Arc::new(Facts {
+                encoded: known.encoded.clone(),
+                class: known.class,
+                size: known.size,
+                needs_background: false,
+                has_heap: false,
+                has_references: false,
+                is_located: false,
+                carries_regions: false,
+                pointers: None,
+                slots: Slots::default(),
+            }),
             stored: Stored::Predefined(id),
-            carried: None,
-            located: None,
-            size: known.size,
-            needs_background: false,
-            has_heap: false,
-            has_references: false,
-            pointers: None,
-            slots: Slots::default(),
-            encoded: known.encoded.clone(),
+            carried: OnceLock::new(),
+            located: OnceLock::new(),
         };
-        let types = known.types.get_or_init(|| Arc::new(made()));
-        if types.stored() == id { types.clone() } else { Arc::new(made()) }
+        let types = known.types.get_or_init(|| Arc::new(make()));
+        if matches!(types.stored, Stored::Predefined(kept) if kept == id) {
+            types.clone()
+        } else {
+            Arc::new(make())
+        }
     }
 
-    fn of_encoding(session: &Session, encoded: Bytes) -> Result<Arc<Self>> {
+    fn of_encoding(session: &Session, encoded: &[u8]) -> Result<Arc<Self>> {
         let library = session.library;
-        if let Some(known) = library.predefined_type(&encoded)? {
+        if let Some(known) = library.predefined_seen(encoded) {
             return Ok(Self::of_predefined(library, known));
         }
-        let stored = library.decode_type(&encoded)?;
+        if let Some(facts) = known_types::find(library, encoded) {
+            return Ok(Arc::new(Self::with(library, facts)));
+        }
+        if let Some(known) = library.predefined_type(encoded)? {
+            return Ok(Self::of_predefined(library, known));
+        }
+        let types = Self::found_out(session, encoded)?;
+        known_types::keep(library, &types.facts);
+        Ok(Arc::new(types))
+    }
+
+    fn with(library: Library, facts: Arc<Facts>) -> Self {
+        let stored = Stored::Own(OnceLock::new());
+        Self { library, facts, stored, carried: OnceLock::new(), located: OnceLock::new() }
+    }
+
+    /// The types of an encoding that nothing is known of, by identifiers that are needed for that.
+    fn found_out(session: &Session, encoded: &[u8]) -> Result<Self> {
+        let library = session.library;
+        let stored = library.decode_type(encoded)?;
         let has_heap = has_heap(library, stored.get())?;
         let has_references = library.type_contains(stored.get(), TypeClass::Reference)?;
         let slots = if has_references { Slots::of(library, stored.get())? } else { Some(Slots::default()) };
         let is_located = has_heap || slots.is_none();
-        let carried = if is_located && has_references && library.holds_regions(stored.get())? {
-            library.register_region_conversions()?;
-            Some(library.carrying_regions(stored.get())?)
-        } else {
-            None
-        };
-        let located = if is_located {
-            let of = carried.as_ref().unwrap_or(&stored).get();
-            Some(library.file_type(&session.anchor, &session.connector, of)?)
-        } else {
-            None
-        };
-        let size = library.type_size(located.as_ref().unwrap_or(&stored).get())?;
-        let pointers = if has_heap { sequences::kind_of(library, stored.get())? } else { None };
-        let needs_background = has_heap || library.type_contains(stored.get(), TypeClass::Compound)?;
-        let stored = Stored::Own(stored);
+        let carries_regions = is_located && has_references && library.holds_regions(stored.get())?;
+        let carried = if carries_regions { Some(carrying(library, stored.get())?) } else { None };
+        let in_memory = carried.as_ref().unwrap_or(&stored).get();
+        let located = if is_located { Some(session.file_type(in_memory)?) } else { None };
         // Where libhdf5 converts region references, they are no bytes of ours to change.
         let mut slots = slots.unwrap_or_default();
-        if carried.is_some() {
+        if carries_regions {
             slots.regions.clear();
         }
-        Ok(Arc::new(Self {
-            library,
-            stored,
-            carried,
-            located,
-            size,
-            needs_background,
+        let facts = Facts {
+            encoded: Bytes::copy_from_slice(encoded),
+            class: library.type_class(stored.get())?,
+            size: library.type_size(located.as_ref().unwrap_or(&stored).get())?,
+            needs_background: has_heap || library.type_contains(stored.get(), TypeClass::Compound)?,
             has_heap,
             has_references,
-            pointers,
+            is_located,
+            carries_regions,
+            pointers: if has_heap {
+                sequences::kind_of(library, stored.get(), located.as_ref().unwrap_or(&stored).get())?
+            } else {
+                None
+            },
             slots,
-            encoded,
-        }))
+        };
+        let place = |id: Option<Id>| id.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Self {
+            library,
+            facts: Arc::new(facts),
+            stored: Stored::Own(place(Some(stored))),
+            carried: place(carried),
+            located: place(located),
+        })
     }
 
     /// The identifier of the type as it lies in the container.
-    pub fn in_file(&self) -> Hid {
-        self.located.as_ref().map_or_else(|| self.stored(), Id::get)
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn in_file(&self, session: &Session) -> Result<Hid> {
+        if !self.is_located {
+            return self.stored();
+        }
+        made(&self.located, || session.file_type(self.for_copies()?))
     }
 
     /// The type in memory that copies are made by: nothing but variable-length data and new references is converted.
-    pub fn for_copies(&self) -> Hid {
-        self.carried.as_ref().map_or_else(|| self.stored(), Id::get)
-    }
-
-    /// Whether region references lie beside or in variable-length data.
-    pub fn carries_regions(&self) -> bool {
-        self.carried.is_some()
-    }
-
-    /// Whether elements lie in the container otherwise than in memory.
-    pub fn is_located(&self) -> bool {
-        self.located.is_some()
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn for_copies(&self) -> Result<Hid> {
+        if !self.carries_regions {
+            return self.stored();
+        }
+        made(&self.carried, || carrying(self.library, self.stored()?))
     }
 
     /// Runs a conversion between memory and the container.
@@ -189,7 +271,7 @@ impl FileType {
     /// # Errors
     /// Those of `body`, and what went wrong with region references on the way.
     pub fn converting(&self, session: &Arc<Session>, body: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self.carried.is_none() {
+        if !self.carries_regions {
             return body();
         }
         let converted = converting(session, body);
@@ -201,9 +283,7 @@ impl FileType {
     /// # Errors
     /// If `memory_type` is no datatype.
     pub fn is_same_in_memory(&self, memory_type: Hid) -> Result<bool> {
-        Ok(self.located.is_none()
-            && self.slots.regions.is_empty()
-            && self.library.types_equal(memory_type, self.stored())?)
+        Ok(!self.is_located && self.slots.regions.is_empty() && self.equals(memory_type)?)
     }
 
     /// What elements of `memory_type` are in memory, if they are the same variable-length data as in the container, and
@@ -213,26 +293,83 @@ impl FileType {
     /// If `memory_type` is no datatype.
     pub fn pointers_in(&self, memory_type: Hid) -> Result<Option<Pointers>> {
         match self.pointers {
-            Some(kind) if self.library.types_equal(memory_type, self.stored())? => Ok(Some(kind)),
+            Some(kind) if self.equals(memory_type)? => Ok(Some(kind)),
             _ => Ok(None),
         }
     }
 
+    /// Whether a datatype is the same as the application gets: it is if both are encoded alike, which is seen without an
+    /// identifier; else the library says.
+    fn equals(&self, memory_type: Hid) -> Result<bool> {
+        match &self.stored {
+            Stored::Own(place)
+                if place.get().is_none() && self.library.is_encoded_as(memory_type, &self.encoded)? =>
+            {
+                Ok(true)
+            }
+            _ => self.library.types_equal(memory_type, self.stored()?),
+        }
+    }
+
     /// What the container keeps of it.
-    ///
-    /// # Errors
-    /// If the library cannot encode it.
-    pub fn to_datatype(&self, committed: Option<ObjectId>) -> Result<Datatype> {
-        let library = self.library;
-        Ok(Datatype {
+    pub fn to_datatype(&self, committed: Option<ObjectId>) -> Datatype {
+        Datatype {
             encoded: self.encoded.clone(),
             size: self.size as u64,
-            class: library.type_class(self.stored())?,
+            class: self.class,
             // New references are heap ids, too.
-            has_heap: self.has_heap || self.located.is_some(),
+            has_heap: self.has_heap || self.is_located,
             has_references: self.has_references,
             committed,
-        })
+        }
+    }
+}
+
+/// What was found out about datatypes, by their encodings: programs use a few again and again, and it takes ten calls of the
+/// library to find out. There is no identifier in it.
+mod known_types {
+    use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+    use h5lake_plugin_abi::MAX_LIBRARIES;
+
+    use super::Facts;
+    use crate::ffi::library::Library;
+
+    /// How many are kept of each library.
+    const PLACES: usize = 64;
+    /// Bytes of the longest encoding that is kept.
+    const LONGEST: usize = 4 << 10;
+    /// Bytes of an encoding that its place depends on.
+    const SAMPLES: usize = 32;
+
+    type Place = Mutex<Option<Arc<Facts>>>;
+
+    static KNOWN: [[Place; PLACES]; MAX_LIBRARIES] =
+        [const { [const { Mutex::new(None) }; PLACES] }; MAX_LIBRARIES];
+
+    /// Its place, unless another thread has that just now: that one may be a parent's that a forked child does not have.
+    fn place(library: Library, encoded: &[u8]) -> Option<MutexGuard<'static, Option<Arc<Facts>>>> {
+        let samples = encoded.iter().rev().step_by(encoded.len() / SAMPLES + 1);
+        let number = samples.fold(encoded.len(), |n, byte| n.wrapping_mul(31).wrapping_add((*byte).into()));
+        match KNOWN.get(library.slot())?[number % PLACES].try_lock() {
+            Ok(place) => Some(place),
+            Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// What is known of an encoding.
+    pub fn find(library: Library, encoded: &[u8]) -> Option<Arc<Facts>> {
+        place(library, encoded)?.as_ref().filter(|facts| facts.encoded == encoded).cloned()
+    }
+
+    /// Keeps it, in place of another.
+    pub fn keep(library: Library, facts: &Arc<Facts>) {
+        if facts.encoded.len() <= LONGEST
+            && let Some(mut place) = place(library, &facts.encoded)
+        {
+            *place = Some(facts.clone());
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::forks;
 use crate::ffi::handle::Anchor;
 use crate::ffi::ids::Id;
-use crate::ffi::library::Library;
+use crate::ffi::library::{Hid, Library};
 use crate::ffi::native::NativeObject;
 use crate::file_type::FileType;
 use crate::names;
@@ -135,6 +135,14 @@ impl Session {
         let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
         session.container.add_codec_lender(lender);
         Ok(session)
+    }
+
+    /// A copy of a datatype as it lies in this file.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn file_type(&self, datatype: Hid) -> Result<Id> {
+        self.library.file_type(&self.anchor, &self.connector, datatype)
     }
 
     /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open

@@ -33,7 +33,7 @@ pub fn create(
     let space = space.ok_or_else(|| Error::argument("the dataspace of an attribute must have an extent"))?;
     let types = FileType::of_new(&session, datatype)?;
     let spec = AttrSpec {
-        datatype: types.to_datatype(committed_id(&session, datatype)?)?,
+        datatype: types.to_datatype(committed_id(&session, datatype)?),
         space,
         cset: library.character_set(creation)?,
         creation_properties: library.encode_list(creation)?.into(),

@@ -84,7 +84,7 @@ fn spec_of(
     let fill = fill_of(session, types, &mut stored_list, &given)?;
     let (filters, scratch) = pipeline::of_new(session, types, &space, &given, stored_list.get())?;
     let spec = DatasetSpec {
-        datatype: types.to_datatype(committed_id(session, new.datatype)?)?,
+        datatype: types.to_datatype(committed_id(session, new.datatype)?),
         space,
         layout: given.layout.clone(),
         fill,
@@ -110,13 +110,13 @@ fn fill_of(
         FillDefined::Undefined => FillValue::Undefined,
         FillDefined::Default => FillValue::Default,
         FillDefined::User => {
-            let value = library.fill_value(list.get(), types.stored()).map_err(|_| {
+            let value = library.fill_value(list.get(), types.stored()?).map_err(|_| {
                 Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
             })?;
             if types.has_heap {
                 library.clear_fill_value(list.to_change()?)?;
             } else {
-                library.set_fill_value(list.to_change()?, types.stored(), &value)?;
+                library.set_fill_value(list.to_change()?, types.stored()?, &value)?;
             }
             let is_plain = !types.has_heap && !types.has_references;
             FillValue::User(if is_plain { value } else { fill_in_file(session, types, value)? }.into())
@@ -147,10 +147,17 @@ fn fill_in_file(session: &Arc<Session>, types: &FileType, value: Vec<u8>) -> Res
     let mut background = vec![0; types.size];
     let converted = owning_heap(session.container.root(), || {
         types.converting(session, || {
-            library.convert(types.stored(), types.in_file(), 1, &mut packed, Some(&mut background), 0)
+            library.convert(
+                types.stored()?,
+                types.in_file(session)?,
+                1,
+                &mut packed,
+                Some(&mut background),
+                0,
+            )
         })
     });
-    library.reclaim(types.stored(), library.scalar_space()?.get(), &mut in_memory);
+    library.reclaim(types.stored()?, library.scalar_space()?.get(), &mut in_memory);
     converted?;
     packed.truncate(types.size);
     Ok(packed)
@@ -316,15 +323,15 @@ fn part_limit(
     memory_type: Hid,
     region: &MemoryRegion,
 ) -> Result<u64> {
-    if types.is_same_in_memory(memory_type)? && region.is_contiguous() {
-        return Ok(u64::MAX);
-    }
     let bytes =
         if dataset.dataset.filters().is_empty() { parts::PLAIN_PART_BYTES } else { parts::PART_BYTES };
-    let limit = bytes / types.size.max(types.library().type_size(memory_type)?);
+    let limit = bytes / types.size.max(region.element()).max(1);
     // Whole segments of a contiguous dataset, so that none is stored in two pieces.
     let segment = (parts::SEGMENT_BYTES / types.size).max(1);
-    Ok((limit / segment * segment).max(limit.min(segment)).max(1) as u64)
+    let limit = (limit / segment * segment).max(limit.min(segment)).max(1) as u64;
+    let is_one =
+        region.points() <= limit || (region.is_contiguous() && types.is_same_in_memory(memory_type)?);
+    Ok(if is_one { u64::MAX } else { limit })
 }
 
 /// `H5Dwrite`.
@@ -409,15 +416,22 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     if types.has_heap
         && let FillValue::User(value) = &dataset.dataset.fill().value
     {
-        let memory_size = library.type_size(types.stored())?;
+        let memory_size = library.type_size(types.stored()?)?;
         let mut packed = buffer_of(1, memory_size.max(types.size))?;
         packed[..value.len()].copy_from_slice(value);
         let mut background = buffer_of(1, memory_size)?;
         types.converting(&dataset.base.session, || {
-            library.convert(types.in_file(), types.stored(), 1, &mut packed, Some(&mut background), 0)
+            library.convert(
+                types.in_file(&dataset.base.session)?,
+                types.stored()?,
+                1,
+                &mut packed,
+                Some(&mut background),
+                0,
+            )
         })?;
-        let set = library.set_fill_value(list.get(), types.stored(), &packed);
-        library.reclaim(types.stored(), library.scalar_space()?.get(), &mut packed);
+        let set = library.set_fill_value(list.get(), types.stored()?, &packed);
+        library.reclaim(types.stored()?, library.scalar_space()?.get(), &mut packed);
         set?;
     }
     if let Some(own) = &dataset.user_properties {

@@ -158,7 +158,14 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
     let mut background = buffer_of(count, size)?;
     library.count_allocations(|transfer| {
         types.converting(&dataset.base.session, || {
-            library.convert(types.in_file(), memory_type, count, &mut packed, Some(&mut background), transfer)
+            library.convert(
+                types.in_file(&dataset.base.session)?,
+                memory_type,
+                count,
+                &mut packed,
+                Some(&mut background),
+                transfer,
+            )
         })
     })
 }

@@ -31,7 +31,7 @@ pub fn commit(
     }
     let place = NewPlace::find(base, name, link_creation)?;
     let session = place.session.clone();
-    let stored = FileType::of_new(&session, datatype)?.to_datatype(None)?;
+    let stored = FileType::of_new(&session, datatype)?.to_datatype(None);
     let native = session.face.datatype(&stored.encoded)?;
     let given = library.object_creation(creation)?;
     let spec = DatatypeSpec {
@@ -96,5 +96,5 @@ pub fn identifier(
     {
         return session.library.register(handle);
     }
-    session.library.copy_type(types.stored())
+    types.copy()
 }

@@ -272,17 +272,17 @@ fn copy_elements(
     resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
 ) -> Result<Vec<u8>> {
     let old = FileType::of_datatype(source, datatype)?;
-    if !old.is_located() {
+    if !old.is_located {
         old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
         return Ok(data);
     }
     let library = destination.library;
-    let memory = old.for_copies();
+    let memory = old.for_copies()?;
     let count = data.len() / old.size;
     let memory_size = library.type_size(memory)?;
     let mut packed = buffer_of(count, old.size.max(memory_size))?;
     packed[..data.len()].copy_from_slice(&data);
-    let mut in_memory = library.convert_to_memory(old.in_file(), memory, count, &mut packed)?;
+    let mut in_memory = library.convert_to_memory(old.in_file(source)?, memory, count, &mut packed)?;
     let changed = library.change_references(memory, &mut in_memory, &mut |reference| {
         copy_reference(source, destination, reference, resolve)
     });
@@ -295,7 +295,7 @@ fn copy_elements(
     let owner = if to == ObjectId(0) { destination.container.root() } else { to };
     let converted = changed.and_then(|()| {
         owning_heap(owner, || {
-            library.convert(memory, new.in_file(), count, &mut packed, Some(&mut background), 0)
+            library.convert(memory, new.in_file(destination)?, count, &mut packed, Some(&mut background), 0)
         })
     });
     let space = library.space_of(&Dataspace::Simple { dims: vec![count as u64], max: vec![count as u64] })?;

@@ -49,7 +49,7 @@ pub fn of_new(
     if !filters.iter().all(|filter| SET_UP_HERE.contains(&filter.id)) {
         if types.has_heap
             && filters.iter().any(|filter| filter.id == NBIT)
-            && has_arrays_of_sequences(types.library(), types.stored())?
+            && has_arrays_of_sequences(types.library(), types.stored()?)?
         {
             return Err(
                 Error::new(Minor::BadType, "datatype not supported by nbit").in_class(Major::Argument)
@@ -74,8 +74,8 @@ pub fn of_new(
 fn is_unsuitable(types: &FileType, space: &Dataspace) -> Result<bool> {
     let library = types.library();
     Ok(!matches!(space, Dataspace::Simple { .. })
-        || library.type_class(types.stored())? == VARIABLE_LENGTH
-        || library.is_variable_string(types.stored())?)
+        || types.class == VARIABLE_LENGTH
+        || library.is_variable_string(types.stored()?)?)
 }
 
 /// Whether there are arrays of variable-length data: native code knows no parameters of the n-bit filter for them

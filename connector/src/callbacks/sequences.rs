@@ -5,11 +5,12 @@
 use h5lake_ledger::buffers::Scratch;
 
 use crate::callbacks::blob;
+use crate::callbacks::references::OBJECT_BYTES;
 use crate::callbacks::transfer::{heap_owner, scratch_of};
 use crate::error::{Error, Result};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
-use crate::ffi::types::{TypeClass, VARIABLE_LENGTH};
+use crate::ffi::types::{REFERENCE, TypeClass, VARIABLE_LENGTH};
 use crate::ffi::variable_length::{Allocated, Pointers};
 use crate::session::Session;
 
@@ -19,11 +20,12 @@ const STORED: usize = COUNT + blob::ID_BYTES;
 const COUNT: usize = 4;
 
 /// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
-/// data elsewhere and without references.
+/// data elsewhere, which are in the container (as in `located`) what they are in memory. Object references are; there may
+/// be no others among the items.
 ///
 /// # Errors
 /// If the library cannot tell.
-pub fn kind_of(library: Library, datatype: Hid) -> Result<Option<Pointers>> {
+pub fn kind_of(library: Library, datatype: Hid, located: Hid) -> Result<Option<Pointers>> {
     if library.is_variable_string(datatype)? {
         return Ok(Some(Pointers::Strings));
     }
@@ -31,12 +33,18 @@ pub fn kind_of(library: Library, datatype: Hid) -> Result<Option<Pointers>> {
         return Ok(None);
     }
     let items = library.base_type(datatype)?;
+    let size = library.type_size(items.get())?;
+    if library.type_class(items.get())? == REFERENCE {
+        // libhdf5 does nothing to convert these (H5T__conv_noop).
+        let is_object = size == OBJECT_BYTES && library.type_size(library.base_type(located)?.get())? == size;
+        return Ok(is_object.then_some(Pointers::Sequences(size)));
+    }
     for class in [TypeClass::VariableLength, TypeClass::String, TypeClass::Reference] {
         if library.type_contains(items.get(), class)? {
             return Ok(None);
         }
     }
-    Ok(Some(Pointers::Sequences(library.type_size(items.get())?)))
+    Ok(Some(Pointers::Sequences(size)))
 }
 
 /// Reads elements in file form, which `fetch` delivers, into the application's buffer.

@@ -9,7 +9,6 @@ use h5lake_ledger::buffers::{LONGEST, Scratch};
 use crate::callbacks::references::Slots;
 use crate::callbacks::sequences;
 use crate::error::{Error, Result};
-use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::file_type::FileType;
@@ -86,10 +85,21 @@ pub fn read(
     {
         return sequences::read(session, kind, region, fetch);
     }
-    let size = library.type_size(memory_type)?;
+    let size = region.element();
     let mut packed = scratch_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
     types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
+    // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
+    let located = match makes_new_references(types, memory_type)? {
+        true if types.carries_regions => {
+            return Err(Error::unsupported(
+                "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
+            ));
+        }
+        true => Some(session.file_type(types.stored()?)?),
+        false => None,
+    };
+    let source = located.as_ref().map_or_else(|| types.in_file(session), |id| Ok(id.get()))?;
     let mut background = None;
     if types.needs_background {
         let kept = background.insert(scratch_of(count, size)?);
@@ -97,17 +107,6 @@ pub fn read(
         if types.has_heap { kept.fill(0) } else { region.gather(0, kept) }
     }
     let background = background.as_deref_mut();
-    // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
-    let located = match makes_new_references(types, memory_type)? {
-        true if types.carries_regions() => {
-            return Err(Error::unsupported(
-                "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
-            ));
-        }
-        true => Some(library.file_type(&session.anchor, &session.connector, types.stored())?),
-        false => None,
-    };
-    let source = located.as_ref().map_or(types.in_file(), Id::get);
     types.converting(session, || {
         library.convert(source, memory_type, count, &mut packed, background, transfer)
     })?;
@@ -145,7 +144,7 @@ pub fn write(
         return Err(Error::unsupported("writing new references (H5R_ref_t) as old ones"));
     }
     let library = types.library();
-    let size = library.type_size(memory_type)?;
+    let size = region.element();
     let mut packed = scratch_of(count, types.size.max(size))?;
     region.gather(0, &mut packed[..count * size]);
     let mut background = None;
@@ -156,7 +155,7 @@ pub fn write(
     }
     let background = background.as_deref_mut();
     types.converting(session, || {
-        library.convert(memory_type, types.in_file(), count, &mut packed, background, transfer)
+        library.convert(memory_type, types.in_file(session)?, count, &mut packed, background, transfer)
     })?;
     heap_failure()?;
     let packed = &mut packed[..count * types.size];

@@ -105,6 +105,11 @@ impl MemoryRegion {
         self.points
     }
 
+    /// Bytes of one element.
+    pub fn element(&self) -> usize {
+        self.element
+    }
+
     /// Bytes of all elements together.
     pub fn bytes(&self) -> usize {
         self.points as usize * self.element

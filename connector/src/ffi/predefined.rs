@@ -146,6 +146,13 @@ fn may_be(n: usize, kind: Option<(u8, usize)>) -> bool {
 }
 
 impl Library {
+    /// The library's own datatype with this encoding, if it is one that was found before, and last of those of its look.
+    pub fn predefined_seen(self, encoded: &[u8]) -> Option<&'static Predefined> {
+        let last = ENCODED.get(self.slot())?[place_of(encoded)].load(Ordering::Relaxed);
+        let known = KNOWN.get(self.slot())?.get(usize::from(last))?.get()?;
+        (known.encoded == encoded).then_some(known)
+    }
+
     /// The library's own datatype with this encoding, if it has one.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ pub const VARIABLE_LENGTH: u8 = 9;
 /// `H5T_ARRAY`
 pub const ARRAY: u8 = 10;
 
+/// Bytes that most encodings do not exceed.
+const SHORT: usize = 256;
+
 /// HDF5's datatype class numbers that the connector asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TypeClass {
@@ -168,6 +171,29 @@ impl Library {
         let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
         check(result, "H5Tencode")?;
         Ok(bytes)
+    }
+
+    /// Whether a datatype is encoded just so.
+    pub fn is_encoded_as(self, id: Hid, encoded: &[u8]) -> Result<bool> {
+        if let Some(known) = self.predefined(id) {
+            return Ok(known.encoded == encoded);
+        }
+        // H5Tencode fills what it needs, and does not say so: of a shorter encoding the last byte stays wrong.
+        let (mut short, mut long) = ([0; SHORT], Vec::new());
+        let bytes = if encoded.len() <= SHORT {
+            &mut short[..encoded.len()]
+        } else {
+            long.resize(encoded.len(), 0);
+            &mut long[..]
+        };
+        if let (Some(last), Some(right)) = (bytes.last_mut(), encoded.last()) {
+            *last = !right;
+        }
+        let mut size = bytes.len();
+        // SAFETY: the buffer has `size` bytes; nothing is written if more are needed.
+        let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
+        check(result, "H5Tencode")?;
+        Ok(size == bytes.len() && bytes == encoded)
     }
 
     /// The datatype of an encoding, located in memory.

@@ -29,8 +29,8 @@ const BY_PARAMETERS: std::ops::RangeInclusive<i32> = 4..=6;
 pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid) -> Result<Scratch> {
     let library = session.library;
     let datatype = if !types.has_heap && !types.has_references {
-        library.copy_type(types.stored())?
-    } else if library.type_class(types.stored())? == ARRAY && has_precision(library, types.stored())? {
+        types.copy()?
+    } else if types.class == ARRAY && has_precision(library, types.stored()?)? {
         // Filters that ask for a precision find that of an array's elements, if these have any.
         library.array_of_bytes(types.size)?
     } else {
@@ -50,7 +50,7 @@ pub fn scratch_of_references(
     chunk: &[u64],
     creation: Hid,
 ) -> Result<Scratch> {
-    let datatype = session.library.copy_type(types.stored())?;
+    let datatype = types.copy()?;
     scratch_of(session, types, datatype, chunk, creation)
 }
 
