@@ -104,7 +104,10 @@ pub fn read(
     if types.needs_background {
         let kept = background.insert(scratch_of(count, size)?);
         // Variable-length data that the application left in its buffer is not ours to free: zeros there.
-        if types.has_heap { kept.fill(0) } else { region.gather(0, kept) }
+        match !types.has_heap && library.needs_existing(source, memory_type, transfer)? {
+            true => region.gather(0, kept),
+            false => kept.fill(0),
+        }
     }
     let background = background.as_deref_mut();
     types.converting(session, || {
@@ -150,8 +153,12 @@ pub fn write(
     let mut background = None;
     if types.needs_background {
         let before = background.insert(scratch_of(count, types.size)?);
-        existing(before)?;
-        types.slots.to_memory(session, types.size, before)?;
+        if types.has_heap || library.needs_existing(memory_type, types.in_file(session)?, transfer)? {
+            existing(before)?;
+            types.slots.to_memory(session, types.size, before)?;
+        } else {
+            before.fill(0);
+        }
     }
     let background = background.as_deref_mut();
     types.converting(session, || {

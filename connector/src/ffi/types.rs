@@ -210,6 +210,25 @@ impl Library {
         Id::from_call(self, file, "H5VLget_file_type")
     }
 
+    /// Whether a conversion keeps something of what the destination's elements held before: compounds do whose members are
+    /// not all given. Others have the background to work in.
+    pub fn needs_existing(self, source: Hid, destination: Hid, transfer: Hid) -> Result<bool> {
+        let table = self.table();
+        let is_default = transfer == sys::H5P_DEFAULT || transfer == self.transfer_default();
+        // SAFETY: any value may be given; a bad one is an error.
+        if !is_default && truth(unsafe { (table.H5Pget_preserve)(transfer) }, "H5Pget_preserve")? {
+            return Ok(true);
+        }
+        let mut known = std::ptr::null_mut();
+        // SAFETY: the answer's place outlives the call.
+        let found = unsafe { (table.H5Tfind)(source, destination, &mut known) };
+        if found.is_none() {
+            return Err(no_conversion());
+        }
+        // SAFETY: null or what the library knows of the conversion, which lives until it is asked for something else.
+        Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
+    }
+
     /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger
     /// of both; `background` (as large as `count` destination elements) holds what was there before, for
     /// compounds that are written in part and variable-length data that is replaced.
@@ -240,10 +259,7 @@ impl Library {
             )
         };
         if result < 0 {
-            return Err(Error::new(
-                Minor::CannotConvert,
-                "no conversion between the memory and the file datatype",
-            ));
+            return Err(no_conversion());
         }
         Ok(())
     }
@@ -253,6 +269,10 @@ impl Library {
         // SAFETY: the buffer holds the elements of the space, made by a conversion to this type.
         unsafe { (self.table().H5Treclaim)(id, space, sys::H5P_DEFAULT, buffer.as_mut_ptr().cast()) };
     }
+}
+
+fn no_conversion() -> Error {
+    Error::new(Minor::CannotConvert, "no conversion between the memory and the file datatype")
 }
 
 /// A negative result is a failure of `function`.
