@@ -175,6 +175,59 @@ def read_points_twice(f):
     assert f["text"].asstr()[:].tolist() == ["19 3", "19 4", "third"]
 
 
+def check_members_that_are_not_given(folder):
+    """What a transfer says nothing of stays: in the file when it writes some members, in memory when it reads into more."""
+    inner = np.dtype([("a", "<i2"), ("b", "<f8")])
+    kind = np.dtype([("id", "<i4"), ("inner", inner), ("list", "<i2", 3), ("x", "<f8")])
+    data = np.zeros(1000, kind)
+    data["id"], data["x"], data["list"] = np.arange(1000), np.arange(1000) / 3, np.arange(3000).reshape(1000, 3)
+    data["inner"]["a"], data["inner"]["b"] = np.arange(1000) % 7, np.arange(1000) * 2.5
+    some = {
+        "fewer": [("x", "<f8")],
+        "reordered": [("x", "<f8"), ("list", "<i2", 3), ("inner", inner), ("id", "<i4")],
+        "converted": [("id", "<i8"), ("x", "<f4")],
+        "inside": [("inner", np.dtype([("b", "<f8")]))],
+        "more": [("id", "<i4"), ("new", "<f8"), ("x", "<f8")],
+        "all, and more": [*[(n, kind[n]) for n in kind.names], ("new", "<i4")],
+    }
+    for how in ({}, {"chunks": (64,)}, {"chunks": (100,), "compression": "gzip"}):
+        with h5py.File("members.h5", "w") as f:
+            for name, members in some.items():
+                x = f.create_dataset(name, data=data, **how)
+                other = np.dtype(members)
+                # Into memory that holds something: all of it, some of it, and again when it was written.
+                for part in (slice(None), slice(10, 20)):
+                    found = np.full(1000, 0, other)
+                    found.view("u1")[:] = 0x5A
+                    wanted = found.copy()
+                    give(wanted[part], data[part])
+                    space = x.id.get_space()
+                    space.select_hyperslab((part.indices(1000)[0],), (len(data[part]),))
+                    memory = space.copy()
+                    x.id.read(memory, space, found, h5py.h5t.py_create(other))
+                    same(found, wanted)
+                new = np.full(1000, 0, other)
+                give(new, data[::-1])
+                expected = data.copy()
+                give(expected[30:500], new[30:500])
+                space = x.id.get_space()
+                space.select_hyperslab((30,), (470,))
+                x.id.write(space, space, new, h5py.h5t.py_create(other))
+                f.flush()
+                same(x[...], expected)
+
+
+def give(to, source):
+    """What the members that both have become, one by one."""
+    for name in to.dtype.names:
+        if name not in source.dtype.names:
+            continue
+        if to.dtype[name].names:
+            give(to[name], source[name])
+        else:
+            to[name] = source[name]
+
+
 def check_immutable(_):
     """The library's own types cannot be committed; copies of them can."""
     with h5py.File("immutable.h5", "w") as f:
