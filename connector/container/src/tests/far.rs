@@ -126,13 +126,17 @@ fn batches_of_filtered_chunks_come_beside_each_other() {
     spec.filters = vec![Filter { id: 3, flags: 0, name: b"fletcher32".to_vec(), client_data: Vec::new() }];
     let d = dataset(&c, b"d", spec);
     let data = pattern(130 << 20, 4);
-    d.write(&Selection::All, &data).unwrap();
+    // One by one: of several at once a thread that is kept waiting leaves its chunk in a later pack.
+    for (n, chunk) in data.chunks(MIB as usize).enumerate() {
+        let start = vec![n as u64 * MIB];
+        let one = Selection::Hyperslab { start, stride: vec![1], count: vec![1], block: vec![MIB] };
+        d.write(&one, chunk).unwrap();
+    }
     c.flush().unwrap();
     drop((c, d));
     let d = opened(&place.open(Access::ReadOnly), b"d");
     let calls = read_all(&d, &data, &trace);
-    // 17 packs; a thread that was kept waiting while others stored leaves its chunk in a later one, which is a request more.
-    assert!(calls.len() <= 44, "packs, not chunks: {calls:#?}");
+    assert!(calls.len() <= 26, "packs, not chunks: {calls:#?}");
     // A part that begins and ends within a batch, and one chunk alone.
     for (start, block) in [(40 * MIB + 5, 50 * MIB), (7 * MIB, 1), (99 * MIB - 1, 2)] {
         let some =
