@@ -248,7 +248,7 @@ fn key_of_path(path: &str) -> String {
 }
 
 /// Whose store it is that the settings name, in an error.
-const SETTINGS_STORE: &str = " of key 'store' in the connector string";
+pub const SETTINGS_STORE: &str = " of key 'store' in the connector string";
 
 /// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {

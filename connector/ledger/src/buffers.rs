@@ -31,10 +31,19 @@ fn pool<T>(f: impl FnOnce(&mut Kept) -> T) -> Option<T> {
 
 /// A buffer of `len` bytes with any content, to be given back by [`give`].
 pub fn take(len: usize) -> Vec<u8> {
+    let mut buffer = at_least(len);
+    buffer.truncate(len);
+    buffer
+}
+
+/// A buffer of `len` bytes or more, with any content.
+fn at_least(len: usize) -> Vec<u8> {
     if (WORTH..=LONGEST).contains(&len)
         && let Some(Some(mut found)) = pool(|kept| kept.take(len))
     {
-        found.resize(len, 0);
+        if found.len() < len {
+            found.resize(len, 0);
+        }
         return found;
     }
     vec![0; len]
@@ -77,15 +86,7 @@ pub struct Scratch {
 impl Scratch {
     /// A buffer of `len` bytes.
     pub fn new(len: usize) -> Self {
-        if (WORTH..=LONGEST).contains(&len)
-            && let Some(Some(mut buffer)) = pool(|kept| kept.take(len))
-        {
-            if buffer.len() < len {
-                buffer.resize(len, 0);
-            }
-            return Self { buffer, len };
-        }
-        Self { buffer: vec![0; len], len }
+        Self { buffer: at_least(len), len }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::{Driver, ListClass};
-use crate::names::{self, Place};
+use crate::names::{self, Place, SETTINGS_STORE};
 use crate::native::face::Face;
 use crate::pointer::{self, Pointer, Prepared};
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
@@ -363,13 +363,14 @@ fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_contain
     let errno = error.errno();
     let number = errno.map(|number| format!(", errno = {number}")).unwrap_or_default();
     let name = String::from_utf8_lossy(request.name);
-    let store = if is_of_the_setting(request, error) { STORE_OF_THE_SETTING } else { "" };
+    // Who gave a plain name may not think of the store.
+    let store = match is_of_the_setting(request, error) {
+        true => format!(", in the store{SETTINGS_STORE}"),
+        false => String::new(),
+    };
     let text = format!("{what}: name = '{name}'{number}, error message = '{error}'{store}");
     Error::file(minor, text, errno)
 }
-
-/// Who gave a plain name may not think of the store.
-const STORE_OF_THE_SETTING: &str = ", in the store of key 'store' in the connector string";
 
 /// Whether a store that the settings name has failed, and not what was asked of it.
 fn is_of_the_setting(request: Request<'_>, error: &h5lake_container::Error) -> bool {

@@ -206,12 +206,12 @@ impl Slot {
 pub(crate) const SLOTS: usize = (SLOT_B - SLOT_A + COPY) as usize + SLOT;
 pub(crate) const SLOTS_AT: u64 = SLOT_A;
 
-/// The slots that are whole, the newest first. A copy stands in for the slot that it is of; alone they tell nothing, since
-/// nobody could say whether they are old.
+/// The slots that are whole, the newest first. Where one is not, a copy stands in for it; alone they tell nothing, since nobody
+/// could say whether they are old.
 pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
     let at = |n: u64| Slot::decode(bytes.get(n as usize..n as usize + SLOT).unwrap_or(&[]));
     let mut all: Vec<Slot> = [at(0)?, at(SLOT_B - SLOT_A)?].into_iter().flatten().collect();
-    if !all.is_empty() {
+    if all.len() == 1 {
         all.extend([at(COPY)?, at(SLOT_B - SLOT_A + COPY)?].into_iter().flatten());
     }
     all.sort_by_key(|s| std::cmp::Reverse(s.sequence));
