@@ -8,7 +8,7 @@
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::grid::CopyRun;
-use crate::record::UsageRecord;
+use crate::record::{BlockRecord, UsageRecord};
 use crate::shape::Shape;
 use crate::types::ObjectId;
 use crate::{Container, Error, ErrorKind, Result, keys, record};
@@ -144,15 +144,15 @@ impl Container {
         Ok(last.and_then(|(k, _)| Some(u32::from_be_bytes(k.strip_prefix(&prefix[..])?.try_into().ok()?))))
     }
 
-    fn usage<'s>(&self, s: &'s mut State, owner: u64, number: u32) -> Result<&'s mut Usage> {
+    fn usage<'s>(&self, s: &'s mut State, owner: u64, number: u32) -> Result<Usage<'s>> {
         let missing =
             || Error::not_found(format!("{}: there is no heap segment {number} of {owner:#x}", self.name()));
-        if s.heap.get((owner, number)).is_none() {
+        if s.heap.usage((owner, number)).is_none() {
             let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?.ok_or_else(missing)?;
             let record = record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
             s.heap.keep(&self.ledger, (owner, number), record)?;
         }
-        s.heap.get((owner, number)).ok_or_else(missing)
+        s.heap.usage((owner, number)).ok_or_else(missing)
     }
 
     /// Reads bytes of a segment.
@@ -164,9 +164,28 @@ impl Container {
         self.read_block(&segment.key, &segment.shape, &run, out)
     }
 
-    /// The segment of a blob.
+    /// The segment of a blob, to be read.
     fn heap_segment(&self, p: Place) -> Result<Arc<Segment>> {
-        Ok(self.usage(&mut self.state(), p.owner, p.number)?.segment.clone())
+        self.known_segment(&mut self.state(), p)
+    }
+
+    /// The same, for those who have locked the state. Its block tells its length, and has to be read anyway.
+    fn known_segment(&self, s: &mut State, p: Place) -> Result<Arc<Segment>> {
+        let which = (p.owner, p.number);
+        if let Some(known) = s.heap.segment(which) {
+            return Ok(known);
+        }
+        let block = self.ledger.get(&keys::segment(keys::SEGMENT, p.owner, p.number))?;
+        let what = || format!("{}: a heap segment", self.name());
+        let length = match block {
+            Some(block) => record::decode::<BlockRecord>(block, what)?.length,
+            None => 0,
+        };
+        match length {
+            // Nothing of it is in the map yet.
+            0 => Ok(self.usage(s, p.owner, p.number)?.segment.clone()),
+            _ => s.heap.keep_segment(&self.ledger, which, length),
+        }
     }
 
     /// The prefix of a blob: its length, and the bytes that the prefix takes. What lies behind the prefix is read along,
@@ -220,7 +239,7 @@ impl Container {
             return Ok(Vec::new());
         }
         let p = Place::of(id);
-        let segment = self.usage(s, p.owner, p.number)?.segment.clone();
+        let segment = self.known_segment(s, p)?;
         let (len, taken) = self.heap_prefix(p, &segment, &mut [0; PREFIX])?;
         let mut out = crate::convert::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
         self.heap_read(p, &segment, u64::from(p.offset) + taken, &mut out)?;

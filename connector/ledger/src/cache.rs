@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use lru::LruCache;
 
 use crate::page::Page;
@@ -29,6 +30,8 @@ struct Inner {
 struct Recent {
     root: Pointer,
     leaf: Arc<Page>,
+    /// The first key that is in the next leaf, if there is one.
+    end: Option<Bytes>,
 }
 
 impl Cache {
@@ -72,12 +75,13 @@ impl Cache {
     pub(crate) fn recent_leaf(&self, root: &Pointer, key: &[u8]) -> Option<Arc<Page>> {
         let c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = c.recent[recent_of(key)].as_ref()?;
-        (recent.root == *root && recent.leaf.spans(key)).then(|| recent.leaf.clone())
+        let ends_behind = || recent.end.as_ref().is_none_or(|end| key < end);
+        (recent.root == *root && recent.leaf.begins_before(key) && ends_behind()).then(|| recent.leaf.clone())
     }
 
-    pub(crate) fn keep_leaf(&self, root: Pointer, key: &[u8], leaf: Arc<Page>) {
+    pub(crate) fn keep_leaf(&self, root: Pointer, key: &[u8], leaf: Arc<Page>, end: Option<Bytes>) {
         let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        c.recent[recent_of(key)] = Some(Recent { root, leaf });
+        c.recent[recent_of(key)] = Some(Recent { root, leaf, end });
     }
 
     pub(crate) fn put(&self, p: Pointer, page: Arc<Page>) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::layers::Changed;
-use crate::page::{Draft, Page, Stored};
+use crate::page::{Draft, Entries, Stored};
 use crate::payload;
 use crate::space::{Pointer, Shape};
 use crate::tree::Tree;
@@ -38,7 +38,7 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Point
         }
         Some(at) => {
             let root = tree.page(&at)?;
-            let top = Child { key: root.key_bytes(0), at };
+            let top = Child { key: tree.entries(&root)?.key_bytes(0), at };
             (root.level, f.rewrite(vec![top], root.level, changes)?)
         }
     };
@@ -54,11 +54,12 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Point
     // A branch with one child says nothing: the child becomes the root.
     while level > 0 {
         let page = tree.page(&root.at)?;
-        if page.len() > 1 {
+        let all = tree.entries(&page)?;
+        if all.len() > 1 {
             break;
         }
         f.retire(&root.at)?;
-        root.at = f.child(&page, 0)?;
+        root.at = f.child(&all, 0)?;
         level -= 1;
     }
     Ok(Some(root.at))
@@ -83,7 +84,7 @@ impl Fold<'_> {
         Error::corrupt(self.tree.space.target(), "page", why)
     }
 
-    fn child(&self, page: &Page, n: usize) -> Result<Pointer> {
+    fn child(&self, page: &Entries<'_>, n: usize) -> Result<Pointer> {
         page.child(n).map_err(|why| self.damaged(why))
     }
 
@@ -98,11 +99,12 @@ impl Fold<'_> {
         if page.level != level {
             return Err(self.damaged("a child of the wrong level"));
         }
+        let all = self.tree.entries(&page)?;
         let (mut draft, mut moves) = (Draft::default(), self.tree.space.is_astray(&at.place));
-        for n in 0..page.len() {
+        for n in 0..all.len() {
             moves |= match level.checked_sub(1) {
-                Some(below) => self.gather_child(&page, n, below, &mut draft)?,
-                None => self.gather_value(&page, n, &mut draft)?,
+                Some(below) => self.gather_child(&all, n, below, &mut draft)?,
+                None => self.gather_value(&all, n, &mut draft)?,
             };
         }
         let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
@@ -111,14 +113,14 @@ impl Fold<'_> {
         Ok(Some(Pointer { place, crc }))
     }
 
-    fn gather_child(&self, page: &Page, n: usize, below: u8, draft: &mut Draft) -> Result<bool> {
+    fn gather_child(&self, page: &Entries<'_>, n: usize, below: u8, draft: &mut Draft) -> Result<bool> {
         let child = self.child(page, n)?;
         let moved = self.gathered(&child, below)?;
         draft.push_child(&page.key_bytes(n), &moved.unwrap_or(child));
         Ok(moved.is_some())
     }
 
-    fn gather_value(&self, page: &Page, n: usize, draft: &mut Draft) -> Result<bool> {
+    fn gather_value(&self, page: &Entries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
         let stored = page.stored(n).map_err(|why| self.damaged(why))?;
         let moved = match &stored {
             Stored::Spilled(e) if self.tree.space.is_astray(e.place()) => self.moved_value(e)?,
@@ -161,13 +163,14 @@ impl Fold<'_> {
                 return Err(self.damaged("a child of the wrong level"));
             }
             self.retire(&node.at)?;
+            let all = self.tree.entries(&page)?;
             if level == 0 {
-                self.merge(Some(&page), mine, &mut b)?;
+                self.merge(Some(&all), mine, &mut b)?;
                 continue;
             }
-            let mut kids = Vec::with_capacity(page.len());
-            for i in 0..page.len() {
-                kids.push(Child { key: page.key_bytes(i), at: self.child(&page, i)? });
+            let mut kids = Vec::with_capacity(all.len());
+            for i in 0..all.len() {
+                kids.push(Child { key: all.key_bytes(i), at: self.child(&all, i)? });
             }
             let kids = if mine.is_empty() { kids } else { self.rewrite(kids, level - 1, mine)? };
             for k in &kids {
@@ -178,9 +181,14 @@ impl Fold<'_> {
     }
 
     /// Pushes a leaf's entries with the changes laid over them.
-    fn merge(&self, leaf: Option<&Page>, changes: &Changes<'_>, b: &mut Builder<'_, '_>) -> Result<()> {
+    fn merge(
+        &self,
+        leaf: Option<&Entries<'_>>,
+        changes: &Changes<'_>,
+        b: &mut Builder<'_, '_>,
+    ) -> Result<()> {
         let mut rest = changes;
-        for n in 0..leaf.map_or(0, Page::len) {
+        for n in 0..leaf.map_or(0, Entries::len) {
             let Some(leaf) = leaf else { break };
             let key = leaf.key(n);
             let split = rest.partition_point(|(k, _)| k.as_ref() < key);

@@ -29,8 +29,11 @@ proptest! {
             let _ = Extent::decode(&[&[1, 16], body.as_slice()].concat());
             let (bytes, crc) = sealed(&[MAGIC, body]);
             if let Ok(page) = Page::decode(bytes, crc) {
-                for n in 0..page.len() {
-                    let _ = (page.key(n), page.stored(n), page.child(n));
+                let _ = (page.find(body), page.branch_for(body), page.begins_before(body));
+                if let Ok(all) = page.entries() {
+                    for n in 0..all.len() {
+                        let _ = (all.key(n), all.stored(n), all.child(n));
+                    }
                 }
             }
             let (bytes, crc) = sealed(&[b"h5lH", body]);

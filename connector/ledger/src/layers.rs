@@ -92,7 +92,7 @@ impl Layers<'_> {
                 return Ok(v.clone());
             }
         }
-        self.tree.get(key)?.map(|f| self.tree.value(&f)).transpose()
+        self.tree.get(key)
     }
 
     /// The values under several ascending keys. In a space whose reads take a round trip the pages that hold them are read
@@ -145,9 +145,10 @@ impl Layers<'_> {
 
     fn advance(&self, from: Option<Found>) -> Result<Option<Found>> {
         let Some(f) = from else { return Ok(None) };
-        match f.step() {
+        let key = f.key_bytes();
+        match self.tree.step(f)? {
             Some(next) => Ok(Some(next)),
-            None => self.tree.first(Bound::Excluded(f.key())),
+            None => self.tree.first(Bound::Excluded(&key)),
         }
     }
 

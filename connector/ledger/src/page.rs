@@ -1,14 +1,20 @@
 //! Pages: the nodes of the base, a B-tree that is copied on write.
 
-use std::ops::Bound;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
 
-use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::codec::{Decoded, Reader};
 use crate::extent::Extent;
-use crate::record::{seal, unseal_as};
+use crate::record::unseal_as;
 use crate::space::Pointer;
+
+mod draft;
+mod entries;
+
+pub(crate) use draft::Draft;
+pub(crate) use entries::Entries;
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
 /// More levels than any container can have; a page that says more is damaged.
@@ -23,58 +29,75 @@ pub(crate) enum Stored {
     Spilled(Extent),
 }
 
-/// A decoded page. Keys and values are slices of its bytes.
+/// A leaf is gone through so often before it is found out where each entry begins: many are searched once or twice.
+const WALKS: u8 = 2;
+
+/// A page whose checksum is right. Keys and values are slices of its bytes. An entry is named by where it begins.
 #[derive(Debug)]
 pub(crate) struct Page {
     bytes: Bytes,
     pub(crate) level: u8,
-    /// Where each entry begins: its key's length.
-    starts: Vec<u32>,
+    count: usize,
+    first: u32,
+    /// Where the last one ends.
+    end: usize,
+    /// Where each begins, once that was needed.
+    starts: OnceLock<Vec<u32>>,
+    walks: AtomicU8,
     /// The entry behind the one that was found last: what is looked up one after the other often lies so.
-    next: AtomicUsize,
+    next: AtomicU32,
 }
 
-/// Passes over an entry, and gives its key.
-#[inline(always)]
-fn pass_over<'a>(r: &mut Reader<'a>, level: u8) -> Decoded<&'a [u8]> {
-    let key = r.string()?;
-    if level > 0 {
-        Pointer::skip(r)?;
-    } else {
-        if r.u8()? > 1 {
-            return Err("unknown kind of value");
-        }
-        r.string()?;
-    }
-    Ok(key)
-}
-
-/// Whether a key is before another. Most differ in their first bytes, which are compared as one number.
+/// Whether a key is before another. Most differ in their first bytes, or are short and differ in their last: these are
+/// compared as numbers.
 #[inline(always)]
 fn is_before(one: &[u8], other: &[u8]) -> bool {
-    match (one.first_chunk(), other.first_chunk()) {
-        (Some(x), Some(y)) if x != y => u64::from_be_bytes(*x) < u64::from_be_bytes(*y),
+    let less = |x: &[u8; 8], y: &[u8; 8]| u64::from_be_bytes(*x) < u64::from_be_bytes(*y);
+    match (one.first_chunk(), other.first_chunk(), one.last_chunk(), other.last_chunk()) {
+        (Some(x), Some(y), ..) if x != y => less(x, y),
+        (_, _, Some(x), Some(y)) if one.len() == other.len() && one.len() <= 16 => less(x, y),
         _ => one < other,
     }
 }
 
-/// Where each entry begins; all of them can be read, and their keys ascend.
+/// Passes over what follows the key of an entry.
 #[inline(always)]
-fn entries(r: &mut Reader<'_>, count: usize, level: u8) -> Decoded<Vec<u32>> {
-    let mut starts = Vec::with_capacity(count);
+fn pass_over_rest(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
+    if level > 0 {
+        return Pointer::skip(r);
+    }
+    if r.u8()? > 1 {
+        return Err("unknown kind of value");
+    }
+    r.string().map(drop)
+}
+
+/// Goes through entries, as long as `more` wants to, and gives it where each begins and its key. Keys have to ascend.
+#[inline(always)]
+fn each<'a>(
+    r: &mut Reader<'a>,
+    count: usize,
+    level: u8,
+    mut more: impl FnMut(u32, &'a [u8]) -> bool,
+) -> Decoded<bool> {
     let mut before = None;
     for _ in 0..count {
         // Positions fit, as longer pages were refused.
-        starts.push(r.position() as u32);
-        let key = pass_over(r, level)?;
+        let start = r.position() as u32;
+        let key = r.string()?;
+        pass_over_rest(r, level)?;
         if before.replace(key).is_some_and(|before| !is_before(before, key)) {
             return Err("keys are not in order");
         }
+        if !more(start, key) {
+            return Ok(false);
+        }
     }
-    Ok(starts)
+    Ok(true)
 }
 
 impl Page {
+    /// A page from its bytes, whose checksum is compared with that of the pointer to it.
     pub(crate) fn decode(bytes: Bytes, crc: u32) -> Decoded<Self> {
         if bytes.len() as u64 > LONGEST {
             return Err("longer than any page");
@@ -91,43 +114,127 @@ impl Page {
         if count == 0 || count > (r.remaining() / 2) as u64 {
             return Err("an impossible number of entries");
         }
-        let starts = match level {
-            0 => entries(&mut r, count as usize, 0),
-            _ => entries(&mut r, count as usize, level),
-        }?;
-        r.end()?;
-        Ok(Self { bytes, level, starts, next: AtomicUsize::new(0) })
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.starts.len()
+        let first = r.position();
+        let end = first + r.remaining();
+        Ok(Self {
+            bytes,
+            level,
+            count: count as usize,
+            first: first as u32,
+            end,
+            starts: OnceLock::new(),
+            walks: AtomicU8::new(0),
+            next: AtomicU32::new(0),
+        })
     }
 
     /// Memory that the page takes.
     pub(crate) fn weight(&self) -> u64 {
-        (self.bytes.len() + self.starts.len() * size_of::<u32>()) as u64
+        (self.bytes.len() + self.count * size_of::<u32>()) as u64
     }
 
-    fn entry(&self, start: u32) -> Reader<'_> {
-        Reader::at(&self.bytes, start as usize)
+    /// Reads from an entry on.
+    fn from(&self, start: u32) -> Reader<'_> {
+        Reader::at(&self.bytes[..self.end], start as usize)
     }
 
-    /// The key of the entry that begins there.
-    fn key_at(&self, start: u32) -> &[u8] {
-        // No page is made with an entry that cannot be read.
-        self.entry(start).string().unwrap_or_default()
+    /// [`each`] with the level known when it is compiled.
+    #[inline(always)]
+    fn walk<'a>(&'a self, r: &mut Reader<'a>, more: impl FnMut(u32, &'a [u8]) -> bool) -> Decoded<bool> {
+        match self.level {
+            0 => each(r, self.count, 0, more),
+            level => each(r, self.count, level, more),
+        }
     }
 
-    pub(crate) fn key(&self, n: usize) -> &[u8] {
-        self.key_at(self.starts[n])
+    /// All entries; an error if one cannot be read, or is not in order.
+    pub(crate) fn entries(&self) -> Decoded<Entries<'_>> {
+        if let Some(starts) = self.starts.get() {
+            return Ok(Entries { page: self, starts });
+        }
+        let (mut starts, mut r) = (Vec::with_capacity(self.count), self.from(self.first));
+        self.walk(&mut r, |start, _| {
+            starts.push(start);
+            true
+        })?;
+        r.end()?;
+        Ok(Entries { page: self, starts: self.starts.get_or_init(|| starts) })
     }
 
-    pub(crate) fn key_bytes(&self, n: usize) -> Bytes {
-        self.bytes.slice_ref(self.key(n))
+    /// Whether a list of the entries is there, or worth making: branches are searched for whatever is below them.
+    fn is_listed(&self) -> bool {
+        let more = |walks: u8| (walks < WALKS).then(|| walks + 1);
+        self.level > 0
+            || self.starts.get().is_some()
+            || self.walks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err()
     }
 
-    pub(crate) fn stored(&self, n: usize) -> Decoded<Stored> {
-        let mut r = self.entry(self.starts[n]);
+    /// The last entry that is not behind a key; whether it has that key.
+    fn last_not_behind(&self, key: &[u8]) -> Decoded<(Option<u32>, bool)> {
+        if self.is_listed() {
+            return Ok(self.entries()?.last_not_behind(key));
+        }
+        let (mut last, mut found, mut r) = (None, &[][..], self.from(self.first));
+        let to_the_end = self.walk(&mut r, |start, at| {
+            let is_behind = is_before(key, at);
+            if !is_behind {
+                (last, found) = (Some(start), at);
+            }
+            !is_behind
+        })?;
+        if to_the_end {
+            r.end()?;
+        }
+        Ok((last, last.is_some() && found == key))
+    }
+
+    /// The entry with this key.
+    pub(crate) fn find(&self, key: &[u8]) -> Decoded<Option<u32>> {
+        let found = match self.is_next(key) {
+            Some(next) => next,
+            None => match self.last_not_behind(key)? {
+                (Some(start), true) => start,
+                _ => return Ok(None),
+            },
+        };
+        self.next.store(self.after(found)?.unwrap_or(0), Ordering::Relaxed);
+        Ok(Some(found))
+    }
+
+    /// The child below which a key is, if it is anywhere, and the first key that is below the next child.
+    pub(crate) fn branch_for(&self, key: &[u8]) -> Decoded<(Pointer, Option<Bytes>)> {
+        let at = self.last_not_behind(key)?.0.unwrap_or(self.first);
+        let next = self.after(at)?.map(|next| self.key(next)).transpose()?;
+        Ok((self.child(at)?, next.map(|key| self.bytes.slice_ref(key))))
+    }
+
+    /// The entry behind one.
+    pub(crate) fn after(&self, start: u32) -> Decoded<Option<u32>> {
+        let mut r = self.from(start);
+        r.string()?;
+        pass_over_rest(&mut r, self.level)?;
+        Ok((r.remaining() > 0).then_some(r.position() as u32))
+    }
+
+    /// The entry behind the one that was found last, if it has this key.
+    fn is_next(&self, key: &[u8]) -> Option<u32> {
+        let next = self.next.load(Ordering::Relaxed);
+        (next > 0 && self.key(next) == Ok(key)).then_some(next)
+    }
+
+    /// Whether a key is not before the first one here.
+    pub(crate) fn begins_before(&self, key: &[u8]) -> bool {
+        self.is_next(key).is_some() || self.key(self.first).is_ok_and(|first| first <= key)
+    }
+
+    /// The key of an entry.
+    fn key(&self, start: u32) -> Decoded<&[u8]> {
+        self.from(start).string()
+    }
+
+    /// The value of a leaf's entry.
+    pub(crate) fn stored(&self, start: u32) -> Decoded<Stored> {
+        let mut r = self.from(start);
         r.string()?;
         let kind = r.u8()?;
         let value = r.string()?;
@@ -137,120 +244,18 @@ impl Page {
         Extent::read(&mut Reader::new(value)).map(Stored::Spilled)
     }
 
-    pub(crate) fn child(&self, n: usize) -> Decoded<Pointer> {
-        let mut r = self.entry(self.starts[n]);
+    /// The child of a branch's entry.
+    fn child(&self, start: u32) -> Decoded<Pointer> {
+        let mut r = self.from(start);
         r.string()?;
         Pointer::read(&mut r)
-    }
-
-    /// Whether a key is not before the first one here, and not behind the last.
-    pub(crate) fn spans(&self, key: &[u8]) -> bool {
-        let (first, last) = (self.starts.first(), self.starts.last());
-        self.is_next(key).is_some()
-            || first.is_some_and(|s| self.key_at(*s) <= key) && last.is_some_and(|s| key <= self.key_at(*s))
-    }
-
-    /// The entry with this key.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
-        let found =
-            self.is_next(key).or_else(|| self.starts.binary_search_by(|s| self.key_at(*s).cmp(key)).ok())?;
-        self.next.store(found + 1, Ordering::Relaxed);
-        Some(found)
-    }
-
-    /// The entry behind the one that was found last, if it has this key.
-    fn is_next(&self, key: &[u8]) -> Option<usize> {
-        let next = self.next.load(Ordering::Relaxed);
-        self.starts.get(next).filter(|s| self.key_at(**s) == key).map(|_| next)
-    }
-
-    /// The child below which a key is, if it is anywhere.
-    pub(crate) fn branch_for(&self, key: &[u8]) -> usize {
-        self.starts.partition_point(|s| self.key_at(*s) <= key).saturating_sub(1)
-    }
-
-    /// The first entry that is not before a lower bound.
-    pub(crate) fn first_from(&self, lower: Bound<&[u8]>) -> usize {
-        match lower {
-            Bound::Unbounded => 0,
-            Bound::Included(k) => self.starts.partition_point(|s| self.key_at(*s) < k),
-            Bound::Excluded(k) => self.starts.partition_point(|s| self.key_at(*s) <= k),
-        }
-    }
-
-    /// One more than the last entry that is not behind an upper bound.
-    pub(crate) fn end_before(&self, upper: Bound<&[u8]>) -> usize {
-        match upper {
-            Bound::Unbounded => self.starts.len(),
-            Bound::Included(k) => self.starts.partition_point(|s| self.key_at(*s) <= k),
-            Bound::Excluded(k) => self.starts.partition_point(|s| self.key_at(*s) < k),
-        }
-    }
-}
-
-/// Collects the entries of one page.
-#[derive(Debug, Default)]
-pub(crate) struct Draft {
-    body: Vec<u8>,
-    count: u64,
-    first: Option<Bytes>,
-}
-
-impl Draft {
-    pub(crate) fn push_value(&mut self, key: &[u8], value: &Stored) {
-        match value {
-            Stored::Inline(v) => self.push_inline(key, v),
-            Stored::Spilled(e) => {
-                self.start(key);
-                self.body.push(1);
-                put_string(&mut self.body, &e.to_bytes());
-            }
-        }
-    }
-
-    pub(crate) fn push_inline(&mut self, key: &[u8], value: &[u8]) {
-        self.start(key);
-        self.body.push(0);
-        put_string(&mut self.body, value);
-    }
-
-    pub(crate) fn push_child(&mut self, key: &Bytes, child: &Pointer) {
-        self.start(key);
-        child.encode(&mut self.body);
-    }
-
-    fn start(&mut self, key: &[u8]) {
-        if self.first.is_none() {
-            self.first = Some(Bytes::copy_from_slice(key));
-        }
-        self.count += 1;
-        put_string(&mut self.body, key);
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.body.len()
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// The page's bytes, its checksum and its first key; `None` if it has no entries.
-    pub(crate) fn finish(&mut self, level: u8) -> Option<(Vec<u8>, u32, Bytes)> {
-        let first = self.first.take()?;
-        let mut out = Vec::with_capacity(self.body.len() + 16);
-        out.extend_from_slice(MAGIC);
-        out.push(level);
-        put_varint(&mut out, self.count);
-        out.append(&mut self.body);
-        self.count = 0;
-        let crc = seal(&mut out);
-        Some((out, crc, first))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Bound;
+
     use super::*;
 
     fn leaf() -> (Vec<u8>, u32) {
@@ -263,30 +268,58 @@ mod tests {
         (bytes, crc)
     }
 
+    /// The value under a key, or what is wrong.
+    fn value(p: &Page, key: &[u8]) -> Decoded<Option<Stored>> {
+        p.find(key)?.map(|at| p.stored(at)).transpose()
+    }
+
     #[test]
     fn a_page_is_searched() {
         let (bytes, crc) = leaf();
         let p = Page::decode(bytes.into(), crc).unwrap();
-        assert_eq!((p.find(b"d"), p.find(b"e")), (Some(1), None));
-        assert_eq!(p.stored(1), Ok(Stored::Inline(Bytes::from("ddd"))));
-        assert_eq!(p.first_from(Bound::Excluded(b"d")), 2);
-        assert_eq!(p.first_from(Bound::Included(b"c")), 1);
-        assert_eq!(p.end_before(Bound::Excluded(b"b")), 0);
-        assert_eq!([&b"a"[..], b"b", b"e", b"f", b"g"].map(|k| p.spans(k)), [false, true, true, true, false]);
-        assert_eq!((p.branch_for(b"a"), p.branch_for(b"b"), p.branch_for(b"z")), (0, 0, 2));
+        let all = p.entries().unwrap();
+        assert_eq!(all.stored(1), Ok(Stored::Inline(Bytes::from("ddd"))));
+        assert_eq!(all.first_from(Bound::Excluded(b"d")), 2);
+        assert_eq!(all.first_from(Bound::Included(b"c")), 1);
+        assert_eq!(all.end_before(Bound::Excluded(b"b")), 0);
+        assert_eq!((all.branch_for(b"a"), all.branch_for(b"b"), all.branch_for(b"z")), (0, 0, 2));
     }
 
     #[test]
     fn a_page_is_searched_in_any_order() {
         let (bytes, crc) = leaf();
-        let keys = [&b"b"[..], b"d", b"f"];
-        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let keys = [&b"a"[..], b"b", b"c", b"d", b"e", b"f", b"g"];
+        let there = |n: usize| {
+            let text = String::from_utf8(keys[n].repeat(3)).unwrap();
+            (n % 2 == 1).then(|| Stored::Inline(Bytes::from(text)))
+        };
+        for (x, y, z) in (0..343).map(|n| (n / 49, n / 7 % 7, n % 7)) {
             let p = Page::decode(bytes.clone().into(), crc).unwrap();
-            for n in order.into_iter().chain(order) {
-                assert_eq!((p.find(keys[n]), p.spans(keys[n])), (Some(n), true), "{order:?}");
-                assert_eq!([&b"a"[..], b"c", b"g"].map(|k| p.find(k)), [None; 3]);
-                assert_eq!([&b"a"[..], b"c", b"g"].map(|k| p.spans(k)), [false, true, false]);
+            for n in [x, y, z, x, y] {
+                assert_eq!(value(&p, keys[n]), Ok(there(n)), "{n} of {x} {y} {z}");
             }
+            assert_eq!(keys.map(|k| p.begins_before(k)), [false, true, true, true, true, true, true]);
+        }
+    }
+
+    #[test]
+    fn a_branch_leads_to_the_last_child_that_is_not_behind() {
+        let mut d = Draft::default();
+        let child =
+            |n: u8| Pointer { place: crate::place::Place::file(u64::from(n) * 16, 16), crc: n.into() };
+        [b"b", b"d", b"f"]
+            .iter()
+            .zip(1..)
+            .for_each(|(k, n)| d.push_child(&Bytes::from_static(*k), &child(n)));
+        let (bytes, crc, _) = d.finish(1).unwrap();
+        for (key, n) in [(b"a", 1), (b"b", 1), (b"c", 1), (b"d", 2), (b"e", 2), (b"f", 3), (b"z", 3)] {
+            let p = Page::decode(bytes.clone().into(), crc).unwrap();
+            let next = [b"d", b"f"].get(usize::from(n) - 1).map(|k| Bytes::from_static(*k));
+            assert_eq!(
+                [(); 3].map(|()| p.branch_for(key)),
+                [(); 3].map(|()| Ok((child(n), next.clone()))),
+                "{key:?}"
+            );
         }
     }
 
@@ -296,7 +329,7 @@ mod tests {
             let mut d = Draft::default();
             keys.iter().for_each(|k| d.push_inline(k, b"value"));
             let (bytes, crc, _) = d.finish(0).unwrap();
-            Page::decode(bytes.into(), crc)
+            Page::decode(bytes.into(), crc).unwrap()
         };
         let all = [
             &b""[..],
@@ -304,19 +337,52 @@ mod tests {
             b"a",
             b"aaaaaaaa",
             b"aaaaaaaa\0",
+            b"aaaaaaaaaa",
+            b"aaaaaaaaaaaaaaaa",
+            b"aaaaaaaaaaaaaaaa\0",
+            b"aaaaaaaaaaaaaaaaa",
+            b"aaaaaaaaaaaaaaab",
+            b"aaaaaaaaaabaaaaa",
+            b"aaaaaaaaab",
+            b"aaaaaaaaabaaaaaaaaaaaa",
+            b"aaaaaaaaabaaaaaaaaaaab",
             b"aaaaaaaab",
             b"aaaaaab",
             b"b",
             b"\xffaaaaaaaa",
         ];
-        let page = decoded(&all).unwrap();
-        all.iter().enumerate().for_each(|(n, k)| assert_eq!((page.key(n), page.find(k)), (*k, Some(n))));
+        let found = Ok(Some(Stored::Inline(Bytes::from_static(b"value"))));
+        all.iter().for_each(|k| assert_eq!(value(&decoded(&all), k), found));
+        let page = decoded(&all);
+        all.iter().enumerate().for_each(|(n, k)| {
+            assert_eq!((page.entries().unwrap().key(n), value(&page, k)), (*k, found.clone()));
+        });
         for (n, one) in all.iter().enumerate() {
             for other in &all[..=n] {
-                let why = decoded(&[one, other]).unwrap_err();
-                assert_eq!(why, "keys are not in order", "{one:?} {other:?}");
+                let wrong = "keys are not in order";
+                assert_eq!(decoded(&[one, other]).entries().unwrap_err(), wrong, "{one:?} {other:?}");
+                // Whether it is gone through, or all are listed.
+                let page = decoded(&[one, other]);
+                assert_eq!([(); 4].map(|()| page.find(b"\xff\xff")), [Err(wrong); 4], "{one:?} {other:?}");
             }
         }
+    }
+
+    #[test]
+    fn entries_that_cannot_be_read_are_told() {
+        let sealed = |body: &[u8]| {
+            let mut out = [&MAGIC[..], body].concat();
+            let crc = crate::record::seal(&mut out);
+            Page::decode(out.into(), crc)
+        };
+        let bad: [&[u8]; 4] =
+            [b"\0\x02\x01a\0\x01x", b"\0\x01\x01a\x02\x01x", b"\0\x01\x01a\0\x01xx", b"\0\x01\x01a\0\x09x"];
+        for body in bad {
+            let page = sealed(body).unwrap();
+            assert!([(); 4].iter().all(|()| page.find(b"b").is_err()), "{body:?}");
+            assert!(page.entries().is_err(), "{body:?}");
+        }
+        assert!(sealed(b"\0\x01\x01a\0\x01x").unwrap().entries().is_ok());
     }
 
     #[test]

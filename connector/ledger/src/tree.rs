@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cache::Cache;
+use crate::codec::Decoded;
 use crate::error::{Error, Result};
-use crate::page::{self, Page, Stored};
+use crate::page::{self, Entries, Page, Stored};
 use crate::payload;
 use crate::space::{Pointer, Run, Space, Wanted};
 
@@ -21,20 +22,22 @@ const MOST_AHEAD: usize = 128;
 pub(crate) struct Found {
     leaf: Arc<Page>,
     at: usize,
+    key: Bytes,
 }
 
 impl Found {
-    pub(crate) fn key(&self) -> &[u8] {
-        self.leaf.key(self.at)
+    fn of(leaf: Arc<Page>, at: usize) -> Decoded<Option<Self>> {
+        let all = leaf.entries()?;
+        let key = (at < all.len()).then(|| all.key_bytes(at));
+        Ok(key.map(|key| Self { leaf, at, key }))
     }
 
-    /// The entry behind this one, if the same leaf has it.
-    pub(crate) fn step(&self) -> Option<Found> {
-        (self.at + 1 < self.leaf.len()).then(|| Found { leaf: self.leaf.clone(), at: self.at + 1 })
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
     }
 
     pub(crate) fn key_bytes(&self) -> Bytes {
-        self.leaf.key_bytes(self.at)
+        self.key.clone()
     }
 }
 
@@ -123,16 +126,15 @@ impl Tree<'_> {
     }
 
     /// Walks down, one level at a time, into the children that `ways` names of page `n` of those walked to.
-    fn descend(&self, ways: impl Fn(&[Arc<Page>], usize) -> Vec<usize>) -> Result<()> {
+    fn descend(&self, ways: impl Fn(&[Entries<'_>], usize) -> Vec<usize>) -> Result<()> {
         let Some(root) = self.root else { return Ok(()) };
         let mut level = vec![self.page(&root)?];
         while level.first().is_some_and(|page| page.level > 0) {
+            let entries: Vec<_> = level.iter().map(|page| self.entries(page)).collect::<Result<_>>()?;
             let mut next = Vec::new();
-            for (n, page) in level.iter().enumerate() {
-                for way in ways(&level, n) {
-                    next.push(
-                        page.child(way).map_err(|why| Error::corrupt(self.space.target(), "page", why))?,
-                    );
+            for (n, page) in entries.iter().enumerate() {
+                for way in ways(&entries, n) {
+                    next.push(self.way(page, way)?);
                 }
             }
             next.truncate(MOST_AHEAD);
@@ -146,35 +148,59 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn child(&self, page: &Page, n: usize) -> Result<Arc<Page>> {
-        let damaged = |why: &str| Error::corrupt(self.space.target(), "page", why);
-        let child = self.page(&page.child(n).map_err(damaged)?)?;
+    fn damaged(&self, why: &str) -> Error {
+        Error::corrupt(self.space.target(), "page", why)
+    }
+
+    pub(crate) fn entries<'p>(&self, page: &'p Page) -> Result<Entries<'p>> {
+        page.entries().map_err(|why| self.damaged(why))
+    }
+
+    fn way(&self, page: &Entries<'_>, n: usize) -> Result<Pointer> {
+        page.child(n).map_err(|why| self.damaged(why))
+    }
+
+    fn child(&self, page: &Page, child: &Pointer) -> Result<Arc<Page>> {
+        let child = self.page(child)?;
         // Levels fall by one, so no walk can go in circles.
         if child.level + 1 != page.level {
-            return Err(damaged("a child of the wrong level"));
+            return Err(self.damaged("a child of the wrong level"));
         }
         Ok(child)
     }
 
-    fn leaf_for(&self, root: &Pointer, key: &[u8]) -> Result<Arc<Page>> {
-        let mut page = self.page(root)?;
+    /// The leaf in which a key is, if it is anywhere, and the first key that is in the next one.
+    fn leaf_for(&self, root: &Pointer, key: &[u8]) -> Result<(Arc<Page>, Option<Bytes>)> {
+        let (mut page, mut end) = (self.page(root)?, None);
         while page.level > 0 {
-            page = self.child(&page, page.branch_for(key))?;
+            let (child, next) = page.branch_for(key).map_err(|why| self.damaged(why))?;
+            end = next.or(end);
+            page = self.child(&page, &child)?;
         }
-        Ok(page)
+        Ok((page, end))
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let Some(root) = &self.root else { return Ok(None) };
-        let page = match self.cache.recent_leaf(root, key) {
+        let leaf = match self.cache.recent_leaf(root, key) {
             Some(leaf) => leaf,
             None => {
-                let leaf = self.leaf_for(root, key)?;
-                self.cache.keep_leaf(*root, key, leaf.clone());
+                let (leaf, end) = self.leaf_for(root, key)?;
+                self.cache.keep_leaf(*root, key, leaf.clone(), end);
                 leaf
             }
         };
-        Ok(page.find(key).map(|at| Found { leaf: page, at }))
+        let found = leaf.find(key).map_err(|why| self.damaged(why))?;
+        found.map(|at| self.loaded(leaf.stored(at))).transpose()
+    }
+
+    fn found(&self, leaf: Arc<Page>, at: usize) -> Result<Option<Found>> {
+        Found::of(leaf, at).map_err(|why| self.damaged(why))
+    }
+
+    /// The entry behind one, if the same leaf has it.
+    pub(crate) fn step(&self, f: Found) -> Result<Option<Found>> {
+        self.found(f.leaf, f.at + 1)
     }
 
     /// The first entry not before `lower`.
@@ -186,17 +212,18 @@ impl Tree<'_> {
     }
 
     fn first_in(&self, page: Arc<Page>, lower: Bound<&[u8]>) -> Result<Option<Found>> {
+        let all = self.entries(&page)?;
         if page.level == 0 {
-            let at = page.first_from(lower);
-            return Ok((at < page.len()).then_some(Found { leaf: page, at }));
+            let at = all.first_from(lower);
+            return self.found(page, at);
         }
         let start = match lower {
             Bound::Unbounded => 0,
-            Bound::Included(k) | Bound::Excluded(k) => page.branch_for(k),
+            Bound::Included(k) | Bound::Excluded(k) => all.branch_for(k),
         };
-        for n in start..page.len() {
+        for n in start..all.len() {
             let bound = if n == start { lower } else { Bound::Unbounded };
-            if let Some(found) = self.first_in(self.child(&page, n)?, bound)? {
+            if let Some(found) = self.first_in(self.child(&page, &self.way(&all, n)?)?, bound)? {
                 return Ok(Some(found));
             }
         }
@@ -212,17 +239,20 @@ impl Tree<'_> {
     }
 
     fn last_in(&self, page: Arc<Page>, upper: Bound<&[u8]>) -> Result<Option<Found>> {
+        let all = self.entries(&page)?;
         if page.level == 0 {
-            let end = page.end_before(upper);
-            return Ok((end > 0).then(|| Found { leaf: page, at: end - 1 }));
+            return match all.end_before(upper).checked_sub(1) {
+                Some(at) => self.found(page, at),
+                None => Ok(None),
+            };
         }
         let start = match upper {
-            Bound::Unbounded => page.len() - 1,
-            Bound::Included(k) | Bound::Excluded(k) => page.branch_for(k),
+            Bound::Unbounded => all.len() - 1,
+            Bound::Included(k) | Bound::Excluded(k) => all.branch_for(k),
         };
         for n in (0..=start).rev() {
             let bound = if n == start { upper } else { Bound::Unbounded };
-            if let Some(found) = self.last_in(self.child(&page, n)?, bound)? {
+            if let Some(found) = self.last_in(self.child(&page, &self.way(&all, n)?)?, bound)? {
                 return Ok(Some(found));
             }
         }
@@ -231,8 +261,11 @@ impl Tree<'_> {
 
     /// The value of a found entry, read from its own extent if it was spilled.
     pub(crate) fn value(&self, f: &Found) -> Result<Bytes> {
-        let damaged = |why: &str| Error::corrupt(self.space.target(), "page", why);
-        match f.leaf.stored(f.at).map_err(damaged)? {
+        self.loaded(self.entries(&f.leaf)?.stored(f.at))
+    }
+
+    fn loaded(&self, stored: Decoded<Stored>) -> Result<Bytes> {
+        match stored.map_err(|why| self.damaged(why))? {
             Stored::Inline(v) => Ok(v),
             Stored::Spilled(e) => payload::read_all(self.space, &e).map(Bytes::from),
         }

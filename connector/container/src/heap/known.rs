@@ -11,7 +11,7 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Usages that are kept decoded.
+/// Segments of which it is kept what is known.
 const KEPT: usize = 4096;
 /// Owners of which it is kept where they go on.
 const OWNERS: usize = 16 << 10;
@@ -21,8 +21,8 @@ pub(super) type Which = (u64, u32);
 
 /// What is known of segments.
 pub(crate) struct HeapState {
-    usage: BTreeMap<Which, Usage>,
-    /// Those of `usage` that the ledger does not have.
+    segments: BTreeMap<Which, Known>,
+    /// Those of them whose usage the ledger does not have.
     changed: BTreeSet<Which>,
     owners: LruCache<u64, Going>,
     /// The shapes of segments of the usual lengths.
@@ -41,11 +41,19 @@ pub(super) struct Going {
     pub begun: usize,
 }
 
+/// What is known of a segment.
 #[derive(Debug)]
-pub(super) struct Usage {
-    pub record: UsageRecord,
-    pub segment: Arc<Segment>,
+struct Known {
+    /// Of one that is only read, nothing.
+    usage: Option<UsageRecord>,
+    segment: Arc<Segment>,
     used: u64,
+}
+
+/// How much of a segment is used.
+pub(super) struct Usage<'a> {
+    pub record: &'a UsageRecord,
+    pub segment: &'a Arc<Segment>,
 }
 
 /// A segment as a block.
@@ -59,7 +67,7 @@ pub(super) struct Segment {
 impl Default for HeapState {
     fn default() -> Self {
         Self {
-            usage: BTreeMap::new(),
+            segments: BTreeMap::new(),
             changed: BTreeSet::new(),
             owners: LruCache::unbounded(),
             usual: Default::default(),
@@ -71,22 +79,22 @@ impl Default for HeapState {
 }
 
 impl HeapState {
-    /// What is known of usage may not be true any more.
+    /// What is known of segments may not be true any more.
     pub(crate) fn forget_all(&mut self) {
-        self.usage.clear();
+        self.segments.clear();
         self.changed.clear();
     }
 
     /// Another writer changed a segment, or it is gone.
     pub(crate) fn forget(&mut self, owner: u64, number: u32) {
-        self.usage.remove(&(owner, number));
+        self.segments.remove(&(owner, number));
         self.changed.remove(&(owner, number));
     }
 
     /// An owner is gone.
     pub(super) fn forget_owner(&mut self, owner: u64) {
         self.owners.pop(&owner);
-        while let Some((&(_, number), _)) = self.usage.range((owner, 0)..=(owner, u32::MAX)).next() {
+        while let Some((&(_, number), _)) = self.segments.range((owner, 0)..=(owner, u32::MAX)).next() {
             self.forget(owner, number);
         }
     }
@@ -112,31 +120,62 @@ impl HeapState {
         }
     }
 
-    /// What is known of a segment, to be looked at.
-    pub(super) fn get(&mut self, which: Which) -> Option<&mut Usage> {
+    /// Notes that a segment is used.
+    fn touch(&mut self, which: Which) -> Option<&mut Known> {
         self.tick += 1;
-        let tick = self.tick;
-        let usage = self.usage.get_mut(&which)?;
-        usage.used = tick;
-        Some(usage)
+        let known = self.segments.get_mut(&which)?;
+        known.used = self.tick;
+        Some(known)
     }
 
-    /// What is known of a segment, to be changed: it is staged by the next flush, or before it is forgotten.
+    /// A segment, to be read.
+    pub(super) fn segment(&mut self, which: Which) -> Option<Arc<Segment>> {
+        self.touch(which).map(|known| known.segment.clone())
+    }
+
+    /// How much of a segment is used, to be looked at.
+    pub(super) fn usage(&mut self, which: Which) -> Option<Usage<'_>> {
+        let known = self.touch(which)?;
+        known.usage.as_ref().map(|record| Usage { record, segment: &known.segment })
+    }
+
+    /// How much of a segment is used, to be changed: it is staged by the next flush, or before it is forgotten.
     pub(super) fn change(&mut self, which: Which) -> Result<&mut UsageRecord> {
         let gone = || Error::corrupt("a heap segment was forgotten as it was used");
-        let usage = self.usage.get_mut(&which).ok_or_else(gone)?;
+        let record = self.segments.get_mut(&which).and_then(|known| known.usage.as_mut()).ok_or_else(gone)?;
         self.changed.insert(which);
-        Ok(&mut usage.record)
+        Ok(record)
     }
 
-    /// Takes in what the ledger says of a segment, and forgets others for it.
+    /// Takes in what the ledger says of a segment's usage, and forgets others for it.
     pub(super) fn keep(&mut self, ledger: &Ledger, which: Which, record: UsageRecord) -> Result<()> {
+        self.keep_known(ledger, which, record.length, Some(record))?;
+        Ok(())
+    }
+
+    /// Takes in how long a segment is that is read, and forgets others for it.
+    pub(super) fn keep_segment(
+        &mut self,
+        ledger: &Ledger,
+        which: Which,
+        length: u64,
+    ) -> Result<Arc<Segment>> {
+        self.keep_known(ledger, which, length, None)
+    }
+
+    fn keep_known(
+        &mut self,
+        ledger: &Ledger,
+        which: Which,
+        length: u64,
+        usage: Option<UsageRecord>,
+    ) -> Result<Arc<Segment>> {
         self.make_room(ledger)?;
-        let (key, length) = (keys::segment(keys::SEGMENT, which.0, which.1), record.length);
+        let key = keys::segment(keys::SEGMENT, which.0, which.1);
         let segment = Arc::new(Segment { key, shape: self.shape(length)?, length });
         self.tick += 1;
-        self.usage.insert(which, Usage { record, segment, used: self.tick });
-        Ok(())
+        self.segments.insert(which, Known { usage, segment: segment.clone(), used: self.tick });
+        Ok(segment)
     }
 
     fn shape(&mut self, length: u64) -> Result<Arc<Shape>> {
@@ -151,15 +190,15 @@ impl HeapState {
 
     /// Forgets the half that was used longest ago, when there is no room for one more.
     fn make_room(&mut self, ledger: &Ledger) -> Result<()> {
-        if self.usage.len() < self.kept {
+        if self.segments.len() < self.kept {
             return Ok(());
         }
-        let mut by_use: Vec<_> = self.usage.iter().map(|(which, u)| (u.used, *which)).collect();
+        let mut by_use: Vec<_> = self.segments.iter().map(|(which, u)| (u.used, *which)).collect();
         by_use.sort_unstable();
         by_use.truncate(by_use.len().div_ceil(2));
         for (_, which) in by_use {
             self.store_one(ledger, which)?;
-            self.usage.remove(&which);
+            self.segments.remove(&which);
         }
         Ok(())
     }
@@ -174,24 +213,24 @@ impl HeapState {
 
     fn store_one(&mut self, ledger: &Ledger, which: Which) -> Result<()> {
         if self.changed.contains(&which)
-            && let Some(u) = self.usage.get(&which)
+            && let Some(record) = self.segments.get(&which).and_then(|known| known.usage.as_ref())
         {
-            ledger.put(&keys::segment(keys::USAGE, which.0, which.1), u.record.encode_to_vec())?;
+            ledger.put(&keys::segment(keys::USAGE, which.0, which.1), record.encode_to_vec())?;
         }
         self.changed.remove(&which);
         Ok(())
     }
 
-    /// How much is kept: usages and owners.
+    /// How much is kept: segments and owners.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> (usize, usize) {
-        assert!(self.changed.iter().all(|which| self.usage.contains_key(which)));
-        (self.usage.len(), self.owners.len())
+        assert!(self.changed.iter().all(|which| self.segments.get(which).is_some_and(|k| k.usage.is_some())));
+        (self.segments.len(), self.owners.len())
     }
 
     /// Keeps less, for tests.
     #[cfg(test)]
-    pub(crate) fn bound(&mut self, usages: usize, owners: usize) {
-        (self.kept, self.kept_owners) = (usages, owners);
+    pub(crate) fn bound(&mut self, segments: usize, owners: usize) {
+        (self.kept, self.kept_owners) = (segments, owners);
     }
 }

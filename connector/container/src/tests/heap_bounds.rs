@@ -219,3 +219,27 @@ fn memory_of_the_heap_is_bounded_without_a_flush() {
         }
     }
 }
+
+#[test]
+fn what_is_used_of_a_segment_is_looked_at_by_those_who_change_it() {
+    let place = file();
+    let c = place.create_with(Options::default());
+    let id = c.heap_put(ObjectId(1 << 40), b"text").unwrap();
+    c.flush().unwrap();
+    drop(c);
+    let c = place.open(Access::ReadWrite);
+    c.ledger.put(&keys::segment(keys::USAGE, 1 << 40, 0), &b"\xff"[..]).unwrap();
+    let mut out = [0; 4];
+    c.heap_get(&id, &mut out).unwrap();
+    assert_eq!((&out, c.heap_len(&id).unwrap()), (b"text", 4));
+    assert_eq!(c.heap_delete(&id).unwrap_err().kind(), ErrorKind::Corrupt);
+    c.drop_blocks(&[keys::SEGMENT]).unwrap();
+    c.state().heap.forget_all();
+    assert_eq!(
+        c.heap_get(&id, &mut out).unwrap_err().kind(),
+        ErrorKind::Corrupt,
+        "nothing says how long it is"
+    );
+    c.ledger.delete(&keys::segment(keys::USAGE, 1 << 40, 0)).unwrap();
+    assert_eq!(c.heap_get(&id, &mut out).unwrap_err().kind(), ErrorKind::NotFound);
+}
