@@ -289,8 +289,9 @@ impl Dataset {
             return Ok(());
         }
         let c = self.container();
-        let threads = self.readers();
-        if !c.near() || (threads > 1 && out.len() > self.shape.len) {
+        // One block needs no second thread.
+        let threads = if c.near() && out.len() <= self.shape.len { 1 } else { self.readers() };
+        if !c.near() || threads > 1 {
             return self.read_parallel(space.dims(), selection, size, out, threads);
         }
         let threads = self.sharers(out.len());
@@ -310,8 +311,8 @@ impl Dataset {
     pub fn write(&self, selection: &Selection, data: &[u8]) -> Result<()> {
         let c = self.container();
         self.writing(selection, data, |dims, size| {
-            let threads = self.encoders();
-            if threads > 1 && data.len() > self.shape.len {
+            let threads = if data.len() > self.shape.len { self.encoders() } else { 1 };
+            if threads > 1 {
                 return self.write_parallel(dims, selection, size, data, threads);
             }
             // Not to a file: the system lets one thread at a time write to it.

@@ -9,6 +9,7 @@ use h5lake_ledger::buffers;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
 /// Bytes of chunks that are handed to the threads at once.
 const BATCH: usize = 64 << 20;
@@ -21,18 +22,35 @@ pub(super) struct Job {
     pub(super) runs: Vec<CopyRun>,
 }
 
+static CORES: OnceLock<usize> = OnceLock::new();
+
 /// How many cores this process may use. Asked once, as the answer takes twenty calls of the system (the affinity, and the
-/// limits of the control groups).
+/// limits of the control groups) and a tenth of a millisecond.
 pub(super) fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
+}
+
+/// The same as far as one call of the system tells: no fewer. Those who begin with so many threads let [`side_by_side`] find
+/// out the rest while they work.
+pub(super) fn likely_cores() -> usize {
+    CORES.get().copied().or_else(affinity).unwrap_or_else(cores)
+}
+
+#[cfg(target_os = "linux")]
+fn affinity() -> Option<usize> {
+    Some(rustix::thread::sched_getaffinity(None).ok()?.count() as usize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn affinity() -> Option<usize> {
+    None
 }
 
 impl Dataset {
     /// How many threads a write may use: only filters take time of their own, and a lent codec is for the caller's
     /// thread alone.
     pub(super) fn encoders(&self) -> usize {
-        if self.filters.is_empty() || self.needs_codec() { 1 } else { cores() }
+        if self.filters.is_empty() || self.needs_codec() { 1 } else { likely_cores() }
     }
 
     /// Like a plain write, with whole chunks going through the filters side by side.
@@ -68,7 +86,7 @@ impl Dataset {
     fn encode(&self, jobs: &mut Vec<Job>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH)).max(1);
-        let done = side_by_side(jobs, threads, &|j: &mut Job| {
+        let done = side_by_side(jobs, threads, cores, &|j: &mut Job| {
             let (mask, encoded) = self.encoded(&j.runs, data)?;
             let ledger = &self.container().ledger;
             self.replace_stored(&j.key, &j.runs, |p| p.put_encoded(ledger, &self.shape, mask, &encoded))?;
@@ -112,10 +130,12 @@ impl Dataset {
     }
 }
 
-/// Does `work` for every item, up to `threads` at once; the first error is returned.
+/// Does `work` for every item, up to `threads` at once, and no more than `allowed` says; the first error is returned.
+/// `allowed` may take its time: the caller is at work meanwhile.
 pub(super) fn side_by_side<T: Send>(
     items: &mut [T],
     threads: usize,
+    allowed: fn() -> usize,
     work: &(dyn Fn(&mut T) -> Result<()> + Sync),
 ) -> Result<()> {
     let total = items.len();
@@ -133,12 +153,22 @@ pub(super) fn side_by_side<T: Send>(
             }
         }
     };
+    let one = &one;
     std::thread::scope(|s| {
-        // The caller works too; where no thread can be had, it works alone.
-        for _ in 1..threads {
-            if std::thread::Builder::new().spawn_scoped(s, one).is_err() {
-                break;
+        // Where no thread can be had, those that there are do it alone.
+        let helpers = move || {
+            let threads = threads.min(allowed());
+            for _ in 2..threads {
+                if Builder::new().spawn_scoped(s, one).is_err() {
+                    break;
+                }
             }
+            if threads > 1 {
+                one();
+            }
+        };
+        if threads > 1 {
+            let _it_is_alone = Builder::new().spawn_scoped(s, helpers).is_err();
         }
         one();
     });

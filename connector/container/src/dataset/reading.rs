@@ -2,7 +2,7 @@
 //! and while some blocks are decoded or taken apart the next are on their way.
 
 use super::Dataset;
-use super::parallel::{WORTH, cores, side_by_side};
+use super::parallel::{WORTH, cores, likely_cores, side_by_side};
 use crate::block::{Answer, DIRECT};
 use crate::grid::{CopyRun, Part};
 use crate::pieces::{Direct, Pieces};
@@ -162,7 +162,7 @@ fn came(coming: Option<Coming<'_>>) -> Result<Vec<Job>> {
 impl Dataset {
     /// How many threads a read may use: only filters take time of their own.
     pub(super) fn readers(&self) -> usize {
-        if self.filters.is_empty() || self.needs_codec() { 1 } else { cores() }
+        if self.filters.is_empty() || self.needs_codec() { 1 } else { likely_cores() }
     }
 
     /// Like a plain read, with many blocks at once, and up to `threads` threads for what filters them.
@@ -296,7 +296,7 @@ impl Dataset {
             if threads <= 1 {
                 some.iter_mut().try_for_each(|j| j.read(self))?;
             } else {
-                side_by_side(&mut some, threads, &|j: &mut Job| j.read(self))?;
+                side_by_side(&mut some, threads, cores, &|j: &mut Job| j.read(self))?;
             }
             some.into_iter().try_for_each(|j| j.hand_out(self, out))?;
         }
@@ -306,7 +306,7 @@ impl Dataset {
     fn finish_in_place(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
         let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
         let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
-        side_by_side(&mut both, threads, &|(job, places)| job.read_to(self, places))
+        side_by_side(&mut both, threads, cores, &|(job, places)| job.read_to(self, places))
     }
 }
 

@@ -3,7 +3,7 @@
 //! once, since each of them waits.
 
 use super::Dataset;
-use super::parallel::{Job, cores, side_by_side};
+use super::parallel::{Job, cores, likely_cores, side_by_side};
 use super::reading::places;
 use crate::block::DIRECT;
 use crate::grid::{CopyRun, Part};
@@ -36,6 +36,8 @@ struct Way {
     object: usize,
     batch: usize,
     threads: usize,
+    /// How many of them may be had, where that takes a while to find out.
+    allowed: fn() -> usize,
 }
 
 /// A block that is written from one run of the caller's buffer.
@@ -50,7 +52,7 @@ impl Dataset {
     /// How many threads may share a transfer of so many bytes of what is near. One, if it goes through filters: those have
     /// their own way.
     pub(super) fn sharers(&self, bytes: usize) -> usize {
-        if bytes < WORTH_SHARING || !self.filters.is_empty() { 1 } else { cores() }
+        if bytes < WORTH_SHARING || !self.filters.is_empty() { 1 } else { likely_cores() }
     }
 
     /// Like a plain read: blocks of which long runs are wanted are read side by side.
@@ -85,7 +87,7 @@ impl Dataset {
         let c = self.container();
         let threads = threads.min(jobs.len());
         let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
-        side_by_side(&mut both, threads, &|(job, places)| {
+        side_by_side(&mut both, threads, cores, &|(job, places)| {
             for (r, out) in job.runs.iter().zip(places) {
                 c.read_past(&job.key, &self.shape, &[CopyRun { buffer: 0, ..*r }], out)?;
             }
@@ -108,7 +110,8 @@ impl Dataset {
             return self.write(selection, data);
         }
         self.writing(selection, data, |dims, size| {
-            let way = Way { object: OBJECT_FAR, batch: BATCH_FAR, threads: OBJECTS_FAR };
+            let way =
+                Way { object: OBJECT_FAR, batch: BATCH_FAR, threads: OBJECTS_FAR, allowed: || OBJECTS_FAR };
             self.share(dims, selection, size, data, Some(data), way)
         })
     }
@@ -123,7 +126,14 @@ impl Dataset {
         data: &[u8],
         threads: usize,
     ) -> Result<()> {
-        self.share(dims, selection, size, data, None, Way { object: OBJECT, batch: BATCH_WRITTEN, threads })
+        self.share(
+            dims,
+            selection,
+            size,
+            data,
+            None,
+            Way { object: OBJECT, batch: BATCH_WRITTEN, threads, allowed: cores },
+        )
     }
 
     /// `lent` is the same as `data`, where that need not be copied.
@@ -137,7 +147,7 @@ impl Dataset {
         way: Way,
     ) -> Result<()> {
         let c = self.container();
-        let write = |groups| self.write_groups(groups, data, lent, way.threads);
+        let write = |groups| self.write_groups(groups, data, lent, way);
         let (mut group, mut groups, mut bytes) = (Vec::new(), Vec::new(), 0);
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
@@ -166,12 +176,12 @@ impl Dataset {
         mut groups: Vec<Vec<Write>>,
         data: &[u8],
         lent: Option<&Bytes>,
-        threads: usize,
+        way: Way,
     ) -> Result<()> {
         let ledger = &self.container().ledger;
         groups.retain(|group| !group.is_empty());
-        let threads = threads.min(groups.len());
-        let mut done = side_by_side(&mut groups, threads, &|group: &mut Vec<Write>| {
+        let threads = way.threads.min(groups.len());
+        let mut done = side_by_side(&mut groups, threads, way.allowed, &|group: &mut Vec<Write>| {
             let ranges = group.iter().map(|w| w.run.buffer..w.run.buffer + w.run.len);
             let written = match lent {
                 Some(lent) => ledger.put_payloads(&ranges.map(|r| lent.slice(r)).collect::<Vec<_>>())?,
