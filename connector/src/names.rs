@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{At, Ledger, OpenedFile, Probe};
+use h5lake_ledger::{Access, At, Ledger, OpenedFile, Probe};
 use object_stores::registry::{Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore};
 
@@ -77,7 +77,15 @@ const VERSION_MARKS: [&str; 2] = ["@v=", "@t="];
 /// # Errors
 /// Those of looking for the newest version; a version or a time that is none.
 pub fn place(name: &[u8], config: &Config) -> Result<Place> {
-    place_for(name, config, Purpose::Open)
+    place_for(name, config, Purpose::Read)
+}
+
+/// The same for who opens the container to write it, if `write`: a local file is opened for that when it is looked at.
+///
+/// # Errors
+/// As for [`place`].
+pub fn place_to_open(name: &[u8], config: &Config, write: bool) -> Result<Place> {
+    place_for(name, config, if write { Purpose::Write } else { Purpose::Read })
 }
 
 /// Where a new container of that name comes to lie: the store of the settings decides, even where the pointer file at the path names
@@ -92,7 +100,8 @@ pub fn place_of_new(name: &[u8], config: &Config) -> Result<Place> {
 /// What a name is looked up for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    Open,
+    Read,
+    Write,
     Create,
 }
 
@@ -167,7 +176,8 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
-    let looked = Ledger::look_at_file(&path).ok();
+    let access = if purpose == Purpose::Write { Access::ReadWrite } else { Access::ReadOnly };
+    let looked = Ledger::look_at_file(&path, access).ok();
     let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
     if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
         && let Some(Pointer { store, key }) = pointer::read(&path)?
@@ -203,7 +213,7 @@ fn leads(store: &str, config: &Config, purpose: Purpose) -> Result<bool> {
         in_store(set, SETTINGS_STORE, "", config)?;
     }
     let is_same = set.trim_end_matches('/') == store.trim_end_matches('/');
-    Ok(outlives_process(set) && (is_same || purpose == Purpose::Open))
+    Ok(outlives_process(set) && (is_same || purpose != Purpose::Create))
 }
 
 /// Whether what is kept in a store is still there when the process ends: only then is a pointer file left.
@@ -312,13 +322,15 @@ mod tests {
             }
         };
         let at = |store: &str, key: &str| Ok((store.to_owned(), key.to_owned()));
-        for purpose in [Purpose::Open, Purpose::Create] {
+        for purpose in [Purpose::Read, Purpose::Write, Purpose::Create] {
             assert_eq!(lies(None, purpose), at(&one, "k"));
             assert_eq!(lies(Some(&one), purpose), at(&one, "k"));
             assert_eq!(lies(Some("memory:m"), purpose), at("memory:m", key));
             assert!(lies(Some("nowhere://x"), purpose).is_err_and(|e| e.contains("nowhere")));
         }
-        assert_eq!(lies(Some(&other), Purpose::Open), at(&one, "k"));
+        for purpose in [Purpose::Read, Purpose::Write] {
+            assert_eq!(lies(Some(&other), purpose), at(&one, "k"));
+        }
         assert_eq!(lies(Some(&other), Purpose::Create), at(&other, key));
     }
 

@@ -503,9 +503,9 @@ fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &
         Access::ReadWrite => LedgerAccess::ReadWrite,
     };
     Ok(match target {
-        Target::File(path) => match (opened, access) {
-            (Some(opened), LedgerAccess::ReadOnly) => Ledger::read_file(path, opened, o.ledger.clone())?,
-            _ => Ledger::open_file(path, access, o.ledger.clone())?,
+        Target::File(path) => match opened {
+            Some(opened) => Ledger::open_looked_at(path, opened, access, o.ledger.clone())?,
+            None => Ledger::open_file(path, access, o.ledger.clone())?,
         },
         Target::Objects { store, key, .. } => {
             Ledger::open_objects(store.clone(), key, access, o.ledger.clone())?

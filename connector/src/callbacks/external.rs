@@ -55,7 +55,7 @@ pub fn open(
 
 fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
     let (library, config) = (from.library, &from.config);
-    match native_files::storage(library, config, name, access)? {
+    match native_files::storage(library, config, name, access, false)? {
         Storage::Native => {
             native_files::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access).map(External::Native)

@@ -210,7 +210,7 @@ fn prepare_pointer(place: &Place, flags: OpenFlags) -> Result<Option<Prepared>> 
 /// programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
-    match agreed(&together, native::storage(library, config, name, access))? {
+    match agreed(&together, native::storage(library, config, name, access, flags.write))? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access)
@@ -251,7 +251,7 @@ pub fn open_session(
     access: Hid,
 ) -> Result<Arc<Session>> {
     let together = together(library, access)?;
-    let place = agreed(&together, names::place(name, config))?;
+    let place = agreed(&together, names::place_to_open(name, config, flags.write))?;
     let request =
         Request { library, config, place: &place, name, flags, access, together: together.is_some() };
     open_container(request, together)
@@ -432,7 +432,7 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
             Some(2),
         )
     };
-    let place = match native::storage(library, config, name, access)? {
+    let place = match native::storage(library, config, name, access, false)? {
         Storage::Native if chosen && config.native == NativeFiles::Pass => {
             return library.is_native_file(name, access);
         }
@@ -461,7 +461,7 @@ fn lies_locally(name: &[u8]) -> bool {
 
 /// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused.
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
-    let place = match native::storage(library, config, name, access)? {
+    let place = match native::storage(library, config, name, access, false)? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);

@@ -17,20 +17,20 @@ pub enum Storage {
 }
 
 /// Where the file of a name is, or would be. What lies there decides before the access list does: a container is opened
-/// as one even with an explicit driver, which could not read it.
+/// as one even with an explicit driver, which could not read it. `write` says that it is to be opened for writing.
 ///
 /// # Errors
 /// A driver that is neither ours nor to be handed through; a name that leads nowhere.
-pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<Storage> {
+pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid, write: bool) -> Result<Storage> {
     if by_driver(library, access)? {
-        return match names::place(name, config) {
+        return match names::place_to_open(name, config, write) {
             Ok(place) if is_container(&place) && !library.has_file_image(access)? => {
                 Ok(Storage::Container(place))
             }
             _ => Ok(Storage::Native),
         };
     }
-    let place = names::place(name, config)?;
+    let place = names::place_to_open(name, config, write)?;
     Ok(if is_native(&place) { Storage::Native } else { Storage::Container(place) })
 }
 

@@ -209,7 +209,7 @@ impl<'a> Search<'a> {
         let session = &self.dataset.base.session;
         let library = self.library();
         let list = library.external_access_list(0, session.access_list.get())?;
-        match native_files::storage(library, &session.config, name, list.get()) {
+        match native_files::storage(library, &session.config, name, list.get(), false) {
             Ok(Storage::Native) => {
                 native_files::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
                 Ok(library.open_source_file(name, session.writable).ok().map(File::Native))

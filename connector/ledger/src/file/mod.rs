@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use open::OpenedFile;
-pub(crate) use open::{create, look, old_is_read_only, open, probe, read, remove};
+pub(crate) use open::{create, look, old_is_read_only, open, probe, remove};
 pub(crate) use past::not_kept;
 
 use crate::clock::{self, Nonces};

@@ -71,15 +71,16 @@ fn container(file: &File, len: u64, target: &str) -> Result<Fixed> {
 }
 
 pub(crate) fn probe(path: &Path) -> Result<Probe> {
-    look(path).map(|(probe, _)| probe)
+    look(path, Access::ReadOnly).map(|(probe, _)| probe)
 }
 
-/// A container's file, open for reading, of which no more than the first bytes were looked at: it is not locked.
+/// A container's open file of which no more than the first bytes were looked at: it is not locked.
 #[derive(Debug, Clone)]
 pub struct OpenedFile {
     file: Arc<File>,
     fixed: Fixed,
     id: (u64, u64),
+    is_writable: bool,
 }
 
 impl OpenedFile {
@@ -89,7 +90,17 @@ impl OpenedFile {
     }
 }
 
-pub(crate) fn look(path: &Path) -> Result<(Probe, Option<OpenedFile>)> {
+/// Opens a file to look at it; for writing, where that is asked for and allowed.
+fn open_to_look(path: &Path, access: Access) -> io::Result<(File, bool)> {
+    if access == Access::ReadWrite
+        && let Ok(file) = File::options().read(true).write(true).open(path)
+    {
+        return Ok((file, true));
+    }
+    Ok((File::open(path)?, false))
+}
+
+pub(crate) fn look(path: &Path, access: Access) -> Result<(Probe, Option<OpenedFile>)> {
     let target = name(path);
     let meta = match path.metadata() {
         Ok(m) => m,
@@ -100,12 +111,12 @@ pub(crate) fn look(path: &Path) -> Result<(Probe, Option<OpenedFile>)> {
     if !meta.is_file() {
         return Ok((Probe::Other, None));
     }
-    let file = File::open(path).map_err(|e| Error::io(&target, "opening", &e))?;
+    let (file, is_writable) = open_to_look(path, access).map_err(|e| Error::io(&target, "opening", &e))?;
     let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
     match recognise(&file, meta.len(), &target) {
         Ok(Found::Container(fixed)) => {
             let id = (meta.dev(), meta.ino());
-            Ok((Probe::Container, Some(OpenedFile { file: Arc::new(file), fixed, id })))
+            Ok((Probe::Container, Some(OpenedFile { file: Arc::new(file), fixed, id, is_writable })))
         }
         Ok(Found::NativeHdf5) => Ok((Probe::NativeHdf5, None)),
         Ok(Found::Pointer) => Ok((Probe::Pointer, None)),
@@ -148,25 +159,31 @@ pub(crate) fn old_is_read_only(target: &str, at: At) -> Error {
     Error::new(target, ErrorKind::OldVersion { which: at.to_string() })
 }
 
-pub(crate) fn open(path: &Path, access: Access, opts: &Options) -> Result<FileSpace> {
+/// Opens the container at a path; `looked` is what was there when somebody looked.
+pub(crate) fn open(
+    path: &Path,
+    access: Access,
+    opts: &Options,
+    looked: Option<OpenedFile>,
+) -> Result<FileSpace> {
     let target = name(path);
+    let mut looked = looked.filter(|file| file.is_writable || access == Access::ReadOnly);
     if access == Access::ReadWrite
         && let Some(at) = opts.at
     {
         return Err(old_is_read_only(&target, at));
     }
     for _ in 0..TRIES {
-        if let Some(space) = try_open(path, access, opts, &target)? {
+        if let Some(space) = try_open(path, access, opts, &target, looked.take())? {
             return Ok(space);
         }
     }
     Err(Error::new(&target, ErrorKind::Locked { holder: None }))
 }
 
-/// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
-fn try_open(path: &Path, access: Access, opts: &Options, target: &str) -> Result<Option<FileSpace>> {
+/// The container's file at a path, not yet locked.
+fn find(path: &Path, write: bool, target: &str) -> Result<OpenedFile> {
     let fail = |e: io::Error| Error::io(target, "opening", &e);
-    let write = access == Access::ReadWrite;
     let meta = path.metadata().map_err(fail)?;
     if meta.is_dir() {
         return Err(Error::new(target, ErrorKind::IsADirectory));
@@ -177,7 +194,19 @@ fn try_open(path: &Path, access: Access, opts: &Options, target: &str) -> Result
     let file = Arc::new(OpenOptions::new().read(true).write(write).open(path).map_err(fail)?);
     let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
     let fixed = container(&file, meta.len(), target)?;
-    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()) };
+    Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable: write })
+}
+
+/// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
+fn try_open(
+    path: &Path,
+    access: Access,
+    opts: &Options,
+    target: &str,
+    looked: Option<OpenedFile>,
+) -> Result<Option<FileSpace>> {
+    let write = access == Access::ReadWrite;
+    let opened = looked.map_or_else(|| find(path, write, target), Ok)?;
     let mut locks = Locks::none();
     if write {
         let raw = OsFile { file: opened.file.clone(), base: opened.fixed.base };
@@ -206,11 +235,6 @@ fn is_at(path: &Path, id: (u64, u64)) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == id)
 }
 
-/// Reads what somebody has looked at.
-pub(crate) fn read(path: &Path, opened: OpenedFile, opts: &Options) -> FileSpace {
-    space(name(path), opened, Locks::none(), false, opts)
-}
-
 fn kind_of(meta: &Metadata) -> &'static str {
     let t = meta.file_type();
     if t.is_fifo() {
@@ -223,7 +247,7 @@ fn kind_of(meta: &Metadata) -> &'static str {
 }
 
 fn space(target: String, opened: OpenedFile, locks: Locks, write: bool, opts: &Options) -> FileSpace {
-    let OpenedFile { file, fixed, id } = opened;
+    let OpenedFile { file, fixed, id, .. } = opened;
     FileSpace {
         rule: rest_rule(opts, &locks),
         target,
@@ -324,7 +348,7 @@ fn try_create(path: &Path, replace: Replace, opts: &Options, target: &str) -> Re
         Err(e) => return Err(e),
     };
     let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
-    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()) };
+    let opened = OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable: true };
     Ok(Some(space(target.into(), opened, locks, true, opts)))
 }
 
@@ -436,29 +460,45 @@ mod tests {
     use super::*;
     use crate::options::LockPolicy;
 
+    fn unlocked(user_block: u64) -> Options {
+        Options { lock: LockPolicy::Off, user_block, ..Options::default() }
+    }
+
     /// Where a directory cannot be written, a new container comes into the file of the old one.
     #[test]
     fn a_writer_knows_the_container_that_it_locked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         create(&path, Replace::Fail, &Options::default()).unwrap();
-        let file = Arc::new(File::options().read(true).write(true).open(&path).unwrap());
-        let meta = file.metadata().unwrap();
-        let fixed = container(&file, meta.len(), "x").unwrap();
-        let opened = OpenedFile { file: file.clone(), fixed, id: (meta.dev(), meta.ino()) };
+        let opened = find(&path, true, "x").unwrap();
         assert!(is_still_there(&path, &opened));
         for user_block in [0, 2048] {
             let opts = Options { user_block, ..Options::default() };
             let (fixed, slot) = fresh("x", user_block).unwrap();
-            in_place(file.clone(), &fixed, &slot, &opts, "x").unwrap();
+            in_place(opened.file.clone(), &fixed, &slot, &opts, "x").unwrap();
             assert!(!is_still_there(&path, &opened), "{user_block}");
         }
-        assert_eq!(
-            open(&path, Access::ReadWrite, &Options { lock: LockPolicy::Off, ..Options::default() })
-                .unwrap()
-                .fixed
-                .base,
-            2048
-        );
+        assert_eq!(open(&path, Access::ReadWrite, &unlocked(0), Some(opened)).unwrap().fixed.base, 2048);
+    }
+
+    #[test]
+    fn what_was_looked_at_is_opened_unless_a_writer_finds_another_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let made = create(&path, Replace::Fail, &unlocked(512)).unwrap();
+        let looked = |access| look(&path, access).unwrap().1.unwrap();
+        let (read, write) = (looked(Access::ReadOnly), looked(Access::ReadWrite));
+        assert_eq!((read.is_writable, write.is_writable), (false, true));
+        let opened = |access, looked: &OpenedFile| {
+            let space = open(&path, access, &unlocked(0), Some(looked.clone())).unwrap();
+            let handle = space.handle.lock().unwrap().clone().unwrap();
+            (space.fixed.base, Arc::ptr_eq(&handle, &looked.file))
+        };
+        assert_eq!(opened(Access::ReadWrite, &write), (512, true));
+        assert_eq!(opened(Access::ReadWrite, &read), (512, false), "it cannot be written by that");
+        drop(made);
+        create(&path, Replace::Atomically, &unlocked(2048)).unwrap();
+        assert_eq!(opened(Access::ReadWrite, &write), (2048, false));
+        assert_eq!(opened(Access::ReadOnly, &read), (512, true));
     }
 }

@@ -76,7 +76,7 @@ fn a_writer_between_the_first_look_and_the_pin_does_no_harm() {
     let path = dir.path().join("a.h5");
     let writer = Arc::new(Ledger::create_file(&path, Replace::Fail, opts()).unwrap());
     let first = work(&writer, &Map::new(), 10).1[10].clone();
-    let mut space = open(&path, Access::ReadOnly, &opts()).unwrap();
+    let mut space = open(&path, Access::ReadOnly, &opts(), None).unwrap();
     let (busy, start) = (writer.clone(), first.clone());
     let call = Call(move || drop(work(&busy, &start, 60)));
     space.raw = Arc::new(Interrupted { file: space.raw.clone(), done: AtomicBool::new(false), call });
@@ -102,11 +102,11 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     let path = dir.path().join("a.h5");
     let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
     let first = work(&writer, &Map::new(), 10).1[10].clone();
-    let parent = open(&path, Access::ReadOnly, &opts()).unwrap();
+    let parent = open(&path, Access::ReadOnly, &opts(), None).unwrap();
     parent.news().unwrap().unwrap();
     let pinned = lowest_pin(&path).unwrap();
     // What fork makes: the same open file, hence the same locks, in another process.
-    let child = open(&path, Access::ReadOnly, &opts()).unwrap();
+    let child = open(&path, Access::ReadOnly, &opts(), None).unwrap();
     let shared = lock(&parent.handle).clone();
     *lock(&child.locks) = Locks::reader(shared.as_ref().unwrap(), opts().lock, "x", pinned).unwrap();
     *lock(&child.handle) = shared;

@@ -44,7 +44,7 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
     pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
-        let space = file::open(path, access, &opts)?;
+        let space = file::open(path, access, &opts, None)?;
         Self::start(Box::new(space), access, &opts)
     }
 
@@ -56,22 +56,23 @@ impl Ledger {
         file::probe(path)
     }
 
-    /// Says the same, and hands a container's file over as it was opened for that: [`read_file`](Self::read_file) needs not look for
-    /// it again.
+    /// Says the same, and hands a container's file over as it was opened for that, for writing where `access` asks for it and the
+    /// file may be written: [`open_looked_at`](Self::open_looked_at) needs not look for it again.
     ///
     /// # Errors
     /// As for [`probe_file`](Self::probe_file).
-    pub fn look_at_file(path: &Path) -> Result<(Probe, Option<OpenedFile>)> {
-        file::look(path)
+    pub fn look_at_file(path: &Path, access: Access) -> Result<(Probe, Option<OpenedFile>)> {
+        file::look(path, access)
     }
 
-    /// Opens a container for reading in a file that was [looked at](Self::look_at_file), whatever lies at `path` by now.
+    /// Opens the container in a file that was [looked at](Self::look_at_file): for reading whatever lies at `path` by now, for
+    /// writing what lies there.
     ///
     /// # Errors
-    /// `Corrupt`, `Gone`; those of reading.
-    pub fn read_file(path: &Path, opened: OpenedFile, opts: Options) -> Result<Self> {
-        let space = file::read(path, opened, &opts);
-        Self::start(Box::new(space), Access::ReadOnly, &opts)
+    /// As for [`open_file`](Self::open_file).
+    pub fn open_looked_at(path: &Path, opened: OpenedFile, access: Access, opts: Options) -> Result<Self> {
+        let space = file::open(path, access, &opts, Some(opened))?;
+        Self::start(Box::new(space), access, &opts)
     }
 
     /// Removes a container's file. Handles that have it open keep it.
