@@ -161,55 +161,40 @@ impl Page {
         Ok(Entries { page: self, starts: self.starts.get_or_init(|| starts) })
     }
 
-    /// Whether a list of the entries is there, or worth making: branches are searched for whatever is below them.
+    /// Whether a list of the entries is there, or worth making.
     fn is_listed(&self) -> bool {
         let more = |walks: u8| (walks < WALKS).then(|| walks + 1);
-        self.level > 0
-            || self.starts.get().is_some()
+        self.starts.get().is_some()
             || self.walks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err()
     }
 
-    /// The last entry that is not behind a key; whether it has that key.
-    fn last_not_behind(&self, key: &[u8]) -> Decoded<(Option<u32>, bool)> {
+    fn search(&self, key: &[u8]) -> Decoded<Option<u32>> {
         if self.is_listed() {
-            return Ok(self.entries()?.last_not_behind(key));
+            return Ok(self.entries()?.find(key));
         }
-        let (mut last, mut found, mut r) = (None, &[][..], self.from(self.first));
+        let (mut found, mut r) = (None, self.from(self.first));
         let to_the_end = self.walk(&mut r, |start, at| {
-            let is_behind = is_before(key, at);
-            if !is_behind {
-                (last, found) = (Some(start), at);
-            }
-            !is_behind
+            found = (at == key).then_some(start);
+            is_before(at, key)
         })?;
         if to_the_end {
             r.end()?;
         }
-        Ok((last, last.is_some() && found == key))
+        Ok(found)
     }
 
     /// The entry with this key.
     pub(crate) fn find(&self, key: &[u8]) -> Decoded<Option<u32>> {
-        let found = match self.is_next(key) {
-            Some(next) => next,
-            None => match self.last_not_behind(key)? {
-                (Some(start), true) => start,
-                _ => return Ok(None),
-            },
+        let next = self.is_next(key);
+        let Some(found) = next.map_or_else(|| self.search(key), |next| Ok(Some(next)))? else {
+            return Ok(None);
         };
         self.next.store(self.after(found)?.unwrap_or(0), Ordering::Relaxed);
         Ok(Some(found))
     }
 
-    /// The child below which a key is, if it is anywhere, and the first key that is below the next child.
-    pub(crate) fn branch_for(&self, key: &[u8]) -> Decoded<(Pointer, Option<Bytes>)> {
-        let at = self.last_not_behind(key)?.0.unwrap_or(self.first);
-        let next = self.after(at)?.map(|next| self.key(next)).transpose()?;
-        Ok((self.child(at)?, next.map(|key| self.bytes.slice_ref(key))))
-    }
-
     /// The entry behind one.
-    pub(crate) fn after(&self, start: u32) -> Decoded<Option<u32>> {
+    fn after(&self, start: u32) -> Decoded<Option<u32>> {
         let mut r = self.from(start);
         r.string()?;
         pass_over_rest(&mut r, self.level)?;
@@ -224,7 +209,7 @@ impl Page {
 
     /// Whether a key is not before the first one here.
     pub(crate) fn begins_before(&self, key: &[u8]) -> bool {
-        self.is_next(key).is_some() || self.key(self.first).is_ok_and(|first| first <= key)
+        self.key(self.first).is_ok_and(|first| first <= key)
     }
 
     /// The key of an entry.
@@ -312,14 +297,13 @@ mod tests {
             .zip(1..)
             .for_each(|(k, n)| d.push_child(&Bytes::from_static(*k), &child(n)));
         let (bytes, crc, _) = d.finish(1).unwrap();
+        let page = Page::decode(bytes.into(), crc).unwrap();
+        let all = page.entries().unwrap();
         for (key, n) in [(b"a", 1), (b"b", 1), (b"c", 1), (b"d", 2), (b"e", 2), (b"f", 3), (b"z", 3)] {
-            let p = Page::decode(bytes.clone().into(), crc).unwrap();
             let next = [b"d", b"f"].get(usize::from(n) - 1).map(|k| Bytes::from_static(*k));
-            assert_eq!(
-                [(); 3].map(|()| p.branch_for(key)),
-                [(); 3].map(|()| Ok((child(n), next.clone()))),
-                "{key:?}"
-            );
+            let at = all.branch_for(key);
+            let behind = (at + 1 < all.len()).then(|| all.key_bytes(at + 1));
+            assert_eq!((all.child(at), behind), (Ok(child(n)), next), "{key:?}");
         }
     }
 

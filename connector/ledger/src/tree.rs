@@ -173,9 +173,12 @@ impl Tree<'_> {
     fn leaf_for(&self, root: &Pointer, key: &[u8]) -> Result<(Arc<Page>, Option<Bytes>)> {
         let (mut page, mut end) = (self.page(root)?, None);
         while page.level > 0 {
-            let (child, next) = page.branch_for(key).map_err(|why| self.damaged(why))?;
-            end = next.or(end);
-            page = self.child(&page, &child)?;
+            let all = self.entries(&page)?;
+            let n = all.branch_for(key);
+            if n + 1 < all.len() {
+                end = Some(all.key_bytes(n + 1));
+            }
+            page = self.child(&page, &self.way(&all, n)?)?;
         }
         Ok((page, end))
     }

@@ -45,12 +45,10 @@ impl<'a> Entries<'a> {
         self.page.child(self.starts[n])
     }
 
-    /// As [`Page::last_not_behind`].
-    pub(super) fn last_not_behind(&self, key: &[u8]) -> (Option<u32>, bool) {
-        match self.starts.binary_search_by(|s| self.key_at(*s).cmp(key)) {
-            Ok(n) => (Some(self.starts[n]), true),
-            Err(n) => (n.checked_sub(1).map(|n| self.starts[n]), false),
-        }
+    /// Where the entry with this key begins.
+    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+        let found = self.starts.binary_search_by(|s| self.key_at(*s).cmp(key));
+        found.ok().map(|n| self.starts[n])
     }
 
     /// The child below which a key is, if it is anywhere.
