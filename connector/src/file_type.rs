@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use h5lake_container::{Datatype, ObjectId};
 
+use crate::callbacks::heap;
 use crate::callbacks::references::{Slots, converting};
 use crate::callbacks::sequences;
-use crate::callbacks::transfer::heap_failure;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
@@ -275,7 +275,7 @@ impl FileType {
             return body();
         }
         let converted = converting(session, body);
-        heap_failure().and(converted)
+        heap::failure().and(converted)
     }
 
     /// Whether elements of `memory_type` lie in memory just as they lie in the container.

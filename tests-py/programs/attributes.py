@@ -90,4 +90,63 @@ def read_changes(f):
     assert order == [f"n{(i * 37) % 200}" for i in range(1, 200)]
 
 
+TEXT, INTS = h5py.string_dtype(), h5py.vlen_dtype(np.dtype("i4"))
+ROW = np.dtype([("n", "i4"), ("text", TEXT), ("ints", INTS)])
+
+
+def rows(*values):
+    made = np.empty(len(values), ROW)
+    for n, (number, text, ints) in enumerate(values):
+        made[n] = number, text, np.array(ints, "i4")
+    return made
+
+
+def lists(values):
+    made = np.empty(len(values), object)
+    made[:] = [np.array(v, "i4") for v in values]
+    return made
+
+
+def write_variable_length(f):
+    for n in range(3):
+        # The last one counts, however long those before were.
+        f.attrs["ints"] = 0
+        f.attrs.create("ints", lists([[1], [], list(range(1000 * (2 - n)))]), dtype=INTS)
+        f.attrs.create("rows", rows((1, "eins", []), (2, "z" * 3000 * (2 - n), [1, 2])), dtype=ROW)
+    h5py.h5a.create(f.id, b"never written", h5py.h5t.py_create(TEXT, logical=True), h5py.h5s.create_simple((3,)))
+
+
+def read_variable_length(f):
+    assert [list(v) for v in f.attrs["ints"]] == [[1], [], []]
+    (a, one, none), (b, two, ints) = f.attrs["rows"]
+    assert (a, b, one, two) == (1, 2, b"eins", b"")
+    assert list(none) == [] and list(ints) == [1, 2]
+    assert list(f.attrs["never written"]) == [""] * 3
+    # A member of it.
+    some = h5py.h5t.create(h5py.h5t.COMPOUND, 4)
+    some.insert(b"n", 0, h5py.h5t.NATIVE_INT32)
+    numbers = np.empty(2, [("n", "i4")])
+    h5py.h5a.open(f.id, b"rows").read(numbers, mtype=some)
+    assert list(numbers["n"]) == [1, 2]
+
+
+def check_text_behind_attributes(folder):
+    with h5py.File("a.h5", "w") as f, h5py.File("b.h5", "w") as g:
+        f.attrs["text"] = "long " * 2000
+        f["d"] = np.arange(3)
+        f["d"].attrs["list"] = ["a", "bb", ""]
+        f["d"].attrs.create("rows", rows((1, "eins", [1])), dtype=ROW)
+        del f.attrs["text"]
+        f.attrs["text"] = "new"
+        f.copy("d", g, "copy")
+        f.copy("d", "again")
+        g.copy("copy", f, "back")
+        for d in f["d"], f["again"], f["back"], g["copy"]:
+            assert list(d.attrs["list"]) == ["a", "bb", ""]
+            (n, text, ints), = d.attrs["rows"]
+            assert (n, text, list(ints)) == (1, b"eins", [1])
+    with h5py.File("a.h5") as f:
+        assert f.attrs["text"] == "new" and list(f["back"].attrs["list"]) == ["a", "bb", ""]
+
+
 main(globals())

@@ -10,8 +10,8 @@ use crate::convert::{self, check_space, cset, show};
 use crate::list;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
-use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, Index, ObjectId, ObjectKind, Order};
-use crate::{AttrSpec, Container, Error, ErrorKind, OpenObject, Result, keys, record};
+use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
+use crate::{AttrSpec, Container, Error, ErrorKind, LocalHeap, OpenObject, Result, keys, record};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Owner {
 enum Where {
     /// On its object, under this key. The record is the stored one as long as the state's edition is this one.
     Named { key: Arc<[u8]>, record: Arc<AttributeRecord>, edition: u64 },
-    /// Deleted; the value lives as long as this.
+    /// Deleted; the value, with its local heap, lives as long as this.
     Deleted { name: Vec<u8>, value: Bytes },
 }
 
@@ -100,10 +100,15 @@ impl Attribute {
         &self.owner
     }
 
-    /// The owner to give to [`Container::heap_put`] for blobs of this attribute's value; they go when the
-    /// attribute is deleted.
-    pub fn heap_owner(&self) -> ObjectId {
-        self.heap_owner
+    /// Where blobs of this attribute's value lie; they go when the attribute is deleted.
+    pub fn heap_place(&self) -> HeapPlace {
+        let c = self.owner.container();
+        match self.heap_owner {
+            ObjectId(0) if self.datatype.has_heap && c.has_local_heaps() => HeapPlace::Local,
+            // Attributes of new references have had no owner of their own.
+            ObjectId(0) => HeapPlace::Owner(c.root()),
+            owner => HeapPlace::Owner(owner),
+        }
     }
 
     /// The creation properties, as given.
@@ -121,14 +126,24 @@ impl Attribute {
     /// # Errors
     /// Those of reading the container.
     pub fn read(&self) -> Result<Bytes> {
+        Ok(self.read_with_heap()?.0)
+    }
+
+    /// The value, and the local heap that its elements' ids are of: empty where that is not its place.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn read_with_heap(&self) -> Result<(Bytes, LocalHeap)> {
         let c = self.owner.container();
         let state = c.state();
         let mut place = self.place.lock();
         self.renew(&state, &mut place)?;
-        match &*place {
-            Where::Deleted { value, .. } => Ok(value.clone()),
-            Where::Named { record, .. } => c.attribute_value(record),
-        }
+        let mut elements = match &*place {
+            Where::Deleted { value, .. } => value.clone(),
+            Where::Named { record, .. } => c.attribute_value(record)?,
+        };
+        let heap = elements.split_off(elements.len().min(self.data_size as usize));
+        Ok((elements, LocalHeap::new(heap)))
     }
 
     /// Looks the record up anew, where others may have changed it.
@@ -156,24 +171,37 @@ impl Attribute {
     /// # Errors
     /// `InvalidArgument` for another length, `ReadOnly`.
     pub fn write(&self, data: &[u8]) -> Result<()> {
+        self.write_with_heap(data, &LocalHeap::default())
+    }
+
+    /// Replaces the value, and the local heap that its elements' ids are of.
+    ///
+    /// # Errors
+    /// As for [`Self::write`]; `InvalidArgument` for a heap where that is not its place.
+    pub fn write_with_heap(&self, data: &[u8], heap: &LocalHeap) -> Result<()> {
         if data.len() as u64 != self.data_size {
             let text = format!("an attribute of {} bytes is written with {}", self.data_size, data.len());
             return Err(Error::invalid(text));
         }
+        if !heap.is_empty() && self.heap_place() != HeapPlace::Local {
+            return Err(Error::invalid("an attribute without a local heap is written with one"));
+        }
+        let [kept, added] = heap.parts();
+        let value = [data, kept, added];
         let c = self.owner.container();
         c.check_writable("unable to write attribute")?;
         let mut s = c.state();
         let mut place = self.place.lock();
         self.renew(&s, &mut place)?;
         let (key, record) = match &mut *place {
-            Where::Deleted { value, .. } => {
-                *value = Bytes::copy_from_slice(data);
+            Where::Deleted { value: whole, .. } => {
+                *whole = value.concat().into();
                 return Ok(());
             }
             Where::Named { key, record, .. } => (self.key_now(key, record), record),
         };
         c.make_way(&mut s, &key)?;
-        let (inline, mut extents) = c.store_value(data)?;
+        let (inline, mut extents) = c.store_value(value.concat())?;
         // With two owners the record would be copied to be changed.
         c.take_unstored(&mut s, &key);
         let r = Arc::make_mut(record);
@@ -212,7 +240,8 @@ impl Container {
         if self.has_attribute(&s, &key)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(name))));
         }
-        let heap_owner = if spec.datatype.has_heap { s.ids.take(&self.ledger)?.0 } else { 0 };
+        let needs_owner = spec.datatype.has_heap && !self.has_local_heaps();
+        let heap_owner = if needs_owner { s.ids.take(&self.ledger)?.0 } else { 0 };
         let creation_order = self.change_header(&mut s, id, |h| {
             let order = h.next_attribute;
             let next = order.checked_add(1);

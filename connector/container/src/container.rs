@@ -25,8 +25,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// The version of the records that this code writes. Later ones are refused.
-const RECORDS_VERSION: u32 = 1;
+/// The version of the records of new containers. Later ones are refused; older ones stay as they are.
+pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS;
+/// From this version on attributes have local heaps.
+const LOCAL_HEAPS: u32 = 2;
 /// Decoded headers that are kept.
 pub(crate) const HEADERS: usize = 8192;
 /// Entries that one scan asks for.
@@ -136,6 +138,11 @@ impl Container {
         let container = Arc::new(Self::new(ledger, record, target, true, &options)?);
         open.add(target, None, &container);
         Ok(container)
+    }
+
+    /// Whether the blobs of its attributes lie in their records.
+    pub(crate) fn has_local_heaps(&self) -> bool {
+        self.record.version >= LOCAL_HEAPS
     }
 
     /// Opens a container, or shares it if this process has it open. A container that is open for writing is

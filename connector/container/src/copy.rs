@@ -3,23 +3,40 @@
 use crate::object::OpenObject;
 use crate::record::{DatatypeRecord, HeaderRecord};
 use crate::stored::{change_stored, store_block, stored};
-use crate::types::{CharSet, Datatype, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
-use crate::{AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, Resolution, Result, convert, keys};
+use crate::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
+use crate::{
+    AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, LocalHeap, Resolution, Result, convert, keys,
+};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Makes elements of a type at home with a new owner: given the type, the source's and the destination's owner of
-/// heap blobs, and whole elements in file form, it returns as many bytes. Called for types with heap ids or
-/// references, without any lock held.
-pub type Convert<'a> = dyn FnMut(&Datatype, ObjectId, ObjectId, Vec<u8>) -> Result<Vec<u8>> + 'a;
+/// Makes elements of a type at home in another place: given the type, where their blobs are to lie, and whole elements
+/// in file form, it returns as many bytes. Called for types with heap ids or references, without any lock held.
+pub type Convert<'a> = dyn FnMut(&Datatype, HeapPlace, Elements) -> Result<Elements> + 'a;
 
 /// Gives the object that stands for a source's object in the destination, copying it if it was not copied yet.
 pub type Resolve<'a> = dyn FnMut(ObjectId) -> Result<ObjectId> + 'a;
 
 /// Like [`Convert`], for a copy that takes along what references lead to: it asks for the copies.
 pub type ConvertReferences<'a> =
-    dyn FnMut(&Datatype, ObjectId, ObjectId, Vec<u8>, &mut Resolve<'_>) -> Result<Vec<u8>> + 'a;
+    dyn FnMut(&Datatype, HeapPlace, Elements, &mut Resolve<'_>) -> Result<Elements> + 'a;
+
+/// Elements in file form.
+#[derive(Debug, Clone, Default)]
+pub struct Elements {
+    /// Their bytes.
+    pub data: Vec<u8>,
+    /// The blobs of an attribute that has them in its record.
+    pub heap: LocalHeap,
+}
+
+impl From<Vec<u8>> for Elements {
+    /// Elements without a local heap.
+    fn from(data: Vec<u8>) -> Self {
+        Self { data, heap: LocalHeap::default() }
+    }
+}
 
 /// Soft links followed when they are expanded.
 const MAX_SOFT: usize = 16;
@@ -62,8 +79,8 @@ impl Container {
         if options.expand_references {
             return Err(Error::unsupported("a copy that expands references is not supported yet"));
         }
-        self.copy_object_expanding(source, destination, options, &mut |t, from, to, data, _| {
-            convert(t, from, to, data)
+        self.copy_object_expanding(source, destination, options, &mut |t, to, elements, _| {
+            convert(t, to, elements)
         })
     }
 
@@ -257,7 +274,7 @@ impl Copier<'_, '_> {
         }
         match copy.kind() {
             ObjectKind::Dataset => {
-                self.fill(from, copy)?;
+                self.fill(copy)?;
                 self.data(from, copy.id())
             }
             ObjectKind::Group if !(self.plan.options.shallow && depth > 0) => {
@@ -267,11 +284,12 @@ impl Copier<'_, '_> {
         }
     }
 
-    fn convert(&mut self, t: &Datatype, from: ObjectId, to: ObjectId, data: Vec<u8>) -> Result<Vec<u8>> {
-        let (len, plan) = (data.len(), &mut self.plan);
-        let out = (self.convert)(t, from, to, data, &mut |id| plan.reference(id))?;
-        if out.len() != len {
-            return Err(Error::invalid(format!("{len} bytes of elements were converted to {}", out.len())));
+    fn convert(&mut self, t: &Datatype, to: HeapPlace, elements: Elements) -> Result<Elements> {
+        let (len, plan) = (elements.data.len(), &mut self.plan);
+        let out = (self.convert)(t, to, elements, &mut |id| plan.reference(id))?;
+        if out.data.len() != len {
+            let text = format!("{len} bytes of elements were converted to {}", out.data.len());
+            return Err(Error::invalid(text));
         }
         Ok(out)
     }
@@ -288,12 +306,16 @@ impl Copier<'_, '_> {
                 creation_properties: source.creation_properties(),
             };
             let copy = self.plan.to.attr_create(to, &info.name, spec)?;
-            let mut value = source.read()?;
-            if needs_convert(source.datatype()) {
-                let (a, b) = (source.heap_owner(), copy.heap_owner());
-                value = self.convert(source.datatype(), a, b, value.to_vec())?.into();
+            let (value, heap) = source.read_with_heap()?;
+            let stays = [source.heap_place(), copy.heap_place()] == [HeapPlace::Local; 2]
+                && !source.datatype().has_references;
+            if needs_convert(source.datatype()) && !stays {
+                let elements = Elements { data: value.to_vec(), heap };
+                let new = self.convert(source.datatype(), copy.heap_place(), elements)?;
+                copy.write_with_heap(&new.data, &new.heap)?;
+            } else {
+                copy.write_with_heap(&value, &heap)?;
             }
-            copy.write(&value)?;
             self.keep_order(from, to, &info.name)?;
         }
         Ok(())
@@ -317,14 +339,14 @@ impl Copier<'_, '_> {
     }
 
     /// A fill value with heap ids or references needs ids of its own.
-    fn fill(&mut self, from: ObjectId, copy: &OpenObject) -> Result<()> {
+    fn fill(&mut self, copy: &OpenObject) -> Result<()> {
         let h = self.plan.to.header(&mut self.plan.to.state(), copy.id())?;
         let Some(d) = &h.dataset else { return Ok(()) };
         let t = convert::datatype(&d.datatype)?;
         if d.fill_value.is_empty() || !needs_convert(&t) {
             return Ok(());
         }
-        let value = self.convert(&t, from, copy.id(), d.fill_value.to_vec())?;
+        let value = self.convert(&t, HeapPlace::Owner(copy.id()), d.fill_value.to_vec().into())?.data;
         self.plan.to.change_header(&mut self.plan.to.state(), copy.id(), |h| {
             if let Some(d) = &mut h.dataset {
                 d.fill_value = value.into();
@@ -360,7 +382,7 @@ impl Copier<'_, '_> {
                 _ => {
                     let mut block = p.load(&self.plan.from.ledger, shape)?;
                     if convert {
-                        block = self.convert(datatype, from, to, block)?;
+                        block = self.convert(datatype, HeapPlace::Owner(to), block.into())?.data;
                     }
                     store_block(ledger, &new, shape, block)?;
                 }

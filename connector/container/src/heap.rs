@@ -70,7 +70,7 @@ pub(crate) fn shape(length: u64) -> Result<Arc<Shape>> {
 }
 
 impl Container {
-    /// Keeps a blob for an owner (a dataset's id, or an attribute's `heap_owner`) and returns its id, which is never all
+    /// Keeps a blob for an owner (a dataset's id, or that of an attribute's [`HeapPlace`](crate::HeapPlace)) and returns its id, which is never all
     /// zeros, not for an empty one either: C programs tell an empty string from none. It goes with its owner, or when it
     /// is deleted.
     ///

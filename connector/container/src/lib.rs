@@ -23,6 +23,7 @@ mod keeping;
 mod keys;
 mod link;
 mod list;
+mod local_heap;
 mod loss;
 mod many;
 mod marks;
@@ -43,10 +44,11 @@ mod types;
 
 pub use attribute::Attribute;
 pub use container::Container;
-pub use copy::{Convert, ConvertReferences, Resolve};
+pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
 pub use filters::{ChunkCodec, CodecLender};
+pub use local_heap::LocalHeap;
 pub use loss::Outlook;
 pub use many::NumberSource;
 pub use object::OpenObject;
@@ -58,6 +60,6 @@ pub use spec::{
 };
 pub use types::{
     AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,
-    FillTime, FillValue, Filter, GroupInfo, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo,
+    FillTime, FillValue, Filter, GroupInfo, HeapPlace, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo,
     ObjectKind, Order, SpaceStatus, UNLIMITED, VirtualMapping,
 };

@@ -340,6 +340,15 @@ pub struct ObjectInfo {
     pub attribute_count: u64,
 }
 
+/// Where the blobs of elements lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeapPlace {
+    /// In the heap of the container, for as long as this object or attribute is there: given to [`Container::heap_put`](crate::Container::heap_put).
+    Owner(ObjectId),
+    /// Behind the elements of an attribute, in its [`LocalHeap`](crate::LocalHeap).
+    Local,
+}
+
 /// What an attribute says of itself (`H5A_info_t`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttrInfo {

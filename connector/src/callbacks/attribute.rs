@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{AttrInfo, AttrSpec, Attribute, Container, Index, ObjectId, Order};
+use h5lake_container::{
+    AttrInfo, AttrSpec, Attribute, Container, Elements, HeapPlace, Index, ObjectId, Order,
+};
 
 use crate::callbacks::datatype::{committed_id, identifier};
+use crate::callbacks::heap;
 use crate::callbacks::location::{Base, Location};
-use crate::callbacks::transfer::{self, owning_heap};
+use crate::callbacks::object::packed_anew;
+use crate::callbacks::transfer;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
@@ -16,6 +20,9 @@ use crate::ffi::memory::MemoryRegion;
 use crate::ffi::plists::ListClass;
 use crate::file_type::{FileType, kept};
 use crate::session::AttributeHandle;
+
+/// Bytes of blobs that may stay behind a value that is written in part, whether its elements still name them or not.
+const KEPT_BLOBS: usize = 4 << 10;
 
 /// `H5Acreate`.
 pub fn create(
@@ -84,34 +91,41 @@ pub fn points(handle: &Handle) -> Result<u64> {
 /// `H5Aread`.
 pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
-    let value = attribute.attribute.read()?;
-    transfer::read(&attribute.session, &*types_of(attribute)?, memory_type, region, transfer, |buffer| {
-        fill(buffer, &value);
-        Ok(())
-    })
+    let (value, local) = attribute.attribute.read_with_heap()?;
+    let types = types_of(attribute)?;
+    let mut read = || {
+        transfer::read(&attribute.session, &types, memory_type, region, transfer, |buffer| {
+            fill(buffer, &value);
+            Ok(())
+        })
+    };
+    match attribute.attribute.heap_place() {
+        HeapPlace::Local => heap::reading(local, read),
+        HeapPlace::Owner(_) => read(),
+    }
 }
 
 /// `H5Awrite`.
 pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let (types, value) = (types_of(attribute)?, attribute.attribute.clone());
-    owning_heap(heap_owner(attribute), || {
+    heap::writing(value.heap_place(), || {
         let existing = |buffer: &mut [u8]| {
-            fill(buffer, &value.read()?);
+            let (elements, local) = value.read_with_heap()?;
+            fill(buffer, &elements);
+            heap::keep(local);
             Ok(())
         };
         transfer::write(&attribute.session, &types, memory_type, region, transfer, existing, |data| {
-            Ok(value.write(data)?)
+            let local = heap::take();
+            if local.kept() <= KEPT_BLOBS {
+                return Ok(value.write_with_heap(data, &local)?);
+            }
+            let elements = Elements { data: data.to_vec(), heap: local };
+            let packed = packed_anew(&attribute.session, value.datatype(), elements)?;
+            Ok(value.write_with_heap(&packed.data, &packed.heap)?)
         })
     })
-}
-
-/// Who owns the variable-length data of an attribute. Attributes of new references have had no owner of their own.
-fn heap_owner(attribute: &AttributeHandle) -> ObjectId {
-    match attribute.attribute.heap_owner() {
-        ObjectId(0) => attribute.session.container.root(),
-        owner => owner,
-    }
 }
 
 fn fill(buffer: &mut [u8], value: &[u8]) {

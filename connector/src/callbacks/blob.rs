@@ -1,6 +1,8 @@
 //! Variable-length data: libhdf5 hands us each sequence or string while it converts, and keeps a 16-byte id.
 
-use crate::callbacks::transfer::{fail_later, heap_owner};
+use h5lake_container::LocalHeap;
+
+use crate::callbacks::heap;
 use crate::error::{Major, Result};
 use crate::ffi::handle::Handle;
 
@@ -12,22 +14,23 @@ const NULL: [u8; ID_BYTES] = [0; ID_BYTES];
 
 /// Keeps `data` in the heap of the object that is being written.
 pub fn put(handle: &Handle, data: &[u8]) -> Result<[u8; ID_BYTES]> {
-    let session = handle.session()?;
-    let owner = heap_owner().unwrap_or_else(|| session.container.root());
-    session.container.heap_put(owner, data).or_else(|error| fail_later(in_heap(error)).map(|()| NULL))
+    let mut id = NULL;
+    let put = heap::put_all(&*handle.session()?, std::iter::once(data), |kept| id = kept);
+    put.or_else(heap::fail_later)?;
+    Ok(id)
 }
 
 /// Fills `data` with what `id` stands for.
 pub fn get(handle: &Handle, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> {
-    handle.session()?.container.heap_get(id, data).map_err(in_heap)
+    heap::get(&*handle.session()?, id, data)
 }
 
-/// Gives the data of `id` back.
+/// Gives the data of `id` back. That of an attribute goes with its value.
 pub fn delete(handle: &Handle, id: &[u8; ID_BYTES]) -> Result<()> {
-    if is_null(id) {
+    if is_null(id) || LocalHeap::has(id) {
         return Ok(());
     }
-    handle.session()?.container.heap_delete(id).or_else(|error| fail_later(in_heap(error)))
+    handle.session()?.container.heap_delete(id).or_else(|error| heap::fail_later(in_heap(error)))
 }
 
 /// Whether `id` stands for no data.

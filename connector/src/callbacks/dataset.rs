@@ -2,16 +2,19 @@
 
 use std::sync::{Arc, OnceLock};
 
-use h5lake_container::{DatasetSpec, Dataspace, Fill, FillTime, FillValue, Layout, Run, Selection};
+use h5lake_container::{
+    DatasetSpec, Dataspace, Fill, FillTime, FillValue, HeapPlace, Layout, Run, Selection,
+};
 
 use crate::callbacks::datatype::{committed_id, identifier};
 use crate::callbacks::external::opened_beyond;
 use crate::callbacks::group::{NewPlace, located};
+use crate::callbacks::heap;
 use crate::callbacks::location::Location;
 use crate::callbacks::object::handle_of;
 use crate::callbacks::parts;
 use crate::callbacks::pipeline;
-use crate::callbacks::transfer::{self, buffer_of, owning_heap};
+use crate::callbacks::transfer::{self, buffer_of};
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::callbacks::{external_data, prefixes, virtual_extent, virtual_io, virtual_layout};
 use crate::error::{Error, Major, Minor, Result};
@@ -145,7 +148,7 @@ fn fill_in_file(session: &Arc<Session>, types: &FileType, value: Vec<u8>) -> Res
     let mut packed = value;
     packed.resize(packed.len().max(types.size), 0);
     let mut background = vec![0; types.size];
-    let converted = owning_heap(session.container.root(), || {
+    let converted = heap::writing(HeapPlace::Owner(session.container.root()), || {
         types.converting(session, || {
             library.convert(
                 types.stored()?,
@@ -356,7 +359,7 @@ pub fn write(
         true => 1,
         false => part_limit(dataset, &types, memory_type, region)?,
     };
-    owning_heap(dataset.base.id(), || {
+    heap::writing(HeapPlace::Owner(dataset.base.id()), || {
         region.in_parts(
             &what.selection,
             || dataset.dataset.space(),

@@ -12,6 +12,7 @@ pub mod external_data;
 pub mod file;
 pub mod file_optional;
 pub mod group;
+pub mod heap;
 pub mod link;
 pub mod location;
 pub mod mount;

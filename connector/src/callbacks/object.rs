@@ -5,15 +5,18 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use h5lake_container::{CopyOptions, Dataspace, Datatype, ObjectId, ObjectInfo, ObjectKind, Resolution};
+use h5lake_container::{
+    CopyOptions, Dataspace, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind, Resolution,
+};
 
 use crate::callbacks::external::opened_beyond;
 use crate::callbacks::external_data;
 use crate::callbacks::group::{self, NewPlace};
+use crate::callbacks::heap;
 use crate::callbacks::location::{Base, Location};
 use crate::callbacks::mount;
 use crate::callbacks::references::moved_region;
-use crate::callbacks::transfer::{buffer_of, owning_heap};
+use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::beyond::Beyond;
 use crate::ffi::handle::Handle;
@@ -228,19 +231,18 @@ pub fn copy(
         |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
     let copied = if options.expand_references {
         let convert = &mut |datatype: &Datatype,
-                            _from: ObjectId,
-                            owner: ObjectId,
-                            data: Vec<u8>,
+                            place: HeapPlace,
+                            elements: Elements,
                             resolve: &mut h5lake_container::Resolve<'_>| {
             let resolve = &mut |id| Ok(Some(resolve(id)?));
-            copy_elements(from, &to, datatype, owner, data, resolve).map_err(failed)
+            copy_elements(from, &to, datatype, place, elements, resolve).map_err(failed)
         };
         from.container.copy_object_expanding(found.id, &to.container, options, convert)?
     } else {
         let same_file = Arc::ptr_eq(&from.container, &to.container);
-        let convert = &mut |datatype: &Datatype, _from: ObjectId, owner: ObjectId, data: Vec<u8>| {
+        let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
             let resolve = &mut |id| Ok(same_file.then_some(id));
-            copy_elements(from, &to, datatype, owner, data, resolve).map_err(failed)
+            copy_elements(from, &to, datatype, place, elements, resolve).map_err(failed)
         };
         from.container.copy_object(found.id, &to.container, options, convert)?
     };
@@ -261,20 +263,26 @@ fn copy_options(flags: u32) -> Result<CopyOptions> {
     })
 }
 
+/// The value of an attribute with just the variable-length data that it names.
+pub fn packed_anew(session: &Arc<Session>, datatype: &Datatype, elements: Elements) -> Result<Elements> {
+    copy_elements(session, session, datatype, HeapPlace::Local, elements, &mut |id| Ok(Some(id)))
+}
+
 /// Elements of a dataset or attribute for a copy of it: variable-length data is copied into the heap of the new
-/// object, references become those to what `resolve` gives, or null.
+/// one, references become those to what `resolve` gives, or null.
 fn copy_elements(
     source: &Arc<Session>,
     destination: &Arc<Session>,
     datatype: &Datatype,
-    to: ObjectId,
-    mut data: Vec<u8>,
+    to: HeapPlace,
+    elements: Elements,
     resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
-) -> Result<Vec<u8>> {
+) -> Result<Elements> {
     let old = FileType::of_datatype(source, datatype)?;
+    let Elements { mut data, heap: local } = elements;
     if !old.is_located {
         old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
-        return Ok(data);
+        return Ok(data.into());
     }
     let library = destination.library;
     let memory = old.for_copies()?;
@@ -282,7 +290,8 @@ fn copy_elements(
     let memory_size = library.type_size(memory)?;
     let mut packed = buffer_of(count, old.size.max(memory_size))?;
     packed[..data.len()].copy_from_slice(&data);
-    let mut in_memory = library.convert_to_memory(old.in_file(source)?, memory, count, &mut packed)?;
+    let mut in_memory =
+        heap::reading(local, || library.convert_to_memory(old.in_file(source)?, memory, count, &mut packed))?;
     let changed = library.change_references(memory, &mut in_memory, &mut |reference| {
         copy_reference(source, destination, reference, resolve)
     });
@@ -291,18 +300,24 @@ fn copy_elements(
     let mut background = buffer_of(count, new.size)?;
     let mut packed = buffer_of(count, new.size.max(memory_size))?;
     packed[..in_memory.len()].copy_from_slice(&in_memory);
-    // Attributes of new references have had no owner of their own.
-    let owner = if to == ObjectId(0) { destination.container.root() } else { to };
     let converted = changed.and_then(|()| {
-        owning_heap(owner, || {
-            library.convert(memory, new.in_file(destination)?, count, &mut packed, Some(&mut background), 0)
+        heap::writing(to, || {
+            library.convert(
+                memory,
+                new.in_file(destination)?,
+                count,
+                &mut packed,
+                Some(&mut background),
+                0,
+            )?;
+            Ok(heap::take())
         })
     });
     let space = library.space_of(&Dataspace::Simple { dims: vec![count as u64], max: vec![count as u64] })?;
     library.reclaim(memory, space.get(), &mut in_memory);
-    converted?;
+    let heap = converted?;
     packed.truncate(count * new.size);
-    Ok(packed)
+    Ok(Elements { data: packed, heap })
 }
 
 /// One reference of a copy, in memory.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use h5lake_container::{Container, ObjectId};
 
+use crate::callbacks::heap::note_failure;
 use crate::callbacks::object;
-use crate::callbacks::transfer::note_failure;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};

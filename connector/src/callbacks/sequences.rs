@@ -5,8 +5,9 @@
 use h5lake_ledger::buffers::Scratch;
 
 use crate::callbacks::blob;
+use crate::callbacks::heap;
 use crate::callbacks::references::OBJECT_BYTES;
-use crate::callbacks::transfer::{heap_owner, scratch_of};
+use crate::callbacks::transfer::scratch_of;
 use crate::error::{Error, Result};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
@@ -66,7 +67,7 @@ pub fn read(
         (id, if blob::is_null(&id) { 0 } else { items * kind.unit() as u64 })
     });
     let mut elements = Allocated::new(kind, count);
-    session.container.heap_get_all(blobs, |index, data| {
+    heap::get_all(session, blobs, |index, data| {
         if blob::is_null(&taken_apart(&stored[index]).1) { Ok(()) } else { elements.set(index, data) }
     })?;
     region.scatter(0, &Scratch::from(elements.into_elements()));
@@ -81,7 +82,7 @@ fn taken_apart(element: &[u8; STORED]) -> (u64, [u8; blob::ID_BYTES]) {
 }
 
 /// Hands the elements of the application's buffer to `store` in file form. `existing` delivers what was there before; its
-/// data is given back once the new elements are stored.
+/// data is given back once the new elements are stored, unless it lies with them.
 ///
 /// # Errors
 /// Those of `existing`, of `store` and of the heap.
@@ -93,6 +94,9 @@ pub fn write(
     store: impl FnOnce(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let count = region.points() as usize;
+    if heap::is_local() {
+        return store(&region.with_data(kind, |data| put(session, kind, data))?);
+    }
     let mut before = scratch_of(count, STORED)?;
     existing(&mut before)?;
     let stored = region.with_data(kind, |data| put(session, kind, data))?;
@@ -108,7 +112,6 @@ pub fn write(
 
 /// Keeps data in the heap of the object that is being written, and makes elements in file form of it.
 fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Scratch> {
-    let owner = heap_owner().unwrap_or_else(|| session.container.root());
     if data.iter().flatten().any(|data| u32::try_from(data.len() / kind.unit()).is_err()) {
         return Err(Error::argument("a sequence has more than 4294967295 items"));
     }
@@ -122,6 +125,6 @@ fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Scra
             place.copy_from_slice(&id);
         }
     };
-    session.container.heap_put_all(owner, data.iter().copied().flatten(), keep).map_err(blob::in_heap)?;
+    heap::put_all(session, data.iter().copied().flatten(), keep)?;
     Ok(stored)
 }

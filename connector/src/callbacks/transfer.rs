@@ -1,11 +1,10 @@
 //! Moving elements between the application's buffer and the container, converting on the way.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use h5lake_container::ObjectId;
 use h5lake_ledger::buffers::{LONGEST, Scratch};
 
+use crate::callbacks::heap;
 use crate::callbacks::references::Slots;
 use crate::callbacks::sequences;
 use crate::error::{Error, Result};
@@ -13,49 +12,6 @@ use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::file_type::FileType;
 use crate::session::Session;
-
-thread_local! {
-    /// Whose heap the variable-length data goes to that libhdf5 hands us while it converts in this thread.
-    static HEAP_OWNER: Cell<Option<ObjectId>> = const { Cell::new(None) };
-    /// What went wrong with that data.
-    static HEAP_FAILURE: RefCell<Option<Error>> = const { RefCell::new(None) };
-}
-
-/// The object that owns variable-length data which is being written in this thread.
-pub fn heap_owner() -> Option<ObjectId> {
-    HEAP_OWNER.get()
-}
-
-/// Runs `body` with `owner` as the owner of the variable-length data it writes.
-pub fn owning_heap<T>(owner: ObjectId, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = HEAP_OWNER.replace(Some(owner));
-    let result = body();
-    HEAP_OWNER.set(before);
-    heap_failure().and(result)
-}
-
-/// Keeps what went wrong with variable-length data that is being written, for [`owning_heap`]: libhdf5 is not told in
-/// the middle of a conversion, for it then frees the elements that it has converted as if they were pointers
-/// (H5T__conv_vlen). Gives the error back when nothing is being written.
-pub fn fail_later(error: Error) -> Result<()> {
-    if heap_owner().is_none() {
-        return Err(error);
-    }
-    note_failure(error);
-    Ok(())
-}
-
-/// Keeps what went wrong in a conversion, for whoever asked for it.
-pub fn note_failure(error: Error) {
-    HEAP_FAILURE.with_borrow_mut(|kept| {
-        kept.get_or_insert(error);
-    });
-}
-
-/// What went wrong with variable-length data in a conversion that is over.
-pub fn heap_failure() -> Result<()> {
-    HEAP_FAILURE.take().map_or(Ok(()), Err)
-}
 
 /// Fills `region` with elements that `fetch` delivers in file form, packed.
 pub fn read(
@@ -153,7 +109,8 @@ pub fn write(
     let mut background = None;
     if types.needs_background {
         let before = background.insert(scratch_of(count, types.size)?);
-        if types.has_heap || library.needs_existing(memory_type, types.in_file(session)?, transfer)? {
+        let gives_back = types.has_heap && !heap::is_local();
+        if gives_back || library.needs_existing(memory_type, types.in_file(session)?, transfer)? {
             existing(before)?;
             types.slots.to_memory(session, types.size, before)?;
         } else {
@@ -164,7 +121,7 @@ pub fn write(
     types.converting(session, || {
         library.convert(memory_type, types.in_file(session)?, count, &mut packed, background, transfer)
     })?;
-    heap_failure()?;
+    heap::failure()?;
     let packed = &mut packed[..count * types.size];
     types.slots.to_file(session, types.size, packed)?;
     store(packed)

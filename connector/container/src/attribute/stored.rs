@@ -84,21 +84,25 @@ impl Container {
         s.unstored_attribute.take_if(|u| *u.key == *key);
     }
 
+    /// The elements of a value, and its local heap behind them.
     pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
         let size =
             usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
+        let has_local_heap = r.heap_owner == 0 && r.datatype.as_ref().is_some_and(|t| t.has_heap);
+        let fits = |length: usize| length == size || (length > size && has_local_heap);
         if r.extents.is_empty() {
             return match r.inline.len() {
                 0 => Ok(zeros(size)?.into()),
-                n if n == size => Ok(r.inline.clone()),
+                n if fits(n) => Ok(r.inline.clone()),
                 n => Err(Error::corrupt(format!("an attribute of {size} bytes has a value of {n}"))),
             };
         }
         let extents = decode_extents(&r.extents)?;
-        if extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len())) != Some(r.data_size) {
-            return Err(Error::corrupt("the parts of an attribute's value do not make up its size"));
-        }
-        let mut value = zeros(size)?;
+        let length = extents.iter().try_fold(0u64, |n, e| n.checked_add(e.len()));
+        let length = length.and_then(|n| usize::try_from(n).ok()).filter(|n| fits(*n));
+        let length = length
+            .ok_or_else(|| Error::corrupt("the parts of an attribute's value do not make up its size"))?;
+        let mut value = zeros(length)?;
         let mut rest = value.as_mut_slice();
         for e in &extents {
             let (part, behind) = rest.split_at_mut(e.len() as usize);
@@ -109,12 +113,12 @@ impl Container {
     }
 
     /// Bytes that go into the record, or the encoded extents.
-    pub(super) fn store_value(&self, data: &[u8]) -> Result<(Bytes, Vec<Bytes>)> {
-        if data.len() <= INLINE {
-            return Ok((Bytes::copy_from_slice(data), Vec::new()));
+    pub(super) fn store_value(&self, value: Vec<u8>) -> Result<(Bytes, Vec<Bytes>)> {
+        if value.len() <= INLINE {
+            return Ok((value.into(), Vec::new()));
         }
         let mut extents = Vec::new();
-        for part in data.chunks(EXTENT) {
+        for part in value.chunks(EXTENT) {
             match self.ledger.write_payload(part) {
                 Ok(e) => extents.push(e.to_bytes()),
                 Err(e) => {

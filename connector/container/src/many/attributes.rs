@@ -6,9 +6,12 @@ use crate::container::State;
 use crate::convert::show;
 use crate::record::{self, AttributeRecord};
 use crate::stored::extents_of;
-use crate::{Container, Result, keys};
+use crate::{Container, LocalHeap, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
+
+/// Bytes of an element of a variable-length type, as libhdf5 lays it out.
+const ELEMENT: usize = 20;
 
 fn decode(value: &Option<Bytes>) -> Result<Option<AttributeRecord>> {
     let what = || "an attribute that two writers changed".to_owned();
@@ -169,24 +172,37 @@ impl Container {
         if !a.datatype.as_ref().is_some_and(|t| t.has_heap) || x == y {
             return Ok(x == y);
         }
-        self.same_blobs(s, a, &x, &y)
+        self.same_blobs(s, a, x, y)
     }
 
     /// Whether variable-length values are the same. An element of such a type, as libhdf5 lays it out, is a count of four
     /// bytes and the id of a blob of bytes; of types that hold such elements beside others it is not known.
-    fn same_blobs(&self, s: &mut State, r: &AttributeRecord, x: &[u8], y: &[u8]) -> Result<bool> {
+    fn same_blobs(&self, s: &mut State, r: &AttributeRecord, x: Bytes, y: Bytes) -> Result<bool> {
         /// `H5T_STRING`: the blobs of variable-length strings are their bytes; those of `H5T_VLEN` may hold ids again.
         const STRING: u32 = 3;
         let t = r.datatype.as_ref();
-        if t.is_none_or(|t| t.class != STRING || t.size != 20) {
+        if t.is_none_or(|t| t.class != STRING || t.size != ELEMENT as u64) {
             return Ok(false);
         }
-        for (a, b) in x.chunks_exact(20).zip(y.chunks_exact(20)) {
-            if a[..4] != b[..4] || self.blob(s, &a[4..])? != self.blob(s, &b[4..])? {
+        let [(x, in_x), (y, in_y)] = [x, y].map(|mut value| {
+            let heap = value.split_off(value.len().min(r.data_size as usize));
+            (value, LocalHeap::new(heap))
+        });
+        for (a, b) in x.as_chunks::<ELEMENT>().0.iter().zip(y.as_chunks::<ELEMENT>().0) {
+            if a[..4] != b[..4] || self.string(s, a, &in_x)? != self.string(s, b, &in_y)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// The bytes of a string by the element that stands for it.
+    fn string(&self, s: &mut State, element: &[u8; ELEMENT], heap: &LocalHeap) -> Result<Vec<u8>> {
+        let [a, b, c, d, id @ ..] = *element;
+        match LocalHeap::has(&id) {
+            true => Ok(heap.get(&id, u32::from_le_bytes([a, b, c, d]).into())?.to_vec()),
+            false => self.blob(s, &id),
+        }
     }
 
     /// The attribute's records under an object that is gone are given up with all that they own.

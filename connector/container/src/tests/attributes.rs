@@ -1,7 +1,9 @@
 //! Open attributes keep their records, and the last change waits before it is staged: nobody may notice.
 
 use super::*;
+use crate::container::RECORDS_VERSION;
 use object_stores::{FaultStore, MemoryStore, ObjectStore, Rule, Select, Timing};
+use prost::Message;
 use std::time::Duration;
 
 fn value_of(c: &Arc<Container>, id: ObjectId, name: &[u8]) -> Vec<u8> {
@@ -158,7 +160,7 @@ fn the_last_change_goes_with_its_object_and_along_with_copies() {
     let c = memory().create();
     let id = group(&c, c.root(), b"g", CreationOrder::default());
     made(&c, id, b"a", b"1");
-    let copy = c.copy_object(id, &c, CopyOptions::default(), &mut |_, _, _, data| Ok(data)).unwrap();
+    let copy = c.copy_object(id, &c, CopyOptions::default(), &mut |_, _, elements| Ok(elements)).unwrap();
     assert_eq!(value_of(&c, copy.id(), b"a"), b"1");
     made(&c, id, b"b", b"2");
     c.link_delete(c.root(), b"g").unwrap();
@@ -198,4 +200,41 @@ fn a_value_that_cannot_be_written_leaves_the_old_one() {
     }
     c.vacuum().unwrap();
     assert!(a.read().unwrap() == old[..] && value_of(&c, c.root(), b"a") == old);
+}
+
+#[test]
+fn records_of_a_later_version_are_refused() {
+    for place in places() {
+        let c = place.create();
+        let record = c.ledger.get(keys::CONTAINER).unwrap().unwrap();
+        let mut record: record::ContainerRecord = record::decode(record, String::new).unwrap();
+        assert_eq!(record.version, RECORDS_VERSION);
+        record.version += 1;
+        c.ledger.put(keys::CONTAINER, record.encode_to_vec()).unwrap();
+        c.flush().unwrap();
+        drop(c);
+        let refused = Container::open(&place.target, Access::ReadOnly, Options::default()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        assert!(refused.to_string().contains("newer h5lake"), "{refused}");
+    }
+}
+
+#[test]
+fn a_value_of_another_length_is_damage() {
+    let c = memory().create();
+    for (name, has_heap, more) in [(&b"plain"[..], false, 1), (b"short", true, -1), (b"heap", true, 1)] {
+        let mut spec = attr_spec(16, 1);
+        spec.datatype.has_heap = has_heap;
+        let a = c.attr_create(c.root(), name, spec).unwrap();
+        a.write(&[1; 16]).unwrap();
+        drop(a);
+        c.flush().unwrap();
+        let key = keys::named(keys::ATTRIBUTE, c.root().0, name);
+        let value = c.ledger.get(&key).unwrap().unwrap();
+        let mut r: record::AttributeRecord = record::decode(value, String::new).unwrap();
+        r.inline = vec![1; (16 + more) as usize].into();
+        c.ledger.put(&key, r.encode_to_vec()).unwrap();
+        let read = c.attr_open(c.root(), name).unwrap().read();
+        assert_eq!(read.is_ok(), name == b"heap", "{read:?}");
+    }
 }

@@ -66,7 +66,7 @@ fn use_it(c: &Arc<Container>, ids: &[ObjectId], blob: &[u8; 16]) -> usize {
         note(d.storage_size().is_ok());
         note(d.set_extent(&[35, 35]).is_ok() || *id == ids[1]);
     }
-    let copy = c.copy_object(c.root(), c, CopyOptions::default(), &mut |_, _, _, data| Ok(data));
+    let copy = c.copy_object(c.root(), c, CopyOptions::default(), &mut |_, _, elements| Ok(elements));
     note(copy.is_ok());
     drop(copy);
     for name in [b"g".as_slice(), b"small", b"plain", b"filtered"] {

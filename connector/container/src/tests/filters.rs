@@ -187,7 +187,9 @@ fn a_copy_borrows_the_codec_of_a_dataset_that_nobody_has_open() {
     d.detach_codec(&lent).unwrap();
     let id = d.object().id();
     drop(d);
-    let mut double = |_: &Datatype, _, _, data: Vec<u8>| Ok(data.iter().map(|b| b * 2).collect());
+    let mut double = |_: &Datatype, _, elements: Elements| {
+        Ok(elements.data.iter().map(|b| b * 2).collect::<Vec<_>>().into())
+    };
     assert!(c.copy_object(id, &c, CopyOptions::default(), &mut double).is_err());
     let lender = Arc::new(Lender(AtomicU32::new(0)));
     let weak: std::sync::Weak<dyn CodecLender> = Arc::downgrade(&(lender.clone() as Arc<dyn CodecLender>));

@@ -76,8 +76,8 @@ fn a_forged_heap_id_is_an_error() {
     assert!(c.heap_get(&id, &mut [0; 5]).is_err());
 }
 
-fn no_convert(_: &Datatype, _: ObjectId, _: ObjectId, data: Vec<u8>) -> Result<Vec<u8>> {
-    panic!("{} bytes need no conversion", data.len())
+fn no_convert(_: &Datatype, _: HeapPlace, elements: Elements) -> Result<Elements> {
+    panic!("{} bytes need no conversion", elements.data.len())
 }
 
 #[test]
@@ -155,15 +155,16 @@ fn heap_data_moves_to_its_new_owner() {
     d.write(&Selection::All, &[id, [0; 16]].concat()).unwrap();
     let inner = c.clone();
     let copy = c
-        .copy_object(d.object().id(), &c, CopyOptions::default(), &mut |_, _, to, data| {
+        .copy_object(d.object().id(), &c, CopyOptions::default(), &mut |_, to, elements| {
+            let HeapPlace::Owner(to) = to else { panic!("a dataset has no local heap") };
             let mut out = Vec::new();
-            for id in data.chunks_exact(16) {
+            for id in elements.data.chunks_exact(16) {
                 let id: [u8; 16] = id.try_into().unwrap();
                 let mut blob = vec![0; inner.heap_len(&id)? as usize];
                 inner.heap_get(&id, &mut blob)?;
                 out.extend_from_slice(&inner.heap_put(to, &blob)?);
             }
-            Ok(out)
+            Ok(out.into())
         })
         .unwrap();
     let new = c.dataset(copy.id()).unwrap();
@@ -179,21 +180,70 @@ fn heap_data_moves_to_its_new_owner() {
 
 #[test]
 fn blobs_of_a_deleted_attribute_live_while_it_is_open() {
-    let c = memory().create();
-    c.flush().unwrap();
-    let mut spec = attr_spec(16, 1);
-    spec.datatype.has_heap = true;
-    let a = c.attr_create(c.root(), b"a", spec).unwrap();
-    let id = c.heap_put(a.heap_owner(), b"text").unwrap();
-    a.write(&id).unwrap();
-    c.attr_delete(c.root(), b"a").unwrap();
-    c.flush().unwrap();
-    let mut blob = [0; 4];
-    c.heap_get(a.read().unwrap().as_ref().try_into().unwrap(), &mut blob).unwrap();
-    assert_eq!(&blob, b"text");
-    drop(a);
-    c.flush().unwrap();
-    assert_eq!(keys_of(&c).len(), 3);
+    for c in [memory().create(), memory().create_without_local_heaps(Options::default())] {
+        c.flush().unwrap();
+        let before = keys_of(&c).len();
+        let a = text_attribute(&c, c.root(), b"a", b"text");
+        c.attr_delete(c.root(), b"a").unwrap();
+        c.flush().unwrap();
+        assert_eq!(text_of(&c, &a), b"text");
+        drop(a);
+        c.flush().unwrap();
+        // Who owns blobs has a number from the counter.
+        assert_eq!(keys_of(&c).len() - before, usize::from(!c.has_local_heaps()));
+    }
+}
+
+#[test]
+fn a_local_heap_goes_where_its_attribute_goes() {
+    for place in places() {
+        let c = place.create();
+        let g = group(&c, c.root(), b"g", CreationOrder::default());
+        let long = vec![b'x'; 100_000];
+        for (name, text) in [(b"a", &b"text"[..]), (b"b", b""), (b"c", &long)] {
+            text_attribute(&c, g, name, text);
+        }
+        c.attr_rename(g, b"a", b"renamed").unwrap();
+        let copy = c.copy_object(g, &c, CopyOptions::default(), &mut no_convert).unwrap();
+        c.link_create(c.root(), b"copy", LinkTarget::Hard(copy.id()), CharSet::Ascii).unwrap();
+        let id = copy.id();
+        drop((copy, c));
+        let c = place.open(Access::ReadWrite);
+        for object in [g, id] {
+            for (name, text) in [(&b"renamed"[..], &b"text"[..]), (b"b", b""), (b"c", &long)] {
+                assert!(text_of(&c, &c.attr_open(object, name).unwrap()) == text);
+            }
+        }
+        // One without it has no place for it.
+        let plain = c.attr_create(g, b"plain", attr_spec(16, 1)).unwrap();
+        let mut heap = LocalHeap::default();
+        let value = heap.put(b"text");
+        assert_eq!(plain.write_with_heap(&value, &heap).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+#[test]
+fn blobs_of_attributes_move_between_the_heaps_of_old_and_new_containers() {
+    let (old, new) = (memory().create_without_local_heaps(Options::default()), memory().create());
+    for (from, to) in [(&old, &new), (&new, &old)] {
+        let g = group(from, from.root(), b"g", CreationOrder::default());
+        text_attribute(from, g, b"a", b"text");
+        let copy = from.copy_object(g, to, CopyOptions::default(), &mut |_, place, elements| {
+            let id: [u8; 16] = elements.data[..].try_into().unwrap();
+            let mut heap = LocalHeap::default();
+            let id = match place {
+                HeapPlace::Local => {
+                    let mut blob = vec![0; from.heap_len(&id)? as usize];
+                    from.heap_get(&id, &mut blob)?;
+                    heap.put(&blob)
+                }
+                HeapPlace::Owner(owner) => to.heap_put(owner, elements.heap.get(&id, 4)?)?,
+            };
+            Ok(Elements { data: id.to_vec(), heap })
+        });
+        let copy = copy.unwrap();
+        assert_eq!(text_of(to, &to.attr_open(copy.id(), b"a").unwrap()), b"text");
+    }
 }
 
 #[test]
@@ -209,13 +259,13 @@ fn what_references_lead_to_is_copied_along() {
     let o = CopyOptions { expand_references: true, ..CopyOptions::default() };
     assert_eq!(a.copy_object(other, &b, o, &mut no_convert).unwrap_err().kind(), ErrorKind::Unsupported);
     let copy = a
-        .copy_object_expanding(d.object().id(), &b, o, &mut |_, _, _, data, resolve| {
+        .copy_object_expanding(d.object().id(), &b, o, &mut |_, _, elements, resolve| {
             let id = |r: &[u8]| ObjectId(u64::from_be_bytes(r.try_into().unwrap()));
             let mut out = Vec::new();
-            for r in data.chunks_exact(8) {
+            for r in elements.data.chunks_exact(8) {
                 out.extend_from_slice(&resolve(id(r))?.0.to_be_bytes());
             }
-            Ok(out)
+            Ok(out.into())
         })
         .unwrap();
     b.link_create(b.root(), b"copy", LinkTarget::Hard(copy.id()), CharSet::Ascii).unwrap();

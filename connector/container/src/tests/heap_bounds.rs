@@ -194,15 +194,11 @@ proptest! {
 fn memory_of_the_heap_is_bounded_without_a_flush() {
     for options in [Options::default(), many::options()] {
         let place = file();
-        let c = place.create_with(options);
+        let c = place.create_without_local_heaps(options);
         let (usages, owners) = (64, 32);
         c.state().heap.bound(usages, owners);
-        let mut spec = attr_spec(16, 1);
-        spec.datatype.has_heap = true;
         for n in 0..2000u32 {
-            let a = c.attr_create(c.root(), format!("{n}").as_bytes(), spec.clone()).unwrap();
-            let id = c.heap_put(a.heap_owner(), format!("text {n}").as_bytes()).unwrap();
-            a.write(&id).unwrap();
+            text_attribute(&c, c.root(), format!("{n}").as_bytes(), format!("text {n}").as_bytes());
             let kept = c.state().heap.kept();
             assert!(kept.0 <= usages && kept.1 <= owners, "{kept:?} after {n}");
         }
@@ -212,10 +208,7 @@ fn memory_of_the_heap_is_bounded_without_a_flush() {
         assert_eq!(stored(&c).len(), 2000);
         for n in [0, 7, 1999u32] {
             let a = c.attr_open(c.root(), format!("{n}").as_bytes()).unwrap();
-            let id: [u8; 16] = a.read().unwrap().as_ref().try_into().unwrap();
-            let mut out = vec![0; c.heap_len(&id).unwrap() as usize];
-            c.heap_get(&id, &mut out).unwrap();
-            assert_eq!(out, format!("text {n}").as_bytes());
+            assert_eq!(text_of(&c, &a), format!("text {n}").as_bytes());
         }
     }
 }

@@ -241,6 +241,39 @@ fn the_last_wins_if_that_is_wanted() {
     }
 }
 
+/// Makes an attribute of one string, as libhdf5 lays it out.
+fn string_attribute(c: &Arc<Container>, name: &[u8], text: &[u8], before: usize) {
+    let mut spec = attr_spec(20, 1);
+    (spec.datatype.class, spec.datatype.has_heap) = (3, true);
+    let a = c.attr_create(c.root(), name, spec).unwrap();
+    let mut heap = LocalHeap::default();
+    // Where it lies differs.
+    heap.put(&vec![0; before]);
+    let id = match a.heap_place() {
+        HeapPlace::Local => heap.put(text),
+        HeapPlace::Owner(owner) => {
+            heap = LocalHeap::default();
+            c.heap_put(owner, text).unwrap()
+        }
+    };
+    let value = [&(text.len() as u32).to_le_bytes()[..], &id].concat();
+    a.write_with_heap(&value, &heap).unwrap();
+}
+
+#[test]
+fn the_same_text_by_both_is_no_conflict() {
+    for p in places() {
+        let [a, b] = writers(&p, |_| ());
+        for (n, c) in [&a, &b].into_iter().enumerate() {
+            string_attribute(c, b"same", b"text", n);
+            string_attribute(c, b"other", [b"one", b"two"][n], 0);
+        }
+        a.flush().unwrap();
+        let text = conflict(&b);
+        assert!(text.contains("/, attribute 'other',") && !text.contains("'same'"), "{text}");
+    }
+}
+
 #[test]
 fn names_attributes_comments_and_shapes_conflict() {
     for p in places() {

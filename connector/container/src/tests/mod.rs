@@ -22,6 +22,7 @@ mod sharing;
 use crate::*;
 use bytes::Bytes;
 use object_stores::MemoryStore;
+use prost::Message;
 use std::sync::Arc;
 
 /// A place for a container that goes with the test.
@@ -54,6 +55,19 @@ impl Place {
 
     pub fn create_with(&self, o: Options) -> Arc<Container> {
         Container::create(&self.target, Replace::Truncate, FileCreation::default(), o).unwrap()
+    }
+
+    /// One with records of version 1, whose attributes have no local heaps.
+    pub fn create_without_local_heaps(&self, o: Options) -> Arc<Container> {
+        let c = self.create_with(o.clone());
+        let record = c.ledger.get(keys::CONTAINER).unwrap().unwrap();
+        let record = record::ContainerRecord { version: 1, ..record::decode(record, String::new).unwrap() };
+        c.ledger.put(keys::CONTAINER, record.encode_to_vec()).unwrap();
+        c.flush().unwrap();
+        drop(c);
+        let c = Container::open(&self.target, Access::ReadWrite, o).unwrap();
+        assert!(!c.has_local_heaps());
+        c
     }
 
     pub fn open(&self, access: Access) -> Arc<Container> {
@@ -121,6 +135,33 @@ pub(crate) fn dataset(c: &Arc<Container>, name: &[u8], spec: DatasetSpec) -> Arc
     let d = c.create_dataset(spec).unwrap();
     c.link_create(c.root(), name, LinkTarget::Hard(d.id()), CharSet::Utf8).unwrap();
     c.dataset(d.id()).unwrap()
+}
+
+/// Makes an attribute of one blob.
+pub(crate) fn text_attribute(c: &Arc<Container>, on: ObjectId, name: &[u8], text: &[u8]) -> Arc<Attribute> {
+    let mut spec = attr_spec(16, 1);
+    spec.datatype.has_heap = true;
+    let a = c.attr_create(on, name, spec).unwrap();
+    let mut heap = LocalHeap::default();
+    let id = match a.heap_place() {
+        HeapPlace::Local => heap.put(text),
+        HeapPlace::Owner(owner) => c.heap_put(owner, text).unwrap(),
+    };
+    a.write_with_heap(&id, &heap).unwrap();
+    a
+}
+
+/// The text of such an attribute.
+pub(crate) fn text_of(c: &Container, a: &Attribute) -> Vec<u8> {
+    let (value, heap) = a.read_with_heap().unwrap();
+    let id: [u8; 16] = value.as_ref().try_into().unwrap();
+    if a.heap_place() == HeapPlace::Local {
+        let length = u64::from_be_bytes(id[8..].try_into().unwrap());
+        return heap.get(&id, length).unwrap().to_vec();
+    }
+    let mut text = vec![0; c.heap_len(&id).unwrap() as usize];
+    c.heap_get(&id, &mut text).unwrap();
+    text
 }
 
 /// All keys of the map.
