@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::cached::{Cached, MOST_RANGES};
-use crate::gather::gather;
+use crate::gather::{gather, scatter};
 use crate::grid::CopyRun;
 use crate::keeping::{Distance, Keeping};
 use crate::shape::Shape;
@@ -375,11 +375,12 @@ impl BlockCache {
             c.complete(ledger, key)?;
         }
         let was_clean = c.dirty.is_empty();
-        for r in runs {
-            let range = r.block..r.block + r.len;
-            c.data[range.clone()].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
-            c.valid.insert(range.clone());
-            c.dirty.insert(range);
+        scatter(runs, data, &mut c.data);
+        for set in [&mut c.valid, &mut c.dirty] {
+            // A block that is written column by column is in both as a whole.
+            if !set.covers(&(0..end)) {
+                runs.iter().for_each(|r| set.insert(r.block..r.block + r.len));
+            }
         }
         if was_clean {
             self.dirty.insert(key.to_vec());

@@ -336,7 +336,7 @@ impl Container {
         }
         state.headers.clear();
         state.edition += 1;
-        state.lists = Lists::default();
+        state.lists.forget_all();
         state.heap = HeapState::default();
         self.blocks.lock().forget();
         let open: Vec<_> = state.datasets.values().filter_map(Weak::upgrade).collect();

@@ -134,10 +134,10 @@ impl Container {
                 continue;
             }
             for link in self.links(group, Index::Name, Order::Native)? {
-                let target = match link.target {
-                    LinkTarget::Hard(id) => Some(id),
+                let target = match &link.target {
+                    LinkTarget::Hard(id) => Some(*id),
                     LinkTarget::Soft(path) if options.expand_soft => {
-                        match self.resolve(group, &path, LastLink::Follow, MAX_SOFT) {
+                        match self.resolve(group, path, LastLink::Follow, MAX_SOFT) {
                             Ok(Resolution::Leaves { .. }) => return Ok(true),
                             Ok(Resolution::Object { id }) => Some(id),
                             _ => None,

@@ -1,37 +1,41 @@
-//! Copying runs of a block to where the caller wants them.
+//! Copying runs of a block to where the caller wants them, and back.
 
 use crate::grid::CopyRun;
 
 /// Copies runs from `block`, which begins `base` bytes into the block that the runs count in.
 pub(crate) fn gather(runs: &[CopyRun], block: &[u8], base: usize, out: &mut [u8]) {
-    let rest = match runs.first().map_or(0, |r| r.len) {
-        // A column has one element a run: a copy of a length that is known here is one load and one store.
-        1 => gather_equal::<1>(runs, block, base, out),
-        2 => gather_equal::<2>(runs, block, base, out),
-        4 => gather_equal::<4>(runs, block, base, out),
-        8 => gather_equal::<8>(runs, block, base, out),
-        16 => gather_equal::<16>(runs, block, base, out),
-        _ => runs,
-    };
-    for r in rest {
+    each(runs, |r, len| {
         let from = r.block - base;
-        out[r.buffer..r.buffer + r.len].copy_from_slice(&block[from..from + r.len]);
-    }
+        out[r.buffer..r.buffer + len].copy_from_slice(&block[from..from + len]);
+    });
 }
 
-/// Copies runs of `N` bytes; gives back what begins with one of another length.
-fn gather_equal<'a, const N: usize>(
-    runs: &'a [CopyRun],
-    block: &[u8],
-    base: usize,
-    out: &mut [u8],
-) -> &'a [CopyRun] {
-    let equal = runs.iter().take_while(|r| r.len == N).count();
-    let (now, rest) = runs.split_at(equal);
-    for r in now {
-        let from = r.block - base;
-        out[r.buffer..r.buffer + N].copy_from_slice(&block[from..from + N]);
-    }
+/// Copies runs from the caller's buffer into `block`.
+pub(crate) fn scatter(runs: &[CopyRun], buffer: &[u8], block: &mut [u8]) {
+    each(runs, |r, len| block[r.block..r.block + len].copy_from_slice(&buffer[r.buffer..r.buffer + len]));
+}
+
+/// Calls `copy` with each run and its length. A column has one element a run: a copy of a length that is known where it is
+/// compiled is one load and one store.
+#[inline(always)]
+fn each(runs: &[CopyRun], mut copy: impl FnMut(&CopyRun, usize)) {
+    let rest = match runs.first().map_or(0, |r| r.len) {
+        1 => equal::<1>(runs, &mut copy),
+        2 => equal::<2>(runs, &mut copy),
+        4 => equal::<4>(runs, &mut copy),
+        8 => equal::<8>(runs, &mut copy),
+        16 => equal::<16>(runs, &mut copy),
+        _ => runs,
+    };
+    rest.iter().for_each(|r| copy(r, r.len));
+}
+
+/// The runs of `N` bytes; gives back what begins with one of another length.
+#[inline(always)]
+fn equal<'a, const N: usize>(runs: &'a [CopyRun], copy: &mut impl FnMut(&CopyRun, usize)) -> &'a [CopyRun] {
+    let count = runs.iter().take_while(|r| r.len == N).count();
+    let (now, rest) = runs.split_at(count);
+    now.iter().for_each(|r| copy(r, N));
     rest
 }
 
@@ -62,6 +66,12 @@ mod tests {
                 for i in 0..r.len {
                     prop_assert_eq!(out[r.buffer + i], block[r.block - base + i]);
                 }
+            }
+            let mut back = vec![255; base + block.len()];
+            scatter(&runs, &out, &mut back);
+            for (i, byte) in back.iter().enumerate() {
+                let copied = runs.iter().any(|r| (r.block..r.block + r.len).contains(&i));
+                prop_assert_eq!(*byte, if copied { block[i - base] } else { 255 });
             }
         }
     }

@@ -68,13 +68,19 @@ impl Axis {
     /// The runs of selected indices in `lo..hi`: first index, number, position among the selected.
     fn runs(&self, lo: u64, hi: u64, out: &mut Vec<(u64, u64, u64)>) {
         out.clear();
-        let mut p = lo;
-        while let Some(at) = self.next_from(p).filter(|&at| at < hi) {
-            let k = (at - self.start) / self.stride;
-            let first = self.start + k * self.stride;
-            let n = (first + self.block).min(hi) - at;
-            out.push((at, n, k * self.block + (at - first)));
-            p = at + n;
+        let Some(mut at) = self.next_from(lo).filter(|&at| at < hi) else { return };
+        let mut k = (at - self.start) / self.stride;
+        let mut first = self.start + k * self.stride;
+        out.reserve((self.count - k).min((hi - at) / self.stride + 1) as usize);
+        loop {
+            out.push((at, (first + self.block).min(hi) - at, k * self.block + (at - first)));
+            k += 1;
+            // The last one may be too near the end of all numbers for another stride.
+            if k == self.count || self.stride >= hi - first {
+                return;
+            }
+            first += self.stride;
+            at = first;
         }
     }
 }
@@ -273,7 +279,9 @@ fn line(
     use_part: &mut dyn FnMut(Part<'_>) -> Result<()>,
 ) -> Result<()> {
     let total: u64 = axes.iter().map(|a| a.dim).product();
-    let (mut now, mut runs, mut buffer) = (0, Runs::default(), 0usize);
+    // The segment at hand, and its elements.
+    let (mut now, mut begin, mut end) = (0, 0, segment);
+    let (mut runs, mut buffer) = (Runs::default(), 0usize);
     let mut emit = |number: u64, runs: &mut Runs| -> Result<()> {
         if runs.0.is_empty() {
             return Ok(());
@@ -287,12 +295,14 @@ fn line(
     rows(axes, &mut |offset, count| {
         let (mut at, mut left) = (offset, count);
         while left > 0 {
-            if at / segment != now {
+            if !(begin..end).contains(&at) {
                 emit(now, &mut runs)?;
                 now = at / segment;
+                begin = now * segment;
+                end = begin.saturating_add(segment);
             }
-            let n = left.min(segment - at % segment);
-            runs.push((at % segment) as usize * size, buffer, n as usize * size);
+            let n = left.min(end - at);
+            runs.push((at - begin) as usize * size, buffer, n as usize * size);
             (at, left, buffer) = (at + n, left - n, buffer + n as usize * size);
         }
         Ok(())
@@ -301,7 +311,7 @@ fn line(
 }
 
 /// Every run of a hyperslab in C order, as linear offset and number of elements.
-fn rows(axes: &[Axis], use_run: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
+fn rows(axes: &[Axis], use_run: &mut impl FnMut(u64, u64) -> Result<()>) -> Result<()> {
     let Some((inner, outer)) = axes.split_last() else { return Ok(()) };
     let mut at: Vec<u64> = outer.iter().map(|a| a.start).collect();
     loop {
@@ -408,6 +418,9 @@ fn boxes(
 fn copy_runs(columns: &[Column], block: u64, buffer: u64, size: u64, out: &mut Runs) {
     let Some((c, inner)) = columns.split_first() else { return };
     let lo = c.now * c.chunk;
+    if inner.is_empty() {
+        out.0.reserve(c.runs.len());
+    }
     for &(at, n, position) in &c.runs {
         let (from, to) = (block + (at - lo) * c.block_step, buffer + position * c.buffer_step);
         match inner {

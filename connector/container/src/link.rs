@@ -181,12 +181,12 @@ impl Container {
     ///
     /// # Errors
     /// As for [`Self::link_at`].
-    pub fn links(&self, group: ObjectId, index: Index, order: Order) -> Result<Vec<Link>> {
+    pub fn links(&self, group: ObjectId, index: Index, order: Order) -> Result<Vec<Arc<Link>>> {
         let mut s = self.state();
         let list = self.link_list(&mut s, group, index)?;
         Ok(match order {
-            Order::Decreasing => list.iter().rev().map(|l| (**l).clone()).collect(),
-            _ => list.iter().map(|l| (**l).clone()).collect(),
+            Order::Decreasing => list.iter().rev().cloned().collect(),
+            _ => list.to_vec(),
         })
     }
 

@@ -1,13 +1,18 @@
-//! Sorted lists of links and attributes, kept so that a loop over positions is not quadratic.
+//! Sorted lists of links and attributes, kept so that a loop over positions is not quadratic, and paths that were found to
+//! lead to an object.
 
 use crate::id_map::IdMap;
 use crate::types::{AttrInfo, Index, Link, Order};
 use crate::{Error, Result};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Entries kept in all lists together; the list in use is kept whatever its length.
 const BOUND: usize = 1 << 20;
+
+/// Paths that are kept.
+const PATHS: usize = 16;
 
 /// The lists of a container.
 #[derive(Default)]
@@ -15,6 +20,9 @@ pub(crate) struct Lists {
     links: HashMap<(u64, Index), Vec<Arc<Link>>>,
     attributes: IdMap<Vec<(u32, AttrInfo)>>,
     entries: usize,
+    paths: Vec<(u64, Bytes)>,
+    /// Counts up when links go, or may have gone.
+    removals: u64,
 }
 
 impl Lists {
@@ -38,9 +46,39 @@ impl Lists {
 
     fn make_room(&mut self, n: usize) {
         if self.entries + n > BOUND {
-            *self = Self::default();
+            self.forget_all();
         }
         self.entries += n + 1;
+    }
+
+    /// What is in the container may be something else now.
+    pub(crate) fn forget_all(&mut self) {
+        *self = Self { removals: self.removals + 1, ..Self::default() };
+    }
+
+    /// How often links went so far.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals
+    }
+
+    /// Whether a path is known to lead to an object.
+    pub(crate) fn leads(&self, path: &[u8], id: u64) -> bool {
+        self.paths.iter().any(|(leads_to, known)| *leads_to == id && known == path)
+    }
+
+    /// Keeps that a path leads to an object, as it did when so many links had gone.
+    pub(crate) fn keep_path(&mut self, path: &Bytes, id: u64, removals: u64) {
+        if removals == self.removals {
+            if self.paths.len() == PATHS {
+                self.paths.remove(0);
+            }
+            self.paths.push((id, path.clone()));
+        }
+    }
+
+    fn removed(&mut self) {
+        self.removals += 1;
+        self.paths.clear();
     }
 
     /// Follows the making of a link.
@@ -62,6 +100,7 @@ impl Lists {
 
     /// Follows the removal of a link.
     pub(crate) fn link_removed(&mut self, group: u64, name: &[u8], creation_order: Option<i64>) {
+        self.removed();
         if let Some(list) = self.links.get_mut(&(group, Index::Name))
             && let Ok(at) = list.binary_search_by(|l| l.name.as_slice().cmp(name))
         {
@@ -79,6 +118,7 @@ impl Lists {
     }
 
     pub(crate) fn forget(&mut self, id: u64) {
+        self.removed();
         self.attributes.remove(&id);
         self.links.remove(&(id, Index::Name));
         self.links.remove(&(id, Index::CreationOrder));

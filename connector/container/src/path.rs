@@ -6,8 +6,12 @@ use crate::ids::ROOT;
 use crate::object::{group_header, now};
 use crate::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectId, ObjectKind};
 use crate::{Container, Error, ErrorKind, GroupSpec, LastLink, OpenObject, Result};
+use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+
+/// Soft links that a name of an object may pass.
+const SOFT_LINKS: usize = 16;
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +189,23 @@ impl Container {
         }
         self.header(&mut s, w.at)?;
         Ok(Resolution::Object { id: w.at })
+    }
+
+    /// Whether a path from the root leads to this object. That it did is known until links go.
+    pub fn leads_to(&self, path: &Bytes, id: ObjectId) -> bool {
+        let removals = {
+            let s = self.state();
+            if s.lists.leads(path, id.0) {
+                return true;
+            }
+            s.lists.removals()
+        };
+        let found = self.resolve(ROOT, path, LastLink::Follow, SOFT_LINKS);
+        let leads = matches!(found, Ok(Resolution::Object { id: found }) if found == id);
+        if leads {
+            self.state().lists.keep_path(path, id.0, removals);
+        }
+        leads
     }
 
     /// Follows all of a path but its last component. With `create_missing`, groups that are missing on the way

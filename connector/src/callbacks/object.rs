@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use h5lake_container::{
-    CopyOptions, Dataspace, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind, Resolution,
+    CopyOptions, Dataspace, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind,
 };
 
 use crate::callbacks::external::opened_beyond;
@@ -95,9 +95,7 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
     let found = Base::of(handle)?.find(location)?;
     let container = &found.session.container;
     if let Some(path) = &found.path
-        && let Ok(Resolution::Object { id }) =
-            container.resolve(container.root(), path, h5lake_container::LastLink::Follow, 16)
-        && id == found.id
+        && container.leads_to(path, found.id)
     {
         return Ok(found.path);
     }

@@ -84,7 +84,7 @@ struct LinkVisit<'a> {
 }
 
 impl LinkVisit<'_> {
-    fn below(&mut self, links: &[Link], prefix: &[u8]) -> Result<i32> {
+    fn below(&mut self, links: &[Arc<Link>], prefix: &[u8]) -> Result<i32> {
         for link in links {
             let name = [prefix, &link.name].concat();
             let answer = (self.each)(self.group, &name, link);
@@ -110,7 +110,7 @@ fn members(
     index: Index,
     order: Order,
     seen: &mut HashSet<ObjectId>,
-) -> Result<Option<Vec<Link>>> {
+) -> Result<Option<Vec<Arc<Link>>>> {
     let container = &session.container;
     // An object that the application deleted while visiting is passed over.
     let Ok(info) = container.object_info(id) else { return Ok(None) };
@@ -172,7 +172,7 @@ struct ObjectVisit<'a> {
 }
 
 impl ObjectVisit<'_> {
-    fn below(&mut self, links: &[Link], prefix: &[u8]) -> Result<i32> {
+    fn below(&mut self, links: &[Arc<Link>], prefix: &[u8]) -> Result<i32> {
         for link in links {
             let LinkTarget::Hard(id) = link.target else { continue };
             if !self.shown.insert(id) {

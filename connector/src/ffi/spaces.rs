@@ -11,6 +11,9 @@ use crate::error::{Error, Major, Minor, Result};
 const FIRST_SEQUENCES: usize = 16;
 /// Sequences fetched from it at once from then on.
 const SEQUENCES: usize = 1024;
+/// Coordinates of a selection of points that are asked for at once; longer ones go through the iterator, which copies them
+/// as they lie.
+const COORDINATES: usize = 1 << 20;
 /// `H5S_MAX_RANK`.
 const MAX_RANK: usize = 32;
 
@@ -136,7 +139,15 @@ impl Library {
         match kind {
             sys::H5S_SEL_ALL => Ok((Selection::All, points)),
             sys::H5S_SEL_NONE => Ok((Selection::None, points)),
-            sys::H5S_SEL_HYPERSLABS | sys::H5S_SEL_POINTS => Ok((Selection::Runs(self.runs_of(id)?), points)),
+            sys::H5S_SEL_POINTS => {
+                let coordinates = usize::try_from(points).ok().and_then(|n| n.checked_mul(dims.len()));
+                let runs = match coordinates.filter(|n| *n <= COORDINATES) {
+                    Some(coordinates) => self.runs_of_points(id, dims, points, coordinates)?,
+                    None => self.runs_of(id)?,
+                };
+                Ok((Selection::Runs(runs), points))
+            }
+            sys::H5S_SEL_HYPERSLABS => Ok((Selection::Runs(self.runs_of(id)?), points)),
             _ => Err(Error::call("H5Sget_select_type").in_class(Major::Dataspace)),
         }
     }
@@ -184,6 +195,34 @@ impl Library {
             Some(last) if last.offset + last.count == offset => last.count += count,
             _ => runs.push(Run { offset, count }),
         })?;
+        Ok(runs)
+    }
+
+    /// The same of a selection of points that lies in an extent of these dimensions.
+    fn runs_of_points(self, id: Hid, dims: &[u64], points: u64, coordinates: usize) -> Result<Vec<Run>> {
+        let mut list = vec![0_u64; coordinates];
+        // SAFETY: the list has room for the coordinates of all points.
+        let result = unsafe { (self.table().H5Sget_select_elem_pointlist)(id, 0, points, list.as_mut_ptr()) };
+        check(result, "H5Sget_select_elem_pointlist")?;
+        // The list leaves out the selection's offset (H5Soffset_simple); the bounds have it.
+        let (mut low, mut high) = ([0_u64; MAX_RANK], [0_u64; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions.
+        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
+        check(result, "H5Sget_select_bounds")?;
+        let mut offset = low;
+        for (d, offset) in offset.iter_mut().enumerate().take(dims.len()) {
+            let least = list.iter().skip(d).step_by(dims.len()).min();
+            *offset = offset.wrapping_sub(least.copied().unwrap_or_default());
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        for point in list.chunks_exact(dims.len()) {
+            let place = point.iter().zip(&offset).map(|(at, by)| at.wrapping_add(*by));
+            let offset = place.zip(dims).fold(0_u64, |n, (at, dim)| n.wrapping_mul(*dim).wrapping_add(at));
+            match runs.last_mut() {
+                Some(last) if last.offset + last.count == offset => last.count += 1,
+                _ => runs.push(Run { offset, count: 1 }),
+            }
+        }
         Ok(runs)
     }
 

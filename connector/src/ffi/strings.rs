@@ -30,6 +30,23 @@ pub fn c_string(text: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::argument(format!("{what} holds a NUL byte")))
 }
 
+/// Room for C strings that are needed one after the other.
+#[derive(Debug, Default)]
+pub struct Terminated(Vec<u8>);
+
+impl Terminated {
+    /// A C string of bytes that must not hold a NUL, until the next one.
+    ///
+    /// # Errors
+    /// If they do; `what` names them.
+    pub fn set(&mut self, text: &[u8], what: &str) -> Result<&CStr> {
+        self.0.clear();
+        self.0.extend_from_slice(text);
+        self.0.push(0);
+        CStr::from_bytes_with_nul(&self.0).map_err(|_| Error::argument(format!("{what} holds a NUL byte")))
+    }
+}
+
 /// Copies `text` into a name buffer of `size` bytes as HDF5's name getters do: cut to fit, always terminated.
 ///
 /// # Safety

@@ -49,7 +49,7 @@ impl Container {
             }
         }
         s.headers.clear();
-        s.lists = crate::list::Lists::default();
+        s.lists.forget_all();
         s.heap.forget_all();
         Ok(())
     }

@@ -3,7 +3,6 @@
 //! elements that they wrote.
 
 use crate::container::State;
-use crate::list::Lists;
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ impl Container {
             }
         }
         s.headers.clear();
-        s.lists = Lists::default();
+        s.lists.forget_all();
         s.heap.forget_all();
         // The first one deletes what has no link any more.
         self.closed.lock().clear();

@@ -258,7 +258,7 @@ impl Model {
             c.links(g, index, order)
                 .unwrap()
                 .into_iter()
-                .map(|l| (l.name, l.creation_order.unwrap()))
+                .map(|l| (l.name.clone(), l.creation_order.unwrap()))
                 .collect()
         };
         let mut want: Vec<_> = self.links.iter().map(|(n, l)| (n.clone(), l.0)).collect();
@@ -401,4 +401,40 @@ fn names_longer_than_a_key_are_names_like_others() {
         }
         assert!(!c.attr_exists(c.root(), &name(b'm')).unwrap());
     }
+}
+
+#[test]
+fn a_path_that_is_known_is_forgotten_when_links_go() {
+    let place = file();
+    let c = place.create();
+    let a = group(&c, c.root(), b"a", CreationOrder::default());
+    let b = group(&c, a, b"b", CreationOrder::default());
+    let (old, new) = (Bytes::from("/a/b"), Bytes::from("/c/b"));
+    for _ in 0..2 {
+        assert!(c.leads_to(&old, b) && !c.leads_to(&old, a) && !c.leads_to(&new, b));
+    }
+    c.link_create(c.root(), b"c", LinkTarget::Hard(a), CharSet::Ascii).unwrap();
+    assert!(c.leads_to(&old, b) && c.leads_to(&new, b));
+    c.link_delete(c.root(), b"a").unwrap();
+    assert!(!c.leads_to(&old, b) && c.leads_to(&new, b));
+    // Another object of the same name.
+    let other = group(&c, c.root(), b"a", CreationOrder::default());
+    let there = group(&c, other, b"b", CreationOrder::default());
+    assert!(!c.leads_to(&old, b) && c.leads_to(&old, there) && c.leads_to(&new, b));
+    // More than are kept.
+    for n in 0..40u8 {
+        let name = [b'/', b'x', n + b'0'];
+        let g = group(&c, c.root(), &name[1..], CreationOrder::default());
+        assert!(c.leads_to(&Bytes::copy_from_slice(&name), g));
+    }
+    assert!(c.leads_to(&new, b));
+    // What another one does is seen with the next version.
+    c.flush().unwrap();
+    let reader = Container::open_apart(&place.target, Access::ReadOnly, &Options::default()).unwrap();
+    assert!(reader.leads_to(&new, b));
+    c.link_delete(c.root(), b"c").unwrap();
+    c.flush().unwrap();
+    assert!(reader.leads_to(&new, b));
+    assert!(reader.refresh().unwrap());
+    assert!(!reader.leads_to(&new, b));
 }

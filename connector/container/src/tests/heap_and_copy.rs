@@ -111,7 +111,7 @@ fn a_copy_keeps_its_shape() {
         assert_eq!(b.object_info(at(b"copy/zz")).unwrap().link_count, 2);
         let names = |c: &Container, g| -> Vec<_> {
             let all = c.links(g, Index::CreationOrder, Order::Native).unwrap();
-            all.into_iter().map(|l| l.name).collect()
+            all.into_iter().map(|l| l.name.clone()).collect()
         };
         assert_eq!(names(&b, at(b"copy")), names(&a, g));
         assert_eq!(b.attr_open(at(b"copy/zz"), b"attr").unwrap().read().unwrap(), vec![5; 5000]);

@@ -116,8 +116,8 @@ impl Model {
     fn drop_owner(&mut self, at: usize) {
         let gone = self.owners[at];
         let name = self.c().links(self.c().root(), Index::Name, Order::Native).unwrap();
-        let name = name.into_iter().find(|l| l.target == LinkTarget::Hard(gone)).unwrap().name;
-        self.c().link_delete(self.c().root(), &name).unwrap();
+        let name = &name.into_iter().find(|l| l.target == LinkTarget::Hard(gone)).unwrap().name;
+        self.c().link_delete(self.c().root(), name).unwrap();
         self.blobs.retain(|(id, _)| place_of(id).0 != gone.0);
         self.numbers.retain(|(owner, _), _| *owner != gone.0);
         self.owners[at] = self.owner();

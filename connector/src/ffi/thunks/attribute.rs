@@ -228,8 +228,9 @@ unsafe extern "C" fn specific(
                         order: super::order(iterate.order)?,
                         position: iterate.idx.as_mut(),
                     };
+                    let mut room = strings::Terminated::default();
                     return visit::attributes(handle, &place, walk, &mut |id, info| {
-                        let Ok(name) = strings::c_string(info.name.clone(), "an attribute name") else {
+                        let Ok(name) = room.set(&info.name, "an attribute name") else {
                             return -1;
                         };
                         operator(id.get(), name.as_ptr(), &info_structure(info), iterate.op_data)
@@ -277,8 +278,9 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_attr_iterate_ol
     let number = unsafe { wanted.attr_num.as_mut() };
     let mut position = number.as_ref().map_or(0, |number| u64::from(**number));
     let walk = Walk { index: Index::CreationOrder, order: Order::Increasing, position: Some(&mut position) };
+    let mut room = strings::Terminated::default();
     let answer = visit::attributes(handle, &Location::Itself, walk, &mut |id, info| {
-        let Ok(name) = strings::c_string(info.name.clone(), "an attribute name") else {
+        let Ok(name) = room.set(&info.name, "an attribute name") else {
             return super::FAIL;
         };
         // SAFETY: the application's operator, called as H5Aiterate1 describes.
