@@ -488,3 +488,41 @@ fn vacuum_takes_what_dead_writers_left_and_nothing_else() {
 fn hex(id: &[u8; 16]) -> String {
     id.iter().map(|b| format!("{b:02x}")).collect()
 }
+
+#[test]
+fn what_is_written_over_before_a_commit_takes_no_room() {
+    for length in [5_000, 60_000, 100_000, 3_000_000] {
+        let store = common::store();
+        let l = create(&store, &opts());
+        let others: Vec<_> =
+            (0..3u8).map(|n| (n, l.write_payload(&vec![n + 100; length / 2]).unwrap())).collect();
+        let mut now = l.write_payload(&vec![0; length]).unwrap();
+        for n in 1..=100u8 {
+            let next = l.write_payload(&vec![n; length - usize::from(n)]).unwrap();
+            l.free_payload(&now).unwrap();
+            now = next;
+            let mut read = vec![0; now.len() as usize];
+            l.read_payload(&now, 0, &mut read).unwrap();
+            assert!(read.iter().all(|b| *b == n));
+        }
+        l.put(b"now", now.to_bytes()).unwrap();
+        for (n, e) in &others {
+            l.put(&[*n], e.to_bytes()).unwrap();
+        }
+        l.commit().unwrap();
+        // Two of them may have to be there at once, and packs that are full go.
+        let bytes: u64 = store.list("", None).map(|o| o.unwrap().size).sum();
+        let most = (length as u64 * 5).max(length as u64 * 4 + (16 << 20) * u64::from(length > 1_000_000));
+        assert!(bytes < most + 10_000, "{bytes} bytes for {length}");
+        l.close().unwrap();
+        let r = open(&store, Access::ReadOnly, &opts());
+        let stored = |key: &[u8]| h5lake_ledger::Extent::decode(&r.get(key).unwrap().unwrap()).unwrap().0;
+        for (key, n, len) in
+            [(&b"now"[..], 100, length - 100), (&[0], 100, length / 2), (&[2], 102, length / 2)]
+        {
+            let mut read = vec![0; len];
+            r.read_payload(&stored(key), 0, &mut read).unwrap();
+            assert!(read.iter().all(|b| *b == n));
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod first_head;
 mod head;
+mod holes;
 mod lease;
 mod many;
 mod open;

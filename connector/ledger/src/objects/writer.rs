@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, MANY, Names, store_error};
+use crate::objects::holes::Holes;
 use crate::objects::lease::Lease;
 use crate::objects::past;
 use crate::objects::proven::Proven;
@@ -41,6 +42,7 @@ const CROWDED: u64 = 64 << 20;
 struct Filling {
     room: Option<Room>,
     bytes: Vec<u8>,
+    holes: Holes,
 }
 
 impl Filling {
@@ -60,6 +62,13 @@ impl Filling {
         Ok(Place { room, offset, length: data.len() as u64 })
     }
 
+    /// The same where something was before that is not needed any more, if there is room.
+    fn add_in_hole(&mut self, data: &[u8]) -> Option<Place> {
+        let room = self.room?;
+        let offset = fill(&mut self.holes, &mut self.bytes, data)?;
+        Some(Place { room, offset, length: data.len() as u64 })
+    }
+
     /// Whether so much more would be too much for one object.
     fn is_full_with(&self, more: usize) -> bool {
         !self.bytes.is_empty() && self.bytes.len() + more > PACK
@@ -72,6 +81,13 @@ impl Filling {
         let from = usize::try_from(place.offset + offset).ok()?;
         self.bytes.get(from..from.checked_add(len)?)
     }
+}
+
+/// Puts data into a hole, if there is one of its length; returns where.
+fn fill(holes: &mut Holes, bytes: &mut [u8], data: &[u8]) -> Option<u64> {
+    let at = holes.take(data.len())?;
+    bytes[at..at + data.len()].copy_from_slice(data);
+    Some(at as u64)
 }
 
 #[derive(Debug)]
@@ -88,6 +104,7 @@ pub(crate) struct Writer {
     unread: Vec<(u64, Bytes)>,
     /// Small payloads of the coming record.
     area: Vec<u8>,
+    area_holes: Holes,
     pack: Filling,
     uploads: Uploads,
     notes: Notes,
@@ -157,6 +174,7 @@ impl Writer {
             table: None,
             unread,
             area: Vec::new(),
+            area_holes: Holes::default(),
             pack: Filling::default(),
             uploads: Uploads::new(),
             notes: Notes::default(),
@@ -216,12 +234,17 @@ impl Writer {
     pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Place> {
         let length = data.len() as u64;
         // One of many does not know which log object will be its own.
-        if !self.shared && data.len() <= SMALL && self.area.len() + data.len() <= AREA {
+        if !self.shared
+            && data.len() <= SMALL
+            && let Some(offset) = self.place_in_area(data)
+        {
             let room = Room::Log(self.version + 1);
-            let offset = (super::AREA_AT + self.area.len()) as u64;
-            self.area.extend_from_slice(data);
             *self.notes.gained.entry(room).or_default() += length;
             return Ok(Place { room, offset, length });
+        }
+        if let Some(place) = self.pack.add_in_hole(data) {
+            *self.notes.gained.entry(place.room).or_default() += length;
+            return Ok(place);
         }
         if self.pack.is_full_with(data.len()) {
             self.send_pack()?;
@@ -236,6 +259,19 @@ impl Writer {
         Ok(place)
     }
 
+    /// Puts a small payload into the area of the coming record, if there is room; returns where in the log object.
+    fn place_in_area(&mut self, data: &[u8]) -> Option<u64> {
+        let at = match fill(&mut self.area_holes, &mut self.area, data) {
+            Some(at) => at,
+            None if self.area.len() + data.len() <= AREA => {
+                self.area.extend_from_slice(data);
+                (self.area.len() - data.len()) as u64
+            }
+            None => return None,
+        };
+        Some(super::AREA_AT as u64 + at)
+    }
+
     /// Counts what was put in an object of its own.
     pub(super) fn gain(&mut self, room: Room, bytes: u64) {
         *self.notes.gained.entry(room).or_default() += bytes;
@@ -245,8 +281,7 @@ impl Writer {
     pub(super) fn send_pack(&mut self) -> Result<()> {
         if let Some(room) = self.pack.room {
             let key = self.names.room(&room, &self.target)?;
-            self.pack.room = None;
-            let bytes = std::mem::take(&mut self.pack.bytes);
+            let Filling { bytes, .. } = std::mem::take(&mut self.pack);
             // A store in memory keeps it: not with room for what never came.
             let bytes = match bytes.len() > PACK / 2 {
                 true => Bytes::from_owner(Scratch::from(bytes)),
@@ -288,6 +323,7 @@ impl Writer {
         };
         if let Some(bytes) = self.notes.gained.get_mut(&place.room) {
             *bytes = bytes.checked_sub(place.length).ok_or_else(twice)?;
+            self.leave_hole(place);
             return Ok(());
         }
         if self.notes.freed.contains(place) {
@@ -305,6 +341,24 @@ impl Writer {
         }
         self.notes.freed.push(*place);
         Ok(())
+    }
+
+    /// A payload of this commit that is given back leaves room for another one, where it was not put yet. One of many may
+    /// keep it after all.
+    fn leave_hole(&mut self, place: &Place) {
+        let (holes, bytes, begin) = match place.room {
+            _ if self.shared => return,
+            Room::Log(n) if n == self.version + 1 => (&mut self.area_holes, &self.area, super::AREA_AT),
+            room if self.pack.room == Some(room) => (&mut self.pack.holes, &self.pack.bytes, 0),
+            _ => return,
+        };
+        let from = usize::try_from(place.offset).ok().and_then(|n| n.checked_sub(begin));
+        let length = usize::try_from(place.length).ok();
+        if let (Some(from), Some(length)) = (from, length)
+            && from.checked_add(length).is_some_and(|end| end <= bytes.len())
+        {
+            holes.give(from, length);
+        }
     }
 
     /// Takes back that a payload is given back: somebody needs it after all.
@@ -373,6 +427,7 @@ impl Writer {
     pub(crate) fn rollback(&mut self) {
         let notes = std::mem::take(&mut self.notes);
         self.area.clear();
+        self.area_holes.clear();
         self.pack = Filling::default();
         self.uploads.give_up();
         // Packs that were put already belong to nobody.
@@ -406,6 +461,7 @@ impl Writer {
         self.last_time = time;
         self.wrote = true;
         self.area.clear();
+        self.area_holes.clear();
         let notes = std::mem::take(&mut self.notes);
         let bytes = record_length + notes.gained.values().sum::<u64>();
         self.newest = Some(Mark { version, moment: 0, time, bytes, author: Author::myself() });
