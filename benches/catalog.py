@@ -16,6 +16,8 @@ PYTHON_ROWS = {
     "gzip": (64 * MIB, 2 * MIB, ALL),
     "datasets": (10_000, 60, ALL),
     "attributes": (1_000, 20, ALL),
+    "texts": (1_000, 20, LOCAL),
+    "calls": (1_000, 20, PLAIN),
     "strings": (200_000, 500, [*LOCAL, "s3", "s3fs"]),
     "compound": (1_000_000, 1_000, [*LOCAL, "s3", "s3fs", "floor"]),
     "narrow": (64 * MIB, MIB, [*LOCAL, "s3", "s3fs"]),

@@ -227,6 +227,30 @@ class Attributes(Row):
             raise Wrong("the attributes are not what was written")
 
 
+class Texts(Attributes):
+    """The same of texts, which h5py makes strings of variable length."""
+
+    def write(self):
+        """Of 4 to 30 letters."""
+        with self.clock("write", self.size * 10), self.side.create() as f:
+            for i in range(self.size):
+                attributes = f.create_group(f"g{i}").attrs
+                for k in range(10):
+                    attributes[f"a{k}"] = f"{i} " + "text" * (k % 8)
+
+    def read(self):
+        """Every one by name."""
+        with self.side.open() as f:
+            with self.clock("read", self.size * 10):
+                found = []
+                for i in range(self.size):
+                    attributes = f[f"g{i}"].attrs
+                    for k in range(10):
+                        found.append(attributes[f"a{k}"])
+        if found != [f"{i} " + "text" * (k % 8) for i in range(self.size) for k in range(10)]:
+            raise Wrong("the texts are not what was written")
+
+
 class Strings(Row):
     """Strings of variable length."""
 
@@ -370,4 +394,4 @@ def written():
 
 ROWS = {"contiguous": Contiguous, "slices": Slices, "chunks": Chunks, "planes": Planes, "gzip": Gzip,
         "datasets": Datasets, "attributes": Attributes, "strings": Strings, "compound": Compound, "narrow": Narrow,
-        "appends": Appends, "poll": Poll, "cold": Cold, "s3-array": Far, "s3-array-20ms": Far}
+        "texts": Texts, "appends": Appends, "poll": Poll, "cold": Cold, "s3-array": Far, "s3-array-20ms": Far}

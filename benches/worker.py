@@ -18,9 +18,10 @@ def main():
     # With huge pages the same program takes ten times as long or not, as memory happens to lie.
     if ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0):
         raise OSError("transparent huge pages cannot be switched off")
+    import calls
     import rows
     import sides
-    work = rows.ROWS[row](sides.SIDES[side][2](folder, prefix), side, int(size))
+    work = {**rows.ROWS, "calls": calls.Calls}[row](sides.SIDES[side][2](folder, prefix), side, int(size))
     for phase in phases.split(","):
         getattr(work, phase)()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
