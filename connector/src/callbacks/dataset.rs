@@ -218,19 +218,18 @@ pub fn types_of(dataset: &DatasetHandle) -> Result<Arc<FileType>> {
 pub fn file_selection(dataset: &DatasetHandle, space: Option<Hid>) -> Result<(Selection, u64)> {
     let Some(space) = space else { return Ok((Selection::All, dataset.dataset.points()?)) };
     let library = dataset.base.session.library;
-    let given = library.extent_of(space)?;
-    let compare =
-        |extent: &Dataspace| (extent.dims().len() == given.dims().len(), extent.dims() == given.dims());
+    let given = library.dims_of(space)?;
+    let compare = |extent: &Dataspace| (extent.dims().len() == given.len(), extent.dims() == &*given);
     let (same_rank, same) = dataset.dataset.with_space(compare);
     if !same_rank {
         return Err(Error::new(Minor::BadValue, "the file dataspace has another rank than the dataset")
             .in_class(Major::Dataspace));
     }
-    let (selection, points) = library.selection_of(space, given.dims())?;
+    let (selection, points) = library.selection_of(space, &given)?;
     if same {
         return Ok((selection, points));
     }
-    Ok((in_extent(selection, given.dims(), dataset.dataset.space().dims())?, points))
+    Ok((in_extent(selection, &given, dataset.dataset.space().dims())?, points))
 }
 
 /// A selection made in an extent of other sizes than the dataset has now (it was resized since).

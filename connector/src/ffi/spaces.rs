@@ -1,5 +1,7 @@
 //! Dataspaces and selections.
 
+use std::ops::Deref;
+
 use h5lake_container::{Dataspace, Run, Selection};
 
 use super::ids::Id;
@@ -16,6 +18,21 @@ const SEQUENCES: usize = 1024;
 const COORDINATES: usize = 1 << 20;
 /// `H5S_MAX_RANK`.
 const MAX_RANK: usize = 32;
+
+/// The dimensions of a dataspace.
+#[derive(Debug, Clone, Copy)]
+pub struct Dims {
+    sizes: [u64; MAX_RANK],
+    rank: usize,
+}
+
+impl Deref for Dims {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.sizes[..self.rank]
+    }
+}
 
 impl Library {
     /// A scalar dataspace.
@@ -50,6 +67,21 @@ impl Library {
     pub fn extent_of(self, id: Hid) -> Result<Dataspace> {
         let extent = self.extent_if_any(id)?;
         extent.ok_or_else(|| Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace))
+    }
+
+    /// The dimensions of a dataspace; of a scalar or null one there are none.
+    ///
+    /// # Errors
+    /// If it is no dataspace, or has no extent.
+    pub fn dims_of(self, id: Hid) -> Result<Dims> {
+        let mut sizes = [0; MAX_RANK];
+        // SAFETY: no dataspace has more dimensions. Any value may be given as identifier; a bad one is negative.
+        let rank =
+            unsafe { (self.table().H5Sget_simple_extent_dims)(id, sizes.as_mut_ptr(), std::ptr::null_mut()) };
+        match usize::try_from(rank) {
+            Ok(rank) if rank <= MAX_RANK => Ok(Dims { sizes, rank }),
+            _ => Err(Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace)),
+        }
     }
 
     /// The extent of an HDF5 dataspace that may have none (`H5Sset_extent_none`).
@@ -121,13 +153,14 @@ impl Library {
         use h5lake_plugin_abi::bindings as sys;
         // SAFETY: any value may be given; a bad one is an error.
         let kind = unsafe { (self.table().H5Sget_select_type)(id) };
-        let regular = kind == sys::H5S_SEL_HYPERSLABS && self.is_regular(id)?;
-        if regular && let Some(found) = self.regular_hyperslab(id, dims)? {
-            return Ok(found);
-        }
         let points = self.selected_points(id)?;
         if points == 0 {
             return Ok((Selection::None, 0));
+        }
+        if kind == sys::H5S_SEL_HYPERSLABS
+            && let Some(found) = self.regular_hyperslab(id, dims, points)?
+        {
+            return Ok((found, points));
         }
         if !self.selection_is_valid(id)? {
             return Err(Error::new(
@@ -157,8 +190,27 @@ impl Library {
         truth(unsafe { (self.table().H5Sis_regular_hyperslab)(id) }, "H5Sis_regular_hyperslab")
     }
 
-    /// A regular hyperslab; nothing if it has no elements, or may leave the extent.
-    fn regular_hyperslab(self, id: Hid, dims: &[u64]) -> Result<Option<(Selection, u64)>> {
+    /// A regular hyperslab with elements; nothing if it is none, or may leave the extent.
+    fn regular_hyperslab(self, id: Hid, dims: &[u64], points: u64) -> Result<Option<Selection>> {
+        // The bounds have the selection's offset (H5Soffset_simple).
+        let (mut low, mut high) = ([0_u64; MAX_RANK], [0_u64; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions.
+        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
+        if result < 0 || high.iter().zip(dims).any(|(high, dim)| high >= dim) {
+            return Ok(None);
+        }
+        let rank = dims.len().min(MAX_RANK);
+        let (low, high) = (&low[..rank], &high[..rank]);
+        let sizes = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1));
+        // Most are a box: all that lies between the bounds.
+        if sizes.clone().try_fold(1_u64, u64::checked_mul) == Some(points) {
+            let ones = vec![1; rank];
+            let (start, count) = (low.to_vec(), sizes.collect());
+            return Ok(Some(Selection::Hyperslab { start, stride: ones.clone(), count, block: ones }));
+        }
+        if !self.is_regular(id)? {
+            return Ok(None);
+        }
         let mut parameters = [[0_u64; MAX_RANK]; 4];
         let [start, stride, count, block] = &mut parameters;
         // SAFETY: no dataspace has more dimensions.
@@ -172,20 +224,8 @@ impl Library {
             )
         };
         check(result, "H5Sget_regular_hyperslab")?;
-        let rank = dims.len().min(MAX_RANK);
-        let [_, stride, count, block] = parameters.each_ref().map(|p| &p[..rank]);
-        let all = count.iter().chain(block).try_fold(1_u64, |n, m| n.checked_mul(*m));
-        let Some(points) = all.filter(|n| *n > 0) else { return Ok(None) };
-        // The parameters leave out the selection's offset (H5Soffset_simple); the bounds have it.
-        let (mut low, mut high) = ([0_u64; MAX_RANK], [0_u64; MAX_RANK]);
-        // SAFETY: no dataspace has more dimensions.
-        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
-        if result < 0 || high.iter().zip(dims).any(|(high, dim)| high >= dim) {
-            return Ok(None);
-        }
-        let (start, stride) = (low[..rank].to_vec(), stride.to_vec());
-        let (count, block) = (count.to_vec(), block.to_vec());
-        Ok(Some((Selection::Hyperslab { start, stride, count, block }, points)))
+        let [_, stride, count, block] = parameters.each_ref().map(|p| p[..rank].to_vec());
+        Ok(Some(Selection::Hyperslab { start: low.to_vec(), stride, count, block }))
     }
 
     /// The selection as runs of elements of the linearised extent, in selection order.
