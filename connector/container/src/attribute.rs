@@ -126,7 +126,9 @@ impl Attribute {
     /// # Errors
     /// Those of reading the container.
     pub fn read(&self) -> Result<Bytes> {
-        Ok(self.read_with_heap()?.0)
+        let mut value = self.read_whole()?;
+        value.truncate(self.data_size as usize);
+        Ok(value)
     }
 
     /// The value, and the local heap that its elements' ids are of: empty where that is not its place.
@@ -134,16 +136,21 @@ impl Attribute {
     /// # Errors
     /// As for [`Self::read`].
     pub fn read_with_heap(&self) -> Result<(Bytes, LocalHeap)> {
+        let mut elements = self.read_whole()?;
+        let heap = elements.split_off(elements.len().min(self.data_size as usize));
+        Ok((elements, LocalHeap::new(heap)))
+    }
+
+    /// The elements and the local heap behind them.
+    fn read_whole(&self) -> Result<Bytes> {
         let c = self.owner.container();
         let state = c.state();
         let mut place = self.place.lock();
         self.renew(&state, &mut place)?;
-        let mut elements = match &*place {
-            Where::Deleted { value, .. } => value.clone(),
-            Where::Named { record, .. } => c.attribute_value(record)?,
-        };
-        let heap = elements.split_off(elements.len().min(self.data_size as usize));
-        Ok((elements, LocalHeap::new(heap)))
+        match &*place {
+            Where::Deleted { value, .. } => Ok(value.clone()),
+            Where::Named { record, .. } => c.attribute_value(record),
+        }
     }
 
     /// Looks the record up anew, where others may have changed it.

@@ -91,17 +91,19 @@ pub fn points(handle: &Handle) -> Result<u64> {
 /// `H5Aread`.
 pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
-    let (value, local) = attribute.attribute.read_with_heap()?;
     let types = types_of(attribute)?;
-    let mut read = || {
+    let mut read = |value: &[u8]| {
         transfer::read(&attribute.session, &types, memory_type, region, transfer, |buffer| {
-            fill(buffer, &value);
+            fill(buffer, value);
             Ok(())
         })
     };
     match attribute.attribute.heap_place() {
-        HeapPlace::Local => heap::reading(local, read),
-        HeapPlace::Owner(_) => read(),
+        HeapPlace::Local => {
+            let (value, local) = attribute.attribute.read_with_heap()?;
+            heap::reading(local, || read(&value))
+        }
+        HeapPlace::Owner(_) => read(&attribute.attribute.read()?),
     }
 }
 
@@ -109,6 +111,21 @@ pub fn read(handle: &Handle, memory_type: Hid, region: &mut MemoryRegion, transf
 pub fn write(handle: &Handle, memory_type: Hid, region: &MemoryRegion, transfer: Hid) -> Result<()> {
     let attribute = of(handle)?;
     let (types, value) = (types_of(attribute)?, attribute.attribute.clone());
+    if !types.is_located {
+        let existing = |buffer: &mut [u8]| {
+            fill(buffer, &value.read()?);
+            Ok(())
+        };
+        return transfer::write(
+            &attribute.session,
+            &types,
+            memory_type,
+            region,
+            transfer,
+            existing,
+            |data| Ok(value.write(data)?),
+        );
+    }
     heap::writing(value.heap_place(), || {
         let existing = |buffer: &mut [u8]| {
             let (elements, local) = value.read_with_heap()?;
