@@ -136,9 +136,7 @@ impl Attribute {
     /// # Errors
     /// As for [`Self::read`].
     pub fn read_with_heap(&self) -> Result<(Bytes, LocalHeap)> {
-        let mut elements = self.read_whole()?;
-        let heap = elements.split_off(elements.len().min(self.data_size as usize));
-        Ok((elements, LocalHeap::new(heap)))
+        Ok(LocalHeap::split(self.read_whole()?, self.data_size))
     }
 
     /// The elements and the local heap behind them.

@@ -1,6 +1,7 @@
 //! Copying objects (`H5Ocopy`), within a container or into another.
 
 use crate::object::OpenObject;
+use crate::path::MAX_SOFT;
 use crate::record::{DatatypeRecord, HeaderRecord};
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
@@ -37,9 +38,6 @@ impl From<Vec<u8>> for Elements {
         Self { data, heap: LocalHeap::default() }
     }
 }
-
-/// Soft links followed when they are expanded.
-const MAX_SOFT: usize = 16;
 
 /// What is copied, and what is still to do.
 struct Plan<'a> {

@@ -20,6 +20,13 @@ impl LocalHeap {
         Self { kept: stored, added: Vec::new() }
     }
 
+    /// A value that was stored, taken apart: its elements, of so many bytes, and the heap behind them.
+    pub(crate) fn split(mut value: Bytes, elements: u64) -> (Bytes, Self) {
+        let at = usize::try_from(elements).map_or(value.len(), |at| at.min(value.len()));
+        let heap = value.split_off(at);
+        (value, Self::new(heap))
+    }
+
     /// Bytes of all blobs.
     pub fn len(&self) -> usize {
         self.kept.len() + self.added.len()

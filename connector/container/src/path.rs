@@ -10,8 +10,8 @@ use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Soft links that a name of an object may pass.
-const SOFT_LINKS: usize = 16;
+/// Soft links that are followed where nobody says how many.
+pub(crate) const MAX_SOFT: usize = 16;
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +200,7 @@ impl Container {
             }
             s.lists.removals()
         };
-        let found = self.resolve(ROOT, path, LastLink::Follow, SOFT_LINKS);
+        let found = self.resolve(ROOT, path, LastLink::Follow, MAX_SOFT);
         let leads = matches!(found, Ok(Resolution::Object { id: found }) if found == id);
         if leads {
             self.state().lists.keep_path(path, id.0, removals);

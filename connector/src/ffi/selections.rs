@@ -5,6 +5,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::spaces::MAX_RANK;
 use super::types::{check, truth};
 use crate::error::{Error, Result};
 
@@ -65,11 +66,7 @@ impl Library {
 
     /// First and last coordinates of what is selected; something must be.
     pub fn selection_bounds(self, space: &Id, rank: usize) -> Result<(Vec<u64>, Vec<u64>)> {
-        let (mut low, mut high) = (vec![0_u64; rank], vec![0_u64; rank]);
-        // SAFETY: both arrays have `rank` entries.
-        let result =
-            unsafe { (self.table().H5Sget_select_bounds)(space.get(), low.as_mut_ptr(), high.as_mut_ptr()) };
-        check(result, "H5Sget_select_bounds")?;
+        let [low, high] = self.bounds(space.get())?.map(|at| at[..rank.min(MAX_RANK)].to_vec());
         Ok((low, high))
     }
 

@@ -17,7 +17,7 @@ const SEQUENCES: usize = 1024;
 /// as they lie.
 const COORDINATES: usize = 1 << 20;
 /// `H5S_MAX_RANK`.
-const MAX_RANK: usize = 32;
+pub const MAX_RANK: usize = 32;
 
 /// The dimensions of a dataspace.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,14 @@ impl Deref for Dims {
 
     fn deref(&self) -> &[u64] {
         &self.sizes[..self.rank]
+    }
+}
+
+/// Adds a run, to the last one where it goes on.
+fn join(runs: &mut Vec<Run>, offset: u64, count: u64) {
+    match runs.last_mut() {
+        Some(last) if last.offset + last.count == offset => last.count += count,
+        _ => runs.push(Run { offset, count }),
     }
 }
 
@@ -185,6 +193,18 @@ impl Library {
         }
     }
 
+    /// First and last coordinates of what is selected, where its offset (`H5Soffset_simple`) puts it.
+    ///
+    /// # Errors
+    /// If nothing is selected, or the offset moves it out in front.
+    pub fn bounds(self, id: Hid) -> Result<[[u64; MAX_RANK]; 2]> {
+        let (mut low, mut high) = ([0; MAX_RANK], [0; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions.
+        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
+        check(result, "H5Sget_select_bounds")?;
+        Ok([low, high])
+    }
+
     fn is_regular(self, id: Hid) -> Result<bool> {
         // SAFETY: the selection is a hyperslab.
         truth(unsafe { (self.table().H5Sis_regular_hyperslab)(id) }, "H5Sis_regular_hyperslab")
@@ -192,11 +212,8 @@ impl Library {
 
     /// A regular hyperslab with elements; nothing if it is none, or may leave the extent.
     fn regular_hyperslab(self, id: Hid, dims: &[u64], points: u64) -> Result<Option<Selection>> {
-        // The bounds have the selection's offset (H5Soffset_simple).
-        let (mut low, mut high) = ([0_u64; MAX_RANK], [0_u64; MAX_RANK]);
-        // SAFETY: no dataspace has more dimensions.
-        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
-        if result < 0 || high.iter().zip(dims).any(|(high, dim)| high >= dim) {
+        let Ok([low, high]) = self.bounds(id) else { return Ok(None) };
+        if high.iter().zip(dims).any(|(high, dim)| high >= dim) {
             return Ok(None);
         }
         let rank = dims.len().min(MAX_RANK);
@@ -231,10 +248,7 @@ impl Library {
     /// The selection as runs of elements of the linearised extent, in selection order.
     pub fn runs_of(self, id: Hid) -> Result<Vec<Run>> {
         let mut runs: Vec<Run> = Vec::new();
-        self.each_sequence(id, |offset, count| match runs.last_mut() {
-            Some(last) if last.offset + last.count == offset => last.count += count,
-            _ => runs.push(Run { offset, count }),
-        })?;
+        self.each_sequence(id, |offset, count| join(&mut runs, offset, count))?;
         Ok(runs)
     }
 
@@ -244,12 +258,8 @@ impl Library {
         // SAFETY: the list has room for the coordinates of all points.
         let result = unsafe { (self.table().H5Sget_select_elem_pointlist)(id, 0, points, list.as_mut_ptr()) };
         check(result, "H5Sget_select_elem_pointlist")?;
-        // The list leaves out the selection's offset (H5Soffset_simple); the bounds have it.
-        let (mut low, mut high) = ([0_u64; MAX_RANK], [0_u64; MAX_RANK]);
-        // SAFETY: no dataspace has more dimensions.
-        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
-        check(result, "H5Sget_select_bounds")?;
-        let mut offset = low;
+        // The list leaves out the selection's offset; the bounds have it.
+        let [mut offset, _] = self.bounds(id)?;
         for (d, offset) in offset.iter_mut().enumerate().take(dims.len()) {
             let least = list.iter().skip(d).step_by(dims.len()).min();
             *offset = offset.wrapping_sub(least.copied().unwrap_or_default());
@@ -258,10 +268,7 @@ impl Library {
         for point in list.chunks_exact(dims.len()) {
             let place = point.iter().zip(&offset).map(|(at, by)| at.wrapping_add(*by));
             let offset = place.zip(dims).fold(0_u64, |n, (at, dim)| n.wrapping_mul(*dim).wrapping_add(at));
-            match runs.last_mut() {
-                Some(last) if last.offset + last.count == offset => last.count += 1,
-                _ => runs.push(Run { offset, count: 1 }),
-            }
+            join(&mut runs, offset, 1);
         }
         Ok(runs)
     }
@@ -308,10 +315,7 @@ impl Library {
         if self.selected_points(id)? == 0 {
             return Ok(0);
         }
-        let (mut low, mut high) = (vec![0_u64; dims.len()], vec![0_u64; dims.len()]);
-        // SAFETY: both arrays have `rank` entries.
-        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
-        check(result, "H5Sget_select_bounds")?;
+        let [_, high] = self.bounds(id)?;
         let mut last = 0_u64;
         for (dim, position) in dims.iter().zip(&high) {
             last = last

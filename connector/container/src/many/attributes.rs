@@ -184,10 +184,7 @@ impl Container {
         if t.is_none_or(|t| t.class != STRING || t.size != ELEMENT as u64) {
             return Ok(false);
         }
-        let [(x, in_x), (y, in_y)] = [x, y].map(|mut value| {
-            let heap = value.split_off(value.len().min(r.data_size as usize));
-            (value, LocalHeap::new(heap))
-        });
+        let [(x, in_x), (y, in_y)] = [x, y].map(|value| LocalHeap::split(value, r.data_size));
         for (a, b) in x.as_chunks::<ELEMENT>().0.iter().zip(y.as_chunks::<ELEMENT>().0) {
             if a[..4] != b[..4] || self.string(s, a, &in_x)? != self.string(s, b, &in_y)? {
                 return Ok(false);

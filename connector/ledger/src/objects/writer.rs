@@ -232,18 +232,21 @@ impl Writer {
     }
 
     pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Place> {
-        let length = data.len() as u64;
+        let place = self.place(data)?;
+        self.gain(place.room, place.length);
+        Ok(place)
+    }
+
+    /// Puts a payload where it goes into the store with others.
+    fn place(&mut self, data: &[u8]) -> Result<Place> {
         // One of many does not know which log object will be its own.
         if !self.shared
             && data.len() <= SMALL
             && let Some(offset) = self.place_in_area(data)
         {
-            let room = Room::Log(self.version + 1);
-            *self.notes.gained.entry(room).or_default() += length;
-            return Ok(Place { room, offset, length });
+            return Ok(Place { room: Room::Log(self.version + 1), offset, length: data.len() as u64 });
         }
         if let Some(place) = self.pack.add_in_hole(data) {
-            *self.notes.gained.entry(place.room).or_default() += length;
             return Ok(place);
         }
         if self.pack.is_full_with(data.len()) {
@@ -254,9 +257,7 @@ impl Writer {
             self.pack.bytes = buffers::take(PACK);
             self.pack.bytes.clear();
         }
-        let place = self.pack.add(data, Room::Pack, &self.target)?;
-        *self.notes.gained.entry(place.room).or_default() += length;
-        Ok(place)
+        self.pack.add(data, Room::Pack, &self.target)
     }
 
     /// Puts a small payload into the area of the coming record, if there is room; returns where in the log object.
