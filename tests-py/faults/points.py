@@ -1,0 +1,352 @@
+"""Runs points: an operation, a fault, and the number of the call that it hits. One process a configuration; each point forks a
+child that is disturbed, then others that are not and look at what it left.
+
+    points.py CONFIGURATION-AS-JSON          a line of JSON for each point"""
+
+import ctypes
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import h5py
+
+import operations
+import state
+from operations import OPERATIONS, Story
+from state import NAME
+from trap import FAULTS, KILLS, Trap
+
+KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|pack)(/[0-9a-f]+)?|lock))?)?)?$|\.object-store(/locks(/..)?|/tmp)?$")
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Child:
+    """A forked function; what it tells comes through a pipe, and what it prints lies in a file."""
+
+    def __init__(self, function, printed):
+        self.printed = printed
+        reading, writing = os.pipe()
+        answers, self.answer = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(writing)
+            os.close(answers)
+            self.pipe, self.rest = reading, b""
+            return
+        try:
+            die_with_parent()
+            os.close(reading)
+            os.close(self.answer)
+            output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            function(writing, answers)
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+
+    def lines(self, limit, meanwhile=None):
+        """What it tells, line by line, until it ends; TimeoutError when that takes too long."""
+        until = time.monotonic() + limit
+        while True:
+            if select.select([self.pipe], [], [], 0.002 if meanwhile else 0.2)[0]:
+                data = os.read(self.pipe, 1 << 16)
+                if not data:
+                    return
+                *whole, self.rest = (self.rest + data).split(b"\n")
+                yield from whole
+            elif time.monotonic() > until:
+                raise TimeoutError
+            elif meanwhile:
+                meanwhile()  # everything that was told before is known
+
+    def end(self):
+        """Its exit status; negative for a signal."""
+        os.close(self.pipe)
+        os.close(self.answer)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def output(self):
+        return Path(self.printed).read_text(errors="replace")
+
+
+class Configuration:
+    def __init__(self, described):
+        self.__dict__.update(described)
+        self.work = Path(self.work)
+        self.live, self.templates = self.work / "live", self.work / "templates"
+        self.names, self.objects = self.live / "names", self.live / "objects"
+        self.trap = Trap(self.library, self.live)
+
+    def place(self, template):
+        """The containers as the operation finds them."""
+        os.chdir("/")
+        shutil.rmtree(self.live, ignore_errors=True)
+        if template:
+            subprocess.run(["cp", "-a", template, self.live], check=True)
+        else:
+            self.names.mkdir(parents=True)
+            self.objects.mkdir()
+        os.chdir(self.names)
+
+    def undisturbed(self, function, *arguments):
+        """Runs a function in a child; (its result, None), or (None, what went wrong)."""
+        def inside(writing, _):
+            try:
+                result = function(*arguments), None
+            except BaseException as error:  # noqa: BLE001
+                result = None, f"{type(error).__name__}: {error}"
+            os.write(writing, json.dumps(result).encode() + b"\n")
+        child = Child(inside, self.work / "other.txt")
+        try:
+            said = [json.loads(line) for line in child.lines(self.limit)]
+        except TimeoutError:
+            os.kill(child.pid, signal.SIGKILL)
+            child.end()
+            return None, f"no answer within {self.limit} s"
+        code = child.end()
+        if code or not said:
+            return None, f"exit {code}: {child.output()[-300:]}"
+        return tuple(said[0])
+
+
+def look():
+    """What an undisturbed reader finds: 'absent', a state, or what is wrong with it."""
+    if not os.path.exists(NAME):
+        return "absent"
+    with h5py.File(NAME, "r") as f:
+        try:
+            return list(state.look(f))
+        except state.Mixed as error:
+            state.read_all(f)
+            return f"mixed: {error}"
+
+
+def look_for_peers():
+    with h5py.File(NAME, "r") as f:
+        return [int(name[4:]) for name in f.attrs if name.startswith("peer")]
+
+
+def commit_as_peer(n):
+    with h5py.File(NAME, "r+") as f:
+        f.attrs[f"peer{n}"] = n
+
+
+def write_on(found):
+    """The next writer: it goes on from what is there, or makes the container anew."""
+    if found == "absent" or found[0] is None:
+        with h5py.File(NAME, "w") as f:
+            state.step(f, "next", 0)
+        return ["next", 0]
+    with h5py.File(NAME, "r+") as f:
+        state.step(f, found[0], found[1] + 1)
+    return [found[0], found[1] + 1]
+
+
+class Point:
+    """One run. `problems` is what is wrong with it."""
+
+    def __init__(self, configuration, operation, fault, number):
+        self.configuration, self.operation, self.fault, self.number = configuration, operation, fault, number
+        self.problems, self.hit, self.readings = [], None, 0
+
+    def child(self, writing, answers):
+        c = self.configuration
+        program = operations.Program(c.trap, writing, answers)
+        c.trap.arm()
+        operations.run(program, self.operation)
+
+    def start(self):
+        c = self.configuration
+        if self.operation != "vacuum":
+            return Child(self.child, c.work / "child.txt")
+
+        def vacuum(writing, _):
+            os.set_inheritable(c.trap.fd, True)
+            os.execve(c.cli, [c.cli, "vacuum", NAME], {**os.environ, "LD_PRELOAD": c.trap.path,
+                                                      "TRAP_DESCRIPTOR": str(c.trap.fd)})
+        return Child(vacuum, c.work / "child.txt")
+
+    def run(self):
+        c = self.configuration
+        template = c.templates / self.operation
+        before = (tuple(operations.OLD_STATE) if template.exists() else "absent")
+        c.place(template if template.exists() else None)
+        self.story = story = Story(before)
+        c.trap.set(self.fault, self.number)
+        child = self.start()
+        try:
+            for line in child.lines(c.limit, self.read_meanwhile if self.fault == "reader" else None):
+                said = story.hear(line)
+                if "peer" in said:
+                    self.commit_of_peer(said["peer"])
+                    os.write(child.answer, b".")
+        except TimeoutError:
+            self.problems.append(f"hangs: no end within {c.limit} s")
+            os.kill(child.pid, signal.SIGKILL)
+        self.code = child.end()
+        self.output = child.output()
+        self.hit = c.trap.hit()
+        if self.fault is None or self.hit:
+            self.judge()
+        return self
+
+    def commit_of_peer(self, n):
+        _, wrong = self.configuration.undisturbed(commit_as_peer, n)
+        if wrong:
+            self.problems.append(f"another writer is refused: {wrong}")
+        else:
+            self.story.peers = n
+
+    def read_meanwhile(self):
+        control = self.configuration.trap.control
+        if control.paused:
+            self.readings += 1
+            found, wrong = self.configuration.undisturbed(look)
+            if wrong:
+                self.problems.append(f"a reader meanwhile: {wrong}")
+            else:
+                self.judge_state(found, "a reader meanwhile: ")
+            control.paused = 0
+
+    def judge_state(self, found, who="", exact=False):
+        allowed = self.story.allowed
+        as_state = found if isinstance(found, str) else tuple(found)
+        if as_state in allowed:
+            return
+        if isinstance(found, str) and found.startswith("mixed"):
+            if not self.story.gave_up:
+                self.problems.append(f"{who}half a step is there: {found}")
+            return
+        if len(allowed) == 1 and self.story.said_lost():
+            return
+        self.problems.append(f"{who}{found} is there, and it should be {' or '.join(map(str, allowed))}")
+
+    def judge(self):
+        story, c = self.story, self.configuration
+        hung = any(p.startswith("hangs") for p in self.problems)
+        if self.code < 0 and not hung and not (self.fault in KILLS and self.code == -signal.SIGKILL):
+            self.problems.append(f"crashed by {signal.Signals(-self.code).name}: {self.output[-300:]}")
+        elif self.operation == "vacuum":
+            story.reached_end = True
+            if self.code not in (0, -signal.SIGKILL):
+                story.errors.append("vacuum: " + self.output.strip()[-300:])
+        elif self.code > 0:
+            self.problems.append(f"the program failed: {self.output[-300:]}")
+        if "panicked" in self.output:
+            self.problems.append(f"panics: {self.output[-300:]}")
+        if story.wrong_words():
+            self.problems.append(f"says what is not so: {story.wrong_words()}")
+        if story.never_closed and not story.said_lost():
+            self.problems.append(f"cannot be closed although nothing fails any more: {story.errors[-1]}")
+        found, wrong = c.undisturbed(look)
+        if wrong:
+            self.problems.append(f"cannot be read afterwards: {wrong}")
+            return
+        self.judge_state(found)
+        if story.peers:
+            there, wrong = c.undisturbed(look_for_peers)
+            if wrong or len(there) < story.peers:
+                self.problems.append(f"what another writer committed is gone: {wrong or there}")
+        self.go_on(found)
+
+    def go_on(self, found):
+        """The next writer finds its way, and clears up."""
+        c = self.configuration
+        if isinstance(found, str) and found.startswith("mixed"):
+            return
+        wanted, wrong = c.undisturbed(write_on, found)
+        if wrong:
+            self.problems.append(f"the next writer fails: {wrong}")
+            return
+        after, wrong = c.undisturbed(look)
+        if after != wanted:
+            self.problems.append(f"after the next writer: {wrong or after}, and it should be {wanted}")
+        left = sorted(p for p in os.listdir(c.names) if p != NAME)
+        left += sorted(str(p.relative_to(c.objects)) for p in c.objects.rglob("*")
+                       if not KNOWN_OBJECT.match(str(p.relative_to(c.objects))))
+        if left:
+            self.problems.append(f"left behind: {', '.join(left[:4])}")
+
+
+def prepare(c, operation):
+    """The template of an operation, and what it calls when nothing is wrong."""
+    c.place(None)
+    before, wrong = c.undisturbed(operations.prepare, operation)
+    assert not wrong, f"{c.name} {operation}: {wrong}"
+    if before:
+        os.chdir("/")
+        c.templates.mkdir(exist_ok=True)
+        shutil.copytree(c.live, c.templates / operation, symlinks=True)
+    point = Point(c, operation, None, 0).run()
+    assert not point.problems and not point.story.errors, \
+        f"{c.name} {operation}, undisturbed: {point.problems} {point.story.errors} {point.output}"
+    return c.trap.calls()
+
+
+def all_points(calls, operation, rng):
+    """Every point of an operation, so that the first ones have each fault at each kind of call."""
+    groups = {}
+    for number, (kind, _) in enumerate(calls):
+        for fault, (*_, kinds) in FAULTS.items():
+            if kind in kinds and not (operation == "vacuum" and fault == "reader" and kind == "lock"):
+                groups.setdefault((fault, kind), []).append((operation, fault, number))
+    for group in groups.values():
+        rng.shuffle(group)
+    return groups
+
+
+def interleaved(groups, rng):
+    lists = list(groups.values())
+    rng.shuffle(lists)
+    for turn in range(max(map(len, lists), default=0)):
+        for group in lists:
+            if turn < len(group):
+                yield group[turn]
+
+
+def chosen(c):
+    rng, groups, total = random.Random(f"{c.seed} {c.name}"), {}, 0
+    for operation in c.operations:
+        calls = prepare(c, operation)
+        if c.show:
+            for number, (kind, line) in enumerate(calls):
+                print(json.dumps({"call": f"{c.name}/{operation} {number} {kind}: {line}"}), flush=True)
+            continue
+        total += len(calls)
+        groups.update({(operation, *key): group for key, group in all_points(calls, operation, rng).items()})
+    points = list(interleaved(groups, rng))
+    wanted = [tuple(only) for only in c.only]
+    if wanted:
+        points = [p for p in points if any(all(w in ("", str(v)) for w, v in zip(only, p)) for only in wanted)]
+    return points
+
+
+def main():
+    c = Configuration(json.loads(sys.argv[1]))
+    end = time.monotonic() + c.seconds if c.seconds else None
+    points = chosen(c)
+    print(json.dumps({"points": len(points), "configuration": c.name}), flush=True)
+    for operation, fault, number in points[:c.points or None]:
+        if end and time.monotonic() > end:
+            break
+        point = Point(c, operation, fault, number).run()
+        print(json.dumps({"configuration": c.name, "operation": operation, "fault": fault, "number": number, "hit": point.hit,
+                          "errors": point.story.errors, "problems": point.problems}), flush=True)
+
+
+main()
