@@ -1,0 +1,172 @@
+"""HDF5's encoded datatypes (the datatype message of its file format), to what decodes elements."""
+
+import struct
+
+import numpy as np
+
+INTEGER, FLOAT, TIME, STRING, BITFIELD, OPAQUE, COMPOUND, REFERENCE, ENUM, VLEN, ARRAY = range(11)
+
+
+class Unreadable(Exception):
+    """A type that this reader does not know."""
+
+
+class Type:
+    """A datatype. `size` is its bytes in memory, `stored` its bytes in elements as they are stored."""
+
+    def __init__(self, kind, size):
+        self.kind, self.size, self.stored, self.dtype = kind, size, size, None
+        self.members, self.base, self.dims, self.is_text, self.reference = [], None, (), False, None
+
+    def plain(self):
+        """Whether elements are read by numpy alone."""
+        return self.dtype is not None
+
+
+def decode(encoded):
+    """A type as H5Tencode gave it: two bytes (the message's number, a version), then the message."""
+    if encoded[:2] != b"\x03\x00":
+        raise Unreadable(f"an encoded type that begins with {encoded[:2]}")
+    made, _ = message(encoded, 2)
+    return made
+
+
+def message(data, at):
+    """The type at an offset, and the offset behind it."""
+    head, bits, size = data[at], int.from_bytes(data[at + 1:at + 4], "little"), struct.unpack_from("<I", data, at + 4)[0]
+    made, version, at = Type(head & 15, size), head >> 4, at + 8
+    decoder = DECODERS.get(made.kind)
+    if decoder is None:
+        raise Unreadable(f"datatype class {made.kind}")
+    return made, decoder(made, data, at, bits, version)
+
+
+def order(bits):
+    return ">" if bits & 1 else "<"
+
+
+def integer(made, data, at, bits, version):
+    if made.size in (1, 2, 4, 8):
+        made.dtype = np.dtype(f"{order(bits)}{'i' if bits & 8 else 'u'}{made.size}")
+    return at + 4
+
+
+def float_(made, data, at, bits, version):
+    if made.size in (2, 4, 8):
+        made.dtype = np.dtype(f"{order(bits)}f{made.size}")
+    return at + 12
+
+
+def string(made, data, at, bits, version):
+    made.dtype = np.dtype(f"S{made.size}")
+    return at
+
+
+def bitfield(made, data, at, bits, version):
+    made.dtype = np.dtype(f"{order(bits)}u{made.size}")
+    return at + 4
+
+
+def opaque(made, data, at, bits, version):
+    made.dtype = np.dtype(f"V{made.size}")
+    return at + (bits & 255)
+
+
+def name_at(data, at, padded):
+    end = data.index(b"\0", at)
+    return data[at:end].decode(), at + (end - at) // 8 * 8 + 8 if padded else end + 1
+
+
+def compound(made, data, at, bits, version):
+    for _ in range(bits & 0xFFFF):
+        name, at = name_at(data, at, version < 3)
+        if version < 3:
+            offset, = struct.unpack_from("<I", data, at)
+            at += 4
+            dims = ()
+            if version == 1:
+                dims = struct.unpack_from("<4I", data, at + 12)[:data[at]]
+                at += 28
+        else:
+            width = max(1, (made.size.bit_length() + 7) // 8)
+            offset, dims = int.from_bytes(data[at:at + width], "little"), ()
+            at += width
+        member, at = message(data, at)
+        if dims:
+            raise Unreadable("an array in a compound of version 1")
+        made.members.append([name, offset, member])
+    # Members whose stored form has another size move those behind them.
+    grown = 0
+    for entry in sorted(made.members, key=lambda entry: entry[1]):
+        entry[1] += grown
+        grown += entry[2].stored - entry[2].size
+    made.stored = made.size + grown
+    if all(member.plain() for _, _, member in made.members):
+        made.dtype = np.dtype({"names": [m[0] for m in made.members], "offsets": [m[1] for m in made.members],
+                               "formats": [m[2].dtype for m in made.members], "itemsize": made.size})
+    return at
+
+
+def reference(made, data, at, bits, version):
+    made.reference = bits & 15
+    if made.reference == 0:
+        made.stored = 8
+    elif made.reference == 1:
+        made.stored = 12
+    else:
+        raise Unreadable("a reference of the kind that HDF5 1.12 brought")
+    return at
+
+
+def enum(made, data, at, bits, version):
+    made.base, at = message(data, at)
+    for _ in range(bits & 0xFFFF):
+        _, at = name_at(data, at, version < 3)
+    made.dtype = made.base.dtype
+    return at + (bits & 0xFFFF) * made.base.size
+
+
+def vlen(made, data, at, bits, version):
+    made.base, at = message(data, at)
+    made.is_text = bits & 15 == 1
+    made.stored = 4 + 16  # the number of elements, and the blob's id
+    return at
+
+
+def array(made, data, at, bits, version):
+    rank = data[at]
+    at += 1 if version >= 3 else 4
+    made.dims = struct.unpack_from(f"<{rank}I", data, at)
+    at += 4 * rank * (1 if version >= 3 else 2)
+    made.base, at = message(data, at)
+    made.stored = made.base.stored * int(np.prod(made.dims))
+    if made.base.plain():
+        made.dtype = np.dtype((made.base.dtype, made.dims))
+    return at
+
+
+DECODERS = {INTEGER: integer, FLOAT: float_, STRING: string, BITFIELD: bitfield, OPAQUE: opaque, COMPOUND: compound,
+            REFERENCE: reference, ENUM: enum, VLEN: vlen, ARRAY: array}
+
+
+def element(made, data, blob):
+    """One stored element as a Python value; `blob` gives the bytes that an id stands for."""
+    if made.plain():
+        return np.frombuffer(data, made.dtype, 1)[0]
+    if made.kind == COMPOUND:
+        return tuple(element(m, data[at:at + m.stored], blob) for _, at, m in made.members)
+    if made.kind == ARRAY:
+        width = made.base.stored
+        return [element(made.base, data[at:at + width], blob) for at in range(0, made.stored, width)]
+    if made.kind == VLEN:
+        count, = struct.unpack_from("<I", data)
+        content = blob(data[4:20])
+        if made.is_text:
+            return content[:count]
+        width = made.base.stored
+        return [element(made.base, content[at:at + width], blob) for at in range(0, count * width, width)]
+    if made.reference == 0:
+        return "object", int.from_bytes(data[:8], "little")
+    if made.reference == 1:
+        return "region", data[:12]
+    raise Unreadable(f"class {made.kind}")

@@ -1,0 +1,365 @@
+"""The ledger of docs/format.md, read without h5lake: one file or a directory of objects to a map of keys and values.
+
+Written from that page alone. It reads the newest version of containers that nobody writes meanwhile; it takes no locks and no pins."""
+
+import os
+import struct
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
+FILE, LOG, PACK, PAGE = range(4)
+KNOWN_FEATURES = {"file": 1 << 1, "objects": 1 << 0}
+
+
+class Damaged(Exception):
+    """Bytes that are not as docs/format.md says."""
+
+
+def _table():
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = n >> 1 ^ 0x82F63B78 if n & 1 else n >> 1
+        table.append(n)
+    return table
+
+
+TABLE = _table()
+
+
+def crc32c(data):
+    crc, table = 0xFFFFFFFF, TABLE
+    for byte in bytes(data):
+        crc = table[(crc ^ byte) & 255] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def checked(data, what):
+    """The bytes before a checksum at the end."""
+    if len(data) < 4 or crc32c(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        raise Damaged(f"checksum of {what}")
+    return data[:-4]
+
+
+class Bytes:
+    """A cursor. What it is asked for must be there."""
+
+    def __init__(self, data, what):
+        self.data, self.at, self.what = data, 0, what
+
+    def take(self, n):
+        if n < 0 or self.at + n > len(self.data):
+            raise Damaged(f"{self.what} ends too early")
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def fixed(self, layout):
+        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
+
+    def u8(self):
+        return self.take(1)[0]
+
+    def u32(self):
+        return self.fixed("I")[0]
+
+    def u64(self):
+        return self.fixed("Q")[0]
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.u8()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+            if shift > 63:
+                raise Damaged(f"{self.what}: a varint of more than 64 bits")
+        if value >> 64:
+            raise Damaged(f"{self.what}: a varint of more than 64 bits")
+        return value
+
+    def string(self):
+        return self.take(self.varint())
+
+    def place(self):
+        room = self.u8()
+        which = {FILE: lambda: None, LOG: self.varint, PACK: lambda: self.take(16), PAGE: lambda: self.take(16)}
+        if room not in which:
+            raise Damaged(f"{self.what}: room {room}")
+        return room, which[room](), self.varint(), self.varint()
+
+    def pointer(self):
+        return self.place(), self.u32()
+
+    def optional(self):
+        return self.pointer() if self.u8() else None
+
+    def expect(self, magic):
+        if self.take(4) != magic:
+            raise Damaged(f"{self.what} does not begin with {magic}")
+
+    def end(self):
+        if self.at != len(self.data):
+            raise Damaged(f"{self.what}: {len(self.data) - self.at} bytes too many")
+
+
+class Record:
+    def __init__(self, data, notes_only=False):
+        b = Bytes(checked(data, "a record"), "a record")
+        b.expect(b"h5lR")
+        self.version, self.nonce, self.time = b.u64(), b.u64(), b.u64()
+        self.host, self.pid = b.string(), b.varint()
+        self.before = b.pointer() if b.varint() else None
+        self.notes = b.string()
+        self.entries = []
+        for _ in range(b.varint()):
+            kind, key = b.u8(), b.string()
+            if kind == 0:
+                self.entries.append((key, "delete", None))
+            elif kind == 1:
+                self.entries.append((key, "put", b.string()))
+            elif kind == 2:
+                self.entries.append((key, "edit", (b.varint(), b.varint(), b.string())))
+            else:
+                raise Damaged(f"an entry of kind {kind}")
+        b.end()
+        keys = [key for key, *_ in self.entries]
+        if keys != sorted(set(keys)):
+            raise Damaged("keys of a record do not ascend")
+
+
+class Ledger:
+    """What both kinds have in common. `map` is the newest version, whole; `features` the bits of the head."""
+
+    def follow(self, pointer, what):
+        place, checksum = pointer
+        data = self.read(place)
+        if len(data) < 4 or struct.unpack("<I", data[-4:])[0] != checksum:
+            raise Damaged(f"{what} is not the one that was pointed to")
+        return data
+
+    def extent(self, encoded, begin=0, length=None):
+        """Bytes of a payload; the checksums of the blocks that are touched are verified."""
+        b = Bytes(encoded, "an extent")
+        version, power, whole = b.u8(), b.u8(), b.varint()
+        room, which, offset, size = b.place()
+        if version != 1 or not 9 <= power <= 20 or size != whole:
+            raise Damaged(f"extent of version {version}, blocks {power}, {whole} and {size} bytes")
+        block = 1 << power
+        sums = [b.u32() for _ in range(-(-whole // block))]
+        b.end()
+        end = whole if length is None else begin + length
+        if end > whole:
+            raise Damaged(f"bytes {begin} to {end} of an extent of {whole}")
+        first, data = begin // block, b""
+        for n in range(first, -(-end // block) if end > begin else first):
+            size = min(block, whole - n * block)
+            part = self.read((room, which, offset + n * block, size))
+            if crc32c(part) != sums[n]:
+                raise Damaged(f"checksum of block {n} of a payload")
+            data += part
+        return data[begin - first * block:end - first * block]
+
+    def pages(self, pointer, level=None, above=None):
+        """Entries of the base, beneath a pointer."""
+        b = Bytes(checked(self.follow(pointer, "a page"), "a page"), "a page")
+        b.expect(b"h5lP")
+        here, count = b.u8(), b.varint()
+        if level is not None and here != level or not count:
+            raise Damaged(f"a page of level {here} with {count} entries")
+        before = None
+        for n in range(count):
+            key = b.string()
+            if before is not None and key <= before or above is not None and key < above:
+                raise Damaged("keys of a page do not ascend")
+            before = key
+            if here:
+                yield from self.pages(b.pointer(), here - 1, key if n else above)
+            else:
+                kind, value = b.u8(), b.string()
+                if kind > 1:
+                    raise Damaged(f"a leaf entry of kind {kind}")
+                yield key, self.extent(value) if kind else value
+        b.end()
+
+    def build(self, root, records, base):
+        """The map of the base and the records behind it, oldest first."""
+        if [r.version for r in records] != list(range(base + 1, base + 1 + len(records))):
+            raise Damaged(f"records {[r.version for r in records]} behind base {base}")
+        found = dict(self.pages(root)) if root else {}
+        if list(found) != sorted(found):
+            raise Damaged("keys of the base do not ascend")
+        in_log = set()
+        for record in records:
+            for key, kind, value in record.entries:
+                if kind == "delete":
+                    found.pop(key, None)
+                    continue
+                if kind == "edit":
+                    first, last, middle = value
+                    old = found.get(key)
+                    if key not in in_log or old is None or first + last > len(old):
+                        raise Damaged(f"an edit of {key}")
+                    value = old[:first] + middle + old[len(old) - last:]
+                found[key] = value
+                in_log.add(key)
+        self.map = found
+
+
+def fixed_head(data):
+    """The 60 bytes with which both kinds begin."""
+    if data[:9] != SIGNATURE or data[9:16] != b"h5lake\0":
+        raise Damaged("no container")
+    version, needed, ignorable, identity, block, created = struct.unpack("<III16sQQ", data[16:60])
+    if version != 1:
+        raise Damaged(f"format version {version}")
+    return needed, identity
+
+
+class FileLedger(Ledger):
+    """A container in one file."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            self.data = file.read()
+        self.begin = 0
+        while self.data[self.begin:self.begin + 9] != SIGNATURE:
+            self.begin = max(512, self.begin * 2)
+            if self.begin >= len(self.data):
+                raise Damaged("no container")
+        head = self.at(0, 64)
+        self.features, self.identity = fixed_head(checked(head, "the head"))
+        if self.features & ~KNOWN_FEATURES["file"]:
+            raise Damaged(f"features {self.features:#x}")
+        self.read_slot(self.newest_slot())
+
+    def at(self, offset, length):
+        data = self.data[self.begin + offset:self.begin + offset + length]
+        if len(data) != length:
+            raise Damaged(f"the file has no {length} bytes at {offset}")
+        return data
+
+    def read(self, place):
+        room, _, offset, length = place
+        if room != FILE:
+            raise Damaged(f"room {room} in a file")
+        return self.at(offset, length) if length else b""
+
+    def newest_slot(self):
+        def good(offset):
+            slot = self.data[self.begin + offset:self.begin + offset + 152]
+            right = len(slot) == 152 and slot[:4] == b"h5lS" and crc32c(slot[:148]) == struct.unpack("<I", slot[148:])[0]
+            return slot if right else None
+        slots = [slot for slot in map(good, (512, 4096)) if slot]
+        if not slots:
+            raise Damaged("both head slots")
+        slots += [slot for slot in map(good, (768, 4352)) if slot]
+        return max(slots, key=lambda slot: struct.unpack_from("<Q", slot, 4))
+
+    def read_slot(self, slot):
+        b = Bytes(slot, "a head slot")
+        b.expect(b"h5lS")
+        self.sequence, self.version, self.time, end, self.base, _, _ = b.fixed("7Q")
+        newest, root, free, history = (b.fixed("QQI") for _ in range(4))
+        def pointer(triple):
+            offset, length, checksum = triple
+            return ((FILE, None, offset, length), checksum) if length else None
+        self.free, self.history = pointer(free), pointer(history)
+        records, at = [], pointer(newest)
+        while at:
+            record = Record(self.follow(at, "a record"))
+            if record.version <= self.base:
+                break
+            records.append(record)
+            at = record.before
+        records.reverse()
+        if self.base + len(records) != self.version:
+            raise Damaged(f"version {self.version}, and {len(records)} records behind base {self.base}")
+        self.build(pointer(root), records, self.base)
+
+
+class DirectoryLedger(Ledger):
+    """A container among the objects of a directory."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name, self.embedded = folder, name, {}
+        head = self.whole("")
+        self.features, self.identity = fixed_head(checked(head[:64], "the head's first part"))
+        if self.features & ~KNOWN_FEATURES["objects"]:
+            raise Damaged(f"features {self.features:#x}")
+        b = Bytes(checked(head, "the head"), "the head")
+        b.take(64)
+        known, self.base, self.retention, self.moment, self.lost = b.fixed("5Q")
+        root, self.rooms, self.history = b.optional(), b.optional(), b.optional()
+        self.claim = b.u64() if b.at < len(b.data) else 0
+        self.closed = bool(self.features & 1)
+        if self.closed:
+            logs = [b.string() for _ in range(b.varint())]
+            self.embedded = {self.base + 1 + n: data for n, data in enumerate(logs)}
+        b.end()
+        records = []
+        while (data := self.log(self.base + 1 + len(records))) is not None:
+            records.append(self.record_of(data))
+        self.version = self.base + len(records)
+        if self.version < known:
+            raise Damaged(f"the head has version {known}, and the log ends at {self.version}")
+        self.build(root, records, self.base)
+
+    def path(self, rest):
+        return os.path.join(self.folder, self.name + (f".lake/{self.identity.hex()}/{rest}" if rest else ""))
+
+    def whole(self, rest):
+        with open(self.path(rest), "rb") as file:
+            return file.read()
+
+    def log(self, version):
+        if version in self.embedded:
+            return self.embedded[version]
+        try:
+            return self.whole(f"log/{version:016x}")
+        except FileNotFoundError:
+            return None
+
+    def record_of(self, data):
+        b = Bytes(data, "a log object")
+        b.expect(b"h5lL")
+        b.take(b.u32())
+        return Record(data[b.at:])
+
+    def read(self, place):
+        room, which, offset, length = place
+        if not length:
+            return b""
+        if room == LOG:
+            data = self.log(which) or b""
+        elif room in (PACK, PAGE):
+            data = self.whole(f"{'pack' if room == PACK else 'page'}/{which.hex()}")
+        else:
+            raise Damaged(f"room {room} in an object store")
+        if offset + length > len(data):
+            raise Damaged(f"an object has no {length} bytes at {offset}")
+        return data[offset:offset + length]
+
+
+def pointed_to(path):
+    """What a pointer file names, as (URL, key); None of other files."""
+    with open(path, "rb") as file:
+        data = file.read(24 + 65_536 + 4)
+    if data[:16] != SIGNATURE + b"h5lptr\0":
+        return None
+    version, length = struct.unpack("<II", data[16:24])
+    if version != 1 or length > 65_536:
+        raise Damaged(f"pointer file of version {version} with {length} bytes")
+    url, key = checked(data[:28 + length], "a pointer file")[24:].decode().split("\n")
+    return url, key
+
+
+def open_ledger(path):
+    """The ledger of a container's file, or what a pointer file leads to."""
+    leads = pointed_to(path)
+    if leads is None:
+        return FileLedger(path)
+    url, key = leads
+    if not url.startswith("file:///"):
+        raise ValueError(f"only containers in directories are read, not {url}")
+    return DirectoryLedger(url[len("file://"):], key)
