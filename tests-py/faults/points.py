@@ -4,6 +4,7 @@ child that is disturbed, then others that are not and look at what it left.
     points.py CONFIGURATION-AS-JSON          a line of JSON for each point"""
 
 import ctypes
+import gc
 import json
 import os
 import random
@@ -176,7 +177,8 @@ class Point:
             return Child(self.child, c.work / "child.txt")
 
         def vacuum(writing, _):
-            os.set_inheritable(c.trap.fd, True)
+            for kept in (c.trap.fd, writing):
+                os.set_inheritable(kept, True)
             os.execve(c.cli, [c.cli, "vacuum", NAME], {**os.environ, "LD_PRELOAD": c.trap.path,
                                                       "TRAP_DESCRIPTOR": str(c.trap.fd)})
         return Child(vacuum, c.work / "child.txt")
@@ -336,7 +338,16 @@ def chosen(c):
     return points
 
 
+def warm_up():
+    """Whatever Python loads when it is first used, so that no child needs to."""
+    state.content("", 2), state.equal([0], [0], ""), "é".encode("utf-8", "surrogateescape")
+    h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    gc.collect()
+    gc.freeze()
+
+
 def main():
+    warm_up()
     c = Configuration(json.loads(sys.argv[1]))
     end = time.monotonic() + c.seconds if c.seconds else None
     points = chosen(c)

@@ -5,7 +5,7 @@
     c.root.attributes()                 {name: Attribute}
     c["group/data"].read()              an array, or a list of elements where there are no plain numbers
 
-It is slow, holds all of the map in memory, and reads the newest version of what nobody writes meanwhile."""
+It is slow, holds all of the map in memory, and reads what nobody writes meanwhile: the newest version, or with `version` an older one."""
 
 import bisect
 import itertools
@@ -308,8 +308,8 @@ def fletcher32(data):
 
 
 class Container:
-    def __init__(self, path):
-        self.ledger = open_ledger(path)
+    def __init__(self, path, version=None):
+        self.ledger = open_ledger(path, version)
         self.map = self.ledger.map
         self.keys = sorted(self.map)
         described = fields(self.map[b"C"])
@@ -348,6 +348,14 @@ class Container:
             before = begin + len(content)
         return bytes(data)
 
+    def region(self, encoded):
+        """What an old region reference leads to: the dataset's id, and the selection as HDF5 encodes it."""
+        segment, first, mark = struct.unpack(REGION, encoded)
+        if mark != b"regn":
+            raise Damaged("a region reference")
+        found = self.blob(struct.pack(HEAP_ID, ROOT, segment, first))
+        return struct.unpack(">Q", found[:8])[0], found[8:]
+
     def blob(self, identity):
         """What a 16-byte id in the heap stands for."""
         if identity == bytes(16):
@@ -369,4 +377,4 @@ class Container:
         return data[first:first + length]
 
 
-HEAP_ID = ">QII"
+HEAP_ID, REGION = ">QII", ">II4s"

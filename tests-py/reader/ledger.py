@@ -182,6 +182,36 @@ class Ledger:
                 yield key, self.extent(value) if kind else value
         b.end()
 
+    def older(self, version, root):
+        """Which base leads to a version: its own version, its root, and what is known of the newest record behind it."""
+        if version is None or version >= self.base:
+            return self.base, root, None
+        found = [kept for kept in self.bases() if kept[0] <= version]
+        if not found:
+            raise Damaged(f"version {version} is in no base that is kept")
+        return found[-1]
+
+    def bases(self):
+        """(version, root, newest record behind it) of every base before this one that is kept."""
+        if not self.history:
+            return []
+        b = Bytes(checked(self.follow(self.history, "the history"), "the history"), "the history")
+        b.expect(b"h5lH")
+
+        def mark():
+            version, *_ = [b.varint() for _ in range(4)]
+            b.string(), b.varint()
+            return version
+        if mark() != self.base:
+            raise Damaged("the history of another base")
+        found = []
+        for _ in range(b.varint()):
+            version, root = mark(), b.optional()
+            b.varint(), b.varint(), b.varint()
+            found.append((version, root, b.optional()))
+        b.end()
+        return found
+
     def build(self, root, records, base):
         """The map of the base and the records behind it, oldest first."""
         if [r.version for r in records] != list(range(base + 1, base + 1 + len(records))):
@@ -219,7 +249,7 @@ def fixed_head(data):
 class FileLedger(Ledger):
     """A container in one file."""
 
-    def __init__(self, path):
+    def __init__(self, path, version=None):
         with open(path, "rb") as file:
             self.data = file.read()
         self.begin = 0
@@ -231,7 +261,7 @@ class FileLedger(Ledger):
         self.features, self.identity = fixed_head(checked(head, "the head"))
         if self.features & ~KNOWN_FEATURES["file"]:
             raise Damaged(f"features {self.features:#x}")
-        self.read_slot(self.newest_slot())
+        self.read_slot(self.newest_slot(), version)
 
     def at(self, offset, length):
         data = self.data[self.begin + offset:self.begin + offset + length]
@@ -256,7 +286,7 @@ class FileLedger(Ledger):
         slots += [slot for slot in map(good, (768, 4352)) if slot]
         return max(slots, key=lambda slot: struct.unpack_from("<Q", slot, 4))
 
-    def read_slot(self, slot):
+    def read_slot(self, slot, version):
         b = Bytes(slot, "a head slot")
         b.expect(b"h5lS")
         self.sequence, self.version, self.time, end, self.base, _, _ = b.fixed("7Q")
@@ -265,23 +295,27 @@ class FileLedger(Ledger):
             offset, length, checksum = triple
             return ((FILE, None, offset, length), checksum) if length else None
         self.free, self.history = pointer(free), pointer(history)
-        records, at = [], pointer(newest)
+        wanted = self.version if version is None else version
+        base, root, newest = self.older(version, pointer(root)) if version is not None and version < self.base else (
+            self.base, pointer(root), pointer(newest))
+        records, at = [], newest
         while at:
             record = Record(self.follow(at, "a record"))
-            if record.version <= self.base:
+            if record.version <= base:
                 break
-            records.append(record)
+            if record.version <= wanted:
+                records.append(record)
             at = record.before
         records.reverse()
-        if self.base + len(records) != self.version:
-            raise Damaged(f"version {self.version}, and {len(records)} records behind base {self.base}")
-        self.build(pointer(root), records, self.base)
+        if base + len(records) != wanted:
+            raise Damaged(f"version {wanted}, and {len(records)} records behind base {base}")
+        self.build(root, records, base)
 
 
 class DirectoryLedger(Ledger):
     """A container among the objects of a directory."""
 
-    def __init__(self, folder, name):
+    def __init__(self, folder, name, version=None):
         self.folder, self.name, self.embedded = folder, name, {}
         head = self.whole("")
         self.features, self.identity = fixed_head(checked(head[:64], "the head's first part"))
@@ -297,13 +331,14 @@ class DirectoryLedger(Ledger):
             logs = [b.string() for _ in range(b.varint())]
             self.embedded = {self.base + 1 + n: data for n, data in enumerate(logs)}
         b.end()
+        base, root, _ = self.older(version, root)
         records = []
-        while (data := self.log(self.base + 1 + len(records))) is not None:
+        while (version is None or base + len(records) < version) and (data := self.log(base + 1 + len(records))) is not None:
             records.append(self.record_of(data))
-        self.version = self.base + len(records)
-        if self.version < known:
+        self.version = base + len(records)
+        if self.version < (known if version is None else version):
             raise Damaged(f"the head has version {known}, and the log ends at {self.version}")
-        self.build(root, records, self.base)
+        self.build(root, records, base)
 
     def path(self, rest):
         return os.path.join(self.folder, self.name + (f".lake/{self.identity.hex()}/{rest}" if rest else ""))
@@ -354,12 +389,13 @@ def pointed_to(path):
     return url, key
 
 
-def open_ledger(path):
-    """The ledger of a container's file, or what a pointer file leads to."""
-    leads = pointed_to(path)
-    if leads is None:
-        return FileLedger(path)
-    url, key = leads
-    if not url.startswith("file:///"):
-        raise ValueError(f"only containers in directories are read, not {url}")
-    return DirectoryLedger(url[len("file://"):], key)
+def open_ledger(path, version=None):
+    """The ledger of a container's file, of what a pointer file leads to, or of file:///FOLDER/NAME."""
+    if not str(path).startswith("file:///"):
+        leads = pointed_to(path)
+        if leads is None:
+            return FileLedger(path, version)
+        path = "/".join(leads)
+    if not str(path).startswith("file:///"):
+        raise ValueError(f"only containers in directories are read, not {path}")
+    return DirectoryLedger(*str(path)[len("file://"):].rsplit("/", 1), version)

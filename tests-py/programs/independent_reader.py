@@ -1,0 +1,268 @@
+"""What the plugin writes is read without it: from docs/format.md alone, by tests-py/reader. Values, attributes and links are those that
+h5py finds, in the container and in a native file that was filled in the same way."""
+# only: h5lake
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+from cases import main  # noqa: F401
+
+READER = Path(__file__).resolve().parents[1] / "reader"
+sys.path.insert(0, str(READER))
+import compared  # noqa: E402
+
+TEXT = h5py.string_dtype()
+NUMBERS = h5py.vlen_dtype(np.dtype("<i2"))
+ROW = np.dtype([("n", "<i4"), ("text", TEXT), ("x", ">f8"), ("numbers", NUMBERS), ("last", "u1")])
+
+
+def rows(count):
+    made = np.empty(count, ROW)
+    for n in range(count):
+        made[n] = n, f"row {n} " * n, n / 3, np.arange(n, dtype="<i2"), n
+    return made
+
+
+def types(f):
+    g = f.create_group("types")
+    for name in ["i1", "u1", "<i2", ">i2", "<u4", ">u8", "<f2", "<f4", ">f4", "<f8", ">f8", "S7", "V5"]:
+        g[name.strip("<>") + ("be" if ">" in name else "")] = np.frombuffer(bytes(n % 251 for n in range(1680)), name)[:6]
+    g["bool"] = np.array([True, False, True])
+    g["enum"] = np.array([2, 1], h5py.enum_dtype({"one": 1, "two": 2}, "i2"))
+    g["complex"] = np.array([1 + 2j, -3j])
+    g["compound"] = np.array([(1, (2.5, b"ab")), (3, (4.5, b"cd"))], [("a", "<u2"), ("in", [("x", "<f8"), ("s", "S3")])])
+    g["array"] = np.zeros(3, np.dtype(("<i4", (2, 2))).base)
+    d = g.create_dataset("arrays", (3,), np.dtype([("m", "<i4", (2, 3))]))
+    d[1] = (np.arange(6).reshape(2, 3),)
+    g.create_dataset("texts", data=["", "a", "ü" * 300, "end"], dtype=TEXT)
+    numbers = g.create_dataset("numbers", (4,), NUMBERS)
+    numbers[0], numbers[2] = [1, 2, 3], np.arange(500)
+    nested = g.create_dataset("nested", (2,), h5py.vlen_dtype(TEXT))
+    nested[1] = np.array(["x", "yy"], object)
+    g.create_dataset("rows", data=rows(5))
+    g["scalar"], g["text"], g["empty"] = 2.5, "a text", h5py.Empty("f8")
+
+
+def layouts(f):
+    g = f.create_group("layouts")
+    data = np.arange(60_000, dtype="<u4").reshape(300, 200)
+    g["contiguous"] = data
+    g.create_dataset("large", data=np.arange(400_000, dtype="<f8"))
+    g.create_dataset("never", (7, 5), "<i4", fillvalue=-3)
+    for name, how in {"plain": {}, "gzip": {"compression": "gzip"}, "shuffle": {"compression": 9, "shuffle": True},
+                      "fletcher": {"fletcher32": True}, "all": {"compression": 1, "shuffle": True, "fletcher32": True}}.items():
+        g.create_dataset(name, data=data, chunks=(70, 64), **how)
+        odd = g.create_dataset(f"{name}3", (10, 11, 12), "<i2", chunks=(4, 5, 6), maxshape=(None, 20, None), fillvalue=9, **how)
+        odd[2:7, 3:4] = 5
+        odd.resize((12, 9, 13))
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_layout(h5py.h5d.COMPACT)
+    h5py.h5d.create(g.id, b"compact", h5py.h5t.NATIVE_INT32, h5py.h5s.create_simple((4,)), create).write(
+        h5py.h5s.ALL, h5py.h5s.ALL, np.arange(4, dtype="i4"))
+
+
+def links(f):
+    g = f.create_group("links", track_order=True)
+    g["b"] = 1
+    g["a"] = g["b"]
+    g["soft"] = h5py.SoftLink("/links/b")
+    g["beyond"] = h5py.ExternalLink("other.h5", "/x")
+    g["name " * 300] = 2
+    g.create_group("cycle")["up"] = g
+    for n in range(200):
+        g.create_group(f"many/{n}")
+    g["type"] = np.dtype([("x", "<f4")])
+
+
+def attributes(f):
+    g = f.create_group("attributes")
+    g.attrs["text"], g.attrs["texts"], g.attrs["none"] = "a text", ["a", "", "ccc" * 100], h5py.Empty("i4")
+    g.attrs["number"], g.attrs["array"], g.attrs["long"] = 7, np.arange(24.0).reshape(2, 3, 4), np.arange(5_000)
+    g.attrs.create("rows", rows(4))
+    g.attrs["to"], g.attrs["name " * 300] = f["layouts"].ref, 5
+    g.attrs["region"] = f["layouts/contiguous"].regionref[2:5, 3]
+    g["references"] = np.array([f["types/texts"].ref, h5py.Reference(), f["links/cycle"].ref], h5py.ref_dtype)
+    g.create_dataset("regions", (2,), h5py.regionref_dtype)[0] = f["layouts/contiguous"].regionref[0:2]
+
+
+def changes(f):
+    """Once more, over what is there: so that there are edits, payloads that go on, pieces, room that is used again."""
+    for n in range(30):
+        f.attrs["n"] = n
+        f["types/texts"][n % 4] = f"changed {n}" * n
+        f["layouts/contiguous"][n * 3, n:n * 2] = n
+        f["layouts/all"][n:n + 5, 7] = 2 * n
+        log = f.require_dataset("log", (n,), "<u8", maxshape=(None,), chunks=(1000,), exact=False) if "log" not in f else f["log"]
+        log.resize((n + 1) * 100, axis=0)
+        log[n * 100:] = n
+        if n % 7 == 3 and f"links/many/{n}" in f:
+            del f[f"links/many/{n}"]
+        f.flush()
+
+
+def bulk(f, n):
+    """So much of what lies in the map that a commit is a checkpoint."""
+    for k in range(60):
+        f.require_dataset(f"bulk/{k}", (1875,), "u8")[...] = n
+
+
+def fill(f):
+    for part in types, layouts, links, attributes:
+        part(f)
+        f.flush()
+
+
+def native(folder, *parts):
+    """What h5py finds in a native file that is filled in the same way."""
+    with h5py.File(folder / "native.h5", "w", driver="core") as f:
+        for part in parts:
+            part(f)
+    assert (folder / "native.h5").read_bytes()[8] != 0x4C
+    with h5py.File(folder / "native.h5", "r", driver="core") as f:
+        return compared.by_h5py(f)
+
+
+def check_values(folder):
+    with h5py.File("values.h5", "w") as f:
+        fill(f)
+        compared.agree(compared.by_reader("values.h5"), compared.by_h5py(f))
+    closed = compared.by_reader("values.h5")
+    compared.agree(closed, native(folder, fill))
+    with h5py.File("values.h5") as f:
+        compared.agree(closed, compared.by_h5py(f))
+
+
+def check_changes(folder):
+    """Base and log, of a container that is open and of one that is closed, through several openings."""
+    for turn in range(3):
+        with h5py.File("changes.h5", "a") as f:
+            if not turn:
+                fill(f)
+            changes(f)
+            compared.agree(compared.by_reader("changes.h5"), compared.by_h5py(f))
+            bulk(f, turn)
+            f.flush()
+            compared.agree(compared.by_reader("changes.h5"), compared.by_h5py(f))
+            f.attrs["turn"] = turn
+    closed = compared.by_reader("changes.h5")
+    with h5py.File("changes.h5") as f:
+        compared.agree(closed, compared.by_h5py(f))
+    compared.agree({k: v for k, v in closed.items() if not k.startswith("/bulk")},
+                   {k: v for k, v in native(folder, fill, *[changes] * 3, last).items() if not k.startswith("/bulk")})
+
+
+def last(f):
+    bulk(f, 2)
+    f.attrs["turn"] = 2
+
+
+def check_a_user_block(folder):
+    with h5py.File("a_user_block.h5", "w", userblock_size=1024) as f:
+        types(f)
+        wanted = compared.by_h5py(f)
+    compared.agree(compared.by_reader("a_user_block.h5"), wanted)
+
+
+def as_one_of_many(which):
+    with h5py.File("many_writers.h5", "r+") as f:
+        for n in range(12):
+            f.create_dataset(f"{which}/d{n}", data=np.arange(n * 2000), chunks=(1500,) if n else None)
+            f[which].attrs["text"] = [f"{which} {n}"] * n
+            f.create_dataset(f"{which}/t{n}", data=["a", which * n], dtype=TEXT)
+            f.flush()
+
+
+def check_many_writers(folder):
+    with h5py.File("many_writers.h5", "w") as f:
+        fill(f)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda name: run_here("r.as_one_of_many(sys.argv[1])", name, H5LAKE_WRITERS="many"), ("one", "two", "three")))
+    with h5py.File("many_writers.h5") as f:
+        compared.agree(compared.by_reader("many_writers.h5"), compared.by_h5py(f))
+
+
+def print_by_h5py(path):
+    with h5py.File(path, "r") as f:
+        print(repr(compared.by_h5py(f)))
+
+
+def run_here(code, *arguments, **settings):
+    """Runs Python that imports this program, in a process with settings of its own; what it prints."""
+    env = {**os.environ, **settings, "PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.run([sys.executable, "-c", f"import independent_reader as r, sys; {code}", *map(str, arguments)],
+                          env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def make_history_of(path):
+    """Prints {version: what h5py finds in it} of versions that it makes, some of them bases."""
+    found = {}
+
+    def flush(f):
+        f.flush()
+        found[compared.Container(path).ledger.version] = compared.by_h5py(f)
+    for turn in range(2):
+        with h5py.File(path, "a") as f:
+            if not turn:
+                types(f)
+                flush(f)
+            f.attrs["turn"] = [f"turn {turn}"] * (turn + 1)
+            flush(f)
+            bulk(f, turn)
+            flush(f)
+            f.attrs["last"] = turn
+            flush(f)
+    print(repr(found))
+
+
+def check_old_versions(folder):
+    # Our own repr is evaluated, of a process of ours.
+    wanted = eval(run_here("r.make_history_of(sys.argv[1])", "old_versions.h5", H5LAKE_RETENTION="7d"))  # noqa: S307
+    newest = compared.Container("old_versions.h5").ledger
+    assert newest.base and newest.history and len(wanted) == 7, (newest.base, newest.history, wanted.keys())
+    for version, found in wanted.items():
+        compared.agree(compared.by_reader("old_versions.h5", version), found)
+    told = run_here("r.print_by_h5py(sys.argv[1])", "old_versions.h5", H5LAKE_VERSION=str(min(wanted)))
+    compared.agree(eval(told), wanted[min(wanted)])  # noqa: S307
+
+
+def check_samples(folder):
+    """Containers that were kept are read by every later build, and mean what they meant."""
+    samples = sorted((READER / "samples").iterdir())
+    assert len(samples) >= 9, samples
+    if "store=" in os.environ["HDF5_VOL_CONNECTOR"]:  # plain names are then names in that store
+        samples = [sample for sample in samples if sample.name.startswith("dir-")]
+    for sample in samples:
+        expected = eval((sample / "expected.txt").read_text())  # noqa: S307 - a file of ours, bytes and tuples in it
+        place = folder / sample.name
+        shutil.copytree(sample, place)
+        for path in place.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        name = f"file://{place}/objects/x.h5" if (place / "objects").exists() else str(place / "x.h5")
+        compared.agree(compared.by_reader(name), expected)
+        with h5py.File(name, "r") as f:
+            compared.agree(compared.by_h5py(f), expected)
+        with h5py.File(name, "r+") as f:
+            f.attrs["later"] = "written by a later build"
+            changed = compared.by_h5py(f)
+        compared.agree(compared.by_reader(name), changed)
+        (place / "x.h5").unlink(missing_ok=True)
+
+
+def check_earlier_containers(folder):
+    if "store=" in os.environ["HDF5_VOL_CONNECTOR"]:
+        return
+    for path in (Path(__file__).parent / "earlier").glob("*.h5"):
+        shutil.copy(path, folder)
+        with h5py.File(path.name, "r") as f:
+            compared.agree(compared.by_reader(path.name), compared.by_h5py(f))
+        (folder / path.name).unlink()
+
+
+if __name__ == "__main__":
+    main(globals())

@@ -1,0 +1,139 @@
+"""What a file holds, as plain Python: told by h5py, and told by the independent reader. The two must be equal."""
+
+import hashlib
+import struct
+
+import h5py
+import numpy as np
+from h5lake_reader import Container, Object
+
+
+def plain(value):
+    """A value without numpy: numbers, bytes, lists, tuples."""
+    if isinstance(value, h5py.Empty) or value is None:
+        return None
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "V" and value.dtype.names is None or isinstance(value, np.void) \
+            and value.dtype.names is None:
+        return [bytes(v) for v in value.reshape(-1)] if value.shape else bytes(value)
+    if isinstance(value, np.ndarray) and value.size > 2000 and value.dtype.kind in "iuf":
+        wide = value.astype("<f8" if value.dtype.kind == "f" else "<i8")
+        return value.shape, hashlib.sha256(np.ascontiguousarray(wide)).hexdigest()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
+        return value.tolist()
+    if isinstance(value, np.ndarray):
+        return [plain(v) for v in value]
+    if isinstance(value, np.void):
+        return tuple(plain(value[name]) for name in value.dtype.names)
+    if isinstance(value, np.bytes_):
+        return bytes(value)
+    if isinstance(value, (complex, np.complexfloating)):
+        return plain(value.real), plain(value.imag)
+    if isinstance(value, (float, np.floating)):
+        return struct.pack("<d", float(value)).hex()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(v) for v in value)
+    return value
+
+
+def by_h5py(f):
+    """{path: {what is there}} of an open file."""
+    found, seen = {}, set()
+
+    def value_of(item, value):
+        def resolved(v):
+            if isinstance(v, h5py.RegionReference):
+                return ("region", f[v].name) if v else ("region", None)
+            if isinstance(v, h5py.Reference):
+                return ("object", f[v].name) if v else ("object", None)
+            if isinstance(v, np.ndarray) and v.dtype == object:
+                return [resolved(e) for e in v]
+            if isinstance(v, np.void) and v.dtype.names:
+                return tuple(resolved(v[name]) for name in v.dtype.names)
+            if isinstance(v, np.ndarray) and v.dtype.names:
+                return [resolved(e) for e in v]
+            return plain(v)
+        return resolved(value)
+
+    def visit(path, item):
+        token = h5py.h5o.get_info(item.id).addr
+        here = found[path] = {"attributes": {k: value_of(item, item.attrs[k]) for k in sorted(item.attrs)}}
+        if isinstance(item, h5py.Dataset):
+            here["shape"], here["value"] = item.shape, value_of(item, item[()])
+        if not isinstance(item, h5py.Group) or token in seen:
+            return
+        seen.add(token)
+        here["links"] = {}
+        for name in item:
+            link = item.get(name, getlink=True)
+            if isinstance(link, h5py.SoftLink):
+                here["links"][name] = "soft", link.path
+            elif isinstance(link, h5py.ExternalLink):
+                here["links"][name] = "external", (link.filename, link.path)
+            else:
+                here["links"][name] = "hard",
+                visit(f"{path}{name}/", item[name])
+    visit("/", f["/"])
+    return found
+
+
+def by_reader(path, version=None):
+    """The same, read from the bytes."""
+    c = Container(path, version)
+    found, seen, names = {}, set(), {}
+
+    def walk(path, item):
+        names.setdefault(item.identity, path.rstrip("/") or "/")
+        if item.kind == "group" and item.identity not in seen:
+            seen.add(item.identity)
+            for name, link in item.links().items():
+                if link.kind == "hard":
+                    walk(f"{path}{name}/", Object(c, link.target))
+
+    def resolved(v):
+        if isinstance(v, tuple) and len(v) == 2 and v[0] == "object":
+            return "object", names[v[1]] if v[1] else None
+        if isinstance(v, tuple) and len(v) == 2 and v[0] == "region":
+            return "region", names[c.region(v[1])[0]] if any(v[1]) else None
+        if isinstance(v, np.ndarray) and v.dtype == object:
+            return resolved(v[()]) if v.shape == () else [resolved(e) for e in v]
+        if isinstance(v, (list, tuple)):
+            return type(v)(resolved(e) for e in v)
+        return plain(v if not isinstance(v, np.ndarray) or v.shape else v[()])
+
+    def visit(path, item):
+        here = found[path] = {"attributes": {k: resolved(a.read()) for k, a in sorted(item.attributes().items())}}
+        if item.kind == "dataset":
+            here["shape"], here["value"] = None if item.space.null else item.space.shape, resolved(item.read())
+        if item.kind != "group" or item.identity in seen:
+            return
+        seen.add(item.identity)
+        here["links"] = {}
+        for name, link in item.links().items():
+            here["links"][name] = ("hard",) if link.kind == "hard" else (link.kind, link.target)
+            if link.kind == "hard":
+                visit(f"{path}{name}/", Object(c, link.target))
+    walk("/", c.root)
+    seen.clear()
+    visit("/", c.root)
+    return found
+
+
+def differences(a, b, where=""):
+    """What is not equal, in lines."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(set(a) | set(b)):
+            if key not in a or key not in b:
+                yield f"{where}[{key!r}] is only on one side"
+            else:
+                yield from differences(a[key], b[key], f"{where}[{key!r}]")
+    elif a != b:
+        yield f"{where}: {str(a)[:200]} and {str(b)[:200]}"
+
+
+def agree(a, b):
+    found = list(differences(a, b))
+    assert not found, "\n".join(found[:10])

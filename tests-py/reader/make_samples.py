@@ -1,0 +1,131 @@
+"""Makes the samples that every later build reads: containers of today's format, with what they hold. Run under the plugin:
+
+    HDF5_VOL_CONNECTOR=h5lake HDF5_PLUGIN_PATH=target/plugin PYTHON tests-py/reader/make_samples.py TOOL NAME...
+
+Samples that are there stay as they are: a new name is for a new format, and nothing is ever made anew."""
+
+import os
+import pprint
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "programs")]
+import compared  # noqa: E402
+import h5py  # noqa: E402
+import independent_reader as program  # noqa: E402
+import numpy as np  # noqa: E402
+
+NAME = "x.h5"
+
+
+def small(f):
+    """Of everything a little."""
+    program.types(f)
+    for name in ["texts", "rows"]:
+        del f[f"types/{name}"]
+    f["types"].create_dataset("rows", data=program.rows(3))
+    data = np.arange(1200, dtype="<i2").reshape(40, 30)
+    f["contiguous"] = data
+    f.create_dataset("filtered", data=data, chunks=(16, 16), compression="gzip", shuffle=True, fletcher32=True, maxshape=(None, 30))
+    f["soft"], f["hard"], f["beyond"] = h5py.SoftLink("/filtered"), f["contiguous"], h5py.ExternalLink("other.h5", "/x")
+    f.attrs["texts"], f.attrs["to"], f.attrs["number"] = ["a", "", "ü" * 9], f["contiguous"].ref, 7.5
+    f["group/in/group"] = ["one", "two"]
+    f["filtered"].attrs["part"] = f["filtered"].regionref[2:5]
+
+
+def edit(f, turns=6):
+    for n in range(turns):
+        f.attrs["n"] = n
+        f["contiguous"][n, 3:9] = -n
+        f["filtered"].resize(41 + n, axis=0)
+        f["filtered"][40 + n] = n
+        f["group/in/group"][0] = f"changed {n}" * n
+        f.flush()
+
+
+def closed(_):
+    with h5py.File(NAME, "w") as f:
+        small(f)
+    with h5py.File(NAME, "r+") as f:
+        edit(f)
+
+
+def unclosed(_):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    f = h5py.File(NAME, "w")
+    small(f)
+    edit(f)
+    f.attrs["lost"] = "never flushed"
+    os._exit(0)
+
+
+def based(tool):
+    """Pages, a history, and a log behind them."""
+    for turn in range(3):
+        closed(tool) if not turn else None
+        with h5py.File(NAME, "r+") as f:
+            edit(f, 2 + turn)
+        subprocess.run([tool, "vacuum", NAME], check=True, stdout=subprocess.DEVNULL)
+    with h5py.File(NAME, "r+") as f:
+        edit(f, 2)
+
+
+def block(_):
+    with h5py.File(NAME, "w", userblock_size=512) as f:
+        small(f)
+
+
+def many(_):
+    """By two processes at once, each with a group of its own."""
+    with h5py.File(NAME, "a") as f:
+        small(f)
+    code = "import make_samples as m; m.one_of_many({})"
+    env = {**os.environ, "H5LAKE_WRITERS": "many", "PYTHONPATH": str(HERE)}
+    writers = [subprocess.Popen([sys.executable, "-c", code.format(n), "", ""], env=env) for n in range(2)]
+    assert [w.wait() for w in writers] == [0, 0]
+
+
+def one_of_many(which):
+    with h5py.File(NAME, "r+") as f:
+        for n in range(4):
+            f.create_dataset(f"writer{which}/{n}", data=[f"{which} {n}"] * (n + 1))
+            f.flush()
+
+
+SAMPLES = {"closed": closed, "unclosed": unclosed, "based": based, "block": block, "many": many}
+
+
+def make(tool, name):
+    """One sample; names that begin with dir- are of a directory of objects."""
+    place = HERE / "samples" / name
+    if place.exists():
+        print(f"{name} is there, and stays")
+        return
+    place.mkdir(parents=True)
+    os.chdir(place)
+    in_directory = name.startswith("dir-")
+    if in_directory and "H5LAKE_STORE" not in os.environ:
+        # The setting is read when the library starts.
+        env = {**os.environ, "H5LAKE_STORE": f"file://{place}/objects"}
+        place.rmdir()
+        subprocess.run([sys.executable, __file__, tool, name], env=env, check=True)
+        return
+    SAMPLES[name.removeprefix("dir-")](tool)
+    with h5py.File(NAME, "r") as f:
+        expected = compared.by_h5py(f)
+    compared.agree(compared.by_reader(NAME), expected)
+    if in_directory:
+        (place / NAME).unlink()
+        shutil.rmtree(place / "objects/.object-store")
+    (place / "expected.txt").write_text(pprint.pformat(expected, width=150, compact=True) + "\n")
+
+
+if __name__ == "__main__":
+    for sample in sys.argv[2:]:
+        make(sys.argv[1], sample)
