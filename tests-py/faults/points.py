@@ -91,7 +91,7 @@ class Configuration:
         self.work = Path(self.work)
         self.live, self.templates = self.work / "live", self.work / "templates"
         self.names, self.objects = self.live / "names", self.live / "objects"
-        self.trap = Trap(self.library, self.live)
+        self.trap = Trap(self.library, self.live, getattr(self, "journal", 0))
 
     def place(self, template):
         """The containers as the operation finds them."""
@@ -360,4 +360,5 @@ def main():
                           "errors": point.story.errors, "problems": point.problems}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/ucontext.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "trap.h"
@@ -164,6 +165,9 @@ static void write_journal(const struct call *c, long result, const char *what) {
     const char *other, *path = path_of(c, &other);
     struct stat status = {0};
     const unsigned char *data = NULL;
+    const struct iovec *parts = NULL;
+    if (other && !make4(SYS_lstat, (long)other, (long)&status, 0, 0)) e.inode = status.st_ino;
+    if (c->number == SYS_writev || c->number == SYS_pwritev) parts = (const struct iovec *)c->b;
     long fd = path || other ? (c->number == SYS_open || c->number == SYS_openat || c->number == SYS_creat ? result : -1) : c->a;
     if (fd >= 0 && !make4(SYS_fstat, fd, (long)&status, 0, 0)) e.inode = status.st_ino;
     e.length = c->c, e.offset = -1;
@@ -171,6 +175,8 @@ static void write_journal(const struct call *c, long result, const char *what) {
     case SYS_write:
         /* After the call the position is behind what was written. */
         e.offset = make4(SYS_lseek, c->a, 0, SEEK_CUR, 0) - result, e.length = result, data = (const void *)c->b; break;
+    case SYS_writev: e.offset = make4(SYS_lseek, c->a, 0, SEEK_CUR, 0) - result, e.length = result; break;
+    case SYS_pwritev: e.offset = c->d, e.length = result; break;
     case SYS_pwrite64: e.offset = c->d, e.length = result, data = (const void *)c->b; break;
     case SYS_ftruncate: e.length = c->b; break;
     case SYS_fallocate: e.offset = c->c, e.length = c->d, e.flags = c->b; break;
@@ -179,12 +185,18 @@ static void write_journal(const struct call *c, long result, const char *what) {
     case SYS_unlinkat: e.flags = c->c; break;
     case SYS_renameat2: e.flags = c->e; break;
     }
-    strncpy(e.what, what, sizeof e.what - 1);
-    size_t bytes = data && e.length > 0 ? (size_t)e.length : 0, size = (sizeof e + bytes + 7) & ~(size_t)7;
+    memcpy(e.what, what, sizeof e.what);
+    size_t bytes = (data || parts) && e.length > 0 ? (size_t)e.length : 0, size = (sizeof e + bytes + 7) & ~(size_t)7;
     e.size = (unsigned)size;
     size_t at = atomic_fetch_add(&control->journal_used, size);
     if (at + size > control->journal_size) return;
-    if (bytes) memcpy(journal + at + sizeof e, data, bytes);
+    unsigned char *to = journal + at + sizeof e;
+    if (data) memcpy(to, data, bytes);
+    for (size_t left = parts ? bytes : 0; left; parts++) {
+        size_t n = parts->iov_len < left ? parts->iov_len : left;
+        memcpy(to, parts->iov_base, n);
+        to += n, left -= n;
+    }
     memcpy(journal + at, &e, sizeof e);
 }
 
@@ -229,6 +241,7 @@ static long with_fault(const struct call *c) {
     case FAULT_PAUSE: wait_for_the_other(); break;
     case FAULT_IOCTL_BEFORE:
         make4(SYS_ioctl, control->ioctl_fd, (long)control->ioctl_request, (long)&control->ioctl_argument, 0);
+        die();
         break;
     }
     result = make(c);
@@ -264,7 +277,8 @@ static void on_trap(int signal, siginfo_t *info, void *context) {
 /* A mark in the journal: what the program knows at this moment. */
 void trap_tell(long number) {
     struct call c = {TOLD, 0, 0, 0, 0, 0, 0};
-    if (journal) write_journal(&c, number, "");
+    static const char nothing[sizeof control->log[0].what];
+    if (journal) write_journal(&c, number, nothing);
 }
 
 /* Lets the faults end: what the program does next is undisturbed, but still counted. */

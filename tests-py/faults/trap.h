@@ -10,7 +10,7 @@ enum fault {
     FAULT_NONE, FAULT_ERRNO, FAULT_SHORT, FAULT_TORN, FAULT_KILL_BEFORE, FAULT_KILL_AFTER, FAULT_PAUSE, FAULT_IOCTL_BEFORE
 };
 
-struct logged { int32_t number, kind; int64_t result; char what[112]; };
+struct logged { int32_t number, kind; int64_t result; char what[240]; };
 
 struct event {
     int32_t number; uint32_t size; /* of the event with its data, a multiple of 8 */

@@ -42,7 +42,7 @@ SYSCALLS = {0: "read", 1: "write", 2: "open", 3: "close", 17: "pread64", 18: "pw
 
 class Logged(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int32), ("kind", ctypes.c_int32), ("result", ctypes.c_int64),
-                ("what", ctypes.c_char * 112)]
+                ("what", ctypes.c_char * 240)]
 
     def line(self):
         return f"{SYSCALLS.get(self.number, self.number)}({self.what.decode(errors='replace')}) = {self.result}"
@@ -130,7 +130,7 @@ class Trap:
         while at < end:
             number, size, result, inode, offset, length, flags, what = layout.unpack_from(self.memory, at)
             data = self.memory[at + layout.size:at + layout.size + max(0, min(length, size - layout.size))] \
-                if number in (1, 18) else b""
+                if number in (1, 18, 20, 296) else b""
             events.append((SYSCALLS.get(number, str(number)), result, inode, offset, length, flags,
                            what.split(b"\0")[0].decode(), data))
             at += size
