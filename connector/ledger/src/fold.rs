@@ -3,15 +3,17 @@
 //! Only pages that a change falls into, and their ancestors, are written anew. A page that becomes small takes in its
 //! right neighbour, so that deletes do not leave crumbs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::layers::Changed;
-use crate::page::{Draft, Entries, Stored};
+use crate::page::{Draft, Entries, Page, Stored};
 use crate::payload;
 use crate::space::{Pointer, Shape};
-use crate::tree::Tree;
+use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
 
 /// A branch is not full before it has this many children.
 const FEWEST_CHILDREN: u64 = 4;
@@ -39,7 +41,7 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Point
         Some(at) => {
             let root = tree.page(&at)?;
             let top = Child { key: tree.entries(&root)?.key_bytes(0), at };
-            (root.level, f.rewrite(vec![top], root.level, changes)?)
+            (root.level, f.rewrite(vec![top], root.level, changes, None)?)
         }
     };
     while nodes.len() > 1 {
@@ -71,7 +73,7 @@ pub(crate) fn gather(tree: Tree<'_>) -> Result<Option<Pointer>> {
     let Some(root) = tree.root else { return Ok(None) };
     let f = Fold { tree, shape: tree.space.shape() };
     let level = tree.page(&root)?.level;
-    Ok(Some(f.gathered(&root, level)?.unwrap_or(root)))
+    Ok(Some(f.gathered(&root, level, &KeyRange::default())?.unwrap_or(root)))
 }
 
 struct Fold<'a> {
@@ -93,17 +95,29 @@ impl Fold<'_> {
         self.tree.space.fold_free(&p.place)
     }
 
-    /// A page of `level` in its new place; nothing if it stays, and all below it.
-    fn gathered(&self, at: &Pointer, level: u8) -> Result<Option<Pointer>> {
+    /// A page that its parent says is of this level, and has keys of this range alone. A page that two parents lead to
+    /// cannot be so below both.
+    fn page(&self, at: &Pointer, level: u8) -> Result<Arc<Page>> {
         let page = self.tree.page(at)?;
         if page.level != level {
             return Err(self.damaged("a child of the wrong level"));
         }
-        let all = self.tree.entries(&page)?;
+        Ok(page)
+    }
+
+    fn entries<'p>(&self, page: &'p Page, range: &KeyRange) -> Result<Entries<'p>> {
+        let all = self.tree.entries(page)?;
+        if range.holds(&all) { Ok(all) } else { Err(self.damaged(OUT_OF_RANGE)) }
+    }
+
+    /// A page of `level` in its new place; nothing if it stays, and all below it.
+    fn gathered(&self, at: &Pointer, level: u8, range: &KeyRange) -> Result<Option<Pointer>> {
+        let page = self.page(at, level)?;
+        let all = self.entries(&page, range)?;
         let (mut draft, mut moves) = (Draft::default(), self.tree.space.is_astray(&at.place));
         for n in 0..all.len() {
             moves |= match level.checked_sub(1) {
-                Some(below) => self.gather_child(&all, n, below, &mut draft)?,
+                Some(below) => self.gather_child(&all, n, (below, range), &mut draft)?,
                 None => self.gather_value(&all, n, &mut draft)?,
             };
         }
@@ -113,9 +127,16 @@ impl Fold<'_> {
         Ok(Some(Pointer { place, crc }))
     }
 
-    fn gather_child(&self, page: &Entries<'_>, n: usize, below: u8, draft: &mut Draft) -> Result<bool> {
+    /// Does so with a child, of a level and of a page with keys of this range.
+    fn gather_child(
+        &self,
+        page: &Entries<'_>,
+        n: usize,
+        (below, range): (u8, &KeyRange),
+        draft: &mut Draft,
+    ) -> Result<bool> {
         let child = self.child(page, n)?;
-        let moved = self.gathered(&child, below)?;
+        let moved = self.gathered(&child, below, &range.of_child(page, n))?;
         draft.push_child(&page.key_bytes(n), &moved.unwrap_or(child));
         Ok(moved.is_some())
     }
@@ -143,8 +164,14 @@ impl Fold<'_> {
         Ok(Extent::of(place, &value))
     }
 
-    /// Rewrites those of the sibling nodes, all of `level`, that changes fall into.
-    fn rewrite(&self, nodes: Vec<Child>, level: u8, changes: &Changes<'_>) -> Result<Vec<Child>> {
+    /// Rewrites those of the sibling nodes, all of `level`, that changes fall into. The keys of the last are before `end`.
+    fn rewrite(
+        &self,
+        nodes: Vec<Child>,
+        level: u8,
+        changes: &Changes<'_>,
+        end: Option<&Bytes>,
+    ) -> Result<Vec<Child>> {
         let mut b = Builder::new(self, level);
         let mut rest = changes;
         for (n, node) in nodes.iter().enumerate() {
@@ -158,12 +185,10 @@ impl Fold<'_> {
                 b.keep(node)?;
                 continue;
             }
-            let page = self.tree.page(&node.at)?;
-            if page.level != level {
-                return Err(self.damaged("a child of the wrong level"));
-            }
+            let page = self.page(&node.at, level)?;
+            let end = nodes.get(n + 1).map(|next| &next.key).or(end);
+            let all = self.entries(&page, &KeyRange::between(&node.key, end))?;
             self.retire(&node.at)?;
-            let all = self.tree.entries(&page)?;
             if level == 0 {
                 self.merge(Some(&all), mine, &mut b)?;
                 continue;
@@ -172,7 +197,7 @@ impl Fold<'_> {
             for i in 0..all.len() {
                 kids.push(Child { key: all.key_bytes(i), at: self.child(&all, i)? });
             }
-            let kids = if mine.is_empty() { kids } else { self.rewrite(kids, level - 1, mine)? };
+            let kids = if mine.is_empty() { kids } else { self.rewrite(kids, level - 1, mine, end)? };
             for k in &kids {
                 b.push_child(k)?;
             }

@@ -16,6 +16,8 @@ mod error;
 mod extent;
 mod file;
 mod fold;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod history;
 mod key;
 mod layers;
@@ -35,6 +37,8 @@ mod tree;
 extern crate self as h5lake_ledger;
 #[cfg(test)]
 mod fuzz_tests;
+#[cfg(test)]
+mod tree_tests;
 #[cfg(test)]
 #[path = "../tests/common/work.rs"]
 mod work;

@@ -212,6 +212,11 @@ impl Page {
         self.key(self.first).is_ok_and(|first| first <= key)
     }
 
+    /// Whether the first key is in a range. The others are behind it.
+    pub(crate) fn begins_within(&self, from: &[u8], to: Option<&[u8]>) -> bool {
+        self.key(self.first).is_ok_and(|first| from <= first && to.is_none_or(|to| first < to))
+    }
+
     /// The key of an entry.
     fn key(&self, start: u32) -> Decoded<&[u8]> {
         self.from(start).string()

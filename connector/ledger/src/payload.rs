@@ -239,7 +239,7 @@ fn whole(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<(
 /// Compares whole blocks with their checksums.
 fn verify(space: &dyn Space, e: &Extent, offset: u64, buf: &[u8]) -> Result<()> {
     for (n, part) in (offset / e.block()..).zip(buf.chunks(e.block() as usize)) {
-        if e.sum(n) != Some(checksum(part)) {
+        if !cfg!(fuzzing) && e.sum(n) != Some(checksum(part)) {
             let at = format!(
                 "payload at {:?} byte {}, block {n} of {}",
                 e.place().room,

@@ -167,13 +167,18 @@ pub(crate) fn unseal(bytes: &[u8]) -> Decoded<(&[u8], u32)> {
     let n = bytes.len().checked_sub(4).ok_or("cut short")?;
     let (body, sum) = bytes.split_at(n);
     let sum = Reader::new(sum).u32()?;
-    if checksum(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
+    // A fuzzer shall find what lies behind.
+    if cfg!(fuzzing) || checksum(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
 }
 
 /// Like [`unseal`], and the checksum has to be the one of the pointer that led here.
 pub(crate) fn unseal_as(bytes: &[u8], expected: u32) -> Decoded<&[u8]> {
     let (body, sum) = unseal(bytes)?;
-    if sum == expected { Ok(body) } else { Err("other bytes are there than the pointer names") }
+    if cfg!(fuzzing) || sum == expected {
+        Ok(body)
+    } else {
+        Err("other bytes are there than the pointer names")
+    }
 }
 
 pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {

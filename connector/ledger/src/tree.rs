@@ -41,6 +41,35 @@ impl Found {
     }
 }
 
+/// The keys that may be below a page, as its parents say: from one on, and before another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyRange {
+    from: Option<Bytes>,
+    to: Option<Bytes>,
+}
+
+impl KeyRange {
+    /// From a key on, and before another if there is one.
+    pub(crate) fn between(from: &Bytes, to: Option<&Bytes>) -> Self {
+        Self { from: Some(from.clone()), to: to.cloned() }
+    }
+
+    /// The keys that may be below child `n` of a page, which itself has the keys of this range.
+    pub(crate) fn of_child(&self, page: &Entries<'_>, n: usize) -> Self {
+        let to = if n + 1 < page.len() { Some(page.key_bytes(n + 1)) } else { self.to.clone() };
+        Self { from: Some(page.key_bytes(n)), to }
+    }
+
+    /// Whether all keys of a page, which ascend, are in the range. So no page can be met twice on one walk.
+    pub(crate) fn holds(&self, page: &Entries<'_>) -> bool {
+        self.from.as_ref().is_none_or(|from| page.key(0) >= &from[..])
+            && self.to.as_ref().is_none_or(|to| page.key(page.len() - 1) < &to[..])
+    }
+}
+
+/// What is wrong with a page whose keys its parent does not announce.
+pub(crate) const OUT_OF_RANGE: &str = "keys outside of the range that the page above gives";
+
 /// The base of a version, with what is needed to read it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tree<'a> {
@@ -169,6 +198,22 @@ impl Tree<'_> {
         Ok(child)
     }
 
+    /// A child of a page, all keys of which are in their range; and that range.
+    fn child_within(
+        &self,
+        page: &Page,
+        all: &Entries<'_>,
+        n: usize,
+        range: &KeyRange,
+    ) -> Result<(Arc<Page>, KeyRange)> {
+        let child = self.child(page, &self.way(all, n)?)?;
+        let range = range.of_child(all, n);
+        if !range.holds(&self.entries(&child)?) {
+            return Err(self.damaged(OUT_OF_RANGE));
+        }
+        Ok((child, range))
+    }
+
     /// The leaf in which a key is, if it is anywhere, and the first key that is in the next one.
     fn leaf_for(&self, root: &Pointer, key: &[u8]) -> Result<(Arc<Page>, Option<Bytes>)> {
         let (mut page, mut end) = (self.page(root)?, None);
@@ -178,7 +223,11 @@ impl Tree<'_> {
             if n + 1 < all.len() {
                 end = Some(all.key_bytes(n + 1));
             }
-            page = self.child(&page, &self.way(&all, n)?)?;
+            let child = self.child(&page, &self.way(&all, n)?)?;
+            if !child.begins_within(all.key(n), end.as_deref()) {
+                return Err(self.damaged(OUT_OF_RANGE));
+            }
+            page = child;
         }
         Ok((page, end))
     }
@@ -209,12 +258,12 @@ impl Tree<'_> {
     /// The first entry not before `lower`.
     pub(crate) fn first(&self, lower: Bound<&[u8]>) -> Result<Option<Found>> {
         match &self.root {
-            Some(root) => self.first_in(self.page(root)?, lower),
+            Some(root) => self.first_in(self.page(root)?, lower, &KeyRange::default()),
             None => Ok(None),
         }
     }
 
-    fn first_in(&self, page: Arc<Page>, lower: Bound<&[u8]>) -> Result<Option<Found>> {
+    fn first_in(&self, page: Arc<Page>, lower: Bound<&[u8]>, range: &KeyRange) -> Result<Option<Found>> {
         let all = self.entries(&page)?;
         if page.level == 0 {
             let at = all.first_from(lower);
@@ -226,7 +275,8 @@ impl Tree<'_> {
         };
         for n in start..all.len() {
             let bound = if n == start { lower } else { Bound::Unbounded };
-            if let Some(found) = self.first_in(self.child(&page, &self.way(&all, n)?)?, bound)? {
+            let (child, range) = self.child_within(&page, &all, n, range)?;
+            if let Some(found) = self.first_in(child, bound, &range)? {
                 return Ok(Some(found));
             }
         }
@@ -236,12 +286,12 @@ impl Tree<'_> {
     /// The last entry not behind `upper`.
     pub(crate) fn last(&self, upper: Bound<&[u8]>) -> Result<Option<Found>> {
         match &self.root {
-            Some(root) => self.last_in(self.page(root)?, upper),
+            Some(root) => self.last_in(self.page(root)?, upper, &KeyRange::default()),
             None => Ok(None),
         }
     }
 
-    fn last_in(&self, page: Arc<Page>, upper: Bound<&[u8]>) -> Result<Option<Found>> {
+    fn last_in(&self, page: Arc<Page>, upper: Bound<&[u8]>, range: &KeyRange) -> Result<Option<Found>> {
         let all = self.entries(&page)?;
         if page.level == 0 {
             return match all.end_before(upper).checked_sub(1) {
@@ -255,7 +305,8 @@ impl Tree<'_> {
         };
         for n in (0..=start).rev() {
             let bound = if n == start { upper } else { Bound::Unbounded };
-            if let Some(found) = self.last_in(self.child(&page, &self.way(&all, n)?)?, bound)? {
+            let (child, range) = self.child_within(&page, &all, n, range)?;
+            if let Some(found) = self.last_in(child, bound, &range)? {
                 return Ok(Some(found));
             }
         }

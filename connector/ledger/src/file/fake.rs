@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::file::free::RestRule;
-use crate::file::head::{FIXED, Fixed, new_head};
+use crate::file::head::{DATA, FIXED, Fixed, Slot, new_head};
 use crate::file::locks::Locks;
 use crate::file::open::fresh;
 use crate::file::raw::RawFile;
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
 use crate::options::{Access, LockPolicy, Options};
+use crate::space::Pointer;
 
 /// What happens at the chosen change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,16 @@ impl Fake {
     pub(crate) fn container_without_edits() -> Self {
         let (fixed, slot) = fresh("fake", 0).unwrap();
         Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
+    }
+
+    /// One whose base has this root, and these bytes behind its head.
+    pub(crate) fn with_base(root: Pointer, pages: &[u8]) -> Self {
+        let (fixed, slot) = fresh("fake", 0).unwrap();
+        let end = DATA + pages.len() as u64;
+        let slot = Slot { version: 1, base_version: 1, end, base_end: end, root: Some(root), ..slot };
+        let mut bytes = new_head(&fixed, &slot);
+        bytes.extend(pages);
+        Self::of(bytes)
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {

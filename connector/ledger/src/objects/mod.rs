@@ -554,7 +554,7 @@ impl Space for ObjectSpace {
 }
 
 /// Feeds bytes that nobody wrote to the decoders of this space.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(body: &[u8]) {
     let mut table = table::Table::default();
     if let Ok(notes) = table::Notes::decode(body) {
