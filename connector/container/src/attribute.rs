@@ -298,10 +298,16 @@ impl Container {
         key: Arc<[u8]>,
         r: Arc<AttributeRecord>,
     ) -> Result<Arc<Attribute>> {
+        let (datatype, space) = (convert::datatype(&r.datatype)?, convert::space(&r.space)?);
+        if space.points()?.checked_mul(datatype.size) != Some(r.data_size) {
+            let text =
+                format!("an attribute's value has {} bytes, which its elements do not make up", r.data_size);
+            return Err(Error::corrupt(text));
+        }
         let attribute = Arc::new(Attribute {
             owner: OpenObject::hold(self, owner.id, owner.kind),
-            datatype: convert::datatype(&r.datatype)?,
-            space: convert::space(&r.space)?,
+            datatype,
+            space,
             cset: cset(r.utf8),
             creation_order: owner.tracked.then_some(r.creation_order),
             creation_properties: r.creation_properties.clone(),

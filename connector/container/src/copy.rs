@@ -190,8 +190,13 @@ impl Plan<'_> {
 
     /// Replaces the committed type of something that is being copied by its copy.
     fn committed(&mut self, t: &mut DatatypeRecord) -> Result<()> {
-        if let Some(id) = t.committed {
-            t.committed = Some(self.object(ObjectId(id), 1)?.id().0);
+        if let Some(id) = t.committed.map(ObjectId) {
+            // A dataset in its place would have a type of its own to be copied first, and so on.
+            if self.from.header(&mut self.from.state(), id)?.kind() != ObjectKind::Datatype {
+                let what = format!("the committed type {:#x} of an object is none", id.0);
+                return Err(Error::corrupt(what));
+            }
+            t.committed = Some(self.object(id, 1)?.id().0);
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ use parking_lot::MutexGuard;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+/// The most chunks that are listed without an entry for each in the map: a few bytes can say that there are any number.
+const LISTED: u64 = 1 << 22;
+
 /// What is known of the chunks' positions: libhdf5 asks for their number each time it asks for one of them.
 #[derive(Debug, Default)]
 pub(super) struct Positions {
@@ -105,12 +108,27 @@ impl Dataset {
         let c = self.container();
         let prefix = self.prefix();
         let dirty = c.blocks.lock().dirty_keys(&prefix);
-        let mut all: BTreeSet<Vec<u64>> = dirty.iter().map(|k| keys::coords(k)).collect();
+        let mut all: BTreeSet<Vec<u64>> = dirty.iter().map(|k| self.coords_of(k)).collect::<Result<_>>()?;
         c.each(&prefix, |key, _| {
-            all.insert(keys::coords(&key));
+            all.insert(self.coords_of(&key)?);
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// The coordinates in a chunk's key, in chunks: of one that begins where the dataset has elements, or may come to have
+    /// some. So the coordinates of its first element can be counted.
+    pub(super) fn coords_of(&self, key: &[u8]) -> Result<Vec<u64>> {
+        let chunk = self.chunk()?;
+        let coords = keys::coords(key);
+        let begins = coords.iter().zip(chunk).map(|(at, size)| at.checked_mul(*size));
+        let is_there = keys::rest(key).len() == 8 * chunk.len()
+            && begins.zip(&self.limits).all(|(begin, limit)| begin.is_some_and(|begin| begin < *limit));
+        if is_there {
+            Ok(coords)
+        } else {
+            Err(Error::corrupt("the key of a chunk names none of its dataset's"))
+        }
     }
 
     /// The keys of some of the chunks that were written, in order: those that are next behind the key `after`, `most` at
@@ -141,7 +159,7 @@ impl Dataset {
     fn written_at(&self, n: u64) -> Result<Option<Vec<u64>>> {
         let mut known = self.positions();
         let (mut left, mut after) = match &known.last {
-            Some((last, key)) if *last == n => return Ok(Some(keys::coords(key))),
+            Some((last, key)) if *last == n => return self.coords_of(key).map(Some),
             Some((last, key)) if *last < n => (n - last - 1, Some(key.clone())),
             _ => (n, None),
         };
@@ -150,7 +168,7 @@ impl Dataset {
             let page = self.written_after(after.as_deref(), most)?;
             if left < page.len() as u64 {
                 known.last = page.into_iter().nth(left as usize).map(|key| (n, key));
-                return Ok(known.last.as_ref().map(|(_, key)| keys::coords(key)));
+                return known.last.as_ref().map(|(_, key)| self.coords_of(key)).transpose();
             }
             left -= page.len() as u64;
             after = page.into_iter().next_back();
@@ -184,9 +202,9 @@ impl Dataset {
             return Ok(self.written()?.into_iter().collect());
         }
         let size = self.grid_size(chunk);
-        let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n < 1 << 28);
-        let total =
-            total.ok_or_else(|| Error::unsupported("listing more than 2^28 chunks is not supported"))?;
+        let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n <= LISTED);
+        let total = total
+            .ok_or_else(|| Error::unsupported("listing more than 2^22 chunks at once is not supported"))?;
         Ok((0..total).map(|n| coordinates(&size, n)).collect())
     }
 
@@ -214,7 +232,7 @@ impl Dataset {
     /// The offsets of the chunks that have storage, in C order: the coordinates of their first elements.
     ///
     /// # Errors
-    /// `InvalidArgument` for a dataset that is not chunked; `Unsupported` for more than 2^28 that were allocated at once.
+    /// `InvalidArgument` for a dataset that is not chunked; `Unsupported` for more than 2^22 that were allocated at once.
     pub fn chunk_offsets(&self) -> Result<Vec<Vec<u64>>> {
         let chunk = self.chunk()?;
         let mut all = self.allocated()?;

@@ -120,7 +120,7 @@ impl Dataset {
         })?;
         for key in present {
             let coords = keys::coords(&key);
-            if coords.len() != chunk.len() {
+            if keys::rest(&key).len() != 8 * chunk.len() {
                 return Err(Error::corrupt("a chunk's key has another rank than its dataset"));
             }
             let first = |d: usize| coords[d].saturating_mul(chunk[d]);

@@ -40,6 +40,8 @@ pub struct Dataset {
     grid: Grid,
     shape: Arc<Shape>,
     space: RwLock<Dataspace>,
+    /// The largest dimensions, which never change.
+    limits: Vec<u64>,
     /// Mask and length of a chunk of fill values behind the filters, once it was needed.
     encoded_fill: OnceLock<(u32, u64)>,
     positions: Mutex<chunks::Positions>,
@@ -114,6 +116,7 @@ impl Container {
             creation_properties: h.creation_properties.clone(),
             grid: f.grid,
             shape: Arc::new(f.shape),
+            limits: f.space.max_dims().to_vec(),
             space: RwLock::new(f.space),
             encoded_fill: OnceLock::new(),
             positions: Mutex::default(),

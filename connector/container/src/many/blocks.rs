@@ -296,7 +296,12 @@ fn elements(known: &Known, key: &[u8], ranges: &[Range<usize>]) -> String {
             let at = |mut n: u64| {
                 let mut index = vec![0; chunk.len()];
                 for d in (0..chunk.len()).rev() {
-                    index[d] = coords.get(d).copied().unwrap_or(0) * chunk[d] + n % chunk[d];
+                    index[d] = coords
+                        .get(d)
+                        .copied()
+                        .unwrap_or(0)
+                        .saturating_mul(chunk[d])
+                        .saturating_add(n % chunk[d]);
                     n /= chunk[d];
                 }
                 index
@@ -304,8 +309,9 @@ fn elements(known: &Known, key: &[u8], ranges: &[Range<usize>]) -> String {
             format!("{count} of the elements {:?} to {:?}", at(first as u64), at(last as u64))
         }
         _ => {
-            let before = coords.first().copied().unwrap_or(0) * (known.shape.len / unit) as u64;
-            format!("{count} of the elements {} to {}", before + first as u64, before + last as u64)
+            let before = coords.first().copied().unwrap_or(0).saturating_mul((known.shape.len / unit) as u64);
+            let [first, last] = [first, last].map(|at| before.saturating_add(at as u64));
+            format!("{count} of the elements {first} to {last}")
         }
     }
 }

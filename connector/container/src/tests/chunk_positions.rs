@@ -140,3 +140,36 @@ fn one_after_the_other_they_are_found_where_the_last_one_was() {
     let error = d.chunk_at(3000).unwrap_err().to_string();
     assert!(error.contains("chunk index is out of range: 3000 of 3000"), "{error}");
 }
+
+/// Keys of chunks that no container writes: of another rank, beyond all dimensions, or where counting ends.
+#[test]
+fn keys_that_name_no_chunk_are_damage() {
+    for coords in [&[1 << 61][..], &[u64::MAX], &[10], &[0, 0], &[]] {
+        let place = memory();
+        let c = place.create();
+        let fixed =
+            dataset(&c, b"d", dataset_spec(4, simple(&[90], &[90]), Layout::Chunked { chunk: vec![10] }));
+        fixed.write(&Selection::All, &[1; 360]).unwrap();
+        let unlimited = simple(&[90], &[UNLIMITED]);
+        let grows = dataset(&c, b"u", dataset_spec(4, unlimited, Layout::Chunked { chunk: vec![10] }));
+        grows.write(&Selection::All, &[1; 360]).unwrap();
+        c.flush().unwrap();
+        for d in [&fixed, &grows] {
+            let key = keys::block(d.object().id().0, coords);
+            let value = c.ledger.get(&keys::block(d.object().id().0, &[0])).unwrap().unwrap();
+            c.ledger.put(&key, value).unwrap();
+        }
+        c.flush().unwrap();
+        let ids = [&fixed, &grows].map(|d| d.object().id());
+        drop((fixed, grows, c));
+        let c = place.open(Access::ReadWrite);
+        for id in ids {
+            let d = c.dataset(id).unwrap();
+            // One more chunk is nothing out of the ordinary for a dataset that may have it.
+            let is_damage = id == ids[0] || coords != [10];
+            assert_eq!(d.chunk_offsets().is_err(), is_damage, "{coords:?}");
+            let listed: Result<Vec<_>> = (0..10).map(|n| d.chunk_at(n)).collect();
+            assert_eq!(listed.is_err(), is_damage, "{coords:?}");
+        }
+    }
+}

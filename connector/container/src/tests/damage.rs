@@ -111,3 +111,25 @@ proptest! {
         use_it(&c, &ids, &blob);
     }
 }
+
+/// Datasets that each say that another dataset is their type, in a ring: a copy of one does not follow it for ever.
+#[test]
+fn a_dataset_in_the_place_of_a_committed_type_is_damage() {
+    let place = memory();
+    let c = place.create();
+    let all = [b"a", b"b"]
+        .map(|name| dataset(&c, name, dataset_spec(4, simple(&[4], &[4]), Layout::Contiguous)).object().id());
+    c.flush().unwrap();
+    for (one, other) in [(all[0], all[1]), (all[1], all[0])] {
+        let key = keys::of(keys::HEADER, one.0);
+        let mut h: record::HeaderRecord =
+            record::decode(c.ledger.get(&key).unwrap().unwrap(), String::new).unwrap();
+        h.dataset.as_mut().unwrap().datatype.as_mut().unwrap().committed = Some(other.0);
+        c.ledger.put(&key, h.encode_to_vec()).unwrap();
+    }
+    c.ledger.commit().unwrap();
+    drop(c);
+    let c = place.open(Access::ReadWrite);
+    let copied = c.copy_object(all[0], &c, CopyOptions::default(), &mut |_, _, elements| Ok(elements));
+    assert_eq!(copied.unwrap_err().kind(), ErrorKind::Corrupt);
+}
