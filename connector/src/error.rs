@@ -105,6 +105,13 @@ impl Error {
         Self::new(Minor::CannotOperate, format!("{function} failed"))
     }
 
+    /// Something stored in HDF5's encoding is damaged: nothing of it is handed to the library.
+    pub fn damaged_encoding(what: &str, why: &str) -> Self {
+        let text =
+            format!("the encoding of a stored {what} is damaged: {why}; restore the container from a copy");
+        Self::new(Minor::ReadError, text)
+    }
+
     /// A file could not be opened or created. `errno` makes h5py choose the exception.
     pub fn file(minor: Minor, message: impl Into<String>, errno: Option<i32>) -> Self {
         Self { major: Some(Major::File), ..Self::new(minor, with_errno(message.into(), errno)) }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use h5lake_container::encoded::check_datatype;
 use h5lake_container::{Datatype, ObjectId};
 
 use crate::callbacks::heap;
@@ -138,8 +139,15 @@ impl FileType {
         if matches!(library.type_class(id)?, COMPOUND | ENUM) && library.member_count(id)? == 0 {
             return Err(Error::new(Minor::BadType, "datatype is not sensible: it has no members"));
         }
+        let encoded = library.encode_type(id)?;
+        check_datatype(&encoded).map_err(|why| {
+            Error::new(
+                Minor::BadType,
+                format!("this datatype cannot be stored, for it could not be read again: {why}"),
+            )
+        })?;
         // An encoding leaves out whether the type was committed: the copy is a transient one.
-        Self::of_encoding(session, &library.encode_type(id)?)
+        Self::of_encoding(session, &encoded)
     }
 
     /// The types of a datatype that the container holds.
@@ -147,7 +155,13 @@ impl FileType {
     /// # Errors
     /// If the library refuses the encoding.
     pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
-        Self::of_encoding(session, &datatype.encoded)
+        let types = Self::of_encoding(session, &datatype.encoded)?;
+        // Buffers are made by the one and filled by the other.
+        if types.size as u64 != datatype.size || types.class != datatype.class {
+            let why = format!("it says {} bytes, its elements have {}", types.size, datatype.size);
+            return Err(Error::damaged_encoding("datatype", &why));
+        }
+        Ok(types)
     }
 
     /// The types of one of the library's own, made once: each attribute and each dataset of it asks for them. A library that

@@ -120,8 +120,8 @@ impl Hdf5 {
     ///
     /// # Safety
     ///
-    /// `bytes` must be what `H5Tencode2` wrote, unchanged (compare a checksum): HDF5 1.14 is not told where they
-    /// end. It reads only what the encoding claims, HDF5 2.x also checks against the length.
+    /// `bytes` must be a sound encoding, as `H5Tencode2` writes them, that ends within them: HDF5 1.14 is not told where they
+    /// end, and reads what the encoding claims. HDF5 2.x also checks against the length.
     pub unsafe fn decode_datatype(&self, bytes: &[u8]) -> hid_t {
         let start = bytes.as_ptr().cast();
         match self.variants.decode {

@@ -12,6 +12,7 @@ mod container;
 mod convert;
 mod copy;
 mod dataset;
+pub mod encoded;
 mod error;
 mod filters;
 mod gather;

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_uint, c_ulong, c_void};
 
+use h5lake_container::encoded::{ListKind, check_property_list};
 use h5lake_container::{AllocTime, CharSet, CreationOrder, FillTime, Filter, Layout};
 use h5lake_plugin_abi::bindings as sys;
 
@@ -9,6 +10,9 @@ use super::ids::Id;
 use super::library::{Hid, Library};
 use super::types::{check, truth};
 use crate::error::{Error, Major, Minor, Result};
+
+/// Bytes behind an encoding that a library may write to by mistake.
+const ENCODING_SLACK: usize = 64;
 
 /// The property lists that HDF5 programs hand us, by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,20 @@ pub enum ListClass {
     FileCreate,
     /// `H5P_GROUP_CREATE`
     GroupCreate,
+}
+
+impl ListClass {
+    /// The class as encodings have it; `None` of those that are never stored.
+    fn encoded(self) -> Option<ListKind> {
+        match self {
+            Self::AttributeCreate => Some(ListKind::Attribute),
+            Self::DatasetCreate => Some(ListKind::Dataset),
+            Self::DatatypeCreate => Some(ListKind::Datatype),
+            Self::FileCreate => Some(ListKind::File),
+            Self::GroupCreate => Some(ListKind::Group),
+            Self::AttributeAccess | Self::DatasetAccess | Self::FileAccess => None,
+        }
+    }
 }
 
 /// A file access list's file driver.
@@ -125,8 +143,9 @@ impl Library {
         let access = table.H5P_LST_FILE_ACCESS_ID_g();
         // SAFETY: a null buffer asks for the size.
         check(unsafe { (table.H5Pencode2)(id, std::ptr::null_mut(), &mut size, access) }, "H5Pencode2")?;
-        let mut bytes = vec![0_u8; size];
-        // SAFETY: the buffer has `size` bytes.
+        // HDF5 2.0.0 says two bytes too few where a chunk's dimensions need 64 bits, and writes them.
+        let mut bytes = vec![0_u8; size.saturating_add(ENCODING_SLACK)];
+        // SAFETY: the buffer has more than `size` bytes.
         check(unsafe { (table.H5Pencode2)(id, bytes.as_mut_ptr().cast(), &mut size, access) }, "H5Pencode2")?;
         bytes.truncate(size);
         Ok(bytes)
@@ -149,8 +168,9 @@ impl Library {
         if encoded.is_empty() {
             return self.default_list(class);
         }
-        // SAFETY: the bytes are what H5Pencode2 gave; they carry their own lengths, and the value they are kept
-        // in is checksummed.
+        let kind = class.encoded().ok_or_else(|| Error::argument("lists of this class are never stored"))?;
+        check_property_list(encoded, kind).map_err(|why| Error::damaged_encoding("property list", why))?;
+        // SAFETY: the encoding is a sound one and ends within its bytes: it was just checked.
         Id::from_call(self, unsafe { (self.table().H5Pdecode)(encoded.as_ptr().cast()) }, "H5Pdecode")
     }
 

@@ -42,9 +42,7 @@ impl Library {
         if selection.is_empty() {
             return Err(Error::new(Minor::ReadError, "a region reference holds no selection"));
         }
-        // SAFETY: the bytes are what H5Sencode2 gave, and the heap they were kept in is checksummed.
-        let space = unsafe { (table.H5Sdecode)(selection.as_ptr().cast()) };
-        let space = Id::from_call(self, space, "H5Sdecode")?;
+        let space = self.decode_space(selection)?;
         let mut reference = [0; REGION_BYTES];
         // SAFETY: the buffer has the bytes of the reference's kind; the name is terminated.
         let result = unsafe {

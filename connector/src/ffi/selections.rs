@@ -1,5 +1,6 @@
 //! Selections as sets: cut, projected onto one another, stored.
 
+use h5lake_container::encoded::check_dataspace;
 use h5lake_container::{Dataspace, UNLIMITED};
 use h5lake_plugin_abi::bindings as sys;
 
@@ -33,11 +34,8 @@ impl Library {
 
     /// The dataspace of an encoding made by [`Library::encode_space`].
     pub fn decode_space(self, encoded: &[u8]) -> Result<Id> {
-        if encoded.is_empty() {
-            return Err(Error::argument("a stored selection is empty"));
-        }
-        // SAFETY: the bytes are what H5Sencode2 gave; they carry their own lengths, and the value they are kept in is
-        // checksummed.
+        check_dataspace(encoded).map_err(|why| Error::damaged_encoding("selection", why))?;
+        // SAFETY: the encoding is a sound one and ends within its bytes: it was just checked.
         Id::from_call(self, unsafe { (self.table().H5Sdecode)(encoded.as_ptr().cast()) }, "H5Sdecode")
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use h5lake_container::encoded::check_datatype;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::handle::Anchor;
@@ -197,8 +198,12 @@ impl Library {
     }
 
     /// The datatype of an encoding, located in memory.
+    ///
+    /// # Errors
+    /// If the encoding is damaged, or the library refuses it.
     pub fn decode_type(self, encoded: &[u8]) -> Result<Id> {
-        // SAFETY: the bytes are what H5Tencode gave, and the value they were kept in is checksummed.
+        check_datatype(encoded).map_err(|why| Error::damaged_encoding("datatype", why))?;
+        // SAFETY: the encoding is a sound one and ends within its bytes: it was just checked.
         Id::from_call(self, unsafe { self.table().decode_datatype(encoded) }, "H5Tdecode")
     }
 

@@ -125,6 +125,9 @@ impl Codec {
         let library = self.session.library;
         let types = FileType::of_datatype(&self.session, &self.datatype)?;
         let list = library.decode_list(&self.properties, ListClass::DatasetCreate)?;
+        if !matches!(library.layout(list.get())?, Layout::Chunked { chunk } if chunk == self.chunk) {
+            return Err(Error::damaged_encoding("property list", "it has other chunks than its dataset"));
+        }
         let given = |list: &Id| {
             scratch(&self.session, &types, &self.chunk, list.get()).map_err(|e| self.name_missing(e))
         };
@@ -203,12 +206,15 @@ impl ChunkCodec for Codec {
 /// Puts stored flags and parameters into a creation list that has the same filters.
 ///
 /// # Errors
-/// If the list has other filters.
+/// If the list has other filters: to change one that a list lacks is a write behind its filters (H5Z_modify).
 pub fn apply(library: Library, list: Hid, filters: &[Filter]) -> Result<()> {
     if filters.is_empty() {
         return Ok(());
     }
     let given = library.filters(list)?;
+    if !given.iter().map(|f| f.id).eq(filters.iter().map(|f| f.id)) {
+        return Err(Error::damaged_encoding("property list", "it has other filters than its dataset"));
+    }
     for (filter, given) in filters.iter().zip(&given) {
         if (filter.flags, &filter.client_data) != (given.flags, &given.client_data) {
             library.set_filter_parameters(list, filter)?;

@@ -1,0 +1,19 @@
+//! HDF5's own encodings: of datatypes (`H5Tencode`), dataspaces with selections (`H5Sencode2`) and creation property lists
+//! (`H5Pencode2`).
+//!
+//! libhdf5's decoders are not told where an encoding ends, and believe the lengths, counts and sizes in it. A container may
+//! come from anyone, so every encoding is checked here before it reaches them. What is checked is what memory safety
+//! needs: that an encoding ends within its bytes, that its nesting has a bound, and that its sizes fit each other.
+
+mod bytes;
+mod dataspace;
+mod datatype;
+mod property_list;
+
+pub use bytes::Checked;
+pub use dataspace::check_dataspace;
+pub use datatype::{EncodedType, MAX_NESTING, check_datatype};
+pub use property_list::{ListKind, check_property_list};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Reading encodings, with every bound checked.
+
+/// What a check says of an encoding: what it found, or what is wrong.
+pub type Checked<T> = Result<T, &'static str>;
+
+/// The encoding ends before what it announces.
+const CUT: &str = "it is cut short";
+
+/// Reads from the front of an encoding.
+#[derive(Debug, Clone)]
+pub(super) struct Bytes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Bytes<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(super) fn take(&mut self, n: usize) -> Checked<&'a [u8]> {
+        let (part, rest) = self.rest.split_at_checked(n).ok_or(CUT)?;
+        self.rest = rest;
+        Ok(part)
+    }
+
+    /// As [`Self::take`], with a length of which an encoding says that it has so many bytes.
+    pub(super) fn take_long(&mut self, n: u64) -> Checked<&'a [u8]> {
+        self.take(usize::try_from(n).map_err(|_| CUT)?)
+    }
+
+    pub(super) fn u8(&mut self) -> Checked<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// A little-endian integer of so many bytes, eight at most.
+    pub(super) fn integer(&mut self, bytes: usize) -> Checked<u64> {
+        if bytes > 8 {
+            return Err("an integer has more than 8 bytes");
+        }
+        Ok(self.take(bytes)?.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+    }
+
+    pub(super) fn u16(&mut self) -> Checked<u16> {
+        Ok(self.integer(2)? as u16)
+    }
+
+    pub(super) fn u32(&mut self) -> Checked<u32> {
+        Ok(self.integer(4)? as u32)
+    }
+
+    pub(super) fn u64(&mut self) -> Checked<u64> {
+        self.integer(8)
+    }
+
+    /// The number of bytes of an integer, and the integer.
+    pub(super) fn sized_integer(&mut self) -> Checked<u64> {
+        let bytes = usize::from(self.u8()?);
+        self.integer(bytes)
+    }
+
+    /// An `unsigned int` behind its size.
+    pub(super) fn unsigned(&mut self) -> Checked<u32> {
+        if self.u8()? != 4 {
+            return Err("an unsigned integer has another size than 4 bytes");
+        }
+        self.u32()
+    }
+
+    /// The bytes before the next NUL, which is passed over.
+    pub(super) fn name(&mut self) -> Checked<&'a [u8]> {
+        let n = self.rest.iter().position(|b| *b == 0).ok_or("a name has no end")?;
+        let name = self.take(n)?;
+        self.take(1)?;
+        Ok(name)
+    }
+}

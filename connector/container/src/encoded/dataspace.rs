@@ -1,0 +1,169 @@
+//! Dataspaces with selections as `H5Sencode2` encodes them: the dataspace message of the HDF5 file format specification
+//! (IV.A.2.b) behind a head of seven bytes, and a serialised selection (VIII.A).
+
+use super::bytes::{Bytes, Checked};
+
+/// The number of the dataspace message.
+const MESSAGE: u8 = 1;
+/// The version of the head.
+const ENCODING: u8 = 0;
+/// HDF5's bound on the rank.
+const MAX_RANK: u32 = 32;
+
+const NONE: u32 = 0;
+const POINTS: u32 = 1;
+const HYPERSLAB: u32 = 2;
+const ALL: u32 = 3;
+
+/// Checks the encoding of a dataspace with its selection, and gives its length. What follows is not looked at.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_dataspace(encoded: &[u8]) -> Checked<usize> {
+    let mut bytes = Bytes::new(encoded);
+    dataspace(&mut bytes)?;
+    Ok(encoded.len() - bytes.rest().len())
+}
+
+/// The same at the front of something longer.
+pub(super) fn dataspace(bytes: &mut Bytes<'_>) -> Checked<()> {
+    if bytes.u8()? != MESSAGE {
+        return Err("it is not that of a dataspace");
+    }
+    if bytes.u8()? != ENCODING {
+        return Err("it has an unknown version");
+    }
+    let length_bytes = bytes.u8()?;
+    if !matches!(length_bytes, 2 | 4 | 8) {
+        return Err("its dimensions have an impossible size");
+    }
+    let length = bytes.u32()?;
+    let rank = extent(&mut Bytes::new(bytes.take_long(length.into())?), length_bytes.into())?;
+    selection(bytes, rank)
+}
+
+/// The extent; gives its rank.
+fn extent(bytes: &mut Bytes<'_>, length_bytes: usize) -> Checked<u32> {
+    let (version, rank, flags, kind) = (bytes.u8()?, bytes.u8()?, bytes.u8()?, bytes.u8()?);
+    let is_simple = match version {
+        1 => {
+            bytes.take(4)?;
+            rank > 0
+        }
+        2 if kind > 2 => return Err("a dataspace is of an unknown class"),
+        2 => kind == 1,
+        _ => return Err("a dataspace has an unknown version"),
+    };
+    if u32::from(rank) > MAX_RANK || is_simple != (rank > 0) {
+        return Err("a dataspace has an impossible rank");
+    }
+    let dims: Vec<u64> = (0..rank).map(|_| bytes.integer(length_bytes)).collect::<Checked<_>>()?;
+    if dims.iter().filter(|d| **d > 0).try_fold(1_u64, |n, d| n.checked_mul(*d)).is_none() {
+        return Err("a dataspace has more elements than can be counted");
+    }
+    if flags & 1 != 0 {
+        for dim in dims {
+            if dim > bytes.integer(length_bytes)? {
+                return Err("a dimension is beyond its bound");
+            }
+        }
+    }
+    Ok(rank.into())
+}
+
+fn selection(bytes: &mut Bytes<'_>, rank: u32) -> Checked<()> {
+    let (kind, version) = (bytes.u32()?, bytes.u32()?);
+    match (kind, version) {
+        (NONE | ALL, 1) => bytes.take(8).map(drop),
+        (POINTS, 1) => {
+            bytes.take(8)?;
+            points(bytes, 4, rank)
+        }
+        (POINTS, 2) => {
+            let width = bytes.u8()?;
+            points(bytes, width, rank)
+        }
+        (HYPERSLAB, 1) => {
+            bytes.take(8)?;
+            blocks(bytes, 4, rank)
+        }
+        (HYPERSLAB, 2) => {
+            let flags = bytes.u8()?;
+            bytes.take(4)?;
+            hyperslab(bytes, flags, 8, rank)
+        }
+        (HYPERSLAB, 3) => {
+            let (flags, width) = (bytes.u8()?, bytes.u8()?);
+            hyperslab(bytes, flags, width, rank)
+        }
+        (NONE..=ALL, _) => Err("a selection has an unknown version"),
+        _ => Err("a selection is of an unknown kind"),
+    }
+}
+
+/// The bytes of each number, and the rank, which has to be that of the extent.
+fn numbers(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<usize> {
+    if !matches!(width, 2 | 4 | 8) {
+        return Err("a selection's numbers have an impossible size");
+    }
+    if bytes.u32()? != rank || rank == 0 {
+        return Err("a selection has another rank than its dataspace");
+    }
+    Ok(width.into())
+}
+
+fn points(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<()> {
+    let width = numbers(bytes, width, rank)?;
+    let count = bytes.integer(width)?;
+    let length = count.checked_mul(u64::from(rank) * width as u64);
+    bytes.take_long(length.ok_or("a selection has more points than can be counted")?).map(drop)
+}
+
+fn hyperslab(bytes: &mut Bytes<'_>, flags: u8, width: u8, rank: u32) -> Checked<()> {
+    match flags {
+        0 => blocks(bytes, width, rank),
+        1 => regular(bytes, width, rank),
+        _ => Err("a selection has an unknown flag"),
+    }
+}
+
+/// A list of blocks by their first and last elements.
+fn blocks(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<()> {
+    let width = numbers(bytes, width, rank)?;
+    for _ in 0..bytes.integer(width)? {
+        let mut corner = || (0..rank).map(|_| bytes.integer(width)).collect::<Checked<Vec<_>>>();
+        let (first, last) = (corner()?, corner()?);
+        if first.iter().zip(&last).any(|(first, last)| first > last || *last == u64::MAX) {
+            return Err("a block of a selection ends before it begins");
+        }
+    }
+    Ok(())
+}
+
+/// Blocks at equal distances.
+fn regular(bytes: &mut Bytes<'_>, width: u8, rank: u32) -> Checked<()> {
+    let width = numbers(bytes, width, rank)?;
+    let endless = u64::MAX >> (64 - 8 * width);
+    let (mut points, mut endless_dims) = (1_u64, 0);
+    for _ in 0..rank {
+        let mut number = || bytes.integer(width);
+        let (start, stride, count, block) = (number()?, number()?, number()?, number()?);
+        if stride == 0 || (count > 1 && block > stride && block != endless) {
+            return Err("blocks of a selection overlap");
+        }
+        if count == endless || block == endless {
+            endless_dims += 1;
+            if count == block || start.checked_add(stride).is_none() || (block == endless && count != 1) {
+                return Err("a selection is endless in two ways");
+            }
+            continue;
+        }
+        let end = stride.checked_mul(count.saturating_sub(1)).and_then(|n| n.checked_add(start));
+        if end.and_then(|n| n.checked_add(block)).is_none_or(|end| end == u64::MAX) {
+            return Err("a selection ends beyond all dimensions");
+        }
+        let selected = count.checked_mul(block).and_then(|n| points.checked_mul(n.max(1)));
+        points = selected.ok_or("a selection has more elements than can be counted")?;
+    }
+    if endless_dims > 1 { Err("a selection is endless in two dimensions") } else { Ok(()) }
+}
