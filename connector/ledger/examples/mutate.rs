@@ -1,0 +1,62 @@
+//! Changes bytes in the values of a container's map, under right checksums: `mutate FILE SEED LETTER [TEXT]` changes one to
+//! four bytes of one entry whose key begins with LETTER, at or behind TEXT in its value if that is there.
+//! What reads the container then has to refuse what is wrong with it by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a tool for tests")]
+
+use h5lake_ledger::{Access, Ledger, LockPolicy, Options};
+
+/// Numbers that look random, always the same for one seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut n = self.0;
+        n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((n ^ n >> 31) % below.max(1) as u64) as usize
+    }
+}
+
+fn changed(dice: &mut Dice, value: &[u8], from: usize) -> Vec<u8> {
+    const ODD: [u8; 8] = [0, 1, 0x7f, 0x80, 0xff, 3, 16, 32];
+    let mut out = value.to_vec();
+    for _ in 0..=dice.roll(4) {
+        let at = from + dice.roll(out.len() - from);
+        out[at] = match dice.roll(3) {
+            0 => ODD[dice.roll(ODD.len())],
+            1 => out[at] ^ 1 << dice.roll(8),
+            _ => dice.roll(256) as u8,
+        };
+    }
+    out
+}
+
+fn find(value: &[u8], text: &[u8]) -> Option<usize> {
+    value.windows(text.len().max(1)).position(|w| w == text)
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [path, seed, letter, rest @ ..] = &arguments[..] else {
+        eprintln!("usage: mutate FILE SEED LETTER [TEXT]");
+        std::process::exit(2);
+    };
+    let mut dice = Dice(seed.parse().expect("SEED is a number"));
+    let text = rest.first().map_or(&[][..], |t| t.as_bytes());
+    let options = Options { lock: LockPolicy::Off, ..Options::default() };
+    let l =
+        Ledger::open_file(path.as_ref(), Access::ReadWrite, options).expect("the container cannot be opened");
+    let all = l.scan_prefix(letter.as_bytes(), None, usize::MAX).expect("the container cannot be read");
+    let fits = |value: &[u8]| !value.is_empty() && (text.is_empty() || find(value, text).is_some());
+    let some: Vec<_> = all.into_iter().filter(|(_, value)| fits(value)).collect();
+    if some.is_empty() {
+        return;
+    }
+    let (key, value) = &some[dice.roll(some.len())];
+    let from = if text.is_empty() { 0 } else { find(value, text).unwrap_or(0) };
+    l.put(key, changed(&mut dice, value, from)).expect("the entry cannot be changed");
+    l.commit().expect("the change cannot be committed");
+    l.close().expect("the container cannot be closed");
+}
