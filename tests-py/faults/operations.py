@@ -140,7 +140,8 @@ class Story:
         said = json.loads(line)
         if said.get("tries") and tuple(said["tries"]) != self.allowed[-1]:
             self.allowed.append(tuple(said["tries"]))
-        if said.get("reached"):
+        if said.get("reached") and said["reached"] != [None, -1]:
+            # That it was created is no commit: until the first flush what was there before may still be there.
             self.allowed = [tuple(said["reached"])]
         if said.get("done") == "close":
             self.reached_end = True
