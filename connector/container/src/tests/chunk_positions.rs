@@ -147,12 +147,15 @@ fn keys_that_name_no_chunk_are_damage() {
     for coords in [&[1 << 61][..], &[u64::MAX], &[10], &[0, 0], &[]] {
         let place = memory();
         let c = place.create();
-        let fixed =
-            dataset(&c, b"d", dataset_spec(4, simple(&[90], &[90]), Layout::Chunked { chunk: vec![10] }));
-        fixed.write(&Selection::All, &[1; 360]).unwrap();
-        let unlimited = simple(&[90], &[UNLIMITED]);
-        let grows = dataset(&c, b"u", dataset_spec(4, unlimited, Layout::Chunked { chunk: vec![10] }));
-        grows.write(&Selection::All, &[1; 360]).unwrap();
+        let make = |name: &[u8], max: u64| {
+            let mut spec = dataset_spec(4, simple(&[90], &[max]), Layout::Chunked { chunk: vec![10] });
+            // So that chunks are listed by their keys.
+            spec.fill.allocate = AllocTime::Incremental;
+            let d = dataset(&c, name, spec);
+            d.write(&Selection::All, &[1; 360]).unwrap();
+            d
+        };
+        let (fixed, grows) = (make(b"d", 90), make(b"u", UNLIMITED));
         c.flush().unwrap();
         for d in [&fixed, &grows] {
             let key = keys::block(d.object().id().0, coords);
