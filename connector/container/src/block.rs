@@ -160,6 +160,9 @@ impl BlockCache {
             if self.bytes + more <= self.limit / 4 * 3 {
                 break;
             }
+            if self.is_elsewhere(&key) {
+                continue;
+            }
             self.store(ledger, &key)?;
             self.remove(&key);
         }
@@ -169,6 +172,22 @@ impl BlockCache {
     /// Stores the dirty blocks whose keys begin with `prefix`.
     pub(crate) fn flush(&mut self, ledger: &Ledger, prefix: &[u8]) -> Result<()> {
         self.dirty_keys(prefix).iter().try_for_each(|key| self.store(ledger, key))
+    }
+
+    /// Stores all dirty blocks but those whose filters run only in another library: that one stores them, at the latest
+    /// when it closes their dataset.
+    pub(crate) fn flush_all(&mut self, ledger: &Ledger) -> Result<()> {
+        let waits = |key: &Vec<u8>| self.touched.is_none() && self.is_elsewhere(key);
+        let keys: Vec<_> = self.dirty.iter().filter(|key| !waits(key)).cloned().collect();
+        keys.iter().try_for_each(|key| self.store(ledger, key))
+    }
+
+    /// Whether a block has changes that only another library's filters can encode.
+    fn is_elsewhere(&self, key: &[u8]) -> bool {
+        let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty());
+        block.is_some_and(|block| {
+            block.shape.filters.is_foreign() && block.shape.filters.codecs().are_elsewhere()
+        })
     }
 
     fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {

@@ -316,7 +316,7 @@ impl Container {
         self.store_attribute(&mut state)?;
         self.mark_new(&mut state)?;
         self.heap_store(&mut state)?;
-        self.blocks.lock().flush(&self.ledger, &[])?;
+        self.blocks.lock().flush_all(&self.ledger)?;
         commit(&self.ledger)?;
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Dataset {
 
     /// Runs `body` with a codec, borrowed for it where one is needed and nobody has the dataset open.
     pub(crate) fn with_codec<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        if !self.needs_codec() || !self.shape.filters.codecs().is_empty() {
+        if !self.needs_codec() || self.shape.filters.codecs().has_one_here() {
             return body();
         }
         let lenders: Vec<_> = self.container().lenders.lock().iter().filter_map(Weak::upgrade).collect();

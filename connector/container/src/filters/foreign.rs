@@ -8,9 +8,10 @@ use std::sync::Arc;
 /// Runs a dataset's whole pipeline on one chunk, for pipelines with filters that this crate does not have.
 ///
 /// Called in the thread that reads, writes or flushes, possibly with the container's block cache locked: it must
-/// not call into the container.
+/// not call into the container, and refuses what its filters call. It is never called in a thread of another library,
+/// whose lock the thread may hold while it waits for the container.
 pub trait ChunkCodec: Send + Sync {
-    /// Whether the calling thread should use this codec rather than another one of the same dataset.
+    /// Whether the calling thread may use this codec: it is in no call of another library.
     fn is_at_home(&self) -> bool {
         true
     }
@@ -55,22 +56,34 @@ impl Codecs {
         self.0.write().retain(|c| !is_same(c, codec));
     }
 
-    /// Whether none is lent.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.read().is_empty()
-    }
-
     /// Whether this is the only one.
     pub(crate) fn is_last(&self, codec: &Arc<dyn ChunkCodec>) -> bool {
         self.0.read().iter().all(|c| is_same(c, codec))
     }
 
+    /// Whether one is lent for this thread.
+    pub(crate) fn has_one_here(&self) -> bool {
+        self.0.read().iter().any(|c| c.is_at_home())
+    }
+
+    /// Whether all that are lent are for other threads: those of another library, which must not be called from here.
+    pub(crate) fn are_elsewhere(&self) -> bool {
+        let all = self.0.read();
+        !all.is_empty() && !all.iter().any(|c| c.is_at_home())
+    }
+
     /// The one to use in this thread; `names` are the filters that need it.
     pub(crate) fn pick(&self, names: &str) -> Result<Arc<dyn ChunkCodec>> {
         let all = self.0.read();
-        let best = all.iter().find(|c| c.is_at_home()).or_else(|| all.first());
-        best.cloned().ok_or_else(|| {
-            Error::unsupported(format!("the pipeline ({names}) runs only while the dataset is open in HDF5"))
+        let here = all.iter().find(|c| c.is_at_home()).cloned();
+        here.ok_or_else(|| {
+            Error::unsupported(match all.is_empty() {
+                true => format!("the pipeline ({names}) runs only while the dataset is open in HDF5"),
+                false => format!(
+                    "the pipeline ({names}) runs only in the HDF5 library that has the dataset open; \
+                     open the dataset in this library too"
+                ),
+            })
         })
     }
 }

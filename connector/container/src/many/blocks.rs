@@ -248,7 +248,7 @@ impl Container {
         known: &Known,
         body: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        if !known.shape.filters.is_foreign() || !known.shape.filters.codecs().is_empty() {
+        if !known.shape.filters.is_foreign() || known.shape.filters.codecs().has_one_here() {
             return body();
         }
         let lenders: Vec<_> = self.lenders.lock().iter().filter_map(Weak::upgrade).collect();

@@ -121,6 +121,29 @@ fn the_codec_of_the_calling_thread_is_preferred() {
     assert_eq!((first.encoded.load(Ordering::Relaxed), second.encoded.load(Ordering::Relaxed)), (0, 1));
 }
 
+#[test]
+fn a_codec_of_another_library_is_never_run_here() {
+    let place = memory();
+    let c = place.create();
+    let d = dataset(&c, b"d", spec(10, 10));
+    let (codec, lent) = lend(&d);
+    d.write(&Selection::All, &[5; 10]).unwrap();
+    // Another library commits: the chunk waits for its own.
+    codec.foreign_thread.store(true, Ordering::Relaxed);
+    c.flush().unwrap();
+    assert_eq!(codec.encoded.load(Ordering::Relaxed), 0);
+    let e = d.flush().unwrap_err().to_string();
+    assert!(e.contains("open the dataset in this library too"), "{e}");
+    let mut out = [0; 10];
+    d.read(&Selection::All, &mut out).unwrap();
+    assert_eq!(out, [5; 10], "what is in memory can be read by all");
+    // Its own library closes the dataset.
+    codec.foreign_thread.store(false, Ordering::Relaxed);
+    d.detach_codec(&lent).unwrap();
+    assert_eq!(codec.encoded.load(Ordering::Relaxed), 1);
+    c.flush().unwrap();
+}
+
 /// Sizes of all chunks as they are stored.
 fn sizes(d: &Dataset) -> Vec<u64> {
     (0..d.chunk_count().unwrap()).map(|n| d.chunk_at(n).unwrap().size).collect()
