@@ -13,6 +13,7 @@ use crate::callbacks::sequences;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::located::Located;
 use crate::ffi::predefined::Predefined;
 use crate::ffi::types::{ARRAY, COMPOUND, ENUM, TypeClass};
 use crate::ffi::variable_length::Pointers;
@@ -57,7 +58,7 @@ pub struct FileType {
     carried: OnceLock<Id>,
     /// As it lies in the container, where that differs: variable-length data and references are located in the
     /// file, their elements are heap ids and tokens.
-    located: OnceLock<Id>,
+    located: OnceLock<Located>,
 }
 
 #[derive(Debug)]
@@ -226,26 +227,24 @@ impl FileType {
         let carries_regions = is_located && has_references && library.holds_regions(stored.get())?;
         let carried = if carries_regions { Some(carrying(library, stored.get())?) } else { None };
         let in_memory = carried.as_ref().unwrap_or(&stored).get();
-        let located = if is_located { Some(session.file_type(in_memory)?) } else { None };
+        let encoded = Bytes::copy_from_slice(encoded);
+        let located = if is_located { Some(session.located_type(&encoded, in_memory)?) } else { None };
+        let in_file = located.as_ref().map_or(stored.get(), Located::get);
         // Where libhdf5 converts region references, they are no bytes of ours to change.
         let mut slots = slots.unwrap_or_default();
         if carries_regions {
             slots.regions.clear();
         }
         let facts = Facts {
-            encoded: Bytes::copy_from_slice(encoded),
+            encoded,
             class: library.type_class(stored.get())?,
-            size: library.type_size(located.as_ref().unwrap_or(&stored).get())?,
+            size: library.type_size(in_file)?,
             needs_background: has_heap || library.type_contains(stored.get(), TypeClass::Compound)?,
             has_heap,
             has_references,
             is_located,
             carries_regions,
-            pointers: if has_heap {
-                sequences::kind_of(library, stored.get(), located.as_ref().unwrap_or(&stored).get())?
-            } else {
-                None
-            },
+            pointers: if has_heap { sequences::kind_of(library, stored.get(), in_file)? } else { None },
             slots,
         };
         let place = |id: Option<Id>| id.map_or_else(OnceLock::new, OnceLock::from);
@@ -254,7 +253,7 @@ impl FileType {
             facts: Arc::new(facts),
             stored: Stored::Own(place(Some(stored))),
             carried: place(carried),
-            located: place(located),
+            located: located.map_or_else(OnceLock::new, OnceLock::from),
         })
     }
 
@@ -266,7 +265,11 @@ impl FileType {
         if !self.is_located {
             return self.stored();
         }
-        made(&self.located, || session.file_type(self.for_copies()?))
+        if let Some(located) = self.located.get() {
+            return Ok(located.get());
+        }
+        let located = session.located_type(&self.encoded, self.for_copies()?)?;
+        Ok(self.located.get_or_init(|| located).get())
     }
 
     /// The type in memory that copies are made by: nothing but variable-length data and new references is converted.

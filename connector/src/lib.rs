@@ -13,5 +13,6 @@ pub mod names;
 mod native;
 mod pointer;
 mod session;
+mod thread_state;
 
 pub use ffi::class::class_for;

@@ -16,6 +16,7 @@ use crate::ffi::forks;
 use crate::ffi::handle::Anchor;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::located::Located;
 use crate::ffi::native::NativeObject;
 use crate::file_type::FileType;
 use crate::names;
@@ -60,7 +61,7 @@ pub struct Session {
     pub face: Face,
     /// Our connector in this library.
     pub connector: Id,
-    /// The file that datatypes of this session are located in.
+    /// What libhdf5 is told to be the file of this session's objects.
     pub anchor: Anchor,
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
@@ -137,12 +138,20 @@ impl Session {
         Ok(session)
     }
 
-    /// A copy of a datatype as it lies in this file.
+    /// A datatype, given by its encoding and as it is in memory, as it lies in containers.
     ///
     /// # Errors
     /// If the library cannot make it.
-    pub fn file_type(&self, datatype: Hid) -> Result<Id> {
-        self.library.file_type(&self.anchor, &self.connector, datatype)
+    pub fn located_type(&self, encoded: &Bytes, memory: Hid) -> Result<Located> {
+        self.library.located_type(&self.connector, encoded, memory)
+    }
+
+    /// A copy of a datatype without variable-length data and references, which `H5Fget_obj_count` does not count.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn uncounted_type(&self, datatype: &Id) -> Result<Id> {
+        self.library.file_type(&self.anchor, &self.connector, datatype.get())
     }
 
     /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open
@@ -240,7 +249,7 @@ pub struct DatasetHandle {
     /// Its types as this library's identifiers. Closed before the session is.
     pub types: OnceLock<Arc<FileType>>,
     /// What runs its filters, where the container cannot. Taken back before the session is closed.
-    pub codec: Option<Lent>,
+    pub codec: Mutex<Option<Lent>>,
     /// The data.
     pub dataset: Arc<Dataset>,
     /// The access list it was opened with.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use h5lake_container::{
     DatasetSpec, Dataspace, Fill, FillTime, FillValue, HeapPlace, Layout, Run, Selection,
 };
+use parking_lot::Mutex;
 
 use crate::callbacks::datatype::{committed_id, identifier};
 use crate::callbacks::external::opened_beyond;
@@ -64,8 +65,16 @@ pub fn create(
     let (types, virtual_layout) = (kept(types), OnceLock::new());
     let user_properties = base.session.library.list_with_user_properties(new.creation)?;
     let native = OnceLock::new();
-    let made =
-        DatasetHandle { types, codec, virtual_layout, dataset, access_list, user_properties, base, native };
+    let made = DatasetHandle {
+        types,
+        codec: Mutex::new(codec),
+        virtual_layout,
+        dataset,
+        access_list,
+        user_properties,
+        base,
+        native,
+    };
     external_data::check_prefix(&made)?;
     made.base.session.after_change()?;
     Ok(Handle::Dataset(made))
@@ -151,8 +160,8 @@ fn fill_in_file(session: &Arc<Session>, types: &FileType, value: Vec<u8>) -> Res
     let converted = heap::writing(HeapPlace::Owner(session.container.root()), || {
         types.converting(session, || {
             library.convert(
-                types.stored()?,
-                types.in_file(session)?,
+                session,
+                (types.stored()?, types.in_file(session)?),
                 1,
                 &mut packed,
                 Some(&mut background),
@@ -183,7 +192,7 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
 }
 
 /// `H5Dclose`. Chunks that wait for filters of libhdf5's pipeline are encoded now: nobody could later.
-pub fn close(handle: &mut Handle) -> Result<()> {
+pub fn close(handle: &Handle) -> Result<()> {
     match handle {
         Handle::Dataset(dataset) => release(dataset),
         _ => Ok(()),
@@ -191,8 +200,9 @@ pub fn close(handle: &mut Handle) -> Result<()> {
 }
 
 /// What closing a dataset has to do before it is dropped, its sources included.
-pub fn release(dataset: &mut DatasetHandle) -> Result<()> {
-    let encoded = dataset.codec.take().map_or(Ok(()), Lent::take_back);
+pub fn release(dataset: &DatasetHandle) -> Result<()> {
+    let lent = dataset.codec.lock().take();
+    let encoded = lent.map_or(Ok(()), Lent::take_back);
     let sources = dataset.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close());
     encoded.and(sources)
 }
@@ -424,8 +434,8 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
         let mut background = buffer_of(1, memory_size)?;
         types.converting(&dataset.base.session, || {
             library.convert(
-                types.in_file(&dataset.base.session)?,
-                types.stored()?,
+                &dataset.base.session,
+                (types.in_file(&dataset.base.session)?, types.stored()?),
                 1,
                 &mut packed,
                 Some(&mut background),

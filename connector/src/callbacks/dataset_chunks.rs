@@ -45,13 +45,15 @@ pub fn at_position(handle: &Handle, space: Option<Hid>, position: u64) -> Result
     chunk.ok_or_else(|| Error::new(Minor::NotFound, "the chunk is gone"))
 }
 
-/// Shows each chunk that has storage, until `show` answers something else than 0.
+/// Shows each chunk that has storage, until `show` answers something else than 0. What is shown to may close the
+/// dataset, and its file: the handle is not looked at again.
 pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Result<c_int> {
-    let dataset = of(handle)?;
     chunk_shape(handle)?;
-    for offset in dataset.dataset.chunk_offsets()? {
+    let open = of(handle)?;
+    let (_session, dataset) = (open.base.session.clone(), open.dataset.clone());
+    for offset in dataset.chunk_offsets()? {
         // What was shown may have removed others.
-        let Some(chunk) = dataset.dataset.chunk_at_coords(&offset)? else { continue };
+        let Some(chunk) = dataset.chunk_at_coords(&offset)? else { continue };
         let answer = show(&chunk);
         if answer != 0 {
             return Ok(answer);
@@ -159,8 +161,8 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
     library.count_allocations(|transfer| {
         types.converting(&dataset.base.session, || {
             library.convert(
-                types.in_file(&dataset.base.session)?,
-                memory_type,
+                &dataset.base.session,
+                (types.in_file(&dataset.base.session)?, memory_type),
                 count,
                 &mut packed,
                 Some(&mut background),

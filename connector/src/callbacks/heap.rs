@@ -1,13 +1,12 @@
 //! Where the variable-length data of elements goes to and comes from, while they are converted in this thread: libhdf5 hands it
 //! to us one by one, without saying whose it is.
 
-use std::cell::RefCell;
-
 use h5lake_container::{HeapPlace, LocalHeap, ObjectId};
 
 use crate::callbacks::blob::{ID_BYTES, in_heap};
 use crate::error::{Error, Minor, Result};
 use crate::session::Session;
+use crate::thread_state::{OfThisThread, ThreadState};
 
 /// Whose data it is.
 #[derive(Default)]
@@ -22,9 +21,9 @@ enum Home {
 }
 
 thread_local! {
-    static HOME: RefCell<Home> = const { RefCell::new(Home::Unknown) };
+    static HOME: ThreadState<Home> = const { ThreadState::new(Home::Unknown) };
     /// What went wrong with that data.
-    static FAILURE: RefCell<Option<Error>> = const { RefCell::new(None) };
+    static FAILURE: ThreadState<Option<Error>> = const { ThreadState::new(None) };
 }
 
 /// The home of a while, and the one before it when that is over.
@@ -38,7 +37,7 @@ impl Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        HOME.set(std::mem::take(&mut self.0));
+        HOME.replace(std::mem::take(&mut self.0));
     }
 }
 
@@ -180,5 +179,5 @@ pub fn note_failure(error: Error) {
 
 /// What went wrong with variable-length data in a conversion that is over.
 pub fn failure() -> Result<()> {
-    FAILURE.take().map_or(Ok(()), Err)
+    FAILURE.replace(None).map_or(Ok(()), Err)
 }

@@ -90,9 +90,11 @@ impl Base {
         let session = handle.session()?;
         let root = session.container.root();
         let (id, path) = match handle {
-            Handle::Anchor(_) | Handle::File(_) | Handle::Closing(_) | Handle::Native(_) => {
-                (root, Some(root_path()))
-            }
+            Handle::Anchor(_)
+            | Handle::Types(_)
+            | Handle::File(_)
+            | Handle::Closing(_)
+            | Handle::Native(_) => (root, Some(root_path())),
             Handle::Group(object) => (object.id(), object.path.clone()),
             Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
             Handle::Datatype(datatype) => (datatype.base.id(), datatype.base.path.clone()),

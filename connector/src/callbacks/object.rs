@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h5lake_container::{
     CopyOptions, Dataspace, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind,
 };
+use parking_lot::Mutex;
 
 use crate::callbacks::external::opened_beyond;
 use crate::callbacks::external_data;
@@ -51,7 +52,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> R
             let codec = Lent::to(session, &dataset, None);
             Ok(Handle::Dataset(DatasetHandle {
                 types: OnceLock::new(),
-                codec,
+                codec: Mutex::new(codec),
                 virtual_layout: OnceLock::new(),
                 dataset,
                 access_list: None,
@@ -288,8 +289,9 @@ fn copy_elements(
     let memory_size = library.type_size(memory)?;
     let mut packed = buffer_of(count, old.size.max(memory_size))?;
     packed[..data.len()].copy_from_slice(&data);
-    let mut in_memory =
-        heap::reading(local, || library.convert_to_memory(old.in_file(source)?, memory, count, &mut packed))?;
+    let mut in_memory = heap::reading(local, || {
+        library.convert_to_memory(source, old.in_file(source)?, memory, count, &mut packed)
+    })?;
     let changed = library.change_references(memory, &mut in_memory, &mut |reference| {
         copy_reference(source, destination, reference, resolve)
     });
@@ -301,8 +303,8 @@ fn copy_elements(
     let converted = changed.and_then(|()| {
         heap::writing(to, || {
             library.convert(
-                memory,
-                new.in_file(destination)?,
+                destination,
+                (memory, new.in_file(destination)?),
                 count,
                 &mut packed,
                 Some(&mut background),

@@ -6,7 +6,6 @@
 //! other here, element by element; beside or in variable-length data while libhdf5 converts
 //! (`ffi/region_conversions.rs`).
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::types::{ARRAY, COMPOUND, REFERENCE};
 use crate::session::Session;
+use crate::thread_state::{OfThisThread, ThreadState};
 
 /// Bytes of an object reference, in memory and in the container.
 pub const OBJECT_BYTES: usize = 8;
@@ -33,7 +33,7 @@ type Rooted = Rc<(Arc<Session>, Id)>;
 thread_local! {
     /// The session whose elements libhdf5 is converting in this thread, with an identifier of its root: in a
     /// conversion, libhdf5 gives none to handles of ours.
-    static CONVERTING: RefCell<Vec<Rooted>> = const { RefCell::new(Vec::new()) };
+    static CONVERTING: ThreadState<Vec<Rooted>> = const { ThreadState::new(Vec::new()) };
 }
 
 /// Converts elements that may hold region references beside variable-length data, from or to the container's form.
@@ -83,8 +83,10 @@ fn in_memory(
     if session.container.object_info(region.object).is_err() {
         return Ok([0; REGION_BYTES]);
     }
-    let dataset = open(region.object)?;
-    session.library.region_reference(dataset.get(), &region.selection)
+    session.face.region_reference(&region.to_entry(), || {
+        let dataset = open(region.object)?;
+        session.library.region_reference(dataset.get(), &region.selection)
+    })
 }
 
 /// A region reference of one container for another: `resolve` gives the dataset that takes the place of its own.
@@ -115,6 +117,13 @@ struct Region {
     object: ObjectId,
     /// The selection (`H5Sencode2`).
     selection: Vec<u8>,
+}
+
+impl Region {
+    /// The heap entry that holds it.
+    fn to_entry(&self) -> Vec<u8> {
+        [&self.object.0.to_be_bytes()[..], &self.selection].concat()
+    }
 }
 
 impl Slots {
@@ -220,8 +229,7 @@ fn each<const BYTES: usize>(
 }
 
 fn store(container: &Container, region: &Region) -> Result<[u8; REGION_BYTES]> {
-    let entry = [&region.object.0.to_be_bytes()[..], &region.selection].concat();
-    let id = container.heap_put(container.root(), &entry)?;
+    let id = container.heap_put(container.root(), &region.to_entry())?;
     let mut slot = [0; REGION_BYTES];
     slot[..8].copy_from_slice(&id[8..]);
     slot[8..].copy_from_slice(&REGION_MARK);

@@ -52,7 +52,7 @@ pub fn read(
                 "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
             ));
         }
-        true => Some(session.file_type(types.stored()?)?),
+        true => Some(session.located_type(&types.encoded, types.stored()?)?),
         false => None,
     };
     let source = located.as_ref().map_or_else(|| types.in_file(session), |id| Ok(id.get()))?;
@@ -67,7 +67,7 @@ pub fn read(
     }
     let background = background.as_deref_mut();
     types.converting(session, || {
-        library.convert(source, memory_type, count, &mut packed, background, transfer)
+        library.convert(session, (source, memory_type), count, &mut packed, background, transfer)
     })?;
     region.scatter(0, &packed[..count * size]);
     Ok(())
@@ -119,7 +119,14 @@ pub fn write(
     }
     let background = background.as_deref_mut();
     types.converting(session, || {
-        library.convert(memory_type, types.in_file(session)?, count, &mut packed, background, transfer)
+        library.convert(
+            session,
+            (memory_type, types.in_file(session)?),
+            count,
+            &mut packed,
+            background,
+            transfer,
+        )
     })?;
     heap::failure()?;
     let packed = &mut packed[..count * types.size];

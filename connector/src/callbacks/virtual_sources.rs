@@ -83,8 +83,8 @@ impl Sources {
         let open = std::mem::take(&mut *self.open.lock());
         let mut closed = Ok(());
         for source in open.datasets.into_values() {
-            if let Some(mut source) = Arc::into_inner(source) {
-                closed = closed.and(dataset::release(&mut source));
+            if let Some(source) = Arc::into_inner(source) {
+                closed = closed.and(dataset::release(&source));
             }
         }
         for session in open.files.into_values() {

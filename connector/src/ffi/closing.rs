@@ -42,7 +42,10 @@ unsafe extern "C" fn closing(slot: *mut c_void) {
         if let Some(told) = TOLD.get(slot as usize) {
             told.store(false, Ordering::Relaxed);
         }
-        library.into_iter().for_each(Face::library_closes);
+        if let Some(library) = library {
+            library.release_located_types();
+            Face::library_closes(library);
+        }
         Ok(())
     });
 }

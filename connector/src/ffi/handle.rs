@@ -4,16 +4,19 @@ use std::ffi::c_void;
 use std::sync::{Arc, Weak};
 
 use super::library::Library;
+use super::located;
 use super::native::NativeKind;
 use super::pass::{self, NativeHandle};
 use crate::error::{Error, Minor, Result};
-use crate::native::face;
+use crate::native::{codec, face};
 use crate::session::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
 
 /// What a `void *` of ours points to.
 pub enum Handle {
-    /// A file that datatypes located in it refer to; owned by its session.
+    /// What libhdf5 is told to be the file of an object; owned by its session.
     Anchor(Weak<Session>),
+    /// The file that datatypes in containers refer to: the one whose elements this thread converts.
+    Types(Library),
     /// An open file.
     File(FileHandle),
     /// An open group.
@@ -41,12 +44,26 @@ pub struct Closing {
 }
 
 impl Handle {
+    /// Refuses a call of a filter on the file whose chunk it is given.
+    ///
+    /// # Errors
+    /// If this thread runs filters on a chunk of the object's file.
+    pub fn check_not_filtering(&self) -> Result<()> {
+        match codec::is_filtering().then(|| self.session()) {
+            Some(Ok(session)) => codec::check_not_filtering(&session.container),
+            _ => Ok(()),
+        }
+    }
+
     /// The session the object was opened in.
     pub fn session(&self) -> Result<Arc<Session>> {
         match self {
             Self::Anchor(session) => session
                 .upgrade()
-                .ok_or_else(|| Error::new(Minor::BadValue, "the file of this datatype is closed")),
+                .ok_or_else(|| Error::new(Minor::BadValue, "the file of this object is closed")),
+            Self::Types(_) => located::session().ok_or_else(|| {
+                Error::new(Minor::BadValue, "a datatype of a container is used outside of a transfer")
+            }),
             Self::File(file) => Ok(file.session.clone()),
             Self::Group(object) => Ok(object.session.clone()),
             Self::Dataset(dataset) => Ok(dataset.base.session.clone()),
@@ -61,6 +78,7 @@ impl Handle {
     pub fn library(&self) -> Option<Library> {
         match self {
             Self::Anchor(session) => session.upgrade().map(|session| session.library),
+            Self::Types(library) => Some(*library),
             Self::File(file) => Some(file.session.library),
             Self::Group(object) => Some(object.session.library),
             Self::Dataset(dataset) => Some(dataset.base.session.library),
@@ -75,6 +93,11 @@ impl Handle {
     pub fn native_object(&self) -> Result<*mut c_void> {
         Ok(match self {
             Self::Anchor(_) => self.session()?.face.file()?.pointer(),
+            // While nothing is converted it is asked for sizes, which are the same in all native files.
+            Self::Types(library) => match located::session() {
+                Some(session) => session.face.file()?.pointer(),
+                None => face::stand_in(*library, NativeKind::File)?,
+            },
             Self::File(file) => file.session.face.file()?.pointer(),
             Self::Group(group) => group.session.face.group()?.pointer(),
             Self::Dataset(dataset) => dataset.native()?.object().pointer(),
@@ -91,7 +114,7 @@ impl Handle {
     /// The native object beneath, if it was asked for.
     pub fn made_native_object(&self) -> Option<*mut c_void> {
         Some(match self {
-            Self::Anchor(_) => self.session().ok()?.face.made(NativeKind::File)?,
+            Self::Anchor(_) | Self::Types(_) => self.session().ok()?.face.made(NativeKind::File)?,
             Self::File(file) => file.session.face.made(NativeKind::File)?,
             Self::Group(group) => group.session.face.made(NativeKind::Group)?,
             Self::Dataset(dataset) => dataset.native.get()?.object().pointer(),
@@ -109,27 +132,45 @@ impl Handle {
             Self::Attribute(_) => NativeKind::Attribute,
             Self::Datatype(_) => NativeKind::Datatype,
             Self::Closing(closing) => closing.kind,
-            Self::Anchor(_) | Self::File(_) | Self::Native(_) => NativeKind::File,
+            Self::Anchor(_) | Self::Types(_) | Self::File(_) | Self::Native(_) => NativeKind::File,
         }
     }
 
-    /// Drops the object, and with `after` what is left to do of its session. The box stays until all is done, and so does
-    /// the native dataset beneath one of ours: with the last object the native file goes, and while it goes native code
-    /// looks at every dataset that has an identifier (`H5D_flush_all`), the one included that is being closed.
-    #[expect(clippy::boxed_local, reason = "the box is what libhdf5 knows: it must stay where it is")]
-    pub fn release<T>(mut self: Box<Self>, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
-        let session = self.session()?;
-        let native = match &*self {
-            // There is no stand-in any more.
-            Self::Dataset(_) if !session.library.is_to_tell() => self.native_object().ok(),
-            _ => self.made_native_object(),
+    /// Closes the object behind a pointer, and with `after` what is left to do of its session. The handle stays until all
+    /// is done, and so does the native dataset beneath one of ours: with the last object the native file goes, and while it
+    /// goes native code looks at every dataset that has an identifier (`H5D_flush_all`), the one included that is being
+    /// closed.
+    ///
+    /// # Errors
+    /// If the object has no session any more; then it stays as it is.
+    ///
+    /// # Safety
+    /// As [`Handle::from_pointer`], and the pointer is not used again once this has succeeded. Until then libhdf5 may look
+    /// at the handle by the same pointer, in this thread: so there is no box of it here, and no reference while it changes.
+    pub unsafe fn release<T>(pointer: *mut c_void, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
+        let place = pointer.cast::<Self>();
+        let (session, closing, dataset) = {
+            // SAFETY: as the caller says.
+            let handle = unsafe { Self::from_pointer(pointer) }?;
+            let session = handle.session()?;
+            let native = match handle {
+                // There is no stand-in any more.
+                Self::Dataset(_) if !session.library.is_to_tell() => handle.native_object().ok(),
+                _ => handle.made_native_object(),
+            };
+            let native = native.map_or(0, |native| native as usize);
+            let dataset =
+                if let Self::Dataset(dataset) = handle { dataset.native.get().cloned() } else { None };
+            let closing = Closing { library: session.library, kind: handle.native_kind(), native };
+            (session, closing, dataset)
         };
-        let native = native.map_or(0, |native| native as usize);
-        let dataset = if let Self::Dataset(dataset) = &*self { dataset.native.get().cloned() } else { None };
-        let closing = Closing { library: session.library, kind: self.native_kind(), native };
-        drop(std::mem::replace(&mut *self, Self::Closing(closing)));
+        // SAFETY: the place holds a handle, and nothing refers to it just now.
+        let open = unsafe { place.replace(Self::Closing(closing)) };
+        drop(open);
         let result = after(session);
         drop(dataset);
+        // SAFETY: boxed by `into_pointer`; nobody has the pointer any more.
+        drop(unsafe { Box::from_raw(place) });
         Ok(result)
     }
 
@@ -148,16 +189,6 @@ impl Handle {
             .ok_or_else(|| Error::argument("an object is a null pointer"))
     }
 
-    /// As [`Handle::from_pointer`], to change it.
-    ///
-    /// # Safety
-    /// As [`Handle::from_pointer`], and nothing else refers to the handle meanwhile.
-    pub unsafe fn from_pointer_mut<'a>(pointer: *mut c_void) -> Result<&'a mut Self> {
-        // SAFETY: as the caller says.
-        unsafe { pointer.cast::<Self>().as_mut() }
-            .ok_or_else(|| Error::argument("an object is a null pointer"))
-    }
-
     /// Takes a handle back for good.
     ///
     /// # Safety
@@ -171,7 +202,7 @@ impl Handle {
     }
 }
 
-/// A file handle that lives as long as its session, for datatypes that are located in the file.
+/// A file handle that no identifier owns: a session's own, or what datatypes in containers refer to.
 pub struct Anchor(*mut Handle);
 
 // SAFETY: the handle behind it is only read, and a `Weak` may be read from any thread.
@@ -182,7 +213,12 @@ unsafe impl Sync for Anchor {}
 impl Anchor {
     /// The anchor of a session that is being made.
     pub fn new(session: Weak<Session>) -> Self {
-        Self(Box::into_raw(Box::new(Handle::Anchor(session))))
+        Self::of(Handle::Anchor(session))
+    }
+
+    /// An anchor with what it answers for.
+    pub(super) fn of(handle: Handle) -> Self {
+        Self(Box::into_raw(Box::new(handle)))
     }
 
     /// What libhdf5 takes as the file object.
@@ -193,7 +229,7 @@ impl Anchor {
 
 impl Drop for Anchor {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, freed once; the session closes its located types before it drops this.
+        // SAFETY: made in `of`, freed once; libhdf5 compares the address at most while this lives.
         drop(unsafe { Box::from_raw(self.0) });
     }
 }
@@ -204,7 +240,7 @@ impl Library {
     pub fn register(self, handle: Handle) -> Result<super::ids::Id> {
         use h5lake_plugin_abi::bindings as sys;
         let kind = match &handle {
-            Handle::Anchor(_) | Handle::File(_) | Handle::Closing(_) => sys::H5I_FILE,
+            Handle::Anchor(_) | Handle::Types(_) | Handle::File(_) | Handle::Closing(_) => sys::H5I_FILE,
             Handle::Group(_) => sys::H5I_GROUP,
             Handle::Dataset(_) => sys::H5I_DATASET,
             Handle::Attribute(_) => sys::H5I_ATTR,

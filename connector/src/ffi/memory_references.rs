@@ -2,6 +2,7 @@
 //! where the elements point to.
 
 use std::ffi::{CStr, c_void};
+use std::sync::Arc;
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -10,6 +11,7 @@ use super::library::{Hid, Library};
 use super::types::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
 use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};
+use crate::session::Session;
 
 /// Bytes of an old object reference.
 pub const OBJECT_BYTES: usize = 8;
@@ -266,6 +268,7 @@ impl Library {
     /// As [`Library::convert`].
     pub fn convert_to_memory<'a>(
         self,
+        session: &Arc<Session>,
         from: Hid,
         memory: Hid,
         count: usize,
@@ -273,7 +276,7 @@ impl Library {
     ) -> Result<Converted<'a>> {
         let size = self.type_size(memory)?;
         let mut background = crate::callbacks::transfer::buffer_of(count, size)?;
-        self.convert(from, memory, count, buffer, Some(&mut background), 0)?;
+        self.convert(session, (from, memory), count, buffer, Some(&mut background), 0)?;
         Ok(Converted { data: buffer.get_mut(..count * size).unwrap_or_default() })
     }
 }

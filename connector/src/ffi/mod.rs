@@ -8,6 +8,7 @@
 //! - `beyond`: what external links of containers lead to in native files.
 //! - `lending`: the application's memory as bytes that other threads may have for a while.
 //! - `recreate`: `H5Ocopy` between a native file and a container.
+//! - `located`: datatypes as they lie in containers, one of each for all files.
 //! - `library`, `types`, `spaces`, `plists`, `memory`, `native`, `scratch`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
 #![allow(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod ids;
 mod images;
 pub mod lending;
 pub mod library;
+pub mod located;
 pub mod memory;
 pub mod memory_references;
 pub mod mpi;

@@ -1,6 +1,7 @@
 //! Datatypes: encoding, comparing, converting.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use h5lake_container::encoded::check_datatype;
 use h5lake_plugin_abi::bindings as sys;
@@ -8,7 +9,9 @@ use h5lake_plugin_abi::bindings as sys;
 use super::handle::Anchor;
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::located;
 use crate::error::{Error, Minor, Result};
+use crate::session::Session;
 
 /// `H5T_OPAQUE`
 pub const OPAQUE: u8 = 5;
@@ -234,13 +237,13 @@ impl Library {
         Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
     }
 
-    /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger
+    /// Converts `count` elements of a session in place, from `source` to `destination` type. `buffer` has room for the larger
     /// of both; `background` (as large as `count` destination elements) holds what was there before, for
     /// compounds that are written in part and variable-length data that is replaced.
     pub fn convert(
         self,
-        source: Hid,
-        destination: Hid,
+        session: &Arc<Session>,
+        (source, destination): (Hid, Hid),
         count: usize,
         buffer: &mut [u8],
         background: Option<&mut [u8]>,
@@ -253,7 +256,7 @@ impl Library {
         }
         let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
         // SAFETY: both buffers hold `count` elements, as checked above.
-        let result = unsafe {
+        let convert = || unsafe {
             (self.table().H5Tconvert)(
                 source,
                 destination,
@@ -263,6 +266,7 @@ impl Library {
                 transfer,
             )
         };
+        let result = located::converting(session, convert);
         if result < 0 {
             return Err(no_conversion());
         }

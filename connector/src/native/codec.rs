@@ -1,9 +1,10 @@
 //! Filters that are not ours run in libhdf5's own pipeline: through a native dataset of one chunk beneath the session.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h5lake_container::{ChunkCodec, CodecLender, Dataset, Datatype, ErrorKind, Filter, Layout};
+use h5lake_container::{ChunkCodec, CodecLender, Container, Dataset, Datatype, ErrorKind, Filter, Layout};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -36,6 +37,8 @@ pub fn scratch(session: &Session, types: &FileType, chunk: &[u64], creation: Hid
     } else {
         library.opaque_type(types.size)?
     };
+    // It is kept as long as the dataset is open, and is none that the application opened.
+    let datatype = session.uncounted_type(&datatype)?;
     scratch_of(session, types, datatype, chunk, creation)
 }
 
@@ -76,6 +79,46 @@ fn has_precision(library: Library, datatype: Hid) -> Result<bool> {
         ARRAY | VARIABLE_LENGTH | ENUM => has_precision(library, library.base_type(datatype)?.get()),
         class => Ok(!matches!(class, COMPOUND | OPAQUE)),
     }
+}
+
+thread_local! {
+    /// The container whose chunks go through filters in this thread, by its address.
+    static FILTERING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What says that this thread runs filters.
+struct Filtering(usize);
+
+impl Filtering {
+    fn begin(container: &Arc<Container>) -> Self {
+        Self(FILTERING.replace(Arc::as_ptr(container).addr()))
+    }
+}
+
+impl Drop for Filtering {
+    fn drop(&mut self) {
+        FILTERING.set(self.0);
+    }
+}
+
+/// Whether this thread runs filters.
+pub fn is_filtering() -> bool {
+    FILTERING.get() != 0
+}
+
+/// Refuses a call that a filter makes on the very file whose chunk it is given: the chunk's place is being changed.
+///
+/// # Errors
+/// If this thread runs filters on a chunk of the container.
+pub fn check_not_filtering(container: &Arc<Container>) -> Result<()> {
+    if FILTERING.get() != Arc::as_ptr(container).addr() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Minor::CannotOperate,
+        "a filter may not use the file whose chunk it is given; let it use another file, or the dataset's own \
+         parameters",
+    ))
 }
 
 /// Runs a dataset's filters in one session's library: chunks are encoded by one native dataset, and decoded by another
@@ -185,6 +228,7 @@ impl ChunkCodec for Codec {
     }
 
     fn encode(&self, chunk: &[u8]) -> h5lake_container::Result<(u32, Vec<u8>)> {
+        let _filtering = Filtering::begin(&self.session.container);
         self.run(|scratch| scratch.encode(chunk)).or_else(|error| {
             // Where native code would not even have set the filters up, all are skipped if they may be.
             if self.scratch.lock().is_none() && self.filters.iter().all(|f| f.flags & OPTIONAL != 0) {
@@ -198,6 +242,7 @@ impl ChunkCodec for Codec {
         if kept_by(&self.filters, mask).next().is_none() {
             return Ok(stored.to_vec());
         }
+        let _filtering = Filtering::begin(&self.session.container);
         self.run_back(stored, mask)
             .map_err(|error| h5lake_container::Error::new(ErrorKind::Corrupt, error.to_string()))
     }

@@ -10,6 +10,7 @@ use h5lake_container::Container;
 use h5lake_plugin_abi::MAX_LIBRARIES;
 use parking_lot::Mutex;
 
+use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::face_driver;
 use crate::ffi::ids::Id;
@@ -23,6 +24,9 @@ pub struct Face {
     library: Library,
     container: Weak<Container>,
     types: Mutex<HashMap<Bytes, CString>>,
+    /// References to regions that were read. Each takes room in the native file until that is closed, so that there is one
+    /// for each region, however often it is read.
+    regions: Mutex<HashMap<Vec<u8>, [u8; REGION_BYTES]>>,
     /// Something of this session stays behind in the native file.
     is_marked: AtomicBool,
     /// Made when it is first asked for: an open of a file that only our own callbacks look into needs none.
@@ -177,9 +181,14 @@ impl Face {
     /// If the library does not say when it shuts down.
     pub fn new(library: Library, container: &Arc<Container>) -> Result<Self> {
         library.tell_when_closing()?;
-        let (types, is_marked, container) =
-            (Mutex::default(), AtomicBool::new(false), Arc::downgrade(container));
-        Ok(Self { library, container, types, is_marked, beneath: OnceLock::new() })
+        Ok(Self {
+            library,
+            container: Arc::downgrade(container),
+            types: Mutex::default(),
+            regions: Mutex::default(),
+            is_marked: AtomicBool::new(false),
+            beneath: OnceLock::new(),
+        })
     }
 
     /// The native file of the session: one that an earlier session has left, or a new one.
@@ -272,6 +281,24 @@ impl Face {
     /// The native attribute that stands beneath every attribute.
     pub fn attribute(&self) -> Result<&NativeObject> {
         self.beneath()?.attribute()
+    }
+
+    /// The region reference in memory that stands for a region, which `make` makes if there is none yet.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn region_reference(
+        &self,
+        region: &[u8],
+        make: impl FnOnce() -> Result<[u8; REGION_BYTES]>,
+    ) -> Result<[u8; REGION_BYTES]> {
+        let known = self.regions.lock().get(region).copied();
+        if let Some(reference) = known {
+            return Ok(reference);
+        }
+        let reference = make()?;
+        self.regions.lock().insert(region.to_vec(), reference);
+        Ok(reference)
     }
 
     /// A native committed datatype equal to `encoded`. Each call opens one of its own, in the context of the program's call:

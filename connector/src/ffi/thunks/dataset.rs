@@ -220,7 +220,12 @@ unsafe fn each(
     };
     let library = if count == 0 { None } else { handle(0).ok().and_then(Handle::library) };
     guard(library, callback, Major::Dataset, FAIL, || {
-        (0..count).try_for_each(|index| transfer(index, handle(index)?)).map(|()| OK)
+        let one = |index| {
+            let handle = handle(index)?;
+            handle.check_not_filtering()?;
+            transfer(index, handle)
+        };
+        (0..count).try_for_each(one).map(|()| OK)
     })
 }
 

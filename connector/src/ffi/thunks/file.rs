@@ -102,17 +102,19 @@ pub unsafe extern "C" fn get(
             });
         }
         on_object(object, "h5lake_file_get", Major::File, FAIL, |handle| {
-            let session = handle.session()?;
             let args = &mut (*arguments).args;
-            match (*arguments).op_type {
-                sys::H5VL_FILE_GET_CONT_INFO => {
-                    if let Some(info) = args.get_cont_info.info.as_mut() {
-                        info.version = sys::H5VL_CONTAINER_INFO_VERSION;
-                        info.feature_flags = 0;
-                        info.token_size = token::SIGNIFICANT_BYTES;
-                        info.blob_id_size = blob::ID_BYTES;
-                    }
+            // The same for all files: it is asked for datatypes, too, while nothing is converted.
+            if (*arguments).op_type == sys::H5VL_FILE_GET_CONT_INFO {
+                if let Some(info) = args.get_cont_info.info.as_mut() {
+                    info.version = sys::H5VL_CONTAINER_INFO_VERSION;
+                    info.feature_flags = 0;
+                    info.token_size = token::SIGNIFICANT_BYTES;
+                    info.blob_id_size = blob::ID_BYTES;
                 }
+                return Ok(OK);
+            }
+            let session = handle.session()?;
+            match (*arguments).op_type {
                 sys::H5VL_FILE_GET_FAPL => args.get_fapl.fapl_id = file::access_list(handle)?.into_raw(),
                 sys::H5VL_FILE_GET_FCPL => args.get_fcpl.fcpl_id = file::creation_list(handle)?.into_raw(),
                 sys::H5VL_FILE_GET_FILENO => {
@@ -246,9 +248,17 @@ pub unsafe extern "C" fn optional(
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLfile_optional)(object, connector, arguments, transfer, request)
-            });
+            let call = || {
+                native.call(|hdf5, object, connector| {
+                    (hdf5.H5VLfile_optional)(object, connector, arguments, transfer, request)
+                })
+            };
+            if (*arguments).op_type != sys::H5VL_NATIVE_FILE_POST_OPEN {
+                return call();
+            }
+            // Native code now makes an object of its own of the file. In the context of this call, a connector that is
+            // stacked on this one would wrap it, and native code would take what it got for its own structure.
+            return native.library().in_own_context(|| Ok(call())).unwrap_or(FAIL);
         }
         status(object, "h5lake_file_optional", Major::File, |handle| {
             let operation = (*arguments).op_type;
@@ -337,5 +347,5 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
         return closed;
     }
     // SAFETY: one of our files, not used again once it is closed.
-    unsafe { super::close_after(object, "h5lake_file_close", Major::File, |handle| file::close(handle)) }
+    unsafe { super::close_after(object, "h5lake_file_close", Major::File, file::close) }
 }

@@ -246,7 +246,13 @@ unsafe extern "C" fn get(
                 sys::H5VL_LINK_GET_VAL => {
                     let value = link::value(&found.target)
                         .ok_or_else(|| Error::new(Minor::BadType, "a hard link has no value"))?;
-                    strings::fill_bytes(&value, args.get_val.buf, args.get_val.buf_size);
+                    match found.target {
+                        // As natively, a path that is cut is terminated.
+                        LinkTarget::Soft(path) => {
+                            strings::fill_name(&path, args.get_val.buf.cast(), args.get_val.buf_size);
+                        }
+                        _ => strings::fill_bytes(&value, args.get_val.buf, args.get_val.buf_size),
+                    }
                 }
                 other => return unknown_operation("link get", other.0),
             }

@@ -50,6 +50,26 @@ pub unsafe fn on_object<T>(
     body: impl FnOnce(&Handle) -> Result<T>,
 ) -> T {
     // SAFETY: as the caller says.
+    unsafe {
+        on_any_object(object, callback, class, failure, |handle| {
+            handle.check_not_filtering()?;
+            body(handle)
+        })
+    }
+}
+
+/// As [`on_object`], for callbacks by which native code looks at objects, whatever is going on.
+///
+/// # Safety
+/// As [`on_object`].
+pub unsafe fn on_any_object<T>(
+    object: *const c_void,
+    callback: &'static str,
+    class: Major,
+    failure: T,
+    body: impl FnOnce(&Handle) -> Result<T>,
+) -> T {
+    // SAFETY: as the caller says.
     let handle = unsafe { Handle::from_pointer(object) };
     let library = handle.as_ref().ok().and_then(|handle| handle.library());
     guard(library, callback, class, failure, || body(handle?))
@@ -105,13 +125,14 @@ pub unsafe fn close_after(
     object: *mut c_void,
     callback: &'static str,
     class: Major,
-    prepare: impl FnOnce(&mut Handle) -> Result<()>,
+    prepare: impl FnOnce(&Handle) -> Result<()>,
 ) -> i32 {
     // SAFETY: as the caller says.
     let library = unsafe { Handle::from_pointer(object) }.ok().and_then(Handle::library);
     guard(library, callback, class, FAIL, || {
-        // SAFETY: as the caller says; nobody else looks at the object while it is closed.
-        let handle = unsafe { Handle::from_pointer_mut(object) }?;
+        // SAFETY: as the caller says; libhdf5 may look at the object, too, while it is closed.
+        let handle = unsafe { Handle::from_pointer(object) }?;
+        handle.check_not_filtering()?;
         prepare(handle)?;
         let session = handle.session()?;
         // Processes that have the file open together need not close its objects in the same order.
@@ -120,7 +141,7 @@ pub unsafe fn close_after(
         }
         drop(session);
         // SAFETY: as the caller says.
-        unsafe { Handle::take(object) }?.release(drop).map(|()| OK)
+        unsafe { Handle::release(object, drop) }.map(|()| OK)
     })
 }
 

@@ -19,7 +19,7 @@ pub unsafe extern "C" fn get_object(object: *const c_void) -> *mut c_void {
         if let Some(answer) = identifiers::answer(object) {
             return answer;
         }
-        super::on_object(object, "h5lake_get_object", Major::Connector, std::ptr::null_mut(), |handle| {
+        super::on_any_object(object, "h5lake_get_object", Major::Connector, std::ptr::null_mut(), |handle| {
             match (handle.made_native_object(), handle.library()) {
                 (Some(made), _) => Ok(made),
                 // Whoever walks over identifiers may have told of an error before.
