@@ -4,10 +4,28 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Microseconds since 1970-01-01 UTC; 0 for a clock set before that.
+/// Microseconds since 1970-01-01 UTC by this process's clock; 0 for one set before that.
 pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    micros(since)
+    let now = since_1970(SystemTime::now());
+    #[cfg(test)]
+    let now = now.saturating_add_signed(wrong::BY.get());
+    now
+}
+
+/// Microseconds since 1970-01-01 UTC; 0 for what was before.
+pub(crate) fn since_1970(time: SystemTime) -> u64 {
+    micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Lets tests set a thread's clock.
+#[cfg(test)]
+pub(crate) mod wrong {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Microseconds by which the clock is ahead.
+        pub(crate) static BY: Cell<i64> = const { Cell::new(0) };
+    }
 }
 
 pub(crate) fn micros(d: Duration) -> u64 {

@@ -31,6 +31,7 @@ mod place;
 pub mod process;
 mod record;
 mod space;
+mod timekeeping;
 mod tree;
 
 #[cfg(test)]
@@ -49,5 +50,7 @@ pub use extent::Extent;
 pub use file::OpenedFile;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
 pub use many::{Change, Hold};
-pub use options::{Access, At, Identity, LockPolicy, Options, Probe, Replace, SyncPolicy, Version, Writers};
+pub use options::{
+    Access, At, Identity, LockPolicy, Options, Probe, Replace, Replaced, SyncPolicy, Version, Writers,
+};
 pub use payload::Part;

@@ -34,14 +34,28 @@ pub enum SyncPolicy {
 /// Whether the one-writer lock and the readers' pins are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LockPolicy {
-    /// Opening fails where locks do not work.
+    /// Opening fails where the file system has no locks.
     Required,
-    /// Locks are used where they work, and done without where they do not.
+    /// Opening to write fails where the file system has no locks; readers go without.
     #[default]
+    RequiredToWrite,
+    /// Locks are used where the file system has them, and done without where it has none.
     BestEffort,
     /// No locks. The caller sees to it that there is one writer. Freed space then rests a minute before
     /// it is used again, for the sake of readers that cannot be seen.
     Off,
+}
+
+impl LockPolicy {
+    /// What the variable `HDF5_USE_FILE_LOCKING` says, with the values that HDF5 knows; `None` where it says nothing.
+    pub fn from_environment() -> Option<Self> {
+        match std::env::var("HDF5_USE_FILE_LOCKING").as_deref() {
+            Ok("FALSE" | "0") => Some(Self::Off),
+            Ok("TRUE" | "1") => Some(Self::Required),
+            Ok("BEST_EFFORT") => Some(Self::BestEffort),
+            _ => None,
+        }
+    }
 }
 
 /// How many may have a container open for writing.
@@ -97,7 +111,7 @@ impl Default for Options {
             writers: Writers::One,
             sync: SyncPolicy::Process,
             retention: None,
-            lock: LockPolicy::BestEffort,
+            lock: LockPolicy::default(),
             cache_bytes: 16 << 20,
             user_block: 0,
             at: None,
@@ -168,6 +182,23 @@ pub struct Version {
     /// Process id of its writer.
     pub pid: u32,
     /// Bytes that it added: its record, and the payloads written for it.
+    pub bytes: u64,
+}
+
+/// A container that was replaced or deleted, and stays for its retention time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// Its id, by which it can be restored.
+    pub id: [u8; 16],
+    /// When it was replaced or deleted, in microseconds since 1970-01-01 UTC.
+    pub replaced: u64,
+    /// Until when it stays.
+    pub until: u64,
+    /// Its newest version, and when that was committed.
+    pub version: u64,
+    /// In microseconds since 1970-01-01 UTC.
+    pub time: u64,
+    /// Bytes that it takes.
     pub bytes: u64,
 }
 

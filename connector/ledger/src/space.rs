@@ -291,6 +291,13 @@ pub(crate) trait Space: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Tries again what failed when a version was to be made durable that is committed otherwise. After an error it may be tried
+    /// again.
+    fn make_durable(&self) -> Result<()> {
+        Ok(())
+    }
+    /// From now on the clock alone says how long what went out of use has rested.
+    fn believe_clock(&self) {}
     /// What is worth moving.
     fn sparse(&self) -> Result<Sparse>;
     /// Dead bytes in objects that live ones keep, and those live bytes, as far as known at once.
@@ -327,6 +334,10 @@ pub(crate) trait Space: Debug + Send + Sync {
     }
     /// Lets go of locks; a writer's last tidying.
     fn close(&self) -> Result<()>;
+    /// Whether a writer has reclaimed what the snapshot in use needs, as far as it was found out.
+    fn is_gone(&self) -> bool {
+        false
+    }
     /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
     fn explain(&self, e: Error) -> Error;
 }

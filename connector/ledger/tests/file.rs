@@ -133,7 +133,7 @@ fn files_are_recognised_and_only_ours_are_removed() {
     ] {
         fs::write(&path, &bytes).unwrap();
         assert_eq!(Ledger::probe_file(&path).unwrap(), probe);
-        let refused = Ledger::remove_file(&path).unwrap_err();
+        let refused = Ledger::remove_file(&path, &opts()).unwrap_err();
         assert!(matches!(refused.kind(), ErrorKind::NotAContainer { .. }), "{refused}");
         let refused = Ledger::open_file(&path, Access::ReadOnly, opts()).unwrap_err();
         assert!(matches!(refused.kind(), ErrorKind::NotAContainer { .. }), "{refused}");
@@ -141,7 +141,7 @@ fn files_are_recognised_and_only_ours_are_removed() {
     }
     drop(Ledger::create_file(&path, Replace::Atomically, opts()).unwrap());
     assert_eq!(Ledger::probe_file(&path).unwrap(), Probe::Container);
-    Ledger::remove_file(&path).unwrap();
+    Ledger::remove_file(&path, &opts()).unwrap();
     assert_eq!(Ledger::probe_file(&path).unwrap(), Probe::NotFound);
 }
 
@@ -579,4 +579,29 @@ fn vacuum_makes_a_file_shorter() {
     assert!(l.size().unwrap() < 100_000, "{}", l.size().unwrap());
     l.close().unwrap();
     assert_eq!(read(&path).get(b"small").unwrap().unwrap(), "kept");
+}
+
+/// A file that is opened, rewritten as a whole and closed again and again takes the old and the new data, and a quarter more.
+#[test]
+fn rewriting_a_file_again_and_again_does_not_let_it_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    drop(Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap());
+    let (pieces, piece) = (16u64, 512u64 << 10);
+    let mut longest = 0;
+    for round in 0..8 {
+        let l = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+        for n in 0..pieces {
+            let key = n.to_be_bytes();
+            let new = l.write_payload(&data(round * pieces + n, piece)).unwrap();
+            if let Some(old) = l.replace(&key, new.to_bytes()).unwrap() {
+                l.free_payload(&Extent::decode(&old).unwrap().0).unwrap();
+            }
+        }
+        l.commit_to_close().unwrap();
+        l.close().unwrap();
+        longest = longest.max(fs::metadata(&path).unwrap().len());
+    }
+    let live = pieces * piece;
+    assert!(longest < live * 9 / 4 + (256 << 10), "{longest} bytes for {live}");
 }

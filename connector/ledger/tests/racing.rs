@@ -1,12 +1,13 @@
 //! A writer opens a container while others put new ones in its place.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
+use bytes::Bytes;
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace, SyncPolicy};
 
 fn replace_again_and_again(path: &Path, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
@@ -40,4 +41,57 @@ fn a_writer_has_the_file_that_has_the_name() {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(lost == 0, "{lost} of {opened} writers have a file without a name");
+}
+
+/// Whoever opens the name finds the old container or the new one, whole.
+#[test]
+fn readers_find_a_whole_container_while_it_is_replaced() {
+    for sync in [SyncPolicy::Process, SyncPolicy::Commit] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let opts = || Options { sync, ..Options::default() };
+        let root = [(Bytes::from_static(b"root"), Bytes::from_static(b"1"))];
+        let create = |replace| Ledger::create_file_holding(&path, replace, opts(), &root);
+        create(Replace::Fail).unwrap();
+        let stop = AtomicBool::new(false);
+        let creator = || {
+            while !stop.load(Ordering::Relaxed) {
+                create(Replace::Atomically).map(drop).unwrap();
+            }
+        };
+        std::thread::scope(|s| {
+            s.spawn(creator);
+            let start = Instant::now();
+            let mut failed = Vec::new();
+            while start.elapsed() < Duration::from_millis(700) {
+                match Ledger::open_file(&path, Access::ReadOnly, opts()) {
+                    Ok(l) => assert!(l.get(b"root").unwrap().is_some()),
+                    Err(e) => failed.push(e.to_string()),
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(failed.is_empty(), "{sync:?}: {}: {}", failed.len(), failed[0]);
+        });
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside");
+    }
+}
+
+/// Of two that create at the same time one has the file, and the other is told that it is locked.
+#[test]
+fn one_of_two_creators_has_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let path = dir.path().join(format!("{round}.h5"));
+        let create = || Ledger::create_file(&path, Replace::Atomically, Options::default());
+        let (a, b) = std::thread::scope(|s| {
+            let other = s.spawn(create);
+            (create(), other.join().unwrap())
+        });
+        let refused = match (a, b) {
+            (Ok(_), Err(e)) | (Err(e), Ok(_)) => e,
+            (a, b) => panic!("{a:?} {b:?}"),
+        };
+        assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 50, "nothing is left beside");
 }

@@ -392,23 +392,22 @@ fn options(request: Request<'_>) -> Result<Options> {
     // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
     options.last_wins = config.last_wins || together;
     options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
-    options.ledger.lock = match locking(library, access)? {
-        (false, _) => LockPolicy::Off,
-        (true, true) => LockPolicy::BestEffort,
-        (true, false) => LockPolicy::Required,
-    };
+    options.ledger.lock = locking(library, access)?;
     Ok(options)
 }
 
-/// Whether to lock, and whether to do without where locks do not work. As in native files the environment wins
-/// over the property.
-fn locking(library: Library, access: Hid) -> Result<(bool, bool)> {
-    match std::env::var("HDF5_USE_FILE_LOCKING").as_deref() {
-        Ok("FALSE" | "0") => Ok((false, true)),
-        Ok("TRUE" | "1") => Ok((true, false)),
-        Ok("BEST_EFFORT") => Ok((true, true)),
-        _ => library.file_locking(access),
+/// Whether to lock, and whether to do without where the file system has no locks. As in native files the environment wins
+/// over the property. A list that nobody changed says "best effort", as one does that asks for it: then whoever writes has
+/// to be told, because a second writer is kept out by nothing.
+fn locking(library: Library, access: Hid) -> Result<LockPolicy> {
+    if let Some(policy) = LockPolicy::from_environment() {
+        return Ok(policy);
     }
+    Ok(match library.file_locking(access)? {
+        (false, _) => LockPolicy::Off,
+        (true, true) => LockPolicy::RequiredToWrite,
+        (true, false) => LockPolicy::Required,
+    })
 }
 
 /// Whether `H5Fopen` of this library may find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
@@ -470,7 +469,10 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
     };
     check_newest(&place, Minor::CannotOperate, "delete", name)?;
     let removed = match place.target {
-        Target::File(path) => h5lake_ledger::Ledger::remove_file(&path),
+        Target::File(path) => {
+            let options = h5lake_ledger::Options { retention: config.retention, ..Default::default() };
+            h5lake_ledger::Ledger::remove_file(&path, &options)
+        }
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),
     };
     if let (Ok(()), Some(pointer)) = (&removed, &place.pointer) {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::clock;
 use crate::compaction::Sparse;
 use crate::error::Result;
 use crate::file::free::{self, round, run_of};
@@ -42,14 +41,14 @@ impl Writer {
 
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
     pub(crate) fn rests(&mut self, raw: &dyn RawFile) -> Result<Option<Duration>> {
-        let rule = self.rule;
+        let (rule, now) = (self.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
         let room = self.load(raw)?;
         let (resting, last) = room.rests();
         let much = resting + unused > 0 && room.free_bytes() + resting >= WORTH;
         let rested = if resting > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
         let until = rested.max(ripe);
-        let left = Duration::from_micros(until.saturating_sub(clock::now()));
+        let left = Duration::from_micros(until.saturating_sub(now));
         Ok(Some(left).filter(|_| much))
     }
 

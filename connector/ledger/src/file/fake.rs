@@ -5,15 +5,17 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
+use crate::file::create::fresh;
 use crate::file::free::RestRule;
 use crate::file::head::{DATA, FIXED, Fixed, Slot, new_head};
 use crate::file::locks::Locks;
-use crate::file::open::fresh;
 use crate::file::raw::RawFile;
+use crate::file::resync::resyncing;
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
 use crate::options::{Access, LockPolicy, Options};
 use crate::space::Pointer;
+use crate::timekeeping::StorageClock;
 
 /// What happens at the chosen change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,8 @@ struct Disk {
     /// No write may go beyond this byte.
     room: Option<u64>,
     dead: bool,
+    /// After so many syncs, so many fail; whether the system then drops what it could not write.
+    failing_syncs: (u64, u64, bool),
     counts: Counts,
     /// Up to where blocks were reserved, how often that was asked for, and whether it is refused.
     reserved: u64,
@@ -89,13 +93,13 @@ impl Fake {
 
     /// A new container.
     pub(crate) fn container() -> Self {
-        let (fixed, slot) = fresh("fake", 0).unwrap();
+        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
         Self::of(new_head(&fixed, &slot))
     }
 
     /// One made before records could hold edits.
     pub(crate) fn container_without_edits() -> Self {
-        let (fixed, slot) = fresh("fake", 0).unwrap();
+        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
         Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
     }
 
@@ -123,6 +127,12 @@ impl Fake {
     /// From now on the disk has room for so many bytes of the file alone.
     pub(crate) fn leave_room(&self, bytes: u64) {
         self.disk().room = Some(bytes);
+    }
+
+    /// Sync number `from`, counted from now on, and those after it fail, `count` of them. What they should have written counts as
+    /// written, as on Linux; if it `drops`, it is gone from the cache, too.
+    pub(crate) fn fail_syncs(&self, from: u64, count: u64, drops: bool) {
+        self.disk().failing_syncs = (from, count, drops);
     }
 
     /// Changes since the last `fail_at`.
@@ -226,7 +236,7 @@ impl Fake {
         let fixed = Fixed::decode(&head, "fake")?;
         let space = FileSpace {
             target: "fake".into(),
-            raw: Arc::new(self.clone()),
+            raw: resyncing(Arc::new(self.clone()), opts.sync, opts.writers),
             fixed,
             file: None,
             locks: Mutex::new(Locks::none()),
@@ -238,6 +248,8 @@ impl Fake {
             options: opts.clone(),
             seen: Mutex::default(),
             known: Mutex::default(),
+            clock: StorageClock::default(),
+            gone: Default::default(),
         };
         assert!(lock(&space.seen).is_none());
         Ledger::start(Box::new(space), access, opts)
@@ -307,8 +319,20 @@ impl RawFile for Fake {
             d.dead = true;
             return Err(io::Error::other("died"));
         }
-        d.synced = d.now.clone();
-        d.unsynced.clear();
+        let (from, count, drops) = &mut d.failing_syncs;
+        *from = from.saturating_sub(1);
+        if *from == 0 && *count > 0 {
+            (*from, *count) = (1, *count - 1);
+            let drops = *drops;
+            d.unsynced.clear();
+            if drops {
+                d.now = d.synced.clone();
+            }
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        for change in std::mem::take(&mut d.unsynced) {
+            apply(&mut d.synced, &change);
+        }
         Ok(())
     }
 }

@@ -50,6 +50,7 @@ pub(crate) type Checked<T> = Result<T, &'static str>;
 pub(crate) struct Runs {
     by_offset: BTreeMap<u64, u64>,
     by_size: BTreeSet<(u64, u64)>,
+    bytes: u64,
 }
 
 impl Runs {
@@ -122,12 +123,14 @@ impl Runs {
     fn drop_run(&mut self, offset: u64, length: u64) {
         self.by_offset.remove(&offset);
         self.by_size.remove(&(length, offset));
+        self.bytes -= length;
     }
 
     fn put_run(&mut self, offset: u64, length: u64) {
         if length > 0 {
             self.by_offset.insert(offset, length);
             self.by_size.insert((length, offset));
+            self.bytes += length;
         }
     }
 }
@@ -182,7 +185,7 @@ impl FreeSpace {
 
     /// Bytes of free runs.
     pub(crate) fn free_bytes(&self) -> u64 {
-        self.runs.iter().map(|(_, l)| l).sum()
+        self.runs.bytes
     }
 
     /// The byte at which the file would end if nothing in it were free or resting.
@@ -301,6 +304,16 @@ impl FreeSpace {
         }
     }
 
+    /// What began to rest later did so at no earlier time, and nothing began after `now`. Both can seem so where the clock of
+    /// one writer was wrong.
+    pub(crate) fn order_times(&mut self, now: u64) {
+        let mut last = 0;
+        for r in &mut self.resting {
+            r.time = r.time.max(last).min(now);
+            last = r.time;
+        }
+    }
+
     pub(crate) fn rest(&mut self, r: Resting) -> Checked<()> {
         if !self.in_use(r.offset, r.length) {
             return Err("a run is freed twice, or was never in use");
@@ -337,7 +350,7 @@ impl FreeSpace {
 
     /// Courtesy ends where it would let the file grow by much.
     fn is_much(&self, bytes: u64) -> bool {
-        bytes > (self.end / 4).max(1 << 20)
+        bytes > (self.dense_end() / 4).max(1 << 20)
     }
 
     /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.

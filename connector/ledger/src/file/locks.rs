@@ -56,6 +56,8 @@ mod sys {
     }
 
     pub(super) fn set_range(file: &File, kind: i32, at: u64, len: u64) -> Result<(), Errno> {
+        #[cfg(test)]
+        super::failing::take()?;
         fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, at, len))).map(drop)
     }
 
@@ -88,6 +90,37 @@ mod sys {
     }
 }
 
+/// Another description has a lock that conflicts.
+fn is_taken(e: Errno) -> bool {
+    matches!(e, Errno::EAGAIN | Errno::EACCES)
+}
+
+/// The file system has no such locks, or its lock server does not answer.
+fn is_unsupported(e: Errno) -> bool {
+    matches!(e, Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL)
+}
+
+fn failed(target: &str, e: Errno) -> Error {
+    match is_unsupported(e) {
+        true => Error::new(target, ErrorKind::LocksUnsupported { errno: e as i32 }),
+        false => Error::io(target, "locking", &e.into()),
+    }
+}
+
+/// How often a call is made again that a signal interrupted.
+const INTERRUPTIONS: u32 = 100;
+
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    let mut done = call();
+    for _ in 0..INTERRUPTIONS {
+        if !matches!(done, Err(Errno::EINTR)) {
+            break;
+        }
+        done = call();
+    }
+    done
+}
+
 impl Locks {
     pub(crate) fn none() -> Self {
         Self { file: None }
@@ -96,7 +129,8 @@ impl Locks {
     /// Takes the lock of the one writer, or of one of many. `Ok(None)`: somebody else has it.
     ///
     /// # Errors
-    /// `LocksUnsupported`: they are required, or there are to be many writers, who cannot do without.
+    /// `LocksUnsupported`: the policy does not let a writer go without, or there are to be many writers, who cannot. `Io` for
+    /// any other failure of the call.
     pub(crate) fn writer(
         file: &Arc<File>,
         policy: LockPolicy,
@@ -104,32 +138,43 @@ impl Locks {
         target: &str,
     ) -> Result<Option<Self>> {
         match writers {
-            Writers::One => Self::take(file, policy, target, sys::EXCLUSIVE, WRITER),
+            Writers::One => {
+                let needs = matches!(policy, LockPolicy::Required | LockPolicy::RequiredToWrite);
+                Self::take(file, policy, needs, target, sys::EXCLUSIVE, WRITER)
+            }
             Writers::Many => {
                 if policy == LockPolicy::Off {
                     let why = "writers=many needs file locks; do not turn them off, or let one process write";
                     return Err(Error::invalid(target, why));
                 }
-                Self::take(file, LockPolicy::Required, target, sys::SHARED, WRITER)
+                Self::take(file, policy, true, target, sys::SHARED, WRITER)
             }
         }
     }
 
     /// Pins a sequence as a reader.
     pub(crate) fn reader(file: &Arc<File>, policy: LockPolicy, target: &str, sequence: u64) -> Result<Self> {
-        let got = Self::take(file, policy, target, sys::SHARED, PINS + sequence.min(LAST))?;
+        let needs = policy == LockPolicy::Required;
+        let got = Self::take(file, policy, needs, target, sys::SHARED, PINS + sequence.min(LAST))?;
         Ok(got.unwrap_or_else(Self::none))
     }
 
-    fn take(file: &Arc<File>, policy: LockPolicy, target: &str, kind: i32, at: u64) -> Result<Option<Self>> {
+    fn take(
+        file: &Arc<File>,
+        policy: LockPolicy,
+        needs: bool,
+        target: &str,
+        kind: i32,
+        at: u64,
+    ) -> Result<Option<Self>> {
         if policy == LockPolicy::Off {
             return Ok(Some(Self::none()));
         }
-        match sys::set(file, kind, at) {
+        match uninterrupted(|| sys::set(file, kind, at)) {
             Ok(()) => Ok(Some(Self { file: Some(file.clone()) })),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            Err(_) if policy == LockPolicy::BestEffort => Ok(Some(Self::none())),
-            Err(e) => Err(Error::new(target, ErrorKind::LocksUnsupported { errno: e as i32 })),
+            Err(e) if is_taken(e) => Ok(None),
+            Err(e) if is_unsupported(e) && !needs => Ok(Some(Self::none())),
+            Err(e) => Err(failed(target, e)),
         }
     }
 
@@ -138,11 +183,23 @@ impl Locks {
         self.file.is_some()
     }
 
-    /// Pins one more sequence.
-    pub(crate) fn pin(&self, sequence: u64) {
-        if let Some(f) = &self.file {
-            // Shared locks of readers conflict with nothing; where one worked, the next one does.
-            let _ = sys::set(f, sys::SHARED, PINS + sequence.min(LAST));
+    /// Pins one more sequence. Without the pin a writer may use the room of that version again.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
+        match &self.file {
+            Some(f) => self.lock_range(f, sys::SHARED, PINS + sequence.min(LAST), 1, target).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// False if another has locked some of it.
+    fn lock_range(&self, file: &File, kind: i32, at: u64, length: u64, target: &str) -> Result<bool> {
+        match uninterrupted(|| sys::set_range(file, kind, at, length)) {
+            Ok(()) => Ok(true),
+            Err(e) if is_taken(e) => Ok(false),
+            Err(e) => Err(failed(target, e)),
         }
     }
 
@@ -199,7 +256,7 @@ impl Locks {
                 Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {
                     return Err(Error::new(target, ErrorKind::Locked { holder: None }));
                 }
-                Err(e) => return Err(Error::new(target, ErrorKind::LocksUnsupported { errno: e as i32 })),
+                Err(e) => return Err(failed(target, e)),
             }
         }
     }
@@ -218,8 +275,14 @@ impl Locks {
     }
 
     /// Marks bytes of the file as being written by this one. False if another has marked some of them.
-    pub(crate) fn reserve(&self, offset: u64, length: u64) -> bool {
-        self.file.as_ref().is_none_or(|f| sys::set_range(f, sys::EXCLUSIVE, offset, length).is_ok())
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(crate) fn reserve(&self, offset: u64, length: u64, target: &str) -> Result<bool> {
+        match &self.file {
+            Some(f) => self.lock_range(f, sys::EXCLUSIVE, offset, length, target),
+            None => Ok(true),
+        }
     }
 
     pub(crate) fn release(&self, offset: u64, length: u64) {
@@ -238,8 +301,8 @@ impl Locks {
             if from >= to {
                 continue;
             }
-            let answer = sys::find(f, from, to - from);
-            match answer.map_err(|e| Error::new(target, ErrorKind::LocksUnsupported { errno: e as i32 }))? {
+            let answer = uninterrupted(|| sys::find(f, from, to - from));
+            match answer.map_err(|e| failed(target, e))? {
                 None => (),
                 Some((at, len)) => {
                     let end = if len == 0 { to } else { at.saturating_add(len).min(to) };
@@ -252,5 +315,87 @@ impl Locks {
         }
         found.sort_unstable();
         Ok(found)
+    }
+}
+
+/// Lets tests have a thread's lock calls fail.
+#[cfg(test)]
+mod failing {
+    use std::cell::Cell;
+
+    use super::Errno;
+
+    thread_local! {
+        /// With what they fail, and how often.
+        pub(super) static WITH: Cell<(Errno, u32)> = const { Cell::new((Errno::EIO, 0)) };
+    }
+
+    pub(super) fn take() -> nix::Result<()> {
+        match WITH.get() {
+            (_, 0) => Ok(()),
+            (errno, left) => {
+                WITH.set((errno, left - 1));
+                Err(errno)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [LockPolicy; 4] =
+        [LockPolicy::Required, LockPolicy::RequiredToWrite, LockPolicy::BestEffort, LockPolicy::Off];
+
+    fn file() -> Arc<File> {
+        Arc::new(tempfile::tempfile().unwrap())
+    }
+
+    fn with<T>(errno: Errno, times: u32, call: impl FnOnce() -> T) -> T {
+        failing::WITH.set((errno, times));
+        let done = call();
+        failing::WITH.set((errno, 0));
+        done
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_told_as_the_policy_says() {
+        for errno in [Errno::ENOLCK, Errno::ENOSYS, Errno::EOPNOTSUPP, Errno::EINVAL] {
+            let writer =
+                |p| with(errno, 1, || Locks::writer(&file(), p, Writers::One, "x").map(|l| l.is_some()));
+            let reader = |p| with(errno, 1, || Locks::reader(&file(), p, "x", 7).map(|l| l.work()));
+            let told = ALL.map(|p| (writer(p).is_ok(), reader(p).is_ok()));
+            assert_eq!(told, [(false, false), (false, true), (true, true), (true, true)], "{errno}");
+            let e = writer(LockPolicy::default()).unwrap_err();
+            assert_eq!(*e.kind(), ErrorKind::LocksUnsupported { errno: errno as i32 });
+            assert!(e.to_string().contains("HDF5_USE_FILE_LOCKING=BEST_EFFORT"), "{e}");
+            let many = with(errno, 1, || Locks::writer(&file(), LockPolicy::BestEffort, Writers::Many, "x"));
+            assert!(many.is_err(), "many writers cannot do without");
+        }
+    }
+
+    #[test]
+    fn other_failures_are_told_as_they_are() {
+        for policy in &ALL[..3] {
+            let e = with(Errno::EIO, 1, || Locks::writer(&file(), *policy, Writers::One, "x")).unwrap_err();
+            assert_eq!(e.errno(), Some(5), "{e}");
+            assert!(!e.to_string().contains("copy") && !e.to_string().contains("no locks"), "{e}");
+        }
+        let locks = Locks::writer(&file(), LockPolicy::Required, Writers::Many, "x").unwrap().unwrap();
+        let failed = [
+            with(Errno::EIO, 1, || locks.reserve(64, 64, "x").map(drop)),
+            with(Errno::EIO, 1, || locks.pin(3, "x")),
+            with(Errno::EIO, 1, || locks.enter("x")),
+        ];
+        for e in failed {
+            assert_eq!(e.unwrap_err().errno(), Some(5));
+        }
+    }
+
+    #[test]
+    fn an_interrupted_call_is_made_again() {
+        let locks = with(Errno::EINTR, 3, || Locks::writer(&file(), LockPolicy::Required, Writers::One, "x"));
+        assert!(locks.unwrap().unwrap().work());
     }
 }

@@ -8,6 +8,7 @@ use crate::file::raw::RawFile;
 use crate::file::reclaimed;
 use crate::history::{History, Mark};
 use crate::options::{At, Version};
+use crate::timekeeping::NotLater;
 
 /// What the history of a head says; the default for a file that never had a checkpoint.
 pub(crate) fn history(raw: &dyn RawFile, head: &Slot, target: &str) -> Result<History> {
@@ -101,26 +102,33 @@ impl<'a> Past<'a> {
     /// The head that would show a version; `None` if nothing leads there. Whether its payloads are still whole is for
     /// the caller to check, when it has pinned that head's sequence.
     pub(crate) fn find(&self, at: At) -> Result<Option<Slot>> {
-        let reached = |s: &&Segment| match at {
+        let mut times = self.times();
+        let mut reached = |s: &&Segment| match at {
             At::Version(v) => s.base.version <= v,
-            At::Time(t) => s.base.time <= t,
+            At::Time(t) => times.next(s.base.time) <= t,
         };
         if matches!(at, At::Version(v) if v > self.newest) {
             return Ok(None);
         }
-        let Some(segment) = self.segments.iter().find(reached) else { return Ok(None) };
+        let mut times_within = self.times();
+        let Some(segment) = self.segments.iter().find(&mut reached) else { return Ok(None) };
         let after = match at {
             At::Version(v) => v.saturating_sub(1),
             At::Time(_) => 0,
         };
-        let fits = |l: &Logged| match at {
+        let mut fits = |l: &Logged| match at {
             At::Version(v) => l.record.header.version == v,
-            At::Time(t) => l.record.header.time <= t,
+            At::Time(t) => times_within.next(l.record.header.time) <= t,
         };
         let Some(records) = self.records(segment, after)? else { return Ok(None) };
         let head = segment.head(records.iter().find(|(_, l)| fits(l)));
         // Version 0 is the file before anything was in it.
         Ok(Some(head).filter(|h| h.version > 0))
+    }
+
+    /// For times of versions, from the newest on.
+    fn times(&self) -> NotLater {
+        NotLater::than(self.segments.first().map_or(u64::MAX, |s| s.slot.time))
     }
 
     /// The records of a segment, `None` if they are lost.
@@ -161,6 +169,8 @@ impl<'a> Past<'a> {
             }
         }
         out.truncate(most);
+        let mut times = self.times();
+        out.iter_mut().for_each(|v| v.time = times.next(v.time));
         Ok(out)
     }
 

@@ -11,6 +11,8 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, Statfs, fstatfs};
 use nix::sys::uio::{preadv, pwritev};
 
+use crate::clock;
+
 /// A file, with positions that count from the container's first byte.
 pub(crate) trait RawFile: Debug + Send + Sync {
     /// Fills `buf`; a file that ends before gives `UnexpectedEof`.
@@ -47,6 +49,10 @@ pub(crate) trait RawFile: Debug + Send + Sync {
     /// Bytes that the disk has left for longer files.
     fn available(&self) -> io::Result<u64>;
     fn len(&self) -> io::Result<u64>;
+    /// When the file was changed last, by the clock of what it lies on: microseconds since 1970.
+    fn modified(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
 }
@@ -150,6 +156,10 @@ impl RawFile for OsFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len().saturating_sub(self.base))
+    }
+
+    fn modified(&self) -> io::Result<u64> {
+        Ok(clock::since_1970(self.file.metadata()?.modified()?))
     }
 
     fn sync(&self) -> io::Result<()> {

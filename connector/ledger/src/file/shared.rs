@@ -188,8 +188,9 @@ impl Writer {
                 (behind.next_multiple_of(super::free::GRAIN), want)
             }
         };
-        if !locks.reserve(at, length) {
-            return Err(Error::corrupt(&self.target, "locks", "room was reserved twice"));
+        if !locks.reserve(at, length, &self.target)? {
+            // Not by one of ours: they reserve by turns.
+            return Err(Error::new(&self.target, ErrorKind::Locked { holder: None }));
         }
         let got = self.take_region(raw, at, length);
         if got.is_err() {
@@ -246,9 +247,11 @@ impl Writer {
             if w.head.version + 1 != version {
                 return Ok(Commit::Behind);
             }
-            let length = w.commit(raw, locks, version, &entries)?;
+            // Pinned before it counts: a commit that cannot be protected is not made.
+            let coming = w.head.sequence + 1;
+            locks.pin(coming, &w.target)?;
+            let length = w.commit(raw, locks, version, &entries).inspect_err(|_| locks.unpin(coming))?;
             let (sequence, base) = (w.head.sequence, (w.head.base_version, w.head.root));
-            locks.pin(sequence);
             let shared = w.shared()?;
             shared.view = version;
             shared.pins.push(sequence);
@@ -299,7 +302,8 @@ impl Writer {
         if head.version == view && !rebased {
             return Ok(None);
         }
-        locks.pin(head.sequence);
+        locks.pin(head.sequence, &self.target)?;
+        let shared = self.shared()?;
         if shared.pins.last() != Some(&head.sequence) {
             shared.pins.push(head.sequence);
         }
@@ -325,12 +329,18 @@ impl Writer {
             if seen != (w.head.base_version, w.head.root) {
                 return Err(Error::new(&w.target, ErrorKind::Conflict));
             }
-            w.fold_commit(raw, locks, base)?;
+            let (coming, is_seen) = (w.head.sequence + 1, w.shared()?.view == w.head.version);
+            if is_seen {
+                locks.pin(coming, &w.target)?;
+            }
+            w.fold_commit(raw, locks, base).inspect_err(|_| {
+                if is_seen {
+                    locks.unpin(coming);
+                }
+            })?;
             w.shared()?.base = (base.version, base.root);
-            let sequence = w.head.sequence;
-            if w.shared()?.view == w.head.version {
-                locks.pin(sequence);
-                w.shared()?.pins.push(sequence);
+            if is_seen {
+                w.shared()?.pins.push(coming);
                 w.unpin_old(locks);
             }
             Ok(())

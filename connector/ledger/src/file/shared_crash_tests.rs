@@ -90,6 +90,8 @@ fn open(file: &Fake, locks_on: &Path, left: i64, torn: bool) -> Ledger {
         options: options.clone(),
         seen: Mutex::default(),
         known: Mutex::default(),
+        clock: Default::default(),
+        gone: Default::default(),
     };
     assert!(lock(&space.seen).is_none());
     Ledger::start(Box::new(space), Access::ReadWrite, &options).unwrap()

@@ -4,6 +4,8 @@ mod base;
 mod checkpoint;
 mod ends;
 mod growing;
+mod heads;
+mod time;
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
@@ -14,12 +16,13 @@ use bytes::Bytes;
 use self::base::Kept;
 use self::ends::Unused;
 use self::growing::Growing;
-use crate::clock::{self, Nonces};
+use self::time::Timekeeper;
+use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::combined::Combined;
 use crate::file::free::{self, FreeSpace, RestRule, Resting, round, run_of};
-use crate::file::head::{self, Slot};
+use crate::file::head::Slot;
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
 use crate::file::notes::{self, Notes, Pairs};
@@ -74,6 +77,9 @@ pub(crate) struct Writer {
     pub(super) shared: Option<Shared>,
     /// Since this one began to write.
     has_written_head: bool,
+    timekeeper: Timekeeper,
+    /// The head in force is not synced, and should be.
+    owes_sync: bool,
     /// Of what the disk had left when it was asked last, what may be taken until it is asked again.
     disk_left: u64,
 }
@@ -151,6 +157,8 @@ impl Writer {
             asked: None,
             shared,
             has_written_head: false,
+            timekeeper: Timekeeper::new(head.time),
+            owes_sync: false,
             disk_left: 0,
         }
     }
@@ -179,6 +187,7 @@ impl Writer {
             if self.head.end > room.end {
                 room.replay_end(self.head.end).map_err(damaged)?;
             }
+            room.order_times(self.now().max(self.head.time));
             if self.shared.is_some() {
                 self.claim(&mut room)?;
             } else {
@@ -272,7 +281,8 @@ impl Writer {
     }
 
     fn wake_by(&mut self, raw: &dyn RawFile, locks: &Locks, rule: RestRule) -> Result<()> {
-        let (sequence, now) = (self.head.sequence, clock::now());
+        let (sequence, now) = (self.head.sequence, self.now());
+        let rule = self.doubting(rule, now);
         // Asking for pins is a system call; time is asked first.
         if !self.load(raw)?.is_ripe(now, rule) {
             return Ok(());
@@ -406,7 +416,7 @@ impl Writer {
         let length = self.append(raw, locks, version, entries, (used, freed))?;
         self.fresh.clear();
         let freed = std::mem::take(&mut self.freed);
-        self.lay_to_rest(raw, freed, self.head.time)?;
+        self.lay_to_rest(raw, freed, self.now().max(self.head.time))?;
         Ok(length)
     }
 
@@ -422,7 +432,7 @@ impl Writer {
         let end = self.used_end(raw)?;
         let notes = Notes { sequence: self.head.sequence + 1, end, used: notes::joined(used), freed };
         let notes_bytes = notes.encode();
-        let time = clock::now().max(self.head.time);
+        let time = self.next_time();
         let nonce = self.nonces.next();
         let by = Author::myself();
         let header = Header { version, nonce, time, by, previous: self.head.record };
@@ -485,63 +495,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
-    /// pass for one that was cut off.
-    fn fill(&mut self, raw: &dyn RawFile, end: u64) -> Result<()> {
-        // One of many made it that long when it reserved; what is longer may be another's, and is not to be cut off.
-        if self.shared.is_some() {
-            return Ok(());
-        }
-        self.reached = self.reached.max(self.pending.take_reached());
-        if self.reached < end {
-            self.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
-        }
-        if self.reached < end {
-            raw.set_len(end).map_err(|e| self.io("lengthening", &e))?;
-            self.reached = end;
-        }
-        Ok(())
-    }
-
-    /// Puts what was kept back into the file, then the head.
-    fn write_head(&mut self, raw: &dyn RawFile, next: Slot) -> Result<()> {
-        self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
-        self.fill(raw, next.end)?;
-        let broken = |what: &str, e: &std::io::Error| {
-            Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") })
-        };
-        if self.sync == SyncPolicy::Commit {
-            // After a failed sync the system may have dropped what it could not write: nothing can be retried.
-            raw.sync().map_err(|e| broken("syncing data", &e))?;
-        }
-        if let Err(e) = raw.write_at(&next.encode(), next.position()) {
-            // Did it arrive all the same? If the head in force is still the old one, nothing happened.
-            return match log::newest_slot(raw, &self.target) {
-                Ok(s) if s == self.head => Err(self.io("writing the head", &e)),
-                _ => Err(broken("writing the head", &e)),
-            };
-        }
-        if self.sync == SyncPolicy::Commit {
-            raw.sync().map_err(|e| broken("syncing the head", &e))?;
-        }
-        self.head = next;
-        self.has_written_head = true;
-        Ok(())
-    }
-
-    /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make
-    /// an older version look like the newest.
-    pub(crate) fn leave_copy(&mut self, raw: &dyn RawFile, locks: &Locks) {
-        if !std::mem::take(&mut self.has_written_head) {
-            return;
-        }
-        let is_alone = self.shared.is_none() && locks.work();
-        let newest = if is_alone { Ok(self.head) } else { log::newest_slot(raw, &self.target) };
-        if let Ok(head) = newest {
-            let _the_head_itself_is_there = raw.write_at(&head.encode(), head.copy_position());
-        }
-    }
-
     /// Lets the file have blocks ahead of what is written, if a lock says that nobody else writes.
     pub(crate) fn take_blocks_ahead(&mut self, locks: &Locks) {
         self.pending = Combined::new(self.shared.is_none() && locks.work());
@@ -550,10 +503,5 @@ impl Writer {
     /// At the end: gives back what the file was given and has no use for.
     pub(crate) fn give_back_blocks(&mut self, raw: &dyn RawFile) {
         self.pending.give_back(raw);
-    }
-
-    /// Leaves a note for those that the lock keeps out.
-    pub(crate) fn leave_note(raw: &dyn RawFile) {
-        let _only_a_courtesy = raw.write_at(&head::encode_note(&head::myself()), head::NOTE);
     }
 }

@@ -20,6 +20,12 @@ impl Ledger {
         self.lock().broken.is_some()
     }
 
+    /// Whether a writer has reclaimed the snapshot in use, as far as a read has found out: it can be refreshed, or opened anew
+    /// beside this handle.
+    pub fn is_gone(&self) -> bool {
+        self.space.is_gone()
+    }
+
     /// Lets go of the lock of a handle that [is broken](Ledger::is_broken) before it is dropped; what it reads may be reclaimed
     /// from now on. Does nothing with another one.
     pub fn let_go(&self) {
@@ -64,6 +70,7 @@ impl Ledger {
             if tidied.is_ok() && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
                 tidied = self.checkpoint(&mut s);
             }
+            tidied = tidied.and(self.space.make_durable());
         }
         if self.access == Access::ReadOnly {
             self.space.remember(s.snapshot(&self.cache));

@@ -68,7 +68,9 @@ impl Ledger {
             self.space.stop_growing();
         }
         let version = s.version;
-        Ok(self.commit_staged(&mut s, after)?.unwrap_or(version))
+        let version = self.commit_staged(&mut s, after)?.unwrap_or(version);
+        self.space.make_durable()?;
+        Ok(version)
     }
 
     /// `None` when one of the other writers was first.
@@ -271,6 +273,12 @@ impl Ledger {
         self.space.rests()
     }
 
+    /// Lets the clock alone say, from now on, whether the retention time is over. A writer else gives room back only if what an
+    /// earlier writer committed says so too, because its clock may be wrong.
+    pub fn believe_clock(&self) {
+        self.space.believe_clock();
+    }
+
     /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
     /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
     /// container takes less. What is staged stays staged; once it is [spilled](crate::Options::spill_bytes) nothing is folded,
@@ -281,6 +289,7 @@ impl Ledger {
     pub fn vacuum(&self) -> Result<u64> {
         let mut s = self.writable()?;
         let before = self.space.size()?;
+        self.space.believe_clock();
         self.space.stop_growing();
         if let Err(e) = self.gather(&mut s) {
             return Err(note_broken(&mut s, e));

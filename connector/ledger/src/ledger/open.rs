@@ -10,7 +10,7 @@ use object_stores::{Key, ObjectStore};
 use super::{Ledger, MAX_KEY, MAX_VALUE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::OpenedFile;
-use crate::options::{Access, Options, Probe, Replace};
+use crate::options::{Access, Options, Probe, Replace, Replaced};
 use crate::space::Space;
 use crate::{file, objects, record};
 
@@ -28,15 +28,34 @@ fn without_folder(error: Error, path: &Path) -> Error {
 impl Ledger {
     /// Makes a new container in a file and opens it for writing.
     ///
-    /// When this returns, the file is there, whole (and synced under `SyncPolicy::Commit`). Replacing goes by a file beside
-    /// that is renamed over: symbolic links are followed, permissions kept, and readers keep what they had open.
+    /// When this returns, the file is there, whole (and synced under `SyncPolicy::Commit`). The container is made under a
+    /// temporary name in the same folder and then renamed: at every instant the path leads to the old container or to the new
+    /// one, both whole. Symbolic links are followed, permissions kept, and readers keep what they had open.
     ///
     /// # Errors
     /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `IsADirectory`,
-    /// `PermissionDenied`, `NoSpace`, `NoFolder` from the file system.
+    /// `PermissionDenied`, `NoSpace`, `NoFolder` from the file system. After an error the path leads to what it led to before.
     pub fn create_file(path: &Path, replace: Replace, opts: Options) -> Result<Self> {
-        let space = file::create(path, replace, &opts).map_err(|e| without_folder(e, path))?;
-        Self::start(Box::new(space), Access::ReadWrite, &opts)
+        Self::create_file_holding(path, replace, opts, &[])
+    }
+
+    /// The same, with these entries in its map from the beginning: nobody ever sees the container without them.
+    ///
+    /// # Errors
+    /// As for [`create_file`](Self::create_file); `Invalid` for keys and values beyond the bounds.
+    pub fn create_file_holding(
+        path: &Path,
+        replace: Replace,
+        opts: Options,
+        entries: &[(Bytes, Bytes)],
+    ) -> Result<Self> {
+        let fill = |space| {
+            let ledger = Self::start(Box::new(space), Access::ReadWrite, &opts)?;
+            entries.iter().try_for_each(|(key, value)| ledger.put(key, value.clone()))?;
+            ledger.commit()?;
+            Ok(ledger)
+        };
+        file::create(path, replace, &opts, &fill).map_err(|e| without_folder(e, path))
     }
 
     /// Opens the container in a file.
@@ -75,12 +94,31 @@ impl Ledger {
         Self::start(Box::new(space), access, &opts)
     }
 
-    /// Removes a container's file. Handles that have it open keep it.
+    /// Removes a container's file. Handles that have it open keep it. Where the options or the container ask for a retention
+    /// time, it stays for that time, and can be [restored](Self::restore_file).
     ///
     /// # Errors
     /// `NotAContainer` for anything else, which stays; `NotFound`.
-    pub fn remove_file(path: &Path) -> Result<()> {
-        file::remove(path)
+    pub fn remove_file(path: &Path, opts: &Options) -> Result<()> {
+        file::remove(path, opts)
+    }
+
+    /// The containers that lay at a path, were replaced or deleted, and are kept; the last to go first.
+    ///
+    /// # Errors
+    /// Those of listing the folder.
+    pub fn replaced_files(path: &Path) -> Result<Vec<Replaced>> {
+        file::replaced::list(path)
+    }
+
+    /// Lets a path lead, in one step, to one of the [containers that lay there before](Self::replaced_files). The one that lies
+    /// there now is kept as a replaced one: for the retention time, or for a day where nobody asked for one.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not kept; `AlreadyExists` under `Replace::Fail`, if something lies at the path; `Locked` while a
+    /// writer has that open; `NotAContainer` for anything else, which stays.
+    pub fn restore_file(path: &Path, id: &[u8; 16], replace: Replace, opts: &Options) -> Result<()> {
+        file::replaced::restore(path, id, replace, opts)
     }
 
     /// Makes a new container in an object store and opens it for writing.

@@ -14,6 +14,7 @@ mod tail;
 mod uploads;
 mod writer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,8 @@ pub(crate) struct ObjectSpace {
     writers: Writers,
     /// For a store in this process's memory: what is known to be right of what lies there.
     proven: Option<Arc<Mutex<Proven>>>,
+    /// The snapshot in use is reclaimed.
+    gone: AtomicBool,
 }
 
 impl ObjectSpace {
@@ -202,14 +205,26 @@ impl ObjectSpace {
         }
     }
 
+    fn gone(&self) -> Error {
+        self.gone.store(true, Ordering::Relaxed);
+        Error::new(&self.target, ErrorKind::Gone)
+    }
+
     fn together(&self, versions: std::ops::RangeInclusive<u64>) -> Vec<Result<Option<Logged>>> {
         if versions.start() == versions.end() {
             return vec![self.record(*versions.start())];
         }
         std::thread::scope(|s| {
-            let asked: Vec<_> = versions.map(|v| s.spawn(move || self.record(v))).collect();
+            let ask = |v| (v, std::thread::Builder::new().spawn_scoped(s, move || self.record(v)));
+            let asked: Vec<_> = versions.map(ask).collect();
             let panicked = || Err(Error::corrupt(&self.target, "log", "a thread that read it panicked"));
-            asked.into_iter().map(|t| t.join().unwrap_or_else(|_| panicked())).collect()
+            let answer =
+                |(v, thread): (u64, std::io::Result<std::thread::ScopedJoinHandle<'_, _>>)| match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|_| panicked()),
+                    // The system has no thread to give: one after the other, then.
+                    Err(_) => self.record(v),
+                };
+            asked.into_iter().map(answer).collect()
         })
     }
 
@@ -221,11 +236,12 @@ impl ObjectSpace {
     fn reread(&self, seen: &mut Seen) -> Result<()> {
         let now = Instant::now();
         let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
-        let (bytes, etag) = found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))?;
+        let (bytes, etag) = found.ok_or_else(|| self.gone())?;
         let head = Head::decode(&bytes, &self.target)?;
         if head.fixed.id != self.id {
-            return Err(Error::new(&self.target, ErrorKind::Gone));
+            return Err(self.gone());
         }
+        self.gone.store(false, Ordering::Relaxed);
         // The base in use is told apart from the head's by `restart`, so it may be replaced only there.
         seen.read = now;
         seen.etag = etag;
@@ -549,7 +565,11 @@ impl Space for ObjectSpace {
             }
             _ => false,
         };
-        if same { e } else { Error::new(&self.target, ErrorKind::Gone) }
+        if same { e } else { self.gone() }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 }
 

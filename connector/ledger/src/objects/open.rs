@@ -150,6 +150,7 @@ fn space(
 ) -> ObjectSpace {
     let proven = store.capabilities().near.then(Arc::default);
     ObjectSpace {
+        gone: Default::default(),
         proven,
         target,
         store,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::checkpoint::Coming;
 use super::{Noted, Writer};
-use crate::clock;
 use crate::error::Result;
 use crate::file::free::run_of;
 use crate::file::locks::Locks;
@@ -63,7 +62,7 @@ impl Writer {
     pub(crate) fn commit_base(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
         self.check_alone(raw, locks)?;
         self.load(raw)?;
-        let time = clock::now().max(self.head.time);
+        let time = self.next_time();
         let done = self.write_stub(raw, locks, base.version, time).and_then(|stub| {
             self.log.push(stub);
             let mut gone = self.kept.freed.clone();

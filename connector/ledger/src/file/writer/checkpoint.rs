@@ -1,7 +1,6 @@
 //! Checkpoints of a file: pages, the history, the free list, and the head that makes them count.
 
 use super::{Noted, Writer};
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::free::{Resting, round, run_of};
 use crate::file::head::Slot;
@@ -66,7 +65,7 @@ impl Writer {
         self.load(raw)?;
         let gone = std::mem::take(&mut self.fold_freed);
         let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
-        let time = clock::now().max(self.head.time);
+        let time = self.now().max(self.head.time);
         let coming =
             Coming { base, version: self.head.version, version_time: self.head.time, time, gone, unborn };
         self.put_folded(raw, locks, coming)

@@ -5,7 +5,6 @@
 //! that; payloads that were taken back after a checkpoint.
 
 use super::Writer;
-use crate::clock;
 use crate::error::Result;
 use crate::file::free::FreeSpace;
 use crate::file::raw::RawFile;
@@ -46,7 +45,7 @@ impl Writer {
         if self.shared.is_some() || length == 0 || offset >= counted {
             return;
         }
-        let now = clock::now();
+        let now = self.now();
         if self.has_rested(now) {
             self.unused.end = 0;
         }
@@ -56,7 +55,7 @@ impl Writer {
     /// What is free at the end as a writer finds it: the one before may have ended before that had rested.
     pub(super) fn find_unused(&mut self, room: &FreeSpace) {
         if room.runs.up_to(room.end).is_some() {
-            self.unused = Unused { end: room.end, since: self.head.time };
+            self.unused = Unused { end: room.end, since: self.head.time.min(self.now()) };
         }
     }
 
@@ -66,7 +65,7 @@ impl Writer {
 
     /// Free bytes at the end that have not rested, and when they will have.
     pub(in crate::file) fn waits(&mut self, raw: &dyn RawFile) -> Result<(u64, u64)> {
-        if self.has_rested(clock::now()) {
+        if self.has_rested(self.now()) {
             return Ok((0, 0));
         }
         let Unused { end, since } = self.unused;
@@ -80,7 +79,7 @@ impl Writer {
         if self.shared.is_some() {
             return Ok(());
         }
-        let least = if self.has_rested(clock::now()) { 0 } else { self.unused.end };
+        let least = if self.has_rested(self.now()) { 0 } else { self.unused.end };
         self.load(raw)?.trim_to_rested(least);
         Ok(())
     }

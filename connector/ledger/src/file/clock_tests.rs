@@ -1,0 +1,130 @@
+//! Writers whose clocks are wrong: they lose no version that a retention time protects, and later versions get right times.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::extent::Extent;
+use crate::file::fake::Fake;
+use crate::file::free::RestRule;
+use crate::ledger::Ledger;
+use crate::options::{Access, At, Options, Replace, Version};
+use crate::work::data;
+
+const DAY: i64 = 86_400_000_000;
+
+fn opts() -> Options {
+    Options { retention: Some(Duration::from_secs(86_400)), checkpoint_bytes: 2000, ..Options::default() }
+}
+
+/// Commits a few versions, each of which frees the payload of the one before.
+fn commit_some(l: &Ledger) {
+    for _ in 0..6 {
+        let version = l.version() + 1;
+        let new = l.write_payload(&data(version, 50_000)).unwrap();
+        if let Some(old) = l.replace(b"k", new.to_bytes()).unwrap() {
+            l.free_payload(&Extent::decode(&old).unwrap().0).unwrap();
+        }
+        assert_eq!(l.commit().unwrap(), version);
+    }
+}
+
+/// What can be opened, oldest first.
+fn kept(l: &Ledger) -> Vec<Version> {
+    let mut versions = l.versions(1000).unwrap();
+    versions.reverse();
+    versions
+}
+
+fn check_all(versions: &[Version], newest: u64, what: &str) {
+    let numbers: Vec<u64> = versions.iter().map(|v| v.number).collect();
+    assert_eq!(numbers, (1..=newest).collect::<Vec<_>>(), "{what}");
+    assert!(versions.is_sorted_by_key(|v| v.time), "{what}: {versions:?}");
+    assert!(versions.iter().all(|v| v.time <= clock::now()), "{what}: {versions:?}");
+}
+
+/// Runs writers one after the other, each with a clock that is ahead by so much; then looks with a right one.
+fn with_clocks(ahead: &[i64], open: &dyn Fn(Access, Option<At>) -> Ledger, what: &str) {
+    for by in ahead {
+        clock::wrong::BY.set(*by);
+        let l = open(Access::ReadWrite, None);
+        commit_some(&l);
+        l.close().unwrap();
+    }
+    clock::wrong::BY.set(0);
+    let newest = ahead.len() as u64 * 6;
+    check_all(&kept(&open(Access::ReadOnly, None)), newest, what);
+    let now = Some(At::Time(clock::now()));
+    assert_eq!(open(Access::ReadOnly, now).version(), newest, "{what}");
+}
+
+/// The file system's clock is right, and this process's is not.
+#[test]
+fn a_process_with_a_wrong_clock_loses_no_version() {
+    for by in [2 * DAY, 3650 * DAY, -2 * DAY, -3650 * DAY] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        clock::wrong::BY.set(by);
+        Ledger::create_file(&path, Replace::Fail, opts()).unwrap().close().unwrap();
+        clock::wrong::BY.set(0);
+        let open = |access, at| Ledger::open_file(&path, access, Options { at, ..opts() }).unwrap();
+        with_clocks(&[0, by, 0, by, by, 0], &open, &format!("{by}"));
+    }
+}
+
+/// The machine's clock is wrong, and so the file system's: nothing but the container can tell.
+#[test]
+fn a_machine_with_a_wrong_clock_loses_no_version() {
+    for by in [2 * DAY, 3650 * DAY, -3650 * DAY] {
+        let f = Fake::container();
+        let rule = RestRule { least: DAY as u64, courtesy: 0 };
+        let open = |access, at| f.open_resting(access, &Options { at, ..opts() }, rule).unwrap();
+        with_clocks(&[0, by, 0, 0], &open, &format!("{by}"));
+    }
+}
+
+/// What time a version has is right again with the next one that a right clock made.
+#[test]
+fn versions_are_found_by_time_after_a_wrong_clock() {
+    let f = Fake::container();
+    let open = |access, at| f.open(access, &Options { at, ..opts() }).unwrap();
+    let commit = || {
+        let l = open(Access::ReadWrite, None);
+        l.put(b"n", l.version().to_be_bytes().to_vec()).unwrap();
+        l.commit().unwrap();
+        l.close().unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        clock::now()
+    };
+    let first = commit();
+    clock::wrong::BY.set(3650 * DAY);
+    commit();
+    clock::wrong::BY.set(0);
+    let third = commit();
+    let fourth = commit();
+    let at = |t: u64| open(Access::ReadOnly, Some(At::Time(t))).version();
+    assert_eq!((at(first), at(third), at(fourth)), (1, 3, 4));
+}
+
+/// Room comes back all the same: when an earlier writer's time says so, too, or a vacuum is asked for.
+#[test]
+fn room_comes_back_when_its_time_is_over() {
+    clock::wrong::BY.set(-20 * DAY);
+    let f = Fake::container();
+    let rule = RestRule { least: DAY as u64, courtesy: 0 };
+    let writer = || f.open_resting(Access::ReadWrite, &opts(), rule).unwrap();
+    let sessions = |days: &[i64]| {
+        for day in days {
+            clock::wrong::BY.set(day * DAY);
+            commit_some(&writer());
+        }
+        kept(&writer()).len()
+    };
+    assert_eq!(sessions(&[-20, -10]), 12, "ten days have passed, says one clock");
+    assert!(sessions(&[-5]) < 18, "and says the version from then");
+    let before = sessions(&[-4]);
+    clock::wrong::BY.set(0);
+    let l = writer();
+    l.vacuum().unwrap();
+    commit_some(&l);
+    assert!(kept(&l).len() < before);
+}

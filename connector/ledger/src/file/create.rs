@@ -1,0 +1,275 @@
+//! Creating a container's file.
+//!
+//! The container is made under a temporary name in the same folder, up to its first version, and then gets its own name in one
+//! step. So at every instant that name leads to the whole old container, to the whole new one, or to nothing.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::head::{self, Fixed, Slot};
+use crate::file::locks::Locks;
+use crate::file::open::{
+    OpenedFile, is_at, kind_of, locked, name, not_ours, recognised_base, space, storage_clock,
+};
+use crate::file::raw::{OsFile, RawFile};
+use crate::file::temporary::{Temporary, Turn};
+use crate::file::{FileSpace, replaced};
+use crate::options::{Options, Replace, Writers};
+use crate::timekeeping::StorageClock;
+
+/// How often a creator looks again when others create and replace under the same name.
+const TRIES: u32 = 200;
+/// How long it waits in between, at most.
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn check_user_block(target: &str, bytes: u64) -> Result<()> {
+    if bytes != 0 && (bytes < 512 || !bytes.is_power_of_two()) {
+        let why = format!("a user block of {bytes} bytes; 0 or a power of two from 512 on is possible");
+        return Err(Error::invalid(target, why));
+    }
+    Ok(())
+}
+
+/// The head of a new container.
+pub(crate) fn fresh(target: &str, user_block: u64, time: StorageClock) -> Result<(Fixed, Slot)> {
+    let created = time.now();
+    let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true };
+    let slot = Slot { time: created, end: head::DATA, base_end: head::DATA, ..Slot::default() };
+    Ok((fixed, slot))
+}
+
+/// What a path leads to when symbolic links are followed, even if nothing is there yet.
+pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut at = path.to_path_buf();
+    // As many as Linux follows (path_resolution(7)).
+    for _ in 0..40 {
+        match std::fs::read_link(&at) {
+            Ok(to) => at = at.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => return Ok(at),
+        }
+    }
+    Err(io::Error::from_raw_os_error(nix::libc::ELOOP))
+}
+
+/// Creates a container. `fill` opens it and commits its first version; the container gets its name after that, and no name
+/// if `fill` fails. `fill` is called again when another creator was faster.
+pub(crate) fn create<T>(
+    path: &Path,
+    replace: Replace,
+    opts: &Options,
+    fill: &dyn Fn(FileSpace) -> Result<T>,
+) -> Result<T> {
+    let target = name(path);
+    let creation = Creation { path, replace, opts, target: &target, fill };
+    let mut holder = None;
+    for n in 0..TRIES {
+        match creation.attempt()? {
+            Attempt::Done(made) => return Ok(made),
+            Attempt::Changed => (),
+            Attempt::Busy(e) => {
+                holder = Some(e);
+                std::thread::sleep(PAUSE.min(Duration::from_micros(100 << n.min(10))));
+            }
+        }
+    }
+    Err(holder.unwrap_or_else(|| Error::new(&target, ErrorKind::Locked { holder: None })))
+}
+
+/// What became of an attempt to create a container.
+enum Attempt<T> {
+    Done(T),
+    /// Another file appeared under the name meanwhile.
+    Changed,
+    /// Another creator is making a container for this name.
+    Busy(Error),
+}
+
+/// The file that lies under the name of a new container.
+struct Old {
+    file: Arc<File>,
+    meta: Metadata,
+}
+
+impl Old {
+    fn id(&self) -> (u64, u64) {
+        (self.meta.dev(), self.meta.ino())
+    }
+}
+
+struct Creation<'a, T> {
+    path: &'a Path,
+    replace: Replace,
+    opts: &'a Options,
+    target: &'a str,
+    fill: &'a dyn Fn(FileSpace) -> Result<T>,
+}
+
+impl<T> Creation<'_, T> {
+    fn fail(&self, e: &io::Error) -> Error {
+        Error::io(self.target, "creating", e)
+    }
+
+    fn attempt(&self) -> Result<Attempt<T>> {
+        let exists = std::fs::symlink_metadata(self.path);
+        if self.replace == Replace::Fail && exists.is_ok() {
+            return Err(Error::new(self.target, ErrorKind::AlreadyExists));
+        }
+        let real = match exists {
+            Ok(meta) if meta.is_symlink() => followed(self.path).map_err(|e| self.fail(&e))?,
+            _ => self.path.to_path_buf(),
+        };
+        match File::options().read(true).write(true).open(&real) {
+            Ok(file) => {
+                let meta = file.metadata().map_err(|e| self.fail(&e))?;
+                self.attempt_over(&real, Old { meta, file: Arc::new(file) })
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match self.beside(&real, None) {
+                Err(e) if *e.kind() == ErrorKind::AlreadyExists && self.replace == Replace::Atomically => {
+                    Ok(Attempt::Changed)
+                }
+                other => other,
+            },
+            Err(e) => Err(self.fail(&e)),
+        }
+    }
+
+    /// Replaces a file. Its lock is held until the new one has the name: of two that replace at the same time one is kept out.
+    fn attempt_over(&self, real: &Path, old: Old) -> Result<Attempt<T>> {
+        let guard = self.lock_replaceable(&old)?;
+        let made = if is_at(real, old.id()) { self.beside(real, Some(&old)) } else { Ok(Attempt::Changed) };
+        match made {
+            Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied { .. }) => {
+                self.in_place(old).map(Attempt::Done)
+            }
+            other => {
+                guard.release_writer();
+                other
+            }
+        }
+    }
+
+    /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
+    fn lock_replaceable(&self, Old { file, meta }: &Old) -> Result<Locks> {
+        if !meta.is_file() {
+            return Err(not_ours(self.target, kind_of(meta)));
+        }
+        match Locks::writer(file, self.opts.lock, Writers::One, self.target)? {
+            Some(locks) => Ok(locks),
+            None => {
+                let base = recognised_base(file, meta.len(), self.target);
+                Err(locked(self.target, &OsFile { file: file.clone(), base }))
+            }
+        }
+    }
+
+    /// Makes the container in a file beside, whole, and gives it the name in one step.
+    fn beside(&self, real: &Path, old: Option<&Old>) -> Result<Attempt<T>> {
+        check_user_block(self.target, self.opts.user_block)?;
+        let (temporary, locks) = match Temporary::make(real, self.opts, self.target)? {
+            Turn::Ours(temporary, locks) => (temporary, locks),
+            Turn::Anothers(e) => return Ok(Attempt::Busy(e)),
+        };
+        if let Some(old) = old {
+            keep_permissions(&old.meta, temporary.file()).map_err(|e| self.fail(&e))?;
+        }
+        let (file, id) = (temporary.file().clone(), temporary.id());
+        let made = (self.fill)(self.empty(file, id, locks)?)?;
+        let now = self.clock_of(temporary.file()).now();
+        let kept = match old {
+            Some(old) => replaced::keep(real, &old.file, self.opts, now, self.target)?,
+            None => false,
+        };
+        if let Err(e) = temporary.publish(real, old.is_some(), self.opts.sync) {
+            if kept {
+                replaced::forget(real);
+            }
+            return Err(self.fail(&e));
+        }
+        if kept {
+            replaced::sweep(real, now);
+        }
+        Ok(Attempt::Done(made))
+    }
+
+    /// Where the folder cannot be written but the file can: overwrites it. Not atomic, but what `open(O_TRUNC)` would do.
+    fn in_place(&self, old: Old) -> Result<T> {
+        check_user_block(self.target, self.opts.user_block)?;
+        let locks = Locks::writer(&old.file, self.opts.lock, self.opts.writers, self.target)?;
+        let locks = locks.ok_or_else(|| Error::new(self.target, ErrorKind::Locked { holder: None }))?;
+        old.file.set_len(0).map_err(|e| Error::io(self.target, "emptying", &e))?;
+        let id = old.id();
+        (self.fill)(self.empty(old.file, id, locks)?)
+    }
+
+    /// The clock of what a file lies on that was changed just now.
+    fn clock_of(&self, file: &Arc<File>) -> StorageClock {
+        storage_clock(&OsFile { file: file.clone(), base: 0 })
+    }
+
+    /// Writes the head of an empty container into a file that was changed just now.
+    fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileSpace> {
+        let time = self.clock_of(&file);
+        let (fixed, slot) = fresh(self.target, self.opts.user_block, time)?;
+        write_new(&file, &fixed, &slot, self.target)?;
+        let opened = OpenedFile { file, fixed, id, is_writable: true };
+        Ok(space(self.target.into(), opened, locks, Some(time), self.opts))
+    }
+}
+
+/// Writes the head of a new container, behind its user block.
+fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
+    let raw = OsFile { file: file.clone(), base: fixed.base };
+    let mut bytes = head::new_head(fixed, slot);
+    let note = head::encode_note(&head::myself());
+    bytes[head::NOTE as usize..head::NOTE as usize + note.len()].copy_from_slice(&note);
+    raw.write_at(&bytes, 0).map_err(|e| Error::io(target, "writing the head", &e))
+}
+
+/// To run as the owner or the group, and to keep others from deleting.
+const SPECIAL_BITS: u32 = 0o7000;
+
+fn keep_permissions(was: &Metadata, new: &File) -> io::Result<()> {
+    let is = new.metadata()?;
+    if (was.uid(), was.gid()) != (is.uid(), is.gid()) {
+        // Only a privileged process can; for others the file becomes theirs, as if they had made it.
+        let _best_effort = std::os::unix::fs::fchown(new, Some(was.uid()), Some(was.gid()));
+    }
+    // After a change of owner bits may be gone that both had.
+    if was.mode() == is.mode() && was.mode() & SPECIAL_BITS == 0 {
+        return Ok(());
+    }
+    new.set_permissions(was.permissions())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::open::{find, is_still_there, open};
+    use crate::options::{Access, LockPolicy};
+
+    /// Where a folder cannot be written, a new container comes into the file of the old one.
+    #[test]
+    fn a_writer_knows_the_container_that_it_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        create(&path, Replace::Fail, &Options::default(), &Ok).unwrap();
+        let opened = find(&path, true, "x").unwrap();
+        assert!(is_still_there(&path, &opened));
+        for user_block in [0, 2048] {
+            let opts = Options { user_block, ..Options::default() };
+            let (replace, fill) = (Replace::Atomically, &Ok);
+            let creation = Creation { path: &path, replace, opts: &opts, target: "x", fill };
+            let old = Old { file: opened.file.clone(), meta: opened.file.metadata().unwrap() };
+            creation.in_place(old).unwrap();
+            assert!(!is_still_there(&path, &opened), "{user_block}");
+        }
+        let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
+        assert_eq!(open(&path, Access::ReadWrite, &unlocked, Some(opened)).unwrap().fixed.base, 2048);
+    }
+}

@@ -1,0 +1,274 @@
+//! Containers that were replaced or deleted, and stay for their retention time under a hidden name in the same folder.
+//!
+//! The name tells the container's id and until when it stays: `.NAME.h5lake-replaced-<id>-<seconds since 1970>`, both
+//! hexadecimal. Nothing else has to be stored, and the file itself is not touched.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::create::followed;
+use crate::file::head::Fixed;
+use crate::file::locks::Locks;
+use crate::file::log;
+use crate::file::open::{container, is_at, locked, name};
+use crate::file::raw::{OsFile, RawFile};
+use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
+use crate::options::{Options, Replace, Replaced, Writers};
+
+const MARK: &[u8] = b"replaced-";
+/// How long the container stays that a restored one replaces, where nobody asked for a time.
+const AFTER_RESTORE: Duration = Duration::from_secs(86_400);
+
+fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn hidden_name(path: &Path, id: &[u8; 16], until: u64) -> PathBuf {
+    sibling(path, &format!("replaced-{}-{until:x}", hex(id)))
+}
+
+/// The id and the end of the retention time, in seconds since 1970, of what a hidden name says behind its prefix.
+fn parse(text: &[u8]) -> Option<([u8; 16], u64)> {
+    let text = std::str::from_utf8(text.strip_prefix(MARK)?).ok()?;
+    let (id, until) = text.split_once('-')?;
+    let id = u128::from_str_radix(id, 16).ok().filter(|_| id.len() == 32)?;
+    Some((id.to_be_bytes(), u64::from_str_radix(until, 16).ok()?))
+}
+
+/// For how long a container is to stay: what was asked for now, else what it says itself. `None` where nobody asked for a time.
+fn retention(asked: Option<Duration>, file: &Arc<File>, fixed: &Fixed) -> Option<Duration> {
+    let kept = || {
+        let raw = OsFile { file: file.clone(), base: fixed.base };
+        let slot = log::newest_slot(&raw, "").ok()?;
+        slot.retention.checked_sub(1).map(Duration::from_millis)
+    };
+    asked.or_else(kept).filter(|time| !time.is_zero())
+}
+
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// Gives the container under a name a hidden name, too, if it is to stay; `now` is in microseconds. Whether it is.
+pub(super) fn keep(real: &Path, file: &Arc<File>, opts: &Options, now: u64, target: &str) -> Result<bool> {
+    let length = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?.len();
+    // What is no container is replaced as ever, and so is a damaged one.
+    let Ok(fixed) = container(file, length, target) else { return Ok(false) };
+    let Some(time) = retention(opts.retention, file, &fixed) else { return Ok(false) };
+    let hidden = hidden_name(real, &fixed.id, now / 1_000_000 + seconds(time));
+    match std::fs::hard_link(real, &hidden) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+        Err(e) => Err(Error::io(target, "keeping the container that is replaced", &e)),
+    }
+}
+
+/// Takes back what [`keep`] did: the container keeps its own name.
+pub(super) fn forget(real: &Path) {
+    let Ok(meta) = real.metadata() else { return };
+    for (hidden, ..) in hidden_names(real).unwrap_or_default() {
+        if is_at(&hidden, (meta.dev(), meta.ino())) {
+            let _swept_later = std::fs::remove_file(hidden);
+        }
+    }
+}
+
+/// Removes the hidden names whose time is over.
+pub(crate) fn sweep(path: &Path, now: u64) {
+    for (hidden, _, until) in hidden_names(path).unwrap_or_default() {
+        if until.saturating_mul(1_000_000) <= now {
+            let _by_the_next = std::fs::remove_file(hidden);
+        }
+    }
+}
+
+type Hidden = (PathBuf, [u8; 16], u64);
+
+fn hidden_names(path: &Path) -> io::Result<Vec<Hidden>> {
+    let prefix = sibling_prefix(path);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let said = name.as_bytes().strip_prefix(prefix.as_bytes()).and_then(parse);
+        if let Some((id, until)) = said {
+            found.push((entry.path(), id, until));
+        }
+    }
+    Ok(found)
+}
+
+/// What the containers that the path led to before have to say.
+pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
+    let target = name(path);
+    let fail = |e: io::Error| Error::io(&target, "listing replaced containers", &e);
+    let real = followed(path).map_err(fail)?;
+    let hidden = hidden_names(&real).map_err(fail)?;
+    let mut listed: Vec<Replaced> = hidden.into_iter().filter_map(|h| describe(&real, h)).collect();
+    listed.sort_by_key(|r| std::cmp::Reverse((r.until, r.id)));
+    Ok(listed)
+}
+
+/// `None` for what is none any more, or is the container that has the name.
+fn describe(path: &Path, (hidden, id, until): Hidden) -> Option<Replaced> {
+    let file = Arc::new(File::open(&hidden).ok()?);
+    let meta = file.metadata().ok()?;
+    let fixed = container(&file, meta.len(), "").ok().filter(|f| f.id == id)?;
+    if is_at(path, (meta.dev(), meta.ino())) {
+        return None;
+    }
+    let raw = OsFile { file, base: fixed.base };
+    let slot = log::newest_slot(&raw, "").ok()?;
+    Some(Replaced {
+        id,
+        // Since then it has one name less.
+        replaced: u64::try_from(meta.ctime()).unwrap_or(0).saturating_mul(1_000_000),
+        until: until.saturating_mul(1_000_000),
+        version: slot.version,
+        time: slot.time,
+        bytes: meta.len(),
+    })
+}
+
+/// Removes the container at a path, or lets it stay under a hidden name.
+pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
+    let target = name(path);
+    let fail = |e: io::Error| Error::io(&target, "removing", &e);
+    // Of a symbolic link the container stays.
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
+        return std::fs::remove_file(path).map_err(fail);
+    }
+    let file = Arc::new(File::open(path).map_err(fail)?);
+    let meta = file.metadata().map_err(fail)?;
+    if !keep(path, &file, opts, storage_now(&file), &target)? {
+        return std::fs::remove_file(path).map_err(fail);
+    }
+    if is_at(path, (meta.dev(), meta.ino())) { std::fs::remove_file(path).map_err(fail) } else { Ok(()) }
+}
+
+/// The time by which names are made and swept. A file that was changed lately may know better than this process.
+fn storage_now(file: &Arc<File>) -> u64 {
+    let raw = OsFile { file: file.clone(), base: 0 };
+    clock::now().max(raw.modified().unwrap_or(0))
+}
+
+/// Lets a path lead to a container that it led to before; see [`Ledger::restore_file`](crate::Ledger::restore_file).
+pub(crate) fn restore(path: &Path, id: &[u8; 16], replace: Replace, opts: &Options) -> Result<()> {
+    let target = name(path);
+    let fail = |e: io::Error| Error::io(&target, "restoring", &e);
+    let path = &followed(path).map_err(fail)?;
+    let hidden = hidden_names(path).map_err(fail)?.into_iter().filter(|(_, found, _)| found == id);
+    let Some((hidden, ..)) = hidden.max_by_key(|(.., until)| *until) else {
+        return Err(Error::new(&target, ErrorKind::NotFound));
+    };
+    let present = match File::options().read(true).write(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return rename_new(&hidden, path).map_err(fail),
+        Ok(_) if replace == Replace::Fail => return Err(Error::new(&target, ErrorKind::AlreadyExists)),
+        other => Arc::new(other.map_err(fail)?),
+    };
+    let length = present.metadata().map_err(fail)?.len();
+    let fixed = container(&present, length, &target)?;
+    let guard = Locks::writer(&present, opts.lock, Writers::One, &target)?;
+    let guard = guard.ok_or_else(|| locked(&target, &OsFile { file: present.clone(), base: fixed.base }))?;
+    let kept = Options {
+        retention: retention(opts.retention, &present, &fixed).or(Some(AFTER_RESTORE)),
+        ..opts.clone()
+    };
+    let done = keep(path, &present, &kept, storage_now(&present), &target)
+        .and_then(|_| std::fs::rename(&hidden, path).map_err(fail));
+    guard.release_writer();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Access, Ledger};
+
+    fn opts(retention: Option<u64>) -> Options {
+        Options { retention: retention.map(Duration::from_secs), ..Options::default() }
+    }
+
+    fn make(path: &Path, value: &'static str, o: &Options) -> [u8; 16] {
+        let l = Ledger::create_file(path, Replace::Atomically, o.clone()).unwrap();
+        l.put(b"k", value).unwrap();
+        l.commit().unwrap();
+        let id = l.identity().id;
+        l.close().unwrap();
+        id
+    }
+
+    fn value(path: &Path) -> String {
+        let l = Ledger::open_file(path, Access::ReadOnly, Options::default()).unwrap();
+        String::from_utf8(l.get(b"k").unwrap().unwrap().to_vec()).unwrap()
+    }
+
+    fn ids(path: &Path) -> Vec<[u8; 16]> {
+        list(path).unwrap().into_iter().map(|r| r.id).collect()
+    }
+
+    #[test]
+    fn what_was_replaced_or_deleted_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        // The container keeps the time that its writer asked for.
+        let first = make(&path, "first", &opts(Some(100)));
+        let second = make(&path, "second", &opts(None));
+        let [replaced] = &list(&path).unwrap()[..] else { panic!("one was replaced") };
+        assert_eq!((replaced.id, replaced.version), (first, 1));
+        let left = (replaced.until / 1_000_000).abs_diff(clock::now() / 1_000_000);
+        assert!((95..=101).contains(&left), "{left}");
+        restore(&path, &first, Replace::Fail, &opts(None)).unwrap_err();
+        assert_eq!(value(&path), "second");
+        restore(&path, &first, Replace::Atomically, &opts(None)).unwrap();
+        assert_eq!((value(&path), ids(&path)), ("first".into(), vec![second]));
+        Ledger::remove_file(&path, &opts(None)).unwrap();
+        assert!(!path.exists() && ids(&path).contains(&first));
+        restore(&path, &first, Replace::Fail, &opts(None)).unwrap();
+        assert_eq!(value(&path), "first");
+        let missing = restore(&path, &[7; 16], Replace::Atomically, &opts(None)).unwrap_err();
+        assert_eq!(*missing.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_replaced_stays_for_its_time_and_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        make(&path, "first", &opts(None));
+        make(&path, "second", &opts(Some(0)));
+        make(&path, "third", &opts(None));
+        assert!(ids(&path).is_empty(), "nobody asked for a time");
+        make(&path, "fourth", &opts(Some(50)));
+        assert_eq!(ids(&path).len(), 1);
+        sweep(&path, clock::now());
+        assert_eq!(ids(&path).len(), 1);
+        sweep(&path, clock::now() + 60_000_000);
+        assert!(ids(&path).is_empty());
+        Ledger::remove_file(&path, &opts(Some(0))).unwrap();
+        assert!(ids(&path).is_empty());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_restore_replaces_nothing_that_a_writer_has_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let first = make(&path, "first", &opts(Some(50)));
+        make(&path, "second", &opts(Some(50)));
+        let open = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+        let refused = restore(&path, &first, Replace::Atomically, &opts(None)).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
+        drop(open);
+        std::fs::write(&path, "no container").unwrap();
+        let refused = restore(&path, &first, Replace::Atomically, &opts(None)).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::NotAContainer { .. }), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"no container");
+    }
+}

@@ -1,0 +1,268 @@
+//! A file that can be synced again after a sync that failed.
+//!
+//! When a sync fails, Linux counts what it could not write as written: the next sync says that all is well. So what was written
+//! since the last sync that succeeded is noted, with its checksum. After a failure it is read back, compared and written
+//! again before the file is synced again. Where it does not compare, the system has dropped it, and it is lost.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::file::raw::RawFile;
+use crate::options::{SyncPolicy, Writers};
+use crate::record::checksum;
+
+/// The longest run that has one checksum, in bytes.
+const RUN: usize = 1 << 20;
+
+/// The same file; one that can be synced again, if its writer syncs what it commits.
+pub(crate) fn resyncing(file: Arc<dyn RawFile>, sync: SyncPolicy, writers: Writers) -> Arc<dyn RawFile> {
+    match sync {
+        SyncPolicy::Process => file,
+        SyncPolicy::Commit => {
+            Arc::new(Resyncing { file, unsynced: Mutex::default(), is_alone: writers == Writers::One })
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Resyncing {
+    file: Arc<dyn RawFile>,
+    unsynced: Mutex<Unsynced>,
+    /// Nobody else writes to the file between two calls.
+    is_alone: bool,
+}
+
+#[derive(Debug, Default)]
+struct Unsynced {
+    /// Length and checksum by offset. They do not overlap.
+    runs: BTreeMap<u64, (u64, u32)>,
+    has_failed: bool,
+}
+
+fn dropped() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the system dropped data that it could not write")
+}
+
+/// Whether a sync failed for good: what was to be synced is lost.
+pub(crate) fn is_lost(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::InvalidData
+}
+
+impl Unsynced {
+    /// Takes out what of the runs lies in a range that is about to change. What is left of them keeps a checksum.
+    fn cut(&mut self, file: &dyn RawFile, at: u64, end: u64) -> io::Result<()> {
+        let touched: Vec<(u64, u64)> = self
+            .runs
+            .range(..end)
+            .rev()
+            .take_while(|(o, (l, _))| *o + l > at)
+            .map(|(o, (l, _))| (*o, *l))
+            .collect();
+        for (o, l) in touched {
+            self.runs.remove(&o);
+            for (from, to) in [(o, at.max(o)), (end.min(o + l), o + l)] {
+                if from < to {
+                    let mut left = vec![0; (to - from) as usize];
+                    file.read_at(&mut left, from)?;
+                    self.runs.insert(from, (to - from, checksum(&left)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, at: u64, data: &[u8]) {
+        for (n, part) in data.chunks(RUN).enumerate() {
+            self.runs.insert(at + (n * RUN) as u64, (part.len() as u64, checksum(part)));
+        }
+    }
+
+    /// Writes all of it again, as it is in the system's cache.
+    fn write_again(&self, file: &dyn RawFile) -> io::Result<()> {
+        for (at, (length, sum)) in &self.runs {
+            let mut bytes = vec![0; *length as usize];
+            file.read_at(&mut bytes, *at).map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => dropped(),
+                _ => e,
+            })?;
+            if checksum(&bytes) != *sum {
+                return Err(dropped());
+            }
+            file.write_at(&bytes, *at)?;
+        }
+        Ok(())
+    }
+}
+
+impl Resyncing {
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_sync(&self, unsynced: &mut Unsynced) -> io::Result<()> {
+        if unsynced.has_failed {
+            unsynced.write_again(self.file.as_ref())?;
+        }
+        let done = self.file.sync();
+        unsynced.has_failed = done.is_err();
+        done
+    }
+}
+
+impl RawFile for Resyncing {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_at(buf, at)
+    }
+
+    fn read_parts_at(&self, parts: &mut [IoSliceMut<'_>], at: u64) -> io::Result<()> {
+        self.file.read_parts_at(parts, at)
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        let mut unsynced = self.unsynced();
+        unsynced.cut(self.file.as_ref(), at, at + data.len() as u64)?;
+        self.file.write_at(data, at)?;
+        unsynced.note(at, data);
+        Ok(())
+    }
+
+    fn write_parts_at(&self, parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        let mut unsynced = self.unsynced();
+        let length = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        unsynced.cut(self.file.as_ref(), at, at + length)?;
+        let mut to = at;
+        let mut noted = Vec::with_capacity(parts.len());
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            for part in part.chunks(RUN) {
+                noted.push((to, (part.len() as u64, checksum(part))));
+                to += part.len() as u64;
+            }
+        }
+        self.file.write_parts_at(parts, at)?;
+        unsynced.runs.extend(noted);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut unsynced = self.unsynced();
+        unsynced.cut(self.file.as_ref(), len, u64::MAX)?;
+        self.file.set_len(len)
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        self.file.reserve(at, len)
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        self.file.has_spare()
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        self.file.available()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn modified(&self) -> io::Result<u64> {
+        self.file.modified()
+    }
+
+    /// Tries twice. After an error another call tries again, unless [`is_lost`].
+    fn sync(&self) -> io::Result<()> {
+        let mut unsynced = self.unsynced();
+        let mut done = self.try_sync(&mut unsynced);
+        if done.as_ref().is_err_and(|e| !is_lost(e)) {
+            done = self.try_sync(&mut unsynced);
+        }
+        match done {
+            // Others may write there from now on, so nothing could be compared later.
+            Err(e) if !self.is_alone => {
+                unsynced.runs.clear();
+                Err(io::Error::new(io::ErrorKind::InvalidData, e))
+            }
+            Err(e) => Err(e),
+            Ok(()) => {
+                unsynced.runs.clear();
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::file::fake::Fake;
+    use crate::options::{Access, Options};
+    use crate::work::data;
+
+    fn opts() -> Options {
+        Options { sync: SyncPolicy::Commit, ..Options::default() }
+    }
+
+    /// What a loss of power leaves when nothing that was not synced arrives.
+    fn survivor(f: &Fake) -> Fake {
+        Fake::of(f.after_power_loss(|| false))
+    }
+
+    #[test]
+    fn a_failed_sync_is_told_until_the_commit_is_durable() {
+        for failures in 0..12 {
+            for from in 1..3 {
+                let f = Fake::container();
+                let l = f.open(Access::ReadWrite, &opts()).unwrap();
+                l.put(b"first", "1").unwrap();
+                l.commit().unwrap();
+                let e = l.write_payload(&data(3, 300_000)).unwrap();
+                l.put(b"second", e.to_bytes()).unwrap();
+                f.fail_syncs(from, failures, false);
+                let mut told = 0;
+                while let Err(e) = l.commit_to_close() {
+                    assert!(matches!(e.kind(), ErrorKind::Io { .. }), "{e}");
+                    told += 1;
+                    assert!(told < 20);
+                }
+                assert!(told == 0 || failures > 1, "{failures} from {from}");
+                assert!(told > 0 || failures < 8, "{failures} from {from}");
+                let left = survivor(&f).open(Access::ReadOnly, &Options::default()).unwrap();
+                let value = left.get(b"second").unwrap().expect("it was said to be durable");
+                let found = crate::Extent::decode(&value).unwrap().0;
+                let mut bytes = vec![0; 300_000];
+                left.read_payload(&found, 0, &mut bytes).unwrap();
+                assert!(bytes == data(3, 300_000));
+                l.close().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_close_is_not_done_before_the_head_is_durable() {
+        let f = Fake::container();
+        let l = f.open(Access::ReadWrite, &opts()).unwrap();
+        l.put(b"first", "1").unwrap();
+        f.fail_syncs(2, u64::MAX, false);
+        l.commit().unwrap_err();
+        l.commit().unwrap_err();
+        l.close().unwrap_err();
+    }
+
+    #[test]
+    fn what_the_system_dropped_is_declared_lost() {
+        let f = Fake::container();
+        let l = f.open(Access::ReadWrite, &opts()).unwrap();
+        l.put(b"first", "1").unwrap();
+        l.commit().unwrap();
+        l.put(b"second", "2").unwrap();
+        f.fail_syncs(1, 1, true);
+        let e = l.commit().unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
+        assert!(e.to_string().contains("is lost"), "{e}");
+        l.commit().unwrap_err();
+        let left = survivor(&f).open(Access::ReadOnly, &Options::default()).unwrap();
+        assert_eq!((left.version(), left.get(b"second").unwrap()), (1, None));
+    }
+}

@@ -1,0 +1,181 @@
+//! Finding the snapshot of a handle, and pinning it.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::{self, Nonces};
+use crate::error::{Error, Result};
+use crate::file::free::RestRule;
+use crate::file::head::Slot;
+use crate::file::locks::Locks;
+use crate::file::past::Past;
+use crate::file::shared::Shared;
+use crate::file::writer::Writer;
+use crate::file::{FileSpace, lock, log, reclaimed};
+use crate::options::{At, Writers};
+use crate::space::{Base, News};
+
+impl FileSpace {
+    /// The newest head, with a pin that makes its version safe. See "Reuse" in docs/format.md for why the second
+    /// reading of the head may be believed. The pin of the snapshot in use stays.
+    pub(super) fn pin_newest(&self, seen: Option<&Slot>) -> Result<Slot> {
+        let first = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        if seen == Some(&first) {
+            return Ok(first);
+        }
+        let mut locks = lock(&self.locks);
+        if seen.is_some() {
+            // The pin in use is older, so it protects every later version while this one is taken.
+            locks.pin(first.sequence, &self.target)?;
+            return Ok(first);
+        }
+        if let Some(file) = lock(&self.handle).as_ref() {
+            *locks = Locks::reader(file, self.lock_policy, &self.target, first.sequence)?;
+        }
+        let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        if second.sequence != first.sequence {
+            locks.pin(second.sequence, &self.target)?;
+            locks.unpin(first.sequence);
+        }
+        Ok(second)
+    }
+
+    /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. The
+    /// child opens the file anew, for pins of its own. Reads go on through the shared one, which does no harm.
+    pub(super) fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
+        let me = crate::process::id();
+        if self.opener.swap(me, Ordering::Relaxed) == me {
+            return Ok(());
+        }
+        let mut handle = lock(&self.handle);
+        let mut locks = lock(&self.locks);
+        let Some(old) = handle.as_ref().filter(|_| locks.work()) else { return Ok(()) };
+        // Not by its name, which may name another file by now.
+        let again = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()));
+        let file = Arc::new(again.map_err(|e| Error::io(&self.target, "opening again after a fork", &e))?);
+        *locks = Locks::none();
+        if let Some(s) = seen {
+            *locks = Locks::reader(&file, self.lock_policy, &self.target, s.sequence)?;
+        }
+        *handle = Some(file);
+        Ok(())
+    }
+
+    /// How long freed room rests, and what later writers are told of it. The container remembers what was asked for last.
+    fn rule_for(&self, slot: &Slot) -> (RestRule, u64) {
+        if let Some(asked) = self.options.retention {
+            return (self.rule, clock::micros(asked) / 1000 + 1);
+        }
+        match slot.retention.checked_sub(1) {
+            None => (self.rule, 0),
+            Some(ms) => {
+                let least = self.rule.least.max(ms.saturating_mul(1000));
+                (RestRule { least, courtesy: 0 }, slot.retention)
+            }
+        }
+    }
+
+    /// The snapshot of an old version, pinned. See `reclaimed` for why it is whole.
+    pub(super) fn old_version(&self, seen: &mut Option<Slot>, at: At) -> Result<Option<News>> {
+        if seen.is_some() {
+            return Ok(None);
+        }
+        let raw = self.raw.as_ref();
+        let newest = self.pin_newest(None)?;
+        let past = Past::of(raw, &newest, &self.target)?;
+        let found = past.find(at)?;
+        let locks = lock(&self.locks);
+        if let Some(slot) = &found {
+            locks.pin(slot.sequence, &self.target)?;
+            // The pin of the newest version protects nothing that an older one has beyond it.
+            if reclaimed::read(raw, &self.target)? <= slot.sequence {
+                if slot.sequence != newest.sequence {
+                    locks.unpin(newest.sequence);
+                }
+                drop(locks);
+                *seen = found;
+                return self.read_news(slot, None).map(Some);
+            }
+            locks.unpin(slot.sequence);
+        }
+        locks.unpin(newest.sequence);
+        Err(past.not_kept(at))
+    }
+
+    /// Finds the newest version that can be read, when `e` keeps the newest one from it.
+    pub(super) fn salvage(&self, e: Error) -> Result<News> {
+        let raw = self.raw.as_ref();
+        for slot in log::remains(raw, &self.target)? {
+            if let Ok(records) = log::records(raw, &slot, slot.base_version, &self.target) {
+                tracing::warn!(error = %e, version = slot.version, "an older version is opened");
+                let restart = Some(Base { version: slot.base_version, root: slot.root });
+                let records = records.into_iter().map(|r| r.record).collect();
+                return Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() });
+            }
+        }
+        Err(e)
+    }
+
+    /// Reads what `slot` has that the snapshot in use has not.
+    pub(super) fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<News> {
+        let raw = self.raw.as_ref();
+        log::check_length(raw, slot, &self.target)?;
+        let same_base = |s: &&Slot| (s.base_version, s.root) == (slot.base_version, slot.root);
+        let after = seen.filter(same_base).map(|s| s.version);
+        let records = log::records(raw, slot, after.unwrap_or(slot.base_version), &self.target)?;
+        if let Some(w) = &self.writer {
+            let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
+            let rule = self.rule_for(slot);
+            let shared = self.is_shared().then(|| Shared::new(slot));
+            let mut fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
+            fresh.take_blocks_ahead(&lock(&self.locks));
+            fresh.keep_time(self.clock, self.fixed.created);
+            *lock(w) = Some(fresh);
+        }
+        let restart = match after {
+            Some(_) => None,
+            None => Some(Base { version: slot.base_version, root: slot.root }),
+        };
+        let records = records.into_iter().map(|r| r.record).collect();
+        Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() })
+    }
+
+    /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the
+    /// beginning of this one, or anything is wrong, which reading all will tell.
+    pub(super) fn read_on(&self, slot: &Slot) -> Option<News> {
+        let known = lock(&self.known).take()?;
+        let raw = self.raw.as_ref();
+        log::check_length(raw, slot, &self.target).ok()?;
+        if (known.base_version, known.root) != (slot.base_version, slot.root) || known.version > slot.version
+        {
+            return None;
+        }
+        let records = log::records(raw, slot, known.version, &self.target).ok()?;
+        // Its checksum covers the nonce of a record: the same pointer is the same record, and so all before it are the same.
+        let reached = records.first().map_or(slot.record, |first| first.record.header.previous);
+        if reached != known.record {
+            return None;
+        }
+        let records = records.into_iter().map(|r| r.record).collect();
+        Some(News { version: slot.version, restart: None, records, root: None, skipped: Vec::new() })
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.writer.is_some() && self.options.writers == Writers::Many
+    }
+
+    /// The newest head, pinned by one of many writers as a reader pins it.
+    pub(super) fn pin_shared(&self) -> Result<Slot> {
+        let locks = lock(&self.locks);
+        let first = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        locks.pin(first.sequence, &self.target)?;
+        let second = log::newest_slot(self.raw.as_ref(), &self.target)?;
+        if second.sequence != first.sequence {
+            locks.pin(second.sequence, &self.target)?;
+            locks.unpin(first.sequence);
+        }
+        Ok(second)
+    }
+}

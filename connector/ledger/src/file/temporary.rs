@@ -1,0 +1,303 @@
+//! The temporary name of a container that is being created.
+//!
+//! There is one such name for each name of a container, so that whoever creates there next finds what a creator left that
+//! died, and removes it. The writer's lock tells whether that one is alive: it dies with its process.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::file::locks::Locks;
+use crate::file::open::{is_at, locked};
+use crate::file::raw::OsFile;
+use crate::options::{Options, SyncPolicy, Writers};
+
+/// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.
+const MAX_NAME: usize = 80;
+
+/// The folder that a path lies in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A hidden name in the same folder, made of the path's own name and `what`.
+pub(crate) fn sibling(path: &Path, what: &str) -> PathBuf {
+    let mut hidden = sibling_prefix(path);
+    hidden.push(what);
+    folder(path).join(hidden)
+}
+
+/// What the hidden names of a path begin with.
+pub(crate) fn sibling_prefix(path: &Path) -> OsString {
+    let own = path.file_name().unwrap_or_default().as_bytes();
+    let mut hidden = OsString::from(".");
+    if own.len() <= MAX_NAME {
+        hidden.push(OsStr::from_bytes(own));
+    } else {
+        hidden.push(OsStr::from_bytes(&own[..MAX_NAME - 17]));
+        hidden.push(format!("~{:016x}", fnv1a(own)));
+    }
+    hidden.push(".h5lake-");
+    hidden
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Whose turn it is to create a container of a name.
+pub(super) enum Turn {
+    Ours(Temporary, Locks),
+    /// The error says who has it.
+    Anothers(Error),
+}
+
+/// A file under a temporary name, which it loses when this is dropped.
+pub(super) struct Temporary {
+    file: Arc<File>,
+    id: (u64, u64),
+    path: PathBuf,
+    options: Options,
+}
+
+impl Temporary {
+    /// Makes and locks the temporary file for `real`, after it removed what a dead creator left.
+    pub(super) fn make(real: &Path, opts: &Options, target: &str) -> Result<Turn> {
+        let fail = |e: io::Error| Error::io(target, "creating", &e);
+        let mut path = sibling(real, "new");
+        let file = match new_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match sweep(&path, opts, target) {
+                Left::Swept => new_file(&path),
+                Left::InUse(e) => return Ok(Turn::Anothers(e)),
+                Left::Unknown => {
+                    let random: [u8; 8] = clock::random(target)?;
+                    path = sibling(real, &format!("new-{:016x}", u64::from_le_bytes(random)));
+                    new_file(&path)
+                }
+            },
+            other => other,
+        };
+        let file = match file {
+            Ok(file) => Arc::new(file),
+            // Another creator swept and was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::Locked { holder: None })));
+            }
+            Err(e) => return Err(fail(e)),
+        };
+        let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
+        let made = Self { file, id: (meta.dev(), meta.ino()), path, options: opts.clone() };
+        // Locked before it has its name, so that nobody can come in between.
+        match Locks::writer(&made.file, opts.lock, opts.writers, target)? {
+            Some(locks) if is_at(&made.path, made.id) => Ok(Turn::Ours(made, locks)),
+            // Between its creation and its lock another creator took it for one that is left.
+            _ => Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::Locked { holder: None }))),
+        }
+    }
+
+    pub(super) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    pub(super) fn id(&self) -> (u64, u64) {
+        self.id
+    }
+
+    /// Gives the file its name in one step: over another file if it `replaces` one, else only if nothing is there. After an error
+    /// the name leads to what it led to before.
+    pub(super) fn publish(self, real: &Path, replaces: bool, sync: SyncPolicy) -> io::Result<()> {
+        match (sync, replaces) {
+            (SyncPolicy::Process, true) => std::fs::rename(&self.path, real),
+            (SyncPolicy::Process, false) => rename_new(&self.path, real),
+            (SyncPolicy::Commit, true) => {
+                self.file.sync_all()?;
+                self.exchange_synced(real)
+            }
+            (SyncPolicy::Commit, false) => {
+                self.file.sync_all()?;
+                rename_new(&self.path, real)?;
+                sync_folder(real).inspect_err(|_| {
+                    if is_at(real, self.id) {
+                        let _what_can_be_done = std::fs::remove_file(real);
+                    }
+                })
+            }
+        }
+    }
+
+    /// Replaces, and keeps the old file under the temporary name until the folder is synced.
+    fn exchange_synced(&self, real: &Path) -> io::Result<()> {
+        let exchange = || {
+            renameat2(AT_FDCWD, &self.path, AT_FDCWD, real, RenameFlags::RENAME_EXCHANGE)
+                .map_err(io::Error::from)
+        };
+        match exchange() {
+            Ok(()) => (),
+            Err(e) if is_unsupported(&e) => {
+                std::fs::rename(&self.path, real)?;
+                return sync_folder(real);
+            }
+            Err(e) => return Err(e),
+        }
+        if let Err(e) = sync_folder(real) {
+            exchange()?;
+            return Err(e);
+        }
+        let _swept_later = std::fs::remove_file(&self.path);
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !is_at(&self.path, self.id) {
+            return;
+        }
+        // Whoever had it open to write may have let go of its lock, and another creator may be about to remove it.
+        let again = Locks::writer(&self.file, self.options.lock, Writers::One, "");
+        if !matches!(again, Ok(None)) && is_at(&self.path, self.id) {
+            let _swept_later = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    // With what open(2) is given for a new file; the umask takes its part.
+    File::options().read(true).write(true).create_new(true).mode(0o666).open(path)
+}
+
+/// What is the matter with a temporary file that is there.
+enum Left {
+    /// Its creator was dead, and it is gone.
+    Swept,
+    /// Its creator lives.
+    InUse(Error),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Removes a temporary file whose creator is dead.
+fn sweep(path: &Path, opts: &Options, target: &str) -> Left {
+    let no_link = nix::libc::O_NOFOLLOW;
+    let file = match OpenOptions::new().read(true).write(true).custom_flags(no_link).open(path) {
+        Ok(file) => Arc::new(file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Left::Swept,
+        Err(_) => return Left::Unknown,
+    };
+    let Ok(meta) = file.metadata() else { return Left::Unknown };
+    let locks = match Locks::writer(&file, opts.lock, Writers::One, target) {
+        Ok(Some(locks)) if locks.work() && meta.is_file() => locks,
+        Ok(None) => return Left::InUse(locked(target, &OsFile { file, base: opts.user_block })),
+        _ => return Left::Unknown,
+    };
+    // It has another name by now, or none, if its creator was done meanwhile.
+    let gone = !is_at(path, (meta.dev(), meta.ino())) || std::fs::remove_file(path).is_ok();
+    locks.release_writer();
+    if gone { Left::Swept } else { Left::Unknown }
+}
+
+fn is_unsupported(e: &io::Error) -> bool {
+    let errno = e.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP))
+}
+
+/// Renames to a name that nothing has.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let renamed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    match renamed.map_err(io::Error::from) {
+        Err(e) if is_unsupported(&e) => {
+            std::fs::hard_link(from, to)?;
+            let _swept_later = std::fs::remove_file(from);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Replace;
+    use crate::file::create::create;
+    use crate::options::LockPolicy;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn failing(_: crate::file::FileSpace) -> Result<()> {
+        Err(Error::invalid("x", "no"))
+    }
+
+    fn all_options() -> Vec<Options> {
+        let opts = |sync, lock| Options { sync, lock, ..Options::default() };
+        let of = |sync| [opts(sync, LockPolicy::BestEffort), opts(sync, LockPolicy::Off)];
+        [of(SyncPolicy::Process), of(SyncPolicy::Commit)].concat()
+    }
+
+    #[test]
+    fn a_failed_creation_leaves_no_name_and_no_file() {
+        for opts in all_options() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.h5");
+            for replace in [Replace::Fail, Replace::Atomically] {
+                create(&path, replace, &opts, &failing).unwrap_err();
+                assert!(names(dir.path()).is_empty(), "{opts:?}");
+            }
+            std::fs::write(&path, "old").unwrap();
+            create(&path, Replace::Atomically, &opts, &failing).unwrap_err();
+            assert_eq!(std::fs::read(&path).unwrap(), b"old", "{opts:?}");
+            assert_eq!(names(dir.path()), ["a.h5"], "{opts:?}");
+            create(&path, Replace::Atomically, &opts, &|_| Ok(())).unwrap();
+            assert_eq!(names(dir.path()), ["a.h5"], "{opts:?}");
+            assert_ne!(std::fs::read(&path).unwrap(), b"old", "{opts:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_creator_left_goes_and_what_a_live_one_has_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let left = sibling(&path, "new");
+        std::fs::write(&left, "cut off").unwrap();
+        create(&path, Replace::Fail, &Options::default(), &|_| {
+            // Another creator finds this one alive.
+            let other = Temporary::make(&path, &Options::default(), "x").unwrap();
+            assert!(matches!(other, Turn::Anothers(_)));
+            assert!(left.exists() && !path.exists());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(names(dir.path()), ["a.h5"]);
+        // Where locks are not to be used nobody can tell, and it stays.
+        std::fs::write(&left, "cut off").unwrap();
+        let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
+        create(&path, Replace::Atomically, &unlocked, &|_| Ok(())).unwrap();
+        assert_eq!(std::fs::read(&left).unwrap(), b"cut off");
+    }
+
+    #[test]
+    fn long_names_have_short_hidden_ones() {
+        let long = |last: &str| PathBuf::from(format!("/d/{}{last}", "x".repeat(250)));
+        let hidden = sibling(&long("1"), "new");
+        assert!(hidden.file_name().unwrap().len() < 100);
+        assert_ne!(hidden, sibling(&long("2"), "new"));
+        assert_eq!(sibling(Path::new("a.h5"), "new"), Path::new("./.a.h5.h5lake-new"));
+    }
+}
