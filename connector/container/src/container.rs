@@ -492,12 +492,7 @@ fn create_ledger(
     };
     let options = h5lake_ledger::Options { user_block, ..o.ledger.clone() };
     match target {
-        Target::File(path) => {
-            let ledger = Ledger::create_file(path, replace, options)?;
-            first.into_iter().try_for_each(|(key, value)| ledger.put(&key, value))?;
-            ledger.commit()?;
-            Ok(ledger)
-        }
+        Target::File(path) => Ok(Ledger::create_file_holding(path, replace, options, &first)?),
         Target::Objects { store, key, .. } => {
             Ok(Ledger::create_objects_holding(store.clone(), key, replace, options, first)?)
         }

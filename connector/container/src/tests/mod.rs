@@ -12,6 +12,7 @@ mod groups;
 mod heap_and_copy;
 mod heap_bounds;
 mod joined;
+mod killed;
 mod leaks;
 mod lending;
 mod loss;
