@@ -54,8 +54,8 @@ impl Open {
         }
     }
 
-    /// What this process has open. What it inherited from its parent is the parent's, and what can never be committed is lost:
-    /// whoever opens that anew gets one of its own.
+    /// What this process has open. What it inherited from its parent is the parent's, what can never be committed is lost, and
+    /// a snapshot that was reclaimed stays so: whoever opens that anew gets one of its own.
     pub(crate) fn find(
         &self,
         target: &Target,
@@ -63,7 +63,10 @@ impl Open {
         at: Option<At>,
     ) -> Option<Arc<Container>> {
         let place = opened.map_or_else(|| place(target), |file| Where::File(file.id().0, file.id().1));
-        self.0.get(&Place(place, at)).and_then(Weak::upgrade).filter(|c| c.is_ours() && !c.is_lost())
+        self.0
+            .get(&Place(place, at))
+            .and_then(Weak::upgrade)
+            .filter(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
     }
 
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {

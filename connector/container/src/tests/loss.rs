@@ -41,3 +41,30 @@ fn an_error_that_may_pass_loses_nothing() {
     group(&c, c.root(), b"g", CreationOrder::default());
     c.flush().unwrap();
 }
+
+/// While something of it is still open, too.
+#[test]
+fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
+    let place = memory();
+    let retention = Some(std::time::Duration::ZERO);
+    let ledger = h5lake_ledger::Options { retention, ..Default::default() };
+    let options = Options { ledger, ..Options::default() };
+    let spec = || dataset_spec(1, simple(&[4 << 20], &[4 << 20]), Layout::Contiguous);
+    let c = place.create_with(options.clone());
+    dataset(&c, b"d", spec()).write(&Selection::All, &vec![1; 4 << 20]).unwrap();
+    c.flush().unwrap();
+    drop(c);
+    let reader = place.open(Access::ReadOnly);
+    let old = reader.dataset(find(&reader, b"d")).unwrap();
+    let writer = Container::open_apart(&place.target, Access::ReadWrite, &options).unwrap();
+    writer.dataset(find(&writer, b"d")).unwrap().write(&Selection::All, &vec![2; 4 << 20]).unwrap();
+    writer.flush().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    writer.vacuum().unwrap();
+    let mut data = vec![0; 4 << 20];
+    let error = old.read(&Selection::All, &mut data).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+    let again = place.open(Access::ReadOnly);
+    again.dataset(find(&again, b"d")).unwrap().read(&Selection::All, &mut data).unwrap();
+    assert!(data.iter().all(|b| *b == 2));
+}
