@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, Place};
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, At, Ledger, Options, SyncPolicy, Version};
+use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, SyncPolicy, Version};
 
 /// Looks after h5lake containers: HDF5 files of which old versions can be read.
 #[derive(Parser)]
@@ -64,7 +64,8 @@ fn find(name: &Path) -> Result<(Target, Options), Failure> {
     let config = Config::parse("")?;
     let place = names::place(name.as_os_str().as_bytes(), &config).map_err(|error| error.to_string())?;
     let sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
-    let options = Options { retention: config.retention, sync, ..Options::default() };
+    let lock = LockPolicy::from_environment().unwrap_or_default();
+    let options = Options { retention: config.retention, sync, lock, ..Options::default() };
     match place {
         Place { target, at: None, .. } => Ok((target, options)),
         _ => Err(format!("{}: names one version; name the container", name.display()).into()),
@@ -107,8 +108,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 fn vacuum(name: &Path) -> Result<(), Failure> {
     let (target, ledger) = find(name)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
-    let freed =
-        Container::open(&target, h5lake_container::Access::ReadWrite, options)?.vacuum_patiently(PATIENCE)?;
+    let freed = Container::vacuum_patiently(&target, &options, PATIENCE)?;
     print([format!("{}: {freed} bytes given back", name.display())])?;
     Ok(())
 }

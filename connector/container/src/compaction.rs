@@ -3,12 +3,14 @@
 use crate::container::State;
 use crate::pieces::Pieces;
 use crate::record::{self, AttributeRecord, BlockRecord};
-use crate::{Container, Result, keys};
+use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Sparse};
 use prost::Message;
 use std::time::Duration;
 
+/// How long a vacuum waits before it looks again whether another writer is done.
+const TURN: Duration = Duration::from_millis(100);
 /// Entries that one look at the map asks for.
 const PAGE: usize = 1024;
 /// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
@@ -32,23 +34,39 @@ impl Container {
     pub fn vacuum(&self) -> Result<u64> {
         self.check_writable("unable to vacuum")?;
         let before = self.ledger.size()?;
+        self.ledger.believe_clock();
         self.compact(u64::MAX)?;
         self.ledger.vacuum()?;
         Ok(before.saturating_sub(self.ledger.size()?))
     }
 
-    /// Does as [`vacuum`](Self::vacuum), and again when what has to rest for a while has done so: `most` of waiting in all.
-    /// What readers or the retention time need for longer stays.
+    /// Opens a container, does as [`vacuum`](Self::vacuum), and again when what has to rest for a while has done so: `most` of
+    /// waiting in all. What readers or the retention time need for longer stays. It has the container open only while it works, so
+    /// that others can write while it waits; if one of them still has it open then, it waits for that, too.
     ///
     /// # Errors
-    /// As for [`vacuum`](Self::vacuum).
-    pub fn vacuum_patiently(&self, most: Duration) -> Result<u64> {
-        let (mut freed, mut left) = (self.vacuum()?, most);
-        for _ in 0..ROUNDS {
-            let Some(rest) = self.ledger.rests()?.filter(|rest| *rest <= left) else { break };
-            left -= rest;
-            std::thread::sleep(rest);
-            freed += self.vacuum()?;
+    /// Those of [`open`](Self::open) when it begins, and of [`vacuum`](Self::vacuum).
+    pub fn vacuum_patiently(target: &Target, options: &Options, most: Duration) -> Result<u64> {
+        let (mut freed, mut left) = (0, most);
+        let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
+        for _ in 0..=ROUNDS {
+            freed += container.vacuum()?;
+            let Some(mut rest) = container.ledger.rests()?.filter(|rest| *rest <= left) else { break };
+            drop(container);
+            container = loop {
+                left = left.saturating_sub(rest);
+                std::thread::sleep(rest);
+                match Self::open(target, Access::ReadWrite, options.clone()) {
+                    Err(e)
+                        if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy)
+                            && left > Duration::ZERO =>
+                    {
+                        rest = TURN.min(left);
+                    }
+                    Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(freed),
+                    opened => break opened?,
+                }
+            };
         }
         Ok(freed)
     }

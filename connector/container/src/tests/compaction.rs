@@ -140,8 +140,25 @@ fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     for (name, _) in &kept[1..] {
         c.link_delete(c.root(), name).unwrap();
     }
+    c.flush().unwrap();
     let before = c.size().unwrap();
-    let freed = c.vacuum_patiently(Duration::from_secs(20)).unwrap();
+    drop(c);
+    // Another process: a writer that comes while the vacuum waits gets in, and it is not kept from its end by that.
+    let writer = || loop {
+        std::thread::sleep(Duration::from_millis(1));
+        match Container::open_apart(&place.target, Access::ReadWrite, &Options::default()) {
+            Ok(c) => return (c.size().unwrap() < before).then(std::time::Instant::now),
+            Err(e) => assert_eq!(e.kind(), ErrorKind::Locked, "{e}"),
+        }
+    };
+    let (freed, ended, got_in) = std::thread::scope(|s| {
+        let other = s.spawn(|| std::iter::repeat_with(writer).flatten().next());
+        let options = Options::default();
+        let freed = Container::vacuum_patiently(&place.target, &options, Duration::from_secs(20));
+        (freed.unwrap(), std::time::Instant::now(), other.join().unwrap().unwrap())
+    });
+    assert!(got_in < ended, "a writer was kept out until the end");
+    let c = place.open(Access::ReadWrite);
     let after = c.size().unwrap();
     assert_eq!(freed, before - after);
     let live = 400_000 + 200_000 + 90_000 + (1 << 20);
