@@ -1,6 +1,7 @@
 //! Creators that are killed: a name leads to a whole container, the old one or the new one, or to nothing.
 
 use super::*;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -51,8 +52,14 @@ fn a_killed_creator_leaves_no_name_that_cannot_be_opened() {
         };
         create().unwrap();
         for round in 0..25u64 {
+            let inode = || std::fs::metadata(&path).unwrap().ino();
+            let (before, begun) = (inode(), std::time::Instant::now());
             let mut other = start(&path, syncs);
-            std::thread::sleep(Duration::from_millis(20 + round * 7 % 60));
+            while inode() == before {
+                assert!(begun.elapsed() < Duration::from_secs(60), "it does not begin");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_micros(700 * round));
             other.kill().unwrap();
             other.wait().unwrap();
             for entry in std::fs::read_dir(&dir).unwrap() {
