@@ -105,7 +105,7 @@ impl Fake {
 
     /// One whose base has this root, and these bytes behind its head.
     pub(crate) fn with_base(root: Pointer, pages: &[u8]) -> Self {
-        let (fixed, slot) = fresh("fake", 0).unwrap();
+        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
         let end = DATA + pages.len() as u64;
         let slot = Slot { version: 1, base_version: 1, end, base_end: end, root: Some(root), ..slot };
         let mut bytes = new_head(&fixed, &slot);
