@@ -124,7 +124,9 @@ fn of_group(name: &[u8]) -> Option<Value> {
 
 fn of_file(name: &[u8]) -> Option<Value> {
     Some(match name {
-        b"block_size" | b"free_space_threshold" | b"file_space_page_size" => |b| b.sized_integer().map(drop),
+        b"free_space_threshold" => |b| b.sized_integer().map(drop),
+        b"block_size" => user_block,
+        b"file_space_page_size" => page_size,
         b"symbol_leaf" => |b| below(b, 1 << 15),
         b"btree_rank" => ranks,
         b"addr_byte_num" | b"obj_byte_num" => size_of_numbers,
@@ -162,6 +164,17 @@ fn several(bytes: &mut Bytes<'_>, count: usize) -> Checked<Vec<u32>> {
 fn ranks(bytes: &mut Bytes<'_>) -> Checked<()> {
     let all = several(bytes, 2)?;
     if all.iter().all(|rank| (1..1 << 15).contains(rank)) { Ok(()) } else { Err(OUT_OF_RANGE) }
+}
+
+/// None, or a power of two (`H5Pset_userblock`).
+fn user_block(bytes: &mut Bytes<'_>) -> Checked<()> {
+    let size = bytes.sized_integer()?;
+    if size == 0 || (size >= 512 && size.is_power_of_two()) { Ok(()) } else { Err(OUT_OF_RANGE) }
+}
+
+/// What `H5Pset_file_space_page_size` takes: libhdf5 divides by it.
+fn page_size(bytes: &mut Bytes<'_>) -> Checked<()> {
+    if (512..=1 << 30).contains(&bytes.sized_integer()?) { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
 
 fn size_of_numbers(bytes: &mut Bytes<'_>) -> Checked<()> {

@@ -175,6 +175,11 @@ fn lists_that_lead_astray_are_refused() {
         "it has a property that lists of its class do not have, or that only later versions of HDF5 know";
     assert_eq!(list(&[b"link info\0\x04\0\0\0\0"]), Err(unknown));
     assert_eq!(list(&[b"layout\0\x02\xff", &[1; 255 * 4]]), Err("a chunk has too many dimensions"));
+    let page = |size: &[u8]| {
+        let encoded = [b"\x00\x03file_space_page_size\0", size, b"\0"].concat();
+        check_property_list(&encoded, ListKind::File)
+    };
+    assert_eq!((page(&[2, 0, 2]), page(&[0]).is_err(), page(&[2, 255, 1]).is_err()), (Ok(()), true, true));
     let sources = Err("a virtual layout has more sources than bytes");
     assert_eq!(list(&[b"layout\0\x03", &(1_u64 << 40).to_le_bytes()]), sources);
     let filter = |count: &[u8], name: &[u8], values: &[u8]| {
