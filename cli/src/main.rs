@@ -3,6 +3,8 @@
 //! Names and settings mean what they mean to HDF5 programs: a path, a URL, `NAME@v=12`, and the variables `H5LAKE_*`.
 #![forbid(unsafe_code)]
 
+mod link;
+
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,13 @@ enum Command {
         #[arg(short = 'n', long, default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
     },
+    /// Makes a pointer file: programs that open PATH then open the container at URL.
+    Link {
+        /// The container's URL: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
+        url: String,
+        /// Where the pointer file is made. A pointer file that is there is replaced, and nothing else.
+        path: PathBuf,
+    },
     /// Gives back room that nobody needs: of versions replaced longer ago than the retention time, and of what killed
     /// writers left.
     Vacuum {
@@ -45,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Versions { name, most } => versions(&name, most),
+        Command::Link { url, path } => link::run(&url, &path),
         Command::Vacuum { name } => vacuum(&name),
     };
     match done {

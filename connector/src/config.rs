@@ -44,10 +44,22 @@ pub struct Config {
     pub many_writers: bool,
     /// Of several writers that changed the same thing, whether the last one wins, instead of getting an error.
     pub last_wins: bool,
+    /// Which containers of a store a plain name may replace.
+    pub replace: Replaceable,
+}
+
+/// Which containers of the store that `store=` names may be replaced through a plain name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replaceable {
+    /// Those that the pointer file at the path names.
+    #[default]
+    Linked,
+    /// Any.
+    Any,
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "store",
     "native",
     "sync",
@@ -60,6 +72,7 @@ pub const KEYS: [&str; 12] = [
     "as_of",
     "writers",
     "conflict",
+    "replace",
 ];
 
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
@@ -119,6 +132,10 @@ impl Config {
             "disk_cache_size" => self.disk_cache_size = Some(byte_count(key, value)?),
             "writers" => self.many_writers = one_of(key, value, &[("many", true), ("one", false)])?,
             "conflict" => self.last_wins = one_of(key, value, &[("last", true), ("error", false)])?,
+            "replace" => {
+                self.replace =
+                    one_of(key, value, &[("linked", Replaceable::Linked), ("any", Replaceable::Any)])?
+            }
             "cache" => self.cache_bytes = Some(byte_count(key, value)?),
             _ => {
                 return Err(format!(
@@ -174,6 +191,9 @@ impl Config {
         }
         if self.last_wins {
             words.push("conflict=last".to_owned());
+        }
+        if self.replace == Replaceable::Any {
+            words.push("replace=any".to_owned());
         }
         words.join(" ")
     }
@@ -257,7 +277,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_written_back() {
         let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576 salvage=yes \
-                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last";
+                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
@@ -284,6 +304,7 @@ mod tests {
             ("sync=commit sync=process", "sync"),
             ("writers=2", "writers"),
             ("conflict=first", "conflict"),
+            ("replace=all", "replace"),
             ("store=here", "store"),
             ("disk_cache=here", "disk_cache"),
             ("disk_cache_size=big", "disk_cache_size"),

@@ -11,7 +11,7 @@ pub mod ffi;
 mod file_type;
 pub mod names;
 mod native;
-mod pointer;
+pub mod pointer;
 mod session;
 mod thread_state;
 

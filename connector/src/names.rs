@@ -23,12 +23,25 @@ pub struct Place {
     pub target: Target,
     /// The local path that names a container kept elsewhere: a pointer file is there, or belongs there.
     pub pointer: Option<PathBuf>,
+    /// What says that the container lies there.
+    pub route: Route,
     /// The version that the name asks for, if not the newest.
     pub at: Option<At>,
     /// What lay at the local path, for a name that has one.
     found: Option<Probe>,
     /// The local file that is the container, as it was opened to look at it.
     pub opened: Option<OpenedFile>,
+}
+
+/// What leads from a name to its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The name itself: a local path, a URL, or any name where `store=` is gone with the process.
+    Name,
+    /// The pointer file at the path.
+    Pointer,
+    /// The setting `store=` alone: no pointer file at the path names the container.
+    Setting,
 }
 
 impl Place {
@@ -170,6 +183,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         return Ok(Place {
             target: in_store(store, "", key, config)?,
             pointer: None,
+            route: Route::Name,
             at: None,
             found: None,
             opened: None,
@@ -186,17 +200,23 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         return Ok(Place {
             target: in_store(&store, "", &key, config)?,
             pointer: Some(path),
+            route: Route::Pointer,
             at: None,
             found,
             opened: None,
         });
     }
     match (&config.store, text) {
-        (None, _) => Ok(Place { target: Target::File(path), pointer: None, at: None, found, opened }),
+        (None, _) => {
+            let target = Target::File(path);
+            Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened })
+        }
         (Some(store), Ok(text)) => {
-            let target = in_store(store, SETTINGS_STORE, &key_of_path(text), config)?;
+            let target = in_store(store, SETTINGS_STORE, &key_of_path(text)?, config)?;
             let pointer = outlives_process(store).then_some(path);
-            Ok(Place { found: found.filter(|_| pointer.is_some()), target, pointer, at: None, opened: None })
+            let route = if pointer.is_some() { Route::Setting } else { Route::Name };
+            let found = found.filter(|_| pointer.is_some());
+            Ok(Place { target, pointer, route, at: None, found, opened: None })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }
@@ -252,9 +272,39 @@ fn split_key(url: &str) -> (&str, &str) {
     }
 }
 
+/// The pointer to the container of a URL, and where it lies.
+///
+/// # Errors
+/// A name that is no URL; a store that is gone with the process, or that cannot be used.
+pub fn pointer_to(url: &str, config: &Config) -> Result<(Pointer, Target)> {
+    if !has_scheme(url) {
+        return Err(Error::argument(format!(
+            "'{url}' is no URL; file:///DIR/KEY and s3://BUCKET/KEY are some"
+        )));
+    }
+    let (store, key) = split_key(url);
+    if !outlives_process(store) {
+        return Err(Error::argument(format!(
+            "'{url}' is gone when the process ends: no other one can open it"
+        )));
+    }
+    let pointer = Pointer { store: store.to_owned(), key: key.to_owned() };
+    Ok((pointer, in_store(store, "", key, config)?))
+}
+
 /// A local path as a key: without `.`, empty components and the leading `/`.
-fn key_of_path(path: &str) -> String {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
+///
+/// # Errors
+/// A path with `..`: what it means depends on the working folder and on symbolic links, and a store has neither.
+fn key_of_path(path: &str) -> Result<String> {
+    if path.split('/').any(|part| part == "..") {
+        let text = format!(
+            "unable to use the name '{path}' with the setting store=: a key of a store has no '..'; \
+             give the whole path from '/', or the container's URL"
+        );
+        return Err(Error::argument(text));
+    }
+    Ok(path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/"))
 }
 
 /// Whose store it is that the settings name, in an error.
@@ -305,19 +355,33 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_two_dots_is_no_key() {
+        let config = Config { store: Some("memory:m".to_owned()), ..Config::default() };
+        for name in ["../x.h5", "a/../x.h5", "/a/.."] {
+            let error = super::place(name.as_bytes(), &config).err().unwrap().to_string();
+            assert!(error.contains("'..'") && error.contains("whole path"), "{error}");
+        }
+        assert_eq!(place("a..b/..x", Some("memory:m")), "memory:m a..b/..x");
+    }
+
+    #[test]
     fn a_pointer_file_leads_where_no_other_store_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let [name, one, other] =
             ["p.h5", "one", "other"].map(|n| folder.path().join(n).display().to_string());
         let [one, other] = [one, other].map(|path| format!("file://{path}"));
         let pointer = Pointer { store: one.clone(), key: "k".to_owned() };
-        pointer::prepare(name.as_ref(), &pointer).unwrap().put().unwrap();
+        pointer::link(name.as_ref(), &pointer, false).unwrap();
         let key = name.trim_start_matches('/');
         let lies = |store: Option<&str>, purpose: Purpose| {
             let config = Config { store: store.map(str::to_owned), ..Config::default() };
             let place = place_for(name.as_bytes(), &config, purpose).map_err(|e| e.to_string())?;
+            let at_pointer = place.route == Route::Pointer;
             match place.target {
-                Target::Objects { key, url, .. } => Ok((url, key)),
+                Target::Objects { key, url, .. } => {
+                    assert_eq!(at_pointer, url == one, "{url}");
+                    Ok((url, key))
+                }
                 Target::File(path) => Err(path.display().to_string()),
             }
         };

@@ -27,6 +27,13 @@ pub struct Pointer {
     pub key: String,
 }
 
+impl Pointer {
+    /// The container's URL.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.store.trim_end_matches('/'), self.key)
+    }
+}
+
 /// What the pointer file at `path` names; `None` if there is none, or anything else is there.
 ///
 /// # Errors
@@ -78,31 +85,41 @@ pub fn check_writable(path: &Path) -> Result<()> {
 pub struct Prepared {
     file: tempfile::NamedTempFile,
     path: PathBuf,
+    /// Whether its name is synced too.
+    sync: bool,
 }
 
-/// Writes a pointer file beside `path`, so that what forbids it is known before the container is made.
+/// Writes a pointer file beside `path`, so that what forbids it is known before the container is made. With `sync` it
+/// survives the loss of power once it is put.
 ///
 /// # Errors
 /// With the system's number: no such folder, no permission, `path` is a folder.
-pub fn prepare(path: &Path, pointer: &Pointer) -> Result<Prepared> {
+pub fn prepare(path: &Path, pointer: &Pointer, sync: bool) -> Result<Prepared> {
     let failed = |error: &io::Error| failed(path, error);
     // Through a symbolic link, as a program that writes the file itself would.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if path.is_dir() {
         return Err(failed(&io::Error::from_raw_os_error(libc::EISDIR)));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".h5lake-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .tempfile_in(folder)
+        .tempfile_in(folder_of(path))
         .map_err(|error| failed(&error))?;
     file.write_all(&encode(pointer)?).map_err(|error| failed(&error))?;
     if let Ok(old) = path.metadata() {
         // Who may use the name is the user's to say, not this file's.
         file.as_file().set_permissions(old.permissions()).map_err(|error| failed(&error))?;
     }
-    Ok(Prepared { file, path: path.to_owned() })
+    if sync {
+        file.as_file().sync_all().map_err(|error| failed(&error))?;
+    }
+    Ok(Prepared { file, path: path.to_owned(), sync })
+}
+
+/// The folder that holds `path`.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Prepared {
@@ -111,8 +128,45 @@ impl Prepared {
     /// # Errors
     /// With the system's number.
     pub fn put(self) -> Result<()> {
-        self.file.persist(&self.path).map_err(|error| failed(&self.path, &error.error))?;
-        Ok(())
+        let Self { file, path, sync } = self;
+        file.persist(&path).map_err(|error| failed(&path, &error.error))?;
+        sync_name(&path, sync)
+    }
+
+    /// The same, unless something is there.
+    ///
+    /// # Errors
+    /// With the system's number; `EEXIST` if something is there.
+    pub fn put_new(self) -> Result<()> {
+        let Self { file, path, sync } = self;
+        file.persist_noclobber(&path).map_err(|error| failed(&path, &error.error))?;
+        sync_name(&path, sync)
+    }
+}
+
+fn sync_name(path: &Path, sync: bool) -> Result<()> {
+    if !sync {
+        return Ok(());
+    }
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(path, &error))
+}
+
+/// Makes the pointer file at `path`, in the place of one that is there. Anything else there stays.
+///
+/// # Errors
+/// Something at `path` that is no pointer file; whatever forbids writing.
+pub fn link(path: &Path, pointer: &Pointer, sync: bool) -> Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => prepare(path, pointer, sync)?.put_new(),
+        // A damaged pointer file is one too.
+        _ if !matches!(read(path), Ok(None)) => prepare(path, pointer, sync)?.put(),
+        _ => {
+            let text = format!(
+                "'{}' is there already and is no pointer file; move it away or name another path",
+                path.display()
+            );
+            Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)))
+        }
     }
 }
 
@@ -166,10 +220,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.h5");
         assert_eq!(read(&path).unwrap(), None);
-        prepare(&path, &some()).unwrap().put().unwrap();
+        prepare(&path, &some(), true).unwrap().put().unwrap();
         assert_eq!(read(&path).unwrap(), Some(some()));
-        assert!(prepare(folder.path(), &some()).is_err());
-        assert!(prepare(&folder.path().join("no/x.h5"), &some()).is_err());
+        assert!(prepare(folder.path(), &some(), false).is_err());
+        assert!(prepare(&folder.path().join("no/x.h5"), &some(), false).is_err());
+        let other = Pointer { key: "other".to_owned(), ..some() };
+        assert!(prepare(&path, &other, false).unwrap().put_new().is_err());
+        assert_eq!(read(&path).unwrap(), Some(some()));
+    }
+
+    #[test]
+    fn a_link_replaces_a_pointer_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.h5");
+        for pointer in [some(), Pointer { key: "other".to_owned(), ..some() }] {
+            link(&path, &pointer, false).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(pointer));
+        }
+        std::fs::write(&path, &std::fs::read(&path).unwrap()[..30]).unwrap();
+        link(&path, &some(), false).unwrap();
+        assert_eq!(read(&path).unwrap(), Some(some()), "a damaged one is replaced");
+        std::fs::write(&path, "data").unwrap();
+        let error = link(&path, &some(), false).unwrap_err().to_string();
+        assert!(error.contains("no pointer file") && error.contains("errno = 17"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"data");
+        std::os::unix::fs::symlink("nowhere", folder.path().join("s")).unwrap();
+        assert!(link(&folder.path().join("s"), &some(), false).is_err());
+        assert!(link(folder.path(), &some(), false).is_err());
     }
 
     #[test]

@@ -489,6 +489,7 @@ fn create_ledger(
     let replace = match replace {
         Replace::Never => LedgerReplace::Fail,
         Replace::Truncate => LedgerReplace::Atomically,
+        Replace::IfAbsent => LedgerReplace::IfAbsent,
     };
     let options = h5lake_ledger::Options { user_block, ..o.ledger.clone() };
     match target {

@@ -30,6 +30,9 @@ pub enum Replace {
     Never,
     /// Put an empty container in its place (`H5F_ACC_TRUNC`).
     Truncate,
+    /// Fail with `AlreadyExists` if something is there. Unlike with `Never`, an object store may tell of a container that
+    /// another process makes meanwhile at the first commit.
+    IfAbsent,
 }
 
 /// What a container is opened for.

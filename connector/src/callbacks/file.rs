@@ -12,6 +12,7 @@ use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
 use crate::callbacks::group;
 use crate::callbacks::native_files::{self as native, Storage};
 use crate::callbacks::parallel::{self, Together};
+use crate::callbacks::pointers;
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
@@ -20,7 +21,7 @@ use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::{Driver, ListClass};
 use crate::names::{self, Place, SETTINGS_STORE};
 use crate::native::face::Face;
-use crate::pointer::{self, Pointer, Prepared};
+use crate::pointer;
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
 
 /// `H5F_ACC_*` flags, decoded.
@@ -154,8 +155,11 @@ fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
 fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
     let Request { library, place, flags, access, .. } = request;
     let options = options(request)?;
-    let pointer = prepare_pointer(place, flags)?;
-    let replace = if flags.exclusive { Replace::Never } else { Replace::Truncate };
+    let pointer = pointers::prepare(place, request.config, flags)?;
+    let replace = match flags.exclusive {
+        true => Replace::Never,
+        false => pointers::replacement(place, request.config),
+    };
     library.check_user_block(creation, access)?;
     library.check_shared_messages(creation)?;
     let user_block = library.user_block(creation)?;
@@ -164,8 +168,13 @@ fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
         ..group::spec_of(library, creation)?
     };
     let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
-    let container = Container::create(&place.target, replace, new, options)
-        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))?;
+    let container =
+        Container::create(&place.target, replace, new, options).map_err(
+            |error| match pointers::is_unlinked(replace, &error) {
+                true => pointers::unlinked(place, request.name),
+                false => failed(Minor::CannotCreateFile, "unable to create file", request, &error),
+            },
+        )?;
     if let Some(pointer) = pointer {
         pointer.put()?;
     }
@@ -187,22 +196,6 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
         libc::EROFS
     );
     Err(Error::file(minor, text, Some(libc::EROFS)))
-}
-
-/// The pointer file for a new container that is kept elsewhere.
-fn prepare_pointer(place: &Place, flags: OpenFlags) -> Result<Option<Prepared>> {
-    let (Some(path), Target::Objects { key, url, .. }) = (&place.pointer, &place.target) else {
-        return Ok(None);
-    };
-    if flags.exclusive && path.symlink_metadata().is_ok() {
-        let text = format!(
-            "unable to create file: name = '{}', errno = {}, error message = 'File exists'",
-            path.display(),
-            libc::EEXIST
-        );
-        return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
-    }
-    pointer::prepare(path, &Pointer { store: url.clone(), key: key.clone() }).map(Some)
 }
 
 /// `H5Fopen`. A reader sees the newest snapshot, and keeps it. An empty file that is opened for writing becomes an
@@ -227,6 +220,7 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 Request { library, config, place: &place, name, flags, access, together: together.is_some() };
             let session = open_container(request, together)?;
             check_degree(&session)?;
+            pointers::leave(&session, &place);
             Ok(file_handle(session))
         }
     }

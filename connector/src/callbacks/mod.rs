@@ -21,6 +21,7 @@ pub mod object;
 pub mod parallel;
 pub mod parts;
 pub mod pipeline;
+pub mod pointers;
 pub mod prefixes;
 pub mod references;
 pub mod sequences;

@@ -117,7 +117,7 @@ impl<T> Creation<'_, T> {
 
     fn attempt(&self) -> Result<Attempt<T>> {
         let exists = std::fs::symlink_metadata(self.path);
-        if self.replace == Replace::Fail && exists.is_ok() {
+        if self.replace != Replace::Atomically && exists.is_ok() {
             return Err(Error::new(self.target, ErrorKind::AlreadyExists));
         }
         let real = match exists {

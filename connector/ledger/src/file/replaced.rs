@@ -170,7 +170,7 @@ pub(crate) fn restore(path: &Path, id: &[u8; 16], replace: Replace, opts: &Optio
     };
     let present = match File::options().read(true).write(true).open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return rename_new(&hidden, path).map_err(fail),
-        Ok(_) if replace == Replace::Fail => return Err(Error::new(&target, ErrorKind::AlreadyExists)),
+        Ok(_) if replace != Replace::Atomically => return Err(Error::new(&target, ErrorKind::AlreadyExists)),
         other => Arc::new(other.map_err(fail)?),
     };
     let length = present.metadata().map_err(fail)?.len();

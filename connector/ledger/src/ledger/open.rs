@@ -124,12 +124,12 @@ impl Ledger {
     /// Makes a new container in an object store and opens it for writing.
     ///
     /// When this returns with `Replace::Fail`, or for many writers, the head names the new container, which is as durable as the store
-    /// makes objects. With `Replace::Atomically` the head is on its way: this process finds the container, others
+    /// makes objects. Otherwise the head is on its way: this process finds the container, others
     /// when the first commit has returned at the latest. Replacing puts a
     /// new head over the old one and then deletes the old container's objects.
     ///
     /// # Errors
-    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `Conflict` if the head
+    /// `AlreadyExists` unless under `Replace::Atomically`; `Locked` if a writer has the old container open; `Conflict` if the head
     /// changed meanwhile; `Store`. Of the last two, those that concern a head on its way are told by the first commit, or the close.
     pub fn create_objects(
         store: Arc<dyn ObjectStore>,

@@ -224,8 +224,7 @@ pub(crate) fn create(
         target: target.clone(),
     };
     // Who asked for a name that nobody has must be told that nobody has it. Many writers know each other by the head.
-    let goes_on =
-        replace == Replace::Atomically && opts.writers == Writers::One && !store.capabilities().near;
+    let goes_on = replace != Replace::Fail && opts.writers == Writers::One && !store.capabilities().near;
     let (etag, under_way) = match goes_on {
         true => (None, Some(first_head.send())),
         false => match first_head.put() {
@@ -286,7 +285,7 @@ fn replaceable(
     target: &str,
 ) -> Result<Replaced> {
     let old = read_head(store, key, target)?;
-    if old.is_some() && replace == Replace::Fail {
+    if old.is_some() && replace != Replace::Atomically {
         return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
     // What is no container is replaced as it is.

@@ -1,0 +1,26 @@
+//! `h5lake link`: makes the pointer file of a container in a store.
+
+use std::path::Path;
+
+use h5lake_connector::config::Config;
+use h5lake_connector::{names, pointer};
+use h5lake_container::Target;
+use h5lake_ledger::{Ledger, Probe};
+
+use crate::{Failure, print};
+
+/// Makes the pointer file at `path`, if there is a container at `url`.
+pub fn run(url: &str, path: &Path) -> Result<(), Failure> {
+    let config = Config::parse("")?;
+    let (pointer, target) = names::pointer_to(url, &config).map_err(|error| error.to_string())?;
+    if let Target::Objects { store, key, .. } = target {
+        match Ledger::probe_objects(&*store, &key)? {
+            Probe::Container => {}
+            Probe::NotFound => return Err(format!("{url}: nothing is there; correct the URL").into()),
+            _ => return Err(format!("{url}: is no container; correct the URL").into()),
+        }
+    }
+    pointer::link(path, &pointer, config.sync_commits).map_err(|error| error.to_string())?;
+    print([format!("{}: names {}", path.display(), pointer.url())])?;
+    Ok(())
+}

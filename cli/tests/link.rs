@@ -1,0 +1,53 @@
+//! The tool makes pointer files, and nothing in the place of anything else.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use h5lake_ledger::{Ledger, Options, Replace};
+use object_stores::registry::Registry;
+
+fn link(url: &str, path: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_h5lake")).arg("link").arg(url).arg(path).output().unwrap()
+}
+
+/// What the tool says of a failure.
+fn refused(url: &str, path: &Path) -> String {
+    let done = link(url, path);
+    assert!(!done.status.success(), "{url}");
+    String::from_utf8(done.stderr).unwrap()
+}
+
+#[test]
+fn a_link_leads_to_a_container() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/objects", dir.path().display());
+    let store = Registry::global().open(&url).unwrap();
+    let made = Ledger::create_objects(Arc::clone(&store), "a.h5", Replace::Fail, Options::default());
+    made.unwrap().close().unwrap();
+    let path = dir.path().join("here.h5");
+    for _ in 0..2 {
+        let done = link(&format!("{url}/a.h5"), &path);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let listed = Command::new(env!("CARGO_BIN_EXE_h5lake")).arg("versions").arg(&path).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+
+    std::fs::write(dir.path().join("objects/text"), "text").unwrap();
+    let other = dir.path().join("other.h5");
+    for (url, word) in [
+        (format!("{url}/missing.h5"), "nothing is there"),
+        (format!("{url}/text"), "no container"),
+        ("a.h5".to_owned(), "no URL"),
+        ("memory:m/a.h5".to_owned(), "when the process ends"),
+        ("gopher://host/a.h5".to_owned(), "gopher"),
+    ] {
+        let said = refused(&url, &other);
+        assert!(said.contains(word), "{said}");
+        assert!(!other.exists(), "{url}");
+    }
+    std::fs::write(&other, "data").unwrap();
+    assert!(refused(&format!("{url}/a.h5"), &other).contains("no pointer file"));
+    assert_eq!(std::fs::read(&other).unwrap(), b"data");
+}

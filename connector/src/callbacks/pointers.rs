@@ -1,0 +1,78 @@
+//! Pointer files of containers that the setting `store=` keeps elsewhere: when they are written, and what may not be done
+//! without one.
+
+use h5lake_container::{ErrorKind, Replace, Target};
+use h5lake_ledger::Probe;
+
+use crate::callbacks::file::OpenFlags;
+use crate::config::{Config, Replaceable};
+use crate::error::{Error, Minor, Result};
+use crate::names::{Place, Route};
+use crate::pointer::{self, Pointer, Prepared};
+use crate::session::Session;
+
+/// The pointer that belongs at a place's path.
+fn of(place: &Place) -> Option<Pointer> {
+    match &place.target {
+        Target::Objects { key, url, .. } => Some(Pointer { store: url.clone(), key: key.clone() }),
+        Target::File(_) => None,
+    }
+}
+
+/// The pointer file for a new container that is kept elsewhere.
+///
+/// # Errors
+/// Whatever forbids writing it; something at the path, for an exclusive creation.
+pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Option<Prepared>> {
+    let (Some(path), Some(pointer)) = (&place.pointer, of(place)) else { return Ok(None) };
+    if flags.exclusive && path.symlink_metadata().is_ok() {
+        let text = format!(
+            "unable to create file: name = '{}', errno = {}, error message = 'File exists'",
+            path.display(),
+            libc::EEXIST
+        );
+        return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
+    }
+    pointer::prepare(path, &pointer, config.sync_commits).map(Some)
+}
+
+/// What a creation with truncation may do to the container that is there. Clients that look at the path before they ask HDF5
+/// truncate what they do not see: so without a pointer file nothing is replaced.
+pub fn replacement(place: &Place, config: &Config) -> Replace {
+    match (place.route, config.replace) {
+        (Route::Setting, Replaceable::Linked) => Replace::IfAbsent,
+        _ => Replace::Truncate,
+    }
+}
+
+/// Whether a creation failed because [`replacement`] forbids it.
+pub fn is_unlinked(replace: Replace, error: &h5lake_container::Error) -> bool {
+    replace == Replace::IfAbsent && error.kind() == ErrorKind::AlreadyExists
+}
+
+/// The error for that: what is there, and the three ways to go on.
+pub fn unlinked(place: &Place, name: &[u8]) -> Error {
+    let name = String::from_utf8_lossy(name);
+    let url = of(place).map(|pointer| pointer.url()).unwrap_or_default();
+    let text = format!(
+        "unable to create file: name = '{name}', errno = {}, error message = 'the store already has {url}, and no pointer \
+         file at this path names it'; to use that container, open it by that URL or run: h5lake link {url} {name}; to \
+         replace it, set replace=any",
+        libc::EEXIST
+    );
+    Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST))
+}
+
+/// Leaves a pointer file where the application has opened a container by `store=` and nothing is at the path, so that clients which
+/// look there find it from now on. Best effort: no folder is made, nothing is replaced, and the open never fails for it.
+pub fn leave(session: &Session, place: &Place) {
+    let is_first = session.together.as_ref().is_none_or(|together| together.is_first());
+    let is_missing = place.route == Route::Setting && place.found() == Some(Probe::NotFound);
+    if let (true, true, None, Some(path), Some(pointer)) =
+        (is_first, is_missing, place.at, &place.pointer, of(place))
+        && let Err(error) =
+            pointer::prepare(path, &pointer, session.config.sync_commits).and_then(Prepared::put_new)
+    {
+        let _it_is_a_help_and_no_more = error;
+    }
+}

@@ -1,0 +1,120 @@
+"""Clients that look at the path before they ask HDF5: without a pointer file they create with truncation, and must not empty
+the container that is in the store."""
+# only: h5lake
+# requires: clients.txt
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.pop("H5LAKE_REPLACE", None)
+
+from cases import main
+
+WRITE = "import h5py\nwith h5py.File(name, mode) as f: f['x'] = [1, 2, 3]"
+READ = "import h5py\nwith h5py.File(name) as f: assert f['x'][:].tolist() == [1, 2, 3]"
+BY_CLIENTS = {
+    "netCDF4 a": "import netCDF4; netCDF4.Dataset(name, 'a').close()",
+    "netCDF4 r+": "import netCDF4; netCDF4.Dataset(name, 'r+').close()",
+    "netCDF4 w": "import netCDF4; netCDF4.Dataset(name, 'w').close()",
+    "PyTables a": "import tables; tables.open_file(name, 'a').close()",
+    "h5py w": "import h5py; h5py.File(name, 'w').close()",
+}
+
+
+def run(code, connector, folder, name="out.h5", mode="w", **variables):
+    """A program's exit status, output and error in a folder."""
+    folder.mkdir(exist_ok=True)
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
+    code = f"import json\nname, mode = json.loads({json.dumps(json.dumps([name, mode]))})\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=folder, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def done(*args, **more):
+    code, out, err = run(*args, **more)
+    assert code == 0, err
+    return out
+
+
+def check_what_has_no_pointer_is_not_replaced(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    one, other = folder / "one", folder / "other"
+    done(WRITE, store, one)
+    for client, code in BY_CLIENTS.items():
+        status, _, err = run(code, store, other)
+        assert status, f"{client} replaced the container"
+        assert not list(other.iterdir()), client
+        done(READ, "h5lake", one)
+    # The error says what there is to do, and each of the ways works.
+    _, _, err = run(BY_CLIENTS["h5py w"], store, other)
+    url = f"file://{folder}/objects/out.h5"
+    for word in ("FileExistsError", url, f"h5lake link {url} out.h5", "replace=any"):
+        assert word in err, (word, err)
+    done(READ, "h5lake", other, name=url)
+    done(WRITE, f"{store} replace=any", other)
+    done(WRITE, store, other)
+    assert (other / "out.h5").exists()
+
+
+def check_a_url_and_a_pointer_replace(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    done(WRITE, store, folder / "one")
+    done(WRITE, store, folder / "one")
+    done(WRITE, "h5lake", folder / "one")
+    done(WRITE, "h5lake", folder / "other", name=f"file://{folder}/objects/out.h5")
+    done(WRITE, store, folder / "other", name=f"file://{folder}/objects/out.h5")
+
+
+def check_an_open_leaves_a_pointer(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    done(WRITE, store, folder / "one")
+    for n, code in enumerate((READ, "import h5py; h5py.File(name, 'r+').close()", "import h5py; h5py.File(name, 'a').close()")):
+        other = folder / f"other{n}"
+        done(code, store, other)
+        assert (other / "out.h5").read_bytes() == (folder / "one" / "out.h5").read_bytes(), code
+        done(READ, "h5lake", other)
+        # netCDF4 changes no file that keeps no order of creation, but now it sees that there is one.
+        for client in ("netCDF4 a", "netCDF4 r+"):
+            assert "Can't write file" in run(BY_CLIENTS[client], store, other)[2]
+        done(BY_CLIENTS["PyTables a"], store, other)
+        done(READ, "h5lake", other)
+    # To open never makes a folder, and never fails for the want of one.
+    (folder / "one" / "in").mkdir()
+    done(WRITE, store, folder / "one", name="in/out.h5")
+    done(READ, store, folder / "far", name="in/out.h5")
+    assert not list((folder / "far").iterdir())
+
+
+def check_what_is_opened_by_a_file_leaves_none(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    done(WRITE, store, folder / "one", name="target.h5")
+    done("import h5py\nwith h5py.File(name, 'w') as f: f['l'] = h5py.ExternalLink('target.h5', '/x')", store, folder / "one")
+    done("import h5py; assert h5py.File(name)['l'][0] == 1", store, folder / "other")
+    assert [p.name for p in (folder / "other").iterdir()] == ["out.h5"]
+
+
+def check_what_is_kept_in_memory_has_no_pointers(folder):
+    done(f"{WRITE}\n{WRITE}\n{READ}", "h5lake store=memory:m", folder / "one")
+    assert not list((folder / "one").iterdir())
+
+
+def check_an_old_version_leaves_none(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    done(WRITE, store, folder / "one")
+    done("import h5py; h5py.File(name + '@v=1').close()", store, folder / "other")
+    assert not list((folder / "other").iterdir())
+
+
+def check_names_with_two_dots(folder):
+    store = f"h5lake store=file://{folder}/objects"
+    for mode in ("w", "r", "a"):
+        status, _, err = run(WRITE, store, folder / "one", name="../x.h5", mode=mode)
+        assert status and "'..'" in err and "whole path" in err, err
+    done(WRITE, store, folder / "one", name="./x.h5")
+    assert not Path("x.h5").exists()
+
+
+main(globals())
