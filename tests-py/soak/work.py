@@ -99,7 +99,8 @@ def sizes():
 
 def main():
     end, samples, n = time.monotonic() + float(sys.argv[1]), [], 0
-    while time.monotonic() < end or n < 40:
+    # Fewer would show how caches fill, and no growth beyond that.
+    while time.monotonic() < end or n < 200:
         for act in create, rewrite, read:
             act(n)
         n += 1
