@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use h5lake_container::OnConflict;
 use h5lake_ledger::At;
 
 /// What to do with an existing native HDF5 file.
@@ -42,8 +43,8 @@ pub struct Config {
     pub disk_cache_size: Option<usize>,
     /// Whether several processes may have a container open for writing.
     pub many_writers: bool,
-    /// Of several writers that changed the same thing, whether the last one wins, instead of getting an error.
-    pub last_wins: bool,
+    /// What one of several writers does that changed the same thing as another.
+    pub on_conflict: OnConflict,
     /// Which containers of a store a plain name may replace.
     pub replace: Replaceable,
 }
@@ -74,6 +75,9 @@ pub const KEYS: [&str; 13] = [
     "conflict",
     "replace",
 ];
+
+const ON_CONFLICT: [(&str, OnConflict); 3] =
+    [("error", OnConflict::Fail), ("merge", OnConflict::Merge), ("last", OnConflict::Last)];
 
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
@@ -131,7 +135,7 @@ impl Config {
             "disk_cache" => self.disk_cache = Some(absolute_path(key, value)?),
             "disk_cache_size" => self.disk_cache_size = Some(byte_count(key, value)?),
             "writers" => self.many_writers = one_of(key, value, &[("many", true), ("one", false)])?,
-            "conflict" => self.last_wins = one_of(key, value, &[("last", true), ("error", false)])?,
+            "conflict" => self.on_conflict = one_of(key, value, &ON_CONFLICT)?,
             "replace" => {
                 self.replace =
                     one_of(key, value, &[("linked", Replaceable::Linked), ("any", Replaceable::Any)])?
@@ -189,8 +193,9 @@ impl Config {
         if self.many_writers {
             words.push("writers=many".to_owned());
         }
-        if self.last_wins {
-            words.push("conflict=last".to_owned());
+        if self.on_conflict != OnConflict::default() {
+            let names = ON_CONFLICT.iter().filter(|(_, choice)| *choice == self.on_conflict);
+            words.extend(names.map(|(name, _)| format!("conflict={name}")));
         }
         if self.replace == Replaceable::Any {
             words.push("replace=any".to_owned());
@@ -272,6 +277,15 @@ mod tests {
     #[test]
     fn an_empty_string_is_all_defaults() {
         assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn each_way_to_treat_conflicts_is_read_and_written_back() {
+        for (name, choice) in ON_CONFLICT {
+            let config = parse(&format!("conflict={name}")).unwrap();
+            assert_eq!(config.on_conflict, choice);
+            assert_eq!(parse(&config.to_info_string()), Ok(config));
+        }
     }
 
     #[test]

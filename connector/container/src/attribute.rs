@@ -147,7 +147,13 @@ impl Attribute {
         self.renew(&state, &mut place)?;
         match &*place {
             Where::Deleted { value, .. } => Ok(value.clone()),
-            Where::Named { record, .. } => c.attribute_value(record),
+            Where::Named { key, record, .. } => {
+                let key = self.key_now(key, record);
+                if c.reads.are_noted() && !c.ledger.is_staged(&key) {
+                    c.reads.of_name(&key);
+                }
+                c.attribute_value(record)
+            }
         }
     }
 
@@ -400,6 +406,9 @@ impl Container {
         self.make_way(&mut s, &from)?;
         if self.has_attribute(&s, &to)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(new))));
+        }
+        if self.ledger.is_one_of_many() {
+            self.note_moved(&mut s, &from, &to)?;
         }
         Arc::make_mut(&mut r).name = keys::beside(new);
         self.ledger.delete(&from)?;

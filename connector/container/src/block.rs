@@ -5,6 +5,7 @@ use crate::cached::{Cached, MOST_RANGES};
 use crate::gather::{gather, scatter};
 use crate::grid::CopyRun;
 use crate::keeping::{Distance, Keeping};
+use crate::many::Reads;
 use crate::shape::Shape;
 use crate::spans::Spans;
 use crate::stored::{change_stored, replace_inline, store_block, stored};
@@ -64,6 +65,15 @@ impl BlockCache {
             let spans = touched.entry(key.to_vec()).or_default();
             runs.into_iter().for_each(|r| spans.insert(r));
         }
+    }
+
+    /// Notes what is read of a block, but for what this batch has written itself.
+    pub(crate) fn note_read(&self, reads: &Reads, key: &[u8], runs: &[CopyRun]) {
+        let Some(written) = self.touched.as_ref().and_then(|t| t.get(key)) else {
+            return reads.of_block(key, runs);
+        };
+        let others = runs.iter().filter(|r| !written.covers(&(r.block..r.block + r.len)));
+        reads.of_block(key, &others.copied().collect::<Vec<_>>());
     }
 
     /// What was written of a block since the last commit.
@@ -258,6 +268,12 @@ impl BlockCache {
     pub(crate) fn forget(&mut self) {
         let epoch = self.epoch + 1;
         *self = Self { epoch, ..Self::new(self.limit, self.distance, false) };
+    }
+
+    /// Drops all blocks, changes and all.
+    pub(crate) fn drop_all(&mut self) {
+        let (epoch, many) = (self.epoch + 1, self.touched.is_some());
+        *self = Self { epoch, ..Self::new(self.limit, self.distance, many) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.

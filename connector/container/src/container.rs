@@ -9,12 +9,13 @@ use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
 use crate::keeping::Distance;
 use crate::list::Lists;
-use crate::many::Others;
+use crate::many::{Others, Reads};
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, Place};
 use crate::{
-    Access, Error, ErrorKind, FileCreation, ObjectId, Options, Replace, Result, Target, keys, record,
+    Access, Error, ErrorKind, FileCreation, ObjectId, OnConflict, Options, Replace, Result, Target, keys,
+    record,
 };
 use bytes::Bytes;
 use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace};
@@ -91,7 +92,10 @@ pub struct Container {
     /// It is in a store that keeps nothing of what it is given: that may be lent to a put.
     pub(crate) takes_lent: bool,
     lock: LockPolicy,
-    pub(crate) last_wins: bool,
+    /// What a flush does that meets a conflict.
+    pub(crate) on_conflict: OnConflict,
+    /// What this writer has read since its last flush, where others write too.
+    pub(crate) reads: Reads,
     pid: u32,
 }
 
@@ -242,7 +246,8 @@ impl Container {
             distance,
             takes_lent,
             lock: o.ledger.lock,
-            last_wins: o.last_wins,
+            on_conflict: o.on_conflict,
+            reads: Reads::new(writable && many && o.on_conflict != OnConflict::Last),
             pid: h5lake_ledger::process::id(),
         })
     }

@@ -99,6 +99,9 @@ impl Container {
         let link = self.find_link(group, name)?;
         let link = link.ok_or_else(|| Error::not_found(format!("the link {} doesn't exist", show(name))))?;
         self.ledger.delete(&keys::named(keys::LINK, group.0, name))?;
+        if let LinkTarget::Hard(id) = link.target {
+            self.note_unlinked(s, id.0);
+        }
         self.change_header(s, group, |h| {
             if let Some(g) = &mut h.group {
                 g.link_count = g.link_count.saturating_sub(1);
@@ -128,6 +131,10 @@ impl Container {
     ) -> Result<()> {
         self.check_writable("unable to move link")?;
         let mut s = self.state();
+        if self.ledger.is_one_of_many() {
+            let from = keys::named(keys::LINK, src_group.0, src_name);
+            self.note_moved(&mut s, &from, &keys::named(keys::LINK, dst_group.0, dst_name))?;
+        }
         let link = self.transfer(&mut s, (src_group, src_name), (dst_group, dst_name), cset)?;
         self.remove_link(&mut s, src_group, src_name)?;
         if let LinkTarget::Hard(id) = link.target {

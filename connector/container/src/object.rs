@@ -323,6 +323,9 @@ impl Container {
         self.check_writable("unable to change the link count")?;
         let mut s = self.state();
         let n = self.change_links(&mut s, id, delta)?;
+        if delta < 0 {
+            self.note_unlinked(&mut s, id.0);
+        }
         self.delete_if_unused(&mut s, id.0)?;
         Ok(n)
     }
@@ -363,6 +366,7 @@ impl Container {
     /// `NotFound` when there is no such object.
     pub fn comment(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
         let h = self.header(&mut self.state(), id)?;
+        self.reads.of_name(&keys::of(keys::HEADER, id.0));
         Ok(h.comment.as_ref().map(|c| c.to_vec()))
     }
 
@@ -458,6 +462,11 @@ impl Container {
                 Ok(_) => (),
                 // What is left of an attribute that was deleted while it was open.
                 Err(e) if e.kind() == crate::ErrorKind::NotFound => {
+                    let mark = keys::of(keys::ORPHAN, id);
+                    if self.ledger.is_one_of_many() && self.ledger.get(&mark)?.is_none() {
+                        // The batch that deleted it, or made it, was dropped.
+                        continue;
+                    }
                     self.heap_drop(s, id)?;
                     self.unmark(s, id)?;
                 }

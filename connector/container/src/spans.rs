@@ -4,16 +4,60 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Disjoint ranges by their starts. Ranges that touch are one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Spans(BTreeMap<usize, usize>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spans {
+    /// The only range, which takes no memory of its own: most sets have no other.
+    one: Option<(usize, usize)>,
+    /// All ranges, if there is not just one.
+    many: BTreeMap<usize, usize>,
+}
+
+impl PartialEq for Spans {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
 
 impl Spans {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.count() == 0
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        self.0.iter().map(|(&start, &end)| start..end)
+        let many = self.many.iter().map(|(&start, &end)| start..end);
+        self.one.iter().map(|&(start, end)| start..end).chain(many)
+    }
+
+    /// How many ranges there are.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(self.one.is_some()) + self.many.len()
+    }
+
+    /// The last range that begins before `end`.
+    fn before(&self, end: usize) -> Option<(usize, usize)> {
+        match self.one {
+            Some(one) => Some(one).filter(|(start, _)| *start < end),
+            None => self.many.range(..end).next_back().map(|(&start, &end)| (start, end)),
+        }
+    }
+
+    /// Whether one of these bytes is in the set.
+    pub(crate) fn overlaps(&self, r: &Range<usize>) -> bool {
+        !r.is_empty() && self.before(r.end).is_some_and(|(_, end)| end > r.start)
+    }
+
+    /// Whether all of these bytes are in the set.
+    pub(crate) fn covers(&self, r: &Range<usize>) -> bool {
+        self.before(r.start + 1).is_some_and(|(_, end)| end >= r.end)
+    }
+
+    /// Adds all bytes between the first and the last.
+    pub(crate) fn fill_gaps(&mut self) {
+        if let (Some((&start, _)), Some((_, &end))) =
+            (self.many.first_key_value(), self.many.last_key_value())
+        {
+            *self = Self { one: Some((start, end)), many: BTreeMap::new() };
+        }
     }
 
     pub(crate) fn insert(&mut self, r: Range<usize>) {
@@ -21,34 +65,48 @@ impl Spans {
             return;
         }
         let (mut start, mut end) = (r.start, r.end);
-        if let Some((&s, &e)) = self.0.range(..=start).next_back()
+        match self.one.take() {
+            None if self.many.is_empty() => {
+                self.one = Some((start, end));
+                return;
+            }
+            Some((s, e)) if s <= end && start <= e => {
+                self.one = Some((s.min(start), e.max(end)));
+                return;
+            }
+            one => self.many.extend(one),
+        }
+        let set = &mut self.many;
+        if let Some((&s, &e)) = set.range(..=start).next_back()
             && e >= start
         {
             (start, end) = (s, end.max(e));
         }
-        while let Some((&s, &e)) = self.0.range(start..=end).next() {
-            self.0.remove(&s);
+        while let Some((&s, &e)) = set.range(start..=end).next() {
+            set.remove(&s);
             end = end.max(e);
         }
-        self.0.insert(start, end);
+        set.insert(start, end);
     }
 
     pub(crate) fn remove(&mut self, r: &Range<usize>) {
         if r.is_empty() {
             return;
         }
-        if let Some((&s, &e)) = self.0.range(..r.start).next_back()
+        self.many.extend(self.one.take());
+        let set = &mut self.many;
+        if let Some((&s, &e)) = set.range(..r.start).next_back()
             && e > r.start
         {
-            self.0.insert(s, r.start);
+            set.insert(s, r.start);
             if e > r.end {
-                self.0.insert(r.end, e);
+                set.insert(r.end, e);
             }
         }
-        while let Some((&s, &e)) = self.0.range(r.start..r.end).next() {
-            self.0.remove(&s);
+        while let Some((&s, &e)) = set.range(r.start..r.end).next() {
+            set.remove(&s);
             if e > r.end {
-                self.0.insert(r.end, e);
+                set.insert(r.end, e);
             }
         }
     }
@@ -74,6 +132,10 @@ mod tests {
                     seen[r].fill(true);
                 }
                 prop_assert_eq!(seen, model);
+                prop_assert_eq!(set.count(), set.iter().count());
+                let r = at..at + n;
+                prop_assert_eq!(set.overlaps(&r), model[r.clone()].contains(&true));
+                prop_assert_eq!(n == 0 || set.covers(&r), !model[r].contains(&false));
             }
         }
     }

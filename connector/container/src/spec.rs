@@ -44,6 +44,19 @@ pub enum Access {
     ReadWrite,
 }
 
+/// What one of many writers does when another writer committed a change of the same thing first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Commit nothing of the batch, drop it, and return a `Conflict` error.
+    #[default]
+    Fail,
+    /// Commit the rest of the batch, keep the other writer's change, and return a `Conflict` error. A conflict in a move,
+    /// a deletion or a shrink has no rest: then nothing is committed.
+    Merge,
+    /// The last commit wins, and nobody is told.
+    Last,
+}
+
 /// How a container is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -51,9 +64,8 @@ pub struct Options {
     pub ledger: h5lake_ledger::Options,
     /// Bound of the cache of blocks, clean and dirty, in bytes. Default 256 MiB.
     pub cache_bytes: usize,
-    /// With many writers ([`h5lake_ledger::Writers::Many`]): of two that changed the same thing, the one who commits last
-    /// wins, and nobody is told. Else the first wins, and the other gets a `Conflict` error.
-    pub last_wins: bool,
+    /// With many writers ([`h5lake_ledger::Writers::Many`]): what a flush does that meets a conflict.
+    pub on_conflict: OnConflict,
     /// The target's file, for whoever has looked at it; it is then read without looking for it again.
     pub opened: Option<OpenedFile>,
 }
@@ -63,7 +75,7 @@ impl Default for Options {
         Self {
             ledger: h5lake_ledger::Options::default(),
             cache_bytes: 256 << 20,
-            last_wins: false,
+            on_conflict: OnConflict::default(),
             opened: None,
         }
     }

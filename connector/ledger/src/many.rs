@@ -190,6 +190,11 @@ impl Ledger {
         from.map(|(k, v)| (k.to_bytes(), v.clone())).take_while(|(k, _)| k.starts_with(prefix)).collect()
     }
 
+    /// Whether this handle has staged a put or a delete of a key.
+    pub fn is_staged(&self, key: &[u8]) -> bool {
+        value_in(&self.lock().staged, key).is_some()
+    }
+
     /// Takes back [`free_payload`](Ledger::free_payload) of a committed payload.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use h5lake_container::{Access, Container, FileCreation, Options, Replace, Target};
+use h5lake_container::{Access, Container, FileCreation, OnConflict, Options, Replace, Target};
 use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
 
 use crate::callbacks::group;
@@ -384,7 +384,7 @@ fn options(request: Request<'_>) -> Result<Options> {
     options.ledger.salvage = config.salvage;
     options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };
     // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
-    options.last_wins = config.last_wins || together;
+    options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
     options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     options.ledger.lock = locking(library, access)?;
     Ok(options)

@@ -2,7 +2,7 @@
 
 use super::Dataset;
 use crate::container::SCAN;
-use crate::grid::coordinates;
+use crate::grid::{CopyRun, coordinates};
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
@@ -334,6 +334,7 @@ impl Dataset {
             )));
         }
         let key = self.key(&scaled);
+        c.reads.of_block(&key, &[CopyRun { block: 0, buffer: 0, len: self.shape.len }]);
         let mut blocks = c.blocks.lock();
         blocks.flush(&c.ledger, &key)?;
         let p = stored(&c.ledger, &key, &self.shape)?;

@@ -25,6 +25,9 @@ impl Dataset {
             return Ok(());
         }
         let old = space.dims().to_vec();
+        if c.ledger.is_one_of_many() {
+            c.note_resized(&mut c.state(), self.object.id().0, &old, dims);
+        }
         if let Layout::Chunked { chunk } = &self.layout
             && dims.iter().zip(&old).any(|(n, o)| n < o)
         {

@@ -292,6 +292,12 @@ impl Dataset {
             return Ok(());
         }
         let c = self.container();
+        if c.reads.are_noted() {
+            self.grid.parts(space.dims(), selection, size, &mut |p| {
+                c.blocks.lock().note_read(&c.reads, &self.key(p.coords), p.runs);
+                Ok(())
+            })?;
+        }
         // One block needs no second thread.
         let threads = if c.near() && out.len() <= self.shape.len { 1 } else { self.readers() };
         if !c.near() || threads > 1 {

@@ -6,7 +6,7 @@ use crate::container::State;
 use crate::convert::show;
 use crate::record::{self, AttributeRecord};
 use crate::stored::extents_of;
-use crate::{Container, LocalHeap, Result, keys};
+use crate::{Container, LocalHeap, OnConflict, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 
@@ -35,8 +35,12 @@ impl Container {
     pub(super) fn merge_attribute(&self, s: &mut State, c: Contest) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let id = keys::id(&c.key).unwrap_or_default();
-        let same = self.same_attribute(s, &theirs, &ours)?;
-        let keep_ours = !same && self.last_wins;
+        let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
+        // A removal needs what it removes, and who has read a value has computed the next one from it.
+        let is_removal = base.is_some() && ours.is_none() && self.on_conflict == OnConflict::Fail;
+        let is_stale = is_removal || is_moved_away || self.reads.has_name(&c.key);
+        let same = !is_stale && self.same_attribute(s, &theirs, &ours)?;
+        let keep_ours = !same && self.last_wins();
         let last = if keep_ours { &ours } else { &theirs };
         for (t, count) in
             [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)]
@@ -48,10 +52,13 @@ impl Container {
         let there = |r: &Option<AttributeRecord>| i64::from(r.is_some());
         s.others.fixes.entry(id).or_default().attributes +=
             (there(last) - there(&theirs)) - (there(&ours) - there(&base));
-        if !same && !self.last_wins {
+        if !same && (!self.last_wins() || is_moved_away) {
             let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)));
+            if s.others.batch.moved.contains(&c.key) {
+                self.conflict_is_whole(s);
+            }
         }
         s.lists.forget(id);
         if keep_ours {

@@ -1,6 +1,7 @@
 //! Blocks that both changed: our elements go over theirs.
 
 use super::Contest;
+use super::reads::ReadOf;
 use crate::container::State;
 use crate::dataset::{Form, extent::outside};
 use crate::pieces::Pieces;
@@ -43,8 +44,14 @@ impl Known {
     }
 }
 
-/// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed.
-fn sort_out(spans: &Spans, unit: usize, [base, theirs, ours]: [&[u8]; 3]) -> (Spans, Vec<Range<usize>>) {
+/// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed. The same bytes by both
+/// are one change, unless we have read what was there before.
+fn sort_out(
+    spans: &Spans,
+    read: &ReadOf,
+    unit: usize,
+    [base, theirs, ours]: [&[u8]; 3],
+) -> (Spans, Vec<Range<usize>>) {
     let (mut free, mut contested) = (Spans::default(), Spans::default());
     for r in spans.iter() {
         if base[r.clone()] == theirs[r.clone()] {
@@ -54,7 +61,8 @@ fn sort_out(spans: &Spans, unit: usize, [base, theirs, ours]: [&[u8]; 3]) -> (Sp
         let mut at = r.start / unit * unit;
         while at < r.end {
             let e = at..(at + unit).min(ours.len());
-            let both = base[e.clone()] != theirs[e.clone()] && theirs[e.clone()] != ours[e.clone()];
+            let agree = theirs[e.clone()] == ours[e.clone()] && !read.overlaps(&e);
+            let both = base[e.clone()] != theirs[e.clone()] && !agree;
             if both {
                 contested.insert(e)
             } else {
@@ -103,18 +111,18 @@ impl Container {
     /// Puts what we wrote over theirs; returns what both had written, and theirs stays of that.
     fn overlay_block(&self, known: &Known, c: &Contest, ours: &Bytes) -> Result<Vec<Range<usize>>> {
         let shape = &known.shape;
-        let load = |value: &Option<Bytes>| -> Result<Vec<u8>> {
-            let Some(value) = value else { return Ok(shape.filled()) };
-            let r: BlockRecord = decode(value.clone(), || format!("the block {:02x?}", c.key))?;
-            Pieces::decode(r, shape.len)?.load(&self.ledger, shape)
-        };
+        let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
         let mut blocks = self.blocks.lock();
         let spans = blocks.touched(&c.key);
         let whole = load(&Some(ours.clone()))?;
-        let (mut free, contested) =
-            sort_out(&spans, known.unit.max(1), [&load(&c.base)?, &load(&c.theirs)?, &whole]);
+        let (mut free, contested) = sort_out(
+            &spans,
+            &self.reads.block(&c.key),
+            known.unit.max(1),
+            [&load(&c.base)?, &load(&c.theirs)?, &whole],
+        );
         let mut told = contested;
-        if self.last_wins {
+        if self.last_wins() {
             told.drain(..).for_each(|r| free.insert(r));
         }
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
@@ -123,6 +131,58 @@ impl Container {
         blocks.set_touched(&c.key, free.clone());
         blocks.overlay(&self.ledger, &c.key, shape, &free, &whole)?;
         Ok(told)
+    }
+
+    /// What this batch cut off must not have been written by others, who cannot be asked.
+    pub(super) fn check_cuts(&self, s: &mut State) -> Result<()> {
+        if self.last_wins() || s.ids.are_shared() {
+            return Ok(());
+        }
+        for (id, least) in s.others.batch.resized.clone() {
+            let Some(least) = least else { continue };
+            let theirs: Vec<_> =
+                s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+            if theirs.is_empty() {
+                continue;
+            }
+            let known = Known { dims: least, ..self.known(s, id)? };
+            for key in theirs {
+                let cut = self.with_foreign(s, id, &known, || self.cut_of_theirs(&known, &key))?;
+                if !cut.is_empty() {
+                    let what = format!(", {}, which this batch cuts off,", elements(&known, &key, &cut));
+                    let by = s.others.changed.by(id).cloned();
+                    self.whole_conflict(s, id, what, by.as_ref());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a block that others changed and that lie outside of the extent.
+    fn cut_of_theirs(&self, known: &Known, key: &Bytes) -> Result<Vec<Range<usize>>> {
+        let out = known.outside(&keys::coords(key));
+        if out.is_empty() {
+            return Ok(out);
+        }
+        let merged = self.ledger.unmerged().into_iter().find(|(k, _)| k == key);
+        let base = self.load_block(known, key, &merged.and_then(|(_, base)| base))?;
+        let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
+        let unit = known.unit.max(1);
+        let mut cut = Spans::default();
+        for e in
+            out.into_iter().flat_map(|r| r.clone().step_by(unit).map(move |at| at..(at + unit).min(r.end)))
+        {
+            if base[e.clone()] != theirs[e.clone()] {
+                cut.insert(e);
+            }
+        }
+        Ok(cut.iter().collect())
+    }
+
+    fn load_block(&self, known: &Known, key: &[u8], value: &Option<Bytes>) -> Result<Vec<u8>> {
+        let Some(value) = value else { return Ok(known.shape.filled()) };
+        let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
+        Pieces::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
     }
 
     /// Where one shrank a dataset, what the other wrote outside of its new extent goes.
@@ -327,22 +387,29 @@ mod tests {
         fn elements_stay_whole(
             (base, theirs, ours) in (prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24)),
             wrote in prop::collection::vec(any::<bool>(), 6),
+            has_read in prop::collection::vec(any::<bool>(), 6),
         ) {
             const UNIT: usize = 4;
             let mut spans = Spans::default();
             let mut mine = base.clone();
+            let mut seen = Spans::default();
+            for (n, _) in has_read.iter().enumerate().filter(|(_, r)| **r) {
+                seen.insert(n * UNIT + 1..n * UNIT + 2);
+            }
             for (n, _) in wrote.iter().enumerate().filter(|(_, w)| **w) {
                 spans.insert(n * UNIT..(n + 1) * UNIT);
                 mine[n * UNIT..(n + 1) * UNIT].copy_from_slice(&ours[n * UNIT..(n + 1) * UNIT]);
             }
-            let (free, contested) = sort_out(&spans, UNIT, [&base, &theirs, &mine]);
+            let read = ReadOf::Parts(seen);
+            let (free, contested) = sort_out(&spans, &read, UNIT, [&base, &theirs, &mine]);
             let mut merged = theirs.clone();
             free.iter().for_each(|r| merged[r.clone()].copy_from_slice(&mine[r]));
             for (n, &w) in wrote.iter().enumerate() {
                 let e = n * UNIT..(n + 1) * UNIT;
                 let changed = base[e.clone()] != theirs[e.clone()];
                 let told = contested.iter().any(|r| r.start <= e.start && e.end <= r.end);
-                prop_assert_eq!(told, w && changed && mine[e.clone()] != theirs[e.clone()]);
+                let differs = mine[e.clone()] != theirs[e.clone()];
+                prop_assert_eq!(told, w && changed && (differs || has_read[n]));
                 let wanted = if w && !told { &mine } else { &theirs };
                 prop_assert_eq!(&merged[e.clone()], &wanted[e]);
             }

@@ -13,7 +13,7 @@ const OWNED: [u8; 7] =
     [keys::HEADER, keys::LINK, keys::ATTRIBUTE, keys::BLOCK, keys::SEGMENT, keys::USAGE, keys::ORPHAN];
 
 /// The group and the name of a link to an object that others took away.
-fn last_link(s: &State, id: u64) -> Option<(u64, String)> {
+pub(super) fn last_link(s: &State, id: u64) -> Option<(u64, String)> {
     s.others.theirs.iter().find_map(|(key, their)| {
         let before = their.before.clone().filter(|_| key.first() == Some(&keys::LINK))?;
         let r: LinkRecord = record::decode(before, String::new).ok()?;
@@ -38,7 +38,7 @@ impl Container {
     }
 
     fn give_up_object(&self, s: &mut State, id: u64, header: &[u8], before: Bytes) -> Result<()> {
-        let mut matters = false;
+        let (mut matters, mut is_half) = (false, false);
         for letter in OWNED {
             for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
                 matters |= match letter {
@@ -46,6 +46,8 @@ impl Container {
                     keys::HEADER => self.differs(&before, value.as_ref())?,
                     _ => false,
                 };
+                is_half |=
+                    s.others.batch.moved.contains(&key) || self.is_linked_anew(s, &key, value.as_ref())?;
                 if letter == keys::LINK {
                     // What we linked there, or took out, counts no longer.
                     self.uncount(s, &key, &value)?;
@@ -63,6 +65,10 @@ impl Container {
         if matters {
             let (id, name) = last_link(s, id).unwrap_or((id, String::new()));
             self.conflict(s, header, id, format!("{name}, which was deleted,"));
+            if is_half {
+                // What was moved there has lost its old place.
+                self.conflict_is_whole(s);
+            }
         }
         Ok(())
     }

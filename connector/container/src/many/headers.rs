@@ -3,7 +3,7 @@
 use super::{Contest, Fix};
 use crate::container::State;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
-use crate::{Container, Error, Result, keys};
+use crate::{Container, Error, OnConflict, Result, keys};
 use bytes::Bytes;
 use prost::Message;
 
@@ -72,8 +72,9 @@ impl Container {
             g.link_count = added(g.link_count, more(o.link_count, b.link_count));
             g.next_order = behind(g.next_order, o.next_order, b.next_order);
         }
-        if ours.comment != base.comment && ours.comment != theirs.comment {
-            if theirs.comment == base.comment || self.last_wins {
+        let is_stale = theirs.comment != base.comment && self.reads.has_name(&c.key);
+        if ours.comment != base.comment && (ours.comment != theirs.comment || is_stale) {
+            if theirs.comment == base.comment || self.last_wins() {
                 h.comment = ours.comment.clone();
             } else {
                 self.conflict(s, &c.key, id, ", its comment,".into());
@@ -97,9 +98,15 @@ impl Container {
     ) {
         let space = |h: &HeaderRecord| h.dataset.as_ref().and_then(|d| d.space.clone());
         let (Some(b), Some(t), Some(o)) = (space(base), space(theirs), space(ours)) else { return };
+        // Who sets dimensions has read them: of two that append, the second has counted from the wrong end.
+        let is_stale = t != b && s.others.batch.resized.contains_key(&id);
         let merged = match dimensions(&b, &t, &o) {
+            _ if is_stale && self.on_conflict == OnConflict::Fail => {
+                self.conflict(s, key, id, format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims));
+                t
+            }
             Some(merged) => merged,
-            None if self.last_wins => o,
+            None if self.last_wins() => o,
             None => {
                 self.conflict(s, key, id, format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims));
                 s.others.refused.insert(id, o.dims);

@@ -2,28 +2,34 @@
 //!
 //! The ledger tells which keys others changed since this writer last looked. What both changed is merged kind by kind
 //! (`links`, `attributes`, `heap`, `blocks`, `headers`), with three values at hand: the one that both started from, theirs
-//! and ours. Where that cannot be done the one who committed first wins, unless the last is to win; ours stays out, and the
-//! rest is committed.
+//! and ours. Where that cannot be done the writer that committed first wins, unless the last is to win. The later batch is
+//! then dropped as a whole (`dropping`), unless the rest of it is to be committed.
 
 mod attributes;
+mod batch;
 mod blocks;
+mod dropping;
 mod gone;
 mod groups;
 mod headers;
 mod heap;
 mod links;
+mod reads;
 mod reap;
 mod report;
 mod together;
+mod tree;
 
 use crate::container::State;
 use crate::dataset::Dataset;
-use crate::{Container, ErrorKind, Result, keys};
+use crate::{Container, ErrorKind, OnConflict, Result, keys};
+use batch::{Batch, Changed};
 use bytes::Bytes;
 use h5lake_ledger::Change;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
+pub(crate) use reads::Reads;
 pub(crate) use report::Conflict;
 pub use together::NumberSource;
 
@@ -57,6 +63,10 @@ pub(crate) struct Others {
     conflicts: Vec<Conflict>,
     /// Objects whose headers are new, for those who have them open.
     reload: BTreeSet<u64>,
+    /// Objects that they changed.
+    changed: Changed,
+    /// What this batch did.
+    batch: Batch,
 }
 
 /// What is to be added to the counts of a header.
@@ -89,6 +99,10 @@ impl Container {
             self.ledger.send_payloads()?;
             self.learn(s)?;
             self.merge(s)?;
+            if self.drops_batch(s) {
+                drop(hold);
+                return self.drop_batch(state);
+            }
             if self.ledger.try_commit()?.is_some() {
                 break;
             }
@@ -104,11 +118,13 @@ impl Container {
         }
         drop(hold);
         self.blocks.lock().forget_touched();
+        self.reads.clear();
+        s.others.batch = Batch::default();
         if let Err(e) = self.reap_apart(s) {
             tracing::warn!("{}: objects without links were not deleted: {e}", self.name());
         }
         let conflicts = std::mem::take(&mut s.others.conflicts);
-        let told = self.conflict_error(s, &conflicts);
+        let told = self.conflict_error(s, &conflicts, "All else is committed; refresh and retry");
         let reload = std::mem::take(&mut s.others.reload);
         let open: Vec<_> =
             reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
@@ -124,12 +140,22 @@ impl Container {
         self.stage_all(s)?;
         let before = self.ledger.version();
         self.learn(s)?;
+        if self.ledger.staged_bytes() == 0 {
+            // The next batch begins at this version.
+            self.reads.clear();
+            (s.others.changed, s.others.batch) = Default::default();
+        }
         let reload = std::mem::take(&mut s.others.reload);
         let open: Vec<_> =
             reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
         drop(state);
         reload_all(&open)?;
         Ok(self.ledger.version() != before)
+    }
+
+    /// Whether of two changes of the same thing the later one stays.
+    pub(crate) fn last_wins(&self) -> bool {
+        self.on_conflict == OnConflict::Last
     }
 
     fn stage_all(&self, s: &mut State) -> Result<()> {
@@ -150,6 +176,9 @@ impl Container {
             let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
             for c in changes {
                 self.forget(s, &c.key);
+                if let Some(id) = keys::id(&c.key).filter(|_| c.key.first() != Some(&keys::ORPHAN)) {
+                    s.others.changed.insert(id, &c);
+                }
                 if c.key.first() == Some(&keys::BLOCK)
                     && keys::id(&c.key).is_some_and(|id| headers.contains(&id))
                 {
@@ -187,8 +216,10 @@ impl Container {
 
     /// Merges what is staged with what others committed.
     fn merge(&self, s: &mut State) -> Result<()> {
-        if s.others.theirs.is_empty() && self.ledger.unmerged().is_empty() {
+        let is_apart = s.others.changed.is_empty() || s.others.batch.is_empty();
+        if s.others.theirs.is_empty() && self.ledger.unmerged().is_empty() && is_apart {
             s.others.blocks.clear();
+            s.others.changed = Changed::default();
             return Ok(());
         }
         self.give_up_deleted(s)?;
@@ -199,6 +230,8 @@ impl Container {
         self.each_contest(s, keys::USAGE, Self::merge_usage)?;
         self.each_contest(s, keys::HEADER, Self::merge_header)?;
         self.fix_headers(s)?;
+        self.check_tree(s)?;
+        self.check_cuts(s)?;
         self.cut_blocks(s)?;
         self.each_contest(s, keys::SEGMENT, Self::merge_segment)?;
         self.each_contest(s, keys::BLOCK, Self::merge_block)?;
@@ -209,6 +242,7 @@ impl Container {
         }
         s.others.theirs.clear();
         s.others.blocks.clear();
+        s.others.changed = Changed::default();
         Ok(())
     }
 

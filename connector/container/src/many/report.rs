@@ -18,6 +18,8 @@ pub(crate) struct Conflict {
     id: u64,
     what: String,
     by: String,
+    /// Nothing of the batch can be committed, whatever is to be done with the rest of others.
+    pub(super) is_whole: bool,
 }
 
 impl Conflict {
@@ -26,7 +28,7 @@ impl Conflict {
         let by = their.map_or_else(String::new, |t| {
             format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
         });
-        Self { id, what, by }
+        Self { id, what, by, is_whole: false }
     }
 }
 
@@ -36,7 +38,20 @@ impl Container {
         s.others.conflicts.push(c);
     }
 
-    pub(super) fn conflict_error(&self, s: &mut State, conflicts: &[Conflict]) -> Result<()> {
+    /// A conflict of which no half may be committed.
+    pub(super) fn whole_conflict(&self, s: &mut State, id: u64, what: String, their: Option<&Their>) {
+        s.others.conflicts.push(Conflict { is_whole: true, ..Conflict::new(id, what, their) });
+    }
+
+    /// Marks the conflict that was noted last as one of which no half may be committed.
+    pub(super) fn conflict_is_whole(&self, s: &mut State) {
+        if let Some(last) = s.others.conflicts.last_mut() {
+            last.is_whole = true;
+        }
+    }
+
+    /// `then` says what became of the batch.
+    pub(super) fn conflict_error(&self, s: &mut State, conflicts: &[Conflict], then: &str) -> Result<()> {
         if conflicts.is_empty() {
             return Ok(());
         }
@@ -51,7 +66,8 @@ impl Container {
         if conflicts.len() > NAMED {
             text.push_str(&format!("; and {} more", conflicts.len() - NAMED));
         }
-        text.push_str(". All else is committed; refresh and retry");
+        text.push_str(". ");
+        text.push_str(then);
         Err(Error::new(ErrorKind::Conflict, text))
     }
 

@@ -1,6 +1,6 @@
 //! Groups that several writers make under one name.
 
-use super::many::{all, check, chunked, conflict, find, open, there, writers};
+use super::many::{all, check, chunked, conflict, find, open, there, writers, writers_that};
 use super::*;
 
 fn make(c: &Arc<Container>, path: &[u8]) -> ObjectId {
@@ -81,7 +81,7 @@ fn who_has_a_group_open_goes_on_with_the_other_one() {
 #[test]
 fn what_stands_in_joined_groups_under_one_name_is_merged_or_told() {
     for p in places() {
-        let [a, b] = writers(&p, |_| ());
+        let [a, b] = writers_that(&p, OnConflict::Merge, |_| ());
         for (n, w) in [&a, &b].into_iter().enumerate() {
             let n = n as u8;
             let g = make(w, b"g");
@@ -109,7 +109,7 @@ fn what_stands_in_joined_groups_under_one_name_is_merged_or_told() {
 #[test]
 fn only_new_groups_that_are_made_alike_become_one() {
     for p in places() {
-        let [a, b] = writers(&p, |c| {
+        let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
             group(c, c.root(), b"old", CreationOrder::default());
         });
         for (n, w) in [&a, &b].into_iter().enumerate() {

@@ -10,10 +10,20 @@ pub(crate) fn options() -> Options {
 
 /// A container that was made and closed, and as many writers of it.
 pub(crate) fn writers<const N: usize>(p: &Place, make: impl FnOnce(&Arc<Container>)) -> [Arc<Container>; N] {
+    writers_that(p, OnConflict::Fail, make)
+}
+
+/// The same for writers of which the later one does this at a conflict.
+pub(crate) fn writers_that<const N: usize>(
+    p: &Place,
+    on_conflict: OnConflict,
+    make: impl FnOnce(&Arc<Container>),
+) -> [Arc<Container>; N] {
     let c = p.create_with(options());
     make(&c);
     drop(c);
-    std::array::from_fn(|_| apart(p))
+    let options = Options { on_conflict, ..options() };
+    std::array::from_fn(|_| Container::open_apart(&p.target, Access::ReadWrite, &options).unwrap())
 }
 
 pub(crate) fn apart(p: &Place) -> Arc<Container> {
@@ -174,10 +184,11 @@ fn parts_of_one_chunk_are_merged() {
 }
 
 #[test]
-fn the_same_elements_are_a_conflict_and_the_rest_is_kept() {
+fn the_same_elements_are_a_conflict_and_the_rest_is_kept_if_wanted() {
     for p in places() {
         for gzip in [false, true] {
-            let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(100, 50, gzip))));
+            let [a, b] =
+                writers_that(&p, OnConflict::Merge, |c| drop(dataset(c, b"d", chunked(100, 50, gzip))));
             open(&a, b"d").write(&part(10, 10), &[1; 40]).unwrap();
             let d = open(&b, b"d");
             d.write(&part(15, 10), &[2; 40]).unwrap();
@@ -212,9 +223,8 @@ fn the_last_wins_if_that_is_wanted() {
             dataset(c, b"d", chunked(100, 50, true));
             c.attr_create(c.root(), b"x", attr_spec(1, 5000)).unwrap().write(&[0; 5000]).unwrap();
         });
-        let b =
-            Container::open_apart(&p.target, Access::ReadWrite, &Options { last_wins: true, ..options() })
-                .unwrap();
+        let last = Options { on_conflict: OnConflict::Last, ..options() };
+        let b = Container::open_apart(&p.target, Access::ReadWrite, &last).unwrap();
         for (n, c) in [&a, &b].into_iter().enumerate() {
             let n = n as u8 + 1;
             open(c, b"d").write(&part(10 * u64::from(n), 20), &[n; 80]).unwrap();
@@ -277,7 +287,7 @@ fn the_same_text_by_both_is_no_conflict() {
 #[test]
 fn names_attributes_comments_and_shapes_conflict() {
     for p in places() {
-        let [a, b] = writers(&p, |c| {
+        let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
             group(c, c.root(), b"old", CreationOrder::default());
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
             c.attr_create(c.root(), b"x", attr_spec(1, 1)).unwrap();
@@ -338,8 +348,8 @@ fn names_attributes_comments_and_shapes_conflict() {
 fn growing_together_and_cutting_what_others_write() {
     for p in places() {
         for gzip in [false, true] {
-            let [a, b] = writers(&p, |c| {
-                for name in [b"grow", b"cutA", b"cutB"] {
+            let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
+                for name in [b"grow", b"cutA"] {
                     dataset(c, name, chunked(100, 30, gzip)).write(&Selection::All, &[7; 400]).unwrap();
                 }
             });
@@ -351,27 +361,19 @@ fn growing_together_and_cutting_what_others_write() {
             // The first cuts, the other has written outside: that is told.
             open(&a, b"cutA").set_extent(&[40]).unwrap();
             open(&b, b"cutA").write(&part(20, 60), &[8; 240]).unwrap();
-            // The last cuts what the first wrote: as if it had been done one after the other.
-            open(&a, b"cutB").write(&part(20, 60), &[8; 240]).unwrap();
-            open(&b, b"cutB").set_extent(&[40]).unwrap();
             a.flush().unwrap();
             let text = conflict(&b);
             assert!(text.contains("/cutA, 20 of the elements [40] to [59],"), "{text}");
-            assert!(!text.contains("cutB"), "{text}");
             drop((x, y, a, b));
             let c = check(&p);
             let wanted = [vec![7; 400], vec![1; 200], vec![2; 200]].concat();
             assert!(all(&open(&c, b"grow")) == wanted);
-            for name in [b"cutA", b"cutB"] {
-                assert!(all(&open(&c, name)) == [vec![7; 80], vec![8; 80]].concat(), "{name:?}");
-            }
+            assert!(all(&open(&c, b"cutA")) == [vec![7; 80], vec![8; 80]].concat());
             drop(c);
             let c = p.open(Access::ReadWrite);
-            for name in [b"cutA", b"cutB"] {
-                let d = open(&c, name);
-                d.set_extent(&[100]).unwrap();
-                assert!(all(&d)[160..] == [0; 240], "{name:?} shows what was cut off");
-            }
+            let d = open(&c, b"cutA");
+            d.set_extent(&[100]).unwrap();
+            assert!(all(&d)[160..] == [0; 240], "it shows what was cut off");
         }
     }
 }
@@ -379,7 +381,7 @@ fn growing_together_and_cutting_what_others_write() {
 #[test]
 fn what_was_deleted_stays_deleted_and_its_writer_is_told() {
     for p in places() {
-        let [a, b] = writers(&p, |c| {
+        let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
             let g = group(c, c.root(), b"g", CreationOrder::default());
             group(c, g, b"in", CreationOrder::default());

@@ -4,6 +4,7 @@ mod appends;
 mod attributes;
 mod chunk_positions;
 mod compaction;
+mod conflicts;
 mod damage;
 mod datasets;
 mod far;
