@@ -69,10 +69,11 @@ fn main() -> ExitCode {
 /// Every failure ends as one line on stderr.
 type Failure = Box<dyn std::error::Error>;
 
-/// Where the container of a name lies, and how to open it.
-fn find(name: &Path) -> Result<(Target, Options), Failure> {
+/// Where the container of a name lies, and how to open it: to change it, if `write`.
+fn find(name: &Path, write: bool) -> Result<(Target, Options), Failure> {
     let config = Config::parse("")?;
-    let place = names::place(name.as_os_str().as_bytes(), &config).map_err(|error| error.to_string())?;
+    let place = names::place_to_open(name.as_os_str().as_bytes(), &config, write);
+    let place = place.map_err(|error| error.to_string())?;
     let sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     let lock = LockPolicy::from_environment().unwrap_or_default();
     let options = Options { retention: config.retention, sync, lock, ..Options::default() };
@@ -83,7 +84,7 @@ fn find(name: &Path) -> Result<(Target, Options), Failure> {
 }
 
 fn versions(name: &Path, most: usize) -> Result<(), Failure> {
-    let (target, options) = find(name)?;
+    let (target, options) = find(name, false)?;
     let ledger = match target {
         Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options)?,
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options)?,
@@ -116,7 +117,7 @@ fn line(version: &Version) -> String {
 const PATIENCE: Duration = Duration::from_secs(12);
 
 fn vacuum(name: &Path) -> Result<(), Failure> {
-    let (target, ledger) = find(name)?;
+    let (target, ledger) = find(name, true)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let freed = Container::vacuum_patiently(&target, &options, PATIENCE)?;
     print([format!("{}: {freed} bytes given back", name.display())])?;

@@ -47,6 +47,20 @@ pub struct Config {
     pub on_conflict: OnConflict,
     /// Which containers of a store a plain name may replace.
     pub replace: Replaceable,
+    /// How far names from inside files are followed.
+    pub links: Links,
+}
+
+/// Where names may lead that come from inside files: from pointer files, external links and virtual datasets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// To local files and to stores in local directories; pointer files also into the store of `store=`.
+    Local,
+    /// Also to the bucket or host of `store=` and of the file that holds the name, and where a pointer file of the user's own leads.
+    #[default]
+    Store,
+    /// Anywhere.
+    Any,
 }
 
 /// Which containers of the store that `store=` names may be replaced through a plain name.
@@ -60,7 +74,7 @@ pub enum Replaceable {
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "store",
     "native",
     "sync",
@@ -74,6 +88,7 @@ pub const KEYS: [&str; 13] = [
     "writers",
     "conflict",
     "replace",
+    "links",
 ];
 
 const ON_CONFLICT: [(&str, OnConflict); 3] =
@@ -140,6 +155,10 @@ impl Config {
                 self.replace =
                     one_of(key, value, &[("linked", Replaceable::Linked), ("any", Replaceable::Any)])?
             }
+            "links" => {
+                let choices = [("local", Links::Local), ("store", Links::Store), ("any", Links::Any)];
+                self.links = one_of(key, value, &choices)?;
+            }
             "cache" => self.cache_bytes = Some(byte_count(key, value)?),
             _ => {
                 return Err(format!(
@@ -199,6 +218,11 @@ impl Config {
         }
         if self.replace == Replaceable::Any {
             words.push("replace=any".to_owned());
+        }
+        match self.links {
+            Links::Local => words.push("links=local".to_owned()),
+            Links::Store => {}
+            Links::Any => words.push("links=any".to_owned()),
         }
         words.join(" ")
     }
@@ -291,7 +315,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_written_back() {
         let text = "store=memory:x native=refuse sync=commit retention=600s cache=1048576 salvage=yes \
-                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any";
+                    disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
@@ -319,6 +343,7 @@ mod tests {
             ("writers=2", "writers"),
             ("conflict=first", "conflict"),
             ("replace=all", "replace"),
+            ("links=none", "links"),
             ("store=here", "store"),
             ("disk_cache=here", "disk_cache"),
             ("disk_cache_size=big", "disk_cache_size"),

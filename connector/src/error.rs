@@ -47,6 +47,8 @@ pub enum Minor {
     Exists,
     /// A file cannot be opened.
     CannotOpenFile,
+    /// The settings do not allow a name to be followed that comes from inside a file.
+    NotFollowed,
     /// A file cannot be created.
     CannotCreateFile,
     /// A value that makes no sense.

@@ -14,5 +14,6 @@ mod native;
 pub mod pointer;
 mod session;
 mod thread_state;
+pub mod trust;
 
 pub use ffi::class::class_for;

@@ -13,6 +13,7 @@ use object_stores::{DiskCache, ObjectStore};
 use crate::config::{self, Config};
 use crate::error::{Error, Minor, Result};
 use crate::pointer::{self, Pointer};
+use crate::trust;
 
 /// Bound of the local cache where none is given.
 const DISK_CACHE_SIZE: u64 = 10 << 30;
@@ -93,7 +94,8 @@ pub fn place(name: &[u8], config: &Config) -> Result<Place> {
     place_for(name, config, Purpose::Read)
 }
 
-/// The same for who opens the container to write it, if `write`: a local file is opened for that when it is looked at.
+/// The same for who opens the container to change or to delete it, if `write`: a local file is opened for that when it is looked
+/// at, and a pointer file is followed only where [`trust::check_pointer`] allows it.
 ///
 /// # Errors
 /// As for [`place`].
@@ -194,9 +196,11 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     let looked = Ledger::look_at_file(&path, access).ok();
     let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
     if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
-        && let Some(Pointer { store, key }) = pointer::read(&path)?
-        && leads(&store, config, purpose)?
+        && let Some(found_pointer) = pointer::read(&path)?
+        && leads(&found_pointer.pointer.store, config, purpose)?
     {
+        trust::check_pointer(&path, &found_pointer, purpose != Purpose::Read, config)?;
+        let Pointer { store, key } = found_pointer.pointer;
         return Ok(Place {
             target: in_store(&store, "", &key, config)?,
             pointer: Some(path),

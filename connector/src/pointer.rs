@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Minor, Result};
+use crate::trust;
 
 /// HDF5's signature, a superblock version that native HDF5 refuses, and what kind of file it is.
 const MAGIC: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
@@ -27,6 +28,15 @@ pub struct Pointer {
     pub key: String,
 }
 
+/// A pointer file that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What it names.
+    pub pointer: Pointer,
+    /// Whether the user that this process runs as owns the file.
+    pub is_own: bool,
+}
+
 impl Pointer {
     /// The container's URL.
     pub fn url(&self) -> String {
@@ -38,7 +48,7 @@ impl Pointer {
 ///
 /// # Errors
 /// A pointer file that is damaged, or of another version.
-pub fn read(path: &Path) -> Result<Option<Pointer>> {
+pub fn read(path: &Path) -> Result<Option<Found>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(unopened(path, &error)),
@@ -67,7 +77,10 @@ pub fn read(path: &Path) -> Result<Option<Pointer>> {
     }
     let text = std::str::from_utf8(text).map_err(|_| bad("is damaged: it is not UTF-8"))?;
     let (store, key) = text.split_once('\n').ok_or_else(|| bad("is damaged: it names no key"))?;
-    Ok(Some(Pointer { store: store.to_owned(), key: key.to_owned() }))
+    let pointer = Pointer { store: store.to_owned(), key: key.to_owned() };
+    // Of the file that was read, whatever has its name by now.
+    let is_own = file.metadata().is_ok_and(|file| trust::is_own(&file));
+    Ok(Some(Found { pointer, is_own }))
 }
 
 /// Checks that a pointer file may be written before its container is: its permissions stand for the container's.
@@ -210,6 +223,13 @@ fn encode(pointer: &Pointer) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(path: &Path) -> Result<Option<Pointer>> {
+        Ok(super::read(path)?.map(|found| {
+            assert!(found.is_own);
+            found.pointer
+        }))
+    }
 
     fn some() -> Pointer {
         Pointer { store: "file:///data".to_owned(), key: "a/b\n.h5".to_owned() }

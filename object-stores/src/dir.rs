@@ -58,6 +58,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
@@ -93,23 +94,24 @@ struct Root {
     path: PathBuf,
     sync: Sync,
     staging: Staging,
+    /// Whether the directory has to be made before the first object.
+    is_missing: AtomicBool,
 }
 
 impl DirStore {
-    /// The store in the directory `path`, which is made if it is missing (its parents too).
+    /// The store in the directory `path`. If that is missing, the first put makes it, its parents too: whoever only reads
+    /// leaves no trace.
     ///
     /// # Errors
-    /// If `path` cannot be made or is no directory.
+    /// If `path` cannot be looked at or is no directory.
     pub fn open(path: impl AsRef<Path>, sync: Sync) -> Result<DirStore> {
         let path = path.as_ref();
-        let open = || {
-            files::make_root(path, sync == Sync::Power)?;
-            // Absolute, so that a change of the working directory does not move the store.
-            fs::canonicalize(path)
-        };
-        let root = open().map_err(|e| Error::io(Operation::Open, e).in_store(display_name(path)))?;
+        // Absolute, so that a change of the working directory does not move the store.
+        let (root, is_missing) =
+            files::find_root(path).map_err(|e| Error::io(Operation::Open, e).in_store(display_name(path)))?;
         let staging = Staging::new(&root);
-        Ok(DirStore { shared: Arc::new(Root { path: root, sync, staging }) })
+        let is_missing = AtomicBool::new(is_missing);
+        Ok(DirStore { shared: Arc::new(Root { path: root, sync, staging, is_missing }) })
     }
 
     /// The directory, absolute.
@@ -158,7 +160,15 @@ impl DirStore {
     /// A new file that nobody sees.
     fn stage(&self, operation: Operation, key: &Key) -> Result<NamedTempFile> {
         self.check_key(operation, key)?;
-        self.shared.staging.new_file().map_err(|e| self.io_error(e, operation, key))
+        let make = || {
+            // Once: whoever removes the directory of an open store means it.
+            if self.shared.is_missing.load(Ordering::Acquire) {
+                files::make_root(&self.shared.path, self.shared.sync == Sync::Power)?;
+                self.shared.is_missing.store(false, Ordering::Release);
+            }
+            self.shared.staging.new_file()
+        };
+        make().map_err(|e| self.io_error(e, operation, key))
     }
 
     /// Gives a filled file the key's name, if the mode's condition holds: the moment of the put.

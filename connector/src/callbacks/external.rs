@@ -10,6 +10,7 @@ use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::session::{Session, Swmr};
+use crate::trust;
 
 /// The file of an external link.
 pub enum External {
@@ -41,10 +42,14 @@ pub fn open(
     let group_path = from.container.find_path(group)?.unwrap_or_default();
     library.ask_external_callback(access, &from.name, &group_path, name, object, &mut flags, list.get())?;
     let prefix = library.external_prefix(access)?;
-    let mut last = None;
+    let mut last: Option<Error> = None;
     for candidate in candidates(&from.folder, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
-        match open_at(from, &candidate, flags, list.get()) {
+        let opened = check_candidate(from, &candidate, name)
+            .and_then(|()| open_at(from, &candidate, flags, list.get()));
+        match opened {
             Ok(opened) => return Ok(opened),
+            // What was refused is told, and not that nothing lies where it was looked for next.
+            Err(_) if last.as_ref().is_some_and(|last| last.minor() == Minor::NotFollowed) => {}
             Err(error) => last = Some(error),
         }
     }
@@ -112,6 +117,14 @@ pub fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8
     }
     found.push(relative.to_vec());
     found
+}
+
+/// Checks a candidate that is the very name in the file; the others begin with what the user or the program chose.
+///
+/// # Errors
+/// See [`trust::check_name`].
+pub fn check_candidate(from: &Session, candidate: &[u8], name: &[u8]) -> Result<()> {
+    if candidate == name { trust::check_name(name, &from.folder, &from.config) } else { Ok(()) }
 }
 
 /// An environment variable; empty if it is not set.

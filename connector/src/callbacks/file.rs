@@ -454,7 +454,7 @@ fn lies_locally(name: &[u8]) -> bool {
 
 /// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused.
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
-    let place = match native::storage(library, config, name, access, false)? {
+    let place = match native::storage(library, config, name, access, true)? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);

@@ -10,7 +10,7 @@ use h5lake_container::Dataspace;
 use parking_lot::Mutex;
 
 use crate::callbacks::dataset;
-use crate::callbacks::external::{candidates, flags_of, variable};
+use crate::callbacks::external::{candidates, check_candidate, flags_of, variable};
 use crate::callbacks::file;
 use crate::callbacks::location::{Base, Location, root_path};
 use crate::callbacks::native_files::{self, Storage};
@@ -135,7 +135,7 @@ impl<'a> Search<'a> {
     /// A source, if it is there. One that is there but does not open counts as missing, as in native files.
     ///
     /// # Errors
-    /// A native file as a source where the settings refuse native files.
+    /// A native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
         if let Some(open) = self.layout.sources.open.lock().datasets.get(&key) {
@@ -166,10 +166,13 @@ impl<'a> Search<'a> {
         if let Some(session) = known {
             return Ok(self.in_session(&session, dataset).map(Source::Ours));
         }
+        let mut refused = Ok(None);
         for candidate in self.candidates(file) {
-            match self.open_file(&candidate)? {
-                None => {}
-                Some(File::Ours(session)) => {
+            match self.open_file(&candidate, file) {
+                Err(error) if error.minor() == Minor::NotFollowed => refused = refused.and(Err(error)),
+                Err(error) => return Err(error),
+                Ok(None) => {}
+                Ok(Some(File::Ours(session))) => {
                     let open = self.layout.sources.open.lock();
                     let full = open.files.len() >= MOST_FILES;
                     drop(open);
@@ -179,14 +182,14 @@ impl<'a> Search<'a> {
                     self.layout.sources.open.lock().files.insert(file.to_vec(), session.clone());
                     return Ok(self.in_session(&session, dataset).map(Source::Ours));
                 }
-                Some(File::Native(id)) => {
+                Ok(Some(File::Native(id))) => {
                     let found = self.in_native(&id, dataset);
                     self.native_files.insert(file.to_vec(), id);
                     return Ok(found);
                 }
             }
         }
-        Ok(None)
+        refused
     }
 
     /// Where a file may lie (H5Fint.c, `H5F_prefix_open_file`).
@@ -205,8 +208,10 @@ impl<'a> Search<'a> {
         found
     }
 
-    fn open_file(&self, name: &[u8]) -> Result<Option<File>> {
-        let session = &self.dataset.base.session;
+    /// Opens a candidate for the file of that name.
+    fn open_file(&self, candidate: &[u8], file: &[u8]) -> Result<Option<File>> {
+        let (session, name) = (&self.dataset.base.session, candidate);
+        check_candidate(session, candidate, file)?;
         let library = self.library();
         let list = library.external_access_list(0, session.access_list.get())?;
         match native_files::storage(library, &session.config, name, list.get(), false) {
@@ -219,6 +224,7 @@ impl<'a> Search<'a> {
                 let opened = file::open_session(library, &session.config, name, flags, list.get());
                 Ok(opened.ok().map(File::Ours))
             }
+            Err(error) if error.minor() == Minor::NotFollowed => Err(error),
             Err(_) => Ok(None),
         }
     }

@@ -101,7 +101,7 @@ impl Library {
         match minor {
             Minor::NotFound => table.H5E_NOTFOUND_g(),
             Minor::Exists => table.H5E_EXISTS_g(),
-            Minor::CannotOpenFile => table.H5E_CANTOPENFILE_g(),
+            Minor::CannotOpenFile | Minor::NotFollowed => table.H5E_CANTOPENFILE_g(),
             Minor::CannotCreateFile => table.H5E_CANTCREATE_g(),
             Minor::BadValue => table.H5E_BADVALUE_g(),
             Minor::BadRange => table.H5E_BADRANGE_g(),

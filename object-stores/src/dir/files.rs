@@ -235,6 +235,22 @@ pub(super) fn sync_parents(root: &Path, key: &Key) -> io::Result<()> {
 }
 
 /// Makes the root, and with `sync` so that it survives the loss of power.
+/// The absolute path of a store's directory, symbolic links resolved as far as it is there, and whether it is missing.
+pub(super) fn find_root(path: &Path) -> io::Result<(PathBuf, bool)> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok((fs::canonicalize(path)?, false)),
+        Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Err(_) => {}
+    }
+    let path = std::path::absolute(path)?;
+    let above = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    let Some((above, root)) = above else { return Ok((path, true)) };
+    // What is missing may still be entered with `..` in its name; that is left to the system.
+    let below = path.strip_prefix(above).unwrap_or(Path::new(""));
+    Ok((root.join(below), true))
+}
+
 pub(super) fn make_root(path: &Path, sync: bool) -> io::Result<()> {
     let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
     fs::create_dir_all(path)?;

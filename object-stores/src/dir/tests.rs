@@ -49,6 +49,35 @@ fn new_in(outer: &Path, sync: Sync) -> crate::conformance::Shared {
 }
 
 #[test]
+fn a_missing_directory_is_made_by_the_first_put() {
+    let outer = tempfile::tempdir().unwrap();
+    let path = outer.path().join("a/b");
+    let store = DirStore::open(&path, Sync::Power).unwrap();
+    assert!(store.get_opt(&key("x"), None).unwrap().is_none());
+    assert!(store.head_opt(&key("x/y")).unwrap().is_none());
+    assert_eq!(listed(&store), Vec::<String>::new());
+    store.delete(&key("x")).unwrap();
+    store.sweep(Duration::ZERO).unwrap();
+    assert!(store.put(&key("x"), "1".into(), PutMode::Update(Etag::new("e"))).is_err() || path.exists());
+    let other = DirStore::open(outer.path().join("c"), Sync::Process).unwrap();
+    assert!(fs::read_dir(outer.path()).unwrap().all(|entry| entry.unwrap().file_name() != "c"));
+    put(&store, "x", "1");
+    assert!(path.join("x").is_file());
+    put(&other, "d/x", "1");
+    assert_eq!(DirStore::open(&path, Sync::Process).unwrap().place_of("x"), store.place_of("x"));
+    // Whoever removes the directory afterwards means it.
+    fs::remove_dir_all(&path).unwrap();
+    assert!(store.put(&key("x"), "1".into(), PutMode::Overwrite).is_err());
+    // A link that leads nowhere yet, and a file in the way.
+    symlink(outer.path().join("e"), outer.path().join("link")).unwrap();
+    let through = DirStore::open(outer.path().join("link/f"), Sync::Process).unwrap();
+    assert!(through.put(&key("x"), "1".into(), PutMode::Create).is_err());
+    fs::write(outer.path().join("file"), "").unwrap();
+    assert!(DirStore::open(outer.path().join("file"), Sync::Process).is_err());
+    assert!(DirStore::open(outer.path().join("file/f"), Sync::Process).is_err());
+}
+
+#[test]
 fn an_object_is_an_ordinary_file() {
     let (dir, store) = store();
     put(&store, "a/b c.h5", "bytes");

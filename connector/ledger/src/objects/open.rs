@@ -288,8 +288,7 @@ fn replaceable(
     if old.is_some() && replace != Replace::Atomically {
         return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
-    // What is no container is replaced as it is.
-    let old_head = old.as_ref().and_then(|(bytes, _)| Head::decode(bytes, target).ok());
+    let old_head = old.as_ref().map_or(Ok(None), |(bytes, _)| old_head(bytes, target))?;
     let old_names = old_head.map(|h| Names::new(key.clone(), &h.fixed.id, target)).transpose()?;
     if let Some(names) = &old_names
         && opts.lock != LockPolicy::Off
@@ -297,6 +296,16 @@ fn replaceable(
         lease::check_free(store, &names.key("lock", target)?, target)?;
     }
     Ok((old, old_names))
+}
+
+/// The head of the container that is to be replaced. A damaged or a newer one is replaced as it is, and so is an empty object.
+/// What is no container stays: whoever chose the name may not know what is there.
+fn old_head(bytes: &[u8], target: &str) -> Result<Option<Head>> {
+    match Head::decode(bytes, target) {
+        Ok(head) => Ok(Some(head)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotAContainer { .. }) && !bytes.is_empty() => Err(e),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Does `other` in a thread of its own, and `this` meanwhile. Where no thread can be had, they follow upon each other.

@@ -1,0 +1,220 @@
+//! Names that come from inside a file, and how far they are followed: those of pointer files, of external links and of the
+//! sources of virtual datasets. Whoever made the file chose them, and that may be a stranger; docs/security.md.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use object_stores::registry::split_scheme;
+
+use crate::config::{Config, Links};
+use crate::error::{Error, Minor, Result};
+use crate::pointer::{Found, Pointer};
+
+/// Schemes of stores that are on this machine, or reached as its files are.
+const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
+/// Variables that name the service to which a program's stores belong.
+const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "MINIO_ADDRESS"];
+
+/// Whether the user that this process runs as owns a file.
+pub fn is_own(file: &std::fs::Metadata) -> bool {
+    file.uid() == nix::unistd::geteuid().as_raw()
+}
+
+/// Refuses to follow a pointer file, to read a container or to change it (`write`), where its owner and the settings do not
+/// warrant that.
+///
+/// # Errors
+/// What forbids it, and what allows it.
+pub fn check_pointer(path: &Path, found: &Found, write: bool, config: &Config) -> Result<()> {
+    let Pointer { store, .. } = &found.pointer;
+    if config.store.as_deref().is_some_and(|own| is_inside(store, own)) {
+        return Ok(());
+    }
+    let refused = |why: &str, what: &str| {
+        let (path, url) = (path.display(), found.pointer.url());
+        // The text is a stranger's: no control character of it reaches a terminal.
+        let url = url.escape_debug();
+        Err(Error::file(
+            Minor::NotFollowed,
+            format!("unable to open file: the pointer file '{path}' leads to '{url}', {why}; {what}"),
+            Some(libc::EACCES),
+        ))
+    };
+    if write && !found.is_own {
+        let why = "and only its owner may change a container through it";
+        return refused(
+            why,
+            "make a pointer file of your own (h5lake link URL PATH), or set store= to its store",
+        );
+    }
+    if is_local(store) {
+        return Ok(());
+    }
+    let what = "open the container by its URL, set store= to its store, or set links=any";
+    match config.links {
+        Links::Local => refused("on the network, which links=local does not allow", what),
+        Links::Store if !found.is_own => refused("on the network, and belongs to another user", what),
+        _ if !is_allowed_http(store, config, b"") => refused("without encryption", HTTP),
+        _ => Ok(()),
+    }
+}
+
+const HTTP: &str = "open it by that name, or set HTTP_ALLOW_HTTP=true to have such names followed";
+
+/// Refuses to follow a name that a file in `folder` holds, where it leads over the network to what neither the settings nor
+/// that file's own name chose.
+///
+/// # Errors
+/// What forbids it, and what allows it.
+pub fn check_name(name: &[u8], folder: &[u8], config: &Config) -> Result<()> {
+    let Some(url) = std::str::from_utf8(name).ok().filter(|name| split_scheme(name).is_some()) else {
+        return Ok(());
+    };
+    if is_local(url) {
+        return Ok(());
+    }
+    let refused = |why: &str, what: &str| {
+        let text = format!("the name '{}' in a file leads to the network, {why}; {what}", url.escape_debug());
+        Err(Error::file(Minor::NotFollowed, text, Some(libc::EACCES)))
+    };
+    let beside = [config.store.as_deref(), std::str::from_utf8(folder).ok()];
+    let is_known = beside.into_iter().flatten().any(|known| is_beside(url, known));
+    let what = "set links=any to follow it, or open the other file by its name";
+    match config.links {
+        Links::Local => refused("which links=local does not allow", what),
+        Links::Store if !is_known => refused("to another place than the file's own and than store=", what),
+        _ if !is_allowed_http(url, config, folder) => refused("without encryption", HTTP),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a URL is reached without the network. A drive letter or an unknown word before a colon is no URL.
+fn is_local(url: &str) -> bool {
+    split_scheme(url)
+        .is_none_or(|(scheme, rest)| LOCAL_SCHEMES.contains(&scheme.as_str()) || !rest.starts_with("//"))
+}
+
+/// The scheme of a URL, and its bucket or host in lower case.
+fn place_of(url: &str) -> Option<(String, String)> {
+    let (scheme, rest) = split_scheme(url)?;
+    let rest = rest.strip_prefix("//")?;
+    Some((scheme, rest.split('/').next().unwrap_or_default().to_ascii_lowercase()))
+}
+
+/// Whether two URLs have one bucket or host.
+fn is_beside(url: &str, other: &str) -> bool {
+    place_of(url).is_some_and(|place| place_of(other) == Some(place))
+}
+
+/// Whether a store is another one, or a part of it. A name with `..`, plain or encoded, is no part of anything.
+fn is_inside(store: &str, other: &str) -> bool {
+    let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
+    let (store, other) = (trimmed(store), trimmed(other));
+    match store.strip_prefix(&other) {
+        Some("") => true,
+        Some(rest) => {
+            rest.starts_with('/')
+                && !rest.contains('%')
+                && !rest.split('/').any(|part| matches!(part, "." | ".."))
+        }
+        None => false,
+    }
+}
+
+/// Whether a name from inside a file may be reached as it says, where it says plain `http:`: at the service that the program's
+/// variables name, at the host of `store=` or of the file itself, or where a variable for that very scheme allows it.
+fn is_allowed_http(url: &str, config: &Config, folder: &[u8]) -> bool {
+    let Some((scheme, host)) = place_of(url) else { return true };
+    if scheme != "http" {
+        return true;
+    }
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let at_host = |known: &str| {
+        let known = if known.contains("://") { known.to_owned() } else { format!("http://{known}") };
+        place_of(&known).is_some_and(|(_, known)| known == host)
+    };
+    ENDPOINTS.iter().any(|name| at_host(&variable(name)))
+        || [config.store.as_deref(), std::str::from_utf8(folder).ok()]
+            .into_iter()
+            .flatten()
+            .any(|known| is_beside(url, known))
+        || matches!(variable("HTTP_ALLOW_HTTP").to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(links: Links, store: Option<&str>) -> Config {
+        Config { links, store: store.map(str::to_owned), ..Config::default() }
+    }
+
+    fn found(store: &str, is_own: bool) -> Found {
+        Found { pointer: Pointer { store: store.to_owned(), key: "k\u{1b}[2J".to_owned() }, is_own }
+    }
+
+    #[test]
+    fn a_pointer_is_followed_for_writing_by_its_owner_or_into_the_configured_store() {
+        let may = |store: &str, is_own, links, set: Option<&str>| {
+            check_pointer(Path::new("p"), &found(store, is_own), true, &config(links, set)).is_ok()
+        };
+        for links in [Links::Local, Links::Store, Links::Any] {
+            assert!(may("file:///d", true, links, None));
+            assert!(!may("file:///d", false, links, None));
+            assert!(may("file:///d/", false, links, Some("file:///d")));
+            assert!(may("file:///d/e", false, links, Some("file:///d/")));
+            for outside in ["file:///de", "file:///d/../e", "file:///d/%2e%2e/e", "file:///"] {
+                assert!(!may(outside, false, links, Some("file:///d")), "{outside}");
+            }
+            assert!(may("s3://b/p", false, links, Some("s3://b/p")));
+            assert!(!may("s3://b/other", false, links, Some("s3://b/p")));
+            assert_eq!(may("s3://b/p", true, links, None), links != Links::Local);
+        }
+    }
+
+    #[test]
+    fn a_strangers_pointer_leads_to_no_host() {
+        let may = |store: &str, is_own, links, set: Option<&str>| {
+            check_pointer(Path::new("p"), &found(store, is_own), false, &config(links, set)).is_ok()
+        };
+        for store in ["s3://b/p", "https://host/d", "gs://b", "other://b"] {
+            assert!(may(store, true, Links::Store, None), "{store}");
+            assert!(!may(store, false, Links::Store, None), "{store}");
+            assert!(may(store, false, Links::Any, None), "{store}");
+            assert!(!may(store, true, Links::Local, None), "{store}");
+            assert!(may(store, false, Links::Local, Some(store)), "{store}");
+        }
+        assert!(may("file:///d", false, Links::Local, None));
+        let error =
+            check_pointer(Path::new("p"), &found("s3://b", false), false, &config(Links::Store, None));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("another user") && text.contains("links=any") && text.contains("errno = 13"));
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_name_in_a_file_stays_with_what_was_chosen() {
+        let may = |name: &str, folder: &str, links, set: Option<&str>| {
+            check_name(name.as_bytes(), folder.as_bytes(), &config(links, set)).is_ok()
+        };
+        for links in [Links::Local, Links::Store, Links::Any] {
+            for name in ["a.h5", "/d/a.h5", "file:///d/a.h5", "memory:m/a", "C:a", "odd:name"] {
+                assert!(may(name, "/d/", links, None), "{name}");
+            }
+            for (name, folder, set) in [
+                ("s3://b/x", "/d/", Some("s3://b/p")),
+                ("s3://b/x", "s3://b/p/", None),
+                ("https://host/x", "https://HOST/p/", None),
+                ("http://host:80/x", "http://host:80/p/", None),
+            ] {
+                assert_eq!(may(name, folder, links, set), links != Links::Local, "{name}");
+            }
+            for name in ["s3://b/x", "S3://b/x", "https://host/x"] {
+                assert_eq!(may(name, "/d/", links, Some("s3://c")), links == Links::Any, "{name}");
+                assert_eq!(may(name, "https://other/", links, None), links == Links::Any, "{name}");
+            }
+            assert!(!may("http://host/x", "/d/", links, None));
+            assert!(!may("http://host/x", "https://host/", links, None));
+        }
+    }
+}
