@@ -17,6 +17,9 @@ pub fn run(url: &str, path: &Path) -> Result<(), Failure> {
         match Ledger::probe_objects(&*store, &key)? {
             Probe::Container => {}
             Probe::NotFound => return Err(format!("{url}: nothing is there; correct the URL").into()),
+            Probe::WrongStorage => {
+                return Err(format!("{url}: is a container in one file; open it by its path").into());
+            }
             _ => return Err(format!("{url}: is no container; correct the URL").into()),
         }
     }

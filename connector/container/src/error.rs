@@ -131,7 +131,7 @@ impl From<h5lake_ledger::Error> for Error {
             L::PermissionDenied { .. } => ErrorKind::PermissionDenied,
             L::Locked { .. } => ErrorKind::Locked,
             L::NoSpace { .. } => ErrorKind::NoSpace,
-            L::NotAContainer { .. } => ErrorKind::NotAContainer,
+            L::NotAContainer { .. } | L::WrongStorage { .. } => ErrorKind::NotAContainer,
             L::NewerFormat { .. } => ErrorKind::Unsupported,
             L::Corrupt { .. } => ErrorKind::Corrupt,
             L::ReadOnly | L::OldVersion { .. } => ErrorKind::ReadOnly,

@@ -70,6 +70,11 @@ pub enum ErrorKind {
         /// What it is, as far as can be told.
         what: String,
     },
+    /// It is a container of the other kind: in one file where objects were asked for, or in objects where a file was.
+    WrongStorage {
+        /// What it is, and how to open it.
+        what: String,
+    },
     /// The container was written by a later version of the format.
     NewerFormat {
         /// Which number or flag is unknown here.
@@ -210,6 +215,7 @@ impl Error {
             ErrorKind::Invalid { .. } => Some(22),
             ErrorKind::Io { errno, .. } | ErrorKind::Store { errno, .. } => errno,
             ErrorKind::NotAContainer { .. }
+            | ErrorKind::WrongStorage { .. }
             | ErrorKind::NewerFormat { .. }
             | ErrorKind::Corrupt { .. }
             | ErrorKind::NoSuchVersion { .. }
@@ -251,6 +257,7 @@ impl fmt::Display for Error {
             ),
             ErrorKind::NoSpace { .. } => f.write_str("no space left; make some and flush again"),
             ErrorKind::NotAContainer { what } => write!(f, "is not an h5lake container but {what}"),
+            ErrorKind::WrongStorage { what } => f.write_str(what),
             ErrorKind::NewerFormat { found } => {
                 write!(f, "was written by a newer h5lake ({found}); update this one")
             }

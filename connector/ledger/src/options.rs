@@ -212,6 +212,8 @@ pub enum Probe {
     NotFound,
     /// A container of this format.
     Container,
+    /// A container of the other kind: in one file where objects were asked for, or in objects where a file was.
+    WrongStorage,
     /// A native HDF5 file.
     NativeHdf5,
     /// A small file that names a container elsewhere.

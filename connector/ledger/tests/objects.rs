@@ -314,15 +314,39 @@ fn what_is_not_ours_stays() {
         assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
         let e = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, opts()).unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
+        for replace in [Replace::Fail, Replace::IfAbsent] {
+            let e = Ledger::create_objects(store.clone(), KEY, replace, opts()).unwrap_err();
+            assert_eq!((e.kind(), e.errno()), (&ErrorKind::AlreadyExists, Some(17)));
+        }
+        if !bytes.is_empty() {
+            let e = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts()).unwrap_err();
+            assert!(matches!(e.kind(), ErrorKind::NotAContainer { .. }), "{e}");
+        }
+        assert_eq!(store.get(&key, None).unwrap().bytes, bytes);
     }
-    let e = Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts()).unwrap_err();
-    assert_eq!((e.kind(), e.errno()), (&ErrorKind::AlreadyExists, Some(17)));
+    // An empty object is nobody's data.
+    store.put(&key, "".into(), PutMode::Overwrite).unwrap();
     drop(Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts()).unwrap());
     assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container);
     Ledger::remove_objects(store.as_ref(), KEY).unwrap();
     assert_eq!(store.list("", None).count(), 0);
     let e = Ledger::open_objects(store, KEY, Access::ReadOnly, opts()).unwrap_err();
     assert_eq!((e.kind(), e.errno()), (&ErrorKind::NotFound, Some(2)));
+}
+
+#[test]
+fn a_container_is_made_only_where_nothing_is() {
+    let store: Arc<dyn ObjectStore> = common::store();
+    let make = || Ledger::create_objects(store.clone(), KEY, Replace::IfAbsent, opts());
+    let l = make().unwrap();
+    l.put(b"k", "1").unwrap();
+    l.commit().unwrap();
+    let e = make().unwrap_err();
+    assert_eq!((e.kind(), e.errno()), (&ErrorKind::AlreadyExists, Some(17)));
+    l.close().unwrap();
+    assert_eq!(make().unwrap_err().errno(), Some(17));
+    let l = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, opts()).unwrap();
+    assert_eq!(l.get(b"k").unwrap().unwrap(), "1");
 }
 
 #[test]

@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{self, Fixed, Slot};
 use crate::file::locks::Locks;
 use crate::file::open::{
-    OpenedFile, is_at, kind_of, locked, name, not_ours, recognised_base, space, storage_clock,
+    OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base, space,
+    storage_clock,
 };
 use crate::file::raw::{OsFile, RawFile};
 use crate::file::temporary::{Temporary, Turn};
@@ -141,7 +142,7 @@ impl<T> Creation<'_, T> {
 
     /// Replaces a file. Its lock is held until the new one has the name: of two that replace at the same time one is kept out.
     fn attempt_over(&self, real: &Path, old: Old) -> Result<Attempt<T>> {
-        let guard = self.lock_replaceable(&old)?;
+        let guard = self.lock_replaceable(real, &old)?;
         let made = if is_at(real, old.id()) { self.beside(real, Some(&old)) } else { Ok(Attempt::Changed) };
         match made {
             Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied { .. }) => {
@@ -155,9 +156,13 @@ impl<T> Creation<'_, T> {
     }
 
     /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
-    fn lock_replaceable(&self, Old { file, meta }: &Old) -> Result<Locks> {
+    fn lock_replaceable(&self, real: &Path, Old { file, meta }: &Old) -> Result<Locks> {
         if !meta.is_file() {
             return Err(not_ours(self.target, kind_of(meta)));
+        }
+        // Without it the objects beside would be nobody's.
+        if is_head_of_store(file, meta.len(), self.target) {
+            return Err(in_objects(real));
         }
         match Locks::writer(file, self.opts.lock, Writers::One, self.target)? {
             Some(locks) => Ok(locks),

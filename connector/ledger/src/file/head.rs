@@ -27,6 +27,11 @@ pub(crate) const RECLAIMED: u64 = 1536;
 /// Where extents begin.
 pub(crate) const DATA: u64 = 4608;
 
+/// What each slot begins with.
+const SLOT_MAGIC: &[u8; 4] = b"h5lS";
+/// So many bytes from the head's begin show, in all but damaged files, that it is a file's: the first slot's magic is behind them.
+pub(crate) const TELLING: usize = SLOT_A as usize + SLOT_MAGIC.len();
+
 /// The feature of a file whose records may hold edits.
 const EDITS: u32 = 2;
 
@@ -146,7 +151,7 @@ impl Slot {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(SLOT);
-        out.extend_from_slice(b"h5lS");
+        out.extend_from_slice(SLOT_MAGIC);
         for n in [
             self.sequence,
             self.version,
@@ -171,7 +176,7 @@ impl Slot {
     fn decode(bytes: &[u8]) -> Decoded<Option<Self>> {
         let Ok((body, _)) = unseal(bytes) else { return Ok(None) };
         let mut r = Reader::new(body);
-        if r.take(4)? != b"h5lS" {
+        if r.take(4)? != SLOT_MAGIC {
             return Ok(None);
         }
         let mut s = Self {
@@ -222,6 +227,13 @@ pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
 /// The newest of the two slots; `None` if neither is whole.
 pub(crate) fn newest(bytes: &[u8]) -> Decoded<Option<Slot>> {
     whole(bytes).map(|slots| slots.first().copied())
+}
+
+/// Whether a head is that of a container in one file: an object store's begins alike, but has no slots. `bytes` are as many of the
+/// first [`DATA`] as there are.
+pub(crate) fn has_slots(bytes: &[u8]) -> bool {
+    let is_slot = |at: u64| bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(SLOT_MAGIC));
+    [SLOT_A, SLOT_A + COPY, SLOT_B, SLOT_B + COPY].into_iter().any(is_slot)
 }
 
 /// The head of a new container: everything before [`DATA`].

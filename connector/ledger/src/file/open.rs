@@ -17,11 +17,14 @@ use crate::file::resync::resyncing;
 use crate::file::writer::Writer;
 use crate::file::{BLIND_REST, COURTESY, FileSpace, log, replaced};
 use crate::options::{Access, At, Options, Probe};
+use crate::record::unseal;
 use crate::timekeeping::StorageClock;
 
 /// What the first bytes of a file are.
 enum Found {
     Container(Fixed),
+    /// The head of a container in an object store.
+    StoreHead,
     NativeHdf5,
     Pointer,
     Other,
@@ -39,20 +42,28 @@ pub(super) fn recognised_base(file: &File, len: u64, target: &str) -> u64 {
     }
 }
 
+/// Whether a file is the head of a container in an object store.
+pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
+    matches!(recognise(file, len, target), Ok(Found::StoreHead))
+}
+
 /// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
 fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
     let mut at = 0u64;
     while at + 16 <= len {
-        let mut bytes = [0; head::FIXED];
-        let there = head::FIXED.min((len - at) as usize);
+        let mut bytes = [0; head::TELLING];
+        let there = bytes.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
         file.read_exact_at(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
         let first = &bytes[..16];
         if first == head::SIGNATURE {
+            if at == 0 && !head::has_slots(&bytes) && is_store_head(file, len, target)? {
+                return Ok(Found::StoreHead);
+            }
             if there < head::FIXED {
                 let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
                 return Err(log::unreadable(target, "head", &cut));
             }
-            let fixed = Fixed::decode(&bytes, target)?;
+            let fixed = Fixed::decode(&bytes[..head::FIXED], target)?;
             // A user block may have been put before it, or taken away (h5jam, h5unjam).
             return Ok(Found::Container(Fixed { base: at, ..fixed }));
         }
@@ -67,6 +78,36 @@ fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
     Ok(Found::Other)
 }
 
+/// Whether a file that begins with our signature is the head of a container in an object store, which has one checksum over all
+/// of it. Asked only where the first slot is not where a file has it.
+fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
+    let read = |bytes: &mut [u8]| {
+        file.read_exact_at(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e))
+    };
+    let mut front = vec![0; usize::try_from(len.min(head::DATA)).unwrap_or_default()];
+    read(&mut front)?;
+    if head::has_slots(&front) || len > LONGEST_STORE_HEAD {
+        return Ok(false);
+    }
+    let mut whole = vec![0; usize::try_from(len).unwrap_or_default()];
+    read(&mut whole)?;
+    Ok(unseal(&whole).is_ok())
+}
+
+/// No head in an object store is longer than this.
+const LONGEST_STORE_HEAD: u64 = 64 << 20;
+
+/// The error for the head of a container in an object store.
+pub(super) fn in_objects(path: &Path) -> Error {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // In a URL these stand for something else.
+    let url = absolute.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    let what = format!(
+        "is the head of a container that is kept as objects in this directory; open it as file://{url}"
+    );
+    Error::new(&name(path), ErrorKind::WrongStorage { what })
+}
+
 pub(super) fn not_ours(target: &str, what: &str) -> Error {
     Error::new(target, ErrorKind::NotAContainer { what: what.into() })
 }
@@ -74,6 +115,7 @@ pub(super) fn not_ours(target: &str, what: &str) -> Error {
 pub(super) fn container(file: &File, len: u64, target: &str) -> Result<Fixed> {
     match recognise(file, len, target)? {
         Found::Container(fixed) => Ok(fixed),
+        Found::StoreHead => Err(in_objects(Path::new(target))),
         Found::NativeHdf5 => Err(not_ours(target, "a native HDF5 file")),
         Found::Pointer => Err(not_ours(target, "a pointer to a container elsewhere")),
         Found::Other => Err(not_ours(target, "a file of another kind")),
@@ -128,6 +170,7 @@ pub(crate) fn look(path: &Path, access: Access) -> Result<(Probe, Option<OpenedF
             let id = (meta.dev(), meta.ino());
             Ok((Probe::Container, Some(OpenedFile { file: Arc::new(file), fixed, id, is_writable })))
         }
+        Ok(Found::StoreHead) => Ok((Probe::WrongStorage, None)),
         Ok(Found::NativeHdf5) => Ok((Probe::NativeHdf5, None)),
         Ok(Found::Pointer) => Ok((Probe::Pointer, None)),
         Ok(Found::Other) => Ok((Probe::Other, None)),
@@ -143,6 +186,7 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
     let target = name(path);
     match probe(path)? {
         Probe::Container => replaced::retire(path, opts),
+        Probe::WrongStorage => Err(in_objects(path)),
         Probe::NotFound => Err(Error::new(&target, ErrorKind::NotFound)),
         Probe::NativeHdf5 => Err(not_ours(&target, "a native HDF5 file")),
         Probe::Pointer => Err(not_ours(&target, "a pointer to a container elsewhere")),

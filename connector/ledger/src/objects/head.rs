@@ -5,7 +5,7 @@ use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, 
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE};
+use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
 use crate::place::Room;
 use crate::record::{seal, unseal};
 use crate::space::{Base, Pointer};
@@ -123,6 +123,13 @@ impl Head {
     }
 
     pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
+        Self::decode_ours(bytes, target).map_err(|e| match has_slots(bytes) && bytes.starts_with(SIGNATURE) {
+            true => in_one_file(target),
+            false => e,
+        })
+    }
+
+    fn decode_ours(bytes: &[u8], target: &str) -> Result<Self> {
         if !bytes.starts_with(SIGNATURE) {
             let native = bytes.starts_with(HDF5);
             let what = if native { "a native HDF5 file" } else { "an object of another kind" };
@@ -147,6 +154,13 @@ impl Head {
         };
         read().map_err(|why| Error::corrupt(target, "head object", why))
     }
+}
+
+/// The error for a container of the other kind.
+pub(super) fn in_one_file(target: &str) -> Error {
+    let what = "is a container in one file, and not one in objects; open it by its local path (in a remote store: copy it \
+                to a local file first)";
+    Error::new(target, ErrorKind::WrongStorage { what: what.into() })
 }
 
 /// The log objects in a closed head with so many records behind its base.

@@ -8,7 +8,7 @@ use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreEx
 
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE};
+use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
 use crate::file::old_is_read_only;
 use crate::objects::first_head::{self, FirstHead};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};
@@ -37,18 +37,18 @@ pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
     first_head::wait_for(&target);
-    let first = match store.get_opt(&key, Some(0..16)) {
+    let front = match store.get_opt(&key, Some(0..TELLING as u64)) {
         Ok(None) => return Ok(Probe::NotFound),
         Ok(Some(g)) => g.bytes,
         // An empty object has no range.
         Err(e) if e.kind() == object_stores::ErrorKind::ShortRead => return Ok(Probe::Other),
         Err(e) => return Err(store_error(&target, &e)),
     };
-    Ok(if first == SIGNATURE[..] {
-        Probe::Container
-    } else if first == POINTER[..] {
+    Ok(if front.starts_with(SIGNATURE) {
+        if has_slots(&front) { Probe::WrongStorage } else { Probe::Container }
+    } else if front.starts_with(POINTER) {
         Probe::Pointer
-    } else if first.starts_with(HDF5) {
+    } else if front.starts_with(HDF5) {
         Probe::NativeHdf5
     } else {
         Probe::Other
@@ -303,7 +303,12 @@ fn replaceable(
 fn old_head(bytes: &[u8], target: &str) -> Result<Option<Head>> {
     match Head::decode(bytes, target) {
         Ok(head) => Ok(Some(head)),
-        Err(e) if matches!(e.kind(), ErrorKind::NotAContainer { .. }) && !bytes.is_empty() => Err(e),
+        Err(e)
+            if matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
+                && !bytes.is_empty() =>
+        {
+            Err(e)
+        }
         Err(_) => Ok(None),
     }
 }
