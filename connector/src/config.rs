@@ -1,14 +1,40 @@
 //! The connector's info string: `HDF5_VOL_CONNECTOR="h5lake key=value …"`.
 //!
-//! The same keys come from the environment as `H5LAKE_KEY`; the string wins. An unknown key or a bad value is
+//! The same keys come from the environment as `H5LAKE_KEY`; the string wins, and an empty variable counts as none. An unknown key or a bad value is
 //! kept as an error and given when a file is opened or created: a connector that fails while the library
 //! starts makes HDF5 1.14 write native files silently and 2.x crash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::time::Duration;
 
 use h5lake_container::OnConflict;
 use h5lake_ledger::At;
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// The connector string.
+    #[default]
+    ConnectorString,
+    /// A variable `H5LAKE_KEY`.
+    Variable,
+}
+
+impl Origin {
+    /// The setting of this origin, as errors call it.
+    pub fn name_of(self, key: &str) -> String {
+        match self {
+            Self::ConnectorString => format!("key '{key}' in the connector string"),
+            Self::Variable => format!("variable {}", variable(key)),
+        }
+    }
+}
+
+/// The variable of a key.
+fn variable(key: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase())
+}
 
 /// What to do with an existing native HDF5 file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +51,8 @@ pub enum NativeFiles {
 pub struct Config {
     /// Where plain names are kept: a store URL, or `None` for local containers.
     pub store: Option<String>,
+    /// What named the store, for errors about it.
+    pub store_origin: Origin,
     /// What happens to native HDF5 files.
     pub native: NativeFiles,
     /// Whether a commit is synced to disk before it returns.
@@ -93,88 +121,98 @@ pub const KEYS: [&str; 14] = [
 
 const ON_CONFLICT: [(&str, OnConflict); 3] =
     [("error", OnConflict::Fail), ("merge", OnConflict::Merge), ("last", OnConflict::Last)];
-
+/// The keys that say which version is shown, in alphabetical order. They exclude each other.
+const VERSION_KEYS: [&str; 2] = ["as_of", "version"];
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
 impl Config {
     /// Reads an info string over the environment.
     ///
     /// # Errors
-    /// A sentence naming the key and what it takes.
+    /// A sentence naming the key or the variable, and what it takes.
     pub fn parse(info: &str) -> Result<Self, String> {
-        Self::parse_over(info, |key| std::env::var(key).ok())
+        Self::parse_over(info, |name| std::env::var_os(name))
     }
 
-    fn parse_over(info: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    fn parse_over(info: &str, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
         let mut values = BTreeMap::new();
         for key in KEYS {
-            if let Some(value) = environment(&format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase())) {
-                values.insert(key.to_owned(), value);
-            }
+            let Some(value) = environment(&variable(key)).filter(|value| !value.is_empty()) else { continue };
+            let value = value.into_string();
+            let value = value.map_err(|_| format!("{} is not UTF-8", Origin::Variable.name_of(key)))?;
+            values.insert(key, (Origin::Variable, value));
         }
         let mut given = BTreeSet::new();
         for word in info.split_whitespace() {
             let (key, value) = word
                 .split_once('=')
                 .ok_or_else(|| format!("'{word}' in the connector string is not of the form key=value"))?;
+            if !KEYS.contains(&key) {
+                let keys = KEYS.join(", ");
+                return Err(format!("unknown key '{key}' in the connector string; the keys are {keys}"));
+            }
             if !given.insert(key) {
                 return Err(format!(
                     "key '{key}' stands more than once in the connector string; it takes one value"
                 ));
             }
-            values.insert(key.to_owned(), value.to_owned());
+            if VERSION_KEYS.contains(&key) {
+                // Either of the two says which version: what the string says wins over both variables.
+                values.retain(|other, (origin, _)| {
+                    !VERSION_KEYS.contains(other) || *origin == Origin::ConnectorString
+                });
+            }
+            values.insert(key, (Origin::ConnectorString, value.to_owned()));
         }
         let mut config = Self::default();
-        for (key, value) in &values {
-            config.set(key, value)?;
+        for (key, (origin, value)) in &values {
+            config.set(key, value, *origin).map_err(|why| format!("{} {why}", origin.name_of(key)))?;
         }
         Ok(config)
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+    /// Sets one key; an error goes on behind the setting's name.
+    fn set(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), String> {
         match key {
-            "store" => self.store = Some(store_url(value)?),
+            "store" => (self.store, self.store_origin) = (Some(store_url(value)?), origin),
             "native" => {
-                self.native =
-                    one_of(key, value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
+                self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
             }
-            "sync" => self.sync_commits = one_of(key, value, &[("commit", true), ("process", false)])?,
-            "retention" => self.retention = Some(duration(key, value)?),
-            "salvage" => self.salvage = one_of(key, value, &[("yes", true), ("no", false)])?,
-            "version" => self.set_at(version(value).ok_or_else(|| {
-                format!("key 'version' in the connector string takes a number from 1 on, not '{value}'")
-            })?)?,
-            "as_of" => self.set_at(At::time(value).ok_or_else(|| {
-                format!("key 'as_of' in the connector string takes a time such as 2026-11-20T10:00:00Z, not '{value}'")
-            })?)?,
-            "disk_cache" => self.disk_cache = Some(absolute_path(key, value)?),
-            "disk_cache_size" => self.disk_cache_size = Some(byte_count(key, value)?),
-            "writers" => self.many_writers = one_of(key, value, &[("many", true), ("one", false)])?,
-            "conflict" => self.on_conflict = one_of(key, value, &ON_CONFLICT)?,
+            "sync" => self.sync_commits = one_of(value, &[("commit", true), ("process", false)])?,
+            "retention" => self.retention = Some(duration(value)?),
+            "salvage" => self.salvage = one_of(value, &[("yes", true), ("no", false)])?,
+            "version" => self.set_at(
+                version(value).ok_or_else(|| format!("takes a number from 1 on, not '{value}'"))?,
+                origin,
+            )?,
+            "as_of" => self.set_at(
+                At::time(value)
+                    .ok_or_else(|| format!("takes a time such as 2026-11-20T10:00:00Z, not '{value}'"))?,
+                origin,
+            )?,
+            "disk_cache" => self.disk_cache = Some(absolute_path(value)?),
+            "disk_cache_size" => self.disk_cache_size = Some(byte_count(value)?),
+            "writers" => self.many_writers = one_of(value, &[("many", true), ("one", false)])?,
+            "conflict" => self.on_conflict = one_of(value, &ON_CONFLICT)?,
             "replace" => {
-                self.replace =
-                    one_of(key, value, &[("linked", Replaceable::Linked), ("any", Replaceable::Any)])?
+                self.replace = one_of(value, &[("linked", Replaceable::Linked), ("any", Replaceable::Any)])?
             }
             "links" => {
                 let choices = [("local", Links::Local), ("store", Links::Store), ("any", Links::Any)];
-                self.links = one_of(key, value, &choices)?;
+                self.links = one_of(value, &choices)?;
             }
-            "cache" => self.cache_bytes = Some(byte_count(key, value)?),
-            _ => {
-                return Err(format!(
-                    "unknown key '{key}' in the connector string; the keys are {}",
-                    KEYS.join(", ")
-                ));
-            }
+            "cache" => self.cache_bytes = Some(byte_count(value)?),
+            _ => return Err("is unknown".to_owned()),
         }
         Ok(())
     }
 
-    fn set_at(&mut self, at: At) -> Result<(), String> {
-        if self.at.replace(at).is_some() {
-            return Err("keys 'version' and 'as_of' in the connector string exclude each other".to_owned());
+    fn set_at(&mut self, at: At, origin: Origin) -> Result<(), String> {
+        match self.at.replace(at) {
+            None => Ok(()),
+            // The keys come in alphabetical order.
+            Some(_) => Err(format!("and {} exclude each other", origin.name_of(VERSION_KEYS[0]))),
         }
-        Ok(())
     }
 
     /// The string that parses to the same settings (`H5VLconnector_info_to_str`).
@@ -228,10 +266,10 @@ impl Config {
     }
 }
 
-fn one_of<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
     choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        format!("key '{key}' in the connector string takes {}, not '{value}'", names.join(" or "))
+        format!("takes {}, not '{value}'", names.join(" or "))
     })
 }
 
@@ -244,24 +282,20 @@ pub(crate) fn version(text: &str) -> Option<At> {
 fn store_url(value: &str) -> Result<String, String> {
     match value.split_once(':') {
         Some((scheme, rest)) if !scheme.is_empty() && !matches!(rest, "" | "//") => Ok(value.to_owned()),
-        _ => Err(format!(
-            "key 'store' in the connector string takes a URL such as memory:NAME or file:///DIR, not '{value}'"
-        )),
+        _ => Err(format!("takes a URL such as memory:NAME or file:///DIR, not '{value}'")),
     }
 }
 
 /// A path that does not depend on the working directory, and that a string of words can hold.
-fn absolute_path(key: &str, value: &str) -> Result<String, String> {
+fn absolute_path(value: &str) -> Result<String, String> {
     if value.starts_with('/') && !value.contains(char::is_whitespace) {
         return Ok(value.to_owned());
     }
-    Err(format!("key '{key}' in the connector string takes an absolute path without blanks, not '{value}'"))
+    Err(format!("takes an absolute path without blanks, not '{value}'"))
 }
 
-fn duration(key: &str, value: &str) -> Result<Duration, String> {
-    let bad = || {
-        format!("key '{key}' in the connector string takes a time such as 30s, 10m, 2h or 7d, not '{value}'")
-    };
+fn duration(value: &str) -> Result<Duration, String> {
+    let bad = || format!("takes a time such as 30s, 10m, 2h or 7d, not '{value}'");
     let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
     let count: u64 = digits.parse().map_err(|_| bad())?;
     let seconds = match unit {
@@ -274,10 +308,8 @@ fn duration(key: &str, value: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(bad)
 }
 
-fn byte_count(key: &str, value: &str) -> Result<usize, String> {
-    let bad = || {
-        format!("key '{key}' in the connector string takes a size such as 268435456 or 256MiB, not '{value}'")
-    };
+fn byte_count(value: &str) -> Result<usize, String> {
+    let bad = || format!("takes a size such as 268435456 or 256MiB, not '{value}'");
     let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
     let count: usize = digits.parse().map_err(|_| bad())?;
     let scale: usize = match unit {
@@ -327,7 +359,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named() {
         let error = parse("stroe=memory:x").unwrap_err();
-        assert!(error.contains("'stroe'") && error.contains("store"), "{error}");
+        assert!(error.contains("unknown key 'stroe'") && error.contains("store"), "{error}");
     }
 
     #[test]
@@ -359,10 +391,50 @@ mod tests {
         assert!(parse("cache=99999999999GiB").is_err());
     }
 
+    fn parse_with(info: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        Config::parse_over(info, |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
     #[test]
     fn the_string_wins_over_the_environment() {
-        let environment = |key: &str| (key == "H5LAKE_SYNC").then(|| "commit".to_owned());
-        assert!(Config::parse_over("", environment).unwrap().sync_commits);
-        assert!(!Config::parse_over("sync=process", environment).unwrap().sync_commits);
+        let variables = [("H5LAKE_SYNC", "commit")];
+        assert!(parse_with("", &variables).unwrap().sync_commits);
+        assert!(!parse_with("sync=process", &variables).unwrap().sync_commits);
+        // Whichever of the two keys for a version is in either.
+        let values = [("version", "H5LAKE_VERSION", "12"), ("as_of", "H5LAKE_AS_OF", "2026-11-20")];
+        for (key, _, value) in values {
+            let string = format!("{key}={value}");
+            for variables in [&values[..1], &values[1..], &values[..]] {
+                let variables: Vec<_> = variables.iter().map(|(_, name, value)| (*name, *value)).collect();
+                assert_eq!(parse_with(&string, &variables), parse(&string), "{string} {variables:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_none() {
+        for key in KEYS {
+            assert_eq!(parse_with("", &[(&variable(key), "")]), Ok(Config::default()), "{key}");
+        }
+        assert!(parse("store=").is_err(), "in the string it is a mistake");
+    }
+
+    #[test]
+    fn a_bad_value_of_a_variable_names_the_variable() {
+        for key in KEYS {
+            let error = parse_with("", &[(&variable(key), " ")]).unwrap_err();
+            assert!(error.starts_with(&format!("variable H5LAKE_{} takes ", key.to_uppercase())), "{error}");
+            assert!(!error.contains("string"), "{error}");
+        }
+        let both = [("H5LAKE_VERSION", "1"), ("H5LAKE_AS_OF", "2026-11-20")];
+        let error = parse_with("", &both).unwrap_err();
+        assert_eq!(error, "variable H5LAKE_VERSION and variable H5LAKE_AS_OF exclude each other");
+        let bytes = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+        let error = Config::parse_over("", |name| (name == "H5LAKE_STORE").then(|| OsString::clone(&bytes)));
+        assert_eq!(error.unwrap_err(), "variable H5LAKE_STORE is not UTF-8");
+        let set = parse_with("", &[("H5LAKE_STORE", "memory:m")]).unwrap();
+        assert_eq!(set.store_origin.name_of("store"), "variable H5LAKE_STORE");
     }
 }

@@ -216,7 +216,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened })
         }
         (Some(store), Ok(text)) => {
-            let target = in_store(store, SETTINGS_STORE, &key_of_path(text)?, config)?;
+            let target = in_store(store, &of_the_setting(config), &key_of_path(text)?, config)?;
             let pointer = outlives_process(store).then_some(path);
             let route = if pointer.is_some() { Route::Setting } else { Route::Name };
             let found = found.filter(|_| pointer.is_some());
@@ -234,7 +234,7 @@ fn leads(store: &str, config: &Config, purpose: Purpose) -> Result<bool> {
     let Some(set) = &config.store else { return Ok(true) };
     if split_scheme(set).is_none_or(|(scheme, _)| !Registry::global().schemes().contains(&scheme)) {
         // It fails, and says why.
-        in_store(set, SETTINGS_STORE, "", config)?;
+        in_store(set, &of_the_setting(config), "", config)?;
     }
     let is_same = set.trim_end_matches('/') == store.trim_end_matches('/');
     Ok(outlives_process(set) && (is_same || purpose != Purpose::Create))
@@ -312,7 +312,9 @@ fn key_of_path(path: &str) -> Result<String> {
 }
 
 /// Whose store it is that the settings name, in an error.
-pub const SETTINGS_STORE: &str = " of key 'store' in the connector string";
+pub fn of_the_setting(config: &Config) -> String {
+    format!(" of {}", config.store_origin.name_of("store"))
+}
 
 /// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {

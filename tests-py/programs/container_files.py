@@ -45,6 +45,20 @@ def check_environment_key(folder):
     env = {**os.environ, "H5LAKE_NATIVE": "perhaps"}
     run = subprocess.run([sys.executable, "-c", CREATE], env=env, capture_output=True, text=True)
     assert run.stdout.startswith("OSError") and not os.path.exists("made.h5"), run
+    assert "variable H5LAKE_NATIVE takes" in run.stdout and "connector string" not in run.stdout, run
+    env["H5LAKE_NATIVE"] = ""
+    run = subprocess.run([sys.executable, "-c", CREATE], env=env, capture_output=True, text=True)
+    assert run.stdout == "no error\n", run
+
+
+def check_the_string_wins(folder):
+    run = under("h5lake")
+    assert run.stdout == "no error\n", run
+    code = "import h5py; print(list(h5py.File('made.h5')))"
+    for string, variable, value in (("version=1", "AS_OF", "1999-01-01"), ("as_of=2999-01-01", "VERSION", "99999")):
+        env = {**os.environ, "HDF5_VOL_CONNECTOR": f"h5lake {string}", f"H5LAKE_{variable}": value}
+        run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        assert run.returncode == 0 and run.stdout in ("['x']\n", "[]\n"), run
 
 
 def check_only_plugin_path(folder):

@@ -2,6 +2,7 @@
 # only: h5lake
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,14 @@ def check_bad_key(folder):
 def check_unknown_variable(folder):
     code, said = doctor(H5LAKE_STROE="memory:x")
     assert code == 1 and "H5LAKE_STROE is no setting" in said and "a container" in said, said
+
+
+def check_every_variable_is_known(folder):
+    readme = (DOCTOR.parents[1] / "README.md").read_text()
+    variables = re.findall(r"^\| `\w+` \| `(H5LAKE_\w+)` \|", readme, re.M)
+    assert len(variables) > 10, variables
+    said = doctor(**{variable: "" for variable in variables})[1]
+    assert all(variable in said for variable in variables) and "is no setting" not in said, said
 
 
 def check_unknown_store(folder):

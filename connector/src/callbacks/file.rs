@@ -19,7 +19,7 @@ use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::{Driver, ListClass};
-use crate::names::{self, Place, SETTINGS_STORE};
+use crate::names::{self, Place};
 use crate::native::face::Face;
 use crate::pointer;
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
@@ -359,7 +359,7 @@ fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_contain
     let name = String::from_utf8_lossy(request.name);
     // Who gave a plain name may not think of the store.
     let store = match is_of_the_setting(request, error) {
-        true => format!(", in the store{SETTINGS_STORE}"),
+        true => format!(", in the store{}", names::of_the_setting(request.config)),
         false => String::new(),
     };
     let text = format!("{what}: name = '{name}'{number}, error message = '{error}'{store}");
