@@ -147,6 +147,42 @@ static void anonymous(hid_t *file, const char *name)
     CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0 && value == 8 && H5Dclose(set) >= 0);
 }
 
+/* Whether a mount is refused. */
+static int is_refused(hid_t loc, const char *name, hid_t child)
+{
+    herr_t done;
+    H5E_BEGIN_TRY
+    {
+        done = H5Fmount(loc, name, child, DEF);
+    }
+    H5E_END_TRY
+    return done < 0;
+}
+
+/* A file is mounted once, and not on itself, be it through other files. "other" has the group "inside". */
+static void refused_mounts(hid_t file, hid_t other, const char *other_name)
+{
+    char name[200];
+    hid_t third, strong = H5Pcreate(H5P_FILE_ACCESS), again = H5Freopen(file);
+    CHECK(snprintf(name, sizeof name, "third_%s", other_name) > 0 && again >= 0);
+    CHECK(H5Pset_fclose_degree(strong, H5F_CLOSE_STRONG) >= 0);
+    third = H5Fcreate(name, H5F_ACC_TRUNC, DEF, strong);
+    CHECK(third >= 0 && is_refused(file, "mount", third) && H5Fclose(third) >= 0 && H5Pclose(strong) >= 0);
+    third = H5Fcreate(name, H5F_ACC_TRUNC, DEF, DEF);
+    CHECK(third >= 0 && H5Gclose(H5Gcreate2(third, "deep", DEF, DEF, DEF)) >= 0);
+    CHECK(is_refused(file, "mount", file) && is_refused(file, "mount", again));
+    CHECK(H5Fmount(file, "mount", other, DEF) >= 0 && H5Fmount(file, "mount/inside", third, DEF) >= 0);
+    CHECK(H5Lexists(file, "mount/inside/deep", DEF) > 0);
+    CHECK(is_refused(third, "deep", file) && is_refused(third, "deep", again) && is_refused(third, "deep", other));
+    CHECK(is_refused(file, "mount/inside/deep", file) && is_refused(file, "mount/inside/deep", again));
+    CHECK(is_refused(again, "mount", other));
+    CHECK(H5Funmount(file, "mount/inside") >= 0 && H5Funmount(file, "mount") >= 0);
+    /* What is unmounted may be mounted again, the other way round too. */
+    CHECK(H5Fmount(third, "deep", other, DEF) >= 0 && H5Lexists(third, "deep/inside", DEF) > 0);
+    CHECK(is_refused(other, "inside", third) && H5Funmount(third, "deep") >= 0);
+    CHECK(H5Fclose(third) >= 0 && H5Fclose(again) >= 0 && H5Fdelete(name, DEF) >= 0);
+}
+
 static void mounts(hid_t file, const char *other_name)
 {
     hid_t other = H5Fcreate(other_name, H5F_ACC_TRUNC, DEF, DEF), group, again;
@@ -155,6 +191,7 @@ static void mounts(hid_t file, const char *other_name)
     CHECK(H5Gclose(group) >= 0);
     group = H5Gcreate2(file, "mount", DEF, DEF, DEF);
     CHECK(H5Gclose(H5Gcreate2(group, "hidden", DEF, DEF, DEF)) >= 0 && H5Gclose(group) >= 0);
+    refused_mounts(file, other, other_name);
     CHECK(H5Fmount(file, "mount", other, DEF) >= 0);
     CHECK(H5Lexists(file, "mount/inside", DEF) > 0 && H5Lexists(file, "mount/hidden", DEF) == 0);
     group = H5Gopen2(file, "mount/inside", DEF);

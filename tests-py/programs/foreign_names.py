@@ -9,8 +9,12 @@ import sys
 import threading
 from pathlib import Path
 
-import h5py
-from cases import main
+if "HDF5_VOL_CONNECTOR" in os.environ:
+    # The names lead to local files, whatever store the other programs use.
+    os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+
+import h5py  # noqa: E402
+from cases import main  # noqa: E402
 
 STRANGER = 12345
 WRITE = "import h5py\nwith h5py.File('p.h5', 'w') as f: f['x'] = [1, 2, 3]"
@@ -39,6 +43,7 @@ def pointer(path, store, key, owner=None):
     """A pointer file with a right checksum (docs/format.md)."""
     text = f"{store}\n{key}".encode()
     data = b"\x89HDF\r\n\x1a\n\x4ch5lptr\0" + struct.pack("<II", 1, len(text)) + text
+    Path(path).unlink(missing_ok=True)
     Path(path).write_bytes(data + struct.pack("<I", crc32c(data)))
     if owner is not None:
         os.chown(path, owner, owner)

@@ -23,7 +23,7 @@ fn opts() -> Options {
 fn without_features(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[20..24].fill(0);
-    let sum = crc32c::crc32c(&bytes[..60]);
+    let sum = crc_fast::crc32_iscsi(&bytes[..60]);
     bytes[60..64].copy_from_slice(&sum.to_le_bytes());
     fs::write(path, bytes).unwrap();
 }
@@ -72,8 +72,9 @@ fn a_head_of_a_store_is_no_file() {
             l.commit().unwrap();
             if close {
                 l.close().unwrap();
+            } else {
+                drop(l);
             }
-            drop(l);
             let before = fs::read(&path).unwrap();
             let url = format!("open it as file://{}/50%25.h5", dir.path().display());
             assert_eq!(Ledger::probe_file(&path).unwrap(), Probe::WrongStorage);

@@ -311,7 +311,10 @@ fn check_degree(session: &Arc<Session>) -> Result<()> {
 }
 
 /// What closing the file does to its objects. The default is that of HDF5's drivers for local files.
-fn degree_of(session: &Session) -> Result<u32> {
+///
+/// # Errors
+/// If the library cannot say it.
+pub fn degree_of(session: &Session) -> Result<u32> {
     let degree = session.library.close_degree(session.access_list.get())?;
     Ok(if degree == DEFAULT { WEAK } else { degree })
 }

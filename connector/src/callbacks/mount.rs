@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use h5lake_container::ObjectKind;
 
+use crate::callbacks::file;
 use crate::callbacks::location::{Base, Location};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
@@ -13,8 +14,15 @@ use crate::session::Session;
 pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     let point = mount_point(handle, name)?;
     let child = child.session()?;
-    if Arc::ptr_eq(&child.container, &point.session.container) {
-        return Err(Error::new(Minor::BadValue, "a file cannot be mounted on itself"));
+    if child.mounted_on.lock().as_ref().is_some_and(|(below, _)| below.strong_count() > 0) {
+        return Err(Error::new(Minor::BadValue, "file is already mounted"));
+    }
+    if is_above(&point.session, &child) {
+        return Err(Error::new(Minor::BadValue, "mount would introduce a cycle"));
+    }
+    if file::degree_of(&point.session)? != file::degree_of(&child)? {
+        let text = "mounted file has different file close degree than parent";
+        return Err(Error::new(Minor::BadValue, text));
     }
     if point.session.container.object_info(point.id)?.kind != ObjectKind::Group {
         return Err(Error::new(Minor::BadType, "the mount point is not a group"));
@@ -26,6 +34,18 @@ pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     *child.mounted_on.lock() = Some((Arc::downgrade(&point.session), point.id));
     mounts.insert(point.id, child);
     Ok(())
+}
+
+/// Whether a file is the container of `child`, or is mounted on it, directly or on what is mounted there.
+fn is_above(session: &Arc<Session>, child: &Session) -> bool {
+    let mut above = Some(session.clone());
+    while let Some(session) = above {
+        if Arc::ptr_eq(&session.container, &child.container) {
+            return true;
+        }
+        above = session.mounted_on.lock().as_ref().and_then(|(below, _)| below.upgrade());
+    }
+    false
 }
 
 /// `H5Funmount`: the group at `name` is itself again.
