@@ -107,6 +107,24 @@ def outcome(path, data, what):
     return 0
 
 
+def check_a_source_of_another_rank(folder):
+    """A source that was replaced by one with more or fewer dimensions shows as if it were missing. Native
+    HDF5 1.14 and 2.0 show other elements, or crash."""
+    for shape in ((3, 4), (2, 2, 2), ()):
+        with h5py.File("ranks.h5", "w") as f:
+            f["plain"], f["whole"] = [1, 2, 3], [4, 5, 6]
+            layout = h5py.VirtualLayout((6,), "i8")
+            layout[:3] = h5py.VirtualSource(f["plain"])
+            layout[3:] = h5py.VirtualSource(f["whole"])
+            f.create_virtual_dataset("v", layout, fillvalue=-1)
+            assert f["v"][:].tolist() == [1, 2, 3, 4, 5, 6]
+        with h5py.File("ranks.h5", "r+") as f:
+            del f["plain"]
+            f["plain"] = np.ones(shape, "i8")
+        with h5py.File("ranks.h5") as f:
+            assert f["v"][:].tolist() == [-1, -1, -1, 4, 5, 6], f["v"][:]
+
+
 def check_memory_store(folder):
     code = """
 import h5py, os

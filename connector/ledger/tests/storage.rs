@@ -10,7 +10,7 @@ use object_stores::dir::Sync;
 use object_stores::{DirStore, ObjectStore};
 
 fn is_wrong_storage<T>(done: Result<T>, word: &str) {
-    let error = done.err().expect("it is of the other kind");
+    let error = done.err().unwrap();
     assert!(matches!(error.kind(), ErrorKind::WrongStorage { .. }), "{error}");
     assert!(error.to_string().contains(word), "{error}");
 }

@@ -219,8 +219,7 @@ impl Shares<'_> {
 
     /// A source of which as much shows as there is, and as the virtual dataset has room for.
     fn of_endless(&mut self, mapping: &Mapping, place: &Unlimited, source: &Unlimited) -> Result<()> {
-        let (file, dataset) = (mapping.file.of_block(0), mapping.dataset.of_block(0));
-        let Some(found) = self.search.find(&file, &dataset)? else { return Ok(()) };
+        let Some(found) = self.find(mapping, 0)? else { return Ok(()) };
         let extent = found.extent()?;
         let sizes = (self.dims.get(place.dimension), extent.dims().get(source.dimension));
         let (Some(room), Some(size)) = (sizes.0.copied(), sizes.1.copied()) else { return Ok(()) };
@@ -257,8 +256,7 @@ impl Shares<'_> {
 
     /// The last block, where the virtual dataset ends within it.
     fn at_cut_block(&mut self, mapping: &Mapping, number: u64, block: &Unlimited, end: u64) -> Result<()> {
-        let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
-        let Some(found) = self.search.find(&file, &dataset)? else { return Ok(()) };
+        let Some(found) = self.find(mapping, number)? else { return Ok(()) };
         let mut sizes = self.dims.clone();
         sizes[block.dimension] = end;
         let larger = h5lake_container::Dataspace::Simple { max: sizes.clone(), dims: sizes };
@@ -278,10 +276,17 @@ impl Shares<'_> {
         if self.library.selected_points(touched.get())? == 0 {
             return Ok(());
         }
-        let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
-        let Some(found) = self.search.find(&file, &dataset)? else { return Ok(()) };
+        let Some(found) = self.find(mapping, number)? else { return Ok(()) };
         let source = self.of_source(mapping, &found)?;
         self.share(found, place, &source)
+    }
+
+    /// A mapping's source. One that has another rank by now counts as missing, as in native files.
+    fn find(&mut self, mapping: &Mapping, number: u64) -> Result<Option<Source>> {
+        let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
+        let Some(found) = self.search.find(&file, &dataset)? else { return Ok(None) };
+        let is_as_it_was = found.extent()?.dims().len() == mapping.source_rank;
+        Ok(is_as_it_was.then_some(found))
     }
 
     /// What a mapping takes of a source, in the source's extent.

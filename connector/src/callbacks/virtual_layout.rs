@@ -39,6 +39,8 @@ pub struct Mapping {
     pub place: Id,
     /// What shows.
     pub source: Id,
+    /// Dimensions that the source had when the mapping was made.
+    pub source_rank: usize,
     /// The parameters of `place`, if it has no end.
     pub endless_place: Option<Unlimited>,
     /// The parameters of `source`, if it has no end.
@@ -63,7 +65,8 @@ impl Mapping {
             Some(library.selection_bounds(&place, rank)?)
         };
         let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
-        Ok(Self { file, dataset, place, source, endless_place, endless_source, bounds })
+        let source_rank = library.extent_of(source.get())?.dims().len();
+        Ok(Self { file, dataset, place, source, source_rank, endless_place, endless_source, bounds })
     }
 
     /// Whether each block has a source of its own; gives the blocks.
