@@ -82,7 +82,7 @@ fn a_head_of_a_store_is_no_file() {
                 is_wrong_storage(Ledger::open_file(&path, access, opts()), &url);
             }
             is_wrong_storage(Ledger::create_file(&path, Replace::Atomically, opts()), &url);
-            is_wrong_storage(Ledger::remove_file(&path), &url);
+            is_wrong_storage(Ledger::remove_file(&path, &opts()), &url);
             assert_eq!(fs::read(&path).unwrap(), before);
             assert_eq!(Ledger::probe_objects(&*store, "50%.h5").unwrap(), Probe::Container);
             let l = Ledger::open_objects(store.clone(), "50%.h5", Access::ReadOnly, opts()).unwrap();
