@@ -86,7 +86,9 @@ fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
     };
     let mut front = vec![0; usize::try_from(len.min(head::DATA)).unwrap_or_default()];
     read(&mut front)?;
-    if head::has_slots(&front) || len > LONGEST_STORE_HEAD {
+    // The part that both have is sealed by itself: a file may be cut off behind it.
+    let lengths = head::FIXED as u64 + 1..=LONGEST_STORE_HEAD;
+    if head::has_slots(&front) || !lengths.contains(&len) {
         return Ok(false);
     }
     let mut whole = vec![0; usize::try_from(len).unwrap_or_default()];
