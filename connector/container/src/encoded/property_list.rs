@@ -12,8 +12,8 @@ const MAX_RANK: u8 = 32;
 const MAX_FILTERS: u64 = 32;
 /// The largest number of a filter (`H5Z_FILTER_MAX`).
 const MAX_FILTER: u32 = 65_535;
-/// Bytes that a filter's name has in an encoding.
-const FILTER_NAME: usize = 40;
+/// Bytes that a filter's name has in an encoding (`H5Z_COMMON_NAME_LEN`). A longer name is cut there, and has no NUL then.
+const FILTER_NAME: usize = 12;
 /// In the place of a layout's class: HDF5 2.0 writes it where a chunk's dimensions need 64 bits, and a version behind it.
 const EXTENDED: u8 = 255;
 
@@ -268,8 +268,12 @@ fn pipeline(bytes: &mut Bytes<'_>) -> Checked<()> {
         if id > MAX_FILTER || flags > 0xff {
             return Err("a filter has an impossible number or impossible flags");
         }
-        if bytes.u8()? != 0 && !bytes.take(FILTER_NAME)?.contains(&0) {
-            return Err("a filter's name has no end");
+        if bytes.u8()? != 0 {
+            // libhdf5 copies the name up to the next NUL, wherever that is, and drops the copy.
+            if !bytes.rest().contains(&0) {
+                return Err("a filter's name has no end");
+            }
+            bytes.take(FILTER_NAME)?;
         }
         let values = bytes.sized_integer()?;
         let length = values.checked_mul(4).ok_or("a filter has more parameters than can be counted")?;

@@ -187,10 +187,11 @@ fn lists_that_lead_astray_are_refused() {
     };
     assert_eq!(filter(&[1, 1], &[0], &[1, 0]), Ok(()));
     assert_eq!(filter(&[1, 33], &[0], &[1, 0]), Err("it has more filters than are possible"));
-    assert_eq!(
-        filter(&[1, 1], &[[1].as_slice(), &[b'x'; 40]].concat(), &[1, 0]),
-        Err("a filter's name has no end")
-    );
+    let named = |name: &[u8]| filter(&[1, 1], &[&[1], name].concat(), &[1, 0]);
+    assert_eq!((named(b"fletcher32\0\0"), named(b"cut off here")), (Ok(()), Ok(())));
+    assert_eq!(named(&[b'x'; 40]), Err("an integer has more than 8 bytes"));
+    let endless = [b"\x00\x05pline\0\x04\x01\x01\x01\0\0\0\0\0\0\0\x01".as_slice(), &[b'x'; 12]].concat();
+    assert_eq!(check_property_list(&endless, ListKind::Dataset), Err("a filter's name has no end"));
     assert_eq!(filter(&[1, 1], &[0], &[4, 255, 255, 255, 255]), Err("it is cut short"));
     assert_eq!(filter(&[255, 1], &[0], &[1, 0]), Err("an integer has more than 8 bytes"));
     let fill = |size: u64, value: &[u8], datatype: &str| {
