@@ -10,6 +10,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod deadline;
 pub mod dir;
 mod disk_cache;
 mod error;

@@ -3,8 +3,11 @@
 //! The crate `object_store` does the talking: signing, pooling, retries with back-off. This module makes it blocking,
 //! maps its errors, and checks what a server promises where the server's word is not enough.
 
+mod asking;
 mod conditions;
+mod duration;
 mod failure;
+mod http;
 mod integrity;
 mod options;
 mod other;
@@ -15,7 +18,6 @@ mod runtime;
 mod s3;
 mod upload;
 
-use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,11 +29,13 @@ use object_store::{ObjectStoreExt as _, PutOptions, UpdateVersion};
 pub use options::Environment;
 pub(crate) use options::{environment, open};
 
+use self::asking::Dialect;
 use self::conditions::Conditions;
 use self::failure::Failure;
 use self::integrity::{LONG, Unsigned, is_mismatch};
 use self::runtime::PerProcess;
 use self::upload::Upload;
+use crate::deadline::Patience;
 use crate::registry::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
@@ -41,6 +45,11 @@ use crate::{
 
 /// The schemes of this module.
 pub(crate) const SCHEMES: [&str; 5] = ["az", "gs", "http", "https", "s3"];
+
+/// Whether the stores of a scheme are behind HTTP, and so have the setting `timeout`.
+pub fn is_remote(scheme: &str) -> bool {
+    SCHEMES.contains(&scheme)
+}
 
 /// The store that a URL means in an environment other than the process's own.
 ///
@@ -89,6 +98,10 @@ struct Bucket {
     conditions: Conditions,
     /// Whether versions are compared by number, as Google's store wants it, and not by etag.
     by_version: bool,
+    /// What is left of the patience with it.
+    patience: Patience,
+    /// Whether it speaks S3's protocol, of a store that is to.
+    dialect: Option<Dialect>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -108,19 +121,6 @@ struct RemoteStore {
 impl Bucket {
     fn client(&self) -> std::result::Result<&Client, Failure> {
         self.clients.get_or_make(|| (self.connect)())
-    }
-
-    /// Runs one or several requests and waits for the answer.
-    fn ask<T, F>(&self, requests: impl FnOnce(Client) -> F) -> std::result::Result<T, Failure>
-    where
-        T: Send + 'static,
-        F: Future<Output = Answer<T>> + Send + 'static,
-    {
-        let work = requests(self.client()?.clone());
-        match runtime::wait(work) {
-            Ok(answer) => answer.map_err(|e| Failure::of(&e, &self.bucket)),
-            Err(e) => Err(Failure::new(ErrorKind::Io, format!("a request was not made: {e}"))),
-        }
     }
 
     fn error(&self, operation: Operation, failure: Failure) -> Error {

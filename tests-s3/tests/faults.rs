@@ -9,10 +9,10 @@ mod work;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{changed, fresh, key, open, server};
+use common::{changed, fresh, fresh_within, key, open, server};
 use h5lake_ledger::{Access, Ledger, Options, Part, Replace};
 use h5lake_tests_s3::{BUCKET, Server, faults::Outcome};
-use object_stores::{ErrorKind, ObjectStore, PutMode};
+use object_stores::{ErrorKind, ObjectStore, ObjectStoreExt, PutMode, deadline};
 use work::{Map, content, work};
 
 const KEY: &str = "c.h5";
@@ -95,15 +95,17 @@ fn long_storms_are_errors_in_bounded_time_and_nothing_is_lost() {
     for outcome in
         [Outcome::Instead(503, "SlowDown"), Outcome::CutBefore, Outcome::After(500, "InternalError")]
     {
-        let store = fresh(&server);
+        let store = fresh_within(&server, "5s");
         let ledger = create(&store);
         let (_, states, result) = work(&ledger, &Map::new(), 2);
         result.unwrap();
         ledger.put(b"after", "the storm").unwrap();
         server.faults().add(|_, _| true, 0, vec![outcome.clone(); 1000]);
         let begun = Instant::now();
+        let operation = deadline::begin();
         let error = ledger.commit().unwrap_err();
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {error}", begun.elapsed());
+        drop(operation);
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}: {error}", begun.elapsed());
         server.faults().clear();
         let read = reader(&store);
         let version = read.version();
@@ -114,6 +116,53 @@ fn long_storms_are_errors_in_bounded_time_and_nothing_is_lost() {
             assert_eq!(read.get(b"after").unwrap().unwrap(), "the storm");
         }
     }
+}
+
+/// A server that asks for patience for ten seconds, as S3 does when many begin at once.
+#[test]
+fn ten_seconds_of_slow_down_are_waited_for() {
+    let server = server();
+    let store = fresh(&server);
+    store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    let storm = vec![Outcome::Instead(503, "SlowDown"); 1000];
+    server.faults().add(move |_, _| Instant::now() < until, 0, storm);
+    assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
+    assert!(Instant::now() > until);
+}
+
+/// Operations that follow one another while nothing succeeds share one timeout.
+#[test]
+fn a_flush_and_a_close_share_one_bound() {
+    let server = server();
+    let store = fresh_within(&server, "4s");
+    store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap();
+    server.faults().add(|_, _| true, 0, vec![Outcome::Delay(Duration::from_secs(60)); 100]);
+    let begun = Instant::now();
+    for bound in [4, 6, 8] {
+        let _operation = deadline::begin();
+        for _ in 0..3 {
+            let error = store.put(&key("a"), "y".into(), PutMode::Overwrite).unwrap_err();
+            assert!(error.kind() == ErrorKind::Timeout && error.to_string().contains("'timeout'"), "{error}");
+        }
+        let elapsed = begun.elapsed().as_secs_f32();
+        assert!(elapsed < bound as f32 + 1.0, "{elapsed} seconds, {bound} at most");
+    }
+    server.faults().clear();
+    assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
+}
+
+/// What nobody has said the length of is read no further than the caller says.
+#[test]
+fn a_long_object_is_refused_before_it_is_read() {
+    let server = server();
+    let store = fresh(&server);
+    store.put(&key("long"), vec![7; 1 << 20].into(), PutMode::Overwrite).unwrap();
+    store.put(&key("empty"), "".into(), PutMode::Overwrite).unwrap();
+    assert_eq!(store.get_whole(&key("long"), 1 << 20).unwrap().bytes.len(), 1 << 20);
+    assert_eq!(store.get_whole(&key("long"), 1000).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(store.get_whole(&key("empty"), 1000).unwrap().bytes.is_empty());
+    assert!(store.get_whole_opt(&key("none"), 1000).unwrap().is_none());
 }
 
 #[test]
@@ -149,7 +198,7 @@ fn damaged_answers_are_seen() {
 #[test]
 fn long_reads_are_right_or_an_error() {
     let server = server();
-    let store = fresh(&server);
+    let store = fresh_within(&server, "5s");
     let ledger = create(&store);
     let data: Vec<u8> = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let extents: Vec<_> = data.chunks(3_000_000).map(|part| ledger.write_payload(part).unwrap()).collect();
@@ -192,8 +241,10 @@ fn long_reads_are_right_or_an_error() {
         }
         server.faults().add(|m, _| m == "GET", 0, vec![Outcome::Instead(503, "SlowDown"); 1000]);
         let begun = Instant::now();
+        let operation = deadline::begin();
         assert!(long(from, to).is_err());
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        drop(operation);
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         server.faults().clear();
     }
 }

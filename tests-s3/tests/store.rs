@@ -334,7 +334,11 @@ fn listening() -> (String, std::sync::mpsc::Receiver<String>) {
                 BufReader::new(&stream).lines().map_while(Result::ok).take_while(|l| !l.is_empty());
             let Some(first) = lines.next() else { continue };
             let rest: Vec<_> = lines.map(|line| line.to_lowercase()).collect();
-            let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let body = "<Error><Code>NoSuchKey</Code></Error>";
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 404 Not Found\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
             let _gone_by_now = (&stream).write_all(answer.as_bytes());
             if send.send(format!("{first}\n{}", rest.join("\n"))).is_err() {
                 return;

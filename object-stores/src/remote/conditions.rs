@@ -7,18 +7,24 @@
 //! only creates.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures_util::future;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 
+use super::asking::{Asked, limited};
 use super::failure::Failure;
+use super::http::{DOCUMENT, Limits};
 use super::integrity::is_mismatch;
-use super::runtime::{self, PerProcess, Started};
+use super::runtime::PerProcess;
 use super::{Answer, Bucket, Client, Path, path};
+use crate::deadline::Budget;
 use crate::{Condition, ErrorKind, Key};
 
 const RACERS: usize = 3;
+/// Time for deleting what a probe left behind.
+const TIDYING: Duration = Duration::from_secs(30);
 
 /// What is known of a server's conditions.
 #[derive(Debug)]
@@ -56,7 +62,7 @@ struct Created {
 }
 
 /// The update that follows.
-type UnderWay = Started<Answer<()>>;
+type UnderWay = Asked<Answer<()>>;
 
 impl Conditions {
     pub(super) fn is_read_only(&self) -> bool {
@@ -104,7 +110,9 @@ impl Probed {
             let at = Places::below(prefix)?;
             let (found, left) = ask_creates(bucket, &at)?;
             let (client, at) = (bucket.client()?.clone(), at.object);
-            *under_way = runtime::start_and_go_on(ask_update(client.clone(), at), tidy(client, left)).ok();
+            let update = ask_update(client.clone(), at);
+            let told = async { Ok(update.await) };
+            *under_way = bucket.start_and_go_on(DOCUMENT, told, tidy(client, left)).ok();
             let _nobody_else_could = self.created.set(found);
         }
         Ok(self.created.get().is_some_and(|created| created.honoured))
@@ -120,7 +128,7 @@ impl Probed {
             return Ok(*known);
         }
         let answer = match under_way.take() {
-            Some(started) => started.wait().map_err(|e| Failure::new(ErrorKind::Io, e.to_string()))?,
+            Some(asked) => bucket.wait(asked)?,
             None => ask_update_anew(bucket, Places::below(prefix)?.object)?,
         };
         let honoured = is_honoured(&[answer.map_err(|e| Failure::of(&e, &bucket.bucket))], 0)?;
@@ -197,8 +205,11 @@ fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<Answer<()>, Failure> {
 
 /// Deletes what a probe left behind.
 async fn tidy(client: Client, left: Vec<Path>) {
+    // Nobody waits for it; it ends all the same.
+    let limits = Limits { budget: Arc::new(Budget::new(TIDYING)), most: DOCUMENT };
+    let deleting = async { Ok(future::join_all(left.iter().map(|left| client.objects.delete(left))).await) };
     // What stays is a few bytes under a name that says what it is.
-    let _the_probe_has_told = future::join_all(left.iter().map(|left| client.objects.delete(left))).await;
+    let _the_probe_has_told = limited(limits, deleting).await;
 }
 
 /// Whether at most `winners` of the conditional puts succeeded and the others were refused for their condition.

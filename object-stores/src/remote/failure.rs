@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use object_store::Error as Answer;
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::http::{GivenUp, TooLong};
 use crate::ErrorKind;
 
 /// A failed request: its kind, and a sentence without secrets.
@@ -41,8 +42,14 @@ impl Failure {
         if let Some(none) = in_chain::<NoCredentials>(answer) {
             return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
         }
+        if let Some(long) = in_chain::<TooLong>(answer) {
+            return Failure::new(ErrorKind::Corrupt, long.to_string());
+        }
+        if let Some(given_up) = in_chain::<GivenUp>(answer) {
+            return Failure::new(of_transport(given_up.kind), transport_text(given_up.kind, given_up));
+        }
         if let Some(http) = in_chain::<HttpError>(answer) {
-            return Failure::new(of_transport(http.kind()), transport_text(http));
+            return Failure::new(of_transport(http.kind()), transport_text(http.kind(), http));
         }
         // The crate keeps the error document private, but prints it.
         let text = answer.to_string();
@@ -57,6 +64,10 @@ impl Failure {
             .unwrap_or(ErrorKind::Io);
         let detail = match (&code, status) {
             (Some(code), _) => explain(code, message.as_deref(), bucket),
+            (None, Some(status)) if (300..400).contains(&status) => format!(
+                "the store answered with HTTP status {status}, a redirect to another server, which is not followed; \
+                 the setting has to name that server if it is to be asked"
+            ),
             (None, Some(status)) if !is_plain(kind) => {
                 format!("the store answered with HTTP status {status}")
             }
@@ -152,9 +163,10 @@ fn of_transport(kind: HttpErrorKind) -> ErrorKind {
     }
 }
 
-fn transport_text(http: &HttpError) -> String {
-    let root = root_text(http);
-    match http.kind() {
+/// What a transport error of this kind says.
+pub(super) fn transport_text(kind: HttpErrorKind, error: &(dyn StdError + 'static)) -> String {
+    let root = root_text(error);
+    match kind {
         HttpErrorKind::Connect => format!("the store cannot be reached: {root}"),
         HttpErrorKind::Timeout => "the store did not answer in time".to_owned(),
         HttpErrorKind::Request | HttpErrorKind::Interrupted => format!("the connection broke: {root}"),

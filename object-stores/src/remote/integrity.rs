@@ -7,17 +7,17 @@
 //! match its checksum, and has to refuse that for this reason. Every other answer means that payloads are signed.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
-    ReqwestConnector,
 };
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
 
 use super::failure::Failure;
+use super::http::Connections;
 use super::{Answer, Path};
 
 /// Payloads of fewer bytes are signed: that costs less than a tenth of a millisecond.
@@ -54,20 +54,6 @@ impl Unsigned {
 /// `XAmzContentChecksumMismatch`, Garage `InvalidDigest`.
 pub(super) fn is_mismatch(failure: &Failure) -> bool {
     matches!(failure.code.as_deref(), Some("BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch"))
-}
-
-/// Connections that several clients share.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Connections(Arc<OnceLock<HttpClient>>);
-
-impl HttpConnector for Connections {
-    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
-        if let Some(made) = self.0.get() {
-            return Ok(made.clone());
-        }
-        let made = ReqwestConnector::default().connect(options)?;
-        Ok(self.0.get_or_init(|| made).clone())
-    }
 }
 
 /// Connections on which the probe's payload is damaged.

@@ -1,15 +1,19 @@
 //! From a URL, settings and the environment to a store; and the stores that are open.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
+use super::asking::Dialect;
 use super::conditions::Conditions;
+use super::duration;
 use super::failure::Failure;
 use super::runtime::PerProcess;
 use super::{Bucket, Connect, RemoteStore, other, s3};
+use crate::deadline::{DEFAULT_TIMEOUT, Patience};
 use crate::registry::Settings;
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
 
@@ -17,12 +21,15 @@ use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time for one request with its body, before it fails.
 const REQUEST: Duration = Duration::from_secs(60);
-/// No further try begins this long after the first one.
-const TRYING: Duration = Duration::from_secs(6);
-/// Tries after the first one.
-const RETRIES: usize = 9;
+/// No further try begins this long after the first one: a server that asks to come back later is waited for.
+const TRYING: Duration = Duration::from_secs(30);
+/// Tries after the first one, where no setting says another number: the time is the bound.
+const RETRIES: usize = 1000;
 /// Buckets whose connections are kept for the next open.
 const KEPT: usize = 16;
+
+/// The setting of every remote store that bounds an operation.
+const TIMEOUT: &str = "timeout";
 
 /// Variables of an environment, by name.
 pub type Environment = BTreeMap<String, String>;
@@ -40,6 +47,8 @@ pub(super) struct Plan {
     pub(super) conditions: Conditions,
     pub(super) by_version: bool,
     pub(super) identity: Identity,
+    /// The server as messages name it, where it may turn out to be none that speaks S3's protocol.
+    pub(super) endpoint: Option<String>,
 }
 
 /// The buckets that are open, most recently used last. A program that opens files one after the other keeps its
@@ -59,13 +68,15 @@ pub(crate) fn open(
     environment: &Environment,
 ) -> Result<Arc<dyn ObjectStore>> {
     let (bucket, prefix) = split(scheme, rest)?;
-    let plan = match scheme {
+    let (timeout, settings) = (timeout(settings)?, &without_timeout(settings));
+    let mut plan = match scheme {
         "s3" => s3::plan(bucket, environment, settings)?,
         "gs" => other::google(bucket, environment, settings)?,
         "az" => other::azure(bucket, environment, settings)?,
         _ => other::web(scheme, bucket, environment, settings)?,
     };
-    let bucket = opened(plan)?;
+    plan.identity.insert("operation".into(), format!("{timeout:?}"));
+    let bucket = opened(plan, timeout)?;
     let prefix = prefix.map(|prefix| Key::new(prefix).map_err(|e| refusal(e.to_string()))).transpose()?;
     let store = Arc::new(RemoteStore { bucket, prefix: prefix.clone() });
     Ok(match prefix {
@@ -74,7 +85,20 @@ pub(crate) fn open(
     })
 }
 
-fn opened(plan: Plan) -> Result<Arc<Bucket>> {
+/// The time that one operation may take, by the setting that every remote store has.
+fn timeout(settings: &Settings) -> Result<Duration> {
+    let Some(text) = settings.get(TIMEOUT) else { return Ok(DEFAULT_TIMEOUT) };
+    let time = duration::parse(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| {
+        refusal(format!("the setting '{TIMEOUT}' of a store is a time such as 50s, not '{text}'"))
+    })
+}
+
+fn without_timeout(settings: &Settings) -> Settings {
+    settings.iter().filter(|(name, _)| *name != TIMEOUT).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+fn opened(plan: Plan, timeout: Duration) -> Result<Arc<Bucket>> {
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let found = open.iter().position(|(identity, _)| *identity == plan.identity);
     let entry = match found {
@@ -88,6 +112,8 @@ fn opened(plan: Plan) -> Result<Arc<Bucket>> {
                 clients: PerProcess::new(),
                 conditions: plan.conditions,
                 by_version: plan.by_version,
+                patience: Patience::new(timeout),
+                dialect: plan.endpoint.map(|endpoint| Dialect { endpoint, is_known: AtomicBool::new(false) }),
             };
             // A bad configuration is told when the store is opened.
             bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;
@@ -143,7 +169,19 @@ pub(super) fn client_options() -> ClientOptions {
     ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST)
 }
 
-/// Back-off from 100 ms to 2 s, for a bounded time: what a server cannot do for seconds is told as an error.
+/// Options whose values are times, by the crate's names.
+const TIMES: [&str; 4] = ["timeout", "connect_timeout", "read_timeout", "pool_idle_timeout"];
+
+/// A value as the crate reads it: a time without a unit is in seconds, as AWS's tools have it.
+pub(super) fn with_unit(option: &str, value: &str) -> String {
+    let is_time = TIMES.iter().any(|name| option.to_ascii_lowercase().ends_with(name));
+    match duration::parse(value).filter(|_| is_time && value.trim().parse::<f64>().is_ok()) {
+        Some(time) => format!("{}ms", time.as_millis()),
+        None => value.to_owned(),
+    }
+}
+
+/// Back-off from 100 ms to 2 s, for a bounded time: what a server cannot do for so long is told as an error.
 pub(super) fn retries(environment: &Environment) -> Result<RetryConfig> {
     let max_retries = match environment.get("AWS_MAX_ATTEMPTS").map(|text| text.parse::<usize>()) {
         None => RETRIES,

@@ -10,7 +10,8 @@ use object_store::list::PaginatedListStore;
 
 use super::conditions::Conditions;
 use super::failure::Failure;
-use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
+use super::http::Separate;
+use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
 use super::{Client, Connect};
 use crate::Result;
 use crate::registry::{Settings, check_settings};
@@ -46,6 +47,7 @@ fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Co
         conditions: Conditions::Documented,
         by_version: false,
         identity: identity(scheme, bucket, options),
+        endpoint: None,
     }
 }
 
@@ -58,12 +60,14 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
     }
     let (retry, name, given) = (retries(environment)?, bucket.to_owned(), options.clone());
     let connect = move || {
-        let builder = GoogleCloudStorageBuilder::new().with_client_options(client_options());
+        let builder = GoogleCloudStorageBuilder::new()
+            .with_client_options(client_options())
+            .with_http_connector(Separate);
         let mut builder = builder.with_retry(retry.clone());
         for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
                 Ok(GoogleConfigKey::Bucket) | Err(_) => (),
-                Ok(key) => builder = builder.with_config(key, value),
+                Ok(key) => builder = builder.with_config(key, with_unit(variable, value)),
             }
         }
         client(builder.with_bucket_name(&name).build(), &name)
@@ -80,12 +84,13 @@ pub(super) fn azure(container: &str, environment: &Environment, settings: &Setti
         options.keys().filter(where_it_is).map(|name| options[name].as_str()).collect::<Vec<_>>().join(" ");
     let (retry, name, given) = (retries(environment)?, container.to_owned(), options.clone());
     let connect = move || {
-        let builder = MicrosoftAzureBuilder::new().with_client_options(client_options());
+        let builder =
+            MicrosoftAzureBuilder::new().with_client_options(client_options()).with_http_connector(Separate);
         let mut builder = builder.with_retry(retry.clone());
         for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
                 Ok(AzureConfigKey::ContainerName) | Err(_) => (),
-                Ok(key) => builder = builder.with_config(key, value),
+                Ok(key) => builder = builder.with_config(key, with_unit(variable, value)),
             }
         }
         client(builder.with_container_name(&name).build(), &name)
@@ -111,8 +116,8 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
     let url = format!("{scheme}://{host}");
     let (name, bucket) = (url.clone(), host.to_owned());
     let connect = move || {
-        let builder =
-            HttpBuilder::new().with_url(&url).with_client_options(client.clone()).with_retry(retry.clone());
+        let builder = HttpBuilder::new().with_url(&url).with_client_options(client.clone());
+        let builder = builder.with_retry(retry.clone()).with_http_connector(Separate);
         let store = builder.build().map_err(|e| refused(e, &bucket))?;
         Ok(Client { objects: Arc::new(store), unsigned: None, pages: None })
     };
@@ -124,5 +129,6 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
         conditions: Conditions::ReadOnly,
         by_version: false,
         identity: identity(scheme, host, &Environment::new()),
+        endpoint: None,
     })
 }

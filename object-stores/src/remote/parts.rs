@@ -8,7 +8,8 @@ use futures_util::TryStreamExt;
 use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
 
 use super::failure::Failure;
-use super::{Answer, Client, Path, RemoteStore, path, runtime};
+use super::http::DOCUMENT;
+use super::{Answer, Client, Path, RemoteStore, path};
 use crate::store::check_exact;
 use crate::{ErrorKind, Key, ObjectMeta, Operation, Result};
 
@@ -74,7 +75,9 @@ impl RemoteStore {
     pub(super) fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
         let path = path(key)?;
         let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > LONGEST);
-        let part = self.bucket.ask(|client| async move {
+        // Of an object that is asked for whole, its own length is the bound.
+        let most = range.as_ref().map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        let part = self.bucket.ask_for(most.max(DOCUMENT), |client| async move {
             if is_empty {
                 let meta = client.objects.head(&path).await?;
                 return Ok(Part { meta, pieces: Vec::new() });
@@ -101,8 +104,8 @@ impl RemoteStore {
             let path = path(key).map_err(fail)?;
             let client = self.bucket.client().map_err(fail)?.clone();
             let (to, pieces) = mpsc::channel();
-            let lost = |e| fail(Failure::new(ErrorKind::Io, format!("a request was not made: {e}")));
-            let started = runtime::start(send_part(client, path, range.clone(), to)).map_err(lost)?;
+            let asked =
+                self.bucket.start(length, send_part(client, path, range.clone(), to)).map_err(fail)?;
             for piece in pieces.into_iter().flatten() {
                 came += piece.len() as u64;
                 // What nobody asked for is nobody's to take.
@@ -110,8 +113,7 @@ impl RemoteStore {
                     take(&piece);
                 }
             }
-            let answer = started.wait().map_err(lost)?;
-            answer.map_err(|e| fail(Failure::of(&e, &self.bucket.bucket)))?
+            self.bucket.wait(asked).map_err(fail)?
         };
         check_exact(range.start, length, meta.size).map_err(|e| e.at(key).in_store(&self.bucket.name))?;
         if came != length {

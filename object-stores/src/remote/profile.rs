@@ -28,7 +28,8 @@ pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>
         };
         path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
     };
-    let config = section(&file("AWS_CONFIG_FILE", "config"), |title| {
+    let config_text = file("AWS_CONFIG_FILE", "config");
+    let config = section(&config_text, |title| {
         title == name && name == "default" || title.strip_prefix("profile ").is_some_and(|t| t.trim() == name)
     });
     let credentials = section(&file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), |title| title == name);
@@ -37,7 +38,39 @@ pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>
     }
     let mut all = config.unwrap_or_default();
     all.extend(credentials.unwrap_or_default());
+    // What is said of S3 alone goes before what is said of all services.
+    if let Some(services) = all.get("services") {
+        let title = |title: &str| title.strip_prefix("services ").is_some_and(|t| t.trim() == services);
+        let Some(found) = nested(&config_text, title, "s3") else {
+            return Err(refusal(format!(
+                "the AWS profile names services '{services}', and no such section is there"
+            )));
+        };
+        all.extend(found);
+    }
     Ok(all)
+}
+
+/// The indented values below `name =` in the sections whose title is wanted; `None` if there is no such section.
+fn nested(text: &str, is_wanted: impl Fn(&str) -> bool, name: &str) -> Option<BTreeMap<String, String>> {
+    let (mut found, mut inside, mut below) = (None, false, false);
+    for line in text.lines().filter(|line| !line.starts_with(['#', ';']) && !line.trim().is_empty()) {
+        if let Some(title) = line.trim().strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            (inside, below) = (is_wanted(title.trim()), false);
+            if inside {
+                found.get_or_insert_with(BTreeMap::new);
+            }
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let key = key.trim().to_ascii_lowercase();
+        if !line.starts_with([' ', '\t']) {
+            below = inside && key == name;
+        } else if let Some(found) = found.as_mut().filter(|_| inside && below) {
+            found.insert(key, value.trim().to_owned());
+        }
+    }
+    found
 }
 
 /// The values of the sections whose title is wanted; `None` if there is none.
@@ -70,6 +103,24 @@ fn section(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<BTreeMap<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_profile_says_of_s3_alone_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read(&Environment::from([("AWS_CONFIG_FILE".into(), path.display().to_string())]))
+        };
+        let profile = "[default]\nservices = local\nendpoint_url = http://all\n";
+        let services =
+            "[services local]\ndynamodb =\n  endpoint_url = http://no\ns3 =\n  endpoint_url = http://s3\n";
+        assert_eq!(read(&format!("{profile}{services}")).unwrap()["endpoint_url"], "http://s3");
+        assert_eq!(read(&format!("{services}{profile}")).unwrap()["endpoint_url"], "http://s3");
+        let without = read(&format!("{profile}[services local]\nec2 =\n  endpoint_url = http://no\n"));
+        assert_eq!(without.unwrap()["endpoint_url"], "http://all");
+        assert!(read(profile).unwrap_err().to_string().contains("'local'"));
+    }
 
     #[test]
     fn a_profile_is_read_from_both_files() {

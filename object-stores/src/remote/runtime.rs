@@ -68,12 +68,19 @@ static RUNTIME: PerProcess<Runtime> = PerProcess::new();
 
 fn runtime() -> std::io::Result<&'static Handle> {
     let start = || {
-        Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("h5lake-store")
-            .enable_io()
-            .enable_time()
-            .build()
+        // The runtime panics where a thread cannot be started. Whether one can be is found out before.
+        let probe = std::thread::Builder::new().name("h5lake-store".into()).spawn(|| ())?;
+        let _it_does_nothing = probe.join();
+        let build = || {
+            Builder::new_multi_thread()
+                .worker_threads(THREADS)
+                .thread_name("h5lake-store")
+                .enable_io()
+                .enable_time()
+                .build()
+        };
+        std::panic::catch_unwind(build)
+            .unwrap_or_else(|_| Err(std::io::Error::other("threads for requests cannot be started")))
     };
     RUNTIME.get_or_make(start).map(Runtime::handle)
 }
@@ -85,18 +92,9 @@ fn runtime() -> std::io::Result<&'static Handle> {
 ///
 /// # Errors
 /// If no thread can be started, or the work panicked.
-pub(super) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
-    start(work)?.wait()
-}
-
-/// Starts `work` on the runtime.
-///
-/// # Errors
-/// If no thread can be started.
-pub(super) fn start<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> std::io::Result<Started<T>> {
-    start_and_go_on(work, std::future::ready(()))
+#[cfg(test)]
+fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
+    start_and_go_on(work, std::future::ready(()))?.wait()
 }
 
 /// Starts `work` on the runtime, whose answer can be waited for, and after it `rest`, which nobody waits for.

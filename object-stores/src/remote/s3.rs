@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
 use object_store::client::ClientConfigKey;
-use object_store::{Certificate, CredentialProvider, RetryConfig};
+use object_store::{CredentialProvider, RetryConfig};
 use url::Url;
 
 use super::conditions::Conditions;
 use super::failure::{Failure, NoCredentials};
-use super::integrity::{Connections, Unsigned};
-use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries};
+use super::http::{Connections, Separate};
+use super::integrity::Unsigned;
+use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
 use super::{Answer, Client, profile};
 use crate::registry::{Settings, check_settings};
 use crate::{Error, ErrorKind, Operation, Result};
@@ -94,6 +95,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     )?;
     let name = bucket.to_owned();
     let at = options.endpoint().unwrap_or_default().to_owned();
+    let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
     let connect = move || connect(&name, &options, &retry, &certificates, metadata);
     Ok(Plan {
         name: format!("s3://{bucket}"),
@@ -103,6 +105,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
         conditions,
         by_version: false,
         identity,
+        endpoint,
     })
 }
 
@@ -112,6 +115,11 @@ fn is_amazon(options: &Options) -> bool {
         Url::parse(endpoint)
             .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".amazonaws.com")))
     })
+}
+
+/// The server of an endpoint, without what may stand behind it.
+fn origin(endpoint: &str) -> Option<String> {
+    Url::parse(endpoint).ok().map(|url| url.origin().ascii_serialization())
 }
 
 /// Whether puts of long payloads are signed as all others: where that is said, where nothing is signed, and where Amazon's
@@ -130,7 +138,7 @@ fn from_environment(environment: &Environment) -> Options {
         match name.to_ascii_lowercase().parse::<Key>() {
             // The bucket is the URL's.
             Ok(Key::Bucket) | Err(_) => (),
-            Ok(key) => options.set(&key, value),
+            Ok(key) => options.set(&key, with_unit(key.as_ref(), value)),
         }
     }
     options
@@ -238,25 +246,21 @@ fn check_endpoint(options: &mut Options, bucket: &str) -> Result<()> {
 }
 
 /// `AWS_CA_BUNDLE`: certificates besides the system's.
-fn certificates(environment: &Environment) -> Result<Vec<Certificate>> {
+fn certificates(environment: &Environment) -> Result<Vec<reqwest::Certificate>> {
     let Some(path) = environment.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
         return Ok(Vec::new());
     };
     let pem = std::fs::read(path).map_err(|e| refusal(format!("AWS_CA_BUNDLE cannot be read: {e}")))?;
-    Certificate::from_pem_bundle(&pem).map_err(|_| refusal("AWS_CA_BUNDLE holds no certificates"))
+    reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| refusal("AWS_CA_BUNDLE holds no certificates"))
 }
 
 fn connect(
     bucket: &str,
     options: &Options,
     retry: &RetryConfig,
-    certificates: &[Certificate],
+    certificates: &[reqwest::Certificate],
     metadata: bool,
 ) -> std::result::Result<Client, Failure> {
-    let mut client = client_options();
-    for certificate in certificates {
-        client = client.with_root_certificate(certificate.clone());
-    }
     let fill = |mut builder: AmazonS3Builder| {
         for (name, value) in &options.0 {
             if let Ok(key) = name.parse() {
@@ -265,12 +269,13 @@ fn connect(
         }
         builder.with_bucket_name(bucket)
     };
-    let mut builder = fill(AmazonS3Builder::new().with_client_options(client).with_retry(retry.clone()));
+    let mut builder =
+        fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry.clone()));
     let is_anonymous = options.is_yes(&Key::SkipSignature).unwrap_or(false);
     if !is_anonymous && !options.has_keys() {
         builder = builder.with_credentials(searched(bucket, options, fill, metadata)?);
     }
-    let connections = Connections::default();
+    let connections = Connections::with_certificates(certificates.to_vec());
     builder = builder.with_http_connector(connections.clone());
     let unsigned = match signs_all(options) {
         true => None,
@@ -294,7 +299,7 @@ fn searched(
     let retry =
         RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(2), ..RetryConfig::default() };
     let builder = fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry));
-    let found = builder.build().map_err(|e| refused(e, bucket))?;
+    let found = builder.with_http_connector(Separate).build().map_err(|e| refused(e, bucket))?;
     Ok(Arc::new(Searched(found.credentials().clone())))
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
 
+use super::asking::Asked;
 use super::failure::Failure;
-use super::runtime::{self, Started};
-use super::{Answer, Bucket, Path};
+use super::http::DOCUMENT;
+use super::{Bucket, Path};
 use crate::{Error, ErrorKind, Key, Operation, PutResult, PutStream, Result};
 
 /// Bytes of a part. S3 takes 10,000 parts of at least 5 MiB, so an object may have 78 GiB.
@@ -26,7 +27,7 @@ pub(super) struct Upload {
 
 struct Parts {
     upload: Box<dyn MultipartUpload>,
-    under_way: VecDeque<Started<Answer<()>>>,
+    under_way: VecDeque<Asked<()>>,
 }
 
 impl std::fmt::Debug for Upload {
@@ -58,23 +59,17 @@ impl Upload {
         };
         let bytes = Bytes::from(std::mem::take(&mut self.filling));
         let part = parts.upload.put_part(bytes.into());
-        let sent = match runtime::start(part) {
-            Ok(started) => {
-                parts.under_way.push_back(started);
-                if parts.under_way.len() > MOST { self.finish_part(&mut parts) } else { Ok(()) }
-            }
-            Err(e) => Err(Failure::new(ErrorKind::Io, e.to_string())),
-        };
+        let sent = self.bucket.start(DOCUMENT, part).and_then(|asked| {
+            parts.under_way.push_back(asked);
+            if parts.under_way.len() > MOST { self.finish_part(&mut parts) } else { Ok(()) }
+        });
         self.parts = Some(parts);
         sent
     }
 
     fn finish_part(&self, parts: &mut Parts) -> std::result::Result<(), Failure> {
         let Some(part) = parts.under_way.pop_front() else { return Ok(()) };
-        match part.wait() {
-            Ok(answer) => answer.map_err(|e| Failure::of(&e, &self.bucket.bucket)),
-            Err(e) => Err(Failure::new(ErrorKind::Io, e.to_string())),
-        }
+        self.bucket.wait(part)
     }
 
     fn finish_all(&mut self) -> std::result::Result<PutResult, Failure> {
@@ -118,14 +113,14 @@ impl Upload {
     }
 
     /// Asks the store to forget the parts, without waiting for it.
-    fn give_up(&mut self) -> Option<Started<Answer<()>>> {
+    fn give_up(&mut self) -> Option<Asked<()>> {
         let Parts { mut upload, under_way } = self.parts.take()?;
-        runtime::start(async move {
+        let aborting = async move {
             // A part that arrives later than this stays until the store's own clean-up.
             drop(under_way);
             upload.abort().await
-        })
-        .ok()
+        };
+        self.bucket.start(DOCUMENT, aborting).ok()
     }
 }
 
@@ -157,11 +152,7 @@ impl PutStream for Upload {
             self.parts = Some(parts);
         }
         let Some(aborting) = self.give_up() else { return Ok(()) };
-        let answer = match aborting.wait() {
-            Ok(answer) => answer.map_err(|e| Failure::of(&e, &self.bucket.bucket)),
-            Err(e) => Err(Failure::new(ErrorKind::Io, e.to_string())),
-        };
-        answer.map_err(|f| self.fail(Operation::StreamAbort, f))
+        self.bucket.wait(aborting).map_err(|f| self.fail(Operation::StreamAbort, f))
     }
 }
 

@@ -41,6 +41,14 @@ pub fn fresh(server: &Server) -> Arc<dyn ObjectStore> {
     open(&format!("s3://{BUCKET}/fresh/{n}"), &environment(server)).unwrap()
 }
 
+/// The same, where an operation has so long.
+pub fn fresh_within(server: &Server, timeout: &str) -> Arc<dyn ObjectStore> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    let settings = Settings::from([("timeout".to_owned(), timeout.to_owned())]);
+    open_in(&format!("s3://{BUCKET}/within/{n}"), &settings, &environment(server)).unwrap()
+}
+
 pub fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }

@@ -1,0 +1,294 @@
+//! How long the caller's operation may take in remote stores, all its requests and tries together.
+//!
+//! A caller marks the begin and the end of an operation ([`begin`]): one call of a library, one command. The first
+//! request of the operation starts its [`Budget`]; all others share it, those of the operation's helper threads too. A
+//! request without an operation around it has a budget of its own.
+//!
+//! The budget grows with the bytes that are transferred and with each request that is answered, so that a long
+//! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that stops to answer is an error within the timeout, and so is one whose
+//! answers trickle.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The timeout where no setting says another one.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Bytes a second that are progress: what is slower is not waited for.
+const SLOWEST: u64 = 256 << 10;
+/// What an answered request adds to the budget: one that takes no longer is progress, however few its bytes.
+const REQUEST: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// The number of this thread's operation; 0 without one. It has no destructor: exit handlers use it.
+    static OPERATION: Cell<u64> = const { Cell::new(0) };
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+/// The operation that began last, for helper threads; 0 if it is over. With operations beside each other a helper may
+/// share the other one's budget, which bounds it as well.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+/// The budgets of operations that made requests.
+static BUDGETS: Mutex<Vec<(u64, Arc<Budget>)>> = Mutex::new(Vec::new());
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// An operation under way in this thread. It ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the operation ends when this is dropped"]
+pub struct Operation {
+    /// 0 within an operation that goes on.
+    number: u64,
+    /// It belongs to this thread.
+    thread: PhantomData<*const ()>,
+}
+
+/// Begins an operation, unless this thread is within one already.
+pub fn begin() -> Operation {
+    let number = match OPERATION.get() {
+        0 => {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            OPERATION.set(number);
+            LATEST.store(number, Ordering::Relaxed);
+            number
+        }
+        _ => 0,
+    };
+    Operation { number, thread: PhantomData }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if self.number == 0 {
+            return;
+        }
+        OPERATION.set(0);
+        let _another_began = LATEST.compare_exchange(self.number, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if STARTED.load(Ordering::Relaxed) > 0 {
+            let mut budgets = BUDGETS.lock();
+            budgets.retain(|(number, _)| *number != self.number);
+            STARTED.store(budgets.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The budget of the operation that this thread works for. `timeout` says how long it is if it starts now.
+pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
+    let number = match OPERATION.get() {
+        0 => LATEST.load(Ordering::Relaxed),
+        own => own,
+    };
+    if number == 0 {
+        return Arc::new(Budget::new(timeout()));
+    }
+    let mut budgets = BUDGETS.lock();
+    if let Some((_, budget)) = budgets.iter().find(|(of, _)| *of == number) {
+        return budget.clone();
+    }
+    let budget = Arc::new(Budget::new(timeout()));
+    // The operation of a helper thread may end meanwhile; then nobody would take its budget away.
+    if OPERATION.get() == number || LATEST.load(Ordering::Relaxed) == number {
+        budgets.push((number, budget.clone()));
+        STARTED.store(budgets.len(), Ordering::Relaxed);
+    }
+    budget
+}
+
+/// The time that an operation has left.
+#[derive(Debug)]
+pub struct Budget {
+    began: Instant,
+    timeout: Duration,
+    /// Nanoseconds after the begin.
+    ends: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the last try that failed met.
+    last: Option<String>,
+    /// Since when no request succeeds.
+    failing: Option<Instant>,
+    /// Until when lost time is counted.
+    charged: Option<Instant>,
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Budget {
+    /// A budget that starts now.
+    pub fn new(timeout: Duration) -> Budget {
+        Budget {
+            began: Instant::now(),
+            timeout,
+            ends: AtomicU64::new(nanoseconds(timeout)),
+            state: Mutex::default(),
+        }
+    }
+
+    /// What it was at its begin.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// When it is used up, unless there is progress until then.
+    pub fn ends(&self) -> Instant {
+        self.began + Duration::from_nanos(self.ends.load(Ordering::Relaxed))
+    }
+
+    /// What is left of it.
+    pub fn remaining(&self) -> Duration {
+        self.ends().saturating_duration_since(Instant::now())
+    }
+
+    /// Bytes were transferred.
+    pub fn progressed(&self, bytes: usize) {
+        self.prolong(Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST));
+    }
+
+    /// A request was answered whole.
+    pub fn answered(&self) {
+        self.prolong(REQUEST);
+    }
+
+    fn prolong(&self, more: Duration) {
+        let most = nanoseconds(self.began.elapsed() + self.timeout);
+        let longer = |ends: u64| {
+            let longer = ends.saturating_add(nanoseconds(more)).min(most);
+            (longer > ends).then_some(longer)
+        };
+        let _at_its_most = self.ends.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
+    }
+
+    /// A request was answered as it should be.
+    pub fn succeeded(&self) {
+        let mut state = self.state.lock();
+        state.failing = None;
+        state.last = None;
+    }
+
+    /// A try failed with `why`; says since when nothing succeeds.
+    pub fn failed(&self, why: String) -> Instant {
+        let mut state = self.state.lock();
+        state.last = Some(why);
+        *state.failing.get_or_insert_with(Instant::now)
+    }
+
+    /// What the last try that failed met, if none succeeded since.
+    pub fn last_failure(&self) -> Option<String> {
+        self.state.lock().last.clone()
+    }
+
+    /// The time since `since`, in which nothing came of a request; what was counted before is not counted again.
+    pub fn charge(&self, since: Instant) -> Duration {
+        let now = Instant::now();
+        let from = self.state.lock().charged.replace(now).map_or(since, |until| until.max(since));
+        now.saturating_duration_since(from)
+    }
+}
+
+/// What is left of the patience with one store. Operations that follow one another while nothing succeeds share one
+/// timeout: a flush, the close behind it and the tries of the exit.
+#[derive(Debug)]
+pub struct Patience {
+    timeout: Duration,
+    state: Mutex<Option<(Duration, Instant)>>,
+}
+
+/// Each operation has so long, whatever the ones before it used up.
+const AT_LEAST: Duration = Duration::from_secs(2);
+
+impl Patience {
+    /// Patience for so long.
+    pub fn new(timeout: Duration) -> Patience {
+        Patience { timeout, state: Mutex::default() }
+    }
+
+    /// What an operation that begins now may use.
+    pub fn left(&self) -> Duration {
+        match *self.state.lock() {
+            // It was a while ago: the store may be there again.
+            Some((spent, at)) if at.elapsed() < self.timeout => {
+                self.timeout.saturating_sub(spent).max(AT_LEAST.min(self.timeout))
+            }
+            _ => self.timeout,
+        }
+    }
+
+    /// A request succeeded.
+    pub fn restore(&self) {
+        let mut state = self.state.lock();
+        if state.is_some() {
+            *state = None;
+        }
+    }
+
+    /// Nothing succeeded for so long.
+    pub fn spend(&self, time: Duration) {
+        let mut state = self.state.lock();
+        let spent =
+            state.filter(|(_, at)| at.elapsed() < self.timeout).map_or(Duration::ZERO, |(spent, _)| spent);
+        *state = Some((spent + time, Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn requests_of_one_operation_share_a_budget() {
+        let alone = budget(|| LONG);
+        let operation = begin();
+        let first = budget(|| LONG);
+        {
+            let _within = begin();
+            assert!(Arc::ptr_eq(&first, &budget(|| LONG)));
+        }
+        assert!(Arc::ptr_eq(&first, &budget(|| LONG)) && !Arc::ptr_eq(&first, &alone));
+        drop(operation);
+        let _next = begin();
+        assert!(!Arc::ptr_eq(&first, &budget(|| LONG)));
+    }
+
+    #[test]
+    fn transfers_prolong_a_budget_and_trickles_do_not() {
+        let budget = Budget::new(Duration::from_secs(10));
+        let before = budget.ends();
+        (0..1000).for_each(|_| budget.progressed(1));
+        assert!(budget.ends() - before < Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(20));
+        budget.progressed(1 << 30);
+        assert!(budget.ends() > before && budget.remaining() <= Duration::from_secs(10));
+    }
+
+    #[test]
+    fn operations_that_fail_one_after_the_other_share_the_patience() {
+        let patience = Patience::new(Duration::from_secs(50));
+        assert_eq!(patience.left(), Duration::from_secs(50));
+        patience.spend(Duration::from_secs(30));
+        assert_eq!(patience.left(), Duration::from_secs(20));
+        patience.spend(Duration::from_secs(40));
+        assert_eq!(patience.left(), AT_LEAST);
+        patience.restore();
+        assert_eq!(patience.left(), Duration::from_secs(50));
+        assert_eq!(Patience::new(Duration::from_secs(1)).left(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn time_is_charged_once() {
+        let (budget, begun) = (Budget::new(LONG), Instant::now());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(budget.charge(begun) >= Duration::from_millis(50));
+        assert!(budget.charge(begun) < Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,194 @@
+//! One piece of work for a server: within the limits of the caller's operation, and with an error that says why.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use object_store::list::PaginatedListOptions;
+
+use super::failure::Failure;
+use super::http::{DOCUMENT, LIMITS, Limits};
+use super::runtime::{self, Started};
+use super::{Answer, Bucket, Client};
+use crate::ErrorKind;
+use crate::deadline::{self, Budget};
+
+/// The operation's time is used up.
+#[derive(Debug)]
+pub(super) struct Late;
+
+/// What came of a piece of work.
+pub(super) type Outcome<T> = std::result::Result<Answer<T>, Late>;
+
+/// Work under way.
+#[derive(Debug)]
+pub(super) struct Asked<T> {
+    started: Started<Outcome<T>>,
+    budget: Arc<Budget>,
+    since: Instant,
+}
+
+/// Does `work` until it is done or the budget is used up, which others may prolong meanwhile.
+pub(super) async fn limited<T>(limits: Limits, work: impl Future<Output = Answer<T>>) -> Outcome<T> {
+    let budget = limits.budget.clone();
+    LIMITS
+        .scope(limits, async move {
+            let mut work = pin!(work);
+            loop {
+                let answer = tokio::time::timeout_at(budget.ends().into(), work.as_mut()).await;
+                match answer {
+                    Ok(answer) => return Ok(answer),
+                    Err(_) if budget.remaining().is_zero() => return Err(Late),
+                    Err(_) => (),
+                }
+            }
+        })
+        .await
+}
+
+/// Whether a server that is asked by S3's protocol is known to speak it.
+#[derive(Debug)]
+pub(super) struct Dialect {
+    /// The server as messages name it.
+    pub(super) endpoint: String,
+    pub(super) is_known: AtomicBool,
+}
+
+impl Bucket {
+    /// The limits of a piece of work that begins now, whose answers have at most so many bytes.
+    pub(super) fn limits(&self, most: u64) -> Limits {
+        Limits { budget: deadline::budget(|| self.patience.left()), most }
+    }
+
+    /// Starts work, whose answers have at most `most` bytes.
+    pub(super) fn start<T: Send + 'static>(
+        &self,
+        most: u64,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+    ) -> std::result::Result<Asked<T>, Failure> {
+        self.start_and_go_on(most, work, std::future::ready(()))
+    }
+
+    /// The same, and after it `rest`, which nobody waits for.
+    pub(super) fn start_and_go_on<T: Send + 'static>(
+        &self,
+        most: u64,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+        rest: impl Future<Output = ()> + Send + 'static,
+    ) -> std::result::Result<Asked<T>, Failure> {
+        let (limits, since) = (self.limits(most), Instant::now());
+        let budget = limits.budget.clone();
+        if budget.remaining().is_zero() {
+            return Err(self.late(&budget));
+        }
+        let started = runtime::start_and_go_on(limited(limits, work), rest)
+            .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
+        Ok(Asked { started, budget, since })
+    }
+
+    /// Waits for work.
+    pub(super) fn wait<T>(&self, asked: Asked<T>) -> std::result::Result<T, Failure> {
+        let Asked { started, budget, since } = asked;
+        let outcome = started
+            .wait()
+            .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
+        let failure = match outcome {
+            Ok(Ok(answer)) => {
+                self.patience.restore();
+                budget.answered();
+                return Ok(answer);
+            }
+            Ok(Err(e)) => Failure::of(&e, &self.bucket),
+            Err(Late) => self.late(&budget),
+        };
+        match failure.kind {
+            ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Io => {
+                self.patience.spend(budget.charge(since));
+            }
+            _ => {
+                self.patience.restore();
+                budget.answered();
+            }
+        }
+        Err(self.checked(failure))
+    }
+
+    /// Runs one or several requests, whose answers are documents or little more, and waits for what comes of them.
+    pub(super) fn ask<T, F>(&self, requests: impl FnOnce(Client) -> F) -> std::result::Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        self.ask_for(DOCUMENT, requests)
+    }
+
+    /// The same, where an answer may have `most` bytes.
+    pub(super) fn ask_for<T, F>(
+        &self,
+        most: u64,
+        requests: impl FnOnce(Client) -> F,
+    ) -> std::result::Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        let work = requests(self.client()?.clone());
+        self.wait(self.start(most, work)?)
+    }
+
+    fn late(&self, budget: &Budget) -> Failure {
+        let time = budget.timeout().as_secs_f32();
+        let last = budget.last_failure().map_or_else(String::new, |last| format!("; the last try: {last}"));
+        let why = format!("nothing came of it within {time} seconds, by the setting 'timeout'{last}");
+        Failure::new(ErrorKind::Timeout, why)
+    }
+
+    /// The failure; or another one, if the server says that something is missing and does not look like S3 at all. An answer
+    /// to `HEAD` has no error code, so a listing has to tell, once.
+    fn checked(&self, failure: Failure) -> Failure {
+        let Some(dialect) = &self.dialect else { return failure };
+        if failure.code.is_some() {
+            dialect.is_known.store(true, Ordering::Relaxed);
+        }
+        if failure.kind != ErrorKind::NotFound || dialect.is_known.load(Ordering::Relaxed) {
+            return failure;
+        }
+        let listed = self.client().and_then(|client| {
+            let pages = client.pages.clone();
+            let options = PaginatedListOptions { max_keys: Some(1), ..PaginatedListOptions::default() };
+            let work = async move {
+                match pages {
+                    Some(pages) => pages.list_paginated(None, options).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            self.start(DOCUMENT, work)
+        });
+        let listed = listed.and_then(|asked| {
+            let lost = |e: std::io::Error| Failure::new(ErrorKind::Unavailable, e.to_string());
+            match asked.started.wait().map_err(lost)? {
+                Ok(answer) => answer.map_err(|e| Failure::of(&e, &self.bucket)),
+                Err(Late) => Err(self.late(&asked.budget)),
+            }
+        });
+        match listed {
+            Err(f) if f.code.is_none() && matches!(f.kind, ErrorKind::NotFound | ErrorKind::Io) => {
+                Failure::new(
+                    ErrorKind::InvalidArgument,
+                    format!(
+                        "{} does not look like S3: it answers with HTTP status 404 and without an error code of S3; \
+                     AWS_ENDPOINT_URL has to name the service itself",
+                        dialect.endpoint
+                    ),
+                )
+            }
+            Err(f) if f.code.is_none() => failure,
+            _ => {
+                dialect.is_known.store(true, Ordering::Relaxed);
+                failure
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The HTTP client: what one request may take, whatever the server does.
+//!
+//! `object_store` signs, repeats and understands; this is what it sends by. Answers are bounded in length, an answer
+//! that asks to come back later is waited for within the operation's budget, connections that break are not tried for
+//! ever, and redirects lead nowhere but to the same server.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as Polling, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use object_store::ClientOptions;
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use reqwest::redirect;
+
+use super::Answer;
+use super::duration;
+use super::options::is_yes;
+use crate::deadline::Budget;
+
+/// No further try begins so long after connections began to fail. What asks to come back later is tried for longer.
+const CONNECTING: Duration = Duration::from_secs(6);
+/// Bytes of an answer that is a document: a thousand keys with all that is said of them have fewer.
+pub(super) const DOCUMENT: u64 = 16 << 20;
+/// Bytes of an answer that is an error.
+const ERROR_DOCUMENT: u64 = 256 << 10;
+/// Redirects within one server that are followed.
+const REDIRECTS: usize = 5;
+
+/// What the requests of a piece of work share.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) budget: Arc<Budget>,
+    /// The bytes that an answer may have.
+    pub(super) most: u64,
+}
+
+tokio::task_local! {
+    /// The limits of the work that this task does.
+    pub(super) static LIMITS: Limits;
+}
+
+/// Connections that several clients share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections {
+    made: Arc<OnceLock<HttpClient>>,
+    /// Certificates besides the system's.
+    certificates: Vec<reqwest::Certificate>,
+}
+
+impl Connections {
+    /// Connections to servers that these certificates speak for, besides the system's.
+    pub(super) fn with_certificates(certificates: Vec<reqwest::Certificate>) -> Self {
+        Connections { made: Arc::default(), certificates }
+    }
+}
+
+impl HttpConnector for Connections {
+    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
+        if let Some(made) = self.made.get() {
+            return Ok(made.clone());
+        }
+        let made = connected(options, &self.certificates)?;
+        Ok(self.made.get_or_init(|| made).clone())
+    }
+}
+
+/// Connections of one client alone: those that ask for credentials have other options than those that use them.
+#[derive(Debug)]
+pub(super) struct Separate;
+
+impl HttpConnector for Separate {
+    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
+        connected(options, &[])
+    }
+}
+
+fn connected(options: &ClientOptions, certificates: &[reqwest::Certificate]) -> Answer<HttpClient> {
+    let client = client(options, certificates);
+    let client = client.map_err(|e| object_store::Error::Generic { store: "HTTP client", source: e })?;
+    Ok(HttpClient::new(Bounded(HttpClient::new(client))))
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The client that the options mean. `object_store` has one, too, which follows every redirect.
+fn client(
+    options: &ClientOptions,
+    certificates: &[reqwest::Certificate],
+) -> Result<reqwest::Client, BoxError> {
+    use ClientConfigKey as Key;
+    let text = |key| options.get_config_value(&key);
+    let is_set = |key| text(key).is_some_and(|value| is_yes("", &value).unwrap_or(false));
+    let time = |key| text(key).map(|value| duration::parse(&value).ok_or(value)).transpose();
+    let number = |key| text(key).map(|value| value.parse::<usize>()).transpose();
+    let mut builder = reqwest::Client::builder()
+        .redirect(same_server())
+        .user_agent(
+            text(Key::UserAgent).unwrap_or_else(|| concat!("h5lake/", env!("CARGO_PKG_VERSION")).into()),
+        )
+        .https_only(!is_set(Key::AllowHttp))
+        .danger_accept_invalid_certs(is_set(Key::AllowInvalidCertificates));
+    let certificates = certificates.iter().cloned();
+    builder = match is_set(Key::NoSystemCertificates) {
+        true => builder.tls_certs_only(certificates),
+        false => builder.tls_certs_merge(certificates),
+    };
+    if let Some(url) = text(Key::ProxyUrl) {
+        let mut proxy = reqwest::Proxy::all(url)?;
+        if let Some(certificate) = text(Key::ProxyCaCertificate) {
+            builder = builder.tls_certs_merge([reqwest::Certificate::from_pem(certificate.as_bytes())?]);
+        }
+        if let Some(excluded) = text(Key::ProxyExcludes) {
+            proxy = proxy.no_proxy(reqwest::NoProxy::from_string(&excluded));
+        }
+        builder = builder.proxy(proxy);
+    }
+    if let Some(time) = time(Key::Timeout)? {
+        builder = builder.timeout(time);
+    }
+    if let Some(time) = time(Key::ConnectTimeout)? {
+        builder = builder.connect_timeout(time);
+    }
+    if let Some(time) = time(Key::ReadTimeout)? {
+        builder = builder.read_timeout(time);
+    }
+    if let Some(time) = time(Key::PoolIdleTimeout)? {
+        builder = builder.pool_idle_timeout(time);
+    }
+    if let Some(most) = number(Key::PoolMaxIdlePerHost)? {
+        builder = builder.pool_max_idle_per_host(most);
+    }
+    if is_set(Key::Http1Only) {
+        builder = builder.http1_only();
+    }
+    // Bodies are stored as they are; their length tells the object's.
+    Ok(builder.build()?)
+}
+
+/// A redirect to the same server is followed. Any other host is one that nobody named, and signed requests are not for it.
+fn same_server() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let origin = |url: &url::Url| {
+            (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
+        };
+        let is_same = attempt.previous().last().is_some_and(|from| origin(from) == origin(attempt.url()));
+        if is_same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
+    })
+}
+
+/// A connection that was tried for long enough: it is not tried again.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    pub(super) kind: HttpErrorKind,
+    source: HttpError,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for GivenUp {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.source)
+    }
+}
+
+/// An answer that is longer than anything that was asked for.
+#[derive(Debug)]
+pub(super) struct TooLong(u64);
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer is longer than {} bytes, which were to come at most", self.0)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+/// A client whose answers and tries have bounds.
+#[derive(Debug)]
+struct Bounded(HttpClient);
+
+type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+
+impl HttpService for Bounded {
+    fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        Box::pin(async {
+            // Credentials are asked for without limits of ours; their client has its own.
+            let Ok(limits) = LIMITS.try_with(Limits::clone) else { return self.0.execute(request).await };
+            let sent = request.body().content_length();
+            match self.0.execute(request).await {
+                Ok(response) => Ok(bounded(looked_at(response, sent, &limits).await, limits)),
+                Err(e) => Err(tried(e, &limits.budget)),
+            }
+        })
+    }
+}
+
+/// Notes what an answer says of the server. One that says when to come back is handed on no earlier, as far as the budget
+/// goes: whoever tries again does it then.
+async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> HttpResponse {
+    let budget = &limits.budget;
+    let status = response.status();
+    if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
+        budget.failed(format!("the store answered with HTTP status {}", status.as_u16()));
+        let wait =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        if let Some(seconds) = wait.filter(|seconds| *seconds > 0) {
+            tokio::time::sleep(Duration::from_secs(seconds).min(budget.remaining())).await;
+        }
+    } else {
+        budget.progressed(sent);
+        budget.succeeded();
+    }
+    response
+}
+
+fn tried(error: HttpError, budget: &Budget) -> HttpError {
+    let since = budget.failed(super::failure::transport_text(error.kind(), &error));
+    if since.elapsed() < CONNECTING || matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown)
+    {
+        return error;
+    }
+    // A kind that nobody tries again.
+    HttpError::new(HttpErrorKind::Unknown, GivenUp { kind: error.kind(), source: error })
+}
+
+fn bounded(response: HttpResponse, limits: Limits) -> HttpResponse {
+    let most = if response.status().is_success() { limits.most } else { ERROR_DOCUMENT };
+    let (head, body) = response.into_parts();
+    HttpResponse::from_parts(
+        head,
+        HttpResponseBody::new(BoundedBody { body, most, left: most, budget: limits.budget }),
+    )
+}
+
+/// A body that ends with an error when it is longer than it may be.
+struct BoundedBody {
+    body: HttpResponseBody,
+    most: u64,
+    left: u64,
+    budget: Arc<Budget>,
+}
+
+impl Body for BoundedBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        polling: &mut Polling<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(polling));
+        if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            let length = bytes.len();
+            self.budget.progressed(length);
+            match self.left.checked_sub(length as u64) {
+                Some(left) => self.left = left,
+                None => {
+                    let error = HttpError::new(HttpErrorKind::Decode, TooLong(self.most));
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // A length that is said and not sent must not become memory.
+        let hint = self.body.size_hint();
+        let mut bounded = SizeHint::new();
+        bounded.set_lower(hint.lower().min(self.most));
+        if let Some(upper) = hint.upper() {
+            bounded.set_upper(upper.max(bounded.lower()));
+        }
+        bounded
+    }
+}
