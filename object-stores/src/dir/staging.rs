@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
@@ -24,7 +24,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 pub(super) struct Staging {
     files: PathBuf,
     locks: PathBuf,
-    swept: Once,
+    swept: AtomicBool,
 }
 
 /// An exclusive lock of a key (and of those keys that share its lock file). Ends when dropped, and
@@ -42,7 +42,7 @@ impl Drop for Locked {
 impl Staging {
     pub(super) fn new(root: &Path) -> Self {
         let own = root.join(RESERVED);
-        Staging { files: own.join("tmp"), locks: own.join("locks"), swept: Once::new() }
+        Staging { files: own.join("tmp"), locks: own.join("locks"), swept: AtomicBool::new(false) }
     }
 
     /// A new, empty file on the root's file system, locked while it is open so that a sweep knows
@@ -58,9 +58,9 @@ impl Staging {
         let file = with_directory(&self.files, make)?;
         // Where locks do not work, sweeping does not either, and no harm is done.
         let _ = file.as_file().try_lock();
-        self.swept.call_once(|| {
+        if !self.swept.swap(true, Ordering::Relaxed) {
             let _ = self.sweep(ABANDONED);
-        });
+        }
         Ok(file)
     }
 
