@@ -4,7 +4,8 @@ mod blocks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,6 +85,27 @@ impl DiskCache {
             }
         };
         Ok(DiskCache { inner, folder, immutable: Arc::new(immutable), changes: Arc::default() })
+    }
+
+    /// As [`open`](Self::open); without a cache, and a warning once, where the directory cannot be used: what is kept saves time
+    /// and nothing else.
+    pub fn open_if_possible(
+        inner: Arc<dyn ObjectStore>,
+        path: &Path,
+        bound: u64,
+        immutable: impl Fn(&Key) -> bool + Send + Sync + 'static,
+    ) -> Arc<dyn ObjectStore> {
+        static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        match DiskCache::open(inner.clone(), path, bound, immutable) {
+            Ok(cached) => Arc::new(cached),
+            Err(e) => {
+                if WARNED.lock().insert(path.to_owned()) {
+                    // A closed stderr is no reason to fail.
+                    writeln!(std::io::stderr(), "h5lake: going on without a local cache: {e}").ok();
+                }
+                inner
+            }
+        }
     }
 
     /// Reads a range whose beginning and end are known to make sense, by blocks.
