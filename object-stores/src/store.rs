@@ -285,6 +285,40 @@ pub trait ObjectStoreExt: ObjectStore {
         none_if_missing(self.head(key))
     }
 
+    /// The whole of an object that has at most `most` bytes. Of a longer one no more than that is read.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::get`]; [`ErrorKind::Corrupt`] if the object is longer.
+    fn get_whole(&self, key: &Key, most: u64) -> Result<GetResult> {
+        let got = match self.get(key, Some(0..most)) {
+            // An empty object has no first byte.
+            Err(e) if e.kind() == ErrorKind::ShortRead => {
+                let meta = self.head(key)?;
+                if meta.size > 0 {
+                    return Err(e);
+                }
+                GetResult { meta, bytes: Bytes::new() }
+            }
+            got => got?,
+        };
+        if got.meta.size > most {
+            let why = format!("it has {} bytes, and {most} at most make sense", got.meta.size);
+            return Err(Error::new(ErrorKind::Corrupt, Operation::Get)
+                .at(key)
+                .in_store(self.name())
+                .because(why));
+        }
+        Ok(got)
+    }
+
+    /// The same, or `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Those of [`get_whole`](Self::get_whole) but [`ErrorKind::NotFound`].
+    fn get_whole_opt(&self, key: &Key, most: u64) -> Result<Option<GetResult>> {
+        none_if_missing(self.get_whole(key, most))
+    }
+
     /// The object, or `None` if it does not exist.
     ///
     /// # Errors

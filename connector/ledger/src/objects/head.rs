@@ -10,6 +10,13 @@ use crate::place::Room;
 use crate::record::{seal, unseal};
 use crate::space::{Base, Pointer};
 
+/// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
+const LONGEST_HEAD: u64 = 64 << 20;
+/// Bytes of a log object that make sense: one commit, with its small payloads.
+pub(crate) const LONGEST_LOG: u64 = 1 << 30;
+/// Bytes of a lock object that make sense.
+pub(crate) const LONGEST_NOTE: u64 = 64 << 10;
+
 /// A store's error as ours.
 pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
     use object_stores::ErrorKind as K;
@@ -17,7 +24,7 @@ pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
     let kind = match e.kind() {
         K::NotFound => ErrorKind::NotFound,
         K::AlreadyExists => ErrorKind::AlreadyExists,
-        K::PermissionDenied => ErrorKind::PermissionDenied { errno: errno(13) },
+        K::PermissionDenied => ErrorKind::AccessDenied { errno: errno(13), what: e.to_string() },
         K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
         K::PreconditionFailed => ErrorKind::Conflict,
         _ => ErrorKind::Store { errno: e.errno(), what: e.to_string() },
@@ -186,7 +193,7 @@ pub(crate) fn read_head(
     key: &Key,
     target: &str,
 ) -> Result<Option<(Bytes, Option<Etag>)>> {
-    let found = store.get_opt(key, None).map_err(|e| store_error(target, &e))?;
+    let found = store.get_whole_opt(key, LONGEST_HEAD).map_err(|e| store_error(target, &e))?;
     Ok(found.map(|g| (g.bytes, g.meta.etag)))
 }
 
@@ -214,7 +221,7 @@ pub(crate) fn put_or_find(
     match store.put(key, PutPayload::from(bytes.clone()), mode) {
         Ok(r) => Ok(r.etag),
         // The answer to a try that had its effect may have been lost, and a repetition then finds the etag changed.
-        Err(e) => match store.get_opt(key, None) {
+        Err(e) => match store.get_whole_opt(key, bytes.len() as u64) {
             Ok(Some(g)) if g.bytes == bytes => Ok(g.meta.etag),
             _ => Err(e),
         },

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 use crate::file::head::myself;
-use crate::objects::head::{put_over, store_error};
+use crate::objects::head::{LONGEST_NOTE, put_over, store_error};
 use crate::record::{seal, unseal};
 
 /// Seconds for which a writer has the container without saying so again.
@@ -93,7 +93,7 @@ pub(crate) struct Lease {
 
 /// Whether a container's lock object keeps writers away now.
 pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
-    match store.get_opt(key, None) {
+    match store.get_whole_opt(key, LONGEST_NOTE) {
         Ok(Some(found)) => stale_or_locked(&found.bytes, target),
         Ok(None) => Ok(()),
         Err(e) => Err(store_error(target, &e)),
@@ -144,7 +144,8 @@ impl Lease {
                 Err(e) => return Err(store_error(&self.target, &e)),
             }
         }
-        let found = self.store.get_opt(&self.key, None).map_err(|e| store_error(&self.target, &e))?;
+        let found = self.store.get_whole_opt(&self.key, LONGEST_NOTE);
+        let found = found.map_err(|e| store_error(&self.target, &e))?;
         let mut old = None;
         if let Some(found) = found {
             // A repeated put may have met its own effect.

@@ -30,7 +30,7 @@ use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, Names, read_head, store_error};
+use crate::objects::head::{Head, LONGEST_LOG, Names, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::proven::Proven;
 use crate::objects::tail::Tail;
@@ -170,7 +170,7 @@ impl ObjectSpace {
     /// The record of a version, if there is one.
     fn record(&self, version: u64) -> Result<Option<Logged>> {
         let key = self.names.room(&Room::Log(version), &self.target)?;
-        let found = self.store.get_opt(&key, None).map_err(|e| store_error(&self.target, &e))?;
+        let found = self.store.get_whole_opt(&key, LONGEST_LOG).map_err(|e| store_error(&self.target, &e))?;
         let damaged = |why: &str| Error::corrupt(&self.target, format!("log object {key}"), why);
         let Some(found) = found else { return Ok(None) };
         let logged = parse_log(&found.bytes).map_err(damaged)?;

@@ -14,7 +14,7 @@ use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, MANY, Names, store_error};
+use crate::objects::head::{Head, LONGEST_LOG, MANY, Names, store_error};
 use crate::objects::holes::Holes;
 use crate::objects::lease::Lease;
 use crate::objects::past;
@@ -506,7 +506,7 @@ impl Writer {
         };
         // Whose record is it, if there is one? One of an earlier try of ours, given up as failed, must not pass for
         // this one: what was staged since would be lost.
-        match self.store.get_opt(&key, None) {
+        match self.store.get_whole_opt(&key, LONGEST_LOG) {
             Ok(Some(found)) => match parse_log(&found.bytes) {
                 Ok(logged) if logged.record.header.nonce == nonce => Ok(()),
                 Ok(logged) if Some(logged.record.header.nonce) == self.doubtful => Err(self.lost_track()),
