@@ -128,7 +128,7 @@ impl From<h5lake_ledger::Error> for Error {
         let kind = match e.kind() {
             L::NotFound | L::NoFolder { .. } => ErrorKind::NotFound,
             L::AlreadyExists => ErrorKind::AlreadyExists,
-            L::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+            L::PermissionDenied { .. } | L::AccessDenied { .. } => ErrorKind::PermissionDenied,
             L::Locked { .. } => ErrorKind::Locked,
             L::NoSpace { .. } => ErrorKind::NoSpace,
             L::NotAContainer { .. } | L::WrongStorage { .. } => ErrorKind::NotAContainer,

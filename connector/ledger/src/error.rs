@@ -48,6 +48,13 @@ pub enum ErrorKind {
         /// The raw error number: 13 (EACCES), 1 (EPERM) or 30 (EROFS).
         errno: i32,
     },
+    /// The store refuses access.
+    AccessDenied {
+        /// The error number.
+        errno: i32,
+        /// What was refused, and where.
+        what: String,
+    },
     /// The name is a directory (errno 21).
     IsADirectory,
     /// Another writer has the container open (errno 11).
@@ -208,6 +215,7 @@ impl Error {
             ErrorKind::IsADirectory => Some(21),
             ErrorKind::Locked { .. } | ErrorKind::Conflict => Some(11),
             ErrorKind::PermissionDenied { errno }
+            | ErrorKind::AccessDenied { errno, .. }
             | ErrorKind::LocksUnsupported { errno }
             | ErrorKind::NoSpace { errno } => Some(errno),
             ErrorKind::ReadOnly => Some(9),
@@ -240,6 +248,7 @@ impl fmt::Display for Error {
                 f.write_str("already exists; choose another name or allow replacing it")
             }
             ErrorKind::PermissionDenied { .. } => f.write_str("access denied; check permissions"),
+            ErrorKind::AccessDenied { what, .. } => write!(f, "access denied: {what}"),
             ErrorKind::IsADirectory => f.write_str("is a directory; name a file"),
             ErrorKind::Locked { holder: Some(h) } => write!(
                 f,
