@@ -63,6 +63,8 @@ pub struct Config {
     pub cache_bytes: Option<usize>,
     /// Which version files that are opened to read show, if not the newest.
     pub at: Option<At>,
+    /// How long one operation may wait for a remote store, if another time than the default.
+    pub timeout: Option<Duration>,
     /// Whether a damaged container is opened to read what is left of it.
     pub salvage: bool,
     /// A local directory where what was read of remote stores is kept, or `None` to keep nothing.
@@ -102,11 +104,12 @@ pub enum Replaceable {
 }
 
 /// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "store",
     "native",
     "sync",
     "retention",
+    "timeout",
     "cache",
     "salvage",
     "disk_cache",
@@ -180,6 +183,7 @@ impl Config {
             }
             "sync" => self.sync_commits = one_of(value, &[("commit", true), ("process", false)])?,
             "retention" => self.retention = Some(duration(value)?),
+            "timeout" => self.timeout = Some(time_to_wait(value)?),
             "salvage" => self.salvage = one_of(value, &[("yes", true), ("no", false)])?,
             "version" => self.set_at(
                 version(value).ok_or_else(|| format!("takes a number from 1 on, not '{value}'"))?,
@@ -229,6 +233,9 @@ impl Config {
         }
         if let Some(retention) = self.retention {
             words.push(format!("retention={}s", retention.as_secs()));
+        }
+        if let Some(timeout) = self.timeout {
+            words.push(format!("timeout={}s", timeout.as_secs()));
         }
         if let Some(bytes) = self.cache_bytes {
             words.push(format!("cache={bytes}"));
@@ -292,6 +299,12 @@ fn absolute_path(value: &str) -> Result<String, String> {
         return Ok(value.to_owned());
     }
     Err(format!("takes an absolute path without blanks, not '{value}'"))
+}
+
+/// A time that is long enough for one request.
+fn time_to_wait(value: &str) -> Result<Duration, String> {
+    let time = duration(value)?;
+    if time.is_zero() { Err(format!("takes a time from 1s on, not '{value}'")) } else { Ok(time) }
 }
 
 fn duration(value: &str) -> Result<Duration, String> {
@@ -369,6 +382,7 @@ mod tests {
             ("cache=big", "cache"),
             ("retention=1w", "retention"),
             ("retention=5", "retention"),
+            ("timeout=0s", "timeout"),
             ("store=memory:", "memory:NAME"),
             ("store=memory://", "memory:NAME"),
             ("sync=commit sync=process", "sync"),

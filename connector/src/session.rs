@@ -12,6 +12,7 @@ use crate::callbacks::parallel::Together;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::ffi::exit;
 use crate::ffi::forks;
 use crate::ffi::handle::Anchor;
 use crate::ffi::ids::Id;
@@ -171,7 +172,8 @@ impl Session {
 
     /// Commits at a close. What can never be committed is told by the first close that meets it: the next one, of whatever is
     /// still open, succeeds without. For libhdf5 keeps the identifier of what could not be closed, and a program would never
-    /// get rid of it. Collective where processes have the file open together.
+    /// get rid of it. When the library shuts down, the first try is the last one, and a failure is told on stderr. Collective
+    /// where processes have the file open together.
     ///
     /// # Errors
     /// Those of the commit, as long as another try may succeed, and once if none will.
@@ -188,12 +190,32 @@ impl Session {
                 (done.map_err(Error::from), outlook)
             }
         };
+        if let Err(error) = &done
+            && !self.library.is_to_tell()
+        {
+            self.lose(error);
+            return Ok(());
+        }
         *self.told.lock() = outlook;
         if outlook == Outlook::Lost && Face::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
         {
             self.container.let_go();
         }
         if told != Outlook::Open && outlook == told { Ok(()) } else { done }
+    }
+
+    /// Gives up what cannot be committed while the library shuts down. It would try a hundred times, and then end as if nothing
+    /// were lost; there is nobody who could mend anything between two tries.
+    fn lose(&self, error: &Error) {
+        Face::sessions_on(&self.container).iter().for_each(|session| *session.told.lock() = Outlook::Lost);
+        let name = String::from_utf8_lossy(&self.name);
+        let version = self.container.committed_version();
+        exit::report_loss(&format!(
+            "the program ends, and what was changed in '{name}' since its last commit is lost. {} stays at version {version}. \
+             The last try failed: {error}",
+            self.container.name()
+        ));
+        self.container.abandon("its last changes could not be committed when the program ended");
     }
 
     fn is_told_of_loss(&self) -> bool {

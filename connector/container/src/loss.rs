@@ -30,6 +30,17 @@ impl Container {
         }
     }
 
+    /// Gives up what is not committed, because nobody can try again: the program ends. The container is lost then.
+    pub fn abandon(&self, why: &str) {
+        self.ledger.abandon(why);
+        self.let_go();
+    }
+
+    /// The version that was committed last, or that is shown.
+    pub fn committed_version(&self) -> u64 {
+        self.ledger.version()
+    }
+
     /// Of a container that is lost: lets go of locks, so that others can open it. What is in memory stays readable until the
     /// last of it is closed; what is not may be reclaimed.
     pub fn let_go(&self) {

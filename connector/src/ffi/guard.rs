@@ -27,6 +27,7 @@ pub fn guard<T>(
     body: impl FnOnce() -> Result<T>,
 ) -> T {
     identifiers::forget();
+    let _operation = object_stores::deadline::begin();
     let outer = CALLER.replace(library.map(Library::slot));
     let result = catch_unwind(AssertUnwindSafe(body));
     CALLER.set(outer);

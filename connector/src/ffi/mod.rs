@@ -20,6 +20,7 @@ pub mod creation;
 pub mod elinks;
 pub mod error_stack;
 pub mod errors;
+pub mod exit;
 pub mod face_driver;
 pub mod file_lists;
 pub mod forks;

@@ -26,6 +26,15 @@ impl Ledger {
         self.space.is_gone()
     }
 
+    /// Gives up what is not committed: no later commit through this handle is tried, and its store is not asked again but for
+    /// the lock.
+    pub fn abandon(&self, why: &str) {
+        let mut s = self.lock();
+        if s.broken.is_none() {
+            s.broken = Some(Error::new(self.space.target(), ErrorKind::Broken { why: why.to_owned() }));
+        }
+    }
+
     /// Lets go of the lock of a handle that [is broken](Ledger::is_broken) before it is dropped; what it reads may be reclaimed
     /// from now on. Does nothing with another one.
     pub fn let_go(&self) {

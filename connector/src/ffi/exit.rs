@@ -1,0 +1,61 @@
+//! The end of a program whose last changes could not be committed.
+
+use std::ffi::c_int;
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a program ends with that would have ended with 0 (`EX_IOERR` of sysexits.h).
+const EXIT_CODE: c_int = 74;
+
+/// The process that lost changes; 0 for none. A child that was forked from it has lost nothing.
+static LOSER: AtomicU32 = AtomicU32::new(0);
+
+/// Says on stderr that changes are lost, and has the process end with a failure.
+///
+/// libhdf5 closes files in an exit handler, which has no way to say that one of them could not be closed.
+pub fn report_loss(text: &str) {
+    // A closed stderr is no reason to fail.
+    writeln!(std::io::stderr(), "h5lake: {text}").ok();
+    let process = std::process::id();
+    if LOSER.swap(process, Ordering::Relaxed) != process {
+        register();
+    }
+}
+
+/// Whether this process is to end with a failure, though it asked for `status`.
+fn fails(status: c_int) -> bool {
+    status == 0 && LOSER.load(Ordering::Relaxed) == std::process::id()
+}
+
+#[cfg(target_env = "gnu")]
+fn register() {
+    unsafe extern "C" {
+        fn on_exit(function: extern "C" fn(c_int, *mut libc::c_void), argument: *mut libc::c_void) -> c_int;
+    }
+
+    extern "C" fn ending(status: c_int, _: *mut libc::c_void) {
+        if fails(status) {
+            // SAFETY: glibc lets an exit handler call `exit` again: the handlers that are left run, with the new status.
+            unsafe { libc::exit(EXIT_CODE) }
+        }
+    }
+
+    // SAFETY: the function is one of this plugin, which is never unloaded. Handlers that are registered in a handler run next.
+    unsafe { on_exit(ending, std::ptr::null_mut()) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn register() {
+    extern "C" fn ending() {
+        if fails(0) {
+            // SAFETY: null means all streams. The process ends here: `exit` must not be called again.
+            unsafe {
+                libc::fflush(std::ptr::null_mut());
+                libc::_exit(EXIT_CODE)
+            }
+        }
+    }
+
+    // SAFETY: the function is one of this plugin, which is never unloaded.
+    unsafe { libc::atexit(ending) };
+}
