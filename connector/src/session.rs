@@ -68,6 +68,8 @@ pub struct Session {
     process: u32,
     /// What a close that failed has told of the changes made here.
     told: Mutex<Outlook>,
+    /// Why changes are lost, from when a close has told so until the next one lets go of the file.
+    loss: Mutex<Option<String>>,
 }
 
 /// How far a file is in single-writer-multiple-reader mode.
@@ -132,6 +134,7 @@ impl Session {
             anchor: Anchor::new(weak.clone()),
             process: h5lake_ledger::process::id(),
             told: Mutex::new(Outlook::Open),
+            loss: Mutex::default(),
         });
         Face::register(&session);
         let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
@@ -179,7 +182,15 @@ impl Session {
     /// Those of the commit, as long as another try may succeed, and once if none will.
     pub fn commit_to_close(&self) -> Result<()> {
         let told = *self.told.lock();
-        if told == Outlook::Lost || !self.container.writable() || self.is_inherited() {
+        if !self.container.writable() || self.is_inherited() {
+            return Ok(());
+        }
+        if told == Outlook::Lost {
+            // Garbage collectors close what nobody closed, and tell nobody of errors. Who was told closes again.
+            let loss = self.loss.lock().take();
+            if let Some(why) = loss.filter(|_| !self.library.is_to_tell() && self.has_file_open()) {
+                self.report_loss(&why);
+            }
             return Ok(());
         }
         let (done, outlook) = match &self.together {
@@ -193,10 +204,12 @@ impl Session {
         if let Err(error) = &done
             && !self.library.is_to_tell()
         {
-            self.lose(error);
+            self.report_loss(&error.to_string());
+            self.container.abandon("its last changes could not be committed when the program ended");
             return Ok(());
         }
         *self.told.lock() = outlook;
+        *self.loss.lock() = done.as_ref().err().map(ToString::to_string);
         if outlook == Outlook::Lost && Face::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
         {
             self.container.let_go();
@@ -204,18 +217,24 @@ impl Session {
         if told != Outlook::Open && outlook == told { Ok(()) } else { done }
     }
 
-    /// Gives up what cannot be committed while the library shuts down. It would try a hundred times, and then end as if nothing
-    /// were lost; there is nobody who could mend anything between two tries.
-    fn lose(&self, error: &Error) {
-        Face::sessions_on(&self.container).iter().for_each(|session| *session.told.lock() = Outlook::Lost);
+    fn has_file_open(&self) -> bool {
+        self.file_handles.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells, once for the container, what is given up while the library shuts down. It would try a hundred times, and then end
+    /// as if nothing were lost; there is nobody who could mend anything between two tries.
+    fn report_loss(&self, why: &str) {
+        for session in Face::sessions_on(&self.container) {
+            *session.told.lock() = Outlook::Lost;
+            session.loss.lock().take();
+        }
         let name = String::from_utf8_lossy(&self.name);
         let version = self.container.committed_version();
         exit::report_loss(&format!(
             "the program ends, and what was changed in '{name}' since its last commit is lost. {} stays at version {version}. \
-             The last try failed: {error}",
+             The last try failed: {why}",
             self.container.name()
         ));
-        self.container.abandon("its last changes could not be committed when the program ended");
     }
 
     fn is_told_of_loss(&self) -> bool {

@@ -1,8 +1,9 @@
 //! How long the caller's operation may take in remote stores, all its requests and tries together.
 //!
 //! A caller marks the begin and the end of an operation ([`begin`]): one call of a library, one command. The first
-//! request of the operation starts its [`Budget`]; all others share it, those of the operation's helper threads too. A
-//! request without an operation around it has a budget of its own.
+//! request of the operation starts its [`Budget`]; all others of its thread share it. A request without an operation around
+//! it, as a helper thread makes them, has a budget of its own, which the [`Patience`] with the store bounds: what the
+//! operation used up in vain is not there for its helpers.
 //!
 //! The budget grows with the bytes that are transferred and with each request that is answered, so that a long
 //! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that stops to answer is an error within the timeout, and so is one whose
@@ -30,9 +31,6 @@ thread_local! {
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
-/// The operation that began last, for helper threads; 0 if it is over. With operations beside each other a helper may
-/// share the other one's budget, which bounds it as well.
-static LATEST: AtomicU64 = AtomicU64::new(0);
 /// The budgets of operations that made requests.
 static BUDGETS: Mutex<Vec<(u64, Arc<Budget>)>> = Mutex::new(Vec::new());
 static STARTED: AtomicUsize = AtomicUsize::new(0);
@@ -53,7 +51,6 @@ pub fn begin() -> Operation {
         0 => {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             OPERATION.set(number);
-            LATEST.store(number, Ordering::Relaxed);
             number
         }
         _ => 0,
@@ -67,7 +64,6 @@ impl Drop for Operation {
             return;
         }
         OPERATION.set(0);
-        let _another_began = LATEST.compare_exchange(self.number, 0, Ordering::Relaxed, Ordering::Relaxed);
         if STARTED.load(Ordering::Relaxed) > 0 {
             let mut budgets = BUDGETS.lock();
             budgets.retain(|(number, _)| *number != self.number);
@@ -78,10 +74,7 @@ impl Drop for Operation {
 
 /// The budget of the operation that this thread works for. `timeout` says how long it is if it starts now.
 pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
-    let number = match OPERATION.get() {
-        0 => LATEST.load(Ordering::Relaxed),
-        own => own,
-    };
+    let number = OPERATION.get();
     if number == 0 {
         return Arc::new(Budget::new(timeout()));
     }
@@ -90,11 +83,8 @@ pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
         return budget.clone();
     }
     let budget = Arc::new(Budget::new(timeout()));
-    // The operation of a helper thread may end meanwhile; then nobody would take its budget away.
-    if OPERATION.get() == number || LATEST.load(Ordering::Relaxed) == number {
-        budgets.push((number, budget.clone()));
-        STARTED.store(budgets.len(), Ordering::Relaxed);
-    }
+    budgets.push((number, budget.clone()));
+    STARTED.store(budgets.len(), Ordering::Relaxed);
     budget
 }
 

@@ -43,7 +43,7 @@ impl Failure {
             return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
         }
         if let Some(long) = in_chain::<TooLong>(answer) {
-            return Failure::new(ErrorKind::Corrupt, long.to_string());
+            return Failure::new(ErrorKind::Io, long.to_string());
         }
         if let Some(given_up) = in_chain::<GivenUp>(answer) {
             return Failure::new(of_transport(given_up.kind), transport_text(given_up.kind, given_up));
