@@ -10,7 +10,7 @@ on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
-    bench lint fmt clean
+    test-faults test-power test-memory soak bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -21,6 +21,10 @@ help:
 	@echo "                random programs on native HDF5 and on h5lake, side by side"
 	@echo "make test-mpi   four processes with mpi4py on one file, by HDF5's MPI driver; builds what that needs, once"
 	@echo "make test-crashes  programs that are killed while they write, 500 in each store"
+	@echo "make test-faults  each system call of the plugin fails, is cut short, or is the last"
+	@echo "make test-power   power loss, replayed"
+	@echo "make test-memory  C programs and the API suite under AddressSanitizer"
+	@echo "make soak       half an hour of use, and what grows"
 	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO"
 	@echo "make test-clients  all of the clients' own suites (PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
@@ -92,6 +96,20 @@ stress: plugin
 
 test-crashes: plugin
 	@tests-py/crashes/run --cycles $(CYCLES)
+
+# Safety nets that are too long for every run: system calls that fail, lost power, hours of use, AddressSanitizer, hostile encodings.
+test-faults: plugin
+	cargo build --release --package h5lake-cli
+	tests-py/faults/run --points all --report target/test-results/faults.txt
+
+test-power: plugin
+	tests-py/power/run --seconds 300
+
+test-memory:
+	tests-c/asan/run
+
+soak: plugin
+	tests-py/soak/run --minutes 30
 
 lint:
 	cargo fmt --all --check
