@@ -441,7 +441,7 @@ impl BlockCache {
         if shape.filters.is_empty()
             && let [r] = runs
         {
-            if r.len == shape.len && r.len <= shape.inline {
+            if r.len == shape.len && r.len <= shape.inline && ledger.takes_inline(r.len) {
                 return replace_inline(ledger, key, &data[r.buffer..r.buffer + r.len]);
             }
             return change_stored(ledger, key, shape, |p| {

@@ -308,7 +308,7 @@ impl Pieces {
     /// Puts bytes at `offset`: into the map while that stays small, else into an extent.
     pub(crate) fn put(&mut self, ledger: &Ledger, shape: &Shape, offset: usize, data: &[u8]) -> Result<()> {
         self.cut(offset..offset + data.len());
-        if self.inline_bytes() + data.len() <= shape.inline {
+        if self.inline_bytes() + data.len() <= shape.inline && ledger.takes_inline(data.len()) {
             let source = Source::Inline(Bytes::copy_from_slice(data));
             self.insert(Piece { offset, len: data.len(), source });
             self.join_inline();
@@ -395,7 +395,7 @@ impl Pieces {
         data: &[u8],
     ) -> Result<()> {
         self.list.clear();
-        if data.len() <= shape.inline {
+        if data.len() <= shape.inline && ledger.takes_inline(data.len()) {
             let source = Source::Inline(Bytes::copy_from_slice(data));
             self.list.push(Piece { offset: 0, len: data.len(), source });
         } else {

@@ -21,6 +21,12 @@ use crate::space::News;
 /// How often [`Ledger::commit`] tries.
 const TRIES: u32 = 1000;
 
+/// Bytes of staged values up to which one of many writers takes payloads into them. What it stages stays in memory until it
+/// has seen what the others changed of it.
+const INLINE_STAGED: u64 = 4 << 20;
+/// Payloads that take less room in a value than the extent of a payload of its own.
+const TINY: usize = 64;
+
 /// A key that another writer changed.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -188,6 +194,12 @@ impl Ledger {
         let s = self.lock();
         let from = range_of(&s.staged, Bound::Included(prefix), Bound::Unbounded);
         from.map(|(k, v)| (k.to_bytes(), v.clone())).take_while(|(k, _)| k.starts_with(prefix)).collect()
+    }
+
+    /// Whether so many bytes are better put into a value than written as a payload. One of many writers that has staged much
+    /// keeps no more than extents in memory.
+    pub fn takes_inline(&self, bytes: usize) -> bool {
+        !self.is_one_of_many() || bytes <= TINY || self.lock().staged_bytes < INLINE_STAGED
     }
 
     /// Whether this handle has staged a put or a delete of a key.

@@ -454,3 +454,25 @@ fn what_was_open_when_its_batch_was_dropped_closes_without_harm() {
 fn options_of_one() -> Options {
     Options::default()
 }
+
+/// Small chunks of a large batch do not stay in memory until it is committed, and are in the file once.
+#[test]
+fn what_one_of_many_stages_takes_little_memory() {
+    const CHUNKS: u64 = 24_000;
+    for p in places() {
+        let [a] = writers(&p, |c| drop(dataset(c, b"d", chunked(CHUNKS * 256, 256, false))));
+        let d = open(&a, b"d");
+        for n in 0..CHUNKS / 100 {
+            d.write(&part(n * 25_600, 25_600), &[(n % 250) as u8 + 1; 102_400]).unwrap();
+            // What was kept is 1 KiB a chunk up to a bound, and some bytes a chunk beyond it.
+            assert!(a.ledger.staged_bytes() < (5 << 20) + n * 100 * 110, "{n}: {}", a.ledger.staged_bytes());
+        }
+        a.flush().unwrap();
+        drop((d, a));
+        let c = p.open(Access::ReadOnly);
+        let size = c.size().unwrap();
+        assert!(size < CHUNKS * 1024 * 8 / 5, "{size}");
+        let d = open(&c, b"d");
+        assert!((0..CHUNKS / 100).all(|n| element(&d, n * 25_600 + 25_599) == (n % 250) as u8 + 1));
+    }
+}
