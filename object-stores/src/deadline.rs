@@ -6,8 +6,8 @@
 //! operation used up in vain is not there for its helpers.
 //!
 //! The budget grows with the bytes that are transferred and with each request that is answered, so that a long
-//! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that stops to answer is an error within the timeout, and so is one whose
-//! answers trickle.
+//! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that
+//! stops to answer is an error within the timeout, and so is one whose answers trickle.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Bytes a second that are progress: what is slower is not waited for.
-const SLOWEST: u64 = 256 << 10;
+pub const SLOWEST: u64 = 256 << 10;
 /// What an answered request adds to the budget: one that takes no longer is progress, however few its bytes.
 const REQUEST: Duration = Duration::from_secs(1);
 
@@ -102,8 +102,8 @@ pub struct Budget {
 struct State {
     /// What the last try that failed met.
     last: Option<String>,
-    /// Since when no request succeeds.
-    failing: Option<Instant>,
+    /// Since when connections break.
+    breaking: Option<Instant>,
     /// Until when lost time is counted.
     charged: Option<Instant>,
 }
@@ -157,18 +157,25 @@ impl Budget {
         let _at_its_most = self.ends.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
     }
 
-    /// A request was answered as it should be.
+    /// A request was answered, and its answer came whole.
     pub fn succeeded(&self) {
         let mut state = self.state.lock();
-        state.failing = None;
+        state.breaking = None;
         state.last = None;
     }
 
-    /// A try failed with `why`; says since when nothing succeeds.
-    pub fn failed(&self, why: String) -> Instant {
+    /// The store answered `why` instead of what it was asked for: it is there, and may be tried again.
+    pub fn refused(&self, why: String) {
+        let mut state = self.state.lock();
+        state.breaking = None;
+        state.last = Some(why);
+    }
+
+    /// A connection broke or was not made, `why`; says since when none comes to an answer.
+    pub fn broke(&self, why: String) -> Instant {
         let mut state = self.state.lock();
         state.last = Some(why);
-        *state.failing.get_or_insert_with(Instant::now)
+        *state.breaking.get_or_insert_with(Instant::now)
     }
 
     /// What the last try that failed met, if none succeeded since.

@@ -59,7 +59,7 @@ pub(super) struct Dialect {
 impl Bucket {
     /// The limits of a piece of work that begins now, whose answers have at most so many bytes.
     pub(super) fn limits(&self, most: u64) -> Limits {
-        Limits { budget: deadline::budget(|| self.patience.left()), most }
+        Limits::new(deadline::budget(|| self.patience.left()), most)
     }
 
     /// Starts work, whose answers have at most `most` bytes.
@@ -98,6 +98,7 @@ impl Bucket {
             Ok(Ok(answer)) => {
                 self.patience.restore();
                 budget.answered();
+                budget.succeeded();
                 return Ok(answer);
             }
             Ok(Err(e)) => Failure::of(&e, &self.bucket),
@@ -110,6 +111,7 @@ impl Bucket {
             _ => {
                 self.patience.restore();
                 budget.answered();
+                budget.succeeded();
             }
         }
         Err(self.checked(failure))

@@ -22,7 +22,7 @@ use reqwest::redirect;
 use super::Answer;
 use super::duration;
 use super::options::is_yes;
-use crate::deadline::Budget;
+use crate::deadline::{Budget, SLOWEST};
 
 /// No further try begins so long after connections began to fail. What asks to come back later is tried for longer.
 const CONNECTING: Duration = Duration::from_secs(6);
@@ -39,6 +39,15 @@ pub(super) struct Limits {
     pub(super) budget: Arc<Budget>,
     /// The bytes that an answer may have.
     pub(super) most: u64,
+    /// Set when answers have broken off for long enough: `object_store` would ask for the rest again.
+    given_up: Arc<OnceLock<HttpErrorKind>>,
+}
+
+impl Limits {
+    /// The limits of a piece of work that begins now.
+    pub(super) fn new(budget: Arc<Budget>, most: u64) -> Limits {
+        Limits { budget, most, given_up: Arc::default() }
+    }
 }
 
 tokio::task_local! {
@@ -161,6 +170,13 @@ pub(super) struct GivenUp {
     source: HttpError,
 }
 
+impl GivenUp {
+    /// An error of a kind that nobody tries again.
+    fn at(kind: HttpErrorKind, source: HttpError) -> HttpError {
+        HttpError::new(HttpErrorKind::Unknown, GivenUp { kind, source })
+    }
+}
+
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)
@@ -172,6 +188,18 @@ impl std::error::Error for GivenUp {
         std::error::Error::source(&self.source)
     }
 }
+
+/// Answers begin and do not come to their end.
+#[derive(Debug)]
+struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("answers break off")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
 
 /// An answer that is longer than anything that was asked for.
 #[derive(Debug)]
@@ -189,7 +217,8 @@ impl std::error::Error for TooLong {}
 #[derive(Debug)]
 struct Bounded(HttpClient);
 
-type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+/// What a call of an HTTP service gives.
+pub(super) type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
 impl HttpService for Bounded {
     fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
@@ -200,6 +229,9 @@ impl HttpService for Bounded {
         Box::pin(async {
             // Credentials are asked for without limits of ours; their client has its own.
             let Ok(limits) = LIMITS.try_with(Limits::clone) else { return self.0.execute(request).await };
+            if let Some(kind) = limits.given_up.get() {
+                return Err(GivenUp::at(*kind, HttpError::new(*kind, BrokenOff)));
+            }
             let sent = request.body().content_length();
             match self.0.execute(request).await {
                 Ok(response) => Ok(bounded(looked_at(response, sent, &limits).await, limits)),
@@ -215,7 +247,7 @@ async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> Http
     let budget = &limits.budget;
     let status = response.status();
     if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
-        budget.failed(format!("the store answered with HTTP status {}", status.as_u16()));
+        budget.refused(format!("the store answered with HTTP status {}", status.as_u16()));
         let wait =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
         if let Some(seconds) = wait.filter(|seconds| *seconds > 0) {
@@ -223,28 +255,27 @@ async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> Http
         }
     } else {
         budget.progressed(sent);
-        budget.succeeded();
     }
     response
 }
 
+/// Notes that a connection failed; says whether connections have failed for long enough.
+fn failed_for_long(error: &HttpError, budget: &Budget) -> bool {
+    let since = budget.broke(super::failure::transport_text(error.kind(), error));
+    since.elapsed() >= CONNECTING && !matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown)
+}
+
 fn tried(error: HttpError, budget: &Budget) -> HttpError {
-    let since = budget.failed(super::failure::transport_text(error.kind(), &error));
-    if since.elapsed() < CONNECTING || matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown)
-    {
+    if !failed_for_long(&error, budget) {
         return error;
     }
-    // A kind that nobody tries again.
-    HttpError::new(HttpErrorKind::Unknown, GivenUp { kind: error.kind(), source: error })
+    GivenUp::at(error.kind(), error)
 }
 
 fn bounded(response: HttpResponse, limits: Limits) -> HttpResponse {
     let most = if response.status().is_success() { limits.most } else { ERROR_DOCUMENT };
     let (head, body) = response.into_parts();
-    HttpResponse::from_parts(
-        head,
-        HttpResponseBody::new(BoundedBody { body, most, left: most, budget: limits.budget }),
-    )
+    HttpResponse::from_parts(head, HttpResponseBody::new(BoundedBody { body, most, left: most, limits }))
 }
 
 /// A body that ends with an error when it is longer than it may be.
@@ -252,7 +283,7 @@ struct BoundedBody {
     body: HttpResponseBody,
     most: u64,
     left: u64,
-    budget: Arc<Budget>,
+    limits: Limits,
 }
 
 impl Body for BoundedBody {
@@ -264,9 +295,19 @@ impl Body for BoundedBody {
         polling: &mut Polling<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(polling));
+        let budget = &self.limits.budget;
+        match &frame {
+            Some(Err(e)) if failed_for_long(e, budget) => {
+                let _it_is_set_once = self.limits.given_up.set(e.kind());
+            }
+            // It came whole, or so much of it that the connection is one.
+            None => budget.succeeded(),
+            Some(Ok(_)) if self.most - self.left >= SLOWEST => budget.succeeded(),
+            Some(_) => (),
+        }
         if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
             let length = bytes.len();
-            self.budget.progressed(length);
+            self.limits.budget.progressed(length);
             match self.left.checked_sub(length as u64) {
                 Some(left) => self.left = left,
                 None => {

@@ -6,18 +6,15 @@
 //! ignore it, and would keep what came. So a server has to show that it compares: it is sent a payload that does not
 //! match its checksum, and has to refuse that for this reason. Every other answer means that payloads are signed.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, Checksum};
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
-};
+use object_store::client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody, HttpService};
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
 
 use super::failure::Failure;
-use super::http::Connections;
+use super::http::{Called, Connections};
 use super::{Answer, Path};
 
 /// Payloads of fewer bytes are signed: that costs less than a tenth of a millisecond.
@@ -68,8 +65,6 @@ impl HttpConnector for Damaging {
 
 #[derive(Debug)]
 struct Damage(HttpClient);
-
-type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
 impl HttpService for Damage {
     fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
