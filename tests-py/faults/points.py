@@ -285,15 +285,24 @@ class Point:
             self.problems.append(f"left behind: {', '.join(left[:4])}")
 
 
-def prepare(c, operation):
-    """The template of an operation, and what it calls when nothing is wrong."""
+def template_of(c, operation):
+    """(what the operation finds, the folder that holds it); both are None where it finds nothing. It lies in place."""
     c.place(None)
     before, wrong = c.undisturbed(operations.prepare, operation)
     assert not wrong, f"{c.name} {operation}: {wrong}"
-    if before:
-        os.chdir("/")
-        c.templates.mkdir(exist_ok=True)
-        shutil.copytree(c.live, c.templates / operation, symlinks=True)
+    if not before:
+        return None, None
+    template = c.templates / operation
+    os.chdir("/")
+    c.templates.mkdir(exist_ok=True)
+    shutil.copytree(c.live, template, symlinks=True)
+    c.place(template)
+    return before, template
+
+
+def prepare(c, operation):
+    """Makes the template of an operation; says what it calls when nothing is wrong."""
+    template_of(c, operation)
     point = Point(c, operation, None, 0).run()
     assert not point.problems and not point.story.errors, \
         f"{c.name} {operation}, undisturbed: {point.problems} {point.story.errors} {point.output}"

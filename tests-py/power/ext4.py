@@ -60,16 +60,7 @@ class Image:
 
 def count_calls(c, operation):
     """The template of an operation, and how many calls it makes."""
-    c.place(None)
-    before, wrong = c.undisturbed(operations.prepare, operation)
-    assert not wrong, wrong
-    template = None
-    if before:
-        template = c.templates / operation
-        os.chdir("/")
-        c.templates.mkdir(exist_ok=True)
-        shutil.copytree(c.live, template, symlinks=True)
-        c.place(template)
+    _, template = points.template_of(c, operation)
     calls = points.Point(c, operation, None, 0)
     c.trap.set()
     child = calls.start()

@@ -27,16 +27,7 @@ def state_of(number):
 
 def record(c, operation):
     """(how the container was before, the disk before, the events)."""
-    c.place(None)
-    before, wrong = c.undisturbed(operations.prepare, operation)
-    assert not wrong, wrong
-    template = None
-    if before:
-        os.chdir("/")
-        c.templates.mkdir(exist_ok=True)
-        template = c.templates / operation
-        shutil.copytree(c.live, template, symlinks=True)
-        c.place(template)
+    before, template = points.template_of(c, operation)
     before_it = template or c.work / "nothing"
     for folder in () if template else ("names", "objects"):
         (before_it / folder).mkdir(parents=True)
