@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod files;
 pub mod work;
 
 use std::path::PathBuf;
