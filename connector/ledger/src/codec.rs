@@ -144,6 +144,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// An identity as names show it.
+pub(crate) fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push((v as u8) | 0x80);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
+use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::create::followed;
 use crate::file::head::Fixed;
@@ -25,10 +26,6 @@ use crate::options::{Options, Replace, Replaced, Writers};
 const MARK: &[u8] = b"replaced-";
 /// How long the container stays that a restored one replaces, where nobody asked for a time.
 const AFTER_RESTORE: Duration = Duration::from_secs(86_400);
-
-fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 fn hidden_name(path: &Path, id: &[u8; 16], until: u64) -> PathBuf {
     sibling(path, &format!("replaced-{}-{until:x}", hex(id)))

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
 use crate::place::Room;
@@ -37,10 +37,6 @@ pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
 pub(crate) struct Names {
     pub(crate) head: Key,
     pub(crate) lake: Key,
-}
-
-pub(crate) fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Names {
