@@ -185,18 +185,20 @@ impl<T> Creation<'_, T> {
         }
         let (file, id) = (temporary.file().clone(), temporary.id());
         let made = (self.fill)(self.empty(file, id, locks)?)?;
-        let now = self.clock_of(temporary.file()).now();
         let kept = match old {
-            Some(old) => replaced::keep(real, &old.file, self.opts, now, self.target)?,
-            None => false,
+            Some(old) => {
+                let now = self.clock_of(temporary.file()).now();
+                replaced::keep(real, &old.file, self.opts, now, self.target)?.then_some(now)
+            }
+            None => None,
         };
         if let Err(e) = temporary.publish(real, old.is_some(), self.opts.sync) {
-            if kept {
+            if kept.is_some() {
                 replaced::forget(real);
             }
             return Err(self.fail(&e));
         }
-        if kept {
+        if let Some(now) = kept {
             replaced::sweep(real, now);
         }
         Ok(Attempt::Done(made))
