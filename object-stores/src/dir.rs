@@ -36,6 +36,11 @@
 //! machine. With [`Sync::Power`] the file is synced before it gets its name, and the directories
 //! above it after.
 //!
+//! # When it is full
+//!
+//! To delete what a container holds, something has to be written first. So the store keeps a file of a megabyte,
+//! `ROOT/.object-store/reserve`, which [`ObjectStore::spend_reserve`] removes. It comes back when there is room again.
+//!
 //! # Limits
 //!
 //! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
@@ -50,6 +55,7 @@
 
 mod files;
 mod listing;
+mod reserve;
 mod staging;
 mod stream;
 
@@ -69,6 +75,7 @@ use crate::{
     PutMode, PutPayload, PutResult, PutStream, Result,
 };
 use files::{Occupant, etag_of, meta_of};
+use reserve::Reserve;
 use staging::Staging;
 
 /// What a put in a directory survives once it has returned.
@@ -96,6 +103,7 @@ struct Root {
     staging: Staging,
     /// Whether the directory has to be made before the first object.
     is_missing: AtomicBool,
+    reserve: Reserve,
 }
 
 impl DirStore {
@@ -109,9 +117,9 @@ impl DirStore {
         // Absolute, so that a change of the working directory does not move the store.
         let (root, is_missing) =
             files::find_root(path).map_err(|e| Error::io(Operation::Open, e).in_store(display_name(path)))?;
-        let staging = Staging::new(&root);
+        let (staging, reserve) = (Staging::new(&root), Reserve::new(&root));
         let is_missing = AtomicBool::new(is_missing);
-        Ok(DirStore { shared: Arc::new(Root { path: root, sync, staging, is_missing }) })
+        Ok(DirStore { shared: Arc::new(Root { path: root, sync, staging, is_missing, reserve }) })
     }
 
     /// The directory, absolute.
@@ -168,7 +176,9 @@ impl DirStore {
             }
             self.shared.staging.new_file()
         };
-        make().map_err(|e| self.io_error(e, operation, key))
+        let staged = make().map_err(|e| self.io_error(e, operation, key))?;
+        self.shared.reserve.keep_once();
+        Ok(staged)
     }
 
     /// Gives a filled file the key's name, if the mode's condition holds: the moment of the put.
@@ -320,7 +330,12 @@ impl ObjectStore for DirStore {
         drop(locked);
         self.sync_directories(Operation::Delete, key)?;
         files::prune_parents(&self.shared.path, key);
+        self.shared.reserve.keep_again();
         Ok(())
+    }
+
+    fn spend_reserve(&self) -> bool {
+        self.shared.reserve.spend()
     }
 }
 

@@ -258,6 +258,10 @@ impl ObjectStore for DiskCache {
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         self.changed(keys, || self.inner.delete_many(keys))
     }
+
+    fn spend_reserve(&self) -> bool {
+        self.inner.spend_reserve()
+    }
 }
 
 #[derive(Debug)]

@@ -252,6 +252,10 @@ impl ObjectStore for FaultStore {
         let half = || self.inner.delete_many(&keys[..keys.len() / 2]);
         self.apply((Operation::DeleteMany, keys.first()), || self.inner.delete_many(keys), half)
     }
+
+    fn spend_reserve(&self) -> bool {
+        self.inner.spend_reserve()
+    }
 }
 
 #[derive(Debug)]

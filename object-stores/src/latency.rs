@@ -119,6 +119,10 @@ impl ObjectStore for LatencyStore {
         self.request();
         self.inner.delete_many(keys)
     }
+
+    fn spend_reserve(&self) -> bool {
+        self.inner.spend_reserve()
+    }
 }
 
 #[derive(Debug)]

@@ -113,6 +113,10 @@ impl ObjectStore for PrefixStore {
             keys.iter().map(|key| self.outer_to_inner(Operation::DeleteMany, key)).collect::<Result<_>>()?;
         self.inner.delete_many(&keys)
     }
+
+    fn spend_reserve(&self) -> bool {
+        self.inner.spend_reserve()
+    }
 }
 
 #[cfg(test)]

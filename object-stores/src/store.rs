@@ -227,6 +227,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         keys.iter().try_for_each(|key| self.delete(key))
     }
+
+    /// Gives up the room that the store keeps for when it is full, so that what frees more can be written; whether there was any.
+    /// The store keeps some again when it can. One that is never full keeps none.
+    fn spend_reserve(&self) -> bool {
+        false
+    }
 }
 
 /// An object being put in pieces. Dropping it before [`finish`](Self::finish) gives it up, as

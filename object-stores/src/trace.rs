@@ -234,6 +234,10 @@ impl ObjectStore for TraceStore {
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         self.traced(Operation::DeleteMany, "", |inner| inner.delete_many(keys), |_| 0)
     }
+
+    fn spend_reserve(&self) -> bool {
+        self.inner.spend_reserve()
+    }
 }
 
 #[derive(Debug)]
