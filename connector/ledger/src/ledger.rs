@@ -59,6 +59,8 @@ pub(crate) struct State {
     log_records: u64,
     pub(crate) staged: Layer,
     pub(crate) staged_bytes: u64,
+    /// What was staged when a commit was tried whose end is not known.
+    pub(crate) in_doubt: Option<Layer>,
     /// What was staged before, and did not stay in memory.
     spilled: Option<Spilled>,
     /// The memory that what is staged may take before it is spilled, where that is more than the bound.
@@ -468,17 +470,22 @@ impl Ledger {
     }
 
     fn refresh_state(&self, s: &mut State) -> Result<bool> {
-        let Some(news) = self.space.news()? else { return Ok(false) };
+        if s.untold.is_none() {
+            s.untold = self.space.news()?;
+        }
+        let Some(news) = s.untold.take() else { return Ok(false) };
         let changed = news.version != s.version;
-        self.learn(s, news)?;
+        // The space tells once: what cannot be taken in stays to be.
+        self.learn(s, &news).inspect_err(|_| s.untold = Some(news))?;
         Ok(changed)
     }
 
-    pub(crate) fn learn(&self, s: &mut State, news: News) -> Result<()> {
+    /// Takes in news, whole or not at all.
+    pub(crate) fn learn(&self, s: &mut State, news: &News) -> Result<()> {
         let mut fresh = Layer::new();
         let mut bytes = 0;
         let count = news.records.len() as u64;
-        for record in news.records {
+        for record in &news.records {
             bytes += record.length;
             for (key, stored) in record.changes().map_err(|why| self.damaged(why))? {
                 // The records of a base that is new to this handle are of that base alone.
@@ -490,7 +497,7 @@ impl Ledger {
         }
         if let Some(base) = news.restart {
             s.root = base.root;
-            if let (Some(root), Some(bytes)) = (&base.root, news.root) {
+            if let (Some(root), Some(bytes)) = (&base.root, news.root.clone()) {
                 // Were it damaged, whoever needs it would be told then.
                 let _damage_is_met_again = self.tree(s.root).take_in(root, bytes);
             }

@@ -22,6 +22,7 @@ mod history;
 mod key;
 mod layers;
 mod ledger;
+mod liveness;
 mod many;
 mod objects;
 mod options;
@@ -51,6 +52,7 @@ pub use file::OpenedFile;
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
 pub use many::{Change, Hold};
 pub use options::{
-    Access, At, Identity, LockPolicy, Options, Probe, Replace, Replaced, SyncPolicy, Version, Writers,
+    Access, At, Identity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
+    SyncPolicy, Version, Writers,
 };
 pub use payload::Part;

@@ -78,6 +78,8 @@ impl Ledger {
     }
 
     fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+        // Else an own record would be news.
+        self.settle(s)?;
         if s.untold.is_none() {
             s.untold = self.space().news()?;
         }
@@ -87,16 +89,11 @@ impl Ledger {
             }
             return Ok(Vec::new());
         };
-        match self.take_in(s, &news, wanted) {
-            Ok(changes) => {
-                self.learn(s, news)?;
-                Ok(changes)
-            }
-            Err(e) => {
-                s.untold = Some(news);
-                Err(e)
-            }
-        }
+        let taken = self.take_in(s, &news, wanted).and_then(|changes| {
+            self.learn(s, &news)?;
+            Ok(changes)
+        });
+        taken.inspect_err(|_| s.untold = Some(news))
     }
 
     fn take_in(&self, s: &mut State, news: &News, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
@@ -278,7 +275,8 @@ impl Ledger {
     /// # Errors
     /// As for [`commit`](Ledger::commit); `Corrupt` for a value of another length.
     pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
-        let s = self.writable()?;
+        let mut s = self.writable()?;
+        self.settle(&mut s)?;
         let mut seen = self.below(&s).get(key)?;
         if let Some(news) = &s.untold {
             self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;

@@ -205,6 +205,34 @@ pub struct Replaced {
     pub bytes: u64,
 }
 
+/// A container in a store that was replaced or deleted, and is kept for the retention time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedObject {
+    /// Its id, 32 hexadecimal digits.
+    pub id: String,
+    /// Its newest version, or an earlier one if its last writer did not close it.
+    pub version: u64,
+    /// When it was replaced or deleted, in microseconds since 1970-01-01 UTC, by the store's clock.
+    pub time: u64,
+    /// Until when it is kept at least, likewise.
+    pub until: u64,
+    /// Whether it was deleted, and not replaced.
+    pub deleted: bool,
+    /// Host name of the machine that did so.
+    pub host: String,
+    /// Process id of who did so.
+    pub pid: u32,
+}
+
+/// What the lock object of a container in a store says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockHolder {
+    /// The writer; `None` where the lock is damaged.
+    pub holder: Option<crate::Holder>,
+    /// Whether that process lives; `None` where that cannot be seen from here.
+    pub lives: Option<bool>,
+}
+
 /// What a name holds, as far as the first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {

@@ -78,12 +78,15 @@ pub(crate) struct Snapshot {
 }
 
 /// What became of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Commit {
     /// It is done, and its record has this many bytes.
     Done(u64),
     /// One of the other writers has made that version: there are news.
     Behind,
+    /// The store gave this error instead of an answer: [`settle_commit`](Space::settle_commit) has to find out, before anything
+    /// else is committed or learnt.
+    InDoubt(Error),
 }
 
 /// How a space likes its pages.
@@ -232,6 +235,14 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
     fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit>;
+    /// Finds out what became of a commit that is in doubt, and completes it unless another writer was first.
+    fn settle_commit(&self) -> Result<Commit> {
+        Err(Error::invalid(self.target(), "no commit is in doubt"))
+    }
+    /// Returns when the container is there by its name.
+    fn arrive(&self) -> Result<()> {
+        Ok(())
+    }
     /// Whether records may say how values differ from those before. Whoever reads them has read all records behind the base.
     fn takes_edits(&self) -> bool {
         false
@@ -286,6 +297,10 @@ pub(crate) trait Space: Debug + Send + Sync {
         Err(Error::invalid(self.target(), "a commit is a record here"))
     }
 
+    /// Gives up the room that is kept for when there is none; whether there was any.
+    fn spend_reserve(&self) -> bool {
+        false
+    }
     /// After a checkpoint: deletes what nothing refers to.
     fn sweep(&self) -> Result<()> {
         Ok(())

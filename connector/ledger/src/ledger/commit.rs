@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::close::note_broken;
 use super::{Ledger, State, lay_over};
+use bytes::Bytes;
+
 use crate::edits::Edits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold;
@@ -41,8 +43,9 @@ impl Ledger {
     /// Makes all that is staged one new version, and returns its number; the present one if nothing is staged.
     ///
     /// When this returns, the version is seen by every reader that opens or refreshes, and survives what the
-    /// [`SyncPolicy`](crate::SyncPolicy) says. After an error nothing of it is seen and all of it is still staged, unless the
-    /// error is `Broken`: then only reopening can tell.
+    /// [`SyncPolicy`](crate::SyncPolicy) says. After an error all of it is still staged, and in a file nothing of it is seen, unless
+    /// the error is `Broken`: then only reopening can tell. A store that gave no answer may have done what it was asked for: the
+    /// next commit finds out first, and completes what was staged by then if it is not there.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Conflict`, `NoSpace`, `Io`, `Store`.
@@ -75,7 +78,10 @@ impl Ledger {
 
     /// `None` when one of the other writers was first.
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
+        self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.space.has_freed() {
+            // Nothing is on its way that would wait for the name of a new container.
+            self.space.arrive()?;
             return Ok(Some(s.version));
         }
         let as_base = s.spilled.is_some() || (self.commits_bases() && self.will_be_long(s, after));
@@ -109,6 +115,10 @@ impl Ledger {
         let bytes = match self.space.commit(s.version + 1, entries) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
+            Ok(Commit::InDoubt(e)) => {
+                s.in_doubt = Some(s.staged.clone());
+                return Err(e);
+            }
             Err(e) => return Err(note_broken(s, e)),
         };
         s.version += 1;
@@ -118,6 +128,35 @@ impl Ledger {
         s.log_bytes += bytes;
         s.log_records += 1;
         Ok(true)
+    }
+
+    /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
+    pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
+        let Some(layer) = s.in_doubt.take() else { return Ok(()) };
+        match self.space.settle_commit() {
+            Ok(Commit::Done(bytes)) => {
+                for (key, value) in &layer {
+                    if s.staged.get(key) == Some(value) {
+                        s.staged.remove(key);
+                        s.staged_bytes -= (key.as_ref().len() + value.as_ref().map_or(0, Bytes::len)) as u64;
+                    }
+                }
+                s.version += 1;
+                lay_layer_over(&mut s.log, layer);
+                s.log_bytes += bytes;
+                s.log_records += 1;
+                Ok(())
+            }
+            Ok(Commit::Behind) => Ok(()),
+            Ok(Commit::InDoubt(e)) => {
+                s.in_doubt = Some(layer);
+                Err(e)
+            }
+            Err(e) => {
+                s.in_doubt = Some(layer).filter(|_| !is_final(&e));
+                Err(note_broken(s, e))
+            }
+        }
     }
 
     fn commits_bases(&self) -> bool {
@@ -288,10 +327,18 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading and writing. What was committed is safe all the same.
     pub fn vacuum(&self) -> Result<u64> {
         let mut s = self.writable()?;
+        self.settle(&mut s)?;
         let before = self.space.size()?;
         self.space.believe_clock();
         self.space.stop_growing();
-        if let Err(e) = self.gather(&mut s) {
+        let gathered = match self.gather(&mut s) {
+            // In a full store that is how room comes back.
+            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.space.spend_reserve() => {
+                self.gather(&mut s)
+            }
+            done => done,
+        };
+        if let Err(e) = gathered {
             return Err(note_broken(&mut s, e));
         }
         self.space.sweep()?;

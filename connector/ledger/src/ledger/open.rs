@@ -10,7 +10,7 @@ use object_stores::{Key, ObjectStore};
 use super::{Ledger, MAX_KEY, MAX_VALUE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::OpenedFile;
-use crate::options::{Access, Options, Probe, Replace, Replaced};
+use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
 use crate::space::Space;
 use crate::{file, objects, record};
 
@@ -126,7 +126,7 @@ impl Ledger {
     /// When this returns with `Replace::Fail`, or for many writers, the head names the new container, which is as durable as the store
     /// makes objects. Otherwise the head is on its way: this process finds the container, others
     /// when the first commit has returned at the latest. Replacing puts a
-    /// new head over the old one and then deletes the old container's objects.
+    /// new head over the old one; the old container's objects stay for the retention time, as if it was [removed](Self::remove_objects).
     ///
     /// # Errors
     /// `AlreadyExists` unless under `Replace::Atomically`; `Locked` if a writer has the old container open; `Conflict` if the head
@@ -199,11 +199,55 @@ impl Ledger {
         objects::probe(store, key)
     }
 
-    /// Removes a container from an object store, all its objects included.
+    /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for
+    /// [`restore_objects`](Self::restore_objects); in a store in memory as long as a handle has it open.
     ///
     /// # Errors
     /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
     pub fn remove_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
         objects::remove(store, key)
+    }
+
+    /// The containers that a key led to and that are kept, the one that was replaced last first.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no key; `Store`.
+    pub fn replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
+        objects::replaced_of(store, key)
+    }
+
+    /// Brings back a container that was replaced or deleted: the one whose id begins with `id`, the last one for an empty `id`.
+    /// What the key leads to now is replaced by it, and kept for its own retention time.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none; `Invalid` where several have such an id; `Locked` while a writer has open what is there
+    /// now; `NotAContainer` if that is something else, which stays; `Conflict`, `Store`.
+    pub fn restore_objects(store: &dyn ObjectStore, key: &str, id: &str) -> Result<ReplacedObject> {
+        objects::restore(store, key, id)
+    }
+
+    /// Deletes the containers that a key led to and that are not to be kept any longer.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no key; `Store`.
+    pub fn sweep_replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<()> {
+        objects::sweep_name(store, key)
+    }
+
+    /// Who has the container in an object store open for writing, as its lock says; `None` where there is no lock.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotAContainer`, `Store`.
+    pub fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
+        objects::lock_holder(store, key)
+    }
+
+    /// Takes the lock of a container in an object store away from whoever has it. What that writer has not committed is lost to
+    /// it when another one commits: its next commit fails, and says so.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotAContainer`, `Store`.
+    pub fn break_lock(store: &dyn ObjectStore, key: &str) -> Result<()> {
+        objects::break_lock(store, key)
     }
 }

@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, PutMode};
 
-use crate::objects::head::{Names, put_or_find, put_over};
+use crate::objects::head::{put_or_find, put_over};
 use crate::objects::lock;
-use crate::objects::open::delete_lake;
+use crate::objects::replaced::{End, Outgoing};
 use crate::options::Replace;
 use crate::process;
 
@@ -27,21 +27,24 @@ pub(super) struct FirstHead {
     pub(super) replace: Replace,
     /// The etag of what lies there and is to be replaced.
     pub(super) over: Option<Option<Etag>>,
-    /// The names of the container that is replaced.
-    pub(super) replaced: Option<Names>,
+    /// The container that is replaced.
+    pub(super) replaced: Option<Outgoing>,
     pub(super) target: String,
 }
 
 impl FirstHead {
-    /// Puts it, and deletes what it replaced. A repetition is harmless.
+    /// Puts it; what it replaces stays for the retention time. A repetition is harmless.
     pub(super) fn put(&self) -> Put {
+        if let Some(outgoing) = &self.replaced {
+            outgoing.bury(self.store.as_ref(), End::Replaced, &self.target)?;
+        }
         let put = match &self.over {
             Some(etag) => put_over(self.store.as_ref(), &self.key, self.bytes.clone(), etag.as_ref()),
             None => self.put_new(),
         }?;
-        if let Some(names) = &self.replaced
-            // The new container is in place; what is left of the old one is garbage at worst.
-            && let Err(e) = delete_lake(self.store.as_ref(), names, &self.target)
+        if let Some(outgoing) = &self.replaced
+            // The new container is in place; what is left of old ones is garbage at worst.
+            && let Err(e) = outgoing.let_go(self.store.as_ref(), &self.target)
         {
             tracing::warn!(error = %e, "a replaced container was not deleted whole");
         }

@@ -11,7 +11,7 @@ use crate::record::{seal, unseal};
 use crate::space::{Base, Pointer};
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
-const LONGEST_HEAD: u64 = 64 << 20;
+pub(crate) const LONGEST_HEAD: u64 = 64 << 20;
 /// Bytes of a log object that make sense: one commit, with its small payloads.
 pub(crate) const LONGEST_LOG: u64 = 1 << 30;
 /// Bytes of a lock object that make sense.

@@ -1,39 +1,45 @@
 //! The lock object that keeps a second writer away.
 //!
-//! It is a courtesy: a writer that slept past its lease is stopped by the log, whose next record it cannot create.
+//! It is a courtesy: a writer whose lease was taken is stopped by the log, whose next record it cannot create. Losing the lease
+//! costs it what it has not committed, so a writer that lives keeps it: one that is idle has it renewed in the background, and a
+//! process that can be seen to live loses it to nobody.
+
+mod keeper;
 
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 use crate::file::head::myself;
-use crate::objects::head::{LONGEST_NOTE, put_over, store_error};
+use crate::liveness::{Identity, Life};
+use crate::objects::head::{LONGEST_NOTE, Names, put_over, store_error};
+use crate::objects::{lock, store_clock};
+use crate::options::LockHolder;
+use crate::process;
 use crate::record::{seal, unseal};
 
-/// Seconds for which a writer has the container without saying so again.
-const TERM: u64 = 60;
-/// Renewed by the first commit when this many seconds or fewer are left.
-const RENEW_AT: u64 = 40;
+/// For how long a writer that nobody can see has the container without saying so again.
+const TERM: Duration = Duration::from_secs(60);
+/// It says so again after this.
+const RENEW: Duration = Duration::from_secs(20);
 
 /// The leases that live handles of this process hold: one of this process that is not here belongs to a handle that died
 /// without returning it.
 static LIVE: LazyLock<Mutex<HashSet<[u8; 16]>>> = LazyLock::new(Mutex::default);
 
-fn live() -> std::sync::MutexGuard<'static, HashSet<[u8; 16]>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
     holder: Holder,
     nonce: [u8; 16],
-    /// Seconds since 1970.
+    /// Seconds since 1970 by the holder's clock. Earlier versions of h5lake go by it.
     until: u64,
+    /// Earlier versions do not say it.
+    identity: Option<Identity>,
 }
 
 impl Note {
@@ -44,6 +50,9 @@ impl Note {
         put_varint(&mut out, self.holder.since);
         out.extend_from_slice(&self.nonce);
         put_varint(&mut out, self.until);
+        if let Some(identity) = &self.identity {
+            identity.encode(&mut out);
+        }
         seal(&mut out);
         out
     }
@@ -55,25 +64,23 @@ impl Note {
         }
         let host = String::from_utf8_lossy(r.string()?).into_owned();
         let pid = u32::try_from(r.varint()?).map_err(|_| "no pid")?;
-        let since = r.varint()?;
-        Ok(Self { holder: Holder { host, pid, since }, nonce: r.id()?, until: r.varint()? })
+        let holder = Holder { host, pid, since: r.varint()? };
+        let (nonce, until) = (r.id()?, r.varint()?);
+        let identity = if r.remaining() == 0 { None } else { Some(Identity::read(&mut r)?) };
+        Ok(Self { holder, nonce, until, identity })
     }
 
-    /// Whether whoever wrote this cannot be writing any more.
-    fn is_stale(&self) -> bool {
-        let me = myself();
-        if self.until < seconds() {
-            return true;
+    /// Whether whoever wrote this can still be writing.
+    fn life(&self) -> Life {
+        if lock(&LIVE).contains(&self.nonce) {
+            return Life::Alive;
         }
-        if self.holder.host != me.host {
-            return false;
+        let Some(identity) = &self.identity else { return Life::Unknown };
+        match identity.life(self.holder.pid) {
+            // This very process, and no handle of it has the lease.
+            Life::Alive if self.holder.pid == process::id() => Life::Dead,
+            life => life,
         }
-        if self.holder.pid == me.pid {
-            return !live().contains(&self.nonce);
-        }
-        // Linux shows every process there; where it does not, only time frees the lock.
-        let proc = std::path::Path::new("/proc");
-        proc.join("self").exists() && !proc.join(self.holder.pid.to_string()).exists()
     }
 }
 
@@ -81,57 +88,163 @@ fn seconds() -> u64 {
     clock::now() / 1_000_000
 }
 
-/// A lease that this handle holds.
+/// What a lease that is held is.
 #[derive(Debug)]
-pub(crate) struct Lease {
+struct Held {
     store: Arc<dyn ObjectStore>,
     key: Key,
     target: String,
     note: Note,
     etag: Option<Etag>,
+    /// When it was last put; and the same by the wall clock, which goes on while the machine sleeps.
+    renewed: (Instant, u64),
+    released: bool,
+}
+
+/// A lease that this handle holds.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    held: Arc<Mutex<Held>>,
+    nonce: [u8; 16],
+    /// The process that took it.
+    owner: u32,
+}
+
+/// A container's lock object, if there is one.
+fn find(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<Option<GetResult>> {
+    let key = names.key("lock", target)?;
+    store.get_whole_opt(&key, LONGEST_NOTE).map_err(|e| store_error(target, &e))
 }
 
 /// Whether a container's lock object keeps writers away now.
-pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
-    match store.get_whole_opt(key, LONGEST_NOTE) {
-        Ok(Some(found)) => stale_or_locked(&found.bytes, target),
-        Ok(None) => Ok(()),
-        Err(e) => Err(store_error(target, &e)),
+pub(crate) fn check_free(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
+    match find(store, names, target)? {
+        Some(found) => stale_or_locked(store, names, &found, target),
+        None => Ok(()),
     }
 }
 
-fn stale_or_locked(bytes: &Bytes, target: &str) -> Result<()> {
-    match Note::decode(bytes) {
-        // A damaged lock protects nobody.
-        Err(_) => Ok(()),
-        Ok(note) if note.is_stale() => Ok(()),
-        Ok(note) => Err(Error::new(target, ErrorKind::Locked { holder: Some(note.holder) })),
+fn stale_or_locked(store: &dyn ObjectStore, names: &Names, found: &GetResult, target: &str) -> Result<()> {
+    // A damaged lock protects nobody.
+    let Ok(note) = Note::decode(&found.bytes) else { return Ok(()) };
+    let stale = match note.life() {
+        Life::Alive => false,
+        Life::Dead => true,
+        Life::Unknown => is_past(store, names, found, &note, target)?,
+    };
+    match stale {
+        true => Ok(()),
+        false => Err(Error::new(target, ErrorKind::Locked { holder: Some(note.holder) })),
     }
+}
+
+/// Whether a lease was renewed too long ago, by the store's clock. One from the future is not renewed by anybody either: the
+/// store's clock was set back since. Earlier versions of h5lake gave up a lease at the time that it says itself.
+fn is_past(
+    store: &dyn ObjectStore,
+    names: &Names,
+    found: &GetResult,
+    note: &Note,
+    target: &str,
+) -> Result<bool> {
+    let now = store_clock::now(store, &names.head, target)?;
+    if note.identity.is_none() && note.until < clock::since_1970(now) / 1_000_000 {
+        return Ok(true);
+    }
+    let away = now.duration_since(found.meta.modified).unwrap_or_else(|e| e.duration());
+    Ok(away > TERM)
+}
+
+/// Who holds a container.
+pub(crate) fn holder(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<Option<LockHolder>> {
+    let Some(found) = find(store, names, target)? else { return Ok(None) };
+    let note = Note::decode(&found.bytes).ok();
+    Ok(Some(LockHolder {
+        lives: note.as_ref().and_then(|note| match note.life() {
+            Life::Alive => Some(true),
+            Life::Dead => Some(false),
+            Life::Unknown => None,
+        }),
+        holder: note.map(|note| note.holder),
+    }))
+}
+
+/// Takes a lease away from whoever has it.
+pub(crate) fn take_away(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
+    store.delete(&names.key("lock", target)?).map_err(|e| store_error(target, &e))
 }
 
 impl Lease {
-    pub(crate) fn take(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
-        let mut lease = Self::of(store, key, target)?;
-        lease.put_first()?;
-        live().insert(lease.note.nonce);
-        Ok(lease)
+    pub(crate) fn take(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
+        let mut held = Held::new(store, names, target)?;
+        match held.put_first(names) {
+            // Who opens a container in a full store may be about to delete from it.
+            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && store.spend_reserve() => {
+                held.put_first(names)?;
+            }
+            done => done?,
+        }
+        Ok(Self::of(held))
     }
 
     /// Takes the lease of a container that nobody else knows of yet: there is nothing to be in the way.
-    pub(crate) fn take_new(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
-        let mut lease = Self::of(store, key, target)?;
-        let put = put_over(store.as_ref(), &lease.key, lease.note.encode(), None);
-        lease.etag = put.map_err(|e| store_error(target, &e))?;
-        live().insert(lease.note.nonce);
-        Ok(lease)
+    pub(crate) fn take_new(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
+        let mut held = Held::new(store, names, target)?;
+        let put = put_over(store.as_ref(), &held.key, held.note.encode(), None);
+        held.etag = put.map_err(|e| store_error(target, &e))?;
+        Ok(Self::of(held))
     }
 
-    fn of(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
-        let note = Note { holder: myself(), nonce: clock::random(target)?, until: seconds() + TERM };
-        Ok(Self { store: store.clone(), key, target: target.into(), note, etag: None })
+    fn of(held: Held) -> Self {
+        let (nonce, persistent) = (held.note.nonce, held.store.capabilities().persistent);
+        lock(&LIVE).insert(nonce);
+        let held = Arc::new(Mutex::new(held));
+        if persistent {
+            keeper::keep(&held);
+        }
+        Self { held, nonce, owner: process::id() }
     }
 
-    fn put_first(&mut self) -> Result<()> {
+    /// Before a commit: prolongs the lease when it runs out.
+    pub(crate) fn renew(&mut self) -> Result<()> {
+        lock(&self.held).renew_if_due()
+    }
+
+    /// Gives the lease back.
+    pub(crate) fn release(self) -> Result<()> {
+        lock(&self.held).release()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // A forked child has a copy of what its parent holds.
+        if self.owner != process::id() {
+            return;
+        }
+        if let Err(e) = lock(&self.held).release() {
+            tracing::debug!(error = %e, "a lease was not given back");
+        }
+        lock(&LIVE).remove(&self.nonce);
+    }
+}
+
+impl Held {
+    fn new(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
+        let until = seconds() + TERM.as_secs();
+        let (nonce, identity) = (clock::random(target)?, Identity::myself());
+        Ok(Self {
+            store: store.clone(),
+            key: names.key("lock", target)?,
+            target: target.into(),
+            note: Note { holder: myself(), nonce, until, identity },
+            etag: None,
+            renewed: (Instant::now(), seconds()),
+            released: false,
+        })
+    }
+
+    fn put_first(&mut self, names: &Names) -> Result<()> {
         let bytes = self.note.encode();
         if self.store.honours(Condition::Create) {
             let payload = PutPayload::from(bytes.clone());
@@ -150,7 +263,7 @@ impl Lease {
         if let Some(found) = found {
             // A repeated put may have met its own effect.
             if found.bytes != bytes {
-                stale_or_locked(&found.bytes, &self.target)?;
+                stale_or_locked(self.store.as_ref(), names, &found, &self.target)?;
             }
             old = found.meta.etag;
         }
@@ -164,79 +277,51 @@ impl Lease {
         Ok(())
     }
 
-    /// Before a commit: prolongs the lease when it runs out.
-    pub(crate) fn renew(&mut self) -> Result<()> {
-        let now = seconds();
-        if self.note.until > now + RENEW_AT {
+    /// How long ago it was put, by the clock that says more.
+    fn age(&self) -> Duration {
+        let (since, then) = self.renewed;
+        since.elapsed().max(Duration::from_secs(seconds().abs_diff(then)))
+    }
+
+    fn renew_if_due(&mut self) -> Result<()> {
+        if self.released || self.age() < RENEW {
             return Ok(());
         }
-        let note = Note { until: now + TERM, ..self.note.clone() };
-        let put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
+        let now = (Instant::now(), seconds());
+        let note = Note { until: now.1 + TERM.as_secs(), ..self.note.clone() };
+        let mut put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
+        let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
+        if put.as_ref().is_err_and(changed) && self.is_ours()? {
+            put = put_over(self.store.as_ref(), &self.key, note.encode(), self.etag.as_ref());
+        }
         self.etag = put.map_err(|e| store_error(&self.target, &e))?;
-        self.note = note;
+        (self.note, self.renewed) = (note, now);
         Ok(())
     }
-}
 
-impl Lease {
-    /// Gives the lease back.
-    pub(crate) fn release(self) -> Result<()> {
-        live().remove(&self.note.nonce);
-        // After the term somebody else may have taken it, and it is not ours to delete.
-        if self.note.until <= seconds() + 1 {
+    /// Whether the lease that is there is this one: an earlier renewal may have arrived and seemed to have failed.
+    fn is_ours(&mut self) -> Result<bool> {
+        let found =
+            self.store.get_whole_opt(&self.key, LONGEST_NOTE).map_err(|e| store_error(&self.target, &e))?;
+        let Some(found) = found else { return Ok(false) };
+        let is_ours = Note::decode(&found.bytes).is_ok_and(|note| note.nonce == self.note.nonce);
+        if is_ours {
+            self.etag = found.meta.etag;
+        }
+        Ok(is_ours)
+    }
+
+    fn release(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.released, true) {
+            return Ok(());
+        }
+        // Somebody else may have taken it meanwhile, and it is not ours to delete.
+        if self.age() + RENEW >= TERM && !self.is_ours()? {
             return Ok(());
         }
         self.store.delete(&self.key).map_err(|e| store_error(&self.target, &e))
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        live().remove(&self.note.nonce);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_is_stale_when_its_holder_is_gone() {
-        let mut note = Note { holder: myself(), nonce: [5; 16], until: seconds() + 50 };
-        assert_eq!(Note::decode(&note.encode()), Ok(note.clone()));
-        assert!(note.is_stale(), "a handle of this process that died");
-        live().insert([5; 16]);
-        assert!(!note.is_stale());
-        note.holder.host = "elsewhere".into();
-        assert!(!note.is_stale());
-        note.until = seconds() - 1;
-        assert!(note.is_stale());
-        live().remove(&[5; 16]);
-    }
-
-    /// Who slept past its lease finds out before it commits that somebody else has taken it.
-    #[test]
-    fn a_lost_lease_is_noticed_when_it_is_renewed() {
-        let store: Arc<dyn ObjectStore> = Arc::new(object_stores::MemoryStore::new());
-        let key = || Key::new("lock").unwrap();
-        let mut first = Lease::take(&store, key(), "x").unwrap();
-        assert!(matches!(Lease::take(&store, key(), "x").unwrap_err().kind(), ErrorKind::Locked { .. }));
-        first.renew().unwrap();
-        // Its time runs out while it sleeps.
-        first.note.until = seconds() - 5;
-        let put = store.put(&key(), PutPayload::from(first.note.encode()), PutMode::Overwrite).unwrap();
-        first.etag = put.etag;
-        let second = Lease::take(&store, key(), "x").unwrap();
-        assert_eq!(*first.renew().unwrap_err().kind(), ErrorKind::Conflict);
-        // Nor does it give back what is another's.
-        first.release().unwrap();
-        assert!(store.get_opt(&key(), None).unwrap().is_some());
-        second.release().unwrap();
-        assert!(store.get_opt(&key(), None).unwrap().is_none());
-        // Where nobody wanted it meanwhile, it goes on.
-        let mut third = Lease::take(&store, key(), "x").unwrap();
-        third.note.until = seconds() - 5;
-        third.renew().unwrap();
-        assert!(third.note.until > seconds());
-    }
-}
+mod tests;

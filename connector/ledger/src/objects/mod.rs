@@ -8,7 +8,9 @@ mod many;
 mod open;
 mod past;
 mod proven;
+mod replaced;
 mod shared;
+mod store_clock;
 mod table;
 mod tail;
 mod uploads;
@@ -22,7 +24,8 @@ use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 pub(crate) use head::is_immutable;
-pub(crate) use open::{create, open, probe, remove};
+pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
+pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
@@ -82,7 +85,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a handle was last told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Seen {
     head: Head,
     etag: Option<Etag>,
@@ -114,9 +117,13 @@ pub(crate) struct ObjectSpace {
     first_head: Mutex<Option<UnderWay>>,
     /// What a writer's heads have to say whose they are.
     claim: u64,
+    /// Of one of many: the version and length of a record of its own of which it is not known whether the head names its container.
+    unnamed: Mutex<Option<(u64, u64)>>,
     /// The version to show, if not the newest.
     at: Option<At>,
     writers: Writers,
+    /// Of a container in memory: it is not deleted before this is dropped.
+    _opened: Option<replaced::Opened>,
     /// For a store in this process's memory: what is known to be right of what lies there.
     proven: Option<Arc<Mutex<Proven>>>,
     /// The snapshot in use is reclaimed.
@@ -233,8 +240,9 @@ impl ObjectSpace {
         seen.read.elapsed() >= Duration::from_millis(seen.head.retention / 2)
     }
 
-    fn reread(&self, seen: &mut Seen) -> Result<()> {
-        let now = Instant::now();
+    /// What is known once the head is read again, the base's records aside.
+    fn look_again(&self, seen: &Seen) -> Result<Seen> {
+        let read = Instant::now();
         let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let (bytes, etag) = found.ok_or_else(|| self.gone())?;
         let head = Head::decode(&bytes, &self.target)?;
@@ -242,13 +250,14 @@ impl ObjectSpace {
             return Err(self.gone());
         }
         self.gone.store(false, Ordering::Relaxed);
-        // The base in use is told apart from the head's by `restart`, so it may be replaced only there.
-        seen.read = now;
-        seen.etag = etag;
-        if head.base != seen.head.base {
-            seen.version = None;
-        }
-        seen.head = head;
+        Ok(Seen { head, etag, read, ..seen.clone() })
+    }
+
+    /// Reads the head again. The base in use is told apart from the head's by `restart`, so it may be replaced only there.
+    fn reread(&self, seen: &mut Seen) -> Result<()> {
+        let fresh = self.look_again(seen)?;
+        let version = seen.version.filter(|_| fresh.head.base == seen.head.base);
+        *seen = Seen { version, ..fresh };
         Ok(())
     }
 
@@ -362,7 +371,11 @@ impl Space for ObjectSpace {
         let mut records = self.records(version, version)?;
         if Self::is_old(&seen) {
             let known = seen.head.base;
-            self.reread(&mut seen)?;
+            match self.reread(&mut seen) {
+                // It was replaced or deleted: a reader keeps what it has as long as that is there.
+                Err(e) if *e.kind() == ErrorKind::Gone && self.writer.is_none() => seen.read = Instant::now(),
+                other => other?,
+            }
             if seen.version.is_none() {
                 tracing::debug!(from = known.version, to = seen.head.base.version, "a newer base");
                 return self.first_news(&mut seen).map(Some);
@@ -457,7 +470,15 @@ impl Space for ObjectSpace {
         if self.is_shared() {
             return self.commit_shared(version, &entries.encoded());
         }
-        self.with_writer(|w| w.commit(version, entries)).map(Commit::Done)
+        self.with_writer(|w| w.commit(version, entries))
+    }
+
+    fn settle_commit(&self) -> Result<Commit> {
+        if self.is_shared() { self.settle_shared() } else { self.with_writer(Writer::settle) }
+    }
+
+    fn arrive(&self) -> Result<()> {
+        self.with_writer(Writer::await_first_head)
     }
 
     fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
@@ -509,7 +530,12 @@ impl Space for ObjectSpace {
             return Err(Error::invalid(&self.target, why));
         }
         let all = open::lake(self.store.as_ref(), &self.names, &self.target)?;
-        self.with_writer(|w| w.sweep(all))
+        self.with_writer(|w| w.sweep(all))?;
+        replaced::sweep(self.store.as_ref(), &self.names.head, &self.target)
+    }
+
+    fn spend_reserve(&self) -> bool {
+        self.store.spend_reserve()
     }
 
     fn sparse(&self) -> Result<Sparse> {

@@ -13,9 +13,10 @@ use crate::file::old_is_read_only;
 use crate::objects::first_head::{self, FirstHead};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
+use crate::objects::replaced::{End, Opened, Outgoing};
 use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log};
-use crate::options::{Access, LockPolicy, Options, Probe, Replace, Writers};
+use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
 use crate::place::Room;
 use crate::record::{Author, Header};
 use crate::space::Base;
@@ -25,11 +26,11 @@ const RETENTION: Duration = Duration::from_secs(600);
 /// The same in a store that lives in this process only, where garbage is memory.
 const RETENTION_IN_MEMORY: Duration = Duration::from_secs(10);
 
-fn name(store: &dyn ObjectStore, key: &str) -> String {
+pub(super) fn name(store: &dyn ObjectStore, key: &str) -> String {
     format!("{}/{key}", store.name())
 }
 
-fn head_key(key: &str, target: &str) -> Result<Key> {
+pub(super) fn head_key(key: &str, target: &str) -> Result<Key> {
     Key::new(key).map_err(|e| Error::invalid(target, e.to_string()))
 }
 
@@ -81,9 +82,9 @@ pub(crate) fn open(
     if access == Access::ReadWrite {
         if opts.writers == Writers::Many {
             check_conditions(store.as_ref(), &target)?;
-            lease::check_free(store.as_ref(), &names.key("lock", &target)?, &target)?;
+            lease::check_free(store.as_ref(), &names, &target)?;
         } else if opts.lock != LockPolicy::Off {
-            held = Some(Lease::take(&store, names.key("lock", &target)?, &target)?);
+            held = Some(Lease::take(&store, &names, &target)?);
         }
         // The writer before may have put another head between our look at it and the lease.
         let stray = || is_behind(store.as_ref(), &names, found.0.version, &target);
@@ -151,6 +152,7 @@ fn space(
     let proven = store.capabilities().near.then(Arc::default);
     ObjectSpace {
         gone: Default::default(),
+        _opened: Opened::new(&store, &names, &target),
         proven,
         target,
         store,
@@ -163,6 +165,7 @@ fn space(
         tail: Mutex::default(),
         first_head: Mutex::default(),
         claim,
+        unnamed: Mutex::default(),
         at: None,
         writers,
     }
@@ -172,8 +175,8 @@ fn space(
 struct Prepared {
     /// The head that lies there now.
     old: Option<(Bytes, Option<Etag>)>,
-    /// The names of the container that it is of.
-    old_names: Option<Names>,
+    /// The container that it is of.
+    outgoing: Option<Outgoing>,
     id: [u8; 16],
     names: Names,
     /// The first record, which is there.
@@ -199,7 +202,7 @@ pub(crate) fn create(
         let _it_remembers = std::thread::Builder::new().spawn_scoped(s, || store.honours(Condition::Create));
         prepare(&store, &key, replace, opts, first, &target)
     });
-    let Prepared { old, old_names, id, names, record, held } = prepared?;
+    let Prepared { old, outgoing, id, names, record, held } = prepared?;
     let claim = claim(opts.writers, &target)?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
@@ -220,7 +223,7 @@ pub(crate) fn create(
         bytes: head.encode().into(),
         replace,
         over: old.map(|(_, etag)| etag),
-        replaced: old_names,
+        replaced: outgoing,
         target: target.clone(),
     };
     // Who asked for a name that nobody has must be told that nobody has it. Many writers know each other by the head.
@@ -264,7 +267,7 @@ fn prepare(
     let put = || put_prepared(store, &names, record.as_ref(), opts, target);
     let (held, found) = beside(target, put, || replaceable(store.as_ref(), key, replace, opts, target));
     match (found, held) {
-        (Ok((old, old_names)), Ok(held)) => Ok(Prepared { old, old_names, id, names, record, held }),
+        (Ok((old, outgoing)), Ok(held)) => Ok(Prepared { old, outgoing, id, names, record, held }),
         (Err(e), Ok(held)) => {
             take_back(store.as_ref(), record.as_ref().map(|(key, _)| key), held);
             Err(e)
@@ -273,8 +276,8 @@ fn prepare(
     }
 }
 
-/// What a new container would replace: the head that is there, and the names of the container that it is of.
-type Replaced = (Option<(Bytes, Option<Etag>)>, Option<Names>);
+/// What a new container would replace: the head that is there, and the container that it is of.
+type Replaceable = (Option<(Bytes, Option<Etag>)>, Option<Outgoing>);
 
 /// What is there, if it may be replaced.
 fn replaceable(
@@ -283,19 +286,20 @@ fn replaceable(
     replace: Replace,
     opts: &Options,
     target: &str,
-) -> Result<Replaced> {
+) -> Result<Replaceable> {
     let old = read_head(store, key, target)?;
     if old.is_some() && replace != Replace::Atomically {
         return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
     let old_head = old.as_ref().map_or(Ok(None), |(bytes, _)| old_head(bytes, target))?;
-    let old_names = old_head.map(|h| Names::new(key.clone(), &h.fixed.id, target)).transpose()?;
-    if let Some(names) = &old_names
-        && opts.lock != LockPolicy::Off
-    {
-        lease::check_free(store, &names.key("lock", target)?, target)?;
+    let (Some(old_head), Some((bytes, _))) = (old_head, &old) else { return Ok((old, None)) };
+    let names = Names::new(key.clone(), &old_head.fixed.id, target)?;
+    if opts.lock != LockPolicy::Off {
+        lease::check_free(store, &names, target)?;
     }
-    Ok((old, old_names))
+    let retention = opts.retention.map_or(old_head.retention, |asked| clock::micros(asked) / 1000);
+    let outgoing = Outgoing { names, head: bytes.clone(), retention };
+    Ok((old, Some(outgoing)))
 }
 
 /// The head of the container that is to be replaced. A damaged or a newer one is replaced as it is, and so is an empty object.
@@ -354,8 +358,7 @@ fn put_prepared(
     if opts.writers == Writers::Many || opts.lock == LockPolicy::Off {
         return put().map(|()| None);
     }
-    let lock = names.key("lock", target)?;
-    let (put, lease) = beside(target, put, || Lease::take_new(store, lock, target));
+    let (put, lease) = beside(target, put, || Lease::take_new(store, names, target));
     match (lease, put) {
         (Ok(lease), Ok(())) => Ok(Some(lease)),
         (Ok(lease), Err(e)) => {
@@ -415,7 +418,29 @@ pub(crate) fn remove(store: &dyn ObjectStore, key: &str) -> Result<()> {
     let (bytes, _) = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
     let head = Head::decode(&bytes, &target)?;
     let names = Names::new(key, &head.fixed.id, &target)?;
-    lease::check_free(store, &names.key("lock", &target)?, &target)?;
-    store.delete(&names.head).map_err(|e| store_error(&target, &e))?;
-    delete_lake(store, &names, &target)
+    lease::check_free(store, &names, &target)?;
+    let outgoing = Outgoing { names, head: bytes, retention: head.retention };
+    outgoing.bury(store, End::Deleted, &target).map_err(|e| store_error(&target, &e))?;
+    store.delete(&outgoing.names.head).map_err(|e| store_error(&target, &e))?;
+    outgoing.let_go(store, &target)
+}
+
+/// The names of the container that a key leads to.
+fn names_of(store: &dyn ObjectStore, key: &str, target: &str) -> Result<Names> {
+    let key = head_key(key, target)?;
+    let found = read_head(store, &key, target)?;
+    let (bytes, _) = found.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?;
+    Names::new(key, &Head::decode(&bytes, target)?.fixed.id, target)
+}
+
+/// Who has a container open for writing, as its lock says.
+pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
+    let target = name(store, key);
+    lease::holder(store, &names_of(store, key, &target)?, &target)
+}
+
+/// Takes a container's lock away.
+pub(crate) fn break_lock(store: &dyn ObjectStore, key: &str) -> Result<()> {
+    let target = name(store, key);
+    lease::take_away(store, &names_of(store, key, &target)?, &target)
 }

@@ -36,11 +36,11 @@ impl ObjectSpace {
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG && newest >= seen.looked + LOOK_EVERY;
         if long || Self::is_old(seen) {
-            seen.looked = newest;
-            self.reread(seen)?;
-            if seen.version.is_none() {
-                return self.rebased(seen, version).map(Some);
+            let fresh = self.look_again(seen)?;
+            if fresh.head.base != seen.head.base {
+                return self.rebased(seen, fresh, version).map(Some);
             }
+            (*seen, seen.looked) = (fresh, newest);
         }
         if records.is_empty() {
             return Ok(None);
@@ -52,19 +52,20 @@ impl ObjectSpace {
     }
 
     /// The news after somebody folded: everything behind the new base, and what lies between this one's version and it.
-    fn rebased(&self, seen: &mut Seen, view: u64) -> Result<News> {
-        let base = seen.head.base;
+    /// After an error nothing is known that was not known before.
+    fn rebased(&self, seen: &mut Seen, fresh: Seen, view: u64) -> Result<News> {
+        let base = fresh.head.base;
         let from = view.min(base.version);
-        let all = self.after(from, seen.head.version.max(view))?;
+        let all = self.after(from, fresh.head.version.max(view))?;
         let newest = from + all.len() as u64;
-        let fresh: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > view).collect();
+        let unknown: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > view).collect();
         let behind: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > base.version).collect();
         self.with_writer(|w| {
-            w.learn_refs(&fresh)?;
-            w.rebase(seen.head.clone(), &behind);
+            w.learn_refs(&unknown)?;
+            w.rebase(fresh.head.clone(), &behind);
             Ok(())
         })?;
-        seen.version = Some(newest);
+        *seen = Seen { version: Some(newest), looked: newest, ..fresh };
         let split = all.partition_point(|l| l.record.header.version <= base.version);
         let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
         let records = skipped.split_off(split);
@@ -82,15 +83,40 @@ impl ObjectSpace {
 
     pub(super) fn commit_shared(&self, version: u64, entries: &[u8]) -> Result<Commit> {
         let done = self.with_writer(|w| w.commit(version, &entries));
-        match done {
-            Ok(length) => {
-                self.check_named(version)?;
-                super::lock(&self.seen).version = Some(version);
-                Ok(Commit::Done(length))
+        self.named(done, version)
+    }
+
+    /// The same of a commit that was in doubt.
+    pub(super) fn settle_shared(&self) -> Result<Commit> {
+        let unnamed = *super::lock(&self.unnamed);
+        match unnamed {
+            Some((version, length)) => self.named(Ok(Commit::Done(length)), version),
+            None => {
+                let done = self.with_writer(|w| w.settle());
+                let version = self.with_writer(|w| Ok(w.version))?;
+                self.named(done, version)
             }
-            Err(e) if *e.kind() == ErrorKind::Conflict => Ok(Commit::Behind),
-            Err(e) => Err(e),
         }
+    }
+
+    /// A commit is done when the head is known to name the container.
+    fn named(&self, done: Result<Commit>, version: u64) -> Result<Commit> {
+        let length = match done {
+            Ok(Commit::Done(length)) => length,
+            Err(e) if *e.kind() == ErrorKind::Conflict => return Ok(Commit::Behind),
+            other => return other,
+        };
+        let checked = self.check_named(version);
+        if let Err(e) = checked {
+            if matches!(e.kind(), ErrorKind::Broken { .. }) {
+                return Err(e);
+            }
+            *super::lock(&self.unnamed) = Some((version, length));
+            return Ok(Commit::InDoubt(e));
+        }
+        *super::lock(&self.unnamed) = None;
+        super::lock(&self.seen).version = Some(version);
+        Ok(Commit::Done(length))
     }
 
     /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
@@ -159,13 +185,6 @@ impl super::writer::Writer {
     }
 
     fn learn_refs(&mut self, records: &[&Logged]) -> Result<()> {
-        for logged in records {
-            if Some(logged.record.header.nonce) == self.doubtful {
-                // What an error seemed to have kept out: its changes must not be taken for another's.
-                return Err(self.lost_track());
-            }
-            self.take_note(logged)?;
-        }
-        Ok(())
+        records.iter().try_for_each(|logged| self.take_note(logged))
     }
 }

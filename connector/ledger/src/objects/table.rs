@@ -79,8 +79,20 @@ impl Table {
         Ok(())
     }
 
-    /// Brings the table from the version before to the record's.
+    /// Brings the table from the version before to the record's. After an error nothing has changed.
     pub(crate) fn replay(&mut self, notes: &Notes, time: u64) -> Decoded<()> {
+        let mut lost: BTreeMap<Room, u64> = BTreeMap::new();
+        for place in &notes.freed {
+            let sum = lost.entry(place.room).or_default();
+            *sum = sum.checked_add(place.length).ok_or("more bytes are freed than can be")?;
+        }
+        for (room, bytes) in &lost {
+            let gained = notes.gained.get(room).copied();
+            let live = gained.or_else(|| self.rooms.get(room).map(|u| u.live));
+            if live.ok_or("bytes are freed in an object that is not known")? < *bytes {
+                return Err("more bytes are freed than were in use");
+            }
+        }
         for (room, bytes) in &notes.gained {
             self.gain(*room, *bytes, time);
         }
@@ -152,6 +164,24 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_that_cannot_be_right_change_nothing() {
+        let pack = |n| Room::Pack([n; 16]);
+        let at = |n, length| Place { room: pack(n), offset: 0, length };
+        let mut t = Table::default();
+        t.gain(pack(1), 30, 5);
+        for freed in [vec![at(1, 10), at(1, 21)], vec![at(1, 10), at(2, 1)], vec![at(1, 1), at(1, u64::MAX)]]
+        {
+            let before = t.clone();
+            let notes = Notes { gained: [(pack(3), 7)].into(), freed };
+            assert!(t.replay(&notes, 9).is_err());
+            assert_eq!(t, before);
+        }
+        let notes = Notes { gained: [(pack(3), 7)].into(), freed: vec![at(3, 7), at(1, 30)] };
+        t.replay(&notes, 9).unwrap();
+        assert!(t.rooms.values().all(|u| u.live == 0));
+    }
 
     #[test]
     fn a_table_counts_and_comes_back() {

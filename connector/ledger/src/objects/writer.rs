@@ -2,11 +2,14 @@
 
 mod checkpoint;
 mod heads;
+mod pending;
+
+use pending::{Created, Pending};
 
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
@@ -14,7 +17,7 @@ use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, LONGEST_LOG, MANY, Names, store_error};
+use crate::objects::head::{Head, MANY, Names, store_error};
 use crate::objects::holes::Holes;
 use crate::objects::lease::Lease;
 use crate::objects::past;
@@ -22,9 +25,10 @@ use crate::objects::proven::Proven;
 use crate::objects::table::{Notes, Table};
 use crate::objects::tail::Tail;
 use crate::objects::uploads::Uploads;
-use crate::objects::{Logged, lock, parse_log};
+use crate::objects::{Logged, lock};
 use crate::place::{Place, Room};
 use crate::record::{Author, Entries, Header};
+use crate::space::Commit;
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const SMALL: usize = 64 << 10;
@@ -121,23 +125,30 @@ pub(crate) struct Writer {
     /// Bytes that went out of use since the base.
     obsolete: u64,
     nonces: Nonces,
-    /// The nonce of a record whose fate is unknown: an error came instead of an answer.
-    pub(super) doubtful: Option<u64>,
+    /// A commit of which the store has not said what became of it.
+    pending: Option<Pending>,
     /// It is one of many.
     pub(super) shared: bool,
     /// For a store in memory: what is known to be right of what lies there.
     pub(super) proven: Option<Arc<Mutex<Proven>>>,
     /// It has committed something.
     wrote: bool,
+    /// It has looked after containers that were replaced.
+    swept: bool,
     /// What its heads have to tell them from another's. Who wrote before gives its lease back beside its last head, which may come
     /// late.
     pub(super) claim: u64,
-    /// A record that it tried to create may be there, now or later, or another's is.
-    in_doubt: bool,
+    /// Another writer's record is where its own was to be.
+    overtaken: bool,
     /// The log objects that a closed head gets.
     tail: Tail,
     /// The head of a new container, while it is not known to be there.
     pub(super) first_head: Option<UnderWay>,
+}
+
+/// Whether an error says that the store has no room.
+pub(super) fn is_full(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::NoSpace { .. })
 }
 
 /// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
@@ -187,12 +198,13 @@ impl Writer {
             history: None,
             obsolete: 0,
             nonces,
-            doubtful: None,
+            pending: None,
             shared: false,
             proven: None,
             wrote: false,
+            swept: false,
             claim: MANY,
-            in_doubt: false,
+            overtaken: false,
             tail,
             first_head: None,
         }
@@ -239,8 +251,9 @@ impl Writer {
 
     /// Puts a payload where it goes into the store with others.
     fn place(&mut self, data: &[u8]) -> Result<Place> {
-        // One of many does not know which log object will be its own.
+        // One of many does not know which log object will be its own, and one that is pending does not change.
         if !self.shared
+            && !self.is_pending()
             && data.len() <= SMALL
             && let Some(offset) = self.place_in_area(data)
         {
@@ -332,7 +345,7 @@ impl Writer {
         }
         let staged: u64 = self.notes.freed.iter().filter(|p| p.room == place.room).map(|p| p.length).sum();
         let live = self.load()?.rooms.get(&place.room).map_or(0, |u| u.live);
-        if live < staged + place.length {
+        if live + self.pending_live(&place.room) < staged + place.length {
             // Another writer gave it back, in a version that is not seen here yet.
             if self.shared {
                 return Ok(());
@@ -348,7 +361,7 @@ impl Writer {
     /// keep it after all.
     fn leave_hole(&mut self, place: &Place) {
         let (holes, bytes, begin) = match place.room {
-            _ if self.shared => return,
+            _ if self.shared || self.is_pending() => return,
             Room::Log(n) if n == self.version + 1 => (&mut self.area_holes, &self.area, super::AREA_AT),
             room if self.pack.room == Some(room) => (&mut self.pack.holes, &self.pack.bytes, 0),
             _ => return,
@@ -367,9 +380,12 @@ impl Writer {
         self.notes.freed.retain(|p| p != place);
     }
 
-    /// Takes in the notes of another's record.
+    /// Takes in the notes of another's record, whole or not at all; nothing of one that is known.
     pub(super) fn take_note(&mut self, logged: &Logged) -> Result<()> {
         let (version, time) = (logged.record.header.version, logged.record.header.time);
+        if version <= self.version {
+            return Ok(());
+        }
         let bytes = &logged.record.notes;
         let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
         let notes = Notes::decode(bytes).map_err(damaged)?;
@@ -404,7 +420,12 @@ impl Writer {
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let bytes = super::log_object(&header, &Notes::default().encode(), &[], &entries);
-        self.append(version, nonce, bytes)
+        match self.create_log(version, nonce, bytes.into()) {
+            Created::Ours => Ok(()),
+            Created::Others => Err(Error::new(&self.target, ErrorKind::Conflict)),
+            // Should it arrive all the same, it is like another's.
+            Created::Failed(e) | Created::Unknown(e) => Err(e),
+        }
     }
 
     pub(crate) fn has_freed(&self) -> bool {
@@ -427,8 +448,10 @@ impl Writer {
 
     pub(crate) fn rollback(&mut self) {
         let notes = std::mem::take(&mut self.notes);
-        self.area.clear();
-        self.area_holes.clear();
+        if !self.is_pending() {
+            self.area.clear();
+            self.area_holes.clear();
+        }
         self.pack = Filling::default();
         self.uploads.give_up();
         // Packs that were put already belong to nobody.
@@ -443,7 +466,26 @@ impl Writer {
         }
     }
 
-    pub(crate) fn commit(&mut self, version: u64, entries: &dyn Entries) -> Result<u64> {
+    /// Makes the record of a version and sees what becomes of it. One that gives back more than it takes may use the room that a
+    /// full store keeps for that.
+    pub(crate) fn commit(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {
+        match self.commit_once(version, entries) {
+            Err(e) if self.frees_more() && is_full(&e) && self.store.spend_reserve() => {
+                self.commit_once(version, entries)
+            }
+            done => done,
+        }
+    }
+
+    fn frees_more(&self) -> bool {
+        let freed = self.notes.freed.iter().map(|p| p.length).sum::<u64>();
+        freed > self.notes.gained.values().sum::<u64>()
+    }
+
+    fn commit_once(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {
+        if self.is_pending() {
+            return Err(Error::invalid(&self.target, "a commit is pending; settle it first"));
+        }
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
@@ -455,75 +497,9 @@ impl Writer {
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let notes = self.notes.encode();
         let bytes = super::log_object(&header, &notes, &self.area, entries);
-        let length = bytes.len() as u64;
-        let record_length = length - (super::AREA_AT + self.area.len()) as u64;
-        self.append(version, nonce, bytes)?;
-        self.version = version;
-        self.last_time = time;
-        self.wrote = true;
-        self.area.clear();
-        self.area_holes.clear();
-        let notes = std::mem::take(&mut self.notes);
-        let bytes = record_length + notes.gained.values().sum::<u64>();
-        self.newest = Some(Mark { version, moment: 0, time, bytes, author: Author::myself() });
-        self.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
-        match &mut self.table {
-            None => self.unread.push((time, notes.encode().into())),
-            Some(table) => {
-                // Checked when it was freed; were it wrong all the same, an object stays for ever.
-                if let Err(why) = table.replay(&notes, time) {
-                    tracing::warn!(why, "bytes are not given back");
-                }
-            }
-        }
-        if version >= self.head.version + HINT && (!self.shared || version.is_multiple_of(HINT)) {
-            self.hint();
-        }
-        Ok(length)
-    }
-
-    /// Adds the log object of a version. Until it is known to be there, it is in doubt.
-    fn append(&mut self, version: u64, nonce: u64, bytes: Vec<u8>) -> Result<()> {
-        let bytes = Bytes::from(bytes);
-        let in_doubt = std::mem::replace(&mut self.in_doubt, true);
-        self.create_log(version, nonce, bytes.clone())?;
-        self.in_doubt = in_doubt;
-        self.tail.add(version, bytes);
-        Ok(())
-    }
-
-    /// Creates the log object of a version, and finds out what happened if the answer does not say.
-    fn create_log(&mut self, version: u64, nonce: u64, bytes: Bytes) -> Result<()> {
-        let key = self.names.room(&Room::Log(version), &self.target)?;
-        let create = self.store.honours(Condition::Create);
-        if !create && self.store.head_opt(&key).map_err(|e| self.fail(&e))?.is_some() {
-            return Err(Error::new(&self.target, ErrorKind::Conflict));
-        }
-        let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let e = match self.store.put(&key, PutPayload::from(bytes), mode) {
-            Ok(_) => return Ok(()),
-            Err(e) => e,
-        };
-        // Whose record is it, if there is one? One of an earlier try of ours, given up as failed, must not pass for
-        // this one: what was staged since would be lost.
-        match self.store.get_whole_opt(&key, LONGEST_LOG) {
-            Ok(Some(found)) => match parse_log(&found.bytes) {
-                Ok(logged) if logged.record.header.nonce == nonce => Ok(()),
-                Ok(logged) if Some(logged.record.header.nonce) == self.doubtful => Err(self.lost_track()),
-                _ => Err(Error::new(&self.target, ErrorKind::Conflict)),
-            },
-            Ok(None) => {
-                self.doubtful = Some(nonce);
-                Err(self.fail(&e))
-            }
-            // Neither the put nor the look at it was answered.
-            Err(_) if e.kind().is_ambiguous() => Err(self.lost_track()),
-            Err(_) => Err(self.fail(&e)),
-        }
-    }
-
-    pub(super) fn lost_track(&self) -> Error {
-        let why = "the store did not say whether a commit arrived".into();
-        Error::new(&self.target, ErrorKind::Broken { why })
+        let record_length = (bytes.len() - super::AREA_AT - self.area.len()) as u64;
+        let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.notes));
+        self.pending = Some(Pending { version, nonce, time, bytes, record_length, notes, in_doubt: false });
+        self.settle()
     }
 }

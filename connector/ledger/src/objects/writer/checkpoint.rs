@@ -2,7 +2,7 @@
 //! needed for the retention time is deleted.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use object_stores::{Key, ObjectMeta};
 
@@ -11,8 +11,8 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::history::{History, Mark};
 use crate::objects::head::Head;
-use crate::objects::past;
 use crate::objects::table::{Table, Use};
+use crate::objects::{past, replaced, store_clock};
 use crate::place::{Place, Room};
 use crate::space::{Base, Pointer};
 
@@ -57,7 +57,7 @@ impl Writer {
             self.check_head()?;
         }
         let now = clock::now().max(self.last_time + 1);
-        let before = now.saturating_sub(self.head.retention.saturating_mul(1000));
+        let before = self.present(base.version)?.saturating_sub(self.head.retention.saturating_mul(1000));
         // Others may have committed more: then the base is whole until its own time only, for all that is known here.
         let moment = if self.shared { self.last_time } else { now };
         let (past, history) = self.write_history(base.version, moment, before)?;
@@ -94,7 +94,36 @@ impl Writer {
         self.fold_gained.clear();
         self.fold_freed.clear();
         self.delete(&doomed);
+        self.sweep_replaced();
         Ok(())
+    }
+
+    /// What time it is, for telling what nobody needs any more: not later than the store's clock says, whatever this process's says.
+    fn present(&self, version: u64) -> Result<u64> {
+        let here = clock::now();
+        if self.store.capabilities().near {
+            return Ok(here);
+        }
+        // The newest record has been put a moment ago, or long ago: then less is deleted than could be.
+        let there = match version > self.head.base.version {
+            true => {
+                let key = self.names.room(&Room::Log(version), &self.target)?;
+                self.store.head(&key).map_err(|e| self.fail(&e))?.modified
+            }
+            false => store_clock::now(self.store.as_ref(), &self.names.head, &self.target)?,
+        };
+        let since = there.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(here.min(clock::micros(since)))
+    }
+
+    /// Deletes containers that this one replaced and whose time is over, once in the life of a writer.
+    fn sweep_replaced(&mut self) {
+        if std::mem::replace(&mut self.swept, true) || !self.store.capabilities().persistent {
+            return;
+        }
+        if let Err(e) = replaced::sweep(self.store.as_ref(), &self.names.head, &self.target) {
+            tracing::debug!(error = %e, "replaced containers were not looked after");
+        }
     }
 
     /// Writes what will lead to the versions before the base that is coming.
@@ -136,10 +165,15 @@ impl Writer {
         let (names, target) = (self.names.clone(), self.target.clone());
         let mut known: HashSet<Key> =
             self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();
+        if let Some(p) = &self.pending {
+            let rooms = p.notes.gained.keys().copied().chain([Room::Log(p.version)]);
+            known.extend(rooms.filter_map(|r| names.room(&r, &target).ok()));
+        }
         known.extend(self.load()?.rooms.keys().filter_map(|r| names.room(r, &target).ok()));
         known.insert(names.key("lock", &target)?);
         let age = Duration::from_millis(self.head.retention);
-        let old = |m: &ObjectMeta| m.modified.elapsed().is_ok_and(|e| e >= age);
+        let now = store_clock::now(self.store.as_ref(), &names.head, &target)?;
+        let old = |m: &ObjectMeta| now.duration_since(m.modified).is_ok_and(|e| e >= age);
         let orphans: Vec<Key> =
             all.into_iter().filter(|m| !known.contains(&m.key) && old(m)).map(|m| m.key).collect();
         if orphans.is_empty() {

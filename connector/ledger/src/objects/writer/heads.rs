@@ -100,15 +100,32 @@ impl Writer {
 
     pub(super) fn put_head(&mut self, head: Head) -> Result<()> {
         let head = head.claimed(self.claim);
-        let is_own = self.head.claim == self.claim && !self.shared;
         let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
-        let late_hint = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
-        if !is_own && put.as_ref().is_err_and(late_hint) && self.check_head().is_ok() {
+        let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
+        if put.as_ref().is_err_and(changed) && self.may_replace()? {
             put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
         }
         self.etag = put.map_err(|e| self.fail(&e))?;
         self.head = head;
         Ok(())
+    }
+
+    /// Whether the head that is there, and not the one that was expected, may be replaced all the same. Before a claim that is
+    /// a hint of the writer before, which came late. After it, it is an own head whose put seemed to have failed: nobody else
+    /// has claimed the container since.
+    fn may_replace(&mut self) -> Result<bool> {
+        let is_own = self.head.claim == self.claim && !self.shared;
+        if !is_own {
+            return Ok(self.check_head().is_ok());
+        }
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let Some((bytes, etag)) = there else { return Ok(false) };
+        let is_ours = Head::decode(&bytes, &self.target)
+            .is_ok_and(|head| head.fixed.id == self.head.fixed.id && head.claim == self.claim);
+        if is_ours {
+            self.etag = etag;
+        }
+        Ok(is_ours)
     }
 
     /// At close: leaves a closed head, or a good hint, and gives the lease back.
@@ -117,7 +134,8 @@ impl Writer {
             self.arrive(under_way)?;
         }
         // Without a commit the head that is there says as much.
-        let closes = self.wrote && !self.in_doubt && self.closes() && self.etag.is_some();
+        let closes =
+            self.wrote && !self.overtaken && !self.is_pending() && self.closes() && self.etag.is_some();
         let hints = self.version > self.head.version && (!self.shared || self.wrote);
         let lease = self.lease.take();
         if !closes && !hints {

@@ -1,0 +1,120 @@
+//! Which process a note is of, and whether that process lives.
+//!
+//! A process id alone says little: it is used again, and processes in other namespaces have the same ones. With the boot, the
+//! namespace and the time at which the process began it is one process for ever.
+
+use std::sync::LazyLock;
+
+use crate::codec::{Decoded, Reader, put_string, put_varint};
+
+/// A process, beside its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Of the running kernel: `/proc/sys/kernel/random/boot_id`.
+    boot: String,
+    /// The inode of its namespace of process ids.
+    namespace: u64,
+    /// When it began, in clock ticks since the boot.
+    start: u64,
+}
+
+/// Whether a process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Alive,
+    Dead,
+    /// It is on another machine, or where this process cannot see it.
+    Unknown,
+}
+
+static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+});
+
+/// The state letter and the start time in a line of `/proc/<pid>/stat`; its second field is a name in parentheses that may hold
+/// anything.
+fn parse_stat(line: &str) -> Option<(char, u64)> {
+    let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // The state is the third field of the line, and the start time the twenty-second.
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+impl Identity {
+    /// This process's, where the system tells.
+    pub(crate) fn myself() -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?.ino();
+        let (_, start) = parse_stat(&std::fs::read_to_string("/proc/self/stat").ok()?)?;
+        Some(Self { boot: BOOT.clone()?, namespace, start })
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_string(out, self.boot.as_bytes());
+        put_varint(out, self.namespace);
+        put_varint(out, self.start);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let boot = String::from_utf8_lossy(r.string()?).into_owned();
+        Ok(Self { boot, namespace: r.varint()?, start: r.varint()? })
+    }
+
+    /// Whether the process of this identity and id lives.
+    pub(crate) fn life(&self, pid: u32) -> Life {
+        let Some(me) = Self::myself() else { return Life::Unknown };
+        if me.boot != self.boot || me.namespace != self.namespace {
+            return Life::Unknown;
+        }
+        match std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().map(parse_stat) {
+            // A zombie or a dead one writes nothing any more.
+            Some(Some((state, start))) if start == self.start && !matches!(state, 'Z' | 'X' | 'x') => {
+                Life::Alive
+            }
+            Some(Some(_)) => Life::Dead,
+            Some(None) => Life::Unknown,
+            None if is_gone(pid) => Life::Dead,
+            None => Life::Unknown,
+        }
+    }
+}
+
+/// Whether no process has an id. A system may hide others' processes in `/proc`, but not from a signal.
+fn is_gone(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else { return true };
+    pid > 0 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_lives_and_one_that_began_earlier_does_not() {
+        let me = Identity::myself().unwrap();
+        let pid = std::process::id();
+        assert_eq!(me.life(pid), Life::Alive);
+        assert_eq!(
+            Identity { start: me.start + 1, ..me.clone() }.life(pid),
+            Life::Dead,
+            "the id was used again"
+        );
+        assert_eq!(Identity { namespace: me.namespace + 1, ..me.clone() }.life(pid), Life::Unknown);
+        assert_eq!(Identity { boot: "another".into(), ..me.clone() }.life(pid), Life::Unknown);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = child.id();
+        child.wait().unwrap();
+        assert_eq!(me.life(gone), Life::Dead);
+        let mut bytes = Vec::new();
+        me.encode(&mut bytes);
+        assert_eq!(Identity::read(&mut Reader::new(&bytes)), Ok(me));
+    }
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse_stat(line), Some(('S', 4711)));
+        assert_eq!(parse_stat("7 (a"), None);
+    }
+}

@@ -1,0 +1,151 @@
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::*;
+
+fn names() -> Names {
+    Names::new(Key::new("c").unwrap(), &[1; 16], "x").unwrap()
+}
+
+fn memory() -> Arc<dyn ObjectStore> {
+    Arc::new(object_stores::MemoryStore::new())
+}
+
+fn note() -> Note {
+    Note { holder: myself(), nonce: [5; 16], until: seconds() + 50, identity: Identity::myself() }
+}
+
+fn put(store: &Arc<dyn ObjectStore>, note: &Note) -> Option<Etag> {
+    let key = names().key("lock", "x").unwrap();
+    store.put(&key, PutPayload::from(note.encode()), PutMode::Overwrite).unwrap().etag
+}
+
+#[test]
+fn a_lease_is_stale_when_its_holder_is_gone() {
+    let mut note = note();
+    assert_eq!(Note::decode(&note.encode()), Ok(note.clone()));
+    assert_eq!(note.life(), Life::Dead, "a handle of this process that died");
+    lock(&LIVE).insert([5; 16]);
+    assert_eq!(note.life(), Life::Alive);
+    lock(&LIVE).remove(&[5; 16]);
+    // As earlier versions wrote it.
+    note.identity = None;
+    let early = Bytes::from(note.encode());
+    assert_eq!(Note::decode(&early), Ok(note.clone()));
+    assert_eq!(note.life(), Life::Unknown, "a process id alone says little");
+    note.holder.host = "elsewhere".into();
+    assert_eq!(note.life(), Life::Unknown);
+}
+
+/// Of a process that cannot be seen from here.
+fn elsewhere() -> Identity {
+    let mut bytes = Vec::new();
+    put_string(&mut bytes, b"another boot");
+    put_varint(&mut bytes, 1);
+    put_varint(&mut bytes, 1);
+    Identity::read(&mut Reader::new(&bytes)).unwrap()
+}
+
+/// Earlier versions of h5lake went by the time in the note. So a store that was copied with such a one is not locked anew.
+#[test]
+fn an_earlier_versions_lease_ends_when_it_says() {
+    let (store, names) = (memory(), names());
+    put(&store, &Note { identity: None, until: seconds() - 1, ..note() });
+    check_free(store.as_ref(), &names, "x").unwrap();
+}
+
+/// What the holder's clock says is of no account: a year ahead, it does not keep the container for a year.
+#[test]
+fn the_stores_clock_decides() {
+    let (store, names) = (memory(), names());
+    let ahead = seconds() + 365 * 86_400;
+    for (identity, until) in [(Some(elsewhere()), 0), (Some(elsewhere()), ahead), (None, ahead)] {
+        let other = Note { identity, until, ..note() };
+        put(&store, &other);
+        let found = find(store.as_ref(), &names, "x").unwrap().unwrap();
+        let refused = stale_or_locked(store.as_ref(), &names, &found, "x").unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Locked { holder: Some(_) }), "{refused}");
+        let put_at = |modified: SystemTime| {
+            let mut found = found.clone();
+            found.meta.modified = modified;
+            stale_or_locked(store.as_ref(), &names, &found, "x").is_ok()
+        };
+        let now = SystemTime::now();
+        assert!(!put_at(now - TERM / 2) && !put_at(now + TERM / 2));
+        assert!(put_at(now - TERM * 2), "nobody renewed it");
+        assert!(put_at(now + TERM * 2), "the store's clock was set back");
+    }
+}
+
+/// Who slept past its lease finds out before it commits that somebody else has taken it.
+#[test]
+fn a_lost_lease_is_noticed_when_it_is_renewed() {
+    let (store, names) = (memory(), names());
+    let key = names.key("lock", "x").unwrap();
+    let take = || Lease::take(&store, &names, "x");
+    let mut first = take().unwrap();
+    assert!(matches!(take().unwrap_err().kind(), ErrorKind::Locked { .. }));
+    first.renew().unwrap();
+    // It is taken away while the holder sleeps.
+    let sleep = |lease: &Lease| lock(&lease.held).renewed.1 -= 100;
+    sleep(&first);
+    take_away(store.as_ref(), &names, "x").unwrap();
+    let second = take().unwrap();
+    assert_eq!(*first.renew().unwrap_err().kind(), ErrorKind::Conflict);
+    // Nor does it give back what is another's.
+    first.release().unwrap();
+    assert!(store.get_opt(&key, None).unwrap().is_some());
+    second.release().unwrap();
+    assert!(store.get_opt(&key, None).unwrap().is_none());
+    // Where nobody wanted it meanwhile, it goes on.
+    let mut third = take().unwrap();
+    sleep(&third);
+    third.renew().unwrap();
+    assert!(lock(&third.held).age() < RENEW);
+    third.release().unwrap();
+    assert!(store.get_opt(&key, None).unwrap().is_none());
+}
+
+/// A renewal whose answer was lost is no other writer's lease.
+#[test]
+fn a_renewal_without_an_answer_costs_nothing() {
+    let faulty = object_stores::FaultStore::new(memory());
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let mut lease = Lease::take(&store, &names(), "x").unwrap();
+    lock(&lease.held).renewed.1 -= 100;
+    let lost = object_stores::Rule {
+        times: 2,
+        ..object_stores::Rule::fail_nth(
+            object_stores::Select::Any,
+            0,
+            object_stores::Timing::After,
+            object_stores::ErrorKind::Timeout,
+        )
+    };
+    faulty.inject(lost);
+    assert!(matches!(lease.renew().unwrap_err().kind(), ErrorKind::Store { .. }));
+    lock(&lease.held).note.until += 7;
+    lease.renew().unwrap();
+}
+
+/// An idle writer's lease is renewed by the thread that looks after them.
+#[test]
+fn an_idle_writer_keeps_its_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", dir.path().display());
+    let store = object_stores::Registry::global().open(&url).unwrap();
+    let lease = Lease::take(&store, &names(), "x").unwrap();
+    let before = find(store.as_ref(), &names(), "x").unwrap().unwrap();
+    lock(&lease.held).renewed.1 -= 100;
+    // Another lease wakes the thread before its time.
+    let other = Names::new(Key::new("d").unwrap(), &[2; 16], "x").unwrap();
+    let _other = Lease::take(&store, &other, "x").unwrap();
+    for _ in 0..500 {
+        if find(store.as_ref(), &names(), "x").unwrap().unwrap().meta.etag != before.meta.etag {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("not renewed");
+}

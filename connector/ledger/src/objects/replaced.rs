@@ -1,0 +1,386 @@
+//! Containers that were replaced or deleted, and stay for the retention time: readers that have one open go on, and it can be
+//! brought back.
+//!
+//! A *tombstone* says so: an object with the head that the container had. It is put before the head is replaced, so that there
+//! is no moment at which nothing leads to the container. While the head still names the container, its tombstone is void.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::clock;
+use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::head::{Head, LONGEST_HEAD, Names, put_or_find, put_over, read_head, store_error};
+use crate::objects::open::delete_lake;
+use crate::objects::{first_head, lease, lock, store_clock};
+use crate::options::ReplacedObject;
+use crate::record::{Author, seal, unseal};
+
+const MAGIC: &[u8; 4] = b"h5lD";
+/// A tombstone that is void stays so long: who put it may be about to replace the head.
+const VOID: Duration = Duration::from_secs(3600);
+
+/// What became of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Replaced,
+    Deleted,
+}
+
+/// What a tombstone says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tombstone {
+    end: End,
+    /// Milliseconds for which the container stays.
+    retention: u64,
+    by: Author,
+    /// The head object, as it was.
+    head: Bytes,
+}
+
+impl Tombstone {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(u8::from(self.end == End::Deleted));
+        put_varint(&mut out, self.retention);
+        self.by.encode(&mut out);
+        put_string(&mut out, &self.head);
+        seal(&mut out);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(unseal(bytes)?.0);
+        if r.take(4)? != MAGIC {
+            return Err("not a tombstone");
+        }
+        let end = match r.u8()? {
+            0 => End::Replaced,
+            1 => End::Deleted,
+            _ => return Err("neither of a replaced container nor of a deleted one"),
+        };
+        let (retention, by) = (r.varint()?, Author::read(&mut r)?);
+        Ok(Self { end, retention, by, head: Bytes::copy_from_slice(r.string()?) })
+    }
+}
+
+/// A container that is to be replaced or deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) names: Names,
+    /// Its head, as it is.
+    pub(crate) head: Bytes,
+    /// Milliseconds for which it stays.
+    pub(crate) retention: u64,
+}
+
+fn folder(head: &Key) -> String {
+    format!("{head}.lake/replaced/")
+}
+
+fn key_of(head: &Key, id: &str, target: &str) -> Result<Key> {
+    Key::new(format!("{}{id}", folder(head))).map_err(|e| Error::invalid(target, e.to_string()))
+}
+
+impl Outgoing {
+    /// Puts the tombstone, where objects outlive this process. A repetition is harmless.
+    pub(crate) fn bury(&self, store: &dyn ObjectStore, end: End, target: &str) -> object_stores::Result<()> {
+        if !store.capabilities().persistent {
+            return Ok(());
+        }
+        let by = Author::myself();
+        let stone = Tombstone { end, retention: self.retention, by, head: self.head.clone() };
+        let Ok(key) = key_of(&self.names.head, &self.id(), target) else { return Ok(()) };
+        store.put(&key, PutPayload::from(stone.encode()), PutMode::Overwrite).map(drop)
+    }
+
+    fn id(&self) -> String {
+        self.names.lake.as_str().rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// Once the head is another one: deletes what may go.
+    pub(crate) fn let_go(&self, store: &dyn ObjectStore, target: &str) -> Result<()> {
+        if store.capabilities().persistent {
+            return sweep(store, &self.names.head, target);
+        }
+        if is_open(store, &self.names) { Ok(()) } else { delete_lake(store, &self.names, target) }
+    }
+}
+
+/// The tombstones under a name.
+fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Vec<ObjectMeta>> {
+    let all = store.list(&folder(head), None).collect::<object_stores::Result<Vec<_>>>();
+    all.map_err(|e| store_error(target, &e))
+}
+
+fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombstone>> {
+    let found = store.get_whole_opt(key, LONGEST_HEAD).map_err(|e| store_error(target, &e))?;
+    let damaged = |why| Error::corrupt(target, format!("tombstone {key}"), why);
+    found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
+}
+
+fn id_of(key: &Key) -> &str {
+    key.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// The container that a name leads to now.
+#[derive(Debug, PartialEq, Eq)]
+enum Current {
+    Nothing,
+    Id(String),
+    /// The head is damaged, or of a newer h5lake: it may be of any container.
+    Unknown,
+}
+
+impl Current {
+    fn read(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Self> {
+        let Some((bytes, _)) = read_head(store, head, target)? else { return Ok(Self::Nothing) };
+        Ok(Head::decode(&bytes, target).map_or(Self::Unknown, |head| Self::Id(hex(&head.fixed.id))))
+    }
+
+    /// Whether the name leads to the container of a tombstone: the tombstone is void then.
+    fn is(&self, id: &str) -> bool {
+        matches!(self, Self::Id(current) if current == id)
+    }
+}
+
+/// Deletes the containers under a name whose time is over, by the store's clock.
+pub(crate) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
+    let stones = tombstones(store, head, target)?;
+    if stones.is_empty() {
+        return Ok(());
+    }
+    let now = store_clock::now(store, head, target)?;
+    stones.iter().try_for_each(|meta| sweep_one(store, head, meta, now, target))
+}
+
+fn sweep_one(
+    store: &dyn ObjectStore,
+    head: &Key,
+    meta: &ObjectMeta,
+    now: SystemTime,
+    target: &str,
+) -> Result<()> {
+    // One that cannot be read leads nowhere, and its container stays: nobody knows for how long.
+    let Ok(Some(stone)) = read(store, &meta.key, target) else { return Ok(()) };
+    let age = now.duration_since(meta.modified).unwrap_or_default();
+    if age < Duration::from_millis(stone.retention).min(VOID) {
+        return Ok(());
+    }
+    // Only now: somebody may have brought the container back since the listing.
+    let id = id_of(&meta.key);
+    match Current::read(store, head, target)? {
+        Current::Unknown => return Ok(()),
+        // It is void: whoever put it may be about to replace the head.
+        current if current.is(id) => {
+            if age < VOID {
+                return Ok(());
+            }
+        }
+        _ => {
+            // What it says of another container counts for nothing.
+            let old = Head::decode(&stone.head, target).ok().filter(|old| hex(&old.fixed.id) == id);
+            let Some(old) = old.filter(|_| age >= Duration::from_millis(stone.retention)) else {
+                return Ok(());
+            };
+            delete_lake(store, &Names::new(head.clone(), &old.fixed.id, target)?, target)?;
+        }
+    }
+    // Last, so that what is left of a sweep that was cut off is swept later.
+    store.delete(&meta.key).map_err(|e| store_error(target, &e))
+}
+
+/// The same for a name as users give it.
+pub(crate) fn sweep_name(store: &dyn ObjectStore, key: &str) -> Result<()> {
+    let target = super::open::name(store, key);
+    sweep(store, &super::open::head_key(key, &target)?, &target)
+}
+
+/// The containers that a name led to and that are kept, the newest first.
+pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
+    let target = super::open::name(store, key);
+    let head = super::open::head_key(key, &target)?;
+    let stones = tombstones(store, &head, &target)?;
+    if stones.is_empty() {
+        return Ok(Vec::new());
+    }
+    let current = Current::read(store, &head, &target)?;
+    let mut all = Vec::new();
+    for meta in stones.iter().filter(|meta| !current.is(id_of(&meta.key))) {
+        let Ok(Some(stone)) = read(store, &meta.key, &target) else { continue };
+        let Ok(old) = Head::decode(&stone.head, &target) else { continue };
+        if hex(&old.fixed.id) != id_of(&meta.key) {
+            continue;
+        }
+        let since = meta.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        all.push(ReplacedObject {
+            id: id_of(&meta.key).to_owned(),
+            version: old.version,
+            time: clock::micros(since),
+            until: clock::micros(since.saturating_add(Duration::from_millis(stone.retention))),
+            deleted: stone.end == End::Deleted,
+            host: stone.by.host.to_string(),
+            pid: stone.by.pid,
+        });
+    }
+    all.sort_by_key(|b| std::cmp::Reverse(b.time));
+    Ok(all)
+}
+
+/// Brings a container back under its name: the one whose id begins with `id`. What the name leads to now is replaced by it, and
+/// kept in turn.
+pub(crate) fn restore(store: &dyn ObjectStore, key: &str, id: &str) -> Result<ReplacedObject> {
+    let target = super::open::name(store, key);
+    let head = super::open::head_key(key, &target)?;
+    first_head::wait_for(&target);
+    let mut found: Vec<_> = list(store, key)?.into_iter().filter(|r| r.id.starts_with(id)).collect();
+    if id.is_empty() {
+        found.truncate(1);
+    }
+    if found.len() > 1 {
+        return Err(Error::invalid(
+            &target,
+            format!("{} replaced containers have ids that begin with {id}", found.len()),
+        ));
+    }
+    let none = || Error::new(&target, ErrorKind::NotFound);
+    let found = found.pop().ok_or_else(none)?;
+    let tombstone = key_of(&head, &found.id, &target)?;
+    let stone = read(store, &tombstone, &target)?.ok_or_else(none)?;
+    // Anew, so that nobody sweeps meanwhile what comes back.
+    let again = PutPayload::from(stone.encode());
+    store.put(&tombstone, again, PutMode::Overwrite).map_err(|e| store_error(&target, &e))?;
+    let there = read_head(store, &head, &target)?;
+    let put = match &there {
+        Some((bytes, etag)) => {
+            let now = Head::decode(bytes, &target)?;
+            let names = Names::new(head.clone(), &now.fixed.id, &target)?;
+            lease::check_free(store, &names, &target)?;
+            let outgoing = Outgoing { names, head: bytes.clone(), retention: now.retention };
+            outgoing.bury(store, End::Replaced, &target).map_err(|e| store_error(&target, &e))?;
+            put_over(store, &head, stone.head.clone(), etag.as_ref())
+        }
+        None => match store.honours(object_stores::Condition::Create) {
+            true => put_or_find(store, &head, stone.head.clone(), PutMode::Create),
+            false => put_over(store, &head, stone.head.clone(), None),
+        },
+    };
+    put.map_err(|e| store_error(&target, &e))?;
+    store.delete(&tombstone).map_err(|e| store_error(&target, &e))?;
+    Ok(found)
+}
+
+/// How many handles have a container open that lives in this process only, and whether it goes with the last of them.
+static OPEN: LazyLock<Mutex<HashMap<String, (usize, bool)>>> = LazyLock::new(Mutex::default);
+
+/// Whether a container in memory is open; if so, it is deleted when it is closed.
+fn is_open(store: &dyn ObjectStore, names: &Names) -> bool {
+    match lock(&OPEN).get_mut(&store.place_of(names.lake.as_str())) {
+        Some((_, doomed)) => {
+            *doomed = true;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Counts a handle of a container in memory.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    store: Arc<dyn ObjectStore>,
+    names: Names,
+    place: String,
+    target: String,
+}
+
+impl Opened {
+    pub(crate) fn new(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Option<Self> {
+        if store.capabilities().persistent {
+            return None;
+        }
+        let place = store.place_of(names.lake.as_str());
+        lock(&OPEN).entry(place.clone()).or_default().0 += 1;
+        Some(Self { store: store.clone(), names: names.clone(), place, target: target.into() })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let mut open = lock(&OPEN);
+        let Some((count, doomed)) = open.get_mut(&self.place) else { return };
+        *count -= 1;
+        let goes = *count == 0 && *doomed;
+        if *count == 0 {
+            open.remove(&self.place);
+        }
+        drop(open);
+        if goes && let Err(e) = delete_lake(self.store.as_ref(), &self.names, &self.target) {
+            tracing::warn!(error = %e, "a replaced container was not deleted whole");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Arc<dyn ObjectStore>) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = object_stores::DirStore::open(dir.path(), object_stores::dir::Sync::Process).unwrap();
+        (dir, Arc::new(store))
+    }
+
+    /// A head of a newer h5lake may be of any container: nothing is swept. Nor is what a tombstone of another id speaks of.
+    #[test]
+    fn a_sweep_that_cannot_tell_deletes_nothing() {
+        use crate::ledger::Ledger;
+        use crate::options::{Access, Options, Replace};
+        let (_dir, store) = store();
+        let opts = Options { retention: Some(Duration::ZERO), ..Options::default() };
+        let make = |key: &str| {
+            let l = Ledger::create_objects(store.clone(), key, Replace::Fail, opts.clone()).unwrap();
+            l.put(b"k", "v").unwrap();
+            l.commit().unwrap();
+            l.close().unwrap();
+        };
+        make("x");
+        let head = Key::new("x").unwrap();
+        let whole = store.get(&head, None).unwrap().bytes;
+        let id = hex(&Head::decode(&whole, "x").unwrap().fixed.id);
+        let stone = Tombstone { end: End::Replaced, retention: 0, by: Author::myself(), head: whole.clone() };
+        let void = key_of(&head, &id, "x").unwrap();
+        let other = key_of(&head, &"0".repeat(32), "x").unwrap();
+        store.put(&void, PutPayload::from(stone.encode()), PutMode::Overwrite).unwrap();
+        store.put(&other, PutPayload::from(stone.encode()), PutMode::Overwrite).unwrap();
+        let mut newer = whole.to_vec();
+        newer[12] ^= 0xff;
+        store.put(&head, newer.into(), PutMode::Overwrite).unwrap();
+        sweep_name(store.as_ref(), "x").unwrap();
+        store.put(&head, whole.into(), PutMode::Overwrite).unwrap();
+        sweep_name(store.as_ref(), "x").unwrap();
+        let l = Ledger::open_objects(store.clone(), "x", Access::ReadOnly, opts.clone()).unwrap();
+        assert_eq!(l.get(b"k").unwrap().unwrap(), "v");
+        assert!(list(store.as_ref(), "x").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_tombstone_comes_back_and_damage_is_seen() {
+        let stone = Tombstone {
+            end: End::Deleted,
+            retention: 600_000,
+            by: Author::myself(),
+            head: Bytes::from_static(b"a head"),
+        };
+        let good = stone.encode();
+        assert_eq!(Tombstone::decode(&good), Ok(stone));
+        for n in 0..good.len() {
+            let mut bad = good.clone();
+            bad[n] ^= 2;
+            assert!(Tombstone::decode(&bad).is_err(), "byte {n}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A commit from when its record is made until the store has said what became of it.
+//!
+//! A store that gives no answer may have done what it was asked for, may do it later, or never. So the record is kept with
+//! its nonce, and the same bytes are put again: whatever becomes of the earlier try, the log has this record once, or another
+//! writer's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
+
+use super::Writer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::history::Mark;
+use crate::objects::head::{LONGEST_LOG, store_error};
+use crate::objects::parse_log;
+use crate::objects::table::Notes;
+use crate::place::Room;
+use crate::record::Author;
+use crate::space::Commit;
+
+/// How often a record is put that the store says is there and does not show.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// A commit whose end is not known.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) version: u64,
+    pub(super) nonce: u64,
+    pub(super) time: u64,
+    /// The log object.
+    pub(super) bytes: Bytes,
+    /// Bytes of the record in it.
+    pub(super) record_length: u64,
+    pub(super) notes: Notes,
+    /// An earlier try may arrive yet.
+    pub(super) in_doubt: bool,
+}
+
+/// What became of a log object that was to be created.
+pub(super) enum Created {
+    /// It is there, and ours.
+    Ours,
+    /// Another writer's has its name.
+    Others,
+    /// It is not there, and will not be.
+    Failed(Error),
+    /// Nobody can tell.
+    Unknown(Error),
+}
+
+/// Whose log object is there.
+enum Found {
+    Ours,
+    Others,
+    Nothing,
+}
+
+impl Writer {
+    /// Whether a commit's end is not known.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// What the record that is pending frees and gains in a room: bytes in use.
+    pub(super) fn pending_live(&self, room: &Room) -> u64 {
+        let Some(p) = &self.pending else { return 0 };
+        p.notes.gained.get(room).copied().unwrap_or(0)
+    }
+
+    /// Finds out what became of the commit that is pending, by putting its record again where it is not there.
+    pub(crate) fn settle(&mut self) -> Result<Commit> {
+        let Some(p) = &self.pending else {
+            return Err(Error::invalid(&self.target, "no commit is pending"));
+        };
+        let (version, nonce, bytes, doubted) = (p.version, p.nonce, p.bytes.clone(), p.in_doubt);
+        match self.create_log(version, nonce, bytes) {
+            Created::Ours => Ok(Commit::Done(self.take_in_pending())),
+            Created::Failed(e) if !doubted => {
+                self.take_back_pending();
+                Err(e)
+            }
+            Created::Failed(e) | Created::Unknown(e) => {
+                if let Some(p) = &mut self.pending {
+                    p.in_doubt = true;
+                }
+                Ok(Commit::InDoubt(e))
+            }
+            Created::Others => {
+                self.take_back_pending();
+                self.overtaken = true;
+                Err(Error::new(&self.target, ErrorKind::Conflict))
+            }
+        }
+    }
+
+    /// The record is in the log: its version is the newest. Returns the log object's bytes.
+    fn take_in_pending(&mut self) -> u64 {
+        let Some(p) = self.pending.take() else { return 0 };
+        let length = p.bytes.len() as u64;
+        self.tail.add(p.version, p.bytes);
+        (self.version, self.last_time) = (p.version, p.time);
+        self.wrote = true;
+        self.area.clear();
+        self.area_holes.clear();
+        let bytes = p.record_length + p.notes.gained.values().sum::<u64>();
+        self.newest =
+            Some(Mark { version: p.version, moment: 0, time: p.time, bytes, author: Author::myself() });
+        self.obsolete += p.notes.freed.iter().map(|p| p.length).sum::<u64>();
+        match &mut self.table {
+            None => self.unread.push((p.time, p.notes.encode().into())),
+            Some(table) => {
+                // Checked when it was freed; were it wrong all the same, an object stays for ever.
+                if let Err(why) = table.replay(&p.notes, p.time) {
+                    tracing::warn!(why, "bytes are not given back");
+                }
+            }
+        }
+        if p.version >= self.head.version + super::HINT
+            && (!self.shared || p.version.is_multiple_of(super::HINT))
+        {
+            self.hint();
+        }
+        length
+    }
+
+    /// The record will never be in the log: what it would have said is for the next one to say.
+    fn take_back_pending(&mut self) {
+        let Some(p) = self.pending.take() else { return };
+        let since = std::mem::replace(&mut self.notes, p.notes);
+        for (room, bytes) in since.gained {
+            self.gain(room, bytes);
+        }
+        for place in since.freed {
+            // What was written for that record and given back since was never in use.
+            match self.notes.gained.get_mut(&place.room) {
+                Some(bytes) => *bytes = bytes.saturating_sub(place.length),
+                None => self.notes.freed.push(place),
+            }
+        }
+    }
+
+    /// Creates the log object of a version, and finds out what happened if the answer does not say.
+    pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> Created {
+        let create = self.store.honours(Condition::Create);
+        let mode = if create { PutMode::Create } else { PutMode::Overwrite };
+        let key = match self.names.room(&Room::Log(version), &self.target) {
+            Ok(key) => key,
+            Err(e) => return Created::Failed(e),
+        };
+        if !create {
+            match self.whose(version, nonce) {
+                Ok(Found::Others) => return Created::Others,
+                Err(e) => return Created::Failed(self.unlike_existing(&e)),
+                Ok(_) => (),
+            }
+        }
+        let mut looks = 0;
+        loop {
+            let e = match self.store.put(&key, PutPayload::from(bytes.clone()), mode.clone()) {
+                Ok(_) => return Created::Ours,
+                Err(e) => e,
+            };
+            // Whether the store refused it because of what is there: perhaps because of its own earlier try.
+            let refused = matches!(e.kind(), StoreKind::AlreadyExists | StoreKind::PreconditionFailed);
+            match self.whose(version, nonce) {
+                // What failed after its effect may not be durable yet: it is asked for once more.
+                Ok(Found::Ours) if refused || looks > 0 => return Created::Ours,
+                Ok(Found::Ours) => (),
+                Ok(Found::Others) => return Created::Others,
+                // One that is just being created is refused to others, and not shown yet.
+                Ok(Found::Nothing) if refused && looks < LOOKS => std::thread::sleep(BETWEEN_LOOKS),
+                Ok(Found::Nothing) if !refused && !e.kind().is_ambiguous() => {
+                    return Created::Failed(self.fail(&e));
+                }
+                Ok(Found::Nothing) | Err(_) => return Created::Unknown(self.unlike_existing(&e)),
+            }
+            looks += 1;
+        }
+    }
+
+    fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<Found> {
+        let Ok(key) = self.names.room(&Room::Log(version), &self.target) else { return Ok(Found::Nothing) };
+        let Some(found) = self.store.get_whole_opt(&key, LONGEST_LOG)? else { return Ok(Found::Nothing) };
+        Ok(match parse_log(&found.bytes) {
+            Ok(logged) if logged.record.header.nonce == nonce => Found::Ours,
+            _ => Found::Others,
+        })
+    }
+
+    /// An error of a put, as the store's: that an object of ours exists does not mean that the container does.
+    fn unlike_existing(&self, e: &object_stores::Error) -> Error {
+        match e.kind() {
+            StoreKind::AlreadyExists | StoreKind::PreconditionFailed => {
+                let what = format!("{e}; the store does not show what it refuses to replace, flush again");
+                Error::new(&self.target, ErrorKind::Store { errno: e.errno(), what })
+            }
+            _ => store_error(&self.target, e),
+        }
+    }
+}

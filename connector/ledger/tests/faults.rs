@@ -1,0 +1,490 @@
+//! An error at every request of a commit, a checkpoint and a close in turn, before and after its effect: another try succeeds
+//! with all data, and nobody speaks of damage.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::work::{Map, content, data};
+use h5lake_ledger::{Access, Error, ErrorKind, Extent, Ledger, Options, Replace, Writers};
+use object_stores::{
+    Capabilities, Condition, FaultStore, GetResult, Key, ListPage, ObjectMeta, ObjectStore, ObjectStoreExt,
+    Operation, PutMode, PutPayload, PutResult, PutStream, Rule, Select, Timing,
+};
+use object_stores::{ErrorKind as StoreKind, Fault};
+
+const KEY: &str = "dir/name.h5";
+const TRIES: u32 = 8;
+const KINDS: [StoreKind; 3] = [StoreKind::Io, StoreKind::Timeout, StoreKind::Unavailable];
+
+/// Checkpoints often; nothing is kept for readers that lag behind.
+fn opts(writers: Writers) -> Options {
+    Options {
+        writers,
+        checkpoint_bytes: 4_000,
+        retention: Some(Duration::from_secs(5)),
+        ..Options::default()
+    }
+}
+
+fn is_told_rightly(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Store { .. } | ErrorKind::NoSpace { .. })
+}
+
+/// Does something until it succeeds.
+fn again<T>(what: &str, mut f: impl FnMut() -> Result<T, Error>) -> T {
+    let mut told = Vec::new();
+    for _ in 0..TRIES {
+        match f() {
+            Ok(done) => return done,
+            Err(e) => {
+                assert!(is_told_rightly(&e), "{what}: {e} ({:?})", e.kind());
+                told.push(e.to_string());
+            }
+        }
+    }
+    panic!("{what}: {told:#?}")
+}
+
+/// Stages a payload under a key, and gives back what was there.
+fn set(what: &str, l: &Ledger, model: &mut Map, key: &str, bytes: Vec<u8>) {
+    let old = again(what, || l.get(key.as_bytes()));
+    let new = again(what, || l.write_payload(&bytes));
+    again(what, || l.put(key.as_bytes(), [&[1], &new.to_bytes()[..]].concat()));
+    if let Some(old) = old {
+        let old = Extent::decode(&old[1..]).unwrap().0;
+        again(what, || l.free_payload(&old));
+    }
+    model.insert(key.into(), bytes);
+}
+
+fn put(what: &str, l: &Ledger, model: &mut Map, key: &str, bytes: &[u8]) {
+    again(what, || l.put(key.as_bytes(), [&[0], bytes].concat()));
+    model.insert(key.into(), bytes.to_vec());
+}
+
+const COMMITS: u64 = 4;
+
+/// One writer: commits, a checkpoint among them, changes between the tries, a close, and the same once more.
+fn alone(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
+    let mut model = Map::new();
+    let o = opts(Writers::One);
+    let first = vec![(Bytes::from("first"), Bytes::from("\0entry"))];
+    model.insert(b"first".to_vec(), b"entry".to_vec());
+    let create =
+        || Ledger::create_objects_holding(store.clone(), KEY, Replace::Atomically, o.clone(), first.clone());
+    let mut l = again(what, create);
+    for session in 0..2 {
+        for n in session * COMMITS..(session + 1) * COMMITS {
+            set(what, &l, &mut model, &format!("small-{}", n % 3), data(n, 900));
+            if n % 2 == 0 {
+                set(what, &l, &mut model, "large", data(n, 66_000 + n));
+            }
+            put(what, &l, &mut model, &format!("key-{n}"), &data(n, 2_000));
+            let mut tries = 0;
+            again(what, || {
+                tries += 1;
+                if tries > 1 {
+                    // A program goes on meanwhile.
+                    set(what, &l, &mut model, &format!("small-{}", n % 3), data(n + 50, 800));
+                    put(what, &l, &mut model, "tries", &[tries, n as u8]);
+                    put(what, &l, &mut model, &format!("key-{n}"), &data(n + u64::from(tries), 50));
+                }
+                l.commit()
+            });
+        }
+        assert!(content_again(what, &l) == model, "{what}: the writer's own view");
+        again(what, || l.commit_to_close());
+        // What was committed is safe whatever a close tells.
+        if let Err(e) = l.close() {
+            assert!(is_told_rightly(&e), "{what}: {e}");
+        }
+        l = again(what, || Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, o.clone()));
+    }
+    model
+}
+
+fn content_again(what: &str, l: &Ledger) -> Map {
+    again(what, || content(l))
+}
+
+/// Two of many writers in turn, each with keys of its own, and a counter for both.
+fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
+    let mut model = Map::new();
+    let o = opts(Writers::Many);
+    let create = || Ledger::create_objects(store.clone(), KEY, Replace::Atomically, o.clone());
+    let a = again(what, create);
+    let b = again(what, || Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, o.clone()));
+    let mut numbers = Vec::new();
+    for n in 0..5u64 {
+        for (name, l) in [("a", &a), ("b", &b)] {
+            // Packs of both, and objects that one of them empties.
+            set(what, l, &mut model, &format!("{name}-{}", n % 3), data(n, 3_000 + n));
+            put(what, l, &mut model, &format!("{name}-key-{n}"), &data(n, 700));
+            if n % 2 == 0 {
+                let from = again(what, || l.take_numbers(b"N", 3, 1));
+                numbers.extend(from..from + 3);
+            }
+            let mut tries = 0;
+            again(what, || {
+                tries += 1;
+                if tries > 1 {
+                    set(what, l, &mut model, &format!("{name}-{}", n % 3), data(n + 50, 2_000));
+                    put(what, l, &mut model, &format!("{name}-tries"), &[tries, n as u8]);
+                }
+                l.commit()
+            });
+        }
+    }
+    let given = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), given, "{what}: a number was given twice");
+    for l in [a, b] {
+        if let Err(e) = l.close() {
+            assert!(is_told_rightly(&e), "{what}: {e}");
+        }
+    }
+    model
+}
+
+/// What a new process finds, and that it can go on.
+fn check(inner: &Arc<dyn ObjectStore>, model: &Map, what: &str) {
+    let found = |access| {
+        let l = Ledger::open_objects(inner.clone(), KEY, access, opts(Writers::One));
+        let l = l.unwrap_or_else(|e| panic!("{what}: {e}"));
+        let mut map = Map::new();
+        for (k, v) in l.scan_prefix(b"", None, usize::MAX).unwrap() {
+            if k != b"N"[..] {
+                map.insert(k.to_vec(), v.to_vec());
+            }
+        }
+        (l, map.len())
+    };
+    let compare = |l: &Ledger| {
+        for (key, bytes) in model {
+            let v = l.get(key).unwrap().unwrap_or_else(|| panic!("{what}: {key:?} is lost"));
+            let stored = match v[0] {
+                0 => v[1..].to_vec(),
+                _ => {
+                    let e = Extent::decode(&v[1..]).unwrap().0;
+                    let mut buf = vec![0; e.len() as usize];
+                    l.read_payload(&e, 0, &mut buf).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    buf
+                }
+            };
+            assert!(stored == *bytes, "{what}: {:?} has another value", String::from_utf8_lossy(key));
+        }
+    };
+    let (reader, keys) = found(Access::ReadOnly);
+    assert_eq!(keys, model.len(), "{what}");
+    compare(&reader);
+    let (writer, _) = found(Access::ReadWrite);
+    writer.vacuum().unwrap_or_else(|e| panic!("{what}: {e}"));
+    writer.put(b"after", "\0").unwrap();
+    writer.commit().unwrap();
+    compare(&writer);
+    writer.close().unwrap();
+}
+
+type Scenario = fn(&Arc<dyn ObjectStore>, &str) -> Map;
+
+/// The calls of a scenario, which errors are to meet.
+fn calls(scenario: Scenario) -> Range<u64> {
+    let faulty = FaultStore::new(common::store());
+    scenario(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), "without errors");
+    0..faulty.calls(Select::Any)
+}
+
+/// How many points of a kind are tried, evenly spread; all of them if LEDGER_TEST_ALL_POINTS is set.
+const SAMPLE: usize = 40;
+
+fn sampled<T: Copy>(points: &[T]) -> Vec<T> {
+    if points.len() <= SAMPLE || std::env::var_os("LEDGER_TEST_ALL_POINTS").is_some() {
+        return points.to_vec();
+    }
+    (0..SAMPLE).map(|n| points[n * points.len() / SAMPLE]).collect()
+}
+
+fn at_each_call(scenario: Scenario, times: u64, kinds: &[StoreKind], timings: &[Timing]) {
+    let calls = calls(scenario);
+    assert!(calls.end > 50, "{calls:?} are too few to prove much");
+    let points: Vec<_> = calls
+        .flat_map(|n| kinds.iter().map(move |kind| (n, *kind)))
+        .flat_map(|(n, kind)| timings.iter().map(move |timing| (n, kind, *timing)))
+        .collect();
+    let points = sampled(&points);
+    println!("{} points", points.len());
+    let next = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                while let Some((n, kind, timing)) = points.get(next.fetch_add(1, Ordering::Relaxed) as usize)
+                {
+                    let what = format!("call {n}, {kind:?} {timing:?} x{times}");
+                    let inner: Arc<dyn ObjectStore> = common::store();
+                    let faulty = FaultStore::new(inner.clone());
+                    let fault = Fault::Fail(*timing, *kind);
+                    faulty.inject(Rule { select: Select::Any, skip: *n, times, fault });
+                    let model = scenario(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), &what);
+                    check(&inner, &model, &what);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn one_error_at_any_request_of_a_lone_writer_costs_a_retry_at_most() {
+    at_each_call(alone, 1, &KINDS[..1], &[Timing::Before, Timing::After]);
+}
+
+/// The look at what became of a request fails too.
+#[test]
+fn errors_in_a_row_at_any_request_of_a_lone_writer_cost_retries_at_most() {
+    at_each_call(alone, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
+    at_each_call(alone, 3, &KINDS[2..], &[Timing::Before, Timing::After]);
+}
+
+#[test]
+fn a_full_store_costs_retries_at_most() {
+    at_each_call(alone, 2, &[StoreKind::NoSpace], &[Timing::Before]);
+    at_each_call(together, 2, &[StoreKind::NoSpace], &[Timing::Before]);
+}
+
+#[test]
+fn one_error_at_any_request_of_many_writers_costs_a_retry_at_most() {
+    at_each_call(together, 1, &KINDS[..1], &[Timing::Before, Timing::After]);
+}
+
+#[test]
+fn errors_in_a_row_at_any_request_of_many_writers_cost_retries_at_most() {
+    at_each_call(together, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
+    at_each_call(together, 4, &KINDS[2..], &[Timing::Before, Timing::After]);
+}
+
+/// A store whose puts ask somebody first.
+struct Asking<F> {
+    inner: Arc<dyn ObjectStore>,
+    /// Why a put of so many bytes is refused.
+    refuse: F,
+    reserve: AtomicU64,
+}
+
+impl<F> std::fmt::Debug for Asking<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asking")
+    }
+}
+
+impl<F> Asking<F>
+where
+    F: Fn(&Key, &PutMode, u64, u64) -> Option<StoreKind> + Send + Sync + 'static,
+{
+    fn over(inner: &Arc<dyn ObjectStore>, reserve: u64, refuse: F) -> Arc<dyn ObjectStore> {
+        Arc::new(Asking { inner: inner.clone(), refuse, reserve: AtomicU64::new(reserve) })
+    }
+}
+
+/// Refuses to create what is just being created, and does not show it yet, as S3 does: so many of every three.
+fn refusing(inner: &Arc<dyn ObjectStore>, refused: u64) -> Arc<dyn ObjectStore> {
+    let calls = AtomicU64::new(0);
+    Asking::over(inner, 0, move |key, mode, _, _| {
+        let is_log = *mode == PutMode::Create && key.as_str().contains("/log/");
+        let strikes = is_log && calls.fetch_add(1, Ordering::Relaxed) % 3 < refused;
+        strikes.then_some(StoreKind::AlreadyExists)
+    })
+}
+
+impl<F> ObjectStore for Asking<F>
+where
+    F: Fn(&Key, &PutMode, u64, u64) -> Option<StoreKind> + Send + Sync + 'static,
+{
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { near: false, ..self.inner.capabilities() }
+    }
+
+    fn honours(&self, condition: Condition) -> bool {
+        self.inner.honours(condition)
+    }
+
+    fn get(&self, key: &Key, range: Option<Range<u64>>) -> object_stores::Result<GetResult> {
+        self.inner.get(key, range)
+    }
+
+    fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> object_stores::Result<ObjectMeta> {
+        self.inner.get_into(key, offset, buf)
+    }
+
+    fn head(&self, key: &Key) -> object_stores::Result<ObjectMeta> {
+        self.inner.head(key)
+    }
+
+    fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> object_stores::Result<PutResult> {
+        let (length, reserve) = (payload.len(), self.reserve.load(Ordering::Relaxed));
+        if let Some(kind) = (self.refuse)(key, &mode, length, reserve) {
+            return Err(object_stores::Error::new(kind, Operation::Put).at(key));
+        }
+        self.inner.put(key, payload, mode)
+    }
+
+    fn put_stream(&self, key: &Key) -> object_stores::Result<Box<dyn PutStream>> {
+        self.inner.put_stream(key)
+    }
+
+    fn list_page(&self, prefix: &str, after: Option<&str>, limit: usize) -> object_stores::Result<ListPage> {
+        self.inner.list_page(prefix, after, limit)
+    }
+
+    fn delete(&self, key: &Key) -> object_stores::Result<()> {
+        self.inner.delete(key)
+    }
+
+    fn spend_reserve(&self) -> bool {
+        self.reserve.swap(0, Ordering::Relaxed) > 0
+    }
+}
+
+#[test]
+fn a_creation_that_is_refused_without_reason_is_tried_again() {
+    for scenario in [alone as Scenario, together] {
+        let inner: Arc<dyn ObjectStore> = common::store();
+        let store = refusing(&inner, 2);
+        let model = scenario(&store, "refused");
+        check(&inner, &model, "refused");
+    }
+}
+
+/// Always refused: it is the store's failure, and not a container's that exists.
+#[test]
+fn what_is_refused_for_good_is_told_as_the_stores_failure() {
+    let inner: Arc<dyn ObjectStore> = common::store();
+    let l = Ledger::create_objects(refusing(&inner, 3), KEY, Replace::Fail, opts(Writers::Many)).unwrap();
+    l.put(b"k", "v").unwrap();
+    let e = l.commit().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Store { .. }), "{e}");
+    assert!(e.errno() != Some(17) && e.to_string().contains("flush again"), "{e}");
+}
+
+/// A commit without an answer arrives after the writer has looked, and after the program has gone on.
+#[test]
+fn a_record_that_arrives_late_is_found() {
+    for (writers, arrives) in
+        [(Writers::One, true), (Writers::One, false), (Writers::Many, true), (Writers::Many, false)]
+    {
+        let inner: Arc<dyn ObjectStore> = common::store();
+        let faulty = FaultStore::new(inner.clone());
+        let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+        let l = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts(writers)).unwrap();
+        l.put(b"k", "\0one").unwrap();
+        l.commit().unwrap();
+        l.put(b"k", "\0two").unwrap();
+        l.put(b"only", "\0two").unwrap();
+        let log = |n: u64| {
+            let log = inner.list("", None).map(|m| m.unwrap().key).find(|k| k.as_str().contains("/log/"));
+            let first = log.unwrap();
+            Key::new(format!("{}{n:016x}", &first.as_str()[..first.as_str().len() - 16])).unwrap()
+        };
+        // The answer is lost, and so is that to the look.
+        let fail = |timing, times| Rule {
+            select: Select::Any,
+            skip: 0,
+            times,
+            fault: Fault::Fail(timing, StoreKind::Timeout),
+        };
+        // One of many looks for news first.
+        faulty.inject(Rule { skip: u64::from(writers == Writers::Many), ..fail(Timing::After, 3) });
+        let e = l.commit().unwrap_err();
+        assert!(is_told_rightly(&e), "{e}");
+        faulty.clear();
+        let late = inner.get_opt(&log(2), None).unwrap().map(|found| found.bytes);
+        assert!(late.is_some(), "{writers:?}");
+        inner.delete(&log(2)).unwrap();
+        l.put(b"k", "\0three").unwrap();
+        if arrives && let Some(late) = late {
+            inner.put(&log(2), late.into(), PutMode::Create).unwrap();
+        }
+        l.commit().unwrap();
+        let r = Ledger::open_objects(inner.clone(), KEY, Access::ReadOnly, opts(writers)).unwrap();
+        assert_eq!((r.get(b"k").unwrap().unwrap(), r.version()), (Bytes::from("\0three"), 3));
+        assert_eq!(r.get(b"only").unwrap().unwrap(), "\0two");
+        l.close().unwrap();
+    }
+}
+
+/// A container that was made and not changed is there, or its close says that it is not.
+#[test]
+fn a_close_that_says_ok_has_made_the_container() {
+    let inner: Arc<dyn ObjectStore> = common::store();
+    let faulty = FaultStore::new(inner.clone());
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let heads = Rule::fail_nth(Select::Mutating, 1, Timing::Before, StoreKind::Unavailable);
+    faulty.inject(Rule { times: 2, ..heads });
+    let l = Ledger::create_objects(store, KEY, Replace::Atomically, opts(Writers::One)).unwrap();
+    let e = l.commit_to_close().unwrap_err();
+    assert!(is_told_rightly(&e), "{e}");
+    faulty.clear();
+    l.commit_to_close().unwrap();
+    assert!(Ledger::open_objects(inner, KEY, Access::ReadOnly, opts(Writers::One)).is_ok());
+}
+
+/// What a full store holds can be deleted, and a vacuum gives the room back.
+#[test]
+fn a_full_store_takes_deletes_and_gives_room_back() {
+    const ROOM: u64 = 2 << 20;
+    let inner: Arc<dyn ObjectStore> = common::store();
+    let below = inner.clone();
+    let full = Asking::over(&inner, 256 << 10, move |_, _, length, reserve| {
+        let used = below.list("", None).map(|m| m.unwrap().size).sum::<u64>();
+        (used + length + reserve > ROOM).then_some(StoreKind::NoSpace)
+    });
+    let o = Options { retention: Some(Duration::ZERO), ..opts(Writers::One) };
+    let l = Ledger::create_objects(full.clone(), KEY, Replace::Fail, o.clone()).unwrap();
+    let mut kept = Vec::new();
+    let told = loop {
+        let n = kept.len() as u64;
+        // What is written in vain is given back.
+        let e = l.write_payload(&data(n, 100_000)).unwrap();
+        l.put(&n.to_be_bytes(), e.to_bytes()).unwrap();
+        match l.commit() {
+            Ok(_) => kept.push(e),
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(told.kind(), ErrorKind::NoSpace { .. }), "{told}");
+    l.rollback().unwrap();
+    assert!(kept.len() > 10, "{}", kept.len());
+    // Nothing is left, not for a small record either.
+    let filler = Key::new("filler").unwrap();
+    let used = inner.list("", None).map(|m| m.unwrap().size).sum::<u64>();
+    inner.put(&filler, vec![0; (ROOM - (256 << 10) - used) as usize].into(), PutMode::Create).unwrap();
+    l.put(b"small", "x").unwrap();
+    assert!(
+        matches!(l.commit().unwrap_err().kind(), ErrorKind::NoSpace { .. }),
+        "the reserve is not for this"
+    );
+    l.rollback().unwrap();
+    for (n, e) in kept.iter().enumerate().skip(1) {
+        l.free_payload(e).unwrap();
+        l.delete(&(n as u64).to_be_bytes()).unwrap();
+    }
+    let before = l.size().unwrap();
+    l.commit().unwrap();
+    l.vacuum().unwrap();
+    let after = l.size().unwrap();
+    assert!(after + 500_000 < before, "{before} {after}");
+    let e = l.write_payload(&data(7, 300_000)).unwrap();
+    l.put(b"again", e.to_bytes()).unwrap();
+    l.commit().unwrap();
+    l.close().unwrap();
+    assert!(Ledger::open_objects(full, KEY, Access::ReadWrite, o).is_ok());
+}
