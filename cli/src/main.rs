@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod link;
+mod restore;
+mod unlock;
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +17,7 @@ use clap::{Parser, Subcommand};
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, Place};
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, SyncPolicy, Version};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, SyncPolicy, Version};
 
 /// Looks after h5lake containers: HDF5 files of which old versions can be read.
 #[derive(Parser)]
@@ -43,6 +45,24 @@ enum Command {
         /// Where the pointer file is made. A pointer file that is there is replaced, and nothing else.
         path: PathBuf,
     },
+    /// Brings a container back that was replaced or deleted, and is kept for the retention time. What the name leads to now is
+    /// kept in turn. `h5lake versions NAME` lists what there is.
+    Restore {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// The first digits of its id; without them, the one that was replaced last.
+        #[arg(default_value = "", hide_default_value = true)]
+        id: String,
+    },
+    /// Takes the lock of a container in a store away from a writer that is gone and left it, or hangs. A writer that lives loses
+    /// what it has not committed.
+    Unlock {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Gives back room that nobody needs: of versions replaced longer ago than the retention time, and of what killed
     /// writers left.
     Vacuum {
@@ -55,6 +75,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Versions { name, most } => versions(&name, most),
         Command::Link { url, path } => link::run(&url, &path),
+        Command::Restore { name, id } => restore::run(&name, &id),
+        Command::Unlock { name, yes } => unlock::run(&name, yes),
         Command::Vacuum { name } => vacuum(&name),
     };
     match done {
@@ -85,13 +107,19 @@ fn find(name: &Path, write: bool) -> Result<(Target, Options), Failure> {
 
 fn versions(name: &Path, most: usize) -> Result<(), Failure> {
     let (target, options) = find(name, false)?;
+    let before = restore::before(&target);
     let ledger = match target {
-        Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options)?,
-        Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options)?,
+        Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options),
+        Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options),
     };
-    let listed = ledger.versions(most)?;
+    let listed = match (ledger, &before) {
+        // What was deleted has no versions, and can be brought back.
+        (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Vec::new(),
+        (ledger, _) => ledger?.versions(most)?,
+    };
     let title = format!("{:>10}  {:<27}  {:>15}  writer", "version", "time", "bytes");
-    print(std::iter::once(title).chain(listed.iter().map(line)))?;
+    let versions = std::iter::once(title).chain(listed.iter().map(line));
+    print(versions.chain(restore::listing(&before?)))?;
     Ok(())
 }
 
@@ -119,6 +147,9 @@ const PATIENCE: Duration = Duration::from_secs(12);
 fn vacuum(name: &Path) -> Result<(), Failure> {
     let (target, ledger) = find(name, true)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
+    if let Target::Objects { store, key, .. } = &target {
+        Ledger::sweep_replaced_objects(store.as_ref(), key)?;
+    }
     let freed = Container::vacuum_patiently(&target, &options, PATIENCE)?;
     print([format!("{}: {freed} bytes given back", name.display())])?;
     Ok(())

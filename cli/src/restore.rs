@@ -1,0 +1,90 @@
+//! `h5lake restore`: brings a container back that was replaced or deleted.
+
+use std::path::Path;
+
+use h5lake_container::Target;
+use h5lake_ledger::{At, Ledger, Options, Replace, Replaced, ReplacedObject};
+
+use crate::{Failure, find, print};
+
+/// A container that a name led to before.
+pub(crate) struct Before {
+    id: String,
+    version: u64,
+    replaced: u64,
+    until: u64,
+    /// Who replaced or deleted it, where that is known.
+    by: String,
+}
+
+impl From<Replaced> for Before {
+    fn from(r: Replaced) -> Self {
+        let id = r.id.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { id, version: r.version, replaced: r.replaced, until: r.until, by: String::new() }
+    }
+}
+
+impl From<ReplacedObject> for Before {
+    fn from(r: ReplacedObject) -> Self {
+        let deleted = if r.deleted { " (deleted)" } else { "" };
+        let by = format!("{}@{}{deleted}", r.pid, r.host);
+        Self { id: r.id, version: r.version, replaced: r.time, until: r.until, by }
+    }
+}
+
+/// The containers that a name led to before, the one that was replaced last first.
+pub(crate) fn before(target: &Target) -> Result<Vec<Before>, Failure> {
+    Ok(match target {
+        Target::File(path) => Ledger::replaced_files(path)?.into_iter().map(Before::from).collect(),
+        Target::Objects { store, key, .. } => {
+            Ledger::replaced_objects(store.as_ref(), key)?.into_iter().map(Before::from).collect()
+        }
+    })
+}
+
+/// What is listed below the versions. Nothing where there is nothing.
+pub(crate) fn listing(before: &[Before]) -> Vec<String> {
+    if before.is_empty() {
+        return Vec::new();
+    }
+    let title = "replaced containers, which 'h5lake restore NAME ID' brings back:".to_owned();
+    let columns = format!("{:<32}  {:>10}  {:<27}  {:<27}  by", "id", "version", "replaced", "kept until");
+    [String::new(), title, columns].into_iter().chain(before.iter().map(line)).collect()
+}
+
+fn line(b: &Before) -> String {
+    let time = |micros| At::Time(micros).moment();
+    let (replaced, until) = (time(b.replaced), time(b.until));
+    let line = format!("{}  {:>10}  {replaced:<27}  {until:<27}  {}", b.id, b.version, b.by);
+    line.trim_end().to_owned()
+}
+
+/// The id that a file is restored by: the one that begins with these digits, the last one for none.
+fn choose(path: &Path, id: &str) -> Result<[u8; 16], Failure> {
+    let mut found: Vec<_> = Ledger::replaced_files(path)?;
+    found.retain(|r| Before::from(r.clone()).id.starts_with(id));
+    match &found[..] {
+        [] => Err(format!("{}: no replaced container of such an id is kept", path.display()).into()),
+        [one] => Ok(one.id),
+        [newest, ..] if id.is_empty() => Ok(newest.id),
+        several => Err(format!("{}: {} ids begin with {id}", path.display(), several.len()).into()),
+    }
+}
+
+fn restore(target: &Target, id: &str, options: &Options) -> Result<String, Failure> {
+    match target {
+        Target::Objects { store, key, .. } => Ok(Ledger::restore_objects(store.as_ref(), key, id)?.id),
+        Target::File(path) => {
+            let id = choose(path, id)?;
+            Ledger::restore_file(path, &id, Replace::Atomically, options)?;
+            Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+        }
+    }
+}
+
+pub(crate) fn run(name: &Path, id: &str) -> Result<(), Failure> {
+    let (target, options) = find(name, true)?;
+    let id = restore(&target, id, &options)?;
+    print([format!("{}: the container {id} is back", name.display())])?;
+    Ok(())
+}

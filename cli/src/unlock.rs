@@ -1,0 +1,57 @@
+//! `h5lake unlock`: takes a container's lock away from a writer.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use h5lake_container::Target;
+use h5lake_ledger::{Ledger, LockHolder};
+
+use crate::{Failure, find, print};
+
+/// Who the lock is of, and whether that process lives.
+fn describe(lock: &LockHolder) -> String {
+    let Some(holder) = &lock.holder else { return "the lock is damaged and protects nobody".into() };
+    let process = format!("process {} on {}", holder.pid, holder.host);
+    match lock.lives {
+        Some(true) => format!("{process} lives and has it open for writing"),
+        Some(false) => format!("{process} had it open for writing and is dead"),
+        None => format!("{process} has it open for writing; whether it lives cannot be seen from here"),
+    }
+}
+
+/// Whether the user says so, on a terminal.
+fn confirmed() -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err("nothing was changed; say --yes to take the lock away".into());
+    }
+    eprint!("Type 'yes' to take the lock away: ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+pub(crate) fn run(name: &Path, yes: bool) -> Result<(), Failure> {
+    let (store, key) = match find(name, true)?.0 {
+        Target::Objects { store, key, .. } => (store, key),
+        Target::File(_) => {
+            let why =
+                "the lock of a local file ends with the process that holds it; end that process instead";
+            return Err(format!("{}: {why}", name.display()).into());
+        }
+    };
+    let Some(lock) = Ledger::lock_holder(store.as_ref(), &key)? else {
+        print([format!("{}: is not locked", name.display())])?;
+        return Ok(());
+    };
+    eprintln!("h5lake: {}: {}", name.display(), describe(&lock));
+    if lock.lives != Some(false) {
+        eprintln!("h5lake: if that writer lives, it loses all that it has not committed");
+    }
+    if !yes && !confirmed()? {
+        return Err("nothing was changed".into());
+    }
+    Ledger::break_lock(store.as_ref(), &key)?;
+    print([format!("{}: unlocked", name.display())])?;
+    Ok(())
+}
