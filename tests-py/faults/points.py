@@ -26,7 +26,7 @@ from operations import OPERATIONS, Story
 from state import NAME
 from trap import FAULTS, KILLS, Trap
 
-KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|pack)(/[0-9a-f]+)?|lock))?)?)?$|\.object-store(/locks(/..)?|/tmp)?$")
+KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|pack)(/[0-9a-f]+)?|lock))?|/(replaced|clock)(/[0-9a-f]{32})?)?)?$|\.object-store(/locks(/..)?|/tmp|/reserve)?$")
 
 
 def die_with_parent():

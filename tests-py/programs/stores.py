@@ -49,7 +49,10 @@ def check_pointer(folder):
         assert out == "[1, 2, 3]", (connector, err)
     out, err, _ = run(DELETE, store)
     assert out == "0", (out, err)
-    assert not Path("x.h5").exists() and not objects(folder), objects(folder)
+    assert not Path("x.h5").exists() and not list((Path(folder) / "objects").glob("**/x.h5")), objects(folder)
+    # What it held stays for the retention time, and nobody finds it by its name.
+    assert any("replaced" in path.parts for path in objects(folder)), objects(folder)
+    assert not run(READ, store)[0]
 
 
 def check_pointer_without_its_container(folder):
