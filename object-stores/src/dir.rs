@@ -46,8 +46,8 @@
 //! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
 //! - Symbolic links below the root are not objects and are not followed: keys never leave the root.
 //!   (The root itself may be reached through one.)
-//! - No key may have a segment `.object-store`. Two stores must not have roots inside each other if
-//!   both write the same objects: each locks in its own root.
+//! - No key may have a segment `.object-store`. Where a store's root lies in another store's, each also takes
+//!   the other's lock of an object that both have, if it may write there.
 //! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.
 //! - On a network file system atomicity is what its `rename`, `link` and `flock` give; a create whose
 //!   answer was lost and that the client's kernel sent again may look like [`ErrorKind::AlreadyExists`]

@@ -1,8 +1,10 @@
 //! The store's own corner of the root: files being written, and the locks.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -14,81 +16,143 @@ use crate::Key;
 /// The one name that no key may hold.
 pub(super) const RESERVED: &str = ".object-store";
 
-/// How old an unfinished file without a living writer is before a store removes it by itself. A
-/// new file is without its lock for a moment, so this must not be near zero.
+/// How an unfinished file's name begins. Its writer has looked, once it had the lock, that no sweep was faster: so one without a
+/// lock is of a dead writer, however young it is.
+const PREFIX: &str = "write-";
+/// How old a file of any other name is before a store removes it by itself. Earlier versions of h5lake make such ones, which are
+/// without their lock for a moment.
 const ABANDONED: Duration = Duration::from_secs(3600);
+/// How often a writer makes another file because a sweep has taken the one before.
+const TRIES: u32 = 100;
 
 /// `ROOT/.object-store`: made when something is written for the first time, so that a store that
 /// is only read leaves no trace.
 #[derive(Debug)]
 pub(super) struct Staging {
+    root: PathBuf,
     files: PathBuf,
     locks: PathBuf,
     swept: AtomicBool,
 }
 
-/// An exclusive lock of a key (and of those keys that share its lock file). Ends when dropped, and
-/// with its process.
+/// An exclusive lock of a key (and of those keys that share its lock file), in each store that the object is in. Ends when
+/// dropped, and with its process.
 #[derive(Debug)]
-pub(super) struct Locked(File);
+pub(super) struct Locked(Vec<File>);
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Closing would do, but not if a fork has copied the descriptor meanwhile.
-        let _ = self.0.unlock();
+        for file in &self.0 {
+            // Closing would do, but not if a fork has copied the descriptor meanwhile.
+            let _ = file.unlock();
+        }
     }
 }
 
 impl Staging {
     pub(super) fn new(root: &Path) -> Self {
         let own = root.join(RESERVED);
-        Staging { files: own.join("tmp"), locks: own.join("locks"), swept: AtomicBool::new(false) }
+        Staging {
+            root: root.to_path_buf(),
+            files: own.join("tmp"),
+            locks: own.join("locks"),
+            swept: AtomicBool::new(false),
+        }
     }
 
     /// A new, empty file on the root's file system, locked while it is open so that a sweep knows
     /// its writer lives, and removed when dropped.
     pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
-        let make = || {
-            tempfile::Builder::new()
-                .prefix("put-")
-                // As any new file of the user: `umask` decides, not the 0600 of temporary files.
-                .permissions(Permissions::from_mode(0o666))
-                .tempfile_in(&self.files)
-        };
-        let file = with_directory(&self.files, make)?;
-        // Where locks do not work, sweeping does not either, and no harm is done.
-        let _ = file.as_file().try_lock();
+        let file = with_directory(&self.files, || new_locked(&self.files))?;
         if !self.swept.swap(true, Ordering::Relaxed) {
-            let _ = self.sweep(ABANDONED);
+            let _ = sweep(&self.files, |name| if is_own_name(name) { Duration::ZERO } else { ABANDONED });
         }
         Ok(file)
     }
 
-    /// Waits for the key's lock.
+    /// Waits for the key's lock. A directory above the root may be a store, too, and so may one below it that the object is in:
+    /// who opens those has to meet the same lock. Each makes its own lock file before it looks for others', so that of two at
+    /// least one sees the other's, and takes them from the top down.
     pub(super) fn lock(&self, key: &Key) -> io::Result<Locked> {
-        let path = self.locks.join(format!("{:02x}", stripe(key)));
-        // A new descriptor each time: `flock` belongs to the open file, so that threads exclude
-        // each other as processes do.
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = with_directory(&self.locks, open)?;
-        file.lock()?;
-        Ok(Locked(file))
+        let own = with_directory(&self.locks, || open_lock(&self.locks, key))?;
+        let mut files: Vec<File> =
+            above(&self.root).filter_map(|root| self.foreign_lock(root, key)).collect();
+        files.reverse();
+        files.push(own);
+        let parts = key.as_str().match_indices('/').map(|(at, _)| at);
+        files.extend(parts.filter_map(|at| self.foreign_lock(&self.root.join(&key.as_str()[..at]), key)));
+        for file in &files {
+            file.lock()?;
+        }
+        Ok(Locked(files))
+    }
+
+    /// The lock file of the object in the store of another root, if that is one. Whoever may not use it does without, as a reader of
+    /// that store would.
+    fn foreign_lock(&self, root: &Path, key: &Key) -> Option<File> {
+        let locks = root.join(RESERVED).join("locks");
+        if !locks.is_dir() {
+            return None;
+        }
+        let object = self.root.join(key.as_str());
+        let key = Key::new(object.strip_prefix(root).ok()?.to_str()?).ok()?;
+        open_lock(&locks, &key).ok()
     }
 
     /// Removes unfinished files whose writer is gone.
     pub(super) fn sweep(&self, older_than: Duration) -> io::Result<usize> {
-        let entries = match fs::read_dir(&self.files) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-            other => other?,
-        };
-        let mut removed = 0;
-        for entry in entries {
-            if remove_abandoned(&entry?.path(), older_than)? {
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        sweep(&self.files, |_| older_than)
     }
+}
+
+fn is_own_name(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// The directories above one, the nearest first.
+fn above(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().skip(1)
+}
+
+/// A new file under its lock. A sweep may remove it before the lock is had: then another one is made.
+fn new_locked(directory: &Path) -> io::Result<NamedTempFile> {
+    for _ in 0..TRIES {
+        let file = tempfile::Builder::new()
+            .prefix(PREFIX)
+            // As any new file of the user: `umask` decides, not the 0600 of temporary files.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory)?;
+        match file.as_file().try_lock() {
+            Ok(()) if file.as_file().metadata()?.nlink() > 0 => return Ok(file),
+            Ok(()) | Err(TryLockError::WouldBlock) => (),
+            // Where locks do not work, sweeping does not either, and no harm is done.
+            Err(TryLockError::Error(_)) => return Ok(file),
+        }
+    }
+    Err(io::Error::other("another process removes each new file of the store"))
+}
+
+fn open_lock(locks: &Path, key: &Key) -> io::Result<File> {
+    // A new descriptor each time: `flock` belongs to the open file, so that threads exclude
+    // each other as processes do.
+    let path = locks.join(format!("{:02x}", stripe(key)));
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Removes unfinished files whose writer is gone, and that are as old as `older_than` says for their name.
+fn sweep(files: &Path, older_than: impl Fn(&OsStr) -> Duration) -> io::Result<usize> {
+    let entries = match fs::read_dir(files) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        if remove_abandoned(&entry.path(), older_than(&entry.file_name()))? {
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 fn remove_abandoned(path: &Path, older_than: Duration) -> io::Result<bool> {

@@ -179,7 +179,20 @@ fn what_was_left_unfinished_is_swept_and_what_is_written_is_not() {
     living.write(b"y").unwrap();
     living.finish().unwrap();
     assert_eq!(listed(&store), ["a", "b"]);
-    // By itself at a store's first put, if old enough.
+    // By itself at a store's first put, however young it is; what living writers write is not.
+    let dead = store.root().join(".object-store/tmp/write-dead");
+    fs::write(&dead, "half").unwrap();
+    let mut living = store.put_stream(&key("b")).unwrap();
+    living.write(b"z").unwrap();
+    let other = DirStore::open(store.root(), Sync::Process).unwrap();
+    put(&other, "c", "x");
+    assert!(!dead.exists());
+    living.finish().unwrap();
+    store.delete(&key("c")).unwrap();
+    // One of an earlier version if old enough: it may be about to get its lock.
+    fs::write(&left, "half").unwrap();
+    put(&DirStore::open(store.root(), Sync::Process).unwrap(), "a", "x");
+    assert!(left.exists());
     let file = File::create(&left).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
     drop(file);
@@ -217,6 +230,43 @@ fn an_etag_does_not_come_back_when_the_clock_goes_back() {
         assert_ne!(now.0.etag, before.0.etag);
         before = now;
     }
+}
+
+/// A store whose root lies in another store, or has another one below it, locks what both hold as that one does.
+#[test]
+fn stores_of_several_roots_lock_alike() {
+    let (dir, outer) = store();
+    put(&outer, "sub/deep/x", "0");
+    let open = |path: &str| DirStore::open(dir.path().join(path), Sync::Process).unwrap();
+    let inner = open("sub");
+    let deepest = open("sub/deep");
+    put(&deepest, "y", "0");
+    let all = [(&outer, key("sub/deep/x")), (&inner, key("deep/x")), (&deepest, key("x"))];
+    for (holder, at) in &all {
+        // The store that is the holder's makes its lock file first.
+        let held = holder.shared.staging.lock(at).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = all.each_ref().map(|(store, at)| scope.spawn(|| put(store, at.as_str(), "1")));
+            std::thread::sleep(Duration::from_millis(60));
+            assert!(waiting.iter().all(|put| !put.is_finished()), "{}", holder.name());
+            drop(held);
+        });
+    }
+    let counts: u64 = std::thread::scope(|scope| {
+        let count = |(store, at): &(&DirStore, Key)| {
+            let mut done = 0;
+            while done < 50 {
+                let found = store.get(at, None).unwrap();
+                let number: u64 = std::str::from_utf8(&found.bytes).unwrap().parse().unwrap();
+                let mode = PutMode::Update(found.meta.etag.unwrap());
+                done += u64::from(store.put(at, (number + 1).to_string().into_bytes().into(), mode).is_ok());
+            }
+            done
+        };
+        let all = all.each_ref().map(|one| scope.spawn(move || count(one)));
+        all.into_iter().map(|counted| counted.join().unwrap()).sum()
+    });
+    assert_eq!(outer.get(&key("sub/deep/x"), None).unwrap().bytes, (counts + 1).to_string());
 }
 
 /// Whatever the clock of the process that put it said.
