@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
@@ -201,8 +202,16 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     {
         trust::check_pointer(&path, &found_pointer, purpose != Purpose::Read, config)?;
         let Pointer { store, key } = found_pointer.pointer;
+        let target = in_store(&store, "", &key, config)?;
+        if is_object_itself(&target, &path) {
+            let text = format!(
+                "unable to open file: the pointer file '{}' names itself, not a container; delete it",
+                path.display()
+            );
+            return Err(Error::file(Minor::CannotOpenFile, text, None));
+        }
         return Ok(Place {
-            target: in_store(&store, "", &key, config)?,
+            target,
             pointer: Some(path),
             route: Route::Pointer,
             at: None,
@@ -217,6 +226,17 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         }
         (Some(store), Ok(text)) => {
             let target = in_store(store, &of_the_setting(config), &key_of_path(text)?, config)?;
+            if is_object_itself(&target, &path) {
+                // The path leads to the container without a pointer file, which would take its place.
+                return Ok(Place {
+                    target,
+                    pointer: None,
+                    route: Route::Name,
+                    at: None,
+                    found,
+                    opened: None,
+                });
+            }
             let pointer = outlives_process(store).then_some(path);
             let route = if pointer.is_some() { Route::Setting } else { Route::Name };
             let found = found.filter(|_| pointer.is_some());
@@ -224,6 +244,31 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }
+}
+
+/// Whether a local path is that of the object itself: for a program that works in the directory that is its store, or whose store
+/// is the root directory.
+fn is_object_itself(target: &Target, path: &Path) -> bool {
+    let Target::Objects { store, key, .. } = target else { return false };
+    let place = store.place_of(key);
+    let Some(object) = place.strip_prefix("file:").map(Path::new) else { return false };
+    if object.file_name() == path.file_name()
+        && identity(folder_above(object)).is_some_and(|there| identity(folder_above(path)) == Some(there))
+    {
+        return true;
+    }
+    // Through symbolic links.
+    path.is_symlink()
+        && path.canonicalize().is_ok_and(|path| object.canonicalize().is_ok_and(|object| object == path))
+}
+
+fn folder_above(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Whether a pointer file to `store` is followed under these settings.
@@ -361,6 +406,36 @@ mod tests {
         assert_eq!(place("C:b.h5", None), "C:b.h5");
         assert_eq!(place("./a//b.h5", Some("memory:m")), "memory:m a/b.h5");
         assert_eq!(place("/tmp/b.h5", Some("memory:m")), "memory:m tmp/b.h5");
+    }
+
+    /// A pointer file there would replace the head of the container.
+    #[test]
+    fn a_path_that_is_the_object_itself_needs_no_pointer() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("sub")).unwrap();
+        std::os::unix::fs::symlink(root.join("sub"), root.join("link")).unwrap();
+        let at = |store: &str, path: &Path| {
+            let config = Config { store: Some(store.to_owned()), ..Config::default() };
+            let target = in_store(store, "", "sub/x.h5", &config).unwrap();
+            is_object_itself(&target, path)
+        };
+        let store = format!("file://{}", root.display());
+        for exists in [false, true] {
+            assert!(at(&store, &root.join("sub/x.h5")) && at(&store, &root.join("sub/./x.h5")));
+            assert!(at(&store, &root.join("link/x.h5")), "through a symbolic link");
+            assert!(!at(&store, &root.join("x.h5")) && !at("memory:m", &root.join("sub/x.h5")));
+            if exists {
+                std::os::unix::fs::symlink("sub/x.h5", root.join("other.h5")).unwrap();
+                assert!(at(&store, &root.join("other.h5")));
+            }
+            std::fs::write(root.join("sub/x.h5"), "").unwrap();
+        }
+        // The whole path in a store that is the root directory.
+        let name = root.join("y.h5").display().to_string();
+        let config = Config { store: Some("file:///".to_owned()), ..Config::default() };
+        let place = super::place_of_new(name.as_bytes(), &config).unwrap();
+        assert!(place.pointer.is_none() && place.route == Route::Name);
     }
 
     #[test]

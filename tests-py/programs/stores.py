@@ -64,9 +64,41 @@ def check_pointer_without_its_container(folder):
         out, err, _ = run(READ, connector)
         assert not out and "OSError" in err.replace("FileNotFoundError", "OSError"), err
         assert f"{folder}/objects" in err and "x.h5" in err, err
-    # Making it anew mends it.
-    assert run(WRITE, store)[0] == "done"
-    assert run(READ, "h5lake")[0] == "[1, 2, 3]"
+    # Making it anew mends it, in each mode that makes a file.
+    for mode in "wax":
+        for path in objects(folder):
+            path.unlink()
+        out, err, _ = run(WRITE.replace("'w'", f"'{mode}'"), store)
+        assert out == "done", (mode, err)
+        assert run(READ, "h5lake")[0] == "[1, 2, 3]"
+    out, err, _ = run(WRITE.replace("'w'", "'x'"), store)
+    assert not out and "exists" in err, err
+
+
+def check_a_program_in_the_directory_of_its_store(folder):
+    """There the path is that of the container's head, and a pointer file would take its place."""
+    store, beside = f"h5lake store=file://{folder}", f"h5lake store=file://{folder}/beside"
+    for name in ("x.h5", "sub/x.h5", "./x.h5"):
+        Path("sub").mkdir(exist_ok=True)
+        write, read = (code.replace("x.h5", name) for code in (WRITE, READ))
+        for _ in range(2):
+            out, err, _ = run(write, store)
+            assert out == "done", err
+            assert run(read, store)[0] == "[1, 2, 3]"
+        out, err, _ = run(write.replace("'w'", "'a'").replace("'x'", "'y'"), store)
+        assert out == "done", err
+        # Nor does anything else take it.
+        for connector in (beside, "h5lake"):
+            out, err, _ = run(write, connector)
+            assert not out and "head of a container" in err, (connector, err)
+        assert run(read, store)[0] == "[1, 2, 3]"
+    Path("link.h5").symlink_to("x.h5")
+    assert not run(WRITE.replace("x.h5", "link.h5"), beside)[0]
+    assert run(READ, store)[0] == "[1, 2, 3]"
+    # The root directory as a store.
+    out, err, _ = run(WRITE.replace("x.h5", f"{folder}/y.h5"), "h5lake store=file:///")
+    assert out == "done", err
+    assert run(READ.replace("x.h5", f"{folder}/y.h5"), "h5lake store=file:///")[0] == "[1, 2, 3]"
 
 
 def check_a_new_container_comes_where_it_was_asked_for(folder):

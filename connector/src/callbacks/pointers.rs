@@ -2,7 +2,7 @@
 //! without one.
 
 use h5lake_container::{ErrorKind, Replace, Target};
-use h5lake_ledger::Probe;
+use h5lake_ledger::{Ledger, Probe};
 
 use crate::callbacks::file::OpenFlags;
 use crate::config::{Config, Replaceable};
@@ -22,10 +22,11 @@ fn of(place: &Place) -> Option<Pointer> {
 /// The pointer file for a new container that is kept elsewhere.
 ///
 /// # Errors
-/// Whatever forbids writing it; something at the path, for an exclusive creation.
+/// Whatever forbids writing it; something at the path, for an exclusive creation, unless it is a pointer file that leads to nothing: its
+/// writer died before the container was there.
 pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Option<Prepared>> {
     let (Some(path), Some(pointer)) = (&place.pointer, of(place)) else { return Ok(None) };
-    if flags.exclusive && path.symlink_metadata().is_ok() {
+    if flags.exclusive && path.symlink_metadata().is_ok() && !is_dangling(place) {
         let text = format!(
             "unable to create file: name = '{}', errno = {}, error message = 'File exists'",
             path.display(),
@@ -33,7 +34,25 @@ pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Optio
         );
         return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
     }
+    if place.found() == Some(Probe::WrongStorage) {
+        let text = format!(
+            "unable to create file: '{}' is the head of a container that is kept as objects in this directory, and a pointer \
+             file would take its place; use another name, or open that container by its URL",
+            path.display()
+        );
+        return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
+    }
     pointer::prepare(path, &pointer, config.sync_commits).map(Some)
+}
+
+/// Whether the pointer file at a place's path leads to nothing.
+fn is_dangling(place: &Place) -> bool {
+    match &place.target {
+        Target::Objects { store, key, .. } if place.route == Route::Pointer => {
+            matches!(Ledger::probe_objects(&**store, key), Ok(Probe::NotFound))
+        }
+        _ => false,
+    }
 }
 
 /// What a creation with truncation may do to the container that is there. Clients that look at the path before they ask HDF5
