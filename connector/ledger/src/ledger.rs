@@ -521,6 +521,16 @@ impl Ledger {
         self.space.versions(most)
     }
 
+    /// Whether others have committed since one of many writers last looked: [`advance`](Ledger::advance) tells what.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    pub fn has_news(&self) -> Result<bool> {
+        let mut s = self.writable()?;
+        s.untold = s.untold.take().map_or_else(|| self.space().news(), |known| Ok(Some(known)))?;
+        Ok(s.untold.is_some())
+    }
+
     /// Bytes of keys and values that are staged, payloads not counted. A key that was staged again after it was
     /// [spilled](crate::Options::spill_bytes) counts twice.
     pub fn staged_bytes(&self) -> u64 {

@@ -52,6 +52,15 @@ pub fn create(
     name: Option<&[u8]>,
     new: &NewDataset,
 ) -> Result<Handle> {
+    handle.session()?.change_structure(|| make(handle, location, name, new)).map(Handle::Dataset)
+}
+
+fn make(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: Option<&[u8]>,
+    new: &NewDataset,
+) -> Result<DatasetHandle> {
     let place = NewPlace::find_like(located(handle, location)?, name, new.link_creation, new.creation)?;
     let session = place.session.clone();
     let types = FileType::of_new(&session, new.datatype)?;
@@ -76,8 +85,7 @@ pub fn create(
         native,
     };
     external_data::check_prefix(&made)?;
-    made.base.session.after_change()?;
-    Ok(Handle::Dataset(made))
+    Ok(made)
 }
 
 fn spec_of(
@@ -301,7 +309,7 @@ pub fn read(
     what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
-    dataset.base.session.before_read()?;
+    dataset.base.session.before_read(dataset.base.id())?;
     if let Some(layout) = VirtualLayout::of(dataset)? {
         return virtual_io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
@@ -393,7 +401,7 @@ pub fn write(
             },
         )
     })?;
-    session.after_write()
+    session.after_write(dataset.base.id())
 }
 
 /// Elements that were never written show the fill value, whose variable-length data is not theirs to free.
@@ -469,6 +477,10 @@ pub fn access_list(handle: &Handle) -> Result<Id> {
 /// `H5Dset_extent`.
 pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
     let dataset = of(handle)?;
+    dataset.base.session.change_structure(|| resize(dataset, read_sizes))
+}
+
+fn resize(dataset: &DatasetHandle, read_sizes: impl FnOnce(usize) -> Result<Vec<u64>>) -> Result<()> {
     let rank = dataset.dataset.with_space(|space| match space {
         Dataspace::Simple { dims, .. } => Some(dims.len()),
         _ => None,
@@ -479,8 +491,7 @@ pub fn set_extent(handle: &Handle, read_sizes: impl FnOnce(usize) -> Result<Vec<
             if let Layout::Virtual { mappings } = dataset.dataset.layout() {
                 virtual_layout::check_extent(dataset.base.session.library, mappings, &sizes)?;
             }
-            dataset.dataset.set_extent(&sizes)?;
-            dataset.base.session.after_change()
+            Ok(dataset.dataset.set_extent(&sizes)?)
         }
         None => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
     }

@@ -77,7 +77,7 @@ pub fn any(handle: &Handle) -> Result<bool> {
 pub fn read(handle: &Handle, coordinates: &[u64]) -> Result<(u32, Bytes)> {
     check_origin(coordinates, &chunk_shape(handle)?)?;
     let dataset = of(handle)?;
-    dataset.base.session.before_read()?;
+    dataset.base.session.before_read(dataset.base.id())?;
     Ok(dataset.dataset.read_chunk(coordinates)?)
 }
 
@@ -86,7 +86,7 @@ pub fn write(handle: &Handle, coordinates: &[u64], mask: u32, data: &[u8]) -> Re
     check_origin(coordinates, &chunk_shape(handle)?)?;
     let dataset = of(handle)?;
     dataset.dataset.write_chunk(coordinates, mask, data)?;
-    dataset.base.session.after_write()
+    dataset.base.session.after_write(dataset.base.id())
 }
 
 fn chunk_shape(handle: &Handle) -> Result<Vec<u64>> {

@@ -455,15 +455,23 @@ fn lies_locally(name: &[u8]) -> bool {
     Path::new(OsStr::from_bytes(name)).is_file()
 }
 
-/// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused.
+/// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused. With MPI's driver all processes
+/// call it, as natively: the first one deletes, and all have the same answer.
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
-    let place = match native::storage(library, config, name, access, true)? {
+    let together = together(library, access)?;
+    // A process that looked later could already miss what another has deleted.
+    let place = match agreed(&together, native::storage(library, config, name, access, true))? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);
         }
         Storage::Container(place) => place,
     };
+    let is_mine = together.as_ref().is_none_or(|all| all.is_first());
+    agreed(&together, if is_mine { delete_container(config, place, name) } else { Ok(()) })
+}
+
+fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
     check_newest(&place, Minor::CannotOperate, "delete", name)?;
     let removed = match place.target {
         Target::File(path) => {

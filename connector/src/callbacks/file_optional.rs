@@ -37,6 +37,14 @@ pub fn size(handle: &Handle) -> Result<u64> {
 /// drivers do). It is a descriptor of its own, for `fsync` or `fstat`, open as long as the file is. For a container that
 /// is kept elsewhere it is the pointer file's.
 pub fn descriptor(session: &Session) -> Result<usize> {
+    if session.together.is_some() {
+        // With this driver callers take the answer for a pointer to an MPI_File.
+        return Err(Error::new(
+            Minor::Unsupported,
+            "H5Fget_vfd_handle: the file was opened with the MPI file driver, and a container has no MPI_File; to get a file \
+             descriptor, open it in one process without that driver",
+        ));
+    }
     if let Some((_, number)) = session.descriptor.get() {
         return Ok(std::ptr::from_ref(&**number) as usize);
     }

@@ -18,6 +18,7 @@ pub mod location;
 pub mod mount;
 pub mod native_files;
 pub mod object;
+pub mod pace;
 pub mod parallel;
 pub mod parts;
 pub mod pipeline;

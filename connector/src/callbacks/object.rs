@@ -215,6 +215,8 @@ pub fn copy(
     copy_list: Hid,
     link_creation: Hid,
 ) -> Result<()> {
+    // A copy of what one process wrote must not lack what another wrote.
+    source.session()?.settle()?;
     let from_base = group::located(source, from)?;
     let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
     let to_base = group::located(destination, to)?;

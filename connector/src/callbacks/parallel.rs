@@ -3,14 +3,21 @@
 //! What changes a file's structure is collective in parallel HDF5: every process does it, in the same order. So each stages
 //! the same changes with the same numbers for new objects, the first process commits them, and the others commit the
 //! elements that they wrote. A failure of one is told to all.
+//!
+//! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
+//! it failed and who has something to commit. So a collective read first commits what any process has written.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use h5lake_container::{Container, Outlook, Target};
+use h5lake_container::{Container, ObjectId, Outlook, Target};
+use parking_lot::Mutex;
 
-use crate::error::{Error, Result};
+use crate::callbacks::pace::Pace;
+use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
+use crate::ffi::library::Hid;
 use crate::ffi::mpi::Processes;
 use crate::names::Place;
 use crate::session::Session;
@@ -21,12 +28,62 @@ pub struct Together {
     processes: Processes,
     /// Whether every write is seen by all at once (`H5Fset_mpi_atomicity`).
     atomic: AtomicBool,
+    /// Whether this process is in a transfer that all take part in.
+    in_collective: AtomicBool,
+    /// When datasets that all made or resized are committed before a flush.
+    structure: Mutex<Pace>,
+    /// When elements that all wrote are committed before a flush.
+    elements: Mutex<Pace>,
+    /// When elements that this process wrote by itself are committed before a flush.
+    own: Mutex<Pace>,
+    /// The datasets that this process took part in writing: bit n for those whose number is n modulo 64.
+    written: AtomicU64,
+    /// Whether this process has read such a dataset by itself since the last message.
+    has_read: AtomicBool,
+}
+
+/// Told to all: something is not committed here.
+const CHANGED: u32 = 1;
+/// Told to all by the first process: there was time for a commit.
+const DUE: u32 = 2;
+/// Told to all: this process reads by itself what was written.
+const READ: u32 = 4;
+
+/// What all change in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Elements of datasets.
+    Elements,
+    /// A dataset is made or resized.
+    Structure,
+}
+
+/// Which way elements go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Into memory.
+    Read,
+    /// Into the file.
+    Write,
+}
+
+fn bit(id: ObjectId) -> u64 {
+    1 << (id.0 % 64)
 }
 
 impl Together {
     /// Of the processes that open a file.
     pub fn new(processes: Processes) -> Arc<Self> {
-        Arc::new(Self { processes, atomic: AtomicBool::new(false) })
+        Arc::new(Self {
+            processes,
+            atomic: AtomicBool::default(),
+            in_collective: AtomicBool::default(),
+            structure: Mutex::default(),
+            elements: Mutex::default(),
+            own: Mutex::default(),
+            written: AtomicU64::default(),
+            has_read: AtomicBool::default(),
+        })
     }
 
     /// Whether this process is the one whose changes of the structure stand for all.
@@ -101,8 +158,106 @@ impl Together {
         (done, outlook)
     }
 
+    /// What all changed in a call that all take part in, also a process whose part is empty or fails: then it fails in all. Now
+    /// and then, as [`Pace`] says, what was changed is committed, so that it is visible without a flush.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn change<T>(
+        &self,
+        container: &Container,
+        kind: Change,
+        body: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let pace = if kind == Change::Structure { &self.structure } else { &self.elements };
+        let done = self.during(body);
+        let (done, panic) = match done {
+            Ok(done) => (done, None),
+            // The others wait for this one's message.
+            Err(panic) => (Err(Error::new(Minor::Internal, "a panic")), Some(panic)),
+        };
+        let is_due = self.is_first() && pace.lock().is_due();
+        let flags = self.changed(container)
+            | flag(is_due, DUE)
+            | flag(self.has_read.swap(false, Ordering::Relaxed), READ);
+        let told = self.processes.exchange(done, flags);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+        let (done, told) = told?;
+        let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0;
+        let commits = match (self.is_atomic(), kind) {
+            (true, kind) => kind == Change::Structure,
+            (false, _) => wanted && told & CHANGED != 0,
+        };
+        if commits {
+            let started = std::time::Instant::now();
+            self.flush(container)?;
+            pace.lock().took(started);
+        }
+        Ok(done)
+    }
+
+    /// Begins what all do with what was written: commits whatever any process has changed, and moves all to the version that has
+    /// it. Without changes it costs one message. Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn settle(&self, container: &Container) -> Result<()> {
+        let ((), told) = self.processes.exchange(Ok(()), self.changed(container))?;
+        self.elements.lock().was_read();
+        match told & CHANGED {
+            0 => Ok(container.look_at_others()?),
+            _ => self.flush(container),
+        }
+    }
+
+    fn changed(&self, container: &Container) -> u32 {
+        flag(container.has_changes(), CHANGED)
+    }
+
+    /// Runs a part of what all do.
+    fn during<T>(&self, body: impl FnOnce() -> T) -> std::thread::Result<T> {
+        self.in_collective.store(true, Ordering::Relaxed);
+        let done = catch_unwind(AssertUnwindSafe(body));
+        self.in_collective.store(false, Ordering::Relaxed);
+        done
+    }
+
     fn is_atomic(&self) -> bool {
         self.atomic.load(Ordering::Relaxed)
+    }
+
+    fn is_collective(&self) -> bool {
+        self.in_collective.load(Ordering::Relaxed)
+    }
+}
+
+fn flag(is_set: bool, flag: u32) -> u32 {
+    if is_set { flag } else { 0 }
+}
+
+/// Runs a transfer, with all other processes where its list says so.
+///
+/// # Errors
+/// Its own; with all others, if a write failed in any process.
+pub fn transfer(
+    first: &Handle,
+    list: Hid,
+    direction: Direction,
+    body: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let session = first.session()?;
+    let Some(together) = session.sharers().filter(|_| session.container.writable()) else { return body() };
+    if !together.processes.is_collective(list)? {
+        return body();
+    }
+    match direction {
+        Direction::Write => together.change(&session.container, Change::Elements, body),
+        Direction::Read => {
+            together.settle(&session.container)?;
+            together.during(body).unwrap_or_else(|panic| resume_unwind(panic))
+        }
     }
 }
 
@@ -120,37 +275,69 @@ pub fn check_shared(place: &Place) -> Result<()> {
 }
 
 impl Session {
-    /// Before elements are read in atomic mode: moves to what the others have written.
+    /// The processes that have the file open with this one, if there are others.
+    pub fn sharers(&self) -> Option<&Arc<Together>> {
+        self.together.as_ref().filter(|together| together.processes.size() > 1)
+    }
+
+    /// Before this process reads elements by itself: moves to what the others have committed.
     ///
     /// # Errors
     /// Those of the container.
-    pub fn before_read(&self) -> Result<()> {
-        match &self.together {
-            Some(together) if together.is_atomic() => self.container.refresh().map(drop).map_err(Error::from),
-            _ => Ok(()),
+    pub fn before_read(&self, dataset: ObjectId) -> Result<()> {
+        let Some(together) = &self.together else { return Ok(()) };
+        if together.is_atomic() {
+            return self.container.refresh().map(drop).map_err(Error::from);
         }
+        if self.sharers().is_none() || !self.container.writable() || together.is_collective() {
+            return Ok(());
+        }
+        if together.written.load(Ordering::Relaxed) & bit(dataset) != 0 {
+            together.has_read.store(true, Ordering::Relaxed);
+            together.own.lock().was_read();
+        }
+        Ok(self.container.look_at_others()?)
     }
 
-    /// After elements were written in atomic mode: lets the others see them.
+    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
     ///
     /// # Errors
     /// Those of the container.
-    pub fn after_write(&self) -> Result<()> {
-        match &self.together {
-            Some(together) if together.is_atomic() => Ok(self.container.commit_elements()?),
-            _ => Ok(()),
+    pub fn after_write(&self, dataset: ObjectId) -> Result<()> {
+        let Some(together) = &self.together else { return Ok(()) };
+        if together.is_atomic() {
+            return Ok(self.container.commit_elements()?);
         }
+        together.written.fetch_or(bit(dataset), Ordering::Relaxed);
+        if self.sharers().is_none() || together.is_collective() || !together.own.lock().is_now() {
+            return Ok(());
+        }
+        let started = std::time::Instant::now();
+        if self.container.try_commit_elements()? {
+            together.own.lock().took(started);
+        }
+        Ok(())
     }
 
-    /// After a dataset was made or resized in atomic mode: elements of it can be written by each process from now on.
-    /// Collective.
+    /// Makes or resizes a dataset, which all processes do; see [`Together::change`].
     ///
     /// # Errors
     /// If any process failed.
-    pub fn after_change(&self) -> Result<()> {
-        match &self.together {
-            Some(together) if together.is_atomic() => together.flush(&self.container),
-            _ => Ok(()),
+    pub fn change_structure<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.sharers().filter(|_| self.container.writable()) {
+            Some(together) => together.change(&self.container, Change::Structure, body),
+            None => body(),
+        }
+    }
+
+    /// Before all processes do what depends on elements that any of them wrote.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn settle(&self) -> Result<()> {
+        match self.sharers().filter(|_| self.container.writable()) {
+            Some(together) => together.settle(&self.container),
+            None => Ok(()),
         }
     }
 }

@@ -27,6 +27,10 @@ type Broadcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_i
 type Gather<H> = unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, c_int, H, H) -> c_int;
 /// `MPI_Comm_free`.
 type Free<H> = unsafe extern "C" fn(*mut H) -> c_int;
+/// `H5Pget_dxpl_mpio`, which only a parallel libhdf5 has: a list, and where an `H5FD_mpio_xfer_t` goes.
+type TransferMode = unsafe extern "C" fn(Hid, *mut c_int) -> c_int;
+/// `H5FD_MPIO_COLLECTIVE`.
+const COLLECTIVE: c_int = 1;
 /// `MPI_Finalized`.
 type Finalized = unsafe extern "C" fn(*mut c_int) -> c_int;
 
@@ -140,6 +144,7 @@ impl<H: Copy> Messages for Group<H> {
 /// Its calls are *collective*: every process makes the same ones in the same order, or all wait for ever.
 pub struct Processes {
     messages: Box<dyn Messages>,
+    mode: TransferMode,
     rank: usize,
     size: usize,
 }
@@ -182,7 +187,14 @@ impl Library {
             }
         };
         let (rank, size) = messages.rank()?;
-        Ok(Processes { messages, rank, size })
+        Ok(Processes { messages, mode: self.transfer_mode()?, rank, size })
+    }
+
+    fn transfer_mode(self) -> Result<TransferMode> {
+        let missing = || Error::unsupported("a parallel libhdf5 without H5Pget_dxpl_mpio");
+        let address = self.table().beneath(c"H5Pget_dxpl_mpio").ok_or_else(missing)?;
+        // SAFETY: the signature is that of H5FDmpio.h, the same since HDF5 1.4.
+        Ok(unsafe { std::mem::transmute::<*mut c_void, TransferMode>(address.as_ptr()) })
     }
 
     /// A duplicate of the list's communicator: getting it calls `MPI_Comm_dup`.
@@ -200,6 +212,25 @@ impl Processes {
     /// This process's number.
     pub fn rank(&self) -> usize {
         self.rank
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether a transfer with this list is one that all take part in (`H5FD_MPIO_COLLECTIVE`).
+    ///
+    /// # Errors
+    /// If the list is none of transfers.
+    pub fn is_collective(&self, transfer: Hid) -> Result<bool> {
+        if transfer == 0 {
+            return Ok(false);
+        }
+        let mut mode = 0;
+        // SAFETY: any list may be given, a bad one is an error; the answer's place outlives the call.
+        check(unsafe { (self.mode)(transfer, &mut mode) }, "H5Pget_dxpl_mpio")?;
+        Ok(mode == COLLECTIVE)
     }
 
     fn check(&self) -> Result<()> {
@@ -227,22 +258,34 @@ impl Processes {
     /// # Errors
     /// Its own in a process that failed; else one that names the first such process and what it says.
     pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
+        self.exchange(done, 0).map(|(done, _)| done)
+    }
+
+    /// As [`agree`](Self::agree), and tells all some flags: the answer has those that anybody told.
+    ///
+    /// # Errors
+    /// As for [`agree`](Self::agree).
+    pub fn exchange<T>(&self, done: Result<T>, flags: u32) -> Result<(T, u32)> {
         self.check()?;
         let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         // One more than the text's length: 0 is success.
         let mine = if done.is_err() { text.len() as u64 + 1 } else { 0 };
         let mut all = vec![[0; 8]; self.size];
-        self.messages.gather(mine.to_le_bytes(), &mut all)?;
-        let lengths = all.into_iter().map(u64::from_le_bytes);
-        let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else { return done };
-        let mut told = text.to_vec();
-        told.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);
-        self.messages.broadcast(&mut told, first)?;
+        self.messages.gather((mine | u64::from(flags) << 32).to_le_bytes(), &mut all)?;
+        let told = |entry: &[u8; 8]| u64::from_le_bytes(*entry);
+        let flags = all.iter().fold(0, |flags, entry| flags | (told(entry) >> 32) as u32);
+        let lengths = all.iter().map(|entry| told(entry) & u64::from(u32::MAX));
+        let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else {
+            return done.map(|done| (done, flags));
+        };
+        let mut said = text.to_vec();
+        said.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);
+        self.messages.broadcast(&mut said, first)?;
         match done {
             Err(error) => Err(error),
             Ok(_) => {
-                let text = String::from_utf8_lossy(&told);
+                let text = String::from_utf8_lossy(&said);
                 Err(Error::new(
                     Minor::CannotOperate,
                     format!("process {first} of the MPI program failed: {text}"),

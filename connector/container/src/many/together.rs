@@ -3,8 +3,10 @@
 //! elements that they wrote.
 
 use crate::container::State;
-use crate::{Container, Result, keys};
+use crate::record::{self, HeaderRecord};
+use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Gets numbers for new objects that every process is given alike: called with how many are wanted, and a function that
@@ -19,6 +21,13 @@ impl Container {
     /// From now on numbers for new objects come from `source`, which all processes ask in the same order.
     pub fn number_together(&self, source: NumberSource) {
         self.state().ids.share(source);
+    }
+
+    /// Whether anything was changed here that is not committed.
+    pub fn has_changes(&self) -> bool {
+        self.writable()
+            && (self.ledger.staged_bytes() > 0
+                || self.blocks.lock().dirty_between(&[], None, None).next().is_some())
     }
 
     /// Commits the elements that were written here, and gives up all other changes: the first process has committed them.
@@ -49,9 +58,13 @@ impl Container {
     /// Those of a flush.
     pub fn commit_elements(&self) -> Result<()> {
         let mut state = self.state();
-        let aside = self.set_aside(&mut state)?;
+        self.stage_all(&mut state)?;
+        let aside = self.set_aside()?;
+        // Objects whose last link went go when the loss of the link is committed.
+        let closed = std::mem::take(&mut *self.closed.lock());
         drop(state);
         let done = self.flush_with_others();
+        self.closed.lock().extend(closed);
         for (key, value) in aside {
             match value {
                 Some(value) => self.ledger.put(&key, value)?,
@@ -61,8 +74,55 @@ impl Container {
         done
     }
 
-    fn set_aside(&self, s: &mut State) -> Result<Vec<(Bytes, Option<Bytes>)>> {
+    /// Commits the elements that were written here, as [`commit_elements`](Self::commit_elements) does, if the datasets that they
+    /// belong to are committed with the extents that they have here. Elements of others have to wait for a flush of all.
+    ///
+    /// # Errors
+    /// Those of a flush.
+    pub fn try_commit_elements(&self) -> Result<bool> {
+        let mut state = self.state();
+        let s = &mut *state;
         self.stage_all(s)?;
+        let staged = self.ledger.staged(&[keys::BLOCK]);
+        let datasets: BTreeSet<_> = staged.iter().filter_map(|(key, _)| keys::id(key)).collect();
+        for id in datasets {
+            if !self.is_settled(s, id)? {
+                return Ok(false);
+            }
+        }
+        drop(state);
+        self.commit_elements().map(|()| true)
+    }
+
+    fn is_settled(&self, s: &mut State, id: u64) -> Result<bool> {
+        let key = keys::of(keys::HEADER, id);
+        let Some(committed) = self.ledger.committed(&key)? else { return Ok(false) };
+        if !self.ledger.is_staged(&key) {
+            return Ok(true);
+        }
+        let what = || format!("{}: the header of object {id:#x}", self.name());
+        let committed: HeaderRecord = record::decode(committed, what)?;
+        let extent = |header: &HeaderRecord| header.dataset.as_ref().map(|dataset| dataset.space.clone());
+        Ok(extent(&committed) == extent(&*self.header(s, ObjectId(id))?))
+    }
+
+    /// Moves to what other processes have committed, if there is something new. Where they and we changed the same block, what
+    /// both wrote is visible from when ours is committed, too: it is, if [that](Self::try_commit_elements) can be.
+    ///
+    /// # Errors
+    /// Those of the ledger, and of a flush.
+    pub fn look_at_others(&self) -> Result<()> {
+        if !self.ledger.has_news()? && self.ledger.unmerged().is_empty() {
+            return Ok(());
+        }
+        self.refresh_with_others()?;
+        if !self.ledger.unmerged().is_empty() {
+            self.try_commit_elements()?;
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self) -> Result<Vec<(Bytes, Option<Bytes>)>> {
         let mut aside = self.ledger.staged(&[]);
         aside.retain(|(key, value)| !is_element(key, value.as_ref()));
         for (key, _) in &aside {

@@ -8,6 +8,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::{FAIL, OK, location, new_object, status, unknown_operation};
 use crate::callbacks::dataset::{self, FileSelection, NewDataset};
 use crate::callbacks::object;
+use crate::callbacks::parallel::{self, Direction};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
@@ -157,7 +158,7 @@ unsafe extern "C" fn read(
                 )
             });
         }
-        each(count, datasets, "h5lake_dataset_read", |index, handle| {
+        each(count, datasets, "h5lake_dataset_read", (transfer, Direction::Read), |index, handle| {
             let memory_type = *memory_types.add(index);
             let (mut region, selection) = plan(
                 handle,
@@ -198,7 +199,7 @@ unsafe extern "C" fn write(
                 )
             });
         }
-        each(count, datasets, "h5lake_dataset_write", |index, handle| {
+        each(count, datasets, "h5lake_dataset_write", (transfer, Direction::Write), |index, handle| {
             let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
             let (mut region, selection) =
                 plan(handle, memory_type, *memory_spaces.add(index), *file_spaces.add(index), buffer)?;
@@ -212,6 +213,7 @@ unsafe fn each(
     count: usize,
     datasets: *mut *mut c_void,
     callback: &'static str,
+    (list, direction): (Hid, Direction),
     mut transfer: impl FnMut(usize, &Handle) -> Result<()>,
 ) -> c_int {
     let handle = |index: usize| {
@@ -225,7 +227,10 @@ unsafe fn each(
             handle.check_not_filtering()?;
             transfer(index, handle)
         };
-        (0..count).try_for_each(one).map(|()| OK)
+        let all = || (0..count).try_for_each(one);
+        // All are in one file: libhdf5 sees to it.
+        let done = if count == 0 { all() } else { parallel::transfer(handle(0)?, list, direction, all) };
+        done.map(|()| OK)
     })
 }
 

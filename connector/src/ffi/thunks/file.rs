@@ -205,7 +205,8 @@ pub unsafe extern "C" fn specific<const SLOT: usize>(
             sys::H5VL_FILE_DELETE => {
                 guard(super::in_slot(SLOT), "h5lake_file_delete", Major::File, FAIL, || {
                     let library = library_in(SLOT)?;
-                    let config = config_of(library, args.del.fapl_id)?;
+                    let config =
+                        file::settings(library, args.del.fapl_id, config_of(library, args.del.fapl_id))?;
                     let name = strings::bytes(args.del.filename, "a file name")?;
                     file::delete(library, &config, name, args.del.fapl_id)?;
                     Ok(OK)
