@@ -245,6 +245,22 @@ static void test_delete(const char *name) {
     H5Pclose(access);
 }
 
+/* When a close returns, no process has the file open: one of them may make it anew. */
+static void test_anew(const char *name) {
+    begin("made anew");
+    for (int round = 0; round < 20; round++) {
+        hid_t file = create(name);
+        H5Dclose(rows(file, "x", 0, 0));
+        CHECK(H5Fclose(file) >= 0);
+        if (rank == round % size) {
+            file = H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+            CHECK(file >= 0);
+            CHECK(H5Fclose(file) >= 0);
+        }
+        barrier();
+    }
+}
+
 int main(int count, char **arguments) {
     MPI_Init(&count, &arguments);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -262,6 +278,7 @@ int main(int count, char **arguments) {
     begin("close");
     CHECK(H5Fclose(file) >= 0);
     test_delete("deleted.h5");
+    test_anew("anew.h5");
     H5Pclose(all_list);
     H5Pclose(own_list);
     MPI_Finalize();

@@ -309,7 +309,7 @@ pub fn read(
     what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
-    dataset.base.session.before_read(dataset.base.id())?;
+    dataset.base.session.before_read(&dataset.dataset, &what.selection)?;
     if let Some(layout) = VirtualLayout::of(dataset)? {
         return virtual_io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
@@ -401,7 +401,7 @@ pub fn write(
             },
         )
     })?;
-    session.after_write(dataset.base.id())
+    session.after_write(&dataset.dataset, &what.selection)
 }
 
 /// Elements that were never written show the fill value, whose variable-length data is not theirs to free.

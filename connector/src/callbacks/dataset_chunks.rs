@@ -77,7 +77,7 @@ pub fn any(handle: &Handle) -> Result<bool> {
 pub fn read(handle: &Handle, coordinates: &[u64]) -> Result<(u32, Bytes)> {
     check_origin(coordinates, &chunk_shape(handle)?)?;
     let dataset = of(handle)?;
-    dataset.base.session.before_read(dataset.base.id())?;
+    dataset.base.session.before_read(&dataset.dataset, &whole(coordinates, &chunk_shape(handle)?))?;
     Ok(dataset.dataset.read_chunk(coordinates)?)
 }
 
@@ -86,7 +86,18 @@ pub fn write(handle: &Handle, coordinates: &[u64], mask: u32, data: &[u8]) -> Re
     check_origin(coordinates, &chunk_shape(handle)?)?;
     let dataset = of(handle)?;
     dataset.dataset.write_chunk(coordinates, mask, data)?;
-    dataset.base.session.after_write(dataset.base.id())
+    dataset.base.session.after_write(&dataset.dataset, &whole(coordinates, &chunk_shape(handle)?))
+}
+
+/// All elements of a chunk.
+fn whole(coordinates: &[u64], shape: &[u64]) -> Selection {
+    let ones = vec![1; shape.len()];
+    Selection::Hyperslab {
+        start: coordinates.to_vec(),
+        stride: ones.clone(),
+        count: ones,
+        block: shape.to_vec(),
+    }
 }
 
 fn chunk_shape(handle: &Handle) -> Result<Vec<u64>> {

@@ -27,6 +27,7 @@ pub mod prefixes;
 pub mod references;
 pub mod sequences;
 pub mod token;
+pub mod trace;
 pub mod transfer;
 pub mod virtual_extent;
 pub mod virtual_io;

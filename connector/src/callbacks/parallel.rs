@@ -7,14 +7,16 @@
 //! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
 //! it failed and who has something to commit. So a collective read first commits what any process has written.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use h5lake_container::{Container, ObjectId, Outlook, Target};
+use h5lake_container::{Container, Dataset, ObjectId, Outlook, Selection, Target};
 use parking_lot::Mutex;
 
 use crate::callbacks::pace::Pace;
+use crate::callbacks::trace::{self, Trace, Traces};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
@@ -40,6 +42,12 @@ pub struct Together {
     written: AtomicU64,
     /// Whether this process has read such a dataset by itself since the last message.
     has_read: AtomicBool,
+    /// What this process wrote and did not commit.
+    left: Mutex<Traces>,
+    /// What this process read by itself since the last message.
+    looked: Mutex<Traces>,
+    /// Whether a process read what another had left: from then on everything is committed at once.
+    is_eager: AtomicBool,
 }
 
 /// Told to all: something is not committed here.
@@ -48,6 +56,10 @@ const CHANGED: u32 = 1;
 const DUE: u32 = 2;
 /// Told to all: this process reads by itself what was written.
 const READ: u32 = 4;
+/// Told to all: this process has written what it did not commit.
+const LEFT: u32 = 8;
+/// Told to all: this process has read by itself.
+const LOOKED: u32 = 16;
 
 /// What all change in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +95,9 @@ impl Together {
             own: Mutex::default(),
             written: AtomicU64::default(),
             has_read: AtomicBool::default(),
+            left: Mutex::default(),
+            looked: Mutex::default(),
+            is_eager: AtomicBool::default(),
         })
     }
 
@@ -140,9 +155,11 @@ impl Together {
     /// If any process failed.
     pub fn flush(&self, container: &Container) -> Result<()> {
         let first = self.is_first();
-        self.agree(if first { container.flush().map_err(Error::from) } else { Ok(()) })?;
+        let flags = self.flags(container);
+        self.tell(container, if first { container.flush().map_err(Error::from) } else { Ok(()) }, flags)?;
         self.agree(if first { Ok(()) } else { container.flush_elements().map_err(Error::from) })?;
         self.agree(container.refresh().map_err(Error::from))?;
+        self.left.lock().clear();
         Ok(())
     }
 
@@ -177,15 +194,15 @@ impl Together {
             Err(panic) => (Err(Error::new(Minor::Internal, "a panic")), Some(panic)),
         };
         let is_due = self.is_first() && pace.lock().is_due();
-        let flags = self.changed(container)
+        let flags = self.flags(container)
             | flag(is_due, DUE)
             | flag(self.has_read.swap(false, Ordering::Relaxed), READ);
-        let told = self.processes.exchange(done, flags);
+        let told = self.tell(container, done, flags);
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
         let (done, told) = told?;
-        let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0;
+        let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
         let commits = match (self.is_atomic(), kind) {
             (true, kind) => kind == Change::Structure,
             (false, _) => wanted && told & CHANGED != 0,
@@ -204,7 +221,7 @@ impl Together {
     /// # Errors
     /// If any process failed.
     pub fn settle(&self, container: &Container) -> Result<()> {
-        let ((), told) = self.processes.exchange(Ok(()), self.changed(container))?;
+        let ((), told) = self.tell(container, Ok(()), self.flags(container))?;
         self.elements.lock().was_read();
         match told & CHANGED {
             0 => Ok(container.look_at_others()?),
@@ -212,8 +229,46 @@ impl Together {
         }
     }
 
-    fn changed(&self, container: &Container) -> u32 {
+    /// What is to be told of this process.
+    fn flags(&self, container: &Container) -> u32 {
         flag(container.has_changes(), CHANGED)
+            | flag(!self.left.lock().is_empty(), LEFT)
+            | flag(!self.looked.lock().is_empty(), LOOKED)
+    }
+
+    /// Talks to all others. If there is reason to, all find out whether anybody has read what another had not committed.
+    fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32) -> Result<(T, u32)> {
+        let told = self.processes.exchange(done, flags)?;
+        if told.1 & LEFT != 0 && told.1 & LOOKED != 0 && !self.is_eager() {
+            self.compare(container)?;
+        }
+        self.looked.lock().clear();
+        Ok(told)
+    }
+
+    /// Says it on stderr, once, if a process has read what another had written and not committed. From then on all commit at
+    /// once: the program relies on it. Collective.
+    fn compare(&self, container: &Container) -> Result<()> {
+        let mine = [self.left.lock().encoded(), self.looked.lock().encoded()].concat();
+        let all = self.processes.gather(&mine)?;
+        let (of_each, _) = all.as_chunks::<{ 2 * trace::BYTES }>();
+        let decoded = |part: &[u8]| Traces::decoded(part);
+        let lefts: Vec<Traces> = of_each.iter().map(|each| decoded(&each[..trace::BYTES])).collect();
+        let looks: Vec<Traces> = of_each.iter().map(|each| decoded(&each[trace::BYTES..])).collect();
+        let found = looks.iter().enumerate().find_map(|(reader, looked)| {
+            let is_it = |(writer, left): (usize, &Traces)| writer != reader && left.were_read(looked);
+            lefts.iter().enumerate().position(is_it).map(|writer| (reader, writer))
+        });
+        let Some((reader, writer)) = found else { return Ok(()) };
+        self.is_eager.store(true, Ordering::Relaxed);
+        if reader == self.processes.rank() {
+            warn_of_older(container.name(), reader, writer);
+        }
+        Ok(())
+    }
+
+    fn is_eager(&self) -> bool {
+        self.is_eager.load(Ordering::Relaxed)
     }
 
     /// Runs a part of what all do.
@@ -224,6 +279,12 @@ impl Together {
         done
     }
 
+    /// Waits until all have closed the file: one of them may create it anew at once. Collective.
+    pub fn let_go(&self) {
+        // The file is closed, whatever is said here.
+        self.agree(Ok(())).ok();
+    }
+
     fn is_atomic(&self) -> bool {
         self.atomic.load(Ordering::Relaxed)
     }
@@ -231,6 +292,16 @@ impl Together {
     fn is_collective(&self) -> bool {
         self.in_collective.load(Ordering::Relaxed)
     }
+}
+
+fn warn_of_older(name: &str, reader: usize, writer: usize) {
+    let text = format!(
+        "{name}: process {reader} of the MPI program has read by itself what process {writer} had written before and nobody had \
+         committed. It may have got older elements. Before such reads let all processes call H5Fflush, or read collectively, or \
+         set H5Fset_mpi_atomicity. From now on writes to this file are committed at once"
+    );
+    // A closed stderr is no reason to fail.
+    writeln!(std::io::stderr(), "h5lake: {text}").ok();
 }
 
 fn flag(is_set: bool, flag: u32) -> u32 {
@@ -284,7 +355,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of the container.
-    pub fn before_read(&self, dataset: ObjectId) -> Result<()> {
+    pub fn before_read(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
         let Some(together) = &self.together else { return Ok(()) };
         if together.is_atomic() {
             return self.container.refresh().map(drop).map_err(Error::from);
@@ -292,9 +363,12 @@ impl Session {
         if self.sharers().is_none() || !self.container.writable() || together.is_collective() {
             return Ok(());
         }
-        if together.written.load(Ordering::Relaxed) & bit(dataset) != 0 {
+        if together.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
             together.has_read.store(true, Ordering::Relaxed);
             together.own.lock().was_read();
+        }
+        if let Some(trace) = trace_of(dataset, selection) {
+            together.looked.lock().add_read(trace);
         }
         Ok(self.container.look_at_others()?)
     }
@@ -303,18 +377,22 @@ impl Session {
     ///
     /// # Errors
     /// Those of the container.
-    pub fn after_write(&self, dataset: ObjectId) -> Result<()> {
+    pub fn after_write(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
         let Some(together) = &self.together else { return Ok(()) };
         if together.is_atomic() {
             return Ok(self.container.commit_elements()?);
         }
-        together.written.fetch_or(bit(dataset), Ordering::Relaxed);
-        if self.sharers().is_none() || together.is_collective() || !together.own.lock().is_now() {
+        if self.sharers().is_none() {
             return Ok(());
         }
+        together.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
+        let commits = !together.is_collective() && (together.own.lock().is_now() || together.is_eager());
         let started = std::time::Instant::now();
-        if self.container.try_commit_elements()? {
+        if commits && self.container.try_commit_elements()? {
             together.own.lock().took(started);
+            together.left.lock().clear();
+        } else if let Some(trace) = trace_of(dataset, selection) {
+            together.left.lock().add_written(trace);
         }
         Ok(())
     }
@@ -340,6 +418,17 @@ impl Session {
             None => Ok(()),
         }
     }
+}
+
+fn trace_of(dataset: &Dataset, selection: &Selection) -> Option<Trace> {
+    dataset.with_space(|space| Trace::of(dataset.object().id(), selection, space.dims()))
+}
+
+/// The processes that close a file for writing together, if this is its last identifier here.
+pub fn of_last(handle: &Handle) -> Option<Arc<Together>> {
+    let session = handle.session().ok()?;
+    let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
+    session.sharers().filter(|_| is_last && session.container.writable() && !session.is_inherited()).cloned()
 }
 
 /// `H5Fget_mpi_atomicity`.

@@ -80,7 +80,8 @@ fn checked(code: c_int, name: &str) -> Result<()> {
 trait Messages: Send + Sync {
     fn rank(&self) -> Result<(usize, usize)>;
     fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()>;
-    fn gather(&self, mine: [u8; 8], all: &mut [[u8; 8]]) -> Result<()>;
+    /// `all` has room for as many bytes of each process as `mine` has.
+    fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
     /// Whether MPI has ended: nothing of it may be called any more.
     fn is_over(&self) -> bool;
     fn free(&mut self);
@@ -120,10 +121,12 @@ impl<H: Copy> Messages for Group<H> {
         checked(code, "MPI_Bcast")
     }
 
-    fn gather(&self, mine: [u8; 8], all: &mut [[u8; 8]]) -> Result<()> {
-        let (byte, data) = (self.calls.byte, all.as_mut_ptr().cast());
-        // SAFETY: `all` has 8 bytes for each process of the communicator, as its only caller sees to.
-        let code = unsafe { (self.calls.gather)(mine.as_ptr().cast(), 8, byte, data, 8, byte, self.handle) };
+    fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
+        let (byte, data, length) = (self.calls.byte, all.as_mut_ptr().cast(), count(mine.len())?);
+        // SAFETY: `all` has that many bytes for each process of the communicator, as its only caller sees to.
+        let code = unsafe {
+            (self.calls.gather)(mine.as_ptr().cast(), length, byte, data, length, byte, self.handle)
+        };
         checked(code, "MPI_Allgather")
     }
 
@@ -253,6 +256,17 @@ impl Processes {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// What each process tells all, one after the other: as many bytes in each.
+    ///
+    /// # Errors
+    /// Those of MPI.
+    pub fn gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
+        self.check()?;
+        let mut all = vec![0; mine.len() * self.size];
+        self.messages.gather(mine, &mut all)?;
+        Ok(all)
+    }
+
     /// Waits for all; if it failed anywhere, it fails everywhere, with the error of the first that failed.
     ///
     /// # Errors
@@ -266,16 +280,14 @@ impl Processes {
     /// # Errors
     /// As for [`agree`](Self::agree).
     pub fn exchange<T>(&self, done: Result<T>, flags: u32) -> Result<(T, u32)> {
-        self.check()?;
         let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         // One more than the text's length: 0 is success.
         let mine = if done.is_err() { text.len() as u64 + 1 } else { 0 };
-        let mut all = vec![[0; 8]; self.size];
-        self.messages.gather((mine | u64::from(flags) << 32).to_le_bytes(), &mut all)?;
-        let told = |entry: &[u8; 8]| u64::from_le_bytes(*entry);
-        let flags = all.iter().fold(0, |flags, entry| flags | (told(entry) >> 32) as u32);
-        let lengths = all.iter().map(|entry| told(entry) & u64::from(u32::MAX));
+        let all = self.gather(&(mine | u64::from(flags) << 32).to_le_bytes())?;
+        let told = || all.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
+        let flags = told().fold(0, |flags, entry| flags | (entry >> 32) as u32);
+        let lengths = told().map(|entry| entry & u64::from(u32::MAX));
         let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else {
             return done.map(|done| (done, flags));
         };

@@ -347,6 +347,12 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
     if let Some(closed) = closed {
         return closed;
     }
+    // SAFETY: one of our files, which is open.
+    let together = unsafe { Handle::from_pointer(object) }.ok().and_then(parallel::of_last);
     // SAFETY: one of our files, not used again once it is closed.
-    unsafe { super::close_after(object, "h5lake_file_close", Major::File, file::close) }
+    let done = unsafe { super::close_after(object, "h5lake_file_close", Major::File, file::close) };
+    if let Some(together) = together.filter(|_| done >= 0) {
+        together.let_go();
+    }
+    done
 }
