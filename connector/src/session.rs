@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject, Outlook};
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::parallel::Together;
 use crate::callbacks::virtual_layout::VirtualLayout;

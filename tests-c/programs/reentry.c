@@ -19,6 +19,13 @@ static size_t filter(unsigned flags, size_t count, const unsigned *values, size_
         H5E_BEGIN_TRY
         refused += H5Fflush(filtered_file, H5F_SCOPE_GLOBAL) < 0;
         refused += H5Dwrite(other, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value) < 0;
+        refused += H5Lmove(filtered_file, "other", filtered_file, "moved", H5P_DEFAULT, H5P_DEFAULT) < 0;
+        refused += H5Lcopy(filtered_file, "other", filtered_file, "linked", H5P_DEFAULT, H5P_DEFAULT) < 0;
+        refused += H5Lcreate_hard(filtered_file, "other", filtered_file, "hard", H5P_DEFAULT, H5P_DEFAULT) < 0;
+        refused += H5Lcreate_soft("other", filtered_file, "soft", H5P_DEFAULT, H5P_DEFAULT) < 0;
+        refused += H5Ldelete(filtered_file, "other", H5P_DEFAULT) < 0;
+        refused += H5Ocopy(filtered_file, "other", filtered_file, "copied", H5P_DEFAULT, H5P_DEFAULT) < 0;
+        refused += H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT) < 0;
         H5E_END_TRY
         reentered++;
     }
@@ -131,7 +138,8 @@ static void reenter(int is_ours)
         CHECK(H5Dclose(dataset) >= 0);
         dataset = chunked(file, "reentered", OURS);
         filtered_file = file;
-        CHECK(H5Dflush(dataset) >= 0 && reentered >= CHUNKS && refused == 2 * reentered);
+        CHECK(H5Dflush(dataset) >= 0 && reentered >= CHUNKS && refused == 9 * reentered);
+        CHECK(H5Lexists(file, "other", H5P_DEFAULT) > 0 && H5Lexists(file, "copied", H5P_DEFAULT) == 0);
         filtered_file = -1;
         CHECK(H5Dclose(other) >= 0);
     }

@@ -13,7 +13,7 @@ use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderR
 use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
 use crate::{AttrSpec, Container, Error, ErrorKind, LocalHeap, OpenObject, Result, keys, record};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 use std::sync::Arc;
 
 /// An attribute held open. There is one for each attribute of a container, however often it is opened.

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::cached::{Cached, MOST_RANGES};
+use crate::filters::unlocked;
 use crate::gather::{gather, scatter};
 use crate::grid::CopyRun;
 use crate::keeping::{Distance, Keeping};
@@ -159,6 +160,11 @@ impl BlockCache {
         self.blocks.insert(key.to_vec(), Cached::new(shape, data, self.tick));
     }
 
+    /// Makes room for a block of this shape.
+    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+        self.make_room(ledger, shape.len + OVERHEAD)
+    }
+
     /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
     fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
         if self.bytes + more <= self.limit {
@@ -166,22 +172,43 @@ impl BlockCache {
         }
         let mut by_use: Vec<_> = self.blocks.iter().map(|(k, c)| (c.used, k.clone())).collect();
         by_use.sort_unstable();
+        let (mut waiting, mut later) = (Ok(()), 0);
         for (_, key) in by_use {
-            if self.bytes + more <= self.limit / 4 * 3 {
+            if self.bytes + more <= self.limit / 4 * 3 + later {
                 break;
             }
-            if self.is_elsewhere(&key) {
+            if self.is_elsewhere(&key) || (self.needs_codec(&key) && !unlocked::can_wait()) {
                 continue;
             }
-            self.store(ledger, &key)?;
-            self.remove(&key);
+            match self.store(ledger, &key) {
+                Ok(()) => self.remove(&key),
+                Err(e) if unlocked::is_waiting() => {
+                    later += self.blocks.get(&key).map_or(0, |c| c.data.len() + OVERHEAD);
+                    waiting = Err(e);
+                }
+                failed => return failed,
+            }
         }
-        Ok(())
+        waiting
+    }
+
+    /// Stores blocks. Those that have yet to go through filters of others are asked for together.
+    fn store_all(&mut self, ledger: &Ledger, keys: &[Vec<u8>]) -> Result<()> {
+        let mut waiting = Ok(());
+        for key in keys {
+            match self.store(ledger, key) {
+                Ok(()) => (),
+                Err(e) if unlocked::is_waiting() => waiting = Err(e),
+                failed => return failed,
+            }
+        }
+        waiting
     }
 
     /// Stores the dirty blocks whose keys begin with `prefix`.
     pub(crate) fn flush(&mut self, ledger: &Ledger, prefix: &[u8]) -> Result<()> {
-        self.dirty_keys(prefix).iter().try_for_each(|key| self.store(ledger, key))
+        let keys = self.dirty_keys(prefix);
+        self.store_all(ledger, &keys)
     }
 
     /// Stores all dirty blocks but those whose filters run only in another library: that one stores them, at the latest
@@ -189,15 +216,19 @@ impl BlockCache {
     pub(crate) fn flush_all(&mut self, ledger: &Ledger) -> Result<()> {
         let waits = |key: &Vec<u8>| self.touched.is_none() && self.is_elsewhere(key);
         let keys: Vec<_> = self.dirty.iter().filter(|key| !waits(key)).cloned().collect();
-        keys.iter().try_for_each(|key| self.store(ledger, key))
+        self.store_all(ledger, &keys)
+    }
+
+    /// Whether a block has changes that only a lent codec can encode.
+    fn needs_codec(&self, key: &[u8]) -> bool {
+        let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty());
+        block.is_some_and(|block| block.shape.filters.is_foreign())
     }
 
     /// Whether a block has changes that only another library's filters can encode.
     fn is_elsewhere(&self, key: &[u8]) -> bool {
-        let block = self.blocks.get(key).filter(|block| !block.dirty.is_empty());
-        block.is_some_and(|block| {
-            block.shape.filters.is_foreign() && block.shape.filters.codecs().are_elsewhere()
-        })
+        self.needs_codec(key)
+            && self.blocks.get(key).is_some_and(|b| b.shape.filters.codecs().are_elsewhere())
     }
 
     fn store(&mut self, ledger: &Ledger, key: &[u8]) -> Result<()> {
@@ -437,10 +468,10 @@ impl BlockCache {
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        self.remove(key);
         if shape.filters.is_empty()
             && let [r] = runs
         {
+            self.remove(key);
             if r.len == shape.len && r.len <= shape.inline && ledger.takes_inline(r.len) {
                 return replace_inline(ledger, key, &data[r.buffer..r.buffer + r.len]);
             }
@@ -454,7 +485,10 @@ impl BlockCache {
         for r in runs {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }
-        store_block(ledger, key, shape, block)
+        // Until it has gone through its filters, the block is as it was.
+        store_block(ledger, key, shape, block)?;
+        self.remove(key);
+        Ok(())
     }
 
     fn write_direct(

@@ -4,6 +4,7 @@ use crate::attribute::{OpenAttributes, Unstored};
 use crate::block::BlockCache;
 use crate::dataset::Dataset;
 use crate::filters::CodecLender;
+use crate::filters::unlocked::without_locks;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
@@ -18,9 +19,9 @@ use crate::{
     record,
 };
 use bytes::Bytes;
+use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
 use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace};
 use lru::LruCache;
-use parking_lot::{Mutex, MutexGuard, RwLock};
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -315,6 +316,14 @@ impl Container {
         if self.ledger.is_one_of_many() {
             return self.flush_with_others();
         }
+        without_locks(|| self.flush_alone(then, commit))
+    }
+
+    fn flush_alone(
+        &self,
+        then: fn(&mut State, u64, Arc<HeaderRecord>),
+        commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
+    ) -> Result<()> {
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
         self.store_headers_and(&mut state, then)?;

@@ -1,8 +1,8 @@
 //! What is open in this process, so that a container is opened once and shared.
 
 use crate::{Container, Target};
+use h5lake_ledger::locks::{Mutex, MutexGuard};
 use h5lake_ledger::{At, OpenedFile};
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use crate::filters::Pipeline;
 use crate::keys;
 use bytes::Bytes;
-use parking_lot::RwLock;
+use h5lake_ledger::locks::RwLock;
 
 /// The form of a block.
 #[derive(Debug)]

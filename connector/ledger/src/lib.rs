@@ -23,6 +23,7 @@ mod key;
 mod layers;
 mod ledger;
 mod liveness;
+pub mod locks;
 mod many;
 mod objects;
 mod options;

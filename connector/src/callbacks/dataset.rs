@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use h5lake_container::{
     DatasetSpec, Dataspace, Fill, FillTime, FillValue, HeapPlace, Layout, Run, Selection,
 };
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::datatype::{committed_id, identifier};
 use crate::callbacks::external::opened_beyond;

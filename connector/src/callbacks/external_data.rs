@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Weak};
 
 use h5lake_container::{Dataset, ExternalFile, Layout, Selection, UNLIMITED};
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::prefixes;
 use crate::error::{Error, Minor, Result};

@@ -20,6 +20,7 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::{Driver, ListClass};
 use crate::names::{self, Place};
+use crate::native::codec;
 use crate::native::face::Face;
 use crate::pointer;
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
@@ -289,12 +290,14 @@ fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
     options.opened.clone_from(&place.opened);
     // A setting for all files means those that are read; what is written is always the newest version.
     options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
-    Container::open(&place.target, mode, options).map_err(|error| {
+    let opened = Container::open(&place.target, mode, options).map_err(|error| {
         if is_foreign(place, &error) {
             return not_ours(name);
         }
         failed(Minor::CannotOpenFile, "unable to open file", request, &error)
-    })
+    })?;
+    codec::check_not_filtering(&opened)?;
+    Ok(opened)
 }
 
 /// All opens of one file agree on what closing it does to its objects, as those of a native file must (`H5F_open`).

@@ -19,12 +19,11 @@ pub fn start_swmr_write(handle: &Handle) -> Result<()> {
     if !session.writable {
         return Err(Error::new(Minor::BadValue, "the file was not opened for writing"));
     }
-    let mut swmr = session.swmr.lock();
-    if *swmr == Swmr::Write {
+    if *session.swmr.lock() == Swmr::Write {
         return Err(Error::new(Minor::BadValue, "file already in SWMR writing mode"));
     }
     session.container.flush()?;
-    *swmr = Swmr::Write;
+    *session.swmr.lock() = Swmr::Write;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h5lake_container::{
     CopyOptions, Dataspace, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind,
 };
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::external::opened_beyond;
 use crate::callbacks::external_data;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use h5lake_container::{Container, Dataset, ObjectId, Outlook, Selection, Target};
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::pace::Pace;
 use crate::callbacks::trace::{self, Trace, Traces};

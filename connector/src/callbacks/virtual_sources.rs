@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_container::Dataspace;
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::dataset;
 use crate::callbacks::external::{candidates, check_candidate, flags_of, variable};
@@ -138,8 +138,9 @@ impl<'a> Search<'a> {
     /// A native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
-        if let Some(open) = self.layout.sources.open.lock().datasets.get(&key) {
-            return Ok(Some(Source::Ours(open.clone())));
+        let known = self.layout.sources.open.lock().datasets.get(&key).cloned();
+        if let Some(open) = known {
+            return Ok(Some(Source::Ours(open)));
         }
         let found = self.open(file, dataset)?;
         if let Some(Source::Ours(source)) = &found {

@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
-use parking_lot::Mutex;
 
 use super::error_stack::silently;
 use super::handle::{Anchor, Handle};

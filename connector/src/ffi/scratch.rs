@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use h5lake_container::{Dataspace, Filter};
+use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
@@ -105,6 +106,7 @@ impl NativeObject {
         let space = library.space_of(&Dataspace::Simple { dims: chunk.to_vec(), max: chunk.to_vec() })?;
         let access = library.uncached()?;
         let location = file_location();
+        assert_none_held("filters");
         library.explained(|| {
             // SAFETY: the file is native and open; identifiers are checked by libhdf5.
             let dataset = unsafe {
@@ -154,6 +156,7 @@ impl NativeObject {
         let mut everything = sys::H5S_ALL as Hid;
         let (mut dataset, mut datatype, mut everything_too) = (self.pointer, datatype, everything);
         let mut buffer: *const c_void = data.as_ptr().cast();
+        assert_none_held("filters");
         self.library.explained(|| {
             // SAFETY: one dataset, native and open; the buffer holds all its elements.
             let result = unsafe {
@@ -179,6 +182,7 @@ impl NativeObject {
         let mut everything = sys::H5S_ALL as Hid;
         let (mut dataset, mut datatype, mut everything_too) = (self.pointer, datatype, everything);
         let mut buffer: *mut c_void = data.as_mut_ptr().cast();
+        assert_none_held("filters");
         self.library.explained(|| {
             // SAFETY: one dataset, native and open; the buffer has room for all its elements.
             let result = unsafe {

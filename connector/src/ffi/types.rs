@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use h5lake_container::encoded::check_datatype;
+use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::handle::Anchor;
@@ -266,6 +267,7 @@ impl Library {
                 transfer,
             )
         };
+        assert_none_held("conversions");
         let result = located::converting(session, convert);
         if result < 0 {
             return Err(no_conversion());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h5lake_container::{ChunkCodec, CodecLender, Container, Dataset, Datatype, ErrorKind, Filter, Layout};
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
 use crate::ffi::guard::is_in_another;
@@ -139,27 +139,28 @@ struct Codec {
 
 impl Codec {
     fn run<T>(&self, work: impl FnOnce(&Scratch) -> Result<T>) -> Result<T> {
-        let mut scratch = self.scratch.lock();
-        let made = match scratch.take() {
+        // Not locked meanwhile: filters are not ours.
+        let idle = self.scratch.lock().take();
+        let made = match idle {
             Some(made) => made,
             None => self.make(0)?,
         };
-        let result = work(scratch.insert(made));
+        let result = work(&made);
         // A chunk that failed may be left in the native dataset: the next one starts anew.
-        if result.is_err() {
-            *scratch = None;
+        if result.is_ok() {
+            let _other = self.scratch.lock().replace(made);
         }
         result.map_err(|error| self.name_missing(error))
     }
 
     fn run_back(&self, stored: &[u8], mask: u32) -> Result<Vec<u8>> {
-        let mut decoder = self.decoder.lock();
-        let made = match decoder.take() {
+        let idle = self.decoder.lock().take();
+        let made = match idle {
             Some((lacks, made)) if lacks == mask => made,
             _ => self.make(mask)?,
         };
         let chunk = made.decode(stored).map_err(|error| self.name_missing(error))?;
-        *decoder = Some((mask, made));
+        let _other = self.decoder.lock().replace((mask, made));
         Ok(chunk)
     }
 

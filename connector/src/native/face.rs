@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use bytes::Bytes;
 use h5lake_container::Container;
+use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::MAX_LIBRARIES;
-use parking_lot::Mutex;
 
 use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};

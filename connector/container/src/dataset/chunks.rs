@@ -2,12 +2,14 @@
 
 use super::Dataset;
 use crate::container::SCAN;
+use crate::filters::unlocked::without_locks;
 use crate::grid::{CopyRun, coordinates};
+use crate::pieces::Pieces;
 use crate::stored::{change_stored, store_block, stored};
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
-use parking_lot::MutexGuard;
+use h5lake_ledger::locks::MutexGuard;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -293,16 +295,23 @@ impl Dataset {
         Ok(coords.iter().zip(chunk).map(|(c, n)| c / n).collect())
     }
 
+    /// The stored state of a block, with all that was written to it.
+    fn stored_now(&self, key: &[u8]) -> Result<Pieces> {
+        let c = self.container();
+        without_locks(|| {
+            let mut blocks = c.blocks.lock();
+            blocks.flush(&c.ledger, key)?;
+            stored(&c.ledger, key, &self.shape)
+        })
+    }
+
     fn info(&self, scaled: &[u64]) -> Result<ChunkInfo> {
         let c = self.container();
         let key = self.key(scaled);
         let chunk = self.chunk()?;
         let (mut filter_mask, mut size) = (0, self.shape.len as u64);
         if !self.filters.is_empty() {
-            let mut blocks = c.blocks.lock();
-            blocks.flush(&c.ledger, &key)?;
-            let p = stored(&c.ledger, &key, &self.shape)?;
-            drop(blocks);
+            let p = self.stored_now(&key)?;
             // What has no storage of its own yet has the size that reading it will find.
             if let Some(mask) = p.encoded {
                 (filter_mask, size) = (mask, p.stored());
@@ -335,10 +344,7 @@ impl Dataset {
         }
         let key = self.key(&scaled);
         c.reads.of_block(&key, &[CopyRun { block: 0, buffer: 0, len: self.shape.len }]);
-        let mut blocks = c.blocks.lock();
-        blocks.flush(&c.ledger, &key)?;
-        let p = stored(&c.ledger, &key, &self.shape)?;
-        drop(blocks);
+        let p = self.stored_now(&key)?;
         match p.encoded {
             Some(mask) => Ok((mask, p.encoded_bytes(&c.ledger)?.into())),
             None if !self.shape.is_filtered(&key) => Ok((0, p.load(&c.ledger, &self.shape)?.into())),

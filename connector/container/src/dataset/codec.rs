@@ -1,8 +1,9 @@
 //! Codecs that are lent to a dataset, for filters that are not here.
 
 use super::Dataset;
+use crate::filters::unlocked::without_locks;
 use crate::filters::{ChunkCodec, CodecLender};
-use crate::{Container, Result};
+use crate::{Container, Error, Result, Selection};
 use std::sync::{Arc, Weak};
 
 impl Container {
@@ -45,6 +46,49 @@ impl Dataset {
         }
         codecs.remove(codec);
         flushed
+    }
+
+    /// Reads as [`Self::read`] does, block by block, and holds no lock while filters run.
+    pub(super) fn read_with_codec(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
+        let (dims, size) = self.checked(selection, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.note_read(&dims, selection, size)?;
+        let c = self.container();
+        if !c.near() {
+            return self.read_parallel(&dims, selection, size, out, 1);
+        }
+        self.grid.parts(&dims, selection, size, &mut |p| {
+            without_locks(|| c.read_block(&self.key(p.coords), &self.shape, p.runs, out))
+        })
+    }
+
+    /// Writes as [`Self::write`] does, block by block, and holds no lock while filters run.
+    pub(super) fn write_with_codec(&self, selection: &Selection, data: &[u8]) -> Result<()> {
+        let c = self.container();
+        c.check_writable("unable to write data")?;
+        let (dims, size) = self.checked(selection, data.len())?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.grid.parts(&dims, selection, size, &mut |p| {
+            without_locks(|| {
+                let space = self.space.read();
+                if space.dims().iter().zip(&dims).any(|(now, then)| now < then) {
+                    return Err(Error::range("another thread made the dataset smaller meanwhile"));
+                }
+                let key = self.key(p.coords);
+                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+            })
+        })
+    }
+
+    /// The present dimensions and the size of an element, for a selection that fits a buffer of `len` bytes.
+    fn checked(&self, selection: &Selection, len: usize) -> Result<(Vec<u64>, usize)> {
+        let space = self.space.read();
+        let size = self.check(&space, selection, len)?;
+        Ok((space.dims().to_vec(), size))
     }
 
     /// Runs `body` with a codec, borrowed for it where one is needed and nobody has the dataset open.

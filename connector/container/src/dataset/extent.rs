@@ -1,6 +1,7 @@
 //! Changing the extent. What lies outside of it is gone: growing again shows the fill value.
 
 use super::Dataset;
+use crate::filters::unlocked::{self, without_locks};
 use crate::grid::CopyRun;
 use crate::shape::{Edges, is_partial};
 use crate::spans::Spans;
@@ -10,6 +11,13 @@ use crate::{Error, Result, keys};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
+/// Chunks that a change of the extent has dealt with before it was started again.
+#[derive(Default)]
+struct Done {
+    cut: BTreeSet<Vec<u8>>,
+    restaged: BTreeSet<Vec<u64>>,
+}
+
 impl Dataset {
     /// Changes the present dimensions. Shrinking removes what falls outside.
     ///
@@ -17,6 +25,11 @@ impl Dataset {
     /// `InvalidArgument` for a layout other than chunked, another rank, or dimensions beyond the largest ones;
     /// `ReadOnly`.
     pub fn set_extent(&self, dims: &[u64]) -> Result<()> {
+        let mut done = Done::default();
+        without_locks(|| self.change_extent(dims, &mut done))
+    }
+
+    fn change_extent(&self, dims: &[u64], done: &mut Done) -> Result<()> {
         let c = self.container();
         c.check_writable("unable to change the dimensions")?;
         let mut space = self.space.write();
@@ -31,25 +44,32 @@ impl Dataset {
         if let Layout::Chunked { chunk } = &self.layout
             && dims.iter().zip(&old).any(|(n, o)| n < o)
         {
-            self.prune(chunk, &old, dims)?;
+            self.prune(chunk, &old, dims, &mut done.cut)?;
         }
         self.put_space(&mut c.state(), &new)?;
         self.set_edges(dims);
-        self.restage_edges(&old, dims)?;
+        self.restage_edges(&old, dims, &mut done.restaged)?;
         *space = new;
         Ok(())
     }
 
     /// Has chunks stored anew that became whole, or are no longer whole, where that decides on their filters.
-    fn restage_edges(&self, old: &[u64], new: &[u64]) -> Result<()> {
+    fn restage_edges(&self, old: &[u64], new: &[u64], done: &mut BTreeSet<Vec<u64>>) -> Result<()> {
         let Some(Edges { chunk, .. }) = &self.shape.edges else { return Ok(()) };
         let c = self.container();
+        let mut waiting = Ok(());
         for coords in self.written()? {
-            if is_partial(&coords, chunk, old) != is_partial(&coords, chunk, new) {
-                c.blocks.lock().restage(&c.ledger, &self.key(&coords), &self.shape)?;
+            if is_partial(&coords, chunk, old) == is_partial(&coords, chunk, new) || done.contains(&coords) {
+                continue;
+            }
+            match c.blocks.lock().restage(&c.ledger, &self.key(&coords), &self.shape) {
+                Err(e) if unlocked::is_waiting() => waiting = Err(e),
+                failed @ Err(_) => return failed,
+                Ok(()) if self.needs_codec() => _ = done.insert(coords),
+                Ok(()) => (),
             }
         }
-        Ok(())
+        waiting
     }
 
     /// Gives a virtual dataset the dimensions that follow from its sources. They are kept where the container is open to
@@ -110,7 +130,7 @@ impl Dataset {
     }
 
     /// Removes chunks that fall outside, and clears the outside of those that are cut.
-    fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64]) -> Result<()> {
+    fn prune(&self, chunk: &[u64], old: &[u64], new: &[u64], done: &mut BTreeSet<Vec<u8>>) -> Result<()> {
         let c = self.container();
         let mut blocks = c.blocks.lock();
         let prefix = self.prefix();
@@ -121,6 +141,7 @@ impl Dataset {
             present.insert(key.to_vec());
             Ok(())
         })?;
+        let mut waiting = Ok(());
         for key in present {
             let coords = keys::coords(&key);
             if keys::rest(&key).len() != 8 * chunk.len() {
@@ -139,18 +160,24 @@ impl Dataset {
             let was: Vec<u64> =
                 (0..chunk.len()).map(|d| chunk[d].min(old[d].saturating_sub(first(d)))).collect();
             let is: Vec<u64> = (0..chunk.len()).map(|d| chunk[d].min(new[d] - first(d))).collect();
-            if (0..chunk.len()).all(|d| is[d] >= was[d]) {
+            if (0..chunk.len()).all(|d| is[d] >= was[d]) || done.contains(&key) {
                 continue;
             }
             let size = self.datatype.size as usize;
-            if is[1..].iter().zip(&was[1..]).all(|(i, w)| i >= w) {
+            let cut = if is[1..].iter().zip(&was[1..]).all(|(i, w)| i >= w) {
                 let row: u64 = chunk[1..].iter().product();
-                blocks.trim(&c.ledger, &key, &self.shape, (is[0] * row) as usize * size)?;
+                blocks.trim(&c.ledger, &key, &self.shape, (is[0] * row) as usize * size)
             } else {
-                blocks.refill(&c.ledger, &key, &self.shape, &outside(chunk, &is, size))?;
+                blocks.refill(&c.ledger, &key, &self.shape, &outside(chunk, &is, size))
+            };
+            match cut {
+                Err(e) if unlocked::is_waiting() => waiting = Err(e),
+                failed @ Err(_) => return failed,
+                Ok(()) if self.needs_codec() => _ = done.insert(key),
+                Ok(()) => (),
             }
         }
-        Ok(())
+        waiting
     }
 }
 

@@ -10,6 +10,7 @@ mod validate;
 
 use crate::container::State;
 use crate::filters::Pipeline;
+use crate::filters::unlocked::without_locks;
 use crate::grid::Grid;
 use crate::keeping::Distance;
 use crate::object::check_order;
@@ -18,7 +19,7 @@ use crate::shape::{Edges, Shape};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
@@ -286,18 +287,16 @@ impl Dataset {
     /// `InvalidArgument` when `out` has another length, `OutOfRange` when the selection leaves the extent,
     /// `Corrupt` for damage. `out` is then unspecified.
     pub fn read(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
+        if self.needs_codec() {
+            return self.read_with_codec(selection, out);
+        }
         let space = self.space.read();
         let size = self.check(&space, selection, out.len())?;
         if out.is_empty() {
             return Ok(());
         }
+        self.note_read(space.dims(), selection, size)?;
         let c = self.container();
-        if c.reads.are_noted() {
-            self.grid.parts(space.dims(), selection, size, &mut |p| {
-                c.blocks.lock().note_read(&c.reads, &self.key(p.coords), p.runs);
-                Ok(())
-            })?;
-        }
         // One block needs no second thread.
         let threads = if c.near() && out.len() <= self.shape.len { 1 } else { self.readers() };
         if !c.near() || threads > 1 {
@@ -312,12 +311,26 @@ impl Dataset {
         })
     }
 
+    fn note_read(&self, dims: &[u64], selection: &Selection, size: usize) -> Result<()> {
+        let c = self.container();
+        if !c.reads.are_noted() {
+            return Ok(());
+        }
+        self.grid.parts(dims, selection, size, &mut |p| {
+            c.blocks.lock().note_read(&c.reads, &self.key(p.coords), p.runs);
+            Ok(())
+        })
+    }
+
     /// Writes the selected elements from `data`, packed in the order of the selection, in file form. Durable with
     /// the next flush of the container.
     ///
     /// # Errors
     /// As for [`Self::read`], and `ReadOnly`. Part of the elements may then be written.
     pub fn write(&self, selection: &Selection, data: &[u8]) -> Result<()> {
+        if self.needs_codec() {
+            return self.write_with_codec(selection, data);
+        }
         let c = self.container();
         self.writing(selection, data, |dims, size| {
             let threads = if data.len() > self.shape.len { self.encoders() } else { 1 };
@@ -377,7 +390,7 @@ impl Dataset {
         if !c.writable() {
             return Ok(());
         }
-        c.blocks.lock().flush(&c.ledger, &self.prefix())
+        without_locks(|| c.blocks.lock().flush(&c.ledger, &self.prefix()))
     }
 
     /// Sees the newest state: a container opened to read moves to the newest version.

@@ -140,8 +140,8 @@ pub(super) fn side_by_side<T: Send>(
 ) -> Result<()> {
     let total = items.len();
     let next = AtomicUsize::new(0);
-    let items: Vec<_> = items.iter_mut().map(parking_lot::Mutex::new).collect();
-    let failed = parking_lot::Mutex::new(None);
+    let items: Vec<_> = items.iter_mut().map(h5lake_ledger::locks::Mutex::new).collect();
+    let failed = h5lake_ledger::locks::Mutex::new(None);
     let one = || {
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);

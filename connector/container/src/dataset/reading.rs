@@ -4,12 +4,13 @@
 use super::Dataset;
 use super::parallel::{WORTH, cores, likely_cores, side_by_side};
 use crate::block::{Answer, DIRECT};
+use crate::filters::unlocked::without_locks;
 use crate::grid::{CopyRun, Part};
 use crate::pieces::{Direct, Pieces};
 use crate::stored::{read_pieces, several, stored};
 use crate::{Error, ErrorKind, Result, Selection};
 use h5lake_ledger::buffers;
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
@@ -180,7 +181,8 @@ impl Dataset {
             let (mut jobs, mut cost, mut coming) = (Vec::new(), 0, None);
             self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
                 let key = self.key(p.coords);
-                let known = c.blocks.lock().look(&c.ledger, &key, &self.shape, p.runs, out)?;
+                let mut look = || c.blocks.lock().look(&c.ledger, &key, &self.shape, p.runs, out);
+                let known = if self.needs_codec() { without_locks(look) } else { look() }?;
                 let keep = match known {
                     Answer::Done => return Ok(()),
                     Answer::Stored => None,

@@ -1,15 +1,17 @@
 //! Filters that are not here: a codec that the caller lends runs the whole pipeline.
 
+use super::unlocked;
+use crate::types::Filter;
 use crate::{Dataset, Error, Result};
-use parking_lot::RwLock;
+use h5lake_ledger::locks::{RwLock, assert_none_held};
 use std::fmt;
 use std::sync::Arc;
 
 /// Runs a dataset's whole pipeline on one chunk, for pipelines with filters that this crate does not have.
 ///
-/// Called in the thread that reads, writes or flushes, possibly with the container's block cache locked: it must
-/// not call into the container, and refuses what its filters call. It is never called in a thread of another library,
-/// whose lock the thread may hold while it waits for the container.
+/// Called in the thread that reads, writes or flushes, which holds no lock of the container meanwhile. It refuses what its
+/// filters call on the container. It is never called in a thread of another library, whose lock the thread may hold while
+/// it waits for the container.
 pub trait ChunkCodec: Send + Sync {
     /// Whether the calling thread may use this codec: it is in no call of another library.
     fn is_at_home(&self) -> bool {
@@ -34,6 +36,23 @@ pub trait ChunkCodec: Send + Sync {
 pub trait CodecLender: Send + Sync {
     /// A codec for a dataset that needs one. It is given back before the call that needed it returns.
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
+}
+
+/// What a codec is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work<'a> {
+    Encode(&'a [u8]),
+    /// With the mask of filters that were skipped.
+    Decode(&'a [u8], u32),
+}
+
+/// Runs a codec: the mask of filters that were skipped (of an encoded chunk), and the bytes.
+pub(super) fn run(codec: &dyn ChunkCodec, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
+    assert_none_held("filters");
+    match work {
+        Work::Encode(chunk) => codec.encode(chunk),
+        Work::Decode(stored, mask) => codec.decode(stored, mask).map(|chunk| (0, chunk)),
+    }
 }
 
 /// The codecs that are lent at present.
@@ -72,8 +91,18 @@ impl Codecs {
         !all.is_empty() && !all.iter().any(|c| c.is_at_home())
     }
 
+    /// Has the filters `filters`, called `names`, run by a codec: at once, or when an operation that holds locks has let go of
+    /// them.
+    ///
+    /// # Errors
+    /// Those of the codec; [`unlocked::is_waiting`] tells that it has yet to run.
+    pub(super) fn run(&self, filters: &Arc<[Filter]>, names: &str, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
+        let codec = self.pick(names)?;
+        unlocked::ask(&codec, filters, work).unwrap_or_else(|| run(&*codec, work))
+    }
+
     /// The one to use in this thread; `names` are the filters that need it.
-    pub(crate) fn pick(&self, names: &str) -> Result<Arc<dyn ChunkCodec>> {
+    fn pick(&self, names: &str) -> Result<Arc<dyn ChunkCodec>> {
         let all = self.0.read();
         let here = all.iter().find(|c| c.is_at_home()).cloned();
         here.ok_or_else(|| {

@@ -8,14 +8,17 @@ mod fletcher32;
 mod foreign;
 mod lzf;
 mod shuffle;
+pub(crate) mod unlocked;
 
 pub(crate) use foreign::Codecs;
+use foreign::Work;
 pub use foreign::{ChunkCodec, CodecLender};
 
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
 use h5lake_ledger::buffers;
 use std::fmt;
+use std::sync::Arc;
 
 /// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
 const OPTIONAL: u32 = 1;
@@ -51,6 +54,8 @@ struct Step {
 pub(crate) struct Pipeline {
     steps: Vec<Step>,
     codecs: Codecs,
+    /// As given, where a codec is needed.
+    filters: Arc<[Filter]>,
 }
 
 /// The registered numbers of HDF5's own filters, and the names of some known others.
@@ -82,8 +87,10 @@ impl Pipeline {
         if filters.len() > 32 {
             return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));
         }
-        let steps = filters.iter().map(step).collect::<Result<_>>()?;
-        Ok(Self { steps, codecs: Codecs::default() })
+        let steps: Vec<Step> = filters.iter().map(step).collect::<Result<_>>()?;
+        let needs_codec = steps.iter().any(|s| s.codec.is_none());
+        let filters = if needs_codec { filters.into() } else { Arc::default() };
+        Ok(Self { steps, codecs: Codecs::default(), filters })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,9 +107,9 @@ impl Pipeline {
         &self.codecs
     }
 
-    fn foreign(&self) -> Result<std::sync::Arc<dyn ChunkCodec>> {
+    fn run_foreign(&self, work: Work<'_>) -> Result<(u32, Vec<u8>)> {
         let names: Vec<_> = self.steps.iter().map(|s| s.name.as_str()).collect();
-        self.codecs.pick(&names.join(", "))
+        self.codecs.run(&self.filters, &names.join(", "), work)
     }
 
     /// Encodes a chunk; returns the mask of skipped filters and the bytes to store.
@@ -111,7 +118,7 @@ impl Pipeline {
     /// A mandatory filter that failed.
     pub(crate) fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
         if self.is_foreign() {
-            return self.foreign()?.encode(chunk);
+            return self.run_foreign(Work::Encode(chunk));
         }
         let (mut mask, mut so_far) = (0, None::<Vec<u8>>);
         for (n, step) in self.steps.iter().enumerate() {
@@ -148,7 +155,7 @@ impl Pipeline {
     pub(crate) fn decode_into(&self, mut data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
         let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
         if used().any(|step| step.codec.is_none()) {
-            return put(self.foreign()?.decode(&data, mask)?, out);
+            return put(self.run_foreign(Work::Decode(&data, mask))?.1, out);
         }
         let named = |step: &Step, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
         let mut steps = used().filter_map(|step| Some((step, step.codec.as_ref()?)));

@@ -100,37 +100,47 @@ impl Container {
             }
             return Ok(());
         };
-        let contested = self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours))?;
+        let spans = self.blocks.lock().touched(&c.key);
+        let (contested, done) =
+            self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours, &spans))?;
         if !contested.is_empty() {
             let what = format!(", {},", elements(&known, &c.key, &contested));
             self.conflict(s, &c.key, id, what);
         }
-        Ok(())
+        done
     }
 
-    /// Puts what we wrote over theirs; returns what both had written, and theirs stays of that.
-    fn overlay_block(&self, known: &Known, c: &Contest, ours: &Bytes) -> Result<Vec<Range<usize>>> {
+    /// Puts what we wrote in `spans` over theirs; returns what both had written, and theirs stays of that. Where the merged
+    /// block is in memory and cannot be staged yet, the error comes beside.
+    fn overlay_block(
+        &self,
+        known: &Known,
+        c: &Contest,
+        ours: &Bytes,
+        spans: &Spans,
+    ) -> Result<(Vec<Range<usize>>, Result<()>)> {
         let shape = &known.shape;
         let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
         let mut blocks = self.blocks.lock();
-        let spans = blocks.touched(&c.key);
-        let whole = load(&Some(ours.clone()))?;
-        let (mut free, contested) = sort_out(
-            &spans,
-            &self.reads.block(&c.key),
-            known.unit.max(1),
-            [&load(&c.base)?, &load(&c.theirs)?, &whole],
-        );
+        let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
+        let (mut free, contested) =
+            sort_out(spans, &self.reads.block(&c.key), known.unit.max(1), [&load(&c.base)?, &theirs, &whole]);
         let mut told = contested;
         if self.last_wins() {
             told.drain(..).for_each(|r| free.insert(r));
+        }
+        if shape.filters.is_foreign() && !free.is_empty() {
+            // What the filters make of it is known before anything is changed.
+            blocks.make_room_for(&self.ledger, shape)?;
+            free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
+            shape.filters.encode(&theirs)?;
         }
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
         blocks.supersede(&c.key);
         self.ledger.unstage(&c.key)?;
         blocks.set_touched(&c.key, free.clone());
-        blocks.overlay(&self.ledger, &c.key, shape, &free, &whole)?;
-        Ok(told)
+        let staged = blocks.overlay(&self.ledger, &c.key, shape, &free, &whole);
+        Ok((told, staged))
     }
 
     /// What this batch cut off must not have been written by others, who cannot be asked.
@@ -187,8 +197,10 @@ impl Container {
 
     /// Where one shrank a dataset, what the other wrote outside of its new extent goes.
     pub(super) fn cut_blocks(&self, s: &mut State) -> Result<()> {
-        while let Some((id, dims)) = s.others.refused.pop_first() {
+        while let Some((&id, dims)) = s.others.refused.first_key_value() {
+            let dims = dims.clone();
             self.uncut(s, id, dims)?;
+            s.others.refused.remove(&id);
         }
         let mut ids: BTreeSet<u64> = s.others.blocks.iter().filter_map(|k| keys::id(k)).collect();
         ids.extend(
@@ -221,9 +233,9 @@ impl Container {
             if spans.is_empty() {
                 self.give_up(s, &key)?;
             } else if spans != before {
-                self.blocks.lock().set_touched(&key, spans);
                 let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
-                self.overlay_block(&known, &Contest { key, base, theirs, ours: Some(ours.clone()) }, &ours)?;
+                let c = Contest { key, base, theirs, ours: Some(ours.clone()) };
+                self.overlay_block(&known, &c, &ours, &spans)?.1?;
             }
         }
         Ok(())
@@ -244,15 +256,14 @@ impl Container {
             if spans == before {
                 continue;
             }
-            self.blocks.lock().set_touched(&key, spans.clone());
             let base = self.ledger.base(&key)?;
             let theirs = self.ledger.committed(&key)?;
             let c = Contest { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
-            if spans.is_empty() {
-                self.give_up(s, &key)?;
+            let done = if spans.is_empty() {
+                self.give_up(s, &key)
             } else {
-                self.overlay_block(known, &c, &ours)?;
-            }
+                self.overlay_block(known, &c, &ours, &spans)?.1
+            };
             if !self.cut_by_us(id)? {
                 let lost: Vec<_> = before
                     .iter()
@@ -262,6 +273,7 @@ impl Container {
                 let what = format!(", {}, which lie outside since it", elements(known, &key, &lost));
                 self.conflict(s, &keys::of(keys::HEADER, id), id, what);
             }
+            done?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::{Others, reload_all};
 use crate::container::State;
 use crate::heap::HeapState;
 use crate::{Container, OnConflict, Result};
-use parking_lot::MutexGuard;
+use h5lake_ledger::locks::MutexGuard;
 use std::sync::Weak;
 
 impl Container {

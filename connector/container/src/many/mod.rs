@@ -22,6 +22,7 @@ mod tree;
 
 use crate::container::State;
 use crate::dataset::Dataset;
+use crate::filters::unlocked::without_locks;
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
@@ -90,6 +91,10 @@ struct Contest {
 impl Container {
     /// Like a flush, where others write too.
     pub(crate) fn flush_with_others(&self) -> Result<()> {
+        without_locks(|| self.commit_with_others())
+    }
+
+    fn commit_with_others(&self) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         let mut hold = None;
@@ -135,6 +140,10 @@ impl Container {
 
     /// Moves to the newest version under what is not flushed.
     pub(crate) fn refresh_with_others(&self) -> Result<bool> {
+        without_locks(|| self.advance_with_others())
+    }
+
+    fn advance_with_others(&self) -> Result<bool> {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;

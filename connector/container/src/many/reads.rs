@@ -7,7 +7,7 @@
 use crate::grid::CopyRun;
 use crate::keys;
 use crate::spans::Spans;
-use parking_lot::Mutex;
+use h5lake_ledger::locks::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 

@@ -13,7 +13,7 @@ const NAMED: usize = 8;
 const SEARCHED: usize = 100_000;
 
 /// Something that another writer changed first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Conflict {
     id: u64,
     what: String,
@@ -32,15 +32,26 @@ impl Conflict {
     }
 }
 
+/// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one.
+fn note(s: &mut State, conflict: Conflict) {
+    let is_other = |c: &Conflict| (c.id, &c.what, &c.by) != (conflict.id, &conflict.what, &conflict.by);
+    let mut is_whole = conflict.is_whole;
+    s.others.conflicts.retain(|c| {
+        is_whole |= !is_other(c) && c.is_whole;
+        is_other(c)
+    });
+    s.others.conflicts.push(Conflict { is_whole, ..conflict });
+}
+
 impl Container {
     pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String) {
         let c = Conflict::new(id, what, s.others.theirs.get(key));
-        s.others.conflicts.push(c);
+        note(s, c);
     }
 
     /// A conflict of which no half may be committed.
     pub(super) fn whole_conflict(&self, s: &mut State, id: u64, what: String, their: Option<&Their>) {
-        s.others.conflicts.push(Conflict { is_whole: true, ..Conflict::new(id, what, their) });
+        note(s, Conflict { is_whole: true, ..Conflict::new(id, what, their) });
     }
 
     /// Marks the conflict that was noted last as one of which no half may be committed.

@@ -3,6 +3,7 @@
 //! elements that they wrote.
 
 use crate::container::State;
+use crate::filters::unlocked::without_locks;
 use crate::record::{self, HeaderRecord};
 use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
@@ -35,6 +36,11 @@ impl Container {
     /// # Errors
     /// Those of a flush.
     pub fn flush_elements(&self) -> Result<()> {
+        without_locks(|| self.give_up_all_but_elements())?;
+        self.flush_with_others()
+    }
+
+    fn give_up_all_but_elements(&self) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
@@ -48,8 +54,7 @@ impl Container {
         s.heap.forget_all();
         // The first one deletes what has no link any more.
         self.closed.lock().clear();
-        drop(state);
-        self.flush_with_others()
+        Ok(())
     }
 
     /// Commits the elements that were written here, while all other changes stay staged.
@@ -57,12 +62,13 @@ impl Container {
     /// # Errors
     /// Those of a flush.
     pub fn commit_elements(&self) -> Result<()> {
-        let mut state = self.state();
-        self.stage_all(&mut state)?;
-        let aside = self.set_aside()?;
-        // Objects whose last link went go when the loss of the link is committed.
-        let closed = std::mem::take(&mut *self.closed.lock());
-        drop(state);
+        let (aside, closed) = without_locks(|| {
+            let mut state = self.state();
+            self.stage_all(&mut state)?;
+            let aside = self.set_aside()?;
+            // Objects whose last link went go when the loss of the link is committed.
+            Ok((aside, std::mem::take(&mut *self.closed.lock())))
+        })?;
         let done = self.flush_with_others();
         self.closed.lock().extend(closed);
         for (key, value) in aside {
@@ -80,6 +86,13 @@ impl Container {
     /// # Errors
     /// Those of a flush.
     pub fn try_commit_elements(&self) -> Result<bool> {
+        if !without_locks(|| self.are_settled())? {
+            return Ok(false);
+        }
+        self.commit_elements().map(|()| true)
+    }
+
+    fn are_settled(&self) -> Result<bool> {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
@@ -90,8 +103,7 @@ impl Container {
                 return Ok(false);
             }
         }
-        drop(state);
-        self.commit_elements().map(|()| true)
+        Ok(true)
     }
 
     fn is_settled(&self, s: &mut State, id: u64) -> Result<bool> {

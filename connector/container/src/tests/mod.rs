@@ -20,6 +20,7 @@ mod loss;
 mod many;
 mod scattered;
 mod sharing;
+mod unlocked;
 
 use crate::*;
 use bytes::Bytes;

@@ -4,7 +4,9 @@ use std::ffi::{c_char, c_int, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{close as close_object, location, new_object, on_object, status, unknown_operation};
+use super::{
+    calling_back, close as close_object, location, new_object, on_object, status, unknown_operation,
+};
 use crate::callbacks::attribute;
 use crate::callbacks::location::Location;
 use crate::callbacks::visit::{self, Walk};
@@ -233,7 +235,8 @@ unsafe extern "C" fn specific(
                         let Ok(name) = room.set(&info.name, "an attribute name") else {
                             return -1;
                         };
-                        operator(id.get(), name.as_ptr(), &info_structure(info), iterate.op_data)
+                        let info = info_structure(info);
+                        calling_back(|| operator(id.get(), name.as_ptr(), &info, iterate.op_data))
                     });
                 }
                 other => return unknown_operation("attribute specific", other.0),
@@ -284,7 +287,7 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_attr_iterate_ol
             return super::FAIL;
         };
         // SAFETY: the application's operator, called as H5Aiterate1 describes.
-        unsafe { operator(id.get(), name.as_ptr(), wanted.op_data) }
+        calling_back(|| unsafe { operator(id.get(), name.as_ptr(), wanted.op_data) })
     });
     if let Some(number) = number {
         *number = u32::try_from(position).unwrap_or(u32::MAX);

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use h5lake_container::ChunkInfo;
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{OK, on_object, unknown_operation};
+use super::{OK, calling_back, on_object, unknown_operation};
 use crate::callbacks::dataset;
 use crate::callbacks::dataset_chunks as chunks;
 use crate::error::{Error, Major, Minor, Result};
@@ -165,7 +165,8 @@ unsafe fn iterate(handle: &Handle, args: &sys::H5VL_native_dataset_optional_args
         let wanted = args.chunk_iter;
         let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
         chunks::each(handle, |chunk| {
-            operator(chunk.offset.as_ptr(), chunk.filter_mask, chunk.address, chunk.size, wanted.op_data)
+            let (at, mask) = (chunk.offset.as_ptr(), chunk.filter_mask);
+            calling_back(|| operator(at, mask, chunk.address, chunk.size, wanted.op_data))
         })
     }
 }

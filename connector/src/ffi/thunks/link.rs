@@ -6,7 +6,7 @@ use h5lake_container::{CharSet, Link, LinkTarget};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::object::open_as_id;
-use super::{FAIL, OK, location, on_object, status, token_of, unknown_operation};
+use super::{FAIL, OK, calling_back, location, on_object, status, token_of, unknown_operation};
 use crate::callbacks::link::{self, NewLink};
 use crate::callbacks::visit::{self, Walk};
 use crate::error::{Error, Major, Minor, Result};
@@ -33,6 +33,11 @@ type Request = *mut *mut c_void;
 unsafe fn maybe<'a>(object: *mut c_void) -> Option<&'a Handle> {
     // SAFETY: null or one of our objects, open.
     unsafe { Handle::from_pointer(object) }.ok()
+}
+
+/// Refuses a call of a filter on the file whose chunk it is given, of which the call names two objects.
+fn check_not_filtering(objects: [Option<&Handle>; 2]) -> Result<()> {
+    objects.into_iter().flatten().try_for_each(Handle::check_not_filtering)
 }
 
 unsafe extern "C" fn create(
@@ -76,6 +81,7 @@ unsafe extern "C" fn create(
         let handle = maybe(object);
         let library = handle.or(hard).and_then(Handle::library);
         guard(library, "h5lake_link_create", Major::Link, FAIL, || {
+            check_not_filtering([handle, hard])?;
             let new = match (*arguments).op_type {
                 sys::H5VL_LINK_CREATE_HARD => {
                     NewLink::Hard { object: hard, location: location(&args.hard.curr_loc_params)? }
@@ -118,6 +124,7 @@ unsafe fn relocate(
         let (source, destination) = (maybe(source), maybe(destination));
         let library = source.or(destination).and_then(Handle::library);
         guard(library, callback, Major::Link, FAIL, || {
+            check_not_filtering([source, destination])?;
             link::relocate(keep, source, &location(from)?, destination, &location(to)?, link_creation)?;
             Ok(OK)
         })
@@ -306,7 +313,9 @@ unsafe fn iterate(
     visit::links(handle, place, wanted.recursive, walk, &mut |group, name, link| {
         let Ok(name) = room.set(name, "a link name") else { return FAIL };
         // SAFETY: the application's operator, called as H5Literate2 describes.
-        unsafe { operator(group.get(), name.as_ptr(), &info_structure(link), wanted.op_data) }
+        calling_back(|| unsafe {
+            operator(group.get(), name.as_ptr(), &info_structure(link), wanted.op_data)
+        })
     })
 }
 

@@ -7,6 +7,7 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use h5lake_container::{Index, Order};
+use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::guard::guard;
@@ -37,6 +38,12 @@ pub mod wrap;
 pub const OK: i32 = 0;
 /// Failure, as C has it.
 pub const FAIL: i32 = -1;
+
+/// Calls a function of the application's, while this thread holds no lock of ours.
+pub fn calling_back<T>(call: impl FnOnce() -> T) -> T {
+    assert_none_held("a function of the application");
+    call()
+}
 
 /// Runs a callback that is called on one of our objects.
 ///

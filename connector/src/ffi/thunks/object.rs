@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use h5lake_container::{ObjectId, ObjectInfo, ObjectKind};
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{FAIL, OK, location, on_object, status, token_of, unknown_operation};
+use super::{FAIL, OK, calling_back, location, on_object, status, token_of, unknown_operation};
 use crate::callbacks::object::{self, FileOf};
 use crate::callbacks::visit;
 use crate::error::{Error, Major, Result};
@@ -140,11 +140,13 @@ unsafe extern "C" fn copy(
             }
         }
         status(source, "h5lake_object_copy", Major::Object, |handle| {
+            let place = Handle::from_pointer(destination)?;
+            place.check_not_filtering()?;
             object::copy(
                 handle,
                 &location(from)?,
                 strings::bytes(source_name, "a source name")?,
-                Handle::from_pointer(destination)?,
+                place,
                 &location(to)?,
                 strings::bytes(destination_name, "a destination name")?,
                 copy_list,
@@ -316,6 +318,6 @@ unsafe fn visit_objects(
         let Ok(name) = room.set(name, "an object name") else { return FAIL };
         let info = info_structure(id, session.container.file_number(), info, wanted.fields);
         // SAFETY: the application's operator, called as H5Ovisit3 describes.
-        unsafe { operator(start.get(), name.as_ptr(), &info, wanted.op_data) }
+        calling_back(|| unsafe { operator(start.get(), name.as_ptr(), &info, wanted.op_data) })
     })
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use h5lake_container::ObjectKind;
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{location, on_object, status, unknown_operation};
+use super::{calling_back, location, on_object, status, unknown_operation};
 use crate::callbacks::location::Location;
 use crate::callbacks::visit::{self, Walk};
 use crate::callbacks::{link, object as objects};
@@ -61,7 +61,7 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_group_iterate_o
     let answer = visit::links(handle, &place, false, walk, &mut |group, name, _| {
         let Ok(name) = room.set(name, "a link name") else { return super::FAIL };
         // SAFETY: the application's operator, called as H5Giterate describes.
-        unsafe { operator(group.get(), name.as_ptr(), wanted.op_data) }
+        calling_back(|| unsafe { operator(group.get(), name.as_ptr(), wanted.op_data) })
     });
     // SAFETY: null or writable.
     unsafe { strings::answer(wanted.last_obj, position) };
