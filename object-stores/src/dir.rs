@@ -65,8 +65,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use crate::store::{check_exact, resolve_range};
@@ -104,6 +106,15 @@ struct Root {
     /// Whether the directory has to be made before the first object.
     is_missing: AtomicBool,
     reserve: Reserve,
+    /// The file system's clock when a file was stamped last, and when that was.
+    clock: Mutex<Option<(SystemTime, Instant)>>,
+}
+
+impl Root {
+    /// Takes the time of a file that was changed just now.
+    fn see_clock(&self, found: &fs::Metadata) {
+        *self.clock.lock() = Some((files::changed(found), Instant::now()));
+    }
 }
 
 impl DirStore {
@@ -119,7 +130,16 @@ impl DirStore {
             files::find_root(path).map_err(|e| Error::io(Operation::Open, e).in_store(display_name(path)))?;
         let (staging, reserve) = (Staging::new(&root), Reserve::new(&root));
         let is_missing = AtomicBool::new(is_missing);
-        Ok(DirStore { shared: Arc::new(Root { path: root, sync, staging, is_missing, reserve }) })
+        Ok(DirStore {
+            shared: Arc::new(Root {
+                path: root,
+                sync,
+                staging,
+                is_missing,
+                reserve,
+                clock: Mutex::default(),
+            }),
+        })
     }
 
     /// The directory, absolute.
@@ -214,6 +234,7 @@ impl DirStore {
                 staged.as_file().sync_all().map_err(io)?;
             }
         }
+        self.shared.see_clock(&stamped);
         files::give_name(&self.shared.path, key, staged, *mode == PutMode::Create).map_err(io)?;
         drop(locked);
         self.sync_directories(operation, key)?;
@@ -332,6 +353,17 @@ impl ObjectStore for DirStore {
         files::prune_parents(&self.shared.path, key);
         self.shared.reserve.keep_again();
         Ok(())
+    }
+
+    fn clock(&self) -> Option<SystemTime> {
+        let seen = || *self.shared.clock.lock();
+        if seen().is_none() {
+            // A file that gets no name.
+            let staged = self.stage(Operation::Put, &Key::new("clock").ok()?).ok()?;
+            self.shared.see_clock(&staged.as_file().metadata().ok()?);
+        }
+        let (then, since) = seen()?;
+        then.checked_add(since.elapsed())
     }
 
     fn spend_reserve(&self) -> bool {

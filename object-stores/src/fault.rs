@@ -253,6 +253,10 @@ impl ObjectStore for FaultStore {
         self.apply((Operation::DeleteMany, keys.first()), || self.inner.delete_many(keys), half)
     }
 
+    fn clock(&self) -> Option<std::time::SystemTime> {
+        self.inner.clock()
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -120,6 +120,10 @@ impl ObjectStore for LatencyStore {
         self.inner.delete_many(keys)
     }
 
+    fn clock(&self) -> Option<std::time::SystemTime> {
+        self.inner.clock()
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

@@ -114,6 +114,10 @@ impl ObjectStore for PrefixStore {
         self.inner.delete_many(&keys)
     }
 
+    fn clock(&self) -> Option<std::time::SystemTime> {
+        self.inner.clock()
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

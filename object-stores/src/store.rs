@@ -228,6 +228,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         keys.iter().try_for_each(|key| self.delete(key))
     }
 
+    /// What the store's own clock shows, where that costs no request over a network. Who asks is about to write: a directory
+    /// that is to hold the store is made.
+    fn clock(&self) -> Option<SystemTime> {
+        None
+    }
+
     /// Gives up the room that the store keeps for when it is full, so that what frees more can be written; whether there was any.
     /// The store keeps some again when it can. One that is never full keeps none.
     fn spend_reserve(&self) -> bool {

@@ -235,6 +235,10 @@ impl ObjectStore for TraceStore {
         self.traced(Operation::DeleteMany, "", |inner| inner.delete_many(keys), |_| 0)
     }
 
+    fn clock(&self) -> Option<std::time::SystemTime> {
+        self.inner.clock()
+    }
+
     fn spend_reserve(&self) -> bool {
         self.inner.spend_reserve()
     }

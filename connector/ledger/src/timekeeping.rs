@@ -44,6 +44,12 @@ impl StorageClock {
     }
 }
 
+/// The time by the storage's clock, where it is known and differs much from this process's; else by this one.
+pub(crate) fn decided(storage: Option<u64>) -> u64 {
+    let own = clock::now();
+    storage.filter(|storage| *storage >= EARLIEST && own.abs_diff(*storage) > TOLERANCE).unwrap_or(own)
+}
+
 /// What says, beside the clock, how late it is at least: the time of the newest version when a writer opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Witness {

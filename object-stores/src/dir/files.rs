@@ -94,7 +94,7 @@ pub(super) fn meta_of(key: &Key, found: &fs::Metadata) -> ObjectMeta {
 
 /// When the file got its name, by the clock of the kernel, or of the file server: one for all processes. The modification time is
 /// stamped by the process that wrote, and says what that one's clock said.
-fn changed(found: &fs::Metadata) -> SystemTime {
+pub(super) fn changed(found: &fs::Metadata) -> SystemTime {
     let (seconds, nanos) = (found.ctime(), found.ctime_nsec());
     let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)

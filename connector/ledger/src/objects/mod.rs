@@ -614,3 +614,6 @@ pub(crate) fn fuzz(body: &[u8]) {
     record::seal(&mut head);
     let _ = Head::decode(&head, "x");
 }
+
+#[cfg(test)]
+mod clock_tests;

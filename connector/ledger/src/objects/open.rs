@@ -14,6 +14,7 @@ use crate::objects::first_head::{self, FirstHead};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::replaced::{End, Opened, Outgoing};
+use crate::objects::store_clock;
 use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log};
 use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
@@ -206,7 +207,7 @@ pub(crate) fn create(
     let claim = claim(opts.writers, &target)?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
-        fixed: Fixed { id, base: 0, created: clock::now(), edits: false },
+        fixed: Fixed { id, base: 0, created: store_clock::version_time(store.as_ref()), edits: false },
         version: u64::from(first.is_some()),
         base: Base::default(),
         table: None,
@@ -259,7 +260,7 @@ fn prepare(
 ) -> Result<Prepared> {
     let id = clock::random(target)?;
     let names = Names::new(key.clone(), &id, target)?;
-    let record = first.map(|entries| first_record(&names, entries, target)).transpose()?;
+    let record = first.map(|entries| first_record(store.as_ref(), &names, entries, target)).transpose()?;
     if opts.writers == Writers::Many {
         check_conditions(store.as_ref(), target)?;
     }
@@ -332,9 +333,15 @@ fn beside<T: Send, U>(
 }
 
 /// The log object of version 1.
-fn first_record(names: &Names, entries: &[u8], target: &str) -> Result<(Key, Bytes)> {
+fn first_record(
+    store: &dyn ObjectStore,
+    names: &Names,
+    entries: &[u8],
+    target: &str,
+) -> Result<(Key, Bytes)> {
     let nonce = Nonces::new(target)?.next();
-    let header = Header { version: 1, nonce, time: clock::now(), by: Author::myself(), previous: None };
+    let time = store_clock::version_time(store);
+    let header = Header { version: 1, nonce, time, by: Author::myself(), previous: None };
     let bytes = log_object(&header, &Notes::default().encode(), &[], &entries);
     Ok((names.room(&Room::Log(1), target)?, bytes.into()))
 }

@@ -8,6 +8,12 @@ use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, Result};
 use crate::objects::head::store_error;
+use crate::timekeeping::decided;
+
+/// The time that a version gets: the store's, where that is known and this process's clock differs from it.
+pub(crate) fn version_time(store: &dyn ObjectStore) -> u64 {
+    decided(store.clock().map(clock::since_1970))
+}
 
 /// What time it is in the store: when an object was put that is put now, and deleted again.
 pub(crate) fn now(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<SystemTime> {

@@ -25,7 +25,7 @@ use crate::objects::proven::Proven;
 use crate::objects::table::{Notes, Table};
 use crate::objects::tail::Tail;
 use crate::objects::uploads::Uploads;
-use crate::objects::{Logged, lock};
+use crate::objects::{Logged, lock, store_clock};
 use crate::place::{Place, Room};
 use crate::record::{Author, Entries, Header};
 use crate::space::Commit;
@@ -208,6 +208,11 @@ impl Writer {
             tail,
             first_head: None,
         }
+    }
+
+    /// What time it is, by the store's clock where that is at hand.
+    pub(super) fn present(&self) -> u64 {
+        store_clock::version_time(self.store.as_ref())
     }
 
     fn fail(&self, e: &object_stores::Error) -> Error {
@@ -416,7 +421,7 @@ impl Writer {
 
     /// Creates a record that has nothing to do with what is staged here, later than `after`.
     pub(super) fn commit_aside(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
-        let time = clock::now().max(self.last_time.max(after) + 1);
+        let time = self.present().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let bytes = super::log_object(&header, &Notes::default().encode(), &[], &entries);
@@ -492,7 +497,7 @@ impl Writer {
         self.finish_packs()?;
         self.await_first_head()?;
         self.claim_head()?;
-        let time = clock::now().max(self.last_time + 1);
+        let time = self.present().max(self.last_time + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let notes = self.notes.encode();

@@ -56,8 +56,9 @@ impl Writer {
         if self.shared {
             self.check_head()?;
         }
-        let now = clock::now().max(self.last_time + 1);
-        let before = self.present(base.version)?.saturating_sub(self.head.retention.saturating_mul(1000));
+        let now = self.present().max(self.last_time + 1);
+        let before =
+            self.earliest_present(base.version)?.saturating_sub(self.head.retention.saturating_mul(1000));
         // Others may have committed more: then the base is whole until its own time only, for all that is known here.
         let moment = if self.shared { self.last_time } else { now };
         let (past, history) = self.write_history(base.version, moment, before)?;
@@ -99,8 +100,8 @@ impl Writer {
     }
 
     /// What time it is, for telling what nobody needs any more: not later than the store's clock says, whatever this process's says.
-    fn present(&self, version: u64) -> Result<u64> {
-        let here = clock::now();
+    fn earliest_present(&self, version: u64) -> Result<u64> {
+        let here = self.present();
         if self.store.capabilities().near {
             return Ok(here);
         }
