@@ -89,8 +89,22 @@ impl State {
 
 impl Ledger {
     pub(crate) fn start(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
+        let known = space.recall().unwrap_or_default();
+        Self::start_knowing(space, access, opts, known)
+    }
+
+    /// The same without what an earlier reader of this process knew: all is read.
+    pub(crate) fn start_afresh(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
+        Self::start_knowing(space, access, opts, Snapshot::default())
+    }
+
+    fn start_knowing(
+        space: Box<dyn Space>,
+        access: Access,
+        opts: &Options,
+        mut known: Snapshot,
+    ) -> Result<Self> {
         let records_bound = space.shape().records;
-        let mut known = space.recall().unwrap_or_default();
         let (root, pages) = (known.root, std::mem::take(&mut known.pages));
         let ledger = Self {
             space,

@@ -35,6 +35,7 @@ mod record;
 mod space;
 mod timekeeping;
 mod tree;
+pub mod verify;
 
 #[cfg(test)]
 extern crate self as h5lake_ledger;

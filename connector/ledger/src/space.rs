@@ -18,6 +18,7 @@ use crate::options::{Identity, Version};
 use crate::page::Page;
 use crate::place::Place;
 use crate::record::{Entries, Record};
+use crate::verify::Audit;
 
 /// A place and the checksum of what has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -352,6 +353,14 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Whether a writer has reclaimed what the snapshot in use needs, as far as it was found out.
     fn is_gone(&self) -> bool {
         false
+    }
+    /// What a check of the whole container goes by; `None` where there is nothing beside what is read.
+    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
+        None
+    }
+    /// All bytes that belong to what lies at a place.
+    fn claimed(&self, place: &Place) -> Place {
+        *place
     }
     /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
     fn explain(&self, e: Error) -> Error;

@@ -54,6 +54,11 @@ impl KeyRange {
         Self { from: Some(from.clone()), to: to.cloned() }
     }
 
+    /// The first key that may be there, and the first behind all of them.
+    pub(crate) fn bounds(self) -> (Bytes, Option<Bytes>) {
+        (self.from.unwrap_or_default(), self.to)
+    }
+
     /// The keys that may be below child `n` of a page, which itself has the keys of this range.
     pub(crate) fn of_child(&self, page: &Entries<'_>, n: usize) -> Self {
         let to = if n + 1 < page.len() { Some(page.key_bytes(n + 1)) } else { self.to.clone() };

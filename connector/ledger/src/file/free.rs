@@ -178,6 +178,28 @@ impl FreeSpace {
             && !rests(offset, length)
     }
 
+    /// The runs from one byte to another that are neither free nor resting, nor behind the end.
+    pub(crate) fn used_in(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
+        let to = to.min(self.end);
+        let near = |all: &BTreeMap<u64, u64>| -> Vec<(u64, u64)> {
+            if from >= to {
+                return Vec::new();
+            }
+            let before = all.range(..from).next_back().into_iter();
+            before.chain(all.range(from..to)).map(|(o, l)| (*o, *l)).filter(|(o, l)| o + l > from).collect()
+        };
+        let mut unused = near(&self.runs.by_offset);
+        unused.extend(near(&self.resting_runs));
+        unused.sort_unstable();
+        unused.push((to, 0));
+        let mut at = from;
+        unused.into_iter().filter_map(move |(o, l)| {
+            let run = (at, o.min(to).saturating_sub(at));
+            at = at.max(o + l);
+            (run.1 > 0).then_some(run)
+        })
+    }
+
     /// Room for `length` bytes (a multiple of the grain) among the free runs.
     pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
         self.runs.take(length)

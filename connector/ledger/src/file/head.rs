@@ -27,6 +27,14 @@ pub(crate) const RECLAIMED: u64 = 1536;
 /// Where extents begin.
 pub(crate) const DATA: u64 = 4608;
 
+/// Slots and copies, with what they are.
+pub(crate) const SLOT_PLACES: [(&str, u64); 4] = [
+    ("head slot", SLOT_A),
+    ("copy of a head slot", SLOT_A + COPY),
+    ("head slot", SLOT_B),
+    ("copy of a head slot", SLOT_B + COPY),
+];
+
 /// What each slot begins with.
 const SLOT_MAGIC: &[u8; 4] = b"h5lS";
 /// So many bytes from the head's begin show, in all but damaged files, that it is a file's: the first slot's magic is behind them.
@@ -173,7 +181,7 @@ impl Slot {
     }
 
     /// A slot, or `None` if its checksum is wrong: never written, or torn.
-    fn decode(bytes: &[u8]) -> Decoded<Option<Self>> {
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Option<Self>> {
         let Ok((body, _)) = unseal(bytes) else { return Ok(None) };
         let mut r = Reader::new(body);
         if r.take(4)? != SLOT_MAGIC {

@@ -1,6 +1,7 @@
 //! The file space: a container in one ordinary file.
 
 mod ahead;
+mod audit;
 mod combined;
 mod compaction;
 mod create;
@@ -66,6 +67,7 @@ use crate::place::{Place, Room};
 use crate::record::{Entries, Record};
 use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
 use crate::timekeeping::StorageClock;
+use crate::verify::Audit;
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
 const BLIND_REST: u64 = 60_000_000;
@@ -440,6 +442,15 @@ impl Space for FileSpace {
             locks.unpin(s.sequence);
         }
         Ok(())
+    }
+
+    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
+        audit::FileAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
+    }
+
+    fn claimed(&self, place: &Place) -> Place {
+        let (offset, length) = free::run_of(place);
+        Place::file(offset, length)
     }
 
     fn explain(&self, e: Error) -> Error {

@@ -33,20 +33,25 @@ pub(crate) fn history(raw: &dyn RawFile, head: &Slot, target: &str) -> Result<Hi
 }
 
 /// A base and the log that followed it. Its pages and records are whole together, until the room of moment `until` is used.
-struct Segment {
-    base: Mark,
+pub(super) struct Segment {
+    pub(super) base: Mark,
     /// As a head would lead to it; its version is the last one.
-    slot: Slot,
+    pub(super) slot: Slot,
     until: Option<u64>,
 }
 
 impl Segment {
-    fn is_whole(&self, lost: u64) -> bool {
+    pub(super) fn is_whole(&self, lost: u64) -> bool {
         self.until.is_none_or(|until| until > lost)
     }
 
     /// The records that are newer than `after`, newest first, each with the sequence of its head.
-    fn records(&self, raw: &dyn RawFile, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
+    pub(super) fn records(
+        &self,
+        raw: &dyn RawFile,
+        after: u64,
+        target: &str,
+    ) -> Result<Vec<(u64, Logged)>> {
         let after = after.max(self.base.version);
         let records = log::records(raw, &self.slot, after, target)?;
         let newest = |l: &Logged| self.until.is_none() && l.record.header.version == self.slot.version;
@@ -74,7 +79,7 @@ pub(crate) struct Past<'a> {
     raw: &'a dyn RawFile,
     target: &'a str,
     /// Newest first.
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     newest: u64,
 }
 

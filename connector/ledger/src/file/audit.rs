@@ -1,0 +1,281 @@
+//! What a check of a whole file asks of its space: heads, history, free list, and that the room adds up.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::file::free::{FreeSpace, run_of};
+use crate::file::head::{self, DATA, FIXED, Slot};
+use crate::file::past::{Past, Segment};
+use crate::file::{FileSpace, lock, log, notes, reclaimed};
+use crate::place::Place;
+use crate::space::Pointer;
+use crate::verify::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
+
+/// A check of one file.
+pub(super) struct FileAudit<'a> {
+    space: &'a FileSpace,
+    head: Slot,
+    /// Newest first.
+    segments: Vec<Segment>,
+    lost: u64,
+    /// Records behind the base: what the free list does not know yet.
+    records: Vec<log::Logged>,
+}
+
+/// How often a head that a writer may be writing just now is read before it counts as damaged.
+const TRIES: u32 = 20;
+/// How often the pin of older versions is moved before they are given up.
+const MOVES: u32 = 8;
+
+impl<'a> FileAudit<'a> {
+    pub(super) fn of(space: &'a FileSpace) -> Option<Self> {
+        let head = (*lock(&space.seen))?;
+        Some(Self { space, head, segments: Vec::new(), lost: 0, records: Vec::new() })
+    }
+
+    fn io(&self, e: &std::io::Error) -> Error {
+        log::unreadable(&self.space.target, "the head", e)
+    }
+
+    /// What is wrong with the bytes before the first extent. A reader goes by one slot; damage to the others is damage all the
+    /// same, because they are what the next damage is mended by.
+    fn slots(&self) -> Result<Vec<Finding>> {
+        let mut bytes = vec![0; DATA as usize];
+        self.space.raw.read_at(&mut bytes, 0).map_err(|e| self.io(&e))?;
+        let mut found = Vec::new();
+        let mut bad = |what: &'static str, from: u64, length: usize, why: &str| {
+            found.push(Finding::damage(what, place_name(&Place::file(from, length as u64)), why));
+        };
+        if let Err(e) = head::Fixed::decode(&bytes[..FIXED], &self.space.target) {
+            bad("head", 0, FIXED, &why_damaged(&e).unwrap_or_else(|| e.to_string()));
+        }
+        for (what, at) in head::SLOT_PLACES {
+            let part = &bytes[at as usize..at as usize + head::SLOT];
+            let is_empty = part.iter().all(|b| *b == 0);
+            match Slot::decode(part) {
+                Ok(Some(slot)) if what == "head slot" && slot.position() != at => {
+                    bad(what, at, head::SLOT, "a head of another slot is in it");
+                }
+                Ok(Some(_)) => (),
+                Ok(None) if is_empty && what == "copy of a head slot" => (),
+                // The first commit writes the other slot.
+                Ok(None) if is_empty && self.head.sequence < 2 => (),
+                Ok(None) => bad(what, at, head::SLOT, "the checksum does not match; another slot or copy stands in for it"),
+                Err(why) => bad(what, at, head::SLOT, why),
+            }
+        }
+        let note = &bytes[head::NOTE as usize..head::NOTE as usize + head::NOTE_LEN];
+        if note.iter().any(|b| *b != 0) && head::decode_note(note).is_none() {
+            bad("writer's note", head::NOTE, head::NOTE_LEN, "the checksum does not match");
+        }
+        Ok(found)
+    }
+
+    /// The same, unless a writer was writing there meanwhile.
+    fn check_slots(&self, out: &mut Findings) -> Result<()> {
+        let mut found = self.slots()?;
+        for _ in 0..TRIES {
+            if found.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            let again = self.slots()?;
+            found.retain(|f| again.contains(f));
+        }
+        found.into_iter().for_each(|f| out.add(f));
+        Ok(())
+    }
+
+    /// Pins the oldest version that can be opened, and all after it.
+    fn pin_older(&mut self, out: &mut Findings) -> Result<bool> {
+        let (raw, target) = (self.space.raw.as_ref(), &self.space.target);
+        for _ in 0..MOVES {
+            let before = match reclaimed::read(raw, target) {
+                Ok(lost) => lost,
+                Err(e) => {
+                    let Some(why) = why_damaged(&e) else { return Err(e) };
+                    let at = place_name(&Place::file(head::RECLAIMED, 16));
+                    out.add(Finding::damage("reclaimed room", at, format!("{why}; older versions cannot be told from lost ones")));
+                    return Ok(false);
+                }
+            };
+            let locks = lock(&self.space.locks);
+            locks.pin(before, target)?;
+            self.lost = reclaimed::read(raw, target)?;
+            if self.lost == before {
+                return Ok(true);
+            }
+            if before != self.head.sequence {
+                locks.unpin(before);
+            }
+        }
+        out.add(Finding::warning("older versions", "not checked", "a writer uses their room again all the time"));
+        Ok(false)
+    }
+
+    fn record_place(l: &log::Logged) -> Place {
+        l.at.place
+    }
+
+    /// What is free at the newest version, as a writer would know it.
+    fn free(&self, out: &mut Findings) -> Result<Option<FreeSpace>> {
+        let (of, room) = match self.head.free {
+            None => (self.head.base_version, Ok((self.head.base_version, FreeSpace::new(self.head.base_end)))),
+            Some(p) => {
+                let bytes = self.bytes(&p)?;
+                let list = bytes.and_then(|b| notes::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned));
+                (0, list)
+            }
+        };
+        let at = self.head.free.map_or_else(String::new, |p| place_name(&p.place));
+        let (of, mut room) = match room {
+            Ok((version, room)) => (version.max(of), room),
+            Err(why) => {
+                out.add(Finding::damage("free list", at, why));
+                return Ok(None);
+            }
+        };
+        let replayed = self.records.iter().filter(|l| l.record.header.version > of).try_for_each(|l| {
+            let notes = notes::Notes::decode(&l.record.notes)?;
+            notes.replay(&mut room, l.record.header.time)?;
+            let (offset, length) = run_of(&l.at.place);
+            room.replay_use(offset, length)
+        });
+        let replayed = replayed.and_then(|()| match self.head.end > room.end {
+            true => room.replay_end(self.head.end),
+            false => Ok(()),
+        });
+        match replayed {
+            Ok(()) => Ok(Some(room)),
+            Err(why) => {
+                out.add(Finding::damage("free list", at, format!("{why}, as the records behind it say")));
+                Ok(None)
+            }
+        }
+    }
+
+    fn bytes(&self, p: &Pointer) -> Result<std::result::Result<Vec<u8>, String>> {
+        let raw = self.space.raw.as_ref();
+        let length = raw.len().map_err(|e| self.io(&e))?;
+        if p.place.offset.saturating_add(p.place.length) > length {
+            return Ok(Err("the file ends before it".into()));
+        }
+        let mut bytes = vec![0; usize::try_from(p.place.length).unwrap_or(usize::MAX)];
+        match raw.read_at(&mut bytes, p.place.offset) {
+            Ok(()) => Ok(Ok(bytes)),
+            Err(e) => Err(self.io(&e)),
+        }
+    }
+}
+
+impl Audit for FileAudit<'_> {
+    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
+        self.check_slots(out)?;
+        for p in [self.head.free, self.head.history].into_iter().flatten() {
+            let (offset, length) = run_of(&p.place);
+            claims
+                .add(&Place::file(offset, length), &mut |c| out.add(claimed_twice(c)))
+                .map_err(|e| self.io(&e))?;
+        }
+        let raw = self.space.raw.as_ref();
+        self.records = log::records(raw, &self.head, self.head.base_version, &self.space.target)?;
+        // The history is read in any case: it is a part of the newest version's room.
+        let segments = match Past::of(raw, &self.head, &self.space.target) {
+            Ok(past) => past.segments,
+            Err(e) => {
+                let Some(why) = why_damaged(&e) else { return Err(e) };
+                let at = self.head.history.map_or_else(String::new, |p| place_name(&p.place));
+                out.add(Finding::damage("history", at, format!("{why}; older versions cannot be found")));
+                return Ok(1);
+            }
+        };
+        if !all || !self.pin_older(out)? {
+            return Ok(1);
+        }
+        let lost = self.lost;
+        self.segments = segments;
+        self.segments.retain(|s| s.is_whole(lost));
+        Ok(self.segments.len().max(1))
+    }
+
+    fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>> {
+        let newest = n == 0;
+        let Some(segment) = self.segments.get(n) else {
+            // The newest version alone.
+            let last = self.records.len();
+            let records = self.records.iter().enumerate();
+            let records = records.map(|(i, l)| (l.record.clone(), Self::record_place(l), i + 1 == last)).collect();
+            return Ok(newest.then(|| Epoch { root: self.head.root, base_is_whole: last == 0, records, newest }));
+        };
+        let base_is_whole = segment.base.version > 0 && segment.base.moment >= self.lost;
+        let raw = self.space.raw.as_ref();
+        let records = match segment.records(raw, 0, &self.space.target) {
+            Ok(records) => records,
+            Err(_) if self.is_overtaken(n)? => return Ok(None),
+            Err(e) => {
+                let Some(why) = why_damaged(&e) else { return Err(e) };
+                let at = match e.kind() {
+                    crate::ErrorKind::Corrupt { at, .. } => at.clone(),
+                    _ => String::new(),
+                };
+                out.add(Finding::damage("record", at, why).of(newest));
+                Vec::new()
+            }
+        };
+        let mut seen = BTreeSet::new();
+        let lost = self.lost;
+        let whole = |sequence: u64, version: u64| sequence >= lost || (newest && version == self.head.version);
+        let records = records.into_iter().rev().filter(|(_, l)| seen.insert(l.record.header.version)).map(|(q, l)| {
+            let is_whole = whole(q, l.record.header.version);
+            (l.record.clone(), Self::record_place(&l), is_whole)
+        });
+        Ok(Some(Epoch { root: segment.slot.root, base_is_whole, records: records.collect(), newest }))
+    }
+
+    fn is_overtaken(&self, n: usize) -> Result<bool> {
+        let lost = reclaimed::read(self.space.raw.as_ref(), &self.space.target)?;
+        Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
+    }
+
+    fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+        let Some(room) = self.free(out)? else { return Ok(()) };
+        let length = self.space.raw.len().map_err(|e| self.io(&e))?;
+        if length + crate::file::free::GRAIN <= self.head.end {
+            let why = format!("the file has {length} bytes of {}; it was cut off", self.head.end);
+            out.add(Finding::damage("end of file", format!("byte {length}"), why));
+        }
+        let (mut at, mut leaked, mut runs, mut first) = (DATA, 0u64, 0u64, None);
+        let mut overlaps = Vec::new();
+        // What nothing claims, from one claim to the next, should be free or rest.
+        let mut gap = |from: u64, to: u64| {
+            for (o, l) in room.used_in(from, to) {
+                (leaked, runs) = (leaked + l, runs + 1);
+                first.get_or_insert((o, l));
+            }
+        };
+        let mut twice = Vec::new();
+        claims
+            .sorted(&mut |c| twice.push(claimed_twice(c)), &mut |c| {
+                gap(at, c.offset);
+                at = at.max(c.end);
+                let used: u64 = room.used_in(c.offset, c.end).map(|(_, l)| l).sum();
+                if used < c.end - c.offset {
+                    overlaps.push((c.offset, c.end, c.end - c.offset - used));
+                }
+            })
+            .map_err(|e| self.io(&e))?;
+        gap(at, room.end);
+        twice.into_iter().for_each(|f| out.add(f));
+        for (from, to, free) in overlaps {
+            let why = format!("{free} of these bytes are in use, and said to be free or beyond the end");
+            out.add(Finding::damage("room", place_name(&Place::file(from, to - from)), why));
+        }
+        // What lies below a damaged page is in use, too, and nobody knows where.
+        let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
+        if let Some((o, l)) = first.filter(|_| is_complete) {
+            let why = format!("{leaked} bytes in {runs} runs are neither in use nor free; `h5lake repair` makes a container without them");
+            out.add(Finding::warning("room", format!("from {} on", place_name(&Place::file(o, l))), why));
+        }
+        Ok(())
+    }
+}

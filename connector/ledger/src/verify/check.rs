@@ -1,0 +1,282 @@
+//! One way through all that a container stores.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::walk::{Met, Pages, value_of};
+use super::{Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, place_name, why_damaged};
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::key::Key;
+use crate::layers::{Layer, value_in};
+use crate::page::Stored;
+use crate::payload;
+use crate::place::Place;
+use crate::space::Space;
+use crate::verify::claims::{Claim, Claims};
+use crate::verify::Epoch;
+
+/// Bytes of a payload that are read at once.
+const STEP: usize = 1 << 20;
+
+/// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
+struct Walk<'a> {
+    space: &'a dyn Space,
+    content: &'a dyn Content,
+    progress: Progress<'a>,
+    findings: &'a mut Findings,
+    counts: &'a mut Counts,
+    claims: &'a mut Claims,
+    seen: &'a mut Seen,
+}
+
+/// The error for bytes that two claim.
+pub(crate) fn claimed_twice(c: Claim) -> Finding {
+    let place = Place { room: c.room, offset: c.offset, length: c.end - c.offset };
+    Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")
+}
+
+impl Walk<'_> {
+    fn io(&self, e: &std::io::Error) -> Error {
+        Error::io(self.space.target(), "keeping a list in a temporary file", e)
+    }
+
+    fn claim(&mut self, place: &Place) -> Result<()> {
+        let findings = &mut *self.findings;
+        let place = self.space.claimed(place);
+        let added = self.claims.add(&place, &mut |c| findings.add(claimed_twice(c)));
+        added.map_err(|e| self.io(&e))
+    }
+
+    fn came(&mut self, bytes: u64) {
+        self.counts.bytes += bytes;
+        (self.progress)(self.counts.bytes);
+    }
+
+    /// Reads a payload and compares its checksums. Says where it is damaged.
+    fn payload(&mut self, e: &Extent) -> Result<Option<String>> {
+        self.counts.payloads += 1;
+        let (mut at, mut bad) = (0u64, Vec::new());
+        let mut buf = vec![0; STEP.min(usize::try_from(e.len()).unwrap_or(STEP))];
+        while at < e.len() {
+            let step = (e.len() - at).min(STEP as u64);
+            let part = &mut buf[..step as usize];
+            if let Err(error) = payload::read(self.space, e, at, part) {
+                let Some(why) = why_damaged(&error) else { return Err(error) };
+                bad.push(format!("from byte {at} of it on: {why}"));
+                // One is enough to know that it is lost.
+                break;
+            }
+            self.came(step);
+            at += step;
+        }
+        Ok(bad.pop())
+    }
+
+    /// Checks a payload that the value of a key holds, unless that was done.
+    fn extent(&mut self, e: &Extent, key: &Bytes, kind: &'static str, newest: bool) -> Result<bool> {
+        if e.is_empty() {
+            return Ok(true);
+        }
+        if newest {
+            self.claim(e.place())?;
+        }
+        if !self.seen.add(e) && !newest {
+            return Ok(true);
+        }
+        let Some(why) = self.payload(e)? else { return Ok(true) };
+        let found = Finding::damage(kind, place_name(e.place()), why).of(newest);
+        self.findings.add(Finding { key: Some(key.clone()), ..found });
+        Ok(false)
+    }
+
+    /// Checks the payloads of a value.
+    fn value(&mut self, key: &Bytes, value: &Bytes, newest: bool) -> Result<()> {
+        self.counts.entries += u64::from(newest);
+        match self.content.payloads(key, value) {
+            Ok(all) => all.iter().try_for_each(|e| self.extent(e, key, "payload", newest).map(drop)),
+            Err(why) => {
+                let found = Finding::damage("value", String::new(), why).of(newest);
+                self.findings.add(Finding { key: Some(key.clone()), ..found });
+                Ok(())
+            }
+        }
+    }
+
+    fn stored(&mut self, key: &Bytes, stored: &Stored, newest: bool) -> Result<()> {
+        match stored {
+            Stored::Inline(value) => self.value(key, value, newest),
+            Stored::Spilled(e) => {
+                if self.extent(e, key, "value", newest)?
+                    && let Ok(value) = value_of(self.space, e)?
+                {
+                    self.value(key, &value, newest)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks the pages of a base. Of its entries, those in `before` are in no version that can be opened; those in `log` are
+    /// not in the newest.
+    fn base(&mut self, epoch: &Epoch, before: &Layer, log: &Layer) -> Result<()> {
+        let mut pages = Pages::new(self.space, epoch.root, &[], None);
+        while let Some(met) = pages.next()? {
+            match met {
+                Met::Page(p, length) => {
+                    if !self.seen.add(&p) && !epoch.newest {
+                        pages.pass_over();
+                        continue;
+                    }
+                    if epoch.newest {
+                        self.claim(&p.place)?;
+                    }
+                    self.counts.pages += 1;
+                    self.came(length);
+                }
+                Met::Bad { at, why, from, to } => {
+                    if !self.seen.add(&at) && !epoch.newest {
+                        continue;
+                    }
+                    if epoch.newest {
+                        self.claim(&at.place)?;
+                    }
+                    let found = Finding::damage("page", place_name(&at.place), why).of(epoch.newest);
+                    self.findings.add(Finding { keys: Some((from, to)), ..found });
+                }
+                Met::BadEntry(key, why) => {
+                    let found = Finding::damage("entry of a page", String::new(), why).of(epoch.newest);
+                    self.findings.add(Finding { key: Some(key), ..found });
+                }
+                Met::Entry(key, stored) => {
+                    let newest = epoch.newest && value_in(log, &key).is_none();
+                    if newest || value_in(before, &key).is_none() {
+                        self.stored(&key, &stored, newest)?;
+                    }
+                    if epoch.newest
+                        && !newest
+                        && let Stored::Spilled(e) = &stored
+                    {
+                        // The page is in use, and what it names is kept with it.
+                        self.claim(e.place())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a base and the records behind it. `log` is what the newest version has over it.
+    fn epoch(&mut self, epoch: &Epoch, log: &Layer) -> Result<()> {
+        let mut before = Layer::new();
+        let mut known: BTreeMap<Key<'static>, Option<Bytes>> = Layer::new();
+        let mut whole = epoch.base_is_whole;
+        self.counts.versions += u64::from(whole);
+        for (record, place, is_whole) in &epoch.records {
+            self.counts.records += 1;
+            self.counts.versions += u64::from(*is_whole);
+            self.came(record.length);
+            let bad = |why: &str| Finding::damage("record", place_name(place), why).of(epoch.newest);
+            let changes = match record.changes() {
+                Ok(changes) => changes,
+                Err(why) => {
+                    self.findings.add(bad(why));
+                    break;
+                }
+            };
+            for (key, stored) in changes {
+                let last = value_in(&known, &key).and_then(Option::as_ref);
+                match stored.over(last) {
+                    Ok(value) => {
+                        if !whole {
+                            before.insert(key.clone().into(), value.clone());
+                        } else if let Some(value) = &value
+                            && !(epoch.newest && value_in(log, &key) == Some(&Some(value.clone())))
+                        {
+                            self.value(&key, value, false)?;
+                        }
+                        known.insert(key.into(), value);
+                    }
+                    Err(why) => self.findings.add(bad(why)),
+                }
+            }
+            if !whole && *is_whole {
+                whole = true;
+                if !epoch.newest {
+                    self.layer(&before, false)?;
+                }
+            }
+        }
+        self.base(epoch, if whole { &before } else { log }, log)?;
+        if epoch.newest { self.layer(log, true) } else { Ok(()) }
+    }
+
+    fn layer(&mut self, layer: &Layer, newest: bool) -> Result<()> {
+        for (key, value) in layer {
+            if let Some(value) = value {
+                self.value(&key.to_bytes(), value, newest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Verifier {
+    /// Checks heads, records, pages, payloads, and the room of them all; `all`: of every version that can be opened, else of
+    /// the newest one.
+    ///
+    /// # Errors
+    /// Those of reading, but for damage; `Gone` if a writer has overtaken a check without pins.
+    pub fn check(&mut self, content: &dyn Content, all: bool, progress: Progress<'_>) -> Result<()> {
+        let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
+        let space = ledger.space();
+        let mut walk = Walk { space, content, progress, findings, counts, claims, seen };
+        if *salvaged {
+            // What else the heads lead to is not known to belong together.
+            let epoch = Epoch { root: *root, base_is_whole: true, records: Vec::new(), newest: true };
+            return walk.epoch(&epoch, log);
+        }
+        let Some(mut audit) = space.audit() else { return Ok(()) };
+        let epochs = audit.begin(all, walk.claims, walk.findings)?;
+        for n in 0..epochs {
+            let Some(epoch) = audit.epoch(n, walk.findings)? else { break };
+            if n == 0 {
+                for (_, place, _) in &epoch.records {
+                    walk.claim(place)?;
+                }
+                let newest = Epoch { root: *root, ..epoch };
+                walk.epoch(&newest, log)?;
+                continue;
+            }
+            let found = walk.findings.list.len();
+            walk.epoch(&epoch, &Layer::new())?;
+            if walk.findings.list.len() > found && audit.is_overtaken(n)? {
+                walk.findings.take_back(found);
+                let why = "a writer has used their room again while they were read";
+                walk.findings.add(Finding::warning("older versions", "not checked", why));
+                break;
+            }
+        }
+        let Walk { claims, findings, .. } = walk;
+        audit.room(claims, findings)
+    }
+
+    /// The entries of the newest version in a range of keys.
+    pub fn scan<'a>(&'a self, lower: &'a [u8], upper: Option<&'a [u8]>) -> Scan<'a> {
+        Scan::new(self.ledger.space(), self.root, &self.log, lower, upper)
+    }
+
+    /// The value under a key of the newest version.
+    ///
+    /// # Errors
+    /// Those of reading; damage is no value.
+    pub fn value(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let mut end = key.to_vec();
+        end.push(0);
+        match self.scan(key, Some(&end)).step()? {
+            Some(Item::Entry(_, value)) => Ok(Some(value)),
+            _ => Ok(None),
+        }
+    }
+}

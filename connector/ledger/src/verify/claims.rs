@@ -1,0 +1,205 @@
+//! Which bytes of a container are claimed, and by how many: sorted runs, of which those that memory has no room for lie in a
+//! temporary file.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+use crate::place::{Place, Room};
+
+/// Bytes of runs in memory.
+pub(crate) const BOUND: usize = 64 << 20;
+
+/// A run of bytes in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Claim {
+    pub(crate) room: Room,
+    pub(crate) offset: u64,
+    pub(crate) end: u64,
+}
+
+const ENCODED: usize = 40;
+
+impl Claim {
+    fn encode(&self) -> [u8; ENCODED] {
+        let (kind, id) = match self.room {
+            Room::File => (0u64, [0; 16]),
+            Room::Log(n) => {
+                let mut id = [0; 16];
+                id[8..].copy_from_slice(&n.to_be_bytes());
+                (1, id)
+            }
+            Room::Pack(id) => (2, id),
+            Room::Page(id) => (3, id),
+        };
+        let mut out = [0; ENCODED];
+        out[..8].copy_from_slice(&kind.to_le_bytes());
+        out[8..24].copy_from_slice(&id);
+        out[24..32].copy_from_slice(&self.offset.to_le_bytes());
+        out[32..].copy_from_slice(&self.end.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; ENCODED]) -> Self {
+        let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        let mut id = [0; 16];
+        id.copy_from_slice(&bytes[8..24]);
+        let room = match number(0) {
+            0 => Room::File,
+            1 => Room::Log(id[8..].iter().fold(0, |n, b| n << 8 | u64::from(*b))),
+            2 => Room::Pack(id),
+            _ => Room::Page(id),
+        };
+        Self { room, offset: number(24), end: number(32) }
+    }
+}
+
+/// Claimed runs. Neighbours are joined, so that memory follows the number of gaps.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    recent: Vec<Claim>,
+    spilled: Option<File>,
+    /// Where each sorted part of the file begins and ends.
+    parts: Vec<(u64, u64)>,
+}
+
+/// Sorts runs and joins neighbours; tells of each run that two claim.
+fn join(all: &mut Vec<Claim>, twice: &mut dyn FnMut(Claim)) {
+    all.sort_unstable();
+    let mut out: Vec<Claim> = Vec::new();
+    for c in all.drain(..) {
+        match out.last_mut() {
+            Some(last) if last.room == c.room && c.offset <= last.end => {
+                if c.offset < last.end {
+                    twice(Claim { end: c.end.min(last.end), ..c });
+                }
+                last.end = last.end.max(c.end);
+            }
+            _ => out.push(c),
+        }
+    }
+    *all = out;
+}
+
+impl Claims {
+    /// Takes in a place; tells of bytes that were claimed before, now or in the end.
+    pub(crate) fn add(&mut self, place: &Place, twice: &mut dyn FnMut(Claim)) -> io::Result<()> {
+        if place.length == 0 {
+            return Ok(());
+        }
+        let end = place.offset.saturating_add(place.length);
+        self.recent.push(Claim { room: place.room, offset: place.offset, end });
+        let most = BOUND / size_of::<Claim>();
+        if self.recent.len() >= most {
+            join(&mut self.recent, twice);
+            if self.recent.len() >= most / 2 {
+                self.spill()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let file = match &mut self.spilled {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        let from = file.seek(SeekFrom::End(0))?;
+        let mut out = BufWriter::new(&*file);
+        self.recent.iter().try_for_each(|c| out.write_all(&c.encode()))?;
+        out.flush()?;
+        self.parts.push((from, from + (self.recent.len() * ENCODED) as u64));
+        self.recent.clear();
+        Ok(())
+    }
+
+    /// Hands out all runs, ascending, joined; first tells of those that two claim.
+    pub(crate) fn sorted(
+        &mut self,
+        twice: &mut dyn FnMut(Claim),
+        each: &mut dyn FnMut(Claim),
+    ) -> io::Result<()> {
+        join(&mut self.recent, twice);
+        if self.spilled.is_none() {
+            self.recent.iter().copied().for_each(each);
+            return Ok(());
+        }
+        self.spill()?;
+        let Some(file) = &self.spilled else { return Ok(()) };
+        let mut parts: Vec<_> = self.parts.iter().map(|p| BufReader::new(Part { file, at: p.0, end: p.1 })).collect();
+        let mut heap = BinaryHeap::new();
+        for (n, part) in parts.iter_mut().enumerate() {
+            heap.extend(next(part)?.map(|c| Reverse((c, n))));
+        }
+        let mut last: Option<Claim> = None;
+        while let Some(Reverse((c, n))) = heap.pop() {
+            heap.extend(next(&mut parts[n])?.map(|c| Reverse((c, n))));
+            match &mut last {
+                Some(l) if l.room == c.room && c.offset <= l.end => {
+                    if c.offset < l.end {
+                        twice(Claim { end: c.end.min(l.end), ..c });
+                    }
+                    l.end = l.end.max(c.end);
+                }
+                _ => {
+                    last.replace(c).into_iter().for_each(&mut *each);
+                }
+            }
+        }
+        last.into_iter().for_each(each);
+        Ok(())
+    }
+}
+
+/// One sorted part of the temporary file.
+struct Part<'f> {
+    file: &'f File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
+        let n = self.file.read_at(&mut buf[..most], self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+fn next(part: &mut BufReader<Part<'_>>) -> io::Result<Option<Claim>> {
+    let mut bytes = [0; ENCODED];
+    match part.read_exact(&mut bytes) {
+        Ok(()) => Ok(Some(Claim::decode(&bytes))),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_joined_and_what_two_claim_is_told_also_through_the_file() {
+        for spilling in [false, true] {
+            let mut claims = Claims::default();
+            let mut twice = Vec::new();
+            for n in [5u64, 1, 9, 3, 2, 9, 20] {
+                let place = Place { room: Room::Log(7), offset: n * 32, length: 32 };
+                claims.add(&place, &mut |c| twice.push(c)).unwrap();
+                if spilling {
+                    join(&mut claims.recent, &mut |c| twice.push(c));
+                    claims.spill().unwrap();
+                }
+            }
+            claims.add(&Place::file(0, 10), &mut |c| twice.push(c)).unwrap();
+            let mut all = Vec::new();
+            claims.sorted(&mut |c| twice.push(c), &mut |c| all.push((c.offset, c.end))).unwrap();
+            assert_eq!(all, [(0, 10), (32, 128), (160, 192), (288, 320), (640, 672)]);
+            assert_eq!(twice, [Claim { room: Room::Log(7), offset: 288, end: 320 }]);
+        }
+    }
+}

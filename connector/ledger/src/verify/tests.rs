@@ -1,0 +1,119 @@
+//! Checks of files that are whole, and of files in which bytes were changed.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::options::{Replace, Writers};
+
+/// Values that begin with 1 hold an extent.
+struct Plain;
+
+impl Content for Plain {
+    fn payloads(&self, _: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
+        match value.split_first() {
+            Some((1, encoded)) => Extent::decode(encoded).map(|(e, _)| vec![e]).map_err(|e| e.to_string()),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+fn check_file(path: &Path, all: bool) -> (Findings, Counts) {
+    match Verifier::open_file(path, &Options::default()).unwrap() {
+        Ok(mut v) => {
+            v.check(&Plain, all, &mut |_| ()).unwrap();
+            (v.findings, v.counts)
+        }
+        Err(findings) => (findings, Counts::default()),
+    }
+}
+
+fn put_payload(l: &Ledger, key: &str, byte: u8, length: usize) {
+    let e = l.write_payload(&vec![byte; length]).unwrap();
+    let old = l.replace(key.as_bytes(), [&[1][..], &e.to_bytes()].concat()).unwrap();
+    if let Some(old) = old {
+        l.free_payload(&Extent::decode(&old[1..]).unwrap().0).unwrap();
+    }
+}
+
+/// A container of several checkpoints and many versions.
+fn filled(path: &Path, opts: Options) -> Ledger {
+    let opts = Options { checkpoint_records: 8, ..opts };
+    let l = Ledger::create_file(path, Replace::Fail, opts).unwrap();
+    for round in 10..16u8 {
+        for n in 0..120 {
+            l.put(format!("v{n:05}").as_bytes(), vec![round; 40 + n % 7]).unwrap();
+        }
+        l.put(b"long", vec![round; 9000]).unwrap();
+        for n in 0..5 {
+            put_payload(&l, &format!("p{n}"), round, 20_000 + 1000 * n);
+            l.commit().unwrap();
+        }
+    }
+    l.put(b"last", "one").unwrap();
+    l.commit().unwrap();
+    l
+}
+
+fn whole(found: &Findings) -> bool {
+    found.list.is_empty()
+}
+
+#[test]
+fn a_whole_file_has_nothing_to_be_found() {
+    let kept = Options { retention: Some(Duration::from_secs(3600)), ..Options::default() };
+    let many = Options { writers: Writers::Many, ..Options::default() };
+    for opts in [Options::default(), kept, many] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let mut l = Some(filled(&path, opts.clone()));
+        // While a writer has it open, and after that.
+        for closed in [false, true] {
+            assert_eq!(l.is_none(), closed);
+            let (found, counts) = check_file(&path, true);
+            assert!(whole(&found), "{closed} {opts:?}: {:#?}", found.list);
+            assert!(counts.payloads >= 5 && counts.pages > 2 && counts.entries == 127, "{counts:?}");
+            if opts.retention.is_some() {
+                assert!(counts.versions > 25, "{counts:?}");
+            }
+            let (found, counts) = check_file(&path, false);
+            assert!(whole(&found) && counts.versions == 1, "{counts:?}");
+            l = None;
+        }
+    }
+}
+
+/// The bytes that a file keeps and nobody uses: what is behind each slot, what is free.
+#[test]
+fn every_changed_byte_is_found_or_is_of_no_meaning() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let kept = Options { retention: Some(Duration::from_secs(3600)), ..Options::default() };
+    drop(filled(&path, kept));
+    let good = std::fs::read(&path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let mut kinds = std::collections::BTreeMap::<&str, u32>::new();
+    let step = (good.len() / 900).max(1);
+    for at in (0..good.len()).step_by(step).chain(0..64).chain((512..664).step_by(9)).chain((4096..4248).step_by(9)) {
+        file.write_all_at(&[good[at] ^ 4], at as u64).unwrap();
+        match std::panic::catch_unwind(|| Verifier::open_file(&path, &Options::default()).map(drop)) {
+            Ok(Err(e)) => assert!(at < 64, "byte {at}: {e}"),
+            Ok(Ok(())) => {
+                let (found, _) = check_file(&path, true);
+                for f in &found.list {
+                    *kinds.entry(f.kind).or_default() += 1;
+                    let bytes: Vec<u64> = f.at.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+                    if let [from, to] = bytes[..] {
+                        assert!(from <= at as u64 && at as u64 <= to, "byte {at}: {f:?}");
+                    }
+                }
+            }
+            Err(_) => panic!("byte {at}"),
+        }
+        file.write_all_at(&[good[at]], at as u64).unwrap();
+    }
+    for kind in ["payload", "page", "record", "head slot", "value"] {
+        assert!(kinds.contains_key(kind), "{kind}: {kinds:?}");
+    }
+}

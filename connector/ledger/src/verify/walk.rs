@@ -1,0 +1,226 @@
+//! Going through the map without being stopped by damage.
+
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::why_damaged;
+use crate::error::Result;
+use crate::extent::Extent;
+use crate::layers::{Layer, range_of};
+use crate::page::{self, Page, Stored};
+use crate::payload;
+use crate::space::{Pointer, Space};
+use crate::tree::{KeyRange, OUT_OF_RANGE};
+
+/// What a [`Scan`] comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// An entry of the map.
+    Entry(Bytes, Bytes),
+    /// A key whose value cannot be read.
+    Unreadable(Bytes),
+    /// A page cannot be read: the keys from one on and before another are lost, but for those of later records.
+    Lost(Bytes, Option<Bytes>),
+}
+
+/// What the walk over the pages comes to.
+#[derive(Debug)]
+pub(crate) enum Met {
+    Page(Pointer, u64),
+    Bad { at: Pointer, why: String, from: Bytes, to: Option<Bytes> },
+    Entry(Bytes, Stored),
+    BadEntry(Bytes, &'static str),
+}
+
+/// Pages and entries of a base, from a key on and before another.
+#[derive(Debug)]
+pub(crate) struct Pages<'a> {
+    space: &'a dyn Space,
+    lower: Bytes,
+    upper: Option<Bytes>,
+    first: Option<Pointer>,
+    stack: Vec<(Arc<Page>, usize, KeyRange)>,
+    /// A page that was read and is not yet gone into.
+    waiting: Option<(Arc<Page>, KeyRange)>,
+}
+
+impl<'a> Pages<'a> {
+    pub(crate) fn new(space: &'a dyn Space, root: Option<Pointer>, lower: &[u8], upper: Option<&[u8]>) -> Self {
+        Self {
+            space,
+            lower: Bytes::copy_from_slice(lower),
+            upper: upper.map(Bytes::copy_from_slice),
+            first: root,
+            stack: Vec::new(),
+            waiting: None,
+        }
+    }
+
+    /// Does not go into the page that was met last.
+    pub(crate) fn pass_over(&mut self) {
+        self.waiting = None;
+    }
+
+    fn read(&self, p: &Pointer, level: Option<u8>, range: &KeyRange) -> Result<std::result::Result<Page, String>> {
+        if p.place.length > page::LONGEST {
+            return Ok(Err("longer than any page".into()));
+        }
+        let mut bytes = vec![0; p.place.length as usize];
+        if let Err(e) = self.space.read(&p.place, 0, &mut bytes) {
+            return why_damaged(&e).map(Err).ok_or(e);
+        }
+        let page = match Page::decode(bytes.into(), p.crc) {
+            Ok(page) => page,
+            Err(why) => return Ok(Err(why.into())),
+        };
+        let holds = match page.entries() {
+            Ok(entries) => range.holds(&entries),
+            Err(why) => return Ok(Err(why.into())),
+        };
+        Ok(if level.is_some_and(|level| page.level != level) {
+            Err("a child of the wrong level".into())
+        } else if !holds {
+            Err(OUT_OF_RANGE.into())
+        } else {
+            Ok(page)
+        })
+    }
+
+    fn descend(&mut self, p: Pointer, level: Option<u8>, range: KeyRange) -> Result<Met> {
+        match self.read(&p, level, &range)? {
+            Ok(page) => {
+                self.waiting = Some((Arc::new(page), range));
+                Ok(Met::Page(p, p.place.length))
+            }
+            Err(why) => {
+                let (from, to) = range.bounds();
+                Ok(Met::Bad { at: p, why, from: from.max(self.lower.clone()), to: least(to, self.upper.clone()) })
+            }
+        }
+    }
+
+    /// The next thing.
+    pub(crate) fn next(&mut self) -> Result<Option<Met>> {
+        if let Some(root) = self.first.take() {
+            return self.descend(root, None, KeyRange::default()).map(Some);
+        }
+        if let Some((page, range)) = self.waiting.take() {
+            let start = page.entries().map_or(0, |all| match page.level {
+                0 => all.first_from(Bound::Included(&self.lower)),
+                _ => all.branch_for(&self.lower),
+            });
+            self.stack.push((page, start, range));
+        }
+        loop {
+            let Some((page, n, range)) = self.stack.last_mut() else { return Ok(None) };
+            let at = *n;
+            *n += 1;
+            let page = page.clone();
+            let Ok(all) = page.entries() else { return Ok(None) };
+            if at >= all.len() || (self.upper.as_ref().is_some_and(|upper| all.key(at) >= &upper[..])) {
+                self.stack.pop();
+                continue;
+            }
+            if page.level == 0 {
+                let key = all.key_bytes(at);
+                return Ok(Some(match all.stored(at) {
+                    Ok(stored) => Met::Entry(key, stored),
+                    Err(why) => Met::BadEntry(key, why),
+                }));
+            }
+            let range = range.of_child(&all, at);
+            return match all.child(at) {
+                Ok(child) => self.descend(child, Some(page.level - 1), range).map(Some),
+                Err(why) => Ok(Some(Met::BadEntry(all.key_bytes(at), why))),
+            };
+        }
+    }
+}
+
+fn least(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The entries of a snapshot in a range of keys, ascending, past all damage.
+pub struct Scan<'a> {
+    pages: Pages<'a>,
+    log: Peekable<std::collections::btree_map::Range<'a, crate::key::Key<'a>, Option<Bytes>>>,
+    base: Option<Item>,
+    done: bool,
+    space: &'a dyn Space,
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(
+        space: &'a dyn Space,
+        root: Option<Pointer>,
+        log: &'a Layer,
+        lower: &'a [u8],
+        upper: Option<&'a [u8]>,
+    ) -> Self {
+        let bound = upper.map_or(Bound::Unbounded, Bound::Excluded);
+        let log = range_of(log, Bound::Included(lower), bound).peekable();
+        Self { pages: Pages::new(space, root, lower, upper), log, base: None, done: false, space }
+    }
+
+    fn from_base(&mut self) -> Result<Option<Item>> {
+        while let Some(met) = self.pages.next()? {
+            return Ok(Some(match met {
+                Met::Page(..) => continue,
+                Met::Bad { from, to, .. } => Item::Lost(from, to),
+                Met::BadEntry(key, _) => Item::Unreadable(key),
+                Met::Entry(key, Stored::Inline(value)) => Item::Entry(key, value),
+                Met::Entry(key, Stored::Spilled(e)) => match value_of(self.space, &e)? {
+                    Ok(value) => Item::Entry(key, value),
+                    Err(_) => Item::Unreadable(key),
+                },
+            }));
+        }
+        Ok(None)
+    }
+
+    /// The next item.
+    ///
+    /// # Errors
+    /// Those of reading, but for damage.
+    pub fn step(&mut self) -> Result<Option<Item>> {
+        loop {
+            if self.base.is_none() && !self.done {
+                self.base = self.from_base()?;
+                self.done = self.base.is_none();
+            }
+            let base_key = self.base.as_ref().map(|item| match item {
+                Item::Entry(key, _) | Item::Unreadable(key) | Item::Lost(key, _) => key,
+            });
+            let is_lost = matches!(self.base, Some(Item::Lost(..)));
+            match (self.log.peek().map(|(key, _)| key.as_ref()), base_key) {
+                (None, _) => return Ok(self.base.take()),
+                (Some(log), Some(base)) if &base[..] < log || (is_lost && &base[..] == log) => {
+                    return Ok(self.base.take());
+                }
+                (Some(log), base) => {
+                    if base.is_some_and(|base| &base[..] == log) {
+                        self.base = None;
+                    }
+                    if let Some((key, Some(value))) = self.log.next() {
+                        return Ok(Some(Item::Entry(key.to_bytes(), value.clone())));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The value in an extent, or what is wrong with it.
+pub(crate) fn value_of(space: &dyn Space, e: &Extent) -> Result<std::result::Result<Bytes, String>> {
+    match payload::read_all(space, e) {
+        Ok(value) => Ok(Ok(value.into())),
+        Err(error) => why_damaged(&error).map(Err).ok_or(error),
+    }
+}
