@@ -6,6 +6,7 @@
 mod link;
 mod restore;
 mod unlock;
+mod verify;
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -63,6 +64,23 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Checks every checksum, reference, count and free range of a container, and names what is damaged. Nothing is changed, and
+    /// others may write meanwhile. Exit code: 0 if it is whole (warnings may have been shown), 2 if something is damaged, 1 if it
+    /// could not be read.
+    Verify {
+        /// The containers' paths or URLs.
+        #[arg(required = true)]
+        names: Vec<PathBuf>,
+        /// Check the newest version only, not the older ones that can still be opened.
+        #[arg(long)]
+        newest: bool,
+        /// Show one JSON object for each container instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
     /// Gives back room that nobody needs: of versions replaced longer ago than the retention time, and of what killed
     /// writers left.
     Vacuum {
@@ -77,6 +95,8 @@ fn main() -> ExitCode {
         Command::Link { url, path } => link::run(&url, &path),
         Command::Restore { name, id } => restore::run(&name, &id),
         Command::Unlock { name, yes } => unlock::run(&name, yes),
+    },
+        Command::Verify { names, newest, json, quiet } => return verify_all(&names, newest, json, quiet),
         Command::Vacuum { name } => vacuum(&name),
     };
     match done {
@@ -85,6 +105,25 @@ fn main() -> ExitCode {
             eprintln!("h5lake: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Checks containers one after the other. One that cannot be read counts more than one that is damaged.
+fn verify_all(names: &[PathBuf], newest: bool, json: bool, quiet: bool) -> ExitCode {
+    let (mut unread, mut damaged) = (false, false);
+    for name in names {
+        match verify::run(name, newest, json, quiet) {
+            Ok(is_whole) => damaged |= !is_whole,
+            Err(error) => {
+                eprintln!("h5lake: {error}");
+                unread = true;
+            }
+        }
+    }
+    match (unread, damaged) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(verify::DAMAGED),
+        (false, false) => ExitCode::SUCCESS,
     }
 }
 

@@ -42,6 +42,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod types;
+pub mod verify;
 
 pub use attribute::Attribute;
 pub use container::Container;

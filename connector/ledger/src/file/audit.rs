@@ -60,7 +60,12 @@ impl<'a> FileAudit<'a> {
                 Ok(None) if is_empty && what == "copy of a head slot" => (),
                 // The first commit writes the other slot.
                 Ok(None) if is_empty && self.head.sequence < 2 => (),
-                Ok(None) => bad(what, at, head::SLOT, "the checksum does not match; another slot or copy stands in for it"),
+                Ok(None) => bad(
+                    what,
+                    at,
+                    head::SLOT,
+                    "the checksum does not match; another slot or copy stands in for it",
+                ),
                 Err(why) => bad(what, at, head::SLOT, why),
             }
         }
@@ -95,7 +100,11 @@ impl<'a> FileAudit<'a> {
                 Err(e) => {
                     let Some(why) = why_damaged(&e) else { return Err(e) };
                     let at = place_name(&Place::file(head::RECLAIMED, 16));
-                    out.add(Finding::damage("reclaimed room", at, format!("{why}; older versions cannot be told from lost ones")));
+                    out.add(Finding::damage(
+                        "reclaimed room",
+                        at,
+                        format!("{why}; older versions cannot be told from lost ones"),
+                    ));
                     return Ok(false);
                 }
             };
@@ -109,7 +118,11 @@ impl<'a> FileAudit<'a> {
                 locks.unpin(before);
             }
         }
-        out.add(Finding::warning("older versions", "not checked", "a writer uses their room again all the time"));
+        out.add(Finding::warning(
+            "older versions",
+            "not checked",
+            "a writer uses their room again all the time",
+        ));
         Ok(false)
     }
 
@@ -120,10 +133,13 @@ impl<'a> FileAudit<'a> {
     /// What is free at the newest version, as a writer would know it.
     fn free(&self, out: &mut Findings) -> Result<Option<FreeSpace>> {
         let (of, room) = match self.head.free {
-            None => (self.head.base_version, Ok((self.head.base_version, FreeSpace::new(self.head.base_end)))),
+            None => {
+                (self.head.base_version, Ok((self.head.base_version, FreeSpace::new(self.head.base_end))))
+            }
             Some(p) => {
                 let bytes = self.bytes(&p)?;
-                let list = bytes.and_then(|b| notes::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned));
+                let list = bytes
+                    .and_then(|b| notes::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned));
                 (0, list)
             }
         };
@@ -204,8 +220,14 @@ impl Audit for FileAudit<'_> {
             // The newest version alone.
             let last = self.records.len();
             let records = self.records.iter().enumerate();
-            let records = records.map(|(i, l)| (l.record.clone(), Self::record_place(l), i + 1 == last)).collect();
-            return Ok(newest.then(|| Epoch { root: self.head.root, base_is_whole: last == 0, records, newest }));
+            let records =
+                records.map(|(i, l)| (l.record.clone(), Self::record_place(l), i + 1 == last)).collect();
+            return Ok(newest.then(|| Epoch {
+                root: self.head.root,
+                base_is_whole: last == 0,
+                records,
+                newest,
+            }));
         };
         let base_is_whole = segment.base.version > 0 && segment.base.moment >= self.lost;
         let raw = self.space.raw.as_ref();
@@ -224,11 +246,13 @@ impl Audit for FileAudit<'_> {
         };
         let mut seen = BTreeSet::new();
         let lost = self.lost;
-        let whole = |sequence: u64, version: u64| sequence >= lost || (newest && version == self.head.version);
-        let records = records.into_iter().rev().filter(|(_, l)| seen.insert(l.record.header.version)).map(|(q, l)| {
-            let is_whole = whole(q, l.record.header.version);
-            (l.record.clone(), Self::record_place(&l), is_whole)
-        });
+        let whole =
+            |sequence: u64, version: u64| sequence >= lost || (newest && version == self.head.version);
+        let records =
+            records.into_iter().rev().filter(|(_, l)| seen.insert(l.record.header.version)).map(|(q, l)| {
+                let is_whole = whole(q, l.record.header.version);
+                (l.record.clone(), Self::record_place(&l), is_whole)
+            });
         Ok(Some(Epoch { root: segment.slot.root, base_is_whole, records: records.collect(), newest }))
     }
 
@@ -273,7 +297,9 @@ impl Audit for FileAudit<'_> {
         // What lies below a damaged page is in use, too, and nobody knows where.
         let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
         if let Some((o, l)) = first.filter(|_| is_complete) {
-            let why = format!("{leaked} bytes in {runs} runs are neither in use nor free; `h5lake repair` makes a container without them");
+            let why = format!(
+                "{leaked} bytes in {runs} runs are neither in use nor free; `h5lake repair` makes a container without them"
+            );
             out.add(Finding::warning("room", format!("from {} on", place_name(&Place::file(o, l))), why));
         }
         Ok(())

@@ -46,12 +46,7 @@ impl Segment {
     }
 
     /// The records that are newer than `after`, newest first, each with the sequence of its head.
-    pub(super) fn records(
-        &self,
-        raw: &dyn RawFile,
-        after: u64,
-        target: &str,
-    ) -> Result<Vec<(u64, Logged)>> {
+    pub(super) fn records(&self, raw: &dyn RawFile, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
         let after = after.max(self.base.version);
         let records = log::records(raw, &self.slot, after, target)?;
         let newest = |l: &Logged| self.until.is_none() && l.record.header.version == self.slot.version;

@@ -1,5 +1,6 @@
 //! The object space: a container in an object store.
 
+mod audit;
 mod first_head;
 mod head;
 mod holes;
@@ -42,6 +43,7 @@ use crate::options::{At, Identity, Version, Writers};
 use crate::place::{Place, Room};
 use crate::record::{self, Entries, Header, Record};
 use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted, write_one_by_one};
+use crate::verify::Audit;
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
@@ -357,6 +359,10 @@ impl Space for ObjectSpace {
 
     fn shape(&self) -> Shape {
         Shape { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
+    }
+
+    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
+        audit::ObjectAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
     fn news(&self) -> Result<Option<News>> {

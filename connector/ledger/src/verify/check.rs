@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::walk::{Met, Pages, value_of};
-use super::{Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, place_name, why_damaged};
+use super::{
+    Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, place_name, why_damaged,
+};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::key::Key;
@@ -14,8 +16,8 @@ use crate::page::Stored;
 use crate::payload;
 use crate::place::Place;
 use crate::space::Space;
-use crate::verify::claims::{Claim, Claims};
 use crate::verify::Epoch;
+use crate::verify::claims::{Claim, Claims};
 
 /// Bytes of a payload that are read at once.
 const STEP: usize = 1 << 20;

@@ -128,7 +128,8 @@ impl Claims {
         }
         self.spill()?;
         let Some(file) = &self.spilled else { return Ok(()) };
-        let mut parts: Vec<_> = self.parts.iter().map(|p| BufReader::new(Part { file, at: p.0, end: p.1 })).collect();
+        let mut parts: Vec<_> =
+            self.parts.iter().map(|p| BufReader::new(Part { file, at: p.0, end: p.1 })).collect();
         let mut heap = BinaryHeap::new();
         for (n, part) in parts.iter_mut().enumerate() {
             heap.extend(next(part)?.map(|c| Reverse((c, n))));
@@ -178,6 +179,108 @@ fn next(part: &mut BufReader<Part<'_>>) -> io::Result<Option<Claim>> {
     }
 }
 
+/// How often each of many numbers was named: sorted, in a temporary file beyond a bound of memory.
+#[derive(Debug, Default)]
+pub struct Tally {
+    recent: Vec<(u64, u64)>,
+    spilled: Option<File>,
+    parts: Vec<(u64, u64)>,
+}
+
+/// Numbers in memory.
+const MOST_NUMBERS: usize = 1 << 22;
+
+/// Sorts numbers and adds their counts up.
+fn sum(all: &mut Vec<(u64, u64)>) {
+    all.sort_unstable();
+    all.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        first.1 += if same { later.1 } else { 0 };
+        same
+    });
+}
+
+impl Tally {
+    /// Counts a number once more.
+    ///
+    /// # Errors
+    /// Those of a temporary file.
+    pub fn add(&mut self, number: u64) -> io::Result<()> {
+        self.recent.push((number, 1));
+        if self.recent.len() >= MOST_NUMBERS {
+            sum(&mut self.recent);
+            if self.recent.len() >= MOST_NUMBERS / 2 {
+                self.spill()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let file = match &mut self.spilled {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        let from = file.seek(SeekFrom::End(0))?;
+        let mut out = BufWriter::new(&*file);
+        for (number, count) in &self.recent {
+            out.write_all(&number.to_le_bytes())?;
+            out.write_all(&count.to_le_bytes())?;
+        }
+        out.flush()?;
+        self.parts.push((from, from + self.recent.len() as u64 * 16));
+        self.recent.clear();
+        Ok(())
+    }
+
+    /// Hands out all numbers, ascending, with their counts.
+    ///
+    /// # Errors
+    /// Those of a temporary file, and of `each`.
+    pub fn each<E: From<io::Error>>(
+        &mut self,
+        mut each: impl FnMut(u64, u64) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        sum(&mut self.recent);
+        if self.spilled.is_none() {
+            return self.recent.iter().try_for_each(|(number, count)| each(*number, *count));
+        }
+        self.spill()?;
+        let Some(file) = &self.spilled else { return Ok(()) };
+        let mut parts: Vec<_> =
+            self.parts.iter().map(|p| BufReader::new(Part { file, at: p.0, end: p.1 })).collect();
+        let mut heap = BinaryHeap::new();
+        for (n, part) in parts.iter_mut().enumerate() {
+            heap.extend(next_number(part)?.map(|c| Reverse((c, n))));
+        }
+        let mut last: Option<(u64, u64)> = None;
+        while let Some(Reverse(((number, count), n))) = heap.pop() {
+            heap.extend(next_number(&mut parts[n])?.map(|c| Reverse((c, n))));
+            match &mut last {
+                Some(l) if l.0 == number => l.1 += count,
+                _ => {
+                    if let Some((number, count)) = last.replace((number, count)) {
+                        each(number, count)?;
+                    }
+                }
+            }
+        }
+        last.into_iter().try_for_each(|(number, count)| each(number, count))
+    }
+}
+
+fn next_number(part: &mut BufReader<Part<'_>>) -> io::Result<Option<(u64, u64)>> {
+    let mut bytes = [0; 16];
+    match part.read_exact(&mut bytes) {
+        Ok(()) => {
+            let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+            Ok(Some((number(0), number(8))))
+        }
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +303,23 @@ mod tests {
             claims.sorted(&mut |c| twice.push(c), &mut |c| all.push((c.offset, c.end))).unwrap();
             assert_eq!(all, [(0, 10), (32, 128), (160, 192), (288, 320), (640, 672)]);
             assert_eq!(twice, [Claim { room: Room::Log(7), offset: 288, end: 320 }]);
+        }
+    }
+
+    #[test]
+    fn numbers_are_counted_also_through_the_file() {
+        for spilling in [false, true] {
+            let mut tally = Tally::default();
+            for n in [3, 1, 2, 3, 3, 9, 1] {
+                tally.add(n).unwrap();
+                if spilling {
+                    sum(&mut tally.recent);
+                    tally.spill().unwrap();
+                }
+            }
+            let mut all = Vec::new();
+            tally.each(|n, count| io::Result::Ok(all.push((n, count)))).unwrap();
+            assert_eq!(all, [(1, 2), (2, 1), (3, 3), (9, 1)]);
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{Ledger, file, objects};
 
 pub(crate) use self::check::claimed_twice;
 pub(crate) use self::claims::Claims;
+pub use self::claims::Tally;
 pub use self::walk::{Item, Scan};
 
 /// Things that are remembered as checked, so that several versions that share them are checked in one go. Beyond it they are
@@ -70,7 +71,12 @@ pub struct Finding {
 
 impl Finding {
     /// A finding in the newest version.
-    pub fn new(severity: Severity, kind: &'static str, at: impl Into<String>, why: impl Into<String>) -> Self {
+    pub fn new(
+        severity: Severity,
+        kind: &'static str,
+        at: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
         Self { severity, kind, at: at.into(), why: why.into(), key: None, keys: None, newest: true }
     }
 

@@ -95,7 +95,9 @@ fn every_changed_byte_is_found_or_is_of_no_meaning() {
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     let mut kinds = std::collections::BTreeMap::<&str, u32>::new();
     let step = (good.len() / 900).max(1);
-    for at in (0..good.len()).step_by(step).chain(0..64).chain((512..664).step_by(9)).chain((4096..4248).step_by(9)) {
+    for at in
+        (0..good.len()).step_by(step).chain(0..64).chain((512..664).step_by(9)).chain((4096..4248).step_by(9))
+    {
         file.write_all_at(&[good[at] ^ 4], at as u64).unwrap();
         match std::panic::catch_unwind(|| Verifier::open_file(&path, &Options::default()).map(drop)) {
             Ok(Err(e)) => assert!(at < 64, "byte {at}: {e}"),
@@ -103,7 +105,8 @@ fn every_changed_byte_is_found_or_is_of_no_meaning() {
                 let (found, _) = check_file(&path, true);
                 for f in &found.list {
                     *kinds.entry(f.kind).or_default() += 1;
-                    let bytes: Vec<u64> = f.at.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+                    let bytes: Vec<u64> =
+                        f.at.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
                     if let [from, to] = bytes[..] {
                         assert!(from <= at as u64 && at as u64 <= to, "byte {at}: {f:?}");
                     }

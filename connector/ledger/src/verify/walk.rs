@@ -48,7 +48,12 @@ pub(crate) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    pub(crate) fn new(space: &'a dyn Space, root: Option<Pointer>, lower: &[u8], upper: Option<&[u8]>) -> Self {
+    pub(crate) fn new(
+        space: &'a dyn Space,
+        root: Option<Pointer>,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> Self {
         Self {
             space,
             lower: Bytes::copy_from_slice(lower),
@@ -64,7 +69,12 @@ impl<'a> Pages<'a> {
         self.waiting = None;
     }
 
-    fn read(&self, p: &Pointer, level: Option<u8>, range: &KeyRange) -> Result<std::result::Result<Page, String>> {
+    fn read(
+        &self,
+        p: &Pointer,
+        level: Option<u8>,
+        range: &KeyRange,
+    ) -> Result<std::result::Result<Page, String>> {
         if p.place.length > page::LONGEST {
             return Ok(Err("longer than any page".into()));
         }
@@ -97,7 +107,12 @@ impl<'a> Pages<'a> {
             }
             Err(why) => {
                 let (from, to) = range.bounds();
-                Ok(Met::Bad { at: p, why, from: from.max(self.lower.clone()), to: least(to, self.upper.clone()) })
+                Ok(Met::Bad {
+                    at: p,
+                    why,
+                    from: from.max(self.lower.clone()),
+                    to: least(to, self.upper.clone()),
+                })
             }
         }
     }

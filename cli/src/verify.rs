@@ -1,0 +1,112 @@
+//! `h5lake verify`: shows what a check of a container finds.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use h5lake_container::verify::{Found, Report, Severity, Versions, verify};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::{Failure, find, print};
+
+/// Something is damaged.
+pub const DAMAGED: u8 = 2;
+
+/// A bar on a terminal; nothing elsewhere.
+pub struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    pub fn new(what: &'static str, wanted: bool) -> Self {
+        if !wanted || !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let style =
+            ProgressStyle::with_template("{msg} [{bar:40}] {bytes} of about {total_bytes}, {eta} left");
+        let bar = ProgressBar::new(0).with_message(what);
+        Self(Some(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
+    }
+
+    /// So much is done, of so much.
+    pub fn show(&self, done: u64, of: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(of.max(done));
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn severity(found: &Found) -> &'static str {
+    if found.severity == Severity::Damage { "damage" } else { "warning" }
+}
+
+/// One finding, as a line.
+pub fn line(found: &Found) -> String {
+    let Found { kind, at, why, what, newest, .. } = found;
+    let older = if *newest { "" } else { " (in older versions only)" };
+    let place =
+        [what, at].into_iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>();
+    format!("{}: {kind}, {}: {why}{older}", severity(found), place.join(", "))
+}
+
+/// One finding, for programs.
+pub fn object(found: &Found) -> Value {
+    json!({
+        "severity": severity(found), "kind": found.kind, "at": found.at, "why": found.why, "what": found.what,
+        "path": found.path, "chunk": found.chunk, "attribute": found.attribute, "newest": found.newest,
+    })
+}
+
+fn summary(name: &Path, report: &Report) -> Vec<String> {
+    let c = &report.counts;
+    let mut lines: Vec<String> = report.found.iter().map(line).collect();
+    if report.more > 0 {
+        lines.push(format!("and {} findings more", report.more));
+    }
+    if report.is_salvaged {
+        lines.push(format!("version {} was checked, because the newest cannot be opened", report.version));
+    }
+    lines.push(format!(
+        "{} objects, {} entries, {} payloads, {} pages, {} records, {} versions, {} bytes read",
+        report.objects, c.entries, c.payloads, c.pages, c.records, c.versions, c.bytes
+    ));
+    let state = match report.damaged {
+        0 => "whole".to_owned(),
+        n => format!("damaged in {n} places; all else is whole, and `h5lake repair` makes a container of it"),
+    };
+    lines.push(format!("{}: {state}", name.display()));
+    lines
+}
+
+fn for_programs(name: &Path, report: &Report) -> Value {
+    let c = &report.counts;
+    json!({
+        "name": name.display().to_string(), "whole": report.is_whole(), "version": report.version,
+        "salvaged": report.is_salvaged, "damaged": report.damaged, "more": report.more,
+        "objects": report.objects, "entries": c.entries, "payloads": c.payloads, "pages": c.pages,
+        "records": c.records, "versions": c.versions, "bytes": c.bytes,
+        "found": report.found.iter().map(object).collect::<Vec<_>>(),
+    })
+}
+
+/// Checks a container; says whether it is whole.
+pub fn run(name: &Path, newest: bool, for_program: bool, quiet: bool) -> Result<bool, Failure> {
+    let (target, ledger) = find(name, false)?;
+    let options = h5lake_container::Options { ledger, ..Default::default() };
+    let bar = Bar::new("verify", !quiet && !for_program);
+    let versions = if newest { Versions::Newest } else { Versions::All };
+    let report = verify(&target, &options, versions, &mut |done, of| bar.show(done, of))?;
+    drop(bar);
+    match for_program {
+        true => print([for_programs(name, &report).to_string()])?,
+        false => print(summary(name, &report))?,
+    }
+    Ok(report.is_whole())
+}

@@ -1,0 +1,159 @@
+//! Checks a container: all that the ledger knows of, and what its values say of each other. `h5lake verify`.
+//!
+//! What it does not look into: references and ids of blobs within elements of datasets, and the output of filters, whose
+//! checksums are right when they are as they were written.
+
+mod cursor;
+mod names;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use crate::stored::extents_of;
+use crate::{Options, Result, Target};
+use bytes::Bytes;
+use h5lake_ledger::Extent;
+use h5lake_ledger::verify::{Content, Finding, Verifier};
+pub use h5lake_ledger::verify::{Counts, Severity};
+
+/// A finding with the names of what it hits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The kind of structure: "head slot", "page", "payload", "link", …
+    pub kind: &'static str,
+    /// Where: bytes of the file, or an object of the store and bytes in it. Empty where no place is known.
+    pub at: String,
+    /// What is wrong.
+    pub why: String,
+    /// What it hits: "chunk [0, 30] of /g/data", "attribute units of /g", … Empty where it hits no object.
+    pub what: String,
+    /// The HDF5 path of the object that is hit.
+    pub path: Option<String>,
+    /// The coordinates of the first element of a chunk that is hit.
+    pub chunk: Option<Vec<u64>>,
+    /// The attribute that is hit.
+    pub attribute: Option<String>,
+    /// Whether the newest version is hit; else only older ones are.
+    pub newest: bool,
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The findings, at most [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
+    pub found: Vec<Found>,
+    /// How many there were beyond these.
+    pub more: u64,
+    /// How many of all are damage.
+    pub damaged: u64,
+    /// What the ledger looked at.
+    pub counts: Counts,
+    /// Objects whose headers could be read.
+    pub objects: u64,
+    /// The version that was checked.
+    pub version: u64,
+    /// The newest version cannot be opened; this is an older one.
+    pub is_salvaged: bool,
+}
+
+impl Report {
+    /// Whether nothing is damaged.
+    pub fn is_whole(&self) -> bool {
+        self.damaged == 0
+    }
+}
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versions {
+    /// All versions that can be opened.
+    #[default]
+    All,
+    /// The newest one.
+    Newest,
+}
+
+/// What values of the map hold.
+struct Values;
+
+impl Content for Values {
+    fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
+        let mut all = extents_of(key, value.clone()).map_err(|e| e.to_string())?;
+        // Several pieces may be of one extent.
+        let mut unique: Vec<Extent> = Vec::with_capacity(all.len());
+        for e in all.drain(..) {
+            if !unique.contains(&e) {
+                unique.push(e);
+            }
+        }
+        Ok(unique)
+    }
+}
+
+/// Opens a container for a check.
+pub(crate) fn open(
+    target: &Target,
+    options: &Options,
+) -> Result<std::result::Result<Verifier, h5lake_ledger::verify::Findings>> {
+    Ok(match target {
+        Target::File(path) => Verifier::open_file(path, &options.ledger)?,
+        Target::Objects { store, key, .. } => Verifier::open_objects(store, key, &options.ledger)?,
+    })
+}
+
+/// Checks every checksum, reference, count and free range of a container, and changes nothing. It takes no writer's lock: others
+/// may write meanwhile, and what it reads stays as it is until it is done. `progress` is told how many bytes were read, and how
+/// many there are, about.
+///
+/// # Errors
+/// If the container cannot be opened for another reason than damage, or a read fails.
+pub fn verify(
+    target: &Target,
+    options: &Options,
+    versions: Versions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report> {
+    let mut verifier = match open(target, options)? {
+        Ok(verifier) => verifier,
+        Err(findings) => {
+            let found = findings.list.into_iter().map(Found::unnamed).collect();
+            let (more, damaged) = (findings.more, findings.damaged);
+            return Ok(Report { found, more, damaged, ..Report::default() });
+        }
+    };
+    let size = verifier.size()?;
+    verifier.check(&Values, versions == Versions::All, &mut |done| progress(done, size))?;
+    let objects = objects::check(&mut verifier)?;
+    let (list, more, damaged) = {
+        let all = std::mem::take(&mut verifier.findings);
+        (all.list, all.more, all.damaged)
+    };
+    Ok(Report {
+        found: names::named(&verifier, list)?,
+        more,
+        damaged,
+        counts: verifier.counts,
+        objects,
+        version: verifier.ledger().version(),
+        is_salvaged: verifier.is_salvaged(),
+    })
+}
+
+impl Found {
+    fn unnamed(f: Finding) -> Self {
+        let Finding { severity, kind, at, why, newest, .. } = f;
+        Self {
+            severity,
+            kind,
+            at,
+            why,
+            newest,
+            what: String::new(),
+            path: None,
+            chunk: None,
+            attribute: None,
+        }
+    }
+}

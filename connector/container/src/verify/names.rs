@@ -1,0 +1,169 @@
+//! The HDF5 names of what findings hit.
+
+use super::Found;
+use super::cursor::{Cursor, bounds};
+use crate::ids::ROOT;
+use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
+use crate::{Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::verify::{Finding, Item, Verifier};
+use prost::Message;
+use std::collections::{HashMap, HashSet};
+
+const L: [[u8; 1]; 2] = bounds(keys::LINK);
+/// Objects whose paths are looked for; others keep their ids.
+const MAX_NAMED: usize = 10_000;
+/// The deepest path that is looked for.
+const MAX_DEPTH: usize = 64;
+
+/// For some objects: the group and the name by which one link leads to them.
+#[derive(Default)]
+struct Parents {
+    of: HashMap<u64, (u64, Vec<u8>)>,
+}
+
+impl Parents {
+    /// Looks for links that lead to these objects, and to the groups on the way: one pass over all links a level.
+    fn of(v: &Verifier, wanted: HashSet<u64>) -> Result<Self> {
+        let mut parents = Self::default();
+        let mut wanted: HashSet<u64> =
+            wanted.into_iter().filter(|id| *id != ROOT.0).take(MAX_NAMED).collect();
+        for _ in 0..MAX_DEPTH {
+            if wanted.is_empty() {
+                break;
+            }
+            let mut next = HashSet::new();
+            let mut links = Cursor::new(v, &L)?;
+            while let Some(item) = links.take()? {
+                let Item::Entry(key, value) = item else { continue };
+                let Ok(LinkRecord { hard: Some(target), name, .. }) = LinkRecord::decode(value) else {
+                    continue;
+                };
+                if !wanted.contains(&target) || parents.of.contains_key(&target) {
+                    continue;
+                }
+                let Some(group) = keys::id(&key) else { continue };
+                parents.of.insert(target, (group, keys::name(&key, &name).to_vec()));
+                if group != ROOT.0 && !parents.of.contains_key(&group) {
+                    next.insert(group);
+                }
+            }
+            wanted = next;
+        }
+        Ok(parents)
+    }
+
+    /// The path of an object, or how else it is called.
+    fn path(&self, id: u64) -> std::result::Result<String, String> {
+        let (mut at, mut parts, mut steps) = (id, Vec::new(), 0);
+        while at != ROOT.0 {
+            let Some((group, name)) = self.of.get(&at).filter(|_| steps <= MAX_DEPTH) else {
+                return Err(format!("object {id:#x}"));
+            };
+            parts.push(String::from_utf8_lossy(name).into_owned());
+            (at, steps) = (*group, steps + 1);
+        }
+        parts.reverse();
+        Ok(format!("/{}", parts.join("/")))
+    }
+}
+
+/// A finding's keys.
+fn keys_of(f: &Finding) -> impl Iterator<Item = &Bytes> {
+    let range = f.keys.iter().flat_map(|(from, to)| std::iter::once(from).chain(to));
+    f.key.iter().chain(range)
+}
+
+/// Names what findings hit.
+pub(super) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<Found>> {
+    let ids: HashSet<u64> = list.iter().flat_map(keys_of).filter_map(|key| keys::id(key)).collect();
+    let parents = Parents::of(v, ids)?;
+    let mut chunks = HashMap::new();
+    list.into_iter().map(|f| name(v, &parents, &mut chunks, f)).collect()
+}
+
+/// The dimensions of a dataset's chunks, if it has some.
+fn chunk_of<'c>(
+    v: &Verifier,
+    known: &'c mut HashMap<u64, Option<Vec<u64>>>,
+    id: u64,
+) -> Result<&'c Option<Vec<u64>>> {
+    if !known.contains_key(&id) {
+        let header = v.value(&keys::of(keys::HEADER, id))?.and_then(|value| HeaderRecord::decode(value).ok());
+        let chunk = header.and_then(|h| h.dataset).filter(|d| d.layout == 2).map(|d| d.chunk);
+        known.insert(id, chunk);
+    }
+    Ok(known.entry(id).or_default())
+}
+
+fn name(
+    v: &Verifier,
+    parents: &Parents,
+    chunks: &mut HashMap<u64, Option<Vec<u64>>>,
+    f: Finding,
+) -> Result<Found> {
+    let (key, range) = (f.key.clone(), f.keys.clone());
+    let mut found = Found::unnamed(f);
+    if let Some(key) = key {
+        let id = keys::id(&key).filter(|_| key.len() >= 9);
+        let path = id.map(|id| parents.path(id));
+        found.path = path.clone().and_then(std::result::Result::ok);
+        let object = path.map(|p| p.unwrap_or_else(|other| other)).unwrap_or_default();
+        found.what = match key.first().copied().unwrap_or_default() {
+            keys::BLOCK => {
+                let coords = keys::coords(&key);
+                match id.map(|id| chunk_of(v, chunks, id)).transpose()? {
+                    Some(Some(chunk)) => {
+                        let at: Vec<u64> =
+                            coords.iter().zip(chunk).map(|(c, n)| c.saturating_mul(*n)).collect();
+                        let what = format!("chunk {at:?} of {object}");
+                        found.chunk = Some(at);
+                        what
+                    }
+                    _ => format!("block {coords:?} of {object}"),
+                }
+            }
+            keys::ATTRIBUTE => {
+                let long =
+                    v.value(&key)?.and_then(|value| AttributeRecord::decode(value).ok()).map(|a| a.name);
+                let name = String::from_utf8_lossy(keys::name(&key, &long.unwrap_or_default())).into_owned();
+                let what = format!("attribute {name} of {object}");
+                found.attribute = Some(name);
+                what
+            }
+            keys::LINK => {
+                let name = String::from_utf8_lossy(keys::rest(&key)).into_owned();
+                format!("link {name} in {object}")
+            }
+            keys::SEGMENT | keys::USAGE => format!("variable-length data of {object}"),
+            keys::HEADER | keys::ORPHAN => object,
+            _ => "the container's record".into(),
+        };
+    } else if let Some((from, to)) = range {
+        let end = |key: &Bytes| match (key.first(), keys::id(key)) {
+            (Some(letter), Some(id)) => {
+                let object = parents.path(id).unwrap_or_else(|other| other);
+                format!("{} of {object}", kind_of(*letter))
+            }
+            (Some(letter), None) => format!("the {}", kind_of(*letter)),
+            (None, _) => "the first entry".into(),
+        };
+        let to =
+            to.as_ref().map_or_else(|| "the last entry".into(), |to| format!("those before the {}", end(to)));
+        found.what = format!("all entries from {} to {to}", end(&from));
+    }
+    Ok(found)
+}
+
+/// What entries of a letter are.
+fn kind_of(letter: u8) -> &'static str {
+    match letter {
+        keys::ATTRIBUTE => "attributes",
+        keys::BLOCK => "elements",
+        keys::SEGMENT | keys::USAGE => "variable-length data",
+        keys::LINK => "links",
+        keys::HEADER => "header",
+        keys::ORPHAN => "mark",
+        _ => "container's record",
+    }
+}

@@ -1,0 +1,438 @@
+//! What headers, links, attributes, blocks and heaps say of each other: counts, owners, and what leads where.
+
+use super::cursor::{Cursor, bounds};
+use crate::dataset::Form;
+use crate::ids::ROOT;
+use crate::pieces::Pieces;
+use crate::record::{AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord};
+use crate::shape::is_partial;
+use crate::types::Layout;
+use crate::{Error, ErrorKind, Result, convert, keys, object, record};
+use bytes::Bytes;
+use h5lake_ledger::verify::{Finding, Item, Severity, Tally, Verifier};
+use prost::Message;
+
+const A: [[u8; 1]; 2] = bounds(keys::ATTRIBUTE);
+const B: [[u8; 1]; 2] = bounds(keys::BLOCK);
+const H: [[u8; 1]; 2] = bounds(keys::SEGMENT);
+const L: [[u8; 1]; 2] = bounds(keys::LINK);
+const O: [[u8; 1]; 2] = bounds(keys::HEADER);
+const U: [[u8; 1]; 2] = bounds(keys::USAGE);
+const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
+
+/// A decoded value, or what is wrong with it.
+fn decoded<T: Message + Default>(value: Bytes) -> std::result::Result<T, String> {
+    T::decode(value).map_err(|e| e.to_string())
+}
+
+/// What was found wrong with an entry.
+pub(super) fn wrong(severity: Severity, kind: &'static str, key: &[u8], why: impl Into<String>) -> Finding {
+    Finding { key: Some(Bytes::copy_from_slice(key)), ..Finding::new(severity, kind, "", why) }
+}
+
+fn bad(kind: &'static str, key: &[u8], why: impl Into<String>) -> Finding {
+    wrong(Severity::Damage, kind, key, why)
+}
+
+/// The check, while it goes through the headers.
+struct Check<'a> {
+    attributes: Cursor<'a>,
+    blocks: Cursor<'a>,
+    segments: Cursor<'a>,
+    links: Cursor<'a>,
+    usage: Cursor<'a>,
+    found: Vec<Finding>,
+    /// How often each object is led to.
+    tally: Tally,
+    version: u32,
+    objects: u64,
+    last_id: u64,
+}
+
+fn io(e: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("keeping a list in a temporary file: {e}"))
+}
+
+/// Checks all objects of the newest version. Returns how many there are.
+pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
+    let mut found = Vec::new();
+    let version = container_record(verifier, &mut found)?;
+    let (found, objects) = {
+        let v = &*verifier;
+        let mut check = Check {
+            attributes: Cursor::new(v, &A)?,
+            blocks: Cursor::new(v, &B)?,
+            segments: Cursor::new(v, &H)?,
+            links: Cursor::new(v, &L)?,
+            usage: Cursor::new(v, &U)?,
+            found,
+            tally: Tally::default(),
+            version,
+            objects: 0,
+            last_id: 0,
+        };
+        check.headers(v)?;
+        check.counts(v)?;
+        check.counter(v)?;
+        (check.found, check.objects)
+    };
+    found.into_iter().for_each(|f| verifier.findings.add(f));
+    Ok(objects)
+}
+
+/// Checks the container's own record; returns its version.
+fn container_record(v: &Verifier, found: &mut Vec<Finding>) -> Result<u32> {
+    let key = keys::CONTAINER;
+    let Some(value) = v.value(key)? else {
+        found.push(bad("container record", key, "it is missing"));
+        return Ok(crate::container::RECORDS_VERSION);
+    };
+    match decoded::<ContainerRecord>(value) {
+        Ok(r) if r.version > crate::container::RECORDS_VERSION => {
+            let text =
+                format!("was written by a newer h5lake (records of version {}); update this one", r.version);
+            Err(Error::unsupported(text))
+        }
+        Ok(r) => Ok(r.version),
+        Err(why) => {
+            found.push(bad("container record", key, why));
+            Ok(crate::container::RECORDS_VERSION)
+        }
+    }
+}
+
+/// Takes what belongs to objects before `id`, which are not there.
+fn pass_before(
+    cursor: &mut Cursor<'_>,
+    id: u64,
+    kind: &'static str,
+    found: &mut Vec<Finding>,
+    tell: bool,
+) -> Result<()> {
+    while cursor.id().is_some_and(|next| next < id) {
+        if let Some(Item::Entry(key, _)) = cursor.take()?
+            && tell
+        {
+            found.push(bad(kind, &key, "the object that it belongs to is missing"));
+        }
+    }
+    Ok(())
+}
+
+impl Check<'_> {
+    fn headers(&mut self, v: &Verifier) -> Result<()> {
+        let mut headers = Cursor::new(v, &O)?;
+        let mut root = false;
+        while let Some(item) = headers.take()? {
+            match item {
+                Item::Entry(key, value) => {
+                    let Some(id) = keys::id(&key).filter(|_| key.len() == 9) else {
+                        self.found.push(bad("object", &key, "an impossible key"));
+                        continue;
+                    };
+                    self.strays(id, true)?;
+                    root |= id == ROOT.0;
+                    self.last_id = self.last_id.max(id);
+                    self.object(id, &key, value)?;
+                }
+                // The ledger has told of it. What belongs to it cannot be judged.
+                Item::Unreadable(key) => {
+                    let id = keys::id(&key).unwrap_or(0);
+                    root |= id == ROOT.0;
+                    self.strays(id, true)?;
+                    self.strays(id.saturating_add(1), false)?;
+                }
+                Item::Lost(from, to) => {
+                    self.strays(keys::id(&from).unwrap_or(0), true)?;
+                    let end =
+                        to.filter(|to| to[..] < O[1][..]).and_then(|to| keys::id(&to)).unwrap_or(u64::MAX);
+                    root |= keys::id(&from).unwrap_or(0) <= ROOT.0 && ROOT.0 <= end;
+                    self.strays(end, false)?;
+                }
+            }
+        }
+        self.strays(u64::MAX, true)?;
+        if !root {
+            self.found.push(bad("object", &keys::of(keys::HEADER, ROOT.0), "the root group is missing"));
+        }
+        Ok(())
+    }
+
+    /// Passes over what belongs to objects before `id`, and says that they are missing.
+    fn strays(&mut self, id: u64, tell: bool) -> Result<()> {
+        pass_before(&mut self.attributes, id, "attribute", &mut self.found, tell)?;
+        pass_before(&mut self.blocks, id, "block", &mut self.found, tell)?;
+        pass_before(&mut self.links, id, "link", &mut self.found, tell)?;
+        // In containers of version 1 attributes own heaps.
+        let tell = tell && self.version > 1;
+        pass_before(&mut self.segments, id, "heap segment", &mut self.found, tell)?;
+        pass_before(&mut self.usage, id, "heap usage", &mut self.found, tell)
+    }
+
+    fn object(&mut self, id: u64, key: &[u8], value: Bytes) -> Result<()> {
+        self.objects += 1;
+        let header = decoded::<HeaderRecord>(value).and_then(|h| {
+            let kinds = [h.group.is_some(), h.dataset.is_some(), h.datatype.is_some()];
+            if kinds.iter().filter(|x| **x).count() == 1 {
+                Ok(h)
+            } else {
+                Err("it is of no kind, or of several".into())
+            }
+        });
+        let h = match header {
+            Ok(h) => h,
+            Err(why) => {
+                self.found.push(bad("object", key, why));
+                return self.strays(id.saturating_add(1), false);
+            }
+        };
+        if let Some(t) = object::committed(&h) {
+            self.tally.add(t).map_err(io)?;
+        }
+        self.attributes_of(id, key, &h)?;
+        self.links_of(id, key, &h)?;
+        self.blocks_of(id, key, &h)?;
+        self.heap_of(id)
+    }
+
+    fn attributes_of(&mut self, id: u64, key: &[u8], h: &HeaderRecord) -> Result<()> {
+        let mut count = 0;
+        while self.attributes.id() == Some(id) {
+            let Some(item) = self.attributes.take()? else { break };
+            count += u64::from(!matches!(item, Item::Lost(..)));
+            let Item::Entry(key, value) = item else { continue };
+            let r = match decoded::<AttributeRecord>(value) {
+                Ok(r) => r,
+                Err(why) => {
+                    self.found.push(bad("attribute", &key, why));
+                    continue;
+                }
+            };
+            if let Some(t) = r.datatype.as_ref().and_then(|t| t.committed) {
+                self.tally.add(t).map_err(io)?;
+            }
+            if let Err(why) = attribute(&r) {
+                self.found.push(bad("attribute", &key, why));
+            }
+        }
+        if count != h.attribute_count && !self.attributes.may_have_lost(id) {
+            let why = format!("it says that it has {} attributes, and has {count}", h.attribute_count);
+            self.found.push(bad("object", key, why));
+        }
+        Ok(())
+    }
+
+    fn links_of(&mut self, id: u64, key: &[u8], h: &HeaderRecord) -> Result<()> {
+        let mut count = 0;
+        while self.links.id() == Some(id) {
+            let Some(item) = self.links.take()? else { break };
+            count += u64::from(!matches!(item, Item::Lost(..)));
+            let Item::Entry(key, value) = item else { continue };
+            match decoded::<LinkRecord>(value) {
+                Ok(l) => {
+                    let kinds = [l.hard.is_some(), l.soft.is_some(), l.file.is_some(), l.class.is_some()];
+                    if kinds.iter().filter(|x| **x).count() != 1 {
+                        self.found.push(bad("link", &key, "it is of no kind, or of several"));
+                    }
+                    if let Some(target) = l.hard {
+                        self.tally.add(target).map_err(io)?;
+                    }
+                }
+                Err(why) => self.found.push(bad("link", &key, why)),
+            }
+        }
+        match &h.group {
+            Some(g) if g.link_count != count && !self.links.may_have_lost(id) => {
+                let why = format!("it says that it has {} links, and has {count}", g.link_count);
+                self.found.push(bad("object", key, why));
+            }
+            None if count > 0 => self.found.push(bad("object", key, "it has links, and is no group")),
+            _ => (),
+        }
+        Ok(())
+    }
+
+    fn blocks_of(&mut self, id: u64, key: &[u8], h: &HeaderRecord) -> Result<()> {
+        let form = match h.dataset.is_some().then(|| Form::of(h, || "the dataset".into())).transpose() {
+            Ok(form) => form,
+            Err(e) if e.kind() == ErrorKind::Unsupported => None,
+            Err(e) => {
+                self.found.push(bad("object", key, e.to_string()));
+                None
+            }
+        };
+        while self.blocks.id() == Some(id) {
+            let Some(item) = self.blocks.take()? else { break };
+            let Item::Entry(key, value) = item else { continue };
+            match &form {
+                Some(form) => {
+                    if let Err(why) = block(form, &key, value) {
+                        self.found.push(bad("block", &key, why));
+                    }
+                }
+                None if h.dataset.is_none() => {
+                    self.found.push(bad("block", &key, "the object that it belongs to is no dataset"));
+                }
+                None => (),
+            }
+        }
+        Ok(())
+    }
+
+    fn heap_of(&mut self, id: u64) -> Result<()> {
+        while self.segments.id() == Some(id) {
+            let Some(Item::Entry(key, value)) = self.segments.take()? else { continue };
+            let sound = decoded::<BlockRecord>(value).and_then(|r| {
+                let length = usize::try_from(r.length).unwrap_or(usize::MAX);
+                let length = if length == 0 { usize::MAX } else { length };
+                Pieces::decode(r, length).map_err(|e| e.to_string())
+            });
+            if let Err(why) = sound {
+                self.found.push(bad("heap segment", &key, why));
+            }
+        }
+        while self.usage.id() == Some(id) {
+            let Some(Item::Entry(key, value)) = self.usage.take()? else { continue };
+            match decoded::<UsageRecord>(value) {
+                Ok(u) if u.live > u.used || u.used > u.length => {
+                    let why = format!("{} bytes live of {} used of {}", u.live, u.used, u.length);
+                    self.found.push(bad("heap usage", &key, why));
+                }
+                Ok(_) => (),
+                Err(why) => self.found.push(bad("heap usage", &key, why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares how often objects are led to with what their headers say.
+    fn counts(&mut self, v: &Verifier) -> Result<()> {
+        let has_holes = self.links.has_holes || self.attributes.has_holes;
+        let mut headers = Cursor::new(v, &O)?;
+        let mut orphans = Cursor::new(v, &Z)?;
+        let found = &mut self.found;
+        let mut compare = |id: u64, named: u64, found: &mut Vec<Finding>| -> Result<()> {
+            // Headers before this one are led to by nothing.
+            while let Some(next) = headers.id().filter(|next| *next <= id) {
+                let Some(item) = headers.take()? else { break };
+                let Item::Entry(key, value) = item else {
+                    if next == id && !matches!(item, Item::Lost(..)) {
+                        return Ok(());
+                    }
+                    continue;
+                };
+                let Ok(h) = decoded::<HeaderRecord>(value) else { continue };
+                let named = if next == id { named } else { 0 } + u64::from(next == ROOT.0);
+                while orphans.id().is_some_and(|z| z < next) {
+                    orphans.take()?;
+                }
+                let marked = orphans.id() == Some(next);
+                let says = u64::from(h.link_count);
+                if named > says {
+                    let why = format!("it says that {says} links and uses lead to it, and {named} do");
+                    found.push(bad("object", &key, why));
+                } else if named < says && !has_holes {
+                    let why = format!(
+                        "it says that {says} links and uses lead to it, and {named} do (H5Oincr_refcount does that, too)"
+                    );
+                    found.push(wrong(Severity::Warning, "object", &key, why));
+                } else if says == 0 && !marked && !has_holes {
+                    found.push(wrong(Severity::Warning, "object", &key, "nothing leads to it"));
+                }
+                if next == id {
+                    return Ok(());
+                }
+            }
+            if id != u64::MAX && !headers.may_have_lost(id) {
+                let why = format!("{named} links or uses lead to it, and it is missing");
+                found.push(bad("reference", &keys::of(keys::HEADER, id), why));
+            }
+            Ok(())
+        };
+        let mut failed = None;
+        let told = self.tally.each(|id, named| {
+            compare(id, named, found).map_err(|e| {
+                failed = Some(e);
+                std::io::Error::other("stopped")
+            })
+        });
+        match (told, failed) {
+            (_, Some(e)) => return Err(e),
+            (Err(e), None) => return Err(io(e)),
+            (Ok(()), None) => (),
+        }
+        compare(u64::MAX, 0, found)
+    }
+
+    /// The counter of ids is behind all of them.
+    fn counter(&mut self, v: &Verifier) -> Result<()> {
+        let next = match v.value(keys::NEXT_OBJECT)? {
+            None => 1,
+            Some(value) => match <[u8; 8]>::try_from(&value[..]) {
+                Ok(bytes) => u64::from_be_bytes(bytes),
+                Err(_) => {
+                    self.found.push(bad("counter of ids", keys::NEXT_OBJECT, "it has not 8 bytes"));
+                    return Ok(());
+                }
+            },
+        };
+        let last = if self.last_id == ROOT.0 { 0 } else { self.last_id >> 12 & u64::from(u32::MAX) };
+        if last >= next {
+            let why =
+                format!("the next object is to have the number {next}, and there is one of number {last}");
+            self.found.push(bad("counter of ids", keys::NEXT_OBJECT, why));
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with an attribute.
+fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
+    let text = |e: Error| e.to_string();
+    let t = convert::datatype(&r.datatype).map_err(text)?;
+    let space = convert::space(&r.space).map_err(text)?;
+    let size = space.points().map_err(text)?.checked_mul(t.size);
+    if size != Some(r.data_size) {
+        return Err(format!("its type and shape do not make up its {} bytes", r.data_size));
+    }
+    let extents = crate::attribute::decode_extents(&r.extents).map_err(text)?;
+    let length = match extents.is_empty() {
+        true => r.inline.len() as u64,
+        false => extents.iter().fold(0u64, |n, e| n.saturating_add(e.len())),
+    };
+    let has_local_heap = r.heap_owner == 0 && t.has_heap;
+    let fits = length == r.data_size
+        || (length > r.data_size && has_local_heap)
+        || (length == 0 && extents.is_empty());
+    if fits { Ok(()) } else { Err(format!("an attribute of {} bytes has a value of {length}", r.data_size)) }
+}
+
+/// What is wrong with a block of a dataset.
+fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Result<(), String> {
+    let coords = keys::coords(key);
+    let rank = match &form.layout {
+        Layout::Chunked { chunk } => chunk.len(),
+        Layout::Virtual { .. } | Layout::External { .. } => {
+            return Err("a dataset without blocks has one".into());
+        }
+        _ => 1,
+    };
+    if keys::rest(key).len() != rank * 8 {
+        return Err("its coordinates are not those of the dataset".into());
+    }
+    if let Layout::Chunked { chunk } = &form.layout {
+        let begins: Vec<u64> = coords.iter().zip(chunk).map(|(c, n)| c.saturating_mul(*n)).collect();
+        // The first chunk may be there for a dataset without elements.
+        let outside = begins.iter().zip(form.space.dims()).any(|(b, d)| b >= d);
+        if outside && is_partial(&coords, chunk, form.space.dims()) && coords.iter().any(|c| *c > 0) {
+            return Err("it lies outside of the dataset's dimensions".into());
+        }
+    }
+    let r: BlockRecord = record::decode(value, String::new).map_err(|e| e.to_string())?;
+    let encoded = r.encoded;
+    Pieces::decode(r, form.shape.len).map_err(|e| e.to_string())?;
+    if encoded && !form.shape.is_filtered(key) {
+        return Err("it went through filters, which the dataset has not".into());
+    }
+    Ok(())
+}

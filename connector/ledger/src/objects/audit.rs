@@ -1,0 +1,282 @@
+//! What a check of a whole container asks of an object store: the log, the history, the room table, and that the objects are
+//! there with what is said to be in them.
+
+use std::collections::BTreeMap;
+
+use object_stores::ObjectStoreExt;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::history::{History, Past};
+use crate::objects::head::{Head, hex, read_head, store_error};
+use crate::objects::past::history;
+use crate::objects::table::{Notes, Table};
+use crate::objects::{AREA_AT, Logged, ObjectSpace, PARALLEL, lock};
+use crate::place::{Place, Room};
+use crate::space::{Pointer, Run};
+use crate::verify::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
+
+/// A check of one container.
+pub(super) struct ObjectAudit<'a> {
+    space: &'a ObjectSpace,
+    head: Head,
+    version: u64,
+    history: History,
+    all: bool,
+    /// The records behind the base, up to the version that is checked.
+    records: Vec<Logged>,
+    /// Objects of older versions, which nothing of the newest claims.
+    older: Vec<Room>,
+}
+
+/// An object's name for people.
+fn room_name(room: &Room) -> String {
+    match room {
+        Room::File => "the file".into(),
+        Room::Log(n) => format!("log/{n:016x}"),
+        Room::Pack(id) => format!("pack/{}", hex(id)),
+        Room::Page(id) => format!("page/{}", hex(id)),
+    }
+}
+
+/// The room of an object's name behind the container's id, if it is one.
+fn room_of(name: &str) -> Option<Room> {
+    let (kind, id) = name.split_once('/')?;
+    let number = |digits: usize| (id.len() == digits).then(|| u128::from_str_radix(id, 16).ok()).flatten();
+    match kind {
+        "log" => number(16).and_then(|n| u64::try_from(n).ok()).map(Room::Log),
+        "pack" => number(32).map(|n| Room::Pack(n.to_be_bytes())),
+        "page" => number(32).map(|n| Room::Page(n.to_be_bytes())),
+        _ => None,
+    }
+}
+
+/// Where a record lies.
+fn record_place(l: &Logged) -> Place {
+    let end = l.object.len() as u64;
+    let length = l.record.length.min(end.saturating_sub(AREA_AT as u64));
+    Place { room: Room::Log(l.record.header.version), offset: end - length, length }
+}
+
+impl<'a> ObjectAudit<'a> {
+    pub(super) fn of(space: &'a ObjectSpace) -> Option<Self> {
+        let seen = lock(&space.seen);
+        let (head, version) = (seen.head.clone(), seen.version?);
+        let (history, records, older) = (History::default(), Vec::new(), Vec::new());
+        Some(Self { space, head, version, history, all: false, records, older })
+    }
+
+    /// The older bases that lead to versions that are whole, newest first.
+    fn past(&self) -> impl Iterator<Item = &Past> {
+        self.history.past.iter().rev().filter(|p| p.until > self.head.lost)
+    }
+
+    fn bytes(&self, p: &Pointer) -> Result<std::result::Result<bytes::Bytes, String>> {
+        match self.space.get(&Run { place: p.place, offset: 0, length: p.place.length }) {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(e) => why_damaged(&e).map(Err).ok_or(e),
+        }
+    }
+
+    /// The objects that the head and the records say are in use.
+    fn table(&self, out: &mut Findings) -> Result<Option<Table>> {
+        let mut at = String::new();
+        let table = match self.head.table {
+            None => Ok(Table::default()),
+            Some(p) => {
+                at = place_name(&p.place);
+                self.bytes(&p)?.and_then(|bytes| Table::decode(&bytes, p.crc).map_err(str::to_owned))
+            }
+        };
+        let replayed = table.and_then(|mut table| {
+            self.records.iter().try_for_each(|l| {
+                let notes = Notes::decode(&l.record.notes).map_err(str::to_owned)?;
+                table.replay(&notes, l.record.header.time).map_err(str::to_owned)
+            })?;
+            Ok(table)
+        });
+        match replayed {
+            Ok(table) => Ok(Some(table)),
+            Err(why) => {
+                out.add(Finding::damage("room table", at, why));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Records of an older base that are there, oldest first, and whether all are.
+    fn older_records(&self, p: &Past, out: &mut Findings) -> Result<(Vec<Logged>, bool)> {
+        let (mut found, mut whole) = (Vec::new(), true);
+        let mut next = p.base.version + 1;
+        while next < p.last {
+            let end = next.saturating_add(PARALLEL as u64 - 1).min(p.last - 1);
+            for (version, answer) in (next..=end).zip(self.space.together(next..=end)) {
+                match answer {
+                    Ok(Some(l)) => found.push(l),
+                    Ok(None) => {
+                        // One that nobody needs any more may be gone; then all before it are.
+                        let is_needed = p.base.moment >= self.head.lost;
+                        if is_needed {
+                            out.add(
+                                Finding::damage("record", room_name(&Room::Log(version)), "it is missing")
+                                    .of(false),
+                            );
+                        }
+                        whole = false;
+                        found.clear();
+                    }
+                    Err(e) => {
+                        let Some(why) = why_damaged(&e) else { return Err(e) };
+                        out.add(Finding::damage("record", room_name(&Room::Log(version)), why).of(false));
+                        whole = false;
+                        found.clear();
+                    }
+                }
+            }
+            next = end + 1;
+        }
+        Ok((found, whole))
+    }
+
+    /// The sizes of all objects of the container, those that are none of its kinds told.
+    fn list(&self, out: &mut Findings) -> Result<BTreeMap<Room, u64>> {
+        let prefix = format!("{}/", self.space.names.lake);
+        let mut all = BTreeMap::new();
+        for meta in self.space.store.list(&prefix, None) {
+            let meta = meta.map_err(|e| store_error(&self.space.target, &e))?;
+            let name = meta.key.as_str().strip_prefix(&prefix).unwrap_or_default().to_owned();
+            match room_of(&name) {
+                Some(room) => {
+                    all.insert(room, meta.size);
+                }
+                None if name == "lock" => (),
+                None => out.add(Finding::warning("leftover object", name, "it is no object of a container")),
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Audit for ObjectAudit<'_> {
+    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
+        self.all = all;
+        let (base, known) = (self.head.base.version, self.version);
+        let records = self.space.records(base, known);
+        match records {
+            Ok(records) => {
+                self.records = records.into_iter().filter(|l| l.record.header.version <= known).collect()
+            }
+            // They are in a closed head, else the container could not have been opened.
+            Err(e) => {
+                let Some(why) = why_damaged(&e) else { return Err(e) };
+                let at = match e.kind() {
+                    ErrorKind::Corrupt { at, .. } => at.clone(),
+                    _ => String::new(),
+                };
+                out.add(Finding::damage("record", at, why));
+                self.records = self.space.closed_log(&self.head)?.unwrap_or_default();
+            }
+        }
+        for p in [self.head.table, self.head.history].into_iter().flatten() {
+            let io =
+                |e: std::io::Error| Error::io(&self.space.target, "keeping a list in a temporary file", &e);
+            claims.add(&p.place, &mut |c| out.add(claimed_twice(c))).map_err(io)?;
+        }
+        match history(self.space.store.as_ref(), &self.space.names, &self.head, &self.space.target) {
+            Ok(history) => self.history = history,
+            Err(e) => {
+                let Some(why) = why_damaged(&e) else { return Err(e) };
+                let at = self.head.history.map_or_else(String::new, |p| place_name(&p.place));
+                out.add(Finding::damage("history", at, format!("{why}; older versions cannot be found")));
+                self.all = false;
+            }
+        }
+        Ok(1 + if self.all { self.past().count() } else { 0 })
+    }
+
+    fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>> {
+        let lost = self.head.lost;
+        if n == 0 {
+            let last = self.records.len();
+            let whole = |i: usize, l: &Logged| i + 1 == last || (self.all && l.record.header.time >= lost);
+            let records = self.records.iter().enumerate();
+            let records = records.map(|(i, l)| (l.record.clone(), record_place(l), whole(i, l))).collect();
+            let base = &self.history.base;
+            let base_is_whole = last == 0 || (self.all && base.version > 0 && base.moment >= lost);
+            return Ok(Some(Epoch { root: self.head.base.root, base_is_whole, records, newest: true }));
+        }
+        let Some(p) = self.past().nth(n - 1).cloned() else { return Ok(None) };
+        let (records, complete) = self.older_records(&p, out)?;
+        self.older.extend(records.iter().map(|l| Room::Log(l.record.header.version)));
+        self.older.extend(p.root.map(|root| root.place.room));
+        // Behind a record that is missing, none can be used.
+        let records = if complete { records } else { Vec::new() };
+        let records =
+            records.iter().map(|l| (l.record.clone(), record_place(l), l.record.header.time >= lost));
+        let base_is_whole = p.base.version > 0 && p.base.moment >= lost;
+        Ok(Some(Epoch { root: p.root, base_is_whole, records: records.collect(), newest: false }))
+    }
+
+    fn is_overtaken(&self, _: usize) -> Result<bool> {
+        let found = read_head(self.space.store.as_ref(), &self.space.names.head, &self.space.target)?;
+        let Some((bytes, _)) = found else { return Ok(true) };
+        let head = Head::decode(&bytes, &self.space.target)?;
+        Ok(head.fixed.id != self.space.id || head.lost > self.head.lost)
+    }
+
+    fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+        let there = self.list(out)?;
+        let Some(table) = self.table(out)? else { return Ok(()) };
+        let mut live: BTreeMap<Room, u64> = BTreeMap::new();
+        let mut ends: BTreeMap<Room, u64> = BTreeMap::new();
+        let mut twice = Vec::new();
+        claims
+            .sorted(&mut |c| twice.push(claimed_twice(c)), &mut |c| {
+                *live.entry(c.room).or_default() += c.end - c.offset;
+                ends.insert(c.room, c.end);
+            })
+            .map_err(|e| Error::io(&self.space.target, "keeping a list in a temporary file", &e))?;
+        twice.into_iter().for_each(|f| out.add(f));
+        let needed = ends.keys().chain(table.rooms.iter().filter(|(_, u)| u.live > 0).map(|(room, _)| room));
+        let needed: std::collections::BTreeSet<Room> = needed.copied().collect();
+        for room in &needed {
+            let end = ends.get(room).copied().unwrap_or(0);
+            match there.get(room) {
+                None => out.add(Finding::damage("object", room_name(room), "it is missing")),
+                Some(size) if *size < end => {
+                    let why = format!("it has {size} bytes, and bytes up to {end} are in use");
+                    out.add(Finding::damage("object", room_name(room), why));
+                }
+                Some(_) => (),
+            }
+        }
+        let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
+        for (room, u) in table.rooms.iter().filter(|(room, _)| matches!(room, Room::Pack(_)) && is_complete) {
+            let used = live.get(room).copied().unwrap_or(0);
+            if used > u.live {
+                let why = format!("{used} bytes are in use, and {} are counted", u.live);
+                out.add(Finding::damage("room table", room_name(room), why));
+            } else if used < u.live {
+                let why = format!("{} bytes are counted as in use, and {used} are", u.live);
+                out.add(Finding::warning("room table", room_name(room), why));
+            }
+        }
+        let older: std::collections::BTreeSet<Room> = self.older.iter().copied().collect();
+        let is_known = |room: &Room| {
+            let in_log = matches!(room, Room::Log(n) if *n > self.head.base.version);
+            needed.contains(room) || older.contains(room) || table.rooms.contains_key(room) || in_log
+        };
+        let strays = there.iter().filter(|(room, _)| !is_known(room));
+        let (mut count, mut bytes, mut first) = (0u64, 0u64, None);
+        for (room, size) in strays {
+            (count, bytes) = (count + 1, bytes + size);
+            first.get_or_insert(*room);
+        }
+        if let Some(room) = first {
+            let why = format!(
+                "{count} objects of {bytes} bytes are in no version: a writer at work has put them, or one that died"
+            );
+            out.add(Finding::warning("leftover object", format!("{} and others", room_name(&room)), why));
+        }
+        Ok(())
+    }
+}
