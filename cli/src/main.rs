@@ -95,7 +95,6 @@ fn main() -> ExitCode {
         Command::Link { url, path } => link::run(&url, &path),
         Command::Restore { name, id } => restore::run(&name, &id),
         Command::Unlock { name, yes } => unlock::run(&name, yes),
-    },
         Command::Verify { names, newest, json, quiet } => return verify_all(&names, newest, json, quiet),
         Command::Vacuum { name } => vacuum(&name),
     };

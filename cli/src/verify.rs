@@ -79,7 +79,7 @@ fn summary(name: &Path, report: &Report) -> Vec<String> {
     ));
     let state = match report.damaged {
         0 => "whole".to_owned(),
-        n => format!("damaged in {n} places; all else is whole, and `h5lake repair` makes a container of it"),
+        n => format!("damaged in {n} places; all else is whole; restore what is named from a copy"),
     };
     lines.push(format!("{}: {state}", name.display()));
     lines

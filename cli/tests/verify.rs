@@ -93,3 +93,22 @@ fn objects_of_a_store_are_missed_when_they_are_gone_or_short() {
     let (code, said) = verify(&[], &name);
     assert!(code == 2 && said.contains("it is missing"), "{code} {said}");
 }
+
+#[test]
+fn all_kept_samples_are_whole() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests-py/reader/samples");
+    let mut seen = 0;
+    for sample in fs::read_dir(samples).unwrap() {
+        let sample = sample.unwrap().path();
+        let names =
+            [sample.join("x.h5").display().to_string(), format!("file://{}/objects/x.h5", sample.display())];
+        for (name, there) in names.iter().zip([sample.join("x.h5"), sample.join("objects/x.h5")]) {
+            if there.exists() {
+                let (code, said) = verify(&["-q"], name);
+                assert!(code == 0 && said.lines().count() == 2, "{name}: {code} {said}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 9, "{seen} samples");
+}

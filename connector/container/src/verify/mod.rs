@@ -80,7 +80,11 @@ struct Values;
 
 impl Content for Values {
     fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String> {
-        let mut all = extents_of(key, value.clone()).map_err(|e| e.to_string())?;
+        let mut all = extents_of(key, value.clone()).map_err(|e| {
+            // The key has a name of its own.
+            let text = e.to_string();
+            text.split_once("]: ").map_or_else(|| text.clone(), |(_, why)| why.to_owned())
+        })?;
         // Several pieces may be of one extent.
         let mut unique: Vec<Extent> = Vec::with_capacity(all.len());
         for e in all.drain(..) {

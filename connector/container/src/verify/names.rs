@@ -8,6 +8,7 @@ use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Verifier};
 use prost::Message;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 const L: [[u8; 1]; 2] = bounds(keys::LINK);
@@ -88,12 +89,14 @@ fn chunk_of<'c>(
     known: &'c mut HashMap<u64, Option<Vec<u64>>>,
     id: u64,
 ) -> Result<&'c Option<Vec<u64>>> {
-    if !known.contains_key(&id) {
-        let header = v.value(&keys::of(keys::HEADER, id))?.and_then(|value| HeaderRecord::decode(value).ok());
-        let chunk = header.and_then(|h| h.dataset).filter(|d| d.layout == 2).map(|d| d.chunk);
-        known.insert(id, chunk);
+    match known.entry(id) {
+        Entry::Occupied(there) => Ok(there.into_mut()),
+        Entry::Vacant(place) => {
+            let header = v.value(&keys::of(keys::HEADER, id))?;
+            let header = header.and_then(|value| HeaderRecord::decode(value).ok());
+            Ok(place.insert(header.and_then(|h| h.dataset).filter(|d| d.layout == 2).map(|d| d.chunk)))
+        }
     }
-    Ok(known.entry(id).or_default())
 }
 
 fn name(

@@ -11,6 +11,7 @@ use crate::{Error, ErrorKind, Result, convert, keys, object, record};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Severity, Tally, Verifier};
 use prost::Message;
+use std::collections::HashSet;
 
 const A: [[u8; 1]; 2] = bounds(keys::ATTRIBUTE);
 const B: [[u8; 1]; 2] = bounds(keys::BLOCK);
@@ -76,7 +77,11 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
         check.counter(v)?;
         (check.found, check.objects)
     };
-    found.into_iter().for_each(|f| verifier.findings.add(f));
+    // What the ledger has told of is not told again.
+    let told: HashSet<Bytes> =
+        verifier.findings.list.iter().filter(|f| f.newest).filter_map(|f| f.key.clone()).collect();
+    let new = found.into_iter().filter(|f| f.key.as_ref().is_none_or(|key| !told.contains(key)));
+    new.for_each(|f| verifier.findings.add(f));
     Ok(objects)
 }
 

@@ -298,7 +298,7 @@ impl Audit for FileAudit<'_> {
         let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
         if let Some((o, l)) = first.filter(|_| is_complete) {
             let why = format!(
-                "{leaked} bytes in {runs} runs are neither in use nor free; `h5lake repair` makes a container without them"
+                "{leaked} bytes in {runs} runs are neither in use nor free; a copy of the objects to a new container does without them"
             );
             out.add(Finding::warning("room", format!("from {} on", place_name(&Place::file(o, l))), why));
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use object_stores::ObjectStoreExt;
 
+use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Past};
-use crate::objects::head::{Head, hex, read_head, store_error};
+use crate::objects::head::{Head, read_head, store_error};
 use crate::objects::past::history;
 use crate::objects::table::{Notes, Table};
 use crate::objects::{AREA_AT, Logged, ObjectSpace, PARALLEL, lock};

@@ -318,7 +318,11 @@ mod tests {
                 }
             }
             let mut all = Vec::new();
-            tally.each(|n, count| io::Result::Ok(all.push((n, count)))).unwrap();
+            let each = |n, count| {
+                all.push((n, count));
+                io::Result::Ok(())
+            };
+            tally.each(each).unwrap();
             assert_eq!(all, [(1, 2), (2, 1), (3, 3), (9, 1)]);
         }
     }

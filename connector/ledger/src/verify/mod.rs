@@ -21,6 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::ObjectStore;
 
+use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::layers::Layer;
@@ -214,8 +215,8 @@ pub(crate) fn place_name(p: &Place) -> String {
     match p.room {
         Room::File => format!("bytes {from} to {to}"),
         Room::Log(n) => within(format_args!("log/{n:016x}")),
-        Room::Pack(id) => within(format_args!("pack/{}", objects::hex(&id))),
-        Room::Page(id) => within(format_args!("page/{}", objects::hex(&id))),
+        Room::Pack(id) => within(format_args!("pack/{}", hex(&id))),
+        Room::Page(id) => within(format_args!("page/{}", hex(&id))),
     }
 }
 

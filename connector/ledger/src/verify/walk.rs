@@ -184,7 +184,7 @@ impl<'a> Scan<'a> {
         Self { pages: Pages::new(space, root, lower, upper), log, base: None, done: false, space }
     }
 
-    fn from_base(&mut self) -> Result<Option<Item>> {
+    fn next_of_base(&mut self) -> Result<Option<Item>> {
         while let Some(met) = self.pages.next()? {
             return Ok(Some(match met {
                 Met::Page(..) => continue,
@@ -207,7 +207,7 @@ impl<'a> Scan<'a> {
     pub fn step(&mut self) -> Result<Option<Item>> {
         loop {
             if self.base.is_none() && !self.done {
-                self.base = self.from_base()?;
+                self.base = self.next_of_base()?;
                 self.done = self.base.is_none();
             }
             let base_key = self.base.as_ref().map(|item| match item {
