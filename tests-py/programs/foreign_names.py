@@ -14,29 +14,16 @@ if "HDF5_VOL_CONNECTOR" in os.environ:
     os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
 
 import h5py  # noqa: E402
-from cases import main  # noqa: E402
+from cases import deleting, main  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reader"))
+from ledger import crc32c  # noqa: E402
 
 STRANGER = 12345
 WRITE = "import h5py\nwith h5py.File('p.h5', 'w') as f: f['x'] = [1, 2, 3]"
 CHANGE = "import h5py\nwith h5py.File('p.h5', 'r+') as f: f['x'][0] = 1"
 READ = "import h5py\nprint(h5py.File('p.h5')['x'][:].tolist())"
-DELETE = """
-import ctypes, re, h5py
-h5py.h5.get_libversion()
-mapped = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5[-.][^/]*$", line)}
-hdf5 = ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
-hdf5.H5Fdelete.argtypes, hdf5.H5Fdelete.restype = [ctypes.c_char_p, ctypes.c_int64], ctypes.c_int
-assert hdf5.H5Fdelete(b"p.h5", 0) == 0
-"""
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
+DELETE = deleting("p.h5")
 
 
 def pointer(path, store, key, owner=None):

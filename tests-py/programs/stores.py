@@ -7,20 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from cases import main
+from cases import deleting, main
 
 SECRET = "very-s3cr3t-indeed"
 WRITE = "import h5py\nwith h5py.File('x.h5', 'w') as f: f['x'] = [1, 2, 3]\nprint('done')"
 READ = "import h5py\nprint(h5py.File('x.h5')['x'][:].tolist())"
-# H5Fdelete is not among h5py's functions: it is called in the libhdf5 that h5py has loaded.
-DELETE = """
-import ctypes, re, h5py
-h5py.h5.get_libversion()
-mapped = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5[-.][^/]*$", line)}
-hdf5 = ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
-hdf5.H5Fdelete.argtypes, hdf5.H5Fdelete.restype = [ctypes.c_char_p, ctypes.c_int64], ctypes.c_int
-print(hdf5.H5Fdelete(b"x.h5", 0))
-"""
 
 
 def run(code, connector, **variables):
@@ -47,7 +38,7 @@ def check_pointer(folder):
     for connector in (store, "h5lake"):
         out, err, _ = run(READ, connector)
         assert out == "[1, 2, 3]", (connector, err)
-    out, err, _ = run(DELETE, store)
+    out, err, _ = run(deleting("x.h5"), store)
     assert out == "0", (out, err)
     assert not Path("x.h5").exists() and not list((Path(folder) / "objects").glob("**/x.h5")), objects(folder)
     # What it held stays for the retention time, and nobody finds it by its name.
