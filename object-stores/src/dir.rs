@@ -285,7 +285,7 @@ impl ObjectStore for DirStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { nested_keys: false, persistent: true, near: false, keeps_pieces: false }
+        Capabilities { nested_keys: false, persistent: true, near: false, remote: false, keeps_pieces: false }
     }
 
     fn honours(&self, _: Condition) -> bool {

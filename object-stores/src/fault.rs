@@ -174,7 +174,7 @@ impl ObjectStore for FaultStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { near: self.is_near, ..self.inner.capabilities() }
+        Capabilities { near: self.is_near, remote: !self.is_near, ..self.inner.capabilities() }
     }
 
     fn honours(&self, condition: Condition) -> bool {

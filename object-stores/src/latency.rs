@@ -68,7 +68,7 @@ impl ObjectStore for LatencyStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { near: false, ..self.inner.capabilities() }
+        Capabilities { near: false, remote: true, ..self.inner.capabilities() }
     }
 
     fn honours(&self, condition: Condition) -> bool {

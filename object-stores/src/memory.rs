@@ -141,7 +141,7 @@ impl ObjectStore for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { nested_keys: true, persistent: false, near: true, keeps_pieces: true }
+        Capabilities { nested_keys: true, persistent: false, near: true, remote: false, keeps_pieces: true }
     }
 
     fn honours(&self, _: Condition) -> bool {

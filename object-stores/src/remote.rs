@@ -279,7 +279,7 @@ impl ObjectStore for RemoteStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { nested_keys: true, persistent: true, near: false, keeps_pieces: false }
+        Capabilities { nested_keys: true, persistent: true, near: false, remote: true, keeps_pieces: false }
     }
 
     fn honours(&self, condition: Condition) -> bool {

@@ -100,6 +100,8 @@ pub struct Capabilities {
     /// Objects lie in this process's memory: [`get`](ObjectStore::get) hands out the very bytes that were put, not a copy
     /// that may be damaged. There is nothing to gain from asking for several things at once, or from keeping one.
     pub near: bool,
+    /// A request is a round trip through a network: what goes on meanwhile is worth a thread.
+    pub remote: bool,
     /// The pieces of a [`PutPayload`] that are put stay in the store as they are. Otherwise a put that has returned, successfully or not,
     /// lets go of them soon: they may be lent for so long.
     pub keeps_pieces: bool,

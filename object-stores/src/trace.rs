@@ -190,7 +190,7 @@ impl ObjectStore for TraceStore {
 
     /// Those of the store beneath; but not near, so that the requests are those that a remote store gets.
     fn capabilities(&self) -> Capabilities {
-        Capabilities { near: false, ..self.inner.capabilities() }
+        Capabilities { near: false, remote: true, ..self.inner.capabilities() }
     }
 
     fn honours(&self, condition: Condition) -> bool {

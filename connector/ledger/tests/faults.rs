@@ -310,7 +310,7 @@ where
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { near: false, ..self.inner.capabilities() }
+        Capabilities { near: false, remote: true, ..self.inner.capabilities() }
     }
 
     fn honours(&self, condition: Condition) -> bool {

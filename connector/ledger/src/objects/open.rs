@@ -17,7 +17,7 @@ use crate::objects::replaced::{End, Opened, Outgoing};
 use crate::objects::store_clock;
 use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log};
-use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
+use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
 use crate::place::Room;
 use crate::record::{Author, Header};
 use crate::space::Base;
@@ -228,7 +228,11 @@ pub(crate) fn create(
         target: target.clone(),
     };
     // Who asked for a name that nobody has must be told that nobody has it. Many writers know each other by the head.
-    let goes_on = replace != Replace::Fail && opts.writers == Writers::One && !store.capabilities().near;
+    // A commit that survives a loss of power needs the head before a pointer file that leads to it.
+    let goes_on = replace != Replace::Fail
+        && opts.writers == Writers::One
+        && opts.sync == SyncPolicy::Process
+        && store.capabilities().remote;
     let (etag, under_way) = match goes_on {
         true => (None, Some(first_head.send())),
         false => match first_head.put() {
