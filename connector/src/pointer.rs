@@ -6,7 +6,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD};
 
 use crate::error::{Error, Minor, Result};
 use crate::trust;
@@ -18,6 +22,8 @@ const VERSION: u32 = 1;
 /// The longest text that a pointer file may hold, in bytes.
 const MAXIMUM_TEXT: u32 = 64 * 1024;
 const HEAD_BYTES: usize = 24;
+/// The permissions of a new pointer file, which the process's mask narrows.
+const MODE: u32 = 0o666;
 
 /// The container that a pointer file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,10 +102,61 @@ pub fn check_writable(path: &Path) -> Result<()> {
 
 /// A pointer file that is written but not yet at its path.
 pub struct Prepared {
-    file: tempfile::NamedTempFile,
+    written: Written,
+    bytes: Vec<u8>,
     path: PathBuf,
     /// Whether its name is synced too.
     sync: bool,
+}
+
+/// What was written.
+enum Written {
+    /// A file without a name: it goes with its process. It can only become a name that nothing has.
+    Nameless(File),
+    /// A file under a name of its own, which takes the place of another file.
+    Named(tempfile::NamedTempFile),
+}
+
+impl Written {
+    fn new(path: &Path) -> io::Result<Written> {
+        let nameless = || {
+            let flags = libc::O_TMPFILE | libc::O_CLOEXEC;
+            std::fs::OpenOptions::new().write(true).mode(MODE).custom_flags(flags).open(folder_of(path))
+        };
+        // Not every file system has files without a name.
+        if path.symlink_metadata().is_err()
+            && let Ok(file) = nameless()
+        {
+            return Ok(Written::Nameless(file));
+        }
+        named(path).map(Written::Named)
+    }
+
+    fn as_file(&self) -> &File {
+        match self {
+            Written::Nameless(file) => file,
+            Written::Named(file) => file.as_file(),
+        }
+    }
+
+    /// Puts it at `path`, where nothing is.
+    fn put_new(self, path: &Path) -> io::Result<()> {
+        match self {
+            Written::Nameless(file) => {
+                let it = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::linkat(CWD, it, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
+            }
+            Written::Named(file) => file.persist_noclobber(path).map(drop).map_err(|error| error.error),
+        }
+    }
+
+    /// Puts it at `path`, over what is there.
+    fn put(self, path: &Path) -> io::Result<()> {
+        match self {
+            Written::Nameless(_) => self.put_new(path),
+            Written::Named(file) => file.persist(path).map(drop).map_err(|error| error.error),
+        }
+    }
 }
 
 /// Writes a pointer file beside `path`, so that what forbids it is known before the container is made. With `sync` it
@@ -114,20 +171,18 @@ pub fn prepare(path: &Path, pointer: &Pointer, sync: bool) -> Result<Prepared> {
     if path.is_dir() {
         return Err(failed(&io::Error::from_raw_os_error(libc::EISDIR)));
     }
-    let mut file = tempfile::Builder::new()
-        .prefix(".h5lake-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .tempfile_in(folder_of(path))
-        .map_err(|error| failed(&error))?;
-    file.write_all(&encode(pointer)?).map_err(|error| failed(&error))?;
+    let written = Written::new(path).map_err(|error| failed(&error))?;
+    let mut file = written.as_file();
+    let bytes = encode(pointer)?;
+    file.write_all(&bytes).map_err(|error| failed(&error))?;
     if let Ok(old) = path.metadata() {
         // Who may use the name is the user's to say, not this file's.
-        file.as_file().set_permissions(old.permissions()).map_err(|error| failed(&error))?;
+        file.set_permissions(old.permissions()).map_err(|error| failed(&error))?;
     }
     if sync {
-        file.as_file().sync_all().map_err(|error| failed(&error))?;
+        file.sync_all().map_err(|error| failed(&error))?;
     }
-    Ok(Prepared { file, path: path.to_owned(), sync })
+    Ok(Prepared { written, bytes, path: path.to_owned(), sync })
 }
 
 /// The folder that holds `path`.
@@ -141,8 +196,14 @@ impl Prepared {
     /// # Errors
     /// With the system's number.
     pub fn put(self) -> Result<()> {
-        let Self { file, path, sync } = self;
-        file.persist(&path).map_err(|error| failed(&path, &error.error))?;
+        let Self { written, bytes, path, sync } = self;
+        let is_nameless = matches!(written, Written::Nameless(_));
+        let put = match written.put(&path) {
+            // Another process was quicker, or there is no /proc.
+            Err(_) if is_nameless => again(&path, &bytes, sync).and_then(|written| written.put(&path)),
+            put => put,
+        };
+        put.map_err(|error| failed(&path, &error))?;
         sync_name(&path, sync)
     }
 
@@ -151,10 +212,33 @@ impl Prepared {
     /// # Errors
     /// With the system's number; `EEXIST` if something is there.
     pub fn put_new(self) -> Result<()> {
-        let Self { file, path, sync } = self;
-        file.persist_noclobber(&path).map_err(|error| failed(&path, &error.error))?;
+        let Self { written, bytes, path, sync } = self;
+        let is_nameless = matches!(written, Written::Nameless(_));
+        let put = match written.put_new(&path) {
+            Err(error) if is_nameless && error.kind() != io::ErrorKind::AlreadyExists => {
+                again(&path, &bytes, sync).and_then(|written| written.put_new(&path))
+            }
+            put => put,
+        };
+        put.map_err(|error| failed(&path, &error))?;
         sync_name(&path, sync)
     }
+}
+
+/// A file beside `path` under a name of its own.
+fn named(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let permissions = std::fs::Permissions::from_mode(MODE);
+    tempfile::Builder::new().prefix(".h5lake-").permissions(permissions).tempfile_in(folder_of(path))
+}
+
+/// A file under a name of its own, in the stead of one that cannot get a name.
+fn again(path: &Path, bytes: &[u8], sync: bool) -> io::Result<Written> {
+    let mut file = named(path)?;
+    file.write_all(bytes)?;
+    if sync {
+        file.as_file().sync_all()?;
+    }
+    Ok(Written::Named(file))
 }
 
 fn sync_name(path: &Path, sync: bool) -> Result<()> {
@@ -247,6 +331,22 @@ mod tests {
         let other = Pointer { key: "other".to_owned(), ..some() };
         assert!(prepare(&path, &other, false).unwrap().put_new().is_err());
         assert_eq!(read(&path).unwrap(), Some(some()));
+    }
+
+    #[test]
+    fn a_new_pointer_file_has_no_name_until_it_is_put() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.h5");
+        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let first = prepare(&path, &some(), false).unwrap();
+        assert!(matches!(first.written, Written::Named(_)) || count() == 0);
+        // Two creators at once: the last one counts, and neither fails.
+        let other = Pointer { key: "other".to_owned(), ..some() };
+        prepare(&path, &other, false).unwrap().put().unwrap();
+        first.put().unwrap();
+        assert_eq!((read(&path).unwrap(), count()), (Some(some()), 1));
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o600, 0o600);
     }
 
     #[test]
