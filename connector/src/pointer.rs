@@ -111,6 +111,8 @@ pub struct Prepared {
 
 /// What was written.
 enum Written {
+    /// Nothing: the file at the path says the same already. Opened for writing.
+    There(File),
     /// A file without a name: it goes with its process. It can only become a name that nothing has.
     Nameless(File),
     /// A file under a name of its own, which takes the place of another file.
@@ -118,7 +120,12 @@ enum Written {
 }
 
 impl Written {
-    fn new(path: &Path) -> io::Result<Written> {
+    fn new(path: &Path, bytes: &[u8]) -> io::Result<Written> {
+        if says(path, bytes)
+            && let Ok(file) = std::fs::OpenOptions::new().write(true).open(path)
+        {
+            return Ok(Written::There(file));
+        }
         let nameless = || {
             let flags = libc::O_TMPFILE | libc::O_CLOEXEC;
             std::fs::OpenOptions::new().write(true).mode(MODE).custom_flags(flags).open(folder_of(path))
@@ -134,7 +141,7 @@ impl Written {
 
     fn as_file(&self) -> &File {
         match self {
-            Written::Nameless(file) => file,
+            Written::There(file) | Written::Nameless(file) => file,
             Written::Named(file) => file.as_file(),
         }
     }
@@ -142,6 +149,7 @@ impl Written {
     /// Puts it at `path`, where nothing is.
     fn put_new(self, path: &Path) -> io::Result<()> {
         match self {
+            Written::There(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Written::Nameless(file) => {
                 let it = format!("/proc/self/fd/{}", file.as_raw_fd());
                 rustix::fs::linkat(CWD, it, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
@@ -151,8 +159,14 @@ impl Written {
     }
 
     /// Puts it at `path`, over what is there.
-    fn put(self, path: &Path) -> io::Result<()> {
+    fn put(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         match self {
+            Written::There(file) if says(path, bytes) => {
+                // As a file that was written anew. Only its owner may.
+                let _it_stays_as_old_as_it_is = file.set_modified(std::time::SystemTime::now());
+                Ok(())
+            }
+            Written::There(_) => Err(io::ErrorKind::NotFound.into()),
             Written::Nameless(_) => self.put_new(path),
             Written::Named(file) => file.persist(path).map(drop).map_err(|error| error.error),
         }
@@ -171,13 +185,15 @@ pub fn prepare(path: &Path, pointer: &Pointer, sync: bool) -> Result<Prepared> {
     if path.is_dir() {
         return Err(failed(&io::Error::from_raw_os_error(libc::EISDIR)));
     }
-    let written = Written::new(path).map_err(|error| failed(&error))?;
-    let mut file = written.as_file();
     let bytes = encode(pointer)?;
-    file.write_all(&bytes).map_err(|error| failed(&error))?;
-    if let Ok(old) = path.metadata() {
-        // Who may use the name is the user's to say, not this file's.
-        file.set_permissions(old.permissions()).map_err(|error| failed(&error))?;
+    let written = Written::new(path, &bytes).map_err(|error| failed(&error))?;
+    let mut file = written.as_file();
+    if !matches!(written, Written::There(_)) {
+        file.write_all(&bytes).map_err(|error| failed(&error))?;
+        if let Ok(old) = path.metadata() {
+            // Who may use the name is the user's to say, not this file's.
+            file.set_permissions(old.permissions()).map_err(|error| failed(&error))?;
+        }
     }
     if sync {
         file.sync_all().map_err(|error| failed(&error))?;
@@ -197,10 +213,10 @@ impl Prepared {
     /// With the system's number.
     pub fn put(self) -> Result<()> {
         let Self { written, bytes, path, sync } = self;
-        let is_nameless = matches!(written, Written::Nameless(_));
-        let put = match written.put(&path) {
+        let is_named = matches!(written, Written::Named(_));
+        let put = match written.put(&path, &bytes) {
             // Another process was quicker, or there is no /proc.
-            Err(_) if is_nameless => again(&path, &bytes, sync).and_then(|written| written.put(&path)),
+            Err(_) if !is_named => again(&path, &bytes, sync).and_then(|written| written.put(&path, &bytes)),
             put => put,
         };
         put.map_err(|error| failed(&path, &error))?;
@@ -223,6 +239,14 @@ impl Prepared {
         put.map_err(|error| failed(&path, &error))?;
         sync_name(&path, sync)
     }
+}
+
+/// Whether the file at `path` holds just these bytes.
+fn says(path: &Path, bytes: &[u8]) -> bool {
+    let mut found = Vec::new();
+    let length = bytes.len() as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut found));
+    read.is_ok() && found == bytes
 }
 
 /// A file beside `path` under a name of its own.
@@ -345,6 +369,14 @@ mod tests {
         prepare(&path, &other, false).unwrap().put().unwrap();
         first.put().unwrap();
         assert_eq!((read(&path).unwrap(), count()), (Some(some()), 1));
+        // One that says the same stays; if it goes meanwhile, it is made anew.
+        let same = prepare(&path, &some(), true).unwrap();
+        assert_eq!(count(), 1);
+        std::fs::remove_file(&path).unwrap();
+        same.put().unwrap();
+        assert_eq!((read(&path).unwrap(), count()), (Some(some()), 1));
+        prepare(&path, &some(), false).unwrap().put().unwrap();
+        assert!(prepare(&path, &some(), false).unwrap().put_new().is_err());
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o600, 0o600);
     }
