@@ -3,8 +3,8 @@
 //! A [`Verifier`] is a reader of one snapshot. It takes no writer's lock, and pins what it reads. It knows heads, records,
 //! pages, payloads and room; what values mean is the business of a [`Content`].
 //!
-//! Memory: pages of one way from the root to a leaf, the log as every reader has it, at most [`claims::BOUND`] bytes of claimed
-//! runs (more go to a temporary file), at most [`MAX_SEEN`] fingerprints of what was checked, and [`MAX_FINDINGS`] findings.
+//! Memory: pages of one way from the root to a leaf, the log as every reader has it, at most `claims::BOUND` bytes of claimed
+//! runs (more go to a temporary file), at most `MAX_SEEN` fingerprints of what was checked, and [`MAX_FINDINGS`] findings.
 
 mod check;
 pub(crate) mod claims;
