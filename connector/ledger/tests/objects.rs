@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::work::{Map, content, data, work};
-use h5lake_ledger::{Access, ErrorKind, Ledger, LockPolicy, Options, Probe, Replace};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Probe, Replace};
 use object_stores::{
     FaultStore, Key, ObjectStore, ObjectStoreExt, PutMode, Rule, Select, Timing, TraceStore,
 };
@@ -237,6 +237,30 @@ fn an_overtaken_reader_is_told_and_can_go_on() {
     }
     assert!(r.refresh().unwrap());
     assert!(content(&r).unwrap() == states[40]);
+}
+
+/// Whoever opens asks for the root page beside the log; and reads history and pages to find an old version.
+#[test]
+fn an_open_that_misses_an_object_ends_with_an_error() {
+    let (store, _, l) = prepared();
+    let (done, ..) = work(&l, &Map::new(), 2 * COMMITS);
+    assert_eq!(done, 2 * COMMITS);
+    // Not closed: what a writer leaves that dies.
+    std::mem::forget(l);
+    let keys: Vec<Key> = store.list("", None).map(|found| found.unwrap().key).collect();
+    let missing: Vec<&Key> = keys.iter().filter(|key| key.as_str().contains("/page/")).collect();
+    assert!(!missing.is_empty());
+    missing.iter().for_each(|key| store.delete(key).unwrap());
+    for at in [None, Some(At::Version(1)), Some(At::Version(done))] {
+        let (tell, told) = std::sync::mpsc::channel();
+        let store = store.clone();
+        std::thread::spawn(move || {
+            let opened = Ledger::open_objects(store, KEY, Access::ReadOnly, Options { at, ..opts() });
+            let _ = tell.send(opened.and_then(|l| content(&l)).map(drop));
+        });
+        let opened = told.recv_timeout(Duration::from_secs(60)).expect("it ends");
+        assert!(opened.is_err(), "{at:?}");
+    }
 }
 
 #[test]

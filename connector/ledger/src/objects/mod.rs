@@ -1,6 +1,7 @@
 //! The object space: a container in an object store.
 
 mod audit;
+mod basis;
 mod first_head;
 mod head;
 mod holes;
@@ -33,6 +34,7 @@ use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::objects::basis::Basis;
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, LONGEST_LOG, Names, read_head, store_error};
 use crate::objects::lease::Lease;
@@ -108,6 +110,8 @@ pub(crate) struct ObjectSpace {
     names: Names,
     id: [u8; 16],
     seen: Mutex<Seen>,
+    /// What the snapshot in use stands on. Read while `seen` is locked, also by helper threads: nothing else is locked under it.
+    basis: Mutex<Basis>,
     /// A writer's; `None` for readers. The inner `None` is before the first look at the log.
     writer: Option<Mutex<Option<Writer>>>,
     lease: Mutex<Option<Lease>>,
@@ -214,11 +218,6 @@ impl ObjectSpace {
         }
     }
 
-    fn gone(&self) -> Error {
-        self.gone.store(true, Ordering::Relaxed);
-        Error::new(&self.target, ErrorKind::Gone)
-    }
-
     fn together(&self, versions: std::ops::RangeInclusive<u64>) -> Vec<Result<Option<Logged>>> {
         if versions.start() == versions.end() {
             return vec![self.record(*versions.start())];
@@ -260,6 +259,7 @@ impl ObjectSpace {
         let fresh = self.look_again(seen)?;
         let version = seen.version.filter(|_| fresh.head.base == seen.head.base);
         *seen = Seen { version, ..fresh };
+        self.stand_on(seen);
         Ok(())
     }
 
@@ -579,25 +579,7 @@ impl Space for ObjectSpace {
     }
 
     fn explain(&self, e: Error) -> Error {
-        // What the newest version needs is deleted by nobody, and a lone writer is at the newest.
-        if (self.writer.is_some() && !self.is_shared()) || !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
-            return e;
-        }
-        let newest = read_head(self.store.as_ref(), &self.names.head, &self.target);
-        let same = match newest {
-            Ok(Some((bytes, _))) => {
-                let seen = lock(&self.seen);
-                Head::decode(&bytes, &self.target).is_ok_and(|h| {
-                    h.fixed.id == self.id
-                        && match seen.moment {
-                            Some(moment) => moment >= h.lost,
-                            None => h.base == seen.head.base,
-                        }
-                })
-            }
-            _ => false,
-        };
-        if same { e } else { self.gone() }
+        self.explained(e)
     }
 
     fn is_gone(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
 use crate::file::old_is_read_only;
+use crate::objects::basis::Basis;
 use crate::objects::first_head::{self, FirstHead};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
@@ -159,6 +160,7 @@ fn space(
         store,
         names,
         id: head.fixed.id,
+        basis: Mutex::new(Basis::new(&head)),
         seen: Mutex::new(Seen { head, etag, read, version: None, moment: None, looked: 0 }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),

@@ -110,6 +110,7 @@ impl ObjectSpace {
             && (moment >= head.lost || news.version == self.newest(&head)?)
         {
             (seen.version, seen.moment) = (Some(news.version), Some(moment.max(head.lost)));
+            self.stand_on(seen);
             return Ok(Some(news));
         }
         let kept = self.list_versions(usize::MAX)?;

@@ -41,6 +41,7 @@ impl ObjectSpace {
                 return self.rebased(seen, fresh, version).map(Some);
             }
             (*seen, seen.looked) = (fresh, newest);
+            self.stand_on(seen);
         }
         if records.is_empty() {
             return Ok(None);
@@ -66,6 +67,7 @@ impl ObjectSpace {
             Ok(())
         })?;
         *seen = Seen { version: Some(newest), looked: newest, ..fresh };
+        self.stand_on(seen);
         let split = all.partition_point(|l| l.record.header.version <= base.version);
         let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
         let records = skipped.split_off(split);

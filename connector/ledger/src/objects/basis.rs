@@ -1,0 +1,56 @@
+//! What the snapshot in use stands on, and whether an object that is missing means damage or a snapshot that was reclaimed.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, ErrorKind};
+use crate::objects::head::{Head, read_head};
+use crate::objects::{ObjectSpace, Seen, lock};
+use crate::space::Base;
+
+/// What a snapshot needs to be whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Basis {
+    base: Base,
+    /// Of an old version: when it began.
+    moment: Option<u64>,
+}
+
+impl Basis {
+    /// Of the newest version that a head names.
+    pub(super) fn new(head: &Head) -> Basis {
+        Basis { base: head.base, moment: None }
+    }
+
+    /// Whether nothing of it was deleted, by a newer head.
+    fn is_kept_by(&self, newest: &Head) -> bool {
+        self.moment.map_or(newest.base == self.base, |moment| moment >= newest.lost)
+    }
+}
+
+impl ObjectSpace {
+    /// Notes what the snapshot in use stands on from now on.
+    pub(super) fn stand_on(&self, seen: &Seen) {
+        *lock(&self.basis) = Basis { base: seen.head.base, moment: seen.moment };
+    }
+
+    /// The error for a snapshot that is not there any more.
+    pub(super) fn gone(&self) -> Error {
+        self.gone.store(true, Ordering::Relaxed);
+        Error::new(&self.target, ErrorKind::Gone)
+    }
+
+    /// Damage as it is; or that the snapshot was reclaimed, if that is why something is missing.
+    pub(super) fn explained(&self, e: Error) -> Error {
+        // What the newest version needs is deleted by nobody, and a lone writer is at the newest.
+        if (self.writer.is_some() && !self.is_shared()) || !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
+            return e;
+        }
+        let basis = *lock(&self.basis);
+        let newest = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let is_kept = newest.ok().flatten().is_some_and(|(bytes, _)| {
+            Head::decode(&bytes, &self.target)
+                .is_ok_and(|newest| newest.fixed.id == self.id && basis.is_kept_by(&newest))
+        });
+        if is_kept { e } else { self.gone() }
+    }
+}
