@@ -10,7 +10,7 @@ on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
-    test-faults test-power test-memory soak bench lint fmt clean
+    test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-crashes  programs that are killed while they write, 500 in each store"
 	@echo "make test-faults  each system call of the plugin fails, is cut short, or is the last"
 	@echo "make test-power   power loss, replayed"
+	@echo "make test-fuzz    fuzzing targets, half an hour each"
 	@echo "make test-memory  C programs and the API suite under AddressSanitizer"
 	@echo "make soak       half an hour of use, and what grows"
 	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO"
@@ -104,6 +105,10 @@ test-faults: plugin
 
 test-power: plugin
 	tests-py/power/run --seconds 300
+
+# Each fuzzing target for half an hour; what reaches something new goes into the kept corpus.
+test-fuzz:
+	fuzz/run --seconds 1800 --keep
 
 test-memory:
 	tests-c/asan/run
