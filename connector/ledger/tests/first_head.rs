@@ -61,7 +61,12 @@ fn a_session_waits_for_the_head_at_its_first_commit() {
 fn who_asks_for_it_in_the_same_process_waits() {
     // Who made it is slow, and the others are not.
     let store = common::store();
-    let make = || create(&slow(store.clone(), Duration::from_millis(60)));
+    // Of what is replaced or deleted nothing stays.
+    let options = || Options { retention: Some(Duration::ZERO), ..Options::default() };
+    let make = || {
+        let slow = slow(store.clone(), Duration::from_millis(60));
+        Ledger::create_objects(slow, KEY, Replace::Atomically, options()).unwrap()
+    };
     let l = make();
     assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container);
     l.close().unwrap();
@@ -72,7 +77,7 @@ fn who_asks_for_it_in_the_same_process_waits() {
     assert!(matches!(second.unwrap_err().kind(), ErrorKind::Locked { .. }));
     l.close().unwrap();
     let l = make();
-    let again = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default());
+    let again = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, options());
     assert!(matches!(again.unwrap_err().kind(), ErrorKind::Locked { .. }));
     l.close().unwrap();
     Ledger::remove_objects(store.as_ref(), KEY).unwrap();
