@@ -1,13 +1,10 @@
 //! Which bytes of a container are claimed, and by how many: sorted runs, of which those that memory has no room for lie in a
 //! temporary file.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 
 use crate::place::{Place, Room};
+use crate::verify::spilled::{Entry, Spilled, number_at};
 
 /// Bytes of runs in memory.
 pub(crate) const BOUND: usize = 64 << 20;
@@ -20,10 +17,8 @@ pub(crate) struct Claim {
     pub(crate) end: u64,
 }
 
-const ENCODED: usize = 40;
-
-impl Claim {
-    fn encode(&self) -> [u8; ENCODED] {
+impl Entry<40> for Claim {
+    fn encode(&self) -> [u8; 40] {
         let (kind, id) = match self.room {
             Room::File => (0u64, [0; 16]),
             Room::Log(n) => {
@@ -34,7 +29,7 @@ impl Claim {
             Room::Pack(id) => (2, id),
             Room::Page(id) => (3, id),
         };
-        let mut out = [0; ENCODED];
+        let mut out = [0; 40];
         out[..8].copy_from_slice(&kind.to_le_bytes());
         out[8..24].copy_from_slice(&id);
         out[24..32].copy_from_slice(&self.offset.to_le_bytes());
@@ -42,8 +37,8 @@ impl Claim {
         out
     }
 
-    fn decode(bytes: &[u8; ENCODED]) -> Self {
-        let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    fn decode(bytes: &[u8; 40]) -> Self {
+        let number = |at: usize| number_at(bytes, at);
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[8..24]);
         let room = match number(0) {
@@ -60,9 +55,7 @@ impl Claim {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     recent: Vec<Claim>,
-    spilled: Option<File>,
-    /// Where each sorted part of the file begins and ends.
-    parts: Vec<(u64, u64)>,
+    spilled: Spilled,
 }
 
 /// Sorts runs and joins neighbours; tells of each run that two claim.
@@ -95,23 +88,9 @@ impl Claims {
         if self.recent.len() >= most {
             join(&mut self.recent, twice);
             if self.recent.len() >= most / 2 {
-                self.spill()?;
+                self.spilled.take(&mut self.recent)?;
             }
         }
-        Ok(())
-    }
-
-    fn spill(&mut self) -> io::Result<()> {
-        let file = match &mut self.spilled {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile()?),
-        };
-        let from = file.seek(SeekFrom::End(0))?;
-        let mut out = BufWriter::new(&*file);
-        self.recent.iter().try_for_each(|c| out.write_all(&c.encode()))?;
-        out.flush()?;
-        self.parts.push((from, from + (self.recent.len() * ENCODED) as u64));
-        self.recent.clear();
         Ok(())
     }
 
@@ -122,21 +101,14 @@ impl Claims {
         each: &mut dyn FnMut(Claim),
     ) -> io::Result<()> {
         join(&mut self.recent, twice);
-        if self.spilled.is_none() {
+        if self.spilled.is_empty() {
             self.recent.iter().copied().for_each(each);
             return Ok(());
         }
-        self.spill()?;
-        let Some(file) = &self.spilled else { return Ok(()) };
-        let mut parts: Vec<_> =
-            self.parts.iter().map(|p| BufReader::new(Part { file, at: p.0, end: p.1 })).collect();
-        let mut heap = BinaryHeap::new();
-        for (n, part) in parts.iter_mut().enumerate() {
-            heap.extend(next(part)?.map(|c| Reverse((c, n))));
-        }
+        self.spilled.take(&mut self.recent)?;
+        let mut merged = self.spilled.merged::<_, Claim>()?;
         let mut last: Option<Claim> = None;
-        while let Some(Reverse((c, n))) = heap.pop() {
-            heap.extend(next(&mut parts[n])?.map(|c| Reverse((c, n))));
+        while let Some(c) = merged.next()? {
             match &mut last {
                 Some(l) if l.room == c.room && c.offset <= l.end => {
                     if c.offset < l.end {
@@ -154,37 +126,11 @@ impl Claims {
     }
 }
 
-/// One sorted part of the temporary file.
-struct Part<'f> {
-    file: &'f File,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Part<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
-        let n = self.file.read_at(&mut buf[..most], self.at)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-fn next(part: &mut BufReader<Part<'_>>) -> io::Result<Option<Claim>> {
-    let mut bytes = [0; ENCODED];
-    match part.read_exact(&mut bytes) {
-        Ok(()) => Ok(Some(Claim::decode(&bytes))),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 /// How often each of many numbers was named: sorted, in a temporary file beyond a bound of memory.
 #[derive(Debug, Default)]
 pub struct Tally {
     recent: Vec<(u64, u64)>,
-    spilled: Option<File>,
-    parts: Vec<(u64, u64)>,
+    spilled: Spilled,
 }
 
 /// Numbers in memory.
@@ -210,26 +156,9 @@ impl Tally {
         if self.recent.len() >= MOST_NUMBERS {
             sum(&mut self.recent);
             if self.recent.len() >= MOST_NUMBERS / 2 {
-                self.spill()?;
+                self.spilled.take(&mut self.recent)?;
             }
         }
-        Ok(())
-    }
-
-    fn spill(&mut self) -> io::Result<()> {
-        let file = match &mut self.spilled {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile()?),
-        };
-        let from = file.seek(SeekFrom::End(0))?;
-        let mut out = BufWriter::new(&*file);
-        for (number, count) in &self.recent {
-            out.write_all(&number.to_le_bytes())?;
-            out.write_all(&count.to_le_bytes())?;
-        }
-        out.flush()?;
-        self.parts.push((from, from + self.recent.len() as u64 * 16));
-        self.recent.clear();
         Ok(())
     }
 
@@ -242,20 +171,13 @@ impl Tally {
         mut each: impl FnMut(u64, u64) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         sum(&mut self.recent);
-        if self.spilled.is_none() {
+        if self.spilled.is_empty() {
             return self.recent.iter().try_for_each(|(number, count)| each(*number, *count));
         }
-        self.spill()?;
-        let Some(file) = &self.spilled else { return Ok(()) };
-        let mut parts: Vec<_> =
-            self.parts.iter().map(|p| BufReader::new(Part { file, at: p.0, end: p.1 })).collect();
-        let mut heap = BinaryHeap::new();
-        for (n, part) in parts.iter_mut().enumerate() {
-            heap.extend(next_number(part)?.map(|c| Reverse((c, n))));
-        }
+        self.spilled.take(&mut self.recent)?;
+        let mut merged = self.spilled.merged::<_, (u64, u64)>()?;
         let mut last: Option<(u64, u64)> = None;
-        while let Some(Reverse(((number, count), n))) = heap.pop() {
-            heap.extend(next_number(&mut parts[n])?.map(|c| Reverse((c, n))));
+        while let Some((number, count)) = merged.next()? {
             match &mut last {
                 Some(l) if l.0 == number => l.1 += count,
                 _ => {
@@ -269,15 +191,16 @@ impl Tally {
     }
 }
 
-fn next_number(part: &mut BufReader<Part<'_>>) -> io::Result<Option<(u64, u64)>> {
-    let mut bytes = [0; 16];
-    match part.read_exact(&mut bytes) {
-        Ok(()) => {
-            let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
-            Ok(Some((number(0), number(8))))
-        }
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(e) => Err(e),
+impl Entry<16> for (u64, u64) {
+    fn encode(&self) -> [u8; 16] {
+        let mut out = [0; 16];
+        out[..8].copy_from_slice(&self.0.to_le_bytes());
+        out[8..].copy_from_slice(&self.1.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; 16]) -> Self {
+        (number_at(bytes, 0), number_at(bytes, 8))
     }
 }
 
@@ -295,7 +218,7 @@ mod tests {
                 claims.add(&place, &mut |c| twice.push(c)).unwrap();
                 if spilling {
                     join(&mut claims.recent, &mut |c| twice.push(c));
-                    claims.spill().unwrap();
+                    claims.spilled.take(&mut claims.recent).unwrap();
                 }
             }
             claims.add(&Place::file(0, 10), &mut |c| twice.push(c)).unwrap();
@@ -314,7 +237,7 @@ mod tests {
                 tally.add(n).unwrap();
                 if spilling {
                     sum(&mut tally.recent);
-                    tally.spill().unwrap();
+                    tally.spilled.take(&mut tally.recent).unwrap();
                 }
             }
             let mut all = Vec::new();

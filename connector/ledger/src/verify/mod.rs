@@ -8,6 +8,7 @@
 
 mod check;
 pub(crate) mod claims;
+mod spilled;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -1,0 +1,99 @@
+//! Entries that memory has no room for: sorted parts of a temporary file, which are merged when they are read.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+/// What can be spilled, in `N` bytes of the file.
+pub(super) trait Entry<const N: usize>: Copy + Ord {
+    fn encode(&self) -> [u8; N];
+    fn decode(bytes: &[u8; N]) -> Self;
+}
+
+/// The little-endian number at a place of encoded bytes.
+pub(super) fn number_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
+}
+
+/// The file, once there is one.
+#[derive(Debug, Default)]
+pub(super) struct Spilled {
+    file: Option<File>,
+    /// Where each sorted part of the file begins and ends.
+    parts: Vec<(u64, u64)>,
+}
+
+impl Spilled {
+    pub(super) fn is_empty(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Takes sorted entries out of memory.
+    pub(super) fn take<const N: usize, T: Entry<N>>(&mut self, sorted: &mut Vec<T>) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        let from = file.seek(SeekFrom::End(0))?;
+        let mut out = BufWriter::new(&*file);
+        sorted.iter().try_for_each(|entry| out.write_all(&entry.encode()))?;
+        out.flush()?;
+        self.parts.push((from, from + (sorted.len() * N) as u64));
+        sorted.clear();
+        Ok(())
+    }
+
+    /// All entries, ascending.
+    pub(super) fn merged<const N: usize, T: Entry<N>>(&self) -> io::Result<Merged<'_, N, T>> {
+        let parts = self
+            .file
+            .iter()
+            .flat_map(|file| self.parts.iter().map(move |&(at, end)| BufReader::new(Part { file, at, end })));
+        let mut merged = Merged { parts: parts.collect(), first: BinaryHeap::new() };
+        (0..merged.parts.len()).try_for_each(|n| merged.refill(n))?;
+        Ok(merged)
+    }
+}
+
+/// The parts on their way to one ascending row.
+pub(super) struct Merged<'f, const N: usize, T> {
+    parts: Vec<BufReader<Part<'f>>>,
+    /// The next entry of each part, and the part's number.
+    first: BinaryHeap<Reverse<(T, usize)>>,
+}
+
+impl<const N: usize, T: Entry<N>> Merged<'_, N, T> {
+    pub(super) fn next(&mut self) -> io::Result<Option<T>> {
+        let Some(Reverse((entry, n))) = self.first.pop() else { return Ok(None) };
+        self.refill(n)?;
+        Ok(Some(entry))
+    }
+
+    fn refill(&mut self, n: usize) -> io::Result<()> {
+        let mut bytes = [0; N];
+        match self.parts[n].read_exact(&mut bytes) {
+            Ok(()) => self.first.push(Reverse((T::decode(&bytes), n))),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => (),
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+}
+
+/// One sorted part of the file.
+struct Part<'f> {
+    file: &'f File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
+        let n = self.file.read_at(&mut buf[..most], self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
