@@ -102,7 +102,8 @@ impl Writer {
     /// What time it is, for telling what nobody needs any more: not later than the store's clock says, whatever this process's says.
     fn earliest_present(&self, version: u64) -> Result<u64> {
         let here = self.present();
-        if self.store.capabilities().near {
+        // Without a retention time nothing waits for a clock, and S3 tells times in whole seconds.
+        if self.head.retention == 0 || self.store.capabilities().near {
             return Ok(here);
         }
         // The newest record has been put a moment ago, or long ago: then less is deleted than could be.
