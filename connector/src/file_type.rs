@@ -10,6 +10,7 @@ use h5lake_container::{Datatype, ObjectId};
 use crate::callbacks::heap;
 use crate::callbacks::references::{Slots, converting};
 use crate::callbacks::sequences;
+use crate::callbacks::stored_references::StoredReferences;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
@@ -43,6 +44,8 @@ pub struct Facts {
     pub pointers: Option<Pointers>,
     /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
     pub slots: Slots,
+    /// Where new references lie in an element of the container.
+    pub stored_references: StoredReferences,
 }
 
 /// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
@@ -182,6 +185,7 @@ impl FileType {
                 carries_regions: false,
                 pointers: None,
                 slots: Slots::default(),
+                stored_references: StoredReferences::default(),
             }),
             stored: Stored::Predefined(id),
             carried: OnceLock::new(),
@@ -235,6 +239,10 @@ impl FileType {
         if carries_regions {
             slots.regions.clear();
         }
+        let stored_references = match is_located && has_references {
+            true => StoredReferences::of(library, in_file)?,
+            false => StoredReferences::default(),
+        };
         let facts = Facts {
             encoded,
             class: library.type_class(stored.get())?,
@@ -246,6 +254,7 @@ impl FileType {
             carries_regions,
             pointers: if has_heap { sequences::kind_of(library, stored.get(), in_file)? } else { None },
             slots,
+            stored_references,
         };
         let place = |id: Option<Id>| id.map_or_else(OnceLock::new, OnceLock::from);
         Ok(Self {
@@ -281,6 +290,14 @@ impl FileType {
             return self.stored();
         }
         made(&self.carried, || carrying(self.library, self.stored()?))
+    }
+
+    /// Checks what libhdf5 would believe in elements of the container. Before each conversion of such elements.
+    ///
+    /// # Errors
+    /// For a damaged reference.
+    pub fn check_stored(&self, session: &Arc<Session>, elements: &[u8]) -> Result<()> {
+        self.stored_references.check(session, self.size, elements)
     }
 
     /// Runs a conversion between memory and the container.

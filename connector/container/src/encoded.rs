@@ -1,5 +1,5 @@
-//! HDF5's own encodings: of datatypes (`H5Tencode`), dataspaces with selections (`H5Sencode2`) and creation property lists
-//! (`H5Pencode2`).
+//! HDF5's own encodings: of datatypes (`H5Tencode`), dataspaces with selections (`H5Sencode2`), creation property lists
+//! (`H5Pencode2`) and references (`H5Rencode`).
 //!
 //! libhdf5's decoders are not told where an encoding ends, and believe the lengths, counts and sizes in it. A container may
 //! come from anyone, so every encoding is checked here before it reaches them. What is checked is what memory safety
@@ -9,11 +9,13 @@ mod bytes;
 mod dataspace;
 mod datatype;
 mod property_list;
+mod reference;
 
 pub use bytes::Checked;
 pub use dataspace::check_dataspace;
 pub use datatype::{EncodedType, MAX_NESTING, check_datatype};
 pub use property_list::{ListKind, check_property_list};
+pub use reference::{EncodedReference, check_reference, is_whole_reference};
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,11 @@ pub fn get(handle: &Handle, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> 
     heap::get(&*handle.session()?, id, data)
 }
 
+/// Checks that `id` stands for so many bytes, before a buffer for them is touched.
+pub fn check(handle: &Handle, id: &[u8; ID_BYTES], length: usize) -> Result<()> {
+    heap::check_length(&*handle.session()?, id, length as u64)
+}
+
 /// Gives the data of `id` back. That of an attribute goes with its value.
 pub fn delete(handle: &Handle, id: &[u8; ID_BYTES]) -> Result<()> {
     if is_null(id) || LocalHeap::has(id) {

@@ -439,6 +439,7 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
         let memory_size = library.type_size(types.stored()?)?;
         let mut packed = buffer_of(1, memory_size.max(types.size))?;
         packed[..value.len()].copy_from_slice(value);
+        types.check_stored(&dataset.base.session, value)?;
         let mut background = buffer_of(1, memory_size)?;
         types.converting(&dataset.base.session, || {
             library.convert(

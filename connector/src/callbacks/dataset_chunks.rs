@@ -168,6 +168,7 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
     let size = library.type_size(memory_type)?;
     let mut packed = buffer_of(count, types.size.max(size))?;
     dataset.dataset.read(&selection, &mut packed[..count * types.size])?;
+    types.check_stored(&dataset.base.session, &packed[..count * types.size])?;
     let mut background = buffer_of(count, size)?;
     library.count_allocations(|transfer| {
         types.converting(&dataset.base.session, || {

@@ -20,6 +20,9 @@ enum Home {
     Local(LocalHeap),
 }
 
+/// Bytes of a buffer that may be filled in vain.
+const SHORT: u64 = 64 << 10;
+
 thread_local! {
     static HOME: ThreadState<Home> = const { ThreadState::new(Home::Unknown) };
     /// What went wrong with that data.
@@ -150,6 +153,27 @@ pub fn get_all(
         0 => take(index, &[]),
         _ => get_local(&id, length, |blob| take(index, blob)),
     })
+}
+
+/// Checks that a blob is as long as somebody says, before a buffer of that length is filled. What is short is not looked up.
+///
+/// # Errors
+/// As for [`get`].
+pub fn check_length(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<()> {
+    if length <= SHORT {
+        return Ok(());
+    }
+    if LocalHeap::has(id) {
+        return get_local(id, length, |_| Ok(()));
+    }
+    let stored = session.container.heap_len(id).map_err(in_heap)?;
+    if length <= stored {
+        return Ok(());
+    }
+    Err(in_heap(h5lake_container::Error::new(
+        h5lake_container::ErrorKind::InvalidArgument,
+        format!("{length} bytes are asked of a blob of {stored}"),
+    )))
 }
 
 fn get_local(id: &[u8; ID_BYTES], length: u64, take: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {

@@ -26,6 +26,7 @@ pub mod pointers;
 pub mod prefixes;
 pub mod references;
 pub mod sequences;
+pub mod stored_references;
 pub mod token;
 pub mod trace;
 pub mod transfer;

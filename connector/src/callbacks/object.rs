@@ -292,6 +292,7 @@ fn copy_elements(
     let mut packed = buffer_of(count, old.size.max(memory_size))?;
     packed[..data.len()].copy_from_slice(&data);
     let mut in_memory = heap::reading(local, || {
+        old.check_stored(source, &data)?;
         library.convert_to_memory(source, old.in_file(source)?, memory, count, &mut packed)
     })?;
     let changed = library.change_references(memory, &mut in_memory, &mut |reference| {

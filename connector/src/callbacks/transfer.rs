@@ -44,6 +44,7 @@ pub fn read(
     let size = region.element();
     let mut packed = scratch_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
+    types.check_stored(session, &packed[..count * types.size])?;
     types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
     // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
     let located = match makes_new_references(types, memory_type)? {

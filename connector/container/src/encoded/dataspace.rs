@@ -8,7 +8,7 @@ const MESSAGE: u8 = 1;
 /// The version of the head.
 const ENCODING: u8 = 0;
 /// HDF5's bound on the rank.
-const MAX_RANK: u32 = 32;
+pub(super) const MAX_RANK: u32 = 32;
 
 const NONE: u32 = 0;
 const POINTS: u32 = 1;
@@ -71,7 +71,8 @@ fn extent(bytes: &mut Bytes<'_>, length_bytes: usize) -> Checked<u32> {
     Ok(rank.into())
 }
 
-fn selection(bytes: &mut Bytes<'_>, rank: u32) -> Checked<()> {
+/// A serialised selection of so many dimensions.
+pub(super) fn selection(bytes: &mut Bytes<'_>, rank: u32) -> Checked<()> {
     let (kind, version) = (bytes.u32()?, bytes.u32()?);
     match (kind, version) {
         (NONE | ALL, 1) => bytes.take(8).map(drop),

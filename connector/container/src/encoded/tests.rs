@@ -239,6 +239,40 @@ fn selections_that_lead_astray_are_refused() {
     );
 }
 
+/// A region reference (`H5Rencode` without its first two bytes): a token, and all of two dimensions.
+fn region() -> Vec<u8> {
+    bytes("080100000000000000100000000200000003000000010000000000000000000000")
+}
+
+#[test]
+fn references_that_lead_astray_are_refused() {
+    let found = check_reference(3, 0, &region()).unwrap();
+    assert_eq!((found.token, found.is_external, found.rank), (&[1, 0, 0, 0, 0, 0, 0, 0][..], false, Some(2)));
+    (0..region().len()).for_each(|n| assert!(check_reference(3, 0, &region()[..n]).is_err(), "{n}"));
+    let rank = |rank: u32| check_reference(3, 0, &with(region(), 13, &rank.to_le_bytes())).map(|r| r.rank);
+    assert_eq!((rank(32), rank(0)), (Ok(Some(32)), Ok(Some(0))));
+    assert_eq!(rank(33), Err("a selection has an impossible rank"));
+    assert_eq!(rank(1 << 31), Err("a selection has an impossible rank"));
+    let long = with(region(), 9, &[17]);
+    assert_eq!(check_reference(3, 0, &long), Err("it is cut short"));
+    let short = with(region(), 9, &[15]);
+    assert_eq!(check_reference(3, 0, &short), Err("it is cut short"));
+    let token = |length: u8| check_reference(2, 0, &with(region(), 0, &[length])).map(drop);
+    assert_eq!((token(8), token(16)), (Ok(()), Ok(())));
+    assert_eq!(token(17), Err("an object's token has an impossible size"));
+    let named = |kind: u8, flags: u8, length: u8| {
+        check_reference(kind, flags, &[&[1, 7, length, 0], &b"name"[..]].concat()).map(drop)
+    };
+    for (kind, flags) in [(4, 0), (2, 1)] {
+        assert_eq!((named(kind, flags, 4), named(kind, flags, 5)), (Ok(()), Err("it is cut short")));
+    }
+    assert_eq!(named(4, 1, 4), Err("it is cut short"), "a file and no attribute");
+    for kind in [0, 1, 5, 255] {
+        assert_eq!(check_reference(kind, 0, &region()), Err("it is of an unknown kind"));
+    }
+    assert!(is_whole_reference(2, 0) && !is_whole_reference(2, 1) && !is_whole_reference(3, 0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     /// Whatever the bytes are, checks end.
@@ -247,12 +281,13 @@ proptest! {
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
     ) {
-        let all: Vec<Vec<u8>> = each_type().map(|(encoded, _)| encoded).chain([list(), space()]).collect();
+        let all: Vec<Vec<u8>> = each_type().map(|(encoded, _)| encoded).chain([list(), space(), region()]).collect();
         let mut encoded = all[which.index(all.len())].clone();
         for (at, byte) in changes {
             let at = at.index(encoded.len());
             encoded[at] = byte;
         }
         let _ = (check_datatype(&encoded), check_dataspace(&encoded), check_property_list(&encoded, ListKind::Dataset));
+        let _ = (2..5).map(|kind| check_reference(kind, which.index(2) as u8, &encoded).is_ok()).count();
     }
 }

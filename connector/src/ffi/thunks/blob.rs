@@ -59,6 +59,8 @@ unsafe extern "C" fn get(
             if size == 0 || data.is_null() {
                 return Ok(());
             }
+            // libhdf5 has asked for as much memory as an element says, of which the system gives what is touched.
+            blob::check(handle, &id, size)?;
             std::ptr::write_bytes(data.cast::<u8>(), 0, size);
             blob::get(handle, &id, std::slice::from_raw_parts_mut(data.cast::<u8>(), size))
         })

@@ -1,0 +1,75 @@
+//! References of the kind that HDF5 1.12 brought (`H5R_ref_t`), as libhdf5 stores them: a kind and flags in the element, the
+//! rest in a blob (`H5R__encode`).
+
+use super::bytes::{Bytes, Checked};
+use super::dataspace::{MAX_RANK, selection};
+
+/// `H5R_OBJECT2`
+const OBJECT: u8 = 2;
+/// `H5R_DATASET_REGION2`
+const REGION: u8 = 3;
+/// `H5R_ATTR`
+const ATTRIBUTE: u8 = 4;
+/// `H5R_IS_EXTERNAL`: the reference names its file.
+const EXTERNAL: u8 = 1;
+/// Bytes of an `H5O_token_t`.
+const TOKEN_BYTES: usize = 16;
+
+/// What a stored reference leads to, as far as its encoding says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodedReference<'a> {
+    /// The object's token in its file.
+    pub token: &'a [u8],
+    /// Whether the object is in another file.
+    pub is_external: bool,
+    /// The rank of the selection, for a region.
+    pub rank: Option<u32>,
+}
+
+/// Whether all of a reference lies in its element: its token follows the kind and the flags, and it has no blob.
+pub fn is_whole_reference(kind: u8, flags: u8) -> bool {
+    kind == OBJECT && flags & EXTERNAL == 0
+}
+
+/// Checks what follows a reference's kind and flags.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_reference(kind: u8, flags: u8, encoded: &[u8]) -> Checked<EncodedReference<'_>> {
+    let mut bytes = Bytes::new(encoded);
+    let length = usize::from(bytes.u8()?);
+    if length > TOKEN_BYTES {
+        return Err("an object's token has an impossible size");
+    }
+    let token = bytes.take(length)?;
+    let is_external = flags & EXTERNAL != 0;
+    if is_external {
+        string(&mut bytes)?;
+    }
+    let rank = match kind {
+        OBJECT => None,
+        REGION => Some(region(&mut bytes)?),
+        ATTRIBUTE => {
+            string(&mut bytes)?;
+            None
+        }
+        _ => return Err("it is of an unknown kind"),
+    };
+    Ok(EncodedReference { token, is_external, rank })
+}
+
+/// A string behind its length.
+fn string(bytes: &mut Bytes<'_>) -> Checked<()> {
+    let length = bytes.u16()?;
+    bytes.take(length.into()).map(drop)
+}
+
+/// A selection behind its length and its rank; gives the rank.
+fn region(bytes: &mut Bytes<'_>) -> Checked<u32> {
+    let (length, rank) = (bytes.u32()?, bytes.u32()?);
+    if rank > MAX_RANK {
+        return Err("a selection has an impossible rank");
+    }
+    selection(&mut Bytes::new(bytes.take_long(length.into())?), rank)?;
+    Ok(rank)
+}
