@@ -39,6 +39,33 @@ def done(*args, **more):
     return out
 
 
+def check_a_local_container_stays_when_a_pointer_takes_its_place(folder):
+    store, here = f"h5lake store=file://{folder}/objects", folder / "here"
+    kept = lambda: sorted(path.name for path in here.glob(".out.h5.h5lake-replaced-*"))  # noqa: E731
+    done(WRITE, "h5lake retention=1h", here)
+    # Who has it open goes on; a writer keeps it from being replaced.
+    opened = subprocess.Popen(
+        [sys.executable, "-c", "import h5py; f = h5py.File('out.h5', 'r+'); print('open', flush=True); input(); f.close()"],
+        env={**os.environ, "HDF5_VOL_CONNECTOR": "h5lake"}, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True)
+    try:
+        assert opened.stdout.readline() == "open\n"
+        status, _, err = run(BY_CLIENTS["h5py w"], store, here)
+        assert status and "BlockingIOError" in err, err
+    finally:
+        opened.communicate("\n", timeout=60)
+    done(READ, "h5lake", here)
+    assert not kept() and not (folder / "objects" / "out.h5").exists()
+    done(BY_CLIENTS["h5py w"], store, here)
+    done("import h5py\nwith h5py.File(name) as f: assert not list(f)", "h5lake", here)
+    [hidden] = kept()
+    done(READ, "h5lake", here, name=hidden)
+    # Where nobody asked for a time, none is kept.
+    done(WRITE, "h5lake", here, name="other.h5")
+    done(BY_CLIENTS["h5py w"], store, here, name="other.h5")
+    assert not list(here.glob(".other.h5*"))
+
+
 def check_what_has_no_pointer_is_not_replaced(folder):
     store = f"h5lake store=file://{folder}/objects"
     one, other = folder / "one", folder / "other"

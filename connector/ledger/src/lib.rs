@@ -50,7 +50,7 @@ mod work;
 pub use compaction::Sparse;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
-pub use file::OpenedFile;
+pub use file::{OpenedFile, Replacing};
 pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
 pub use many::{Change, Hold};
 pub use options::{

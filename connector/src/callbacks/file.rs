@@ -169,15 +169,22 @@ fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
         ..group::spec_of(library, creation)?
     };
     let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
+    let refused = |error: h5lake_container::Error| {
+        failed(Minor::CannotCreateFile, "unable to create file", request, &error)
+    };
+    let replaced = pointers::replaced(place, &options).map_err(refused)?;
     let container =
         Container::create(&place.target, replace, new, options).map_err(
             |error| match pointers::is_unlinked(replace, &error) {
                 true => pointers::unlinked(place, request.name),
-                false => failed(Minor::CannotCreateFile, "unable to create file", request, &error),
+                false => refused(error),
             },
         )?;
     if let Some(pointer) = pointer {
         pointer.put()?;
+    }
+    if let Some(replaced) = replaced {
+        replaced.done();
     }
     Ok(container)
 }

@@ -1,8 +1,8 @@
 //! Pointer files of containers that the setting `store=` keeps elsewhere: when they are written, and what may not be done
 //! without one.
 
-use h5lake_container::{ErrorKind, Replace, Target};
-use h5lake_ledger::{Ledger, Probe};
+use h5lake_container::{ErrorKind, Options, Replace, Target};
+use h5lake_ledger::{Ledger, Probe, Replacing};
 
 use crate::callbacks::file::OpenFlags;
 use crate::config::{Config, Replaceable};
@@ -43,6 +43,19 @@ pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Optio
         return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
     }
     pointer::prepare(path, &pointer, config.sync_commits).map(Some)
+}
+
+/// Keeps the local container whose place a pointer file is about to take, as any container that is replaced.
+///
+/// # Errors
+/// A writer that has it open; whatever forbids writing it.
+pub fn replaced(place: &Place, options: &Options) -> Result<Option<Replacing>, h5lake_container::Error> {
+    match &place.pointer {
+        Some(path) if place.found() == Some(Probe::Container) => {
+            Ok(Ledger::replacing_file(path, &options.ledger)?)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Whether the pointer file at a place's path leads to nothing.

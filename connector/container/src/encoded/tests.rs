@@ -246,7 +246,8 @@ fn region() -> Vec<u8> {
 
 #[test]
 fn references_that_lead_astray_are_refused() {
-    let found = check_reference(3, 0, &region()).unwrap();
+    let sound = region();
+    let found = check_reference(3, 0, &sound).unwrap();
     assert_eq!((found.token, found.is_external, found.rank), (&[1, 0, 0, 0, 0, 0, 0, 0][..], false, Some(2)));
     (0..region().len()).for_each(|n| assert!(check_reference(3, 0, &region()[..n]).is_err(), "{n}"));
     let rank = |rank: u32| check_reference(3, 0, &with(region(), 13, &rank.to_le_bytes())).map(|r| r.rank);

@@ -150,6 +150,63 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     if is_at(path, (meta.dev(), meta.ino())) { std::fs::remove_file(path).map_err(fail) } else { Ok(()) }
 }
 
+/// How often one looks again whose path leads to another file by the time that file is locked.
+const TRIES: u32 = 100;
+
+/// A container that loses its name to something else, such as the pointer file of a container in a store. No writer opens it
+/// meanwhile. Unless that is [`done`](Self::done), everything is as before.
+#[derive(Debug)]
+pub struct Replacing {
+    real: PathBuf,
+    file: Arc<File>,
+    guard: Locks,
+    kept: bool,
+}
+
+impl Replacing {
+    /// The name leads to something else now.
+    pub fn done(mut self) {
+        if std::mem::take(&mut self.kept) {
+            sweep(&self.real, storage_now(&self.file));
+        }
+    }
+}
+
+impl Drop for Replacing {
+    fn drop(&mut self) {
+        if self.kept {
+            forget(&self.real);
+        }
+        self.guard.release_writer();
+    }
+}
+
+/// Keeps the container at a path, if there is one, before something else takes its name; see
+/// [`Ledger::replacing_file`](crate::Ledger::replacing_file).
+pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
+    let target = name(path);
+    let fail = |e: io::Error| Error::io(&target, "replacing", &e);
+    let real = followed(path).map_err(fail)?;
+    for _ in 0..TRIES {
+        let file = match File::options().read(true).write(true).open(&real) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => Arc::new(other.map_err(fail)?),
+        };
+        let meta = file.metadata().map_err(fail)?;
+        let Ok(fixed) = container(&file, meta.len(), &target) else { return Ok(None) };
+        let guard = Locks::writer(&file, opts.lock, Writers::One, &target)?;
+        let guard =
+            guard.ok_or_else(|| locked(&target, &OsFile { file: file.clone(), base: fixed.base }))?;
+        let mut replacing = Replacing { real: real.clone(), file, guard, kept: false };
+        if is_at(&real, (meta.dev(), meta.ino())) {
+            let now = storage_now(&replacing.file);
+            replacing.kept = keep(&real, &replacing.file, opts, now, &target)?;
+            return Ok(Some(replacing));
+        }
+    }
+    Err(Error::new(&target, ErrorKind::Locked { holder: None }))
+}
+
 /// The time by which names are made and swept. A file that was changed lately may know better than this process.
 fn storage_now(file: &Arc<File>) -> u64 {
     let raw = OsFile { file: file.clone(), base: 0 };
@@ -232,6 +289,35 @@ mod tests {
         assert_eq!(value(&path), "first");
         let missing = restore(&path, &[7; 16], Replace::Atomically, &opts(None)).unwrap_err();
         assert_eq!(*missing.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_loses_its_name_to_something_else_stays_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        assert!(begin(&path, &opts(None)).unwrap().is_none());
+        std::fs::write(&path, "no container").unwrap();
+        assert!(begin(&path, &opts(Some(50))).unwrap().is_none());
+        std::fs::remove_file(&path).unwrap();
+        let first = make(&path, "first", &opts(None));
+        begin(&path, &opts(None)).unwrap().unwrap().done();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nobody asked for a time");
+        drop(begin(&path, &opts(Some(50))).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "it was not replaced");
+        let open = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+        let refused = begin(&path, &opts(Some(50))).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
+        drop(open);
+        let replacing = begin(&path, &opts(Some(50))).unwrap().unwrap();
+        let refused = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
+        std::fs::write(dir.path().join("new"), "something else").unwrap();
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        replacing.done();
+        assert_eq!(ids(&path), [first]);
+        std::fs::remove_file(&path).unwrap();
+        restore(&path, &first, Replace::Fail, &opts(None)).unwrap();
+        assert_eq!(value(&path), "first");
     }
 
     #[test]

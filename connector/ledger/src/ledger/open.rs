@@ -9,7 +9,7 @@ use object_stores::{Key, ObjectStore};
 
 use super::{Ledger, MAX_KEY, MAX_VALUE};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::OpenedFile;
+use crate::file::{OpenedFile, Replacing};
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
 use crate::space::Space;
 use crate::{file, objects, record};
@@ -101,6 +101,15 @@ impl Ledger {
     /// `NotAContainer` for anything else, which stays; `NotFound`.
     pub fn remove_file(path: &Path, opts: &Options) -> Result<()> {
         file::remove(path, opts)
+    }
+
+    /// Keeps the container at a path before something else takes its name, for the retention time that the options or the
+    /// container ask for. No writer can open it until the answer is dropped. `None` where no container lies there.
+    ///
+    /// # Errors
+    /// `Locked` while a writer has it open; `PermissionDenied` for a container that may not be written.
+    pub fn replacing_file(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
+        file::replaced::begin(path, opts)
     }
 
     /// The containers that lay at a path, were replaced or deleted, and are kept; the last to go first.
