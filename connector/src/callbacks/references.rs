@@ -13,6 +13,7 @@ use h5lake_container::{Container, ObjectId};
 
 use crate::callbacks::heap::note_failure;
 use crate::callbacks::object;
+use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
@@ -245,7 +246,7 @@ fn load(container: &Container, slot: &[u8; REGION_BYTES]) -> Result<Region> {
     id[..8].copy_from_slice(&container.root().0.to_be_bytes());
     id[8..].copy_from_slice(&slot[..8]);
     let length = usize::try_from(container.heap_len(&id)?).map_err(|_| damaged())?;
-    let mut entry = vec![0; length];
+    let mut entry = buffer_of(length, 1)?;
     container.heap_get(&id, &mut entry)?;
     let (object, selection) = entry.split_first_chunk::<8>().ok_or_else(damaged)?;
     Ok(Region { object: ObjectId(u64::from_be_bytes(*object)), selection: selection.to_vec() })

@@ -11,6 +11,7 @@ use h5lake_container::encoded::{Checked, EncodedReference, check_reference, is_w
 use h5lake_container::{Dataspace, ObjectKind};
 
 use crate::callbacks::blob::{self, ID_BYTES};
+use crate::callbacks::transfer::buffer_of;
 use crate::callbacks::{heap, token};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::library::{Hid, Library};
@@ -141,7 +142,7 @@ fn fetch(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<Vec<u8>>
         return Ok(Vec::new());
     }
     heap::check_length(session, id, length)?;
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| damaged("it is too long"))?];
+    let mut bytes = buffer_of(usize::try_from(length).map_err(|_| damaged("it is too long"))?, 1)?;
     heap::get(session, id, &mut bytes)?;
     Ok(bytes)
 }
