@@ -131,6 +131,11 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Where the container of a name lies, and how to open it: to change it, if `write`.
 fn find(name: &Path, write: bool) -> Result<(Target, Options), Failure> {
+    find_place(name, write).map(|(place, options)| (place.target, options))
+}
+
+/// The same with the local path of a container that is kept elsewhere.
+fn find_place(name: &Path, write: bool) -> Result<(Place, Options), Failure> {
     let config = Config::parse("")?;
     let place = names::place_to_open(name.as_os_str().as_bytes(), &config, write);
     let place = place.map_err(|error| error.to_string())?;
@@ -138,15 +143,15 @@ fn find(name: &Path, write: bool) -> Result<(Target, Options), Failure> {
     let lock = LockPolicy::from_environment().unwrap_or_default();
     let options = Options { retention: config.retention, sync, lock, ..Options::default() };
     match place {
-        Place { target, at: None, .. } => Ok((target, options)),
+        Place { at: None, .. } => Ok((place, options)),
         _ => Err(format!("{}: names one version; name the container", name.display()).into()),
     }
 }
 
 fn versions(name: &Path, most: usize) -> Result<(), Failure> {
-    let (target, options) = find(name, false)?;
-    let before = restore::before(&target);
-    let ledger = match target {
+    let (place, options) = find_place(name, false)?;
+    let before = restore::before(&place);
+    let ledger = match place.target {
         Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options),
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options),
     };

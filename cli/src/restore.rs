@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use h5lake_connector::names::Place;
+use h5lake_connector::pointer;
 use h5lake_container::Target;
-use h5lake_ledger::{At, Ledger, Options, Replace, Replaced, ReplacedObject};
+use h5lake_ledger::{At, Ledger, Options, Replace, Replaced, ReplacedObject, SyncPolicy};
 
-use crate::{Failure, find, print};
+use crate::{Failure, find_place, print};
 
 /// A container that a name led to before.
 pub(crate) struct Before {
@@ -19,8 +21,7 @@ pub(crate) struct Before {
 
 impl From<Replaced> for Before {
     fn from(r: Replaced) -> Self {
-        let id = r.id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { id, version: r.version, replaced: r.replaced, until: r.until, by: String::new() }
+        Self { id: hex(&r.id), version: r.version, replaced: r.replaced, until: r.until, by: String::new() }
     }
 }
 
@@ -32,12 +33,25 @@ impl From<ReplacedObject> for Before {
     }
 }
 
-/// The containers that a name led to before, the one that was replaced last first.
-pub(crate) fn before(target: &Target) -> Result<Vec<Before>, Failure> {
-    Ok(match target {
-        Target::File(path) => Ledger::replaced_files(path)?.into_iter().map(Before::from).collect(),
+fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The containers that a name led to before, the one that was replaced last first. Local ones follow whose place a pointer file
+/// took.
+pub(crate) fn before(place: &Place) -> Result<Vec<Before>, Failure> {
+    let local = |path: &Path| -> Result<Vec<Before>, Failure> {
+        Ok(Ledger::replaced_files(path)?.into_iter().map(Before::from).collect())
+    };
+    Ok(match &place.target {
+        Target::File(path) => local(path)?,
         Target::Objects { store, key, .. } => {
-            Ledger::replaced_objects(store.as_ref(), key)?.into_iter().map(Before::from).collect()
+            let mut found: Vec<_> =
+                Ledger::replaced_objects(store.as_ref(), key)?.into_iter().map(Before::from).collect();
+            if let Some(path) = &place.pointer {
+                found.extend(local(path)?);
+            }
+            found
         }
     })
 }
@@ -77,14 +91,39 @@ fn restore(target: &Target, id: &str, options: &Options) -> Result<String, Failu
         Target::File(path) => {
             let id = choose(path, id)?;
             Ledger::restore_file(path, &id, Replace::Atomically, options)?;
-            Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+            Ok(hex(&id))
         }
     }
 }
 
+/// Puts a local container back whose place a pointer file has. The container in the store stays, and can be linked again.
+fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), Failure> {
+    let found = pointer::read(pointer).map_err(|error| error.to_string())?;
+    let Some(found) = found else {
+        // What else is there stays.
+        return Ok(Ledger::restore_file(pointer, id, Replace::Fail, options)?);
+    };
+    std::fs::remove_file(pointer)?;
+    Ledger::restore_file(pointer, id, Replace::Fail, options).map_err(|error| {
+        let sync = options.sync == SyncPolicy::Commit;
+        match pointer::link(pointer, &found.pointer, sync) {
+            Ok(()) => error.into(),
+            Err(_) => format!("{error}; the pointer file to {} is gone", found.pointer.url()).into(),
+        }
+    })
+}
+
 pub(crate) fn run(name: &Path, id: &str) -> Result<(), Failure> {
-    let (target, options) = find(name, true)?;
-    let id = restore(&target, id, &options)?;
+    let (place, options) = find_place(name, true)?;
+    let local = place.pointer.as_deref().filter(|path| !id.is_empty() && choose(path, id).is_ok());
+    let id = match local {
+        Some(path) => {
+            let chosen = choose(path, id)?;
+            restore_over(path, &chosen, &options)?;
+            hex(&chosen)
+        }
+        None => restore(&place.target, id, &options)?,
+    };
     print([format!("{}: the container {id} is back", name.display())])?;
     Ok(())
 }

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
-use h5lake_ledger::{Ledger, Options, Replace};
+use h5lake_ledger::{Access, Ledger, Options, Replace};
 use object_stores::registry::Registry;
 
 fn link(url: &str, path: &Path) -> Output {
@@ -50,4 +51,41 @@ fn a_link_leads_to_a_container() {
     std::fs::write(&other, "data").unwrap();
     assert!(refused(&format!("{url}/a.h5"), &other).contains("no pointer file"));
     assert_eq!(std::fs::read(&other).unwrap(), b"data");
+}
+
+#[test]
+fn a_local_container_comes_back_whose_place_a_link_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/objects", dir.path().display());
+    let store = Registry::global().open(&url).unwrap();
+    Ledger::create_objects(Arc::clone(&store), "a.h5", Replace::Fail, Options::default())
+        .unwrap()
+        .close()
+        .unwrap();
+    let path = dir.path().join("here.h5");
+    let options = Options { retention: Some(Duration::from_secs(3600)), ..Options::default() };
+    let local = Ledger::create_file(&path, Replace::Fail, options.clone()).unwrap();
+    local.put(b"k", "local").unwrap();
+    local.commit().unwrap();
+    local.close().unwrap();
+    // As a creation with `store=` does.
+    let replacing = Ledger::replacing_file(&path, &options).unwrap().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(link(&format!("{url}/a.h5"), &path).status.success());
+    replacing.done();
+    let tool = |arguments: &[&str]| {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_h5lake"));
+        let done = tool.arg(arguments[0]).arg(&path).args(&arguments[1..]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let listed = tool(&["versions"]);
+    let id = listed.lines().last().unwrap().split_whitespace().next().unwrap();
+    assert!(listed.contains("h5lake restore") && id.len() == 32, "{listed}");
+    tool(&["restore", &id[..8]]);
+    let back = Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap();
+    assert_eq!(back.get(b"k").unwrap().unwrap(), "local");
+    assert!(Ledger::replaced_files(&path).unwrap().is_empty());
+    // The other one is still in the store.
+    assert!(Ledger::open_objects(store, "a.h5", Access::ReadOnly, Options::default()).is_ok());
 }

@@ -51,9 +51,9 @@ use std::time::Duration;
 
 pub(crate) use create::create;
 pub use open::OpenedFile;
-pub use replaced::Replacing;
 pub(crate) use open::{look, old_is_read_only, open, probe, remove};
 pub(crate) use past::not_kept;
+pub use replaced::Replacing;
 
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};

@@ -195,8 +195,7 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
         let meta = file.metadata().map_err(fail)?;
         let Ok(fixed) = container(&file, meta.len(), &target) else { return Ok(None) };
         let guard = Locks::writer(&file, opts.lock, Writers::One, &target)?;
-        let guard =
-            guard.ok_or_else(|| locked(&target, &OsFile { file: file.clone(), base: fixed.base }))?;
+        let guard = guard.ok_or_else(|| locked(&target, &OsFile { file: file.clone(), base: fixed.base }))?;
         let mut replacing = Replacing { real: real.clone(), file, guard, kept: false };
         if is_at(&real, (meta.dev(), meta.ino())) {
             let now = storage_now(&replacing.file);
