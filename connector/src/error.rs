@@ -4,7 +4,7 @@
 //! the Python exception of a failed open from it (FileNotFoundError from 2, BlockingIOError from 11, ...).
 
 use std::fmt;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::ffi::beyond::Beyond;
 use crate::ffi::error_stack::ErrorStack;
@@ -79,7 +79,7 @@ pub struct Error {
     major: Option<Major>,
     minor: Minor,
     message: String,
-    reported: Option<Arc<ErrorStack>>,
+    reported: Option<Rc<ErrorStack>>,
     beyond: Option<Beyond>,
 }
 
@@ -123,7 +123,7 @@ impl Error {
     /// ours.
     pub fn reported(stack: ErrorStack) -> Self {
         Self {
-            reported: Some(Arc::new(stack)),
+            reported: Some(Rc::new(stack)),
             ..Self::new(Minor::CannotOperate, "a call of the native connector failed")
         }
     }

@@ -1,7 +1,8 @@
 //! A failed call's own error stack, kept while we clean up after it.
 
+use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::marker::PhantomData;
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -15,14 +16,16 @@ const DEFAULT_STACK: Hid = 0;
 pub struct ErrorStack {
     library: Library,
     /// The stack's identifier, negative once it has been given away.
-    id: AtomicI64,
+    id: Cell<Hid>,
+    /// It is the thread's own: libhdf5 keeps a default stack for each, and only the thread that was called enters it.
+    of_this_thread: PhantomData<*const ()>,
 }
 
 impl ErrorStack {
     /// Puts the frames back where the application finds them. Nothing public may be called after this before the
     /// callback returns.
     pub(super) fn restore(&self) {
-        let id = self.id.swap(-1, Ordering::Relaxed);
+        let id = self.id.replace(-1);
         if id >= 0 {
             // SAFETY: the identifier is a stack's; the call takes it over.
             unsafe { (self.library.table().H5Eset_current_stack)(id) };
@@ -32,7 +35,7 @@ impl ErrorStack {
 
 impl Drop for ErrorStack {
     fn drop(&mut self) {
-        let id = self.id.swap(-1, Ordering::Relaxed);
+        let id = self.id.replace(-1);
         if id >= 0 {
             // SAFETY: the identifier is a stack's that nobody else has.
             unsafe { (self.library.table().H5Eclose_stack)(id) };
@@ -148,7 +151,7 @@ impl Library {
     pub(super) fn take_errors(self) -> ErrorStack {
         // SAFETY: takes no arguments.
         let id = unsafe { (self.table().H5Eget_current_stack)() };
-        ErrorStack { library: self, id: AtomicI64::new(id) }
+        ErrorStack { library: self, id: Cell::new(id), of_this_thread: PhantomData }
     }
 
     /// Makes a call whose failure is not reported by the library, and keeps its frames if `failed` says so.
@@ -162,5 +165,34 @@ impl Library {
         let result = if failed(&value) { Err(self.take_errors()) } else { Ok(value) };
         drop(quiet);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers by the method that a type has: one of its own wins over one of a trait.
+    struct Asked<T>(PhantomData<T>);
+
+    trait AnyType {
+        fn may_be_sent(&self) -> bool {
+            false
+        }
+    }
+
+    impl<T> AnyType for Asked<T> {}
+
+    impl<T: Send> Asked<T> {
+        fn may_be_sent(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn frames_stay_in_their_thread() {
+        assert!(Asked::<Library>(PhantomData).may_be_sent());
+        assert!(!Asked::<ErrorStack>(PhantomData).may_be_sent());
+        assert!(!Asked::<crate::error::Error>(PhantomData).may_be_sent());
     }
 }
