@@ -304,7 +304,7 @@ impl FileType {
     ///
     /// # Errors
     /// Those of `body`, and what went wrong with region references on the way.
-    pub fn converting(&self, session: &Arc<Session>, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub fn converting<T>(&self, session: &Arc<Session>, body: impl FnOnce() -> Result<T>) -> Result<T> {
         if !self.carries_regions {
             return body();
         }

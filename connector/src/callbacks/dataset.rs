@@ -15,11 +15,12 @@ use crate::callbacks::location::Location;
 use crate::callbacks::object::handle_of;
 use crate::callbacks::parts;
 use crate::callbacks::pipeline;
-use crate::callbacks::transfer::{self, buffer_of};
+use crate::callbacks::transfer;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::callbacks::{external_data, prefixes, virtual_extent, virtual_io, virtual_layout};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::creation::DatasetCreation;
+use crate::ffi::elements::MemoryElements;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::lending::lend;
@@ -130,16 +131,19 @@ fn fill_of(
         FillDefined::Undefined => FillValue::Undefined,
         FillDefined::Default => FillValue::Default,
         FillDefined::User => {
-            let value = library.fill_value(list.get(), types.stored()?).map_err(|_| {
+            let value = MemoryElements::fill_value(types, list.get()).map_err(|_| {
                 Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
             })?;
             if types.has_heap {
                 library.clear_fill_value(list.to_change()?)?;
             } else {
-                library.set_fill_value(list.to_change()?, types.stored()?, &value)?;
+                value.set_fill_value(list.to_change()?)?;
             }
             let is_plain = !types.has_heap && !types.has_references;
-            FillValue::User(if is_plain { value } else { fill_in_file(session, types, value)? }.into())
+            FillValue::User(match is_plain {
+                true => value.bytes().to_vec().into(),
+                false => fill_in_file(session, types, value)?.into(),
+            })
         }
     };
     let mut time = given.fill_time;
@@ -159,28 +163,12 @@ fn fill_of(
     Ok(Fill { value, time, allocate: given.allocation_time })
 }
 
-fn fill_in_file(session: &Arc<Session>, types: &FileType, value: Vec<u8>) -> Result<Vec<u8>> {
-    let library = session.library;
-    let mut in_memory = value.clone();
-    let mut packed = value;
-    packed.resize(packed.len().max(types.size), 0);
+fn fill_in_file(session: &Arc<Session>, types: &FileType, value: MemoryElements) -> Result<Vec<u8>> {
     let mut background = vec![0; types.size];
-    let converted = heap::writing(HeapPlace::Owner(session.container.root()), || {
-        types.converting(session, || {
-            library.convert(
-                session,
-                (types.stored()?, types.in_file(session)?),
-                1,
-                &mut packed,
-                Some(&mut background),
-                0,
-            )
-        })
-    });
-    library.reclaim(types.stored()?, library.scalar_space()?.get(), &mut in_memory);
-    converted?;
-    packed.truncate(types.size);
-    Ok(packed)
+    let stored = heap::writing(HeapPlace::Owner(session.container.root()), || {
+        types.converting(session, || value.into_stored(session, types, Some(&mut background), 0))
+    })?;
+    Ok(stored[..types.size].to_vec())
 }
 
 /// `H5Dopen`.
@@ -436,24 +424,8 @@ pub fn creation_list(handle: &Handle) -> Result<Id> {
     if types.has_heap
         && let FillValue::User(value) = &dataset.dataset.fill().value
     {
-        let memory_size = library.type_size(types.stored()?)?;
-        let mut packed = buffer_of(1, memory_size.max(types.size))?;
-        packed[..value.len()].copy_from_slice(value);
-        types.check_stored(&dataset.base.session, value)?;
-        let mut background = buffer_of(1, memory_size)?;
-        types.converting(&dataset.base.session, || {
-            library.convert(
-                &dataset.base.session,
-                (types.in_file(&dataset.base.session)?, types.stored()?),
-                1,
-                &mut packed,
-                Some(&mut background),
-                0,
-            )
-        })?;
-        let set = library.set_fill_value(list.get(), types.stored()?, &packed);
-        library.reclaim(types.stored()?, library.scalar_space()?.get(), &mut packed);
-        set?;
+        let value = MemoryElements::of_stored(&dataset.base.session, &types, types.stored()?, value)?;
+        value.set_fill_value(list.get())?;
     }
     if let Some(own) = &dataset.user_properties {
         library.add_user_properties(own, list.get())?;

@@ -168,19 +168,10 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
     let size = library.type_size(memory_type)?;
     let mut packed = buffer_of(count, types.size.max(size))?;
     dataset.dataset.read(&selection, &mut packed[..count * types.size])?;
-    types.check_stored(&dataset.base.session, &packed[..count * types.size])?;
     let mut background = buffer_of(count, size)?;
     library.count_allocations(|transfer| {
-        types.converting(&dataset.base.session, || {
-            library.convert(
-                &dataset.base.session,
-                (types.in_file(&dataset.base.session)?, memory_type),
-                count,
-                &mut packed,
-                Some(&mut background),
-                transfer,
-            )
-        })
+        let session = &dataset.base.session;
+        types.to_memory(session, None, memory_type, count, &mut packed, Some(&mut background), transfer)
     })
 }
 

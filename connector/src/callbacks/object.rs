@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use h5lake_container::{
-    CopyOptions, Dataspace, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind,
-};
+use h5lake_container::{CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind};
 use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::external::opened_beyond;
@@ -20,6 +18,7 @@ use crate::callbacks::references::moved_region;
 use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::beyond::Beyond;
+use crate::ffi::elements::MemoryElements;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
@@ -287,40 +286,17 @@ fn copy_elements(
     }
     let library = destination.library;
     let memory = old.for_copies()?;
-    let count = data.len() / old.size;
-    let memory_size = library.type_size(memory)?;
-    let mut packed = buffer_of(count, old.size.max(memory_size))?;
-    packed[..data.len()].copy_from_slice(&data);
-    let mut in_memory = heap::reading(local, || {
-        old.check_stored(source, &data)?;
-        library.convert_to_memory(source, old.in_file(source)?, memory, count, &mut packed)
-    })?;
-    let changed = library.change_references(memory, &mut in_memory, &mut |reference| {
+    let mut elements = heap::reading(local, || MemoryElements::of_stored(source, &old, memory, &data))?;
+    library.change_references(&mut elements, &mut |reference| {
         copy_reference(source, destination, reference, resolve)
-    });
-    let mut in_memory = in_memory.bytes().to_vec();
+    })?;
     let new = FileType::of_datatype(destination, datatype)?;
+    let count = data.len() / old.size;
     let mut background = buffer_of(count, new.size)?;
-    let mut packed = buffer_of(count, new.size.max(memory_size))?;
-    packed[..in_memory.len()].copy_from_slice(&in_memory);
-    let converted = changed.and_then(|()| {
-        heap::writing(to, || {
-            library.convert(
-                destination,
-                (memory, new.in_file(destination)?),
-                count,
-                &mut packed,
-                Some(&mut background),
-                0,
-            )?;
-            Ok(heap::take())
-        })
-    });
-    let space = library.space_of(&Dataspace::Simple { dims: vec![count as u64], max: vec![count as u64] })?;
-    library.reclaim(memory, space.get(), &mut in_memory);
-    let heap = converted?;
-    packed.truncate(count * new.size);
-    Ok(Elements { data: packed, heap })
+    heap::writing(to, || {
+        let stored = elements.into_stored(destination, &new, Some(&mut background), 0)?;
+        Ok(Elements { data: stored[..count * new.size].to_vec(), heap: heap::take() })
+    })
 }
 
 /// One reference of a copy, in memory.

@@ -8,6 +8,7 @@ use crate::callbacks::heap;
 use crate::callbacks::references::Slots;
 use crate::callbacks::sequences;
 use crate::error::{Error, Result};
+use crate::ffi::elements::MemoryElements;
 use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::file_type::FileType;
@@ -44,7 +45,6 @@ pub fn read(
     let size = region.element();
     let mut packed = scratch_of(count, types.size.max(size))?;
     fetch(&mut packed[..count * types.size])?;
-    types.check_stored(session, &packed[..count * types.size])?;
     types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
     // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
     let located = match makes_new_references(types, memory_type)? {
@@ -67,9 +67,7 @@ pub fn read(
         }
     }
     let background = background.as_deref_mut();
-    types.converting(session, || {
-        library.convert(session, (source, memory_type), count, &mut packed, background, transfer)
-    })?;
+    types.to_memory(session, located.as_ref(), memory_type, count, &mut packed, background, transfer)?;
     region.scatter(0, &packed[..count * size]);
     Ok(())
 }
@@ -104,9 +102,7 @@ pub fn write(
         return Err(Error::unsupported("writing new references (H5R_ref_t) as old ones"));
     }
     let library = types.library();
-    let size = region.element();
-    let mut packed = scratch_of(count, types.size.max(size))?;
-    region.gather(0, &mut packed[..count * size]);
+    let elements = MemoryElements::gathered(region, types, memory_type)?;
     let mut background = None;
     if types.needs_background {
         let before = background.insert(scratch_of(count, types.size)?);
@@ -119,16 +115,8 @@ pub fn write(
         }
     }
     let background = background.as_deref_mut();
-    types.converting(session, || {
-        library.convert(
-            session,
-            (memory_type, types.in_file(session)?),
-            count,
-            &mut packed,
-            background,
-            transfer,
-        )
-    })?;
+    let mut packed =
+        types.converting(session, || elements.into_stored(session, types, background, transfer))?;
     heap::failure()?;
     let packed = &mut packed[..count * types.size];
     types.slots.to_file(session, types.size, packed)?;

@@ -2,16 +2,15 @@
 //! where the elements point to.
 
 use std::ffi::{CStr, c_void};
-use std::sync::Arc;
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::elements::MemoryElements;
 use super::ids::Id;
 use super::library::{Hid, Library};
 use super::types::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
 use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};
-use crate::session::Session;
 
 /// Bytes of an old object reference.
 pub const OBJECT_BYTES: usize = 8;
@@ -244,52 +243,22 @@ impl NewReference {
 }
 
 impl Library {
-    /// Changes the references of elements that this library has just converted to `datatype`, in memory.
+    /// Changes the references of elements in memory.
     ///
     /// # Errors
     /// Those of `visit`.
     pub fn change_references(
         self,
-        datatype: Hid,
-        converted: &mut Converted<'_>,
+        elements: &mut MemoryElements,
         visit: &mut dyn FnMut(Reference<'_>) -> Result<()>,
     ) -> Result<()> {
+        let (datatype, size, data) = elements.parts();
         let places = Places::of(self, datatype)?;
         if places.is_empty() {
             return Ok(());
         }
-        // SAFETY: a `Converted` is made by a conversion to the type.
-        unsafe { places.visit(self.type_size(datatype)?, converted.data, visit) }
-    }
-
-    /// Converts elements from a file's type to one in memory, in place.
-    ///
-    /// # Errors
-    /// As [`Library::convert`].
-    pub fn convert_to_memory<'a>(
-        self,
-        session: &Arc<Session>,
-        from: Hid,
-        memory: Hid,
-        count: usize,
-        buffer: &'a mut [u8],
-    ) -> Result<Converted<'a>> {
-        let size = self.type_size(memory)?;
-        let mut background = crate::callbacks::transfer::buffer_of(count, size)?;
-        self.convert(session, (from, memory), count, buffer, Some(&mut background), 0)?;
-        Ok(Converted { data: buffer.get_mut(..count * size).unwrap_or_default() })
-    }
-}
-
-/// Elements in memory as a conversion left them.
-pub struct Converted<'a> {
-    data: &'a mut [u8],
-}
-
-impl Converted<'_> {
-    /// The elements.
-    pub fn bytes(&self) -> &[u8] {
-        self.data
+        // SAFETY: elements in memory are of their type, and nobody else looks at them.
+        unsafe { places.visit(size, data, visit) }
     }
 }
 

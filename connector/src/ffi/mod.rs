@@ -8,6 +8,7 @@
 //! - `beyond`: what external links of containers lead to in native files.
 //! - `lending`: the application's memory as bytes that other threads may have for a while.
 //! - `recreate`: `H5Ocopy` between a native file and a container.
+//! - `elements`: elements in memory, which may hold pointers, on their way from and to a container.
 //! - `located`: datatypes as they lie in containers, one of each for all files.
 //! - `library`, `types`, `spaces`, `plists`, `memory`, `native`, `scratch`: what we call in libhdf5, wrapped so that the
 //!   rooms above need no `unsafe`.
@@ -17,6 +18,7 @@ pub mod beyond;
 pub mod class;
 mod closing;
 pub mod creation;
+pub mod elements;
 pub mod elinks;
 pub mod error_stack;
 pub mod errors;

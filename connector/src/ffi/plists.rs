@@ -9,7 +9,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::ids::Id;
 use super::library::{Hid, Library};
 use super::types::{check, truth};
-use crate::error::{Error, Major, Minor, Result};
+use crate::error::{Error, Major, Result};
 
 /// Bytes behind an encoding that a library may write to by mistake.
 const ENCODING_SLACK: usize = 64;
@@ -352,28 +352,6 @@ impl Library {
             sys::H5D_FILL_VALUE_USER_DEFINED => FillDefined::User,
             _ => FillDefined::Default,
         })
-    }
-
-    /// The application's fill value, converted to `datatype`, as one element in memory.
-    pub fn fill_value(self, creation: Hid, datatype: Hid) -> Result<Vec<u8>> {
-        let mut value = vec![0_u8; self.type_size(datatype)?];
-        // SAFETY: the buffer holds one element of the type.
-        let result = unsafe {
-            (self.table().H5Pget_fill_value)(creation, datatype, value.as_mut_ptr().cast::<c_void>())
-        };
-        check(result, "H5Pget_fill_value")?;
-        Ok(value)
-    }
-
-    /// Sets a fill value on a creation list that is given out.
-    pub fn set_fill_value(self, creation: Hid, datatype: Hid, value: &[u8]) -> Result<()> {
-        if value.len() < self.type_size(datatype)? {
-            return Err(Error::new(Minor::Internal, "a fill value is smaller than its datatype"));
-        }
-        // SAFETY: the buffer holds one element of the type.
-        let result =
-            unsafe { (self.table().H5Pset_fill_value)(creation, datatype, value.as_ptr().cast::<c_void>()) };
-        check(result, "H5Pset_fill_value")
     }
 
     /// The filter pipeline of a dataset creation list.

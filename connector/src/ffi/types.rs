@@ -241,7 +241,10 @@ impl Library {
     /// Converts `count` elements of a session in place, from `source` to `destination` type. `buffer` has room for the larger
     /// of both; `background` (as large as `count` destination elements) holds what was there before, for
     /// compounds that are written in part and variable-length data that is replaced.
-    pub fn convert(
+    ///
+    /// # Safety
+    /// The elements are of the source's type. Where that is one in memory, what they point to is there.
+    pub(super) unsafe fn convert(
         self,
         session: &Arc<Session>,
         (source, destination): (Hid, Hid),
@@ -256,7 +259,7 @@ impl Library {
             return Err(Error::new(Minor::Internal, "a conversion buffer is too small"));
         }
         let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
-        // SAFETY: both buffers hold `count` elements, as checked above.
+        // SAFETY: both buffers hold `count` elements, as checked above, of the types that the caller says.
         let convert = || unsafe {
             (self.table().H5Tconvert)(
                 source,
@@ -276,8 +279,11 @@ impl Library {
     }
 
     /// Frees the variable-length data that elements in memory point to.
-    pub fn reclaim(self, id: Hid, space: Hid, buffer: &mut [u8]) {
-        // SAFETY: the buffer holds the elements of the space, made by a conversion to this type.
+    ///
+    /// # Safety
+    /// The buffer holds the elements of the space, made by the library for this type, and nobody else has what they point to.
+    pub(super) unsafe fn reclaim(self, id: Hid, space: Hid, buffer: &mut [u8]) {
+        // SAFETY: as the caller says.
         unsafe { (self.table().H5Treclaim)(id, space, sys::H5P_DEFAULT, buffer.as_mut_ptr().cast()) };
     }
 }

@@ -99,6 +99,7 @@ impl Copier {
             let written = self.translate(from, memory, &mut buffer, made).and_then(|()| {
                 self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), space.get(), all, data))
             });
+            // The elements were just read as that type.
             self.library.reclaim(memory.get(), in_memory.get(), &mut buffer);
             written
         }
