@@ -62,6 +62,11 @@ impl Extent {
         grown
     }
 
+    /// The payload of no bytes. It takes no room, and need not be written.
+    pub fn empty() -> Self {
+        Self::of(Place::file(0, 0), &[])
+    }
+
     /// Length of the payload in bytes.
     pub fn len(&self) -> u64 {
         self.length

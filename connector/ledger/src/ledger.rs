@@ -3,6 +3,7 @@
 mod close;
 mod commit;
 mod open;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -348,6 +348,10 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn offset_in_file(&self) -> Option<u64> {
         None
     }
+    /// Deletes what there is of a new container that nobody can find yet. Does nothing with another one.
+    fn discard(&self) -> Result<()> {
+        Ok(())
+    }
     /// Lets go of locks; a writer's last tidying.
     fn close(&self) -> Result<()>;
     /// Whether a writer has reclaimed what the snapshot in use needs, as far as it was found out.

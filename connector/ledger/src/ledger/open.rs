@@ -10,6 +10,7 @@ use object_stores::{Key, ObjectStore};
 use super::{Ledger, MAX_KEY, MAX_VALUE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{OpenedFile, Replacing};
+use crate::objects::FirstHeadPut;
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
 use crate::space::Space;
 use crate::{file, objects, record};
@@ -146,7 +147,7 @@ impl Ledger {
         replace: Replace,
         opts: Options,
     ) -> Result<Self> {
-        Self::start_made(objects::create(store, key, replace, &opts, None)?, &opts)
+        Self::start_made(objects::create(store, key, replace, &opts, None, FirstHeadPut::Soon)?, &opts)
     }
 
     /// The same, with these entries in its map from the beginning: nobody ever sees the container without them, and they cost
@@ -167,12 +168,12 @@ impl Ledger {
         }
         let entries: BTreeMap<_, _> = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let entries = record::encode_changes(entries.iter());
-        let space = objects::create(store, key, replace, &opts, Some(&entries))?;
+        let space = objects::create(store, key, replace, &opts, Some(&entries), FirstHeadPut::Soon)?;
         Self::start_made(space, &opts)
     }
 
     /// Opens what was just made. If another process has put its own over it meanwhile, that is a conflict.
-    fn start_made(space: objects::ObjectSpace, opts: &Options) -> Result<Self> {
+    pub(super) fn start_made(space: objects::ObjectSpace, opts: &Options) -> Result<Self> {
         let target = space.target().to_owned();
         Self::start(Box::new(space), Access::ReadWrite, opts).map_err(|e| match e.kind() {
             ErrorKind::Gone => Error::new(&target, ErrorKind::Conflict),

@@ -18,6 +18,15 @@ use crate::process;
 /// The head's etag, where the store has any.
 type Put = object_stores::Result<Option<Etag>>;
 
+/// When the first head of a new container is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstHeadPut {
+    /// At once, or on its way at once.
+    Soon,
+    /// Behind the first commit: until then nobody finds the container.
+    AfterTheFirstCommit,
+}
+
 /// A head that is to be the first of its container.
 #[derive(Debug)]
 pub(super) struct FirstHead {
@@ -57,6 +66,11 @@ impl FirstHead {
         }
         // The id in the head is random.
         put_or_find(self.store.as_ref(), &self.key, self.bytes.clone(), PutMode::Create)
+    }
+
+    /// Holds it back until somebody waits for it.
+    pub(super) fn hold(self) -> UnderWay {
+        UnderWay { head: Arc::new(self), thread: None, owner: process::id() }
     }
 
     /// Sends it on its way.

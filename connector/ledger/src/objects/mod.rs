@@ -35,6 +35,7 @@ use crate::codec::{Decoded, Reader};
 use crate::compaction::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::basis::Basis;
+pub(crate) use crate::objects::first_head::FirstHeadPut;
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, LONGEST_LOG, Names, read_head, store_error};
 use crate::objects::lease::Lease;
@@ -121,6 +122,8 @@ pub(crate) struct ObjectSpace {
     tail: Mutex<Tail>,
     /// Of a container that this handle made, until the writer has it.
     first_head: Mutex<Option<UnderWay>>,
+    /// The first head follows the first commit.
+    head_last: bool,
     /// What a writer's heads have to say whose they are.
     claim: u64,
     /// Of one of many: the version and length of a record of its own of which it is not known whether the head names its container.
@@ -339,6 +342,7 @@ impl ObjectSpace {
             writer.shared = self.writers == Writers::Many;
             writer.claim = self.claim;
             writer.first_head = lock(&self.first_head).take();
+            writer.head_last = self.head_last;
             writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }
@@ -566,6 +570,10 @@ impl Space for ObjectSpace {
             self.with_writer(Writer::await_first_head)?;
         }
         open::size(self.store.as_ref(), &self.names, &self.target)
+    }
+
+    fn discard(&self) -> Result<()> {
+        self.with_writer(Writer::discard)
     }
 
     fn close(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
 use crate::file::old_is_read_only;
 use crate::objects::basis::Basis;
-use crate::objects::first_head::{self, FirstHead};
+use crate::objects::first_head::{self, FirstHead, FirstHeadPut};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::replaced::{End, Opened, Outgoing};
@@ -167,6 +167,7 @@ fn space(
         born: Mutex::new(born),
         tail: Mutex::default(),
         first_head: Mutex::default(),
+        head_last: false,
         claim,
         unnamed: Mutex::default(),
         at: None,
@@ -195,10 +196,12 @@ pub(crate) fn create(
     replace: Replace,
     opts: &Options,
     first: Option<&[u8]>,
+    head: FirstHeadPut,
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
     first_head::wait_for(&target);
+    let head_last = head == FirstHeadPut::AfterTheFirstCommit;
     let now = Instant::now();
     let prepared = std::thread::scope(|s| {
         // To find out what a store can do may take requests of their own, which only the head has to wait for.
@@ -236,6 +239,7 @@ pub(crate) fn create(
         && opts.sync == SyncPolicy::Process
         && store.capabilities().remote;
     let (etag, under_way) = match goes_on {
+        _ if head_last => (None, Some(first_head.hold())),
         true => (None, Some(first_head.send())),
         false => match first_head.put() {
             Ok(etag) => (etag, None),
@@ -252,6 +256,7 @@ pub(crate) fn create(
     let mut space =
         space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born);
     space.first_head = Mutex::new(under_way);
+    space.head_last = head_last;
     Ok(space)
 }
 

@@ -144,6 +144,8 @@ pub(crate) struct Writer {
     tail: Tail,
     /// The head of a new container, while it is not known to be there.
     pub(super) first_head: Option<UnderWay>,
+    /// It follows the first commit.
+    pub(super) head_last: bool,
 }
 
 /// Whether an error says that the store has no room.
@@ -207,6 +209,7 @@ impl Writer {
             overtaken: false,
             tail,
             first_head: None,
+            head_last: false,
         }
     }
 
@@ -495,8 +498,11 @@ impl Writer {
             lease.renew()?;
         }
         self.finish_packs()?;
-        self.await_first_head()?;
-        self.claim_head()?;
+        let head_last = self.head_last && self.first_head.is_some();
+        if !head_last {
+            self.await_first_head()?;
+            self.claim_head()?;
+        }
         let time = self.present().max(self.last_time + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
@@ -505,6 +511,10 @@ impl Writer {
         let record_length = (bytes.len() - super::AREA_AT - self.area.len()) as u64;
         let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.notes));
         self.pending = Some(Pending { version, nonce, time, bytes, record_length, notes, in_doubt: false });
-        self.settle()
+        let done = self.settle()?;
+        if head_last {
+            self.put_held_head()?;
+        }
+        Ok(done)
     }
 }

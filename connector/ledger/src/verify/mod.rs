@@ -221,8 +221,8 @@ pub(crate) fn place_name(p: &Place) -> String {
     }
 }
 
-/// What an error says is wrong, if it is damage.
-pub(crate) fn why_damaged(e: &Error) -> Option<String> {
+/// What an error of reading says is wrong, if it is damage; other errors may pass.
+pub fn why_damaged(e: &Error) -> Option<String> {
     match e.kind() {
         ErrorKind::Corrupt { why, .. } => Some(why.clone()),
         // An object that should be there.

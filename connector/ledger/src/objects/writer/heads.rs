@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
-use crate::objects::open::take_back_headless;
+use crate::objects::open::{delete_lake, take_back_headless};
 use crate::place::Room;
 
 impl Writer {
@@ -18,6 +18,39 @@ impl Writer {
             self.first_head = None;
         }
         Ok(())
+    }
+
+    /// Sees to it that a close puts no head: another's may be there.
+    fn puts_no_head(&mut self) {
+        (self.wrote, self.version) = (false, self.head.version);
+    }
+
+    /// Behind the first commit: puts the head that was held back for it.
+    pub(super) fn put_held_head(&mut self) -> Result<()> {
+        let Some(under_way) = self.first_head.as_mut() else { return Ok(()) };
+        match under_way.wait() {
+            Ok(etag) => (self.etag, self.first_head) = (etag, None),
+            Err(e) => {
+                // It may have arrived: then the container is there, and whole.
+                if e.kind().is_ambiguous() {
+                    self.first_head = None;
+                    self.puts_no_head();
+                }
+                return Err(store_error(&self.target, &e));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what there is of a new container whose head was held back, and lets go of it.
+    pub(crate) fn discard(&mut self) -> Result<()> {
+        if !self.head_last || self.first_head.take().is_none() {
+            return Ok(());
+        }
+        self.puts_no_head();
+        let released = self.lease.take().map_or(Ok(()), Lease::release);
+        delete_lake(self.store.as_ref(), &self.names, &self.target)?;
+        released
     }
 
     /// At close: the same; what there is of a container whose head cannot be there is taken back.

@@ -1,0 +1,141 @@
+//! Making containers that are found when they are whole, or never.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::Arc;
+
+use object_stores::ObjectStore;
+
+use super::Ledger;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file;
+use crate::objects::{self, FirstHeadPut};
+use crate::options::{Access, LockPolicy, Options, Replace};
+
+impl Ledger {
+    /// Makes a new container in a file, and has `fill` put entries and payloads into it. It gets its name when `fill` is done
+    /// and all of it is committed. After an error nothing is there, and nobody ever sees a part of it.
+    ///
+    /// # Errors
+    /// Those of `fill`; as for [`create_file`](Self::create_file) under `Replace::Fail`.
+    pub fn create_whole_file<E: From<Error>>(
+        path: &Path,
+        opts: Options,
+        fill: impl FnOnce(&Ledger) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Self, E> {
+        let (once, failed) = (RefCell::new(Some(fill)), RefCell::new(None));
+        let make = |space| -> Result<Self> {
+            let ledger = Self::start(Box::new(space), Access::ReadWrite, &opts)?;
+            let fill = once.borrow_mut().take();
+            // Under `Replace::Fail` a creator that another was faster than does not try again.
+            let fill = fill.ok_or_else(|| ledger.fail(ErrorKind::AlreadyExists))?;
+            if let Err(e) = fill(&ledger) {
+                *failed.borrow_mut() = Some(e);
+                return Err(ledger.fail(ErrorKind::NotFound));
+            }
+            ledger.commit()?;
+            Ok(ledger)
+        };
+        let made = file::create(path, Replace::Fail, &opts, &make);
+        match failed.into_inner() {
+            Some(e) => Err(e),
+            None => Ok(made?),
+        }
+    }
+
+    /// The same in an object store: the head is put behind the one commit. What is staged stays in memory until then.
+    ///
+    /// # Errors
+    /// Those of `fill`; as for [`create_objects`](Self::create_objects) under `Replace::Fail`.
+    pub fn create_whole_objects<E: From<Error>>(
+        store: Arc<dyn ObjectStore>,
+        key: &str,
+        opts: Options,
+        fill: impl FnOnce(&Ledger) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Self, E> {
+        let opts = Options { lock: LockPolicy::default(), ..opts };
+        let last = FirstHeadPut::AfterTheFirstCommit;
+        let space = objects::create(store, key, Replace::Fail, &opts, None, last)?;
+        let ledger = Self::start_made(space, &opts)?;
+        match fill(&ledger).and_then(|()| Ok(ledger.commit().map(drop)?)) {
+            Ok(()) => Ok(ledger),
+            Err(e) => {
+                ledger.abandon("it was not made whole");
+                if let Err(error) = ledger.space().discard() {
+                    tracing::warn!(%error, "what there was of a new container was not deleted");
+                }
+                Err(e)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_stores::{MemoryStore, ObjectStoreExt};
+
+    fn half(l: &Ledger) -> Result<()> {
+        l.put(b"k", "v")?;
+        let e = l.write_payload(&vec![3; 20 << 20])?;
+        l.put(b"p", e.to_bytes())?;
+        Err(l.fail(ErrorKind::Conflict))
+    }
+
+    fn whole(l: &Ledger) -> Result<()> {
+        assert!(half(l).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_container_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let opts = Options::default();
+        assert!(Ledger::create_whole_file(&path, opts.clone(), half).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let seen = |l: &Ledger| {
+            assert!(!path.exists());
+            whole(l)
+        };
+        Ledger::create_whole_file(&path, opts.clone(), seen).unwrap().close().unwrap();
+        let l = Ledger::open_file(&path, Access::ReadOnly, opts.clone()).unwrap();
+        assert_eq!(l.get(b"k").unwrap().unwrap(), "v");
+
+        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        assert!(Ledger::create_whole_objects(store.clone(), "a", opts.clone(), half).is_err());
+        assert_eq!(store.list("", None).count(), 0);
+        let seen = |l: &Ledger| {
+            let found = Ledger::probe_objects(store.as_ref(), "a").unwrap();
+            assert_eq!(found, crate::Probe::NotFound);
+            whole(l)
+        };
+        Ledger::create_whole_objects(store.clone(), "a", opts.clone(), seen).unwrap().close().unwrap();
+        let l = Ledger::open_objects(store.clone(), "a", Access::ReadOnly, opts.clone()).unwrap();
+        assert_eq!(l.get(b"k").unwrap().unwrap(), "v");
+        let again = Ledger::create_whole_objects(store, "a", opts, whole).unwrap_err();
+        assert_eq!(*again.kind(), ErrorKind::AlreadyExists);
+    }
+
+    /// Another makes a container under the name meanwhile: that one stays, and of this one nothing is left.
+    #[test]
+    fn who_comes_late_leaves_nothing() {
+        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        let opts = Options::default();
+        let raced = |l: &Ledger| {
+            let other = Ledger::create_objects(store.clone(), "a", Replace::Fail, Options::default())?;
+            other.put(b"k", "other")?;
+            other.commit()?;
+            other.close()?;
+            whole(l)
+        };
+        Ledger::create_whole_objects(store.clone(), "a", opts.clone(), raced).unwrap_err();
+        let lakes: std::collections::HashSet<String> = store
+            .list("a.lake/", None)
+            .map(|m| m.unwrap().key.as_ref().split('/').nth(1).unwrap().to_owned())
+            .collect();
+        assert_eq!(lakes.len(), 1, "{lakes:?}");
+        let l = Ledger::open_objects(store, "a", Access::ReadOnly, opts).unwrap();
+        assert_eq!(l.get(b"k").unwrap().unwrap(), "other");
+    }
+}
