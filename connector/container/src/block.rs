@@ -321,7 +321,11 @@ impl BlockCache {
         }
         if !self.blocks.contains_key(key) {
             // Read before it enters: memory that nobody writes to would be made for it else.
-            let data = stored(ledger, key, shape)?.load(ledger, shape)?;
+            let pieces = stored(ledger, key, shape)?;
+            if pieces.has_lost() {
+                return Ok(Answer::Stored);
+            }
+            let data = pieces.load(ledger, shape)?;
             gather(runs, &data, 0, out);
             self.keep(ledger, key, shape, data)?;
             return Ok(Answer::Done);

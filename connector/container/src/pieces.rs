@@ -22,7 +22,13 @@ const WINDOW: usize = 8;
 #[derive(Debug, Clone)]
 enum Source {
     Inline(Bytes),
-    Extent { encoded: Bytes, extent: Extent, skip: u64 },
+    Extent {
+        encoded: Bytes,
+        extent: Extent,
+        skip: u64,
+    },
+    /// A repair found these bytes damaged.
+    Lost,
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +51,19 @@ pub(crate) struct Pieces {
     grown: Vec<Extent>,
 }
 
+/// The piece that stands for lost bytes: it has a length, and its extent has none. Builds that do not know it call it damaged.
+pub(crate) fn lost_piece(offset: u64, length: u64) -> PieceRecord {
+    PieceRecord { offset, length, extent: Extent::empty().to_bytes(), ..PieceRecord::default() }
+}
+
+/// The error of whoever asks for lost bytes.
+fn lost() -> Error {
+    Error::corrupt(
+        "this data was lost: it was damaged when 'h5lake repair' copied the container; write the whole block anew, or restore it \
+         from a copy",
+    )
+}
+
 impl Piece {
     fn end(&self) -> usize {
         self.offset + self.len
@@ -54,8 +73,13 @@ impl Piece {
         match &self.source {
             Source::Inline(b) => out.copy_from_slice(&b[from..from + out.len()]),
             Source::Extent { extent, skip, .. } => ledger.read_payload(extent, skip + from as u64, out)?,
+            Source::Lost => return Err(lost()),
         }
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.source, Source::Lost)
     }
 
     fn part(&self, r: Range<usize>) -> Self {
@@ -65,6 +89,7 @@ impl Piece {
             Source::Extent { encoded, extent, skip } => {
                 Source::Extent { encoded: encoded.clone(), extent: extent.clone(), skip: skip + from as u64 }
             }
+            Source::Lost => Source::Lost,
         };
         Self { offset: r.start, len: r.len(), source }
     }
@@ -94,14 +119,17 @@ impl Pieces {
                 Source::Inline(p.inline)
             } else {
                 let extent = Extent::decode(&p.extent)?.0;
-                if p.skip.checked_add(p.length).is_none_or(|e| e > extent.len()) {
+                if extent.is_empty() && p.length > 0 {
+                    Source::Lost
+                } else if p.skip.checked_add(p.length).is_none_or(|e| e > extent.len()) {
                     return Err(bad("leave their extent"));
+                } else {
+                    Source::Extent { encoded: p.extent, extent, skip: p.skip }
                 }
-                Source::Extent { encoded: p.extent, extent, skip: p.skip }
             };
             let length = match &source {
                 Source::Inline(b) => b.len(),
-                Source::Extent { .. } => usize::try_from(p.length).map_err(|_| bad("are too long"))?,
+                _ => usize::try_from(p.length).map_err(|_| bad("are too long"))?,
             };
             let offset = usize::try_from(p.offset).map_err(|_| bad("leave the block"))?;
             let end = offset.checked_add(length).ok_or_else(|| bad("leave the block"))?;
@@ -128,6 +156,7 @@ impl Pieces {
                 skip: *skip,
                 ..PieceRecord::default()
             },
+            Source::Lost => lost_piece(p.offset as u64, p.len as u64),
         });
         BlockRecord {
             pieces: pieces.collect(),
@@ -171,14 +200,14 @@ impl Pieces {
         let mut parts: Vec<_> = far
             .iter()
             .filter_map(|p| match &p.source {
-                Source::Inline(_) => None,
+                Source::Inline(_) | Source::Lost => None,
                 Source::Extent { extent, skip, .. } => {
                     Some(Part { extent, range: *skip..skip + p.len as u64, into: None })
                 }
             })
             .collect();
         for d in direct {
-            d.pieces.aim(d.shape, d.from, d.out, &mut parts);
+            d.pieces.aim(d.shape, d.from, d.out, &mut parts)?;
         }
         let got = ledger.read_payloads(parts)?;
         for (piece, bytes) in far.iter_mut().zip(got) {
@@ -189,7 +218,13 @@ impl Pieces {
 
     /// Fills `out` with what is from `offset` on, as [`Self::read`] does, but for what lies in extents: that is added to
     /// `parts`.
-    fn aim<'a>(&'a self, shape: &Shape, offset: usize, out: &'a mut [u8], parts: &mut Vec<Part<'a>>) {
+    fn aim<'a>(
+        &'a self,
+        shape: &Shape,
+        offset: usize,
+        out: &'a mut [u8],
+        parts: &mut Vec<Part<'a>>,
+    ) -> Result<()> {
         let (end, mut at, mut rest) = (offset + out.len(), offset, out);
         let first = self.list.partition_point(|p| p.end() <= offset);
         for p in self.list[first..].iter().take_while(|p| p.offset < end) {
@@ -207,10 +242,17 @@ impl Pieces {
                     let from = skip + from as u64;
                     parts.push(Part { extent, range: from..from + now.len() as u64, into: Some(now) });
                 }
+                Source::Lost => return Err(lost()),
             }
             (at, rest) = (to, later);
         }
         shape.fill(at, rest);
+        Ok(())
+    }
+
+    /// Whether a repair found some of it damaged, and nothing was written over that.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.list.iter().any(Piece::is_lost)
     }
 
     /// Stored bytes.
@@ -264,6 +306,7 @@ impl Pieces {
                     let from = skip + from as u64;
                     Ok(ledger.view_payload(extent, from..from + r.len() as u64, take)?)
                 }
+                Source::Lost => Err(lost()),
             };
         }
         let mut bytes = Scratch::new(r.len());
@@ -323,7 +366,9 @@ impl Pieces {
         };
         self.insert_written(offset, data.len(), extent);
         while self.list.len() > MOST {
-            self.merge_cheapest(ledger, shape)?;
+            if !self.merge_cheapest(ledger, shape)? {
+                break;
+            }
         }
         self.drop_waste(ledger, shape)
     }
@@ -424,7 +469,7 @@ impl Pieces {
 
     /// Many small pieces of a block that lies in the map become one.
     fn join_scattered(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        if self.list.len() <= MOST || shape.len > shape.inline {
+        if self.list.len() <= MOST || shape.len > shape.inline || self.has_lost() {
             return Ok(());
         }
         let mut all = vec![0; shape.len];
@@ -433,14 +478,16 @@ impl Pieces {
         Ok(())
     }
 
-    /// Makes one piece of the window of neighbours that spans the fewest bytes.
-    fn merge_cheapest(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+    /// Makes one piece of the window of neighbours that spans the fewest bytes; false if there is none without lost bytes.
+    fn merge_cheapest(&mut self, ledger: &Ledger, shape: &Shape) -> Result<bool> {
         let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
         let windows = self.list.windows(WINDOW.min(self.list.len())).enumerate();
-        let Some((at, _)) = windows.min_by_key(|(_, w)| span(w)) else { return Ok(()) };
+        let sound = windows.filter(|(_, w)| !w.iter().any(Piece::is_lost));
+        let Some((at, _)) = sound.min_by_key(|(_, w)| span(w)) else { return Ok(false) };
         let window = &self.list[at..at + WINDOW.min(self.list.len() - at)];
         let (from, to) = (window[0].offset, window[window.len() - 1].end());
-        self.rewrite(ledger, shape, from..to)
+        self.rewrite(ledger, shape, from..to)?;
+        Ok(true)
     }
 
     fn rewrite(&mut self, ledger: &Ledger, shape: &Shape, r: Range<usize>) -> Result<()> {
@@ -457,11 +504,12 @@ impl Pieces {
         // Twice the block, or what a few small writes into a big block leave.
         let bound = 2 * (to - from) as u64 + (64 << 10);
         let length = |p: &Piece| match &p.source {
-            Source::Inline(_) => 0,
+            Source::Inline(_) | Source::Lost => 0,
             Source::Extent { extent, .. } => extent.len(),
         };
         let at_most: u64 = self.list.iter().map(length).sum();
-        if at_most <= bound || self.extents().iter().map(Extent::len).sum::<u64>() <= bound {
+        if at_most <= bound || self.has_lost() || self.extents().iter().map(Extent::len).sum::<u64>() <= bound
+        {
             return Ok(());
         }
         self.rewrite(ledger, shape, from..to)

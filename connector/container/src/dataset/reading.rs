@@ -75,6 +75,10 @@ impl Job {
             Some(pieces) => pieces,
             None => stored(ledger, &self.key, &d.shape)?,
         };
+        if pieces.has_lost() {
+            // What is not lost of it can still be read.
+            self.keep = None;
+        }
         if self.whole(d) {
             self.data = pieces.load(ledger, &d.shape)?;
             return Ok(());
