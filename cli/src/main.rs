@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod link;
+mod repair;
 mod restore;
 mod unlock;
 mod verify;
@@ -81,6 +82,20 @@ enum Command {
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Makes a new container with all that is intact in a damaged one, and lists what is lost. The source is not changed. Exit code:
+    /// 0 if nothing was lost, 2 if something was, 1 if it could not be done; then there is nothing at the target.
+    Repair {
+        /// The damaged container's path or URL.
+        source: PathBuf,
+        /// The new container's path or URL, where nothing is yet.
+        target: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
     /// Gives back room that nobody needs: of versions replaced longer ago than the retention time, and of what killed
     /// writers left.
     Vacuum {
@@ -96,6 +111,10 @@ fn main() -> ExitCode {
         Command::Restore { name, id } => restore::run(&name, &id),
         Command::Unlock { name, yes } => unlock::run(&name, yes),
         Command::Verify { names, newest, json, quiet } => return verify_all(&names, newest, json, quiet),
+        Command::Repair { source, target, json, quiet } => match repair::run(&source, &target, json, quiet) {
+            Ok(false) => return ExitCode::from(verify::DAMAGED),
+            done => done.map(drop),
+        },
         Command::Vacuum { name } => vacuum(&name),
     };
     match done {

@@ -17,6 +17,13 @@ const LAST: u64 = (1 << 32) - 1;
 /// The root group of every container.
 pub(crate) const ROOT: ObjectId = ObjectId(BASE + (1 << STEP));
 
+/// The id of an object of this number.
+pub(crate) fn of(salt: u32, number: u64) -> u64 {
+    // The salt 0 is that of the root.
+    let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
+    BASE + (salt << (STEP + 32)) + (number << STEP)
+}
+
 /// How many numbers one of many writers takes at first, and at most, in a commit of its own.
 const FIRST_RANGE: u64 = 32;
 const LAST_RANGE: u64 = 4096;

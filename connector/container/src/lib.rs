@@ -34,6 +34,7 @@ mod pieces;
 mod ranges;
 mod record;
 mod registry;
+pub mod repair;
 mod selection;
 mod shape;
 mod spans;

@@ -172,6 +172,19 @@ impl Form {
     }
 }
 
+impl Form {
+    /// How many blocks there may be in each dimension of the grid.
+    pub(crate) fn block_counts(&self) -> Result<Vec<u64>> {
+        Ok(match (&self.layout, &self.grid) {
+            (Layout::Virtual { .. } | Layout::External { .. }, _) => vec![0],
+            (_, Grid::Line(elements)) => vec![self.space.points()?.div_ceil((*elements).max(1))],
+            (_, Grid::Boxes(chunk)) => {
+                self.space.dims().iter().zip(chunk).map(|(d, c)| d.div_ceil((*c).max(1))).collect()
+            }
+        })
+    }
+}
+
 /// How a dataset falls into blocks: the grid, the bytes of a block, and how many of them may lie in the map.
 fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize, usize)> {
     let bad = || Error::corrupt("impossible dimensions");

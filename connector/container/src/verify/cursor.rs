@@ -5,7 +5,7 @@ use bytes::Bytes;
 use h5lake_ledger::verify::{Item, Scan, Verifier};
 
 /// Goes through the entries of one letter, in the order of their owners.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     scan: Scan<'a>,
     next: Option<Item>,
     letter: u8,
@@ -16,12 +16,12 @@ pub(super) struct Cursor<'a> {
 }
 
 /// All keys of a letter: from the first on, and before the second.
-pub(super) const fn bounds(letter: u8) -> [[u8; 1]; 2] {
+pub(crate) const fn bounds(letter: u8) -> [[u8; 1]; 2] {
     [[letter], [letter + 1]]
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(verifier: &'a Verifier, bounds: &'a [[u8; 1]; 2]) -> Result<Self> {
+    pub(crate) fn new(verifier: &'a Verifier, bounds: &'a [[u8; 1]; 2]) -> Result<Self> {
         let [lower, upper] = bounds;
         let mut scan = verifier.scan(lower, Some(upper));
         let next = scan.step()?;
@@ -29,14 +29,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// The owner of the next item.
-    pub(super) fn id(&self) -> Option<u64> {
+    pub(crate) fn id(&self) -> Option<u64> {
         self.next.as_ref().map(|item| match item {
             Item::Entry(key, _) | Item::Unreadable(key) | Item::Lost(key, _) => keys::id(key).unwrap_or(0),
         })
     }
 
     /// The next item.
-    pub(super) fn take(&mut self) -> Result<Option<Item>> {
+    pub(crate) fn take(&mut self) -> Result<Option<Item>> {
         let taken = self.next.take();
         if taken.is_some() {
             self.next = self.scan.step()?;
@@ -54,7 +54,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether a damaged page may have had entries of an owner. To be asked when all that is left of it was taken.
-    pub(super) fn may_have_lost(&self, id: u64) -> bool {
+    pub(crate) fn may_have_lost(&self, id: u64) -> bool {
         let (first, behind) = (keys::of(self.letter, id), keys::of(self.letter, id.saturating_add(1)));
         let Some((from, to)) = &self.lost else { return false };
         from[..] < behind[..] && to.as_ref().is_none_or(|to| to[..] > first[..])

@@ -9,6 +9,10 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cursor::{Cursor, bounds};
+pub(crate) use names::named;
+pub(crate) use objects::{LOST, attribute, block, decoded};
+
 use crate::stored::extents_of;
 use crate::{Options, Result, Target};
 use bytes::Bytes;

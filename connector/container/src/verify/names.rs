@@ -76,7 +76,7 @@ fn keys_of(f: &Finding) -> impl Iterator<Item = &Bytes> {
 }
 
 /// Names what findings hit.
-pub(super) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<Found>> {
+pub(crate) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<Found>> {
     let ids: HashSet<u64> = list.iter().flat_map(keys_of).filter_map(|key| keys::id(key)).collect();
     let parents = Parents::of(v, ids)?;
     let mut chunks = HashMap::new();
@@ -152,7 +152,7 @@ fn name(
             (None, _) => "the first entry".into(),
         };
         let to =
-            to.as_ref().map_or_else(|| "the last entry".into(), |to| format!("those before the {}", end(to)));
+            to.as_ref().map_or_else(|| "the last entry".into(), |to| format!("what is before {}", end(to)));
         found.what = format!("all entries from {} to {to}", end(&from));
     }
     Ok(found)

@@ -21,8 +21,11 @@ const O: [[u8; 1]; 2] = bounds(keys::HEADER);
 const U: [[u8; 1]; 2] = bounds(keys::USAGE);
 const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
 
+/// What is said of bytes that a repair marked.
+pub(crate) const LOST: &str = "a repair found it damaged; it answers an error until it is written anew";
+
 /// A decoded value, or what is wrong with it.
-fn decoded<T: Message + Default>(value: Bytes) -> std::result::Result<T, String> {
+pub(crate) fn decoded<T: Message + Default>(value: Bytes) -> std::result::Result<T, String> {
     T::decode(value).map_err(|e| e.to_string())
 }
 
@@ -270,11 +273,11 @@ impl Check<'_> {
             let Some(item) = self.blocks.take()? else { break };
             let Item::Entry(key, value) = item else { continue };
             match &form {
-                Some(form) => {
-                    if let Err(why) = block(form, &key, value) {
-                        self.found.push(bad("block", &key, why));
-                    }
-                }
+                Some(form) => match block(form, &key, value) {
+                    Ok(false) => (),
+                    Ok(true) => self.found.push(wrong(Severity::Warning, "lost data", &key, LOST)),
+                    Err(why) => self.found.push(bad("block", &key, why)),
+                },
                 None if h.dataset.is_none() => {
                     self.found.push(bad("block", &key, "the object that it belongs to is no dataset"));
                 }
@@ -292,8 +295,12 @@ impl Check<'_> {
                 let length = if length == 0 { usize::MAX } else { length };
                 Pieces::decode(r, length).map_err(|e| e.to_string())
             });
-            if let Err(why) = sound {
-                self.found.push(bad("heap segment", &key, why));
+            match sound {
+                Ok(pieces) if pieces.has_lost() => {
+                    self.found.push(wrong(Severity::Warning, "lost data", &key, LOST));
+                }
+                Ok(_) => (),
+                Err(why) => self.found.push(bad("heap segment", &key, why)),
             }
         }
         while self.usage.id() == Some(id) {
@@ -392,7 +399,7 @@ impl Check<'_> {
 }
 
 /// What is wrong with an attribute.
-fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
+pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
     let text = |e: Error| e.to_string();
     let t = convert::datatype(&r.datatype).map_err(text)?;
     let space = convert::space(&r.space).map_err(text)?;
@@ -412,8 +419,8 @@ fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
     if fits { Ok(()) } else { Err(format!("an attribute of {} bytes has a value of {length}", r.data_size)) }
 }
 
-/// What is wrong with a block of a dataset.
-fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Result<(), String> {
+/// What is wrong with a block of a dataset; else whether parts of it are lost.
+pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Result<bool, String> {
     let coords = keys::coords(key);
     let rank = match &form.layout {
         Layout::Chunked { chunk } => chunk.len(),
@@ -435,9 +442,9 @@ fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Result<(), Strin
     }
     let r: BlockRecord = record::decode(value, String::new).map_err(|e| e.to_string())?;
     let encoded = r.encoded;
-    Pieces::decode(r, form.shape.len).map_err(|e| e.to_string())?;
+    let pieces = Pieces::decode(r, form.shape.len).map_err(|e| e.to_string())?;
     if encoded && !form.shape.is_filtered(key) {
         return Err("it went through filters, which the dataset has not".into());
     }
-    Ok(())
+    Ok(pieces.has_lost())
 }

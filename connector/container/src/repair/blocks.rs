@@ -1,0 +1,213 @@
+//! Blocks of datasets and heap segments.
+
+use super::Repair;
+use super::entries::Cursors;
+use crate::dataset::Form;
+use crate::pieces::{Pieces, lost_piece};
+use crate::record::{BlockRecord, HeaderRecord};
+use crate::types::Layout;
+use crate::verify::{self, LOST, decoded};
+use crate::{Error, ErrorKind, Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::Extent;
+use h5lake_ledger::verify::Item;
+use prost::Message;
+
+/// Of a dataset, the most blocks of which nobody knows whether they were there that are marked as lost.
+const MOST_UNKNOWN: u64 = 4 << 20;
+
+/// The record of a block that is lost as a whole.
+pub(super) fn lost_block(length: u64) -> Vec<u8> {
+    BlockRecord { pieces: vec![lost_piece(0, length)], length, ..BlockRecord::default() }.encode_to_vec()
+}
+
+/// Bytes of a block of a dataset of which not even the filters are known here.
+fn block_length(h: &HeaderRecord) -> u64 {
+    let Some(d) = &h.dataset else { return 0 };
+    let size = d.datatype.as_ref().map_or(1, |t| t.size);
+    d.chunk.iter().fold(size, |n, c| n.saturating_mul(*c)).min(u64::from(u32::MAX))
+}
+
+impl Repair<'_> {
+    /// Copies the payloads of a block; what of it is damaged is marked. Says why, if something is.
+    pub(super) fn block_anew(&mut self, value: Bytes, length: u64) -> Result<(Vec<u8>, Option<String>)> {
+        let mut r = match decoded::<BlockRecord>(value) {
+            Ok(r) => r,
+            Err(why) => return Ok((lost_block(length), Some(why))),
+        };
+        if let Err(e) = Pieces::decode(r.clone(), usize::MAX) {
+            return Ok((lost_block(length), Some(e.to_string())));
+        }
+        let mut why = None;
+        for p in &mut r.pieces {
+            if p.extent.is_empty() {
+                continue;
+            }
+            let extent = Extent::decode(&p.extent)?.0;
+            if extent.is_empty() {
+                if p.length > 0 {
+                    why = Some(LOST.to_owned());
+                }
+                continue;
+            }
+            match self.payload(&extent, p.skip, p.length)? {
+                Ok(bytes) => (p.extent, p.skip) = (self.to.write_payload(&bytes)?.to_bytes(), 0),
+                Err(lost) => {
+                    *p = lost_piece(p.offset, p.length);
+                    why = Some(lost);
+                }
+            }
+        }
+        if r.encoded && why.is_some() {
+            return Ok((lost_block(length), why));
+        }
+        Ok((r.encode_to_vec(), why))
+    }
+
+    /// Copies the blocks of an object.
+    pub(super) fn blocks_of(&mut self, all: &mut Cursors<'_>, id: u64, h: &HeaderRecord) -> Result<()> {
+        let form = match h.dataset.is_some().then(|| Form::of(h, || "the dataset".into())).transpose() {
+            Ok(form) => form,
+            Err(e) if e.kind() == ErrorKind::Unsupported => None,
+            Err(e) => return Err(e),
+        };
+        let length = form.as_ref().map_or_else(|| block_length(h), |f| f.shape.len as u64);
+        while all.blocks.id() == Some(id) {
+            let Some(item) = all.blocks.take()? else { break };
+            match item {
+                Item::Entry(key, _) | Item::Unreadable(key) if h.dataset.is_none() => {
+                    self.lose("block", &key, "the object that it belongs to is no dataset");
+                }
+                Item::Unreadable(key) => {
+                    self.lose("block", &key, "its record cannot be read");
+                    self.to.put(&key, lost_block(length))?;
+                }
+                Item::Entry(key, value) => self.block(&key, value, form.as_ref(), length)?,
+                Item::Lost(from, to) => self.hole(from, to),
+            }
+        }
+        match form {
+            Some(form) => self.unknown_blocks(id, &form),
+            None if self.holes.of(keys::BLOCK, id).is_empty() || h.dataset.is_none() => Ok(()),
+            None => Err(Error::unsupported(format!(
+                "object {id:#x}: a page of the map is damaged, and this build does not know the dataset's filters or layout; \
+                 update it"
+            ))),
+        }
+    }
+
+    fn block(&mut self, key: &[u8], value: Bytes, form: Option<&Form>, length: u64) -> Result<()> {
+        let wrong = form.and_then(|form| verify::block(form, key, value.clone()).err());
+        let rank = match form.map(|form| &form.layout) {
+            Some(Layout::Chunked { chunk }) => Some(chunk.len()),
+            Some(Layout::Virtual { .. } | Layout::External { .. }) => Some(0),
+            Some(_) => Some(1),
+            None => None,
+        };
+        if rank.is_some_and(|rank| rank == 0 || keys::rest(key).len() != rank * 8) {
+            self.lose("block", key, wrong.unwrap_or_default());
+            return Ok(());
+        }
+        let (value, why) = match wrong {
+            Some(why) => (lost_block(length), Some(why)),
+            None => self.block_anew(value, length)?,
+        };
+        // A chunk is lost as a whole.
+        let value = if why.is_some() { lost_block(length) } else { value };
+        self.to.put(key, value)?;
+        if let Some(why) = why {
+            self.lose("block", key, why);
+        }
+        Ok(())
+    }
+
+    /// Marks blocks that a damaged page may have had: what they held is not known, and must not read as fill.
+    fn unknown_blocks(&mut self, id: u64, form: &Form) -> Result<()> {
+        let holes = self.holes.of(keys::BLOCK, id);
+        if holes.is_empty() {
+            return Ok(());
+        }
+        let counts = form.block_counts()?;
+        for (from, to) in holes {
+            let mut at = first_from(&counts, keys::rest(&from), from[..] > keys::of(keys::BLOCK, id)[..]);
+            let mut marked = 0;
+            while let Some(coords) = at {
+                let key = keys::block(id, &coords);
+                if to.as_ref().is_some_and(|to| to[..] <= key[..]) {
+                    break;
+                }
+                marked += 1;
+                if marked > MOST_UNKNOWN {
+                    return Err(Error::corrupt(format!(
+                        "object {id:#x}: a page of the map is damaged that may have had more than {MOST_UNKNOWN} of its chunks; copy \
+                         the other objects with h5copy or h5repack"
+                    )));
+                }
+                if self.to.get(&key)?.is_none() {
+                    self.to.put(&key, lost_block(form.shape.len as u64))?;
+                }
+                at = next(&counts, coords);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first block whose coordinates, as they stand in keys, do not come before some bytes; without `begun` the first of all.
+fn first_from(counts: &[u64], bytes: &[u8], begun: bool) -> Option<Vec<u64>> {
+    if counts.contains(&0) {
+        return None;
+    }
+    if !begun {
+        return Some(vec![0; counts.len()]);
+    }
+    let mut padded = bytes.to_vec();
+    let length = counts.len() * 8;
+    // A key that goes on behind the coordinates comes after them.
+    let goes_on = padded.len() > length;
+    padded.resize(length, 0);
+    let mut at: Vec<u64> =
+        padded.chunks_exact(8).map(|c| c.iter().fold(0, |n, b| n << 8 | u64::from(*b))).collect();
+    if let Some(beyond) = at.iter().zip(counts).position(|(c, n)| c >= n) {
+        at[beyond..].fill(0);
+        return carry(counts, at, beyond);
+    }
+    if goes_on { next(counts, at) } else { Some(at) }
+}
+
+/// One more in the dimension before `n`.
+fn carry(counts: &[u64], mut at: Vec<u64>, n: usize) -> Option<Vec<u64>> {
+    for d in (0..n).rev() {
+        at[d] += 1;
+        if at[d] < counts[d] {
+            return Some(at);
+        }
+        at[d] = 0;
+    }
+    None
+}
+
+/// The block behind this one.
+fn next(counts: &[u64], at: Vec<u64>) -> Option<Vec<u64>> {
+    carry(counts, at, counts.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_counted_from_any_key_on() {
+        let bytes = |c: &[u64]| c.iter().flat_map(|c| c.to_be_bytes()).collect::<Vec<u8>>();
+        let counts = [2, 3];
+        assert_eq!(first_from(&counts, &bytes(&[0, 2]), true), Some(vec![0, 2]));
+        assert_eq!(first_from(&counts, &bytes(&[0, 3]), true), Some(vec![1, 0]));
+        assert_eq!(first_from(&counts, &bytes(&[0]), true), Some(vec![0, 0]));
+        assert_eq!(first_from(&counts, &bytes(&[0, 1, 0]), true), Some(vec![0, 2]));
+        assert_eq!(first_from(&counts, &bytes(&[2, 0]), true), None);
+        assert_eq!(first_from(&counts, &bytes(&[1, 9]), true), None);
+        assert_eq!(first_from(&counts, &bytes(&[7]), false), Some(vec![0, 0]));
+        assert_eq!(next(&counts, vec![0, 2]), Some(vec![1, 0]));
+        assert_eq!(next(&counts, vec![1, 2]), None);
+    }
+}

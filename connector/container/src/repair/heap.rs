@@ -1,0 +1,127 @@
+//! Variable-length data: segments, and how much of them is in use.
+
+use super::Repair;
+use super::blocks::lost_block;
+use super::entries::Cursors;
+use super::holes::hold;
+use crate::record::{BlockRecord, HeaderRecord, UsageRecord};
+use crate::verify::decoded;
+use crate::{Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::verify::Item;
+use prost::Message;
+
+/// Where the usage of segments is lost, the next segment is behind this one: numbers of lost ones stand in elements.
+const BEHIND: u32 = 1 << 30;
+
+/// The number of a segment in a key.
+fn segment_number(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(keys::rest(key).try_into().ok()?))
+}
+
+impl Repair<'_> {
+    /// Copies the segments of an object.
+    pub(super) fn heap_of(
+        &mut self,
+        all: &mut Cursors<'_>,
+        id: u64,
+        header: Option<&HeaderRecord>,
+    ) -> Result<()> {
+        let mut unread = Vec::new();
+        while all.segments.id() == Some(id) {
+            match all.segments.take()? {
+                Some(Item::Entry(key, value)) => self.segment(&key, value)?,
+                Some(Item::Unreadable(key)) => {
+                    self.lose("heap segment", &key, "its record cannot be read");
+                    unread.push(key);
+                }
+                Some(Item::Lost(from, to)) => self.hole(from, to),
+                None => break,
+            }
+        }
+        let holes = self.holes.of(keys::SEGMENT, id);
+        let mut missing = false;
+        while all.usage.id() == Some(id) {
+            match all.usage.take()? {
+                Some(Item::Entry(key, value)) => {
+                    missing |= !self.usage(&key, value, &|segment| {
+                        hold(&holes, segment) || unread.iter().any(|k| k[..] == *segment)
+                    })?;
+                }
+                Some(Item::Unreadable(_)) => missing = true,
+                Some(Item::Lost(from, to)) => self.hole(from, to),
+                None => break,
+            }
+        }
+        missing |= !self.holes.of(keys::USAGE, id).is_empty();
+        if missing {
+            let has_heap = header.is_none_or(|h| {
+                id == crate::ids::ROOT.0
+                    || h.dataset
+                        .as_ref()
+                        .and_then(|d| d.datatype.as_ref())
+                        .is_some_and(|t| t.has_heap || t.has_references)
+            });
+            self.lost_usage(id, has_heap)?;
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, key: &[u8], value: Bytes) -> Result<()> {
+        if let Some(n) = segment_number(key).filter(|n| *n >= 1 << 31) {
+            self.last_number = self.last_number.max(u64::from(n - (1 << 31)));
+        }
+        let length = decoded::<BlockRecord>(value.clone()).map_or(0, |r| r.length);
+        let (value, why) = self.block_anew(value, length)?;
+        self.to.put(key, value)?;
+        if let Some(why) = why {
+            self.lose("heap segment", key, why);
+        }
+        Ok(())
+    }
+
+    /// Copies what is said of a segment, and marks that as lost if it is gone. False if what is said makes no sense.
+    fn usage(&mut self, key: &[u8], value: Bytes, was_there: &dyn Fn(&[u8]) -> bool) -> Result<bool> {
+        let Some(u) =
+            decoded::<UsageRecord>(value.clone()).ok().filter(|u| u.live <= u.used && u.used <= u.length)
+        else {
+            return Ok(false);
+        };
+        self.to.put(key, value)?;
+        let mut segment = key.to_vec();
+        segment[0] = keys::SEGMENT;
+        if u.used > 0 && was_there(&segment) && self.to.get(&segment)?.is_none() {
+            let mut lost = BlockRecord::decode(&lost_block(u.used)[..]).unwrap_or_default();
+            lost.length = u.length;
+            self.to.put(&segment, lost.encode_to_vec())?;
+        }
+        Ok(true)
+    }
+
+    /// Says of segments whose usage is lost that all of them is in use: nothing is appended to them, and they stay. New segments get
+    /// numbers that no lost one had.
+    fn lost_usage(&mut self, id: u64, has_heap: bool) -> Result<()> {
+        let prefix = keys::of(keys::SEGMENT, id);
+        let (mut after, mut any): (Option<Bytes>, bool) = (None, false);
+        loop {
+            let page = self.to.scan_prefix(&prefix, after.as_deref(), 64)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (key, value) in page {
+                any = true;
+                let mut usage = key.to_vec();
+                usage[0] = keys::USAGE;
+                if self.to.get(&usage)?.is_none() {
+                    let length = decoded::<BlockRecord>(value).map_or(0, |r| r.length);
+                    let u = UsageRecord { length, used: length, live: length };
+                    self.to.put(&usage, u.encode_to_vec())?;
+                }
+            }
+        }
+        if any || has_heap {
+            let u = UsageRecord::default();
+            self.to.put(&keys::segment(keys::USAGE, id, BEHIND), u.encode_to_vec())?;
+        }
+        Ok(())
+    }
+}

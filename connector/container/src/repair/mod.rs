@@ -1,0 +1,283 @@
+//! Copies what is intact of a container into a new one, and says what is not. `h5lake repair`.
+//!
+//! Entries are copied key by key, so that ids stay, and references with them. Payloads are written anew. What headers count is
+//! counted again. Objects that no link leads to any more get one in `/lost+found`.
+//!
+//! Memory: the log of the source, as every reader has it; the pieces of one block; tallies that go to a temporary file; at most
+//! [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS) losses. A target in a store keeps its entries, without payloads, until its one
+//! commit.
+
+mod blocks;
+mod counts;
+mod entries;
+mod heap;
+mod holes;
+#[cfg(test)]
+mod tests;
+
+use crate::record::{ContainerRecord, HeaderRecord};
+use crate::verify::{self, Found, decoded};
+use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
+use bytes::Bytes;
+use h5lake_ledger::verify::{Finding, Findings, Item, Severity, Tally, Verifier, why_damaged};
+use h5lake_ledger::{Extent, Ledger};
+use holes::Holes;
+use prost::Message;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Where the counter of ids is lost, so many numbers are passed over: ids of lost objects may stand in elements, as references.
+const MARGIN: u64 = 1 << 20;
+
+/// What a repair did.
+#[derive(Debug, Clone, Default)]
+pub struct Repaired {
+    /// What is lost, at most [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
+    pub lost: Vec<Found>,
+    /// How much more is lost.
+    pub more: u64,
+    /// Objects of the new container.
+    pub objects: u64,
+    /// Objects that were put into `/lost+found`.
+    pub found: u64,
+    /// Bytes of payloads that were copied.
+    pub bytes: u64,
+    /// The version that was copied.
+    pub version: u64,
+    /// The newest version cannot be opened; this is an older one.
+    pub is_salvaged: bool,
+}
+
+impl Repaired {
+    /// Whether nothing was lost.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty() && self.more == 0
+    }
+}
+
+/// What a copy has found out and done so far.
+struct Repair<'a> {
+    v: &'a Verifier,
+    from: &'a Ledger,
+    to: &'a Ledger,
+    findings: Findings,
+    progress: &'a mut dyn FnMut(u64),
+    done: Repaired,
+    /// How often each object is led to.
+    tally: Tally,
+    /// The largest number of all ids that are seen.
+    last_number: u64,
+    /// Links may be lost: counts of links that are too high, and objects without links, come from that.
+    lost_links: bool,
+    /// Objects of which is told that they are lost.
+    told: HashSet<u64>,
+    version: u32,
+    holes: Holes,
+}
+
+/// Copies the newest version of a container into a new one, but for what is damaged. The source is not changed, and others may
+/// write to it meanwhile. `progress` is told how many bytes were copied, and how many there are, about.
+///
+/// # Errors
+/// `AlreadyExists` if there is something at `target`; `Corrupt` if nothing of the source can be opened; those of reading the
+/// source, but for damage, and of writing. After an error there is nothing at `target`.
+pub fn repair(
+    source: &Target,
+    options: &Options,
+    target: &Target,
+    target_options: &Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Repaired> {
+    let verifier = match verify::open(source, options)? {
+        Ok(verifier) => verifier,
+        Err(findings) => {
+            let why = findings.list.first().map(|f| format!("{}: {}", f.at, f.why)).unwrap_or_default();
+            let text = format!(
+                "{}: no version of it can be opened ({why}); restore it from a copy",
+                registry::name(source)
+            );
+            return Err(Error::corrupt(text));
+        }
+    };
+    let size = verifier.size()?;
+    let record = repaired_record(&verifier)?;
+    let ledger = h5lake_ledger::Options {
+        user_block: verifier.ledger().offset_in_file().unwrap_or(record.record.user_block),
+        ..target_options.ledger.clone()
+    };
+    let (mut made, mut findings) = (Repaired::default(), Findings::default());
+    let fill = |to: &Ledger| -> Result<()> {
+        let mut copied = |done| progress(done, size);
+        let (done, found) = Repair::new(&verifier, to, &record, &mut copied).run(&record)?;
+        (made, findings) = (done, found);
+        Ok(())
+    };
+    let ledger = match target {
+        Target::File(path) => Ledger::create_whole_file(path, ledger, fill)?,
+        Target::Objects { store, key, .. } => Ledger::create_whole_objects(store.clone(), key, ledger, fill)?,
+    };
+    ledger.close()?;
+    if let (Target::File(from), Target::File(to)) = (source, target)
+        && let Err(e) = copy_user_block(from, to, verifier.ledger().offset_in_file().unwrap_or(0))
+    {
+        Ledger::remove_file(to, &target_options.ledger)?;
+        let text = format!("{}: unable to copy the user block: {e}", registry::name(target));
+        return Err(Error::new(ErrorKind::Io, text).with_errno(e.raw_os_error()));
+    }
+    let salvaged = verifier.findings.list.clone();
+    made.lost = verify::named(&verifier, salvaged.into_iter().chain(findings.list).collect())?;
+    (made.more, made.version) = (findings.more, verifier.ledger().version());
+    made.is_salvaged = verifier.is_salvaged();
+    Ok(made)
+}
+
+/// What is in front of a container in its file.
+fn copy_user_block(from: &Path, to: &Path, length: u64) -> std::io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    let source = std::fs::File::open(from)?;
+    let mut to = std::fs::File::options().write(true).open(to)?;
+    std::io::copy(&mut std::io::Read::take(source, length), &mut to)?;
+    to.sync_all()
+}
+
+/// The container's own record, and what had to be made up for it.
+struct Own {
+    record: ContainerRecord,
+    value: Bytes,
+    lost: Option<String>,
+}
+
+/// Reads the container's own record. One that is lost is made from what the ids of objects say.
+fn repaired_record(v: &Verifier) -> Result<Own> {
+    let why = match v.value(keys::CONTAINER)?.map(|value| (decoded::<ContainerRecord>(value.clone()), value))
+    {
+        Some((Ok(record), _)) if record.version > crate::container::RECORDS_VERSION => {
+            let text = format!(
+                "was written by a newer h5lake (records of version {}); update this one",
+                record.version
+            );
+            return Err(Error::unsupported(text));
+        }
+        Some((Ok(record), value)) => return Ok(Own { record, value, lost: None }),
+        Some((Err(why), _)) => why,
+        None => "it cannot be read".into(),
+    };
+    let salt = entries::salt_of_objects(v)?;
+    let version = entries::version_of_attributes(v)?;
+    let record = ContainerRecord { version, salt, ..ContainerRecord::default() };
+    let value = record.encode_to_vec().into();
+    let lost = format!("{why}; the new one has no file creation properties");
+    Ok(Own { record, value, lost: Some(lost) })
+}
+
+impl<'a> Repair<'a> {
+    fn new(v: &'a Verifier, to: &'a Ledger, own: &Own, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Self {
+            v,
+            from: v.ledger(),
+            to,
+            findings: Findings::default(),
+            progress,
+            done: Repaired::default(),
+            tally: Tally::default(),
+            last_number: 0,
+            lost_links: false,
+            told: HashSet::new(),
+            version: own.record.version,
+            holes: Holes::default(),
+        }
+    }
+
+    fn run(mut self, own: &Own) -> Result<(Repaired, Findings)> {
+        if let Some(why) = &own.lost {
+            self.lose("container record", keys::CONTAINER, why.clone());
+        }
+        self.to.put(keys::CONTAINER, own.value.clone())?;
+        self.headers()?;
+        self.entries()?;
+        let found = self.counts()?;
+        self.counter()?;
+        self.lost_and_found(found, own.record.salt)?;
+        self.put_counter()?;
+        Ok((self.done, self.findings))
+    }
+
+    /// Notes that what a key held is lost.
+    fn lose(&mut self, kind: &'static str, key: &[u8], why: impl Into<String>) {
+        let found = Finding::new(Severity::Damage, kind, "", why);
+        self.findings.add(Finding { key: Some(Bytes::copy_from_slice(key)), ..found });
+    }
+
+    /// Notes that the entries from one key on and before another are lost.
+    fn lose_range(&mut self, from: &Bytes, to: &Option<Bytes>) {
+        let why = "a page of the map is damaged; what is listed here is lost if it was there";
+        let found = Finding::new(Severity::Damage, "page", "", why);
+        self.findings.add(Finding { keys: Some((from.clone(), to.clone())), ..found });
+    }
+
+    /// Takes note of an id, so that no new object gets it.
+    fn see(&mut self, id: u64) {
+        self.last_number = self.last_number.max(number(id));
+    }
+
+    /// Bytes of a payload, or why they are lost.
+    fn payload(&mut self, e: &Extent, at: u64, length: u64) -> Result<std::result::Result<Vec<u8>, String>> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let mut bytes = crate::convert::zeros(length)?;
+        match self.from.read_payload(e, at, &mut bytes) {
+            Ok(()) => {
+                self.done.bytes += bytes.len() as u64;
+                (self.progress)(self.done.bytes);
+                Ok(Ok(bytes))
+            }
+            Err(e) => why_damaged(&e).map(Err).ok_or_else(|| e.into()),
+        }
+    }
+
+    /// Whether the new container has an object.
+    fn has(&self, id: u64) -> Result<bool> {
+        Ok(self.to.get(&keys::of(keys::HEADER, id))?.is_some())
+    }
+
+    fn put_header(&self, id: u64, h: &HeaderRecord) -> Result<()> {
+        Ok(self.to.put(&keys::of(keys::HEADER, id), h.encode_to_vec())?)
+    }
+
+    /// Takes note of the counter of ids, so that no new object gets the id of a lost one.
+    fn counter(&mut self) -> Result<()> {
+        let mut end = keys::NEXT_OBJECT.to_vec();
+        end.push(0);
+        let v = self.v;
+        let mut scan = v.scan(keys::NEXT_OBJECT, Some(&end));
+        let (mut stored, mut is_lost) = (None, false);
+        while let Some(item) = scan.step()? {
+            match item {
+                Item::Entry(_, value) => {
+                    stored = <[u8; 8]>::try_from(&value[..]).ok().map(u64::from_be_bytes)
+                }
+                Item::Unreadable(_) | Item::Lost(..) => is_lost = true,
+            }
+        }
+        match stored {
+            Some(next) => self.last_number = self.last_number.max(next.saturating_sub(1)),
+            None if is_lost => self.last_number += MARGIN,
+            None => (),
+        }
+        Ok(())
+    }
+
+    /// The number that the next object gets: behind all that were ever seen.
+    fn put_counter(&self) -> Result<()> {
+        match self.last_number {
+            0 => Ok(()),
+            last => Ok(self.to.put(keys::NEXT_OBJECT, (last + 1).to_be_bytes().to_vec())?),
+        }
+    }
+}
+
+/// The number in an id; that of the root group is 0.
+fn number(id: u64) -> u64 {
+    if id == crate::ids::ROOT.0 { 0 } else { id >> 12 & u64::from(u32::MAX) }
+}
