@@ -3,11 +3,12 @@
 mod close;
 mod commit;
 mod open;
+mod payloads;
 mod whole;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,11 +17,9 @@ pub(crate) use self::commit::After;
 use self::commit::Spilled;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
-use crate::extent::{Extent, Sums};
 use crate::key::Key;
 use crate::layers::{EMPTY, Layer, Layers, value_in};
 use crate::options::{Access, Identity, Options, Version, Writers};
-use crate::payload::{self, Part};
 use crate::space::{News, Pointer, Snapshot, Space};
 use crate::tree::Tree;
 
@@ -367,109 +366,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the
-    /// extent commits; else they are garbage, given back by [`rollback`](Ledger::rollback) or the next opening.
-    ///
-    /// A commit takes over all payloads written before it. One that no value refers to by then, nor will later, has to be
-    /// given back with [`free_payload`](Ledger::free_payload).
-    ///
-    /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`.
-    pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
-        drop(self.writable()?);
-        let mut sums = Sums::default();
-        let place = self.space.write_payload(data, &mut |part| sums.add(part))?;
-        Ok(sums.at(place))
-    }
-
-    /// Writes a payload as [`write_payload`](Ledger::write_payload) does, that may [go on](Ledger::grow_payload) until it has
-    /// `most` bytes.
-    ///
-    /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload).
-    pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
-        drop(self.writable()?);
-        let mut sums = Sums::default();
-        let place = self.space.write_to_grow(data, most, &mut |part| sums.add(part))?;
-        Ok(sums.at(place))
-    }
-
-    /// Lets a payload go on with `data`, where its place allows that: the extent that is returned has both, and takes the
-    /// place of `e`, which must not be given back beside it. Whoever holds a version that has `e` reads on in that.
-    ///
-    /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload).
-    pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
-        drop(self.writable()?);
-        let grown = self.space.grow_payload(e.place(), data)?;
-        Ok(grown.then(|| e.with(data)))
-    }
-
-    /// Writes several payloads, each as [`write_payload`](Ledger::write_payload) does, in one object where the space is a
-    /// store in memory. Several threads may do so at once: what takes time, copies and checksums, goes on side by side.
-    ///
-    /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload); then none was written.
-    pub fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Extent>> {
-        drop(self.writable()?);
-        let places = self.space.write_payloads(data)?;
-        Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
-    }
-
-    /// Writes several payloads as [`write_payloads`](Ledger::write_payloads) does; in an object store they become one object without
-    /// being copied, and are there when this returns. The store lets go of `data` soon after that, unless it
-    /// [keeps it](object_stores::Capabilities::keeps_pieces). Several threads may do so at once, and have to where the store is far away.
-    ///
-    /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload); then none was written.
-    pub fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Extent>> {
-        drop(self.writable()?);
-        let places = self.space.put_payloads(data)?;
-        Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
-    }
-
-    /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on. The checksums of the blocks touched are
-    /// verified. After an error the content of `buf` is unspecified.
-    ///
-    /// # Errors
-    /// `Invalid` if the range is not within the payload; those of reading.
-    pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
-        payload::read(self.space.as_ref(), e, offset, buf)
-    }
-
-    /// Hands a part of a payload to `take`, verified as [`read_payload`](Ledger::read_payload) does; for whoever wants few
-    /// bytes of it, and not in one place. After an error `take` was not called.
-    ///
-    /// # Errors
-    /// As for [`read_payload`](Ledger::read_payload).
-    pub fn view_payload(&self, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
-        payload::view(self.space.as_ref(), e, range, take)
-    }
-
-    /// Reads several parts of payloads, each as [`read_payload`](Ledger::read_payload) does; the answers are in the order
-    /// asked, and empty for parts that bring their own room. In a store neighbours come in one request, and requests are
-    /// under way side by side.
-    ///
-    /// # Errors
-    /// `Invalid` if a part is not within its payload, or has other room than it needs; those of reading. What was given to
-    /// be filled is then unspecified.
-    pub fn read_payloads(&self, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
-        payload::read_many(self.space.as_ref(), parts)
-    }
-
     /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
     pub fn is_remote(&self) -> bool {
         self.space.is_remote() && !self.space.is_at_hand()
-    }
-
-    /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
-    /// commit is given back at once.
-    ///
-    /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is free already.
-    pub fn free_payload(&self, e: &Extent) -> Result<()> {
-        let _s = self.writable()?;
-        if e.is_empty() { Ok(()) } else { self.space.free_payload(e.place()) }
     }
 
     /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many

@@ -10,6 +10,7 @@ mod many;
 mod open;
 mod past;
 mod proven;
+mod records;
 mod replaced;
 mod shared;
 mod store_clock;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_stores::{Etag, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
 pub(crate) use head::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
@@ -37,7 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::objects::basis::Basis;
 pub(crate) use crate::objects::first_head::FirstHeadPut;
 use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, LONGEST_LOG, Names, read_head, store_error};
+use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::proven::Proven;
 use crate::objects::tail::Tail;
@@ -183,62 +184,6 @@ impl ObjectSpace {
         PutPayload::from(Bytes::from_owner(Scratch::from(bytes)))
     }
 
-    /// The record of a version, if there is one.
-    fn record(&self, version: u64) -> Result<Option<Logged>> {
-        let key = self.names.room(&Room::Log(version), &self.target)?;
-        let found = self.store.get_whole_opt(&key, LONGEST_LOG).map_err(|e| store_error(&self.target, &e))?;
-        let damaged = |why: &str| Error::corrupt(&self.target, format!("log object {key}"), why);
-        let Some(found) = found else { return Ok(None) };
-        let logged = parse_log(&found.bytes).map_err(damaged)?;
-        if logged.record.header.version != version {
-            return Err(damaged("it has another version's record"));
-        }
-        Ok(Some(logged))
-    }
-
-    /// The records behind `after`: those up to `known` are there. More are asked for beside them, at first one, then
-    /// twice as many each time, so that a long tail costs few round trips and no tail costs one request.
-    fn records(&self, after: u64, known: u64) -> Result<Vec<Logged>> {
-        let mut out = Vec::new();
-        let mut next = after.saturating_add(1);
-        let mut beyond = 1u64;
-        loop {
-            let last = known.max(after).saturating_add(beyond).min(next.saturating_add(PARALLEL as u64 - 1));
-            for answer in self.together(next..=last) {
-                match answer? {
-                    Some(record) => out.push(record),
-                    None if next > known => return Ok(out),
-                    None => {
-                        let at = format!("log object of version {next}");
-                        return Err(Error::corrupt(&self.target, at, "it is missing"));
-                    }
-                }
-                next += 1;
-            }
-            if next > known {
-                beyond = (next - known.max(after)).saturating_mul(2) - 1;
-            }
-        }
-    }
-
-    fn together(&self, versions: std::ops::RangeInclusive<u64>) -> Vec<Result<Option<Logged>>> {
-        if versions.start() == versions.end() {
-            return vec![self.record(*versions.start())];
-        }
-        std::thread::scope(|s| {
-            let ask = |v| (v, std::thread::Builder::new().spawn_scoped(s, move || self.record(v)));
-            let asked: Vec<_> = versions.map(ask).collect();
-            let panicked = || Err(Error::corrupt(&self.target, "log", "a thread that read it panicked"));
-            let answer =
-                |(v, thread): (u64, std::io::Result<std::thread::ScopedJoinHandle<'_, _>>)| match thread {
-                    Ok(thread) => thread.join().unwrap_or_else(|_| panicked()),
-                    // The system has no thread to give: one after the other, then.
-                    Err(_) => self.record(v),
-                };
-            asked.into_iter().map(answer).collect()
-        })
-    }
-
     /// Whether the head in hand is too old to be relied on.
     fn is_old(seen: &Seen) -> bool {
         seen.read.elapsed() >= Duration::from_millis(seen.head.retention / 2)
@@ -264,47 +209,6 @@ impl ObjectSpace {
         *seen = Seen { version, ..fresh };
         self.stand_on(seen);
         Ok(())
-    }
-
-    /// The records in a closed head, if it has them.
-    fn closed_log(&self, head: &Head) -> Result<Option<Vec<Logged>>> {
-        let Some(log) = &head.closed else { return Ok(None) };
-        if log.is_empty() && head.version > head.base.version {
-            return Ok(None);
-        }
-        let mut tail = lock(&self.tail);
-        let mut records = Vec::with_capacity(log.len());
-        for (version, object) in (head.base.version + 1..).zip(log) {
-            let damaged =
-                |why: &str| Error::corrupt(&self.target, format!("record {version} in the head"), why);
-            let logged = parse_log(object).map_err(damaged)?;
-            if logged.record.header.version != version {
-                return Err(damaged("it is another version's"));
-            }
-            tail.add(version, object.clone());
-            records.push(logged);
-        }
-        Ok(Some(records))
-    }
-
-    /// The records behind a head's base, and its root page if that could be asked for beside them.
-    fn newest_records(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
-        match self.closed_log(head) {
-            Ok(None) => self.records_and_root(head),
-            Ok(Some(records)) => (Ok(records), None),
-            Err(e) => (Err(e), None),
-        }
-    }
-
-    /// The records behind a head's base, and beside them the base's root page: one wait for both.
-    fn records_and_root(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
-        let records = || self.records(head.base.version, head.version);
-        let Some(root) = head.base.root else { return (records(), None) };
-        std::thread::scope(|s| {
-            let page = std::thread::Builder::new().spawn_scoped(s, || self.root(&root.place));
-            // Whoever needs the page and does not get it here reads it again, and is told why it cannot be read.
-            (records(), page.ok().and_then(|page| page.join().ok()?.ok()))
-        })
     }
 
     fn root(&self, place: &Place) -> Result<Bytes> {
