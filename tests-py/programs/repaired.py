@@ -7,6 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
+# Plain names are files here, also where other programs keep theirs in a store: stores are named by their URLs.
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+
 import h5py
 import numpy as np
 
