@@ -64,7 +64,7 @@ VALUES = [
     (r"data|value", r"", r"", r"VirtualLayout[\s\S]*write_part\([^\n]*'points'[^\n]*mtype=",
      "points of a virtual dataset that are converted when they are written: native HDF5 writes the first and loses the others"),
     (r"^$", r"\d+", r"\d+", r"\.resize\([\s\S]*regionref\.shape",
-     "the extent behind an old region reference after a resize: native code keeps the header that h5lake answered first (README)"),
+     "the extent behind an old region reference after a resize: native code keeps the header that h5lake answered first (docs/limitations.md)"),
     (r"filter_mask|chunks", r"1", r"0", r"compression='lzf'",
      "lzf on a few bytes: h5py's gives up, h5lake's finds something to save; each reads what the other wrote"),
     (r"dataset (status|chunks|storage|bytes)", r"", r"", r"ALLOC_TIME_LATE[\s\S]*\.resize\(",
