@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use lru::LruCache;
 
+use crate::address::Pointer;
 use crate::page::Page;
-use crate::space::Pointer;
 
 /// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
 const RECENT: usize = 16;

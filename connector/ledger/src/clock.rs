@@ -32,15 +32,6 @@ pub(crate) fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A time in microseconds since 1970 as people read it, in UTC.
-pub(crate) fn text(micros: u64) -> String {
-    let time = i64::try_from(micros).ok().and_then(chrono::DateTime::from_timestamp_micros);
-    time.map_or_else(
-        || format!("{micros} µs after 1970"),
-        |t| t.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
-    )
-}
-
 pub(crate) fn random<const N: usize>(target: &str) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|e| {

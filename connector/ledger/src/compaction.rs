@@ -4,50 +4,11 @@
 //! lives on keeps megabytes around it. The ledger can move a payload, but values, which hold the extents, are opaque to
 //! it: so it says which extents are worth moving, and the layer above goes through its values.
 
-use std::collections::HashSet;
-
+use crate::compaction_plan::{LONGEST, Sparse};
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::ledger::Ledger;
 use crate::payload;
-use crate::place::Room;
-
-/// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
-const LONGEST: u64 = 64 << 20;
-
-/// The places whose payloads are worth moving, as they were when this was asked for.
-#[derive(Debug, Default)]
-pub struct Sparse {
-    /// Objects of which less than half is in use.
-    pub(crate) rooms: HashSet<Room>,
-    /// In a file: payloads from this byte on would fit into the free room before it.
-    pub(crate) beyond: Option<u64>,
-    /// Bytes that nobody uses and that come back if all is moved.
-    pub(crate) garbage: u64,
-}
-
-impl Sparse {
-    /// Whether there is nothing to move.
-    pub fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.beyond.is_none()
-    }
-
-    /// Bytes that come back at most.
-    pub fn garbage(&self) -> u64 {
-        self.garbage
-    }
-
-    /// Whether a payload is worth moving.
-    pub fn holds(&self, e: &Extent) -> bool {
-        if e.is_empty() || e.len() > LONGEST {
-            return false;
-        }
-        match e.place().room {
-            Room::File => self.beyond.is_some_and(|from| e.place().offset >= from),
-            room => self.rooms.contains(&room),
-        }
-    }
-}
 
 impl Ledger {
     /// Says which payloads are worth moving, because little else is in use around them. None, for one of many writers.

@@ -255,7 +255,7 @@ impl fmt::Display for Error {
                 "is open for writing by process {} on {} (since {}); close it there, or open to read",
                 h.pid,
                 h.host,
-                crate::clock::text(h.since.saturating_mul(1_000_000))
+                crate::timestamp::text(h.since.saturating_mul(1_000_000))
             ),
             ErrorKind::Locked { holder: None } => {
                 f.write_str("is open for writing elsewhere; close it there, or open to read")
@@ -282,7 +282,7 @@ impl fmt::Display for Error {
             ErrorKind::NoSuchVersion { asked, kept: (oldest, newest), since } => write!(
                 f,
                 "{asked} is not kept; versions {oldest} to {newest} are, the oldest from {}",
-                crate::clock::text(*since)
+                crate::timestamp::text(*since)
             ),
             ErrorKind::OldVersion { which } => {
                 write!(f, "{which} is past and can only be read; open it to read")

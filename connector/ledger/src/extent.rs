@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::address::Place;
+use crate::checksum::{checksum, checksum_on};
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
-use crate::place::Place;
-use crate::record::{checksum, checksum_on};
 
 /// The version byte that an encoded extent begins with.
 const VERSION: u8 = 1;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::address::Pointer;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::layers::Changed;
+use crate::memtable::Changed;
 use crate::page::{Draft, Entries, Page, Stored};
 use crate::payload;
-use crate::space::{Pointer, Shape};
+use crate::space::Shape;
 use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
 
 /// A branch is not full before it has this many children.

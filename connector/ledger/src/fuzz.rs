@@ -8,7 +8,7 @@ use crate::file::{head, notes};
 use crate::history::History;
 use crate::objects;
 use crate::page::Page;
-use crate::record;
+use crate::wal::record;
 
 /// Decodes some bytes; the first one says as what.
 pub fn decode(bytes: &[u8]) {

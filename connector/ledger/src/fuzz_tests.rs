@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use crate::address::{Place, Pointer};
+use crate::checksum::seal;
 use crate::extent::Extent;
 use crate::file::fake::Fake;
 use crate::file::head::Slot;
 use crate::options::{Access, Options};
 use crate::page::{MAGIC, Page};
-use crate::place::Place;
-use crate::record::{self, seal};
-use crate::space::Pointer;
+use crate::wal::record;
 use crate::work::{Map, content, work};
 
 fn sealed(parts: &[&[u8]]) -> (Bytes, u32) {

@@ -4,9 +4,10 @@
 //! microseconds. Room that went out of use at moment m is needed by versions of moments below m only. So once room of moment
 //! m was used again, the versions of moments from m on are whole, and the others are not: one number says what is kept.
 
+use crate::address::Pointer;
+use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::record::{Author, seal, unseal_as};
-use crate::space::Pointer;
+use crate::wal::record::Author;
 
 /// The longest history that is kept, in checkpoints. Older versions cannot be reached any more.
 const MOST: usize = 4096;
@@ -158,7 +159,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Place;
+    use crate::address::Place;
 
     fn mark(version: u64, moment: u64) -> Mark {
         Mark { version, moment, time: 9, bytes: 10, author: Author { host: "node".into(), pid: 7 } }

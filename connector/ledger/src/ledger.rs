@@ -15,18 +15,17 @@ use bytes::Bytes;
 
 pub(crate) use self::commit::After;
 use self::commit::Spilled;
+use crate::address::Pointer;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
 use crate::key::Key;
-use crate::layers::{EMPTY, Layer, Layers, value_in};
+use crate::limits::{MAX_KEY, MAX_VALUE};
+use crate::memtable::{EMPTY, Layer, value_in};
+use crate::merged_view::Layers;
 use crate::options::{Access, Identity, Options, Version, Writers};
-use crate::space::{News, Pointer, Snapshot, Space};
+use crate::space::{News, Snapshot, Space};
 use crate::tree::Tree;
 
-/// The longest key, in bytes.
-pub const MAX_KEY: usize = 64 << 10;
-/// The longest value, in bytes. Anything bigger belongs into a payload.
-pub const MAX_VALUE: usize = 256 << 20;
 /// Values whose pages are looked for at the same time.
 const TOGETHER: usize = 256;
 /// Pages that are kept of a container that a reader closes, in bytes.

@@ -6,12 +6,15 @@
 //! [`Ledger::refresh`], and neither blocks a writer nor is blocked by one.
 #![forbid(unsafe_code)]
 
+mod address;
+mod audit;
 pub mod buffers;
 mod cache;
+mod checksum;
 mod clock;
 mod codec;
 mod compaction;
-mod edits;
+mod compaction_plan;
 mod error;
 mod extent;
 mod file;
@@ -20,22 +23,24 @@ mod fold;
 pub mod fuzz;
 mod history;
 mod key;
-mod layers;
 mod ledger;
+mod limits;
 mod liveness;
 pub mod locks;
 mod many;
+mod memtable;
+mod merged_view;
 mod objects;
 mod options;
 mod page;
 mod payload;
-mod place;
 pub mod process;
-mod record;
 mod space;
 mod timekeeping;
+mod timestamp;
 mod tree;
 pub mod verify;
+mod wal;
 
 #[cfg(test)]
 extern crate self as h5lake_ledger;
@@ -47,11 +52,12 @@ mod tree_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
-pub use compaction::Sparse;
+pub use compaction_plan::Sparse;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::{OpenedFile, Replacing};
-pub use ledger::{Ledger, MAX_KEY, MAX_VALUE};
+pub use ledger::Ledger;
+pub use limits::{MAX_KEY, MAX_VALUE};
 pub use many::{Change, Hold};
 pub use options::{
     Access, At, Identity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::key::Key;
-use crate::layers::{EMPTY, Layers, range_of, value_in};
 use crate::ledger::{After, Ledger, State};
-use crate::record::{self, Record};
+use crate::memtable::{EMPTY, range_of, value_in};
+use crate::merged_view::Layers;
 use crate::space::News;
+use crate::wal::record::{self, Record};
 
 /// How often [`Ledger::commit`] tries.
 const TRIES: u32 = 1000;

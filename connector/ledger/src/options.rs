@@ -159,7 +159,7 @@ impl At {
     pub fn moment(&self) -> String {
         match self {
             Self::Version(v) => v.to_string(),
-            Self::Time(t) => crate::clock::text(*t),
+            Self::Time(t) => crate::timestamp::text(*t),
         }
     }
 }
@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(At::time(text), None, "{text}");
         }
         assert_eq!(
-            At::time(&crate::clock::text(1_795_168_800_000_001)),
+            At::time(&crate::timestamp::text(1_795_168_800_000_001)),
             Some(At::Time(1_795_168_800_000_001))
         );
         assert_eq!(

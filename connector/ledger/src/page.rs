@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
 
+use crate::address::Pointer;
+use crate::checksum::unseal_as;
 use crate::codec::{Decoded, Reader};
 use crate::extent::Extent;
-use crate::record::unseal_as;
-use crate::space::Pointer;
 
 mod draft;
 mod entries;
@@ -296,7 +296,7 @@ mod tests {
     fn a_branch_leads_to_the_last_child_that_is_not_behind() {
         let mut d = Draft::default();
         let child =
-            |n: u8| Pointer { place: crate::place::Place::file(u64::from(n) * 16, 16), crc: n.into() };
+            |n: u8| Pointer { place: crate::address::Place::file(u64::from(n) * 16, 16), crc: n.into() };
         [b"b", b"d", b"f"]
             .iter()
             .zip(1..)
@@ -361,7 +361,7 @@ mod tests {
     fn entries_that_cannot_be_read_are_told() {
         let sealed = |body: &[u8]| {
             let mut out = [&MAGIC[..], body].concat();
-            let crc = crate::record::seal(&mut out);
+            let crc = crate::checksum::seal(&mut out);
             Page::decode(out.into(), crc)
         };
         let bad: [&[u8]; 4] =

@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::address::{Run, Wanted};
 use crate::buffers::Scratch;
+use crate::checksum::checksum;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::ledger::MAX_VALUE;
-use crate::record::checksum;
-use crate::space::{Run, Space, Wanted};
+use crate::limits::MAX_VALUE;
+use crate::space::Space;
 
 /// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
 const STEP: u64 = 1 << 20;

@@ -10,40 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::codec::{Decoded, Reader};
-use crate::compaction::Sparse;
+use crate::address::{Place, Pointer, Run, Wanted};
+use crate::audit::Audit;
+use crate::compaction_plan::Sparse;
 use crate::error::{Error, Result};
-use crate::layers::Layer;
+use crate::memtable::Layer;
 use crate::options::{Identity, Version};
 use crate::page::Page;
-use crate::place::Place;
-use crate::record::{Entries, Record};
-use crate::verify::Audit;
-
-/// A place and the checksum of what has to be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Pointer {
-    pub(crate) place: Place,
-    pub(crate) crc: u32,
-}
-
-impl Pointer {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        self.place.encode(out);
-        out.extend_from_slice(&self.crc.to_le_bytes());
-    }
-
-    /// Passes over one, whatever it says.
-    #[inline(always)]
-    pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
-        Place::skip(r)?;
-        r.take(4).map(drop)
-    }
-
-    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Self { place: Place::read(r)?, crc: r.u32()? })
-    }
-}
+use crate::wal::record::{Entries, Record};
 
 /// The newest checkpoint: the map as it was at `version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,35 +75,6 @@ pub(crate) struct Shape {
     pub(crate) spill: usize,
     /// The longest log, in records, that is quick to read.
     pub(crate) records: u64,
-}
-
-/// A part of a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) place: Place,
-    /// From the place's first byte.
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-}
-
-/// A run to be read, and where its bytes go.
-#[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) run: Run,
-    /// Room for exactly the run; without it the bytes come in `bytes`.
-    pub(crate) into: Option<&'a mut [u8]>,
-    pub(crate) bytes: Bytes,
-}
-
-impl<'a> Wanted<'a> {
-    pub(crate) fn new(run: Run, into: Option<&'a mut [u8]>) -> Self {
-        Self { run, into, bytes: Bytes::new() }
-    }
-
-    /// The bytes, once they were read.
-    pub(crate) fn read(&self) -> &[u8] {
-        self.into.as_deref().unwrap_or(&self.bytes)
-    }
 }
 
 /// Looks at the bytes of a run, by its number among those wanted, as soon as they are there; in any thread.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::address::{Pointer, Run, Wanted};
 use crate::cache::Cache;
 use crate::codec::Decoded;
 use crate::error::{Error, Result};
 use crate::page::{self, Entries, Page, Stored};
 use crate::payload;
-use crate::space::{Pointer, Run, Space, Wanted};
+use crate::space::Space;
 
 /// Leaves of a range that are read before they are asked for.
 const AHEAD: usize = 16;

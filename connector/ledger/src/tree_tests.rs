@@ -4,14 +4,13 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::address::{Place, Pointer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::fake::Fake;
 use crate::file::head::DATA;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::page::Draft;
-use crate::place::Place;
-use crate::space::Pointer;
 
 /// The bytes of a container with pages that are put together by hand.
 struct Forger {

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::address::{Place, Pointer};
+use crate::audit::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
 use crate::error::{Error, Result};
 use crate::file::free::{FreeSpace, run_of};
 use crate::file::head::{self, DATA, FIXED, Slot};
 use crate::file::past::{Past, Segment};
 use crate::file::{FileSpace, lock, log, notes, reclaimed};
-use crate::place::Place;
-use crate::space::Pointer;
-use crate::verify::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
 
 /// A check of one file.
 pub(super) struct FileAudit<'a> {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::compaction::Sparse;
+use crate::address::{Place, Room};
+use crate::compaction_plan::Sparse;
 use crate::error::Result;
 use crate::file::free::{self, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
-use crate::place::{Place, Room};
 
 /// Free bytes that make moving payloads worth it.
 const WORTH: u64 = 64 << 10;

@@ -268,7 +268,7 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     let open = |bytes: &Vec<u8>, o: &Options| Fake::of(bytes.clone()).open(Access::ReadOnly, o);
     let mut bytes = f.bytes();
     assert_eq!(open(&bytes, &salvage).unwrap().version(), version, "nothing is damaged");
-    let spoil = |bytes: &mut Vec<u8>, p: Option<crate::space::Pointer>| {
+    let spoil = |bytes: &mut Vec<u8>, p: Option<crate::address::Pointer>| {
         bytes[p.unwrap().place.offset as usize + 9] ^= 1;
     };
     spoil(&mut bytes, newest.record);

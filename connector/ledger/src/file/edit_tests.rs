@@ -1,12 +1,12 @@
 //! Records that say how values differ from those before, as readers, later sessions and old versions meet them.
 
-use crate::edits::Stored;
 use crate::file::fake::Fake;
 use crate::file::head::{FIXED, Fixed};
 use crate::file::log::{self, newest_slot};
 use crate::file::raw::RawFile;
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, Writers};
+use crate::wal::delta::Stored;
 use crate::work::{Map, content, data, work};
 
 /// A long value of which little depends on `n`.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::address::Pointer;
 use crate::error::Result;
 use crate::file::create::fresh;
 use crate::file::free::RestRule;
@@ -14,7 +15,6 @@ use crate::file::resync::resyncing;
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
 use crate::options::{Access, LockPolicy, Options};
-use crate::space::Pointer;
 use crate::timekeeping::StorageClock;
 
 /// What happens at the chosen change.

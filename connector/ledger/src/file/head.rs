@@ -1,10 +1,10 @@
 //! The head of a container's file: what it is, and the two slots that say which version is the newest.
 
+use crate::address::{Place, Pointer};
+use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
-use crate::place::Place;
-use crate::record::{Author, seal, unseal};
-use crate::space::Pointer;
+use crate::wal::record::Author;
 
 /// HDF5's signature and a superblock version that native HDF5 refuses, then our name.
 pub(crate) const SIGNATURE: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lake\0";

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::address::Pointer;
+use crate::checksum;
 use crate::error::{Error, Result};
 use crate::file::free::GRAIN;
 use crate::file::head::{self, Slot};
 use crate::file::raw::RawFile;
-use crate::record::{self, Record};
-use crate::space::Pointer;
+use crate::wal::record::{self, Record};
 
 /// A record as it was read.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ fn root_is_whole(raw: &dyn RawFile, s: &Slot) -> bool {
         return false;
     }
     let mut page = vec![0; p.place.length as usize];
-    raw.read_at(&mut page, p.place.offset).is_ok() && record::unseal_as(&page, p.crc).is_ok()
+    raw.read_at(&mut page, p.place.offset).is_ok() && checksum::unseal_as(&page, p.crc).is_ok()
 }
 
 /// How much is read at a time when the log is read backwards.

@@ -55,7 +55,9 @@ pub(crate) use open::{look, old_is_read_only, open, probe, remove};
 pub(crate) use past::not_kept;
 pub use replaced::Replacing;
 
-use crate::compaction::Sparse;
+use crate::address::{Place, Room};
+use crate::audit::Audit;
+use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::RestRule;
 use crate::file::head::{Fixed, Slot};
@@ -64,11 +66,9 @@ use crate::file::past::Past;
 use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
 use crate::options::{Identity, LockPolicy, Options, Version};
-use crate::place::{Place, Room};
-use crate::record::{Entries, Record};
 use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
 use crate::timekeeping::StorageClock;
-use crate::verify::Audit;
+use crate::wal::record::{Entries, Record};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
 const BLIND_REST: u64 = 60_000_000;

@@ -1,8 +1,8 @@
 //! What records and checkpoints of the file space say about its room.
 
+use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::file::free::{FreeSpace, GRAIN, Resting};
-use crate::record::{seal, unseal_as};
 
 /// (offset, length), ascending, in bytes, multiples of the grain.
 pub(crate) type Pairs = Vec<(u64, u64)>;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
+use crate::checksum::unseal;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::RestRule;
@@ -17,7 +18,6 @@ use crate::file::resync::resyncing;
 use crate::file::writer::Writer;
 use crate::file::{BLIND_REST, COURTESY, FileSpace, log, replaced};
 use crate::options::{Access, At, Options, Probe};
-use crate::record::unseal;
 use crate::timekeeping::StorageClock;
 
 /// What the first bytes of a file are.

@@ -3,12 +3,12 @@
 //! It is written before that happens, and the pins are asked for afterwards. A reader pins an old version and then looks here.
 //! So either the writer sees the pin or the reader sees that the version is lost, whichever of them comes first.
 
+use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader};
 use crate::error::{Error, Result};
 use crate::file::head::RECLAIMED;
 use crate::file::log::unreadable;
 use crate::file::raw::RawFile;
-use crate::record::{seal, unseal};
 
 const LEN: usize = 16;
 

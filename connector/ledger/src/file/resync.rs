@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::checksum::checksum;
 use crate::file::raw::RawFile;
 use crate::options::{SyncPolicy, Writers};
-use crate::record::checksum;
 
 /// The longest run that has one checksum, in bytes.
 const RUN: usize = 1 << 20;

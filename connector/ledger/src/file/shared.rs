@@ -4,6 +4,7 @@
 //! lock of a writer that died frees what it had reserved. Commits go one at a time, each after a look at what the others
 //! committed. Between these two, a writer needs nobody.
 
+use crate::address::Pointer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::free::{FreeSpace, Runs};
 use crate::file::head::{DATA, Slot};
@@ -11,8 +12,8 @@ use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::raw::RawFile;
 use crate::file::writer::{Noted, Writer};
-use crate::record::Record;
-use crate::space::{Base, Commit, News, Pointer};
+use crate::space::{Base, Commit, News};
+use crate::wal::record::Record;
 
 /// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
 const FIRST: u64 = 64 << 10;

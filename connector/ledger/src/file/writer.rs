@@ -17,6 +17,7 @@ use self::base::Kept;
 use self::ends::Unused;
 use self::growing::Growing;
 use self::time::Timekeeper;
+use crate::address::{Place, Pointer, Room};
 use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,9 +32,7 @@ use crate::file::reclaimed;
 use crate::file::shared::Shared;
 use crate::history::History;
 use crate::options::SyncPolicy;
-use crate::place::{Place, Room};
-use crate::record::{self, Author, Entries, Header};
-use crate::space::Pointer;
+use crate::wal::record::{self, Author, Entries, Header};
 
 /// Room that the disk has to have besides what a payload takes: for records, pages and lists.
 const BESIDE: u64 = 256 << 10;

@@ -6,12 +6,13 @@ use super::close::note_broken;
 use super::{Ledger, State, lay_over};
 use bytes::Bytes;
 
-use crate::edits::Edits;
+use crate::address::Pointer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold;
-use crate::layers::{EMPTY, Layer, merged};
-use crate::record::Entries;
-use crate::space::{Base, Commit, Pointer};
+use crate::memtable::{EMPTY, Layer, merged};
+use crate::space::{Base, Commit};
+use crate::wal::delta::Edits;
+use crate::wal::record::Entries;
 
 /// Logs up to this many bytes are read at once, in no time.
 const WORTH_FOLDING: u64 = 64 << 10;

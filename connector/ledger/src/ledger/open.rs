@@ -7,13 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::{Key, ObjectStore};
 
-use super::{Ledger, MAX_KEY, MAX_VALUE};
+use super::Ledger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{OpenedFile, Replacing};
+use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
 use crate::space::Space;
-use crate::{file, objects, record};
+use crate::wal::record;
+use crate::{file, objects};
 
 /// Where nothing had to be there but a folder, that is what was not found.
 fn without_folder(error: Error, path: &Path) -> Error {

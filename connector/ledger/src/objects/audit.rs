@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use object_stores::ObjectStoreExt;
 
+use crate::address::{Place, Pointer, Room, Run};
+use crate::audit::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Past};
@@ -12,9 +14,6 @@ use crate::objects::head::{Head, read_head, store_error};
 use crate::objects::past::history;
 use crate::objects::table::{Notes, Table};
 use crate::objects::{AREA_AT, Logged, ObjectSpace, PARALLEL, lock};
-use crate::place::{Place, Room};
-use crate::space::{Pointer, Run};
-use crate::verify::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
 
 /// A check of one container.
 pub(super) struct ObjectAudit<'a> {

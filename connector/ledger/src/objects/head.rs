@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use crate::address::{Pointer, Room};
+use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
-use crate::place::Room;
-use crate::record::{seal, unseal};
-use crate::space::{Base, Pointer};
+use crate::space::Base;
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
 pub(crate) const LONGEST_HEAD: u64 = 64 << 20;
@@ -227,7 +227,7 @@ pub(crate) fn put_or_find(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Place;
+    use crate::address::Place;
 
     #[test]
     fn packs_and_pages_never_change() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
@@ -21,7 +22,6 @@ use crate::objects::head::{LONGEST_NOTE, Names, put_over, store_error};
 use crate::objects::{lock, store_clock};
 use crate::options::LockHolder;
 use crate::process;
-use crate::record::{seal, unseal};
 
 /// For how long a writer that nobody can see has the container without saying so again.
 const TERM: Duration = Duration::from_secs(60);

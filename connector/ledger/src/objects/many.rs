@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use object_stores::Key;
 
+use crate::address::{Room, Run, Wanted};
 use crate::error::{Error, Result};
 use crate::objects::{ObjectSpace, lock};
-use crate::place::Room;
-use crate::space::{Check, Run, Space, Wanted};
+use crate::space::{Check, Space};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
 const GAP: u64 = 256 << 10;
@@ -311,7 +311,7 @@ fn side_by_side<T: Send>(items: Vec<T>, most: usize, work: impl Fn(T) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Place;
+    use crate::address::Place;
 
     fn run(room: u8, offset: u64, length: u64) -> Run {
         Run { place: Place { room: Room::Pack([room; 16]), offset, length }, offset: 0, length }

@@ -30,10 +30,12 @@ pub(crate) use head::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 
+use crate::address::{Place, Room, Run, Wanted};
+use crate::audit::Audit;
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
-use crate::compaction::Sparse;
+use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::basis::Basis;
 pub(crate) use crate::objects::first_head::FirstHeadPut;
@@ -44,10 +46,8 @@ use crate::objects::proven::Proven;
 use crate::objects::tail::Tail;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
-use crate::place::{Place, Room};
-use crate::record::{self, Entries, Header, Record};
-use crate::space::{Base, Check, Commit, News, Run, Shape, Space, Wanted, write_one_by_one};
-use crate::verify::Audit;
+use crate::space::{Base, Check, Commit, News, Shape, Space, write_one_by_one};
+use crate::wal::record::{self, Entries, Header, Record};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
@@ -507,11 +507,11 @@ pub(crate) fn fuzz(body: &[u8]) {
         let _ = table.replay(&notes, 7);
     }
     let mut sealed = [b"h5lT".as_slice(), body].concat();
-    let crc = record::seal(&mut sealed);
+    let crc = crate::checksum::seal(&mut sealed);
     let _ = table::Table::decode(&sealed, crc);
     let mut head = crate::file::head::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
     head.extend_from_slice(body);
-    record::seal(&mut head);
+    crate::checksum::seal(&mut head);
     let _ = Head::decode(&head, "x");
 }
 

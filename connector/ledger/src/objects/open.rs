@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use crate::address::Room;
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
@@ -15,13 +16,11 @@ use crate::objects::first_head::{self, FirstHead, FirstHeadPut};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::replaced::{End, Opened, Outgoing};
-use crate::objects::store_clock;
 use crate::objects::table::Notes;
-use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log};
+use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log, store_clock};
 use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
-use crate::place::Room;
-use crate::record::{Author, Header};
 use crate::space::Base;
+use crate::wal::record::{Author, Header};
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
 const RETENTION: Duration = Duration::from_secs(600);

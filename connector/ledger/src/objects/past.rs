@@ -2,6 +2,7 @@
 
 use object_stores::ObjectStore;
 
+use crate::address::Pointer;
 use crate::error::{Error, Result};
 use crate::file::not_kept;
 use crate::history::{History, Mark};
@@ -9,7 +10,7 @@ use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, PARALLEL, Seen};
 use crate::options::{At, Version};
-use crate::space::{Base, News, Pointer};
+use crate::space::{Base, News};
 
 /// What the history of a head says; the default for a container that never had a checkpoint.
 pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, target: &str) -> Result<History> {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use object_stores::Etag;
 
-use crate::place::Room;
+use crate::address::Room;
 
 /// So many ranges are remembered; then all are forgotten, and proven again when they are needed.
 const MOST: usize = 1 << 16;

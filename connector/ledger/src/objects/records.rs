@@ -4,9 +4,9 @@ use bytes::Bytes;
 use object_stores::ObjectStoreExt;
 
 use super::{Logged, ObjectSpace, PARALLEL, lock, parse_log};
+use crate::address::Room;
 use crate::error::{Error, Result};
 use crate::objects::head::{Head, LONGEST_LOG, store_error};
-use crate::place::Room;
 
 impl ObjectSpace {
     /// The record of a version, if there is one.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use crate::objects::head::{Head, LONGEST_HEAD, Names, put_or_find, put_over, rea
 use crate::objects::open::delete_lake;
 use crate::objects::{first_head, lease, lock, store_clock};
 use crate::options::ReplacedObject;
-use crate::record::{Author, seal, unseal};
+use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lD";
 /// A tombstone that is void stays so long: who put it may be about to replace the head.

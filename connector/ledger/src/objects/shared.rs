@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
+use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
 use crate::objects::{Logged, ObjectSpace, Seen};
 use crate::options::Writers;
-use crate::place::Room;
-use crate::record::Record;
 use crate::space::{Commit, News};
+use crate::wal::record::Record;
 
 /// How often a commit beside what is staged is tried.
 const TRIES: u32 = 200;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::address::{Place, Room};
+use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::compaction::Sparse;
-use crate::place::{Place, Room};
-use crate::record::{seal, unseal_as};
+use crate::compaction_plan::Sparse;
 
 /// Dead bytes in an object that make moving what lives there worth the requests.
 const WORTH: u64 = 64 << 10;

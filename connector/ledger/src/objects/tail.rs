@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Included};
 
 use bytes::Bytes;
 
-use crate::place::{Place, Room};
+use crate::address::{Place, Room};
 
 /// All log objects in a head together. The log of an array of 256 chunks has 80 KB.
 const LONGEST: usize = 128 << 10;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
-use crate::place::{Place, Room};
+use crate::address::{Place, Room};
 
 /// Packs under way at the same time; with the one being filled, this bounds the memory: 72 MiB.
 const MOST: usize = 8;

@@ -11,24 +11,23 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
+use crate::address::{Place, Room};
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
-use crate::compaction::Sparse;
+use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, MANY, Names, store_error};
 use crate::objects::holes::Holes;
 use crate::objects::lease::Lease;
-use crate::objects::past;
 use crate::objects::proven::Proven;
 use crate::objects::table::{Notes, Table};
 use crate::objects::tail::Tail;
 use crate::objects::uploads::Uploads;
-use crate::objects::{Logged, lock, store_clock};
-use crate::place::{Place, Room};
-use crate::record::{Author, Entries, Header};
+use crate::objects::{Logged, lock, past, store_clock};
 use crate::space::Commit;
+use crate::wal::record::{Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
 const SMALL: usize = 64 << 10;

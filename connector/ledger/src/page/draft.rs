@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{MAGIC, Stored};
+use crate::address::Pointer;
+use crate::checksum::seal;
 use crate::codec::{put_string, put_varint};
-use crate::record::seal;
-use crate::space::Pointer;
 
 /// Collects the entries of one page.
 #[derive(Debug, Default)]

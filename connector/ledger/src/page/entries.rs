@@ -5,8 +5,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::{Page, Stored};
+use crate::address::Pointer;
 use crate::codec::Decoded;
-use crate::space::Pointer;
 
 /// All entries of a page, each of which can be read, in order.
 #[derive(Debug, Clone, Copy)]

@@ -5,19 +5,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::walk::{Met, Pages, value_of};
-use super::{
-    Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, place_name, why_damaged,
-};
+use super::{Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, why_damaged};
+use crate::address::Place;
+use crate::audit::{Claims, Epoch, claimed_twice, place_name};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::key::Key;
-use crate::layers::{Layer, value_in};
+use crate::memtable::{Layer, value_in};
 use crate::page::Stored;
 use crate::payload;
-use crate::place::Place;
 use crate::space::Space;
-use crate::verify::Epoch;
-use crate::verify::claims::{Claim, Claims};
 
 /// Bytes of a payload that are read at once.
 const STEP: usize = 1 << 20;
@@ -31,12 +28,6 @@ struct Walk<'a> {
     counts: &'a mut Counts,
     claims: &'a mut Claims,
     seen: &'a mut Seen,
-}
-
-/// The error for bytes that two claim.
-pub(crate) fn claimed_twice(c: Claim) -> Finding {
-    let place = Place { room: c.room, offset: c.offset, length: c.end - c.offset };
-    Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")
 }
 
 impl Walk<'_> {

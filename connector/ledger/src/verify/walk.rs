@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::why_damaged;
+use crate::address::Pointer;
 use crate::error::Result;
 use crate::extent::Extent;
-use crate::layers::{Layer, range_of};
+use crate::memtable::{Layer, range_of};
 use crate::page::{self, Page, Stored};
 use crate::payload;
-use crate::space::{Pointer, Space};
+use crate::space::Space;
 use crate::tree::{KeyRange, OUT_OF_RANGE};
 
 /// What a [`Scan`] comes to.

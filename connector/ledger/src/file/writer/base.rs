@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::checkpoint::Coming;
 use super::{Noted, Writer};
+use crate::address::Pointer;
 use crate::error::Result;
 use crate::file::free::run_of;
 use crate::file::locks::Locks;
 use crate::file::notes::{Notes, Pairs};
 use crate::file::raw::RawFile;
-use crate::record::{self, Author, Header};
-use crate::space::{Base, Pointer};
+use crate::space::Base;
+use crate::wal::record::{self, Author, Header};
 
 /// What belongs to the base that the next commit is to be.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Checkpoints of a file: pages, the history, the free list, and the head that makes them count.
 
 use super::{Noted, Writer};
+use crate::address::{Place, Pointer};
 use crate::error::{Error, Result};
 use crate::file::free::{Resting, round, run_of};
 use crate::file::head::Slot;
@@ -9,8 +10,7 @@ use crate::file::notes::{self, Pairs};
 use crate::file::past;
 use crate::file::raw::RawFile;
 use crate::history::{History, Mark};
-use crate::place::Place;
-use crate::space::{Base, Pointer};
+use crate::space::Base;
 
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
 const LIST_SLACK: u64 = 64;

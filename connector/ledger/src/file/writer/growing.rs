@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use super::Writer;
+use crate::address::Place;
 use crate::error::Result;
 use crate::file::free::{self, GRAIN, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::raw::RawFile;
-use crate::place::Place;
 
 /// Payloads that room is kept for at a time.
 const PAYLOADS: usize = 64;

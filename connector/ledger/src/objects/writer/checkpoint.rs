@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime};
 use object_stores::{Key, ObjectMeta};
 
 use super::{Filling, Writer};
+use crate::address::{Place, Pointer, Room};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::history::{History, Mark};
 use crate::objects::head::Head;
 use crate::objects::table::{Table, Use};
 use crate::objects::{past, replaced, store_clock};
-use crate::place::{Place, Room};
-use crate::space::{Base, Pointer};
+use crate::space::Base;
 
 /// Slack for what accounting for itself changes in a table.
 const TABLE_SLACK: usize = 64;

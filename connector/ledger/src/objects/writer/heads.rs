@@ -3,12 +3,12 @@
 use object_stores::Condition;
 
 use super::Writer;
+use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::open::{delete_lake, take_back_headless};
-use crate::place::Room;
 
 impl Writer {
     /// Sees to it that the head of a new container is there: without it there is nothing to commit to.

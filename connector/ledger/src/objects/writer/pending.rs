@@ -10,14 +10,14 @@ use bytes::Bytes;
 use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
 
 use super::Writer;
+use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
 use crate::objects::head::{LONGEST_LOG, store_error};
 use crate::objects::parse_log;
 use crate::objects::table::Notes;
-use crate::place::Room;
-use crate::record::Author;
 use crate::space::Commit;
+use crate::wal::record::Author;
 
 /// How often a record is put that the store says is there and does not show.
 const LOOKS: u32 = 5;

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
-use crate::layers::{Layer, value_in};
-use crate::record::{Entries, put_entry};
+use crate::memtable::{Layer, value_in};
+use crate::wal::record::{Entries, put_entry};
 
 /// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
 /// to copy much for each record.
@@ -134,7 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Author, Header, decode, encode};
+    use crate::wal::record::{Author, Header, decode, encode};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(0u8..3, 0..90)

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use crate::place::{Place, Room};
-use crate::verify::spilled::{Entry, Spilled, number_at};
+use crate::address::{Place, Room};
+use crate::audit::spilled::{Entry, Spilled, number_at};
 
 /// Bytes of runs in memory.
 pub(crate) const BOUND: usize = 64 << 20;

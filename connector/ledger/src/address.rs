@@ -1,4 +1,6 @@
-//! Positions in a space.
+//! Addresses of bytes in a storage, and runs of them that are to be read.
+
+use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_varint};
 
@@ -74,5 +76,59 @@ impl Place {
             return Err("a place lies beyond any file");
         }
         Ok(place)
+    }
+}
+
+/// A place and the checksum of what has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Pointer {
+    pub(crate) place: Place,
+    pub(crate) crc: u32,
+}
+
+impl Pointer {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.place.encode(out);
+        out.extend_from_slice(&self.crc.to_le_bytes());
+    }
+
+    /// Passes over one, whatever it says.
+    #[inline(always)]
+    pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
+        Place::skip(r)?;
+        r.take(4).map(drop)
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(Self { place: Place::read(r)?, crc: r.u32()? })
+    }
+}
+
+/// A part of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) place: Place,
+    /// From the place's first byte.
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+/// A run to be read, and where its bytes go.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) run: Run,
+    /// Room for exactly the run; without it the bytes come in `bytes`.
+    pub(crate) into: Option<&'a mut [u8]>,
+    pub(crate) bytes: Bytes,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn new(run: Run, into: Option<&'a mut [u8]>) -> Self {
+        Self { run, into, bytes: Bytes::new() }
+    }
+
+    /// The bytes, once they were read.
+    pub(crate) fn read(&self) -> &[u8] {
+        self.into.as_deref().unwrap_or(&self.bytes)
     }
 }

@@ -1,0 +1,153 @@
+//! What a check of a container asks of a storage, and what it finds.
+
+pub(crate) mod claims;
+pub(crate) mod spilled;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use self::claims::Claim;
+pub(crate) use self::claims::Claims;
+use crate::address::{Place, Pointer, Room};
+use crate::codec::hex;
+use crate::error::{Error, ErrorKind, Result};
+use crate::wal::record::Record;
+
+/// Findings that are kept; more are counted.
+pub const MAX_FINDINGS: usize = 100_000;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is lost: room that nobody uses, objects that nothing names.
+    Warning,
+    /// Stored bytes are not what was written, or contradict each other.
+    Damage,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The kind of structure: "head slot", "record", "page", "payload", …
+    pub kind: &'static str,
+    /// Where: bytes of the file, or an object and bytes in it.
+    pub at: String,
+    /// What is wrong.
+    pub why: String,
+    /// The key whose value is hit.
+    pub key: Option<Bytes>,
+    /// The keys that are hit, from one on and before another, where a page of the map is: nobody knows which there were.
+    pub keys: Option<(Bytes, Option<Bytes>)>,
+    /// Whether the newest version is hit; else only older ones are.
+    pub newest: bool,
+}
+
+impl Finding {
+    /// A finding in the newest version.
+    pub fn new(
+        severity: Severity,
+        kind: &'static str,
+        at: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
+        Self { severity, kind, at: at.into(), why: why.into(), key: None, keys: None, newest: true }
+    }
+
+    pub(crate) fn damage(kind: &'static str, at: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(Severity::Damage, kind, at, why)
+    }
+
+    pub(crate) fn warning(kind: &'static str, at: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, kind, at, why)
+    }
+
+    pub(crate) fn of(self, newest: bool) -> Self {
+        Self { newest, ..self }
+    }
+}
+
+/// What was found, and how much was looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// The findings, at most [`MAX_FINDINGS`].
+    pub list: Vec<Finding>,
+    /// How many there were beyond these.
+    pub more: u64,
+    /// How many of all are damage.
+    pub damaged: u64,
+}
+
+impl Findings {
+    /// Adds one.
+    pub fn add(&mut self, found: Finding) {
+        self.damaged += u64::from(found.severity == Severity::Damage);
+        if self.list.len() < MAX_FINDINGS {
+            self.list.push(found);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Takes all behind the first `n` back.
+    pub(crate) fn take_back(&mut self, n: usize) {
+        let gone = self.list.drain(n.min(self.list.len())..);
+        self.damaged -= gone.filter(|f| f.severity == Severity::Damage).count() as u64;
+    }
+}
+
+/// One base and the records behind it, as a space hands them to a check.
+#[derive(Debug)]
+pub(crate) struct Epoch {
+    pub(crate) root: Option<Pointer>,
+    /// The base's own version can be opened.
+    pub(crate) base_is_whole: bool,
+    /// Oldest first: the record, where it lies, and whether its version can be opened.
+    pub(crate) records: Vec<(Record, Place, bool)>,
+    /// It is the newest.
+    pub(crate) newest: bool,
+}
+
+/// What a check asks of a space beside reading.
+pub(crate) trait Audit {
+    /// Checks what leads to versions, and makes sure that the versions stay whole meanwhile. Returns how many [epochs](Epoch)
+    /// there are, of which the first is the newest one. `all`: older versions are checked, too.
+    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
+    /// An epoch, newest first; `None` if its room was used again meanwhile.
+    fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>>;
+    /// Whether what an epoch needs was used again meanwhile.
+    fn is_overtaken(&self, n: usize) -> Result<bool>;
+    /// Compares what is in use with what should be.
+    fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()>;
+}
+
+/// Where a place is, for people.
+pub(crate) fn place_name(p: &Place) -> String {
+    let (from, to) = (p.offset, p.offset.saturating_add(p.length).saturating_sub(1));
+    let within = |room: fmt::Arguments<'_>| format!("{room}, bytes {from} to {to}");
+    match p.room {
+        Room::File => format!("bytes {from} to {to}"),
+        Room::Log(n) => within(format_args!("log/{n:016x}")),
+        Room::Pack(id) => within(format_args!("pack/{}", hex(&id))),
+        Room::Page(id) => within(format_args!("page/{}", hex(&id))),
+    }
+}
+
+/// What an error of reading says is wrong, if it is damage; other errors may pass.
+pub fn why_damaged(e: &Error) -> Option<String> {
+    match e.kind() {
+        ErrorKind::Corrupt { why, .. } => Some(why.clone()),
+        // An object that should be there.
+        ErrorKind::NotFound => Some("it is missing".into()),
+        ErrorKind::Store { what, .. } if what.contains("fewer bytes") => Some(what.clone()),
+        _ => None,
+    }
+}
+
+/// The error for bytes that two claim.
+pub(crate) fn claimed_twice(c: Claim) -> Finding {
+    let place = Place { room: c.room, offset: c.offset, length: c.end - c.offset };
+    Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")
+}

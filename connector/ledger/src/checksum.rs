@@ -1,0 +1,63 @@
+//! The checksum of everything that a ledger stores.
+
+use crate::codec::{Decoded, Reader};
+
+/// CRC-32C (Castagnoli), the checksum of everything that a ledger stores.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
+/// The checksum of bytes that have the checksum `begun`, and `bytes` behind them.
+pub(crate) fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
+    let mut digest =
+        crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, u64::from(!begun));
+    digest.update(bytes);
+    digest.finalize() as u32
+}
+
+/// Appends the checksum of all bytes so far.
+pub(crate) fn seal(out: &mut Vec<u8>) -> u32 {
+    let crc = checksum(out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+/// Checks a checksum made by [`seal`]; returns the bytes before it, and it.
+pub(crate) fn unseal(bytes: &[u8]) -> Decoded<(&[u8], u32)> {
+    let n = bytes.len().checked_sub(4).ok_or("cut short")?;
+    let (body, sum) = bytes.split_at(n);
+    let sum = Reader::new(sum).u32()?;
+    // A fuzzer shall find what lies behind.
+    if cfg!(fuzzing) || checksum(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
+}
+
+/// Like [`unseal`], and the checksum has to be the one of the pointer that led here.
+pub(crate) fn unseal_as(bytes: &[u8], expected: u32) -> Decoded<&[u8]> {
+    let (body, sum) = unseal(bytes)?;
+    if cfg!(fuzzing) || sum == expected {
+        Ok(body)
+    } else {
+        Err("other bytes are there than the pointer names")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_the_crc_of_iscsi() {
+        // RFC 3720, B.4.
+        assert_eq!(checksum(&[0; 32]), 0x8A91_36AA);
+        assert_eq!(checksum(&(0..32).collect::<Vec<u8>>()), 0x46DD_794E);
+        assert_eq!(checksum(b"123456789"), 0xE306_9283);
+        assert_eq!(checksum(&[0; 1 << 16]), crc_by_bits(&[0; 1 << 16]));
+    }
+
+    /// The definition, bit by bit.
+    fn crc_by_bits(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, b| {
+            (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 })
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Which payloads are worth moving, so that the space around them comes back.
+
+use std::collections::HashSet;
+
+use crate::address::Room;
+use crate::extent::Extent;
+
+/// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
+pub(crate) const LONGEST: u64 = 64 << 20;
+
+/// The places whose payloads are worth moving, as they were when this was asked for.
+#[derive(Debug, Default)]
+pub struct Sparse {
+    /// Objects of which less than half is in use.
+    pub(crate) rooms: HashSet<Room>,
+    /// In a file: payloads from this byte on would fit into the free room before it.
+    pub(crate) beyond: Option<u64>,
+    /// Bytes that nobody uses and that come back if all is moved.
+    pub(crate) garbage: u64,
+}
+
+impl Sparse {
+    /// Whether there is nothing to move.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.beyond.is_none()
+    }
+
+    /// Bytes that come back at most.
+    pub fn garbage(&self) -> u64 {
+        self.garbage
+    }
+
+    /// Whether a payload is worth moving.
+    pub fn holds(&self, e: &Extent) -> bool {
+        if e.is_empty() || e.len() > LONGEST {
+            return false;
+        }
+        match e.place().room {
+            Room::File => self.beyond.is_some_and(|from| e.place().offset >= from),
+            room => self.rooms.contains(&room),
+        }
+    }
+}
