@@ -23,6 +23,7 @@ mod prefix;
 pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod settings;
 mod store;
 mod trace;
 

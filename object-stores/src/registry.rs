@@ -10,10 +10,9 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 
-use crate::{DirStore, Error, ErrorKind, MemoryStore, ObjectStore, Operation, Result, dir};
-
-/// Settings of a store by name, besides its URL. A store refuses a name that it does not know.
-pub type Settings = BTreeMap<String, String>;
+pub use crate::settings::{Settings, check_settings, split_scheme};
+use crate::settings::{is_scheme, refusal};
+use crate::{DirStore, ErrorKind, MemoryStore, ObjectStore, Result, dir};
 
 /// Makes a store from the part of its URL behind `SCHEME:`, and its settings. Errors must not
 /// repeat credentials.
@@ -129,39 +128,6 @@ impl Registry {
                 let why = format!("no store is registered for the scheme '{scheme}' (known are {known})");
                 Err(refusal(ErrorKind::Unsupported, why))
             }
-        }
-    }
-}
-
-/// The scheme of a URL, in lower case, and what follows its colon; `None` if it has none. A plain
-/// path has none, `C:\x` neither.
-pub fn split_scheme(url: &str) -> Option<(String, &str)> {
-    let (scheme, rest) = url.split_once(':')?;
-    let scheme = scheme.to_ascii_lowercase();
-    is_scheme(&scheme).then_some((scheme, rest))
-}
-
-fn is_scheme(text: &str) -> bool {
-    text.len() >= 2
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
-}
-
-fn refusal(kind: ErrorKind, why: impl Into<String>) -> Error {
-    Error::new(kind, Operation::Open).because(why)
-}
-
-/// Refuses settings other than `known`.
-///
-/// # Errors
-/// [`ErrorKind::InvalidArgument`] naming the setting and the known ones.
-pub fn check_settings(scheme: &str, settings: &Settings, known: &[&str]) -> Result<()> {
-    match settings.keys().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => {
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let why = format!("a store '{scheme}:' has no setting '{name}' (it has: {known})");
-            Err(refusal(ErrorKind::InvalidArgument, why))
         }
     }
 }

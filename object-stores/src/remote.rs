@@ -36,7 +36,7 @@ use self::integrity::{LONG, Unsigned, is_mismatch};
 use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::deadline::Patience;
-use crate::registry::{Settings, split_scheme};
+use crate::settings::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
     Capabilities, Condition, Error, ErrorKind, Etag, GetResult, Key, ListPage, ObjectMeta, ObjectStore,

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::runtime::PerProcess;
 use super::{Bucket, Connect, RemoteStore, other, s3};
 use crate::deadline::{DEFAULT_TIMEOUT, Patience};
-use crate::registry::Settings;
+use crate::settings::Settings;
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
 
 /// Time for a connection, before it is tried again.

@@ -14,7 +14,7 @@ use super::http::Separate;
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
 use super::{Client, Connect};
 use crate::Result;
-use crate::registry::{Settings, check_settings};
+use crate::settings::{Settings, check_settings};
 
 fn prefixed(environment: &Environment, prefix: &str) -> Environment {
     let ours = environment.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());

@@ -16,7 +16,7 @@ use super::http::{Connections, Separate};
 use super::integrity::Unsigned;
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
 use super::{Answer, Client, profile};
-use crate::registry::{Settings, check_settings};
+use crate::settings::{Settings, check_settings};
 use crate::{Error, ErrorKind, Operation, Result};
 
 /// Settings, besides the environment; they win over it.
