@@ -1,4 +1,4 @@
-"""Read, modify, write: the loop of docs/design.md, "Many writers", in several processes at once. No update is lost."""
+"""Read, modify, write: the loop of docs/design/030-snapshot-isolation.md, in several processes. No update is lost."""
 # only: h5lake
 
 import multiprocessing
