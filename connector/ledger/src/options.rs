@@ -19,7 +19,8 @@ pub enum Replace {
     /// Put the new, empty container in its place in one step. Readers keep what they had open.
     Atomically,
     /// Fail with `AlreadyExists` if something is there when the call looks. In an object store the new head may still be
-    /// on its way when the call returns: if another process was faster, the first commit or the close tells.
+    /// on its way when the call returns: if another process was faster, the first commit or the close tells. What a creator
+    /// left there that was killed before it committed anything is replaced.
     IfAbsent,
 }
 

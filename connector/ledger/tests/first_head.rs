@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Probe, Replace};
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Probe, Replace, SyncPolicy};
 use object_stores::{
     ErrorKind as StoreError, FaultStore, Key, LatencyStore, ObjectStore, ObjectStoreExt, Pace, PutMode, Rule,
     Select, Timing, TraceStore, round_trips,
@@ -164,4 +164,36 @@ fn a_head_that_changed_meanwhile_is_a_conflict() {
     drop(l);
     assert_eq!(inner.get(&key, None).unwrap().bytes, other.as_slice());
     assert!(before.iter().all(|name| objects(&inner).contains(name)), "what was there stays");
+}
+
+#[test]
+fn what_a_killed_creator_left_is_replaced_while_nothing_is_in_it() {
+    let mut left = 0;
+    for n in 0..8 {
+        for timing in Timing::ALL {
+            let inner: Arc<dyn ObjectStore> = common::store();
+            let faulty = FaultStore::new(inner.clone());
+            faulty.crash_at(n, timing);
+            // Its head is there when it returns.
+            let at_once = Options { sync: SyncPolicy::Commit, ..Options::default() };
+            drop(Ledger::create_objects(Arc::new(faulty), KEY, Replace::IfAbsent, at_once));
+            let is_locked = objects(&inner).iter().any(|key| key.ends_with("/lock"));
+            if !is_locked && Ledger::probe_objects(inner.as_ref(), KEY).unwrap() == Probe::Container {
+                continue; // It was not killed before its end gave the lease back.
+            }
+            left += u32::from(Ledger::probe_objects(inner.as_ref(), KEY).unwrap() == Probe::Container);
+            let l =
+                Ledger::create_objects(inner.clone(), KEY, Replace::IfAbsent, Options::default()).unwrap();
+            // While it is open, and once something is committed, it stays.
+            let again = || Ledger::create_objects(inner.clone(), KEY, Replace::IfAbsent, Options::default());
+            assert_eq!(again().unwrap_err().kind(), &ErrorKind::AlreadyExists, "call {n}, {timing:?}");
+            l.put(b"k", "1").unwrap();
+            l.commit().unwrap();
+            // A writer that is killed now leaves data.
+            drop(l);
+            assert_eq!(again().unwrap_err().kind(), &ErrorKind::AlreadyExists, "call {n}, {timing:?}");
+            assert_eq!(open(&inner, Access::ReadOnly).get(b"k").unwrap().unwrap(), "1");
+        }
+    }
+    assert!(left > 0, "no crash left a container");
 }

@@ -124,6 +124,16 @@ pub(crate) fn check_free(store: &dyn ObjectStore, names: &Names, target: &str) -
     }
 }
 
+/// Whether a container's lock object is there, and its writer is dead.
+pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<bool> {
+    let Some(found) = find(store, names, target)? else { return Ok(false) };
+    match stale_or_locked(store, names, &found, target) {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.kind(), ErrorKind::Locked { .. }) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 fn stale_or_locked(store: &dyn ObjectStore, names: &Names, found: &GetResult, target: &str) -> Result<()> {
     // A damaged lock protects nobody.
     let Ok(note) = Note::decode(&found.bytes) else { return Ok(()) };

@@ -299,7 +299,9 @@ fn replaceable(
     target: &str,
 ) -> Result<Replaceable> {
     let old = read_head(store, key, target)?;
-    if old.is_some() && replace != Replace::Atomically {
+    if let (Some((bytes, _)), true) = (&old, replace != Replace::Atomically)
+        && (replace == Replace::Fail || !is_left_behind(store, key, bytes, target)?)
+    {
         return Err(Error::new(target, ErrorKind::AlreadyExists));
     }
     let old_head = old.as_ref().map_or(Ok(None), |(bytes, _)| old_head(bytes, target))?;
@@ -311,6 +313,17 @@ fn replaceable(
     let retention = opts.retention.map_or(old_head.retention, |asked| clock::micros(asked) / 1000);
     let outgoing = Outgoing { names, head: bytes.clone(), retention };
     Ok((old, Some(outgoing)))
+}
+
+/// Whether a container is all that a killed creator left: its only writer is known to be dead, committed nothing behind the version that
+/// it made the container with, and did not close it. So nobody's data is in it.
+fn is_left_behind(store: &dyn ObjectStore, key: &Key, bytes: &[u8], target: &str) -> Result<bool> {
+    let Ok(head) = Head::decode(bytes, target) else { return Ok(false) };
+    if head.version > 1 || head.base != Base::default() || head.claim == MANY || head.closed.is_some() {
+        return Ok(false);
+    }
+    let names = Names::new(key.clone(), &head.fixed.id, target)?;
+    Ok(lease::is_of_dead_writer(store, &names, target)? && !is_behind(store, &names, head.version, target)?)
 }
 
 /// The head of the container that is to be replaced. A damaged or a newer one is replaced as it is, and so is an empty object.
