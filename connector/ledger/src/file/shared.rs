@@ -260,6 +260,8 @@ impl Writer {
             if shared.base == base {
                 w.unpin_old(locks);
             }
+            // Others see it, so it is accounted for, whatever became of its sync.
+            w.check_sound()?;
             Ok(Commit::Done(length))
         })
     }
@@ -289,7 +291,7 @@ impl Writer {
             let entries = make(&untold)?;
             let version = w.head.version + 1;
             w.append(raw, locks, version, &entries.as_slice(), (Vec::new(), Vec::new()))?;
-            Ok(())
+            w.check_sound()
         })
     }
 

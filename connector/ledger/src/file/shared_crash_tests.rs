@@ -6,15 +6,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::ErrorKind;
 use crate::extent::Extent;
 use crate::file::fake::Fake;
 use crate::file::free::RestRule;
 use crate::file::head::{FIXED, Fixed};
 use crate::file::locks::Locks;
 use crate::file::raw::RawFile;
+use crate::file::resync::resyncing;
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
-use crate::options::{Access, LockPolicy, Options, Writers};
+use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
 use crate::work::{Map, content, data};
 
 /// A writer's way to a file that others have too: it ends at a given write.
@@ -71,6 +73,10 @@ impl RawFile for Mortal {
 /// One of many writers of `file`, with locks on a file beside that stands for it.
 fn open(file: &Fake, locks_on: &Path, left: i64, torn: bool) -> Ledger {
     let options = Options { writers: Writers::Many, checkpoint_bytes: 1200, ..Options::default() };
+    open_with(file, locks_on, Arc::new(Mortal { file: file.clone(), left: left.into(), torn }), options)
+}
+
+fn open_with(file: &Fake, locks_on: &Path, raw: Arc<dyn RawFile>, options: Options) -> Ledger {
     let mut head = [0; FIXED];
     file.read_at(&mut head, 0).unwrap();
     let fixed = Fixed::decode(&head, "fake").unwrap();
@@ -78,7 +84,7 @@ fn open(file: &Fake, locks_on: &Path, left: i64, torn: bool) -> Ledger {
     let locks = Locks::writer(&beside, LockPolicy::Required, Writers::Many, "fake").unwrap().unwrap();
     let space = FileSpace {
         target: "fake".into(),
-        raw: Arc::new(Mortal { file: file.clone(), left: left.into(), torn }),
+        raw,
         fixed,
         file: None,
         locks: Mutex::new(locks),
@@ -180,4 +186,45 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
         deaths += 1;
     }
     assert!(deaths > 30, "{deaths} deaths are too few to prove much");
+}
+
+/// Once the sync of a head failed, others see that head. So its record must stay as it is, whatever its writer tries next.
+#[test]
+fn a_head_whose_sync_fails_is_not_written_over() {
+    for by_numbers in [false, true] {
+        for failing in 1..6 {
+            let file = Fake::container();
+            let locks_on = tempfile::NamedTempFile::new().unwrap();
+            let options = Options { writers: Writers::Many, sync: SyncPolicy::Commit, ..Options::default() };
+            let raw = || resyncing(Arc::new(file.clone()), options.sync, options.writers);
+            let l = open_with(&file, locks_on.path(), raw(), options.clone());
+            let mut model = Map::new();
+            stage(&l, "a", 1, &mut model).unwrap();
+            l.commit().unwrap();
+            file.fail_syncs(failing, u64::MAX, false);
+            let (mut failed, mut told) = (0, model.clone());
+            for n in 2..8 {
+                let numbers = if by_numbers { l.take_numbers(b"numbers", 1, 0).map(drop) } else { Ok(()) };
+                let done = numbers.and_then(|()| stage(&l, "a", n, &mut told)).and_then(|()| l.commit());
+                match done {
+                    Ok(_) => model = told.clone(),
+                    Err(e) => {
+                        assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
+                        failed += 1;
+                    }
+                }
+            }
+            assert!(failed > 2, "{failed} with sync {failing}");
+            drop(l);
+            file.fail_syncs(1, 0, false);
+            // The next writer, and a reader after it, find all that was acknowledged.
+            let next = open_with(&file, locks_on.path(), raw(), options);
+            next.put(b"next", "1").unwrap();
+            next.commit().unwrap();
+            let found = content(&next).unwrap();
+            assert!(model.keys().all(|key| found.contains_key(key)), "with sync {failing}");
+            let reader = file.open(Access::ReadOnly, &Options::default()).unwrap();
+            assert!(content(&reader).unwrap() == found);
+        }
+    }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Writer {
     timekeeper: Timekeeper,
     /// The head in force is not synced, and should be.
     owes_sync: bool,
+    /// Why nothing may be written any more.
+    broken: Option<Error>,
     /// Of what the disk had left when it was asked last, what may be taken until it is asked again.
     disk_left: u64,
 }
@@ -158,6 +160,7 @@ impl Writer {
             has_written_head: false,
             timekeeper: Timekeeper::new(head.time),
             owes_sync: false,
+            broken: None,
             disk_left: 0,
         }
     }
@@ -200,6 +203,7 @@ impl Writer {
 
     /// Room for `length` bytes; wakes what has rested before it lets the file grow.
     fn allocate(&mut self, raw: &dyn RawFile, locks: &Locks, length: u64) -> Result<u64> {
+        self.check_sound()?;
         let length = round(length.max(1));
         if self.shared.is_some() {
             return self.allocate_shared(raw, locks, length);

@@ -27,18 +27,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts what was kept back into the file, then the head.
+    /// Refuses to change the file after an error that leaves it unknown what is in it, or what of it is durable.
+    pub(in crate::file) fn check_sound(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remembers that nothing may be written any more.
+    fn break_off(&mut self, what: &str, e: &std::io::Error) -> Error {
+        let error = Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") });
+        self.broken = Some(error.clone());
+        error
+    }
+
+    /// Puts what was kept back into the file, then the head. When this returns, the head is in force. It may be that its sync failed for
+    /// good: then [`check_sound`](Self::check_sound) says so from now on.
     pub(super) fn write_head(&mut self, raw: &dyn RawFile, next: Slot) -> Result<()> {
+        self.check_sound()?;
         self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
         self.fill(raw, next.end)?;
-        let broken = |what: &str, e: &std::io::Error| {
-            Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") })
-        };
         if self.sync == SyncPolicy::Commit
             && let Err(e) = raw.sync()
         {
             return Err(match resync::is_lost(&e) {
-                true => broken("what was changed since the last commit is lost, syncing data", &e),
+                true => self.break_off("what was changed since the last commit is lost, syncing data", &e),
                 false => self.io("syncing data", &e),
             });
         }
@@ -47,20 +58,20 @@ impl Writer {
             // Did it arrive all the same? If the head in force is still the old one, nothing happened.
             return match log::newest_slot(raw, &self.target) {
                 Ok(s) if s == self.head => Err(self.io("writing the head", &e)),
-                _ => Err(broken("writing the head", &e)),
+                _ => Err(self.break_off("writing the head", &e)),
             };
         }
         if self.sync == SyncPolicy::Commit
             && let Err(e) = raw.sync()
         {
-            if resync::is_lost(&e) {
-                return Err(broken(
-                    "whether the last commit survives a loss of power is unknown, syncing the head",
-                    &e,
-                ));
-            }
             // Readers see it. It is told that it is not durable.
             self.owes_sync = true;
+            if resync::is_lost(&e) {
+                self.break_off(
+                    "whether the last commit survives a loss of power is unknown, syncing the head",
+                    &e,
+                );
+            }
         }
         self.head = next;
         self.has_written_head = true;
@@ -70,6 +81,7 @@ impl Writer {
     /// Syncs the head, if that failed when it was written.
     pub(crate) fn make_durable(&mut self, raw: &dyn RawFile) -> Result<()> {
         if self.owes_sync {
+            self.check_sound()?;
             raw.sync().map_err(|e| {
                 self.io("syncing the head; the last commit may not survive a loss of power", &e)
             })?;
