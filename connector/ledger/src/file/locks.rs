@@ -109,6 +109,8 @@ fn failed(target: &str, e: Errno) -> Error {
 
 /// How often a call is made again that a signal interrupted.
 const INTERRUPTIONS: u32 = 100;
+/// How often a lock is released that could not be released for another reason.
+const RELEASES: u32 = 3;
 
 fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     let mut done = call();
@@ -204,18 +206,19 @@ impl Locks {
     }
 
     pub(crate) fn unpin(&self, sequence: u64) {
-        self.unlock(PINS + sequence.min(LAST));
+        self.release(PINS + sequence.min(LAST), 1);
     }
 
     pub(crate) fn release_writer(&self) {
-        self.unlock(WRITER);
+        self.release(WRITER, 1);
     }
 
-    /// Unlocked by hand rather than by closing, because a forked child may still have the description open.
-    fn unlock(&self, at: u64) {
-        if let Some(f) = &self.file {
-            let _closing_unlocks_too = sys::set(f, sys::NONE, at);
-        }
+    /// Unlocks by hand rather than by closing, because a forked child may still have the description open. A failed call is made
+    /// again, because others wait for as long as the file is open.
+    pub(crate) fn release(&self, offset: u64, length: u64) {
+        let Some(f) = &self.file else { return };
+        let unlock = || uninterrupted(|| sys::set_range(f, sys::NONE, offset, length));
+        let _closing_unlocks_too = (0..RELEASES).find_map(|_| unlock().ok());
     }
 
     /// The lowest sequence below `end` that a reader has pinned. Answers 0 (all are needed) when locks fail.
@@ -224,7 +227,7 @@ impl Locks {
         let mut end = end.min(LAST);
         let mut lowest = None;
         while end > 0 {
-            match sys::find(f, PINS, end) {
+            match uninterrupted(|| sys::find(f, PINS, end)) {
                 Ok(None) => break,
                 // Locks next to one another may be reported as they come; look again below this one.
                 Ok(Some((at, _))) => {
@@ -262,16 +265,16 @@ impl Locks {
     }
 
     pub(crate) fn leave(&self) {
-        self.unlock(COMMIT);
+        self.release(COMMIT, 1);
     }
 
     /// Whether this one may fold now; nobody waits to.
     pub(crate) fn begin_fold(&self) -> bool {
-        self.file.as_ref().is_none_or(|f| sys::set(f, sys::EXCLUSIVE, FOLD).is_ok())
+        self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, FOLD)).is_ok())
     }
 
     pub(crate) fn end_fold(&self) {
-        self.unlock(FOLD);
+        self.release(FOLD, 1);
     }
 
     /// Marks bytes of the file as being written by this one. False if another has marked some of them.
@@ -282,12 +285,6 @@ impl Locks {
         match &self.file {
             Some(f) => self.lock_range(f, sys::EXCLUSIVE, offset, length, target),
             None => Ok(true),
-        }
-    }
-
-    pub(crate) fn release(&self, offset: u64, length: u64) {
-        if let Some(f) = &self.file {
-            let _closing_unlocks_too = sys::set_range(f, sys::NONE, offset, length);
         }
     }
 
@@ -397,5 +394,29 @@ mod tests {
     fn an_interrupted_call_is_made_again() {
         let locks = with(Errno::EINTR, 3, || Locks::writer(&file(), LockPolicy::Required, Writers::One, "x"));
         assert!(locks.unwrap().unwrap().work());
+    }
+
+    #[test]
+    fn a_lock_is_released_although_a_call_fails() {
+        let named = tempfile::NamedTempFile::new().unwrap();
+        let open = || Arc::new(named.reopen().unwrap());
+        let locks = Locks::writer(&open(), LockPolicy::Required, Writers::Many, "x").unwrap().unwrap();
+        let other = open();
+        for (errno, times) in [(Errno::EINTR, 3), (Errno::EIO, 1), (Errno::ENOLCK, 1)] {
+            locks.enter("x").unwrap();
+            assert!(locks.begin_fold() && locks.reserve(64, 64, "x").unwrap());
+            locks.pin(3, "x").unwrap();
+            let calls: [&dyn Fn(); 5] = [
+                &|| locks.leave(),
+                &|| locks.end_fold(),
+                &|| locks.release(64, 64),
+                &|| locks.unpin(3),
+                &|| locks.release_writer(),
+            ];
+            for call in calls {
+                with(errno, times, call);
+            }
+            assert_eq!(sys::find(&other, 0, 0), Ok(None), "{errno}");
+        }
     }
 }
