@@ -15,6 +15,7 @@ use crate::file::head::{self, Fixed};
 use crate::file::locks::Locks;
 use crate::file::raw::{OsFile, RawFile};
 use crate::file::resync::resyncing;
+use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
 use crate::file::{BLIND_REST, COURTESY, FileSpace, log, replaced};
 use crate::options::{Access, At, Options, Probe};
@@ -276,6 +277,7 @@ fn try_open(
             locks.release_writer();
             return Ok(None);
         }
+        sweep_beside(path, opts, target);
         let noted = Writer::leave_note(&raw);
         clock = Some(if noted { storage_clock(&raw) } else { StorageClock::default() });
     }

@@ -1,7 +1,7 @@
 //! The temporary name of a container that is being created.
 //!
-//! There is one such name for each name of a container, so that whoever creates there next finds what a creator left that
-//! died, and removes it. The writer's lock tells whether that one is alive: it dies with its process.
+//! There is one such name for each name of a container, so that whoever creates or writes there next finds what a creator left
+//! that died, and removes it. The writer's lock tells whether that one is alive: it dies with its process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -16,10 +16,11 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::file::create::followed;
 use crate::file::locks::Locks;
 use crate::file::open::{is_at, locked};
 use crate::file::raw::OsFile;
-use crate::options::{Options, SyncPolicy, Writers};
+use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 
 /// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.
 const MAX_NAME: usize = 80;
@@ -185,6 +186,15 @@ enum Left {
     Unknown,
 }
 
+/// Removes what a dead creator left beside the container that a path leads to. It can be as big as that container.
+pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
+    if opts.lock != LockPolicy::Off
+        && let Ok(real) = followed(path)
+    {
+        let _by_the_next = sweep(&sibling(&real, "new"), opts, target);
+    }
+}
+
 /// Removes a temporary file whose creator is dead.
 fn sweep(path: &Path, opts: &Options, target: &str) -> Left {
     let no_link = nix::libc::O_NOFOLLOW;
@@ -232,7 +242,8 @@ mod tests {
     use super::*;
     use crate::Replace;
     use crate::file::create::create;
-    use crate::options::LockPolicy;
+    use crate::file::open::open;
+    use crate::options::Access;
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> =
@@ -290,6 +301,31 @@ mod tests {
         let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
         create(&path, Replace::Atomically, &unlocked, &|_| Ok(())).unwrap();
         assert_eq!(std::fs::read(&left).unwrap(), b"cut off");
+    }
+
+    #[test]
+    fn a_writer_removes_what_a_dead_creator_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("a.h5"), dir.path().join("link.h5"));
+        let (left, opts) = (sibling(&path, "new"), Options::default());
+        drop(create(&path, Replace::Fail, &opts, &Ok).unwrap());
+        std::os::unix::fs::symlink("a.h5", &link).unwrap();
+        for (by, writers) in [(&path, Writers::One), (&path, Writers::Many), (&link, Writers::One)] {
+            let opts = Options { writers, ..opts.clone() };
+            std::fs::write(&left, "cut off").unwrap();
+            drop(open(by, Access::ReadOnly, &opts, None).unwrap());
+            assert!(left.exists(), "a reader changes nothing");
+            let creator = Locks::writer(&Arc::new(to_write(&left)), opts.lock, writers, "x").unwrap();
+            drop(open(by, Access::ReadWrite, &opts, None).unwrap());
+            assert!(left.exists(), "its creator lives");
+            drop(creator);
+            drop(open(by, Access::ReadWrite, &opts, None).unwrap());
+            assert!(!left.exists(), "{by:?} {writers:?}");
+        }
+    }
+
+    fn to_write(path: &Path) -> File {
+        File::options().read(true).write(true).open(path).unwrap()
     }
 
     #[test]
