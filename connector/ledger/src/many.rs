@@ -283,7 +283,7 @@ impl Ledger {
             self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
         }
         let mut first = initial;
-        self.space().aside(&mut |untold| {
+        let taken = self.space().aside(&mut |untold| {
             let mut now = seen.clone();
             self.find(key, untold.iter(), &mut now)?;
             let bad = || Error::corrupt(self.space().target(), "counter", "it has not eight bytes");
@@ -294,6 +294,11 @@ impl Ledger {
             let next = Some(Bytes::copy_from_slice(&first.saturating_add(by).to_be_bytes()));
             let change = BTreeMap::from([(Bytes::copy_from_slice(key), next)]);
             Ok(record::encode_changes(change.iter()))
+        });
+        taken.inspect_err(|e| {
+            if matches!(e.kind(), ErrorKind::Broken { .. }) {
+                s.broken = Some(e.clone());
+            }
         })?;
         Ok(first)
     }
