@@ -39,7 +39,7 @@ pub(crate) fn value_in<'a>(layer: &'a Layer, key: &'a [u8]) -> Option<&'a Option
     if layer.is_empty() { None } else { layer.get(&Key::of(key)) }
 }
 
-/// What a layer says of a range, which must not be [`empty`].
+/// What a layer says of a range, which must not be empty.
 pub(crate) fn range_of<'a>(
     layer: &'a Layer,
     lower: Bound<&'a [u8]>,
