@@ -101,7 +101,7 @@ test-crashes: plugin
 # Safety nets that are too long for every run: system calls that fail, lost power, hours of use, AddressSanitizer, hostile encodings.
 test-faults: plugin
 	cargo build --release --package h5lake-cli
-	tests-py/faults/run --points all --at-least 3000 --report target/test-results/faults.txt
+	tests-py/faults/run --points all --cli $(target)/release/h5lake --at-least 3000 --report target/test-results/faults.txt
 
 test-power: plugin
 	tests-py/power/run --seconds 300

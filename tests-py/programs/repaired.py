@@ -1,6 +1,7 @@
 """What a program sees of a container that was damaged and repaired: intact data is equal, lost chunks are errors until they are
 written whole."""
 # only: h5lake
+# needs: tool
 
 import json
 import os
@@ -15,25 +16,14 @@ import numpy as np
 
 from cases import main, raises, same
 
-ROOT = Path(__file__).resolve().parents[2]
 GRID = np.arange(100 * 1000, dtype="f8").reshape(100, 1000)
 TEXTS = [f"text {n} " * (n % 50) for n in range(3000)]
-
-
-def tool():
-    """The newest build of the tool h5lake."""
-    def made():
-        return [p for kind in ("release", "debug") if (p := ROOT / "target" / kind / "h5lake").exists()]
-
-    if not made():
-        subprocess.run(["cargo", "build", "--quiet", "--package", "h5lake-cli"], cwd=ROOT, check=True)
-    return max(made(), key=lambda path: path.stat().st_mtime)
 
 
 def run(*arguments):
     """What the tool answers: exit code and output."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    done = subprocess.run([tool(), *arguments], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
