@@ -65,12 +65,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
+use crate::monotonic;
 use crate::store::{check_exact, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
@@ -107,13 +108,13 @@ struct Root {
     is_missing: AtomicBool,
     reserve: Reserve,
     /// The file system's clock when a file was stamped last, and when that was.
-    clock: Mutex<Option<(SystemTime, Instant)>>,
+    clock: Mutex<Option<(SystemTime, Duration)>>,
 }
 
 impl Root {
     /// Takes the time of a file that was changed just now.
     fn see_clock(&self, found: &fs::Metadata) {
-        *self.clock.lock() = Some((files::changed(found), Instant::now()));
+        *self.clock.lock() = Some((files::changed(found), monotonic::now()));
     }
 }
 
@@ -363,7 +364,7 @@ impl ObjectStore for DirStore {
             self.shared.see_clock(&staged.as_file().metadata().ok()?);
         }
         let (then, since) = seen()?;
-        then.checked_add(since.elapsed())
+        then.checked_add(monotonic::now().saturating_sub(since))
     }
 
     fn spend_reserve(&self) -> bool {

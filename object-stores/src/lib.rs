@@ -17,6 +17,7 @@ mod error;
 pub mod fault;
 mod latency;
 mod memory;
+mod monotonic;
 mod path;
 mod payload;
 mod prefix;

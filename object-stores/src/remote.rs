@@ -4,6 +4,7 @@
 //! maps its errors, and checks what a server promises where the server's word is not enough.
 
 mod asking;
+mod clock;
 mod conditions;
 mod duration;
 mod failure;
@@ -30,6 +31,7 @@ pub use options::Environment;
 pub(crate) use options::{environment, open};
 
 use self::asking::Dialect;
+use self::clock::ServerClock;
 use self::conditions::Conditions;
 use self::failure::Failure;
 use self::integrity::{LONG, Unsigned, is_mismatch};
@@ -102,6 +104,8 @@ struct Bucket {
     patience: Patience,
     /// Whether it speaks S3's protocol, of a store that is to.
     dialect: Option<Dialect>,
+    /// What its answers say of its time.
+    clock: Arc<ServerClock>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -361,6 +365,10 @@ impl ObjectStore for RemoteStore {
 
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         self.delete_all(keys).map_err(|(key, f)| self.fail(Operation::DeleteMany, &key, f))
+    }
+
+    fn clock(&self) -> Option<SystemTime> {
+        self.bucket.clock.now()
     }
 }
 

@@ -53,13 +53,13 @@ fn etag(bytes: &Bytes, digest: u64) -> String {
 }
 
 impl Object {
-    fn new(bytes: Bytes) -> Self {
+    fn new(bytes: Bytes, modified: SystemTime) -> Self {
         let digest = digest(&bytes);
-        Self::with(bytes, digest)
+        Self::with(bytes, digest, modified)
     }
 
-    fn with(bytes: Bytes, digest: u64) -> Self {
-        Object { etag: etag(&bytes, digest), bytes, modified: SystemTime::now() }
+    fn with(bytes: Bytes, digest: u64, modified: SystemTime) -> Self {
+        Object { etag: etag(&bytes, digest), bytes, modified }
     }
 }
 
@@ -174,7 +174,7 @@ impl S3 for Buckets {
         let input = req.input;
         let bytes = collect(input.body).await?;
         let digest = digest(&bytes);
-        let object = Object::with(bytes, digest);
+        let object = Object::with(bytes, digest, self.behaviour.time());
         let is = BASE64_STANDARD.encode(digest.to_be_bytes());
         if !self.behaviour.ignores_checksums && input.checksum_crc64nvme.is_some_and(|said| said != is) {
             return Err(s3_error!(BadDigest));
@@ -294,7 +294,7 @@ impl S3 for Buckets {
             whole.extend_from_slice(bytes);
         }
         state.uploads.remove(&input.upload_id);
-        let object = Object::new(whole.freeze());
+        let object = Object::new(whole.freeze(), self.behaviour.time());
         let etag = object.etag.clone();
         state.bucket(&input.bucket)?.insert(input.key.clone(), object);
         Ok(S3Response::new(CompleteMultipartUploadOutput {

@@ -12,7 +12,7 @@ pub mod proxy;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -60,8 +61,25 @@ pub struct Behaviour {
     pub ignores_checksums: bool,
     /// Answers every request that the clocks differ too much.
     pub skewed: bool,
+    /// What the server's clock shows more than this process's, in seconds.
+    pub ahead: i64,
     /// What every request takes longer, as if the server were far away.
     pub latency: Duration,
+}
+
+impl Behaviour {
+    /// What the server's clock shows.
+    fn time(&self) -> SystemTime {
+        let (now, by) = (SystemTime::now(), Duration::from_secs(self.ahead.unsigned_abs()));
+        if self.ahead < 0 { now - by } else { now + by }
+    }
+
+    /// The same, as HTTP writes it.
+    fn date(&self) -> String {
+        let mut date = Vec::new();
+        let written = Timestamp::from(self.time()).format(TimestampFormat::HttpDate, &mut date);
+        written.ok().and_then(|()| String::from_utf8(date).ok()).unwrap_or_default()
+    }
 }
 
 /// A server that runs until it is dropped.
@@ -84,12 +102,7 @@ impl Server {
         let address = listener.local_addr()?;
         let faults = Faults::default();
         let buckets = Buckets::with(BUCKET, behaviour);
-        runtime.spawn(serve(
-            listener,
-            service(buckets.clone(), behaviour),
-            faults.clone(),
-            behaviour.latency,
-        ));
+        runtime.spawn(serve(listener, service(buckets.clone(), behaviour), faults.clone(), behaviour));
         Ok(Server { address, buckets, faults, runtime: Some(runtime) })
     }
 
@@ -144,21 +157,25 @@ fn service(buckets: Buckets, behaviour: Behaviour) -> S3Service {
     builder.build()
 }
 
-async fn serve(listener: TcpListener, service: S3Service, faults: Faults, latency: Duration) {
+async fn serve(listener: TcpListener, service: S3Service, faults: Faults, behaviour: Behaviour) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(connection(stream, service.clone(), faults.clone(), latency));
+        tokio::spawn(connection(stream, service.clone(), faults.clone(), behaviour));
     }
 }
 
-async fn connection(stream: TcpStream, service: S3Service, faults: Faults, latency: Duration) {
+async fn connection(stream: TcpStream, service: S3Service, faults: Faults, behaviour: Behaviour) {
     // Without it every answer that is written in two pieces waits 40 ms for an acknowledgement.
     let _slower_without = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
         let (service, faults) = (service.clone(), faults.clone());
         async move {
-            tokio::time::sleep(latency).await;
-            respond(request, &service, &faults).await
+            tokio::time::sleep(behaviour.latency).await;
+            let mut response = respond(request, &service, &faults).await?;
+            if let Ok(date) = behaviour.date().parse() {
+                response.headers_mut().insert("date", date);
+            }
+            Ok::<_, Cut>(response)
         }
     });
     // Clients that go away, and faults that cut connections, end it with an error.

@@ -30,7 +30,7 @@ impl StorageClock {
     /// Compares with the time that the storage gave to something that was written just now.
     pub(crate) fn compared_with(storage: u64) -> Self {
         let own = clock::now();
-        if storage < EARLIEST || own.abs_diff(storage) <= TOLERANCE {
+        if storage < EARLIEST || !differ(own, storage) {
             return Self::default();
         }
         let ahead = i64::try_from(i128::from(storage) - i128::from(own)).unwrap_or(0);
@@ -44,10 +44,15 @@ impl StorageClock {
     }
 }
 
+/// Whether times differ by more than clocks that agree.
+pub(crate) fn differ(one: u64, other: u64) -> bool {
+    one.abs_diff(other) > TOLERANCE
+}
+
 /// The time by the storage's clock, where it is known and differs much from this process's; else by this one.
 pub(crate) fn decided(storage: Option<u64>) -> u64 {
     let own = clock::now();
-    storage.filter(|storage| *storage >= EARLIEST && own.abs_diff(*storage) > TOLERANCE).unwrap_or(own)
+    storage.filter(|storage| *storage >= EARLIEST && differ(own, *storage)).unwrap_or(own)
 }
 
 /// What says, beside the clock, how late it is at least: the time of the newest version when a writer opened.

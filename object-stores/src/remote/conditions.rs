@@ -206,7 +206,7 @@ fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<Answer<()>, Failure> {
 /// Deletes what a probe left behind.
 async fn tidy(client: Client, left: Vec<Path>) {
     // Nobody waits for it; it ends all the same.
-    let limits = Limits::new(Arc::new(Budget::new(TIDYING)), DOCUMENT);
+    let limits = Limits::new(Arc::new(Budget::new(TIDYING)), DOCUMENT, Arc::default());
     let deleting = async { Ok(future::join_all(left.iter().map(|left| client.objects.delete(left))).await) };
     // What stays is a few bytes under a name that says what it is.
     let _the_probe_has_told = limited(limits, deleting).await;

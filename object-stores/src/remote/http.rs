@@ -20,6 +20,7 @@ use object_store::client::{
 use reqwest::redirect;
 
 use super::Answer;
+use super::clock::{Sent, ServerClock};
 use super::duration;
 use super::options::is_yes;
 use crate::deadline::{Budget, SLOWEST};
@@ -39,14 +40,16 @@ pub(super) struct Limits {
     pub(super) budget: Arc<Budget>,
     /// The bytes that an answer may have.
     pub(super) most: u64,
+    /// The clock that answers tell.
+    clock: Arc<ServerClock>,
     /// Set when answers have broken off for long enough: `object_store` would ask for the rest again.
     given_up: Arc<OnceLock<HttpErrorKind>>,
 }
 
 impl Limits {
     /// The limits of a piece of work that begins now.
-    pub(super) fn new(budget: Arc<Budget>, most: u64) -> Limits {
-        Limits { budget, most, given_up: Arc::default() }
+    pub(super) fn new(budget: Arc<Budget>, most: u64, clock: Arc<ServerClock>) -> Limits {
+        Limits { budget, most, clock, given_up: Arc::default() }
     }
 }
 
@@ -75,25 +78,32 @@ impl HttpConnector for Connections {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
-        let made = connected(options, &self.certificates)?;
+        let made = connected(options, &self.certificates, true)?;
         Ok(self.made.get_or_init(|| made).clone())
     }
 }
 
 /// Connections of one client alone: those that ask for credentials have other options than those that use them.
 #[derive(Debug)]
-pub(super) struct Separate;
+pub(super) struct Separate {
+    /// Whether it asks the store itself, whose clock its answers tell.
+    pub(super) is_store: bool,
+}
 
 impl HttpConnector for Separate {
     fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
-        connected(options, &[])
+        connected(options, &[], self.is_store)
     }
 }
 
-fn connected(options: &ClientOptions, certificates: &[reqwest::Certificate]) -> Answer<HttpClient> {
+fn connected(
+    options: &ClientOptions,
+    certificates: &[reqwest::Certificate],
+    is_store: bool,
+) -> Answer<HttpClient> {
     let client = client(options, certificates);
     let client = client.map_err(|e| object_store::Error::Generic { store: "HTTP client", source: e })?;
-    Ok(HttpClient::new(Bounded(HttpClient::new(client))))
+    Ok(HttpClient::new(Bounded { client: HttpClient::new(client), is_store }))
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -215,7 +225,10 @@ impl std::error::Error for TooLong {}
 
 /// A client whose answers and tries have bounds.
 #[derive(Debug)]
-struct Bounded(HttpClient);
+struct Bounded {
+    client: HttpClient,
+    is_store: bool,
+}
 
 /// What a call of an HTTP service gives.
 pub(super) type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
@@ -228,13 +241,21 @@ impl HttpService for Bounded {
     {
         Box::pin(async {
             // Credentials are asked for without limits of ours; their client has its own.
-            let Ok(limits) = LIMITS.try_with(Limits::clone) else { return self.0.execute(request).await };
+            let Ok(limits) = LIMITS.try_with(Limits::clone) else {
+                return self.client.execute(request).await;
+            };
             if let Some(kind) = limits.given_up.get() {
                 return Err(GivenUp::at(*kind, HttpError::new(*kind, BrokenOff)));
             }
             let sent = request.body().content_length();
-            match self.0.execute(request).await {
-                Ok(response) => Ok(bounded(looked_at(response, sent, &limits).await, limits)),
+            let asked = Sent::now(request.method());
+            match self.client.execute(request).await {
+                Ok(response) => {
+                    if self.is_store {
+                        limits.clock.see(asked, &response);
+                    }
+                    Ok(bounded(looked_at(response, sent, &limits).await, limits))
+                }
                 Err(e) => Err(tried(e, &limits.budget)),
             }
         })

@@ -114,6 +114,7 @@ fn opened(plan: Plan, timeout: Duration) -> Result<Arc<Bucket>> {
                 by_version: plan.by_version,
                 patience: Patience::new(timeout),
                 dialect: plan.endpoint.map(|endpoint| Dialect { endpoint, is_known: AtomicBool::new(false) }),
+                clock: Default::default(),
             };
             // A bad configuration is told when the store is opened.
             bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;

@@ -62,7 +62,7 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
     let connect = move || {
         let builder = GoogleCloudStorageBuilder::new()
             .with_client_options(client_options())
-            .with_http_connector(Separate);
+            .with_http_connector(Separate { is_store: true });
         let mut builder = builder.with_retry(retry.clone());
         for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
@@ -84,8 +84,9 @@ pub(super) fn azure(container: &str, environment: &Environment, settings: &Setti
         options.keys().filter(where_it_is).map(|name| options[name].as_str()).collect::<Vec<_>>().join(" ");
     let (retry, name, given) = (retries(environment)?, container.to_owned(), options.clone());
     let connect = move || {
-        let builder =
-            MicrosoftAzureBuilder::new().with_client_options(client_options()).with_http_connector(Separate);
+        let builder = MicrosoftAzureBuilder::new()
+            .with_client_options(client_options())
+            .with_http_connector(Separate { is_store: true });
         let mut builder = builder.with_retry(retry.clone());
         for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
@@ -117,7 +118,7 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
     let (name, bucket) = (url.clone(), host.to_owned());
     let connect = move || {
         let builder = HttpBuilder::new().with_url(&url).with_client_options(client.clone());
-        let builder = builder.with_retry(retry.clone()).with_http_connector(Separate);
+        let builder = builder.with_retry(retry.clone()).with_http_connector(Separate { is_store: true });
         let store = builder.build().map_err(|e| refused(e, &bucket))?;
         Ok(Client { objects: Arc::new(store), unsigned: None, pages: None })
     };

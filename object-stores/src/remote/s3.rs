@@ -299,7 +299,8 @@ fn searched(
     let retry =
         RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(2), ..RetryConfig::default() };
     let builder = fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry));
-    let found = builder.with_http_connector(Separate).build().map_err(|e| refused(e, bucket))?;
+    let found =
+        builder.with_http_connector(Separate { is_store: false }).build().map_err(|e| refused(e, bucket))?;
     Ok(Arc::new(Searched(found.credentials().clone())))
 }
 

@@ -20,6 +20,7 @@ use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log, store_clock};
 use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
 use crate::space::Base;
+use crate::timekeeping;
 use crate::wal::record::{Author, Header};
 
 /// How long obsolete objects stay when nothing else is asked for: longer than a reader goes without refreshing.
@@ -270,17 +271,31 @@ fn prepare(
 ) -> Result<Prepared> {
     let id = clock::random(target)?;
     let names = Names::new(key.clone(), &id, target)?;
-    let record = first.map(|entries| first_record(store.as_ref(), &names, entries, target)).transpose()?;
+    let time = store_clock::version_time(store.as_ref());
+    let record = |time| first.map(|entries| first_record(&names, entries, time, target)).transpose();
+    let mut first_record = record(time)?;
     if opts.writers == Writers::Many {
         check_conditions(store.as_ref(), target)?;
     }
     // Nobody knows the new names yet, so what goes there need not wait for what is there.
-    let put = || put_prepared(store, &names, record.as_ref(), opts, target);
+    let put = || put_prepared(store, &names, first_record.as_ref(), opts, target);
     let (held, found) = beside(target, put, || replaceable(store.as_ref(), key, replace, opts, target));
+    // The first answers tell a store's time, and nobody has seen the record yet.
+    let now = store_clock::version_time(store.as_ref());
+    let found = match first.is_some() && found.is_ok() && held.is_ok() && timekeeping::differ(time, now) {
+        true => found.and_then(|found| {
+            first_record = record(now)?;
+            put_record(store.as_ref(), first_record.as_ref(), target)?;
+            Ok(found)
+        }),
+        false => found,
+    };
     match (found, held) {
-        (Ok((old, outgoing)), Ok(held)) => Ok(Prepared { old, outgoing, id, names, record, held }),
+        (Ok((old, outgoing)), Ok(held)) => {
+            Ok(Prepared { old, outgoing, id, names, record: first_record, held })
+        }
         (Err(e), Ok(held)) => {
-            take_back(store.as_ref(), record.as_ref().map(|(key, _)| key), held);
+            take_back(store.as_ref(), first_record.as_ref().map(|(key, _)| key), held);
             Err(e)
         }
         (Err(e), Err(_)) | (Ok(_), Err(e)) => Err(e),
@@ -356,14 +371,8 @@ fn beside<T: Send, U>(
 }
 
 /// The log object of version 1.
-fn first_record(
-    store: &dyn ObjectStore,
-    names: &Names,
-    entries: &[u8],
-    target: &str,
-) -> Result<(Key, Bytes)> {
+fn first_record(names: &Names, entries: &[u8], time: u64, target: &str) -> Result<(Key, Bytes)> {
     let nonce = Nonces::new(target)?.next();
-    let time = store_clock::version_time(store);
     let header = Header { version: 1, nonce, time, by: Author::myself(), previous: None };
     let bytes = log_object(&header, &Notes::default().encode(), &[], &entries);
     Ok((names.room(&Room::Log(1), target)?, bytes.into()))
@@ -377,14 +386,7 @@ fn put_prepared(
     opts: &Options,
     target: &str,
 ) -> Result<Option<Lease>> {
-    let put = || match record {
-        None => Ok(()),
-        // The name is random and new, so there is nothing to replace and a repetition is harmless.
-        Some((key, bytes)) => {
-            let put = store.put(key, PutPayload::from(bytes.clone()), PutMode::Overwrite);
-            put.map(drop).map_err(|e| store_error(target, &e))
-        }
-    };
+    let put = || put_record(store.as_ref(), record, target);
     if opts.writers == Writers::Many || opts.lock == LockPolicy::Off {
         return put().map(|()| None);
     }
@@ -402,6 +404,13 @@ fn put_prepared(
         // A store that cannot be reached is not asked again for so little.
         (Err(e), Err(_)) => Err(e),
     }
+}
+
+fn put_record(store: &dyn ObjectStore, record: Option<&(Key, Bytes)>, target: &str) -> Result<()> {
+    let Some((key, bytes)) = record else { return Ok(()) };
+    // The name is random and new, so there is nothing to replace and a repetition is harmless.
+    let put = store.put(key, PutPayload::from(bytes.clone()), PutMode::Overwrite);
+    put.map(drop).map_err(|e| store_error(target, &e))
 }
 
 /// Takes back what was prepared for a head whose put failed. A head that may have arrived all the same needs its record.

@@ -1,0 +1,170 @@
+//! The server's clock, as the header `Date` of its answers tells it (RFC 9110, section 6.6.1).
+//!
+//! Each answer that comes anyway tells the time, so that it costs no request. A server writes the date between the request and
+//! its answer, and in whole seconds: the time was that date at least when the answer came, and less than a second more when the
+//! request was sent. The highest of the first bounds is the time. A cache may answer with an old date, which is a lower bound
+//! too, and changes nothing.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use object_store::client::HttpResponse;
+use reqwest::Method;
+use reqwest::header::{AGE, DATE};
+
+use crate::monotonic;
+
+/// Nothing is known yet.
+const UNKNOWN: i64 = i64::MIN;
+/// No server's clock has been here since h5lake exists: 2020-01-01, in seconds since 1970.
+const EARLIEST: i64 = 1_577_836_800;
+/// 2200-01-01: nor here.
+const LATEST: i64 = 7_258_118_400;
+/// What one date says too little.
+const WHOLE: i64 = 1_000_000;
+
+/// A server's clock. No lock guards it, so a forked child can read it whatever its parent's threads did.
+#[derive(Debug)]
+pub(super) struct ServerClock {
+    /// What the server's clock shows more than the monotonic one, in microseconds.
+    ahead: AtomicI64,
+}
+
+impl Default for ServerClock {
+    fn default() -> Self {
+        Self { ahead: AtomicI64::new(UNKNOWN) }
+    }
+}
+
+/// When a request was sent, and whether no cache may answer it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    at: Duration,
+    changes: bool,
+}
+
+impl Sent {
+    pub(super) fn now(method: &Method) -> Self {
+        Self { at: monotonic::now(), changes: !method.is_safe() }
+    }
+}
+
+impl ServerClock {
+    /// What the clock shows.
+    pub(super) fn now(&self) -> Option<SystemTime> {
+        let ahead = Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != UNKNOWN)?;
+        let micros = u64::try_from(ahead.checked_add(micros(monotonic::now()))?).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))
+    }
+
+    /// Takes note of an answer that has just come.
+    pub(super) fn see(&self, sent: Sent, answer: &HttpResponse) {
+        let status = answer.status();
+        // What stands between answers for a server that does not, or before it is asked.
+        let is_servers = !status.is_server_error()
+            && !status.is_redirection()
+            && !matches!(status.as_u16(), 407 | 408 | 429);
+        let headers = answer.headers();
+        if !is_servers || headers.contains_key(AGE) {
+            return;
+        }
+        let date = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(seconds);
+        if let Some(seconds) = date {
+            self.learn(seconds, sent, monotonic::now());
+        }
+    }
+
+    fn learn(&self, seconds: i64, sent: Sent, came: Duration) {
+        let Some(date) = seconds.checked_mul(WHOLE) else { return };
+        let (at_least, at_most) = (date.saturating_sub(micros(came)), date.saturating_sub(micros(sent.at)));
+        let at_most = at_most.saturating_add(WHOLE);
+        let next = |known: i64| match known {
+            UNKNOWN => Some(at_least),
+            // The clock was put back, or another answer was wrong.
+            _ if sent.changes && at_most < known => Some(at_least),
+            _ => (at_least > known).then_some(at_least),
+        };
+        let _unchanged = self.ahead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A date as all servers write it, in seconds since 1970; nothing for one that no clock shows.
+fn seconds(date: &str) -> Option<i64> {
+    let date = chrono::DateTime::parse_from_rfc2822(date.trim()).ok()?.timestamp();
+    (EARLIEST..LATEST).contains(&date).then_some(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::HttpResponseBody;
+
+    use super::*;
+
+    const NOON: i64 = 1_795_521_600;
+
+    fn at(seconds: f64) -> Duration {
+        Duration::from_secs_f64(1000.0 + seconds)
+    }
+
+    fn learned(clock: &ServerClock, date: i64, sent: f64, changes: bool, came: f64) -> f64 {
+        clock.learn(NOON + date, Sent { at: at(sent), changes }, at(came));
+        (clock.ahead.load(Ordering::Relaxed) - (NOON - 1000) * WHOLE) as f64 / 1e6
+    }
+
+    #[test]
+    fn whole_seconds_add_up_to_the_time() {
+        let clock = ServerClock::default();
+        assert_eq!(clock.now(), None);
+        // The server's clock shows NOON + 0.7 at 0.
+        assert_eq!(learned(&clock, 0, 0.0, true, 0.1), -0.1);
+        assert_eq!(learned(&clock, 1, 0.3, false, 0.4), 0.6, "a tick that is met almost at once");
+        assert_eq!(learned(&clock, 1, 1.0, true, 1.1), 0.6, "less is known of this one");
+        assert_eq!(learned(&clock, 2, 1.0, true, 31.1), 0.6, "and of one that took long");
+    }
+
+    #[test]
+    fn old_answers_of_caches_change_nothing_and_a_clock_that_is_put_back_does() {
+        let clock = ServerClock::default();
+        assert_eq!(learned(&clock, 0, 0.0, false, 0.0), 0.0);
+        assert_eq!(learned(&clock, -86_400, 1.0, false, 1.0), 0.0, "a cache's");
+        assert_eq!(learned(&clock, 86_400, 2.0, false, 2.0), 86_398.0, "one that came from the future");
+        assert_eq!(learned(&clock, 3, 3.0, true, 3.0), 0.0, "and what is right again");
+    }
+
+    #[test]
+    fn only_a_servers_own_date_tells_the_time() {
+        let told = |status: u16, headers: &[(&str, &str)]| {
+            let mut answer = HttpResponse::new(HttpResponseBody::from(String::new()));
+            *answer.status_mut() = status.try_into().unwrap();
+            for (name, value) in headers {
+                let name: reqwest::header::HeaderName = name.parse().unwrap();
+                answer.headers_mut().append(name, value.parse().unwrap());
+            }
+            let clock = ServerClock::default();
+            clock.see(Sent::now(&Method::PUT), &answer);
+            let seen = clock.now()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            Some(i64::try_from(seen.as_secs()).unwrap() - NOON)
+        };
+        let noon = ("date", "Tue, 24 Nov 2026 12:00:00 GMT");
+        assert!(matches!(told(200, &[noon]), Some(-1..=1)), "{:?}", told(200, &[noon]));
+        assert!(told(412, &[noon]).is_some());
+        for (status, headers) in [
+            (200, &[][..]),
+            (503, &[noon]),
+            (307, &[noon]),
+            (407, &[noon]),
+            (200, &[noon, ("age", "0")]),
+            (200, &[("date", "")]),
+            (200, &[("date", "yesterday")]),
+            (200, &[("date", "Thu, 01 Jan 1970 00:00:00 GMT")]),
+            (200, &[("date", "Fri, 31 Dec 9999 23:59:59 GMT")]),
+            (200, &[("date", "Tue, 24 Nov 99999999999999999999 12:00:00 GMT")]),
+        ] {
+            assert_eq!(told(status, headers), None, "{status} {headers:?}");
+        }
+    }
+}
