@@ -118,6 +118,32 @@ impl BlockCache {
         self.store(ledger, key)
     }
 
+    /// Puts parts of `block` into a block that is not in memory, and for which there is room. They are in memory whatever
+    /// happens; where an error keeps them from being staged, the next flush does it.
+    pub(crate) fn put_back(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<Shape>,
+        spans: &Spans,
+        block: Vec<u8>,
+    ) -> Result<()> {
+        self.epoch += 1;
+        if spans.is_empty() {
+            return Ok(());
+        }
+        self.remove(key);
+        self.insert(key, shape, block);
+        if let Some(c) = self.blocks.get_mut(key) {
+            for r in spans.iter() {
+                c.valid.insert(r.clone());
+                c.dirty.insert(r);
+            }
+        }
+        self.dirty.insert(key.to_vec());
+        self.store(ledger, key)
+    }
+
     fn remove(&mut self, key: &[u8]) {
         if let Some(c) = self.blocks.remove(key) {
             self.bytes -= c.data.len() + OVERHEAD;

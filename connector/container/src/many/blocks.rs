@@ -122,6 +122,8 @@ impl Container {
         let shape = &known.shape;
         let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
         let mut blocks = self.blocks.lock();
+        // What can fail comes before anything is changed.
+        blocks.make_room_for(&self.ledger, shape)?;
         let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
         let (mut free, contested) =
             sort_out(spans, &self.reads.block(&c.key), known.unit.max(1), [&load(&c.base)?, &theirs, &whole]);
@@ -130,8 +132,7 @@ impl Container {
             told.drain(..).for_each(|r| free.insert(r));
         }
         if shape.filters.is_foreign() && !free.is_empty() {
-            // What the filters make of it is known before anything is changed.
-            blocks.make_room_for(&self.ledger, shape)?;
+            // So does what the filters make of it.
             free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
             shape.filters.encode(&theirs)?;
         }
@@ -139,7 +140,7 @@ impl Container {
         blocks.supersede(&c.key);
         self.ledger.unstage(&c.key)?;
         blocks.set_touched(&c.key, free.clone());
-        let staged = blocks.overlay(&self.ledger, &c.key, shape, &free, &whole);
+        let staged = blocks.put_back(&self.ledger, &c.key, shape, &free, whole);
         Ok((told, staged))
     }
 
