@@ -2,7 +2,8 @@
 //! same bytes from the system's cache.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, TryLockError};
+
+use crate::locks::Mutex;
 
 /// Buffers shorter than this come from the allocator, which has them at hand.
 const WORTH: usize = 32 << 10;
@@ -22,11 +23,7 @@ static POOL: Mutex<Kept> = Mutex::new(Kept { buffers: Vec::new(), bytes: 0 });
 /// Runs `f` on what is kept, unless another thread does so just now: that one may be a parent's that a forked child does
 /// not have, so nobody ever waits.
 fn pool<T>(f: impl FnOnce(&mut Kept) -> T) -> Option<T> {
-    match POOL.try_lock() {
-        Ok(mut kept) => Some(f(&mut kept)),
-        Err(TryLockError::Poisoned(e)) => Some(f(&mut e.into_inner())),
-        Err(TryLockError::WouldBlock) => None,
-    }
+    POOL.try_lock().map(|mut kept| f(&mut kept))
 }
 
 /// A buffer of `len` bytes with any content, to be given back by [`give`].

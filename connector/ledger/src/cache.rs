@@ -1,11 +1,12 @@
 //! The bounded cache of decoded pages.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lru::LruCache;
 
 use crate::address::Pointer;
+use crate::locks::Mutex;
 use crate::page::Page;
 
 /// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
@@ -51,7 +52,7 @@ impl Cache {
 
     /// Takes out the pages used last, as many as have `most` bytes, that one first.
     pub(crate) fn take_used(&self, most: u64) -> Vec<(Pointer, Arc<Page>)> {
-        let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut c = self.inner.lock();
         c.recent = Default::default();
         c.weight = 0;
         let mut left = most;
@@ -68,24 +69,24 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, p: &Pointer) -> Option<Arc<Page>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).pages.get(p).cloned()
+        self.inner.lock().pages.get(p).cloned()
     }
 
     /// The leaf found last, if the key can be in no other one below this root.
     pub(crate) fn recent_leaf(&self, root: &Pointer, key: &[u8]) -> Option<Arc<Page>> {
-        let c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let c = self.inner.lock();
         let recent = c.recent[recent_of(key)].as_ref()?;
         let ends_behind = || recent.end.as_ref().is_none_or(|end| key < end);
         (recent.root == *root && recent.leaf.begins_before(key) && ends_behind()).then(|| recent.leaf.clone())
     }
 
     pub(crate) fn keep_leaf(&self, root: Pointer, key: &[u8], leaf: Arc<Page>, end: Option<Bytes>) {
-        let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut c = self.inner.lock();
         c.recent[recent_of(key)] = Some(Recent { root, leaf, end });
     }
 
     pub(crate) fn put(&self, p: Pointer, page: Arc<Page>) {
-        let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut c = self.inner.lock();
         c.weight += page.weight();
         if let Some(old) = c.pages.put(p, page) {
             c.weight -= old.weight();
@@ -97,7 +98,7 @@ impl Cache {
     }
 
     pub(crate) fn forget(&self, p: &Pointer) {
-        let mut c = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut c = self.inner.lock();
         if let Some(old) = c.pages.pop(p) {
             c.weight -= old.weight();
         }

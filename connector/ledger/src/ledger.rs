@@ -9,7 +9,6 @@ mod whole;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -20,6 +19,7 @@ use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
 use crate::key::Key;
 use crate::limits::{MAX_KEY, MAX_VALUE};
+use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Layer, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, Identity, Options, Version, Writers};
@@ -130,7 +130,7 @@ impl Ledger {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the state was locked cannot leave half a change: each field is set whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn fail(&self, kind: ErrorKind) -> Error {

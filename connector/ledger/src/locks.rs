@@ -1,8 +1,9 @@
 //! Locks of the crates above, which count in debug builds how many the calling thread holds.
 //!
 //! Code that is not ours (filters, conversions, operators of iterations) may take any time and call anything: it may wait for
-//! another thread that waits for a lock of ours. So none is held while such code runs ([`assert_none_held`]). The container
-//! and the connector take their locks from here alone. The ledger and the stores call no such code.
+//! another thread that waits for a lock of ours. So none is held while such code runs ([`assert_none_held`]). The ledger, the
+//! container and the connector take their locks from here alone. The stores' own locks are not counted: nobody is called
+//! while one is held.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -133,6 +134,27 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner
+    }
+}
+
+/// Where threads wait for what a [`Mutex`] protects to change.
+#[derive(Default)]
+pub struct Condvar(parking_lot::Condvar);
+
+impl Condvar {
+    /// One that nobody waits at.
+    pub const fn new() -> Self {
+        Self(parking_lot::Condvar::new())
+    }
+
+    /// Lets go of the lock until the change is told, and takes it again.
+    pub fn wait<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) {
+        self.0.wait(&mut guard.inner);
+    }
+
+    /// Tells all who wait that it has changed.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 

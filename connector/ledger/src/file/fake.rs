@@ -1,8 +1,8 @@
 //! A file in memory that can tear a write, fail, die, and forget what was not synced.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::address::Pointer;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::file::raw::RawFile;
 use crate::file::resync::resyncing;
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
+use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Access, LockPolicy, Options};
 use crate::timekeeping::StorageClock;
 
@@ -114,7 +115,7 @@ impl Fake {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Lets change number `n` from now on meet a fault.

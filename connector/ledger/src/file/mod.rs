@@ -45,8 +45,8 @@ use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use create::create;
@@ -65,6 +65,7 @@ use crate::file::locks::Locks;
 use crate::file::past::Past;
 use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
+use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Identity, LockPolicy, Options, Version};
 use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
 use crate::timekeeping::StorageClock;
@@ -102,7 +103,7 @@ pub(crate) struct FileSpace {
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
+    m.lock()
 }
 
 impl FileSpace {

@@ -4,8 +4,8 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
 
 use crate::checksum::unseal;
 use crate::clock;
@@ -18,6 +18,7 @@ use crate::file::resync::resyncing;
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
 use crate::file::{BLIND_REST, COURTESY, FileSpace, log, replaced};
+use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
 
@@ -366,7 +367,7 @@ mod tests {
         assert_eq!((read.is_writable, write.is_writable), (false, true));
         let opened = |access, looked: &OpenedFile| {
             let space = open(&path, access, &unlocked(0), Some(looked.clone())).unwrap();
-            let handle = space.handle.lock().unwrap().clone().unwrap();
+            let handle = space.handle.lock().clone().unwrap();
             (space.fixed.base, Arc::ptr_eq(&handle, &looked.file))
         };
         assert_eq!(opened(Access::ReadWrite, &write), (512, true));

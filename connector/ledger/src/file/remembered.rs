@@ -2,10 +2,10 @@
 //! a file while another writes reads what is new, and not the log from the last checkpoint on and the same pages, each time.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 use crate::file::head::Slot;
 use crate::file::lock;
+use crate::locks::Mutex;
 use crate::space::Snapshot;
 
 /// Containers that are remembered.

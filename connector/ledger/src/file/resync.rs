@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::checksum::checksum;
 use crate::file::raw::RawFile;
+use crate::locks::{Mutex, MutexGuard};
 use crate::options::{SyncPolicy, Writers};
 
 /// The longest run that has one checksum, in bytes.
@@ -97,7 +98,7 @@ impl Unsynced {
 
 impl Resyncing {
     fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unsynced.lock()
     }
 
     fn try_sync(&self, unsynced: &mut Unsynced) -> io::Result<()> {

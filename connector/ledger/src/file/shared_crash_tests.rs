@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crate::ErrorKind;
 use crate::extent::Extent;
@@ -16,6 +16,7 @@ use crate::file::raw::RawFile;
 use crate::file::resync::resyncing;
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
+use crate::locks::Mutex;
 use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
 use crate::work::{Map, content, data};
 

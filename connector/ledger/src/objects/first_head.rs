@@ -3,12 +3,13 @@
 //! Where the program only asked for the new container to take a name, it goes on while the head is on its way: whatever would not be
 //! there without the head waits for it, the first commit above all. So does whoever asks for the container in the same process.
 
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, PutMode};
 
+use crate::locks::{Condvar, Mutex};
 use crate::objects::head::{put_or_find, put_over};
 use crate::objects::lock;
 use crate::objects::replaced::{End, Outgoing};
@@ -144,6 +145,6 @@ pub(super) fn wait_for(target: &str) {
     let me = process::id();
     let mut all = lock(&ON_THEIR_WAY);
     while all.iter().any(|(process, name)| *process == me && name == target) {
-        all = ONE_ARRIVED.wait(all).unwrap_or_else(PoisonError::into_inner);
+        ONE_ARRIVED.wait(&mut all);
     }
 }

@@ -7,7 +7,7 @@
 mod keeper;
 
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use object_stores::{Condition, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -18,6 +18,7 @@ use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 use crate::file::head::myself;
 use crate::liveness::{Identity, Life};
+use crate::locks::Mutex;
 use crate::objects::head::{LONGEST_NOTE, Names, put_over, store_error};
 use crate::objects::{lock, store_clock};
 use crate::options::LockHolder;

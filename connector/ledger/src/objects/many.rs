@@ -1,7 +1,6 @@
 //! Reading many runs at once: neighbours in one request, requests side by side, with a bound to both. What has a place to
 //! go to is copied there piece by piece as it comes, and checked at once.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use object_stores::Key;
 
 use crate::address::{Room, Run, Wanted};
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use crate::objects::{ObjectSpace, lock};
 use crate::space::{Check, Space};
 

@@ -19,8 +19,8 @@ mod tail;
 mod uploads;
 mod writer;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,6 +37,7 @@ use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
 use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::locks::{Mutex, MutexGuard};
 use crate::objects::basis::Basis;
 pub(crate) use crate::objects::first_head::FirstHeadPut;
 use crate::objects::first_head::UnderWay;
@@ -87,7 +88,7 @@ pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<Logged> {
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
+    m.lock()
 }
 
 /// What a handle was last told.

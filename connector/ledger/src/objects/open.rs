@@ -1,6 +1,6 @@
 //! Creating, opening, recognising and removing a container in an object store.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
 use crate::file::old_is_read_only;
+use crate::locks::Mutex;
 use crate::objects::basis::Basis;
 use crate::objects::first_head::{self, FirstHead, FirstHeadPut};
 use crate::objects::head::{Head, MANY, Names, read_head, store_error};

@@ -5,7 +5,7 @@
 //! is no moment at which nothing leads to the container. While the head still names the container, its tombstone is void.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
+use crate::locks::Mutex;
 use crate::objects::head::{Head, LONGEST_HEAD, Names, put_or_find, put_over, read_head, store_error};
 use crate::objects::open::delete_lake;
 use crate::objects::{first_head, lease, lock, store_clock};

@@ -6,7 +6,7 @@ mod pending;
 
 use pending::{Created, Pending};
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
@@ -17,6 +17,7 @@ use crate::clock::{self, Nonces};
 use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
+use crate::locks::Mutex;
 use crate::objects::first_head::UnderWay;
 use crate::objects::head::{Head, MANY, Names, store_error};
 use crate::objects::holes::Holes;

@@ -5,10 +5,11 @@
 //! off then leaves a lease that the process's death frees.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Held;
+use crate::locks::Mutex;
 use crate::objects::lock;
 use crate::process;
 
