@@ -207,10 +207,18 @@ fn line(version: &Version) -> String {
 const PATIENCE: Duration = Duration::from_secs(12);
 
 fn vacuum(name: &Path) -> Result<(), Failure> {
-    let (target, ledger) = find(name, true)?;
+    let (Place { target, pointer, .. }, ledger) = find_place(name, true)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
-    if let Target::Objects { store, key, .. } = &target {
-        Ledger::sweep_replaced_objects(store.as_ref(), key)?;
+    let local = match &target {
+        Target::Objects { store, key, .. } => {
+            Ledger::sweep_replaced_objects(store.as_ref(), key)?;
+            pointer
+        }
+        Target::File(path) => Some(path.clone()),
+    };
+    if let Some(path) = local {
+        // In a folder that may not be written nothing can be removed either.
+        let _swept_by_another = Ledger::sweep_replaced_files(&path);
     }
     let freed = Container::vacuum_patiently(&target, &options, PATIENCE)?;
     print([format!("{}: {freed} bytes given back", name.display())])?;

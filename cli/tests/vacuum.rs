@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use h5lake_ledger::{Ledger, Options, Replace};
 
@@ -36,4 +37,31 @@ fn one_vacuum_leaves_a_file_as_long_as_what_it_holds() {
     assert!(before > 20 << 20 && after < 2 << 20, "{before} {after}");
     let told = String::from_utf8(done.stdout).unwrap();
     assert!(told.contains(&format!(": {} bytes given back", before - after)), "{told}");
+}
+
+fn vacuum(path: &Path) -> String {
+    let done = Command::new(env!("CARGO_BIN_EXE_h5lake")).arg("vacuum").arg(path).output().unwrap();
+    [done.stdout, done.stderr].concat().iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// A container whose name is gone, and one whose name leads elsewhere: a vacuum of any name in their folder removes them.
+#[test]
+fn a_vacuum_removes_hidden_containers_whose_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["deleted.h5", "other.h5"] {
+        make(&at(name));
+    }
+    let second = Options { retention: Some(Duration::from_secs(1)), ..Options::default() };
+    Ledger::remove_file(&at("deleted.h5"), &second).unwrap();
+    let count = || std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(count(), 2);
+    // Its end is told in whole seconds.
+    std::thread::sleep(Duration::from_millis(2100));
+    let told = vacuum(&at("other.h5"));
+    assert_eq!(count(), 1, "{told}");
+    Ledger::remove_file(&at("other.h5"), &second).unwrap();
+    std::thread::sleep(Duration::from_millis(2100));
+    let told = vacuum(&at("other.h5"));
+    assert_eq!(count(), 0, "{told}");
 }

@@ -5,6 +5,7 @@ mod audit;
 mod combined;
 mod compaction;
 mod create;
+pub(crate) mod expired;
 pub(crate) mod free;
 pub(crate) mod head;
 mod locks;
@@ -392,6 +393,7 @@ impl Space for FileSpace {
     fn sweep(&self) -> Result<()> {
         if let Ok(real) = create::followed(Path::new(&self.target)) {
             replaced::sweep(&real, self.clock.now());
+            expired::sweep(temporary::folder(&real), self.clock.now(), usize::MAX);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::file::raw::{OsFile, RawFile};
 use crate::file::resync::resyncing;
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
-use crate::file::{BLIND_REST, COURTESY, FileSpace, log, replaced};
+use crate::file::{BLIND_REST, COURTESY, FileSpace, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
@@ -280,7 +280,9 @@ fn try_open(
         }
         sweep_beside(path, opts, target);
         let noted = Writer::leave_note(&raw);
-        clock = Some(if noted { storage_clock(&raw) } else { StorageClock::default() });
+        let storage = if noted { storage_clock(&raw) } else { StorageClock::default() };
+        expired::sweep_sometimes(path, storage);
+        clock = Some(storage);
     }
     Ok(Some(space(target.into(), opened, locks, clock, opts)))
 }

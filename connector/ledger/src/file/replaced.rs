@@ -32,7 +32,7 @@ fn hidden_name(path: &Path, id: &[u8; 16], until: u64) -> PathBuf {
 }
 
 /// The id and the end of the retention time, in seconds since 1970, of what a hidden name says behind its prefix.
-fn parse(text: &[u8]) -> Option<([u8; 16], u64)> {
+pub(super) fn parse(text: &[u8]) -> Option<([u8; 16], u64)> {
     let text = std::str::from_utf8(text.strip_prefix(MARK)?).ok()?;
     let (id, until) = text.split_once('-')?;
     let id = u128::from_str_radix(id, 16).ok().filter(|_| id.len() == 32)?;

@@ -123,6 +123,15 @@ impl Ledger {
         file::replaced::list(path)
     }
 
+    /// Removes the containers in a path's folder that were replaced or deleted, whatever path led to them, and that are not to be
+    /// kept any longer.
+    ///
+    /// # Errors
+    /// Those of making a file there, whose time tells what time it is.
+    pub fn sweep_replaced_files(path: &Path) -> Result<()> {
+        file::expired::sweep_beside(path)
+    }
+
     /// Lets a path lead, in one step, to one of the [containers that lay there before](Self::replaced_files). The one that lies
     /// there now is kept as a replaced one: for the retention time, or for a day where nobody asked for one.
     ///
@@ -238,7 +247,8 @@ impl Ledger {
         objects::restore(store, key, id)
     }
 
-    /// Deletes the containers that a key led to and that are not to be kept any longer.
+    /// Deletes the containers that a key led to and that are not to be kept any longer; and what a head led to that was damaged
+    /// when it was replaced, a day after that.
     ///
     /// # Errors
     /// `Invalid` for what is no key; `Store`.

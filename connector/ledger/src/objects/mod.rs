@@ -8,6 +8,7 @@ mod holes;
 mod lease;
 mod many;
 mod open;
+mod orphans;
 mod past;
 mod proven;
 mod records;
@@ -446,7 +447,7 @@ impl Space for ObjectSpace {
         }
         let all = open::lake(self.store.as_ref(), &self.names, &self.target)?;
         self.with_writer(|w| w.sweep(all))?;
-        replaced::sweep(self.store.as_ref(), &self.names.head, &self.target)
+        replaced::sweep_all(self.store.as_ref(), &self.names.head, &self.target)
     }
 
     fn spend_reserve(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
 use crate::objects::head::{Head, LONGEST_HEAD, Names, put_or_find, put_over, read_head, store_error};
 use crate::objects::open::delete_lake;
-use crate::objects::{first_head, lease, lock, store_clock};
+use crate::objects::{first_head, lease, lock, orphans, store_clock};
 use crate::options::ReplacedObject;
 use crate::wal::record::Author;
 
@@ -114,7 +114,7 @@ impl Outgoing {
 }
 
 /// The tombstones under a name.
-fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Vec<ObjectMeta>> {
+pub(super) fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Vec<ObjectMeta>> {
     let all = store.list(&folder(head), None).collect::<object_stores::Result<Vec<_>>>();
     all.map_err(|e| store_error(target, &e))
 }
@@ -125,13 +125,13 @@ fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombs
     found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
 }
 
-fn id_of(key: &Key) -> &str {
+pub(super) fn id_of(key: &Key) -> &str {
     key.as_str().rsplit('/').next().unwrap_or_default()
 }
 
 /// The container that a name leads to now.
 #[derive(Debug, PartialEq, Eq)]
-enum Current {
+pub(super) enum Current {
     Nothing,
     Id(String),
     /// The head is damaged, or of a newer h5lake: it may be of any container.
@@ -139,7 +139,7 @@ enum Current {
 }
 
 impl Current {
-    fn read(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Self> {
+    pub(super) fn read(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Self> {
         let Some((bytes, _)) = read_head(store, head, target)? else { return Ok(Self::Nothing) };
         Ok(Head::decode(&bytes, target).map_or(Self::Unknown, |head| Self::Id(hex(&head.fixed.id))))
     }
@@ -147,6 +147,11 @@ impl Current {
     /// Whether the name leads to the container of a tombstone: the tombstone is void then.
     fn is(&self, id: &str) -> bool {
         matches!(self, Self::Id(current) if current == id)
+    }
+
+    /// Whether the name leads to the container with an id, for all that is known.
+    pub(super) fn may_be(&self, id: &str) -> bool {
+        *self == Self::Unknown || self.is(id)
     }
 }
 
@@ -196,10 +201,20 @@ fn sweep_one(
     store.delete(&meta.key).map_err(|e| store_error(target, &e))
 }
 
+/// The same, and what belongs to no container any more. This looks at all objects under a name but those of the container that it
+/// leads to.
+pub(crate) fn sweep_all(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
+    sweep(store, head, target)?;
+    match store.capabilities().persistent {
+        true => orphans::sweep(store, head, store_clock::now(store, head, target)?, target),
+        false => Ok(()),
+    }
+}
+
 /// The same for a name as users give it.
 pub(crate) fn sweep_name(store: &dyn ObjectStore, key: &str) -> Result<()> {
     let target = super::open::name(store, key);
-    sweep(store, &super::open::head_key(key, &target)?, &target)
+    sweep_all(store, &super::open::head_key(key, &target)?, &target)
 }
 
 /// The containers that a name led to and that are kept, the newest first.

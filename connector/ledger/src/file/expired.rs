@@ -1,0 +1,161 @@
+//! Hidden containers of a folder whose time is over, whatever name they had: that name may be gone, or lead elsewhere.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::file::create::followed;
+use crate::file::open::{container, name, storage_clock};
+use crate::file::raw::OsFile;
+use crate::file::replaced::parse;
+use crate::file::temporary::folder;
+use crate::locks::Mutex;
+use crate::timekeeping::StorageClock;
+
+/// Entries of a folder that are looked at where a program waits for something else.
+const MAX_ENTRIES: usize = 4096;
+/// A process looks into a folder so often.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// Folders of which a process remembers when it has looked into them.
+const MAX_FOLDERS: usize = 64;
+
+static LOOKED: LazyLock<Mutex<HashMap<PathBuf, Instant>>> = LazyLock::new(Mutex::default);
+
+/// Whether this process has not looked into a folder lately; it does now. Another thread that just asks may be a parent's, which a
+/// forked child does not have: nobody waits for it.
+fn is_time(folder: &Path) -> bool {
+    let Some(mut looked) = LOOKED.try_lock() else { return false };
+    if looked.get(folder).is_some_and(|then| then.elapsed() < INTERVAL) {
+        return false;
+    }
+    if looked.len() >= MAX_FOLDERS {
+        looked.clear();
+    }
+    looked.insert(folder.to_owned(), Instant::now());
+    true
+}
+
+/// Removes some of them beside a container that is opened for writing, from time to time.
+pub(super) fn sweep_sometimes(path: &Path, clock: StorageClock) {
+    if is_time(folder(path))
+        && let Ok(real) = followed(path)
+    {
+        sweep(folder(&real), clock.now(), MAX_ENTRIES);
+    }
+}
+
+/// Removes all of them beside a name, by the clock of the file system.
+pub(crate) fn sweep_beside(path: &Path) -> Result<()> {
+    let target = name(path);
+    let fail = |e| Error::io(&target, "looking for replaced containers", &e);
+    let real = followed(path).map_err(fail)?;
+    let folder = folder(&real);
+    let file = Arc::new(tempfile::tempfile_in(folder).map_err(fail)?);
+    sweep(folder, storage_clock(&OsFile { file, base: 0 }).now(), usize::MAX);
+    Ok(())
+}
+
+/// Removes those of a folder whose time is over, of as many entries as `most`; `now` is in microseconds.
+pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.take(most).flatten() {
+        let file_name = entry.file_name();
+        let Some((id, until)) = said(file_name.as_bytes()) else { continue };
+        let is_over = until.saturating_mul(1_000_000) <= now;
+        if is_over && holds(&entry.path(), &id) {
+            let _by_the_next = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// What a hidden name says.
+fn said(name: &[u8]) -> Option<([u8; 16], u64)> {
+    const MIDDLE: &[u8] = b".h5lake-";
+    let at = name.windows(MIDDLE.len()).rposition(|part| part == MIDDLE)?;
+    (at > 0 && name[0] == b'.').then(|| parse(&name[at + MIDDLE.len()..]))?
+}
+
+/// Whether the container with an id is there: anybody can give a file any name.
+fn holds(path: &Path, id: &[u8; 16]) -> bool {
+    let Ok(file) = File::open(path).map(Arc::new) else { return false };
+    file.metadata().is_ok_and(|meta| container(&file, meta.len(), "").is_ok_and(|fixed| fixed.id == *id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::ledger::Ledger;
+    use crate::options::{Access, Options, Replace};
+
+    const SECOND: u64 = 1_000_000;
+
+    fn make(path: &Path) -> [u8; 16] {
+        let opts = Options { retention: Some(Duration::from_secs(50)), ..Options::default() };
+        let l = Ledger::create_file(path, Replace::Atomically, opts).unwrap();
+        let id = l.identity().id;
+        l.close().unwrap();
+        id
+    }
+
+    fn count(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    /// Containers that were replaced or deleted under several names, one of which is gone.
+    fn folder_with_some() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a.h5"), dir.path().join("b".repeat(100)));
+        for path in [&first, &first, &second, &second] {
+            make(path);
+        }
+        let opts = Options { retention: Some(Duration::from_secs(50)), ..Options::default() };
+        Ledger::remove_file(&second, &opts).unwrap();
+        assert_eq!(count(dir.path()), 4);
+        (dir, first)
+    }
+
+    #[test]
+    fn what_opens_a_container_for_writing_removes_what_is_over_beside_it() {
+        let (dir, path) = folder_with_some();
+        let open = |access| drop(Ledger::open_file(&path, access, Options::default()).unwrap());
+        clock::wrong::BY.set(55_000_000);
+        open(Access::ReadOnly);
+        assert_eq!(count(dir.path()), 4, "a reader changes nothing");
+        open(Access::ReadWrite);
+        assert_eq!(count(dir.path()), 1);
+        // Once in a while.
+        make(&path);
+        clock::wrong::BY.set(0);
+        assert_eq!(count(dir.path()), 2);
+        assert!(!is_time(dir.path()) && is_time(&dir.path().join("elsewhere")));
+    }
+
+    #[test]
+    fn only_containers_whose_time_is_over_go() {
+        let (dir, _) = folder_with_some();
+        let like_one = dir.path().join(format!(".x.h5lake-replaced-{}-1", "0".repeat(32)));
+        std::fs::write(&like_one, "something else").unwrap();
+        sweep(dir.path(), clock::now(), usize::MAX);
+        sweep(dir.path(), clock::now() + 60 * SECOND, 0);
+        assert_eq!(count(dir.path()), 5);
+        sweep(dir.path(), clock::now() + 60 * SECOND, usize::MAX);
+        assert_eq!(count(dir.path()), 2);
+        assert!(like_one.exists());
+    }
+
+    /// The clock of the file system decides.
+    #[test]
+    fn a_wrong_clock_removes_nothing() {
+        let (dir, path) = folder_with_some();
+        clock::wrong::BY.set(3650 * 86_400_000_000);
+        sweep_beside(&path).unwrap();
+        drop(Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap());
+        clock::wrong::BY.set(0);
+        assert_eq!(count(dir.path()), 4);
+    }
+}
