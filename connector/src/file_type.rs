@@ -12,7 +12,7 @@ use crate::callbacks::references::{Slots, converting};
 use crate::callbacks::sequences;
 use crate::callbacks::stored_references::StoredReferences;
 use crate::error::{Error, Minor, Result};
-use crate::ffi::ids::Id;
+use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::located::Located;
 use crate::ffi::predefined::Predefined;
@@ -58,7 +58,7 @@ pub struct FileType {
     stored: Stored,
     /// As the application gets it, but with region references as the container has them, where both those and
     /// variable-length data occur.
-    carried: OnceLock<Id>,
+    carried: OnceLock<KeptId>,
     /// As it lies in the container, where that differs: variable-length data and references are located in the
     /// file, their elements are heap ids and tokens.
     located: OnceLock<Located>,
@@ -69,7 +69,7 @@ enum Stored {
     /// A type that the library has anyway.
     Predefined(Hid),
     /// One made for this.
-    Own(OnceLock<Id>),
+    Own(OnceLock<KeptId>),
 }
 
 impl Deref for FileType {
@@ -87,11 +87,11 @@ fn carrying(library: Library, stored: Hid) -> Result<Id> {
 }
 
 /// The identifier in a place, made if there is none.
-fn made(place: &OnceLock<Id>, make: impl FnOnce() -> Result<Id>) -> Result<Hid> {
+fn made(place: &OnceLock<KeptId>, make: impl FnOnce() -> Result<Id>) -> Result<Hid> {
     if let Some(id) = place.get() {
         return Ok(id.get());
     }
-    let id = make()?;
+    let id = make()?.kept();
     Ok(place.get_or_init(|| id).get())
 }
 
@@ -256,7 +256,7 @@ impl FileType {
             slots,
             stored_references,
         };
-        let place = |id: Option<Id>| id.map_or_else(OnceLock::new, OnceLock::from);
+        let place = |id: Option<Id>| id.map_or_else(OnceLock::new, |id| OnceLock::from(id.kept()));
         Ok(Self {
             library,
             facts: Arc::new(facts),
@@ -320,21 +320,12 @@ impl FileType {
         Ok(!self.is_located && self.slots.regions.is_empty() && self.equals(memory_type)?)
     }
 
-    /// What elements of `memory_type` are in memory, if they are the same variable-length data as in the container, and
-    /// of the plainest kind.
+    /// Whether a datatype is the same as the application gets: it is if both are encoded alike, which is seen without an
+    /// identifier; else the library says.
     ///
     /// # Errors
     /// If `memory_type` is no datatype.
-    pub fn pointers_in(&self, memory_type: Hid) -> Result<Option<Pointers>> {
-        match self.pointers {
-            Some(kind) if self.equals(memory_type)? => Ok(Some(kind)),
-            _ => Ok(None),
-        }
-    }
-
-    /// Whether a datatype is the same as the application gets: it is if both are encoded alike, which is seen without an
-    /// identifier; else the library says.
-    fn equals(&self, memory_type: Hid) -> Result<bool> {
+    pub fn equals(&self, memory_type: Hid) -> Result<bool> {
         match &self.stored {
             Stored::Own(place)
                 if place.get().is_none() && self.library.is_encoded_as(memory_type, &self.encoded)? =>
@@ -362,8 +353,9 @@ impl FileType {
 /// What was found out about datatypes, by their encodings: programs use a few again and again, and it takes ten calls of the
 /// library to find out. There is no identifier in it.
 mod known_types {
-    use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+    use std::sync::Arc;
 
+    use h5lake_ledger::locks::{Mutex, MutexGuard};
     use h5lake_plugin_abi::MAX_LIBRARIES;
 
     use super::Facts;
@@ -385,11 +377,7 @@ mod known_types {
     fn place(library: Library, encoded: &[u8]) -> Option<MutexGuard<'static, Option<Arc<Facts>>>> {
         let samples = encoded.iter().rev().step_by(encoded.len() / SAMPLES + 1);
         let number = samples.fold(encoded.len(), |n, byte| n.wrapping_mul(31).wrapping_add((*byte).into()));
-        match KNOWN.get(library.slot())?[number % PLACES].try_lock() {
-            Ok(place) => Some(place),
-            Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        KNOWN.get(library.slot())?[number % PLACES].try_lock()
     }
 
     /// What is known of an encoding.

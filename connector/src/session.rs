@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ffi::exit;
 use crate::ffi::forks;
 use crate::ffi::handle::Anchor;
-use crate::ffi::ids::Id;
+use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::located::Located;
 use crate::ffi::native::NativeObject;
@@ -40,7 +40,7 @@ pub struct Session {
     /// The folder that the file lay in when it was opened, see [`names::folder_of`].
     pub folder: Vec<u8>,
     /// The access list the file was opened with.
-    pub access_list: Id,
+    pub access_list: KeptId,
     /// Whether the application may write through this file (its `H5F_ACC_RDWR`).
     pub writable: bool,
     /// Whether single-writer-multiple-reader access was asked for, and now holds.
@@ -61,7 +61,7 @@ pub struct Session {
     /// The native objects that answer for ours.
     pub face: Face,
     /// Our connector in this library.
-    pub connector: Id,
+    pub connector: KeptId,
     /// What libhdf5 is told to be the file of this session's objects.
     pub anchor: Anchor,
     /// The process that opened the file: a forked child that closes it writes nothing.
@@ -112,7 +112,7 @@ impl Session {
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
         forks::watch();
         let face = Face::new(parts.library, &parts.container)?;
-        let connector = parts.library.own_connector()?;
+        let connector = parts.library.own_connector()?.kept();
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,
             container: parts.container,
@@ -120,7 +120,7 @@ impl Session {
             folder: names::folder_of(&parts.name, &parts.config),
             config: parts.config,
             name: parts.name,
-            access_list: parts.access_list,
+            access_list: parts.access_list.kept(),
             writable: parts.writable,
             swmr: Mutex::new(parts.swmr),
             file_handles: AtomicUsize::new(0),
@@ -294,9 +294,9 @@ pub struct DatasetHandle {
     /// The data.
     pub dataset: Arc<Dataset>,
     /// The access list it was opened with.
-    pub access_list: Option<Id>,
+    pub access_list: Option<KeptId>,
     /// A creation list with properties of the application's own.
-    pub user_properties: Option<Id>,
+    pub user_properties: Option<KeptId>,
     /// Where its elements come from, once a virtual dataset was asked for them.
     pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
     /// What it shares with all objects.

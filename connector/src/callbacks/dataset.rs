@@ -80,8 +80,8 @@ fn make(
         codec: Mutex::new(codec),
         virtual_layout,
         dataset,
-        access_list,
-        user_properties,
+        access_list: access_list.map(Id::kept),
+        user_properties: user_properties.map(Id::kept),
         base,
         native,
     };
@@ -179,7 +179,7 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
     };
     match handle_of(&found.session, found.id, found.path)? {
         Handle::Dataset(mut dataset) => {
-            dataset.access_list = found.session.library.copy_dataset_access(access)?;
+            dataset.access_list = found.session.library.copy_dataset_access(access)?.map(Id::kept);
             external_data::check_prefix(&dataset)?;
             Ok(Handle::Dataset(dataset))
         }

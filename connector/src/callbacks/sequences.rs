@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::types::{REFERENCE, TypeClass, VARIABLE_LENGTH};
-use crate::ffi::variable_length::{Allocated, Pointers};
+use crate::ffi::variable_length::{Allocated, MemoryPointers, Pointers};
 use crate::session::Session;
 
 /// Bytes of an element in the container: the number of its items (little-endian), and the id of its data, as libhdf5 lays
@@ -54,7 +54,7 @@ pub fn kind_of(library: Library, datatype: Hid, located: Hid) -> Result<Option<P
 /// Those of `fetch` and of the heap; the buffer is then as it was.
 pub fn read(
     session: &Session,
-    kind: Pointers,
+    kind: MemoryPointers,
     region: &mut MemoryRegion,
     fetch: impl FnOnce(&mut [u8]) -> Result<()>,
 ) -> Result<()> {
@@ -66,7 +66,7 @@ pub fn read(
         let (items, id) = taken_apart(element);
         (id, if blob::is_null(&id) { 0 } else { items * kind.unit() as u64 })
     });
-    let mut elements = Allocated::new(kind, count);
+    let mut elements = Allocated::new(*kind, count);
     heap::get_all(session, blobs, |index, data| {
         if blob::is_null(&taken_apart(&stored[index]).1) { Ok(()) } else { elements.set(index, data) }
     })?;
@@ -88,18 +88,18 @@ fn taken_apart(element: &[u8; STORED]) -> (u64, [u8; blob::ID_BYTES]) {
 /// Those of `existing`, of `store` and of the heap.
 pub fn write(
     session: &Session,
-    kind: Pointers,
+    kind: MemoryPointers,
     region: &MemoryRegion,
     existing: impl FnOnce(&mut [u8]) -> Result<()>,
     store: impl FnOnce(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let count = region.points() as usize;
     if heap::is_local() {
-        return store(&region.with_data(kind, |data| put(session, kind, data))?);
+        return store(&region.with_data(kind, |data| put(session, *kind, data))?);
     }
     let mut before = scratch_of(count, STORED)?;
     existing(&mut before)?;
-    let stored = region.with_data(kind, |data| put(session, kind, data))?;
+    let stored = region.with_data(kind, |data| put(session, *kind, data))?;
     store(&stored)?;
     for element in before.as_chunks::<STORED>().0 {
         let (_, id) = taken_apart(element);

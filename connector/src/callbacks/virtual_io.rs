@@ -135,20 +135,14 @@ pub fn write(
         let text = "write requested to unmapped portion of virtual dataset";
         return Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace));
     }
-    let element = dataset.base.session.library.type_size(memory_type)?;
-    let mut row = buffer_of(points as usize, element)?;
-    region.gather(0, &mut row);
+    let mut row = region.copied()?;
     each_share(dataset, layout, points, file_space, &mut |share| {
-        MemoryRegion::within(&mut row, element, share.runs, |region| match &share.source {
+        row.with_part(share.runs, |region| match &share.source {
             Source::Ours(source) => {
                 let what = selected(source, &share.selection)?;
                 dataset::write(source, memory_type, region, &what, transfer)
             }
-            Source::Native(id) => {
-                let mut elements = buffer_of(region.points() as usize, element)?;
-                region.gather(0, &mut elements);
-                id.library().write_native(id, memory_type, &share.selection, transfer, &elements)
-            }
+            Source::Native(id) => id.library().write_native(id, region, &share.selection, transfer),
         })
     })?;
     layout.sources.commit()

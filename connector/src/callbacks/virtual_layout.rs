@@ -8,7 +8,7 @@ use crate::callbacks::prefixes;
 use crate::callbacks::virtual_names::SourceName;
 use crate::callbacks::virtual_sources::Sources;
 use crate::error::{Error, Result};
-use crate::ffi::ids::Id;
+use crate::ffi::ids::KeptId;
 use crate::ffi::library::Library;
 use crate::ffi::plists::ListClass;
 use crate::ffi::selections::Unlimited;
@@ -36,9 +36,9 @@ pub struct Mapping {
     /// The source's path in it.
     pub dataset: SourceName,
     /// Where it shows.
-    pub place: Id,
+    pub place: KeptId,
     /// What shows.
-    pub source: Id,
+    pub source: KeptId,
     /// Dimensions that the source had when the mapping was made.
     pub source_rank: usize,
     /// The parameters of `place`, if it has no end.
@@ -55,7 +55,8 @@ impl Mapping {
     /// # Errors
     /// If the library refuses a selection.
     pub fn open(library: Library, stored: &VirtualMapping) -> Result<Self> {
-        let (place, source) = (library.decode_space(&stored.place)?, library.decode_space(&stored.source)?);
+        let (place, source) =
+            (library.decode_space(&stored.place)?.kept(), library.decode_space(&stored.source)?.kept());
         let endless_place = library.unlimited_selection(&place)?;
         let endless_source = library.unlimited_selection(&source)?;
         let rank = library.extent_of(place.get())?.dims().len();

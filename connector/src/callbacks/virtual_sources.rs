@@ -19,7 +19,7 @@ use crate::callbacks::virtual_extent;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
-use crate::ffi::ids::Id;
+use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::Library;
 use crate::native::face::Face;
 use crate::session::{DatasetHandle, Session};
@@ -35,7 +35,7 @@ pub enum Source {
     /// A dataset of a container.
     Ours(Arc<DatasetHandle>),
     /// A dataset of a native file, open until the end of the callback.
-    Native(Arc<Id>),
+    Native(Arc<KeptId>),
 }
 
 impl Source {
@@ -146,7 +146,9 @@ impl<'a> Search<'a> {
         if let Some(Source::Ours(source)) = &found {
             // A source that is virtual itself shows what its own sources have.
             virtual_extent::refresh(source)?;
-            self.layout.sources.open.lock().datasets.insert(key, source.clone());
+            // What it replaces is closed when the lock is free again.
+            let old = self.layout.sources.open.lock().datasets.insert(key, source.clone());
+            drop(old);
         }
         Ok(found)
     }
@@ -180,7 +182,8 @@ impl<'a> Search<'a> {
                     if full {
                         self.layout.sources.close()?;
                     }
-                    self.layout.sources.open.lock().files.insert(file.to_vec(), session.clone());
+                    let old = self.layout.sources.open.lock().files.insert(file.to_vec(), session.clone());
+                    drop(old);
                     return Ok(self.in_session(&session, dataset).map(Source::Ours));
                 }
                 Ok(Some(File::Native(id))) => {
@@ -237,7 +240,8 @@ impl<'a> Search<'a> {
         match handle_of(&found.session, found.id, found.path).ok()? {
             Handle::Dataset(mut dataset) => {
                 let access = self.dataset.access_list.as_ref();
-                dataset.access_list = access.and_then(|list| self.library().copy_list(list.get()).ok());
+                dataset.access_list =
+                    access.and_then(|list| self.library().copy_list(list.get()).ok().map(Id::kept));
                 Some(Arc::new(dataset))
             }
             _ => None,
@@ -245,9 +249,9 @@ impl<'a> Search<'a> {
     }
 
     fn in_native(&self, file: &Id, path: &[u8]) -> Option<Source> {
-        let access = self.dataset.access_list.as_ref().map_or(0, Id::get);
+        let access = self.dataset.access_list.as_ref().map_or(0, |list| list.get());
         let opened = self.library().open_source_dataset(file, path, access);
-        opened.ok().map(|id| Source::Native(Arc::new(id)))
+        opened.ok().map(|id| Source::Native(Arc::new(id.kept())))
     }
 }
 

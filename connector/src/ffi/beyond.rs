@@ -6,7 +6,7 @@ use std::sync::Arc;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::handle::Handle;
-use super::ids::Id;
+use super::ids::{Id, KeptId};
 use super::library::Library;
 use super::pass::NativeHandle;
 use super::strings;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// each object that is opened in it.
 #[derive(Debug, Clone)]
 pub struct Beyond {
-    file: Arc<Id>,
+    file: Arc<KeptId>,
     path: Vec<u8>,
 }
 
@@ -43,7 +43,7 @@ impl Beyond {
         }
         // SAFETY: the handle is a file's, and nobody else has it.
         let file = unsafe { library.register_as_is(file.into_pointer(), sys::H5I_FILE)? };
-        Ok(Self { file: Arc::new(file), path: path.to_vec() })
+        Ok(Self { file: Arc::new(file.kept()), path: path.to_vec() })
     }
 
     /// What a further path leads to from here.

@@ -43,6 +43,9 @@ impl MemoryElements {
         if elements.size != region.element() {
             return Err(Error::new(Minor::Internal, "elements in memory have another size than their type"));
         }
+        if region.datatype()? != datatype {
+            return Err(Error::new(Minor::Internal, "elements in memory are of another datatype"));
+        }
         region.gather(0, elements.bytes_mut());
         Ok(elements)
     }

@@ -169,13 +169,13 @@ impl Library {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Answers by the method that a type has: one of its own wins over one of a trait.
-    struct Asked<T>(PhantomData<T>);
+    pub(in crate::ffi) struct Asked<T>(pub(in crate::ffi) PhantomData<T>);
 
-    trait AnyType {
+    pub(in crate::ffi) trait AnyType {
         fn may_be_sent(&self) -> bool {
             false
         }
@@ -184,7 +184,7 @@ mod tests {
     impl<T> AnyType for Asked<T> {}
 
     impl<T: Send> Asked<T> {
-        fn may_be_sent(&self) -> bool {
+        pub(in crate::ffi) fn may_be_sent(&self) -> bool {
             true
         }
     }

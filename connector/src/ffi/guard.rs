@@ -3,13 +3,18 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::identifiers;
 use super::library::Library;
+use super::{identifiers, ids};
 use crate::error::{Error, Major, Minor, Result};
 
 thread_local! {
     /// The slot of the library whose callback this thread is in.
     static CALLER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Whether this thread is in a callback of this library.
+pub(super) fn is_in(library: Library) -> bool {
+    CALLER.get() == Some(library.slot())
 }
 
 /// Whether this thread is in a callback of another library than this one.
@@ -29,6 +34,9 @@ pub fn guard<T>(
     identifiers::forget();
     let _operation = object_stores::deadline::begin();
     let outer = CALLER.replace(library.map(Library::slot));
+    if let Some(library) = library {
+        ids::release_left(library);
+    }
     let result = catch_unwind(AssertUnwindSafe(body));
     CALLER.set(outer);
     let error = match result {

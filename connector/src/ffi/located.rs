@@ -16,7 +16,7 @@ use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 
 use super::error_stack::silently;
 use super::handle::{Anchor, Handle};
-use super::ids::Id;
+use super::ids::{Id, KeptId};
 use super::library::{Hid, Library};
 use super::memory_references::{NEW_BYTES, OBJECT_BYTES};
 use super::types::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
@@ -72,7 +72,7 @@ pub enum Located {
     /// One that is kept for all who want it.
     Kept(Hid),
     /// One that was made for this use.
-    Own(Id),
+    Own(KeptId),
 }
 
 impl Located {
@@ -122,7 +122,7 @@ impl Library {
             return Ok(Located::Kept(known));
         }
         let made = self.file_type(self.types_anchor(), connector, memory)?;
-        let Some(mut types) = types.and_then(Mutex::try_lock) else { return Ok(Located::Own(made)) };
+        let Some(mut types) = types.and_then(Mutex::try_lock) else { return Ok(Located::Own(made.kept())) };
         if let Some(known) = types.find(encoded) {
             return Ok(Located::Kept(known));
         }

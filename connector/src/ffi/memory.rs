@@ -6,13 +6,17 @@ use std::ops::Deref;
 use h5lake_container::{Dataspace, Run, Selection};
 
 use super::library::{Hid, Library};
-use super::variable_length::Pointers;
+use super::variable_length::MemoryPointers;
 use crate::callbacks::parts::split;
-use crate::error::{Error, Result};
+use crate::callbacks::transfer::buffer_of;
+use crate::error::{Error, Minor, Result};
 
-/// Elements selected in an application's buffer.
+/// Elements selected in an application's buffer, or in a copy of it.
 pub struct MemoryRegion {
     base: *mut u8,
+    /// The datatype of elements that a program has put there: what they point to may be read. Bytes that were put together
+    /// here have none.
+    given: Option<Hid>,
     element: usize,
     runs: Runs,
     points: u64,
@@ -40,11 +44,11 @@ impl MemoryRegion {
     ///
     /// # Safety
     /// `base` has room for that many bytes while this lives; it is written to only through a region that was
-    /// made for reading into it.
-    pub unsafe fn packed(base: *mut c_void, element: usize, points: u64) -> Result<Self> {
+    /// made for reading into it. With a datatype in `given` the elements are of that type, and what they point to is there.
+    pub unsafe fn packed(base: *mut c_void, element: usize, points: u64, given: Option<Hid>) -> Result<Self> {
         let runs =
             if points == 0 { Runs::Many(Vec::new()) } else { Runs::One([Run { offset: 0, count: points }]) };
-        Self::checked(base, element, runs, points, points)
+        Self::checked(base, given, element, runs, points, points)
     }
 
     /// The elements selected by a dataspace in a buffer shaped like its extent.
@@ -52,11 +56,17 @@ impl MemoryRegion {
     /// # Safety
     /// As [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (that is what
     /// `H5Dread` and `H5Dwrite` demand of the application).
-    pub unsafe fn selected(library: Library, base: *mut c_void, element: usize, space: Hid) -> Result<Self> {
+    pub unsafe fn selected(
+        library: Library,
+        base: *mut c_void,
+        element: usize,
+        space: Hid,
+        given: Option<Hid>,
+    ) -> Result<Self> {
         // All of an extent lies inside of it, whatever its offset.
         if library.is_all_selected(space)? {
             // SAFETY: that is all of the buffer.
-            return unsafe { Self::packed(base, element, library.extent_points(space)?) };
+            return unsafe { Self::packed(base, element, library.extent_points(space)?, given) };
         }
         if !library.selection_is_valid(space)? {
             return Err(Error::argument("the memory selection lies outside its extent"));
@@ -64,10 +74,17 @@ impl MemoryRegion {
         let runs = Runs::Many(library.runs_of(space)?);
         let points = library.selected_points(space)?;
         let spanned = library.elements_spanned(space)?;
-        Self::checked(base, element, runs, points, spanned)
+        Self::checked(base, given, element, runs, points, spanned)
     }
 
-    fn checked(base: *mut c_void, element: usize, runs: Runs, points: u64, spanned: u64) -> Result<Self> {
+    fn checked(
+        base: *mut c_void,
+        given: Option<Hid>,
+        element: usize,
+        runs: Runs,
+        points: u64,
+        spanned: u64,
+    ) -> Result<Self> {
         if base.is_null() && points > 0 {
             return Err(Error::argument("no buffer was given for the selected elements"));
         }
@@ -78,12 +95,22 @@ impl MemoryRegion {
         if !fits {
             return Err(Error::argument("the memory selection is larger than memory can be"));
         }
-        Ok(Self { base: base.cast(), element, runs, points })
+        Ok(Self { base: base.cast(), given, element, runs, points })
     }
 
-    /// Runs `body` on some elements of a packed buffer of `element` bytes each.
+    /// Runs `body` on some elements of a packed buffer of `element` bytes each, which are read into.
     pub fn within<T>(
         buffer: &mut [u8],
+        element: usize,
+        runs: Vec<Run>,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        Self::part_of(buffer, None, element, runs, body)
+    }
+
+    fn part_of<T>(
+        buffer: &mut [u8],
+        given: Option<Hid>,
         element: usize,
         runs: Vec<Run>,
         body: impl FnOnce(&mut Self) -> Result<T>,
@@ -97,7 +124,8 @@ impl MemoryRegion {
         {
             return Err(Error::argument("selected elements lie outside a buffer"));
         }
-        body(&mut Self::checked(buffer.as_mut_ptr().cast(), element, Runs::Many(runs), points, spanned)?)
+        let base = buffer.as_mut_ptr().cast();
+        body(&mut Self::checked(base, given, element, Runs::Many(runs), points, spanned)?)
     }
 
     /// Number of elements.
@@ -127,8 +155,9 @@ impl MemoryRegion {
         }
     }
 
-    /// The elements to be written, when they lie one behind the other.
+    /// The bytes that elements are to be read into, when these lie one behind the other.
     pub fn contiguous_mut(&mut self) -> Option<&mut [u8]> {
+        self.given = None;
         match &*self.runs {
             [] => Some(&mut []),
             // SAFETY: `checked` made sure that the run lies in the buffer, which this alone holds during the call.
@@ -171,11 +200,14 @@ impl MemoryRegion {
             }
             let mut part = Self {
                 base: self.base,
+                given: self.given,
                 element: self.element,
                 runs: Runs::Many(mine),
                 points: points - missing,
             };
-            each(&mut part, selection)?;
+            let done = each(&mut part, selection);
+            self.given = self.given.and(part.given);
+            done?;
         }
         Ok(())
     }
@@ -190,18 +222,43 @@ impl MemoryRegion {
 
     /// Copies `packed` to elements `first ..`, in selection order.
     pub fn scatter(&mut self, first: u64, packed: &[u8]) {
+        self.given = None;
         self.each_piece(first, packed.len(), |place, at, length| {
             // SAFETY: the piece lies in the buffer (`checked`) and in `packed`.
             unsafe { std::ptr::copy_nonoverlapping(packed.as_ptr().add(at), place, length) };
         });
     }
 
+    /// The datatype of the elements that are to be written.
+    ///
+    /// # Errors
+    /// If they are none of a program's.
+    pub(super) fn datatype(&self) -> Result<Hid> {
+        self.given.ok_or_else(none_of_a_program)
+    }
+
+    /// A copy of the elements to be written, one behind the other.
+    ///
+    /// # Errors
+    /// If there is no memory, or they are none of a program's.
+    pub fn copied(&self) -> Result<CopiedElements> {
+        let mut elements = buffer_of(self.points as usize, self.element)?;
+        self.gather(0, &mut elements);
+        Ok(CopiedElements { elements, element: self.element, given: Some(self.datatype()?) })
+    }
+
     /// Runs `body` with the variable-length data of the elements to be written, in selection order.
+    ///
+    /// # Errors
+    /// Those of `body`; if the elements are none of a program's, or of another datatype.
     pub fn with_data<T>(
         &self,
-        kind: Pointers,
+        pointers: MemoryPointers,
         body: impl FnOnce(&[Option<&[u8]>]) -> Result<T>,
     ) -> Result<T> {
+        if self.datatype()? != pointers.datatype() {
+            return Err(Error::new(Minor::Internal, "elements in memory are of another datatype"));
+        }
         let mut packed = Vec::new();
         let elements = match self.contiguous() {
             Some(elements) => elements,
@@ -211,8 +268,8 @@ impl MemoryRegion {
                 &packed
             }
         };
-        // SAFETY: the elements are the application's, of the type that it gave with them.
-        body(&unsafe { kind.data(elements) }?)
+        // SAFETY: the elements are a program's, and of the datatype whose pointers these are.
+        body(&unsafe { pointers.data(elements) }?)
     }
 
     fn run_start(&self, run: &Run) -> *mut u8 {
@@ -239,6 +296,45 @@ impl MemoryRegion {
             done += bytes;
             skip = 0;
         }
+    }
+}
+
+fn none_of_a_program() -> Error {
+    Error::new(Minor::Internal, "bytes in memory are no elements of a program's")
+}
+
+/// Elements of a program's that were copied, one behind the other.
+pub struct CopiedElements {
+    elements: Vec<u8>,
+    element: usize,
+    /// The datatype; none any more once something was read into them.
+    given: Option<Hid>,
+}
+
+impl CopiedElements {
+    /// Runs `body` on some of them, which are to be written.
+    ///
+    /// # Errors
+    /// Those of `body`; if a run lies outside of them.
+    pub fn with_part<T>(
+        &mut self,
+        runs: Vec<Run>,
+        body: impl FnOnce(&mut MemoryRegion) -> Result<T>,
+    ) -> Result<T> {
+        let given = self.given.take();
+        MemoryRegion::part_of(&mut self.elements, given, self.element, runs, |region| {
+            let done = body(region);
+            self.given = region.given;
+            done
+        })
+    }
+
+    /// The datatype of the elements, and their bytes.
+    ///
+    /// # Errors
+    /// If they are none of a program's any more.
+    pub(super) fn parts(&self) -> Result<(Hid, &[u8])> {
+        self.given.map(|datatype| (datatype, &self.elements[..])).ok_or_else(none_of_a_program)
     }
 }
 
@@ -283,5 +379,35 @@ impl Library {
         super::types::check(set, "H5Pset_vlen_mem_manager")?;
         body(list.get())?;
         Ok(count.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What they point to is looked at only where a program put them there.
+    #[test]
+    fn bytes_that_were_put_together_here_are_no_elements_of_a_program() {
+        let (mut bytes, one) = ([0xff_u8; 16], || vec![Run { offset: 0, count: 1 }]);
+        let unknown = |region: &mut MemoryRegion| {
+            assert!(region.datatype().is_err() && region.copied().is_err());
+            Ok(())
+        };
+        assert!(MemoryRegion::within(&mut bytes, 8, one(), unknown).is_ok());
+        // SAFETY: the buffer has room for two elements, and nothing is followed that is in it.
+        let region = unsafe { MemoryRegion::packed(bytes.as_mut_ptr().cast(), 8, 2, Some(7)) };
+        let Ok(mut region) = region else { panic!("the elements fit") };
+        let Ok(mut copied) = region.copied() else { panic!("they are a program's") };
+        let overwrite = |part: &mut MemoryRegion| {
+            assert_eq!(part.datatype().ok(), Some(7));
+            part.scatter(0, &[0; 8]);
+            assert!(part.datatype().is_err());
+            Ok(())
+        };
+        assert!(copied.with_part(one(), overwrite).is_ok());
+        assert!(copied.parts().is_err());
+        region.scatter(0, &[1; 16]);
+        assert!(region.datatype().is_err());
     }
 }

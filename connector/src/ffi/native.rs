@@ -2,9 +2,10 @@
 
 use std::ffi::{CStr, c_void};
 
+use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
-use super::ids::Id;
+use super::ids::{Id, KeptId};
 use super::library::Library;
 use super::native_open::Request;
 use super::types::check;
@@ -28,7 +29,7 @@ pub enum NativeKind {
 /// An object of the native connector, closed when dropped. It has no identifier that a program could see.
 pub struct NativeObject {
     pub(super) library: Library,
-    pub(super) connector: std::sync::Arc<Id>,
+    pub(super) connector: std::sync::Arc<KeptId>,
     pub(super) pointer: *mut c_void,
     kind: NativeKind,
 }
@@ -40,6 +41,9 @@ unsafe impl Sync for NativeObject {}
 
 impl Drop for NativeObject {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_none_held("native code");
+        }
         let table = self.library.table();
         let transfer = table.H5P_LST_DATASET_XFER_ID_g();
         let close = match self.kind {
@@ -73,7 +77,7 @@ impl Library {
     /// is closed.
     pub fn native_memory_file(
         self,
-        connector: &std::sync::Arc<Id>,
+        connector: &std::sync::Arc<KeptId>,
         name: &CStr,
     ) -> Result<(NativeObject, Id)> {
         let table = self.table();
@@ -104,6 +108,7 @@ impl Library {
     /// # Errors
     /// Those of `make`, and if there is no context to be had.
     pub fn in_own_context<T>(self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        assert_none_held("native code");
         // SAFETY: within a callback, in the thread that the library called it in.
         let context = unsafe { self.table().open_context() };
         let context = context.ok_or_else(|| Error::call("H5VLopen_lib_context"))?;

@@ -5,6 +5,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::memory::MemoryRegion;
 use super::strings::c_string;
 use super::types::check;
 use crate::error::{Error, Result};
@@ -75,17 +76,18 @@ impl Library {
         check(result, "H5Dread of a native source")
     }
 
-    /// Writes `buffer`, packed elements of `memory_type`, to the elements that `selection` selects.
+    /// Writes elements of a program's to the elements that `selection` selects.
     pub fn write_native(
         self,
         dataset: &Id,
-        memory_type: Hid,
+        region: &MemoryRegion,
         selection: &Id,
         transfer: Hid,
-        buffer: &[u8],
     ) -> Result<()> {
+        let elements = region.copied()?;
+        let (memory_type, buffer) = elements.parts()?;
         let memory = self.row_of(memory_type, selection, buffer.len())?;
-        // SAFETY: the buffer holds as many elements as are selected.
+        // SAFETY: the buffer holds as many elements as are selected, of that type, and what they point to is there.
         let result = unsafe {
             (self.table().H5Dwrite)(
                 dataset.get(),

@@ -14,7 +14,7 @@ use h5lake_plugin_abi::{Hdf5, bindings as sys};
 use super::error_stack::{Answer, reported_once};
 use super::guard::guard;
 use super::handle::Handle;
-use super::ids::Id;
+use super::ids::KeptId;
 use super::library::{Hid, Library};
 use super::types::check;
 use crate::error::{Error, Major, Minor, Result};
@@ -22,13 +22,13 @@ use crate::error::{Error, Major, Minor, Result};
 /// The native connector of one library.
 pub struct NativeConnector {
     library: Library,
-    id: Id,
+    id: KeptId,
 }
 
 impl NativeConnector {
     /// The native connector of `library`.
     pub fn of(library: Library) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { library, id: library.native_connector()? }))
+        Ok(Arc::new(Self { library, id: library.native_connector()?.kept() }))
     }
 
     /// Its identifier.

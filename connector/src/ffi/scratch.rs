@@ -6,7 +6,7 @@ use h5lake_container::{Dataspace, Filter};
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
-use super::ids::Id;
+use super::ids::{Id, KeptId};
 use super::library::{Hid, Library};
 use super::native::{NativeKind, NativeObject, file_location};
 use super::types::check;
@@ -253,7 +253,7 @@ impl NativeObject {
 /// A native dataset of one chunk, and the type of its elements.
 pub struct Scratch {
     dataset: NativeObject,
-    datatype: Id,
+    datatype: KeptId,
     rank: usize,
     bytes: usize,
 }
@@ -268,7 +268,7 @@ impl Scratch {
             .and_then(|n| usize::try_from(n).ok())
             .and_then(|n| n.checked_mul(element))
             .ok_or_else(|| Error::argument("a chunk is too large"))?;
-        Ok(Self { dataset, datatype, rank: chunk.len(), bytes })
+        Ok(Self { dataset, datatype: datatype.kept(), rank: chunk.len(), bytes })
     }
 
     /// The filters with the parameters that they set for themselves.

@@ -1,6 +1,7 @@
 //! Variable-length data in memory: `char *` for strings, `hvl_t` for sequences.
 
 use std::ffi::{CStr, c_void};
+use std::ops::Deref;
 
 use h5lake_ledger::buffers;
 use h5lake_plugin_abi::bindings as sys;
@@ -8,6 +9,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::library::{Hid, Library};
 use super::types::check;
 use crate::error::{Error, Result};
+use crate::file_type::FileType;
 
 /// What elements of a variable-length type are in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,43 @@ pub enum Pointers {
     Strings,
     /// Sequences (`hvl_t`) of elements of so many bytes.
     Sequences(usize),
+}
+
+/// What elements of a datatype in memory are.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryPointers {
+    kind: Pointers,
+    datatype: Hid,
+}
+
+impl MemoryPointers {
+    /// The datatype.
+    pub(super) fn datatype(self) -> Hid {
+        self.datatype
+    }
+}
+
+impl Deref for MemoryPointers {
+    type Target = Pointers;
+
+    fn deref(&self) -> &Pointers {
+        &self.kind
+    }
+}
+
+impl FileType {
+    /// What elements of a type in memory are, if all they hold is variable-length data of the plainest kind, as it is stored.
+    ///
+    /// # Errors
+    /// If `memory_type` is no datatype.
+    pub fn pointers_in(&self, memory_type: Hid) -> Result<Option<MemoryPointers>> {
+        match self.pointers {
+            Some(kind) if self.equals(memory_type)? => {
+                Ok(Some(MemoryPointers { kind, datatype: memory_type }))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Pointers {

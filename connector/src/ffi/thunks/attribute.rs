@@ -82,11 +82,16 @@ unsafe extern "C" fn open(
     }
 }
 
-/// The whole value in a packed buffer.
-unsafe fn region(handle: &Handle, memory_type: Hid, buffer: *mut c_void) -> Result<MemoryRegion> {
+/// The whole value in a packed buffer. `given` is the memory type, if the elements are there.
+unsafe fn region(
+    handle: &Handle,
+    memory_type: Hid,
+    given: Option<Hid>,
+    buffer: *mut c_void,
+) -> Result<MemoryRegion> {
     let size = handle.session()?.library.type_size(memory_type)?;
     // SAFETY: H5Aread and H5Awrite demand a buffer for the whole value.
-    unsafe { MemoryRegion::packed(buffer, size, attribute::points(handle)?) }
+    unsafe { MemoryRegion::packed(buffer, size, attribute::points(handle)?, given) }
 }
 
 unsafe extern "C" fn read(
@@ -104,7 +109,7 @@ unsafe extern "C" fn read(
             });
         }
         status(object, "h5lake_attr_read", Major::Attribute, |handle| {
-            attribute::read(handle, memory_type, &mut region(handle, memory_type, buffer)?, transfer)
+            attribute::read(handle, memory_type, &mut region(handle, memory_type, None, buffer)?, transfer)
         })
     }
 }
@@ -124,7 +129,8 @@ unsafe extern "C" fn write(
             });
         }
         status(object, "h5lake_attr_write", Major::Attribute, |handle| {
-            attribute::write(handle, memory_type, &region(handle, memory_type, buffer.cast_mut())?, transfer)
+            let region = region(handle, memory_type, Some(memory_type), buffer.cast_mut())?;
+            attribute::write(handle, memory_type, &region, transfer)
         })
     }
 }

@@ -90,12 +90,13 @@ unsafe extern "C" fn open(
     }
 }
 
-/// What one transfer touches, in memory and in the file.
+/// What one transfer touches, in memory and in the file. `given` is the memory type, if elements of it are there.
 unsafe fn plan(
     handle: &Handle,
     memory_type: Hid,
     memory_space: Hid,
     file_space: Hid,
+    given: Option<Hid>,
     buffer: *mut c_void,
 ) -> Result<(MemoryRegion, FileSelection)> {
     const ALL: Hid = sys::H5S_ALL as Hid;
@@ -110,15 +111,15 @@ unsafe fn plan(
     let open = dataset::of(handle)?;
     let library = open.base.session.library;
     let size = library.type_size(memory_type)?;
-    let given = (file_space != ALL).then_some(file_space);
-    let (selection, points) = dataset::file_selection(open, given)?;
+    let space = (file_space != ALL).then_some(file_space);
+    let (selection, points) = dataset::file_selection(open, space)?;
     // SAFETY: H5Dread and H5Dwrite demand a buffer that holds all that is selected in memory.
     let region = unsafe {
         match memory_space {
-            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, points)?,
-            ALL => MemoryRegion::selected(library, buffer, size, file_space)?,
-            BLOCK => MemoryRegion::packed(buffer, size, points)?,
-            space => MemoryRegion::selected(library, buffer, size, space)?,
+            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, points, given)?,
+            ALL => MemoryRegion::selected(library, buffer, size, file_space, given)?,
+            BLOCK => MemoryRegion::packed(buffer, size, points, given)?,
+            space => MemoryRegion::selected(library, buffer, size, space, given)?,
         }
     };
     if region.points() != points {
@@ -128,7 +129,7 @@ unsafe fn plan(
         );
         return Err(Error::new(Minor::BadValue, text).in_class(Major::Argument));
     }
-    Ok((region, FileSelection { selection, space: given }))
+    Ok((region, FileSelection { selection, space }))
 }
 
 unsafe extern "C" fn read(
@@ -165,6 +166,7 @@ unsafe extern "C" fn read(
                 memory_type,
                 *memory_spaces.add(index),
                 *file_spaces.add(index),
+                None,
                 *buffers.add(index),
             )?;
             dataset::read(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
@@ -201,8 +203,14 @@ unsafe extern "C" fn write(
         }
         each(count, datasets, "h5lake_dataset_write", (transfer, Direction::Write), |index, handle| {
             let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
-            let (mut region, selection) =
-                plan(handle, memory_type, *memory_spaces.add(index), *file_spaces.add(index), buffer)?;
+            let (mut region, selection) = plan(
+                handle,
+                memory_type,
+                *memory_spaces.add(index),
+                *file_spaces.add(index),
+                Some(memory_type),
+                buffer,
+            )?;
             dataset::write(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
         })
     }
