@@ -1,8 +1,8 @@
 //! The class that each libhdf5 is given: one per slot, so that callbacks without an object know who calls.
 
 use std::ffi::{CStr, c_void};
-use std::sync::{Mutex, PoisonError};
 
+use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::{Hdf5, MAX_LIBRARIES, bindings as sys};
 
 use super::library::Library;
@@ -114,12 +114,12 @@ static NATIVE_CLASSES: Mutex<[usize; MAX_LIBRARIES]> = Mutex::new([0; MAX_LIBRAR
 
 /// Remembers the native class of a library.
 pub(super) fn remember_native_class(library: Library, class: *const sys::H5VL_class_t) {
-    NATIVE_CLASSES.lock().unwrap_or_else(PoisonError::into_inner)[library.slot()] = class as usize;
+    NATIVE_CLASSES.lock()[library.slot()] = class as usize;
 }
 
 /// The native class of a library, once a file has been opened in it.
 pub(super) fn native_class(library: Library) -> Option<*const sys::H5VL_class_t> {
-    let class = NATIVE_CLASSES.lock().unwrap_or_else(PoisonError::into_inner)[library.slot()];
+    let class = NATIVE_CLASSES.lock()[library.slot()];
     (class != 0).then_some(class as *const sys::H5VL_class_t)
 }
 

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
-use std::sync::{LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{LazyLock, Weak};
 
 use h5lake_container::{Container, Dataspace, ObjectId};
+use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
@@ -43,7 +44,7 @@ struct Known {
 static FILES: LazyLock<Mutex<HashMap<u64, Known>>> = LazyLock::new(Default::default);
 
 fn with_known<T>(number: u64, change: impl FnOnce(&mut Known) -> T) -> T {
-    change(FILES.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default())
+    change(FILES.lock().entry(number).or_default())
 }
 
 /// Says whose objects the native file with this number stands for.
@@ -146,7 +147,7 @@ unsafe extern "C" fn open(
 unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> i32 {
     // SAFETY: from `open`, closed once.
     let file = unsafe { Box::from_raw(pointer.cast::<FaceFile>()) };
-    FILES.lock().unwrap_or_else(PoisonError::into_inner).remove(&file.number);
+    FILES.lock().remove(&file.number);
     0
 }
 

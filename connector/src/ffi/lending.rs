@@ -1,8 +1,9 @@
 //! The application's memory as bytes that count their references, for the time of one call.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use h5lake_ledger::locks::{Condvar, Mutex};
 
 /// Whether all that was lent is back.
 #[derive(Default)]
@@ -16,9 +17,9 @@ struct Lender(Arc<Returned>);
 
 impl Drop for Lender {
     fn drop(&mut self) {
-        let mut is_back = self.0.is_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_back = self.0.is_back.lock();
         while !*is_back {
-            is_back = self.0.changed.wait(is_back).unwrap_or_else(PoisonError::into_inner);
+            self.0.changed.wait(&mut is_back);
         }
     }
 }
@@ -44,7 +45,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        *self.returned.is_back.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.returned.is_back.lock() = true;
         self.returned.changed.notify_all();
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_uint, c_ulong, c_void};
 
 use h5lake_container::encoded::{ListKind, check_property_list};
 use h5lake_container::{AllocTime, CharSet, CreationOrder, FillTime, Filter, Layout};
+use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
@@ -124,6 +125,7 @@ impl Library {
 
     /// A copy of a property list.
     pub fn copy_list(self, id: Hid) -> Result<Id> {
+        assert_none_held("functions of a property list");
         // SAFETY: any value may be given; a bad one is an error.
         Id::from_call(self, unsafe { (self.table().H5Pcopy)(id) }, "H5Pcopy")
     }

@@ -283,6 +283,7 @@ impl Library {
     /// # Safety
     /// The buffer holds the elements of the space, made by the library for this type, and nobody else has what they point to.
     pub(super) unsafe fn reclaim(self, id: Hid, space: Hid, buffer: &mut [u8]) {
+        assert_none_held("functions that free memory");
         // SAFETY: as the caller says.
         unsafe { (self.table().H5Treclaim)(id, space, sys::H5P_DEFAULT, buffer.as_mut_ptr().cast()) };
     }

@@ -13,7 +13,7 @@ use h5lake_plugin_abi::MAX_LIBRARIES;
 use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::face_driver;
-use crate::ffi::ids::Id;
+use crate::ffi::ids::KeptId;
 use crate::ffi::library::Library;
 use crate::ffi::native::{NativeKind, NativeObject};
 use crate::session::Session;
@@ -24,6 +24,8 @@ pub struct Face {
     library: Library,
     container: Weak<Container>,
     types: Mutex<HashMap<Bytes, CString>>,
+    /// How many names committed types were given in the native file.
+    type_names: AtomicU64,
     /// References to regions that were read. Each takes room in the native file until that is closed, so that there is one
     /// for each region, however often it is read.
     regions: Mutex<HashMap<Vec<u8>, [u8; REGION_BYTES]>>,
@@ -46,13 +48,13 @@ struct Beneath {
     attribute: OnceLock<NativeObject>,
     dataset: Mutex<DatasetBeneath>,
     /// Outlives the file.
-    driver: Arc<Id>,
+    driver: Arc<KeptId>,
 }
 
 /// A native dataset, and what it needs when it closes last.
 pub struct NativeDataset {
     object: NativeObject,
-    _driver: Arc<Id>,
+    _driver: Arc<KeptId>,
 }
 
 impl NativeDataset {
@@ -95,7 +97,10 @@ pub fn stand_in(library: Library, kind: NativeKind) -> Result<*mut c_void> {
         Some(beneath) => beneath,
         None => {
             let new = Arc::new(Beneath::idle_or_new(library)?);
-            place.lock().get_or_insert(new).clone()
+            // Another one that was made meanwhile stays, and this one is closed when the lock is free again.
+            let first = place.lock().get_or_insert_with(|| new.clone()).clone();
+            drop(new);
+            first
         }
     };
     Ok(match kind {
@@ -114,7 +119,7 @@ impl Beneath {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(face_driver::file_name(number)).unwrap_or_default();
-        let connector = Arc::new(library.native_connector()?);
+        let connector = Arc::new(library.native_connector()?.kept());
         let (file, driver) = library.in_own_context(|| library.native_memory_file(&connector, &name))?;
         Ok(Self {
             library,
@@ -124,7 +129,7 @@ impl Beneath {
             group: OnceLock::new(),
             attribute: OnceLock::new(),
             dataset: Mutex::default(),
-            driver: Arc::new(driver),
+            driver: Arc::new(driver.kept()),
         })
     }
 
@@ -143,18 +148,24 @@ impl Beneath {
     }
 
     fn dataset(&self) -> Result<Arc<NativeDataset>> {
-        let mut dataset = self.dataset.lock();
-        if let Some(open) = dataset.open.upgrade() {
+        let (open, made) = {
+            let dataset = self.dataset.lock();
+            (dataset.open.upgrade(), dataset.made)
+        };
+        if let Some(open) = open {
             return Ok(open);
         }
         let name = c"dataset";
-        let object = self.making(|| match dataset.made {
+        let object = self.making(|| match made {
             true => self.file.open_dataset(name),
             false => self.file.create_dataset(name),
         })?;
         let open = Arc::new(NativeDataset { object, _driver: self.driver.clone() });
         let kept = self.library.is_to_tell().then(|| open.clone());
-        *dataset = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept };
+        let new = DatasetBeneath { made: true, open: Arc::downgrade(&open), kept };
+        // What it replaces is closed when the lock is free again.
+        let old = std::mem::replace(&mut *self.dataset.lock(), new);
+        drop(old);
         Ok(open)
     }
 
@@ -185,6 +196,7 @@ impl Face {
             library,
             container: Arc::downgrade(container),
             types: Mutex::default(),
+            type_names: AtomicU64::new(0),
             regions: Mutex::default(),
             is_marked: AtomicBool::new(false),
             beneath: OnceLock::new(),
@@ -304,14 +316,16 @@ impl Face {
     /// A native committed datatype equal to `encoded`. Each call opens one of its own, in the context of the program's call:
     /// what is wrong with its lists is found there.
     pub fn datatype(&self, encoded: &Bytes) -> Result<NativeObject> {
-        let (mut types, file) = (self.types.lock(), self.file()?);
-        if let Some(name) = types.get(encoded) {
-            return file.open_type(name);
+        let file = self.file()?;
+        let known = self.types.lock().get(encoded).cloned();
+        if let Some(name) = known {
+            return file.open_type(&name);
         }
-        let name = CString::new(format!("type{}", types.len())).unwrap_or_default();
+        let number = self.type_names.fetch_add(1, Ordering::Relaxed);
+        let name = CString::new(format!("type{number}")).unwrap_or_default();
         self.mark();
         let committed = file.commit_type(&name, encoded)?;
-        types.insert(encoded.clone(), name);
+        self.types.lock().insert(encoded.clone(), name);
         Ok(committed)
     }
 }
