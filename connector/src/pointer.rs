@@ -53,7 +53,7 @@ impl Pointer {
 /// What the pointer file at `path` names; `None` if there is none, or anything else is there.
 ///
 /// # Errors
-/// A pointer file that is damaged, or of another version.
+/// A pointer file that is damaged, or of another version; a file that cannot be read.
 pub fn read(path: &Path) -> Result<Option<Found>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -61,8 +61,11 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
         Err(_) => return Ok(None),
     };
     let mut head = [0; HEAD_BYTES];
-    if file.read_exact(&mut head).is_err() || !head.starts_with(MAGIC) {
-        return Ok(None);
+    match file.read_exact(&mut head) {
+        Ok(()) if head.starts_with(MAGIC) => (),
+        // What it is nobody can tell, so it must not pass for anything else.
+        Err(error) if is_failure(&error) => return Err(unopened(path, &error)),
+        _ => return Ok(None),
     }
     let bad = |why: &str| {
         Error::file(Minor::CannotOpenFile, format!("pointer file '{}' {why}", path.display()), None)
@@ -76,7 +79,10 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
         return Err(bad("is damaged: its length makes no sense"));
     }
     let mut rest = vec![0; length as usize + 4];
-    file.read_exact(&mut rest).map_err(|_| bad("is cut short"))?;
+    file.read_exact(&mut rest).map_err(|error| match is_failure(&error) {
+        true => unopened(path, &error),
+        false => bad("is cut short"),
+    })?;
     let (text, sum) = rest.split_at(length as usize);
     if crc32c::crc32c_append(crc32c::crc32c(&head), text).to_le_bytes() != *sum {
         return Err(bad("is damaged: its checksum is wrong"));
@@ -87,6 +93,11 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
     // Of the file that was read, whatever has its name by now.
     let is_own = file.metadata().is_ok_and(|file| trust::is_own(&file));
     Ok(Some(Found { pointer, is_own }))
+}
+
+/// Whether a read failed for another reason than what kind of file it is, or how long.
+fn is_failure(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory)
 }
 
 /// Checks that a pointer file may be written before its container is: its permissions stand for the container's.
@@ -399,6 +410,14 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", folder.path().join("s")).unwrap();
         assert!(link(&folder.path().join("s"), &some(), false).is_err());
         assert!(link(folder.path(), &some(), false).is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_taken_for_another_kind() {
+        // The system answers a read of it with EIO.
+        let error = super::read(Path::new("/proc/self/mem")).err().unwrap();
+        assert!(error.to_string().contains("os error 5"), "{error}");
+        assert_eq!(read(Path::new("/proc")).unwrap(), None);
     }
 
     #[test]
