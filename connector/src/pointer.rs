@@ -57,7 +57,7 @@ impl Pointer {
 pub fn read(path: &Path) -> Result<Option<Found>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(unopened(path, &error)),
+        Err(error) if is_unknown(&error) => return Err(unopened(path, &error)),
         Err(_) => return Ok(None),
     };
     let mut head = [0; HEAD_BYTES];
@@ -93,6 +93,13 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
     // Of the file that was read, whatever has its name by now.
     let is_own = file.metadata().is_ok_and(|file| trust::is_own(&file));
     Ok(Some(Found { pointer, is_own }))
+}
+
+/// Whether an open failed for a reason that leaves it unknown what is there.
+fn is_unknown(error: &io::Error) -> bool {
+    let unknown =
+        [libc::EACCES, libc::EPERM, libc::EIO, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR];
+    error.raw_os_error().is_some_and(|number| unknown.contains(&number))
 }
 
 /// Whether a read failed for another reason than what kind of file it is, or how long.

@@ -22,7 +22,7 @@ use crate::ffi::plists::{Driver, ListClass};
 use crate::names::{self, Place};
 use crate::native::codec;
 use crate::native::face::Face;
-use crate::pointer;
+use crate::pointer::{self, Prepared};
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
 
 /// `H5F_ACC_*` flags, decoded.
@@ -180,8 +180,12 @@ fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
                 false => refused(error),
             },
         )?;
-    if let Some(pointer) = pointer {
-        pointer.put()?;
+    if let Some(Err(error)) = pointer.map(Prepared::put) {
+        // Nothing was replaced. Without its pointer file the container would keep the next creation away.
+        if replace != Replace::Truncate {
+            pointers::take_back(container, place);
+        }
+        return Err(error);
     }
     if let Some(replaced) = replaced {
         replaced.done();

@@ -1,7 +1,9 @@
 //! Pointer files of containers that the setting `store=` keeps elsewhere: when they are written, and what may not be done
 //! without one.
 
-use h5lake_container::{ErrorKind, Options, Replace, Target};
+use std::sync::Arc;
+
+use h5lake_container::{Container, ErrorKind, Options, Replace, Target};
 use h5lake_ledger::{Ledger, Probe, Replacing};
 
 use crate::callbacks::file::OpenFlags;
@@ -55,6 +57,15 @@ pub fn replaced(place: &Place, options: &Options) -> Result<Option<Replacing>, h
             Ok(Ledger::replacing_file(path, &options.ledger)?)
         }
         _ => Ok(None),
+    }
+}
+
+/// Removes a new container that could not get its pointer file.
+pub fn take_back(container: Arc<Container>, place: &Place) {
+    // It gives its lease back first.
+    drop(container);
+    if let Target::Objects { store, key, .. } = &place.target {
+        let _the_next_creator_is_told = Ledger::remove_objects(&**store, key);
     }
 }
 
