@@ -4,7 +4,7 @@ mod open;
 mod stored;
 
 pub(crate) use self::open::OpenAttributes;
-pub(crate) use self::stored::{Unstored, decode_extents};
+pub(crate) use self::stored::Unstored;
 use crate::container::State;
 use crate::convert::{self, check_space, cset, show};
 use crate::list;

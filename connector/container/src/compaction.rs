@@ -1,7 +1,7 @@
 //! Compaction: payloads that keep much dead room around them are moved, so that the room comes back.
 
+use crate::chunk::fragments::Pieces;
 use crate::container::State;
-use crate::pieces::Pieces;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;

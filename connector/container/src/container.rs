@@ -1,16 +1,17 @@
 //! The opened container: creation, opening, flushing, refreshing.
 
 use crate::attribute::{OpenAttributes, Unstored};
-use crate::block::BlockCache;
+use crate::chunk::admission::Distance;
+use crate::chunk::cache::BlockCache;
+use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
 use crate::filters::CodecLender;
 use crate::filters::unlocked::without_locks;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
-use crate::keeping::Distance;
 use crate::list::Lists;
-use crate::many::{Others, Reads};
+use crate::many::Others;
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, Place};

@@ -1,9 +1,9 @@
 //! Copying objects (`H5Ocopy`), within a container or into another.
 
+use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::object::OpenObject;
 use crate::path::MAX_SOFT;
 use crate::record::{DatatypeRecord, HeaderRecord};
-use crate::stored::{change_stored, store_block, stored};
 use crate::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
 use crate::{
     AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, LocalHeap, Resolution, Result, convert, keys,

@@ -5,11 +5,11 @@
 //! 64 KiB, then 1 MiB long, so that an owner with a few strings is small; a larger blob gets one of its own.
 //! A blob is its length as a varint (LEB128) and its bytes.
 
+use crate::chunk::grid::CopyRun;
+use crate::chunk::layout::Shape;
 use crate::container::State;
 use crate::filters::Pipeline;
-use crate::grid::CopyRun;
 use crate::record::{BlockRecord, UsageRecord};
-use crate::shape::Shape;
 use crate::types::ObjectId;
 use crate::{Container, Error, ErrorKind, Result, keys, record};
 use known::{Going, Segment, Usage};

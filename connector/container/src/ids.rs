@@ -5,14 +5,18 @@
 //! between ids, so that native code that takes an id for an address and reads a header there never reads
 //! into the next one. The counter only grows: ids are not used again.
 
-use crate::many::NumberSource;
 use crate::{Error, ErrorKind, ObjectId, Result, keys};
 use h5lake_ledger::Ledger;
+use std::sync::Arc;
 
 const BASE: u64 = 1 << 62;
 const SALT_BITS: u32 = 18;
 const STEP: u32 = 12;
 const LAST: u64 = (1 << 32) - 1;
+
+/// Gets numbers for new objects that every process is given alike: called with how many are wanted, and a function that
+/// takes so many from the container.
+pub type NumberSource = Arc<dyn Fn(u64, &dyn Fn(u64) -> Result<u64>) -> Result<u64> + Send + Sync>;
 
 /// The root group of every container.
 pub(crate) const ROOT: ObjectId = ObjectId(BASE + (1 << STEP));

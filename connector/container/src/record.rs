@@ -3,6 +3,7 @@
 
 use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_ledger::Extent;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -301,6 +302,11 @@ pub(crate) struct UsageRecord {
 /// Decodes a value; `what` names it in the error.
 pub(crate) fn decode<T: Message + Default>(value: Bytes, what: impl Fn() -> String) -> Result<T> {
     T::decode(value).map_err(|e| Error::corrupt(format!("{}: {e}", what())))
+}
+
+/// The extents of values that attributes' records name.
+pub(crate) fn decode_extents<'e>(encoded: impl IntoIterator<Item = &'e Bytes>) -> Result<Vec<Extent>> {
+    encoded.into_iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use crate::container::State;
 use crate::convert::{show, zeros};
-use crate::record::AttributeRecord;
+use crate::record::{AttributeRecord, decode_extents};
 use crate::{Container, Error, Result, keys, record};
 use bytes::Bytes;
-use h5lake_ledger::Extent;
 use prost::Message;
 use std::sync::Arc;
 
@@ -154,11 +153,6 @@ impl Container {
         self.take_unstored(s, key);
         Ok(r.datatype.as_ref().and_then(|t| t.committed))
     }
-}
-
-/// The extents of values that attributes' records name.
-pub(crate) fn decode_extents<'e>(encoded: impl IntoIterator<Item = &'e Bytes>) -> Result<Vec<Extent>> {
-    encoded.into_iter().map(|e| Ok(Extent::decode(e)?.0)).collect()
 }
 
 fn missing(name: &[u8]) -> Error {

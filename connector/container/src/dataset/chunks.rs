@@ -1,11 +1,11 @@
 //! Chunk by chunk: counting, finding, reading and writing them as they are stored.
 
 use super::Dataset;
+use crate::chunk::block_store::{change_stored, store_block, stored};
+use crate::chunk::fragments::Pieces;
+use crate::chunk::grid::{CopyRun, coordinates};
 use crate::container::SCAN;
 use crate::filters::unlocked::without_locks;
-use crate::grid::{CopyRun, coordinates};
-use crate::pieces::Pieces;
-use crate::stored::{change_stored, store_block, stored};
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
 use bytes::Bytes;

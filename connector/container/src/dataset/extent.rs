@@ -1,11 +1,11 @@
 //! Changing the extent. What lies outside of it is gone: growing again shows the fill value.
 
 use super::Dataset;
+use crate::chunk::block_store::delete_stored;
+use crate::chunk::grid::CopyRun;
+use crate::chunk::layout::{Edges, is_partial};
+use crate::chunk::spans::Spans;
 use crate::filters::unlocked::{self, without_locks};
-use crate::grid::CopyRun;
-use crate::shape::{Edges, is_partial};
-use crate::spans::Spans;
-use crate::stored::delete_stored;
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
 use bytes::Bytes;

@@ -8,14 +8,14 @@ mod reading;
 mod sharing;
 mod validate;
 
+use crate::chunk::admission::Distance;
+use crate::chunk::grid::Grid;
+use crate::chunk::layout::{Edges, Shape};
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::filters::unlocked::without_locks;
-use crate::grid::Grid;
-use crate::keeping::Distance;
 use crate::object::check_order;
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
-use crate::shape::{Edges, Shape};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
 use bytes::Bytes;

@@ -1,9 +1,9 @@
 //! Many chunks at once: filters run side by side.
 
 use super::Dataset;
-use crate::grid::{CopyRun, Part};
-use crate::pieces::Pieces;
-use crate::stored::change_stored;
+use crate::chunk::block_store::change_stored;
+use crate::chunk::fragments::Pieces;
+use crate::chunk::grid::{CopyRun, Part};
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
 use std::num::NonZeroUsize;

@@ -3,11 +3,11 @@
 
 use super::Dataset;
 use super::parallel::{WORTH, cores, likely_cores, side_by_side};
-use crate::block::{Answer, DIRECT};
+use crate::chunk::block_store::{read_pieces, several, stored};
+use crate::chunk::cache::{Answer, DIRECT};
+use crate::chunk::fragments::{Direct, Pieces};
+use crate::chunk::grid::{CopyRun, Part};
 use crate::filters::unlocked::without_locks;
-use crate::grid::{CopyRun, Part};
-use crate::pieces::{Direct, Pieces};
-use crate::stored::{read_pieces, several, stored};
 use crate::{Error, ErrorKind, Result, Selection};
 use h5lake_ledger::buffers;
 use h5lake_ledger::locks::Mutex;

@@ -5,9 +5,9 @@
 use super::Dataset;
 use super::parallel::{Job, cores, likely_cores, side_by_side};
 use super::reading::places;
-use crate::block::DIRECT;
-use crate::grid::{CopyRun, Part};
-use crate::keeping::Distance;
+use crate::chunk::admission::Distance;
+use crate::chunk::cache::DIRECT;
+use crate::chunk::grid::{CopyRun, Part};
 use crate::{Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::Extent;

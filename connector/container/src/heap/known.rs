@@ -2,8 +2,8 @@
 //! and forgotten.
 
 use super::{LENGTHS, shape};
+use crate::chunk::layout::Shape;
 use crate::record::UsageRecord;
-use crate::shape::Shape;
 use crate::{Error, Result, keys};
 use h5lake_ledger::Ledger;
 use lru::LruCache;

@@ -1,11 +1,10 @@
 //! Attributes that both changed.
 
 use super::Contest;
-use crate::attribute::decode_extents;
+use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::convert::show;
-use crate::record::{self, AttributeRecord};
-use crate::stored::extents_of;
+use crate::record::{self, AttributeRecord, decode_extents};
 use crate::{Container, LocalHeap, OnConflict, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;

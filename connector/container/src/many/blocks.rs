@@ -1,14 +1,14 @@
 //! Blocks that both changed: our elements go over theirs.
 
 use super::Contest;
-use super::reads::ReadOf;
+use crate::chunk::block_store::{delete_stored, stored};
+use crate::chunk::fragments::Pieces;
+use crate::chunk::layout::Shape;
+use crate::chunk::read_set::ReadOf;
+use crate::chunk::spans::Spans;
 use crate::container::State;
 use crate::dataset::{Form, extent::outside};
-use crate::pieces::Pieces;
 use crate::record::{BlockRecord, HeaderRecord, decode};
-use crate::shape::Shape;
-use crate::spans::Spans;
-use crate::stored::{delete_stored, stored};
 use crate::types::Layout;
 use crate::{Container, Error, ErrorKind, ObjectId, Result, keys};
 use bytes::Bytes;

@@ -1,10 +1,10 @@
 //! Objects that others deleted while we changed them, and giving up what is staged.
 
+use crate::chunk::block_store::extents_of;
+use crate::chunk::spans::Spans;
 use crate::container::State;
 use crate::convert::show;
 use crate::record::{self, HeaderRecord, LinkRecord};
-use crate::spans::Spans;
-use crate::stored::extents_of;
 use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
 

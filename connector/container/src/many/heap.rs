@@ -1,9 +1,9 @@
 //! Heap segments that both changed. Only the writer that began a segment appends to it; any writer deletes blobs.
 
 use super::Contest;
+use crate::chunk::block_store::{delete_stored, stored};
 use crate::container::State;
 use crate::record::{UsageRecord, decode};
-use crate::stored::{delete_stored, stored};
 use crate::{Container, Result, heap, keys};
 use bytes::Bytes;
 use prost::Message;

@@ -14,7 +14,6 @@ mod groups;
 mod headers;
 mod heap;
 mod links;
-mod reads;
 mod reap;
 mod report;
 mod together;
@@ -30,9 +29,7 @@ use h5lake_ledger::Change;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
-pub(crate) use reads::Reads;
 pub(crate) use report::Conflict;
-pub use together::NumberSource;
 
 /// How often a commit is tried that others overtake.
 const TRIES: u32 = 500;

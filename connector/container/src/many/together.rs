@@ -4,15 +4,11 @@
 
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
+use crate::ids::NumberSource;
 use crate::record::{self, HeaderRecord};
 use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-/// Gets numbers for new objects that every process is given alike: called with how many are wanted, and a function that
-/// takes so many from the container.
-pub type NumberSource = Arc<dyn Fn(u64, &dyn Fn(u64) -> Result<u64>) -> Result<u64> + Send + Sync>;
 
 fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
     key.first() == Some(&keys::BLOCK) && value.is_some()

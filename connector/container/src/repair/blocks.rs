@@ -2,8 +2,8 @@
 
 use super::Repair;
 use super::entries::Cursors;
+use crate::chunk::fragments::{Pieces, lost_piece};
 use crate::dataset::Form;
-use crate::pieces::{Pieces, lost_piece};
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::types::Layout;
 use crate::verify::{self, LOST, decoded};

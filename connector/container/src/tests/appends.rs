@@ -1,7 +1,7 @@
 //! Data that is added again and again, with a flush each.
 
 use super::*;
-use crate::stored;
+use crate::chunk::block_store as stored;
 
 const STEP: u64 = 512;
 const CHUNK: u64 = 8192;

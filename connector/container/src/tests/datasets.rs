@@ -1,5 +1,5 @@
 use super::*;
-use crate::grid::tests_support::slab_in;
+use crate::chunk::grid::tests_support::slab_in;
 use proptest::prelude::*;
 
 /// A dataset as one flat vector of elements, and what the container has to agree with.
@@ -39,7 +39,7 @@ impl Flat {
     fn runs(&self, s: &Selection) -> Vec<(usize, usize, usize)> {
         let total: u64 = self.dims.iter().product();
         let mut out = Vec::new();
-        crate::grid::Grid::Line(total.max(1))
+        crate::chunk::grid::Grid::Line(total.max(1))
             .parts(&self.dims, s, self.size, &mut |p| {
                 out.extend(p.runs.iter().map(|r| (r.block, r.buffer, r.len)));
                 Ok(())

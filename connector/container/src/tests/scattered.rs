@@ -3,7 +3,7 @@
 
 use super::datasets::{Flat, filters, values};
 use super::*;
-use crate::grid::tests_support::slab_in;
+use crate::chunk::grid::tests_support::slab_in;
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
 

@@ -13,7 +13,7 @@ pub(crate) use cursor::{Cursor, bounds};
 pub(crate) use names::named;
 pub(crate) use objects::{LOST, attribute, block, decoded};
 
-use crate::stored::extents_of;
+use crate::chunk::block_store::extents_of;
 use crate::{Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::Extent;

@@ -1,11 +1,11 @@
 //! What headers, links, attributes, blocks and heaps say of each other: counts, owners, and what leads where.
 
 use super::cursor::{Cursor, bounds};
+use crate::chunk::fragments::Pieces;
+use crate::chunk::layout::is_partial;
 use crate::dataset::Form;
 use crate::ids::ROOT;
-use crate::pieces::Pieces;
 use crate::record::{AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord};
-use crate::shape::is_partial;
 use crate::types::Layout;
 use crate::{Error, ErrorKind, Result, convert, keys, object, record};
 use bytes::Bytes;
@@ -407,7 +407,7 @@ pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> 
     if size != Some(r.data_size) {
         return Err(format!("its type and shape do not make up its {} bytes", r.data_size));
     }
-    let extents = crate::attribute::decode_extents(&r.extents).map_err(text)?;
+    let extents = crate::record::decode_extents(&r.extents).map_err(text)?;
     let length = match extents.is_empty() {
         true => r.inline.len() as u64,
         false => extents.iter().fold(0u64, |n, e| n.saturating_add(e.len())),

@@ -4,9 +4,9 @@
 //! computed what it wrote from a value that is no longer there. The set is bounded. It forgets first which elements of a
 //! block were read, then which blocks of a dataset, then which datasets.
 
-use crate::grid::CopyRun;
+use crate::chunk::grid::CopyRun;
+use crate::chunk::spans::Spans;
 use crate::keys;
-use crate::spans::Spans;
 use h5lake_ledger::locks::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -126,7 +126,7 @@ impl Reads {
     }
 
     /// What was read of a block.
-    pub(super) fn block(&self, key: &[u8]) -> ReadOf {
+    pub(crate) fn block(&self, key: &[u8]) -> ReadOf {
         let Some(set) = &self.0 else { return ReadOf::Parts(Spans::default()) };
         let set = set.lock();
         match set.has(key) {
@@ -136,12 +136,12 @@ impl Reads {
     }
 
     /// Whether an attribute's value, or the comment of a header, was read.
-    pub(super) fn has_name(&self, key: &[u8]) -> bool {
+    pub(crate) fn has_name(&self, key: &[u8]) -> bool {
         self.0.as_ref().map(Mutex::lock).is_some_and(|set| set.everything || set.names.contains(key))
     }
 
     /// A new batch begins.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Some(set) = &self.0 {
             *set.lock() = ReadSet::default();
         }

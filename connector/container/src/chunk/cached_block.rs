@@ -1,10 +1,10 @@
 //! One block in memory.
 
 use crate::Result;
-use crate::grid::CopyRun;
-use crate::ranges::Ranges;
-use crate::shape::Shape;
-use crate::stored::{change_stored, store_block, stored};
+use crate::chunk::block_store::{change_stored, store_block, stored};
+use crate::chunk::grid::CopyRun;
+use crate::chunk::layout::Shape;
+use crate::chunk::ranges::Ranges;
 use h5lake_ledger::{Ledger, buffers};
 use std::sync::Arc;
 

@@ -1,15 +1,15 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
-use crate::cached::{Cached, MOST_RANGES};
+use crate::chunk::admission::{Distance, Keeping};
+use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
+use crate::chunk::cached_block::{Cached, MOST_RANGES};
+use crate::chunk::copy_runs::{gather, scatter};
+use crate::chunk::grid::CopyRun;
+use crate::chunk::layout::Shape;
+use crate::chunk::read_set::Reads;
+use crate::chunk::spans::Spans;
 use crate::filters::unlocked;
-use crate::gather::{gather, scatter};
-use crate::grid::CopyRun;
-use crate::keeping::{Distance, Keeping};
-use crate::many::Reads;
-use crate::shape::Shape;
-use crate::spans::Spans;
-use crate::stored::{change_stored, replace_inline, store_block, stored};
 use h5lake_ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};

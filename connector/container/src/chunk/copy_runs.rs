@@ -1,6 +1,6 @@
 //! Copying runs of a block to where the caller wants them, and back.
 
-use crate::grid::CopyRun;
+use crate::chunk::grid::CopyRun;
 
 /// Copies runs from `block`, which begins `base` bytes into the block that the runs count in.
 pub(crate) fn gather(runs: &[CopyRun], block: &[u8], base: usize, out: &mut [u8]) {

@@ -1,12 +1,11 @@
 //! Blocks as the ledger has them.
 
-use crate::attribute::decode_extents;
-use crate::block::{Answer, DIRECT};
-use crate::gather::gather;
-use crate::grid::CopyRun;
-use crate::pieces::Pieces;
-use crate::record::{self, AttributeRecord, BlockRecord};
-use crate::shape::Shape;
+use crate::chunk::cache::{Answer, DIRECT};
+use crate::chunk::copy_runs::gather;
+use crate::chunk::fragments::Pieces;
+use crate::chunk::grid::CopyRun;
+use crate::chunk::layout::Shape;
+use crate::record::{self, AttributeRecord, BlockRecord, decode_extents};
 use crate::{Error, ErrorKind, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger, buffers};

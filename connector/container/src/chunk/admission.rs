@@ -1,8 +1,8 @@
 //! Which blocks that are read are worth keeping in memory.
 
-use crate::block::DIRECT;
-use crate::grid::CopyRun;
-use crate::shape::Shape;
+use crate::chunk::cache::DIRECT;
+use crate::chunk::grid::CopyRun;
+use crate::chunk::layout::Shape;
 use lru::LruCache;
 
 /// Blocks up to this many bytes are kept as soon as a part of them is read.

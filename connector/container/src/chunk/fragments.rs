@@ -5,9 +5,9 @@
 //! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
 //! write's size times.
 
+use crate::chunk::layout::Shape;
 use crate::convert::buffer;
 use crate::record::{BlockRecord, PieceRecord};
-use crate::shape::Shape;
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::buffers::Scratch;
