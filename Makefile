@@ -121,6 +121,7 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	tools/import-circles
+	tools/status-page --check
 
 fmt:
 	cargo fmt --all

@@ -1,40 +1,70 @@
-"""docs/status.md as the machine reads it: the counts that may not fall, the steps that may be skipped."""
+"""docs/status.json: the counts that may not fall, and the steps that may be skipped. docs/status.md shows them in tables."""
 
+import json
 import re
 
 from . import ROOT
 
-STATUS = ROOT / "docs" / "status.md"
-ROW = re.compile(r"^\|\s*(?P<suite>[^|]+?)\s*\|\s*(?P<version>[^|]+?)\s*\|"
-                 r"\s*(?P<passed>\d+)\s*\|\s*(?P<failed>\d+)\s*\|\s*(?P<skipped>\d+)\s*\|")
+DATA = ROOT / "docs" / "status.json"
+PAGE = ROOT / "docs" / "status.md"
+SKIPS = "may be skipped"
+TABLE = re.compile(r"(?<=^<!-- table: )(?P<name>[^>]+)(?P<end> -->\n)(?P<rows>.*?)(?=^<!-- end -->$)", re.M | re.S)
+
+
+def load():
+    """All of the file: rows of counts by the table in which they stand, and why steps may be skipped."""
+    return json.loads(DATA.read_text())
+
+
+def row_of(data, suite, version):
+    """The row of a suite, or None."""
+    rows = (row for table in data["counts"].values() for row in table)
+    return next((row for row in rows if (row["suite"], row["version"]) == (suite, version)), None)
 
 
 def counts_of(suite, version):
     """The recorded (passed, failed, skipped) of a suite, or None when it has no row."""
-    if not STATUS.exists():
-        return None
-    for line in STATUS.read_text().splitlines():
-        row = ROW.match(line)
-        if row and row["suite"] == suite and row["version"] == version:
-            return tuple(int(row[k]) for k in ("passed", "failed", "skipped"))
-    return None
+    row = row_of(load(), suite, version)
+    return row and (row["passed"], row["failed"], row["skipped"])
 
 
 def record(suite, version, passed, failed, skipped):
-    """Writes a suite's counts into its row; the row must exist, so that a new suite is entered by hand."""
-    lines = STATUS.read_text().splitlines()
-    for number, line in enumerate(lines):
-        row = ROW.match(line)
-        if row and row["suite"] == suite and row["version"] == version:
-            rest = line[row.end():]
-            lines[number] = f"| {suite} | {version} | {passed} | {failed} | {skipped} |{rest}"
-            STATUS.write_text("\n".join(lines) + "\n")
-            return
-    raise SystemExit(f"{STATUS}: no row '{suite} | {version}' to record in")
+    """Writes a suite's counts into its row and the page; the row must exist, so that a new suite is entered by hand."""
+    data = load()
+    row = row_of(data, suite, version)
+    if row is None:
+        raise SystemExit(f"{DATA}: no row '{suite}', version '{version}', to record in")
+    row.update(passed=passed, failed=failed, skipped=skipped)
+    DATA.write_text(as_text(data))
+    PAGE.write_text(page(data, PAGE.read_text()))
 
 
 def may_skip(step):
-    """Whether docs/status.md lists this step under 'Steps that may be skipped' (as '- `step`: why')."""
-    text = STATUS.read_text() if STATUS.exists() else ""
-    section = re.search(r"^## Steps that may be skipped$(.*?)(?=^## |\Z)", text, re.M | re.S)
-    return bool(section) and re.search(rf"^- `{re.escape(step)}`:", section[1], re.M) is not None
+    """Whether this step may be skipped where CI runs."""
+    return step in load()[SKIPS]
+
+
+def as_text(data):
+    """The file's text: one row a line, so that a change of a count is a change of its line."""
+    def listed(lines):
+        return ",\n".join(f"    {line}" for line in lines)
+
+    tables = [f'  {json.dumps(name)}: [\n{listed(map(json.dumps, rows))}\n  ]' for name, rows in data["counts"].items()]
+    skips = [f"{json.dumps(step)}: {json.dumps(why)}" for step, why in data[SKIPS].items()]
+    return f'{{\n"counts": {{\n{",".join(tables)}\n}},\n{json.dumps(SKIPS)}: {{\n{listed(skips)}\n}}\n}}\n'.replace("],  ", "],\n  ")
+
+
+def page(data, text):
+    """The page with its tables made anew."""
+    def table(found):
+        name = found["name"]
+        if name == SKIPS:
+            rows = [f"- `{step}`: {why}" for step, why in data[SKIPS].items()]
+        else:
+            rows = ["| suite | version | passed | failed | skipped | known failures, remarks |",
+                    "| --- | --- | ---: | ---: | ---: | --- |"]
+            rows += ["| {suite} | {version} | {passed} | {failed} | {skipped} | {remark} |".format(**row)
+                     for row in data["counts"][name]]
+        return f"{name}{found['end']}\n" + "\n".join(rows) + "\n\n"
+
+    return TABLE.sub(table, text)
