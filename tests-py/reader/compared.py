@@ -3,9 +3,12 @@
 import hashlib
 import struct
 
+import by_libhdf5
 import h5py
 import numpy as np
+import selections
 from h5lake_reader import Container, Object
+from references import NewReference
 
 
 def plain(value):
@@ -46,7 +49,9 @@ def by_h5py(f):
     def value_of(item, value):
         def resolved(v):
             if isinstance(v, h5py.RegionReference):
-                return ("region", f[v].name) if v else ("region", None)
+                if not v:
+                    return "region", None
+                return "region", f[v].name, selections.of_library(h5py.h5r.get_region(v, f.id))
             if isinstance(v, h5py.Reference):
                 return ("object", f[v].name) if v else ("object", None)
             if isinstance(v, np.ndarray) and v.dtype == object:
@@ -58,11 +63,18 @@ def by_h5py(f):
             return plain(v)
         return resolved(value)
 
+    def attribute(item, name):
+        low = h5py.h5a.open(item.id, name.encode())
+        if by_libhdf5.holds_new(low.get_type()):
+            return by_libhdf5.read(f, low, low.shape)
+        return value_of(item, item.attrs[name])
+
     def visit(path, item):
         token = h5py.h5o.get_info(item.id).addr
-        here = found[path] = {"attributes": {k: value_of(item, item.attrs[k]) for k in sorted(item.attrs)}}
+        here = found[path] = {"attributes": {k: attribute(item, k) for k in sorted(item.attrs)}}
         if isinstance(item, h5py.Dataset):
-            here["shape"], here["value"] = item.shape, value_of(item, item[()])
+            here["shape"], new = item.shape, by_libhdf5.holds_new(item.id.get_type())
+            here["value"] = by_libhdf5.read(f, item.id, item.shape) if new else value_of(item, item[()])
         if not isinstance(item, h5py.Group) or token in seen:
             return
         seen.add(token)
@@ -83,21 +95,32 @@ def by_h5py(f):
 def by_reader(path, version=None):
     """The same, read from the bytes."""
     c = Container(path, version)
-    found, seen, names = {}, set(), {}
+    found, seen, names = {}, set(), names_of(c)
 
-    def walk(path, item):
-        names.setdefault(item.identity, path.rstrip("/") or "/")
-        if item.kind == "group" and item.identity not in seen:
-            seen.add(item.identity)
-            for name, link in item.links().items():
-                if link.kind == "hard":
-                    walk(f"{path}{name}/", Object(c, link.target))
+    def leads_to(v):
+        if v.kind is None:
+            return "new", None
+        there = names if v.file is None else names_of(Container(v.file))
+        what = "new", v.kind, v.file, there[v.identity]
+        if v.kind == "region":
+            shape = Object(c if v.file is None else Container(v.file), v.identity).space.shape
+            return *what, v.selection.coordinates(shape).tolist()
+        return what if v.kind == "object" else (*what, v.attribute)
+
+    def region(encoded):
+        if not any(encoded):
+            return "region", None
+        identity, selected = c.region(encoded)
+        selected = selections.dataspace(selected)
+        return "region", names[identity], selected.coordinates(selected.shape).tolist()
 
     def resolved(v):
+        if isinstance(v, NewReference):
+            return leads_to(v)
         if isinstance(v, tuple) and len(v) == 2 and v[0] == "object":
             return "object", names[v[1]] if v[1] else None
         if isinstance(v, tuple) and len(v) == 2 and v[0] == "region":
-            return "region", names[c.region(v[1])[0]] if any(v[1]) else None
+            return region(v[1])
         if isinstance(v, np.ndarray) and v.dtype == object:
             return resolved(v[()]) if v.shape == () else [resolved(e) for e in v]
         if isinstance(v, (list, tuple)):
@@ -116,10 +139,32 @@ def by_reader(path, version=None):
             here["links"][name] = ("hard",) if link.kind == "hard" else (link.kind, link.target)
             if link.kind == "hard":
                 visit(f"{path}{name}/", Object(c, link.target))
-    walk("/", c.root)
-    seen.clear()
     visit("/", c.root)
     return found
+
+
+def names_of(c):
+    """{id: a path} of all objects."""
+    names = {}
+
+    def walk(path, item):
+        first = item.identity not in names
+        names.setdefault(item.identity, path.rstrip("/") or "/")
+        if item.kind == "group" and first:
+            for name, link in item.links().items():
+                if link.kind == "hard":
+                    walk(f"{path}{name}/", Object(c, link.target))
+    walk("/", c.root)
+    return names
+
+
+def without_selections(found):
+    """As the first samples were kept: regions of old references with the dataset alone."""
+    if isinstance(found, dict):
+        return {key: without_selections(value) for key, value in found.items()}
+    if isinstance(found, tuple) and found[:1] == ("region",):
+        return found[:2]
+    return type(found)(map(without_selections, found)) if isinstance(found, (list, tuple)) else found
 
 
 def differences(a, b, where=""):

@@ -3,6 +3,8 @@
 import struct
 
 import numpy as np
+import references
+from ledger import Damaged
 
 INTEGER, FLOAT, TIME, STRING, BITFIELD, OPAQUE, COMPOUND, REFERENCE, ENUM, VLEN, ARRAY = range(11)
 
@@ -113,8 +115,10 @@ def reference(made, data, at, bits, version):
         made.stored = 8
     elif made.reference == 1:
         made.stored = 12
+    elif made.reference in references.NAMES:
+        made.stored = references.STORED
     else:
-        raise Unreadable("a reference of the kind that HDF5 1.12 brought")
+        raise Unreadable(f"references of kind {made.reference}")
     return at
 
 
@@ -164,9 +168,13 @@ def element(made, data, blob):
         if made.is_text:
             return content[:count]
         width = made.base.stored
+        if count * width > len(content):
+            raise Damaged(f"a sequence of {count} elements of {width} bytes in a blob of {len(content)}")
         return [element(made.base, content[at:at + width], blob) for at in range(0, count * width, width)]
     if made.reference == 0:
         return "object", int.from_bytes(data[:8], "little")
     if made.reference == 1:
         return "region", data[:12]
+    if made.reference:
+        return references.decode(data[:references.STORED], blob)
     raise Unreadable(f"class {made.kind}")
