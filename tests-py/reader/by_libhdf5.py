@@ -54,11 +54,10 @@ def type_of(identifier):
     plain = h5py.h5t.TypeID(identifier)
     kinds = {h5py.h5t.REFERENCE: h5py.h5t.TypeReferenceID, h5py.h5t.COMPOUND: h5py.h5t.TypeCompoundID,
              h5py.h5t.VLEN: h5py.h5t.TypeVlenID, h5py.h5t.ARRAY: h5py.h5t.TypeArrayID}
-    made = kinds.get(plain.get_class(), lambda _: None)(identifier)
-    if made is None:
+    if plain.get_class() not in kinds:
         return plain
-    call("H5Iinc_ref", identifier)  # both give it back
-    return made
+    status("H5Iinc_ref", identifier)  # both give it back
+    return kinds[plain.get_class()](identifier)
 
 
 def new_type():
