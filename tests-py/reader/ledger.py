@@ -7,7 +7,8 @@ import struct
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
 FILE, LOG, PACK, PAGE = range(4)
-KNOWN_FEATURES = {"file": 1 << 1, "objects": 1 << 0}
+EDITS, CLOSED = 1 << 1, 1 << 0
+KNOWN_FEATURES = {"files": EDITS, "head objects": CLOSED}  # as the page names them
 
 
 class Damaged(Exception):
@@ -222,6 +223,8 @@ class Ledger:
         in_log = set()
         for record in records:
             for key, kind, value in record.entries:
+                if kind == "edit" and not self.has_edits:
+                    raise Damaged(f"an edit of {key} in a container that has none")
                 if kind == "delete":
                     found.pop(key, None)
                     continue
@@ -249,6 +252,8 @@ def fixed_head(data):
 class FileLedger(Ledger):
     """A container in one file."""
 
+    kind = "files"
+
     def __init__(self, path, version=None):
         with open(path, "rb") as file:
             self.data = file.read()
@@ -259,8 +264,9 @@ class FileLedger(Ledger):
                 raise Damaged("no container")
         head = self.at(0, 64)
         self.features, self.identity = fixed_head(checked(head, "the head"))
-        if self.features & ~KNOWN_FEATURES["file"]:
+        if self.features & ~KNOWN_FEATURES["files"]:
             raise Damaged(f"features {self.features:#x}")
+        self.has_edits = bool(self.features & EDITS)
         self.read_slot(self.newest_slot(), version)
 
     def at(self, offset, length):
@@ -315,18 +321,20 @@ class FileLedger(Ledger):
 class DirectoryLedger(Ledger):
     """A container among the objects of a directory."""
 
+    kind, has_edits = "head objects", False
+
     def __init__(self, folder, name, version=None):
         self.folder, self.name, self.embedded = folder, name, {}
         head = self.whole("")
         self.features, self.identity = fixed_head(checked(head[:64], "the head's first part"))
-        if self.features & ~KNOWN_FEATURES["objects"]:
+        if self.features & ~KNOWN_FEATURES["head objects"]:
             raise Damaged(f"features {self.features:#x}")
         b = Bytes(checked(head, "the head"), "the head")
         b.take(64)
         known, self.base, self.retention, self.moment, self.lost = b.fixed("5Q")
         root, self.rooms, self.history = b.optional(), b.optional(), b.optional()
         self.claim = b.u64() if b.at < len(b.data) else 0
-        self.closed = bool(self.features & 1)
+        self.closed = bool(self.features & CLOSED)
         if self.closed:
             logs = [b.string() for _ in range(b.varint())]
             self.embedded = {self.base + 1 + n: data for n, data in enumerate(logs)}
