@@ -1,12 +1,13 @@
-"""References of the kind that HDF5 1.12 brought (`H5R_ref_t`), which h5py does not know: made, stored and followed in the libhdf5 that
-h5py has loaded. What is found has the form that compared.py gives it."""
+"""What h5py does not do, in the libhdf5 that it has loaded: sequences of compounds are read, and references of the kind that HDF5 1.12
+brought (`H5R_ref_t`) are made, stored and followed. What is found has the form that compared.py gives it."""
 
 import ctypes
 import re
+import struct
 
 import h5py
+import hdf5_selections
 import numpy as np
-import selections
 
 OBJECT, REGION, ATTRIBUTE = 2, 3, 4
 KINDS = {OBJECT: "object", REGION: "region", ATTRIBUTE: "attribute"}
@@ -113,13 +114,15 @@ def attribute(item, name, kind, shape, data):
     status("H5Aclose", made)
 
 
-def holds_new(kind):
-    """Whether a type holds new references."""
+def is_needed(kind):
+    """Whether h5py cannot read elements of a type: new references, and sequences of compounds."""
     if kind.get_class() == h5py.h5t.REFERENCE:
         return kind.get_size() not in (OLD_OBJECT, OLD_REGION)
     if kind.get_class() == h5py.h5t.COMPOUND:
-        return any(holds_new(kind.get_member_type(n)) for n in range(kind.get_nmembers()))
-    return kind.get_class() in (h5py.h5t.VLEN, h5py.h5t.ARRAY) and holds_new(kind.get_super())
+        return any(is_needed(kind.get_member_type(n)) for n in range(kind.get_nmembers()))
+    if kind.get_class() == h5py.h5t.VLEN and kind.get_super().get_class() == h5py.h5t.COMPOUND:
+        return True
+    return kind.get_class() in (h5py.h5t.VLEN, h5py.h5t.ARRAY) and is_needed(kind.get_super())
 
 
 def read(f, item, shape):
@@ -162,7 +165,8 @@ def element(f, kind, at):
         return by_size[kind.get_size()](f, at)
     if of_class == h5py.h5t.STRING and kind.is_variable_str():
         return ctypes.cast(at, ctypes.POINTER(TEXT)).contents.value or b""
-    return np.frombuffer(ctypes.string_at(at, kind.get_size()), kind.dtype)[0].item()
+    number = np.frombuffer(ctypes.string_at(at, kind.get_size()), kind.dtype)[0].item()
+    return struct.pack("<d", number).hex() if isinstance(number, float) else number
 
 
 def items(f, kind, at, count):
@@ -185,7 +189,7 @@ def old_region(f, at):
     if not any(ctypes.string_at(at, OLD_REGION)):
         return "region", None
     space = h5py.h5s.SpaceID(call("H5Rget_region", f.id.id, ctypes.c_int(1), ctypes.c_void_p(at)))
-    return "region", name_by("H5Rget_name", f.id.id, ctypes.c_int(1), ctypes.c_void_p(at)), selections.of_library(space)
+    return "region", name_by("H5Rget_name", f.id.id, ctypes.c_int(1), ctypes.c_void_p(at)), hdf5_selections.of_library(space)
 
 
 def follow(f, at):
@@ -198,5 +202,5 @@ def follow(f, at):
     found = "new", KINDS[kind], None if file == f.filename else file, name
     if kind == REGION:
         space = h5py.h5s.SpaceID(call("H5Ropen_region", reference, 0, 0))
-        return *found, selections.of_library(space)
+        return *found, hdf5_selections.of_library(space)
     return found if kind == OBJECT else (*found, name_by("H5Rget_attr_name", reference))

@@ -5,10 +5,10 @@ import struct
 
 import by_libhdf5
 import h5py
+import hdf5_selections
 import numpy as np
-import selections
 from h5lake_reader import Container, Object
-from references import NewReference
+from new_references import NewReference
 
 
 def plain(value):
@@ -51,7 +51,7 @@ def by_h5py(f):
             if isinstance(v, h5py.RegionReference):
                 if not v:
                     return "region", None
-                return "region", f[v].name, selections.of_library(h5py.h5r.get_region(v, f.id))
+                return "region", f[v].name, hdf5_selections.of_library(h5py.h5r.get_region(v, f.id))
             if isinstance(v, h5py.Reference):
                 return ("object", f[v].name) if v else ("object", None)
             if isinstance(v, np.ndarray) and v.dtype == object:
@@ -65,16 +65,23 @@ def by_h5py(f):
 
     def attribute(item, name):
         low = h5py.h5a.open(item.id, name.encode())
-        if by_libhdf5.holds_new(low.get_type()):
+        if by_libhdf5.is_needed(low.get_type()):
             return by_libhdf5.read(f, low, low.shape)
         return value_of(item, item.attrs[name])
+
+    def committed(kind):
+        """The path of a committed type that a dataset has."""
+        return {"committed": h5py.h5i.get_name(kind).decode()} if kind.committed() else {}
 
     def visit(path, item):
         token = h5py.h5o.get_info(item.id).addr
         here = found[path] = {"attributes": {k: attribute(item, k) for k in sorted(item.attrs)}}
         if isinstance(item, h5py.Dataset):
-            here["shape"], new = item.shape, by_libhdf5.holds_new(item.id.get_type())
-            here["value"] = by_libhdf5.read(f, item.id, item.shape) if new else value_of(item, item[()])
+            here["shape"], low = item.shape, by_libhdf5.is_needed(item.id.get_type())
+            here |= committed(item.id.get_type())
+            here["value"] = by_libhdf5.read(f, item.id, item.shape) if low else value_of(item, item[()])
+        if isinstance(item, h5py.Datatype):
+            here["type"] = item.id.get_class(), item.id.get_size()
         if not isinstance(item, h5py.Group) or token in seen:
             return
         seen.add(token)
@@ -111,7 +118,7 @@ def by_reader(path, version=None):
         if not any(encoded):
             return "region", None
         identity, selected = c.region(encoded)
-        selected = selections.dataspace(selected)
+        selected = hdf5_selections.dataspace(selected)
         return "region", names[identity], selected.coordinates(selected.shape).tolist()
 
     def resolved(v):
@@ -131,6 +138,9 @@ def by_reader(path, version=None):
         here = found[path] = {"attributes": {k: resolved(a.read()) for k, a in sorted(item.attributes().items())}}
         if item.kind == "dataset":
             here["shape"], here["value"] = None if item.space.null else item.space.shape, resolved(item.read())
+            here |= {} if item.type.committed is None else {"committed": names[item.type.committed]}
+        if item.kind == "datatype":
+            here["type"] = item.type.klass, item.type.type.size
         if item.kind != "group" or item.identity in seen:
             return
         seen.add(item.identity)

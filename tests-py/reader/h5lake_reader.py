@@ -10,17 +10,15 @@ It is slow, holds all of the map in memory, and reads what nobody writes meanwhi
 import bisect
 import itertools
 import struct
-import zlib
 
-import numpy as np
-
+import hdf5_filters
 import hdf5_types
+import numpy as np
 from hdf5_types import Unreadable
 from ledger import Damaged, open_ledger
 
 ROOT = (1 << 62) + (1 << 12)
 COMPACT, CONTIGUOUS, CHUNKED, VIRTUAL, EXTERNAL = range(5)
-DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
 LOCAL = 1 << 63
 
 
@@ -126,7 +124,8 @@ class StoredType:
         flat = found.reshape(-1)
         for n in range(flat.size):
             flat[n] = hdf5_types.element(made, data[n * self.stored:(n + 1) * self.stored], blob)
-        return found
+        # Numbers that numpy cannot take from their bytes.
+        return np.array(found.tolist()).reshape(shape) if made.value and flat.size else found
 
 
 class Link:
@@ -197,6 +196,8 @@ class Object:
         self.comment = one(self.message, 7, b"").decode()
         if self.kind == "dataset":
             self.describe()
+        if self.kind == "datatype":
+            self.type = StoredType(self.body)
 
     def describe(self):
         message = fields(self.body)
@@ -277,34 +278,11 @@ class Object:
         return self.unfiltered(data, one(message, 3), size, unfiltered)
 
     def unfiltered(self, data, mask, size, none):
-        for n, (number, _, client) in reversed(list(enumerate(self.filters))):
-            if mask >> n & 1 or none:
-                continue
-            if number == DEFLATE:
-                data = zlib.decompress(data)
-            elif number == SHUFFLE:
-                width = client[0]
-                count = len(data) // width
-                tail = data[count * width:]
-                data = np.frombuffer(data[:count * width], "u1").reshape(width, count).T.tobytes() + tail
-            elif number == FLETCHER32:
-                data, wanted = data[:-4], data[-4:]
-                if struct.pack("<I", fletcher32(data)) != wanted:
-                    raise Damaged("fletcher32 of a chunk")
-            else:
-                raise Unreadable(f"filter {number}")
+        if not none:
+            data = hdf5_filters.undone(data, self.filters, mask)
         if len(data) != size:
             raise Damaged(f"a chunk of {len(data)} bytes instead of {size}")
         return data
-
-
-def fletcher32(data):
-    """HDF5's: sums of big-endian 16-bit words, and a last odd byte as the high half of one."""
-    words = np.frombuffer(data + b"\0" * (len(data) & 1), ">u2").astype("u8")
-    low = int(words.sum())
-    high = int((words * np.arange(len(words), 0, -1, dtype="u8")).sum())
-    fold = lambda n: n % 65535 or (65535 if n else 0)  # noqa: E731
-    return fold(high) << 16 | fold(low)
 
 
 class Container:

@@ -3,7 +3,7 @@
 import struct
 
 from ledger import Bytes, Damaged
-from selections import MAX_RANK, BadSelection, Selection
+from hdf5_selections import MAX_RANK, BadSelection, Selection
 
 STORED = 22
 OBJECT, REGION, ATTRIBUTE = 2, 3, 4
