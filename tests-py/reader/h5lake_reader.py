@@ -9,11 +9,13 @@ It is slow, holds all of the map in memory, and reads what nobody writes meanwhi
 
 import bisect
 import itertools
+import os
 import struct
 
 import hdf5_filters
 import hdf5_types
 import numpy as np
+import virtual_data
 from hdf5_types import Unreadable
 from ledger import Damaged, open_ledger
 
@@ -231,6 +233,9 @@ class Object:
             return self.type.values(self.read_chunks(), self.space.shape, self.container.blob)
         if self.layout == EXTERNAL:
             return self.type.values(self.read_parts(), self.space.shape, self.container.blob)
+        if self.layout == VIRTUAL:
+            mappings = [virtual_data.Mapping(fields(m), one) for m in fields(self.body).get(12, [])]
+            return virtual_data.read(self, mappings, self.container.beside)
         if self.layout not in (COMPACT, CONTIGUOUS):
             raise Unreadable(f"layout {self.layout}")
         size, stored = self.space.count() * self.type.stored, self.type.stored
@@ -287,7 +292,7 @@ class Object:
 
 class Container:
     def __init__(self, path, version=None):
-        self.ledger = open_ledger(path, version)
+        self.path, self.ledger = str(path), open_ledger(path, version)
         self.map = self.ledger.map
         self.keys = sorted(self.map)
         described = fields(self.map[b"C"])
@@ -304,11 +309,34 @@ class Container:
             at += 1
 
     def __getitem__(self, path):
-        found = self.root
-        for name in filter(None, path.split("/")):
-            link = found.links()[name]
-            found = self[link.target] if link.kind == "soft" else Object(self, link.target)
+        found = self.find(path)
+        if found is None:
+            raise KeyError(path)
         return found
+
+    def find(self, path, group=None, depth=16):
+        """The object at a path from a group, or None; soft and external links are followed."""
+        here = self.root if path.startswith("/") or group is None else group
+        for name in filter(lambda name: name not in ("", "."), path.split("/")):
+            link = here.links().get(name) if here is not None and here.kind == "group" else None
+            if link is None or not depth:
+                return None
+            if link.kind == "hard":
+                here = Object(here.container, link.target)
+            elif link.kind == "soft":
+                here = here.container.find(link.target, here, depth - 1)
+            elif link.kind == "external":
+                file, inside = link.target
+                container = here.container.beside(file)
+                here = container.find(inside, None, depth - 1) if container else None
+            else:
+                raise Unreadable(f"a link of class {link.target[0]}")
+        return here
+
+    def beside(self, file):
+        """The container of a name that this one names, or None."""
+        path = virtual_data.beside(os.path.dirname(self.path), file)
+        return Container(path) if path else None
 
     def piece(self, piece):
         if 3 in piece:
