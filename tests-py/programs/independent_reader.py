@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import h5py
@@ -246,6 +247,12 @@ def check_old_versions(folder):
         compared.agree(compared.by_reader("old_versions.h5", version), found)
     told = run_here("r.print_by_h5py(sys.argv[1])", "old_versions.h5", H5LAKE_VERSION=str(min(wanted)))
     compared.agree(eval(told), wanted[min(wanted)])  # noqa: S307
+    times = newest.versions()
+    assert wanted.keys() <= times.keys() and list(times.values()) == sorted(times.values()), times
+    for version in wanted:
+        when = datetime(1970, 1, 1) + timedelta(microseconds=times[version])
+        with h5py.File(f"old_versions.h5@t={when:%Y-%m-%dT%H:%M:%S.%fZ}", "r") as f:
+            compared.agree(compared.by_h5py(f), wanted[version])
 
 
 def samples():
