@@ -3,10 +3,12 @@ h5py finds, in the container and in a native file that was filled in the same wa
 # only: h5lake
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import h5py
@@ -15,7 +17,9 @@ from cases import main  # noqa: F401
 
 READER = Path(__file__).resolve().parents[1] / "reader"
 sys.path.insert(0, str(READER))
+import by_libhdf5  # noqa: E402, F401
 import compared  # noqa: E402
+import ledger  # noqa: E402
 
 CONNECTOR = os.environ.get("HDF5_VOL_CONNECTOR", "")
 TEXT = h5py.string_dtype()
@@ -243,30 +247,75 @@ def check_old_versions(folder):
         compared.agree(compared.by_reader("old_versions.h5", version), found)
     told = run_here("r.print_by_h5py(sys.argv[1])", "old_versions.h5", H5LAKE_VERSION=str(min(wanted)))
     compared.agree(eval(told), wanted[min(wanted)])  # noqa: S307
+    times = newest.versions()
+    assert wanted.keys() <= times.keys() and list(times.values()) == sorted(times.values()), times
+    for version in wanted:
+        when = datetime(1970, 1, 1) + timedelta(microseconds=times[version])
+        with h5py.File(f"old_versions.h5@t={when:%Y-%m-%dT%H:%M:%S.%fZ}", "r") as f:
+            compared.agree(compared.by_h5py(f), wanted[version])
+
+
+def samples():
+    """(a sample's folder, whether it is of a directory of objects) of all that the present connector can open."""
+    found = [(sample, (sample / "objects").exists()) for sample in sorted((READER / "samples").iterdir())]
+    assert len(found) >= 15, found
+    # With a store, plain names are names in that store.
+    return [(sample, in_objects) for sample, in_objects in found if in_objects or "store=" not in CONNECTOR]
+
+
+def features_of_the_page():
+    """(kind of container, bit) of every feature that docs/format.md names."""
+    page = (READER.parents[1] / "docs/format.md").read_text()
+    table = page.split("| feature bit | value | in |", 1)[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| ([a-z ]+) \|", table, re.M)
+    assert len(rows) == table.count("\n") - 1 and all(1 << int(bit) == int(value) for bit, value, _ in rows), table
+    return {(kind, int(bit)) for bit, _, kind in rows}
+
+
+def bits_of(container):
+    """(kind, bit, whether it is set) of the features that the page names for a container's kind."""
+    return {(kind, bit, bool(container.ledger.features >> bit & 1)) for kind, bit in features_of_the_page()
+            if kind == container.ledger.kind}
+
+
+def change(f):
+    """Values that differ a little from those before: such are written as edits where a container may have them."""
+    for n in range(3):
+        f.attrs["later"] = "written by a later build, of some length, so that it could be an edit " * 3 + str(n)
+        f.flush()
 
 
 @local
 def check_samples(folder):
-    """Containers that were kept are read by every later build, and mean what they meant."""
-    samples = sorted((READER / "samples").iterdir())
-    assert len(samples) >= 9, samples
-    if "store=" in CONNECTOR:  # plain names are then names in that store
-        samples = [sample for sample in samples if sample.name.startswith("dir-")]
-    for sample in samples:
+    """Containers that were kept are read by every later build, and mean what they meant. There are some with each feature, and some
+    without."""
+    seen = set()
+    for sample, in_objects in samples():
         expected = eval((sample / "expected.txt").read_text())  # noqa: S307 - a file of ours, bytes and tuples in it
         place = folder / sample.name
         shutil.copytree(sample, place)
         for path in place.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        name = f"file://{place}/objects/x.h5" if (place / "objects").exists() else str(place / "x.h5")
-        compared.agree(compared.by_reader(name), expected)
+        name = f"file://{place}/objects/x.h5" if in_objects else str(place / "x.h5")
+        read, before = compared.by_reader(name), bits_of(compared.Container(name))
+        compared.agree(compared.without_selections(read), compared.without_selections(expected))
         with h5py.File(name, "r") as f:
-            compared.agree(compared.by_h5py(f), expected)
+            compared.agree(compared.by_h5py(f), read)
         with h5py.File(name, "r+") as f:
-            f.attrs["later"] = "written by a later build"
+            change(f)
             changed = compared.by_h5py(f)
         compared.agree(compared.by_reader(name), changed)
+        seen |= before
         (place / "x.h5").unlink(missing_ok=True)
+    kinds = {in_objects for _, in_objects in samples()}
+    wanted = {(kind, bit, is_set) for kind, bit in features_of_the_page() for is_set in (True, False)
+              if (kind == "head objects") in kinds}
+    assert seen == wanted, f"without a sample: {wanted - seen}"
+
+
+def check_the_reader_knows_the_features_of_the_page(folder):
+    known = {(kind, bit) for kind, bits in ledger.KNOWN_FEATURES.items() for bit in range(32) if bits >> bit & 1}
+    assert known == features_of_the_page(), known ^ features_of_the_page()
 
 
 @local

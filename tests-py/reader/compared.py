@@ -3,9 +3,12 @@
 import hashlib
 import struct
 
+import by_libhdf5
 import h5py
+import hdf5_selections
 import numpy as np
 from h5lake_reader import Container, Object
+from new_references import NewReference
 
 
 def plain(value):
@@ -46,7 +49,9 @@ def by_h5py(f):
     def value_of(item, value):
         def resolved(v):
             if isinstance(v, h5py.RegionReference):
-                return ("region", f[v].name) if v else ("region", None)
+                if not v:
+                    return "region", None
+                return "region", f[v].name, hdf5_selections.of_library(h5py.h5r.get_region(v, f.id))
             if isinstance(v, h5py.Reference):
                 return ("object", f[v].name) if v else ("object", None)
             if isinstance(v, np.ndarray) and v.dtype == object:
@@ -58,11 +63,25 @@ def by_h5py(f):
             return plain(v)
         return resolved(value)
 
+    def attribute(item, name):
+        low = h5py.h5a.open(item.id, name.encode())
+        if by_libhdf5.is_needed(low.get_type()):
+            return by_libhdf5.read(f, low, low.shape)
+        return value_of(item, item.attrs[name])
+
+    def committed(kind):
+        """The path of a committed type that a dataset has."""
+        return {"committed": h5py.h5i.get_name(kind).decode()} if kind.committed() else {}
+
     def visit(path, item):
         token = h5py.h5o.get_info(item.id).addr
-        here = found[path] = {"attributes": {k: value_of(item, item.attrs[k]) for k in sorted(item.attrs)}}
+        here = found[path] = {"attributes": {k: attribute(item, k) for k in sorted(item.attrs)}}
         if isinstance(item, h5py.Dataset):
-            here["shape"], here["value"] = item.shape, value_of(item, item[()])
+            here["shape"], low = item.shape, by_libhdf5.is_needed(item.id.get_type())
+            here |= committed(item.id.get_type())
+            here["value"] = by_libhdf5.read(f, item.id, item.shape) if low else value_of(item, item[()])
+        if isinstance(item, h5py.Datatype):
+            here["type"] = item.id.get_class(), item.id.get_size()
         if not isinstance(item, h5py.Group) or token in seen:
             return
         seen.add(token)
@@ -83,21 +102,32 @@ def by_h5py(f):
 def by_reader(path, version=None):
     """The same, read from the bytes."""
     c = Container(path, version)
-    found, seen, names = {}, set(), {}
+    found, seen, names = {}, set(), names_of(c)
 
-    def walk(path, item):
-        names.setdefault(item.identity, path.rstrip("/") or "/")
-        if item.kind == "group" and item.identity not in seen:
-            seen.add(item.identity)
-            for name, link in item.links().items():
-                if link.kind == "hard":
-                    walk(f"{path}{name}/", Object(c, link.target))
+    def leads_to(v):
+        if v.kind is None:
+            return "new", None
+        there = names if v.file is None else names_of(Container(v.file))
+        what = "new", v.kind, v.file, there[v.identity]
+        if v.kind == "region":
+            shape = Object(c if v.file is None else Container(v.file), v.identity).space.shape
+            return *what, v.selection.coordinates(shape).tolist()
+        return what if v.kind == "object" else (*what, v.attribute)
+
+    def region(encoded):
+        if not any(encoded):
+            return "region", None
+        identity, selected = c.region(encoded)
+        selected = hdf5_selections.dataspace(selected)
+        return "region", names[identity], selected.coordinates(selected.shape).tolist()
 
     def resolved(v):
+        if isinstance(v, NewReference):
+            return leads_to(v)
         if isinstance(v, tuple) and len(v) == 2 and v[0] == "object":
             return "object", names[v[1]] if v[1] else None
         if isinstance(v, tuple) and len(v) == 2 and v[0] == "region":
-            return "region", names[c.region(v[1])[0]] if any(v[1]) else None
+            return region(v[1])
         if isinstance(v, np.ndarray) and v.dtype == object:
             return resolved(v[()]) if v.shape == () else [resolved(e) for e in v]
         if isinstance(v, (list, tuple)):
@@ -108,6 +138,9 @@ def by_reader(path, version=None):
         here = found[path] = {"attributes": {k: resolved(a.read()) for k, a in sorted(item.attributes().items())}}
         if item.kind == "dataset":
             here["shape"], here["value"] = None if item.space.null else item.space.shape, resolved(item.read())
+            here |= {} if item.type.committed is None else {"committed": names[item.type.committed]}
+        if item.kind == "datatype":
+            here["type"] = item.type.klass, item.type.type.size
         if item.kind != "group" or item.identity in seen:
             return
         seen.add(item.identity)
@@ -116,10 +149,32 @@ def by_reader(path, version=None):
             here["links"][name] = ("hard",) if link.kind == "hard" else (link.kind, link.target)
             if link.kind == "hard":
                 visit(f"{path}{name}/", Object(c, link.target))
-    walk("/", c.root)
-    seen.clear()
     visit("/", c.root)
     return found
+
+
+def names_of(c):
+    """{id: a path} of all objects."""
+    names = {}
+
+    def walk(path, item):
+        first = item.identity not in names
+        names.setdefault(item.identity, path.rstrip("/") or "/")
+        if item.kind == "group" and first:
+            for name, link in item.links().items():
+                if link.kind == "hard":
+                    walk(f"{path}{name}/", Object(c, link.target))
+    walk("/", c.root)
+    return names
+
+
+def without_selections(found):
+    """As the first samples were kept: regions of old references with the dataset alone."""
+    if isinstance(found, dict):
+        return {key: without_selections(value) for key, value in found.items()}
+    if isinstance(found, tuple) and found[:1] == ("region",):
+        return found[:2]
+    return type(found)(map(without_selections, found)) if isinstance(found, (list, tuple)) else found
 
 
 def differences(a, b, where=""):

@@ -9,18 +9,18 @@ It is slow, holds all of the map in memory, and reads what nobody writes meanwhi
 
 import bisect
 import itertools
+import os
 import struct
-import zlib
 
-import numpy as np
-
+import hdf5_filters
 import hdf5_types
+import numpy as np
+import virtual_data
 from hdf5_types import Unreadable
 from ledger import Damaged, open_ledger
 
 ROOT = (1 << 62) + (1 << 12)
 COMPACT, CONTIGUOUS, CHUNKED, VIRTUAL, EXTERNAL = range(5)
-DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
 LOCAL = 1 << 63
 
 
@@ -126,7 +126,8 @@ class StoredType:
         flat = found.reshape(-1)
         for n in range(flat.size):
             flat[n] = hdf5_types.element(made, data[n * self.stored:(n + 1) * self.stored], blob)
-        return found
+        # Numbers that numpy cannot take from their bytes.
+        return np.array(found.tolist()).reshape(shape) if made.value and flat.size else found
 
 
 class Link:
@@ -197,6 +198,8 @@ class Object:
         self.comment = one(self.message, 7, b"").decode()
         if self.kind == "dataset":
             self.describe()
+        if self.kind == "datatype":
+            self.type = StoredType(self.body)
 
     def describe(self):
         message = fields(self.body)
@@ -230,6 +233,9 @@ class Object:
             return self.type.values(self.read_chunks(), self.space.shape, self.container.blob)
         if self.layout == EXTERNAL:
             return self.type.values(self.read_parts(), self.space.shape, self.container.blob)
+        if self.layout == VIRTUAL:
+            mappings = [virtual_data.Mapping(fields(m), one) for m in fields(self.body).get(12, [])]
+            return virtual_data.read(self, mappings, self.container.beside)
         if self.layout not in (COMPACT, CONTIGUOUS):
             raise Unreadable(f"layout {self.layout}")
         size, stored = self.space.count() * self.type.stored, self.type.stored
@@ -277,39 +283,16 @@ class Object:
         return self.unfiltered(data, one(message, 3), size, unfiltered)
 
     def unfiltered(self, data, mask, size, none):
-        for n, (number, _, client) in reversed(list(enumerate(self.filters))):
-            if mask >> n & 1 or none:
-                continue
-            if number == DEFLATE:
-                data = zlib.decompress(data)
-            elif number == SHUFFLE:
-                width = client[0]
-                count = len(data) // width
-                tail = data[count * width:]
-                data = np.frombuffer(data[:count * width], "u1").reshape(width, count).T.tobytes() + tail
-            elif number == FLETCHER32:
-                data, wanted = data[:-4], data[-4:]
-                if struct.pack("<I", fletcher32(data)) != wanted:
-                    raise Damaged("fletcher32 of a chunk")
-            else:
-                raise Unreadable(f"filter {number}")
+        if not none:
+            data = hdf5_filters.undone(data, self.filters, mask)
         if len(data) != size:
             raise Damaged(f"a chunk of {len(data)} bytes instead of {size}")
         return data
 
 
-def fletcher32(data):
-    """HDF5's: sums of big-endian 16-bit words, and a last odd byte as the high half of one."""
-    words = np.frombuffer(data + b"\0" * (len(data) & 1), ">u2").astype("u8")
-    low = int(words.sum())
-    high = int((words * np.arange(len(words), 0, -1, dtype="u8")).sum())
-    fold = lambda n: n % 65535 or (65535 if n else 0)  # noqa: E731
-    return fold(high) << 16 | fold(low)
-
-
 class Container:
     def __init__(self, path, version=None):
-        self.ledger = open_ledger(path, version)
+        self.path, self.ledger = str(path), open_ledger(path, version)
         self.map = self.ledger.map
         self.keys = sorted(self.map)
         described = fields(self.map[b"C"])
@@ -326,11 +309,34 @@ class Container:
             at += 1
 
     def __getitem__(self, path):
-        found = self.root
-        for name in filter(None, path.split("/")):
-            link = found.links()[name]
-            found = self[link.target] if link.kind == "soft" else Object(self, link.target)
+        found = self.find(path)
+        if found is None:
+            raise KeyError(path)
         return found
+
+    def find(self, path, group=None, depth=16):
+        """The object at a path from a group, or None; soft and external links are followed."""
+        here = self.root if path.startswith("/") or group is None else group
+        for name in filter(lambda name: name not in ("", "."), path.split("/")):
+            link = here.links().get(name) if here is not None and here.kind == "group" else None
+            if link is None or not depth:
+                return None
+            if link.kind == "hard":
+                here = Object(here.container, link.target)
+            elif link.kind == "soft":
+                here = here.container.find(link.target, here, depth - 1)
+            elif link.kind == "external":
+                file, inside = link.target
+                container = here.container.beside(file)
+                here = container.find(inside, None, depth - 1) if container else None
+            else:
+                raise Unreadable(f"a link of class {link.target[0]}")
+        return here
+
+    def beside(self, file):
+        """The container of a name that this one names, or None."""
+        path = virtual_data.beside(os.path.dirname(self.path), file)
+        return Container(path) if path else None
 
     def piece(self, piece):
         if 3 in piece:

@@ -1,10 +1,14 @@
 """HDF5's encoded datatypes (the datatype message of its file format), to what decodes elements."""
 
+import math
 import struct
+from fractions import Fraction
 
+import new_references
 import numpy as np
+from ledger import Damaged
 
-INTEGER, FLOAT, TIME, STRING, BITFIELD, OPAQUE, COMPOUND, REFERENCE, ENUM, VLEN, ARRAY = range(11)
+INTEGER, FLOAT, TIME, STRING, BITFIELD, OPAQUE, COMPOUND, REFERENCE, ENUM, VLEN, ARRAY, COMPLEX = range(12)
 
 
 class Unreadable(Exception):
@@ -17,6 +21,7 @@ class Type:
     def __init__(self, kind, size):
         self.kind, self.size, self.stored, self.dtype = kind, size, size, None
         self.members, self.base, self.dims, self.is_text, self.reference = [], None, (), False, None
+        self.value = None  # what makes a number of a stored element, where numpy cannot
 
     def plain(self):
         """Whether elements are read by numpy alone."""
@@ -45,26 +50,61 @@ def order(bits):
     return ">" if bits & 1 else "<"
 
 
+BYTE_ORDER, IMPLIED = {"<": "little", ">": "big"}, 2
+
+
 def integer(made, data, at, bits, version):
-    if made.size in (1, 2, 4, 8):
-        made.dtype = np.dtype(f"{order(bits)}{'i' if bits & 8 else 'u'}{made.size}")
+    offset, precision = struct.unpack_from("<HH", data, at)
+    whole = offset == 0 and precision == 8 * made.size
+    signed = bits & 8 and made.kind != BITFIELD
+    if whole and made.size in (1, 2, 4, 8):
+        made.dtype = np.dtype(f"{order(bits)}{'i' if signed else 'u'}{made.size}")
+        return at + 4
+
+    def value(element):
+        number = int.from_bytes(element, BYTE_ORDER[order(bits)]) >> offset & (1 << precision) - 1
+        return number - (1 << precision) if signed and number >> precision - 1 else number
+    made.value = value
     return at + 4
 
 
+def time(made, data, at, bits, version):
+    made.value = lambda element: int.from_bytes(element, BYTE_ORDER[order(bits)])
+    return at + 2
+
+
+IEEE = {2: (15, 10, 5, 0, 10, 15), 4: (31, 23, 8, 0, 23, 127), 8: (63, 52, 11, 0, 52, 1023)}
+
+
 def float_(made, data, at, bits, version):
-    if made.size in (2, 4, 8):
+    offset, precision, *exponent_and_mantissa, bias = struct.unpack_from("<HHBBBBI", data, at)
+    sign, normal, vax = bits >> 8 & 255, bits >> 4 & 3, bits >> 6 & 1
+    fields = (sign, *exponent_and_mantissa, bias)
+    if vax:
+        raise Unreadable("floats in the order of a VAX")
+    if fields == IEEE.get(made.size) and (offset, precision, normal) == (0, 8 * made.size, IMPLIED):
         made.dtype = np.dtype(f"{order(bits)}f{made.size}")
+        return at + 12
+    made.value = lambda element: number_of(int.from_bytes(element, BYTE_ORDER[order(bits)]), normal, *fields)
     return at + 12
+
+
+def number_of(whole, normal, sign, exponent_at, exponent_bits, mantissa_at, mantissa_bits, bias):
+    """What the bits of a float of any layout are worth."""
+    exponent, mantissa = (whole >> at & (1 << size) - 1 for at, size in ((exponent_at, exponent_bits), (mantissa_at, mantissa_bits)))
+    factor = -1.0 if whole >> sign & 1 else 1.0
+    if exponent == (1 << exponent_bits) - 1:
+        fraction = mantissa & (1 << mantissa_bits - (normal != IMPLIED)) - 1
+        return factor * (math.nan if fraction else math.inf)
+    if normal == IMPLIED:
+        mantissa, exponent = mantissa + ((exponent > 0) << mantissa_bits), max(exponent, 1)
+        return factor * float(Fraction(mantissa) * Fraction(2) ** (exponent - bias - mantissa_bits))
+    return factor * float(Fraction(mantissa) * Fraction(2) ** (max(exponent, 1) - bias - mantissa_bits + 1))
 
 
 def string(made, data, at, bits, version):
     made.dtype = np.dtype(f"S{made.size}")
     return at
-
-
-def bitfield(made, data, at, bits, version):
-    made.dtype = np.dtype(f"{order(bits)}u{made.size}")
-    return at + 4
 
 
 def opaque(made, data, at, bits, version):
@@ -113,8 +153,10 @@ def reference(made, data, at, bits, version):
         made.stored = 8
     elif made.reference == 1:
         made.stored = 12
+    elif made.reference in new_references.NAMES:
+        made.stored = new_references.STORED
     else:
-        raise Unreadable("a reference of the kind that HDF5 1.12 brought")
+        raise Unreadable(f"references of kind {made.reference}")
     return at
 
 
@@ -122,7 +164,7 @@ def enum(made, data, at, bits, version):
     made.base, at = message(data, at)
     for _ in range(bits & 0xFFFF):
         _, at = name_at(data, at, version < 3)
-    made.dtype = made.base.dtype
+    made.dtype, made.value = made.base.dtype, made.base.value
     return at + (bits & 0xFFFF) * made.base.size
 
 
@@ -145,28 +187,44 @@ def array(made, data, at, bits, version):
     return at
 
 
-DECODERS = {INTEGER: integer, FLOAT: float_, STRING: string, BITFIELD: bitfield, OPAQUE: opaque, COMPOUND: compound,
-            REFERENCE: reference, ENUM: enum, VLEN: vlen, ARRAY: array}
+def complex_(made, data, at, bits, version):
+    """Two of a float, real and imaginary; of HDF5 2.0."""
+    made.base, at = message(data, at)
+    made.dims = (2,)
+    return at
+
+
+DECODERS = {INTEGER: integer, FLOAT: float_, STRING: string, BITFIELD: integer, TIME: time, OPAQUE: opaque, COMPOUND: compound,
+            REFERENCE: reference, ENUM: enum, VLEN: vlen, ARRAY: array, COMPLEX: complex_}
 
 
 def element(made, data, blob):
     """One stored element as a Python value; `blob` gives the bytes that an id stands for."""
     if made.plain():
         return np.frombuffer(data, made.dtype, 1)[0]
+    if made.value:
+        return made.value(data[:made.size])
     if made.kind == COMPOUND:
         return tuple(element(m, data[at:at + m.stored], blob) for _, at, m in made.members)
     if made.kind == ARRAY:
         width = made.base.stored
         return [element(made.base, data[at:at + width], blob) for at in range(0, made.stored, width)]
+    if made.kind == COMPLEX:
+        width = made.base.size
+        return tuple(element(made.base, data[at:at + width], blob) for at in (0, width))
     if made.kind == VLEN:
         count, = struct.unpack_from("<I", data)
         content = blob(data[4:20])
         if made.is_text:
             return content[:count]
         width = made.base.stored
+        if count * width > len(content):
+            raise Damaged(f"a sequence of {count} elements of {width} bytes in a blob of {len(content)}")
         return [element(made.base, content[at:at + width], blob) for at in range(0, count * width, width)]
     if made.reference == 0:
         return "object", int.from_bytes(data[:8], "little")
     if made.reference == 1:
         return "region", data[:12]
+    if made.reference:
+        return new_references.decode(data[:new_references.STORED], blob)
     raise Unreadable(f"class {made.kind}")

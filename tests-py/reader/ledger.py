@@ -7,7 +7,8 @@ import struct
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
 FILE, LOG, PACK, PAGE = range(4)
-KNOWN_FEATURES = {"file": 1 << 1, "objects": 1 << 0}
+EDITS, CLOSED = 1 << 1, 1 << 0
+KNOWN_FEATURES = {"files": EDITS, "head objects": CLOSED}  # as the page names them
 
 
 class Damaged(Exception):
@@ -193,24 +194,44 @@ class Ledger:
 
     def bases(self):
         """(version, root, newest record behind it) of every base before this one that is kept."""
+        return [(version, root, record) for (version, _, _), root, record in self.marks()[1]]
+
+    def marks(self):
+        """The mark of this base, and (mark, root, newest record behind it) of every earlier one; a mark is (version, moment, time)."""
         if not self.history:
-            return []
+            return None, []
         b = Bytes(checked(self.follow(self.history, "the history"), "the history"), "the history")
         b.expect(b"h5lH")
 
         def mark():
-            version, *_ = [b.varint() for _ in range(4)]
+            version, moment, time, _ = [b.varint() for _ in range(4)]
             b.string(), b.varint()
-            return version
-        if mark() != self.base:
+            return version, moment, time
+        own = mark()
+        if own[0] != self.base:
             raise Damaged("the history of another base")
         found = []
         for _ in range(b.varint()):
-            version, root = mark(), b.optional()
+            earlier, root = mark(), b.optional()
             b.varint(), b.varint(), b.varint()
-            found.append((version, root, b.optional()))
+            found.append((earlier, root, b.optional()))
         b.end()
-        return found
+        return own, found
+
+    def versions(self):
+        """{version: its time} of all that can be opened, oldest first. A clock may have been wrong: none is later than the next one."""
+        own, earlier = self.marks()
+        found = {}
+        for mark, newest, until in [*((mark, newest, None) for mark, _, newest in earlier), (own, self.newest, self.version)]:
+            base = mark[0] if mark else 0
+            times = {base: mark[1:]} if mark else {}
+            for version, moment, time in self.behind(base, newest, until):
+                times[version] = moment, time
+            found |= {version: time for version, (moment, time) in times.items() if version and moment >= self.lost}
+        latest = None
+        for version in sorted(found, reverse=True):
+            latest = found[version] = min(found[version], latest or found[version])
+        return dict(sorted(found.items()))
 
     def build(self, root, records, base):
         """The map of the base and the records behind it, oldest first."""
@@ -222,6 +243,8 @@ class Ledger:
         in_log = set()
         for record in records:
             for key, kind, value in record.entries:
+                if kind == "edit" and not self.has_edits:
+                    raise Damaged(f"an edit of {key} in a container that has none")
                 if kind == "delete":
                     found.pop(key, None)
                     continue
@@ -249,6 +272,8 @@ def fixed_head(data):
 class FileLedger(Ledger):
     """A container in one file."""
 
+    kind = "files"
+
     def __init__(self, path, version=None):
         with open(path, "rb") as file:
             self.data = file.read()
@@ -259,8 +284,9 @@ class FileLedger(Ledger):
                 raise Damaged("no container")
         head = self.at(0, 64)
         self.features, self.identity = fixed_head(checked(head, "the head"))
-        if self.features & ~KNOWN_FEATURES["file"]:
+        if self.features & ~KNOWN_FEATURES["files"]:
             raise Damaged(f"features {self.features:#x}")
+        self.has_edits = bool(self.features & EDITS)
         self.read_slot(self.newest_slot(), version)
 
     def at(self, offset, length):
@@ -295,6 +321,7 @@ class FileLedger(Ledger):
             offset, length, checksum = triple
             return ((FILE, None, offset, length), checksum) if length else None
         self.free, self.history = pointer(free), pointer(history)
+        self.newest, self.lost = pointer(newest), self.read_lost()
         wanted = self.version if version is None else version
         base, root, newest = self.older(version, pointer(root)) if version is not None and version < self.base else (
             self.base, pointer(root), pointer(newest))
@@ -312,25 +339,46 @@ class FileLedger(Ledger):
         self.build(root, records, base)
 
 
+    def read_lost(self):
+        mark = self.data[self.begin + 1536:self.begin + 1552]
+        if not any(mark):
+            return 0
+        if mark[:4] != b"h5lG":
+            raise Damaged("what is lost")
+        return struct.unpack("<Q", checked(mark, "what is lost")[4:])[0]
+
+    def behind(self, base, newest, _):
+        """(version, moment, time) of the records behind a base."""
+        while newest:
+            record = Record(self.follow(newest, "a record"))
+            if record.version <= base:
+                return
+            yield record.version, Bytes(record.notes, "notes").varint(), record.time
+            newest = record.before
+
+
 class DirectoryLedger(Ledger):
     """A container among the objects of a directory."""
+
+    kind, has_edits = "head objects", False
 
     def __init__(self, folder, name, version=None):
         self.folder, self.name, self.embedded = folder, name, {}
         head = self.whole("")
         self.features, self.identity = fixed_head(checked(head[:64], "the head's first part"))
-        if self.features & ~KNOWN_FEATURES["objects"]:
+        if self.features & ~KNOWN_FEATURES["head objects"]:
             raise Damaged(f"features {self.features:#x}")
         b = Bytes(checked(head, "the head"), "the head")
         b.take(64)
         known, self.base, self.retention, self.moment, self.lost = b.fixed("5Q")
         root, self.rooms, self.history = b.optional(), b.optional(), b.optional()
         self.claim = b.u64() if b.at < len(b.data) else 0
-        self.closed = bool(self.features & 1)
+        self.closed = bool(self.features & CLOSED)
         if self.closed:
             logs = [b.string() for _ in range(b.varint())]
             self.embedded = {self.base + 1 + n: data for n, data in enumerate(logs)}
         b.end()
+        self.newest = None
         base, root, _ = self.older(version, root)
         records = []
         while (version is None or base + len(records) < version) and (data := self.log(base + 1 + len(records))) is not None:
@@ -339,6 +387,15 @@ class DirectoryLedger(Ledger):
         if self.version < (known if version is None else version):
             raise Damaged(f"the head has version {known}, and the log ends at {self.version}")
         self.build(root, records, base)
+
+    def behind(self, base, _, until):
+        """(version, moment, time) of the log objects behind a base, up to the next one."""
+        until = until or min(version for version in [self.base, *(mark[0] for mark, *_ in self.marks()[1])] if version > base)
+        for version in range(base + 1, until + 1):
+            data = self.log(version)
+            if data is not None:
+                record = self.record_of(data)
+                yield version, record.time, record.time
 
     def path(self, rest):
         return os.path.join(self.folder, self.name + (f".lake/{self.identity.hex()}/{rest}" if rest else ""))

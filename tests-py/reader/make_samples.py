@@ -7,6 +7,7 @@ Samples that are there stay as they are: a new name is for a new format, and not
 import os
 import pprint
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "programs")]
 import compared  # noqa: E402
 import h5py  # noqa: E402
 import independent_reader as program  # noqa: E402
+import ledger  # noqa: E402
 import numpy as np  # noqa: E402
+import reader_references  # noqa: E402
 
 NAME = "x.h5"
 
@@ -98,7 +101,34 @@ def one_of_many(which):
             f.flush()
 
 
-SAMPLES = {"closed": closed, "unclosed": unclosed, "based": based, "block": block, "many": many}
+def references(_):
+    """New references of every kind, in every place."""
+    with h5py.File(NAME, "w") as f:
+        reader_references.fill(f)
+
+
+def without_edits(_):
+    """As builds made files that knew no edits: without the feature's bit. Nothing is edited here, so there is none to write anew."""
+    with h5py.File(NAME, "w") as f:
+        small(f)
+    data = bytearray(Path(NAME).read_bytes())
+    assert ledger.FileLedger(NAME).features == ledger.EDITS
+    struct.pack_into("<I", data, 20, 0)
+    struct.pack_into("<I", data, 60, ledger.crc32c(data[:60]))
+    Path(NAME).write_bytes(data)
+
+
+def without_claim(_):
+    """As builds made heads of stores that knew no claims: many writers have claim 0, and the head ends before it."""
+    many(_)
+    path = Path("objects") / NAME
+    head = path.read_bytes()
+    assert head[-12:-4] == bytes(8) and head[20:24] == bytes(4)
+    path.write_bytes(head[:-12] + struct.pack("<I", ledger.crc32c(head[:-12])))
+
+
+SAMPLES = {"closed": closed, "unclosed": unclosed, "based": based, "block": block, "many": many,
+           "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 
 def make(tool, name):
