@@ -7,7 +7,6 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::ffi::beyond::Beyond;
-use crate::ffi::error_stack::ErrorStack;
 
 /// The part of the library an error belongs to (HDF5's major error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +72,19 @@ pub enum Minor {
     Internal,
 }
 
+/// The frames that a library reported of a failed call of its own, taken off its error stack.
+pub trait Frames: fmt::Debug {
+    /// Puts them back where the application finds them. Nothing public may be called after this before the callback returns.
+    fn restore(&self);
+}
+
 /// An error on its way to HDF5's error stack.
 #[derive(Debug, Clone)]
 pub struct Error {
     major: Option<Major>,
     minor: Minor,
     message: String,
-    reported: Option<Rc<ErrorStack>>,
+    reported: Option<Rc<dyn Frames>>,
     beyond: Option<Beyond>,
 }
 
@@ -121,15 +126,15 @@ impl Error {
 
     /// A call of the native connector failed, and the library said why: the application gets its frames and none of
     /// ours.
-    pub fn reported(stack: ErrorStack) -> Self {
+    pub fn reported(frames: impl Frames + 'static) -> Self {
         Self {
-            reported: Some(Rc::new(stack)),
+            reported: Some(Rc::new(frames)),
             ..Self::new(Minor::CannotOperate, "a call of the native connector failed")
         }
     }
 
     /// The library's own frames, if the error is one that it reported.
-    pub fn frames(&self) -> Option<&ErrorStack> {
+    pub fn frames(&self) -> Option<&dyn Frames> {
         self.reported.as_deref()
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use h5lake_container::encoded::check_datatype;
 use h5lake_container::{Datatype, ObjectId};
+use h5lake_plugin_abi::MAX_LIBRARIES;
 
 use crate::callbacks::heap;
 use crate::callbacks::references::{Slots, converting};
@@ -15,7 +16,7 @@ use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::located::Located;
-use crate::ffi::predefined::Predefined;
+use crate::ffi::predefined::{self, Predefined};
 use crate::ffi::types::{ARRAY, COMPOUND, ENUM, TypeClass};
 use crate::ffi::variable_length::Pointers;
 use crate::session::Session;
@@ -79,6 +80,10 @@ impl Deref for FileType {
         &self.facts
     }
 }
+
+/// The types of each library's own datatypes, made when a dataset or an attribute of one is first opened.
+static PREDEFINED: [[OnceLock<Arc<FileType>>; predefined::COUNT]; MAX_LIBRARIES] =
+    [const { [const { OnceLock::new() }; predefined::COUNT] }; MAX_LIBRARIES];
 
 /// A type with the region references of the container in place of libhdf5's, which is told how to convert them.
 fn carrying(library: Library, stored: Hid) -> Result<Id> {
@@ -191,7 +196,9 @@ impl FileType {
             carried: OnceLock::new(),
             located: OnceLock::new(),
         };
-        let types = known.types.get_or_init(|| Arc::new(make()));
+        let place = PREDEFINED.get(library.slot()).and_then(|types| types.get(known.number));
+        let Some(place) = place else { return Arc::new(make()) };
+        let types = place.get_or_init(|| Arc::new(make()));
         if matches!(types.stored, Stored::Predefined(kept) if kept == id) {
             types.clone()
         } else {

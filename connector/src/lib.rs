@@ -6,12 +6,14 @@
 
 pub mod callbacks;
 pub mod config;
+mod converting;
 pub mod error;
 pub mod ffi;
 mod file_type;
 pub mod names;
 mod native;
 pub mod pointer;
+mod registry;
 mod session;
 mod thread_state;
 pub mod trust;

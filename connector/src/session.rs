@@ -12,9 +12,9 @@ use crate::callbacks::parallel::Together;
 use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::ffi::anchor::Anchor;
 use crate::ffi::exit;
 use crate::ffi::forks;
-use crate::ffi::handle::Anchor;
 use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::located::Located;
@@ -23,6 +23,7 @@ use crate::file_type::FileType;
 use crate::names;
 use crate::native::codec::Lent;
 use crate::native::face::{Face, NativeDataset};
+use crate::registry;
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
 /// lives until the file and every object opened through it are closed.
@@ -64,6 +65,7 @@ pub struct Session {
     pub connector: KeptId,
     /// What libhdf5 is told to be the file of this session's objects.
     pub anchor: Anchor,
+    handles: &'static dyn Handles,
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
     /// What a close that failed has told of the changes made here.
@@ -84,10 +86,27 @@ pub enum Swmr {
     Read,
 }
 
+/// What a session asks of the layers above it, which know what libhdf5 is handed for an object.
+pub trait Handles: Sync {
+    /// What libhdf5 is told to be the file of the session's objects.
+    fn anchor(&self, session: Weak<Session>) -> Anchor;
+
+    /// What datatypes in containers refer to as their file, in one library.
+    fn anchor_of_types(&self, library: Library) -> &'static Anchor;
+
+    /// An identifier of an object of the session.
+    ///
+    /// # Errors
+    /// If there is no such object, or it cannot be opened.
+    fn identifier(&self, session: &Arc<Session>, id: ObjectId) -> Result<Id>;
+}
+
 /// The parts of a new session.
 pub struct SessionParts {
     /// See [`Session::library`].
     pub library: Library,
+    /// Who makes handles of its objects.
+    pub handles: &'static dyn Handles,
     /// See [`Session::container`].
     pub container: Arc<Container>,
     /// See [`Session::together`].
@@ -111,7 +130,8 @@ impl Session {
     /// If the library does not say when it shuts down.
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
         forks::watch();
-        let face = Face::new(parts.library, &parts.container)?;
+        parts.library.tell_when_closing(registry::library_closes)?;
+        let face = Face::new(parts.library, &parts.container);
         let connector = parts.library.own_connector()?.kept();
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,
@@ -131,12 +151,13 @@ impl Session {
             mounted_on: Mutex::default(),
             face,
             connector,
-            anchor: Anchor::new(weak.clone()),
+            anchor: parts.handles.anchor(weak.clone()),
+            handles: parts.handles,
             process: h5lake_ledger::process::id(),
             told: Mutex::new(Outlook::Open),
             loss: Mutex::default(),
         });
-        Face::register(&session);
+        registry::add(&session);
         let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
         session.container.add_codec_lender(lender);
         Ok(session)
@@ -147,7 +168,12 @@ impl Session {
     /// # Errors
     /// If the library cannot make it.
     pub fn located_type(&self, encoded: &Bytes, memory: Hid) -> Result<Located> {
-        self.library.located_type(&self.connector, encoded, memory)
+        self.library.located_type(
+            self.handles.anchor_of_types(self.library),
+            &self.connector,
+            encoded,
+            memory,
+        )
     }
 
     /// A copy of a datatype without variable-length data and references, which `H5Fget_obj_count` does not count.
@@ -156,6 +182,14 @@ impl Session {
     /// If the library cannot make it.
     pub fn uncounted_type(&self, datatype: &Id) -> Result<Id> {
         self.library.file_type(&self.anchor, &self.connector, datatype.get())
+    }
+
+    /// An identifier of an object, for libhdf5 or an application's callback. It is closed with the answer.
+    ///
+    /// # Errors
+    /// If there is no such object, or it cannot be opened.
+    pub fn identifier(self: &Arc<Self>, id: ObjectId) -> Result<Id> {
+        self.handles.identifier(self, id)
     }
 
     /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open
@@ -210,7 +244,8 @@ impl Session {
         }
         *self.told.lock() = outlook;
         *self.loss.lock() = done.as_ref().err().map(ToString::to_string);
-        if outlook == Outlook::Lost && Face::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
+        if outlook == Outlook::Lost
+            && registry::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
         {
             self.container.let_go();
         }
@@ -224,7 +259,7 @@ impl Session {
     /// Tells, once for the container, what is given up while the library shuts down. It would try a hundred times, and then end
     /// as if nothing were lost; there is nobody who could mend anything between two tries.
     fn report_loss(&self, why: &str) {
-        for session in Face::sessions_on(&self.container) {
+        for session in registry::sessions_on(&self.container) {
             *session.told.lock() = Outlook::Lost;
             session.loss.lock().take();
         }
@@ -244,6 +279,12 @@ impl Session {
     /// Whether this process got the file by `fork` and did not open it itself.
     pub fn is_inherited(&self) -> bool {
         self.process != h5lake_ledger::process::id()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        registry::remove(self);
     }
 }
 

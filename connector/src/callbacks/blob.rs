@@ -2,19 +2,14 @@
 
 use h5lake_container::LocalHeap;
 
-use crate::callbacks::heap;
-use crate::error::{Major, Result};
+use crate::callbacks::heap::{self, in_heap};
+use crate::error::Result;
+use crate::ffi::blob_id::{ID_BYTES, is_null, null};
 use crate::ffi::handle::Handle;
-
-/// Bytes of an id, as told by `H5VL_FILE_GET_CONT_INFO`.
-pub const ID_BYTES: usize = 16;
-
-/// The id of no data.
-const NULL: [u8; ID_BYTES] = [0; ID_BYTES];
 
 /// Keeps `data` in the heap of the object that is being written.
 pub fn put(handle: &Handle, data: &[u8]) -> Result<[u8; ID_BYTES]> {
-    let mut id = NULL;
+    let mut id = null();
     let put = heap::put_all(&*handle.session()?, std::iter::once(data), |kept| id = kept);
     put.or_else(heap::fail_later)?;
     Ok(id)
@@ -36,19 +31,4 @@ pub fn delete(handle: &Handle, id: &[u8; ID_BYTES]) -> Result<()> {
         return Ok(());
     }
     handle.session()?.container.heap_delete(id).or_else(|error| heap::fail_later(in_heap(error)))
-}
-
-/// Whether `id` stands for no data.
-pub fn is_null(id: &[u8; ID_BYTES]) -> bool {
-    *id == NULL
-}
-
-/// The id of no data.
-pub fn null() -> [u8; ID_BYTES] {
-    NULL
-}
-
-/// An error of the heap.
-pub fn in_heap(error: h5lake_container::Error) -> crate::error::Error {
-    crate::error::Error::from(error).in_class(Major::Heap)
 }

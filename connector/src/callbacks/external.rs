@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use h5lake_container::{ObjectId, ObjectKind};
 
-use crate::callbacks::file::{self, OpenFlags};
+use crate::callbacks::file;
 use crate::callbacks::native_files::{self, Storage};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::file_flags::OpenFlags;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
 use crate::session::{Session, Swmr};

@@ -11,32 +11,21 @@ use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
 
 use crate::callbacks::group;
 use crate::callbacks::native_files::{self as native, Storage};
+use crate::callbacks::object::OwnHandles;
 use crate::callbacks::parallel::{self, Together};
 use crate::callbacks::pointers;
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::file_flags::OpenFlags;
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::{Driver, ListClass};
 use crate::names::{self, Place};
 use crate::native::codec;
-use crate::native::face::Face;
 use crate::pointer::{self, Prepared};
+use crate::registry;
 use crate::session::{FileHandle, Session, SessionParts, Swmr};
-
-/// `H5F_ACC_*` flags, decoded.
-#[derive(Debug, Clone, Copy)]
-pub struct OpenFlags {
-    /// `H5F_ACC_RDWR`
-    pub write: bool,
-    /// `H5F_ACC_EXCL`
-    pub exclusive: bool,
-    /// `H5F_ACC_SWMR_WRITE`
-    pub swmr_write: bool,
-    /// `H5F_ACC_SWMR_READ`
-    pub swmr_read: bool,
-}
 
 /// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
 const EVERYTHING_BUT_FILES: u32 = 0x1e;
@@ -316,7 +305,7 @@ fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
 /// degree gets an error, which helps nobody.
 fn check_degree(session: &Arc<Session>) -> Result<()> {
     let wanted = degree_of(session)?;
-    for other in Face::sessions_beside(session) {
+    for other in registry::sessions_beside(session) {
         if other.is_applications.load(Ordering::Relaxed) && degree_of(&other)? != wanted {
             return Err(Error::new(Minor::CannotOpenFile, "file close degree doesn't match"));
         }
@@ -367,7 +356,18 @@ fn start(
 ) -> Result<Arc<Session>> {
     let (config, name) = (config.clone(), name.to_vec());
     let Parts { container, together, writable, swmr } = parts;
-    Session::start(SessionParts { library, container, together, config, name, access_list, writable, swmr })
+    let handles = &OwnHandles;
+    Session::start(SessionParts {
+        library,
+        handles,
+        container,
+        together,
+        config,
+        name,
+        access_list,
+        writable,
+        swmr,
+    })
 }
 
 fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_container::Error) -> Error {
@@ -509,6 +509,7 @@ pub fn reopen(handle: &Handle) -> Result<Handle> {
     let library = old.library;
     let parts = SessionParts {
         library,
+        handles: &OwnHandles,
         container: old.container.clone(),
         together: old.together.clone(),
         config: old.config.clone(),
@@ -523,7 +524,8 @@ pub fn reopen(handle: &Handle) -> Result<Handle> {
 /// Whether a file and another, given by what native code knows of it, are one container.
 pub fn is_same(handle: &Handle, other_native: usize) -> Result<bool> {
     let session = handle.session()?;
-    Ok(Face::session_of(other_native).is_some_and(|other| Arc::ptr_eq(&other.container, &session.container)))
+    Ok(registry::session_of(other_native)
+        .is_some_and(|other| Arc::ptr_eq(&other.container, &session.container)))
 }
 
 /// `H5Fget_access_plist`.

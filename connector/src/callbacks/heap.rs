@@ -3,8 +3,8 @@
 
 use h5lake_container::{HeapPlace, LocalHeap, ObjectId};
 
-use crate::callbacks::blob::{ID_BYTES, in_heap};
-use crate::error::{Error, Minor, Result};
+use crate::error::{Error, Major, Minor, Result};
+use crate::ffi::blob_id::ID_BYTES;
 use crate::session::Session;
 use crate::thread_state::{OfThisThread, ThreadState};
 
@@ -204,4 +204,9 @@ pub fn note_failure(error: Error) {
 /// What went wrong with variable-length data in a conversion that is over.
 pub fn failure() -> Result<()> {
     FAILURE.replace(None).map_or(Ok(()), Err)
+}
+
+/// An error of the heap.
+pub fn in_heap(error: h5lake_container::Error) -> Error {
+    Error::from(error).in_class(Major::Heap)
 }

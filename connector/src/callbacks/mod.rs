@@ -27,7 +27,6 @@ pub mod prefixes;
 pub mod references;
 pub mod sequences;
 pub mod stored_references;
-pub mod token;
 pub mod trace;
 pub mod transfer;
 pub mod virtual_extent;

@@ -1,8 +1,7 @@
 //! Objects of any kind.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use h5lake_container::{CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind};
@@ -17,15 +16,16 @@ use crate::callbacks::mount;
 use crate::callbacks::references::moved_region;
 use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
+use crate::ffi::anchor::Anchor;
 use crate::ffi::beyond::Beyond;
 use crate::ffi::elements::MemoryElements;
-use crate::ffi::handle::Handle;
+use crate::ffi::handle::{Handle, anchor_of, anchor_of_types};
 use crate::ffi::ids::Id;
-use crate::ffi::library::Hid;
+use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory_references::Reference;
 use crate::file_type::FileType;
 use crate::native::codec::Lent;
-use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
+use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, Handles, ObjectHandle, Session};
 
 /// `H5Oopen` in all its forms.
 pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
@@ -71,6 +71,23 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> R
 /// An identifier of an object for an application's callback; it goes when this does.
 pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Id> {
     session.library.register(handle_of(session, id, path)?)
+}
+
+/// What libhdf5 is handed for objects of ours.
+pub struct OwnHandles;
+
+impl Handles for OwnHandles {
+    fn anchor(&self, session: Weak<Session>) -> Anchor {
+        anchor_of(session)
+    }
+
+    fn anchor_of_types(&self, library: Library) -> &'static Anchor {
+        anchor_of_types(library)
+    }
+
+    fn identifier(&self, session: &Arc<Session>, id: ObjectId) -> Result<Id> {
+        identifier_of(session, id, None)
+    }
 }
 
 /// Where `H5Iget_file_id` finds the file of an object.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use h5lake_container::{Container, ErrorKind, Options, Replace, Target};
 use h5lake_ledger::{Ledger, Probe, Replacing};
 
-use crate::callbacks::file::OpenFlags;
 use crate::config::{Config, Replaceable};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::file_flags::OpenFlags;
 use crate::names::{Place, Route};
 use crate::pointer::{self, Pointer, Prepared};
 use crate::session::Session;

@@ -12,19 +12,15 @@ use std::sync::Arc;
 use h5lake_container::{Container, ObjectId};
 
 use crate::callbacks::heap::note_failure;
-use crate::callbacks::object;
 use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::references::{OBJECT_BYTES, REGION_BYTES};
 use crate::ffi::types::{ARRAY, COMPOUND, REFERENCE};
 use crate::session::Session;
 use crate::thread_state::{OfThisThread, ThreadState};
 
-/// Bytes of an object reference, in memory and in the container.
-pub const OBJECT_BYTES: usize = 8;
-/// Bytes of a region reference, in memory and in the container.
-pub const REGION_BYTES: usize = 12;
 /// The last bytes of a region reference in the container.
 const REGION_MARK: [u8; 4] = *b"regn";
 
@@ -39,7 +35,7 @@ thread_local! {
 
 /// Converts elements that may hold region references beside variable-length data, from or to the container's form.
 pub fn converting<T>(session: &Arc<Session>, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let root = object::identifier_of(session, session.container.root(), None)?;
+    let root = session.identifier(session.container.root())?;
     let entry = Rc::new((session.clone(), root));
     CONVERTING.with_borrow_mut(|sessions| sessions.push(entry.clone()));
     let result = body();
@@ -169,7 +165,7 @@ impl Slots {
         if self.regions.is_empty() {
             return Ok(());
         }
-        let root = object::identifier_of(session, session.container.root(), None)?;
+        let root = session.identifier(session.container.root())?;
         each(&self.regions, element, data, |slot| {
             let (object, selection) = session.library.region_of(root.get(), slot)?;
             *slot = store(&session.container, &Region { object, selection })?;
@@ -181,7 +177,7 @@ impl Slots {
     /// is gone becomes a null reference.
     pub fn to_memory(&self, session: &Arc<Session>, element: usize, data: &mut [u8]) -> Result<()> {
         each(&self.regions, element, data, |slot| {
-            *slot = in_memory(session, slot, |id| object::identifier_of(session, id, None))?;
+            *slot = in_memory(session, slot, |id| session.identifier(id))?;
             Ok(())
         })
     }

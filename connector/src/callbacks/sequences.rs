@@ -4,20 +4,20 @@
 
 use h5lake_ledger::buffers::Scratch;
 
-use crate::callbacks::blob;
 use crate::callbacks::heap;
-use crate::callbacks::references::OBJECT_BYTES;
 use crate::callbacks::transfer::scratch_of;
 use crate::error::{Error, Result};
+use crate::ffi::blob_id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
+use crate::ffi::references::OBJECT_BYTES;
 use crate::ffi::types::{REFERENCE, TypeClass, VARIABLE_LENGTH};
 use crate::ffi::variable_length::{Allocated, MemoryPointers, Pointers};
 use crate::session::Session;
 
 /// Bytes of an element in the container: the number of its items (little-endian), and the id of its data, as libhdf5 lays
 /// them out (`H5T__vlen_disk_write`).
-const STORED: usize = COUNT + blob::ID_BYTES;
+const STORED: usize = COUNT + blob_id::ID_BYTES;
 const COUNT: usize = 4;
 
 /// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
@@ -64,18 +64,18 @@ pub fn read(
     let (stored, _) = stored.as_chunks::<STORED>();
     let blobs = stored.iter().map(|element| {
         let (items, id) = taken_apart(element);
-        (id, if blob::is_null(&id) { 0 } else { items * kind.unit() as u64 })
+        (id, if blob_id::is_null(&id) { 0 } else { items * kind.unit() as u64 })
     });
     let mut elements = Allocated::new(*kind, count);
     heap::get_all(session, blobs, |index, data| {
-        if blob::is_null(&taken_apart(&stored[index]).1) { Ok(()) } else { elements.set(index, data) }
+        if blob_id::is_null(&taken_apart(&stored[index]).1) { Ok(()) } else { elements.set(index, data) }
     })?;
     region.scatter(0, &Scratch::from(elements.into_elements()));
     Ok(())
 }
 
-fn taken_apart(element: &[u8; STORED]) -> (u64, [u8; blob::ID_BYTES]) {
-    let (mut items, mut id) = ([0; COUNT], [0; blob::ID_BYTES]);
+fn taken_apart(element: &[u8; STORED]) -> (u64, [u8; blob_id::ID_BYTES]) {
+    let (mut items, mut id) = ([0; COUNT], [0; blob_id::ID_BYTES]);
     items.copy_from_slice(&element[..COUNT]);
     id.copy_from_slice(&element[COUNT..]);
     (u32::from_le_bytes(items).into(), id)
@@ -103,8 +103,8 @@ pub fn write(
     store(&stored)?;
     for element in before.as_chunks::<STORED>().0 {
         let (_, id) = taken_apart(element);
-        if !blob::is_null(&id) {
-            session.container.heap_delete(&id).map_err(blob::in_heap)?;
+        if !blob_id::is_null(&id) {
+            session.container.heap_delete(&id).map_err(heap::in_heap)?;
         }
     }
     Ok(())
@@ -118,7 +118,7 @@ fn put(session: &Session, kind: Pointers, data: &[Option<&[u8]>]) -> Result<Scra
     let mut stored = scratch_of(data.len(), STORED)?;
     stored.fill(0);
     let mut elements = stored.chunks_exact_mut(STORED).zip(data).filter(|(_, data)| data.is_some());
-    let keep = |id: [u8; blob::ID_BYTES]| {
+    let keep = |id: [u8; blob_id::ID_BYTES]| {
         if let Some((element, Some(data))) = elements.next() {
             let (count, place) = element.split_at_mut(COUNT);
             count.copy_from_slice(&((data.len() / kind.unit()) as u32).to_le_bytes());

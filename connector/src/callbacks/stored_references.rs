@@ -10,12 +10,13 @@ use std::sync::Arc;
 use h5lake_container::encoded::{Checked, EncodedReference, check_reference, is_whole_reference};
 use h5lake_container::{Dataspace, ObjectKind};
 
-use crate::callbacks::blob::{self, ID_BYTES};
+use crate::callbacks::heap;
 use crate::callbacks::transfer::buffer_of;
-use crate::callbacks::{heap, token};
 use crate::error::{Error, Minor, Result};
+use crate::ffi::blob_id::{self, ID_BYTES};
 use crate::ffi::library::{Hid, Library};
-use crate::ffi::memory_references::NEW_BYTES;
+use crate::ffi::references::NEW_BYTES;
+use crate::ffi::token;
 use crate::ffi::types::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
 use crate::session::Session;
 
@@ -138,7 +139,7 @@ fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
 
 /// So many bytes of a blob; none of no blob.
 fn fetch(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<Vec<u8>> {
-    if blob::is_null(id) {
+    if blob_id::is_null(id) {
         return Ok(Vec::new());
     }
     heap::check_length(session, id, length)?;
@@ -154,7 +155,7 @@ fn check_one(session: &Arc<Session>, slot: &[u8; REFERENCE_BYTES]) -> Result<()>
     }
     let (length, id) = counted(first(rest)?);
     // A null reference, as libhdf5 sees it (H5T__ref_disk_isnull).
-    if kind == 0 && blob::is_null(&id) {
+    if kind == 0 && blob_id::is_null(&id) {
         return Ok(());
     }
     let encoded = fetch(session, &id, length)?;

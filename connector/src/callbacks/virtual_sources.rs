@@ -21,7 +21,7 @@ use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::Library;
-use crate::native::face::Face;
+use crate::registry;
 use crate::session::{DatasetHandle, Session};
 
 /// Source files that a virtual dataset keeps open at most; with more it closes all and starts anew.
@@ -95,7 +95,7 @@ impl Sources {
 }
 
 fn commit_alone(session: &Arc<Session>) -> Result<()> {
-    if session.writable && Face::sessions_beside(session).len() == 1 { session.commit() } else { Ok(()) }
+    if session.writable && registry::sessions_beside(session).len() == 1 { session.commit() } else { Ok(()) }
 }
 
 thread_local! {

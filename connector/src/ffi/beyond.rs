@@ -8,7 +8,7 @@ use h5lake_plugin_abi::bindings as sys;
 use super::handle::Handle;
 use super::ids::{Id, KeptId};
 use super::library::Library;
-use super::pass::NativeHandle;
+use super::native_handle::{NativeConnector, NativeHandle};
 use super::strings;
 use super::types::check;
 use crate::error::{Error, Result};
@@ -78,7 +78,7 @@ impl Beyond {
         let library = self.file.library();
         let table = library.table();
         let opened = self.open_id()?;
-        let connector = super::pass::NativeConnector::of(library)?;
+        let connector = NativeConnector::of(library)?;
         // SAFETY: all-zero is a valid value of these plain structures; the identifier is an open native object's, and
         // the path names that object itself.
         unsafe {
@@ -96,7 +96,7 @@ impl Beyond {
             if object.is_null() {
                 return Err(Error::call("H5VLobject_open"));
             }
-            Ok(NativeHandle::of_kind(connector, object, kind))
+            Ok(Handle::Native(NativeHandle::of_kind(connector, object, kind)))
         }
     }
 

@@ -1,76 +1,16 @@
 //! The class that each libhdf5 is given: one per slot, so that callbacks without an object know who calls.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 
-use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::{Hdf5, MAX_LIBRARIES, bindings as sys};
 
-use super::library::Library;
+use super::capabilities::CAPABILITIES;
+use super::classes;
+use super::identity::{NAME, VALUE};
 use super::thunks;
-use crate::config::Config;
-
-/// The name that `HDF5_VOL_CONNECTOR` chooses us by.
-pub const NAME: &CStr = c"h5lake";
-
-/// Our connector value: 256 to 511 are for connectors that are not registered with The HDF Group.
-pub const VALUE: i32 = 496;
 
 /// Version of the connector, as the class carries it.
 const VERSION: u32 = 1;
-
-/// What works (`H5VL_CAP_FLAG_*`): a flag that is not here names what answers with an error.
-pub const CAPABILITIES: u64 = sys::H5VL_CAP_FLAG_ATTR_BASIC
-    | sys::H5VL_CAP_FLAG_ATTR_MORE
-    | sys::H5VL_CAP_FLAG_DATASET_BASIC
-    | sys::H5VL_CAP_FLAG_DATASET_MORE
-    | sys::H5VL_CAP_FLAG_FILE_BASIC
-    | sys::H5VL_CAP_FLAG_FILE_MORE
-    | sys::H5VL_CAP_FLAG_GROUP_BASIC
-    | sys::H5VL_CAP_FLAG_GROUP_MORE
-    | sys::H5VL_CAP_FLAG_LINK_BASIC
-    | sys::H5VL_CAP_FLAG_LINK_MORE
-    | sys::H5VL_CAP_FLAG_OBJECT_BASIC
-    | sys::H5VL_CAP_FLAG_OBJECT_MORE
-    | sys::H5VL_CAP_FLAG_REF_BASIC
-    | sys::H5VL_CAP_FLAG_REF_MORE
-    | sys::H5VL_CAP_FLAG_OBJ_REF
-    | sys::H5VL_CAP_FLAG_REG_REF
-    | sys::H5VL_CAP_FLAG_ATTR_REF
-    | sys::H5VL_CAP_FLAG_STORED_DATATYPES
-    | sys::H5VL_CAP_FLAG_CREATION_ORDER
-    | sys::H5VL_CAP_FLAG_ITERATE
-    | sys::H5VL_CAP_FLAG_STORAGE_SIZE
-    | sys::H5VL_CAP_FLAG_BY_IDX
-    | sys::H5VL_CAP_FLAG_GET_PLIST
-    | sys::H5VL_CAP_FLAG_FLUSH_REFRESH
-    | sys::H5VL_CAP_FLAG_EXTERNAL_LINKS
-    | sys::H5VL_CAP_FLAG_HARD_LINKS
-    | sys::H5VL_CAP_FLAG_UD_LINKS
-    | sys::H5VL_CAP_FLAG_MOUNT
-    | sys::H5VL_CAP_FLAG_SOFT_LINKS
-    | sys::H5VL_CAP_FLAG_TRACK_TIMES
-    | sys::H5VL_CAP_FLAG_FILTERS
-    | sys::H5VL_CAP_FLAG_FILL_VALUES;
-
-/// The connector string that a file access list carries, read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Info {
-    /// The string as given.
-    pub text: Vec<u8>,
-    /// The settings, or why there are none: told when a file is opened.
-    pub config: Result<Config, String>,
-}
-
-impl Info {
-    /// Reads a connector string. Never fails: an error is kept for the first file.
-    pub fn read(text: &[u8]) -> Self {
-        let config = match std::str::from_utf8(text) {
-            Ok(string) => Config::parse(string),
-            Err(_) => Err("the connector string is not UTF-8".to_owned()),
-        };
-        Self { text: text.to_vec(), config }
-    }
-}
 
 /// A class structure that may be shared between threads.
 #[repr(transparent)]
@@ -100,27 +40,9 @@ static CLASSES: [Class; MAX_LIBRARIES] = [
 
 /// The class for one library. Calls nothing in it: a program's error stack may be waiting to be read.
 pub fn class_for(library: &'static Hdf5) -> *const sys::H5VL_class_t {
-    &raw const CLASSES[library.slot].0
-}
-
-/// The class of a slot.
-pub(super) fn class_of(library: Library) -> *const sys::H5VL_class_t {
-    &raw const CLASSES[library.slot()].0
-}
-
-/// The native class of each library, learned when the first file is opened; the introspection callback must know it
-/// without making a file.
-static NATIVE_CLASSES: Mutex<[usize; MAX_LIBRARIES]> = Mutex::new([0; MAX_LIBRARIES]);
-
-/// Remembers the native class of a library.
-pub(super) fn remember_native_class(library: Library, class: *const sys::H5VL_class_t) {
-    NATIVE_CLASSES.lock()[library.slot()] = class as usize;
-}
-
-/// The native class of a library, once a file has been opened in it.
-pub(super) fn native_class(library: Library) -> Option<*const sys::H5VL_class_t> {
-    let class = NATIVE_CLASSES.lock()[library.slot()];
-    (class != 0).then_some(class as *const sys::H5VL_class_t)
+    let class = &raw const CLASSES[library.slot].0;
+    classes::remember_own_class(library.slot, class);
+    class
 }
 
 const fn class<const SLOT: usize>() -> Class {

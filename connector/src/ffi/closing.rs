@@ -1,6 +1,7 @@
 //! When a library shuts down (`H5close`, or the end of the process).
 
 use std::ffi::c_void;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use h5lake_plugin_abi::MAX_LIBRARIES;
@@ -9,18 +10,22 @@ use super::guard::guard;
 use super::library::Library;
 use super::types::check;
 use crate::error::{Major, Result};
-use crate::native::face::Face;
 
 /// Whether the library in a slot will tell, since it last started.
 static TOLD: [AtomicBool; MAX_LIBRARIES] = [const { AtomicBool::new(false) }; MAX_LIBRARIES];
 
+/// What is to be done then.
+static THEN: OnceLock<fn(Library)> = OnceLock::new();
+
 impl Library {
-    /// Has `Face::library_closes` called when this library shuts down, before it closes anything itself.
+    /// Has `then` called when this library shuts down, before it closes anything itself. Of different functions the first is
+    /// called.
     ///
     /// # Errors
     /// If the library does not take the callback.
-    pub fn tell_when_closing(self) -> Result<()> {
+    pub fn tell_when_closing(self, then: fn(Self)) -> Result<()> {
         let Some(told) = TOLD.get(self.slot()) else { return Ok(()) };
+        THEN.get_or_init(|| then);
         if told.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
@@ -44,7 +49,9 @@ unsafe extern "C" fn closing(slot: *mut c_void) {
         }
         if let Some(library) = library {
             library.release_located_types();
-            Face::library_closes(library);
+            if let Some(then) = THEN.get() {
+                then(library);
+            }
         }
         Ok(())
     });

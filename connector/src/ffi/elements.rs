@@ -9,6 +9,7 @@ use super::ids::Id;
 use super::library::{Hid, Library};
 use super::memory::MemoryRegion;
 use crate::callbacks::transfer::scratch_of;
+use crate::converting;
 use crate::error::{Error, Minor, Result};
 use crate::file_type::FileType;
 use crate::session::Session;
@@ -135,8 +136,10 @@ impl MemoryElements {
             std::mem::replace(&mut self.data, Scratch::new(0))
         };
         let both = (self.datatype, types.in_file(session)?);
-        // SAFETY: the elements are of that type, and what they point to is there.
-        unsafe { self.library.convert(session, both, self.count, &mut data, background, transfer) }?;
+        converting::elements_of(session, || {
+            // SAFETY: the elements are of that type, and what they point to is there.
+            unsafe { self.library.convert(both, self.count, &mut data, background, transfer) }
+        })?;
         Ok(data)
     }
 }
@@ -178,9 +181,11 @@ impl FileType {
         let stored = stored.ok_or_else(|| Error::new(Minor::Internal, "a buffer is too small"))?;
         self.check_stored(session, stored)?;
         let source = source.map_or_else(|| self.in_file(session), |id| Ok(id.get()))?;
-        // SAFETY: elements of a container hold no pointers, and what libhdf5 would believe of them was checked.
-        self.converting(session, || unsafe {
-            self.library().convert(session, (source, memory), count, buffer, background, transfer)
+        self.converting(session, || {
+            converting::elements_of(session, || {
+                // SAFETY: elements of a container hold no pointers, and what libhdf5 would believe of them was checked.
+                unsafe { self.library().convert((source, memory), count, buffer, background, transfer) }
+            })
         })
     }
 }

@@ -4,32 +4,12 @@ use std::ffi::{CString, c_uint};
 
 use h5lake_plugin_abi::bindings as sys;
 
+use super::file_flags::OpenFlags;
 use super::ids::Id;
 use super::library::{Hid, Library};
 use super::strings::c_string;
 use super::types::check;
-use crate::callbacks::file::OpenFlags;
 use crate::error::{Error, Minor, Result};
-
-impl OpenFlags {
-    /// `H5F_ACC_*` as HDF5 gives them.
-    pub fn from_bits(flags: c_uint) -> Self {
-        Self {
-            write: flags & sys::H5F_ACC_RDWR != 0,
-            exclusive: flags & sys::H5F_ACC_EXCL != 0,
-            swmr_write: flags & sys::H5F_ACC_SWMR_WRITE != 0,
-            swmr_read: flags & sys::H5F_ACC_SWMR_READ != 0,
-        }
-    }
-
-    /// The flags as `H5Fopen` takes them.
-    pub(super) fn to_bits(self) -> c_uint {
-        let bit = |set: bool, bit: c_uint| if set { bit } else { 0 };
-        bit(self.write, sys::H5F_ACC_RDWR)
-            | bit(self.swmr_write, sys::H5F_ACC_SWMR_WRITE)
-            | bit(self.swmr_read, sys::H5F_ACC_SWMR_READ)
-    }
-}
 
 impl Library {
     /// Whether a list is a default one of those with properties for following links.

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::library::{Hid, Library};
+use crate::error::Frames;
 
 const DEFAULT_STACK: Hid = 0;
 
@@ -21,10 +22,8 @@ pub struct ErrorStack {
     of_this_thread: PhantomData<*const ()>,
 }
 
-impl ErrorStack {
-    /// Puts the frames back where the application finds them. Nothing public may be called after this before the
-    /// callback returns.
-    pub(super) fn restore(&self) {
+impl Frames for ErrorStack {
+    fn restore(&self) {
         let id = self.id.replace(-1);
         if id >= 0 {
             // SAFETY: the identifier is a stack's; the call takes it over.

@@ -1,26 +1,10 @@
 //! The one guard that every callback goes through.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::library::Library;
-use super::{identifiers, ids};
+use super::{caller, ids, unwrapping};
 use crate::error::{Error, Major, Minor, Result};
-
-thread_local! {
-    /// The slot of the library whose callback this thread is in.
-    static CALLER: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-/// Whether this thread is in a callback of this library.
-pub(super) fn is_in(library: Library) -> bool {
-    CALLER.get() == Some(library.slot())
-}
-
-/// Whether this thread is in a callback of another library than this one.
-pub fn is_in_another(library: Library) -> bool {
-    CALLER.get().is_some_and(|slot| slot != library.slot())
-}
 
 /// Runs a callback's body. An error or a panic becomes a frame on the library's error stack, pushed after
 /// everything the body held has been dropped (or the frames of the native call that failed), and `failure` is returned.
@@ -31,14 +15,14 @@ pub fn guard<T>(
     failure: T,
     body: impl FnOnce() -> Result<T>,
 ) -> T {
-    identifiers::forget();
+    unwrapping::forget();
     let _operation = object_stores::deadline::begin();
-    let outer = CALLER.replace(library.map(Library::slot));
+    let outer = caller::enter(library);
     if let Some(library) = library {
         ids::release_left(library);
     }
     let result = catch_unwind(AssertUnwindSafe(body));
-    CALLER.set(outer);
+    caller::leave(outer);
     let error = match result {
         Ok(Ok(value)) => return value,
         Ok(Err(error)) => error.settled(),

@@ -1,12 +1,15 @@
 //! The objects handed to libhdf5: a boxed [`Handle`] behind each `void *`.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
+use h5lake_plugin_abi::MAX_LIBRARIES;
+
+use super::anchor::Anchor;
 use super::library::Library;
-use super::located;
 use super::native::NativeKind;
-use super::pass::{self, NativeHandle};
+use super::native_handle::{NativeHandle, not_a_container};
+use crate::converting;
 use crate::error::{Error, Minor, Result};
 use crate::native::{codec, face};
 use crate::session::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
@@ -61,7 +64,7 @@ impl Handle {
             Self::Anchor(session) => session
                 .upgrade()
                 .ok_or_else(|| Error::new(Minor::BadValue, "the file of this object is closed")),
-            Self::Types(_) => located::session().ok_or_else(|| {
+            Self::Types(_) => converting::session().ok_or_else(|| {
                 Error::new(Minor::BadValue, "a datatype of a container is used outside of a transfer")
             }),
             Self::File(file) => Ok(file.session.clone()),
@@ -70,7 +73,7 @@ impl Handle {
             Self::Attribute(attribute) => Ok(attribute.session.clone()),
             Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
             Self::Closing(_) => Err(Error::new(Minor::BadValue, "the object is being closed")),
-            Self::Native(_) => Err(pass::not_a_container()),
+            Self::Native(_) => Err(not_a_container()),
         }
     }
 
@@ -94,7 +97,7 @@ impl Handle {
         Ok(match self {
             Self::Anchor(_) => self.session()?.face.file()?.pointer(),
             // While nothing is converted it is asked for sizes, which are the same in all native files.
-            Self::Types(library) => match located::session() {
+            Self::Types(library) => match converting::session() {
                 Some(session) => session.face.file()?.pointer(),
                 None => face::stand_in(*library, NativeKind::File)?,
             },
@@ -202,36 +205,19 @@ impl Handle {
     }
 }
 
-/// A file handle that no identifier owns: a session's own, or what datatypes in containers refer to.
-pub struct Anchor(*mut Handle);
+/// The file object that located types of each slot's library refer to. It is never freed: libhdf5 keeps types for ever.
+static TYPE_ANCHORS: [OnceLock<Anchor>; MAX_LIBRARIES] = [const { OnceLock::new() }; MAX_LIBRARIES];
 
-// SAFETY: the handle behind it is only read, and a `Weak` may be read from any thread.
-unsafe impl Send for Anchor {}
-// SAFETY: as above.
-unsafe impl Sync for Anchor {}
-
-impl Anchor {
-    /// The anchor of a session that is being made.
-    pub fn new(session: Weak<Session>) -> Self {
-        Self::of(Handle::Anchor(session))
-    }
-
-    /// An anchor with what it answers for.
-    pub(super) fn of(handle: Handle) -> Self {
-        Self(Box::into_raw(Box::new(handle)))
-    }
-
-    /// What libhdf5 takes as the file object.
-    pub fn pointer(&self) -> *mut c_void {
-        self.0.cast()
-    }
+/// The anchor of a library's datatypes in containers.
+pub fn anchor_of_types(library: Library) -> &'static Anchor {
+    // SAFETY: it is a handle, and holds a number.
+    TYPE_ANCHORS[library.slot()].get_or_init(|| unsafe { Anchor::of(Handle::Types(library)) })
 }
 
-impl Drop for Anchor {
-    fn drop(&mut self) {
-        // SAFETY: made in `of`, freed once; libhdf5 compares the address at most while this lives.
-        drop(unsafe { Box::from_raw(self.0) });
-    }
+/// The anchor of a session that is being made.
+pub fn anchor_of(session: Weak<Session>) -> Anchor {
+    // SAFETY: it is a handle, and a `Weak` may be read from any thread.
+    unsafe { Anchor::of(Handle::Anchor(session)) }
 }
 
 impl Library {

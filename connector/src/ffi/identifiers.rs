@@ -5,31 +5,16 @@
 //! identifier of a file that we have just named, nobody looks into what is handed on: then the answer is an address of
 //! ours, and no native file need be made for it.
 
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::handle::{Anchor, Handle};
+use super::handle::Handle;
 use super::library::{Hid, Library};
 use super::types::check;
+use super::unwrapping::{self, Asker};
 use crate::error::Result;
-
-/// What unwraps objects now.
-#[derive(Clone, Copy)]
-enum Asker {
-    /// Native code, as far as we know: it gets native objects.
-    Native,
-    /// A walk of ours, and the object that it met last.
-    Walk(*const c_void),
-    /// `H5I_find_id`, in `H5F_get_file_id`: it compares with this anchor.
-    Finding(*const c_void),
-}
-
-thread_local! {
-    static ASKER: Cell<Asker> = const { Cell::new(Asker::Native) };
-}
 
 /// The kinds of identifiers as `H5F_OBJ_*` names them, in the order in which native HDF5 lists them.
 const KINDS: [(u32, sys::H5I_type_t); 5] = [
@@ -40,33 +25,21 @@ const KINDS: [(u32, sys::H5I_type_t); 5] = [
     (0x10, sys::H5I_ATTR),
 ];
 
-/// What to answer as the file of an object: the library looks for its identifier next (`H5F_get_file_id`), and finds it by
-/// what is answered here.
-pub fn find(anchor: &Anchor) -> *mut c_void {
-    ASKER.set(Asker::Finding(anchor.pointer()));
-    anchor.pointer()
-}
-
-/// Another callback than `get_object` was called: nobody looks for a file any more.
-pub(super) fn forget() {
-    ASKER.set(Asker::Native);
-}
-
 /// What is answered in place of the native object beneath `object`, if it is not native code that asks.
 ///
 /// # Safety
 /// One of our objects, open.
 pub(super) unsafe fn answer(object: *const c_void) -> Option<*mut c_void> {
-    match ASKER.get() {
+    match unwrapping::asker() {
         Asker::Native => None,
         Asker::Walk(_) => {
-            ASKER.set(Asker::Walk(object));
+            unwrapping::set_asker(Asker::Walk(object));
             Some(object.cast_mut())
         }
         // SAFETY: as the caller says.
         Asker::Finding(anchor) => match unsafe { Handle::from_pointer(object) } {
             Ok(Handle::File(file)) if file.session.anchor.pointer().cast_const() == anchor => {
-                forget();
+                unwrapping::forget();
                 Some(anchor.cast_mut())
             }
             Ok(Handle::File(_) | Handle::Closing(_)) => Some(object.cast_mut()),
@@ -82,7 +55,7 @@ struct Walk<'a> {
 }
 
 unsafe extern "C" fn met(id: Hid, walk: *mut c_void) -> i32 {
-    let Asker::Walk(object) = ASKER.replace(Asker::Walk(std::ptr::null())) else { return -1 };
+    let Asker::Walk(object) = unwrapping::set_asker(Asker::Walk(std::ptr::null())) else { return -1 };
     // SAFETY: what `identifiers` holds while this runs; the object is null (not ours) or was just unwrapped.
     let (walk, object) = unsafe { (&mut *walk.cast::<Walk<'_>>(), object.cast::<Handle>().as_ref()) };
     let is_wanted = |handle| catch_unwind(AssertUnwindSafe(|| (walk.is_wanted)(handle)));
@@ -105,10 +78,10 @@ impl Library {
     pub fn identifiers(self, types: u32, is_wanted: &mut dyn FnMut(&Handle) -> bool) -> Result<Vec<Hid>> {
         let mut walk = Walk { is_wanted, found: Vec::new() };
         for (_, kind) in KINDS.iter().filter(|(bit, _)| types & bit != 0) {
-            ASKER.set(Asker::Walk(std::ptr::null()));
+            unwrapping::set_asker(Asker::Walk(std::ptr::null()));
             // SAFETY: the function takes what is given with it, which outlives the call.
             let done = unsafe { (self.table().H5Iiterate)(*kind, Some(met), (&raw mut walk).cast()) };
-            forget();
+            unwrapping::forget();
             check(done, "H5Iiterate")?;
         }
         Ok(walk.found)

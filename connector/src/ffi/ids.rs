@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use h5lake_ledger::locks::{Mutex, assert_none_held};
 use h5lake_plugin_abi::MAX_LIBRARIES;
 
-use super::guard;
+use super::caller;
 use super::library::{Hid, Library};
 use crate::error::{Error, Result};
 
@@ -89,7 +89,7 @@ impl Deref for KeptId {
 impl Drop for KeptId {
     fn drop(&mut self) {
         let Id { library, id, .. } = **self;
-        if guard::is_in(library) {
+        if caller::is_in(library) {
             drop(Id::owned(library, id));
         } else if let Some(left) = LEFT.get(library.slot()).filter(|_| library.is_to_tell()) {
             // A library that has shut down has no identifiers any more, and gives their numbers to others when it starts again.

@@ -8,23 +8,20 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 
+use super::anchor::Anchor;
+use super::blob_id;
 use super::error_stack::silently;
-use super::handle::{Anchor, Handle};
 use super::ids::{Id, KeptId};
 use super::library::{Hid, Library};
-use super::memory_references::{NEW_BYTES, OBJECT_BYTES};
+use super::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
 use super::types::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
-use crate::callbacks::blob;
-use crate::callbacks::references::REGION_BYTES;
 use crate::error::Result;
-use crate::session::Session;
-use crate::thread_state::{OfThisThread, ThreadState};
 
 /// Located types of a library in one generation. Two generations are kept: a type that is used stays.
 const MAX_TYPES: usize = 512;
@@ -37,34 +34,6 @@ struct Types {
 }
 
 static TYPES: [OnceLock<Mutex<Types>>; MAX_LIBRARIES] = [const { OnceLock::new() }; MAX_LIBRARIES];
-
-/// The file object that located types of each slot's library refer to. It is never freed: libhdf5 keeps types for ever.
-static ANCHORS: [OnceLock<Anchor>; MAX_LIBRARIES] = [const { OnceLock::new() }; MAX_LIBRARIES];
-
-thread_local! {
-    /// The session whose elements this thread converts.
-    static SESSION: ThreadState<Option<Arc<Session>>> = const { ThreadState::new(None) };
-}
-
-/// The session of a while, and the one before it when that is over.
-struct Stay(Option<Arc<Session>>);
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        SESSION.replace(self.0.take());
-    }
-}
-
-/// Runs a conversion of elements of a session.
-pub(super) fn converting<T>(session: &Arc<Session>, body: impl FnOnce() -> T) -> T {
-    let _stay = Stay(SESSION.replace(Some(session.clone())));
-    body()
-}
-
-/// The session whose elements this thread converts.
-pub(super) fn session() -> Option<Arc<Session>> {
-    SESSION.with_borrow(Clone::clone)
-}
 
 /// The identifier of a located type.
 #[derive(Debug)]
@@ -110,18 +79,24 @@ impl Types {
 }
 
 impl Library {
-    /// A datatype, given by its encoding and as it is in memory, as it lies in containers.
+    /// A datatype, given by its encoding and as it is in memory, as it lies in containers. `anchor` is the library's for them.
     ///
     /// # Errors
     /// If the library cannot make it.
-    pub fn located_type(self, connector: &Id, encoded: &Bytes, memory: Hid) -> Result<Located> {
+    pub fn located_type(
+        self,
+        anchor: &Anchor,
+        connector: &Id,
+        encoded: &Bytes,
+        memory: Hid,
+    ) -> Result<Located> {
         let types = TYPES.get(self.slot()).filter(|_| self.is_to_tell());
         let types = types.map(|place| place.get_or_init(Mutex::default));
         // Nobody waits for the lock: a forked child may not have the thread that holds it.
         if let Some(known) = types.and_then(Mutex::try_lock).and_then(|mut types| types.find(encoded)) {
             return Ok(Located::Kept(known));
         }
-        let made = self.file_type(self.types_anchor(), connector, memory)?;
+        let made = self.file_type(anchor, connector, memory)?;
         let Some(mut types) = types.and_then(Mutex::try_lock) else { return Ok(Located::Own(made.kept())) };
         if let Some(known) = types.find(encoded) {
             return Ok(Located::Kept(known));
@@ -149,10 +124,6 @@ impl Library {
             // SAFETY: the identifier is owned here, and libhdf5 answers an error for one that is gone.
             unsafe { (self.table().H5Idec_ref)(id) };
         }
-    }
-
-    fn types_anchor(self) -> &'static Anchor {
-        ANCHORS[self.slot()].get_or_init(|| Anchor::of(Handle::Types(self)))
     }
 }
 
@@ -204,7 +175,7 @@ impl Library {
     fn is_located(self, id: Hid) -> Result<bool> {
         let size = self.type_size(id)?;
         match self.type_class(id)? {
-            VARIABLE_LENGTH => Ok(size == size_of::<u32>() + blob::ID_BYTES),
+            VARIABLE_LENGTH => Ok(size == size_of::<u32>() + blob_id::ID_BYTES),
             REFERENCE => Ok(![OBJECT_BYTES, REGION_BYTES, NEW_BYTES].contains(&size)),
             COMPOUND => {
                 for member in self.member_types(id)? {
@@ -215,7 +186,7 @@ impl Library {
                 Ok(false)
             }
             ARRAY => self.is_located(self.base_type(id)?.get()),
-            _ => Ok(self.is_variable_string(id)? && size == size_of::<u32>() + blob::ID_BYTES),
+            _ => Ok(self.is_variable_string(id)? && size == size_of::<u32>() + blob_id::ID_BYTES),
         }
     }
 }

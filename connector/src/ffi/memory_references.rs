@@ -8,14 +8,9 @@ use h5lake_plugin_abi::bindings as sys;
 use super::elements::MemoryElements;
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
 use super::types::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
-use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};
-
-/// Bytes of an old object reference.
-pub const OBJECT_BYTES: usize = 8;
-/// Bytes of a new reference in memory.
-pub const NEW_BYTES: usize = sys::H5R_REF_BUF_SIZE as usize;
 
 /// Where the references of an element in memory lie, in bytes from its beginning.
 #[derive(Debug, Default)]

@@ -14,8 +14,13 @@
 //!   rooms above need no `unsafe`.
 #![allow(unsafe_code)]
 
+pub mod anchor;
 pub mod beyond;
+pub mod blob_id;
+pub mod caller;
+mod capabilities;
 pub mod class;
+pub mod classes;
 mod closing;
 pub mod creation;
 pub mod elements;
@@ -24,13 +29,16 @@ pub mod error_stack;
 pub mod errors;
 pub mod exit;
 pub mod face_driver;
+pub mod file_flags;
 pub mod file_lists;
 pub mod forks;
 pub mod guard;
 pub mod handle;
 pub mod identifiers;
+pub mod identity;
 pub mod ids;
 mod images;
+pub mod info;
 pub mod lending;
 pub mod library;
 pub mod located;
@@ -40,6 +48,7 @@ pub mod mpi;
 pub mod native;
 pub mod native_data;
 pub mod native_files;
+pub mod native_handle;
 mod native_open;
 pub mod pass;
 pub mod plists;
@@ -53,6 +62,8 @@ pub mod source_lists;
 pub mod spaces;
 pub mod strings;
 mod thunks;
+pub mod token;
 pub mod types;
+pub mod unwrapping;
 mod user_properties;
 pub mod variable_length;

@@ -69,7 +69,7 @@ impl Library {
     /// Our own connector in this library.
     pub fn own_connector(self) -> Result<Id> {
         // SAFETY: the name is terminated.
-        let id = unsafe { (self.table().H5VLget_connector_id_by_name)(super::class::NAME.as_ptr()) };
+        let id = unsafe { (self.table().H5VLget_connector_id_by_name)(super::identity::NAME.as_ptr()) };
         Id::from_call(self, id, "H5VLget_connector_id_by_name")
     }
 

@@ -4,16 +4,16 @@ use std::ffi::{CStr, c_uint};
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::class;
+use super::classes;
+use super::file_flags::OpenFlags;
 use super::handle::Handle;
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::native_handle::{NativeConnector, NativeHandle};
 use super::native_open::Request;
-use super::pass::{NativeConnector, NativeHandle};
 use super::strings;
 use super::types::check;
-use crate::callbacks::file::OpenFlags;
-use crate::error::{Error, Result};
+use crate::error::{Error, Frames, Result};
 
 impl Library {
     /// A copy of a file access list that names the native connector.
@@ -59,8 +59,8 @@ impl Library {
         // SAFETY: the object is native and open.
         match unsafe { connector.class(object) } {
             Ok(class) => {
-                class::remember_native_class(self, class);
-                Ok(NativeHandle::handle(connector, object))
+                classes::remember_native_class(self, class);
+                Ok(Handle::Native(NativeHandle::new(connector, object)))
             }
             Err(error) => {
                 let transfer = self.table().H5P_LST_DATASET_XFER_ID_g();

@@ -114,7 +114,7 @@ fn driver() -> sys::H5FD_class_t {
     // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.
     let mut class: sys::H5FD_class_t = unsafe { std::mem::zeroed() };
     class.version = sys::H5FD_CLASS_VERSION;
-    class.value = super::class::VALUE;
+    class.value = super::identity::VALUE;
     class.name = c"h5lake-native".as_ptr();
     class.maxaddr = sys::haddr_t::MAX / 2;
     class.fc_degree = sys::H5F_CLOSE_WEAK;

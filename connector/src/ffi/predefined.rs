@@ -7,15 +7,14 @@
 //! open a file.
 
 use std::ffi::{c_int, c_long, c_short};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use h5lake_plugin_abi::{Hdf5, MAX_LIBRARIES};
 
 use super::library::{Hid, Library};
 use crate::error::Result;
-use crate::file_type::FileType;
 
 type Symbol = fn(&Hdf5) -> Hid;
 
@@ -26,7 +25,7 @@ const STRING: u8 = 3;
 const BITFIELD: u8 = 4;
 
 /// How many types there are.
-const COUNT: usize = 42;
+pub const COUNT: usize = 42;
 
 /// Each with its class and its bytes; 0 where these differ from machine to machine. Native types come last: of those that
 /// are the same the first stands for all.
@@ -86,8 +85,8 @@ pub struct Predefined {
     pub size: usize,
     /// The class number (`H5T_class_t`).
     pub class: u8,
-    /// Its types, once a dataset or an attribute of it was opened.
-    pub types: OnceLock<Arc<FileType>>,
+    /// Which one it is of the list.
+    pub number: usize,
 }
 
 /// Identifiers of these types are numbers that follow upon each other, so that each has a place of its own.
@@ -221,7 +220,7 @@ impl Library {
             }
         }
         let (size, class) = (self.type_size_of(id)?, self.type_class_of(id)?);
-        Ok(Some(place.get_or_init(|| Predefined { first, encoded, size, class, types: OnceLock::new() })))
+        Ok(Some(place.get_or_init(|| Predefined { first, encoded, size, class, number: n })))
     }
 }
 

@@ -1,14 +1,20 @@
-//! Old-style region references.
+//! References: their sizes, and old-style region references.
 
 use h5lake_container::ObjectId;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::token;
 use super::types::check;
-use crate::callbacks::references::REGION_BYTES;
-use crate::callbacks::token;
 use crate::error::{Error, Minor, Result};
+
+/// Bytes of an object reference, in memory and in the container.
+pub const OBJECT_BYTES: usize = 8;
+/// Bytes of a region reference, in memory and in the container.
+pub const REGION_BYTES: usize = 12;
+/// Bytes of a new reference (`H5R_ref_t`) in memory.
+pub const NEW_BYTES: usize = sys::H5R_REF_BUF_SIZE as usize;
 
 impl Library {
     /// The object and the selection (`H5Sencode2`) of a region reference in memory. `location` is any object of the

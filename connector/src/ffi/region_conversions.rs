@@ -8,8 +8,9 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::ids::Id;
 use super::library::{Hid, Library};
+use super::references::REGION_BYTES;
 use super::types::{ARRAY, COMPOUND, OPAQUE, REFERENCE, VARIABLE_LENGTH, check};
-use crate::callbacks::references::{self, REGION_BYTES};
+use crate::callbacks::references;
 use crate::error::Result;
 
 /// The tag of the type that a region reference of the container is to libhdf5.

@@ -1,18 +1,16 @@
 //! Datatypes: encoding, comparing, converting.
 
 use std::ffi::c_void;
-use std::sync::Arc;
 
 use h5lake_container::encoded::check_datatype;
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
-use super::handle::Anchor;
+use super::anchor::Anchor;
 use super::ids::Id;
 use super::library::{Hid, Library};
-use super::located;
+use super::token;
 use crate::error::{Error, Minor, Result};
-use crate::session::Session;
 
 /// `H5T_OPAQUE`
 pub const OPAQUE: u8 = 5;
@@ -238,7 +236,7 @@ impl Library {
         Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
     }
 
-    /// Converts `count` elements of a session in place, from `source` to `destination` type. `buffer` has room for the larger
+    /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger
     /// of both; `background` (as large as `count` destination elements) holds what was there before, for
     /// compounds that are written in part and variable-length data that is replaced.
     ///
@@ -246,7 +244,6 @@ impl Library {
     /// The elements are of the source's type. Where that is one in memory, what they point to is there.
     pub(super) unsafe fn convert(
         self,
-        session: &Arc<Session>,
         (source, destination): (Hid, Hid),
         count: usize,
         buffer: &mut [u8],
@@ -259,8 +256,9 @@ impl Library {
             return Err(Error::new(Minor::Internal, "a conversion buffer is too small"));
         }
         let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
+        assert_none_held("conversions");
         // SAFETY: both buffers hold `count` elements, as checked above, of the types that the caller says.
-        let convert = || unsafe {
+        let result = unsafe {
             (self.table().H5Tconvert)(
                 source,
                 destination,
@@ -270,8 +268,6 @@ impl Library {
                 transfer,
             )
         };
-        assert_none_held("conversions");
-        let result = located::converting(session, convert);
         if result < 0 {
             return Err(no_conversion());
         }
@@ -310,6 +306,6 @@ impl Library {
         let mut info: sys::H5O_info2_t = unsafe { std::mem::zeroed() };
         // SAFETY: the answer's place outlives the call.
         let result = unsafe { (self.table().H5Oget_info3)(id, &mut info, sys::H5O_INFO_BASIC) };
-        (result >= 0).then(|| (crate::callbacks::token::decode(info.token.__data), info.fileno as u64))
+        (result >= 0).then(|| (token::decode(info.token.__data), info.fileno as u64))
     }
 }

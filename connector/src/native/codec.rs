@@ -8,7 +8,7 @@ use h5lake_container::{ChunkCodec, CodecLender, Container, Dataset, Datatype, Er
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
-use crate::ffi::guard::is_in_another;
+use crate::ffi::caller::is_in_another;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::ListClass;

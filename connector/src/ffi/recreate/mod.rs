@@ -73,7 +73,7 @@ pub(super) fn copy_link(
             sys::H5L_TYPE_SOFT | sys::H5L_TYPE_EXTERNAL => {
                 copier.value_link(source, name, &info, destination, new_name, link_creation)
             }
-            _ => Err(super::pass::mixed("H5Lcopy of a hard or user-defined link")),
+            _ => Err(super::native_handle::mixed("H5Lcopy of a hard or user-defined link")),
         }
     })
 }
@@ -254,7 +254,7 @@ impl Library {
     /// `object` is one of our handles, open, and of kind `kind`.
     pub(super) unsafe fn register_as_is(self, object: *mut c_void, kind: sys::H5I_type_t) -> Result<Id> {
         // SAFETY: as the caller says.
-        let id = super::pass::unwrapped(|| unsafe { (self.table().H5VLwrap_register)(object, kind) });
+        let id = super::unwrapping::unwrapped(|| unsafe { (self.table().H5VLwrap_register)(object, kind) });
         check(if id < 0 { -1 } else { 0 }, "H5VLwrap_register")?;
         Id::from_call(self, id, "H5VLwrap_register")
     }

@@ -46,7 +46,7 @@ unsafe extern "C" fn create(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLattr_create)(
                     object, parameters, connector, name, datatype, space, creation, access, transfer, request,
                 )
@@ -71,7 +71,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLattr_open)(object, parameters, connector, name, access, transfer, request)
             });
         }

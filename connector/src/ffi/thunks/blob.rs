@@ -5,8 +5,9 @@ use std::ffi::{c_int, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{status, unknown_operation};
-use crate::callbacks::blob::{self, ID_BYTES};
+use crate::callbacks::blob;
 use crate::error::Major;
+use crate::ffi::blob_id::{self, ID_BYTES};
 use crate::ffi::pass;
 use crate::ffi::strings;
 
@@ -83,11 +84,14 @@ unsafe extern "C" fn specific(
             match (*arguments).op_type {
                 sys::H5VL_BLOB_DELETE => blob::delete(handle, &place.read_unaligned()),
                 sys::H5VL_BLOB_ISNULL => {
-                    strings::answer((*arguments).args.is_null.isnull, blob::is_null(&place.read_unaligned()));
+                    strings::answer(
+                        (*arguments).args.is_null.isnull,
+                        blob_id::is_null(&place.read_unaligned()),
+                    );
                     Ok(())
                 }
                 sys::H5VL_BLOB_SETNULL => {
-                    place.write_unaligned(blob::null());
+                    place.write_unaligned(blob_id::null());
                     Ok(())
                 }
                 other => unknown_operation("blob", other.0),

@@ -46,7 +46,7 @@ unsafe extern "C" fn create(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLdataset_create)(
                     object,
                     parameters,
@@ -80,7 +80,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLdataset_open)(object, parameters, connector, name, access, transfer, request)
             });
         }

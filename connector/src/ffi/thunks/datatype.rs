@@ -37,7 +37,7 @@ unsafe extern "C" fn commit(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLdatatype_commit)(
                     object,
                     parameters,
@@ -70,7 +70,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLdatatype_open)(object, parameters, connector, name, access, transfer, request)
             });
         }

@@ -7,16 +7,21 @@ use h5lake_plugin_abi::{
 };
 
 use super::{FAIL, OK, on_object, status, unknown_operation};
-use crate::callbacks::file::{self, OpenFlags};
-use crate::callbacks::{blob, file_optional, object, parallel, token};
+use crate::callbacks::file;
+use crate::callbacks::{file_optional, object, parallel};
 use crate::config::Config;
 use crate::error::{Error, Major, Minor, Result};
-use crate::ffi::class::{self, Info};
+use crate::ffi::blob_id::ID_BYTES;
+use crate::ffi::classes;
+use crate::ffi::file_flags::OpenFlags;
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
+use crate::ffi::info::Info;
 use crate::ffi::library::{Hid, Library};
-use crate::ffi::pass::{self, NativeHandle};
+use crate::ffi::native_handle::NativeHandle;
+use crate::ffi::pass;
 use crate::ffi::strings;
+use crate::ffi::token;
 
 type Request = *mut *mut c_void;
 
@@ -42,9 +47,9 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
 /// Remembers the native class, for `get_conn_cls`.
 fn opened(handle: Handle) -> Result<*mut c_void> {
     if let Ok(session) = handle.session()
-        && class::native_class(session.library).is_none()
+        && classes::native_class(session.library).is_none()
     {
-        class::remember_native_class(session.library, session.library.native_class()?);
+        classes::remember_native_class(session.library, session.library.native_class()?);
     }
     Ok(handle.into_pointer())
 }
@@ -109,7 +114,7 @@ pub unsafe extern "C" fn get(
                     info.version = sys::H5VL_CONTAINER_INFO_VERSION;
                     info.feature_flags = 0;
                     info.token_size = token::SIGNIFICANT_BYTES;
-                    info.blob_id_size = blob::ID_BYTES;
+                    info.blob_id_size = ID_BYTES;
                 }
                 return Ok(OK);
             }
@@ -160,7 +165,7 @@ unsafe fn reopen_native(
         });
         let place = (*arguments).args.reopen.file;
         if result >= 0 && !place.is_null() && !(*place).is_null() {
-            *place = NativeHandle::boxed(connector, *place);
+            *place = pass::boxed(connector, *place);
         }
         result
     }

@@ -10,7 +10,8 @@ use crate::error::Major;
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
-use crate::ffi::pass::{self, NativeHandle};
+use crate::ffi::native_handle::{self, NativeHandle};
+use crate::ffi::pass;
 use crate::ffi::strings;
 
 /// The class.
@@ -38,7 +39,7 @@ unsafe extern "C" fn create(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLgroup_create)(
                     object,
                     parameters,
@@ -76,7 +77,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLgroup_open)(object, parameters, connector, name, access, transfer, request)
             });
         }
@@ -147,7 +148,7 @@ unsafe extern "C" fn specific(
                 let wanted = (*arguments).args.mount;
                 let child = Handle::from_pointer(wanted.child_file)?;
                 if matches!(child, Handle::Native(_)) {
-                    return Err(pass::mixed("H5Fmount"));
+                    return Err(native_handle::mixed("H5Fmount"));
                 }
                 mount::mount(handle, strings::bytes(wanted.name, "a mount point")?, child)
             }
@@ -173,7 +174,7 @@ unsafe fn specific_of_native(
             let Some(child) = pass::of(passed.args.mount.child_file) else {
                 let library = Some(native.library());
                 return guard(library, "h5lake_group_specific", Major::Group, FAIL, || {
-                    Err(pass::mixed("H5Fmount"))
+                    Err(native_handle::mixed("H5Fmount"))
                 });
             };
             passed.args.mount.child_file = child.object();

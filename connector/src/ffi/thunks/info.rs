@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int, c_void};
 
 use super::{FAIL, OK};
 use crate::error::{Error, Major};
-use crate::ffi::class::Info;
 use crate::ffi::guard::guard;
+use crate::ffi::info::Info;
 use crate::ffi::library::Hid;
 use crate::ffi::strings;
 

@@ -6,7 +6,8 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK};
 use crate::error::{Error, Major};
-use crate::ffi::class;
+use crate::ffi::capabilities::CAPABILITIES;
+use crate::ffi::classes;
 use crate::ffi::guard::guard;
 use crate::ffi::pass;
 use crate::ffi::strings;
@@ -21,9 +22,9 @@ pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
     let library = super::in_slot(SLOT);
     guard(library, "h5lake_get_conn_cls", Major::Connector, FAIL, || {
         let library = library.ok_or_else(|| Error::call("H5PLget_plugin_info"))?;
-        let ours = class::class_of(library);
+        let ours = classes::own_class(library);
         let found = if level == sys::H5VL_GET_CONN_LVL_TERM {
-            class::native_class(library).unwrap_or(ours)
+            classes::native_class(library).unwrap_or(ours)
         } else {
             ours
         };
@@ -36,7 +37,7 @@ pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
 /// What works.
 pub unsafe extern "C" fn get_cap_flags(_info: *const c_void, flags: *mut u64) -> c_int {
     // SAFETY: the answer's place is writable.
-    unsafe { strings::answer(flags, class::CAPABILITIES) };
+    unsafe { strings::answer(flags, CAPABILITIES) };
     OK
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::native_handle;
 use crate::ffi::pass::{self, Pair};
 use crate::ffi::recreate;
 use crate::ffi::strings;
@@ -107,7 +108,7 @@ unsafe extern "C" fn create(
 
 /// Refuses a call that names a native file and a container.
 fn mixed(library: Library, callback: &'static str, operation: &str) -> c_int {
-    guard(Some(library), callback, Major::Link, FAIL, || Err(pass::mixed(operation)))
+    guard(Some(library), callback, Major::Link, FAIL, || Err(native_handle::mixed(operation)))
 }
 
 unsafe fn relocate(
@@ -148,7 +149,7 @@ unsafe extern "C" fn copy(
             Pair::Mixed(library) => guard(Some(library), "h5lake_link_copy", Major::Link, FAIL, || {
                 let (from, to) = (&*from, &*to);
                 if [from, to].iter().any(|place| place.type_ != sys::H5VL_OBJECT_BY_NAME) {
-                    return Err(pass::mixed("H5Lcopy from or to a location by index"));
+                    return Err(native_handle::mixed("H5Lcopy from or to a location by index"));
                 }
                 let original = open_as_id(library, source, from.obj_type, c".".as_ptr())?;
                 let place = open_as_id(library, destination, to.obj_type, c".".as_ptr())?;

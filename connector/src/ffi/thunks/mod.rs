@@ -15,8 +15,8 @@ use super::handle::Handle;
 use super::library::Library;
 use super::strings;
 use crate::callbacks::location::Location;
-use crate::callbacks::token as tokens;
 use crate::error::{Error, Major, Result};
+use crate::ffi::token as tokens;
 
 pub mod attribute;
 pub mod blob;

@@ -11,12 +11,13 @@ use crate::callbacks::visit;
 use crate::error::{Error, Major, Result};
 use crate::ffi::guard::guard;
 use crate::ffi::handle::Handle;
-use crate::ffi::identifiers;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
+use crate::ffi::native_handle;
 use crate::ffi::pass::{self, Pair};
 use crate::ffi::recreate;
 use crate::ffi::strings;
+use crate::ffi::unwrapping;
 
 /// The class.
 pub const CLASS: sys::H5VL_object_class_t = sys::H5VL_object_class_t {
@@ -39,7 +40,7 @@ unsafe extern "C" fn open(
     // SAFETY: see the module.
     unsafe {
         if let Some(native) = pass::of(object) {
-            return native.open(|hdf5, object, connector| {
+            return pass::open(native, |hdf5, object, connector| {
                 (hdf5.H5VLobject_open)(object, parameters, connector, kind, transfer, request)
             });
         }
@@ -109,7 +110,7 @@ unsafe extern "C" fn copy(
             Pair::Mixed(library) => {
                 return guard(Some(library), "h5lake_object_copy", Major::Object, FAIL, || {
                     if [from, to].iter().any(|place| (**place).type_ != sys::H5VL_OBJECT_BY_SELF) {
-                        return Err(pass::mixed("H5Ocopy from or to a location by name"));
+                        return Err(native_handle::mixed("H5Ocopy from or to a location by name"));
                     }
                     let original = open_as_id(library, source, (*from).obj_type, source_name)?;
                     let place = open_as_id(library, destination, (*to).obj_type, c".".as_ptr())?;
@@ -237,7 +238,7 @@ unsafe extern "C" fn get(
             match (*arguments).op_type {
                 sys::H5VL_OBJECT_GET_FILE => {
                     let file = match object::file(handle)? {
-                        FileOf::Known(session) => identifiers::find(&session.anchor),
+                        FileOf::Known(session) => unwrapping::find(&session.anchor),
                         FileOf::New(file) => file.into_pointer(),
                     };
                     strings::answer(args.get_file.file, file);

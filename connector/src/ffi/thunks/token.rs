@@ -5,11 +5,11 @@ use std::ffi::{c_char, c_int, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, status};
-use crate::callbacks::token;
 use crate::error::{Error, Major};
 use crate::ffi::handle::Handle;
 use crate::ffi::pass;
 use crate::ffi::strings;
+use crate::ffi::token;
 
 /// The class.
 pub const CLASS: sys::H5VL_token_class_t =

@@ -9,7 +9,8 @@ use super::OK;
 use crate::error::Major;
 use crate::ffi::handle::Handle;
 use crate::ffi::identifiers;
-use crate::ffi::pass::{self, NativeConnector};
+use crate::ffi::native_handle::NativeConnector;
+use crate::ffi::pass;
 
 /// The native object beneath ours, made now if nobody has wanted it yet. Our own pointer is answered only when it is known
 /// that native code does not ask: it would take it for a native structure.
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn wrap_object(
     // SAFETY: the context came from `Arc::into_raw` and still has its count; the object is native.
     unsafe {
         Arc::increment_strong_count(connector);
-        Arc::from_raw(connector).wrap(object, kind)
+        pass::wrap(Arc::from_raw(connector), object, kind)
     }
 }
 
