@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod callbacks;
+mod collective;
 pub mod config;
 mod converting;
 pub mod error;
@@ -12,10 +13,15 @@ pub mod ffi;
 mod file_type;
 pub mod names;
 mod native;
+mod open_objects;
+mod pace;
 pub mod pointer;
 mod registry;
 mod session;
+mod source_name;
 mod thread_state;
+mod trace;
 pub mod trust;
+mod virtual_dataset;
 
 pub use ffi::class::class_for;

@@ -19,7 +19,7 @@ use crate::ffi::library::Hid;
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::plists::ListClass;
 use crate::file_type::{FileType, kept};
-use crate::session::AttributeHandle;
+use crate::open_objects::AttributeHandle;
 
 /// Bytes of blobs that may stay behind a value that is written in part, whether its elements still name them or not.
 const KEPT_BLOBS: usize = 4 << 10;

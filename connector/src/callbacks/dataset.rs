@@ -16,7 +16,6 @@ use crate::callbacks::object::handle_of;
 use crate::callbacks::parts;
 use crate::callbacks::pipeline;
 use crate::callbacks::transfer;
-use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::callbacks::{external_data, prefixes, virtual_extent, virtual_io, virtual_layout};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::creation::DatasetCreation;
@@ -30,7 +29,9 @@ use crate::ffi::plists::{FillDefined, ListClass, ListOnWrite};
 use crate::ffi::scratch::Scratch;
 use crate::file_type::{FileType, kept};
 use crate::native::codec::{self, Lent};
-use crate::session::{DatasetHandle, ObjectHandle, Session};
+use crate::open_objects::{DatasetHandle, ObjectHandle};
+use crate::session::Session;
+use crate::virtual_dataset::check_extent;
 
 /// What `H5Dcreate` is given.
 pub struct NewDataset {
@@ -99,7 +100,7 @@ fn spec_of(
     let space = space.ok_or_else(|| Error::argument("the dataspace of a dataset must have an extent"))?;
     let given = library.dataset_creation(new.creation)?;
     if let Layout::Virtual { mappings } = &given.layout {
-        virtual_layout::check_extent(library, mappings, space.dims())?;
+        check_extent(library, mappings, space.dims())?;
     }
     let mut stored_list = ListOnWrite::new(library, new.creation);
     let fill = fill_of(session, types, &mut stored_list, &given)?;
@@ -190,17 +191,9 @@ pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) 
 /// `H5Dclose`. Chunks that wait for filters of libhdf5's pipeline are encoded now: nobody could later.
 pub fn close(handle: &Handle) -> Result<()> {
     match handle {
-        Handle::Dataset(dataset) => release(dataset),
+        Handle::Dataset(dataset) => dataset.release(),
         _ => Ok(()),
     }
-}
-
-/// What closing a dataset has to do before it is dropped, its sources included.
-pub fn release(dataset: &DatasetHandle) -> Result<()> {
-    let lent = dataset.codec.lock().take();
-    let encoded = lent.map_or(Ok(()), Lent::take_back);
-    let sources = dataset.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close());
-    encoded.and(sources)
 }
 
 /// The dataset behind a handle.
@@ -298,7 +291,7 @@ pub fn read(
     transfer_list: Hid,
 ) -> Result<()> {
     dataset.base.session.before_read(&dataset.dataset, &what.selection)?;
-    if let Some(layout) = VirtualLayout::of(dataset)? {
+    if let Some(layout) = virtual_layout::of(dataset)? {
         return virtual_io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
@@ -350,7 +343,7 @@ pub fn write(
     what: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
-    if let Some(layout) = VirtualLayout::of(dataset)? {
+    if let Some(layout) = virtual_layout::of(dataset)? {
         return virtual_io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
@@ -462,22 +455,10 @@ fn resize(dataset: &DatasetHandle, read_sizes: impl FnOnce(usize) -> Result<Vec<
         Some(rank) => {
             let sizes = read_sizes(rank)?;
             if let Layout::Virtual { mappings } = dataset.dataset.layout() {
-                virtual_layout::check_extent(dataset.base.session.library, mappings, &sizes)?;
+                check_extent(dataset.base.session.library, mappings, &sizes)?;
             }
             Ok(dataset.dataset.set_extent(&sizes)?)
         }
         None => Err(Error::argument("a dataset with a scalar or null dataspace cannot be resized")),
-    }
-}
-
-impl DatasetHandle {
-    /// Commits what was written to sources of a virtual dataset in other files.
-    pub fn commit_sources(&self) -> Result<()> {
-        self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.commit())
-    }
-
-    /// Closes the sources of a virtual dataset: they are opened anew, as they are then.
-    pub fn close_sources(&self) -> Result<()> {
-        self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close())
     }
 }

@@ -10,7 +10,7 @@ use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
-use crate::session::DatasetHandle;
+use crate::open_objects::DatasetHandle;
 
 /// The offsets of the chunks that have storage and that a selection touches, in their order.
 fn in_selection(dataset: &DatasetHandle, shape: &[u64], selection: &Selection) -> Result<Vec<Vec<u64>>> {

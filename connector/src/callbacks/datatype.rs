@@ -13,7 +13,8 @@ use crate::ffi::ids::Id;
 use crate::ffi::library::Hid;
 use crate::ffi::plists::ListClass;
 use crate::file_type::FileType;
-use crate::session::{DatatypeHandle, ObjectHandle, Session};
+use crate::open_objects::{DatatypeHandle, ObjectHandle};
+use crate::session::Session;
 
 /// `H5Tcommit`; without a name `H5Tcommit_anon`.
 pub fn commit(

@@ -14,7 +14,7 @@ use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::prefixes;
 use crate::error::{Error, Minor, Result};
-use crate::session::DatasetHandle;
+use crate::open_objects::DatasetHandle;
 
 /// Permissions of files that are made by writing (H5private.h, `H5_POSIX_CREATE_MODE_RW`).
 const NEW_FILE: u32 = 0o666;

@@ -12,8 +12,8 @@ use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
 use crate::callbacks::group;
 use crate::callbacks::native_files::{self as native, Storage};
 use crate::callbacks::object::OwnHandles;
-use crate::callbacks::parallel::{self, Together};
 use crate::callbacks::pointers;
+use crate::collective::{self, Together};
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::ffi::file_flags::OpenFlags;
@@ -23,9 +23,10 @@ use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::{Driver, ListClass};
 use crate::names::{self, Place};
 use crate::native::codec;
+use crate::open_objects::FileHandle;
 use crate::pointer::{self, Prepared};
 use crate::registry;
-use crate::session::{FileHandle, Session, SessionParts, Swmr};
+use crate::session::{Session, SessionParts, Swmr};
 
 /// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
 const EVERYTHING_BUT_FILES: u32 = 0x1e;
@@ -136,7 +137,7 @@ fn agreed<T>(together: &Option<Arc<Together>>, done: Result<T>) -> Result<T> {
 
 fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
     if together.is_some() {
-        parallel::check_shared(&place)?;
+        collective::check_shared(&place)?;
     }
     Ok(place)
 }
@@ -277,7 +278,7 @@ fn open_container(request: Request<'_>, together: Option<Arc<Together>>) -> Resu
 fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
     let Request { config, place, name, flags, together, .. } = request;
     if together {
-        parallel::check_shared(place)?;
+        collective::check_shared(place)?;
     }
     if flags.write {
         check_newest(place, Minor::CannotOpenFile, "open", name)?;

@@ -13,7 +13,8 @@ use crate::ffi::handle::Handle;
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::plists::ListClass;
-use crate::session::{ObjectHandle, Session};
+use crate::open_objects::ObjectHandle;
+use crate::session::Session;
 
 /// `H5Gcreate`; without a name `H5Gcreate_anon`.
 pub fn create(

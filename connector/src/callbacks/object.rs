@@ -25,7 +25,8 @@ use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory_references::Reference;
 use crate::file_type::FileType;
 use crate::native::codec::Lent;
-use crate::session::{DatasetHandle, DatatypeHandle, FileHandle, Handles, ObjectHandle, Session};
+use crate::open_objects::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle};
+use crate::session::{Handles, Session};
 
 /// `H5Oopen` in all its forms.
 pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {

@@ -2,7 +2,7 @@
 
 use crate::callbacks::external::{from_origin, variable};
 use crate::error::Result;
-use crate::session::DatasetHandle;
+use crate::open_objects::DatasetHandle;
 
 /// Where external files lie (`HDF5_EXTFILE_PREFIX`, `H5Pset_efile_prefix`); empty for the working folder.
 ///

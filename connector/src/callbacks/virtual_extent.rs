@@ -2,12 +2,13 @@
 
 use h5lake_container::{Dataspace, UNLIMITED};
 
-use crate::callbacks::virtual_layout::{Mapping, VirtualLayout};
+use crate::callbacks::virtual_layout;
 use crate::callbacks::virtual_sources::Search;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::selections::Unlimited;
 use crate::ffi::source_lists::View;
-use crate::session::DatasetHandle;
+use crate::open_objects::DatasetHandle;
+use crate::virtual_dataset::{Mapping, VirtualLayout};
 
 /// Sources of one mapping that are looked for before the search is given up.
 const MOST_BLOCKS: u64 = 1 << 32;
@@ -17,7 +18,7 @@ const MOST_BLOCKS: u64 = 1 << 32;
 /// # Errors
 /// Dimensions beyond the dataset's largest ones; those of opening sources, though a missing one is none.
 pub fn refresh(dataset: &DatasetHandle) -> Result<()> {
-    let Some(layout) = VirtualLayout::of(dataset)? else { return Ok(()) };
+    let Some(layout) = virtual_layout::of(dataset)? else { return Ok(()) };
     let Dataspace::Simple { mut dims, .. } = dataset.dataset.space() else { return Ok(()) };
     let mut search = Search::new(dataset, &layout)?;
     let mut found: Vec<Option<u64>> = vec![None; dims.len()];

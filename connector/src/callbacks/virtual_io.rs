@@ -7,14 +7,14 @@ use h5lake_container::{FillValue, Run};
 
 use crate::callbacks::dataset::{self, FileSelection, types_of};
 use crate::callbacks::transfer::{self, buffer_of};
-use crate::callbacks::virtual_layout::{Mapping, VirtualLayout};
 use crate::callbacks::virtual_sources::{Search, Source};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};
 use crate::ffi::memory::MemoryRegion;
 use crate::ffi::selections::Unlimited;
-use crate::session::DatasetHandle;
+use crate::open_objects::DatasetHandle;
+use crate::virtual_dataset::{Mapping, VirtualLayout};
 
 /// The share of one source in a transfer.
 struct Share {

@@ -1,154 +1,31 @@
-//! What a virtual dataset is made of.
+//! What a virtual dataset is made of, opened when it is first asked for.
 
 use std::sync::Arc;
 
-use h5lake_container::{Layout, VirtualMapping};
+use h5lake_container::Layout;
 
 use crate::callbacks::prefixes;
-use crate::callbacks::virtual_names::SourceName;
-use crate::callbacks::virtual_sources::Sources;
-use crate::error::{Error, Result};
-use crate::ffi::ids::KeptId;
-use crate::ffi::library::Library;
+use crate::error::Result;
 use crate::ffi::plists::ListClass;
-use crate::ffi::selections::Unlimited;
-use crate::ffi::source_lists::View;
-use crate::session::DatasetHandle;
+use crate::open_objects::DatasetHandle;
+use crate::virtual_dataset::VirtualLayout;
 
-/// A virtual dataset that is open.
-pub struct VirtualLayout {
-    /// What shows where.
-    pub mappings: Vec<Mapping>,
-    /// Where the dataset ends.
-    pub view: View,
-    /// How many missing sources are passed over in the search for its end.
-    pub gap: u64,
-    /// The folder to look for sources in; empty for none.
-    pub prefix: Vec<u8>,
-    /// The sources that are open.
-    pub sources: Sources,
-}
-
-/// Elements of a source, or of one source for each block, and where they show.
-pub struct Mapping {
-    /// The source's file.
-    pub file: SourceName,
-    /// The source's path in it.
-    pub dataset: SourceName,
-    /// Where it shows.
-    pub place: KeptId,
-    /// What shows.
-    pub source: KeptId,
-    /// Dimensions that the source had when the mapping was made.
-    pub source_rank: usize,
-    /// The parameters of `place`, if it has no end.
-    pub endless_place: Option<Unlimited>,
-    /// The parameters of `source`, if it has no end.
-    pub endless_source: Option<Unlimited>,
-    /// First and last coordinates of `place`, if it has an end and is neither all nor nothing.
-    pub bounds: Option<(Vec<u64>, Vec<u64>)>,
-}
-
-impl Mapping {
-    /// Opens a stored mapping.
-    ///
-    /// # Errors
-    /// If the library refuses a selection.
-    pub fn open(library: Library, stored: &VirtualMapping) -> Result<Self> {
-        let (place, source) =
-            (library.decode_space(&stored.place)?.kept(), library.decode_space(&stored.source)?.kept());
-        let endless_place = library.unlimited_selection(&place)?;
-        let endless_source = library.unlimited_selection(&source)?;
-        let rank = library.extent_of(place.get())?.dims().len();
-        let bounds = if endless_place.is_some() || library.selects_all_or_none(&place) {
-            None
-        } else {
-            Some(library.selection_bounds(&place, rank)?)
-        };
-        let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
-        let source_rank = library.extent_of(source.get())?.dims().len();
-        Ok(Self { file, dataset, place, source, source_rank, endless_place, endless_source, bounds })
-    }
-
-    /// Whether each block has a source of its own; gives the blocks.
-    pub fn numbered(&self) -> Option<&Unlimited> {
-        let numbered = self.file.is_numbered() || self.dataset.is_numbered();
-        self.endless_place.as_ref().filter(|_| numbered)
-    }
-
-    /// The smallest dimensions that a virtual dataset with this mapping can have.
-    fn raise(&self, least: &mut [u64]) {
-        if let Some((_, high)) = &self.bounds {
-            for (size, last) in least.iter_mut().zip(high) {
-                *size = (*size).max(last.saturating_add(1));
-            }
-        } else if let Some(endless) = &self.endless_place {
-            for (d, size) in least.iter_mut().enumerate().filter(|(d, _)| *d != endless.dimension) {
-                let blocks = endless.count[d].saturating_sub(1).saturating_mul(endless.stride[d]);
-                *size = (*size).max(endless.start[d].saturating_add(blocks).saturating_add(endless.block[d]));
-            }
-        }
-    }
-}
-
-impl VirtualLayout {
-    /// The sources of a dataset, if it is a virtual one.
-    ///
-    /// # Errors
-    /// If the library refuses what is stored.
-    pub fn of(dataset: &DatasetHandle) -> Result<Option<Arc<Self>>> {
-        let Layout::Virtual { mappings } = dataset.dataset.layout() else { return Ok(None) };
-        if let Some(open) = dataset.virtual_layout.get() {
-            return Ok(Some(open.clone()));
-        }
-        let library = dataset.base.session.library;
-        let access = match &dataset.access_list {
-            Some(list) => library.copy_list(list.get())?,
-            None => library.default_list(ListClass::DatasetAccess)?,
-        };
-        let (view, gap) = library.virtual_view(access.get())?;
-        let open = Arc::new(Self {
-            mappings: open_all(library, mappings)?,
-            view,
-            gap,
-            prefix: prefixes::of_virtual_sources(dataset)?,
-            sources: Sources::default(),
-        });
-        Ok(Some(dataset.virtual_layout.get_or_init(|| open).clone()))
-    }
-
-    /// The smallest dimensions that the dataset can have.
-    pub fn least_extent(&self, rank: usize) -> Vec<u64> {
-        least_extent(&self.mappings, rank)
-    }
-}
-
-fn open_all(library: Library, stored: &[VirtualMapping]) -> Result<Vec<Mapping>> {
-    stored.iter().map(|mapping| Mapping::open(library, mapping)).collect()
-}
-
-fn least_extent(mappings: &[Mapping], rank: usize) -> Vec<u64> {
-    let mut least = vec![0; rank];
-    mappings.iter().for_each(|mapping| mapping.raise(&mut least));
-    least
-}
-
-/// Refuses dimensions that do not hold all that is mapped.
+/// The sources of a dataset, if it is a virtual one.
 ///
 /// # Errors
-/// As native HDF5 words it (`H5D_virtual_check_min_dims`).
-pub fn check_extent(library: Library, mappings: &[VirtualMapping], dims: &[u64]) -> Result<()> {
-    let mappings = open_all(library, mappings)?;
-    for mapping in &mappings {
-        if library.extent_of(mapping.place.get())?.dims().len() != dims.len() {
-            return Err(Error::argument("a virtual selection has another rank than the virtual dataset"));
-        }
+/// If the library refuses what is stored.
+pub fn of(dataset: &DatasetHandle) -> Result<Option<Arc<VirtualLayout>>> {
+    let Layout::Virtual { mappings } = dataset.dataset.layout() else { return Ok(None) };
+    if let Some(open) = dataset.virtual_layout.get() {
+        return Ok(Some(open.clone()));
     }
-    let least = least_extent(&mappings, dims.len());
-    if dims.iter().zip(&least).any(|(size, least)| size < least) {
-        return Err(Error::argument(
-            "virtual dataset dimensions not large enough to contain all limited dimensions in all selections",
-        ));
-    }
-    Ok(())
+    let library = dataset.base.session.library;
+    let access = match &dataset.access_list {
+        Some(list) => library.copy_list(list.get())?,
+        None => library.default_list(ListClass::DatasetAccess)?,
+    };
+    let view = library.virtual_view(access.get())?;
+    let prefix = prefixes::of_virtual_sources(dataset)?;
+    let open = Arc::new(VirtualLayout::open(library, mappings, view, prefix)?);
+    Ok(Some(dataset.virtual_layout.get_or_init(|| open).clone()))
 }

@@ -7,25 +7,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_container::Dataspace;
-use h5lake_ledger::locks::Mutex;
 
-use crate::callbacks::dataset;
 use crate::callbacks::external::{candidates, check_candidate, flags_of, variable};
 use crate::callbacks::file;
 use crate::callbacks::location::{Base, Location, root_path};
 use crate::callbacks::native_files::{self, Storage};
 use crate::callbacks::object::handle_of;
 use crate::callbacks::virtual_extent;
-use crate::callbacks::virtual_layout::VirtualLayout;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::ids::{Id, KeptId};
 use crate::ffi::library::Library;
-use crate::registry;
-use crate::session::{DatasetHandle, Session};
+use crate::open_objects::DatasetHandle;
+use crate::session::Session;
+use crate::virtual_dataset::VirtualLayout;
 
-/// Source files that a virtual dataset keeps open at most; with more it closes all and starts anew.
-const MOST_FILES: usize = 256;
 /// How deep virtual datasets may lie within one another.
 const DEEPEST: u32 = 32;
 
@@ -49,53 +45,6 @@ impl Source {
             }
         }
     }
-}
-
-/// Sources in containers that stay open with the virtual dataset.
-#[derive(Default)]
-pub struct Sources {
-    open: Mutex<Open>,
-}
-
-#[derive(Default)]
-struct Open {
-    /// By the name that the mapping gives.
-    files: HashMap<Vec<u8>, Arc<Session>>,
-    /// By file and path.
-    datasets: HashMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
-}
-
-impl Sources {
-    /// Commits what was written to files that nobody else has open to write: nobody else would.
-    ///
-    /// # Errors
-    /// Those of the commits.
-    pub fn commit(&self) -> Result<()> {
-        let files: Vec<_> = self.open.lock().files.values().cloned().collect();
-        files.iter().try_for_each(commit_alone)
-    }
-
-    /// Closes all, with what was written to them.
-    ///
-    /// # Errors
-    /// Those of encoding chunks, and of the commits.
-    pub fn close(&self) -> Result<()> {
-        let open = std::mem::take(&mut *self.open.lock());
-        let mut closed = Ok(());
-        for source in open.datasets.into_values() {
-            if let Some(source) = Arc::into_inner(source) {
-                closed = closed.and(dataset::release(&source));
-            }
-        }
-        for session in open.files.into_values() {
-            closed = closed.and(commit_alone(&session));
-        }
-        closed
-    }
-}
-
-fn commit_alone(session: &Arc<Session>) -> Result<()> {
-    if session.writable && registry::sessions_beside(session).len() == 1 { session.commit() } else { Ok(()) }
 }
 
 thread_local! {
@@ -138,7 +87,7 @@ impl<'a> Search<'a> {
     /// A native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
     pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
         let key = (file.to_vec(), dataset.to_vec());
-        let known = self.layout.sources.open.lock().datasets.get(&key).cloned();
+        let known = self.layout.sources.dataset(&key);
         if let Some(open) = known {
             return Ok(Some(Source::Ours(open)));
         }
@@ -146,9 +95,7 @@ impl<'a> Search<'a> {
         if let Some(Source::Ours(source)) = &found {
             // A source that is virtual itself shows what its own sources have.
             virtual_extent::refresh(source)?;
-            // What it replaces is closed when the lock is free again.
-            let old = self.layout.sources.open.lock().datasets.insert(key, source.clone());
-            drop(old);
+            self.layout.sources.keep_dataset(key, source.clone());
         }
         Ok(found)
     }
@@ -165,7 +112,7 @@ impl<'a> Search<'a> {
         if let Some(native) = self.native_files.get(file) {
             return Ok(self.in_native(native, dataset));
         }
-        let known = self.layout.sources.open.lock().files.get(file).cloned();
+        let known = self.layout.sources.file(file);
         if let Some(session) = known {
             return Ok(self.in_session(&session, dataset).map(Source::Ours));
         }
@@ -176,14 +123,7 @@ impl<'a> Search<'a> {
                 Err(error) => return Err(error),
                 Ok(None) => {}
                 Ok(Some(File::Ours(session))) => {
-                    let open = self.layout.sources.open.lock();
-                    let full = open.files.len() >= MOST_FILES;
-                    drop(open);
-                    if full {
-                        self.layout.sources.close()?;
-                    }
-                    let old = self.layout.sources.open.lock().files.insert(file.to_vec(), session.clone());
-                    drop(old);
+                    self.layout.sources.keep_file(file, session.clone())?;
                     return Ok(self.in_session(&session, dataset).map(Source::Ours));
                 }
                 Ok(Some(File::Native(id))) => {

@@ -12,7 +12,8 @@ use super::native_handle::{NativeHandle, not_a_container};
 use crate::converting;
 use crate::error::{Error, Minor, Result};
 use crate::native::{codec, face};
-use crate::session::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle, Session};
+use crate::open_objects::{AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle};
+use crate::session::Session;
 
 /// What a `void *` of ours points to.
 pub enum Handle {
