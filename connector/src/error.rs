@@ -6,8 +6,6 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::ffi::beyond::Beyond;
-
 /// The part of the library an error belongs to (HDF5's major error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Major {
@@ -85,7 +83,6 @@ pub struct Error {
     minor: Minor,
     message: String,
     reported: Option<Rc<dyn Frames>>,
-    beyond: Option<Beyond>,
 }
 
 /// Result with the connector's [`Error`].
@@ -94,7 +91,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error whose major code is that of the callback it happens in.
     pub fn new(minor: Minor, message: impl Into<String>) -> Self {
-        Self { major: None, minor, message: message.into(), reported: None, beyond: None }
+        Self { major: None, minor, message: message.into(), reported: None }
     }
 
     /// What is not there yet: names the operation, as `H5Dread of a virtual dataset`.
@@ -136,33 +133,6 @@ impl Error {
     /// The library's own frames, if the error is one that it reported.
     pub fn frames(&self) -> Option<&dyn Frames> {
         self.reported.as_deref()
-    }
-
-    /// A path leaves containers for a native file. Calls that can go on there do so; the others fail with this.
-    pub fn leaves(beyond: Beyond) -> Self {
-        Self {
-            beyond: Some(beyond),
-            ..Self::unsupported("this call through an external link into a native HDF5 file")
-        }
-    }
-
-    /// Where a path leaves containers for a native file, if that is what happened.
-    pub fn beyond(&self) -> Option<&Beyond> {
-        self.beyond.as_ref()
-    }
-
-    /// As it is, but for what lies after the link that leaves.
-    #[must_use]
-    pub fn further(mut self, rest: &[u8]) -> Self {
-        self.beyond = self.beyond.map(|beyond| beyond.further(rest));
-        self
-    }
-
-    /// Lets go of what it holds open: afterwards nothing in it calls the library when it is dropped.
-    #[must_use]
-    pub fn settled(mut self) -> Self {
-        self.beyond = None;
-        self
     }
 
     /// Sets the major code.

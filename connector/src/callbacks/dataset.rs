@@ -8,10 +8,10 @@ use h5lake_container::{
 use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::datatype::{committed_id, identifier};
-use crate::callbacks::external::opened_beyond;
+use crate::callbacks::external::open_native;
 use crate::callbacks::group::{NewPlace, located};
 use crate::callbacks::heap;
-use crate::callbacks::location::Location;
+use crate::callbacks::location::{Location, Resolved};
 use crate::callbacks::object::handle_of;
 use crate::callbacks::parts;
 use crate::callbacks::pipeline;
@@ -174,9 +174,9 @@ fn fill_in_file(session: &Arc<Session>, types: &FileType, value: MemoryElements)
 
 /// `H5Dopen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
-    let found = match located(handle, location)?.find(&Location::ByName { name, access }) {
-        Ok(found) => found,
-        Err(error) => return opened_beyond(error, Some(h5lake_container::ObjectKind::Dataset)),
+    let found = match located(handle, location)?.resolve(&Location::ByName { name, access })? {
+        Resolved::Here(found) => found,
+        Resolved::Native(path) => return open_native(&path, Some(h5lake_container::ObjectKind::Dataset)),
     };
     match handle_of(&found.session, found.id, found.path)? {
         Handle::Dataset(mut dataset) => {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use h5lake_container::{DatatypeSpec, ObjectId, ObjectKind};
 
-use crate::callbacks::external::opened_beyond;
+use crate::callbacks::external::open_native;
 use crate::callbacks::group::{NewPlace, located};
-use crate::callbacks::location::{Base, Location};
+use crate::callbacks::location::{Base, Location, Resolved};
 use crate::callbacks::object::handle_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
@@ -48,9 +48,9 @@ pub fn commit(
 
 /// `H5Topen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
-    let found = match located(handle, location)?.find(&Location::ByName { name, access }) {
-        Ok(found) => found,
-        Err(error) => return opened_beyond(error, Some(ObjectKind::Datatype)),
+    let found = match located(handle, location)?.resolve(&Location::ByName { name, access })? {
+        Resolved::Here(found) => found,
+        Resolved::Native(path) => return open_native(&path, Some(ObjectKind::Datatype)),
     };
     match handle_of(&found.session, found.id, found.path)? {
         opened @ Handle::Datatype(_) => Ok(opened),

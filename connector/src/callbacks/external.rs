@@ -10,6 +10,7 @@ use crate::error::{Error, Minor, Result};
 use crate::ffi::file_flags::OpenFlags;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
+use crate::ffi::native_path::NativePath;
 use crate::session::{Session, Swmr};
 use crate::trust;
 
@@ -72,15 +73,12 @@ fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result
     }
 }
 
-/// Opens what a failed search came upon in a native file.
+/// Opens what a path leads to in a native file. An object of another kind than is wanted is closed again.
 ///
 /// # Errors
-/// The error itself, if it is another.
-pub fn opened_beyond(error: Error, kind: Option<ObjectKind>) -> Result<Handle> {
-    let opened = match error.beyond() {
-        Some(beyond) => beyond.open()?,
-        None => return Err(error),
-    };
+/// The native connector's own, as it reported it; for an object of another kind.
+pub fn open_native(path: &NativePath, kind: Option<ObjectKind>) -> Result<Handle> {
+    let opened = path.open()?;
     match (&opened, kind) {
         (Handle::Native(native), Some(kind)) if !native.is(kind) => {
             native.close();

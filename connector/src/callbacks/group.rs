@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h5lake_container::{CharSet, GroupInfo, GroupSpec, LinkTarget, OpenObject};
 
-use crate::callbacks::external::opened_beyond;
-use crate::callbacks::location::{Base, LinkPlace, Location};
+use crate::callbacks::external::open_native;
+use crate::callbacks::location::{Base, LinkPlace, Location, Resolved};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::creation::ObjectCreation;
 use crate::ffi::handle::Handle;
@@ -36,9 +36,9 @@ pub fn create(
 /// `H5Gopen`.
 pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
     let base = located(handle, location)?;
-    let found = match base.find(&Location::ByName { name, access }) {
-        Ok(found) => found,
-        Err(error) => return opened_beyond(error, Some(h5lake_container::ObjectKind::Group)),
+    let found = match base.resolve(&Location::ByName { name, access })? {
+        Resolved::Here(found) => found,
+        Resolved::Native(path) => return open_native(&path, Some(h5lake_container::ObjectKind::Group)),
     };
     let object = found.session.container.open_object(found.id)?;
     if object.kind() != h5lake_container::ObjectKind::Group {

@@ -7,9 +7,9 @@ use h5lake_container::{GroupSpec, Index, LastLink, LinkTarget, ObjectId, Order, 
 
 use crate::callbacks::external::{self, External};
 use crate::error::{Error, Minor, Result};
-use crate::ffi::beyond::Beyond;
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;
+use crate::ffi::native_path::NativePath;
 use crate::session::Session;
 
 /// `H5VL_loc_params_t`, decoded.
@@ -66,6 +66,48 @@ pub struct Found {
     pub path: Option<Bytes>,
 }
 
+/// Where a path leads: to what is in a container, or into a native file, which stays open as long as this is there.
+pub enum Resolved<T> {
+    /// To this, in a container.
+    Here(T),
+    /// Through an external link into a native file.
+    Native(NativePath),
+}
+
+impl<T> Resolved<T> {
+    /// What is in a container.
+    ///
+    /// # Errors
+    /// If it is in a native file.
+    pub fn here(self) -> Result<T> {
+        match self {
+            Self::Here(found) => Ok(found),
+            Self::Native(_) => {
+                Err(Error::unsupported("this call through an external link into a native HDF5 file"))
+            }
+        }
+    }
+
+    /// As it is, but for what is left of the path where it has led into a native file.
+    fn further(self, rest: &[u8]) -> Self {
+        match self {
+            Self::Here(_) => self,
+            Self::Native(path) => Self::Native(path.further(rest)),
+        }
+    }
+
+    /// Goes on in a container.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    pub fn and_then<U>(self, next: impl FnOnce(T) -> Result<Resolved<U>>) -> Result<Resolved<U>> {
+        match self {
+            Self::Here(found) => next(found),
+            Self::Native(path) => Ok(Resolved::Native(path)),
+        }
+    }
+}
+
 impl From<Found> for Base {
     fn from(found: Found) -> Self {
         Self { session: found.session, id: found.id, path: found.path }
@@ -104,13 +146,24 @@ impl Base {
     }
 
     /// The object that `location` leads to.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`]; for an object of a native file.
     pub fn find(&self, location: &Location<'_>) -> Result<Found> {
+        self.resolve(location)?.here()
+    }
+
+    /// Where `location` leads.
+    ///
+    /// # Errors
+    /// If it leads nowhere, or what is on the way cannot be opened.
+    pub fn resolve(&self, location: &Location<'_>) -> Result<Resolved<Found>> {
         match *location {
             Location::Itself => self.found(self.id, self.path.clone()),
             Location::ByToken(id) => self.found(id, None),
             Location::ByName { name, access } => self.find_by_path(name, &self.traversal(access)?),
             Location::ByIndex { name, index, order, n, access } => {
-                let group = self.find_by_path(name, &self.traversal(access)?)?;
+                let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
                 let path = group.path.as_deref().map(|path| join(path, &link.name));
                 match link.target {
@@ -128,57 +181,61 @@ impl Base {
     ///
     /// # Errors
     /// Where something is missing on the way, as natively (`H5G_TARGET_EXISTS`).
-    pub fn is_there(&self, location: &Location<'_>) -> Result<bool> {
+    pub fn is_there(&self, location: &Location<'_>) -> Result<Resolved<bool>> {
         match *location {
             Location::ByName { name, access } => self.is_path_there(name, &self.traversal(access)?),
             Location::ByIndex { name, index, order, n, access } => {
                 let how = self.traversal(access)?;
-                let group = self.find_by_path(name, &how)?;
+                let group = self.find_by_path(name, &how)?.here()?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
                 Self::from(group).is_path_there(&link.name, &how)
             }
-            Location::Itself | Location::ByToken(_) => self.find(location).map(|_| true),
+            Location::Itself | Location::ByToken(_) => {
+                self.resolve(location)?.and_then(|_| Ok(Resolved::Here(true)))
+            }
         }
     }
 
-    fn is_path_there(&self, name: &[u8], how: &Traversal) -> Result<bool> {
+    fn is_path_there(&self, name: &[u8], how: &Traversal) -> Result<Resolved<bool>> {
         if self.has_mounts()
             && let Some((folder, last)) = split_last(name)
         {
-            return self.walk_mounts(folder, how)?.is_in_file(last, how);
+            let folder = self.walk_mounts(folder, how)?.further(last);
+            return folder.and_then(|folder| folder.is_in_file(last, how));
         }
         self.is_in_file(name, how)
     }
 
-    fn is_in_file(&self, name: &[u8], how: &Traversal) -> Result<bool> {
+    fn is_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<bool>> {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
-            Resolution::Object { .. } => Ok(true),
-            Resolution::Missing { .. } | Resolution::Link { .. } => Ok(false),
+            Resolution::Object { .. } => Ok(Resolved::Here(true)),
+            Resolution::Missing { .. } | Resolution::Link { .. } => Ok(Resolved::Here(false)),
             Resolution::Leaves { group, link, rest } => {
                 how.one_less()?;
-                match self.beyond(group, &link.target, how).map_err(|error| error.further(&rest)) {
-                    Ok(_) if rest.is_empty() => Ok(true),
-                    Ok(beyond) => beyond.is_path_there(&rest, how),
+                match self.follow(group, &link.target, how) {
+                    Ok(there) => there.further(&rest).and_then(|there| match rest.is_empty() {
+                        true => Ok(Resolved::Here(true)),
+                        false => there.is_path_there(&rest, how),
+                    }),
                     // What an external link leads to cannot be opened: a link to nothing.
-                    Err(error) if error.beyond().is_none() && rest.is_empty() => Ok(false),
+                    Err(_) if rest.is_empty() => Ok(Resolved::Here(false)),
                     Err(error) => Err(error),
                 }
             }
         }
     }
 
-    fn found(&self, id: ObjectId, path: Option<Bytes>) -> Result<Found> {
-        Ok(Found { session: self.session.clone(), id, path })
+    fn found(&self, id: ObjectId, path: Option<Bytes>) -> Result<Resolved<Found>> {
+        Ok(Resolved::Here(Found { session: self.session.clone(), id, path }))
     }
 
     fn traversal(&self, access: Hid) -> Result<Traversal> {
         Ok(Traversal { access, maximum_links: self.session.library.maximum_links(access)? })
     }
 
-    fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Found> {
+    fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
         if self.has_mounts() {
-            let end = self.walk_mounts(name, how)?;
-            return Ok(Found { session: end.session, id: end.id, path: end.path });
+            return self.walk_mounts(name, how)?.and_then(|end| end.found(end.id, end.path.clone()));
         }
         self.find_in_file(name, how)
     }
@@ -199,55 +256,59 @@ impl Base {
 
     /// The object that one link leads to, whatever is mounted there.
     pub fn find_without_mounts(&self, name: &[u8]) -> Result<Self> {
-        let found = self.find_in_file(name, &self.traversal(0)?)?;
+        let found = self.find_in_file(name, &self.traversal(0)?)?.here()?;
         Ok(found.into())
     }
 
     /// Follows a path link by link, into the files that are mounted on its way.
-    fn walk_mounts(&self, name: &[u8], how: &Traversal) -> Result<Self> {
+    fn walk_mounts(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Self>> {
         let start = if name.first() == Some(&b'/') {
             Self { session: self.session.clone(), id: self.session.container.root(), path: Some(root_path()) }
         } else {
             Self { session: self.session.clone(), id: self.id, path: self.path.clone() }
         };
-        components(name).try_fold(start.entered(), |at, component| {
-            let found = at.find_in_file(component, how)?;
-            let path = at.path.as_deref().map(|path| join(path, component));
-            Ok(Self { session: found.session, id: found.id, path }.entered())
+        components(name).try_fold(Resolved::Here(start.entered()), |at, component| {
+            at.further(component).and_then(|at| {
+                let path = at.path.as_deref().map(|path| join(path, component));
+                at.find_in_file(component, how)?.and_then(|found| {
+                    let found = Self { session: found.session, id: found.id, path };
+                    Ok(Resolved::Here(found.entered()))
+                })
+            })
         })
     }
 
-    fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Found> {
+    fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
             Resolution::Leaves { group, link, rest } => {
-                let beyond = self.beyond(group, &link.target, how).map_err(|error| error.further(&rest))?;
-                beyond.at_rest(&rest, how)
+                let there = self.follow(group, &link.target, how)?;
+                there.further(&rest).and_then(|there| there.at_rest(&rest, how))
             }
             Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
         }
     }
 
     /// The object that an external link held by `group` leads to.
-    fn beyond(&self, group: ObjectId, target: &LinkTarget, how: &Traversal) -> Result<Self> {
+    fn follow(&self, group: ObjectId, target: &LinkTarget, how: &Traversal) -> Result<Resolved<Self>> {
         let how = how.one_less()?;
         match target {
             LinkTarget::External { file, path, .. } => {
                 let session = match external::open(&self.session, group, file, path, how.access)? {
                     External::Container(session) => session,
                     External::Native(file) => {
-                        return Err(Error::leaves(Beyond::new(self.session.library, file, path)?));
+                        return Ok(Resolved::Native(NativePath::new(self.session.library, file, path)?));
                     }
                 };
                 let root = session.container.root();
                 let found = Self { session, id: root, path: Some(root_path()) }.find_by_path(path, &how)?;
-                Ok(found.into())
+                found.and_then(|found| Ok(Resolved::Here(found.into())))
             }
             _ => Err(Error::unsupported("following a user-defined link")),
         }
     }
 
-    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Found> {
+    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
         if rest.is_empty() { self.found(self.id, self.path.clone()) } else { self.find_by_path(rest, how) }
     }
 
@@ -257,7 +318,7 @@ impl Base {
         if self.has_mounts()
             && let Some((folder, last)) = split_last(name)
         {
-            return self.walk_mounts(folder, &how)?.has_link(last, access);
+            return self.walk_mounts(folder, &how)?.here()?.has_link(last, access);
         }
         match self.session.container.resolve(self.id, name, LastLink::Keep, how.maximum_links)? {
             // `.` names no link; the root counts as one.
@@ -266,7 +327,7 @@ impl Base {
             Resolution::Missing { group: Some(_), .. } => Ok(false),
             Resolution::Missing { .. } => Err(missing(name)),
             Resolution::Leaves { group, link, rest } => {
-                self.beyond(group, &link.target, &how)?.has_link(&rest, access)
+                self.follow(group, &link.target, &how)?.here()?.has_link(&rest, access)
             }
         }
     }
@@ -285,7 +346,7 @@ impl Base {
         match *location {
             Location::ByName { name, access } => self.link_place_by_path(name, missing, access),
             Location::ByIndex { name, index, order, n, access } => {
-                let group = self.find_by_path(name, &self.traversal(access)?)?;
+                let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
                 let link = group.session.container.link_at(group.id, index, order, n)?;
                 let path = group.path.as_deref().map(|path| join(path, &link.name));
                 Ok(LinkPlace { session: group.session, group: group.id, name: link.name, path })
@@ -300,7 +361,7 @@ impl Base {
         let how = self.traversal(access)?;
         if self.has_mounts()
             && let Some((folder, last)) = split_last(name)
-            && let Ok(parent) = self.walk_mounts(folder, &how)
+            && let Ok(Resolved::Here(parent)) = self.walk_mounts(folder, &how)
         {
             return parent.link_place_by_path(last, missing, access);
         }
@@ -314,7 +375,8 @@ impl Base {
                 String::from_utf8_lossy(name)
             ))),
             Parent::Leaves { group, link, rest } => {
-                self.beyond(group, &link.target, &how)?.link_place_by_path(&rest, missing, access)
+                let there = self.follow(group, &link.target, &how)?.here()?;
+                there.link_place_by_path(&rest, missing, access)
             }
         }
     }

@@ -7,17 +7,16 @@ use bytes::Bytes;
 use h5lake_container::{CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind};
 use h5lake_ledger::locks::Mutex;
 
-use crate::callbacks::external::opened_beyond;
+use crate::callbacks::external::open_native;
 use crate::callbacks::external_data;
 use crate::callbacks::group::{self, NewPlace};
 use crate::callbacks::heap;
-use crate::callbacks::location::{Base, Location};
+use crate::callbacks::location::{Base, Found, Location, Resolved};
 use crate::callbacks::mount;
 use crate::callbacks::references::moved_region;
 use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::anchor::Anchor;
-use crate::ffi::beyond::Beyond;
 use crate::ffi::elements::MemoryElements;
 use crate::ffi::handle::{Handle, anchor_of, anchor_of_types};
 use crate::ffi::ids::Id;
@@ -30,9 +29,9 @@ use crate::session::{Handles, Session};
 
 /// `H5Oopen` in all its forms.
 pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
-    let found = match Base::of(handle)?.find(location) {
-        Ok(found) => found,
-        Err(error) => return opened_beyond(error, None),
+    let found = match Base::of(handle)?.resolve(location)? {
+        Resolved::Here(found) => found,
+        Resolved::Native(path) => return open_native(&path, None),
     };
     let opened = handle_of(&found.session, found.id, found.path)?;
     if let Handle::Dataset(dataset) = &opened {
@@ -130,10 +129,11 @@ pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
 }
 
 /// Kind, counts and times of an object, with its id and the number of its file.
-pub fn info(handle: &Handle, location: &Location<'_>) -> Result<(ObjectId, u64, ObjectInfo)> {
-    let found = Base::of(handle)?.find(location)?;
-    let info = found.session.container.object_info(found.id)?;
-    Ok((found.id, found.session.container.file_number(), info))
+pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(ObjectId, u64, ObjectInfo)>> {
+    Base::of(handle)?.resolve(location)?.and_then(|found| {
+        let info = found.session.container.object_info(found.id)?;
+        Ok(Resolved::Here((found.id, found.session.container.file_number(), info)))
+    })
 }
 
 /// `H5Oincr_refcount`, `H5Odecr_refcount`.
@@ -145,10 +145,15 @@ pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -
 
 /// `H5Oexists_by_name`: whether the path leads to an object.
 pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
-    match Base::of(handle)?.is_there(location) {
-        Ok(there) => Ok(there),
-        Err(error) => error.beyond().map_or(Err(error.clone()), Beyond::exists),
+    match Base::of(handle)?.is_there(location)? {
+        Resolved::Here(there) => Ok(there),
+        Resolved::Native(path) => path.exists(),
     }
+}
+
+/// Where a location leads.
+pub fn resolve(handle: &Handle, location: &Location<'_>) -> Result<Resolved<Found>> {
+    Base::of(handle)?.resolve(location)
 }
 
 /// The id of an object.

@@ -25,7 +25,7 @@ pub fn guard<T>(
     caller::leave(outer);
     let error = match result {
         Ok(Ok(value)) => return value,
-        Ok(Err(error)) => error.settled(),
+        Ok(Err(error)) => error,
         Err(panic) => Error::new(Minor::Internal, format!("{callback} panicked: {}", panic_text(&*panic))),
     };
     match (error.frames(), library) {

@@ -5,7 +5,7 @@
 //! - `handle`: the objects handed to libhdf5 (`Box` to `void *` and back).
 //! - `identifiers`: which identifiers of ours are open.
 //! - `pass` and `native_files`: native files and their objects, handed through to the native connector.
-//! - `beyond`: what external links of containers lead to in native files.
+//! - `native_path`: what external links of containers lead to in native files.
 //! - `lending`: the application's memory as bytes that other threads may have for a while.
 //! - `recreate`: `H5Ocopy` between a native file and a container.
 //! - `elements`: elements in memory, which may hold pointers, on their way from and to a container.
@@ -15,7 +15,6 @@
 #![allow(unsafe_code)]
 
 pub mod anchor;
-pub mod beyond;
 pub mod blob_id;
 pub mod caller;
 mod capabilities;
@@ -50,6 +49,7 @@ pub mod native_data;
 pub mod native_files;
 pub mod native_handle;
 mod native_open;
+pub mod native_path;
 pub mod pass;
 pub mod plists;
 pub mod predefined;

@@ -6,6 +6,7 @@ use h5lake_container::{ObjectId, ObjectInfo, ObjectKind};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, calling_back, location, on_object, status, token_of, unknown_operation};
+use crate::callbacks::location::Resolved;
 use crate::callbacks::object::{self, FileOf};
 use crate::callbacks::visit;
 use crate::error::{Error, Major, Result};
@@ -211,14 +212,6 @@ pub fn info_structure(id: ObjectId, file_number: u64, info: &ObjectInfo, fields:
     out
 }
 
-/// What a failed search came upon in a native file.
-fn info_beyond(error: Error, fields: c_uint) -> Result<sys::H5O_info2_t> {
-    match error.beyond() {
-        Some(beyond) => beyond.info(fields),
-        None => Err(error),
-    }
-}
-
 unsafe extern "C" fn get(
     object: *mut c_void,
     parameters: *const sys::H5VL_loc_params_t,
@@ -249,17 +242,19 @@ unsafe extern "C" fn get(
                     strings::answer(args.get_name.name_len, name.len());
                 }
                 sys::H5VL_OBJECT_GET_TYPE => {
-                    let kind = match object::info(handle, &location(parameters)?) {
-                        Ok((_, _, info)) => type_of(info.kind),
-                        Err(error) => info_beyond(error, sys::H5O_INFO_BASIC)?.type_,
+                    let kind = match object::info(handle, &location(parameters)?)? {
+                        Resolved::Here((_, _, info)) => type_of(info.kind),
+                        Resolved::Native(path) => path.info(sys::H5O_INFO_BASIC)?.type_,
                     };
                     strings::answer(args.get_type.obj_type, kind);
                 }
                 sys::H5VL_OBJECT_GET_INFO => {
                     let wanted = args.get_info;
-                    let answer = match object::info(handle, &location(parameters)?) {
-                        Ok((id, file_number, info)) => info_structure(id, file_number, &info, wanted.fields),
-                        Err(error) => info_beyond(error, wanted.fields)?,
+                    let answer = match object::info(handle, &location(parameters)?)? {
+                        Resolved::Here((id, file_number, info)) => {
+                            info_structure(id, file_number, &info, wanted.fields)
+                        }
+                        Resolved::Native(path) => path.info(wanted.fields)?,
                     };
                     strings::answer(wanted.oinfo, answer);
                 }

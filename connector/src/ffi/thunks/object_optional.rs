@@ -7,6 +7,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::{calling_back, location, on_object, status, unknown_operation};
 use crate::callbacks::location::Location;
+use crate::callbacks::location::Resolved;
 use crate::callbacks::visit::{self, Walk};
 use crate::callbacks::{link, object as objects};
 use crate::error::{Error, Major, Minor, Result};
@@ -89,7 +90,7 @@ fn stat_of(handle: &Handle, place: &Location<'_>, follow: bool) -> Result<sys::H
             LinkTarget::Hard(_) => {}
         }
     }
-    let (id, file_number, info) = objects::info(handle, place)?;
+    let (id, file_number, info) = objects::info(handle, place)?.here()?;
     stat.type_ = match info.kind {
         ObjectKind::Group => sys::H5G_GROUP,
         ObjectKind::Dataset => sys::H5G_DATASET,
@@ -133,13 +134,10 @@ pub unsafe extern "C" fn object(
                 }
                 (sys::H5VL_NATIVE_OBJECT_GET_NATIVE_INFO, Some(args)) => {
                     let wanted = args.get_native_info;
-                    let answer = match objects::lookup(handle, &place) {
+                    let answer = match objects::resolve(handle, &place)? {
                         // Sizes of native headers and indexes: there are none.
-                        Ok(_) => std::mem::zeroed(),
-                        Err(error) => match error.beyond() {
-                            Some(beyond) => beyond.native_info(wanted.fields)?,
-                            None => return Err(error),
-                        },
+                        Resolved::Here(_) => std::mem::zeroed(),
+                        Resolved::Native(path) => path.native_info(wanted.fields)?,
                     };
                     strings::answer(wanted.ninfo, answer);
                     Ok(())

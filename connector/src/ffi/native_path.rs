@@ -1,7 +1,6 @@
-//! What lies beyond an external link of a container that leads into a native file.
+//! A path into a native file, to which an external link of a container leads.
 
 use std::ffi::{CString, c_uint, c_void};
-use std::sync::Arc;
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -15,13 +14,13 @@ use crate::error::{Error, Result};
 
 /// A path in a native file that was opened because an external link names it. The file stays open with this, and with
 /// each object that is opened in it.
-#[derive(Debug, Clone)]
-pub struct Beyond {
-    file: Arc<KeptId>,
+#[derive(Debug)]
+pub struct NativePath {
+    file: KeptId,
     path: Vec<u8>,
 }
 
-impl Beyond {
+impl NativePath {
     /// A path in a native file that has just been opened.
     ///
     /// # Errors
@@ -43,13 +42,17 @@ impl Beyond {
         }
         // SAFETY: the handle is a file's, and nobody else has it.
         let file = unsafe { library.register_as_is(file.into_pointer(), sys::H5I_FILE)? };
-        Ok(Self { file: Arc::new(file.kept()), path: path.to_vec() })
+        Ok(Self { file: file.kept(), path: path.to_vec() })
     }
 
     /// What a further path leads to from here.
-    pub fn further(&self, rest: &[u8]) -> Self {
-        let path = if rest.is_empty() { self.path.clone() } else { [&self.path, &b"/"[..], rest].concat() };
-        Self { file: self.file.clone(), path }
+    #[must_use]
+    pub fn further(mut self, rest: &[u8]) -> Self {
+        if !rest.is_empty() {
+            self.path.push(b'/');
+            self.path.extend_from_slice(rest);
+        }
+        self
     }
 
     fn name(&self) -> Result<CString> {
