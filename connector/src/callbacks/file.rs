@@ -192,12 +192,9 @@ fn reopen_made(request: Request<'_>) -> Result<Arc<Container>> {
 /// Refuses to change an old version.
 fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
     let Some(at) = place.at else { return Ok(()) };
-    let text = format!(
-        "unable to {verb} file: name = '{}', errno = {}, error message = '{at} is past and can only be read'",
-        String::from_utf8_lossy(name),
-        libc::EROFS
-    );
-    Err(Error::file(minor, text, Some(libc::EROFS)))
+    let text = format!("unable to {verb} file: name = '{}'", String::from_utf8_lossy(name));
+    let said = format!("{at} is past and can only be read");
+    Err(Error::file(minor, text, Some(libc::EROFS)).with_system_message(said, ""))
 }
 
 /// `H5Fopen`. A reader sees the newest snapshot, and keeps it. An empty file that is opened for writing becomes an
@@ -372,16 +369,13 @@ fn start(
 }
 
 fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_container::Error) -> Error {
-    let errno = error.errno();
-    let number = errno.map(|number| format!(", errno = {number}")).unwrap_or_default();
     let name = String::from_utf8_lossy(request.name);
     // Who gave a plain name may not think of the store.
     let store = match is_of_the_setting(request, error) {
         true => format!(", in the store{}", names::of_the_setting(request.config)),
         false => String::new(),
     };
-    let text = format!("{what}: name = '{name}'{number}, error message = '{error}'{store}");
-    Error::file(minor, text, errno)
+    Error::file(minor, format!("{what}: name = '{name}'"), error.errno()).with_system_message(error, &store)
 }
 
 /// Whether a store that the settings name has failed, and not what was asked of it.

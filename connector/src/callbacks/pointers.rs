@@ -29,12 +29,9 @@ fn of(place: &Place) -> Option<Pointer> {
 pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Option<Prepared>> {
     let (Some(path), Some(pointer)) = (&place.pointer, of(place)) else { return Ok(None) };
     if flags.exclusive && path.symlink_metadata().is_ok() && !is_dangling(place) {
-        let text = format!(
-            "unable to create file: name = '{}', errno = {}, error message = 'File exists'",
-            path.display(),
-            libc::EEXIST
-        );
-        return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
+        let text = format!("unable to create file: name = '{}'", path.display());
+        let error = Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST));
+        return Err(error.with_system_message("File exists", ""));
     }
     if place.found() == Some(Probe::WrongStorage) {
         let text = format!(
@@ -97,13 +94,12 @@ pub fn is_unlinked(replace: Replace, error: &h5lake_container::Error) -> bool {
 pub fn unlinked(place: &Place, name: &[u8]) -> Error {
     let name = String::from_utf8_lossy(name);
     let url = of(place).map(|pointer| pointer.url()).unwrap_or_default();
-    let text = format!(
-        "unable to create file: name = '{name}', errno = {}, error message = 'the store already has {url}, and no pointer \
-         file at this path names it'; to use that container, open it by that URL or run: h5lake link {url} {name}; to \
-         replace it, set replace=any",
-        libc::EEXIST
+    let text = format!("unable to create file: name = '{name}'");
+    let said = format!("the store already has {url}, and no pointer file at this path names it");
+    let advice = format!(
+        "; to use that container, open it by that URL or run: h5lake link {url} {name}; to replace it, set replace=any"
     );
-    Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST))
+    Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)).with_system_message(said, &advice)
 }
 
 /// Leaves a pointer file where the application has opened a container by `store=` and nothing is at the path, so that clients which
