@@ -5,8 +5,8 @@ use std::ffi::c_int;
 use bytes::Bytes;
 use h5lake_container::{ChunkInfo, Layout, Selection};
 
+use crate::callbacks::buffers::buffer_of;
 use crate::callbacks::dataset::{file_selection, of, types_of};
-use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::handle::Handle;
 use crate::ffi::library::Hid;

@@ -4,6 +4,7 @@
 
 pub mod attribute;
 pub mod blob;
+pub mod buffers;
 pub mod dataset;
 pub mod dataset_chunks;
 pub mod datatype;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h5lake_container::{CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind};
 use h5lake_ledger::locks::Mutex;
 
+use crate::callbacks::buffers::buffer_of;
 use crate::callbacks::external::open_native;
 use crate::callbacks::external_data;
 use crate::callbacks::group::{self, NewPlace};
@@ -14,7 +15,6 @@ use crate::callbacks::heap;
 use crate::callbacks::location::{Base, Found, Location, Resolved};
 use crate::callbacks::mount;
 use crate::callbacks::references::moved_region;
-use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::anchor::Anchor;
 use crate::ffi::elements::MemoryElements;

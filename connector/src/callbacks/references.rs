@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use h5lake_container::{Container, ObjectId};
 
+use crate::callbacks::buffers::buffer_of;
 use crate::callbacks::heap::note_failure;
-use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::ids::Id;
 use crate::ffi::library::{Hid, Library};

@@ -4,8 +4,8 @@
 
 use h5lake_ledger::buffers::Scratch;
 
+use crate::callbacks::buffers::scratch_of;
 use crate::callbacks::heap;
-use crate::callbacks::transfer::scratch_of;
 use crate::error::{Error, Result};
 use crate::ffi::blob_id;
 use crate::ffi::library::{Hid, Library};

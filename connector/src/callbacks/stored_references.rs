@@ -10,8 +10,8 @@ use std::sync::Arc;
 use h5lake_container::encoded::{Checked, EncodedReference, check_reference, is_whole_reference};
 use h5lake_container::{Dataspace, ObjectKind};
 
+use crate::callbacks::buffers::buffer_of;
 use crate::callbacks::heap;
-use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 use crate::ffi::blob_id::{self, ID_BYTES};
 use crate::ffi::library::{Hid, Library};

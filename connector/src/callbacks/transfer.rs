@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use h5lake_ledger::buffers::{LONGEST, Scratch};
-
+use crate::callbacks::buffers::scratch_of;
 use crate::callbacks::heap;
 use crate::callbacks::references::Slots;
 use crate::callbacks::sequences;
@@ -126,23 +125,4 @@ pub fn write(
 /// Whether the stored references are old ones and those in memory new ones.
 fn makes_new_references(types: &FileType, memory_type: Hid) -> Result<bool> {
     Ok(types.slots != Slots::default() && Slots::of(types.library(), memory_type)?.is_none())
-}
-
-/// A buffer of `count` elements with any content, for the duration of a transfer.
-pub fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
-    match count.checked_mul(size).filter(|bytes| *bytes <= LONGEST) {
-        Some(bytes) => Ok(Scratch::new(bytes)),
-        None => buffer_of(count, size).map(Scratch::from),
-    }
-}
-
-/// A zeroed buffer of `count` elements.
-pub fn buffer_of(count: usize, size: usize) -> Result<Vec<u8>> {
-    let too_large = || Error::argument(format!("{count} elements of {size} bytes do not fit into memory"));
-    let bytes =
-        count.checked_mul(size).filter(|bytes| isize::try_from(*bytes).is_ok()).ok_or_else(too_large)?;
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(bytes).map_err(|_| too_large())?;
-    buffer.resize(bytes, 0);
-    Ok(buffer)
 }

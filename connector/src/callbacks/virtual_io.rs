@@ -5,8 +5,9 @@
 
 use h5lake_container::{FillValue, Run};
 
+use crate::callbacks::buffers::buffer_of;
 use crate::callbacks::dataset::{self, FileSelection, types_of};
-use crate::callbacks::transfer::{self, buffer_of};
+use crate::callbacks::transfer;
 use crate::callbacks::virtual_sources::{Search, Source};
 use crate::error::{Error, Major, Minor, Result};
 use crate::ffi::ids::Id;

@@ -8,7 +8,7 @@ use h5lake_ledger::buffers::Scratch;
 use super::ids::Id;
 use super::library::{Hid, Library};
 use super::memory::MemoryRegion;
-use crate::callbacks::transfer::scratch_of;
+use crate::callbacks::buffers::scratch_of;
 use crate::converting;
 use crate::error::{Error, Minor, Result};
 use crate::file_type::FileType;

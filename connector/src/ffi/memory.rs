@@ -7,8 +7,8 @@ use h5lake_container::{Dataspace, Run, Selection};
 
 use super::library::{Hid, Library};
 use super::variable_length::MemoryPointers;
+use crate::callbacks::buffers::buffer_of;
 use crate::callbacks::parts::split;
-use crate::callbacks::transfer::buffer_of;
 use crate::error::{Error, Minor, Result};
 
 /// Elements selected in an application's buffer, or in a copy of it.
