@@ -1,27 +1,34 @@
-//! The HDF5 VOL connector: callbacks, native face and the ffi room.
+//! The HDF5 VOL connector.
 //!
-//! Layers point one way: `ffi` (what libhdf5 calls, and what we call in it) → `callbacks` (what each callback
-//! does) → `h5lake-container` (the HDF5 data model) → `h5lake-ledger` (versions) → a file or `object-stores`.
+//! Rooms import each other one way only, from the first of this list to the last:
+//!
+//! - `vol`: what libhdf5 calls.
+//! - `cross_copy`: `H5Ocopy` between native files and containers, and file images.
+//! - `operations`: what each callback does.
+//! - `handles`: the objects that libhdf5 is handed, and what is open behind them.
+//! - `transfer`: elements on their way between memory and a container.
+//! - `session`: open files.
+//! - `native`: the shadow native file beneath each of them.
+//! - `hdf5`: safe wrappers of libhdf5.
+//! - `names`, `trust`, `pointer`, `config`, `error`: names of files, settings, errors.
+//!
+//! Below lies `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file or `object-stores`.
+//! `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
 #![deny(unsafe_code)]
 
-pub mod callbacks;
-mod collective;
 pub mod config;
-mod converting;
+mod cross_copy;
 pub mod error;
-pub mod ffi;
-mod file_type;
+mod handles;
+mod hdf5;
 pub mod names;
 mod native;
-mod open_objects;
-mod pace;
+mod operations;
 pub mod pointer;
-mod registry;
 mod session;
-mod source_name;
 mod thread_state;
-mod trace;
+mod transfer;
 pub mod trust;
-mod virtual_dataset;
+mod vol;
 
-pub use ffi::class::class_for;
+pub use vol::class::class_for;

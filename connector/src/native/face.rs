@@ -11,11 +11,11 @@ use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::MAX_LIBRARIES;
 
 use crate::error::{Error, Minor, Result};
-use crate::ffi::face_driver;
-use crate::ffi::ids::KeptId;
-use crate::ffi::library::Library;
-use crate::ffi::native::{NativeKind, NativeObject};
-use crate::ffi::references::REGION_BYTES;
+use crate::hdf5::id::KeptId;
+use crate::hdf5::library::Library;
+use crate::hdf5::native::shadow_driver;
+use crate::hdf5::native::{NativeKind, NativeObject};
+use crate::hdf5::references::REGION_BYTES;
 
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
@@ -121,13 +121,13 @@ impl Beneath {
     fn new(library: Library) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = CString::new(face_driver::file_name(number)).unwrap_or_default();
+        let name = CString::new(shadow_driver::file_name(number)).unwrap_or_default();
         let connector = Arc::new(library.native_connector()?.kept());
         let (file, driver) = library.in_own_context(|| library.native_memory_file(&connector, &name))?;
         Ok(Self {
             library,
             number,
-            end: AtomicU64::new(face_driver::end_of(number).unwrap_or_default()),
+            end: AtomicU64::new(shadow_driver::end_of(number).unwrap_or_default()),
             file,
             group: OnceLock::new(),
             attribute: OnceLock::new(),
@@ -174,14 +174,14 @@ impl Beneath {
 
     /// Whether nobody but [`Self::making`] has put anything into the file.
     fn is_clean(&self) -> bool {
-        face_driver::end_of(self.number) == Some(self.end.load(Ordering::Relaxed))
+        shadow_driver::end_of(self.number) == Some(self.end.load(Ordering::Relaxed))
     }
 
     /// Makes something in the file.
     fn making<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let clean = self.is_clean();
         let made = self.library.in_own_context(make);
-        if clean && let Some(end) = face_driver::end_of(self.number) {
+        if clean && let Some(end) = shadow_driver::end_of(self.number) {
             self.end.store(end, Ordering::Relaxed);
         }
         made
@@ -206,7 +206,7 @@ impl Face {
     fn beneath(&self) -> Result<&Beneath> {
         once(&self.beneath, || {
             let beneath = Beneath::idle_or_new(self.library)?;
-            face_driver::bind(beneath.number, self.container.clone());
+            shadow_driver::bind(beneath.number, self.container.clone());
             Ok(beneath)
         })
     }
@@ -292,7 +292,7 @@ impl Face {
 impl Drop for Face {
     fn drop(&mut self) {
         let Some(beneath) = self.beneath.take() else { return };
-        face_driver::bind(beneath.number, Weak::new());
+        shadow_driver::bind(beneath.number, Weak::new());
         let is_new = !self.is_marked.load(Ordering::Relaxed) && beneath.is_clean();
         if is_new
             && self.library.is_to_tell()
