@@ -32,3 +32,6 @@ pub mod trust;
 mod vol;
 
 pub use vol::class::class_for;
+
+#[cfg(test)]
+mod rooms;

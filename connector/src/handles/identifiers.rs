@@ -33,7 +33,8 @@ pub(crate) unsafe fn answer(object: *const c_void) -> Option<*mut c_void> {
     match unwrapping::asker() {
         Asker::Native => None,
         Asker::Walk(_) => {
-            unwrapping::set_asker(Asker::Walk(object));
+            // SAFETY: it is the object that is asked about.
+            unsafe { unwrapping::set_asker(Asker::Walk(object)) };
             Some(object.cast_mut())
         }
         // SAFETY: as the caller says.
@@ -55,7 +56,10 @@ struct Walk<'a> {
 }
 
 unsafe extern "C" fn met(id: Hid, walk: *mut c_void) -> i32 {
-    let Asker::Walk(object) = unwrapping::set_asker(Asker::Walk(std::ptr::null())) else { return -1 };
+    // SAFETY: no object.
+    let Asker::Walk(object) = (unsafe { unwrapping::set_asker(Asker::Walk(std::ptr::null())) }) else {
+        return -1;
+    };
     // SAFETY: what `identifiers` holds while this runs; the object is null (not ours) or was just unwrapped.
     let (walk, object) = unsafe { (&mut *walk.cast::<Walk<'_>>(), object.cast::<Handle>().as_ref()) };
     let is_wanted = |handle| catch_unwind(AssertUnwindSafe(|| (walk.is_wanted)(handle)));
@@ -78,7 +82,8 @@ impl Library {
     pub fn identifiers(self, types: u32, is_wanted: &mut dyn FnMut(&Handle) -> bool) -> Result<Vec<Hid>> {
         let mut walk = Walk { is_wanted, found: Vec::new() };
         for (_, kind) in KINDS.iter().filter(|(bit, _)| types & bit != 0) {
-            unwrapping::set_asker(Asker::Walk(std::ptr::null()));
+            // SAFETY: no object.
+            unsafe { unwrapping::set_asker(Asker::Walk(std::ptr::null())) };
             // SAFETY: the function takes what is given with it, which outlives the call.
             let done = unsafe { (self.table().H5Iiterate)(*kind, Some(met), (&raw mut walk).cast()) };
             unwrapping::forget();

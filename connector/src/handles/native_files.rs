@@ -59,8 +59,11 @@ impl Library {
         // SAFETY: the object is native and open.
         match unsafe { connector.class(object) } {
             Ok(class) => {
-                classes::remember_native_class(self, class);
-                Ok(Handle::Native(NativeHandle::new(connector, object)))
+                // SAFETY: the class is that of a native object; nobody else has the object.
+                unsafe {
+                    classes::remember_native_class(self, class);
+                    Ok(Handle::Native(NativeHandle::new(connector, object)))
+                }
             }
             Err(error) => {
                 let transfer = self.table().H5P_LST_DATASET_XFER_ID_g();

@@ -84,12 +84,19 @@ pub struct NativeHandle {
 
 impl NativeHandle {
     /// A native object that nobody else closes.
-    pub(crate) fn new(connector: Arc<NativeConnector>, object: *mut c_void) -> Self {
-        Self::of_kind(connector, object, sys::H5I_BADID)
+    ///
+    /// # Safety
+    /// `object` is an open native object of the connector's library.
+    pub(crate) unsafe fn new(connector: Arc<NativeConnector>, object: *mut c_void) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { Self::of_kind(connector, object, sys::H5I_BADID) }
     }
 
     /// As [`NativeHandle::new`], of an object whose kind whoever gets it cannot know.
-    pub(in crate::handles) fn of_kind(
+    ///
+    /// # Safety
+    /// As [`NativeHandle::new`], and it is of this kind.
+    pub(in crate::handles) unsafe fn of_kind(
         connector: Arc<NativeConnector>,
         object: *mut c_void,
         kind: sys::H5I_type_t,

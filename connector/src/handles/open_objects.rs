@@ -1,4 +1,5 @@
 //! Open files and objects: what a handle of ours holds.
+#![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,5 @@
 //! Names of the sources of a virtual dataset: `%b` stands for the number of a block, `%%` for a percent sign.
+#![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
 

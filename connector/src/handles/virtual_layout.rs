@@ -1,4 +1,5 @@
 //! What a virtual dataset is made of.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

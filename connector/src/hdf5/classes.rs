@@ -13,7 +13,10 @@ static OWN_CLASSES: [AtomicPtr<sys::H5VL_class_t>; MAX_LIBRARIES] =
     [const { AtomicPtr::new(null_mut()) }; MAX_LIBRARIES];
 
 /// Remembers the class that the library in a slot is given.
-pub(crate) fn remember_own_class(slot: usize, class: *const sys::H5VL_class_t) {
+///
+/// # Safety
+/// The class is there as long as the process.
+pub(crate) unsafe fn remember_own_class(slot: usize, class: *const sys::H5VL_class_t) {
     OWN_CLASSES[slot].store(class.cast_mut(), Ordering::Relaxed);
 }
 
@@ -27,7 +30,10 @@ pub(crate) fn own_class(library: Library) -> *const sys::H5VL_class_t {
 static NATIVE_CLASSES: Mutex<[usize; MAX_LIBRARIES]> = Mutex::new([0; MAX_LIBRARIES]);
 
 /// Remembers the native class of a library.
-pub(crate) fn remember_native_class(library: Library, class: *const sys::H5VL_class_t) {
+///
+/// # Safety
+/// It is that class, which the library never frees.
+pub(crate) unsafe fn remember_native_class(library: Library, class: *const sys::H5VL_class_t) {
     NATIVE_CLASSES.lock()[library.slot()] = class as usize;
 }
 

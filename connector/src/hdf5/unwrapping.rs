@@ -26,7 +26,10 @@ pub(crate) fn asker() -> Asker {
 }
 
 /// Says who unwraps objects from now on, and answers who did.
-pub(crate) fn set_asker(asker: Asker) -> Asker {
+///
+/// # Safety
+/// The object of a walk is null or one that `get_object` was just asked about, open until its identifier is met.
+pub(crate) unsafe fn set_asker(asker: Asker) -> Asker {
     ASKER.replace(asker)
 }
 
@@ -47,12 +50,19 @@ thread_local! {
     static UNWRAPPED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Says so for a while, and then what was so before.
+struct Registering(bool);
+
+impl Drop for Registering {
+    fn drop(&mut self) {
+        UNWRAPPED.set(self.0);
+    }
+}
+
 /// Runs a call that registers an object of ours in the context of a native one, in which it would be boxed again.
 pub(crate) fn unwrapped<T>(register: impl FnOnce() -> T) -> T {
-    UNWRAPPED.set(true);
-    let registered = register();
-    UNWRAPPED.set(false);
-    registered
+    let _registering = Registering(UNWRAPPED.replace(true));
+    register()
 }
 
 /// Whether what is being registered is ours already.

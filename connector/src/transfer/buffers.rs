@@ -1,4 +1,5 @@
 //! Buffers for elements on their way.
+#![forbid(unsafe_code)]
 
 use h5lake_ledger::buffers::{LONGEST, Scratch};
 

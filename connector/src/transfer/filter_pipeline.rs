@@ -1,4 +1,5 @@
 //! Filters that are not ours run in libhdf5's own pipeline: through a native dataset of one chunk beneath the session.
+#![forbid(unsafe_code)]
 
 use std::cell::Cell;
 use std::sync::Arc;

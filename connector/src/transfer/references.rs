@@ -4,7 +4,8 @@
 //! place in the heap of the native file beneath the session, which goes with it; in the container its 12 bytes
 //! name a heap entry that holds the dataset's id and the selection in HDF5's portable encoding. Both are turned into each
 //! other here, element by element; beside or in variable-length data while libhdf5 converts
-//! (`ffi/region_conversions.rs`).
+//! (`memory/region_conversions.rs`).
+#![forbid(unsafe_code)]
 
 use std::rc::Rc;
 use std::sync::Arc;

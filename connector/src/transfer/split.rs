@@ -1,4 +1,5 @@
 //! Large transfers in parts, so that what is converted or collected on the way stays small.
+#![forbid(unsafe_code)]
 
 use h5lake_container::{Run, Selection};
 

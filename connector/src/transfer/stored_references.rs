@@ -4,6 +4,7 @@
 //! believes the lengths and the rank in that blob (`H5R__decode`), and a container may come from anyone. An error in the middle
 //! of a conversion is no better: libhdf5 then frees what it has converted so far. So all elements are looked at first, also
 //! those of sequences.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! A stored datatype as identifiers of one library.
+#![forbid(unsafe_code)]
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

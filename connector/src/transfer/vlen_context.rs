@@ -1,5 +1,6 @@
 //! Where the variable-length data of elements goes to and comes from, while they are converted in this thread: libhdf5 hands it
 //! to us one by one, without saying whose it is.
+#![forbid(unsafe_code)]
 
 use h5lake_container::{HeapPlace, LocalHeap, ObjectId};
 

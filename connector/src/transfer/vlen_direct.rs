@@ -1,6 +1,7 @@
 //! Strings and sequences of variable length that are the same in memory as in the container: they go from the
 //! application's pointers into the heap and back, many at once. libhdf5's conversion would do the same one by one, with
 //! a callback for each; everything that needs more than that (other types inside, allocators of the application) is its.
+#![forbid(unsafe_code)]
 
 use h5lake_ledger::buffers::Scratch;
 

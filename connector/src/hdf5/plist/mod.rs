@@ -8,7 +8,7 @@ use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Major, Result};
-use crate::hdf5::datatype::{check, truth};
+use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
@@ -24,8 +24,6 @@ const ENCODING_SLACK: usize = 64;
 /// The property lists that HDF5 programs hand us, by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListClass {
-    /// `H5P_ATTRIBUTE_ACCESS`
-    AttributeAccess,
     /// `H5P_ATTRIBUTE_CREATE`
     AttributeCreate,
     /// `H5P_DATASET_ACCESS`
@@ -34,8 +32,6 @@ pub enum ListClass {
     DatasetCreate,
     /// `H5P_DATATYPE_CREATE`
     DatatypeCreate,
-    /// `H5P_FILE_ACCESS`
-    FileAccess,
     /// `H5P_FILE_CREATE`
     FileCreate,
     /// `H5P_GROUP_CREATE`
@@ -51,7 +47,7 @@ impl ListClass {
             Self::DatatypeCreate => Some(ListKind::Datatype),
             Self::FileCreate => Some(ListKind::File),
             Self::GroupCreate => Some(ListKind::Group),
-            Self::AttributeAccess | Self::DatasetAccess | Self::FileAccess => None,
+            Self::DatasetAccess => None,
         }
     }
 }
@@ -116,12 +112,10 @@ impl Library {
     pub fn default_list(self, class: ListClass) -> Result<Id> {
         let table = self.table();
         let class = match class {
-            ListClass::AttributeAccess => table.H5P_CLS_ATTRIBUTE_ACCESS_ID_g(),
             ListClass::AttributeCreate => table.H5P_CLS_ATTRIBUTE_CREATE_ID_g(),
             ListClass::DatasetAccess => table.H5P_CLS_DATASET_ACCESS_ID_g(),
             ListClass::DatasetCreate => table.H5P_CLS_DATASET_CREATE_ID_g(),
             ListClass::DatatypeCreate => table.H5P_CLS_DATATYPE_CREATE_ID_g(),
-            ListClass::FileAccess => table.H5P_CLS_FILE_ACCESS_ID_g(),
             ListClass::FileCreate => table.H5P_CLS_FILE_CREATE_ID_g(),
             ListClass::GroupCreate => table.H5P_CLS_GROUP_CREATE_ID_g(),
         };
@@ -399,12 +393,6 @@ impl Library {
             let name = name.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
             return Ok(Filter { id, flags, name, client_data: values });
         }
-    }
-
-    /// Whether a property list has a property (of the application or of another part of the library).
-    pub fn has_property(self, list: Hid, name: &std::ffi::CStr) -> Result<bool> {
-        // SAFETY: the name is terminated.
-        truth(unsafe { (self.table().H5Pexist)(list, name.as_ptr()) }, "H5Pexist")
     }
 
     /// The connector string set on a file access list, if it names our connector.

@@ -1,4 +1,4 @@
-//! Where in a container a call is aimed at.
+//! Where in a container a call is aimed at: paths, and what they lead to through links, mounts and other files.
 
 use std::sync::Arc;
 

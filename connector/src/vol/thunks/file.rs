@@ -51,7 +51,9 @@ fn opened(handle: Handle) -> Result<*mut c_void> {
     if let Ok(session) = handle.session()
         && classes::native_class(session.library).is_none()
     {
-        classes::remember_native_class(session.library, session.library.native_class()?);
+        let class = session.library.native_class()?;
+        // SAFETY: it is the library's native class.
+        unsafe { classes::remember_native_class(session.library, class) };
     }
     Ok(handle.into_pointer())
 }

@@ -1,4 +1,4 @@
-//! The callbacks as libhdf5 calls them: raw arguments decoded, `callbacks` called, answers written.
+//! The callbacks as libhdf5 calls them: raw arguments decoded, `operations` called, answers written.
 //!
 //! Every function here is called by libhdf5 with the arguments that `H5VLconnector.h` describes; that is the
 //! safety argument of each: objects are ours and open, strings are terminated, answers' places are writable.
