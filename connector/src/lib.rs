@@ -1,6 +1,6 @@
 //! The HDF5 VOL connector.
 //!
-//! Rooms import each other one way only, from the first of this list to the last:
+//! Its modules are layers, each of which uses only those behind it in this list:
 //!
 //! - `vol`: what libhdf5 calls.
 //! - `cross_copy`: `H5Ocopy` between native files and containers, and file images.
@@ -34,4 +34,4 @@ mod vol;
 pub use vol::class::class_for;
 
 #[cfg(test)]
-mod rooms;
+mod layers;

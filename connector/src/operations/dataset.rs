@@ -140,9 +140,9 @@ fn fill_of(
                 Error::new(Minor::CannotConvert, "the fill value does not convert to the datatype")
             })?;
             if types.has_heap {
-                library.clear_fill_value(list.to_change()?)?;
+                library.clear_fill_value(list.for_change()?)?;
             } else {
-                value.set_fill_value(list.to_change()?)?;
+                value.set_fill_value(list.for_change()?)?;
             }
             let is_plain = !types.has_heap && !types.has_references;
             FillValue::User(match is_plain {
@@ -162,7 +162,7 @@ fn fill_of(
         }
         if time == FillTime::IfSet && matches!(value, FillValue::Default) {
             time = FillTime::Alloc;
-            library.set_fill_time_alloc(list.to_change()?)?;
+            library.set_fill_time_alloc(list.for_change()?)?;
         }
     }
     Ok(Fill { value, time, allocate: given.allocation_time })

@@ -39,7 +39,7 @@ pub(in crate::vol) unsafe fn wrap(
 
 /// Boxes a native object that nobody else closes, for libhdf5.
 pub(in crate::vol) fn boxed(connector: Arc<NativeConnector>, object: *mut c_void) -> *mut c_void {
-    // SAFETY: whoever calls this in this room has just got the object from the native connector.
+    // SAFETY: whoever calls this in this folder has just got the object from the native connector.
     let native = unsafe { NativeHandle::new(connector, object) };
     Handle::Native(native).into_pointer()
 }

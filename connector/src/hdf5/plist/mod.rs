@@ -87,7 +87,7 @@ impl ListOnWrite {
     ///
     /// # Errors
     /// If the library cannot copy it.
-    pub fn to_change(&mut self) -> Result<Hid> {
+    pub fn for_change(&mut self) -> Result<Hid> {
         let own = match self.own.take() {
             Some(own) => own,
             None => self.library.copy_list(self.given)?,
