@@ -66,6 +66,27 @@ pub(in crate::vol) unsafe fn of<'a>(object: *const c_void) -> Option<&'a NativeH
     }
 }
 
+/// Answers a callback by the same call of the native connector, if its object is a native one; else the callback goes on.
+/// `call` hands a call through, `call_back` one that may call functions of the application, and `open` one that opens an
+/// object. The semicolon stands where the connector is among the arguments.
+macro_rules! forward {
+    (open $function:ident($object:ident $(, $before:expr)*; $($after:expr),*)) => {
+        if let Some(native) = $crate::vol::passthrough::of($object) {
+            return $crate::vol::passthrough::open(native, |hdf5, object, connector| {
+                (hdf5.$function)(object $(, $before)*, connector $(, $after)*)
+            });
+        }
+    };
+    ($call:ident $function:ident($object:ident $(, $before:expr)*; $($after:expr),*)) => {
+        if let Some(native) = $crate::vol::passthrough::of($object) {
+            return native.$call(|hdf5, object, connector| {
+                (hdf5.$function)(object $(, $before)*, connector $(, $after)*)
+            });
+        }
+    };
+}
+pub(in crate::vol) use forward;
+
 /// Closes a native object by a call of the native connector. If the call fails the object stays open, and so does
 /// the handle; while it runs native code may still unwrap the handle.
 ///

@@ -15,7 +15,7 @@ use crate::operations::attribute;
 use crate::operations::path::Location;
 use crate::operations::visit::{self, Walk};
 use crate::transfer::memory::region::MemoryRegion;
-use crate::vol::passthrough;
+use crate::vol::passthrough::{self, forward};
 use h5lake_container::{AttrInfo, CharSet, Index, Order};
 
 /// The class.
@@ -45,13 +45,8 @@ unsafe extern "C" fn create(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLattr_create)(
-                    object, parameters, connector, name, datatype, space, creation, access, transfer, request,
-                )
-            });
-        }
+        forward!(open H5VLattr_create(object, parameters; name, datatype, space, creation, access,
+            transfer, request));
         new_object(object, "h5lake_attr_create", Major::Attribute, |handle| {
             let name = strings::bytes(name, "an attribute name")?;
             handle.session()?.library.check_attribute_access(access)?;
@@ -70,11 +65,7 @@ unsafe extern "C" fn open(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLattr_open)(object, parameters, connector, name, access, transfer, request)
-            });
-        }
+        forward!(open H5VLattr_open(object, parameters; name, access, transfer, request));
         new_object(object, "h5lake_attr_open", Major::Attribute, |handle| {
             handle.session()?.library.check_attribute_access(access)?;
             attribute::open(handle, &location(parameters)?, strings::optional_bytes(name))
@@ -103,11 +94,7 @@ unsafe extern "C" fn read(
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLattr_read)(object, connector, memory_type, buffer, transfer, request)
-            });
-        }
+        forward!(call H5VLattr_read(object; memory_type, buffer, transfer, request));
         status(object, "h5lake_attr_read", Major::Attribute, |handle| {
             attribute::read(handle, memory_type, &mut region(handle, memory_type, None, buffer)?, transfer)
         })
@@ -123,11 +110,7 @@ unsafe extern "C" fn write(
 ) -> c_int {
     // SAFETY: see the module; the region is only read from.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLattr_write)(object, connector, memory_type, buffer, transfer, request)
-            });
-        }
+        forward!(call H5VLattr_write(object; memory_type, buffer, transfer, request));
         status(object, "h5lake_attr_write", Major::Attribute, |handle| {
             let region = region(handle, memory_type, Some(memory_type), buffer.cast_mut())?;
             attribute::write(handle, memory_type, &region, transfer)
@@ -143,11 +126,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLattr_get)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLattr_get(object; arguments, transfer, request));
         status(object, "h5lake_attr_get", Major::Attribute, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -197,11 +176,7 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call_back(|hdf5, object, connector| {
-                (hdf5.H5VLattr_specific)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call_back H5VLattr_specific(object, parameters; arguments, transfer, request));
         on_object(object, "h5lake_attr_specific", Major::Attribute, super::FAIL, |handle| {
             let place = location(parameters)?;
             let args = &mut (*arguments).args;
@@ -260,11 +235,7 @@ unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLattr_optional)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLattr_optional(object; arguments, transfer, request));
         on_object(object, "h5lake_attr_optional", Major::Attribute, super::FAIL, |handle| match (*arguments)
             .op_type
         {

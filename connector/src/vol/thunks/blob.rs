@@ -9,7 +9,7 @@ use crate::error::Major;
 use crate::hdf5::blob_id::{self, ID_BYTES};
 use crate::hdf5::strings;
 use crate::operations::blob;
-use crate::vol::passthrough;
+use crate::vol::passthrough::forward;
 
 /// The class.
 pub const CLASS: sys::H5VL_blob_class_t = sys::H5VL_blob_class_t {
@@ -28,11 +28,7 @@ unsafe extern "C" fn put(
 ) -> c_int {
     // SAFETY: `data` has `size` bytes, `id` room for one.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLblob_put)(object, connector, data, size, id, context)
-            });
-        }
+        forward!(call H5VLblob_put(object; data, size, id, context));
         status(object, "h5lake_blob_put", Major::Heap, |handle| {
             let data = if data.is_null() { &[] } else { std::slice::from_raw_parts(data.cast::<u8>(), size) };
             id.cast::<[u8; ID_BYTES]>().write_unaligned(blob::put(handle, data)?);
@@ -50,11 +46,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: `data` has room for `size` bytes, `id` is one that `put` gave.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLblob_get)(object, connector, id, data, size, context)
-            });
-        }
+        forward!(call H5VLblob_get(object; id, data, size, context));
         status(object, "h5lake_blob_get", Major::Heap, |handle| {
             let id = id.cast::<[u8; ID_BYTES]>().read_unaligned();
             if size == 0 || data.is_null() {
@@ -75,10 +67,7 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: `id` is readable and writable, the arguments are complete.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native
-                .call(|hdf5, object, connector| (hdf5.H5VLblob_specific)(object, connector, id, arguments));
-        }
+        forward!(call H5VLblob_specific(object; id, arguments));
         status(object, "h5lake_blob_specific", Major::Heap, |handle| {
             let place = id.cast::<[u8; ID_BYTES]>();
             match (*arguments).op_type {
@@ -107,10 +96,7 @@ unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: the arguments are complete.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native
-                .call(|hdf5, object, connector| (hdf5.H5VLblob_optional)(object, connector, id, arguments));
-        }
+        forward!(call H5VLblob_optional(object; id, arguments));
         status(object, "h5lake_blob_optional", Major::Heap, |_| {
             unknown_operation("blob", (*arguments).op_type)
         })

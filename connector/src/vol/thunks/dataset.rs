@@ -15,7 +15,7 @@ use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
 use crate::operations::object;
 use crate::transfer::memory::region::MemoryRegion;
-use crate::vol::passthrough;
+use crate::vol::passthrough::{self, forward};
 
 /// The class.
 pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
@@ -45,23 +45,8 @@ unsafe extern "C" fn create(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLdataset_create)(
-                    object,
-                    parameters,
-                    connector,
-                    name,
-                    link_creation,
-                    datatype,
-                    space,
-                    creation,
-                    access,
-                    transfer,
-                    request,
-                )
-            });
-        }
+        forward!(open H5VLdataset_create(object, parameters; name, link_creation, datatype, space,
+            creation, access, transfer, request));
         new_object(object, "h5lake_dataset_create", Major::Dataset, |handle| {
             let new = NewDataset { datatype, space, creation, access, link_creation };
             dataset::create(handle, &location(parameters)?, strings::optional_bytes(name), &new)
@@ -79,11 +64,7 @@ unsafe extern "C" fn open(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLdataset_open)(object, parameters, connector, name, access, transfer, request)
-            });
-        }
+        forward!(open H5VLdataset_open(object, parameters; name, access, transfer, request));
         new_object(object, "h5lake_dataset_open", Major::Dataset, |handle| {
             dataset::open(handle, &location(parameters)?, strings::bytes(name, "a dataset name")?, access)
         })
@@ -250,11 +231,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLdataset_get)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLdataset_get(object; arguments, transfer, request));
         status(object, "h5lake_dataset_get", Major::Dataset, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -293,11 +270,7 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLdataset_specific)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLdataset_specific(object; arguments, transfer, request));
         status(object, "h5lake_dataset_specific", Major::Dataset, |handle| match (*arguments).op_type {
             sys::H5VL_DATASET_SET_EXTENT => dataset::set_extent(handle, |rank| {
                 let sizes = (*arguments).args.set_extent.size;

@@ -12,7 +12,7 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::strings;
 use crate::operations::dataset;
 use crate::operations::dataset_chunks as chunks;
-use crate::vol::passthrough;
+use crate::vol::passthrough::forward;
 
 /// "No address" (`HADDR_UNDEF`).
 const NO_ADDRESS: u64 = u64::MAX;
@@ -26,11 +26,7 @@ pub unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call_back(|hdf5, object, connector| {
-                (hdf5.H5VLdataset_optional)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call_back H5VLdataset_optional(object; arguments, transfer, request));
         on_object(object, "h5lake_dataset_optional", Major::Dataset, super::FAIL, |handle| {
             if (*arguments).args.is_null() {
                 return Err(Error::argument("no arguments were given"));

@@ -10,7 +10,7 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::strings;
 use crate::operations::datatype;
 use crate::operations::object;
-use crate::vol::passthrough;
+use crate::vol::passthrough::{self, forward};
 
 /// The class.
 pub const CLASS: sys::H5VL_datatype_class_t = sys::H5VL_datatype_class_t {
@@ -37,22 +37,8 @@ unsafe extern "C" fn commit(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLdatatype_commit)(
-                    object,
-                    parameters,
-                    connector,
-                    name,
-                    datatype,
-                    link_creation,
-                    creation,
-                    access,
-                    transfer,
-                    request,
-                )
-            });
-        }
+        forward!(open H5VLdatatype_commit(object, parameters; name, datatype, link_creation, creation,
+            access, transfer, request));
         new_object(object, "h5lake_datatype_commit", Major::Datatype, |handle| {
             let name = strings::optional_bytes(name);
             datatype::commit(handle, &location(parameters)?, name, datatype, link_creation, creation)
@@ -70,11 +56,7 @@ unsafe extern "C" fn open(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLdatatype_open)(object, parameters, connector, name, access, transfer, request)
-            });
-        }
+        forward!(open H5VLdatatype_open(object, parameters; name, access, transfer, request));
         new_object(object, "h5lake_datatype_open", Major::Datatype, |handle| {
             datatype::open(handle, &location(parameters)?, strings::bytes(name, "a datatype name")?, access)
         })
@@ -89,11 +71,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLdatatype_get)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLdatatype_get(object; arguments, transfer, request));
         status(object, "h5lake_datatype_get", Major::Datatype, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {
@@ -125,11 +103,7 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLdatatype_specific)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLdatatype_specific(object; arguments, transfer, request));
         status(object, "h5lake_datatype_specific", Major::Datatype, |handle| match (*arguments).op_type {
             sys::H5VL_DATATYPE_FLUSH => object::flush(handle),
             sys::H5VL_DATATYPE_REFRESH => object::refresh(handle),
@@ -146,11 +120,7 @@ unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLdatatype_optional)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLdatatype_optional(object; arguments, transfer, request));
         status(object, "h5lake_datatype_optional", Major::Datatype, |_| {
             unknown_operation("optional datatype", (*arguments).op_type)
         })

@@ -23,7 +23,7 @@ use crate::operations::file;
 use crate::operations::file_optional;
 use crate::operations::object;
 use crate::vol::info::Info;
-use crate::vol::passthrough;
+use crate::vol::passthrough::{self, forward};
 
 type Request = *mut *mut c_void;
 
@@ -105,11 +105,7 @@ pub unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLfile_get)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLfile_get(object; arguments, transfer, request));
         on_object(object, "h5lake_file_get", Major::File, FAIL, |handle| {
             let args = &mut (*arguments).args;
             // The same for all files: it is asked for datatypes, too, while nothing is converted.

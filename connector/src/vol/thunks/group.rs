@@ -14,7 +14,7 @@ use crate::hdf5::strings;
 use crate::operations::group;
 use crate::operations::object;
 use crate::operations::path::mount;
-use crate::vol::passthrough;
+use crate::vol::passthrough::{self, forward};
 
 /// The class.
 pub const CLASS: sys::H5VL_group_class_t = sys::H5VL_group_class_t {
@@ -40,21 +40,8 @@ unsafe extern "C" fn create(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLgroup_create)(
-                    object,
-                    parameters,
-                    connector,
-                    name,
-                    link_creation,
-                    creation,
-                    access,
-                    transfer,
-                    request,
-                )
-            });
-        }
+        forward!(open H5VLgroup_create(object, parameters; name, link_creation, creation, access,
+            transfer, request));
         new_object(object, "h5lake_group_create", Major::Group, |handle| {
             handle.session()?.library.check_group_access(access)?;
             group::create(
@@ -78,11 +65,7 @@ unsafe extern "C" fn open(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLgroup_open)(object, parameters, connector, name, access, transfer, request)
-            });
-        }
+        forward!(open H5VLgroup_open(object, parameters; name, access, transfer, request));
         new_object(object, "h5lake_group_open", Major::Group, |handle| {
             handle.session()?.library.check_group_access(access)?;
             group::open(handle, &location(parameters)?, strings::bytes(name, "a group name")?, access)
@@ -98,11 +81,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLgroup_get)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLgroup_get(object; arguments, transfer, request));
         status(object, "h5lake_group_get", Major::Group, |handle| {
             let args = &mut (*arguments).args;
             match (*arguments).op_type {

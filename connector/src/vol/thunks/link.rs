@@ -16,7 +16,7 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 use crate::operations::link::{self, NewLink};
 use crate::operations::visit::{self, Walk};
-use crate::vol::passthrough::{self, Pair};
+use crate::vol::passthrough::{self, Pair, forward};
 
 /// The class.
 pub const CLASS: sys::H5VL_link_class_t = sys::H5VL_link_class_t {
@@ -237,11 +237,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLlink_get)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLlink_get(object, parameters; arguments, transfer, request));
         status(object, "h5lake_link_get", Major::Link, |handle| {
             let (_, found) = link::find(handle, &location(parameters)?)?;
             let args = &(*arguments).args;
@@ -278,11 +274,7 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call_back(|hdf5, object, connector| {
-                (hdf5.H5VLlink_specific)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call_back H5VLlink_specific(object, parameters; arguments, transfer, request));
         on_object(object, "h5lake_link_specific", Major::Link, FAIL, |handle| {
             let place = location(parameters)?;
             match (*arguments).op_type {
@@ -329,11 +321,7 @@ unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLlink_optional)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLlink_optional(object, parameters; arguments, transfer, request));
         status(object, "h5lake_link_optional", Major::Link, |_| {
             unknown_operation("optional link", (*arguments).op_type)
         })

@@ -18,7 +18,7 @@ use crate::hdf5::unwrapping;
 use crate::operations::object::{self, FileOf};
 use crate::operations::path::Resolved;
 use crate::operations::visit;
-use crate::vol::passthrough::{self, Pair};
+use crate::vol::passthrough::{self, Pair, forward};
 
 /// The class.
 pub const CLASS: sys::H5VL_object_class_t = sys::H5VL_object_class_t {
@@ -40,11 +40,7 @@ unsafe extern "C" fn open(
 ) -> *mut c_void {
     // SAFETY: see the module.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return passthrough::open(native, |hdf5, object, connector| {
-                (hdf5.H5VLobject_open)(object, parameters, connector, kind, transfer, request)
-            });
-        }
+        forward!(open H5VLobject_open(object, parameters; kind, transfer, request));
         super::new_object(object, "h5lake_object_open", Major::Object, |handle| {
             let opened = object::open(handle, &location(parameters)?)?;
             let opened_kind = match &opened {
@@ -221,11 +217,7 @@ unsafe extern "C" fn get(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLobject_get)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLobject_get(object, parameters; arguments, transfer, request));
         status(object, "h5lake_object_get", Major::Object, |handle| {
             let args = &(*arguments).args;
             match (*arguments).op_type {
@@ -274,11 +266,7 @@ unsafe extern "C" fn specific(
 ) -> c_int {
     // SAFETY: see the module; the operation says which member of the union is filled.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call_back(|hdf5, object, connector| {
-                (hdf5.H5VLobject_specific)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call_back H5VLobject_specific(object, parameters; arguments, transfer, request));
         on_object(object, "h5lake_object_specific", Major::Object, FAIL, |handle| {
             let place = location(parameters)?;
             let args = &(*arguments).args;

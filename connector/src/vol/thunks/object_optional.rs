@@ -15,7 +15,7 @@ use crate::operations::object as objects;
 use crate::operations::path::Location;
 use crate::operations::path::Resolved;
 use crate::operations::visit::{self, Walk};
-use crate::vol::passthrough;
+use crate::vol::passthrough::forward;
 use h5lake_container::{Index, LinkTarget, Order};
 
 type Request = *mut *mut c_void;
@@ -29,11 +29,7 @@ pub unsafe extern "C" fn group(
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call_back(|hdf5, object, connector| {
-                (hdf5.H5VLgroup_optional)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call_back H5VLgroup_optional(object; arguments, transfer, request));
         on_object(object, "h5lake_group_optional", Major::Group, super::FAIL, |handle| {
             let args = (*arguments).args.cast::<sys::H5VL_native_group_optional_args_t>();
             let args = args.as_ref().ok_or_else(|| Error::argument("no arguments were given"))?;
@@ -114,11 +110,7 @@ pub unsafe extern "C" fn object(
 ) -> c_int {
     // SAFETY: see the module; the operation says which structure the arguments are.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLobject_optional)(object, parameters, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLobject_optional(object, parameters; arguments, transfer, request));
         status(object, "h5lake_object_optional", Major::Object, |handle| {
             let place = location(parameters)?;
             let args = (*arguments).args.cast::<sys::H5VL_native_object_optional_args_t>();

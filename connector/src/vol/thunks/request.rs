@@ -4,6 +4,8 @@ use std::ffi::{c_int, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
+use crate::vol::passthrough::forward;
+
 use super::FAIL;
 
 /// The class. No callback of ours ever gives out a request, so none of these can be called on one.
@@ -63,11 +65,7 @@ pub unsafe extern "C" fn optional(
 ) -> c_int {
     // SAFETY: one of our objects, open; the arguments are complete.
     unsafe {
-        if let Some(native) = crate::vol::passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLoptional)(object, connector, arguments, transfer, request)
-            });
-        }
+        forward!(call H5VLoptional(object; arguments, transfer, request));
         super::status(object, "h5lake_optional", crate::error::Major::Connector, |_| {
             super::unknown_operation("general", (*arguments).op_type)
         })

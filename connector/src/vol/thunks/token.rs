@@ -9,7 +9,7 @@ use crate::error::{Error, Major};
 use crate::handles::Handle;
 use crate::hdf5::strings;
 use crate::hdf5::token;
-use crate::vol::passthrough;
+use crate::vol::passthrough::forward;
 
 /// The class.
 pub const CLASS: sys::H5VL_token_class_t =
@@ -23,11 +23,7 @@ unsafe extern "C" fn compare(
 ) -> c_int {
     // SAFETY: both tokens are null or readable, the answer's place is writable.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLtoken_cmp)(object, connector, first, second, answer)
-            });
-        }
+        forward!(call H5VLtoken_cmp(object; first, second, answer));
         let (Some(first), Some(second)) = (first.as_ref(), second.as_ref()) else { return FAIL };
         strings::answer(answer, first.__data.cmp(&second.__data) as c_int);
     }
@@ -42,11 +38,7 @@ unsafe extern "C" fn to_str(
 ) -> c_int {
     // SAFETY: the token is readable, the answer's place writable.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLtoken_to_str)(object, kind, connector, given, text)
-            });
-        }
+        forward!(call H5VLtoken_to_str(object, kind; given, text));
         status(object, "h5lake_token_to_str", Major::Object, |handle: &Handle| {
             let given = given.as_ref().ok_or_else(|| Error::argument("no token was given"))?;
             let library = handle.session()?.library;
@@ -64,11 +56,7 @@ unsafe extern "C" fn from_str(
 ) -> c_int {
     // SAFETY: the text is terminated, the answer's place writable.
     unsafe {
-        if let Some(native) = passthrough::of(object) {
-            return native.call(|hdf5, object, connector| {
-                (hdf5.H5VLtoken_from_str)(object, kind, connector, text, answer)
-            });
-        }
+        forward!(call H5VLtoken_from_str(object, kind; text, answer));
         status(object, "h5lake_token_from_str", Major::Object, |_| {
             let data = token::from_text(strings::bytes(text, "a token")?)?;
             strings::answer(answer, sys::H5O_token_t { __data: data });
