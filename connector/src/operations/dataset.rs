@@ -361,32 +361,46 @@ pub fn write(
         true => 1,
         false => part_limit(dataset, &types, memory_type, region)?,
     };
+    let space = || dataset.dataset.space();
     vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
-        region.in_parts(
-            &what.selection,
-            || dataset.dataset.space(),
-            limit,
-            |region, part| {
-                let existing = |buffer: &mut [u8]| {
-                    fetch(dataset, part, buffer)?;
-                    if types.has_heap {
-                        forget_fill(&dataset.dataset.fill().value, types.size, buffer);
-                    }
-                    Ok(())
-                };
-                transfer::write(session, &types, memory_type, region, transfer_list, existing, |data| {
-                    match dataset.dataset.layout() {
-                        Layout::External { files } => external_data::write(dataset, files, part, data),
-                        _ if dataset.dataset.is_better_lent(data.len()) => {
-                            Ok(lend(data, |data| dataset.dataset.write_bytes(part, data))?)
-                        }
-                        _ => Ok(dataset.dataset.write(part, data)?),
-                    }
-                })
-            },
-        )
+        region.in_parts(&what.selection, space, limit, |region, selection| {
+            let part = Part { dataset, types: &types, selection };
+            let (existing, store) =
+                (|buffer: &mut [u8]| part.existing(buffer), |data: &[u8]| part.store(data));
+            transfer::write(session, &types, memory_type, region, transfer_list, existing, store)
+        })
     })?;
     session.after_write(&dataset.dataset, &what.selection)
+}
+
+/// A part of a dataset that is being written.
+struct Part<'a> {
+    dataset: &'a DatasetHandle,
+    types: &'a FileType,
+    selection: &'a Selection,
+}
+
+impl Part<'_> {
+    /// What its elements held before.
+    fn existing(&self, buffer: &mut [u8]) -> Result<()> {
+        fetch(self.dataset, self.selection, buffer)?;
+        if self.types.has_heap {
+            forget_fill(&self.dataset.dataset.fill().value, self.types.size, buffer);
+        }
+        Ok(())
+    }
+
+    /// Takes its elements, where the dataset keeps them.
+    fn store(&self, data: &[u8]) -> Result<()> {
+        let dataset = &self.dataset.dataset;
+        match dataset.layout() {
+            Layout::External { files } => external_data::write(self.dataset, files, self.selection, data),
+            _ if dataset.is_better_lent(data.len()) => {
+                Ok(lend(data, |data| dataset.write_bytes(self.selection, data))?)
+            }
+            _ => Ok(dataset.write(self.selection, data)?),
+        }
+    }
 }
 
 /// Elements that were never written show the fill value, whose variable-length data is not theirs to free.

@@ -10,6 +10,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::marker::PhantomData;
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -39,6 +40,22 @@ thread_local! {
     static WAITING: Cell<*mut Waiting<'static>> = const { Cell::new(std::ptr::null_mut()) };
 }
 
+/// What waits for the driver, for as long as this is there.
+struct Offered<'a>(PhantomData<&'a mut ()>);
+
+impl<'a> Offered<'a> {
+    fn new(waiting: &'a mut Waiting<'_>) -> Self {
+        WAITING.set((&raw mut *waiting).cast());
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Offered<'_> {
+    fn drop(&mut self) {
+        WAITING.set(std::ptr::null_mut());
+    }
+}
+
 impl Library {
     /// Opens or creates a native file object. It has no identifier and has not been told that it is open (the library
     /// does so with the application's identifier).
@@ -59,11 +76,11 @@ impl Library {
         }
         let name = request.name;
         let mut waiting = Waiting { library: self, request, answer: None };
-        WAITING.set((&raw mut waiting).cast());
+        let offered = Offered::new(&mut waiting);
         // SAFETY: the name is terminated, the list valid; what is waiting outlives the call.
         let opened = self
             .quietly(|| unsafe { (table.H5Fopen)(name.as_ptr(), sys::H5F_ACC_RDONLY, list.get()) }, |_| true);
-        WAITING.set(std::ptr::null_mut());
+        drop(offered);
         match (waiting.answer, opened) {
             (Some(Ok(object)), _) => Ok(object),
             (Some(Err(frames)), _) | (None, Err(frames)) => Err(Error::reported(frames)),
