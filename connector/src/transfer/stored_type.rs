@@ -10,17 +10,17 @@ use h5lake_container::{Datatype, ObjectId};
 use h5lake_plugin_abi::MAX_LIBRARIES;
 
 use crate::error::{Error, Minor, Result};
-use crate::hdf5::datatype::{ARRAY, COMPOUND, ENUM, TypeClass};
+use crate::hdf5::datatype::{ARRAY, COMPOUND, ENUM, REFERENCE, TypeClass, VARIABLE_LENGTH};
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::located_types::Located;
 use crate::hdf5::predefined_types::{self, Predefined};
+use crate::hdf5::references::OBJECT_BYTES;
 use crate::session::Session;
 use crate::transfer::memory::vlen::Pointers;
 use crate::transfer::references::{Slots, converting};
 use crate::transfer::stored_references::StoredReferences;
 use crate::transfer::vlen_context;
-use crate::transfer::vlen_direct;
 
 /// What is known of a stored datatype whatever identifiers it has: it follows from the encoding.
 #[derive(Debug)]
@@ -80,6 +80,34 @@ impl Deref for FileType {
     fn deref(&self) -> &Facts {
         &self.facts
     }
+}
+
+/// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
+/// data elsewhere, which are in the container (as in `located`) what they are in memory. Object references are; there may
+/// be no others among the items.
+///
+/// # Errors
+/// If the library cannot tell.
+fn plainest_kind(library: Library, datatype: Hid, located: Hid) -> Result<Option<Pointers>> {
+    if library.is_variable_string(datatype)? {
+        return Ok(Some(Pointers::Strings));
+    }
+    if library.type_class(datatype)? != VARIABLE_LENGTH {
+        return Ok(None);
+    }
+    let items = library.base_type(datatype)?;
+    let size = library.type_size(items.get())?;
+    if library.type_class(items.get())? == REFERENCE {
+        // libhdf5 does nothing to convert these (H5T__conv_noop).
+        let is_object = size == OBJECT_BYTES && library.type_size(library.base_type(located)?.get())? == size;
+        return Ok(is_object.then_some(Pointers::Sequences(size)));
+    }
+    for class in [TypeClass::VariableLength, TypeClass::String, TypeClass::Reference] {
+        if library.type_contains(items.get(), class)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Pointers::Sequences(size)))
 }
 
 /// The types of each library's own datatypes, made when a dataset or an attribute of one is first opened.
@@ -260,7 +288,7 @@ impl FileType {
             has_references,
             is_located,
             carries_regions,
-            pointers: if has_heap { vlen_direct::kind_of(library, stored.get(), in_file)? } else { None },
+            pointers: if has_heap { plainest_kind(library, stored.get(), in_file)? } else { None },
             slots,
             stored_references,
         };

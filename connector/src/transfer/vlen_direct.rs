@@ -7,9 +7,6 @@ use h5lake_ledger::buffers::Scratch;
 
 use crate::error::{Error, Result};
 use crate::hdf5::blob_id;
-use crate::hdf5::datatype::{REFERENCE, TypeClass, VARIABLE_LENGTH};
-use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::references::OBJECT_BYTES;
 use crate::session::Session;
 use crate::transfer::buffers::scratch_of;
 use crate::transfer::memory::region::MemoryRegion;
@@ -20,34 +17,6 @@ use crate::transfer::vlen_context;
 /// them out (`H5T__vlen_disk_write`).
 const STORED: usize = COUNT + blob_id::ID_BYTES;
 const COUNT: usize = 4;
-
-/// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
-/// data elsewhere, which are in the container (as in `located`) what they are in memory. Object references are; there may
-/// be no others among the items.
-///
-/// # Errors
-/// If the library cannot tell.
-pub fn kind_of(library: Library, datatype: Hid, located: Hid) -> Result<Option<Pointers>> {
-    if library.is_variable_string(datatype)? {
-        return Ok(Some(Pointers::Strings));
-    }
-    if library.type_class(datatype)? != VARIABLE_LENGTH {
-        return Ok(None);
-    }
-    let items = library.base_type(datatype)?;
-    let size = library.type_size(items.get())?;
-    if library.type_class(items.get())? == REFERENCE {
-        // libhdf5 does nothing to convert these (H5T__conv_noop).
-        let is_object = size == OBJECT_BYTES && library.type_size(library.base_type(located)?.get())? == size;
-        return Ok(is_object.then_some(Pointers::Sequences(size)));
-    }
-    for class in [TypeClass::VariableLength, TypeClass::String, TypeClass::Reference] {
-        if library.type_contains(items.get(), class)? {
-            return Ok(None);
-        }
-    }
-    Ok(Some(Pointers::Sequences(size)))
-}
 
 /// Reads elements in file form, which `fetch` delivers, into the application's buffer.
 ///

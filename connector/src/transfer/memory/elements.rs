@@ -12,6 +12,7 @@ use crate::session::Session;
 use crate::session::converting;
 use crate::transfer::buffers::scratch_of;
 use crate::transfer::memory::region::MemoryRegion;
+use crate::transfer::memory::vlen::MemoryPointers;
 use crate::transfer::stored_type::FileType;
 
 /// Elements of a datatype in memory, one behind the other.
@@ -161,6 +162,17 @@ impl Drop for MemoryElements {
 }
 
 impl FileType {
+    /// What elements of a type in memory are, if all they hold is variable-length data of the plainest kind, as it is stored.
+    ///
+    /// # Errors
+    /// If `memory_type` is no datatype.
+    pub fn pointers_in(&self, memory_type: Hid) -> Result<Option<MemoryPointers>> {
+        match self.pointers {
+            Some(kind) if self.equals(memory_type)? => Ok(Some(MemoryPointers::new(kind, memory_type))),
+            _ => Ok(None),
+        }
+    }
+
     /// Converts elements of the container to a datatype in memory, in place. They are `source`, unless that is what is located in the
     /// container: new references of old ones are made of another type. What a background holds is not followed.
     ///

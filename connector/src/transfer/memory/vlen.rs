@@ -9,7 +9,6 @@ use h5lake_plugin_abi::bindings as sys;
 use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
-use crate::transfer::stored_type::FileType;
 
 /// What elements of a variable-length type are in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +27,11 @@ pub struct MemoryPointers {
 }
 
 impl MemoryPointers {
+    /// Elements of a datatype that are of this kind.
+    pub(super) fn new(kind: Pointers, datatype: Hid) -> Self {
+        Self { kind, datatype }
+    }
+
     /// The datatype.
     pub(super) fn datatype(self) -> Hid {
         self.datatype
@@ -39,21 +43,6 @@ impl Deref for MemoryPointers {
 
     fn deref(&self) -> &Pointers {
         &self.kind
-    }
-}
-
-impl FileType {
-    /// What elements of a type in memory are, if all they hold is variable-length data of the plainest kind, as it is stored.
-    ///
-    /// # Errors
-    /// If `memory_type` is no datatype.
-    pub fn pointers_in(&self, memory_type: Hid) -> Result<Option<MemoryPointers>> {
-        match self.pointers {
-            Some(kind) if self.equals(memory_type)? => {
-                Ok(Some(MemoryPointers { kind, datatype: memory_type }))
-            }
-            _ => Ok(None),
-        }
     }
 }
 
