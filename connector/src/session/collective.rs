@@ -19,7 +19,6 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::Hid;
 use crate::hdf5::mpi::Processes;
 use crate::names::Place;
-use crate::session::Session;
 use crate::session::pace::Pace;
 use crate::session::trace::{self, Trace, Traces};
 
@@ -296,6 +295,55 @@ impl Together {
     fn is_collective(&self) -> bool {
         self.in_collective.load(Ordering::Relaxed)
     }
+
+    /// Whether there are others.
+    pub fn has_others(&self) -> bool {
+        self.processes.size() > 1
+    }
+
+    /// Before this process reads elements by itself: moves to what the others have committed.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn before_read(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        if self.is_atomic() {
+            return container.refresh().map(drop).map_err(Error::from);
+        }
+        if !self.has_others() || !container.writable() || self.is_collective() {
+            return Ok(());
+        }
+        if self.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
+            self.has_read.store(true, Ordering::Relaxed);
+            self.own.lock().was_read();
+        }
+        if let Some(trace) = trace_of(dataset, selection) {
+            self.looked.lock().add_read(trace);
+        }
+        Ok(container.look_at_others()?)
+    }
+
+    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        if self.is_atomic() {
+            return Ok(container.commit_elements()?);
+        }
+        if !self.has_others() {
+            return Ok(());
+        }
+        self.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
+        let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
+        let started = std::time::Instant::now();
+        if commits && container.try_commit_elements()? {
+            self.own.lock().took(started);
+            self.left.lock().clear();
+        } else if let Some(trace) = trace_of(dataset, selection) {
+            self.left.lock().add_written(trace);
+        }
+        Ok(())
+    }
 }
 
 fn warn_of_older(name: &str, reader: usize, writer: usize) {
@@ -322,81 +370,6 @@ pub fn check_shared(place: &Place) -> Result<()> {
             Err(Error::argument("a store in memory cannot be shared by the processes of an MPI program"))
         }
         _ => Ok(()),
-    }
-}
-
-impl Session {
-    /// The processes that have the file open with this one, if there are others.
-    pub fn sharers(&self) -> Option<&Arc<Together>> {
-        self.together.as_ref().filter(|together| together.processes.size() > 1)
-    }
-
-    /// Before this process reads elements by itself: moves to what the others have committed.
-    ///
-    /// # Errors
-    /// Those of the container.
-    pub fn before_read(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
-        let Some(together) = &self.together else { return Ok(()) };
-        if together.is_atomic() {
-            return self.container.refresh().map(drop).map_err(Error::from);
-        }
-        if self.sharers().is_none() || !self.container.writable() || together.is_collective() {
-            return Ok(());
-        }
-        if together.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
-            together.has_read.store(true, Ordering::Relaxed);
-            together.own.lock().was_read();
-        }
-        if let Some(trace) = trace_of(dataset, selection) {
-            together.looked.lock().add_read(trace);
-        }
-        Ok(self.container.look_at_others()?)
-    }
-
-    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
-    ///
-    /// # Errors
-    /// Those of the container.
-    pub fn after_write(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
-        let Some(together) = &self.together else { return Ok(()) };
-        if together.is_atomic() {
-            return Ok(self.container.commit_elements()?);
-        }
-        if self.sharers().is_none() {
-            return Ok(());
-        }
-        together.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
-        let commits = !together.is_collective() && (together.own.lock().is_now() || together.is_eager());
-        let started = std::time::Instant::now();
-        if commits && self.container.try_commit_elements()? {
-            together.own.lock().took(started);
-            together.left.lock().clear();
-        } else if let Some(trace) = trace_of(dataset, selection) {
-            together.left.lock().add_written(trace);
-        }
-        Ok(())
-    }
-
-    /// Makes or resizes a dataset, which all processes do; see [`Together::change`].
-    ///
-    /// # Errors
-    /// If any process failed.
-    pub fn change_structure<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.change(&self.container, Change::Structure, body),
-            None => body(),
-        }
-    }
-
-    /// Before all processes do what depends on elements that any of them wrote.
-    ///
-    /// # Errors
-    /// If any process failed.
-    pub fn settle(&self) -> Result<()> {
-        match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.settle(&self.container),
-            None => Ok(()),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod collective;
 pub mod converting;
 pub mod pace;
 pub mod registry;
+mod sharers;
 pub mod trace;
 
 /// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
