@@ -6,9 +6,6 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::ffi::beyond::Beyond;
-use crate::ffi::error_stack::ErrorStack;
-
 /// The part of the library an error belongs to (HDF5's major error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Major {
@@ -73,14 +70,23 @@ pub enum Minor {
     Internal,
 }
 
+/// The frames that a library reported of a failed call of its own, taken off its error stack.
+pub trait Frames: fmt::Debug {
+    /// Puts them back where the application finds them. Nothing public may be called after this before the callback returns.
+    fn restore(&self);
+}
+
 /// An error on its way to HDF5's error stack.
 #[derive(Debug, Clone)]
 pub struct Error {
     major: Option<Major>,
     minor: Minor,
     message: String,
-    reported: Option<Rc<ErrorStack>>,
-    beyond: Option<Beyond>,
+    /// The number that the operating system or the store gave.
+    errno: Option<i32>,
+    /// What the text says behind the number.
+    detail: String,
+    reported: Option<Rc<dyn Frames>>,
 }
 
 /// Result with the connector's [`Error`].
@@ -89,7 +95,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error whose major code is that of the callback it happens in.
     pub fn new(minor: Minor, message: impl Into<String>) -> Self {
-        Self { major: None, minor, message: message.into(), reported: None, beyond: None }
+        Self {
+            major: None,
+            minor,
+            message: message.into(),
+            errno: None,
+            detail: String::new(),
+            reported: None,
+        }
     }
 
     /// What is not there yet: names the operation, as `H5Dread of a virtual dataset`.
@@ -116,48 +129,28 @@ impl Error {
 
     /// A file could not be opened or created. `errno` makes h5py choose the exception.
     pub fn file(minor: Minor, message: impl Into<String>, errno: Option<i32>) -> Self {
-        Self { major: Some(Major::File), ..Self::new(minor, with_errno(message.into(), errno)) }
+        Self { major: Some(Major::File), errno, ..Self::new(minor, message) }
     }
 
     /// A call of the native connector failed, and the library said why: the application gets its frames and none of
     /// ours.
-    pub fn reported(stack: ErrorStack) -> Self {
+    pub fn reported(frames: impl Frames + 'static) -> Self {
         Self {
-            reported: Some(Rc::new(stack)),
+            reported: Some(Rc::new(frames)),
             ..Self::new(Minor::CannotOperate, "a call of the native connector failed")
         }
     }
 
+    /// Says behind the number what the system or the store said, and then `advice`.
+    #[must_use]
+    pub fn with_system_message(mut self, said: impl fmt::Display, advice: &str) -> Self {
+        self.detail = format!(", error message = '{said}'{advice}");
+        self
+    }
+
     /// The library's own frames, if the error is one that it reported.
-    pub fn frames(&self) -> Option<&ErrorStack> {
+    pub fn frames(&self) -> Option<&dyn Frames> {
         self.reported.as_deref()
-    }
-
-    /// A path leaves containers for a native file. Calls that can go on there do so; the others fail with this.
-    pub fn leaves(beyond: Beyond) -> Self {
-        Self {
-            beyond: Some(beyond),
-            ..Self::unsupported("this call through an external link into a native HDF5 file")
-        }
-    }
-
-    /// Where a path leaves containers for a native file, if that is what happened.
-    pub fn beyond(&self) -> Option<&Beyond> {
-        self.beyond.as_ref()
-    }
-
-    /// As it is, but for what lies after the link that leaves.
-    #[must_use]
-    pub fn further(mut self, rest: &[u8]) -> Self {
-        self.beyond = self.beyond.map(|beyond| beyond.further(rest));
-        self
-    }
-
-    /// Lets go of what it holds open: afterwards nothing in it calls the library when it is dropped.
-    #[must_use]
-    pub fn settled(mut self) -> Self {
-        self.beyond = None;
-        self
     }
 
     /// Sets the major code.
@@ -172,6 +165,11 @@ impl Error {
         self.major.unwrap_or(callback)
     }
 
+    /// The number that the operating system or the store gave.
+    pub fn errno(&self) -> Option<i32> {
+        self.errno
+    }
+
     /// The minor code.
     pub fn minor(&self) -> Minor {
         self.minor
@@ -180,18 +178,15 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        if let Some(number) = self.errno {
+            write!(f, ", errno = {number}")?;
+        }
+        f.write_str(&self.detail)
     }
 }
 
 impl std::error::Error for Error {}
-
-fn with_errno(message: String, errno: Option<i32>) -> String {
-    match errno {
-        Some(number) if !message.contains("errno = ") => format!("{message}, errno = {number}"),
-        _ => message,
-    }
-}
 
 impl From<h5lake_container::Error> for Error {
     fn from(error: h5lake_container::Error) -> Self {
@@ -208,6 +203,22 @@ impl From<h5lake_container::Error> for Error {
             ErrorKind::Corrupt | ErrorKind::Gone => Minor::ReadError,
             _ => Minor::CannotOperate,
         };
-        Self::new(minor, with_errno(error.to_string(), error.errno()))
+        Self { errno: error.errno(), ..Self::new(minor, error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_told_once_and_whatever_the_text_is() {
+        let plain = Error::file(Minor::CannotOpenFile, "unable to open file: name = 'errno = 5'", Some(2));
+        assert_eq!(plain.to_string(), "unable to open file: name = 'errno = 5', errno = 2");
+        assert_eq!(plain.errno(), Some(2));
+        let whole = plain.with_system_message("No such file", "; look elsewhere");
+        let said = ", errno = 2, error message = 'No such file'; look elsewhere";
+        assert!(whole.to_string().ends_with(said), "{whole}");
+        assert_eq!(Error::file(Minor::CannotOpenFile, "no number", None).to_string(), "no number");
     }
 }

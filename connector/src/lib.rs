@@ -1,19 +1,37 @@
-//! The HDF5 VOL connector: callbacks, native face and the ffi room.
+//! The HDF5 VOL connector.
 //!
-//! Layers point one way: `ffi` (what libhdf5 calls, and what we call in it) → `callbacks` (what each callback
-//! does) → `h5lake-container` (the HDF5 data model) → `h5lake-ledger` (versions) → a file or `object-stores`.
+//! Its modules are layers, each of which uses only those behind it in this list:
+//!
+//! - `vol`: what libhdf5 calls.
+//! - `cross_copy`: `H5Ocopy` between native files and containers, and file images.
+//! - `operations`: what each callback does.
+//! - `handles`: the objects that libhdf5 is handed, and what is open behind them.
+//! - `transfer`: elements on their way between memory and a container.
+//! - `session`: open files.
+//! - `native`: the shadow native file beneath each of them.
+//! - `hdf5`: safe wrappers of libhdf5.
+//! - `names`, `trust`, `pointer`, `config`, `error`: names of files, settings, errors.
+//!
+//! Below lies `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file or `object-stores`.
+//! `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
 #![deny(unsafe_code)]
 
-pub mod callbacks;
 pub mod config;
+mod cross_copy;
 pub mod error;
-pub mod ffi;
-mod file_type;
+mod handles;
+mod hdf5;
 pub mod names;
 mod native;
+mod operations;
 pub mod pointer;
 mod session;
 mod thread_state;
+mod transfer;
 pub mod trust;
+mod vol;
 
-pub use ffi::class::class_for;
+pub use vol::class::class_for;
+
+#[cfg(test)]
+mod layers;

@@ -7,13 +7,12 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD};
 
 use crate::error::{Error, Minor, Result};
-use crate::trust;
 
 /// HDF5's signature, a superblock version that native HDF5 refuses, and what kind of file it is.
 const MAGIC: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
@@ -91,7 +90,7 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
     let (store, key) = text.split_once('\n').ok_or_else(|| bad("is damaged: it names no key"))?;
     let pointer = Pointer { store: store.to_owned(), key: key.to_owned() };
     // Of the file that was read, whatever has its name by now.
-    let is_own = file.metadata().is_ok_and(|file| trust::is_own(&file));
+    let is_own = file.metadata().is_ok_and(|file| is_own(&file));
     Ok(Some(Found { pointer, is_own }))
 }
 
@@ -344,6 +343,11 @@ fn encode(pointer: &Pointer) -> Result<Vec<u8>> {
     bytes.extend_from_slice(text.as_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     Ok(bytes)
+}
+
+/// Whether the user that this process runs as owns a file.
+fn is_own(file: &std::fs::Metadata) -> bool {
+    file.uid() == nix::unistd::geteuid().as_raw()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Names that come from inside a file, and how far they are followed: those of pointer files, of external links and of the
 //! sources of virtual datasets. Whoever made the file chose them, and that may be a stranger; docs/security.md.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use object_stores::registry::split_scheme;
@@ -14,11 +13,6 @@ use crate::pointer::{Found, Pointer};
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
 /// Variables that name the service to which a program's stores belong.
 const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "MINIO_ADDRESS"];
-
-/// Whether the user that this process runs as owns a file.
-pub fn is_own(file: &std::fs::Metadata) -> bool {
-    file.uid() == nix::unistd::geteuid().as_raw()
-}
 
 /// Refuses to follow a pointer file, to read a container or to change it (`write`), where its owner and the settings do not
 /// warrant that.

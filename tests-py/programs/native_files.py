@@ -232,6 +232,22 @@ with h5py.File("native_2.h5", "w") as f:
     assert natively('print(h5py.File("native.h5")["group"].attrs["written"])') == "1"
 
 
+def check_links_into_native_through_a_mount(folder):
+    """A path that enters a mounted file, and leaves it for a native one in the middle."""
+    natively(MAKE)
+    with h5py.File("child.h5", "w") as child, h5py.File("parent.h5", "w") as parent:
+        child["out"] = h5py.ExternalLink("native.h5", "/")
+        parent.create_group("here")
+        h5py.h5f.mount(parent.id, b"here", child.id)
+        for _ in range(2):
+            assert parent["here/out/group/deep/x"][99] == 99 and parent["here/out/words"].asstr()[2] == "dreißig"
+            assert "here/out/group" in parent and "here/out/none" not in parent
+            raises(KeyError, parent.__getitem__, "here/out/none")
+        h5py.h5f.unmount(parent.id, b"here")
+        assert "here/out" not in parent
+    gc.collect()
+
+
 def check_core(folder):
     with h5py.File("native_kept.h5", "w", driver="core") as f:
         f["x"] = ["a", "b"]

@@ -3,20 +3,19 @@
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use h5lake_container::Container;
 use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::MAX_LIBRARIES;
 
-use crate::callbacks::references::REGION_BYTES;
 use crate::error::{Error, Minor, Result};
-use crate::ffi::face_driver;
-use crate::ffi::ids::KeptId;
-use crate::ffi::library::Library;
-use crate::ffi::native::{NativeKind, NativeObject};
-use crate::session::Session;
+use crate::hdf5::id::KeptId;
+use crate::hdf5::library::Library;
+use crate::hdf5::native::shadow_driver;
+use crate::hdf5::native::{NativeKind, NativeObject};
+use crate::hdf5::references::REGION_BYTES;
 
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
@@ -74,9 +73,6 @@ struct DatasetBeneath {
     kept: Option<Arc<NativeDataset>>,
 }
 
-/// All sessions, by the address of their face.
-static SESSIONS: LazyLock<Mutex<HashMap<usize, Weak<Session>>>> = LazyLock::new(Default::default);
-
 /// Native files without a session, of each slot's library.
 static IDLE: [Mutex<Vec<Beneath>>; MAX_LIBRARIES] = [const { Mutex::new(Vec::new()) }; MAX_LIBRARIES];
 /// How many are kept of a library: each takes a megabyte.
@@ -114,17 +110,24 @@ pub fn stand_in(library: Library, kind: NativeKind) -> Result<*mut c_void> {
     })
 }
 
+/// Lets go of native files without a session, for a library that shuts down.
+pub fn let_go_of_idle(library: Library) {
+    let idle = IDLE.get(library.slot()).map(|idle| std::mem::take(&mut *idle.lock()));
+    let stand_in = STAND_INS.get(library.slot()).and_then(|place| place.lock().take());
+    drop((idle, stand_in));
+}
+
 impl Beneath {
     fn new(library: Library) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = CString::new(face_driver::file_name(number)).unwrap_or_default();
+        let name = CString::new(shadow_driver::file_name(number)).unwrap_or_default();
         let connector = Arc::new(library.native_connector()?.kept());
         let (file, driver) = library.in_own_context(|| library.native_memory_file(&connector, &name))?;
         Ok(Self {
             library,
             number,
-            end: AtomicU64::new(face_driver::end_of(number).unwrap_or_default()),
+            end: AtomicU64::new(shadow_driver::end_of(number).unwrap_or_default()),
             file,
             group: OnceLock::new(),
             attribute: OnceLock::new(),
@@ -171,14 +174,14 @@ impl Beneath {
 
     /// Whether nobody but [`Self::making`] has put anything into the file.
     fn is_clean(&self) -> bool {
-        face_driver::end_of(self.number) == Some(self.end.load(Ordering::Relaxed))
+        shadow_driver::end_of(self.number) == Some(self.end.load(Ordering::Relaxed))
     }
 
     /// Makes something in the file.
     fn making<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let clean = self.is_clean();
         let made = self.library.in_own_context(make);
-        if clean && let Some(end) = face_driver::end_of(self.number) {
+        if clean && let Some(end) = shadow_driver::end_of(self.number) {
             self.end.store(end, Ordering::Relaxed);
         }
         made
@@ -186,13 +189,9 @@ impl Beneath {
 }
 
 impl Face {
-    /// The native side of a session, of which nothing is made yet.
-    ///
-    /// # Errors
-    /// If the library does not say when it shuts down.
-    pub fn new(library: Library, container: &Arc<Container>) -> Result<Self> {
-        library.tell_when_closing()?;
-        Ok(Self {
+    /// The native side of a session, of which nothing is made yet. The library is to tell when it shuts down.
+    pub fn new(library: Library, container: &Arc<Container>) -> Self {
+        Self {
             library,
             container: Arc::downgrade(container),
             types: Mutex::default(),
@@ -200,14 +199,14 @@ impl Face {
             regions: Mutex::default(),
             is_marked: AtomicBool::new(false),
             beneath: OnceLock::new(),
-        })
+        }
     }
 
     /// The native file of the session: one that an earlier session has left, or a new one.
     fn beneath(&self) -> Result<&Beneath> {
         once(&self.beneath, || {
             let beneath = Beneath::idle_or_new(self.library)?;
-            face_driver::bind(beneath.number, self.container.clone());
+            shadow_driver::bind(beneath.number, self.container.clone());
             Ok(beneath)
         })
     }
@@ -228,42 +227,6 @@ impl Face {
         self.is_marked.store(true, Ordering::Relaxed);
     }
 
-    fn address(&self) -> usize {
-        (&raw const *self).addr()
-    }
-
-    /// Makes a session findable.
-    pub fn register(session: &Arc<Session>) {
-        SESSIONS.lock().insert(session.face.address(), Arc::downgrade(session));
-    }
-
-    /// Every session. They are let go of when nobody holds the lock, which a last one would want itself.
-    fn sessions() -> Vec<Arc<Session>> {
-        SESSIONS.lock().values().filter_map(Weak::upgrade).collect()
-    }
-
-    /// The session whose native file this is: native code hands us that instead of our own object.
-    pub fn session_of(native_file: usize) -> Option<Arc<Session>> {
-        let is_beneath = |session: &Arc<Session>| {
-            session.face.made(NativeKind::File).is_some_and(|file| file.addr() == native_file)
-        };
-        Self::sessions().into_iter().find(is_beneath)
-    }
-
-    /// All sessions on the container of `session` in its library, itself included: natively one shared file.
-    pub fn sessions_beside(session: &Session) -> Vec<Arc<Session>> {
-        let mut all = Self::sessions_on(&session.container);
-        all.retain(|other| other.library == session.library);
-        all
-    }
-
-    /// All sessions on a container, of whatever library.
-    pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
-        let mut all = Self::sessions();
-        all.retain(|session| Arc::ptr_eq(&session.container, container));
-        all
-    }
-
     /// The native file.
     pub fn file(&self) -> Result<&NativeObject> {
         Ok(&self.beneath()?.file)
@@ -279,15 +242,11 @@ impl Face {
         self.beneath()?.dataset()
     }
 
-    /// Lets go of what keeps files open, for a library that shuts down. What native code asks for until then is still made.
-    pub fn library_closes(library: Library) {
-        let idle = IDLE.get(library.slot()).map(|idle| std::mem::take(&mut *idle.lock()));
-        let stand_in = STAND_INS.get(library.slot()).and_then(|place| place.lock().take());
-        drop((idle, stand_in));
-        for session in Self::sessions().iter().filter(|session| session.library == library) {
-            let kept = session.face.beneath.get().and_then(|beneath| beneath.dataset.lock().kept.take());
-            drop(kept);
-        }
+    /// Lets go of what keeps the native file open, for a library that shuts down. What native code asks for until then is still
+    /// made.
+    pub fn let_go(&self) {
+        let kept = self.beneath.get().and_then(|beneath| beneath.dataset.lock().kept.take());
+        drop(kept);
     }
 
     /// The native attribute that stands beneath every attribute.
@@ -332,9 +291,8 @@ impl Face {
 
 impl Drop for Face {
     fn drop(&mut self) {
-        SESSIONS.lock().remove(&self.address());
         let Some(beneath) = self.beneath.take() else { return };
-        face_driver::bind(beneath.number, Weak::new());
+        shadow_driver::bind(beneath.number, Weak::new());
         let is_new = !self.is_marked.load(Ordering::Relaxed) && beneath.is_clean();
         if is_new
             && self.library.is_to_tell()

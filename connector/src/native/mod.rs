@@ -5,5 +5,4 @@
 //! every object a native one of its kind.
 #![forbid(unsafe_code)]
 
-pub mod codec;
 pub mod face;

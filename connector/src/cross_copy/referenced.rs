@@ -1,0 +1,152 @@
+//! References in what is copied, and what they lead to.
+
+use std::ffi::CString;
+use std::rc::Rc;
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{Copier, Group, Made};
+use crate::error::Result;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::saved_errors::silently;
+use crate::transfer::memory::references::{NewReference, Places, Reference};
+
+/// Copies everything in a file, from its root group into that of another: links, attributes, and references to what is
+/// copied.
+///
+/// # Errors
+/// That of the first call which failed, as the library reported it.
+pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<()> {
+    let copier = Copier { library, destination: to, flags: sys::H5O_COPY_EXPAND_REFERENCE_FLAG };
+    silently(library, || {
+        let mut made = Made::default();
+        let info = copier.info(from)?;
+        let (original, copy) = (library.share(from)?, Rc::new(library.share(to)?));
+        made.objects.insert((info.fileno, info.token.__data), copy.clone());
+        made.groups.push_back(Group { original, copy, depth: 0 });
+        copier.attributes(from, to, info.num_attrs, &mut made)?;
+        copier.comment(from, to)?;
+        copier.all_links(&mut made)?;
+        copier.link_referenced(&made)
+    })
+}
+
+impl Copier {
+    /// Makes references in elements that were read from `from` lead to copies, or null if what they lead to is not
+    /// copied. Within a file they stay as they are. One that leads nowhere becomes null.
+    ///
+    /// # Safety
+    /// The library has just read `data` as elements of the type.
+    pub(super) unsafe fn translate(
+        &self,
+        from: Hid,
+        memory: &Id,
+        data: &mut [u8],
+        made: &mut Made,
+    ) -> Result<()> {
+        let places = Places::of(self.library, memory.get())?;
+        if places.is_empty() {
+            return Ok(());
+        }
+        let size = self.library.type_size(memory.get())?;
+        let follows = self.has(sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+        if !follows && self.file_number(from)? == self.file_number(self.destination)? {
+            return Ok(());
+        }
+        let mut one = |reference: Reference<'_>| match reference {
+            Reference::Object(slot) if follows => self.reference(from, slot, sys::H5R_OBJECT1, made),
+            Reference::Region(slot) if follows => self.reference(from, slot, sys::H5R_DATASET_REGION1, made),
+            Reference::New(new) if follows => self.new_reference(from, new, made),
+            Reference::Object(slot) => {
+                slot.fill(0);
+                Ok(())
+            }
+            Reference::Region(slot) => {
+                slot.fill(0);
+                Ok(())
+            }
+            Reference::New(new) => {
+                new.clear(self.library);
+                Ok(())
+            }
+        };
+        // SAFETY: as the caller says.
+        unsafe { places.visit(size, data, &mut one) }
+    }
+
+    /// One to another file than the copied one leads there from the copy, too.
+    fn new_reference(&self, from: Hid, new: &mut NewReference, made: &mut Made) -> Result<()> {
+        let Some(target) = new.target(self.library) else {
+            new.clear(self.library);
+            return Ok(());
+        };
+        let original = target.object.get();
+        if self.info(original)?.fileno != self.file_number(from)? {
+            return Ok(());
+        }
+        let copy = self.object(original, 0, made)?;
+        made.referenced.push(copy.clone());
+        new.lead_to(self.library, copy.get(), &target)
+    }
+
+    /// The number of the file of an object or an attribute.
+    fn file_number(&self, of: Hid) -> Result<std::ffi::c_ulong> {
+        let mut number = 0;
+        let table = self.table();
+        // SAFETY: the answer's place outlives the call.
+        unsafe {
+            let file = self.id((table.H5Iget_file_id)(of))?;
+            self.ok((table.H5Fget_fileno)(file.get(), &mut number))?;
+        }
+        Ok(number)
+    }
+
+    fn reference(&self, from: Hid, slot: &mut [u8], kind: sys::H5R_type_t, made: &mut Made) -> Result<()> {
+        let table = self.table();
+        // SAFETY: the slot has the bytes of a reference of its kind.
+        let (object, space) = unsafe {
+            let place = slot.as_ptr().cast();
+            let object = (table.H5Rdereference2)(from, table.H5P_LST_DATASET_ACCESS_ID_g(), kind, place);
+            let space =
+                if kind == sys::H5R_OBJECT1 { None } else { Some((table.H5Rget_region)(from, kind, place)) };
+            (self.id(object), space.map(|space| self.id(space)).transpose())
+        };
+        let (Ok(object), Ok(space)) = (object, space) else {
+            slot.fill(0);
+            return Ok(());
+        };
+        let copy = self.object(object.get(), 0, made)?;
+        made.referenced.push(copy.clone());
+        let space = space.as_ref().map_or(-1, Id::get);
+        // SAFETY: as above; the name is terminated.
+        self.ok(unsafe {
+            (table.H5Rcreate)(slot.as_mut_ptr().cast(), copy.get(), c".".as_ptr(), kind, space)
+        })
+    }
+
+    /// Gives what references lead to, and nothing else, a link in the root group, as native HDF5 names it
+    /// (`H5O__copy_obj_by_ref`).
+    pub(super) fn link_referenced(&self, made: &Made) -> Result<()> {
+        for copy in &made.referenced {
+            let info = self.info(copy.get())?;
+            if info.rc > 0 {
+                continue;
+            }
+            let [a, b, c, d, e, f, g, h, ..] = info.token.__data;
+            let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            let name = CString::new(format!("/~obj_pointed_by_{number}")).unwrap_or_default();
+            // SAFETY: identifiers are checked by the library, the name is terminated.
+            self.ok(unsafe {
+                (self.table().H5Olink)(
+                    copy.get(),
+                    self.destination,
+                    name.as_ptr(),
+                    sys::H5P_DEFAULT,
+                    sys::H5P_DEFAULT,
+                )
+            })?;
+        }
+        Ok(())
+    }
+}

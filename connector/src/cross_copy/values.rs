@@ -1,0 +1,304 @@
+//! Data of datasets and attributes, read and written by public calls.
+
+use std::ffi::{CStr, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::numbers::Numbers;
+use super::{Copier, Made};
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Hid;
+
+/// What is held in memory at a time.
+const BLOCK_BYTES: u64 = 16 << 20;
+
+impl Copier {
+    /// Copies the elements of a dataset, block by block.
+    pub(super) fn data(
+        &self,
+        from: Hid,
+        to: Hid,
+        datatype: &Id,
+        space: &Id,
+        list: &Id,
+        made: &mut Made,
+    ) -> Result<()> {
+        let table = self.table();
+        let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
+        // SAFETY: the answer's place outlives the call.
+        let is_virtual = unsafe {
+            self.ok((table.H5Dget_space_status)(from, &mut status))?;
+            (table.H5Pget_layout)(list.get()) == sys::H5D_VIRTUAL
+        };
+        // What was never written is the fill value, which the creation list carries.
+        if is_virtual || status == sys::H5D_SPACE_STATUS_NOT_ALLOCATED || !self.has_elements(space)? {
+            return Ok(());
+        }
+        // SAFETY: identifiers are checked by the library.
+        let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
+        let size = self.library.type_size(memory.get())?;
+        let extent = self.extent(space)?;
+        let chunk = self.chunk(list)?;
+        if let Some(chunks) = self.written_chunks(from, space, &extent, &chunk)? {
+            for start in chunks {
+                let count = within(&extent, &start, &chunk);
+                self.block(from, to, &memory, space, size, &start, &count, made)?;
+            }
+            return Ok(());
+        }
+        let block = block_of(&extent, &chunk, size as u64);
+        let mut start = vec![0_u64; extent.len()];
+        loop {
+            let count = within(&extent, &start, &block);
+            self.block(from, to, &memory, space, size, &start, &count, made)?;
+            if !advance(&mut start, &block, &extent) {
+                return Ok(());
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "two datasets, and what of them is copied")]
+    fn block(
+        &self,
+        from: Hid,
+        to: Hid,
+        memory: &Id,
+        space: &Id,
+        size: usize,
+        start: &[u64],
+        count: &[u64],
+        made: &mut Made,
+    ) -> Result<()> {
+        let table = self.table();
+        let points = count.iter().product::<u64>();
+        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
+        let bytes = bytes.ok_or_else(|| Error::new(Minor::BadRange, "a block of a dataset is too large"))?;
+        let mut buffer = vec![0_u8; bytes];
+        let data: *mut c_void = buffer.as_mut_ptr().cast();
+        let all = sys::H5P_DEFAULT;
+        // SAFETY: start and count have an entry for each dimension; the buffer holds the block.
+        unsafe {
+            let in_memory = if count.is_empty() {
+                self.library.scalar_space()?
+            } else {
+                let none = std::ptr::null();
+                let select = table.H5Sselect_hyperslab;
+                self.ok(select(
+                    space.get(),
+                    sys::H5S_SELECT_SET,
+                    start.as_ptr(),
+                    none,
+                    count.as_ptr(),
+                    none,
+                ))?;
+                let rank = i32::try_from(count.len()).map_err(|_| Error::argument("too many dimensions"))?;
+                self.id((table.H5Screate_simple)(rank, count.as_ptr(), none))?
+            };
+            self.ok((table.H5Dread)(from, memory.get(), in_memory.get(), space.get(), all, data))?;
+            let written = self.translate(from, memory, &mut buffer, made).and_then(|()| {
+                self.ok((table.H5Dwrite)(to, memory.get(), in_memory.get(), space.get(), all, data))
+            });
+            // The elements were just read as that type.
+            self.library.reclaim(memory.get(), in_memory.get(), &mut buffer);
+            written
+        }
+    }
+
+    /// Copies all attributes of an object.
+    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64, made: &mut Made) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let table = self.table();
+        let tracked = self.tracks_attributes(to)?;
+        let order = if tracked { sys::H5_INDEX_CRT_ORDER } else { sys::H5_INDEX_NAME };
+        let mut numbers = Numbers::of(tracked);
+        for index in 0..count {
+            // SAFETY: all-zero is a valid value of the plain structure; the name is terminated; identifiers are checked
+            // by the library.
+            let (attribute, number) = unsafe {
+                let attribute = self.id((table.H5Aopen_by_idx)(
+                    from,
+                    c".".as_ptr(),
+                    order,
+                    sys::H5_ITER_INC,
+                    index,
+                    sys::H5P_DEFAULT,
+                    sys::H5P_DEFAULT,
+                ))?;
+                let mut info: sys::H5A_info_t = std::mem::zeroed();
+                self.ok((table.H5Aget_info)(attribute.get(), &mut info))?;
+                (attribute, i64::from(info.corder))
+            };
+            while let Some(filler) = numbers.filler(number) {
+                self.filler_attribute(to, &filler)?;
+            }
+            self.attribute(&attribute, to, made)?;
+            numbers.used();
+        }
+        for filler in numbers.fillers {
+            // SAFETY: the name is terminated.
+            self.ok(unsafe { (table.H5Adelete)(to, filler.as_ptr()) })?;
+        }
+        Ok(())
+    }
+
+    /// Whether an object keeps the order in which its attributes were made.
+    fn tracks_attributes(&self, object: Hid) -> Result<bool> {
+        let table = self.table();
+        // SAFETY: identifiers are checked by the library.
+        let list = self.id(unsafe {
+            match (table.H5Iget_type)(object) {
+                sys::H5I_DATASET => (table.H5Dget_create_plist)(object),
+                sys::H5I_DATATYPE => (table.H5Tget_create_plist)(object),
+                _ => (table.H5Gget_create_plist)(object),
+            }
+        })?;
+        Ok(self.library.attribute_order(list.get())?.tracked)
+    }
+
+    fn filler_attribute(&self, object: Hid, name: &CStr) -> Result<()> {
+        let table = self.table();
+        let space = self.library.scalar_space()?;
+        let default = sys::H5P_DEFAULT;
+        // SAFETY: identifiers are checked by the library, the name is terminated.
+        let made = unsafe {
+            let byte = table.H5T_NATIVE_SCHAR_g();
+            self.id((table.H5Acreate2)(object, name.as_ptr(), byte, space.get(), default, default))
+        };
+        made.map(drop)
+    }
+
+    fn attribute(&self, from: &Id, to: Hid, made: &mut Made) -> Result<()> {
+        let table = self.table();
+        // SAFETY: the buffer has the size given along.
+        let name = self.name(|buffer, size| unsafe { (table.H5Aget_name)(from.get(), size, buffer) })?;
+        // SAFETY: identifiers are checked by the library, the name is terminated.
+        let (datatype, space, copy) = unsafe {
+            let datatype = self.id((table.H5Aget_type)(from.get()))?;
+            let space = self.id((table.H5Aget_space)(from.get()))?;
+            let list = self.id((table.H5Aget_create_plist)(from.get()))?;
+            let transient = self.id((table.H5Tcopy)(datatype.get()))?;
+            let copy = self.id((table.H5Acreate2)(
+                to,
+                name.as_ptr(),
+                transient.get(),
+                space.get(),
+                list.get(),
+                sys::H5P_DEFAULT,
+            ))?;
+            (datatype, space, copy)
+        };
+        if !self.has_elements(&space)? {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        let memory = self.id(unsafe { (table.H5Tcopy)(datatype.get()) })?;
+        let points = self.library.extent_points(space.get())?;
+        let size = self.library.type_size(memory.get())?;
+        let bytes = usize::try_from(points).ok().and_then(|points| points.checked_mul(size));
+        let mut buffer = vec![0_u8; bytes.ok_or_else(|| Error::argument("an attribute is too large"))?];
+        // SAFETY: the buffer holds the whole value.
+        unsafe {
+            self.ok((table.H5Aread)(from.get(), memory.get(), buffer.as_mut_ptr().cast()))?;
+            let written = self
+                .translate(from.get(), &memory, &mut buffer, made)
+                .and_then(|()| self.ok((table.H5Awrite)(copy.get(), memory.get(), buffer.as_ptr().cast())));
+            self.library.reclaim(memory.get(), space.get(), &mut buffer);
+            written
+        }
+    }
+
+    fn has_elements(&self, space: &Id) -> Result<bool> {
+        Ok(self.library.has_extent(space.get())? && self.library.extent_points(space.get())? > 0)
+    }
+
+    fn extent(&self, space: &Id) -> Result<Vec<u64>> {
+        let table = self.table();
+        // SAFETY: the array has an entry for each dimension.
+        unsafe {
+            let rank = usize::try_from((table.H5Sget_simple_extent_ndims)(space.get()))
+                .map_err(|_| self.failed())?;
+            let mut extent = vec![0_u64; rank];
+            if rank > 0 {
+                self.ok((table.H5Sget_simple_extent_dims)(
+                    space.get(),
+                    extent.as_mut_ptr(),
+                    std::ptr::null_mut(),
+                ))?;
+            }
+            Ok(extent)
+        }
+    }
+
+    fn chunk(&self, list: &Id) -> Result<Vec<u64>> {
+        Ok(match self.library.layout(list.get())? {
+            h5lake_container::Layout::Chunked { chunk } => chunk,
+            _ => Vec::new(),
+        })
+    }
+}
+
+/// How much of a block at `start` lies in the extent.
+fn within(extent: &[u64], start: &[u64], block: &[u64]) -> Vec<u64> {
+    extent.iter().zip(start).zip(block).map(|((all, at), most)| all.saturating_sub(*at).min(*most)).collect()
+}
+
+/// How much of each dimension one block takes: whole chunks where a chunk fits.
+fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
+    let mut block = extent.to_vec();
+    for dimension in 0..block.len() {
+        let rest =
+            block.iter().skip(dimension + 1).fold(element.max(1), |a, b| a.saturating_mul((*b).max(1)));
+        let fits = (BLOCK_BYTES / rest).max(1);
+        if fits >= block[dimension] {
+            break;
+        }
+        let whole = chunk.get(dimension).map_or(fits, |chunk| fits / (*chunk).max(1) * chunk);
+        block[dimension] = if whole > 0 { whole } else { fits };
+        if fits > 1 {
+            break;
+        }
+    }
+    block
+}
+
+/// Moves to the next block, in order of the last dimension first; false after the last one.
+pub(super) fn advance(start: &mut [u64], block: &[u64], extent: &[u64]) -> bool {
+    for dimension in (0..start.len()).rev() {
+        start[dimension] += block[dimension];
+        if start[dimension] < extent[dimension] {
+            return true;
+        }
+        start[dimension] = 0;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_an_extent_within_their_bytes() {
+        for (extent, chunk, element) in [
+            (vec![], vec![], 8),
+            (vec![10], vec![], 8),
+            (vec![100_000_000], vec![1000], 8),
+            (vec![3, 5_000_000, 7], vec![], 16),
+            (vec![5, 1_000_000_000], vec![5, 1 << 20], 1),
+        ] {
+            let block = block_of(&extent, &chunk, element);
+            assert!(block.iter().product::<u64>() * element <= BLOCK_BYTES, "{extent:?} {block:?}");
+            let (mut start, mut covered) = (vec![0; extent.len()], 0_u64);
+            loop {
+                covered += (0..extent.len()).map(|d| block[d].min(extent[d] - start[d])).product::<u64>();
+                if !advance(&mut start, &block, &extent) {
+                    break;
+                }
+            }
+            assert_eq!(covered, extent.iter().product::<u64>());
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The objects handed to libhdf5: a boxed [`Handle`] behind each `void *`.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::sync::{Arc, OnceLock, Weak};
+
+use h5lake_plugin_abi::MAX_LIBRARIES;
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::native_handle::{NativeHandle, not_a_container};
+use crate::handles::open_objects::{
+    AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle,
+};
+use crate::hdf5::anchor::Anchor;
+use crate::hdf5::library::Library;
+use crate::hdf5::native::NativeKind;
+use crate::native::face;
+use crate::session::Session;
+use crate::session::converting;
+use crate::transfer::filter_pipeline;
+
+pub mod identifiers;
+pub mod native_files;
+pub mod native_handle;
+pub mod native_path;
+pub mod open_objects;
+pub mod source_name;
+pub mod virtual_layout;
+
+/// What a `void *` of ours points to.
+pub enum Handle {
+    /// What libhdf5 is told to be the file of an object; owned by its session.
+    Anchor(Weak<Session>),
+    /// The file that datatypes in containers refer to: the one whose elements this thread converts.
+    Types(Library),
+    /// An open file.
+    File(FileHandle),
+    /// An open group.
+    Group(ObjectHandle),
+    /// An open dataset.
+    Dataset(DatasetHandle),
+    /// An open attribute.
+    Attribute(AttributeHandle),
+    /// An open committed datatype.
+    Datatype(DatatypeHandle),
+    /// An object while it closes: its identifier is still there, and native code that closes a native file looks at every
+    /// file and every dataset.
+    Closing(Closing),
+    /// An open object of a native file.
+    Native(NativeHandle),
+}
+
+/// What stands for an object that closes.
+pub struct Closing {
+    library: Library,
+    kind: NativeKind,
+    /// The native object beneath it, or 0 where nobody has asked for it: then any other of its kind will do, as whoever
+    /// asks now looks for objects of another file.
+    native: usize,
+}
+
+impl Handle {
+    /// Refuses a call of a filter on the file whose chunk it is given.
+    ///
+    /// # Errors
+    /// If this thread runs filters on a chunk of the object's file.
+    pub fn check_not_filtering(&self) -> Result<()> {
+        match filter_pipeline::is_filtering().then(|| self.session()) {
+            Some(Ok(session)) => filter_pipeline::check_not_filtering(&session.container),
+            _ => Ok(()),
+        }
+    }
+
+    /// The session the object was opened in.
+    pub fn session(&self) -> Result<Arc<Session>> {
+        match self {
+            Self::Anchor(session) => session
+                .upgrade()
+                .ok_or_else(|| Error::new(Minor::BadValue, "the file of this object is closed")),
+            Self::Types(_) => converting::session().ok_or_else(|| {
+                Error::new(Minor::BadValue, "a datatype of a container is used outside of a transfer")
+            }),
+            Self::File(file) => Ok(file.session.clone()),
+            Self::Group(object) => Ok(object.session.clone()),
+            Self::Dataset(dataset) => Ok(dataset.base.session.clone()),
+            Self::Attribute(attribute) => Ok(attribute.session.clone()),
+            Self::Datatype(datatype) => Ok(datatype.base.session.clone()),
+            Self::Closing(_) => Err(Error::new(Minor::BadValue, "the object is being closed")),
+            Self::Native(_) => Err(not_a_container()),
+        }
+    }
+
+    /// The library the object belongs to.
+    pub fn library(&self) -> Option<Library> {
+        match self {
+            Self::Anchor(session) => session.upgrade().map(|session| session.library),
+            Self::Types(library) => Some(*library),
+            Self::File(file) => Some(file.session.library),
+            Self::Group(object) => Some(object.session.library),
+            Self::Dataset(dataset) => Some(dataset.base.session.library),
+            Self::Attribute(attribute) => Some(attribute.session.library),
+            Self::Datatype(datatype) => Some(datatype.base.session.library),
+            Self::Closing(closing) => Some(closing.library),
+            Self::Native(native) => Some(native.library()),
+        }
+    }
+
+    /// The native object beneath, as libhdf5 takes it. It is made when it is first asked for.
+    pub fn native_object(&self) -> Result<*mut c_void> {
+        Ok(match self {
+            Self::Anchor(_) => self.session()?.face.file()?.pointer(),
+            // While nothing is converted it is asked for sizes, which are the same in all native files.
+            Self::Types(library) => match converting::session() {
+                Some(session) => session.face.file()?.pointer(),
+                None => face::stand_in(*library, NativeKind::File)?,
+            },
+            Self::File(file) => file.session.face.file()?.pointer(),
+            Self::Group(group) => group.session.face.group()?.pointer(),
+            Self::Dataset(dataset) => dataset.native()?.object().pointer(),
+            Self::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),
+            Self::Datatype(datatype) => datatype.native.pointer(),
+            Self::Closing(closing) => match closing.native {
+                0 => face::stand_in(closing.library, closing.kind)?,
+                native => native as *mut c_void,
+            },
+            Self::Native(native) => native.object(),
+        })
+    }
+
+    /// The native object beneath, if it was asked for.
+    pub fn made_native_object(&self) -> Option<*mut c_void> {
+        Some(match self {
+            Self::Anchor(_) | Self::Types(_) => self.session().ok()?.face.made(NativeKind::File)?,
+            Self::File(file) => file.session.face.made(NativeKind::File)?,
+            Self::Group(group) => group.session.face.made(NativeKind::Group)?,
+            Self::Dataset(dataset) => dataset.native.get()?.object().pointer(),
+            Self::Attribute(attribute) => attribute.session.face.made(NativeKind::Attribute)?,
+            Self::Datatype(datatype) => datatype.native.pointer(),
+            Self::Closing(closing) => (closing.native != 0).then_some(closing.native as *mut c_void)?,
+            Self::Native(native) => native.object(),
+        })
+    }
+
+    fn native_kind(&self) -> NativeKind {
+        match self {
+            Self::Group(_) => NativeKind::Group,
+            Self::Dataset(_) => NativeKind::Dataset,
+            Self::Attribute(_) => NativeKind::Attribute,
+            Self::Datatype(_) => NativeKind::Datatype,
+            Self::Closing(closing) => closing.kind,
+            Self::Anchor(_) | Self::Types(_) | Self::File(_) | Self::Native(_) => NativeKind::File,
+        }
+    }
+
+    /// Closes the object behind a pointer, and with `after` what is left to do of its session. The handle stays until all
+    /// is done, and so does the native dataset beneath one of ours: with the last object the native file goes, and while it
+    /// goes native code looks at every dataset that has an identifier (`H5D_flush_all`), the one included that is being
+    /// closed.
+    ///
+    /// # Errors
+    /// If the object has no session any more; then it stays as it is.
+    ///
+    /// # Safety
+    /// As [`Handle::from_pointer`], and the pointer is not used again once this has succeeded. Until then libhdf5 may look
+    /// at the handle by the same pointer, in this thread: so there is no box of it here, and no reference while it changes.
+    pub unsafe fn release<T>(pointer: *mut c_void, after: impl FnOnce(Arc<Session>) -> T) -> Result<T> {
+        let place = pointer.cast::<Self>();
+        let (session, closing, dataset) = {
+            // SAFETY: as the caller says.
+            let handle = unsafe { Self::from_pointer(pointer) }?;
+            let session = handle.session()?;
+            let native = match handle {
+                // There is no stand-in any more.
+                Self::Dataset(_) if !session.library.is_to_tell() => handle.native_object().ok(),
+                _ => handle.made_native_object(),
+            };
+            let native = native.map_or(0, |native| native as usize);
+            let dataset =
+                if let Self::Dataset(dataset) = handle { dataset.native.get().cloned() } else { None };
+            let closing = Closing { library: session.library, kind: handle.native_kind(), native };
+            (session, closing, dataset)
+        };
+        // SAFETY: the place holds a handle, and nothing refers to it just now.
+        let open = unsafe { place.replace(Self::Closing(closing)) };
+        drop(open);
+        let result = after(session);
+        drop(dataset);
+        // SAFETY: boxed by `into_pointer`; nobody has the pointer any more.
+        drop(unsafe { Box::from_raw(place) });
+        Ok(result)
+    }
+
+    /// Boxes the handle for libhdf5, which gives it back to a close callback.
+    pub fn into_pointer(self) -> *mut c_void {
+        Box::into_raw(Box::new(self)).cast()
+    }
+
+    /// The handle behind a pointer that libhdf5 gives us.
+    ///
+    /// # Safety
+    /// The pointer is null or came from [`Handle::into_pointer`] and has not been closed.
+    pub unsafe fn from_pointer<'a>(pointer: *const c_void) -> Result<&'a Self> {
+        // SAFETY: as the caller says.
+        unsafe { pointer.cast::<Self>().as_ref() }
+            .ok_or_else(|| Error::argument("an object is a null pointer"))
+    }
+
+    /// Takes a handle back for good.
+    ///
+    /// # Safety
+    /// As [`Handle::from_pointer`], and the pointer is not used again.
+    pub unsafe fn take(pointer: *mut c_void) -> Result<Box<Self>> {
+        if pointer.is_null() {
+            return Err(Error::argument("an object is a null pointer"));
+        }
+        // SAFETY: not null, and as the caller says.
+        Ok(unsafe { Box::from_raw(pointer.cast()) })
+    }
+}
+
+/// The file object that located types of each slot's library refer to. It is never freed: libhdf5 keeps types for ever.
+static TYPE_ANCHORS: [OnceLock<Anchor>; MAX_LIBRARIES] = [const { OnceLock::new() }; MAX_LIBRARIES];
+
+/// The anchor of a library's datatypes in containers.
+pub fn anchor_of_types(library: Library) -> &'static Anchor {
+    // SAFETY: it is a handle, and holds a number.
+    TYPE_ANCHORS[library.slot()].get_or_init(|| unsafe { Anchor::of(Handle::Types(library)) })
+}
+
+/// The anchor of a session that is being made.
+pub fn anchor_of(session: Weak<Session>) -> Anchor {
+    // SAFETY: it is a handle, and a `Weak` may be read from any thread.
+    unsafe { Anchor::of(Handle::Anchor(session)) }
+}
+
+impl Library {
+    /// Gives an object an identifier of its own, for the callbacks of an application that iterates. The object
+    /// is closed with the identifier.
+    pub fn register(self, handle: Handle) -> Result<crate::hdf5::id::Id> {
+        use h5lake_plugin_abi::bindings as sys;
+        let kind = match &handle {
+            Handle::Anchor(_) | Handle::Types(_) | Handle::File(_) | Handle::Closing(_) => sys::H5I_FILE,
+            Handle::Group(_) => sys::H5I_GROUP,
+            Handle::Dataset(_) => sys::H5I_DATASET,
+            Handle::Attribute(_) => sys::H5I_ATTR,
+            Handle::Datatype(_) => sys::H5I_DATATYPE,
+            // Native code registers these itself.
+            Handle::Native(_) => sys::H5I_BADID,
+        };
+        let pointer = handle.into_pointer();
+        // SAFETY: the pointer is an object of the connector that is being called.
+        let id = unsafe { (self.table().H5VLwrap_register)(pointer, kind) };
+        let registered = crate::hdf5::id::Id::from_call(self, id, "H5VLwrap_register");
+        if registered.is_err() {
+            // SAFETY: libhdf5 did not take it.
+            drop(unsafe { Handle::take(pointer) });
+        }
+        registered
+    }
+}

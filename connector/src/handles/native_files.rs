@@ -1,0 +1,183 @@
+//! Native files, opened and created for the application.
+
+use std::ffi::{CStr, c_uint};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Frames, Result};
+use crate::handles::Handle;
+use crate::handles::native_handle::{NativeConnector, NativeHandle};
+use crate::hdf5::classes;
+use crate::hdf5::datatype::check;
+use crate::hdf5::file_flags::OpenFlags;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::native::open::Request;
+use crate::hdf5::strings;
+
+impl Library {
+    /// A copy of a file access list that names the native connector.
+    fn native_access(self, connector: &NativeConnector, access: Hid) -> Result<Id> {
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is an error.
+        let copy = Id::from_call(self, unsafe { (table.H5Pcopy)(access) }, "H5Pcopy")?;
+        // SAFETY: both identifiers are valid.
+        check(unsafe { (table.H5Pset_vol)(copy.get(), connector.id(), std::ptr::null()) }, "H5Pset_vol")?;
+        Ok(copy)
+    }
+
+    /// `H5Fopen` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn open_native_file(self, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+        self.native_file(name, flags.to_bits(), None, access)
+    }
+
+    /// `H5Fcreate` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn create_native_file(
+        self,
+        name: &[u8],
+        flags: OpenFlags,
+        creation: Hid,
+        access: Hid,
+    ) -> Result<Handle> {
+        let replace = if flags.exclusive { sys::H5F_ACC_EXCL } else { sys::H5F_ACC_TRUNC };
+        let flags = replace | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR | flags.to_bits();
+        self.native_file(name, flags, Some(creation), access)
+    }
+
+    fn native_file(self, name: &[u8], flags: c_uint, creation: Option<Hid>, access: Hid) -> Result<Handle> {
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name = strings::c_string(name, "a file name")?;
+        let request = Request { name: &name, flags, creation, access: list.get() };
+        let object = self.open_native_object(connector.id(), request)?;
+        // SAFETY: the object is native and open.
+        match unsafe { connector.class(object) } {
+            Ok(class) => {
+                // SAFETY: the class is that of a native object; nobody else has the object.
+                unsafe {
+                    classes::remember_native_class(self, class);
+                    Ok(Handle::Native(NativeHandle::new(connector, object)))
+                }
+            }
+            Err(error) => {
+                let transfer = self.table().H5P_LST_DATASET_XFER_ID_g();
+                connector.call(|hdf5, connector| {
+                    // SAFETY: nobody else has the object.
+                    unsafe { (hdf5.H5VLfile_close)(object, connector, transfer, std::ptr::null_mut()) }
+                });
+                Err(error)
+            }
+        }
+    }
+
+    /// `H5Fis_accessible` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn is_native_file(self, name: &[u8], access: Hid) -> Result<bool> {
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name = strings::c_string(name, "a file name")?;
+        // SAFETY: the name is terminated, the list valid.
+        let answer =
+            native(self, || unsafe { (self.table().H5Fis_accessible)(name.as_ptr(), list.get()) }.into())?;
+        Ok(answer > 0)
+    }
+
+    /// Whether a native file is open in this library. The file is opened once more to find out, to read and under the
+    /// list's settings, which those who have it open had to agree with; one that cannot be opened is taken for closed.
+    ///
+    /// # Errors
+    /// If the library does not make the list.
+    pub fn is_native_open(self, name: &[u8], access: Hid) -> Result<bool> {
+        const FILES_AND_OBJECTS: u32 = 0x1f;
+        let table = self.table();
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name = strings::c_string(name, "a file name")?;
+        // SAFETY: the name is terminated, the list valid.
+        let open = || unsafe { (table.H5Fopen)(name.as_ptr(), sys::H5F_ACC_RDONLY, list.get()) };
+        let Ok(file) = native(self, open) else { return Ok(false) };
+        let file = Id::from_call(self, file, "H5Fopen")?;
+        let count = native(self, || {
+            // SAFETY: the identifier is a file's.
+            unsafe { (table.H5Fget_obj_count)(file.get(), FILES_AND_OBJECTS) as Hid }
+        })?;
+        Ok(count > 1)
+    }
+
+    /// `H5Fdelete` of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn delete_native_file(self, name: &[u8], access: Hid) -> Result<()> {
+        let connector = NativeConnector::of(self)?;
+        let list = self.native_access(&connector, access)?;
+        let name: &CStr = &strings::c_string(name, "a file name")?;
+        // SAFETY: the name is terminated, the list valid.
+        native(self, || unsafe { (self.table().H5Fdelete)(name.as_ptr(), list.get()) }.into()).map(|_| ())
+    }
+
+    /// Whether the application chose our connector for this file, by `HDF5_VOL_CONNECTOR` or with settings of its
+    /// own. When the library itself looks for a connector that knows a file which the native one could not open,
+    /// neither is so.
+    pub fn is_chosen(self, access: Hid) -> Result<bool> {
+        let info = self.connector_info(access)?;
+        if !info.is_null() {
+            self.free_connector_info(info);
+            return Ok(true);
+        }
+        let table = self.table();
+        let mut default = -1;
+        // SAFETY: the answer's place outlives the call; the answer is a reference of ours.
+        let result = unsafe { (table.H5Pget_vol_id)(table.H5P_LST_FILE_ACCESS_ID_g(), &mut default) };
+        check(result, "H5Pget_vol_id")?;
+        let default = Id::from_call(self, default, "H5Pget_vol_id")?;
+        let (own, mut order) = (self.own_connector()?, 0);
+        // SAFETY: both identifiers are connectors'; the answer's place outlives the call.
+        let result = unsafe { (table.H5VLcmp_connector_cls)(&mut order, default.get(), own.get()) };
+        check(result, "H5VLcmp_connector_cls")?;
+        Ok(order == 0)
+    }
+
+    /// Whether an access list carries the content of the file (`H5Pset_file_image`).
+    pub fn has_file_image(self, access: Hid) -> Result<bool> {
+        let mut size = 0_usize;
+        // SAFETY: a null pointer asks for the size alone.
+        let result = unsafe { (self.table().H5Pget_file_image)(access, std::ptr::null_mut(), &mut size) };
+        check(result, "H5Pget_file_image")?;
+        Ok(size > 0)
+    }
+
+    /// Whether an access list chooses the core driver without backing store.
+    pub fn discards_writes(self, access: Hid) -> Result<bool> {
+        let (mut increment, mut backed) = (0_usize, true);
+        // SAFETY: the answers' places outlive the call. Any other driver is an error, and answers no.
+        let asked = self.quietly(
+            || unsafe { (self.table().H5Pget_fapl_core)(access, &mut increment, &mut backed) },
+            |answer| *answer < 0,
+        );
+        Ok(asked.is_ok() && !backed)
+    }
+
+    /// Keeps what lies on the error stack over a look at a file: when the library looks for a connector after a
+    /// failure, that failure's frames are there.
+    pub fn keeping_errors<T>(self, look: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.take_errors();
+        let result = look();
+        before.restore();
+        result
+    }
+}
+
+/// A call of the native connector through a public function; a negative answer is an error with the frames that the
+/// library reported.
+fn native(library: Library, call: impl FnOnce() -> Hid) -> Result<Hid> {
+    library.quietly(call, |answer| *answer < 0).map_err(Error::reported)
+}

@@ -1,0 +1,175 @@
+//! Open objects of native files, and the native connector that they belong to.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use h5lake_container::ObjectKind;
+use h5lake_plugin_abi::{Hdf5, bindings as sys};
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::KeptId;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::saved_errors::{Answer, reported_once};
+
+/// The native connector of one library.
+pub struct NativeConnector {
+    library: Library,
+    id: KeptId,
+}
+
+impl NativeConnector {
+    /// The native connector of `library`.
+    pub fn of(library: Library) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { library, id: library.native_connector()?.kept() }))
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> Hid {
+        self.id.get()
+    }
+
+    /// Makes a call of the native connector. If it fails, its frames are what is left on the error stack.
+    pub(crate) fn call<T: Answer>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
+        reported_once(self.library, || call(self.library.table(), self.id()))
+    }
+
+    /// Whether identifiers of objects are open on exactly this native file object.
+    ///
+    /// # Safety
+    /// `file` is a native file, open.
+    pub(crate) unsafe fn has_open_objects(&self, file: *mut c_void) -> bool {
+        const LOCAL_EXCEPT_FILES: u32 = 0x3e;
+        let table = self.library.table();
+        let mut count = 0_usize;
+        // SAFETY: all-zero is a valid value of these plain structures; the file is native, as the caller says.
+        unsafe {
+            let mut arguments: sys::H5VL_file_get_args_t = std::mem::zeroed();
+            arguments.op_type = sys::H5VL_FILE_GET_OBJ_COUNT;
+            arguments.args.get_obj_count.types = LOCAL_EXCEPT_FILES;
+            arguments.args.get_obj_count.count = &mut count;
+            let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+            let answer =
+                (table.H5VLfile_get)(file, self.id(), &mut arguments, transfer, std::ptr::null_mut());
+            answer >= 0 && count > 0
+        }
+    }
+
+    /// The class that the native connector has in this library, asked of one of its objects.
+    ///
+    /// # Safety
+    /// `object` is a native object of this library.
+    pub(in crate::handles) unsafe fn class(&self, object: *mut c_void) -> Result<*const sys::H5VL_class_t> {
+        let mut class = std::ptr::null();
+        // SAFETY: the object is native; the answer's place outlives the call.
+        let result = unsafe {
+            (self.library.table().H5VLintrospect_get_conn_cls)(
+                object,
+                self.id(),
+                sys::H5VL_GET_CONN_LVL_TERM,
+                &mut class,
+            )
+        };
+        check(result, "H5VLintrospect_get_conn_cls")?;
+        if class.is_null() { Err(Error::call("H5VLintrospect_get_conn_cls")) } else { Ok(class) }
+    }
+}
+
+/// An open object of a native file.
+pub struct NativeHandle {
+    connector: Arc<NativeConnector>,
+    object: *mut c_void,
+    kind: sys::H5I_type_t,
+}
+
+impl NativeHandle {
+    /// A native object that nobody else closes.
+    ///
+    /// # Safety
+    /// `object` is an open native object of the connector's library.
+    pub(crate) unsafe fn new(connector: Arc<NativeConnector>, object: *mut c_void) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { Self::of_kind(connector, object, sys::H5I_BADID) }
+    }
+
+    /// As [`NativeHandle::new`], of an object whose kind whoever gets it cannot know.
+    ///
+    /// # Safety
+    /// As [`NativeHandle::new`], and it is of this kind.
+    pub(in crate::handles) unsafe fn of_kind(
+        connector: Arc<NativeConnector>,
+        object: *mut c_void,
+        kind: sys::H5I_type_t,
+    ) -> Self {
+        Self { connector, object, kind }
+    }
+
+    /// Whether it was said to be of this kind.
+    pub fn is(&self, kind: ObjectKind) -> bool {
+        self.kind
+            == match kind {
+                ObjectKind::Group => sys::H5I_GROUP,
+                ObjectKind::Dataset => sys::H5I_DATASET,
+                ObjectKind::Datatype => sys::H5I_DATATYPE,
+            }
+    }
+
+    /// Closes an object that was not handed on.
+    pub fn close(&self) {
+        let kind = self.kind;
+        self.call(|hdf5, object, connector| {
+            let transfer = hdf5.H5P_LST_DATASET_XFER_ID_g();
+            let close = match kind {
+                sys::H5I_GROUP => hdf5.H5VLgroup_close,
+                sys::H5I_DATASET => hdf5.H5VLdataset_close,
+                sys::H5I_DATATYPE => hdf5.H5VLdatatype_close,
+                _ => return,
+            };
+            // SAFETY: the object is native, open and of this kind.
+            unsafe { close(object, connector, transfer, std::ptr::null_mut()) };
+        });
+    }
+
+    /// What it is, if it was said when the handle was made.
+    pub(crate) fn kind(&self) -> sys::H5I_type_t {
+        self.kind
+    }
+
+    /// The library the object belongs to.
+    pub fn library(&self) -> Library {
+        self.connector.library
+    }
+
+    /// The native connector.
+    pub(crate) fn connector(&self) -> Arc<NativeConnector> {
+        self.connector.clone()
+    }
+
+    /// The native object itself.
+    pub(crate) fn object(&self) -> *mut c_void {
+        self.object
+    }
+
+    /// Makes a call of the native connector on the object; what it answers is the answer. The handle may be gone
+    /// after the call (a refreshed object is closed and opened again), so it is not looked at any more.
+    pub(crate) fn call<T: Answer>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
+        let (object, connector) = (self.object, self.connector());
+        connector.call(|hdf5, id| call(hdf5, object, id))
+    }
+
+    /// As [`NativeHandle::call`], for calls that may call functions of the application: what these do is reported as it is
+    /// natively, at the price that a failure of the call itself is reported twice.
+    pub(crate) fn call_back<T>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
+        call(self.connector.library.table(), self.object, self.connector.id())
+    }
+}
+
+/// What a call that names both a native file and a container is told.
+pub(crate) fn mixed(operation: &str) -> Error {
+    Error::unsupported(format!("{operation} between a native HDF5 file and a h5lake container"))
+}
+
+/// What code for containers answers when it is given a native object.
+pub fn not_a_container() -> Error {
+    Error::new(Minor::BadType, "the object is in a native HDF5 file, not in a h5lake container")
+}

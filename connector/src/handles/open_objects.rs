@@ -1,0 +1,131 @@
+//! Open files and objects: what a handle of ours holds.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use h5lake_container::{Attribute, Dataset, ObjectId, OpenObject};
+use h5lake_ledger::locks::Mutex;
+
+use crate::error::Result;
+use crate::handles::virtual_layout::VirtualLayout;
+use crate::hdf5::id::KeptId;
+use crate::hdf5::native::NativeObject;
+use crate::native::face::NativeDataset;
+use crate::session::Session;
+use crate::transfer::filter_pipeline::Lent;
+use crate::transfer::stored_type::FileType;
+
+/// An identifier of an open file.
+pub struct FileHandle {
+    /// The session it shares with its objects.
+    pub session: Arc<Session>,
+}
+
+impl FileHandle {
+    /// Another identifier of the session's file.
+    pub fn new(session: Arc<Session>) -> Self {
+        session.file_handles.fetch_add(1, Ordering::Relaxed);
+        session.is_applications.store(true, Ordering::Relaxed);
+        Self { session }
+    }
+}
+
+impl Drop for FileHandle {
+    fn drop(&mut self) {
+        self.session.file_handles.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An open object: a group, and the common part of datasets and committed types.
+pub struct ObjectHandle {
+    /// The session it was opened in.
+    pub session: Arc<Session>,
+    /// Keeps the object alive while it is open.
+    pub object: OpenObject,
+    /// The path it was opened by, if it was opened by one.
+    pub path: Option<Bytes>,
+}
+
+impl ObjectHandle {
+    /// The object's id.
+    pub fn id(&self) -> ObjectId {
+        self.object.id()
+    }
+}
+
+/// An open dataset.
+pub struct DatasetHandle {
+    /// Its types as this library's identifiers. Closed before the session is.
+    pub types: OnceLock<Arc<FileType>>,
+    /// What runs its filters, where the container cannot. Taken back before the session is closed.
+    pub codec: Mutex<Option<Lent>>,
+    /// The data.
+    pub dataset: Arc<Dataset>,
+    /// The access list it was opened with.
+    pub access_list: Option<KeptId>,
+    /// A creation list with properties of the application's own.
+    pub user_properties: Option<KeptId>,
+    /// Where its elements come from, once a virtual dataset was asked for them.
+    pub virtual_layout: OnceLock<Arc<VirtualLayout>>,
+    /// What it shares with all objects.
+    pub base: ObjectHandle,
+    /// The native dataset beneath, once it was asked for.
+    pub native: OnceLock<Arc<NativeDataset>>,
+}
+
+impl DatasetHandle {
+    /// The native dataset beneath, for as long as this is open.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn native(&self) -> Result<&Arc<NativeDataset>> {
+        if let Some(native) = self.native.get() {
+            return Ok(native);
+        }
+        let native = self.base.session.face.dataset()?;
+        Ok(self.native.get_or_init(|| native))
+    }
+
+    /// What closing it has to do before it is dropped, its sources included.
+    ///
+    /// # Errors
+    /// Those of encoding chunks, and of closing the sources.
+    pub fn release(&self) -> Result<()> {
+        let lent = self.codec.lock().take();
+        let encoded = lent.map_or(Ok(()), Lent::take_back);
+        let sources = self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close());
+        encoded.and(sources)
+    }
+
+    /// Commits what was written to sources of a virtual dataset in other files.
+    pub fn commit_sources(&self) -> Result<()> {
+        self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.commit())
+    }
+
+    /// Closes the sources of a virtual dataset: they are opened anew, as they are then.
+    pub fn close_sources(&self) -> Result<()> {
+        self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close())
+    }
+}
+
+/// An open attribute.
+pub struct AttributeHandle {
+    /// Its types as this library's identifiers. Closed before the session is.
+    pub types: OnceLock<Arc<FileType>>,
+    /// The value. It keeps the object that has it alive.
+    pub attribute: Arc<Attribute>,
+    /// Path of that object, if it is known.
+    pub path: Option<Bytes>,
+    /// The session it was opened in.
+    pub session: Arc<Session>,
+}
+
+/// An open committed datatype.
+pub struct DatatypeHandle {
+    /// The same datatype, committed in the native face: native code reads it.
+    pub native: NativeObject,
+    /// What it shares with all objects.
+    pub base: ObjectHandle,
+}

@@ -1,0 +1,226 @@
+//! What a virtual dataset is made of.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use h5lake_container::VirtualMapping;
+use h5lake_ledger::locks::Mutex;
+
+use crate::error::{Error, Result};
+use crate::handles::open_objects::DatasetHandle;
+use crate::handles::source_name::SourceName;
+use crate::hdf5::id::KeptId;
+use crate::hdf5::library::Library;
+use crate::hdf5::plist::virtual_sources::View;
+use crate::hdf5::selection::Unlimited;
+use crate::session::Session;
+use crate::session::registry;
+
+/// Source files that a virtual dataset keeps open at most; with more it closes all and starts anew.
+const MOST_FILES: usize = 256;
+
+/// A virtual dataset that is open.
+pub struct VirtualLayout {
+    /// What shows where.
+    pub mappings: Vec<Mapping>,
+    /// Where the dataset ends.
+    pub view: View,
+    /// How many missing sources are passed over in the search for its end.
+    pub gap: u64,
+    /// The folder to look for sources in; empty for none.
+    pub prefix: Vec<u8>,
+    /// The sources that are open.
+    pub sources: Sources,
+}
+
+/// Elements of a source, or of one source for each block, and where they show.
+pub struct Mapping {
+    /// The source's file.
+    pub file: SourceName,
+    /// The source's path in it.
+    pub dataset: SourceName,
+    /// Where it shows.
+    pub place: KeptId,
+    /// What shows.
+    pub source: KeptId,
+    /// Dimensions that the source had when the mapping was made.
+    pub source_rank: usize,
+    /// The parameters of `place`, if it has no end.
+    pub endless_place: Option<Unlimited>,
+    /// The parameters of `source`, if it has no end.
+    pub endless_source: Option<Unlimited>,
+    /// First and last coordinates of `place`, if it has an end and is neither all nor nothing.
+    pub bounds: Option<(Vec<u64>, Vec<u64>)>,
+}
+
+impl Mapping {
+    /// Opens a stored mapping.
+    ///
+    /// # Errors
+    /// If the library refuses a selection.
+    pub fn open(library: Library, stored: &VirtualMapping) -> Result<Self> {
+        let (place, source) =
+            (library.decode_space(&stored.place)?.kept(), library.decode_space(&stored.source)?.kept());
+        let endless_place = library.unlimited_selection(&place)?;
+        let endless_source = library.unlimited_selection(&source)?;
+        let rank = library.extent_of(place.get())?.dims().len();
+        let bounds = if endless_place.is_some() || library.selects_all_or_none(&place) {
+            None
+        } else {
+            Some(library.selection_bounds(&place, rank)?)
+        };
+        let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
+        let source_rank = library.extent_of(source.get())?.dims().len();
+        Ok(Self { file, dataset, place, source, source_rank, endless_place, endless_source, bounds })
+    }
+
+    /// Whether each block has a source of its own; gives the blocks.
+    pub fn numbered(&self) -> Option<&Unlimited> {
+        let numbered = self.file.is_numbered() || self.dataset.is_numbered();
+        self.endless_place.as_ref().filter(|_| numbered)
+    }
+
+    /// The smallest dimensions that a virtual dataset with this mapping can have.
+    fn raise(&self, least: &mut [u64]) {
+        if let Some((_, high)) = &self.bounds {
+            for (size, last) in least.iter_mut().zip(high) {
+                *size = (*size).max(last.saturating_add(1));
+            }
+        } else if let Some(endless) = &self.endless_place {
+            for (d, size) in least.iter_mut().enumerate().filter(|(d, _)| *d != endless.dimension) {
+                let blocks = endless.count[d].saturating_sub(1).saturating_mul(endless.stride[d]);
+                *size = (*size).max(endless.start[d].saturating_add(blocks).saturating_add(endless.block[d]));
+            }
+        }
+    }
+}
+
+impl VirtualLayout {
+    /// What a virtual dataset is made of, as it is stored. `prefix` is the folder to look for sources in.
+    ///
+    /// # Errors
+    /// If the library refuses what is stored.
+    pub fn open(
+        library: Library,
+        stored: &[VirtualMapping],
+        view: (View, u64),
+        prefix: Vec<u8>,
+    ) -> Result<Self> {
+        let (view, gap) = view;
+        Ok(Self { mappings: open_all(library, stored)?, view, gap, prefix, sources: Sources::default() })
+    }
+
+    /// The smallest dimensions that the dataset can have.
+    pub fn least_extent(&self, rank: usize) -> Vec<u64> {
+        least_extent(&self.mappings, rank)
+    }
+}
+
+fn open_all(library: Library, stored: &[VirtualMapping]) -> Result<Vec<Mapping>> {
+    stored.iter().map(|mapping| Mapping::open(library, mapping)).collect()
+}
+
+fn least_extent(mappings: &[Mapping], rank: usize) -> Vec<u64> {
+    let mut least = vec![0; rank];
+    mappings.iter().for_each(|mapping| mapping.raise(&mut least));
+    least
+}
+
+/// Refuses dimensions that do not hold all that is mapped.
+///
+/// # Errors
+/// As native HDF5 words it (`H5D_virtual_check_min_dims`).
+pub fn check_extent(library: Library, mappings: &[VirtualMapping], dims: &[u64]) -> Result<()> {
+    let mappings = open_all(library, mappings)?;
+    for mapping in &mappings {
+        if library.extent_of(mapping.place.get())?.dims().len() != dims.len() {
+            return Err(Error::argument("a virtual selection has another rank than the virtual dataset"));
+        }
+    }
+    let least = least_extent(&mappings, dims.len());
+    if dims.iter().zip(&least).any(|(size, least)| size < least) {
+        return Err(Error::argument(
+            "virtual dataset dimensions not large enough to contain all limited dimensions in all selections",
+        ));
+    }
+    Ok(())
+}
+
+/// Sources in containers that stay open with the virtual dataset.
+#[derive(Default)]
+pub struct Sources {
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// By the name that the mapping gives.
+    files: HashMap<Vec<u8>, Arc<Session>>,
+    /// By file and path.
+    datasets: HashMap<(Vec<u8>, Vec<u8>), Arc<DatasetHandle>>,
+}
+
+impl Sources {
+    /// A source that is open.
+    pub fn dataset(&self, key: &(Vec<u8>, Vec<u8>)) -> Option<Arc<DatasetHandle>> {
+        self.open.lock().datasets.get(key).cloned()
+    }
+
+    /// Keeps a source open.
+    pub fn keep_dataset(&self, key: (Vec<u8>, Vec<u8>), source: Arc<DatasetHandle>) {
+        // What it replaces is closed when the lock is free again.
+        let old = self.open.lock().datasets.insert(key, source);
+        drop(old);
+    }
+
+    /// A file that is open.
+    pub fn file(&self, name: &[u8]) -> Option<Arc<Session>> {
+        self.open.lock().files.get(name).cloned()
+    }
+
+    /// Keeps a file open. With too many all are closed first.
+    ///
+    /// # Errors
+    /// As [`Self::close`].
+    pub fn keep_file(&self, name: &[u8], session: Arc<Session>) -> Result<()> {
+        let full = self.open.lock().files.len() >= MOST_FILES;
+        if full {
+            self.close()?;
+        }
+        let old = self.open.lock().files.insert(name.to_vec(), session);
+        drop(old);
+        Ok(())
+    }
+
+    /// Commits what was written to files that nobody else has open to write: nobody else would.
+    ///
+    /// # Errors
+    /// Those of the commits.
+    pub fn commit(&self) -> Result<()> {
+        let files: Vec<_> = self.open.lock().files.values().cloned().collect();
+        files.iter().try_for_each(commit_alone)
+    }
+
+    /// Closes all, with what was written to them.
+    ///
+    /// # Errors
+    /// Those of encoding chunks, and of the commits.
+    pub fn close(&self) -> Result<()> {
+        let open = std::mem::take(&mut *self.open.lock());
+        let mut closed = Ok(());
+        for source in open.datasets.into_values() {
+            if let Some(source) = Arc::into_inner(source) {
+                closed = closed.and(source.release());
+            }
+        }
+        for session in open.files.into_values() {
+            closed = closed.and(commit_alone(&session));
+        }
+        closed
+    }
+}
+
+fn commit_alone(session: &Arc<Session>) -> Result<()> {
+    if session.writable && registry::sessions_beside(session).len() == 1 { session.commit() } else { Ok(()) }
+}

@@ -1,0 +1,328 @@
+//! Dataspaces and selections.
+
+use std::ops::Deref;
+
+use h5lake_container::{Dataspace, Run, Selection};
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::hdf5::datatype::{check, truth};
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+
+/// Sequences fetched from a selection iterator at first: most selections have few.
+const FIRST_SEQUENCES: usize = 16;
+/// Sequences fetched from it at once from then on.
+const SEQUENCES: usize = 1024;
+/// Coordinates of a selection of points that are asked for at once; longer ones go through the iterator, which copies them
+/// as they lie.
+const COORDINATES: usize = 1 << 20;
+/// `H5S_MAX_RANK`.
+pub const MAX_RANK: usize = 32;
+
+/// The dimensions of a dataspace.
+#[derive(Debug, Clone, Copy)]
+pub struct Dims {
+    sizes: [u64; MAX_RANK],
+    rank: usize,
+}
+
+impl Deref for Dims {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.sizes[..self.rank]
+    }
+}
+
+/// Adds a run, to the last one where it goes on.
+fn join(runs: &mut Vec<Run>, offset: u64, count: u64) {
+    match runs.last_mut() {
+        Some(last) if last.offset + last.count == offset => last.count += count,
+        _ => runs.push(Run { offset, count }),
+    }
+}
+
+impl Library {
+    /// A scalar dataspace.
+    pub fn scalar_space(self) -> Result<Id> {
+        // SAFETY: H5S_SCALAR is 0.
+        Id::from_call(
+            self,
+            unsafe { (self.table().H5Screate)(h5lake_plugin_abi::bindings::H5S_SCALAR) },
+            "H5Screate",
+        )
+    }
+
+    /// The HDF5 dataspace of an extent, everything selected.
+    pub fn space_of(self, space: &Dataspace) -> Result<Id> {
+        use h5lake_plugin_abi::bindings as sys;
+        match space {
+            Dataspace::Scalar => self.scalar_space(),
+            Dataspace::Null => {
+                // SAFETY: a constant class.
+                Id::from_call(self, unsafe { (self.table().H5Screate)(sys::H5S_NULL) }, "H5Screate")
+            }
+            Dataspace::Simple { dims, max } => {
+                let rank = i32::try_from(dims.len()).map_err(|_| Error::argument("too many dimensions"))?;
+                // SAFETY: both arrays have `rank` entries.
+                let id = unsafe { (self.table().H5Screate_simple)(rank, dims.as_ptr(), max.as_ptr()) };
+                Id::from_call(self, id, "H5Screate_simple")
+            }
+        }
+    }
+
+    /// The extent of an HDF5 dataspace.
+    pub fn extent_of(self, id: Hid) -> Result<Dataspace> {
+        let extent = self.extent_if_any(id)?;
+        extent.ok_or_else(|| Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace))
+    }
+
+    /// The dimensions of a dataspace; of a scalar or null one there are none.
+    ///
+    /// # Errors
+    /// If it is no dataspace, or has no extent.
+    pub fn dims_of(self, id: Hid) -> Result<Dims> {
+        let mut sizes = [0; MAX_RANK];
+        // SAFETY: no dataspace has more dimensions. Any value may be given as identifier; a bad one is negative.
+        let rank =
+            unsafe { (self.table().H5Sget_simple_extent_dims)(id, sizes.as_mut_ptr(), std::ptr::null_mut()) };
+        match usize::try_from(rank) {
+            Ok(rank) if rank <= MAX_RANK => Ok(Dims { sizes, rank }),
+            _ => Err(Error::new(Minor::BadType, "not a dataspace").in_class(Major::Dataspace)),
+        }
+    }
+
+    /// The extent of an HDF5 dataspace that may have none (`H5Sset_extent_none`).
+    pub fn extent_if_any(self, id: Hid) -> Result<Option<Dataspace>> {
+        use h5lake_plugin_abi::bindings as sys;
+        let (mut dims, mut max) = ([0; MAX_RANK], [0; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions. Any value may be given as identifier; a bad one is negative.
+        let rank =
+            unsafe { (self.table().H5Sget_simple_extent_dims)(id, dims.as_mut_ptr(), max.as_mut_ptr()) };
+        match usize::try_from(rank) {
+            Ok(rank @ 1..=MAX_RANK) => {
+                return Ok(Some(Dataspace::Simple {
+                    dims: dims[..rank].to_vec(),
+                    max: max[..rank].to_vec(),
+                }));
+            }
+            Ok(_) => {}
+            Err(_) => return Ok(None),
+        }
+        // SAFETY: any value may be given.
+        Ok(match unsafe { (self.table().H5Sget_simple_extent_type)(id) } {
+            sys::H5S_SCALAR => Some(Dataspace::Scalar),
+            sys::H5S_NULL => Some(Dataspace::Null),
+            sys::H5S_SIMPLE => Some(Dataspace::Simple { dims: Vec::new(), max: Vec::new() }),
+            _ => None,
+        })
+    }
+
+    /// Whether a dataspace has an extent at all (`H5Screate(H5S_SIMPLE)` alone gives none).
+    pub fn has_extent(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let rank = unsafe { (self.table().H5Sget_simple_extent_ndims)(id) };
+        Ok(rank >= 0)
+    }
+
+    /// Number of elements selected.
+    pub fn selected_points(self, id: Hid) -> Result<u64> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let points = unsafe { (self.table().H5Sget_select_npoints)(id) };
+        u64::try_from(points).map_err(|_| Error::call("H5Sget_select_npoints"))
+    }
+
+    /// Number of elements in the extent.
+    pub fn extent_points(self, id: Hid) -> Result<u64> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let points = unsafe { (self.table().H5Sget_simple_extent_npoints)(id) };
+        u64::try_from(points).map_err(|_| Error::call("H5Sget_simple_extent_npoints"))
+    }
+
+    /// Whether the selection lies inside the extent.
+    pub fn selection_is_valid(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is negative.
+        truth(unsafe { (self.table().H5Sselect_valid)(id) }, "H5Sselect_valid")
+    }
+
+    /// Whether everything is selected, by no hyperslab.
+    pub fn is_all_selected(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        match unsafe { (self.table().H5Sget_select_type)(id) } {
+            h5lake_plugin_abi::bindings::H5S_SEL_ALL => Ok(true),
+            h5lake_plugin_abi::bindings::H5S_SEL_ERROR => Err(Error::call("H5Sget_select_type")),
+            _ => Ok(false),
+        }
+    }
+
+    /// What is selected in a dataspace of the extent `dims`, as the container takes it, and how many elements: regular
+    /// hyperslabs by their parameters, everything else as runs of elements.
+    pub fn selection_of(self, id: Hid, dims: &[u64]) -> Result<(Selection, u64)> {
+        use h5lake_plugin_abi::bindings as sys;
+        // SAFETY: any value may be given; a bad one is an error.
+        let kind = unsafe { (self.table().H5Sget_select_type)(id) };
+        let points = self.selected_points(id)?;
+        if points == 0 {
+            return Ok((Selection::None, 0));
+        }
+        if kind == sys::H5S_SEL_HYPERSLABS
+            && let Some(found) = self.regular_hyperslab(id, dims, points)?
+        {
+            return Ok((found, points));
+        }
+        if !self.selection_is_valid(id)? {
+            return Err(Error::new(
+                Minor::BadRange,
+                "the selection (with its offset) lies outside the extent",
+            )
+            .in_class(Major::Dataspace));
+        }
+        match kind {
+            sys::H5S_SEL_ALL => Ok((Selection::All, points)),
+            sys::H5S_SEL_NONE => Ok((Selection::None, points)),
+            sys::H5S_SEL_POINTS => {
+                let coordinates = usize::try_from(points).ok().and_then(|n| n.checked_mul(dims.len()));
+                let runs = match coordinates.filter(|n| *n <= COORDINATES) {
+                    Some(coordinates) => self.runs_of_points(id, dims, points, coordinates)?,
+                    None => self.runs_of(id)?,
+                };
+                Ok((Selection::Runs(runs), points))
+            }
+            sys::H5S_SEL_HYPERSLABS => Ok((Selection::Runs(self.runs_of(id)?), points)),
+            _ => Err(Error::call("H5Sget_select_type").in_class(Major::Dataspace)),
+        }
+    }
+
+    /// First and last coordinates of what is selected, where its offset (`H5Soffset_simple`) puts it.
+    ///
+    /// # Errors
+    /// If nothing is selected, or the offset moves it out in front.
+    pub fn bounds(self, id: Hid) -> Result<[[u64; MAX_RANK]; 2]> {
+        let (mut low, mut high) = ([0; MAX_RANK], [0; MAX_RANK]);
+        // SAFETY: no dataspace has more dimensions.
+        let result = unsafe { (self.table().H5Sget_select_bounds)(id, low.as_mut_ptr(), high.as_mut_ptr()) };
+        check(result, "H5Sget_select_bounds")?;
+        Ok([low, high])
+    }
+
+    fn is_regular(self, id: Hid) -> Result<bool> {
+        // SAFETY: the selection is a hyperslab.
+        truth(unsafe { (self.table().H5Sis_regular_hyperslab)(id) }, "H5Sis_regular_hyperslab")
+    }
+
+    /// A regular hyperslab with elements; nothing if it is none, or may leave the extent.
+    fn regular_hyperslab(self, id: Hid, dims: &[u64], points: u64) -> Result<Option<Selection>> {
+        let Ok([low, high]) = self.bounds(id) else { return Ok(None) };
+        if high.iter().zip(dims).any(|(high, dim)| high >= dim) {
+            return Ok(None);
+        }
+        let rank = dims.len().min(MAX_RANK);
+        let (low, high) = (&low[..rank], &high[..rank]);
+        let sizes = low.iter().zip(high).map(|(low, high)| high.wrapping_sub(*low).wrapping_add(1));
+        // Most are a box: all that lies between the bounds.
+        if sizes.clone().try_fold(1_u64, u64::checked_mul) == Some(points) {
+            let ones = vec![1; rank];
+            let (start, count) = (low.to_vec(), sizes.collect());
+            return Ok(Some(Selection::Hyperslab { start, stride: ones.clone(), count, block: ones }));
+        }
+        if !self.is_regular(id)? {
+            return Ok(None);
+        }
+        let mut parameters = [[0_u64; MAX_RANK]; 4];
+        let [start, stride, count, block] = &mut parameters;
+        // SAFETY: no dataspace has more dimensions.
+        let result = unsafe {
+            (self.table().H5Sget_regular_hyperslab)(
+                id,
+                start.as_mut_ptr(),
+                stride.as_mut_ptr(),
+                count.as_mut_ptr(),
+                block.as_mut_ptr(),
+            )
+        };
+        check(result, "H5Sget_regular_hyperslab")?;
+        let [_, stride, count, block] = parameters.each_ref().map(|p| p[..rank].to_vec());
+        Ok(Some(Selection::Hyperslab { start: low.to_vec(), stride, count, block }))
+    }
+
+    /// The selection as runs of elements of the linearised extent, in selection order.
+    pub fn runs_of(self, id: Hid) -> Result<Vec<Run>> {
+        let mut runs: Vec<Run> = Vec::new();
+        self.each_sequence(id, |offset, count| join(&mut runs, offset, count))?;
+        Ok(runs)
+    }
+
+    /// The same of a selection of points that lies in an extent of these dimensions.
+    fn runs_of_points(self, id: Hid, dims: &[u64], points: u64, coordinates: usize) -> Result<Vec<Run>> {
+        let mut list = vec![0_u64; coordinates];
+        // SAFETY: the list has room for the coordinates of all points.
+        let result = unsafe { (self.table().H5Sget_select_elem_pointlist)(id, 0, points, list.as_mut_ptr()) };
+        check(result, "H5Sget_select_elem_pointlist")?;
+        // The list leaves out the selection's offset; the bounds have it.
+        let [mut offset, _] = self.bounds(id)?;
+        for (d, offset) in offset.iter_mut().enumerate().take(dims.len()) {
+            let least = list.iter().skip(d).step_by(dims.len()).min();
+            *offset = offset.wrapping_sub(least.copied().unwrap_or_default());
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        for point in list.chunks_exact(dims.len()) {
+            let place = point.iter().zip(&offset).map(|(at, by)| at.wrapping_add(*by));
+            let offset = place.zip(dims).fold(0_u64, |n, (at, dim)| n.wrapping_mul(*dim).wrapping_add(at));
+            join(&mut runs, offset, 1);
+        }
+        Ok(runs)
+    }
+
+    /// Calls `visit` with offset and length, in elements, of every sequence of the selection.
+    fn each_sequence(self, id: Hid, mut visit: impl FnMut(u64, u64)) -> Result<()> {
+        let table = self.table();
+        // SAFETY: an element size of one byte makes all numbers elements.
+        let iterator = unsafe { (table.H5Ssel_iter_create)(id, 1, 0) };
+        let iterator = Id::from_call(self, iterator, "H5Ssel_iter_create")?;
+        let (mut offsets, mut lengths) = (vec![0_u64; FIRST_SEQUENCES], vec![0_usize; FIRST_SEQUENCES]);
+        loop {
+            let (mut sequences, mut elements) = (0_usize, 0_usize);
+            // SAFETY: both arrays have so many entries.
+            let result = unsafe {
+                (table.H5Ssel_iter_get_seq_list)(
+                    iterator.get(),
+                    offsets.len(),
+                    usize::MAX / 2,
+                    &mut sequences,
+                    &mut elements,
+                    offsets.as_mut_ptr(),
+                    lengths.as_mut_ptr(),
+                )
+            };
+            check(result, "H5Ssel_iter_get_seq_list")?;
+            if sequences == 0 {
+                return Ok(());
+            }
+            for (offset, length) in offsets.iter().zip(&lengths).take(sequences) {
+                visit(*offset, *length as u64);
+            }
+            if sequences == offsets.len() {
+                offsets.resize(SEQUENCES, 0);
+                lengths.resize(SEQUENCES, 0);
+            }
+        }
+    }
+
+    /// Bounding box of a selection's last element in the linearised extent, plus one: the number of elements
+    /// that a buffer shaped like the extent must have.
+    pub fn elements_spanned(self, id: Hid) -> Result<u64> {
+        let Dataspace::Simple { dims, .. } = self.extent_of(id)? else { return self.extent_points(id) };
+        if self.selected_points(id)? == 0 {
+            return Ok(0);
+        }
+        let [_, high] = self.bounds(id)?;
+        let mut last = 0_u64;
+        for (dim, position) in dims.iter().zip(&high) {
+            last = last
+                .checked_mul(*dim)
+                .and_then(|n| n.checked_add(*position))
+                .ok_or_else(|| Error::argument("the memory dataspace is too large"))?;
+        }
+        Ok(last + 1)
+    }
+}

@@ -1,0 +1,311 @@
+//! Datatypes: encoding, comparing, converting.
+
+use std::ffi::c_void;
+
+use h5lake_container::encoded::check_datatype;
+use h5lake_ledger::locks::assert_none_held;
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::anchor::Anchor;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::token;
+
+/// `H5T_OPAQUE`
+pub const OPAQUE: u8 = 5;
+/// `H5T_COMPOUND`
+pub const COMPOUND: u8 = 6;
+/// `H5T_REFERENCE`
+pub const REFERENCE: u8 = 7;
+/// `H5T_ENUM`
+pub const ENUM: u8 = 8;
+/// `H5T_VLEN`
+pub const VARIABLE_LENGTH: u8 = 9;
+/// `H5T_ARRAY`
+pub const ARRAY: u8 = 10;
+
+/// Bytes that most encodings do not exceed.
+const SHORT: usize = 256;
+
+/// HDF5's datatype class numbers that the connector asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TypeClass {
+    /// `H5T_STRING`.
+    String,
+    /// `H5T_COMPOUND`.
+    Compound,
+    /// `H5T_REFERENCE`.
+    Reference,
+    /// `H5T_VLEN`.
+    VariableLength,
+}
+
+impl TypeClass {
+    fn number(self) -> i32 {
+        match self {
+            Self::String => 3,
+            Self::Compound => 6,
+            Self::Reference => 7,
+            Self::VariableLength => 9,
+        }
+    }
+}
+
+impl Library {
+    /// A transient copy of a datatype.
+    pub fn copy_type(self, id: Hid) -> Result<Id> {
+        // SAFETY: any value may be given; a bad one is an error.
+        Id::from_call(self, unsafe { (self.table().H5Tcopy)(id) }, "H5Tcopy")
+    }
+
+    /// Size of one element in bytes.
+    pub fn type_size(self, id: Hid) -> Result<usize> {
+        self.predefined(id).map_or_else(|| self.type_size_of(id), |known| Ok(known.size))
+    }
+
+    /// The same, asked of the library.
+    pub(in crate::hdf5) fn type_size_of(self, id: Hid) -> Result<usize> {
+        // SAFETY: any value may be given; a bad one gives 0.
+        match unsafe { (self.table().H5Tget_size)(id) } {
+            0 => Err(Error::call("H5Tget_size")),
+            size => Ok(size),
+        }
+    }
+
+    /// Whether two datatypes are the same, location (memory or file) included.
+    pub fn types_equal(self, first: Hid, second: Hid) -> Result<bool> {
+        if first == second {
+            return Ok(true);
+        }
+        if let (Some(first), Some(second)) = (self.predefined(first), self.predefined(second)) {
+            return Ok(first.encoded == second.encoded);
+        }
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(unsafe { (self.table().H5Tequal)(first, second) }, "H5Tequal")
+    }
+
+    /// The class number of a datatype (`H5T_class_t`).
+    pub fn type_class(self, id: Hid) -> Result<u8> {
+        self.predefined(id).map_or_else(|| self.type_class_of(id), |known| Ok(known.class))
+    }
+
+    /// The same, asked of the library.
+    pub(in crate::hdf5) fn type_class_of(self, id: Hid) -> Result<u8> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let class = unsafe { (self.table().H5Tget_class)(id) };
+        u8::try_from(class.0).map_err(|_| Error::call("H5Tget_class"))
+    }
+
+    /// Whether a class occurs anywhere in a datatype. A variable-length string is a `String` here.
+    pub fn type_contains(self, id: Hid, class: TypeClass) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(
+            unsafe { (self.table().H5Tdetect_class)(id, sys::H5T_class_t(class.number())) },
+            "H5Tdetect_class",
+        )
+    }
+
+    /// Whether a datatype is itself a variable-length string.
+    pub fn is_variable_string(self, id: Hid) -> Result<bool> {
+        if self.type_class(id)? != TypeClass::String.number() as u8 {
+            return Ok(false);
+        }
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(unsafe { (self.table().H5Tis_variable_str)(id) }, "H5Tis_variable_str")
+    }
+
+    /// Whether a datatype is committed.
+    pub fn is_committed(self, id: Hid) -> Result<bool> {
+        // SAFETY: any value may be given; a bad one is an error.
+        truth(unsafe { (self.table().H5Tcommitted)(id) }, "H5Tcommitted")
+    }
+
+    /// Whether a datatype is one of the library's own, which nobody may change, close or commit. No call tells; but
+    /// `H5Tclose` refuses just these, and only drops a reference that was added before of all others.
+    pub fn is_immutable(self, id: Hid) -> Result<bool> {
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is negative.
+        if unsafe { (table.H5Iinc_ref)(id) } < 0 {
+            return Err(Error::call("H5Iinc_ref"));
+        }
+        // SAFETY: closes the reference that was added.
+        if self.quietly(|| unsafe { (table.H5Tclose)(id) }, |answer| *answer < 0).is_ok() {
+            return Ok(false);
+        }
+        // SAFETY: the added reference is still there.
+        unsafe { (table.H5Idec_ref)(id) };
+        Ok(true)
+    }
+
+    /// The base type of an array, variable-length or enumeration type.
+    pub fn base_type(self, id: Hid) -> Result<Id> {
+        // SAFETY: any value may be given; a bad one is an error.
+        Id::from_call(self, unsafe { (self.table().H5Tget_super)(id) }, "H5Tget_super")
+    }
+
+    /// Members of a compound, or of an enumeration.
+    pub fn member_count(self, id: Hid) -> Result<u32> {
+        // SAFETY: any value may be given; a bad one is negative.
+        let count = unsafe { (self.table().H5Tget_nmembers)(id) };
+        u32::try_from(count).map_err(|_| Error::call("H5Tget_nmembers"))
+    }
+
+    /// The types of a compound's members.
+    pub fn member_types(self, id: Hid) -> Result<Vec<Id>> {
+        (0..self.member_count(id)?)
+            .map(|member| {
+                // SAFETY: `member` is below the count.
+                let member_type = unsafe { (self.table().H5Tget_member_type)(id, member) };
+                Id::from_call(self, member_type, "H5Tget_member_type")
+            })
+            .collect()
+    }
+
+    /// HDF5's portable encoding of a datatype (`H5Tencode`). A committed type is encoded as a transient one.
+    pub fn encode_type(self, id: Hid) -> Result<Vec<u8>> {
+        // Of a buffer that is long enough H5Tencode does not say how much it took, so it is asked first.
+        let mut size = 0;
+        // SAFETY: without a buffer just the size is answered.
+        let result = unsafe { (self.table().H5Tencode)(id, std::ptr::null_mut(), &mut size) };
+        check(result, "H5Tencode")?;
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: the buffer has `size` bytes.
+        let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
+        check(result, "H5Tencode")?;
+        Ok(bytes)
+    }
+
+    /// Whether a datatype is encoded just so.
+    pub fn is_encoded_as(self, id: Hid, encoded: &[u8]) -> Result<bool> {
+        if let Some(known) = self.predefined(id) {
+            return Ok(known.encoded == encoded);
+        }
+        // H5Tencode fills what it needs, and does not say so: of a shorter encoding the last byte stays wrong.
+        let (mut short, mut long) = ([0; SHORT], Vec::new());
+        let bytes = if encoded.len() <= SHORT {
+            &mut short[..encoded.len()]
+        } else {
+            long.resize(encoded.len(), 0);
+            &mut long[..]
+        };
+        if let (Some(last), Some(right)) = (bytes.last_mut(), encoded.last()) {
+            *last = !right;
+        }
+        let mut size = bytes.len();
+        // SAFETY: the buffer has `size` bytes; nothing is written if more are needed.
+        let result = unsafe { (self.table().H5Tencode)(id, bytes.as_mut_ptr().cast(), &mut size) };
+        check(result, "H5Tencode")?;
+        Ok(size == bytes.len() && bytes == encoded)
+    }
+
+    /// The datatype of an encoding, located in memory.
+    ///
+    /// # Errors
+    /// If the encoding is damaged, or the library refuses it.
+    pub fn decode_type(self, encoded: &[u8]) -> Result<Id> {
+        check_datatype(encoded).map_err(|why| Error::damaged_encoding("datatype", why))?;
+        // SAFETY: the encoding is a sound one and ends within its bytes: it was just checked.
+        Id::from_call(self, unsafe { self.table().decode_datatype(encoded) }, "H5Tdecode")
+    }
+
+    /// A copy of a datatype as it is in the file: variable-length data and references go through the blob and
+    /// token callbacks of `anchor`'s file.
+    pub fn file_type(self, anchor: &Anchor, connector: &Id, id: Hid) -> Result<Id> {
+        // SAFETY: the anchor is a file handle of ours that outlives every type made on it.
+        let file = unsafe { (self.table().H5VLget_file_type)(anchor.pointer(), connector.get(), id) };
+        Id::from_call(self, file, "H5VLget_file_type")
+    }
+
+    /// Whether a conversion keeps something of what the destination's elements held before: compounds do whose members are
+    /// not all given. Others have the background to work in.
+    pub fn needs_existing(self, source: Hid, destination: Hid, transfer: Hid) -> Result<bool> {
+        let table = self.table();
+        let is_default = transfer == sys::H5P_DEFAULT || transfer == self.transfer_default();
+        // SAFETY: any value may be given; a bad one is an error.
+        if !is_default && truth(unsafe { (table.H5Pget_preserve)(transfer) }, "H5Pget_preserve")? {
+            return Ok(true);
+        }
+        let mut known = std::ptr::null_mut();
+        // SAFETY: the answer's place outlives the call.
+        let found = unsafe { (table.H5Tfind)(source, destination, &mut known) };
+        if found.is_none() {
+            return Err(no_conversion());
+        }
+        // SAFETY: null or what the library knows of the conversion, which lives until it is asked for something else.
+        Ok(unsafe { known.as_ref() }.is_none_or(|known| known.need_bkg == sys::H5T_BKG_YES))
+    }
+
+    /// Converts `count` elements in place, from `source` to `destination` type. `buffer` has room for the larger
+    /// of both; `background` (as large as `count` destination elements) holds what was there before, for
+    /// compounds that are written in part and variable-length data that is replaced.
+    ///
+    /// # Safety
+    /// The elements are of the source's type. Where that is one in memory, what they point to is there.
+    pub(crate) unsafe fn convert(
+        self,
+        (source, destination): (Hid, Hid),
+        count: usize,
+        buffer: &mut [u8],
+        background: Option<&mut [u8]>,
+        transfer: Hid,
+    ) -> Result<()> {
+        let (from, to) = (self.type_size(source)?, self.type_size(destination)?);
+        let fits = |bytes: usize, size: usize| count.checked_mul(size).is_some_and(|need| need <= bytes);
+        if !fits(buffer.len(), from.max(to)) || background.as_ref().is_some_and(|b| !fits(b.len(), to)) {
+            return Err(Error::new(Minor::Internal, "a conversion buffer is too small"));
+        }
+        let background = background.map_or(std::ptr::null_mut(), |b| b.as_mut_ptr().cast::<c_void>());
+        assert_none_held("conversions");
+        // SAFETY: both buffers hold `count` elements, as checked above, of the types that the caller says.
+        let result = unsafe {
+            (self.table().H5Tconvert)(
+                source,
+                destination,
+                count,
+                buffer.as_mut_ptr().cast(),
+                background,
+                transfer,
+            )
+        };
+        if result < 0 {
+            return Err(no_conversion());
+        }
+        Ok(())
+    }
+
+    /// Frees the variable-length data that elements in memory point to.
+    ///
+    /// # Safety
+    /// The buffer holds the elements of the space, made by the library for this type, and nobody else has what they point to.
+    pub(crate) unsafe fn reclaim(self, id: Hid, space: Hid, buffer: &mut [u8]) {
+        assert_none_held("functions that free memory");
+        // SAFETY: as the caller says.
+        unsafe { (self.table().H5Treclaim)(id, space, sys::H5P_DEFAULT, buffer.as_mut_ptr().cast()) };
+    }
+}
+
+fn no_conversion() -> Error {
+    Error::new(Minor::CannotConvert, "no conversion between the memory and the file datatype")
+}
+
+/// A negative result is a failure of `function`.
+pub(crate) fn check(result: i32, function: &str) -> Result<()> {
+    if result < 0 { Err(Error::call(function)) } else { Ok(()) }
+}
+
+/// HDF5's `htri_t`.
+pub(in crate::hdf5) fn truth(result: i32, function: &str) -> Result<bool> {
+    check(result, function).map(|()| result > 0)
+}
+
+impl Library {
+    /// Id and file number of the object behind an identifier, if it is an object of a file.
+    pub fn object_of(self, id: Hid) -> Option<(h5lake_container::ObjectId, u64)> {
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut info: sys::H5O_info2_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the answer's place outlives the call.
+        let result = unsafe { (self.table().H5Oget_info3)(id, &mut info, sys::H5O_INFO_BASIC) };
+        (result >= 0).then(|| (token::decode(info.token.__data), info.fileno as u64))
+    }
+}

@@ -1,0 +1,118 @@
+//! HDF5's error stack.
+
+use std::ffi::{CStr, CString, c_char, c_uint, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::hdf5::library::{Hid, Library};
+
+/// Frames of native code that are worth telling.
+const FRAMES: usize = 6;
+
+/// Collects what frames say, the innermost first; frames that only pass a call on between connectors say nothing.
+unsafe extern "C" fn collect(_: c_uint, frame: *const sys::H5E_error2_t, into: *mut c_void) -> i32 {
+    // SAFETY: libhdf5 gives a frame with terminated strings or null; `into` is the list of `Library::explained`.
+    let (frame, into) = unsafe { (&*frame, &mut *into.cast::<Vec<String>>()) };
+    let text = |place: *const c_char| {
+        // SAFETY: as above.
+        if place.is_null() { None } else { Some(unsafe { CStr::from_ptr(place) }.to_string_lossy()) }
+    };
+    let passes_on = text(frame.func_name).is_some_and(|name| name.starts_with("H5VL"));
+    if let (Some(said), false) = (text(frame.desc), passes_on || into.len() == FRAMES) {
+        into.push(said.into_owned());
+    }
+    0
+}
+
+impl Library {
+    /// Runs calls of native code without having a failure printed; what its error stack says then becomes the text of
+    /// the error.
+    pub(in crate::hdf5) fn explained<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let table = self.table();
+        let (mut printer, mut data) = (None, std::ptr::null_mut());
+        // SAFETY: the answers' places outlive the call. It fails if the application uses the older form of printers.
+        let silenced = unsafe { (table.H5Eget_auto2)(sys::H5E_DEFAULT, &mut printer, &mut data) } >= 0;
+        if silenced {
+            // SAFETY: no function, no data.
+            unsafe { (table.H5Eset_auto2)(sys::H5E_DEFAULT, None, std::ptr::null_mut()) };
+        }
+        let result = body().map_err(|error| {
+            let mut said: Vec<String> = Vec::new();
+            let into = (&raw mut said).cast();
+            // SAFETY: the walk is over before the list goes.
+            unsafe { (table.H5Ewalk2)(sys::H5E_DEFAULT, sys::H5E_WALK_UPWARD, Some(collect), into) };
+            // Told once: the connector's own frame is to be the innermost.
+            // SAFETY: the default stack.
+            unsafe { (table.H5Eclear2)(sys::H5E_DEFAULT) };
+            said.dedup();
+            said.reverse();
+            if said.is_empty() { error } else { Error::new(error.minor(), said.join(": ")) }
+        });
+        if silenced {
+            // SAFETY: what the application had set.
+            unsafe { (table.H5Eset_auto2)(sys::H5E_DEFAULT, printer, data) };
+        }
+        result
+    }
+
+    /// Pushes one frame onto the default error stack. Nothing public may be called in this library between this
+    /// and the return of the callback: every public function clears the stack.
+    pub(in crate::hdf5) fn push_error(self, callback: &'static str, class: Major, error: &Error) {
+        let text = CString::new(format!("h5lake: {error}").replace('\0', " ")).unwrap_or_default();
+        let function = CString::new(callback).unwrap_or_default();
+        let table = self.table();
+        // SAFETY: all strings are terminated and outlive the call; "%s" takes exactly one string.
+        unsafe {
+            (table.H5Epush2)(
+                0,
+                c"h5lake".as_ptr(),
+                function.as_ptr(),
+                0,
+                table.H5E_ERR_CLS_g(),
+                self.major_id(error.major(class)),
+                self.minor_id(error.minor()),
+                c"%s".as_ptr(),
+                text.as_ptr(),
+            )
+        };
+    }
+
+    fn major_id(self, major: Major) -> Hid {
+        let table = self.table();
+        match major {
+            Major::Argument => table.H5E_ARGS_g(),
+            Major::Attribute => table.H5E_ATTR_g(),
+            Major::Dataspace => table.H5E_DATASPACE_g(),
+            Major::Dataset => table.H5E_DATASET_g(),
+            Major::Datatype => table.H5E_DATATYPE_g(),
+            Major::File => table.H5E_FILE_g(),
+            Major::Heap => table.H5E_HEAP_g(),
+            Major::Link => table.H5E_LINK_g(),
+            Major::Object => table.H5E_OHDR_g(),
+            Major::PropertyList => table.H5E_PLIST_g(),
+            Major::Group => table.H5E_SYM_g(),
+            Major::Connector => table.H5E_VOL_g(),
+        }
+    }
+
+    fn minor_id(self, minor: Minor) -> Hid {
+        let table = self.table();
+        match minor {
+            Minor::NotFound => table.H5E_NOTFOUND_g(),
+            Minor::Exists => table.H5E_EXISTS_g(),
+            Minor::CannotOpenFile | Minor::NotFollowed => table.H5E_CANTOPENFILE_g(),
+            Minor::CannotCreateFile => table.H5E_CANTCREATE_g(),
+            Minor::BadValue => table.H5E_BADVALUE_g(),
+            Minor::BadRange => table.H5E_BADRANGE_g(),
+            Minor::BadType => table.H5E_BADTYPE_g(),
+            Minor::ReadError => table.H5E_READERROR_g(),
+            Minor::WriteError => table.H5E_WRITEERROR_g(),
+            Minor::Unsupported => table.H5E_UNSUPPORTED_g(),
+            Minor::TooManyLinks => table.H5E_NLINKS_g(),
+            Minor::CannotOperate => table.H5E_CANTOPERATE_g(),
+            Minor::CannotConvert => table.H5E_CANTCONVERT_g(),
+            Minor::Internal => table.H5E_SYSTEM_g(),
+        }
+    }
+}

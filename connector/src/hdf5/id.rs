@@ -1,0 +1,187 @@
+//! Owned HDF5 identifiers.
+//!
+//! A call of libhdf5 is safe in a thread that libhdf5 called. A libhdf5 without the option for threads has no lock, and one
+//! with it holds its lock in that thread alone. So an [`Id`] does not leave the thread that made it. What a session or a dataset
+//! keeps is a [`KeptId`], which any thread may drop: it is released in a callback of its library, in a later one if need be.
+
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use h5lake_ledger::locks::{Mutex, assert_none_held};
+use h5lake_plugin_abi::MAX_LIBRARIES;
+
+use crate::error::{Error, Result};
+use crate::hdf5::caller;
+use crate::hdf5::library::{Hid, Library};
+
+/// An identifier that is released when this is dropped.
+#[derive(Debug)]
+pub struct Id {
+    library: Library,
+    id: Hid,
+    /// libhdf5 called this thread, and no other.
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl Id {
+    /// Takes over `id`, which `function` of the library just returned.
+    pub(crate) fn from_call(library: Library, id: Hid, function: &str) -> Result<Self> {
+        if id < 0 { Err(Error::call(function)) } else { Ok(Self::owned(library, id)) }
+    }
+
+    fn owned(library: Library, id: Hid) -> Self {
+        Self { library, id, of_this_thread: PhantomData }
+    }
+
+    /// The identifier, still owned here.
+    pub fn get(&self) -> Hid {
+        self.id
+    }
+
+    /// The library it belongs to.
+    pub fn library(&self) -> Library {
+        self.library
+    }
+
+    /// Gives the identifier away: the receiver releases it.
+    pub fn into_raw(self) -> Hid {
+        let id = self.id;
+        std::mem::forget(self);
+        id
+    }
+
+    /// The identifier for an object that other threads may see and drop.
+    pub fn kept(self) -> KeptId {
+        KeptId(ManuallyDrop::new(self))
+    }
+}
+
+impl Drop for Id {
+    fn drop(&mut self) {
+        // The last reference to a property list closes it, and its properties can have functions of the program for that.
+        if !std::thread::panicking() {
+            assert_none_held("functions of a property list");
+        }
+        // SAFETY: the identifier is owned, and libhdf5 answers an error for one that is gone.
+        unsafe { (self.library.table().H5Idec_ref)(self.id) };
+    }
+}
+
+/// An identifier that an object keeps. It is used in callbacks, and released in one.
+#[derive(Debug)]
+pub struct KeptId(ManuallyDrop<Id>);
+
+// SAFETY: who has a reference learns numbers; dropping it calls libhdf5 only in a thread that is in one of its callbacks.
+unsafe impl Send for KeptId {}
+// SAFETY: as above.
+unsafe impl Sync for KeptId {}
+
+impl Deref for KeptId {
+    type Target = Id;
+
+    fn deref(&self) -> &Id {
+        &self.0
+    }
+}
+
+impl Drop for KeptId {
+    fn drop(&mut self) {
+        let Id { library, id, .. } = **self;
+        if caller::is_in(library) {
+            drop(Id::owned(library, id));
+        } else if let Some(left) = LEFT.get(library.slot()).filter(|_| library.is_to_tell()) {
+            // A library that has shut down has no identifiers any more, and gives their numbers to others when it starts again.
+            left.add(id);
+        }
+    }
+}
+
+/// Identifiers that were dropped outside of their library's callbacks.
+struct Left {
+    /// There are some.
+    any: AtomicBool,
+    ids: Mutex<Vec<Hid>>,
+}
+
+impl Left {
+    const fn new() -> Self {
+        Self { any: AtomicBool::new(false), ids: Mutex::new(Vec::new()) }
+    }
+
+    fn add(&self, id: Hid) {
+        let mut ids = self.ids.lock();
+        ids.push(id);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<Hid> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut ids = self.ids.lock();
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut ids)
+    }
+}
+
+static LEFT: [Left; MAX_LIBRARIES] = [const { Left::new() }; MAX_LIBRARIES];
+
+/// Releases what was dropped outside of a library's callbacks. The calling thread is in one.
+pub(in crate::hdf5) fn release_left(library: Library) {
+    let left = LEFT.get(library.slot()).map(Left::take).unwrap_or_default();
+    left.into_iter().for_each(|id| drop(Id::owned(library, id)));
+}
+
+impl Library {
+    /// Another reference to an identifier.
+    pub fn share(self, id: Hid) -> Result<Id> {
+        // SAFETY: any value may be given; a bad one is an error.
+        let count = unsafe { (self.table().H5Iinc_ref)(id) };
+        if count < 0 { Err(Error::call("H5Iinc_ref")) } else { Ok(Id::owned(self, id)) }
+    }
+
+    /// Releases an application's references to an identifier until it is gone (a file closed with
+    /// `H5F_CLOSE_STRONG` takes its open objects along).
+    pub fn close_all_references(self, id: Hid) {
+        // SAFETY: any value may be given; a bad one is an error and ends the loop.
+        unsafe {
+            while (self.table().H5Iis_valid)(id) > 0 {
+                if (self.table().H5Idec_ref)(id) <= 0 {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hdf5::saved_errors::tests::{AnyType, Asked};
+
+    #[test]
+    fn identifiers_stay_in_their_thread() {
+        assert!(!Asked::<Id>(PhantomData).may_be_sent());
+        assert!(!Asked::<&Id>(PhantomData).may_be_sent());
+        assert!(Asked::<KeptId>(PhantomData).may_be_sent());
+        assert!(Asked::<&KeptId>(PhantomData).may_be_sent());
+    }
+
+    #[test]
+    fn what_another_thread_drops_waits_for_a_callback() {
+        let left = Left::new();
+        assert!(left.take().is_empty());
+        std::thread::scope(|s| {
+            let left = &left;
+            for id in [1, 2] {
+                s.spawn(move || left.add(id));
+            }
+        });
+        let mut taken = left.take();
+        taken.sort_unstable();
+        assert_eq!(taken, [1, 2]);
+        assert!(left.take().is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! One libhdf5 in this process, as the rest of the connector sees it.
+
+use h5lake_plugin_abi::Hdf5;
+
+/// An HDF5 identifier (`hid_t`). libhdf5 checks every identifier it is given, so a stale one is an error, not
+/// undefined behaviour.
+pub type Hid = i64;
+
+/// One libhdf5 in this process. Several can be loaded at once (h5py's, PyTables', netCDF4's), each with its own
+/// identifiers; an object belongs to the library that made it.
+#[derive(Clone, Copy)]
+pub struct Library {
+    table: &'static Hdf5,
+}
+
+impl Library {
+    /// The library of a symbol table.
+    pub fn new(table: &'static Hdf5) -> Self {
+        Self { table }
+    }
+
+    /// The library in a slot of the class table.
+    pub fn in_slot(slot: usize) -> Option<Self> {
+        h5lake_plugin_abi::library(slot).map(Self::new)
+    }
+
+    /// The symbol table.
+    pub(crate) fn table(self) -> &'static Hdf5 {
+        self.table
+    }
+
+    /// The slot of the class table that this library was given.
+    pub fn slot(self) -> usize {
+        self.table.slot
+    }
+
+    /// The default list for data transfers.
+    pub(crate) fn transfer_default(self) -> Hid {
+        self.table.H5P_LST_DATASET_XFER_ID_g()
+    }
+
+    /// The default list for following links.
+    pub(crate) fn link_access_default(self) -> Hid {
+        self.table.H5P_LST_LINK_ACCESS_ID_g()
+    }
+
+    /// Its version, as (major, minor, release).
+    pub fn version(self) -> (u32, u32, u32) {
+        self.table.version
+    }
+}
+
+impl PartialEq for Library {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.table, other.table)
+    }
+}
+
+impl Eq for Library {}
+
+impl std::fmt::Debug for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (major, minor, release) = self.version();
+        write!(f, "libhdf5 {major}.{minor}.{release} in slot {}", self.slot())
+    }
+}

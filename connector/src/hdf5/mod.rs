@@ -1,0 +1,38 @@
+//! Safe wrappers of libhdf5, in HDF5's own words, and what the functions of ours that it calls have in common.
+//!
+//! - `library`: the library that is called; `id`: its identifiers, which are closed when they are dropped.
+//! - `datatype`, `dataspace`, `selection`, `plist`, `references`: what a program gives a call.
+//! - `predefined_types`, `located_types`: datatypes of the library's own, and those that lie in containers.
+//! - `error_stack`, `saved_errors`: frames that are pushed, and frames of failed calls that are kept and put back.
+//! - `native`: objects of native files, the driver beneath the shadow native file, datasets that only run filters.
+//! - `guard`: what every function of ours that libhdf5 calls goes through. It turns panics and errors into the error stack.
+//! - `caller`, `unwrapping`: what this thread is about while libhdf5 calls us.
+//! - `fork`, `exit`, `shutdown`: being told of the end.
+#![allow(unsafe_code)]
+
+pub mod anchor;
+pub mod blob_id;
+pub mod caller;
+pub mod classes;
+pub mod dataspace;
+pub mod datatype;
+pub mod error_stack;
+pub mod exit;
+pub mod file_flags;
+pub mod fork;
+pub mod guard;
+pub mod id;
+pub mod identity;
+pub mod library;
+pub mod located_types;
+pub mod mpi;
+pub mod native;
+pub mod plist;
+pub mod predefined_types;
+pub mod references;
+pub mod saved_errors;
+pub mod selection;
+pub mod shutdown;
+pub mod strings;
+pub mod token;
+pub mod unwrapping;

@@ -1,0 +1,317 @@
+//! The processes of an MPI program, as far as a file needs them.
+//!
+//! Nothing here is linked to MPI: a parallel libhdf5 is, and its MPI is asked by name through that library's handle. MPICH
+//! and what is made from it have handles of 4 bytes and constants; in Open MPI handles are addresses of its own data.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::MaybeUninit;
+
+use h5lake_plugin_abi::Hdf5;
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::datatype::{check, truth};
+use crate::hdf5::library::{Hid, Library};
+
+/// `MPI_BYTE` of MPICH, Intel MPI, MVAPICH and Cray MPI (the MPICH ABI initiative).
+const MPICH_BYTE: c_int = 0x4c00_010d;
+/// Where a file access list keeps the communicator (`H5F_ACS_MPI_PARAMS_COMM_NAME`).
+const PROPERTY: &CStr = c"mpi_params_comm";
+/// The most bytes of an error's text that are told to the other processes.
+const TEXT: usize = 4096;
+
+/// `MPI_Comm_rank` and `MPI_Comm_size`.
+type Ask<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
+/// `MPI_Bcast`: buffer, count, type, root, communicator.
+type Broadcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
+/// `MPI_Allgather`: what is sent, its count and type, what is received, likewise, communicator.
+type Gather<H> = unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, c_int, H, H) -> c_int;
+/// `MPI_Comm_free`.
+type Free<H> = unsafe extern "C" fn(*mut H) -> c_int;
+/// `H5Pget_dxpl_mpio`, which only a parallel libhdf5 has: a list, and where an `H5FD_mpio_xfer_t` goes.
+type TransferMode = unsafe extern "C" fn(Hid, *mut c_int) -> c_int;
+/// `H5FD_MPIO_COLLECTIVE`.
+const COLLECTIVE: c_int = 1;
+/// `MPI_Finalized`.
+type Finalized = unsafe extern "C" fn(*mut c_int) -> c_int;
+
+/// MPI's functions for handles of type `H`: a `c_int`, or an address.
+#[derive(Clone, Copy)]
+struct Calls<H> {
+    rank: Ask<H>,
+    size: Ask<H>,
+    broadcast: Broadcast<H>,
+    gather: Gather<H>,
+    free: Free<H>,
+    finalized: Finalized,
+    byte: H,
+}
+
+impl<H: Copy> Calls<H> {
+    fn of(hdf5: &Hdf5, byte: H) -> Result<Self> {
+        let missing = |name: &CStr| {
+            let text = format!("the parallel libhdf5 does not lead to {}", name.to_string_lossy());
+            Error::new(Minor::CannotOperate, text)
+        };
+        macro_rules! call {
+            ($name:literal, $signature:ty) => {{
+                let address = hdf5.beneath($name).ok_or_else(|| missing($name))?;
+                // SAFETY: the signature is that of the MPI standard, with this MPI's type of handles.
+                unsafe { std::mem::transmute::<*mut c_void, $signature>(address.as_ptr()) }
+            }};
+        }
+        Ok(Self {
+            rank: call!(c"MPI_Comm_rank", Ask<H>),
+            size: call!(c"MPI_Comm_size", Ask<H>),
+            broadcast: call!(c"MPI_Bcast", Broadcast<H>),
+            gather: call!(c"MPI_Allgather", Gather<H>),
+            free: call!(c"MPI_Comm_free", Free<H>),
+            finalized: call!(c"MPI_Finalized", Finalized),
+            byte,
+        })
+    }
+}
+
+fn checked(code: c_int, name: &str) -> Result<()> {
+    // MPI_SUCCESS. By default MPI ends the program instead of answering anything else.
+    if code == 0 { Ok(()) } else { Err(Error::new(Minor::CannotOperate, format!("{name} failed ({code})"))) }
+}
+
+/// The calls that a file needs, whatever handles are.
+trait Messages: Send + Sync {
+    fn rank(&self) -> Result<(usize, usize)>;
+    fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()>;
+    /// `all` has room for as many bytes of each process as `mine` has.
+    fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
+    /// Whether MPI has ended: nothing of it may be called any more.
+    fn is_over(&self) -> bool;
+    fn free(&mut self);
+}
+
+struct Group<H> {
+    calls: Calls<H>,
+    handle: H,
+}
+
+// SAFETY: handles are numbers, or addresses that only MPI follows. libhdf5 calls us with its own lock held, so that one
+// thread at a time gets here, which is what MPI_THREAD_SERIALIZED asks for; and programs with threads have to initialise
+// MPI so for native parallel files too.
+unsafe impl<H> Send for Group<H> {}
+// SAFETY: as for Send.
+unsafe impl<H> Sync for Group<H> {}
+
+fn count(n: usize) -> Result<c_int> {
+    c_int::try_from(n).map_err(|_| Error::argument("a message of more than 2 GiB"))
+}
+
+impl<H: Copy> Messages for Group<H> {
+    fn rank(&self) -> Result<(usize, usize)> {
+        let (mut rank, mut size) = (0, 0);
+        // SAFETY: a communicator that is open; the answers' places outlive the calls.
+        checked(unsafe { (self.calls.rank)(self.handle, &mut rank) }, "MPI_Comm_rank")?;
+        // SAFETY: as above.
+        checked(unsafe { (self.calls.size)(self.handle, &mut size) }, "MPI_Comm_size")?;
+        let number = |n: c_int| usize::try_from(n).map_err(|_| Error::call("MPI_Comm_size"));
+        Ok((number(rank)?, number(size)?))
+    }
+
+    fn broadcast(&self, bytes: &mut [u8], root: usize) -> Result<()> {
+        let (data, length, root) = (bytes.as_mut_ptr().cast(), count(bytes.len())?, count(root)?);
+        // SAFETY: the buffer has so many bytes, in every process.
+        let code = unsafe { (self.calls.broadcast)(data, length, self.calls.byte, root, self.handle) };
+        checked(code, "MPI_Bcast")
+    }
+
+    fn gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
+        let (byte, data, length) = (self.calls.byte, all.as_mut_ptr().cast(), count(mine.len())?);
+        // SAFETY: `all` has that many bytes for each process of the communicator, as its only caller sees to.
+        let code = unsafe {
+            (self.calls.gather)(mine.as_ptr().cast(), length, byte, data, length, byte, self.handle)
+        };
+        checked(code, "MPI_Allgather")
+    }
+
+    fn is_over(&self) -> bool {
+        let mut over = 1;
+        // SAFETY: may be called at any time; the answer's place outlives the call.
+        unsafe { (self.calls.finalized)(&mut over) != 0 || over != 0 }
+    }
+
+    fn free(&mut self) {
+        // SAFETY: a communicator that is open and not used again.
+        let _nobody_can_do_anything_about_it = unsafe { (self.calls.free)(&mut self.handle) };
+    }
+}
+
+/// The processes that have a file open together, each with a number from 0 on, its rank.
+///
+/// Its calls are *collective*: every process makes the same ones in the same order, or all wait for ever.
+pub struct Processes {
+    messages: Box<dyn Messages>,
+    mode: TransferMode,
+    rank: usize,
+    size: usize,
+}
+
+impl std::fmt::Debug for Processes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} of {}", self.rank, self.size)
+    }
+}
+
+impl Library {
+    /// The processes that open a file with this access list (`H5Pset_fapl_mpio`), by a communicator of our own. Collective.
+    ///
+    /// # Errors
+    /// If the list has none, or MPI's functions cannot be found.
+    pub fn processes(self, access: Hid) -> Result<Processes> {
+        let table = self.table();
+        let name = PROPERTY.as_ptr();
+        // SAFETY: a terminated name; a bad list is an error.
+        if !truth(unsafe { (table.H5Pexist)(access, name) }, "H5Pexist")? {
+            return Err(Error::argument("this libhdf5 is not built for MPI"));
+        }
+        let mut size = 0_usize;
+        // SAFETY: a terminated name; the answer's place outlives the call.
+        check(unsafe { (table.H5Pget_size)(access, name, &mut size) }, "H5Pget_size")?;
+        let messages: Box<dyn Messages> = match size {
+            4 => {
+                let calls = Calls::<c_int>::of(table, MPICH_BYTE)?;
+                Box::new(Group { calls, handle: self.communicator(access)? })
+            }
+            8 => {
+                let byte = table
+                    .beneath(c"ompi_mpi_byte")
+                    .ok_or_else(|| Error::unsupported("an MPI that is neither MPICH's kind nor Open MPI"))?;
+                let calls = Calls::<*mut c_void>::of(table, byte.as_ptr())?;
+                Box::new(Group { calls, handle: self.communicator(access)? })
+            }
+            other => {
+                return Err(Error::unsupported(format!("an MPI whose communicators have {other} bytes")));
+            }
+        };
+        let (rank, size) = messages.rank()?;
+        Ok(Processes { messages, mode: self.transfer_mode()?, rank, size })
+    }
+
+    fn transfer_mode(self) -> Result<TransferMode> {
+        let missing = || Error::unsupported("a parallel libhdf5 without H5Pget_dxpl_mpio");
+        let address = self.table().beneath(c"H5Pget_dxpl_mpio").ok_or_else(missing)?;
+        // SAFETY: the signature is that of H5FDmpio.h, the same since HDF5 1.4.
+        Ok(unsafe { std::mem::transmute::<*mut c_void, TransferMode>(address.as_ptr()) })
+    }
+
+    /// A duplicate of the list's communicator: getting it calls `MPI_Comm_dup`.
+    fn communicator<H: Copy>(self, access: Hid) -> Result<H> {
+        let mut handle = MaybeUninit::<H>::uninit();
+        let place = handle.as_mut_ptr().cast();
+        // SAFETY: the property has the size of H, as the caller has asked.
+        check(unsafe { (self.table().H5Pget)(access, PROPERTY.as_ptr(), place) }, "H5Pget")?;
+        // SAFETY: filled in by the call that succeeded.
+        Ok(unsafe { handle.assume_init() })
+    }
+}
+
+impl Processes {
+    /// This process's number.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether a transfer with this list is one that all take part in (`H5FD_MPIO_COLLECTIVE`).
+    ///
+    /// # Errors
+    /// If the list is none of transfers.
+    pub fn is_collective(&self, transfer: Hid) -> Result<bool> {
+        if transfer == 0 {
+            return Ok(false);
+        }
+        let mut mode = 0;
+        // SAFETY: any list may be given, a bad one is an error; the answer's place outlives the call.
+        check(unsafe { (self.mode)(transfer, &mut mode) }, "H5Pget_dxpl_mpio")?;
+        Ok(mode == COLLECTIVE)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.messages.is_over() {
+            true => {
+                Err(Error::new(Minor::CannotOperate, "the file is used after the end of MPI (MPI_Finalize)"))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// What a number is in process 0, in all.
+    ///
+    /// # Errors
+    /// Those of MPI.
+    pub fn number_of_first(&self, mine: u64) -> Result<u64> {
+        self.check()?;
+        let mut bytes = mine.to_le_bytes();
+        self.messages.broadcast(&mut bytes, 0)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// What each process tells all, one after the other: as many bytes in each.
+    ///
+    /// # Errors
+    /// Those of MPI.
+    pub fn gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
+        self.check()?;
+        let mut all = vec![0; mine.len() * self.size];
+        self.messages.gather(mine, &mut all)?;
+        Ok(all)
+    }
+
+    /// Waits for all; if it failed anywhere, it fails everywhere, with the error of the first that failed.
+    ///
+    /// # Errors
+    /// Its own in a process that failed; else one that names the first such process and what it says.
+    pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
+        self.exchange(done, 0).map(|(done, _)| done)
+    }
+
+    /// As [`agree`](Self::agree), and tells all some flags: the answer has those that anybody told.
+    ///
+    /// # Errors
+    /// As for [`agree`](Self::agree).
+    pub fn exchange<T>(&self, done: Result<T>, flags: u32) -> Result<(T, u32)> {
+        let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
+        let text = &text.as_bytes()[..text.len().min(TEXT)];
+        // One more than the text's length: 0 is success.
+        let mine = if done.is_err() { text.len() as u64 + 1 } else { 0 };
+        let all = self.gather(&(mine | u64::from(flags) << 32).to_le_bytes())?;
+        let told = || all.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
+        let flags = told().fold(0, |flags, entry| flags | (entry >> 32) as u32);
+        let lengths = told().map(|entry| entry & u64::from(u32::MAX));
+        let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else {
+            return done.map(|done| (done, flags));
+        };
+        let mut said = text.to_vec();
+        said.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);
+        self.messages.broadcast(&mut said, first)?;
+        match done {
+            Err(error) => Err(error),
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&said);
+                Err(Error::new(
+                    Minor::CannotOperate,
+                    format!("process {first} of the MPI program failed: {text}"),
+                ))
+            }
+        }
+    }
+}
+
+impl Drop for Processes {
+    /// Collective, as closing a file is.
+    fn drop(&mut self) {
+        if !self.messages.is_over() {
+            self.messages.free();
+        }
+    }
+}

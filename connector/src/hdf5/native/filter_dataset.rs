@@ -1,0 +1,298 @@
+//! Native datasets of one chunk, through which libhdf5's own filter pipeline is run.
+
+use std::ffi::c_void;
+
+use h5lake_container::{Dataspace, Filter};
+use h5lake_ledger::locks::assert_none_held;
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Result};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::{Id, KeptId};
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::native::{NativeKind, NativeObject, file_location};
+
+impl Library {
+    /// A datatype of `size` bytes without meaning.
+    pub fn opaque_type(self, size: usize) -> Result<Id> {
+        // SAFETY: a constant class; a bad size is an error.
+        Id::from_call(self, unsafe { (self.table().H5Tcreate)(sys::H5T_OPAQUE, size) }, "H5Tcreate")
+    }
+
+    /// An array of `size` bytes.
+    pub fn array_of_bytes(self, size: usize) -> Result<Id> {
+        let (table, dims) = (self.table(), [size as u64]);
+        // SAFETY: there is one dimension; a bad size is an error.
+        let made = unsafe { (table.H5Tarray_create2)(table.H5T_NATIVE_UCHAR_g(), 1, dims.as_ptr()) };
+        Id::from_call(self, made, "H5Tarray_create2")
+    }
+
+    /// Whether a filter is registered, or is a plugin that can be loaded.
+    pub fn has_filter(self, id: i32) -> bool {
+        // SAFETY: any value may be given. What the search for a plugin leaves on the error stack is no error of ours.
+        unsafe {
+            let found = (self.table().H5Zfilter_avail)(id) > 0;
+            (self.table().H5Eclear2)(sys::H5E_DEFAULT);
+            found
+        }
+    }
+
+    /// Whether chunks that reach beyond the extent go without filters (`H5Pset_chunk_opts`).
+    pub fn has_unfiltered_edges(self, creation: Hid) -> Result<bool> {
+        let mut options = 0;
+        // SAFETY: the answer's place outlives the call.
+        let result = unsafe { (self.table().H5Pget_chunk_opts)(creation, &mut options) };
+        check(result, "H5Pget_chunk_opts")?;
+        Ok(options & sys::H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0)
+    }
+
+    /// Sets the flags and parameters of a filter that a creation list has already.
+    pub fn set_filter_parameters(self, creation: Hid, filter: &Filter) -> Result<()> {
+        let values = &filter.client_data;
+        // SAFETY: the array has as many entries as is said.
+        let result = unsafe {
+            (self.table().H5Pmodify_filter)(creation, filter.id, filter.flags, values.len(), values.as_ptr())
+        };
+        check(result, "H5Pmodify_filter")
+    }
+
+    /// Gives a creation list just these filters.
+    pub fn set_filters(self, creation: Hid, filters: &[Filter]) -> Result<()> {
+        const ALL: sys::H5Z_filter_t = 0;
+        let table = self.table();
+        // SAFETY: any value may be given; a bad one is an error.
+        let removed = unsafe { (table.H5Premove_filter)(creation, ALL) };
+        check(removed, "H5Premove_filter")?;
+        for filter in filters {
+            let values = &filter.client_data;
+            // SAFETY: the array has as many entries as is said.
+            let result = unsafe {
+                (table.H5Pset_filter)(creation, filter.id, filter.flags, values.len(), values.as_ptr())
+            };
+            check(result, "H5Pset_filter")?;
+        }
+        Ok(())
+    }
+
+    /// Makes a creation list fit a dataset that only runs filters: nothing is written before its chunk is.
+    pub fn allocate_nothing(self, creation: Hid) -> Result<()> {
+        let table = self.table();
+        // SAFETY: constants.
+        unsafe {
+            check((table.H5Pset_alloc_time)(creation, sys::H5D_ALLOC_TIME_INCR), "H5Pset_alloc_time")?;
+            check((table.H5Pset_fill_time)(creation, sys::H5D_FILL_TIME_NEVER), "H5Pset_fill_time")
+        }
+    }
+
+    /// An access list without a cache for chunks.
+    fn uncached(self) -> Result<Id> {
+        let table = self.table();
+        // SAFETY: constants.
+        unsafe {
+            let list = (table.H5Pcreate)(table.H5P_CLS_DATASET_ACCESS_ID_g());
+            let list = Id::from_call(self, list, "H5Pcreate")?;
+            check((table.H5Pset_chunk_cache)(list.get(), 1, 0, 1.0), "H5Pset_chunk_cache")?;
+            Ok(list)
+        }
+    }
+}
+
+impl NativeObject {
+    /// Makes a dataset of one chunk without a name in this native file: it is gone when it is closed. The filters'
+    /// `can_apply` and `set_local` run as at any creation. Native code's reasons become the error.
+    pub fn create_scratch(&self, datatype: Hid, chunk: &[u64], creation: Hid) -> Result<Self> {
+        let library = self.library;
+        let table = library.table();
+        let space = library.space_of(&Dataspace::Simple { dims: chunk.to_vec(), max: chunk.to_vec() })?;
+        let access = library.uncached()?;
+        let location = file_location();
+        assert_none_held("filters");
+        library.explained(|| {
+            // SAFETY: the file is native and open; identifiers are checked by libhdf5.
+            let dataset = unsafe {
+                (table.H5VLdataset_create)(
+                    self.pointer,
+                    &location,
+                    self.connector.get(),
+                    std::ptr::null(),
+                    table.H5P_LST_LINK_CREATE_ID_g(),
+                    datatype,
+                    space.get(),
+                    creation,
+                    access.get(),
+                    table.H5P_LST_DATASET_XFER_ID_g(),
+                    std::ptr::null_mut(),
+                )
+            };
+            self.own(dataset, NativeKind::Dataset, "H5VLdataset_create")
+        })
+    }
+
+    /// The creation list of this dataset, as its filters left it.
+    pub fn dataset_creation_list(&self) -> Result<Id> {
+        let table = self.library.table();
+        // SAFETY: all-zero is a valid value of these plain structures.
+        let mut arguments: sys::H5VL_dataset_get_args_t = unsafe { std::mem::zeroed() };
+        arguments.op_type = sys::H5VL_DATASET_GET_DCPL;
+        // SAFETY: the dataset is native and open, the arguments are complete.
+        unsafe {
+            let result = (table.H5VLdataset_get)(
+                self.pointer,
+                self.connector.get(),
+                &mut arguments,
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            );
+            check(result, "H5VLdataset_get")?;
+            Id::from_call(self.library, arguments.args.get_dcpl.dcpl_id, "H5VLdataset_get")
+        }
+    }
+
+    /// Writes all elements of this dataset, of its own type and so without conversion, through its filters.
+    ///
+    /// `data` is as long as the dataset: the caller checks.
+    pub(in crate::hdf5) fn write_all(&self, datatype: Hid, data: &[u8]) -> Result<()> {
+        let table = self.library.table();
+        let mut everything = sys::H5S_ALL as Hid;
+        let (mut dataset, mut datatype, mut everything_too) = (self.pointer, datatype, everything);
+        let mut buffer: *const c_void = data.as_ptr().cast();
+        assert_none_held("filters");
+        self.library.explained(|| {
+            // SAFETY: one dataset, native and open; the buffer holds all its elements.
+            let result = unsafe {
+                (table.H5VLdataset_write)(
+                    1,
+                    &mut dataset,
+                    self.connector.get(),
+                    &mut datatype,
+                    &mut everything,
+                    &mut everything_too,
+                    table.H5P_LST_DATASET_XFER_ID_g(),
+                    &mut buffer,
+                    std::ptr::null_mut(),
+                )
+            };
+            check(result, "H5VLdataset_write")
+        })
+    }
+
+    /// Reads all elements of this dataset, as [`Self::write_all`] writes them.
+    pub(in crate::hdf5) fn read_all(&self, datatype: Hid, data: &mut [u8]) -> Result<()> {
+        let table = self.library.table();
+        let mut everything = sys::H5S_ALL as Hid;
+        let (mut dataset, mut datatype, mut everything_too) = (self.pointer, datatype, everything);
+        let mut buffer: *mut c_void = data.as_mut_ptr().cast();
+        assert_none_held("filters");
+        self.library.explained(|| {
+            // SAFETY: one dataset, native and open; the buffer has room for all its elements.
+            let result = unsafe {
+                (table.H5VLdataset_read)(
+                    1,
+                    &mut dataset,
+                    self.connector.get(),
+                    &mut datatype,
+                    &mut everything,
+                    &mut everything_too,
+                    table.H5P_LST_DATASET_XFER_ID_g(),
+                    &mut buffer,
+                    std::ptr::null_mut(),
+                )
+            };
+            check(result, "H5VLdataset_read")
+        })
+    }
+
+    fn optional(&self, operation: i32, args: *mut c_void) -> i32 {
+        let table = self.library.table();
+        let mut arguments = sys::H5VL_optional_args_t { op_type: operation, args };
+        // SAFETY: the dataset is native and open; callers give the operation's own arguments.
+        unsafe {
+            (table.H5VLdataset_optional)(
+                self.pointer,
+                self.connector.get(),
+                &mut arguments,
+                table.H5P_LST_DATASET_XFER_ID_g(),
+                std::ptr::null_mut(),
+            )
+        }
+    }
+
+    /// The only chunk of this dataset as it is stored, with the mask of filters that were skipped.
+    pub(in crate::hdf5) fn stored_chunk(&self, rank: usize) -> Result<(u32, Vec<u8>)> {
+        let offset = vec![0_u64; rank];
+        let mut size = 0_u64;
+        let mut wanted = sys::H5VL_native_dataset_optional_args_t {
+            get_chunk_storage_size: sys::H5VL_native_dataset_get_chunk_storage_size_t {
+                offset: offset.as_ptr(),
+                size: &mut size,
+            },
+        };
+        self.library.explained(|| {
+            let operation = sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE;
+            check(self.optional(operation, (&raw mut wanted).cast()), "H5Dget_chunk_storage_size")?;
+            let length = usize::try_from(size).map_err(|_| Error::argument("a chunk is too large"))?;
+            let mut data = vec![0; length];
+            let operate = |args| self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_READ, args);
+            let (result, mask) = self.library.table().with_chunk_read_args(&offset, &mut data, operate);
+            check(result, "H5Dread_chunk")?;
+            Ok((mask, data))
+        })
+    }
+
+    /// Puts the only chunk of this dataset in as it is stored.
+    pub(in crate::hdf5) fn store_chunk(&self, rank: usize, mask: u32, data: &[u8]) -> Result<()> {
+        let offset = vec![0_u64; rank];
+        self.library.explained(|| {
+            let operate = |args| self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_WRITE, args);
+            let result = self.library.table().with_chunk_write_args(&offset, mask, data, operate);
+            check(result.ok_or_else(|| Error::argument("a chunk is too large"))?, "H5Dwrite_chunk")
+        })
+    }
+}
+
+/// A native dataset of one chunk, and the type of its elements.
+pub struct Scratch {
+    dataset: NativeObject,
+    datatype: KeptId,
+    rank: usize,
+    bytes: usize,
+}
+
+impl Scratch {
+    /// Makes one in a native file; see [`NativeObject::create_scratch`].
+    pub fn new(file: &NativeObject, datatype: Id, chunk: &[u64], creation: Hid) -> Result<Self> {
+        let dataset = file.create_scratch(datatype.get(), chunk, creation)?;
+        let element = file.library.type_size(datatype.get())?;
+        let elements = chunk.iter().try_fold(1_u64, |n, d| n.checked_mul(*d));
+        let bytes = elements
+            .and_then(|n| usize::try_from(n).ok())
+            .and_then(|n| n.checked_mul(element))
+            .ok_or_else(|| Error::argument("a chunk is too large"))?;
+        Ok(Self { dataset, datatype: datatype.kept(), rank: chunk.len(), bytes })
+    }
+
+    /// The filters with the parameters that they set for themselves.
+    pub fn filters(&self) -> Result<Vec<Filter>> {
+        self.dataset.library.filters(self.dataset.dataset_creation_list()?.get())
+    }
+
+    /// Runs the pipeline forth: the mask of skipped filters, and the bytes to store.
+    pub fn encode(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
+        if chunk.len() != self.bytes {
+            return Err(Error::argument(format!("a chunk has {} bytes, not {}", self.bytes, chunk.len())));
+        }
+        self.dataset.write_all(self.datatype.get(), chunk)?;
+        self.dataset.stored_chunk(self.rank)
+    }
+
+    /// Runs the whole pipeline back. Not for a scratch that encodes: see the codec.
+    pub fn decode(&self, stored: &[u8]) -> Result<Vec<u8>> {
+        if stored.is_empty() {
+            return Err(Error::argument("a stored chunk is empty"));
+        }
+        self.dataset.store_chunk(self.rank, 0, stored)?;
+        let mut chunk = vec![0; self.bytes];
+        self.dataset.read_all(self.datatype.get(), &mut chunk)?;
+        Ok(chunk)
+    }
+}

@@ -1,0 +1,286 @@
+//! The file driver of the native files beneath ours: memory, and behind it the objects of a container.
+//!
+//! Native code resolves an old-style region reference by reading an object header at the object's address, and
+//! an address of ours is an object id. So a read there answers a header that holds the dataset's dataspace: a
+//! version 1 object header with one dataspace message (HDF5 File Format Specification 3.0, IV.A.1.a, IV.A.2.b).
+
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
+use std::sync::{LazyLock, Weak};
+
+use h5lake_container::{Container, Dataspace, ObjectId};
+use h5lake_ledger::locks::Mutex;
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::Result;
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Library;
+
+/// Our driver's number: those below 512 are reserved.
+const VALUE: sys::H5FD_class_value_t = 704;
+/// Addresses end here; every object id lies below.
+const MAXIMUM_ADDRESS: u64 = i64::MAX as u64;
+/// What the native file itself may grow to. It holds dummies and region references.
+const MAXIMUM_BYTES: u64 = 1 << 30;
+/// The end of allocation for object headers: behind all object ids.
+const END_FOR_HEADERS: u64 = MAXIMUM_ADDRESS - 0xffff;
+
+/// The name of the native file with this number.
+pub fn file_name(number: u64) -> String {
+    format!("h5lake-face-{}-{number}", std::process::id())
+}
+
+/// What is known of a native file beneath a session.
+#[derive(Default)]
+struct Known {
+    container: Weak<Container>,
+    /// Where its allocated bytes end.
+    end: u64,
+    /// Native code has read objects of the container there, and may remember them.
+    was_asked: bool,
+}
+
+static FILES: LazyLock<Mutex<HashMap<u64, Known>>> = LazyLock::new(Default::default);
+
+fn with_known<T>(number: u64, change: impl FnOnce(&mut Known) -> T) -> T {
+    change(FILES.lock().entry(number).or_default())
+}
+
+/// Says whose objects the native file with this number stands for.
+pub fn bind(number: u64, container: Weak<Container>) {
+    with_known(number, |known| known.container = container);
+}
+
+/// Where the bytes end that native code has taken in a file, unless it has read objects of the container there: what it
+/// remembers of these is true for one session only.
+pub fn end_of(number: u64) -> Option<u64> {
+    with_known(number, |known| (!known.was_asked).then_some(known.end))
+}
+
+impl Library {
+    /// Makes a file access list use the driver. The driver must be kept until the file is closed: `H5FD_close` gives
+    /// up the file's own reference to it before it calls it.
+    pub(in crate::hdf5) fn set_face_driver(self, access: &Id) -> Result<Id> {
+        let table = self.table();
+        // SAFETY: the class lives as long as the process.
+        let driver = unsafe { (table.H5FDregister)(&raw const DRIVER.0) };
+        let driver = Id::from_call(self, driver, "H5FDregister")?;
+        check(
+            // SAFETY: the driver takes no settings.
+            unsafe { (table.H5Pset_driver)(access.get(), driver.get(), std::ptr::null()) },
+            "H5Pset_driver",
+        )?;
+        Ok(driver)
+    }
+}
+
+struct Driver(sys::H5FD_class_t);
+
+// SAFETY: the structure is constant; libhdf5 only reads it.
+unsafe impl Sync for Driver {}
+
+static DRIVER: Driver = Driver(driver());
+
+const fn driver() -> sys::H5FD_class_t {
+    // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.
+    let mut class: sys::H5FD_class_t = unsafe { std::mem::zeroed() };
+    class.version = sys::H5FD_CLASS_VERSION;
+    class.value = VALUE;
+    class.name = c"h5lake-face".as_ptr();
+    class.maxaddr = MAXIMUM_ADDRESS;
+    class.fc_degree = sys::H5F_CLOSE_WEAK;
+    class.open = Some(open);
+    class.close = Some(close);
+    class.cmp = Some(compare);
+    class.query = Some(query);
+    class.alloc = Some(allocate);
+    class.get_eoa = Some(end_of_allocation);
+    class.set_eoa = Some(set_end_of_allocation);
+    class.get_eof = Some(end_of_file);
+    class.read = Some(read);
+    class.write = Some(write);
+    class
+}
+
+/// An open file of the driver; libhdf5 keeps its own part in front.
+#[repr(C)]
+struct FaceFile {
+    public: sys::H5FD_t,
+    number: u64,
+    bytes: Vec<u8>,
+    end: u64,
+}
+
+impl FaceFile {
+    fn move_end(&mut self, end: u64) {
+        self.end = end;
+        with_known(self.number, |known| known.end = end);
+    }
+}
+
+/// The file behind a pointer of libhdf5's.
+///
+/// # Safety
+/// The pointer came from `open` and has not been closed; libhdf5's lock keeps other threads away.
+unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a mut FaceFile {
+    // SAFETY: as the caller says.
+    unsafe { &mut *pointer.cast_mut().cast::<FaceFile>() }
+}
+
+unsafe extern "C" fn open(
+    name: *const c_char,
+    _flags: c_uint,
+    _access: i64,
+    _maximum: u64,
+) -> *mut sys::H5FD_t {
+    // SAFETY: the name is terminated.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    let Some(number) = name.rsplit('-').next().and_then(|number| number.parse().ok()) else {
+        return std::ptr::null_mut();
+    };
+    // SAFETY: all-zero is a valid value of this plain structure, which libhdf5 fills.
+    let public: sys::H5FD_t = unsafe { std::mem::zeroed() };
+    Box::into_raw(Box::new(FaceFile { public, number, bytes: Vec::new(), end: 0 })).cast()
+}
+
+unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> i32 {
+    // SAFETY: from `open`, closed once.
+    let file = unsafe { Box::from_raw(pointer.cast::<FaceFile>()) };
+    FILES.lock().remove(&file.number);
+    0
+}
+
+unsafe extern "C" fn compare(first: *const sys::H5FD_t, second: *const sys::H5FD_t) -> i32 {
+    (first as usize).cmp(&(second as usize)) as i32
+}
+
+unsafe extern "C" fn query(_file: *const sys::H5FD_t, flags: *mut c_ulong) -> i32 {
+    // SAFETY: null or writable.
+    unsafe { crate::hdf5::strings::answer(flags, 0) };
+    0
+}
+
+unsafe extern "C" fn allocate(
+    pointer: *mut sys::H5FD_t,
+    _kind: sys::H5FD_mem_t,
+    _transfer: i64,
+    size: u64,
+) -> u64 {
+    const UNDEFINED: u64 = u64::MAX;
+    // SAFETY: see `file`.
+    let file = unsafe { file(pointer) };
+    let Some(address) = file.end.checked_next_multiple_of(8) else { return UNDEFINED };
+    match address.checked_add(size).filter(|end| *end <= MAXIMUM_BYTES) {
+        Some(end) => {
+            file.move_end(end);
+            address
+        }
+        None => UNDEFINED,
+    }
+}
+
+unsafe extern "C" fn end_of_allocation(pointer: *const sys::H5FD_t, kind: sys::H5FD_mem_t) -> u64 {
+    // SAFETY: see `file`.
+    if kind == sys::H5FD_MEM_OHDR { END_FOR_HEADERS } else { unsafe { file(pointer) }.end }
+}
+
+unsafe extern "C" fn set_end_of_allocation(
+    pointer: *mut sys::H5FD_t,
+    _kind: sys::H5FD_mem_t,
+    end: u64,
+) -> i32 {
+    // SAFETY: see `file`.
+    let file = unsafe { file(pointer) };
+    // libhdf5 sets the end that it was told for headers, too.
+    if end <= MAXIMUM_BYTES && end > file.end {
+        file.move_end(end);
+    }
+    0
+}
+
+unsafe extern "C" fn end_of_file(pointer: *const sys::H5FD_t, _kind: sys::H5FD_mem_t) -> u64 {
+    // SAFETY: see `file`.
+    unsafe { file(pointer) }.end
+}
+
+unsafe extern "C" fn read(
+    pointer: *mut sys::H5FD_t,
+    _kind: sys::H5FD_mem_t,
+    _transfer: i64,
+    address: u64,
+    size: usize,
+    buffer: *mut c_void,
+) -> i32 {
+    // SAFETY: see `file`; the buffer has `size` bytes.
+    let (file, out) = unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
+    out.fill(0);
+    if address >= MAXIMUM_BYTES {
+        return match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| header(file.number, address))) {
+            Ok(Some(header)) => {
+                let length = header.len().min(size);
+                out[..length].copy_from_slice(&header[..length]);
+                0
+            }
+            _ => -1,
+        };
+    }
+    let start = usize::try_from(address).unwrap_or(usize::MAX).min(file.bytes.len());
+    let length = (file.bytes.len() - start).min(size);
+    out[..length].copy_from_slice(&file.bytes[start..start + length]);
+    0
+}
+
+unsafe extern "C" fn write(
+    pointer: *mut sys::H5FD_t,
+    _kind: sys::H5FD_mem_t,
+    _transfer: i64,
+    address: u64,
+    size: usize,
+    buffer: *const c_void,
+) -> i32 {
+    // SAFETY: see `file`; the buffer has `size` bytes.
+    let (file, data) = unsafe { (file(pointer), std::slice::from_raw_parts(buffer.cast::<u8>(), size)) };
+    let Some(end) = address.checked_add(size as u64).filter(|end| *end <= MAXIMUM_BYTES) else { return -1 };
+    let (start, end) = (address as usize, end as usize);
+    if file.bytes.len() < end {
+        file.bytes.resize(end, 0);
+    }
+    file.bytes[start..end].copy_from_slice(data);
+    0
+}
+
+/// The object header that stands for a dataset: its dataspace is all that native code reads there.
+fn header(number: u64, address: u64) -> Option<Vec<u8>> {
+    const PREFIX_BYTES: usize = 16;
+    const MESSAGE_HEAD_BYTES: usize = 8;
+    const SPACE_HEAD_BYTES: usize = 4;
+    const DATASPACE_MESSAGE: u16 = 1;
+    const DATASPACE_VERSION: u8 = 2; // the first that knows null spaces
+    const HAS_MAXIMUM: u8 = 1;
+    let container = with_known(number, |known| {
+        known.was_asked = true;
+        known.container.upgrade()
+    })?;
+    let space = container.dataset(ObjectId(address)).ok()?.space();
+    let (kind, flags) = match &space {
+        Dataspace::Scalar => (0, 0),
+        Dataspace::Simple { .. } => (1, HAS_MAXIMUM),
+        Dataspace::Null => (2, 0),
+    };
+    let (dims, max) = (space.dims(), space.max_dims());
+    // Messages are as long as a multiple of eight.
+    let message = (SPACE_HEAD_BYTES + 2 * 8 * dims.len()).next_multiple_of(8);
+    let mut bytes = vec![0_u8; PREFIX_BYTES + MESSAGE_HEAD_BYTES + message];
+    bytes[0] = 1;
+    bytes[2..4].copy_from_slice(&1_u16.to_le_bytes());
+    bytes[4..8].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&u32::try_from(MESSAGE_HEAD_BYTES + message).ok()?.to_le_bytes());
+    bytes[16..18].copy_from_slice(&DATASPACE_MESSAGE.to_le_bytes());
+    bytes[18..20].copy_from_slice(&u16::try_from(message).ok()?.to_le_bytes());
+    bytes[24..28].copy_from_slice(&[DATASPACE_VERSION, u8::try_from(dims.len()).ok()?, flags, kind]);
+    for (place, dim) in bytes[28..].chunks_exact_mut(8).zip(dims.iter().chain(max)) {
+        place.copy_from_slice(&dim.to_le_bytes());
+    }
+    Some(bytes)
+}

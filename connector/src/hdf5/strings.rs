@@ -1,0 +1,100 @@
+//! C strings and buffers that HDF5 wants filled.
+
+use std::ffi::{CStr, CString, c_char};
+
+use crate::error::{Error, Result};
+
+/// The bytes of a C string from libhdf5.
+///
+/// # Safety
+/// `text` is null or points to a NUL-terminated string that outlives `'a`.
+pub unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a [u8]> {
+    if text.is_null() {
+        return Err(Error::argument(format!("{what} is a null pointer")));
+    }
+    // SAFETY: not null, and terminated as the caller says.
+    Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// As [`bytes()`], but a null pointer is `None`.
+///
+/// # Safety
+/// As [`bytes()`].
+pub unsafe fn optional_bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: not null, and terminated as the caller says.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// A C string of bytes that must not hold a NUL.
+pub fn c_string(text: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::argument(format!("{what} holds a NUL byte")))
+}
+
+/// Room for C strings that are needed one after the other.
+#[derive(Debug, Default)]
+pub struct Terminated(Vec<u8>);
+
+impl Terminated {
+    /// A C string of bytes that must not hold a NUL, until the next one.
+    ///
+    /// # Errors
+    /// If they do; `what` names them.
+    pub fn set(&mut self, text: &[u8], what: &str) -> Result<&CStr> {
+        self.0.clear();
+        self.0.extend_from_slice(text);
+        self.0.push(0);
+        CStr::from_bytes_with_nul(&self.0).map_err(|_| Error::argument(format!("{what} holds a NUL byte")))
+    }
+}
+
+/// Copies `text` into a name buffer of `size` bytes as HDF5's name getters do: cut to fit, always terminated.
+///
+/// # Safety
+/// `buffer` is null or has `size` writable bytes.
+pub unsafe fn fill_name(text: &[u8], buffer: *mut c_char, size: usize) {
+    if buffer.is_null() || size == 0 {
+        return;
+    }
+    let length = text.len().min(size - 1);
+    // SAFETY: `length + 1 <= size` bytes are writable.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), buffer, length);
+        *buffer.add(length) = 0;
+    }
+}
+
+/// Copies raw bytes into a buffer of `size` bytes, cut to fit.
+///
+/// # Safety
+/// `buffer` is null or has `size` writable bytes.
+pub unsafe fn fill_bytes(value: &[u8], buffer: *mut std::ffi::c_void, size: usize) {
+    if !buffer.is_null() {
+        // SAFETY: at most `size` bytes are written.
+        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), buffer.cast::<u8>(), value.len().min(size)) };
+    }
+}
+
+/// Stores an answer where HDF5 wants it; a null pointer means that it is not wanted.
+///
+/// # Safety
+/// `place` is null or writable and aligned.
+pub unsafe fn answer<T>(place: *mut T, value: T) {
+    if !place.is_null() {
+        // SAFETY: writable as the caller says.
+        unsafe { place.write(value) };
+    }
+}
+
+impl crate::hdf5::library::Library {
+    /// A terminated copy of `text` in memory that libhdf5 frees.
+    pub fn allocate_string(self, text: &[u8]) -> Result<*mut c_char> {
+        // SAFETY: any size may be asked for.
+        let buffer = unsafe { (self.table().H5allocate_memory)(text.len() + 1, true) }.cast::<c_char>();
+        if buffer.is_null() {
+            return Err(Error::call("H5allocate_memory"));
+        }
+        // SAFETY: the buffer has room for the text and its terminator.
+        unsafe { fill_name(text, buffer, text.len() + 1) };
+        Ok(buffer)
+    }
+}

@@ -1,0 +1,80 @@
+//! What the processes of an MPI program do together: transfers, the last close of a file, atomicity.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Result};
+use crate::handles::Handle;
+use crate::hdf5::library::Hid;
+use crate::session::Session;
+use crate::session::collective::{Change, Together};
+
+/// Which way elements go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Into memory.
+    Read,
+    /// Into the file.
+    Write,
+}
+
+/// Runs a transfer, with all other processes where its list says so.
+///
+/// # Errors
+/// Its own; with all others, if a write failed in any process.
+pub fn transfer(
+    first: &Handle,
+    list: Hid,
+    direction: Direction,
+    body: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let session = first.session()?;
+    let Some(together) = session.sharers().filter(|_| session.container.writable()) else { return body() };
+    if !together.is_collective_transfer(list)? {
+        return body();
+    }
+    match direction {
+        Direction::Write => together.change(&session.container, Change::Elements, body),
+        Direction::Read => {
+            together.settle(&session.container)?;
+            together.during(body).unwrap_or_else(|panic| resume_unwind(panic))
+        }
+    }
+}
+
+/// The processes that close a file for writing together, if this is its last identifier here.
+pub fn of_last(handle: &Handle) -> Option<Arc<Together>> {
+    let session = handle.session().ok()?;
+    let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
+    session.sharers().filter(|_| is_last && session.container.writable() && !session.is_inherited()).cloned()
+}
+
+/// `H5Fget_mpi_atomicity`.
+///
+/// # Errors
+/// For a file that was not opened with MPI's driver.
+pub fn atomicity(handle: &Handle) -> Result<bool> {
+    Ok(of(&*handle.session()?)?.is_atomic())
+}
+
+/// `H5Fset_mpi_atomicity`. Collective; what was written before is seen by all when it returns.
+///
+/// # Errors
+/// For a file that was not opened with MPI's driver; if any process failed.
+pub fn set_atomicity(handle: &Handle, atomic: bool) -> Result<()> {
+    let session = handle.session()?;
+    let together = of(&session)?;
+    if session.container.writable() {
+        together.flush(&session.container)?;
+    }
+    together.set_atomic(atomic);
+    Ok(())
+}
+
+fn of(session: &Session) -> Result<&Arc<Together>> {
+    session
+        .together
+        .as_ref()
+        .ok_or_else(|| Error::argument("the file was not opened with the MPI file driver"))
+}

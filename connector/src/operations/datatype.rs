@@ -1,0 +1,101 @@
+//! Committed datatypes.
+
+use bytes::Bytes;
+use h5lake_container::{DatatypeSpec, ObjectId, ObjectKind};
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::handles::open_objects::{DatatypeHandle, ObjectHandle};
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Hid;
+use crate::hdf5::plist::ListClass;
+use crate::operations::group::{NewPlace, located};
+use crate::operations::object::handle_of;
+use crate::operations::path::external_link::open_native;
+use crate::operations::path::{Base, Location, Resolved};
+use crate::session::Session;
+use crate::transfer::stored_type::FileType;
+
+/// `H5Tcommit`; without a name `H5Tcommit_anon`.
+pub fn commit(
+    handle: &Handle,
+    location: &Location<'_>,
+    name: Option<&[u8]>,
+    datatype: Hid,
+    link_creation: Hid,
+    creation: Hid,
+) -> Result<Handle> {
+    let base = located(handle, location)?;
+    let library = base.session.library;
+    if library.is_immutable(datatype)? {
+        return Err(Error::new(Minor::BadValue, "the datatype is immutable: commit a copy of it (H5Tcopy)"));
+    }
+    let place = NewPlace::find(base, name, link_creation)?;
+    let session = place.session.clone();
+    let stored = FileType::of_new(&session, datatype)?.to_datatype(None);
+    let native = session.face.datatype(&stored.encoded)?;
+    let given = library.object_creation(creation)?;
+    let spec = DatatypeSpec {
+        datatype: stored,
+        creation_properties: library.encode_list(creation)?.into(),
+        attribute_order: given.attribute_order,
+        track_times: given.track_times,
+    };
+    let object = session.container.create_datatype(spec)?;
+    let path = place.link(&object)?;
+    Ok(Handle::Datatype(DatatypeHandle { native, base: ObjectHandle { session, object, path } }))
+}
+
+/// `H5Topen`.
+pub fn open(handle: &Handle, location: &Location<'_>, name: &[u8], access: Hid) -> Result<Handle> {
+    let found = match located(handle, location)?.resolve(&Location::ByName { name, access })? {
+        Resolved::Here(found) => found,
+        Resolved::Native(path) => return open_native(&path, Some(ObjectKind::Datatype)),
+    };
+    match handle_of(&found.session, found.id, found.path)? {
+        opened @ Handle::Datatype(_) => Ok(opened),
+        _ => Err(Error::new(
+            Minor::BadType,
+            format!("'{}' is not a committed datatype", String::from_utf8_lossy(name)),
+        )),
+    }
+}
+
+/// HDF5's encoding of the datatype.
+pub fn encoded(handle: &Handle) -> Result<Bytes> {
+    let base = Base::of(handle)?;
+    Ok(base.session.container.datatype(base.id)?.encoded.clone())
+}
+
+/// `H5Tget_create_plist`.
+pub fn creation_list(handle: &Handle) -> Result<Id> {
+    let base = Base::of(handle)?;
+    let encoded = base.session.container.object_creation_properties(base.id)?;
+    base.session.library.decode_list(&encoded, ListClass::DatatypeCreate)
+}
+
+/// The committed datatype of this container behind an application's identifier, if it is one.
+pub fn committed_id(session: &Session, datatype: Hid) -> Result<Option<ObjectId>> {
+    if session.library.predefined(datatype).is_some() || !session.library.is_committed(datatype)? {
+        return Ok(None);
+    }
+    let Some((id, file)) = session.library.object_of(datatype) else { return Ok(None) };
+    let is_ours = file == session.container.file_number()
+        && session.container.object_info(id).is_ok_and(|info| info.kind == ObjectKind::Datatype);
+    Ok(is_ours.then_some(id))
+}
+
+/// The identifier that `H5Dget_type` and `H5Aget_type` give out: the committed type where there is one, else a
+/// transient copy.
+pub fn identifier(
+    session: &std::sync::Arc<Session>,
+    types: &FileType,
+    committed: Option<ObjectId>,
+) -> Result<Id> {
+    if let Some(id) = committed
+        && let Ok(handle) = handle_of(session, id, None)
+    {
+        return session.library.register(handle);
+    }
+    types.copy()
+}

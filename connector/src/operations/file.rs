@@ -1,0 +1,583 @@
+//! Files: containers opened, created, asked and closed.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use h5lake_container::{Access, Container, FileCreation, OnConflict, Options, Replace, Target};
+use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
+
+use crate::config::{Config, NativeFiles};
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::handles::open_objects::FileHandle;
+use crate::hdf5::file_flags::OpenFlags;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::plist::{Driver, ListClass};
+use crate::names::{self, Place};
+use crate::operations::group;
+use crate::operations::object::OwnHandles;
+use crate::operations::pointer_files;
+use crate::operations::storage::{self as native, Storage};
+use crate::pointer::{self, Prepared};
+use crate::session::collective::{self, Together};
+use crate::session::registry;
+use crate::session::{Session, SessionParts, Swmr};
+use crate::transfer::filter_pipeline;
+
+/// `H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_DATATYPE | H5F_OBJ_ATTR`
+const EVERYTHING_BUT_FILES: u32 = 0x1e;
+/// `H5F_OBJ_LOCAL`: only what was opened through this very file.
+const LOCAL: u32 = 0x20;
+
+const STRONG: u32 = 3;
+const SEMI: u32 = 2;
+const WEAK: u32 = 1;
+const DEFAULT: u32 = 0;
+
+/// What every way of opening a container at a place is given.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    library: Library,
+    config: &'a Config,
+    place: &'a Place,
+    name: &'a [u8],
+    flags: OpenFlags,
+    access: Hid,
+    /// Whether processes open it together.
+    together: bool,
+}
+
+/// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
+pub fn create(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    flags: OpenFlags,
+    creation: Hid,
+    access: Hid,
+) -> Result<Handle> {
+    if native::by_driver(library, access)? {
+        native::check_allowed(config, Minor::CannotCreateFile, "create", name)?;
+        return library.create_native_file(name, flags, creation, access);
+    }
+    let together = together(library, access)?;
+    // A process that looked later could already see what another has made.
+    let place = agreed(
+        &together,
+        names::place_of_new(name, config).and_then(|place| {
+            check_newest(&place, Minor::CannotCreateFile, "create", name)?;
+            check_replaceable(library, &place, name, flags, access)?;
+            shareable(&together, place)
+        }),
+    )?;
+    let request =
+        Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+    let make = || make(request, creation);
+    let container = match &together {
+        None => make()?,
+        Some(all) => all.open(Some(&make), &|| reopen_made(request))?,
+    };
+    let access_list = library.copy_list(access)?;
+    library.fit_page_buffer(access_list.get(), || library.page_size(creation), true)?;
+    let swmr = if flags.swmr_write { Swmr::Write } else { Swmr::Off };
+    let parts = Parts { container, together, writable: true, swmr };
+    start(library, config, name, access_list, parts).map(file_handle)
+}
+
+/// Refuses to replace a native file that is open in this library, as native HDF5 does.
+fn check_replaceable(
+    library: Library,
+    place: &Place,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<()> {
+    // With MPI's driver it would have to be opened by all.
+    let alone = library.driver(access)? != Driver::Mpi;
+    if flags.exclusive || !alone || !native::is_native(place) || !library.is_native_open(name, access)? {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(name);
+    let text =
+        format!("unable to create file: name = '{name}': unable to truncate a file which is already open");
+    Err(Error::file(Minor::CannotCreateFile, text, None))
+}
+
+/// The processes that open a file together, if the access list has MPI's driver. Collective.
+fn together(library: Library, access: Hid) -> Result<Option<Arc<Together>>> {
+    match library.driver(access)? {
+        Driver::Mpi => library.processes(access).map(Together::new).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The settings for creating or opening a file. Where processes do that together and one has bad ones, the others hear of
+/// it when they first agree.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<Config> {
+    match read {
+        Err(error) => agreed(&together(library, access)?, Err(error)),
+        settings => settings,
+    }
+}
+
+/// Told to all who open a file together, if it failed.
+fn agreed<T>(together: &Option<Arc<Together>>, done: Result<T>) -> Result<T> {
+    match together {
+        Some(all) => all.agree(done),
+        None => done,
+    }
+}
+
+fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
+    if together.is_some() {
+        collective::check_shared(&place)?;
+    }
+    Ok(place)
+}
+
+/// Makes an empty container.
+fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
+    let Request { library, place, flags, access, .. } = request;
+    let options = options(request)?;
+    let pointer = pointer_files::prepare(place, request.config, flags)?;
+    let replace = match flags.exclusive {
+        true => Replace::Never,
+        false => pointer_files::replacement(place, request.config),
+    };
+    library.check_user_block(creation, access)?;
+    library.check_shared_messages(creation)?;
+    let user_block = library.user_block(creation)?;
+    let root = h5lake_container::GroupSpec {
+        creation_properties: Vec::new().into(),
+        ..group::spec_of(library, creation)?
+    };
+    let new = FileCreation { properties: library.encode_list(creation)?.into(), root, user_block };
+    let refused = |error: h5lake_container::Error| {
+        failed(Minor::CannotCreateFile, "unable to create file", request, &error)
+    };
+    let replaced = pointer_files::replaced(place, &options).map_err(refused)?;
+    let container = Container::create(&place.target, replace, new, options).map_err(|error| {
+        match pointer_files::is_unlinked(replace, &error) {
+            true => pointer_files::unlinked(place, request.name),
+            false => refused(error),
+        }
+    })?;
+    if let Some(Err(error)) = pointer.map(Prepared::put) {
+        // Nothing was replaced. Without its pointer file the container would keep the next creation away.
+        if replace != Replace::Truncate {
+            pointer_files::take_back(container, place);
+        }
+        return Err(error);
+    }
+    if let Some(replaced) = replaced {
+        replaced.done();
+    }
+    Ok(container)
+}
+
+/// Opens what another process has made.
+fn reopen_made(request: Request<'_>) -> Result<Arc<Container>> {
+    Container::open(&request.place.target, Access::ReadWrite, options(request)?)
+        .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))
+}
+
+/// Refuses to change an old version.
+fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
+    let Some(at) = place.at else { return Ok(()) };
+    let text = format!("unable to {verb} file: name = '{}'", String::from_utf8_lossy(name));
+    let said = format!("{at} is past and can only be read");
+    Err(Error::file(minor, text, Some(libc::EROFS)).with_system_message(said, ""))
+}
+
+/// `H5Fopen`. A reader sees the newest snapshot, and keeps it. An empty file that is opened for writing becomes an
+/// empty container, as native HDF5 makes a file of it (`H5F_open` writes the superblock of a file without bytes):
+/// programs reserve names with temporary files.
+pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+    let together = together(library, access)?;
+    match agreed(&together, native::storage(library, config, name, access, flags.write))? {
+        Storage::Native => {
+            native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+            library.open_native_file(name, flags, access)
+        }
+        Storage::Container(place) => {
+            if flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)? {
+                return open_in_memory(library, name, flags, access);
+            }
+            if flags.write && place.is_vacant() {
+                let creation = library.default_list(ListClass::FileCreate)?;
+                return create(library, config, name, flags, creation.get(), access);
+            }
+            let request =
+                Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+            let session = open_container(request, together)?;
+            check_degree(&session)?;
+            pointer_files::leave(&session, &place);
+            Ok(file_handle(session))
+        }
+    }
+}
+
+/// Opens a container with the core driver without backing store: as a native file in memory of the same content, for what
+/// is changed is to be forgotten.
+fn open_in_memory(library: Library, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+    let mut image = library.image_of_file(name, access)?;
+    let list = library.with_image(access, &mut image)?;
+    // The driver takes an image only under a name that no file has (H5FD__core_open).
+    let name = [name, b" (in memory)"].concat();
+    library.open_native_file(&name, flags, list.get())
+}
+
+/// Opens a container without giving its file an identifier.
+pub fn open_session(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<Arc<Session>> {
+    let together = together(library, access)?;
+    let place = agreed(&together, names::place_to_open(name, config, flags.write))?;
+    let request =
+        Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+    open_container(request, together)
+}
+
+fn open_container(request: Request<'_>, together: Option<Arc<Together>>) -> Result<Arc<Session>> {
+    let Request { library, config, name, flags, access, .. } = request;
+    let open = || open_one(request);
+    let container = match &together {
+        None => open()?,
+        Some(all) => all.open(None, &open)?,
+    };
+    let swmr = match (flags.swmr_write, flags.swmr_read) {
+        (true, _) => Swmr::Write,
+        (_, true) => Swmr::Read,
+        _ => Swmr::Off,
+    };
+    let access_list = library.copy_list(access)?;
+    // Few ask for a page buffer, and to decode the list is a tenth of an open.
+    let page_size = || {
+        let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+        library.page_size(creation.get())
+    };
+    library.fit_page_buffer(access_list.get(), page_size, false)?;
+    start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
+}
+
+fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
+    let Request { config, place, name, flags, together, .. } = request;
+    if together {
+        collective::check_shared(place)?;
+    }
+    if flags.write {
+        check_newest(place, Minor::CannotOpenFile, "open", name)?;
+    }
+    if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
+        pointer::check_writable(path)?;
+    }
+    let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
+    let mut options = options(request)?;
+    options.opened.clone_from(&place.opened);
+    // A setting for all files means those that are read; what is written is always the newest version.
+    options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
+    let opened = Container::open(&place.target, mode, options).map_err(|error| {
+        if is_foreign(place, &error) {
+            return not_ours(name);
+        }
+        failed(Minor::CannotOpenFile, "unable to open file", request, &error)
+    })?;
+    filter_pipeline::check_not_filtering(&opened)?;
+    Ok(opened)
+}
+
+/// All opens of one file agree on what closing it does to its objects, as those of a native file must (`H5F_open`).
+/// Those that links and virtual datasets make do not count: natively a program that opens one of its sources with another
+/// degree gets an error, which helps nobody.
+fn check_degree(session: &Arc<Session>) -> Result<()> {
+    let wanted = degree_of(session)?;
+    for other in registry::sessions_beside(session) {
+        if other.is_applications.load(Ordering::Relaxed) && degree_of(&other)? != wanted {
+            return Err(Error::new(Minor::CannotOpenFile, "file close degree doesn't match"));
+        }
+    }
+    Ok(())
+}
+
+/// What closing the file does to its objects. The default is that of HDF5's drivers for local files.
+///
+/// # Errors
+/// If the library cannot say it.
+pub fn degree_of(session: &Session) -> Result<u32> {
+    let degree = session.library.close_degree(session.access_list.get())?;
+    Ok(if degree == DEFAULT { WEAK } else { degree })
+}
+
+/// Whether the store has no such container while something else lies at the local path.
+fn is_foreign(place: &Place, error: &h5lake_container::Error) -> bool {
+    error.kind() == h5lake_container::ErrorKind::NotFound && place.is_taken_locally()
+}
+
+fn not_ours(name: &[u8]) -> Error {
+    let name = String::from_utf8_lossy(name);
+    let text = format!(
+        "unable to open file: name = '{name}' is a local file and no container is in the store under it"
+    );
+    Error::file(Minor::CannotOpenFile, text, None)
+}
+
+fn file_handle(session: Arc<Session>) -> Handle {
+    Handle::File(FileHandle::new(session))
+}
+
+/// What a session on a container is made of, beside its names and lists.
+struct Parts {
+    container: Arc<Container>,
+    together: Option<Arc<Together>>,
+    writable: bool,
+    swmr: Swmr,
+}
+
+fn start(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    access_list: Id,
+    parts: Parts,
+) -> Result<Arc<Session>> {
+    let (config, name) = (config.clone(), name.to_vec());
+    let Parts { container, together, writable, swmr } = parts;
+    let handles = &OwnHandles;
+    Session::start(SessionParts {
+        library,
+        handles,
+        container,
+        together,
+        config,
+        name,
+        access_list,
+        writable,
+        swmr,
+    })
+}
+
+fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_container::Error) -> Error {
+    let name = String::from_utf8_lossy(request.name);
+    // Who gave a plain name may not think of the store.
+    let store = match is_of_the_setting(request, error) {
+        true => format!(", in the store{}", names::of_the_setting(request.config)),
+        false => String::new(),
+    };
+    Error::file(minor, format!("{what}: name = '{name}'"), error.errno()).with_system_message(error, &store)
+}
+
+/// Whether a store that the settings name has failed, and not what was asked of it.
+fn is_of_the_setting(request: Request<'_>, error: &h5lake_container::Error) -> bool {
+    use h5lake_container::ErrorKind;
+    let Target::Objects { url, .. } = &request.place.target else { return false };
+    let failed = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied | ErrorKind::NoSpace);
+    failed && request.config.store.as_ref() == Some(url)
+}
+
+fn options(request: Request<'_>) -> Result<Options> {
+    let Request { library, config, access, together, .. } = request;
+    let mut options = Options::default();
+    if let Some(bytes) = config.cache_bytes {
+        options.cache_bytes = bytes;
+    }
+    options.ledger.retention = config.retention;
+    options.ledger.salvage = config.salvage;
+    options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };
+    // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
+    options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
+    options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
+    options.ledger.lock = locking(library, access)?;
+    Ok(options)
+}
+
+/// Whether to lock, and whether to do without where the file system has no locks. As in native files the environment wins
+/// over the property. A list that nobody changed says "best effort", as one does that asks for it: then whoever writes has
+/// to be told, because a second writer is kept out by nothing.
+fn locking(library: Library, access: Hid) -> Result<LockPolicy> {
+    if let Some(policy) = LockPolicy::from_environment() {
+        return Ok(policy);
+    }
+    Ok(match library.file_locking(access)? {
+        (false, _) => LockPolicy::Off,
+        (true, true) => LockPolicy::RequiredToWrite,
+        (true, false) => LockPolicy::Required,
+    })
+}
+
+/// Whether `H5Fopen` of this library may find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
+/// ask, but then take what the connector opened for a native file, and crash (`H5F__open_api_common` registers it
+/// with the connector of the access list).
+fn finds_connectors(library: Library) -> bool {
+    library.version().0 < 2
+}
+
+/// Whether a container or a native file lies at the name (`H5Fis_accessible`). Something else is `false`, a missing
+/// file an error, as native files answer.
+pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<bool> {
+    let chosen = library.is_chosen(access)?;
+    if !finds_connectors(library) && !chosen {
+        return Ok(false);
+    }
+    let missing = || {
+        Error::file(
+            Minor::CannotOpenFile,
+            format!("unable to open file: name = '{}'", String::from_utf8_lossy(name)),
+            Some(2),
+        )
+    };
+    let place = match native::storage(library, config, name, access, false)? {
+        Storage::Native if chosen && config.native == NativeFiles::Pass => {
+            return library.is_native_file(name, access);
+        }
+        Storage::Native => return Ok(false),
+        Storage::Container(place) => place,
+    };
+    if place.is_taken_locally() {
+        return Ok(false);
+    }
+    let probe = match place.target {
+        Target::File(path) => h5lake_ledger::Ledger::probe_file(&path),
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::probe_objects(&*store, &key),
+    };
+    match probe.map_err(|error| Error::file(Minor::CannotOpenFile, error.to_string(), error.errno()))? {
+        Probe::Container => Ok(true),
+        Probe::NotFound if lies_locally(name) => Ok(false),
+        Probe::NotFound => Err(missing()),
+        _ => Ok(false),
+    }
+}
+
+/// Whether a local file has the name, be it in a store's way or not: to who looks at the path it is not missing.
+fn lies_locally(name: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(name)).is_file()
+}
+
+/// `H5Fdelete`: a container or a native file and all it is made of. Anything else is refused. With MPI's driver all processes
+/// call it, as natively: the first one deletes, and all have the same answer.
+pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
+    let together = together(library, access)?;
+    // A process that looked later could already miss what another has deleted.
+    let place = match agreed(&together, native::storage(library, config, name, access, true))? {
+        Storage::Native => {
+            native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
+            return library.delete_native_file(name, access);
+        }
+        Storage::Container(place) => place,
+    };
+    let is_mine = together.as_ref().is_none_or(|all| all.is_first());
+    agreed(&together, if is_mine { delete_container(config, place, name) } else { Ok(()) })
+}
+
+fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
+    check_newest(&place, Minor::CannotOperate, "delete", name)?;
+    let removed = match place.target {
+        Target::File(path) => {
+            let options = h5lake_ledger::Options { retention: config.retention, ..Default::default() };
+            h5lake_ledger::Ledger::remove_file(&path, &options)
+        }
+        Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(&*store, &key),
+    };
+    if let (Ok(()), Some(pointer)) = (&removed, &place.pointer) {
+        // It may never have been there: the container was made without it.
+        let _ = std::fs::remove_file(pointer);
+    }
+    removed.map_err(|error| {
+        Error::file(Minor::CannotOperate, format!("unable to delete file: {error}"), error.errno())
+    })
+}
+
+/// `H5Freopen`: a file of its own on the same container.
+pub fn reopen(handle: &Handle) -> Result<Handle> {
+    let old = handle.session()?;
+    let library = old.library;
+    let parts = SessionParts {
+        library,
+        handles: &OwnHandles,
+        container: old.container.clone(),
+        together: old.together.clone(),
+        config: old.config.clone(),
+        name: old.name.clone(),
+        access_list: library.copy_list(old.access_list.get())?,
+        writable: old.writable,
+        swmr: *old.swmr.lock(),
+    };
+    Session::start(parts).map(file_handle)
+}
+
+/// Whether a file and another, given by what native code knows of it, are one container.
+pub fn is_same(handle: &Handle, other_native: usize) -> Result<bool> {
+    let session = handle.session()?;
+    Ok(registry::session_of(other_native)
+        .is_some_and(|other| Arc::ptr_eq(&other.container, &session.container)))
+}
+
+/// `H5Fget_access_plist`.
+pub fn access_list(handle: &Handle) -> Result<Id> {
+    let session = handle.session()?;
+    let list = session.library.copy_list(session.access_list.get())?;
+    session.library.set_close_degree(list.get(), degree_of(&session)?)?;
+    Ok(list)
+}
+
+/// `H5Fget_create_plist`.
+pub fn creation_list(handle: &Handle) -> Result<Id> {
+    let session = handle.session()?;
+    let list =
+        session.library.decode_list(&session.container.creation_properties(), ListClass::FileCreate)?;
+    session.library.set_user_block(list.get(), session.container.user_block())?;
+    Ok(list)
+}
+
+/// `H5Fclose`. When it returns everything is committed, even if objects of the file stay open. If it fails the file
+/// stays open, and can be closed again; what can never be committed is told once.
+pub fn close(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    let last = session.file_handles.load(Ordering::Relaxed) == 1;
+    if last { close_last(&session) } else { Ok(()) }
+}
+
+fn close_last(session: &Arc<Session>) -> Result<()> {
+    let library = session.library;
+    let open_objects = || identifiers_of(session, EVERYTHING_BUT_FILES);
+    match degree_of(session)? {
+        STRONG => {
+            for id in open_objects()? {
+                library.close_all_references(id);
+            }
+        }
+        SEMI if !open_objects()?.is_empty() => {
+            return Err(Error::new(Minor::CannotOperate, "can't close file, there are objects still open"));
+        }
+        _ => {}
+    }
+    session.commit_to_close()
+}
+
+/// `H5Fget_obj_count` and `H5Fget_obj_ids`: identifiers open on the container, or through this file alone.
+pub fn open_identifiers(handle: &Handle, types: u32) -> Result<Vec<Hid>> {
+    let session = handle.session()?;
+    if types & LOCAL != 0 {
+        return identifiers_of(&session, types);
+    }
+    session.library.identifiers(types, &mut |handle| {
+        handle.session().is_ok_and(|other| {
+            other.library == session.library && Arc::ptr_eq(&other.container, &session.container)
+        })
+    })
+}
+
+fn identifiers_of(session: &Arc<Session>, types: u32) -> Result<Vec<Hid>> {
+    let is_of_it = &mut |handle: &Handle| handle.session().is_ok_and(|other| Arc::ptr_eq(&other, session));
+    session.library.identifiers(types, is_of_it)
+}

@@ -1,0 +1,114 @@
+//! What the native connector's own functions ask of a file.
+
+use std::sync::Arc;
+
+use h5lake_container::Target;
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::hdf5::plist::ListClass;
+use crate::names;
+use crate::operations::object;
+use crate::operations::path::root_path;
+use crate::session::{Session, Swmr};
+
+/// `H5Fstart_swmr_write`: readers are always welcome, so this only checks that the file may be written, and
+/// makes what is there visible to them.
+pub fn start_swmr_write(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    if !session.writable {
+        return Err(Error::new(Minor::BadValue, "the file was not opened for writing"));
+    }
+    if *session.swmr.lock() == Swmr::Write {
+        return Err(Error::new(Minor::BadValue, "file already in SWMR writing mode"));
+    }
+    session.container.flush()?;
+    *session.swmr.lock() = Swmr::Write;
+    Ok(())
+}
+
+/// Bytes that the container takes.
+pub fn size(handle: &Handle) -> Result<u64> {
+    Ok(handle.session()?.container.size()?)
+}
+
+/// Where the descriptor of the container's file is kept (`H5Fget_vfd_handle` answers a pointer to it, as the POSIX
+/// drivers do). It is a descriptor of its own, for `fsync` or `fstat`, open as long as the file is. For a container that
+/// is kept elsewhere it is the pointer file's.
+pub fn descriptor(session: &Session) -> Result<usize> {
+    if session.together.is_some() {
+        // With this driver callers take the answer for a pointer to an MPI_File.
+        return Err(Error::new(
+            Minor::Unsupported,
+            "H5Fget_vfd_handle: the file was opened with the MPI file driver, and a container has no MPI_File; to get a file \
+             descriptor, open it in one process without that driver",
+        ));
+    }
+    if let Some((_, number)) = session.descriptor.get() {
+        return Ok(std::ptr::from_ref(&**number) as usize);
+    }
+    let place = names::place(&session.name, &session.config)?;
+    let Target::File(path) = place.local_target() else {
+        return Err(Error::new(
+            Minor::Unsupported,
+            "a container in an object store, without a local file that names it, has no file descriptor",
+        ));
+    };
+    let file = std::fs::File::open(&path).map_err(|error| {
+        Error::file(Minor::CannotOpenFile, format!("'{}': {error}", path.display()), error.raw_os_error())
+    })?;
+    let number = Box::new([std::os::fd::AsRawFd::as_raw_fd(&file), 0]);
+    let (_, number) = session.descriptor.get_or_init(|| (file, number));
+    Ok(std::ptr::from_ref(&**number) as usize)
+}
+
+/// `H5Fget_file_image`: a native file of the same content. It is made when its size is asked for and handed out by the next
+/// call, so that both are of one image. Returns the size; `fill` gets the bytes if the caller has room for `room` of them.
+pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
+    let session = handle.session()?;
+    let kept = session.image.lock().take();
+    let image = match (kept, room) {
+        (Some(image), Some(_)) => image,
+        _ => native_image(&session)?,
+    };
+    let size = image.len();
+    match room {
+        None => *session.image.lock() = Some(image),
+        Some(room) if room < size => {
+            return Err(Error::argument(format!(
+                "supplied buffer too small: {room} bytes, the image has {size}"
+            )));
+        }
+        Some(_) => fill(&image),
+    }
+    Ok(size)
+}
+
+/// The content of a container as a native file.
+fn native_image(session: &Arc<Session>) -> Result<Vec<u8>> {
+    let (library, container) = (session.library, &session.container);
+    let root = object::identifier_of(session, container.root(), Some(root_path()))?;
+    let creation = library.decode_list(&container.creation_properties(), ListClass::FileCreate)?;
+    library.native_image(root.get(), creation.get())
+}
+
+/// The answer to an operation that has no meaning for a container, by its name in `H5VLnative.h`.
+pub fn refused(operation: i32) -> Error {
+    let name = match operation {
+        2 => "H5Fget_free_sections",
+        4 => "H5Fget_info",
+        5 => "H5Fget_mdc_config",
+        6 => "H5Fget_mdc_hit_rate",
+        7 => "H5Fget_mdc_size",
+        12 => "H5Fget_metadata_read_retry_info",
+        14 => "H5Fstart_mdc_logging",
+        15 => "H5Fstop_mdc_logging",
+        16 => "H5Fget_mdc_logging_status",
+        18 => "H5Freset_page_buffering_stats",
+        19 => "H5Fget_page_buffering_stats",
+        20 => "H5Fget_mdc_image_info",
+        22 => "H5Fincrement_filesize",
+        _ => return Error::unsupported(format!("optional file operation {operation}")),
+    };
+    Error::new(Minor::Unsupported, format!("{name} has no meaning for a h5lake container"))
+}

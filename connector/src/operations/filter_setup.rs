@@ -1,0 +1,101 @@
+//! The filters of a dataset that is being created, as native code would set them up (`H5D__create`, H5Dint.c).
+
+use h5lake_container::{Dataspace, Filter, Layout};
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::hdf5::datatype::{ARRAY, COMPOUND, VARIABLE_LENGTH};
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::native::filter_dataset::Scratch;
+use crate::hdf5::plist::creation::DatasetCreation;
+use crate::session::Session;
+use crate::transfer::filter_pipeline;
+use crate::transfer::stored_type::FileType;
+
+/// `H5Z_FLAG_OPTIONAL`.
+const OPTIONAL: u32 = 1;
+/// The filter whose parameter is the size of an element (`H5Z_FILTER_SHUFFLE`).
+const SHUFFLE: i32 = 2;
+/// `H5Z_FILTER_NBIT`.
+const NBIT: i32 = 5;
+/// Deflate, shuffle, fletcher32: what native code would do to set them up is done here.
+const SET_UP_HERE: std::ops::RangeInclusive<i32> = 1..=3;
+
+/// The filters as they are stored: checked (`can_apply`), with the parameters that they set for themselves
+/// (`set_local`). Other filters than the plainest leave the native dataset that did it.
+///
+/// # Errors
+/// What native code refuses, in its words.
+pub fn of_new(
+    session: &Session,
+    types: &FileType,
+    space: &Dataspace,
+    given: &DatasetCreation,
+    creation: Hid,
+) -> Result<(Vec<Filter>, Option<Scratch>)> {
+    let mut filters = given.filters.clone();
+    if filters.is_empty() {
+        return Ok((filters, None));
+    }
+    if is_unsuitable(types, space)? {
+        // Optional filters stay in the pipeline as they were given, and skip what they cannot do (H5Z_ignore_filters).
+        if filters.iter().any(|filter| filter.flags & OPTIONAL == 0) {
+            return Err(Error::new(Minor::BadValue, "not suitable for filters").in_class(Major::Argument));
+        }
+        return Ok((filters, None));
+    }
+    let Layout::Chunked { chunk } = &given.layout else {
+        return Err(Error::new(Minor::BadValue, "filters can only be used with chunked layout"));
+    };
+    if !filters.iter().all(|filter| SET_UP_HERE.contains(&filter.id)) {
+        if types.has_heap
+            && filters.iter().any(|filter| filter.id == NBIT)
+            && has_arrays_of_sequences(types.library(), types.stored()?)?
+        {
+            return Err(
+                Error::new(Minor::BadType, "datatype not supported by nbit").in_class(Major::Argument)
+            );
+        }
+        let filters = match types.has_references && !types.has_heap {
+            true => Some(filter_pipeline::scratch_of_references(session, types, chunk, creation)?.filters()?),
+            false => None,
+        };
+        let scratch = filter_pipeline::scratch(session, types, chunk, creation)?;
+        let filters = filters.map_or_else(|| scratch.filters(), Ok)?;
+        return Ok((filters, Some(scratch)));
+    }
+    for filter in filters.iter_mut().filter(|filter| filter.id == SHUFFLE) {
+        let size = u32::try_from(types.size);
+        filter.client_data = vec![size.map_err(|_| Error::argument("elements too large to shuffle"))?];
+    }
+    Ok((filters, None))
+}
+
+/// Whether native code would not set up filters for such a dataset.
+fn is_unsuitable(types: &FileType, space: &Dataspace) -> Result<bool> {
+    let library = types.library();
+    Ok(!matches!(space, Dataspace::Simple { .. })
+        || types.class == VARIABLE_LENGTH
+        || library.is_variable_string(types.stored()?)?)
+}
+
+/// Whether there are arrays of variable-length data: native code knows no parameters of the n-bit filter for them
+/// (H5Z__calc_parms_array). It does for the same data in a compound.
+fn has_arrays_of_sequences(library: Library, datatype: Hid) -> Result<bool> {
+    match library.type_class(datatype)? {
+        ARRAY => {
+            let base = library.base_type(datatype)?;
+            Ok(library.type_class(base.get())? == VARIABLE_LENGTH
+                || library.is_variable_string(base.get())?
+                || has_arrays_of_sequences(library, base.get())?)
+        }
+        COMPOUND => {
+            for member in library.member_types(datatype)? {
+                if has_arrays_of_sequences(library, member.get())? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,22 @@
+//! What each H5VL callback does: decoded arguments in, the container asked, an answer out. A file for each class of the
+//! connector interface, and folders for what several of them need. No `unsafe` here: that is in `vol`.
+#![forbid(unsafe_code)]
+
+pub mod attribute;
+pub mod blob;
+pub mod collective;
+pub mod dataset;
+pub mod dataset_chunks;
+pub mod datatype;
+pub mod external_data;
+pub mod file;
+pub mod file_optional;
+pub mod filter_setup;
+pub mod group;
+pub mod link;
+pub mod object;
+pub mod path;
+pub mod pointer_files;
+pub mod storage;
+pub mod virtual_dataset;
+pub mod visit;

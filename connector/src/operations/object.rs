@@ -1,0 +1,364 @@
+//! Objects of any kind.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use h5lake_container::{CopyOptions, Datatype, Elements, HeapPlace, ObjectId, ObjectInfo, ObjectKind};
+use h5lake_ledger::locks::Mutex;
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::open_objects::{DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle};
+use crate::handles::{Handle, anchor_of, anchor_of_types};
+use crate::hdf5::anchor::Anchor;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::operations::external_data;
+use crate::operations::group::{self, NewPlace};
+use crate::operations::path::external_link::open_native;
+use crate::operations::path::mount;
+use crate::operations::path::{Base, Found, Location, Resolved};
+use crate::session::{Handles, Session};
+use crate::transfer::buffers::buffer_of;
+use crate::transfer::filter_pipeline::Lent;
+use crate::transfer::memory::elements::MemoryElements;
+use crate::transfer::memory::references::Reference;
+use crate::transfer::references::moved_region;
+use crate::transfer::stored_type::FileType;
+use crate::transfer::vlen_context;
+
+/// `H5Oopen` in all its forms.
+pub fn open(handle: &Handle, location: &Location<'_>) -> Result<Handle> {
+    let found = match Base::of(handle)?.resolve(location)? {
+        Resolved::Here(found) => found,
+        Resolved::Native(path) => return open_native(&path, None),
+    };
+    let opened = handle_of(&found.session, found.id, found.path)?;
+    if let Handle::Dataset(dataset) = &opened {
+        external_data::check_prefix(dataset)?;
+    }
+    Ok(opened)
+}
+
+/// An open handle of an object, by what the object is.
+pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Handle> {
+    let object = session.container.open_object(id)?;
+    let base = ObjectHandle { session: session.clone(), object, path };
+    match base.object.kind() {
+        ObjectKind::Group => Ok(Handle::Group(base)),
+        ObjectKind::Dataset => {
+            let dataset = session.container.dataset_of(&base.object)?;
+            let codec = Lent::to(session, &dataset, None);
+            Ok(Handle::Dataset(DatasetHandle {
+                types: OnceLock::new(),
+                codec: Mutex::new(codec),
+                virtual_layout: OnceLock::new(),
+                dataset,
+                access_list: None,
+                user_properties: None,
+                base,
+                native: OnceLock::new(),
+            }))
+        }
+        ObjectKind::Datatype => {
+            let encoded = session.container.datatype(id)?.encoded.clone();
+            let native = session.face.datatype(&encoded)?;
+            Ok(Handle::Datatype(DatatypeHandle { native, base }))
+        }
+    }
+}
+
+/// An identifier of an object for an application's callback; it goes when this does.
+pub fn identifier_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> Result<Id> {
+    session.library.register(handle_of(session, id, path)?)
+}
+
+/// What libhdf5 is handed for objects of ours.
+pub struct OwnHandles;
+
+impl Handles for OwnHandles {
+    fn anchor(&self, session: Weak<Session>) -> Anchor {
+        anchor_of(session)
+    }
+
+    fn anchor_of_types(&self, library: Library) -> &'static Anchor {
+        anchor_of_types(library)
+    }
+
+    fn identifier(&self, session: &Arc<Session>, id: ObjectId) -> Result<Id> {
+        identifier_of(session, id, None)
+    }
+}
+
+/// Where `H5Iget_file_id` finds the file of an object.
+pub enum FileOf {
+    /// The file has an identifier: libhdf5 finds it by the session's anchor, when it looks next.
+    Known(Arc<Session>),
+    /// It has none any more: a new handle for a new identifier.
+    New(Handle),
+}
+
+/// The file of an object.
+pub fn file(handle: &Handle) -> Result<FileOf> {
+    let session = handle.session()?;
+    if session.file_handles.load(Ordering::Relaxed) > 0 {
+        return Ok(FileOf::Known(session));
+    }
+    Ok(FileOf::New(Handle::File(FileHandle::new(session))))
+}
+
+/// A path of the object, or `None` where it has none (any more).
+pub fn name(handle: &Handle, location: &Location<'_>) -> Result<Option<Bytes>> {
+    let found = Base::of(handle)?.find(location)?;
+    let container = &found.session.container;
+    if let Some(path) = &found.path
+        && container.leads_to(path, found.id)
+    {
+        return Ok(found.path);
+    }
+    let own = container.find_path(found.id)?;
+    // Reached through a file that this one is mounted in.
+    if let (Some(path), Some(own)) = (&found.path, &own)
+        && let Some(way) = mount::path_of(&found.session)?
+        && path.starts_with(&way)
+    {
+        let whole = if own == b"/" { way } else { [&way, own.as_slice()].concat() };
+        return Ok(Some(whole.into()));
+    }
+    Ok(own.map(Bytes::from))
+}
+
+/// Kind, counts and times of an object, with its id and the number of its file.
+pub fn info(handle: &Handle, location: &Location<'_>) -> Result<Resolved<(ObjectId, u64, ObjectInfo)>> {
+    Base::of(handle)?.resolve(location)?.and_then(|found| {
+        let info = found.session.container.object_info(found.id)?;
+        Ok(Resolved::Here((found.id, found.session.container.file_number(), info)))
+    })
+}
+
+/// `H5Oincr_refcount`, `H5Odecr_refcount`.
+pub fn change_link_count(handle: &Handle, location: &Location<'_>, delta: i32) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    found.session.container.change_link_count(found.id, delta)?;
+    Ok(())
+}
+
+/// `H5Oexists_by_name`: whether the path leads to an object.
+pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
+    match Base::of(handle)?.is_there(location)? {
+        Resolved::Here(there) => Ok(there),
+        Resolved::Native(path) => path.exists(),
+    }
+}
+
+/// Where a location leads.
+pub fn resolve(handle: &Handle, location: &Location<'_>) -> Result<Resolved<Found>> {
+    Base::of(handle)?.resolve(location)
+}
+
+/// The id of an object.
+pub fn lookup(handle: &Handle, location: &Location<'_>) -> Result<ObjectId> {
+    Ok(Base::of(handle)?.find(location)?.id)
+}
+
+/// `H5Odisable_mdc_flushes`, `H5Oenable_mdc_flushes`. Cached metadata is never written between commits anyway; what programs
+/// see is that the setting is one of the object, lasts until that is closed, and is not made twice.
+pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
+    let (session, id) = open_object(handle)?;
+    if session.container.mark_open(id, disable) {
+        return Ok(());
+    }
+    let state = if disable { "corked" } else { "uncorked" };
+    Err(Error::new(Minor::CannotOperate, format!("object already {state}")))
+}
+
+/// `H5Oare_mdc_flushes_disabled`.
+pub fn are_metadata_flushes_disabled(handle: &Handle) -> Result<bool> {
+    let (session, id) = open_object(handle)?;
+    Ok(session.container.is_marked(id))
+}
+
+fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {
+    let id = match handle {
+        Handle::Group(group) => group.id(),
+        Handle::Dataset(dataset) => dataset.base.id(),
+        Handle::Datatype(datatype) => datatype.base.id(),
+        _ => return Err(Error::new(Minor::BadType, "not a group, a dataset or a committed datatype")),
+    };
+    Ok((handle.session()?, id))
+}
+
+/// `H5Oflush`, `H5Dflush`, `H5Gflush`, `H5Tflush`: a commit of everything that is staged. When it returns the
+/// data is as durable as the file's settings ask.
+pub fn flush(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    match &session.together {
+        Some(_) => session.commit(),
+        None => Ok(session.container.flush()?),
+    }
+}
+
+/// `H5Orefresh` and its kin: a reader moves to the newest snapshot.
+pub fn refresh(handle: &Handle) -> Result<()> {
+    let session = handle.session()?;
+    session.container.refresh()?;
+    Ok(())
+}
+
+/// `H5Oget_comment`.
+pub fn comment(handle: &Handle, location: &Location<'_>) -> Result<Vec<u8>> {
+    let found = Base::of(handle)?.find(location)?;
+    Ok(found.session.container.comment(found.id)?.unwrap_or_default())
+}
+
+/// `H5Oset_comment`.
+pub fn set_comment(handle: &Handle, location: &Location<'_>, comment: Option<&[u8]>) -> Result<()> {
+    let found = Base::of(handle)?.find(location)?;
+    Ok(found.session.container.set_comment(found.id, comment.filter(|text| !text.is_empty()))?)
+}
+
+/// Whether `H5Ocopy` of an object, which is to expand external links, meets any.
+pub fn copy_leads_outside(source: &Handle, from: &Location<'_>, name: &[u8], copy_list: Hid) -> Result<bool> {
+    let base = group::located(source, from)?;
+    let found = base.find(&Location::ByName { name, access: 0 })?;
+    let options = copy_options(found.session.library.copy_flags(copy_list)?)?;
+    Ok(found.session.container.leads_outside(found.id, options)?)
+}
+
+/// `H5Ocopy`. External links stay as they are.
+#[expect(clippy::too_many_arguments, reason = "they are H5Ocopy's own")]
+pub fn copy(
+    source: &Handle,
+    from: &Location<'_>,
+    source_name: &[u8],
+    destination: &Handle,
+    to: &Location<'_>,
+    destination_name: &[u8],
+    copy_list: Hid,
+    link_creation: Hid,
+) -> Result<()> {
+    // A copy of what one process wrote must not lack what another wrote.
+    source.session()?.settle()?;
+    let from_base = group::located(source, from)?;
+    let found = from_base.find(&Location::ByName { name: source_name, access: 0 })?;
+    let to_base = group::located(destination, to)?;
+    let options = copy_options(to_base.session.library.copy_flags(copy_list)?)?;
+    let target = NewPlace::find(to_base, Some(destination_name), link_creation)?;
+    let to = target.session.clone();
+    if target.is_taken()? {
+        let name = String::from_utf8_lossy(destination_name);
+        return Err(Error::new(Minor::Exists, format!("destination object '{name}' already exists")));
+    }
+    let from = &found.session;
+    let failed =
+        |error: Error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string());
+    let copied = if options.expand_references {
+        let convert = &mut |datatype: &Datatype,
+                            place: HeapPlace,
+                            elements: Elements,
+                            resolve: &mut h5lake_container::Resolve<'_>| {
+            let resolve = &mut |id| Ok(Some(resolve(id)?));
+            copy_elements(from, &to, datatype, place, elements, resolve).map_err(failed)
+        };
+        from.container.copy_object_expanding(found.id, &to.container, options, convert)?
+    } else {
+        let same_file = Arc::ptr_eq(&from.container, &to.container);
+        let convert = &mut |datatype: &Datatype, place: HeapPlace, elements: Elements| {
+            let resolve = &mut |id| Ok(same_file.then_some(id));
+            copy_elements(from, &to, datatype, place, elements, resolve).map_err(failed)
+        };
+        from.container.copy_object(found.id, &to.container, options, convert)?
+    };
+    target.link(&copied)?;
+    Ok(())
+}
+
+fn copy_options(flags: u32) -> Result<CopyOptions> {
+    let has = |flag: u32| flags & flag != 0;
+    Ok(CopyOptions {
+        shallow: has(0x01),
+        expand_soft: has(0x02),
+        expand_external: has(0x04),
+        expand_references: has(0x08),
+        without_attributes: has(0x10),
+        preserve_null: has(0x20),
+        merge_committed: has(0x40),
+    })
+}
+
+/// The value of an attribute with just the variable-length data that it names.
+pub fn packed_anew(session: &Arc<Session>, datatype: &Datatype, elements: Elements) -> Result<Elements> {
+    copy_elements(session, session, datatype, HeapPlace::Local, elements, &mut |id| Ok(Some(id)))
+}
+
+/// Elements of a dataset or attribute for a copy of it: variable-length data is copied into the heap of the new
+/// one, references become those to what `resolve` gives, or null.
+fn copy_elements(
+    source: &Arc<Session>,
+    destination: &Arc<Session>,
+    datatype: &Datatype,
+    to: HeapPlace,
+    elements: Elements,
+    resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
+) -> Result<Elements> {
+    let old = FileType::of_datatype(source, datatype)?;
+    let Elements { mut data, heap: local } = elements;
+    if !old.is_located {
+        old.slots.rewrite(&source.container, &destination.container, old.size, &mut data, resolve)?;
+        return Ok(data.into());
+    }
+    let library = destination.library;
+    let memory = old.for_copies()?;
+    let mut elements =
+        vlen_context::reading(local, || MemoryElements::of_stored(source, &old, memory, &data))?;
+    library.change_references(&mut elements, &mut |reference| {
+        copy_reference(source, destination, reference, resolve)
+    })?;
+    let new = FileType::of_datatype(destination, datatype)?;
+    let count = data.len() / old.size;
+    let mut background = buffer_of(count, new.size)?;
+    vlen_context::writing(to, || {
+        let stored = elements.into_stored(destination, &new, Some(&mut background), 0)?;
+        Ok(Elements { data: stored[..count * new.size].to_vec(), heap: vlen_context::take() })
+    })
+}
+
+/// One reference of a copy, in memory.
+fn copy_reference(
+    source: &Arc<Session>,
+    destination: &Arc<Session>,
+    reference: Reference<'_>,
+    resolve: &mut dyn FnMut(ObjectId) -> Result<Option<ObjectId>>,
+) -> Result<()> {
+    match reference {
+        Reference::Object(slot) => {
+            let copied = resolve(ObjectId(u64::from_le_bytes(*slot)))?;
+            *slot = copied.map_or([0; 8], |id| id.0.to_le_bytes());
+        }
+        Reference::Region(slot) => {
+            *slot = moved_region(&source.container, &destination.container, slot, resolve)?;
+        }
+        Reference::New(new) => {
+            let library = destination.library;
+            let target = new.target(library);
+            let found = target.as_ref().and_then(|target| library.object_of(target.object.get()));
+            let (Some(target), Some((id, file))) = (target, found) else {
+                new.clear(library);
+                return Ok(());
+            };
+            // One to another file leads there from the copy, too.
+            if file != source.container.file_number() {
+                return Ok(());
+            }
+            match resolve(id)? {
+                Some(same) if same == id && Arc::ptr_eq(&source.container, &destination.container) => {}
+                Some(copied) => {
+                    let object = identifier_of(destination, copied, None)?;
+                    new.lead_to(library, object.get(), &target)?;
+                }
+                None => new.clear(library),
+            }
+        }
+    }
+    Ok(())
+}

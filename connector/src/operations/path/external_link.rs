@@ -1,0 +1,180 @@
+//! External links: the file that one leads to.
+
+use std::sync::Arc;
+
+use h5lake_container::{ObjectId, ObjectKind};
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::handles::native_path::NativePath;
+use crate::hdf5::file_flags::OpenFlags;
+use crate::hdf5::library::Hid;
+use crate::operations::file;
+use crate::operations::storage::{self, Storage};
+use crate::session::{Session, Swmr};
+use crate::trust;
+
+/// The file of an external link.
+pub enum External {
+    /// A container.
+    Container(Arc<Session>),
+    /// A native file.
+    Native(Handle),
+}
+
+/// Opens the file of an external link that `group` of a file holds, as `H5Lcreate_external` describes: under the
+/// folders of `HDF5_EXT_PREFIX`, under the link access list's prefix, in the folder of the linking file, and by
+/// its own name. It stays open as long as an object of it does.
+///
+/// # Errors
+/// That of the last place, if the file opens nowhere.
+pub fn open(
+    from: &Arc<Session>,
+    group: ObjectId,
+    name: &[u8],
+    object: &[u8],
+    access: Hid,
+) -> Result<External> {
+    let library = from.library;
+    let list = library.external_access_list(access, from.access_list.get())?;
+    let mut flags = match library.external_access_flags(access)? {
+        Some(given) => given,
+        None => flags_of(from),
+    };
+    let group_path = from.container.find_path(group)?.unwrap_or_default();
+    library.ask_external_callback(access, &from.name, &group_path, name, object, &mut flags, list.get())?;
+    let prefix = library.external_prefix(access)?;
+    let mut last: Option<Error> = None;
+    for candidate in candidates(&from.folder, name, &variable("HDF5_EXT_PREFIX"), prefix.as_deref()) {
+        let opened = check_candidate(from, &candidate, name)
+            .and_then(|()| open_at(from, &candidate, flags, list.get()));
+        match opened {
+            Ok(opened) => return Ok(opened),
+            // What was refused is told, and not that nothing lies where it was looked for next.
+            Err(_) if last.as_ref().is_some_and(|last| last.minor() == Minor::NotFollowed) => {}
+            Err(error) => last = Some(error),
+        }
+    }
+    let reason = last.map(|error| error.to_string()).unwrap_or_default();
+    let name = String::from_utf8_lossy(name);
+    Err(Error::new(Minor::CannotOpenFile, format!("unable to open external file '{name}': {reason}")))
+}
+
+fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
+    let (library, config) = (from.library, &from.config);
+    match storage::storage(library, config, name, access, false)? {
+        Storage::Native => {
+            storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
+            library.open_native_file(name, flags, access).map(External::Native)
+        }
+        Storage::Container(_) => {
+            file::open_session(library, config, name, flags, access).map(External::Container)
+        }
+    }
+}
+
+/// Opens what a path leads to in a native file. An object of another kind than is wanted is closed again.
+///
+/// # Errors
+/// The native connector's own, as it reported it; for an object of another kind.
+pub fn open_native(path: &NativePath, kind: Option<ObjectKind>) -> Result<Handle> {
+    let opened = path.open()?;
+    match (&opened, kind) {
+        (Handle::Native(native), Some(kind)) if !native.is(kind) => {
+            native.close();
+            Err(Error::new(Minor::BadType, "an external link leads to an object of another kind"))
+        }
+        _ => Ok(opened),
+    }
+}
+
+/// The flags that a file is opened with which another one leads to.
+pub fn flags_of(from: &Session) -> OpenFlags {
+    let swmr = *from.swmr.lock();
+    OpenFlags {
+        // As natively: what the file is open for, by whichever identifier.
+        write: from.container.writable(),
+        exclusive: false,
+        swmr_write: swmr == Swmr::Write,
+        swmr_read: swmr == Swmr::Read,
+    }
+}
+
+/// The names under which a file that another one names is looked for, in order. `folder` is that other one's, `listed` are the folders of
+/// an environment variable.
+pub fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut relative = name;
+    if is_absolute(name) {
+        found.push(name.to_vec());
+        relative = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    }
+    let folders = listed.split(|byte| *byte == b':').chain(prefix).filter(|folder| !folder.is_empty());
+    found.extend(folders.map(|prefix| under(&from_origin(prefix, folder), relative)));
+    if !folder.is_empty() {
+        found.push(under(folder, relative));
+    }
+    found.push(relative.to_vec());
+    found
+}
+
+/// Checks a candidate that is the very name in the file; the others begin with what the user or the program chose.
+///
+/// # Errors
+/// See [`trust::check_name`].
+pub fn check_candidate(from: &Session, candidate: &[u8], name: &[u8]) -> Result<()> {
+    if candidate == name { trust::check_name(name, &from.folder, &from.config) } else { Ok(()) }
+}
+
+/// An environment variable; empty if it is not set.
+pub fn variable(name: &str) -> Vec<u8> {
+    std::os::unix::ffi::OsStringExt::into_vec(std::env::var_os(name).unwrap_or_default())
+}
+
+fn is_absolute(name: &[u8]) -> bool {
+    let scheme = name.split(|byte| *byte == b':').next().unwrap_or_default();
+    let has_scheme =
+        scheme.len() < name.len() && scheme.len() > 1 && scheme.iter().all(u8::is_ascii_alphanumeric);
+    name.first() == Some(&b'/') || has_scheme
+}
+
+fn under(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    let slash: &[u8] = if folder.ends_with(b"/") { b"" } else { b"/" };
+    [folder, slash, name].concat()
+}
+
+/// A prefix may begin with `${ORIGIN}`: the folder of the file that names another.
+pub fn from_origin(prefix: &[u8], folder: &[u8]) -> Vec<u8> {
+    match prefix.strip_prefix(b"${ORIGIN}") {
+        Some(rest) => [folder.strip_suffix(b"/").unwrap_or(folder), rest].concat(),
+        None => prefix.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &str, name: &str, prefix: Option<&str>) -> Vec<String> {
+        let found = candidates(folder.as_bytes(), name.as_bytes(), b"", prefix.map(str::as_bytes));
+        found.into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_relative_name_is_looked_for_beside_the_file_and_by_itself() {
+        assert_eq!(names("/d/", "b.h5", None), ["/d/b.h5", "b.h5"]);
+        assert_eq!(names("", "b.h5", Some("p")), ["p/b.h5", "b.h5"]);
+        assert_eq!(names("/d/", "b.h5", Some("${ORIGIN}/p")), ["/d/p/b.h5", "/d/b.h5", "b.h5"]);
+    }
+
+    #[test]
+    fn an_absolute_name_is_taken_first() {
+        assert_eq!(names("/d/", "/x/b.h5", None), ["/x/b.h5", "/d/b.h5", "b.h5"]);
+        assert_eq!(names("memory:m/", "memory:b", None)[0], "memory:b");
+    }
+
+    #[test]
+    fn a_container_in_a_store_looks_in_its_store() {
+        assert_eq!(names("memory:m/", "b", None)[0], "memory:m/b");
+    }
+}

@@ -1,0 +1,460 @@
+//! Where in a container a call is aimed at: paths, and what they lead to through links, mounts and other files.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h5lake_container::{GroupSpec, Index, LastLink, LinkTarget, ObjectId, Order, Parent, Resolution};
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::handles::native_path::NativePath;
+use crate::hdf5::library::Hid;
+use crate::operations::path::external_link::External;
+use crate::session::Session;
+
+pub mod external_link;
+pub mod mount;
+pub mod prefix;
+
+/// `H5VL_loc_params_t`, decoded.
+#[derive(Debug, Clone, Copy)]
+pub enum Location<'a> {
+    /// The object itself.
+    Itself,
+    /// What a path from the object leads to.
+    ByName {
+        /// The path.
+        name: &'a [u8],
+        /// Link access properties.
+        access: Hid,
+    },
+    /// The n-th link of the group that a path leads to.
+    ByIndex {
+        /// Path of the group.
+        name: &'a [u8],
+        /// By which index links are counted.
+        index: Index,
+        /// In which order.
+        order: Order,
+        /// Which one.
+        n: u64,
+        /// Link access properties.
+        access: Hid,
+    },
+    /// The object with this id.
+    ByToken(ObjectId),
+}
+
+/// The path of the root group.
+pub fn root_path() -> Bytes {
+    Bytes::from_static(b"/")
+}
+
+/// The object a call starts from.
+pub struct Base {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The object (for attributes the one that has them, for files the root group).
+    pub id: ObjectId,
+    /// Its path, if known.
+    pub path: Option<Bytes>,
+}
+
+/// An object found.
+pub struct Found {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The object.
+    pub id: ObjectId,
+    /// The path it was found by, if it was found by one.
+    pub path: Option<Bytes>,
+}
+
+/// Where a path leads: to what is in a container, or into a native file, which stays open as long as this is there.
+pub enum Resolved<T> {
+    /// To this, in a container.
+    Here(T),
+    /// Through an external link into a native file.
+    Native(NativePath),
+}
+
+impl<T> Resolved<T> {
+    /// What is in a container.
+    ///
+    /// # Errors
+    /// If it is in a native file.
+    pub fn here(self) -> Result<T> {
+        match self {
+            Self::Here(found) => Ok(found),
+            Self::Native(_) => {
+                Err(Error::unsupported("this call through an external link into a native HDF5 file"))
+            }
+        }
+    }
+
+    /// As it is, but for what is left of the path where it has led into a native file.
+    fn further(self, rest: &[u8]) -> Self {
+        match self {
+            Self::Here(_) => self,
+            Self::Native(path) => Self::Native(path.further(rest)),
+        }
+    }
+
+    /// Goes on in a container.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    pub fn and_then<U>(self, next: impl FnOnce(T) -> Result<Resolved<U>>) -> Result<Resolved<U>> {
+        match self {
+            Self::Here(found) => next(found),
+            Self::Native(path) => Ok(Resolved::Native(path)),
+        }
+    }
+}
+
+impl From<Found> for Base {
+    fn from(found: Found) -> Self {
+        Self { session: found.session, id: found.id, path: found.path }
+    }
+}
+
+/// A link's place.
+pub struct LinkPlace {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The group that holds it, or would.
+    pub group: ObjectId,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Path of the link, if known.
+    pub path: Option<Bytes>,
+}
+
+impl Base {
+    /// The object behind a handle.
+    pub fn of(handle: &Handle) -> Result<Self> {
+        let session = handle.session()?;
+        let root = session.container.root();
+        let (id, path) = match handle {
+            Handle::Anchor(_)
+            | Handle::Types(_)
+            | Handle::File(_)
+            | Handle::Closing(_)
+            | Handle::Native(_) => (root, Some(root_path())),
+            Handle::Group(object) => (object.id(), object.path.clone()),
+            Handle::Dataset(dataset) => (dataset.base.id(), dataset.base.path.clone()),
+            Handle::Datatype(datatype) => (datatype.base.id(), datatype.base.path.clone()),
+            Handle::Attribute(attribute) => (attribute.attribute.owner().id(), attribute.path.clone()),
+        };
+        Ok(Self { session, id, path })
+    }
+
+    /// The object that `location` leads to.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`]; for an object of a native file.
+    pub fn find(&self, location: &Location<'_>) -> Result<Found> {
+        self.resolve(location)?.here()
+    }
+
+    /// Where `location` leads.
+    ///
+    /// # Errors
+    /// If it leads nowhere, or what is on the way cannot be opened.
+    pub fn resolve(&self, location: &Location<'_>) -> Result<Resolved<Found>> {
+        match *location {
+            Location::Itself => self.found(self.id, self.path.clone()),
+            Location::ByToken(id) => self.found(id, None),
+            Location::ByName { name, access } => self.find_by_path(name, &self.traversal(access)?),
+            Location::ByIndex { name, index, order, n, access } => {
+                let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
+                let link = group.session.container.link_at(group.id, index, order, n)?;
+                let path = group.path.as_deref().map(|path| join(path, &link.name));
+                match link.target {
+                    LinkTarget::Hard(id) => self.found(id, path),
+                    _ => {
+                        let base = Self::from(group);
+                        base.find_by_path(&link.name, &self.traversal(access)?)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether there is an object: a path that ends at no link, or at a link to nothing, leads to none.
+    ///
+    /// # Errors
+    /// Where something is missing on the way, as natively (`H5G_TARGET_EXISTS`).
+    pub fn is_there(&self, location: &Location<'_>) -> Result<Resolved<bool>> {
+        match *location {
+            Location::ByName { name, access } => self.is_path_there(name, &self.traversal(access)?),
+            Location::ByIndex { name, index, order, n, access } => {
+                let how = self.traversal(access)?;
+                let group = self.find_by_path(name, &how)?.here()?;
+                let link = group.session.container.link_at(group.id, index, order, n)?;
+                Self::from(group).is_path_there(&link.name, &how)
+            }
+            Location::Itself | Location::ByToken(_) => {
+                self.resolve(location)?.and_then(|_| Ok(Resolved::Here(true)))
+            }
+        }
+    }
+
+    fn is_path_there(&self, name: &[u8], how: &Traversal) -> Result<Resolved<bool>> {
+        if self.has_mounts()
+            && let Some((folder, last)) = split_last(name)
+        {
+            let folder = self.walk_mounts(folder, how)?.further(last);
+            return folder.and_then(|folder| folder.is_in_file(last, how));
+        }
+        self.is_in_file(name, how)
+    }
+
+    fn is_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<bool>> {
+        match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
+            Resolution::Object { .. } => Ok(Resolved::Here(true)),
+            Resolution::Missing { .. } | Resolution::Link { .. } => Ok(Resolved::Here(false)),
+            Resolution::Leaves { group, link, rest } => {
+                how.one_less()?;
+                match self.follow(group, &link.target, how) {
+                    Ok(there) => there.further(&rest).and_then(|there| match rest.is_empty() {
+                        true => Ok(Resolved::Here(true)),
+                        false => there.is_path_there(&rest, how),
+                    }),
+                    // What an external link leads to cannot be opened: a link to nothing.
+                    Err(_) if rest.is_empty() => Ok(Resolved::Here(false)),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    fn found(&self, id: ObjectId, path: Option<Bytes>) -> Result<Resolved<Found>> {
+        Ok(Resolved::Here(Found { session: self.session.clone(), id, path }))
+    }
+
+    fn traversal(&self, access: Hid) -> Result<Traversal> {
+        Ok(Traversal { access, maximum_links: self.session.library.maximum_links(access)? })
+    }
+
+    fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
+        if self.has_mounts() {
+            return self.walk_mounts(name, how)?.and_then(|end| end.found(end.id, end.path.clone()));
+        }
+        self.find_in_file(name, how)
+    }
+
+    /// Whether a path may lead into a mounted file.
+    fn has_mounts(&self) -> bool {
+        !self.session.mounts.lock().is_empty()
+    }
+
+    /// The root of the file that is mounted here, or the object itself.
+    fn entered(self) -> Self {
+        let child = self.session.mounts.lock().get(&self.id).cloned();
+        match child {
+            Some(session) => Self { id: session.container.root(), session, path: self.path }.entered(),
+            None => self,
+        }
+    }
+
+    /// The object that one link leads to, whatever is mounted there.
+    pub fn find_without_mounts(&self, name: &[u8]) -> Result<Self> {
+        let found = self.find_in_file(name, &self.traversal(0)?)?.here()?;
+        Ok(found.into())
+    }
+
+    /// Follows a path link by link, into the files that are mounted on its way.
+    fn walk_mounts(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Self>> {
+        let start = if name.first() == Some(&b'/') {
+            Self { session: self.session.clone(), id: self.session.container.root(), path: Some(root_path()) }
+        } else {
+            Self { session: self.session.clone(), id: self.id, path: self.path.clone() }
+        };
+        components(name).try_fold(Resolved::Here(start.entered()), |at, component| {
+            at.further(component).and_then(|at| {
+                let path = at.path.as_deref().map(|path| join(path, component));
+                at.find_in_file(component, how)?.and_then(|found| {
+                    let found = Self { session: found.session, id: found.id, path };
+                    Ok(Resolved::Here(found.entered()))
+                })
+            })
+        })
+    }
+
+    fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
+        match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
+            Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
+            Resolution::Leaves { group, link, rest } => {
+                let there = self.follow(group, &link.target, how)?;
+                there.further(&rest).and_then(|there| there.at_rest(&rest, how))
+            }
+            Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
+        }
+    }
+
+    /// The object that an external link held by `group` leads to.
+    fn follow(&self, group: ObjectId, target: &LinkTarget, how: &Traversal) -> Result<Resolved<Self>> {
+        let how = how.one_less()?;
+        match target {
+            LinkTarget::External { file, path, .. } => {
+                let session = match external_link::open(&self.session, group, file, path, how.access)? {
+                    External::Container(session) => session,
+                    External::Native(file) => {
+                        return Ok(Resolved::Native(NativePath::new(self.session.library, file, path)?));
+                    }
+                };
+                let root = session.container.root();
+                let found = Self { session, id: root, path: Some(root_path()) }.find_by_path(path, &how)?;
+                found.and_then(|found| Ok(Resolved::Here(found.into())))
+            }
+            _ => Err(Error::unsupported("following a user-defined link")),
+        }
+    }
+
+    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
+        if rest.is_empty() { self.found(self.id, self.path.clone()) } else { self.find_by_path(rest, how) }
+    }
+
+    /// Whether a path's last link is there, wherever it leads.
+    pub fn has_link(&self, name: &[u8], access: Hid) -> Result<bool> {
+        let how = self.traversal(access)?;
+        if self.has_mounts()
+            && let Some((folder, last)) = split_last(name)
+        {
+            return self.walk_mounts(folder, &how)?.here()?.has_link(last, access);
+        }
+        match self.session.container.resolve(self.id, name, LastLink::Keep, how.maximum_links)? {
+            // `.` names no link; the root counts as one.
+            Resolution::Object { .. } => Ok(name != b"." && !name.ends_with(b"/.")),
+            Resolution::Link { .. } => Ok(true),
+            Resolution::Missing { group: Some(_), .. } => Ok(false),
+            Resolution::Missing { .. } => Err(missing(name)),
+            Resolution::Leaves { group, link, rest } => {
+                self.follow(group, &link.target, &how)?.here()?.has_link(&rest, access)
+            }
+        }
+    }
+
+    /// The place of the link that `location` names. Missing groups on the way are made if `create_missing`.
+    pub fn link_place(&self, location: &Location<'_>, create_missing: bool) -> Result<LinkPlace> {
+        self.link_place_making(location, create_missing.then(GroupSpec::default).as_ref())
+    }
+
+    /// The place of the link that `location` names. Missing groups on the way are made like `missing`.
+    pub fn link_place_making(
+        &self,
+        location: &Location<'_>,
+        missing: Option<&GroupSpec>,
+    ) -> Result<LinkPlace> {
+        match *location {
+            Location::ByName { name, access } => self.link_place_by_path(name, missing, access),
+            Location::ByIndex { name, index, order, n, access } => {
+                let group = self.find_by_path(name, &self.traversal(access)?)?.here()?;
+                let link = group.session.container.link_at(group.id, index, order, n)?;
+                let path = group.path.as_deref().map(|path| join(path, &link.name));
+                Ok(LinkPlace { session: group.session, group: group.id, name: link.name, path })
+            }
+            Location::Itself | Location::ByToken(_) => {
+                Err(Error::argument("a link is named by its path or its index"))
+            }
+        }
+    }
+
+    fn link_place_by_path(&self, name: &[u8], missing: Option<&GroupSpec>, access: Hid) -> Result<LinkPlace> {
+        let how = self.traversal(access)?;
+        if self.has_mounts()
+            && let Some((folder, last)) = split_last(name)
+            && let Ok(Resolved::Here(parent)) = self.walk_mounts(folder, &how)
+        {
+            return parent.link_place_by_path(last, missing, access);
+        }
+        match self.session.container.resolve_parent(self.id, name, missing, how.maximum_links)? {
+            Parent::In { group, name: last } => {
+                let path = self.path.as_deref().map(|path| join(path, name));
+                Ok(LinkPlace { session: self.session.clone(), group, name: last, path })
+            }
+            Parent::ItSelf(_) => Err(Error::argument(format!(
+                "'{}' names an object and not a link of a group",
+                String::from_utf8_lossy(name)
+            ))),
+            Parent::Leaves { group, link, rest } => {
+                let there = self.follow(group, &link.target, &how)?.here()?;
+                there.link_place_by_path(&rest, missing, access)
+            }
+        }
+    }
+}
+
+/// How links are followed.
+struct Traversal {
+    /// Link access properties.
+    access: Hid,
+    /// How many more soft and external links may be followed.
+    maximum_links: usize,
+}
+
+impl Traversal {
+    fn one_less(&self) -> Result<Self> {
+        match self.maximum_links.checked_sub(1) {
+            Some(maximum_links) => Ok(Self { access: self.access, maximum_links }),
+            None => Err(Error::new(Minor::TooManyLinks, "too many links")),
+        }
+    }
+}
+
+fn missing(name: &[u8]) -> Error {
+    Error::new(Minor::NotFound, format!("object '{}' doesn't exist", String::from_utf8_lossy(name)))
+}
+
+fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+/// A path of several components as the way and the last of them.
+fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let last = components(path).last()?;
+    let at = path.windows(last.len()).rposition(|part| part == last)?;
+    (components(&path[..at]).next().is_some() || path.first() == Some(&b'/')).then_some((&path[..at], last))
+}
+
+/// The path of `name` seen from `base`, without `.` and empty components.
+pub fn join(base: &[u8], name: &[u8]) -> Bytes {
+    if !name.contains(&b'/') && name != b"." && !name.is_empty() {
+        let base = base.strip_suffix(b"/").unwrap_or(base);
+        return [base, b"/", name].concat().into();
+    }
+    let from_root = name.first() == Some(&b'/');
+    let mut path = if from_root { Vec::new() } else { base.strip_suffix(b"/").unwrap_or(base).to_vec() };
+    for component in components(name) {
+        path.push(b'/');
+        path.extend_from_slice(component);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn a_path_is_split_before_its_last_component() {
+        assert_eq!(super::split_last(b"/a/b/"), Some((&b"/a/"[..], &b"b"[..])));
+        assert_eq!(super::split_last(b"a/b/."), Some((&b"a/"[..], &b"b"[..])));
+        assert_eq!(super::split_last(b"/a"), Some((&b"/"[..], &b"a"[..])));
+        assert_eq!(super::split_last(b"a"), None);
+        assert_eq!(super::split_last(b"/"), None);
+    }
+
+    #[test]
+    fn paths_are_joined_as_hdf5_shows_them() {
+        assert_eq!(join(b"/", b"a"), "/a");
+        assert_eq!(join(b"/a", b"b/./c//"), "/a/b/c");
+        assert_eq!(join(b"/a", b"/b"), "/b");
+        assert_eq!(join(b"/a", b"."), "/a");
+        assert_eq!(join(b"/", b"/"), "/");
+    }
+}

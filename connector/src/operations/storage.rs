@@ -1,0 +1,70 @@
+//! Which files are native, and stay so.
+
+use h5lake_ledger::Probe;
+
+use crate::config::{Config, NativeFiles};
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::plist::Driver;
+use crate::names::{self, Place};
+
+/// What a name leads to.
+pub enum Storage {
+    /// The native connector.
+    Native,
+    /// A container, there or not.
+    Container(Place),
+}
+
+/// Where the file of a name is, or would be. What lies there decides before the access list does: a container is opened
+/// as one even with an explicit driver, which could not read it. `write` says that it is to be opened for writing.
+///
+/// # Errors
+/// A driver that is neither ours nor to be handed through; a name that leads nowhere.
+pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid, write: bool) -> Result<Storage> {
+    if by_driver(library, access)? {
+        return match names::place_to_open(name, config, write) {
+            Ok(place) if is_container(&place) && !library.has_file_image(access)? => {
+                Ok(Storage::Container(place))
+            }
+            _ => Ok(Storage::Native),
+        };
+    }
+    let place = names::place_to_open(name, config, write)?;
+    Ok(if is_native(&place) { Storage::Native } else { Storage::Container(place) })
+}
+
+/// Whether a native file lies at the local path.
+pub fn is_native(place: &Place) -> bool {
+    place.found() == Some(Probe::NativeHdf5)
+}
+
+/// Whether a container, or what names one, lies at the local path. A driver has names of its own, which may look like a
+/// store's: those are not asked.
+fn is_container(place: &Place) -> bool {
+    matches!(place.found(), Some(Probe::Container | Probe::Pointer))
+}
+
+/// Whether a file access list chooses native storage: an explicit file driver is an explicit choice.
+///
+/// # Errors
+/// A driver that is neither ours nor to be handed through.
+pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
+    match library.driver(access)? {
+        // MPI's says who writes, and nothing of where.
+        Driver::Default | Driver::Mpi => Ok(false),
+        Driver::Explicit => Ok(true),
+    }
+}
+
+/// Refuses native files under `native=refuse`.
+pub fn check_allowed(config: &Config, minor: Minor, verb: &str, name: &[u8]) -> Result<()> {
+    if config.native == NativeFiles::Pass {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(name);
+    let text = format!(
+        "unable to {verb} file: name = '{name}' is or would be a native HDF5 file, which native=refuse does not allow"
+    );
+    Err(Error::file(minor, text, None))
+}

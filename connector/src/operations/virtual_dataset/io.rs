@@ -1,0 +1,362 @@
+//! Reading and writing a virtual dataset: each mapping's share of a transfer is one with its source.
+//!
+//! Elements go straight between the source's type and the application's; the virtual dataset's own type matters only
+//! for the fill value (H5Dvirtual.c).
+
+use h5lake_container::{FillValue, Run};
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::handles::open_objects::DatasetHandle;
+use crate::handles::virtual_layout::{Mapping, VirtualLayout};
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::selection::Unlimited;
+use crate::operations::dataset::{self, FileSelection, types_of};
+use crate::operations::virtual_dataset::sources::{Search, Source};
+use crate::transfer;
+use crate::transfer::buffers::buffer_of;
+use crate::transfer::memory::region::MemoryRegion;
+
+/// The share of one source in a transfer.
+struct Share {
+    source: Source,
+    /// What of the source takes part.
+    selection: Id,
+    /// Which elements of the transfer, in its order, these are.
+    runs: Vec<Run>,
+}
+
+/// `H5Dread` of a virtual dataset. What no source has reads as the fill value.
+pub fn read(
+    dataset: &DatasetHandle,
+    layout: &VirtualLayout,
+    memory_type: Hid,
+    region: &mut MemoryRegion,
+    file_space: Option<Hid>,
+    transfer: Hid,
+) -> Result<()> {
+    if region.points() == 0 {
+        return Ok(());
+    }
+    let (points, element) = (region.points(), dataset.base.session.library.type_size(memory_type)?);
+    let reading = Reading { dataset, layout, memory_type, element, transfer };
+    if let Some(buffer) = region.contiguous_mut() {
+        return reading.row(buffer, points, file_space);
+    }
+    let mut row = buffer_of(points as usize, element)?;
+    // Members of a compound that sources do not have stay as they are.
+    region.gather(0, &mut row);
+    reading.row(&mut row, points, file_space)?;
+    region.scatter(0, &row);
+    Ok(())
+}
+
+struct Reading<'a> {
+    dataset: &'a DatasetHandle,
+    layout: &'a VirtualLayout,
+    memory_type: Hid,
+    element: usize,
+    transfer: Hid,
+}
+
+impl Reading<'_> {
+    fn row(&self, row: &mut [u8], points: u64, file_space: Option<Hid>) -> Result<()> {
+        let mut covered: Vec<Run> = Vec::new();
+        each_share(self.dataset, self.layout, points, file_space, &mut |share| {
+            covered.extend(&share.runs);
+            MemoryRegion::within(row, self.element, share.runs, |region| {
+                self.share(&share.source, &share.selection, region)
+            })
+        })?;
+        let holes = holes(covered, points);
+        if holes.is_empty() || self.dataset.dataset.fill().value == FillValue::Undefined {
+            return Ok(());
+        }
+        MemoryRegion::within(row, self.element, holes, |region| self.fill(region))
+    }
+
+    fn share(&self, source: &Source, selection: &Id, region: &mut MemoryRegion) -> Result<()> {
+        match source {
+            Source::Ours(source) => {
+                let what = selected(source, selection)?;
+                dataset::read(source, self.memory_type, region, &what, self.transfer)
+            }
+            Source::Native(id) => {
+                let mut elements = buffer_of(region.points() as usize, self.element)?;
+                region.gather(0, &mut elements);
+                id.library().read_native(id, self.memory_type, selection, self.transfer, &mut elements)?;
+                region.scatter(0, &elements);
+                Ok(())
+            }
+        }
+    }
+
+    fn fill(&self, region: &mut MemoryRegion) -> Result<()> {
+        let types = types_of(self.dataset)?;
+        transfer::read(
+            &self.dataset.base.session,
+            &types,
+            self.memory_type,
+            region,
+            self.transfer,
+            |buffer| {
+                match &self.dataset.dataset.fill().value {
+                    FillValue::User(value) if !value.is_empty() => {
+                        buffer
+                            .chunks_exact_mut(value.len())
+                            .for_each(|element| element.copy_from_slice(value));
+                    }
+                    _ => buffer.fill(0),
+                }
+                Ok(())
+            },
+        )
+    }
+}
+
+/// `H5Dwrite` of a virtual dataset. Nothing is written if part of it would lie in no source.
+pub fn write(
+    dataset: &DatasetHandle,
+    layout: &VirtualLayout,
+    memory_type: Hid,
+    region: &MemoryRegion,
+    file_space: Option<Hid>,
+    transfer: Hid,
+) -> Result<()> {
+    let points = region.points();
+    if points == 0 {
+        return Ok(());
+    }
+    let mut mapped = 0_u64;
+    each_share(dataset, layout, points, file_space, &mut |share| {
+        mapped += share.runs.iter().map(|run| run.count).sum::<u64>();
+        Ok(())
+    })?;
+    if mapped != points {
+        let text = "write requested to unmapped portion of virtual dataset";
+        return Err(Error::new(Minor::BadValue, text).in_class(Major::Dataspace));
+    }
+    let mut row = region.copied()?;
+    each_share(dataset, layout, points, file_space, &mut |share| {
+        row.with_part(share.runs, |region| match &share.source {
+            Source::Ours(source) => {
+                let what = selected(source, &share.selection)?;
+                dataset::write(source, memory_type, region, &what, transfer)
+            }
+            Source::Native(id) => id.library().write_native(id, region, &share.selection, transfer),
+        })
+    })?;
+    layout.sources.commit()
+}
+
+fn selected(source: &DatasetHandle, space: &Id) -> Result<FileSelection> {
+    let (selection, _) = dataset::file_selection(source, Some(space.get()))?;
+    Ok(FileSelection { selection, space: Some(space.get()) })
+}
+
+/// Visits the shares of all sources that are there in a transfer of `points` elements.
+fn each_share(
+    dataset: &DatasetHandle,
+    layout: &VirtualLayout,
+    points: u64,
+    file_space: Option<Hid>,
+    visit: &mut dyn FnMut(Share) -> Result<()>,
+) -> Result<()> {
+    let library = dataset.base.session.library;
+    let extent = library.space_of(&dataset.dataset.space())?;
+    let wanted = match file_space {
+        None => library.copy_space(extent.get())?,
+        Some(given) => {
+            let copy = library.copy_space(given)?;
+            library.without_offset(&copy)?;
+            library.set_extent_of(&copy, extent.get())?;
+            copy
+        }
+    };
+    let dims = dataset.dataset.space().dims().to_vec();
+    let bounds = library.selection_bounds(&wanted, dims.len())?;
+    let row = library.row_space(points)?;
+    let search = Search::new(dataset, layout)?;
+    let mut shares = Shares { library, dims, extent, wanted, bounds, row, search, visit };
+    layout.mappings.iter().try_for_each(|mapping| shares.of(mapping))
+}
+
+struct Shares<'a> {
+    library: Library,
+    dims: Vec<u64>,
+    /// The virtual dataset's extent.
+    extent: Id,
+    /// What the transfer selects in it.
+    wanted: Id,
+    /// First and last coordinates of that.
+    bounds: (Vec<u64>, Vec<u64>),
+    /// The transfer's elements in a row.
+    row: Id,
+    search: Search<'a>,
+    visit: &'a mut dyn FnMut(Share) -> Result<()>,
+}
+
+impl Shares<'_> {
+    fn of(&mut self, mapping: &Mapping) -> Result<()> {
+        match (&mapping.endless_place, &mapping.endless_source) {
+            (Some(place), Some(source)) => self.of_endless(mapping, place, source),
+            (Some(blocks), None) => self.of_blocks(mapping, blocks),
+            (None, _) => {
+                if mapping.bounds.as_ref().is_some_and(|bounds| !overlap(bounds, &self.bounds)) {
+                    return Ok(());
+                }
+                let place = self.library.copy_space(mapping.place.get())?;
+                self.library.set_extent_of(&place, self.extent.get())?;
+                self.at(mapping, 0, &place)
+            }
+        }
+    }
+
+    /// A source of which as much shows as there is, and as the virtual dataset has room for.
+    fn of_endless(&mut self, mapping: &Mapping, place: &Unlimited, source: &Unlimited) -> Result<()> {
+        let Some(found) = self.find(mapping, 0)? else { return Ok(()) };
+        let extent = found.extent()?;
+        let sizes = (self.dims.get(place.dimension), extent.dims().get(source.dimension));
+        let (Some(room), Some(size)) = (sizes.0.copied(), sizes.1.copied()) else { return Ok(()) };
+        let matching = source.end_of(place.slices_before(room), false);
+        let (room, size) = if matching <= size {
+            (room, matching)
+        } else {
+            (place.end_of(source.slices_before(size), false), size)
+        };
+        let shown = self.cut(&self.extent, place, room)?;
+        let source_extent = self.library.space_of(&extent)?;
+        let taken = self.cut(&source_extent, source, size)?;
+        self.share(found, &shown, &taken)
+    }
+
+    /// One source for each block.
+    fn of_blocks(&mut self, mapping: &Mapping, blocks: &Unlimited) -> Result<()> {
+        let d = blocks.dimension;
+        let first = blocks.whole_blocks_before(self.bounds.0[d]);
+        let (behind, _) = blocks.blocks_before((self.bounds.1[d] + 1).min(self.dims[d]));
+        for number in first..behind {
+            let block = blocks.block(number);
+            let end = block.start[d].saturating_add(block.block[d]);
+            if end <= self.dims[d] {
+                let place = self.library.copy_space(self.extent.get())?;
+                self.library.select_hyperslab(&place, &block)?;
+                self.at(mapping, number, &place)?;
+            } else {
+                self.at_cut_block(mapping, number, &block, end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last block, where the virtual dataset ends within it.
+    fn at_cut_block(&mut self, mapping: &Mapping, number: u64, block: &Unlimited, end: u64) -> Result<()> {
+        let Some(found) = self.find(mapping, number)? else { return Ok(()) };
+        let mut sizes = self.dims.clone();
+        sizes[block.dimension] = end;
+        let larger = h5lake_container::Dataspace::Simple { max: sizes.clone(), dims: sizes };
+        let whole = self.library.space_of(&larger)?;
+        self.library.select_hyperslab(&whole, block)?;
+        let cut = self.library.copy_space(whole.get())?;
+        self.library.clip_selection(&cut, &self.dims)?;
+        let source = self.of_source(mapping, &found)?;
+        let taken = self.library.project(whole.get(), source.get(), cut.get())?;
+        self.library.set_extent_of(&cut, self.extent.get())?;
+        self.share(found, &cut, &taken)
+    }
+
+    /// A source that shows at `place`, if the transfer touches that.
+    fn at(&mut self, mapping: &Mapping, number: u64, place: &Id) -> Result<()> {
+        let touched = self.library.project(self.wanted.get(), self.row.get(), place.get())?;
+        if self.library.selected_points(touched.get())? == 0 {
+            return Ok(());
+        }
+        let Some(found) = self.find(mapping, number)? else { return Ok(()) };
+        let source = self.of_source(mapping, &found)?;
+        self.share(found, place, &source)
+    }
+
+    /// A mapping's source. One that has another rank by now counts as missing, as in native files.
+    fn find(&mut self, mapping: &Mapping, number: u64) -> Result<Option<Source>> {
+        let (file, dataset) = (mapping.file.of_block(number), mapping.dataset.of_block(number));
+        let Some(found) = self.search.find(&file, &dataset)? else { return Ok(None) };
+        let is_as_it_was = found.extent()?.dims().len() == mapping.source_rank;
+        Ok(is_as_it_was.then_some(found))
+    }
+
+    /// What a mapping takes of a source, in the source's extent.
+    fn of_source(&self, mapping: &Mapping, found: &Source) -> Result<Id> {
+        let source = self.library.copy_space(mapping.source.get())?;
+        let extent = self.library.space_of(&found.extent()?)?;
+        self.library.set_extent_of(&source, extent.get())?;
+        Ok(source)
+    }
+
+    /// A selection without end, cut off at `size`, in an extent.
+    fn cut(&self, extent: &Id, endless: &Unlimited, size: u64) -> Result<Id> {
+        let space = self.library.copy_space(extent.get())?;
+        match endless.before(size) {
+            None => self.library.select_none(&space)?,
+            Some(slab) => {
+                self.library.select_hyperslab(&space, &slab)?;
+                let mut sizes = self.library.extent_of(extent.get())?.dims().to_vec();
+                if endless.blocks_before(size).1 {
+                    for (d, bound) in sizes.iter_mut().enumerate() {
+                        let blocks = slab.count[d].saturating_sub(1).saturating_mul(slab.stride[d]);
+                        *bound = slab.start[d].saturating_add(blocks).saturating_add(slab.block[d]);
+                    }
+                    sizes[endless.dimension] = size;
+                    self.library.clip_selection(&space, &sizes)?;
+                }
+            }
+        }
+        Ok(space)
+    }
+
+    /// Hands on what the transfer has of a source: `taken` of the source shows at `place`.
+    fn share(&mut self, source: Source, place: &Id, taken: &Id) -> Result<()> {
+        let library = self.library;
+        let touched = library.project(self.wanted.get(), self.row.get(), place.get())?;
+        if library.selected_points(touched.get())? == 0 {
+            return Ok(());
+        }
+        let selection = library.project(place.get(), taken.get(), self.wanted.get())?;
+        let runs = library.runs_of(touched.get())?;
+        (self.visit)(Share { source, selection, runs })
+    }
+}
+
+fn overlap(first: &(Vec<u64>, Vec<u64>), second: &(Vec<u64>, Vec<u64>)) -> bool {
+    let before = |low: &[u64], high: &[u64]| low.iter().zip(high).all(|(low, high)| low <= high);
+    before(&first.0, &second.1) && before(&second.0, &first.1)
+}
+
+/// What of `points` elements no run covers.
+fn holes(mut covered: Vec<Run>, points: u64) -> Vec<Run> {
+    covered.sort_unstable_by_key(|run| run.offset);
+    let (mut found, mut at) = (Vec::new(), 0);
+    for run in covered {
+        if run.offset > at {
+            found.push(Run { offset: at, count: run.offset - at });
+        }
+        at = at.max(run.offset + run.count);
+    }
+    if at < points {
+        found.push(Run { offset: at, count: points - at });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_what_is_left() {
+        let run = |offset, count| Run { offset, count };
+        assert_eq!(holes(vec![], 5), [run(0, 5)]);
+        assert_eq!(holes(vec![run(3, 2), run(0, 2)], 5), [run(2, 1)]);
+        assert_eq!(holes(vec![run(1, 4), run(2, 1)], 6), [run(0, 1), run(5, 1)]);
+        assert_eq!(holes(vec![run(0, 6)], 6), []);
+    }
+}

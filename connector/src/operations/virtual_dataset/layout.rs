@@ -1,0 +1,31 @@
+//! What a virtual dataset is made of, opened when it is first asked for.
+
+use std::sync::Arc;
+
+use h5lake_container::Layout;
+
+use crate::error::Result;
+use crate::handles::open_objects::DatasetHandle;
+use crate::handles::virtual_layout::VirtualLayout;
+use crate::hdf5::plist::ListClass;
+use crate::operations::path::prefix;
+
+/// The sources of a dataset, if it is a virtual one.
+///
+/// # Errors
+/// If the library refuses what is stored.
+pub fn of(dataset: &DatasetHandle) -> Result<Option<Arc<VirtualLayout>>> {
+    let Layout::Virtual { mappings } = dataset.dataset.layout() else { return Ok(None) };
+    if let Some(open) = dataset.virtual_layout.get() {
+        return Ok(Some(open.clone()));
+    }
+    let library = dataset.base.session.library;
+    let access = match &dataset.access_list {
+        Some(list) => library.copy_list(list.get())?,
+        None => library.default_list(ListClass::DatasetAccess)?,
+    };
+    let view = library.virtual_view(access.get())?;
+    let prefix = prefix::of_virtual_sources(dataset)?;
+    let open = Arc::new(VirtualLayout::open(library, mappings, view, prefix)?);
+    Ok(Some(dataset.virtual_layout.get_or_init(|| open).clone()))
+}

@@ -1,0 +1,6 @@
+//! Virtual datasets: datasets whose elements are those of other datasets, which may be virtual too.
+
+pub mod extent;
+pub mod io;
+pub mod layout;
+pub mod sources;

@@ -1,0 +1,201 @@
+//! The sources of a virtual dataset: datasets of its own file, of other containers, of native files.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use h5lake_container::Dataspace;
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::handles::open_objects::DatasetHandle;
+use crate::handles::virtual_layout::VirtualLayout;
+use crate::hdf5::id::{Id, KeptId};
+use crate::hdf5::library::Library;
+use crate::operations::file;
+use crate::operations::object::handle_of;
+use crate::operations::path::external_link::{candidates, check_candidate, flags_of, variable};
+use crate::operations::path::{Base, Location, root_path};
+use crate::operations::storage::{self, Storage};
+use crate::operations::virtual_dataset::extent;
+use crate::session::Session;
+
+/// How deep virtual datasets may lie within one another.
+const DEEPEST: u32 = 32;
+
+/// A source that is open.
+#[derive(Clone)]
+pub enum Source {
+    /// A dataset of a container.
+    Ours(Arc<DatasetHandle>),
+    /// A dataset of a native file, open until the end of the callback.
+    Native(Arc<KeptId>),
+}
+
+impl Source {
+    /// Its present extent.
+    pub fn extent(&self) -> Result<Dataspace> {
+        match self {
+            Self::Ours(dataset) => Ok(dataset.dataset.space()),
+            Self::Native(id) => {
+                let library = id.library();
+                library.extent_of(library.native_space(id)?.get())
+            }
+        }
+    }
+}
+
+thread_local! {
+    static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// A search for sources during one callback.
+pub struct Search<'a> {
+    dataset: &'a DatasetHandle,
+    layout: &'a VirtualLayout,
+    native_files: HashMap<Vec<u8>, Id>,
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+impl<'a> Search<'a> {
+    /// Starts a search for sources of `dataset`.
+    ///
+    /// # Errors
+    /// If virtual datasets lie too deep within one another, or lead back to themselves.
+    pub fn new(dataset: &'a DatasetHandle, layout: &'a VirtualLayout) -> Result<Self> {
+        if DEPTH.get() == DEEPEST {
+            return Err(Error::new(Minor::CannotOperate, "virtual datasets lie too deep within one another"));
+        }
+        DEPTH.set(DEPTH.get() + 1);
+        Ok(Self { dataset, layout, native_files: HashMap::new() })
+    }
+
+    fn library(&self) -> Library {
+        self.dataset.base.session.library
+    }
+
+    /// A source, if it is there. One that is there but does not open counts as missing, as in native files.
+    ///
+    /// # Errors
+    /// A native file as a source where the settings refuse native files; a name that is not followed, where nothing else is found.
+    pub fn find(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
+        let key = (file.to_vec(), dataset.to_vec());
+        let known = self.layout.sources.dataset(&key);
+        if let Some(open) = known {
+            return Ok(Some(Source::Ours(open)));
+        }
+        let found = self.open(file, dataset)?;
+        if let Some(Source::Ours(source)) = &found {
+            // A source that is virtual itself shows what its own sources have.
+            extent::refresh(source)?;
+            self.layout.sources.keep_dataset(key, source.clone());
+        }
+        Ok(found)
+    }
+
+    /// Whether a source is there. It is not kept open.
+    pub fn exists(&mut self, file: &[u8], dataset: &[u8]) -> Result<bool> {
+        Ok(self.open(file, dataset)?.is_some())
+    }
+
+    fn open(&mut self, file: &[u8], dataset: &[u8]) -> Result<Option<Source>> {
+        if file == b"." {
+            return Ok(self.in_session(&self.dataset.base.session, dataset).map(Source::Ours));
+        }
+        if let Some(native) = self.native_files.get(file) {
+            return Ok(self.in_native(native, dataset));
+        }
+        let known = self.layout.sources.file(file);
+        if let Some(session) = known {
+            return Ok(self.in_session(&session, dataset).map(Source::Ours));
+        }
+        let mut refused = Ok(None);
+        for candidate in self.candidates(file) {
+            match self.open_file(&candidate, file) {
+                Err(error) if error.minor() == Minor::NotFollowed => refused = refused.and(Err(error)),
+                Err(error) => return Err(error),
+                Ok(None) => {}
+                Ok(Some(File::Ours(session))) => {
+                    self.layout.sources.keep_file(file, session.clone())?;
+                    return Ok(self.in_session(&session, dataset).map(Source::Ours));
+                }
+                Ok(Some(File::Native(id))) => {
+                    let found = self.in_native(&id, dataset);
+                    self.native_files.insert(file.to_vec(), id);
+                    return Ok(found);
+                }
+            }
+        }
+        refused
+    }
+
+    /// Where a file may lie (H5Fint.c, `H5F_prefix_open_file`).
+    fn candidates(&self, file: &[u8]) -> Vec<Vec<u8>> {
+        let session = &self.dataset.base.session;
+        let prefix = Some(self.layout.prefix.as_slice()).filter(|prefix| !prefix.is_empty());
+        let mut found = candidates(&session.folder, file, &variable("HDF5_VDS_PREFIX"), prefix);
+        // At last the folder in which the virtual dataset's file really lies, links followed.
+        let own = session.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let path = Path::new(OsStr::from_bytes(&session.folder)).join(OsStr::from_bytes(own));
+        let last = file.rsplit(|byte| *byte == b'/').next().unwrap_or(file);
+        let relative = if file.starts_with(b"/") { last } else { file };
+        if let Some(folder) = std::fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
+            found.push(folder.join(OsStr::from_bytes(relative)).into_os_string().into_vec());
+        }
+        found
+    }
+
+    /// Opens a candidate for the file of that name.
+    fn open_file(&self, candidate: &[u8], file: &[u8]) -> Result<Option<File>> {
+        let (session, name) = (&self.dataset.base.session, candidate);
+        check_candidate(session, candidate, file)?;
+        let library = self.library();
+        let list = library.external_access_list(0, session.access_list.get())?;
+        match storage::storage(library, &session.config, name, list.get(), false) {
+            Ok(Storage::Native) => {
+                storage::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
+                Ok(library.open_source_file(name, session.writable).ok().map(File::Native))
+            }
+            Ok(Storage::Container(_)) => {
+                let flags = flags_of(session);
+                let opened = file::open_session(library, &session.config, name, flags, list.get());
+                Ok(opened.ok().map(File::Ours))
+            }
+            Err(error) if error.minor() == Minor::NotFollowed => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn in_session(&self, session: &Arc<Session>, path: &[u8]) -> Option<Arc<DatasetHandle>> {
+        let root = session.container.root();
+        let base = Base { session: session.clone(), id: root, path: Some(root_path()) };
+        let found = base.find(&Location::ByName { name: path, access: 0 }).ok()?;
+        match handle_of(&found.session, found.id, found.path).ok()? {
+            Handle::Dataset(mut dataset) => {
+                let access = self.dataset.access_list.as_ref();
+                dataset.access_list =
+                    access.and_then(|list| self.library().copy_list(list.get()).ok().map(Id::kept));
+                Some(Arc::new(dataset))
+            }
+            _ => None,
+        }
+    }
+
+    fn in_native(&self, file: &Id, path: &[u8]) -> Option<Source> {
+        let access = self.dataset.access_list.as_ref().map_or(0, |list| list.get());
+        let opened = self.library().open_source_dataset(file, path, access);
+        opened.ok().map(|id| Source::Native(Arc::new(id.kept())))
+    }
+}
+
+enum File {
+    Ours(Arc<Session>),
+    Native(Id),
+}

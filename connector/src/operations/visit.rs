@@ -1,0 +1,210 @@
+//! Iterating and visiting links, objects and attributes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use h5lake_container::{AttrInfo, Index, Link, LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order};
+
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::hdf5::id::Id;
+use crate::operations::object;
+use crate::operations::path::{Base, Location};
+use crate::session::Session;
+
+/// How to go through an index, and where to begin and report the position.
+pub struct Walk<'a> {
+    /// By which index.
+    pub index: Index,
+    /// In which order.
+    pub order: Order,
+    /// Elements to skip; afterwards the number of elements passed.
+    pub position: Option<&'a mut u64>,
+}
+
+/// `H5Literate` and `H5Lvisit`: calls `each` with the group's identifier, the name and the link until it answers
+/// something other than 0, which is then the result.
+pub fn links(
+    handle: &Handle,
+    location: &Location<'_>,
+    recursive: bool,
+    walk: Walk<'_>,
+    each: &mut dyn FnMut(&Id, &[u8], &Link) -> i32,
+) -> Result<i32> {
+    let found = Base::of(handle)?.find(location)?;
+    let (session, top) = (found.session, found.id);
+    let container = session.container.clone();
+    // The group's links must be readable before its identifier is shown to the application.
+    let index = if recursive { index_of(&session, top, walk.index)? } else { walk.index };
+    let links = container.links(top, index, walk.order)?;
+    let group = object::identifier_of(&session, top, found.path)?;
+    if !recursive {
+        return plain(links.iter(), walk.position, |link| each(&group, &link.name, link));
+    }
+    let mut visit = LinkVisit {
+        session: &session,
+        group: &group,
+        index: walk.index,
+        order: walk.order,
+        seen: HashSet::from([top]),
+        each,
+    };
+    visit.below(&links, b"")
+}
+
+/// Goes on from the position, counting on; stops where `each` answers something other than 0. To go on behind the last
+/// item is an error (`H5G__obj_iterate`, `H5A__attr_iterate_table`).
+fn plain<T>(
+    items: impl ExactSizeIterator<Item = T>,
+    position: Option<&mut u64>,
+    mut each: impl FnMut(T) -> i32,
+) -> Result<i32> {
+    let mut unused = 0;
+    let position = position.unwrap_or(&mut unused);
+    if *position > 0 && *position >= items.len() as u64 {
+        return Err(Error::new(Minor::BadValue, "index out of bound"));
+    }
+    for item in items.skip(usize::try_from(*position).unwrap_or(usize::MAX)) {
+        *position += 1;
+        let answer = each(item);
+        if answer != 0 {
+            return Ok(answer);
+        }
+    }
+    Ok(0)
+}
+
+struct LinkVisit<'a> {
+    session: &'a Session,
+    group: &'a Id,
+    index: Index,
+    order: Order,
+    seen: HashSet<ObjectId>,
+    each: &'a mut dyn FnMut(&Id, &[u8], &Link) -> i32,
+}
+
+impl LinkVisit<'_> {
+    fn below(&mut self, links: &[Arc<Link>], prefix: &[u8]) -> Result<i32> {
+        for link in links {
+            let name = [prefix, &link.name].concat();
+            let answer = (self.each)(self.group, &name, link);
+            if answer != 0 {
+                return Ok(answer);
+            }
+            let LinkTarget::Hard(id) = link.target else { continue };
+            if let Some(below) = members(self.session, id, self.index, self.order, &mut self.seen)? {
+                let answer = self.below(&below, &[&name, &b"/"[..]].concat())?;
+                if answer != 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Links of a group that has not been seen before.
+fn members(
+    session: &Session,
+    id: ObjectId,
+    index: Index,
+    order: Order,
+    seen: &mut HashSet<ObjectId>,
+) -> Result<Option<Vec<Arc<Link>>>> {
+    let container = &session.container;
+    // An object that the application deleted while visiting is passed over.
+    let Ok(info) = container.object_info(id) else { return Ok(None) };
+    if info.kind != ObjectKind::Group || !seen.insert(id) {
+        return Ok(None);
+    }
+    Ok(Some(container.links(id, index_of(session, id, index)?, order)?))
+}
+
+/// The index to visit a group by: one that does not keep creation order is visited by name, as native files do.
+fn index_of(session: &Session, group: ObjectId, wanted: Index) -> Result<Index> {
+    let tracked = session.container.group_info(group)?.link_order.tracked;
+    Ok(if tracked { wanted } else { Index::Name })
+}
+
+/// What is called for each object: the starting object's identifier, the session, and the object's path, id and
+/// information.
+pub type EachObject<'a> = dyn FnMut(&Id, &Arc<Session>, &[u8], ObjectId, &ObjectInfo) -> i32 + 'a;
+
+/// `H5Ovisit`: calls `each` with the starting object's identifier, and path and information of every object that
+/// hard links lead to, each object once.
+pub fn objects(
+    handle: &Handle,
+    location: &Location<'_>,
+    index: Index,
+    order: Order,
+    each: &mut EachObject<'_>,
+) -> Result<i32> {
+    let found = Base::of(handle)?.find(location)?;
+    let (session, top) = (found.session, found.id);
+    let info = session.container.object_info(top)?;
+    let identifier = object::identifier_of(&session, top, found.path)?;
+    let answer = each(&identifier, &session, b".", top, &info);
+    if answer != 0 || info.kind != ObjectKind::Group {
+        return Ok(answer);
+    }
+    let links = session.container.links(top, index_of(&session, top, index)?, order)?;
+    let mut visit = ObjectVisit {
+        session: &session,
+        start: &identifier,
+        index,
+        order,
+        // Where a cycle leads back to it by its only name, it is shown a second time, as natively (`H5O__visit`).
+        shown: if info.link_count > 1 { HashSet::from([top]) } else { HashSet::new() },
+        entered: HashSet::from([top]),
+        each,
+    };
+    visit.below(&links, b"")
+}
+
+struct ObjectVisit<'a> {
+    session: &'a Arc<Session>,
+    start: &'a Id,
+    index: Index,
+    order: Order,
+    shown: HashSet<ObjectId>,
+    entered: HashSet<ObjectId>,
+    each: &'a mut EachObject<'a>,
+}
+
+impl ObjectVisit<'_> {
+    fn below(&mut self, links: &[Arc<Link>], prefix: &[u8]) -> Result<i32> {
+        for link in links {
+            let LinkTarget::Hard(id) = link.target else { continue };
+            if !self.shown.insert(id) {
+                continue;
+            }
+            // An object that the application deleted while visiting is passed over.
+            let Ok(info) = self.session.container.object_info(id) else { continue };
+            let name = [prefix, &link.name].concat();
+            let answer = (self.each)(self.start, self.session, &name, id, &info);
+            if answer != 0 {
+                return Ok(answer);
+            }
+            if let Some(below) = members(self.session, id, self.index, self.order, &mut self.entered)? {
+                let answer = self.below(&below, &[&name, &b"/"[..]].concat())?;
+                if answer != 0 {
+                    return Ok(answer);
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// `H5Aiterate`.
+pub fn attributes(
+    handle: &Handle,
+    location: &Location<'_>,
+    walk: Walk<'_>,
+    each: &mut dyn FnMut(&Id, &AttrInfo) -> i32,
+) -> Result<i32> {
+    let found = Base::of(handle)?.find(location)?;
+    let attributes = found.session.container.attrs(found.id, walk.index, walk.order)?;
+    let identifier = object::identifier_of(&found.session, found.id, found.path)?;
+    plain(attributes.iter(), walk.position, |attribute| each(&identifier, attribute))
+}

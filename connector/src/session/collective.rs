@@ -1,0 +1,378 @@
+//! Files that the processes of an MPI program open together (`H5Pset_fapl_mpio`).
+//!
+//! What changes a file's structure is collective in parallel HDF5: every process does it, in the same order. So each stages
+//! the same changes with the same numbers for new objects, the first process commits them, and the others commit the
+//! elements that they wrote. A failure of one is told to all.
+//!
+//! A transfer that all take part in, and a call that makes or resizes a dataset, tells all processes in one message each whether
+//! it failed and who has something to commit. So a collective read first commits what any process has written.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use h5lake_container::{Container, Dataset, ObjectId, Outlook, Selection, Target};
+use h5lake_ledger::locks::Mutex;
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::library::Hid;
+use crate::hdf5::mpi::Processes;
+use crate::names::Place;
+use crate::session::pace::Pace;
+use crate::session::trace::{self, Trace, Traces};
+
+/// What the processes share that have a file open together.
+#[derive(Debug)]
+pub struct Together {
+    processes: Processes,
+    /// Whether every write is seen by all at once (`H5Fset_mpi_atomicity`).
+    atomic: AtomicBool,
+    /// Whether this process is in a transfer that all take part in.
+    in_collective: AtomicBool,
+    /// When datasets that all made or resized are committed before a flush.
+    structure: Mutex<Pace>,
+    /// When elements that all wrote are committed before a flush.
+    elements: Mutex<Pace>,
+    /// When elements that this process wrote by itself are committed before a flush.
+    own: Mutex<Pace>,
+    /// The datasets that this process took part in writing: bit n for those whose number is n modulo 64.
+    written: AtomicU64,
+    /// Whether this process has read such a dataset by itself since the last message.
+    has_read: AtomicBool,
+    /// What this process wrote and did not commit.
+    left: Mutex<Traces>,
+    /// What this process read by itself since the last message.
+    looked: Mutex<Traces>,
+    /// Whether a process read what another had left: from then on everything is committed at once.
+    is_eager: AtomicBool,
+}
+
+/// Told to all: something is not committed here.
+const CHANGED: u32 = 1;
+/// Told to all by the first process: there was time for a commit.
+const DUE: u32 = 2;
+/// Told to all: this process reads by itself what was written.
+const READ: u32 = 4;
+/// Told to all: this process has written what it did not commit.
+const LEFT: u32 = 8;
+/// Told to all: this process has read by itself.
+const LOOKED: u32 = 16;
+
+/// What all change in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Elements of datasets.
+    Elements,
+    /// A dataset is made or resized.
+    Structure,
+}
+
+fn bit(id: ObjectId) -> u64 {
+    1 << (id.0 % 64)
+}
+
+impl Together {
+    /// Of the processes that open a file.
+    pub fn new(processes: Processes) -> Arc<Self> {
+        Arc::new(Self {
+            processes,
+            atomic: AtomicBool::default(),
+            in_collective: AtomicBool::default(),
+            structure: Mutex::default(),
+            elements: Mutex::default(),
+            own: Mutex::default(),
+            written: AtomicU64::default(),
+            has_read: AtomicBool::default(),
+            left: Mutex::default(),
+            looked: Mutex::default(),
+            is_eager: AtomicBool::default(),
+        })
+    }
+
+    /// Whether this process is the one whose changes of the structure stand for all.
+    pub fn is_first(&self) -> bool {
+        self.processes.rank() == 0
+    }
+
+    /// See [`Processes::agree`].
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn agree<T>(&self, done: Result<T>) -> Result<T> {
+        self.processes.agree(done)
+    }
+
+    /// Opens a container in all processes: where `make` is given, the first one makes it, and the others then open it.
+    /// Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn open(
+        self: &Arc<Self>,
+        make: Option<&dyn Fn() -> Result<Arc<Container>>>,
+        open: &dyn Fn() -> Result<Arc<Container>>,
+    ) -> Result<Arc<Container>> {
+        let container = match make {
+            Some(make) => {
+                let made = self.agree(if self.is_first() { make().map(Some) } else { Ok(None) })?;
+                self.agree(made.map_or_else(open, Ok))?
+            }
+            None => self.agree(open())?,
+        };
+        if container.writable() {
+            let together = self.clone();
+            container.number_together(Arc::new(move |count, take| together.number(count, take)));
+        }
+        Ok(container)
+    }
+
+    /// Numbers for new objects, the same in all processes: the first one takes them. Collective, as making objects is.
+    fn number(
+        &self,
+        count: u64,
+        take: &dyn Fn(u64) -> h5lake_container::Result<u64>,
+    ) -> h5lake_container::Result<u64> {
+        let taken = if self.is_first() { take(count).map_err(Error::from) } else { Ok(0) };
+        let told = self.agree(taken).and_then(|first| self.processes.number_of_first(first));
+        told.map_err(|error| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, error.to_string()))
+    }
+
+    /// Commits what all have written, and moves all to the version that has it. Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn flush(&self, container: &Container) -> Result<()> {
+        let first = self.is_first();
+        let flags = self.flags(container);
+        self.tell(container, if first { container.flush().map_err(Error::from) } else { Ok(()) }, flags)?;
+        self.agree(if first { Ok(()) } else { container.flush_elements().map_err(Error::from) })?;
+        self.agree(container.refresh().map_err(Error::from))?;
+        self.left.lock().clear();
+        Ok(())
+    }
+
+    /// The same at a close, and what all processes then expect of another try. Collective.
+    pub fn last_flush(&self, container: &Container) -> (Result<()>, Outlook) {
+        let done = self.flush(container);
+        // It failed in all if it failed in one.
+        if done.is_ok() {
+            return (done, Outlook::Open);
+        }
+        let lost = if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
+        let outlook = if self.agree(lost).is_err() { Outlook::Lost } else { Outlook::Open };
+        (done, outlook)
+    }
+
+    /// What all changed in a call that all take part in, also a process whose part is empty or fails: then it fails in all. Now
+    /// and then, as [`Pace`] says, what was changed is committed, so that it is visible without a flush.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn change<T>(
+        &self,
+        container: &Container,
+        kind: Change,
+        body: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let pace = if kind == Change::Structure { &self.structure } else { &self.elements };
+        let done = self.during(body);
+        let (done, panic) = match done {
+            Ok(done) => (done, None),
+            // The others wait for this one's message.
+            Err(panic) => (Err(Error::new(Minor::Internal, "a panic")), Some(panic)),
+        };
+        let is_due = self.is_first() && pace.lock().is_due();
+        let flags = self.flags(container)
+            | flag(is_due, DUE)
+            | flag(self.has_read.swap(false, Ordering::Relaxed), READ);
+        let told = self.tell(container, done, flags);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+        let (done, told) = told?;
+        let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
+        let commits = match (self.is_atomic(), kind) {
+            (true, kind) => kind == Change::Structure,
+            (false, _) => wanted && told & CHANGED != 0,
+        };
+        if commits {
+            let started = std::time::Instant::now();
+            self.flush(container)?;
+            pace.lock().took(started);
+        }
+        Ok(done)
+    }
+
+    /// Begins what all do with what was written: commits whatever any process has changed, and moves all to the version that has
+    /// it. Without changes it costs one message. Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn settle(&self, container: &Container) -> Result<()> {
+        let ((), told) = self.tell(container, Ok(()), self.flags(container))?;
+        self.elements.lock().was_read();
+        match told & CHANGED {
+            0 => Ok(container.look_at_others()?),
+            _ => self.flush(container),
+        }
+    }
+
+    /// What is to be told of this process.
+    fn flags(&self, container: &Container) -> u32 {
+        flag(container.has_changes(), CHANGED)
+            | flag(!self.left.lock().is_empty(), LEFT)
+            | flag(!self.looked.lock().is_empty(), LOOKED)
+    }
+
+    /// Talks to all others. If there is reason to, all find out whether anybody has read what another had not committed.
+    fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32) -> Result<(T, u32)> {
+        let told = self.processes.exchange(done, flags)?;
+        if told.1 & LEFT != 0 && told.1 & LOOKED != 0 && !self.is_eager() {
+            self.compare(container)?;
+        }
+        self.looked.lock().clear();
+        Ok(told)
+    }
+
+    /// Says it on stderr, once, if a process has read what another had written and not committed. From then on all commit at
+    /// once: the program relies on it. Collective.
+    fn compare(&self, container: &Container) -> Result<()> {
+        let mine = [self.left.lock().encoded(), self.looked.lock().encoded()].concat();
+        let all = self.processes.gather(&mine)?;
+        let (of_each, _) = all.as_chunks::<{ 2 * trace::BYTES }>();
+        let decoded = |part: &[u8]| Traces::decoded(part);
+        let lefts: Vec<Traces> = of_each.iter().map(|each| decoded(&each[..trace::BYTES])).collect();
+        let looks: Vec<Traces> = of_each.iter().map(|each| decoded(&each[trace::BYTES..])).collect();
+        let found = looks.iter().enumerate().find_map(|(reader, looked)| {
+            let is_it = |(writer, left): (usize, &Traces)| writer != reader && left.were_read(looked);
+            lefts.iter().enumerate().position(is_it).map(|writer| (reader, writer))
+        });
+        let Some((reader, writer)) = found else { return Ok(()) };
+        self.is_eager.store(true, Ordering::Relaxed);
+        if reader == self.processes.rank() {
+            warn_of_older(container.name(), reader, writer);
+        }
+        Ok(())
+    }
+
+    fn is_eager(&self) -> bool {
+        self.is_eager.load(Ordering::Relaxed)
+    }
+
+    /// Whether a transfer by this list is one that all take part in.
+    ///
+    /// # Errors
+    /// If the library does not read the list.
+    pub fn is_collective_transfer(&self, list: Hid) -> Result<bool> {
+        self.processes.is_collective(list)
+    }
+
+    /// Runs a part of what all do.
+    pub fn during<T>(&self, body: impl FnOnce() -> T) -> std::thread::Result<T> {
+        self.in_collective.store(true, Ordering::Relaxed);
+        let done = catch_unwind(AssertUnwindSafe(body));
+        self.in_collective.store(false, Ordering::Relaxed);
+        done
+    }
+
+    /// Waits until all have closed the file: one of them may create it anew at once. Collective.
+    pub fn let_go(&self) {
+        // The file is closed, whatever is said here.
+        self.agree(Ok(())).ok();
+    }
+
+    /// Says whether every write is to be seen by all at once.
+    pub fn set_atomic(&self, atomic: bool) {
+        self.atomic.store(atomic, Ordering::Relaxed);
+    }
+
+    /// Whether every write is seen by all at once.
+    pub fn is_atomic(&self) -> bool {
+        self.atomic.load(Ordering::Relaxed)
+    }
+
+    fn is_collective(&self) -> bool {
+        self.in_collective.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are others.
+    pub fn has_others(&self) -> bool {
+        self.processes.size() > 1
+    }
+
+    /// Before this process reads elements by itself: moves to what the others have committed.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn before_read(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        if self.is_atomic() {
+            return container.refresh().map(drop).map_err(Error::from);
+        }
+        if !self.has_others() || !container.writable() || self.is_collective() {
+            return Ok(());
+        }
+        if self.written.load(Ordering::Relaxed) & bit(dataset.object().id()) != 0 {
+            self.has_read.store(true, Ordering::Relaxed);
+            self.own.lock().was_read();
+        }
+        if let Some(trace) = trace_of(dataset, selection) {
+            self.looked.lock().add_read(trace);
+        }
+        Ok(container.look_at_others()?)
+    }
+
+    /// After this process wrote elements: lets the others see them, in atomic mode always, else now and then.
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        if self.is_atomic() {
+            return Ok(container.commit_elements()?);
+        }
+        if !self.has_others() {
+            return Ok(());
+        }
+        self.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
+        let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
+        let started = std::time::Instant::now();
+        if commits && container.try_commit_elements()? {
+            self.own.lock().took(started);
+            self.left.lock().clear();
+        } else if let Some(trace) = trace_of(dataset, selection) {
+            self.left.lock().add_written(trace);
+        }
+        Ok(())
+    }
+}
+
+fn warn_of_older(name: &str, reader: usize, writer: usize) {
+    let text = format!(
+        "{name}: process {reader} of the MPI program has read by itself what process {writer} had written before and nobody had \
+         committed. It may have got older elements. Before such reads let all processes call H5Fflush, or read collectively, or \
+         set H5Fset_mpi_atomicity. From now on writes to this file are committed at once"
+    );
+    // A closed stderr is no reason to fail.
+    writeln!(std::io::stderr(), "h5lake: {text}").ok();
+}
+
+fn flag(is_set: bool, flag: u32) -> u32 {
+    if is_set { flag } else { 0 }
+}
+
+/// Refuses stores that other processes do not see.
+///
+/// # Errors
+/// For a store in memory.
+pub fn check_shared(place: &Place) -> Result<()> {
+    match &place.target {
+        Target::Objects { store, .. } if !store.capabilities().persistent => {
+            Err(Error::argument("a store in memory cannot be shared by the processes of an MPI program"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn trace_of(dataset: &Dataset, selection: &Selection) -> Option<Trace> {
+    dataset.with_space(|space| Trace::of(dataset.object().id(), selection, space.dims()))
+}

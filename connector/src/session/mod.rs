@@ -1,0 +1,292 @@
+//! One opened file in one libhdf5.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use h5lake_container::{CodecLender, Container, ObjectId, Outlook};
+use h5lake_ledger::locks::Mutex;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::hdf5::anchor::Anchor;
+use crate::hdf5::exit;
+use crate::hdf5::fork;
+use crate::hdf5::id::{Id, KeptId};
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::located_types::Located;
+use crate::names;
+use crate::native::face::Face;
+use crate::session::collective::Together;
+
+pub mod collective;
+pub mod converting;
+pub mod pace;
+pub mod registry;
+mod sharers;
+pub mod trace;
+
+/// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
+/// lives until the file and every object opened through it are closed.
+pub struct Session {
+    /// The library the file was opened in.
+    pub library: Library,
+    /// The container.
+    pub container: Arc<Container>,
+    /// The processes that have the file open together, where MPI's driver was chosen.
+    pub together: Option<Arc<Together>>,
+    /// The settings the file was opened with.
+    pub config: Config,
+    /// The name as the application gave it.
+    pub name: Vec<u8>,
+    /// The folder that the file lay in when it was opened, see [`names::folder_of`].
+    pub folder: Vec<u8>,
+    /// The access list the file was opened with.
+    pub access_list: KeptId,
+    /// Whether the application may write through this file (its `H5F_ACC_RDWR`).
+    pub writable: bool,
+    /// Whether single-writer-multiple-reader access was asked for, and now holds.
+    pub swmr: Mutex<Swmr>,
+    /// Identifiers of this file that are open.
+    pub file_handles: AtomicUsize,
+    /// Whether the application opened it, and not a link or a virtual dataset.
+    pub is_applications: AtomicBool,
+    /// A descriptor of the container's file, for an application that asked for one. PyTables reads its number as a
+    /// `uintptr_t`, which finds zero after it in native files: hence the second one.
+    pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
+    /// What `H5Fget_file_image` has told the size of and not handed out yet.
+    pub image: Mutex<Option<Vec<u8>>>,
+    /// Files mounted on groups of this one.
+    pub mounts: Mutex<HashMap<ObjectId, Arc<Session>>>,
+    /// The session that has this one mounted, and on which group.
+    pub mounted_on: Mutex<Option<(Weak<Session>, ObjectId)>>,
+    /// The native objects that answer for ours.
+    pub face: Face,
+    /// Our connector in this library.
+    pub connector: KeptId,
+    /// What libhdf5 is told to be the file of this session's objects.
+    pub anchor: Anchor,
+    handles: &'static dyn Handles,
+    /// The process that opened the file: a forked child that closes it writes nothing.
+    process: u32,
+    /// What a close that failed has told of the changes made here.
+    told: Mutex<Outlook>,
+    /// Why changes are lost, from when a close has told so until the next one lets go of the file.
+    loss: Mutex<Option<String>>,
+}
+
+/// How far a file is in single-writer-multiple-reader mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Swmr {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Opened with `H5F_ACC_SWMR_WRITE`, or switched by `H5Fstart_swmr_write`.
+    Write,
+    /// Opened with `H5F_ACC_SWMR_READ`.
+    Read,
+}
+
+/// What a session asks of the layers above it, which know what libhdf5 is handed for an object.
+pub trait Handles: Sync {
+    /// What libhdf5 is told to be the file of the session's objects.
+    fn anchor(&self, session: Weak<Session>) -> Anchor;
+
+    /// What datatypes in containers refer to as their file, in one library.
+    fn anchor_of_types(&self, library: Library) -> &'static Anchor;
+
+    /// An identifier of an object of the session.
+    ///
+    /// # Errors
+    /// If there is no such object, or it cannot be opened.
+    fn identifier(&self, session: &Arc<Session>, id: ObjectId) -> Result<Id>;
+}
+
+/// The parts of a new session.
+pub struct SessionParts {
+    /// See [`Session::library`].
+    pub library: Library,
+    /// Who makes handles of its objects.
+    pub handles: &'static dyn Handles,
+    /// See [`Session::container`].
+    pub container: Arc<Container>,
+    /// See [`Session::together`].
+    pub together: Option<Arc<Together>>,
+    /// See [`Session::config`].
+    pub config: Config,
+    /// See [`Session::name`].
+    pub name: Vec<u8>,
+    /// See [`Session::access_list`].
+    pub access_list: Id,
+    /// See [`Session::writable`].
+    pub writable: bool,
+    /// See [`Session::swmr`].
+    pub swmr: Swmr,
+}
+
+impl Session {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// If the library does not say when it shuts down.
+    pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
+        fork::watch();
+        parts.library.tell_when_closing(registry::library_closes)?;
+        let face = Face::new(parts.library, &parts.container);
+        let connector = parts.library.own_connector()?.kept();
+        let session = Arc::new_cyclic(|weak| Self {
+            library: parts.library,
+            container: parts.container,
+            together: parts.together,
+            folder: names::folder_of(&parts.name, &parts.config),
+            config: parts.config,
+            name: parts.name,
+            access_list: parts.access_list.kept(),
+            writable: parts.writable,
+            swmr: Mutex::new(parts.swmr),
+            file_handles: AtomicUsize::new(0),
+            is_applications: AtomicBool::new(false),
+            descriptor: OnceLock::new(),
+            image: Mutex::default(),
+            mounts: Mutex::default(),
+            mounted_on: Mutex::default(),
+            face,
+            connector,
+            anchor: parts.handles.anchor(weak.clone()),
+            handles: parts.handles,
+            process: h5lake_ledger::process::id(),
+            told: Mutex::new(Outlook::Open),
+            loss: Mutex::default(),
+        });
+        registry::add(&session);
+        let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
+        session.container.add_codec_lender(lender);
+        Ok(session)
+    }
+
+    /// A datatype, given by its encoding and as it is in memory, as it lies in containers.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn located_type(&self, encoded: &Bytes, memory: Hid) -> Result<Located> {
+        self.library.located_type(
+            self.handles.anchor_of_types(self.library),
+            &self.connector,
+            encoded,
+            memory,
+        )
+    }
+
+    /// A copy of a datatype without variable-length data and references, which `H5Fget_obj_count` does not count.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn uncounted_type(&self, datatype: &Id) -> Result<Id> {
+        self.library.file_type(&self.anchor, &self.connector, datatype.get())
+    }
+
+    /// An identifier of an object, for libhdf5 or an application's callback. It is closed with the answer.
+    ///
+    /// # Errors
+    /// If there is no such object, or it cannot be opened.
+    pub fn identifier(self: &Arc<Self>, id: ObjectId) -> Result<Id> {
+        self.handles.identifier(self, id)
+    }
+
+    /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open
+    /// together.
+    ///
+    /// # Errors
+    /// Those of the commit; then nothing of it is in the container.
+    pub fn commit(&self) -> Result<()> {
+        if !self.container.writable() || self.is_inherited() {
+            return Ok(());
+        }
+        match &self.together {
+            Some(together) => together.flush(&self.container),
+            None => Ok(self.container.flush()?),
+        }
+    }
+
+    /// Commits at a close. What can never be committed is told by the first close that meets it: the next one, of whatever is
+    /// still open, succeeds without. For libhdf5 keeps the identifier of what could not be closed, and a program would never
+    /// get rid of it. When the library shuts down, the first try is the last one, and a failure is told on stderr. Collective
+    /// where processes have the file open together.
+    ///
+    /// # Errors
+    /// Those of the commit, as long as another try may succeed, and once if none will.
+    pub fn commit_to_close(&self) -> Result<()> {
+        let told = *self.told.lock();
+        if !self.container.writable() || self.is_inherited() {
+            return Ok(());
+        }
+        if told == Outlook::Lost {
+            // Garbage collectors close what nobody closed, and tell nobody of errors. Who was told closes again.
+            let loss = self.loss.lock().take();
+            if let Some(why) = loss.filter(|_| !self.library.is_to_tell() && self.has_file_open()) {
+                self.report_loss(&why);
+            }
+            return Ok(());
+        }
+        let (done, outlook) = match &self.together {
+            Some(together) => together.last_flush(&self.container),
+            None => {
+                let done = self.container.flush_to_close();
+                let outlook = done.as_ref().map_or_else(|e| self.container.outlook(e), |()| Outlook::Open);
+                (done.map_err(Error::from), outlook)
+            }
+        };
+        if let Err(error) = &done
+            && !self.library.is_to_tell()
+        {
+            self.report_loss(&error.to_string());
+            self.container.abandon("its last changes could not be committed when the program ended");
+            return Ok(());
+        }
+        *self.told.lock() = outlook;
+        *self.loss.lock() = done.as_ref().err().map(ToString::to_string);
+        if outlook == Outlook::Lost
+            && registry::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
+        {
+            self.container.let_go();
+        }
+        if told != Outlook::Open && outlook == told { Ok(()) } else { done }
+    }
+
+    fn has_file_open(&self) -> bool {
+        self.file_handles.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells, once for the container, what is given up while the library shuts down. It would try a hundred times, and then end
+    /// as if nothing were lost; there is nobody who could mend anything between two tries.
+    fn report_loss(&self, why: &str) {
+        for session in registry::sessions_on(&self.container) {
+            *session.told.lock() = Outlook::Lost;
+            session.loss.lock().take();
+        }
+        let name = String::from_utf8_lossy(&self.name);
+        let version = self.container.committed_version();
+        exit::report_loss(&format!(
+            "the program ends, and what was changed in '{name}' since its last commit is lost. {} stays at version {version}. \
+             The last try failed: {why}",
+            self.container.name()
+        ));
+    }
+
+    fn is_told_of_loss(&self) -> bool {
+        *self.told.lock() == Outlook::Lost
+    }
+
+    /// Whether this process got the file by `fork` and did not open it itself.
+    pub fn is_inherited(&self) -> bool {
+        self.process != h5lake_ledger::process::id()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        registry::remove(self);
+    }
+}

@@ -1,0 +1,60 @@
+//! What a session does with the other processes that have its file open.
+
+use std::sync::Arc;
+
+use h5lake_container::{Dataset, Selection};
+
+use crate::error::Result;
+use crate::session::Session;
+use crate::session::collective::{Change, Together};
+
+impl Session {
+    /// The processes that have the file open with this one, if there are others.
+    pub fn sharers(&self) -> Option<&Arc<Together>> {
+        self.together.as_ref().filter(|together| together.has_others())
+    }
+
+    /// See [`Together::before_read`].
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn before_read(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        match &self.together {
+            Some(together) => together.before_read(&self.container, dataset, selection),
+            None => Ok(()),
+        }
+    }
+
+    /// See [`Together::after_write`].
+    ///
+    /// # Errors
+    /// Those of the container.
+    pub fn after_write(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        match &self.together {
+            Some(together) => together.after_write(&self.container, dataset, selection),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes or resizes a dataset, which all processes do; see [`Together::change`].
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn change_structure<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.sharers().filter(|_| self.container.writable()) {
+            Some(together) => together.change(&self.container, Change::Structure, body),
+            None => body(),
+        }
+    }
+
+    /// Before all processes do what depends on elements that any of them wrote.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub fn settle(&self) -> Result<()> {
+        match self.sharers().filter(|_| self.container.writable()) {
+            Some(together) => together.settle(&self.container),
+            None => Ok(()),
+        }
+    }
+}

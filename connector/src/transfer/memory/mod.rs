@@ -1,0 +1,10 @@
+//! Elements in memory, where they may hold pointers: the application's buffers, and what libhdf5 converts.
+#![allow(unsafe_code)]
+
+pub mod borrowed;
+pub mod elements;
+pub mod native_dataset;
+pub mod references;
+pub mod region;
+pub mod region_conversions;
+pub mod vlen;

@@ -1,0 +1,113 @@
+//! Datasets of native files, reached by public calls. Their identifiers are closed before a callback returns: as
+//! long as they are open, an application could count them.
+
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Result};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::strings::c_string;
+use crate::transfer::memory::region::MemoryRegion;
+
+impl Library {
+    /// Opens a native file for the time of one callback.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn open_source_file(self, name: &[u8], write: bool) -> Result<Id> {
+        let (table, name) = (self.table(), c_string(name, "a file name")?);
+        let connector = self.native_connector()?;
+        // SAFETY: the class is the library's own.
+        let access = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
+        let access = Id::from_call(self, access, "H5Pcreate")?;
+        // SAFETY: both identifiers are valid.
+        let set = unsafe { (table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()) };
+        check(set, "H5Pset_vol")?;
+        // SAFETY: the list is valid.
+        let set = unsafe { (table.H5Pset_fclose_degree)(access.get(), sys::H5F_CLOSE_WEAK) };
+        check(set, "H5Pset_fclose_degree")?;
+        let flags = if write { sys::H5F_ACC_RDWR } else { sys::H5F_ACC_RDONLY };
+        // SAFETY: the name is terminated, the list valid.
+        let open = || unsafe { (table.H5Fopen)(name.as_ptr(), flags, access.get()) };
+        let id = self.quietly(open, |id| *id < 0).map_err(Error::reported)?;
+        Id::from_call(self, id, "H5Fopen")
+    }
+
+    /// Opens a dataset of a native file.
+    ///
+    /// # Errors
+    /// The native connector's own, as it reported it.
+    pub fn open_source_dataset(self, file: &Id, name: &[u8], access: Hid) -> Result<Id> {
+        let name = c_string(name, "a dataset name")?;
+        // SAFETY: identifiers are checked by libhdf5; the name is terminated.
+        let open = || unsafe { (self.table().H5Dopen2)(file.get(), name.as_ptr(), access) };
+        let id = self.quietly(open, |id| *id < 0).map_err(Error::reported)?;
+        Id::from_call(self, id, "H5Dopen2")
+    }
+
+    /// The dataspace of an open dataset.
+    pub fn native_space(self, dataset: &Id) -> Result<Id> {
+        // SAFETY: identifiers are checked by libhdf5.
+        Id::from_call(self, unsafe { (self.table().H5Dget_space)(dataset.get()) }, "H5Dget_space")
+    }
+
+    /// Reads the elements that `selection` selects into `buffer`, packed, as `memory_type`.
+    pub fn read_native(
+        self,
+        dataset: &Id,
+        memory_type: Hid,
+        selection: &Id,
+        transfer: Hid,
+        buffer: &mut [u8],
+    ) -> Result<()> {
+        let memory = self.row_of(memory_type, selection, buffer.len())?;
+        // SAFETY: the buffer holds as many elements as are selected.
+        let result = unsafe {
+            (self.table().H5Dread)(
+                dataset.get(),
+                memory_type,
+                memory.get(),
+                selection.get(),
+                transfer,
+                buffer.as_mut_ptr().cast(),
+            )
+        };
+        check(result, "H5Dread of a native source")
+    }
+
+    /// Writes elements of a program's to the elements that `selection` selects.
+    pub fn write_native(
+        self,
+        dataset: &Id,
+        region: &MemoryRegion,
+        selection: &Id,
+        transfer: Hid,
+    ) -> Result<()> {
+        let elements = region.copied()?;
+        let (memory_type, buffer) = elements.parts()?;
+        let memory = self.row_of(memory_type, selection, buffer.len())?;
+        // SAFETY: the buffer holds as many elements as are selected, of that type, and what they point to is there.
+        let result = unsafe {
+            (self.table().H5Dwrite)(
+                dataset.get(),
+                memory_type,
+                memory.get(),
+                selection.get(),
+                transfer,
+                buffer.as_ptr().cast(),
+            )
+        };
+        check(result, "H5Dwrite of a native source")
+    }
+
+    fn row_of(self, memory_type: Hid, selection: &Id, bytes: usize) -> Result<Id> {
+        let points = self.selected_points(selection.get())?;
+        let needed =
+            usize::try_from(points).ok().and_then(|n| n.checked_mul(self.type_size(memory_type).ok()?));
+        if needed != Some(bytes) {
+            return Err(Error::argument("a buffer does not fit what is selected in a native source"));
+        }
+        self.row_space(points)
+    }
+}

@@ -1,0 +1,413 @@
+//! The application's buffers: where the selected elements lie in memory.
+
+use std::ffi::c_void;
+use std::ops::Deref;
+
+use h5lake_container::{Dataspace, Run, Selection};
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::library::{Hid, Library};
+use crate::transfer::buffers::buffer_of;
+use crate::transfer::memory::vlen::MemoryPointers;
+use crate::transfer::split::split;
+
+/// Elements selected in an application's buffer, or in a copy of it.
+pub struct MemoryRegion {
+    base: *mut u8,
+    /// The datatype of elements that a program has put there: what they point to may be read. Bytes that were put together
+    /// here have none.
+    given: Option<Hid>,
+    element: usize,
+    runs: Runs,
+    points: u64,
+}
+
+/// The runs of a region: most have one.
+enum Runs {
+    One([Run; 1]),
+    Many(Vec<Run>),
+}
+
+impl Deref for Runs {
+    type Target = [Run];
+
+    fn deref(&self) -> &[Run] {
+        match self {
+            Self::One(run) => run,
+            Self::Many(runs) => runs,
+        }
+    }
+}
+
+impl MemoryRegion {
+    /// The elements of a buffer that is packed: `points` of `element` bytes each.
+    ///
+    /// # Safety
+    /// `base` has room for that many bytes while this lives; it is written to only through a region that was
+    /// made for reading into it. With a datatype in `given` the elements are of that type, and what they point to is there.
+    pub unsafe fn packed(base: *mut c_void, element: usize, points: u64, given: Option<Hid>) -> Result<Self> {
+        let runs =
+            if points == 0 { Runs::Many(Vec::new()) } else { Runs::One([Run { offset: 0, count: points }]) };
+        Self::checked(base, given, element, runs, points, points)
+    }
+
+    /// The elements selected by a dataspace in a buffer shaped like its extent.
+    ///
+    /// # Safety
+    /// As [`MemoryRegion::packed`]: the buffer reaches at least to the last element selected (that is what
+    /// `H5Dread` and `H5Dwrite` demand of the application).
+    pub unsafe fn selected(
+        library: Library,
+        base: *mut c_void,
+        element: usize,
+        space: Hid,
+        given: Option<Hid>,
+    ) -> Result<Self> {
+        // All of an extent lies inside of it, whatever its offset.
+        if library.is_all_selected(space)? {
+            // SAFETY: that is all of the buffer.
+            return unsafe { Self::packed(base, element, library.extent_points(space)?, given) };
+        }
+        if !library.selection_is_valid(space)? {
+            return Err(Error::argument("the memory selection lies outside its extent"));
+        }
+        let runs = Runs::Many(library.runs_of(space)?);
+        let points = library.selected_points(space)?;
+        let spanned = library.elements_spanned(space)?;
+        Self::checked(base, given, element, runs, points, spanned)
+    }
+
+    fn checked(
+        base: *mut c_void,
+        given: Option<Hid>,
+        element: usize,
+        runs: Runs,
+        points: u64,
+        spanned: u64,
+    ) -> Result<Self> {
+        if base.is_null() && points > 0 {
+            return Err(Error::argument("no buffer was given for the selected elements"));
+        }
+        let fits = usize::try_from(spanned)
+            .ok()
+            .and_then(|n| n.checked_mul(element))
+            .is_some_and(|n| isize::try_from(n).is_ok());
+        if !fits {
+            return Err(Error::argument("the memory selection is larger than memory can be"));
+        }
+        Ok(Self { base: base.cast(), given, element, runs, points })
+    }
+
+    /// Runs `body` on some elements of a packed buffer of `element` bytes each, which are read into.
+    pub fn within<T>(
+        buffer: &mut [u8],
+        element: usize,
+        runs: Vec<Run>,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        Self::part_of(buffer, None, element, runs, body)
+    }
+
+    fn part_of<T>(
+        buffer: &mut [u8],
+        given: Option<Hid>,
+        element: usize,
+        runs: Vec<Run>,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let (mut points, mut spanned) = (0_u64, 0_u64);
+        for run in &runs {
+            points = points.saturating_add(run.count);
+            spanned = spanned.max(run.offset.saturating_add(run.count));
+        }
+        if usize::try_from(spanned).ok().and_then(|n| n.checked_mul(element)).is_none_or(|n| n > buffer.len())
+        {
+            return Err(Error::argument("selected elements lie outside a buffer"));
+        }
+        let base = buffer.as_mut_ptr().cast();
+        body(&mut Self::checked(base, given, element, Runs::Many(runs), points, spanned)?)
+    }
+
+    /// Number of elements.
+    pub fn points(&self) -> u64 {
+        self.points
+    }
+
+    /// Bytes of one element.
+    pub fn element(&self) -> usize {
+        self.element
+    }
+
+    /// Bytes of all elements together.
+    pub fn bytes(&self) -> usize {
+        self.points as usize * self.element
+    }
+
+    /// The elements, when they lie one behind the other.
+    pub fn contiguous(&self) -> Option<&[u8]> {
+        match &*self.runs {
+            [] => Some(&[]),
+            // SAFETY: `checked` made sure that the run lies in the buffer.
+            [run] => Some(unsafe {
+                std::slice::from_raw_parts(self.run_start(run), run.count as usize * self.element)
+            }),
+            _ => None,
+        }
+    }
+
+    /// The bytes that elements are to be read into, when these lie one behind the other.
+    pub fn contiguous_mut(&mut self) -> Option<&mut [u8]> {
+        self.given = None;
+        match &*self.runs {
+            [] => Some(&mut []),
+            // SAFETY: `checked` made sure that the run lies in the buffer, which this alone holds during the call.
+            [run] => Some(unsafe {
+                std::slice::from_raw_parts_mut(self.run_start(run), run.count as usize * self.element)
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the elements lie one behind the other.
+    pub fn is_contiguous(&self) -> bool {
+        self.runs.len() <= 1
+    }
+
+    /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in `extent`) that they belong to.
+    pub fn in_parts(
+        &mut self,
+        selection: &Selection,
+        extent: impl FnOnce() -> Dataspace,
+        limit: u64,
+        mut each: impl FnMut(&mut Self, &Selection) -> Result<()>,
+    ) -> Result<()> {
+        if self.points <= limit {
+            return each(self, selection);
+        }
+        let parts = split(selection, extent().dims(), limit);
+        let mut runs = self.runs.iter().copied();
+        let mut rest: Option<Run> = None;
+        for (selection, points) in &parts {
+            let (mut mine, mut missing) = (Vec::new(), *points);
+            while missing > 0 {
+                let Some(run) = rest.take().or_else(|| runs.next()) else { break };
+                let count = run.count.min(missing);
+                mine.push(Run { offset: run.offset, count });
+                missing -= count;
+                if count < run.count {
+                    rest = Some(Run { offset: run.offset + count, count: run.count - count });
+                }
+            }
+            let mut part = Self {
+                base: self.base,
+                given: self.given,
+                element: self.element,
+                runs: Runs::Many(mine),
+                points: points - missing,
+            };
+            let done = each(&mut part, selection);
+            self.given = self.given.and(part.given);
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Copies elements `first ..` into `packed`, in selection order, until that is full.
+    pub fn gather(&self, first: u64, packed: &mut [u8]) {
+        self.each_piece(first, packed.len(), |place, at, length| {
+            // SAFETY: the piece lies in the buffer (`checked`) and in `packed`.
+            unsafe { std::ptr::copy_nonoverlapping(place, packed.as_mut_ptr().add(at), length) };
+        });
+    }
+
+    /// Copies `packed` to elements `first ..`, in selection order.
+    pub fn scatter(&mut self, first: u64, packed: &[u8]) {
+        self.given = None;
+        self.each_piece(first, packed.len(), |place, at, length| {
+            // SAFETY: the piece lies in the buffer (`checked`) and in `packed`.
+            unsafe { std::ptr::copy_nonoverlapping(packed.as_ptr().add(at), place, length) };
+        });
+    }
+
+    /// The datatype of the elements that are to be written.
+    ///
+    /// # Errors
+    /// If they are none of a program's.
+    pub(super) fn datatype(&self) -> Result<Hid> {
+        self.given.ok_or_else(none_of_a_program)
+    }
+
+    /// A copy of the elements to be written, one behind the other.
+    ///
+    /// # Errors
+    /// If there is no memory, or they are none of a program's.
+    pub fn copied(&self) -> Result<CopiedElements> {
+        let mut elements = buffer_of(self.points as usize, self.element)?;
+        self.gather(0, &mut elements);
+        Ok(CopiedElements { elements, element: self.element, given: Some(self.datatype()?) })
+    }
+
+    /// Runs `body` with the variable-length data of the elements to be written, in selection order.
+    ///
+    /// # Errors
+    /// Those of `body`; if the elements are none of a program's, or of another datatype.
+    pub fn with_data<T>(
+        &self,
+        pointers: MemoryPointers,
+        body: impl FnOnce(&[Option<&[u8]>]) -> Result<T>,
+    ) -> Result<T> {
+        if self.datatype()? != pointers.datatype() {
+            return Err(Error::new(Minor::Internal, "elements in memory are of another datatype"));
+        }
+        let mut packed = Vec::new();
+        let elements = match self.contiguous() {
+            Some(elements) => elements,
+            None => {
+                packed.resize(self.bytes(), 0);
+                self.gather(0, &mut packed);
+                &packed
+            }
+        };
+        // SAFETY: the elements are a program's, and of the datatype whose pointers these are.
+        body(&unsafe { pointers.data(elements) }?)
+    }
+
+    fn run_start(&self, run: &Run) -> *mut u8 {
+        // SAFETY: `checked` made sure that the run lies in the buffer.
+        unsafe { self.base.add(run.offset as usize * self.element) }
+    }
+
+    /// Visits the pieces of memory that hold `length` bytes from element `first` on: place, offset among the
+    /// `length` bytes, bytes.
+    fn each_piece(&self, first: u64, length: usize, mut visit: impl FnMut(*mut u8, usize, usize)) {
+        let (mut skip, mut done) = (first, 0);
+        for run in self.runs.iter() {
+            if done == length {
+                return;
+            }
+            if skip >= run.count {
+                skip -= run.count;
+                continue;
+            }
+            let bytes = ((run.count - skip) as usize * self.element).min(length - done);
+            // SAFETY: `skip` is inside the run.
+            let place = unsafe { self.run_start(run).add(skip as usize * self.element) };
+            visit(place, done, bytes);
+            done += bytes;
+            skip = 0;
+        }
+    }
+}
+
+fn none_of_a_program() -> Error {
+    Error::new(Minor::Internal, "bytes in memory are no elements of a program's")
+}
+
+/// Elements of a program's that were copied, one behind the other.
+pub struct CopiedElements {
+    elements: Vec<u8>,
+    element: usize,
+    /// The datatype; none any more once something was read into them.
+    given: Option<Hid>,
+}
+
+impl CopiedElements {
+    /// Runs `body` on some of them, which are to be written.
+    ///
+    /// # Errors
+    /// Those of `body`; if a run lies outside of them.
+    pub fn with_part<T>(
+        &mut self,
+        runs: Vec<Run>,
+        body: impl FnOnce(&mut MemoryRegion) -> Result<T>,
+    ) -> Result<T> {
+        let given = self.given.take();
+        MemoryRegion::part_of(&mut self.elements, given, self.element, runs, |region| {
+            let done = body(region);
+            self.given = region.given;
+            done
+        })
+    }
+
+    /// The datatype of the elements, and their bytes.
+    ///
+    /// # Errors
+    /// If they are none of a program's any more.
+    pub(super) fn parts(&self) -> Result<(Hid, &[u8])> {
+        self.given.map(|datatype| (datatype, &self.elements[..])).ok_or_else(none_of_a_program)
+    }
+}
+
+/// Bytes that libhdf5 has allocated for variable-length data.
+struct Allocations {
+    bytes: u64,
+    blocks: Vec<Box<[u64]>>,
+}
+
+/// Allocates for libhdf5 and counts. The memory is freed with the count.
+unsafe extern "C" fn counted_allocation(size: usize, info: *mut c_void) -> *mut c_void {
+    // SAFETY: `info` is the count that was given along.
+    let count = unsafe { &mut *info.cast::<Allocations>() };
+    count.bytes += size as u64;
+    count.blocks.push(vec![0_u64; size.div_ceil(8).max(1)].into_boxed_slice());
+    count.blocks.last_mut().map_or(std::ptr::null_mut(), |block| block.as_mut_ptr().cast())
+}
+
+/// Frees nothing: the count does.
+unsafe extern "C" fn counted_release(_memory: *mut c_void, _info: *mut c_void) {}
+
+impl Library {
+    /// Runs `body` with a transfer list whose allocations of variable-length data are counted, in bytes, and
+    /// freed afterwards.
+    pub fn count_allocations(self, body: impl FnOnce(Hid) -> Result<()>) -> Result<u64> {
+        let table = self.table();
+        // SAFETY: the class is the library's own.
+        let list = unsafe { (table.H5Pcreate)(table.H5P_CLS_DATASET_XFER_ID_g()) };
+        let list = crate::hdf5::id::Id::from_call(self, list, "H5Pcreate")?;
+        let mut count = Allocations { bytes: 0, blocks: Vec::new() };
+        let place = (&raw mut count).cast::<c_void>();
+        // SAFETY: the count outlives the list's use; both functions take it.
+        let set = unsafe {
+            (table.H5Pset_vlen_mem_manager)(
+                list.get(),
+                Some(counted_allocation),
+                place,
+                Some(counted_release),
+                place,
+            )
+        };
+        crate::hdf5::datatype::check(set, "H5Pset_vlen_mem_manager")?;
+        body(list.get())?;
+        Ok(count.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What they point to is looked at only where a program put them there.
+    #[test]
+    fn bytes_that_were_put_together_here_are_no_elements_of_a_program() {
+        let (mut bytes, one) = ([0xff_u8; 16], || vec![Run { offset: 0, count: 1 }]);
+        let unknown = |region: &mut MemoryRegion| {
+            assert!(region.datatype().is_err() && region.copied().is_err());
+            Ok(())
+        };
+        assert!(MemoryRegion::within(&mut bytes, 8, one(), unknown).is_ok());
+        // SAFETY: the buffer has room for two elements, and nothing is followed that is in it.
+        let region = unsafe { MemoryRegion::packed(bytes.as_mut_ptr().cast(), 8, 2, Some(7)) };
+        let Ok(mut region) = region else { panic!("the elements fit") };
+        let Ok(mut copied) = region.copied() else { panic!("they are a program's") };
+        let overwrite = |part: &mut MemoryRegion| {
+            assert_eq!(part.datatype().ok(), Some(7));
+            part.scatter(0, &[0; 8]);
+            assert!(part.datatype().is_err());
+            Ok(())
+        };
+        assert!(copied.with_part(one(), overwrite).is_ok());
+        assert!(copied.parts().is_err());
+        region.scatter(0, &[1; 16]);
+        assert!(region.datatype().is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Moving elements between the application's buffer and the container, converting on the way.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::hdf5::library::Hid;
+use crate::session::Session;
+use crate::transfer::buffers::scratch_of;
+use crate::transfer::memory::elements::MemoryElements;
+use crate::transfer::memory::region::MemoryRegion;
+use crate::transfer::references::Slots;
+use crate::transfer::stored_type::FileType;
+
+pub mod buffers;
+pub mod filter_pipeline;
+pub mod memory;
+pub mod references;
+pub mod split;
+pub mod stored_references;
+pub mod stored_type;
+pub mod vlen_context;
+pub mod vlen_direct;
+
+/// Fills `region` with elements that `fetch` delivers in file form, packed.
+pub fn read(
+    session: &Arc<Session>,
+    types: &FileType,
+    memory_type: Hid,
+    region: &mut MemoryRegion,
+    transfer: Hid,
+    fetch: impl FnOnce(&mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let count = region.points() as usize;
+    if count == 0 {
+        return Ok(());
+    }
+    if types.is_same_in_memory(memory_type)? {
+        if let Some(buffer) = region.contiguous_mut() {
+            return fetch(buffer);
+        }
+        let mut packed = scratch_of(count, types.size)?;
+        fetch(&mut packed)?;
+        region.scatter(0, &packed);
+        return Ok(());
+    }
+    let library = types.library();
+    if let Some(kind) = types.pointers_in(memory_type)?
+        && !library.has_allocator(transfer)?
+    {
+        return vlen_direct::read(session, kind, region, fetch);
+    }
+    let size = region.element();
+    let mut packed = scratch_of(count, types.size.max(size))?;
+    fetch(&mut packed[..count * types.size])?;
+    types.slots.to_memory(session, types.size, &mut packed[..count * types.size])?;
+    // Only from a type located in the file does libhdf5 make new references (`H5R_ref_t`) of old ones.
+    let located = match makes_new_references(types, memory_type)? {
+        true if types.carries_regions => {
+            return Err(Error::unsupported(
+                "reading old references beside region references and variable-length data as new ones (H5R_ref_t)",
+            ));
+        }
+        true => Some(session.located_type(&types.encoded, types.stored()?)?),
+        false => None,
+    };
+    let source = located.as_ref().map_or_else(|| types.in_file(session), |id| Ok(id.get()))?;
+    let mut background = None;
+    if types.needs_background {
+        let kept = background.insert(scratch_of(count, size)?);
+        // Variable-length data that the application left in its buffer is not ours to free: zeros there.
+        match !types.has_heap && library.needs_existing(source, memory_type, transfer)? {
+            true => region.gather(0, kept),
+            false => kept.fill(0),
+        }
+    }
+    let background = background.as_deref_mut();
+    types.to_memory(session, located.as_ref(), memory_type, count, &mut packed, background, transfer)?;
+    region.scatter(0, &packed[..count * size]);
+    Ok(())
+}
+
+/// Hands the elements of `region` to `store` in file form, packed. `existing` delivers what the elements held
+/// before, where that matters.
+pub fn write(
+    session: &Arc<Session>,
+    types: &FileType,
+    memory_type: Hid,
+    region: &MemoryRegion,
+    transfer: Hid,
+    existing: impl FnOnce(&mut [u8]) -> Result<()>,
+    store: impl FnOnce(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let count = region.points() as usize;
+    if count == 0 {
+        return Ok(());
+    }
+    if types.is_same_in_memory(memory_type)? {
+        if let Some(buffer) = region.contiguous() {
+            return store(buffer);
+        }
+        let mut packed = scratch_of(count, types.size)?;
+        region.gather(0, &mut packed);
+        return store(&packed);
+    }
+    if let Some(kind) = types.pointers_in(memory_type)? {
+        return vlen_direct::write(session, kind, region, existing, store);
+    }
+    if makes_new_references(types, memory_type)? {
+        return Err(Error::unsupported("writing new references (H5R_ref_t) as old ones"));
+    }
+    let library = types.library();
+    let elements = MemoryElements::gathered(region, types, memory_type)?;
+    let mut background = None;
+    if types.needs_background {
+        let before = background.insert(scratch_of(count, types.size)?);
+        let gives_back = types.has_heap && !vlen_context::is_local();
+        if gives_back || library.needs_existing(memory_type, types.in_file(session)?, transfer)? {
+            existing(before)?;
+            types.slots.to_memory(session, types.size, before)?;
+        } else {
+            before.fill(0);
+        }
+    }
+    let background = background.as_deref_mut();
+    let mut packed =
+        types.converting(session, || elements.into_stored(session, types, background, transfer))?;
+    vlen_context::failure()?;
+    let packed = &mut packed[..count * types.size];
+    types.slots.to_file(session, types.size, packed)?;
+    store(packed)
+}
+
+/// Whether the stored references are old ones and those in memory new ones.
+fn makes_new_references(types: &FileType, memory_type: Hid) -> Result<bool> {
+    Ok(types.slots != Slots::default() && Slots::of(types.library(), memory_type)?.is_none())
+}

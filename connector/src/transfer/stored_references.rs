@@ -1,0 +1,192 @@
+//! New references (`H5R_ref_t`) in elements of a container, checked before libhdf5 decodes them.
+//!
+//! An element holds a reference's kind, its flags, the length of its encoding and the id of a blob that holds it. libhdf5
+//! believes the lengths and the rank in that blob (`H5R__decode`), and a container may come from anyone. An error in the middle
+//! of a conversion is no better: libhdf5 then frees what it has converted so far. So all elements are looked at first, also
+//! those of sequences.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use h5lake_container::encoded::{Checked, EncodedReference, check_reference, is_whole_reference};
+use h5lake_container::{Dataspace, ObjectKind};
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::blob_id::{self, ID_BYTES};
+use crate::hdf5::datatype::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::references::NEW_BYTES;
+use crate::hdf5::token;
+use crate::session::Session;
+use crate::transfer::buffers::buffer_of;
+use crate::transfer::vlen_context;
+
+/// Bytes of a kind and flags (`H5R_ENCODE_HEADER_SIZE`).
+const HEADER: usize = 2;
+/// Bytes of a length.
+const LENGTH: usize = 4;
+/// Bytes of a new reference in an element of a container.
+const REFERENCE_BYTES: usize = HEADER + LENGTH + ID_BYTES;
+/// Bytes of a sequence in an element of a container.
+const SEQUENCE_BYTES: usize = LENGTH + ID_BYTES;
+
+/// Where the new references of an element of a container lie, in bytes from its beginning.
+#[derive(Debug, Default)]
+pub struct StoredReferences(Vec<(usize, Place)>);
+
+#[derive(Debug)]
+enum Place {
+    Reference,
+    /// So many items, of a size, one behind the other.
+    Array(usize, usize, StoredReferences),
+    /// A sequence of items of a size.
+    Sequence(usize, StoredReferences),
+}
+
+impl StoredReferences {
+    /// The places in a datatype that is located in a file.
+    ///
+    /// # Errors
+    /// If the library refuses the datatype.
+    pub fn of(library: Library, located: Hid) -> Result<Self> {
+        let mut places = Vec::new();
+        let of_items = |id: Hid| -> Result<(usize, Self)> {
+            let items = library.base_type(id)?;
+            Ok((library.type_size(items.get())?, Self::of(library, items.get())?))
+        };
+        match library.type_class(located)? {
+            REFERENCE if library.type_size(located)? == REFERENCE_BYTES => places.push((0, Place::Reference)),
+            COMPOUND => {
+                for (index, member) in library.member_types(located)?.iter().enumerate() {
+                    let offset = library.member_offset(located, index)?;
+                    let inner = Self::of(library, member.get())?;
+                    places.extend(inner.0.into_iter().map(|(at, place)| (offset + at, place)));
+                }
+            }
+            ARRAY => {
+                let (size, inner) = of_items(located)?;
+                if !inner.is_empty() {
+                    places.push((0, Place::Array(library.type_size(located)? / size, size, inner)));
+                }
+            }
+            VARIABLE_LENGTH => {
+                let (mut size, mut inner) = of_items(located)?;
+                // libhdf5 leaves references that are items where they are (H5T_set_loc), until it converts (H5T__conv_vlen).
+                // It stores as many bytes as they take in memory, and packs them at the front.
+                if size == NEW_BYTES && library.type_class(library.base_type(located)?.get())? == REFERENCE {
+                    (size, inner) = (REFERENCE_BYTES, Self(vec![(0, Place::Reference)]));
+                }
+                if !inner.is_empty() {
+                    places.push((0, Place::Sequence(size, inner)));
+                }
+            }
+            _ => {}
+        }
+        Ok(Self(places))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks all references of elements of a size.
+    ///
+    /// # Errors
+    /// For a reference that libhdf5 must not see; those of the heap.
+    pub fn check(&self, session: &Arc<Session>, size: usize, elements: &[u8]) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        for element in elements.chunks_exact(size) {
+            for (at, place) in &self.0 {
+                let bytes = element.get(*at..).unwrap_or_default();
+                match place {
+                    Place::Reference => check_one(session, first(bytes)?)?,
+                    Place::Array(count, size, inner) => {
+                        let items = bytes.get(..count * size).ok_or_else(|| damaged(OUTSIDE))?;
+                        inner.check(session, *size, items)?;
+                    }
+                    Place::Sequence(size, inner) => {
+                        let sequence = first::<SEQUENCE_BYTES>(bytes)?;
+                        let (count, id) = counted(sequence);
+                        let bytes = count.checked_mul(*size as u64).ok_or_else(|| damaged(OUTSIDE))?;
+                        inner.check(session, *size, &fetch(session, &id, bytes)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const OUTSIDE: &str = "it lies outside of its element";
+
+fn damaged(why: &str) -> Error {
+    Error::new(Minor::ReadError, format!("a stored reference is damaged: {why}"))
+}
+
+fn first<const BYTES: usize>(bytes: &[u8]) -> Result<&[u8; BYTES]> {
+    bytes.first_chunk().ok_or_else(|| damaged(OUTSIDE))
+}
+
+/// A count and the id of a blob.
+fn counted(bytes: &[u8; SEQUENCE_BYTES]) -> (u64, [u8; ID_BYTES]) {
+    let (mut count, mut id) = ([0; LENGTH], [0; ID_BYTES]);
+    count.copy_from_slice(&bytes[..LENGTH]);
+    id.copy_from_slice(&bytes[LENGTH..]);
+    (u32::from_le_bytes(count).into(), id)
+}
+
+/// So many bytes of a blob; none of no blob.
+fn fetch(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<Vec<u8>> {
+    if blob_id::is_null(id) {
+        return Ok(Vec::new());
+    }
+    vlen_context::check_length(session, id, length)?;
+    let mut bytes = buffer_of(usize::try_from(length).map_err(|_| damaged("it is too long"))?, 1)?;
+    vlen_context::get(session, id, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn check_one(session: &Arc<Session>, slot: &[u8; REFERENCE_BYTES]) -> Result<()> {
+    let (&[kind, flags], rest) = slot.split_first_chunk().ok_or_else(|| damaged(OUTSIDE))?;
+    if is_whole_reference(kind, flags) {
+        return sound(check_reference(kind, flags, rest)).map(drop);
+    }
+    let (length, id) = counted(first(rest)?);
+    // A null reference, as libhdf5 sees it (H5T__ref_disk_isnull).
+    if kind == 0 && blob_id::is_null(&id) {
+        return Ok(());
+    }
+    let encoded = fetch(session, &id, length)?;
+    check_rank(session, &sound(check_reference(kind, flags, &encoded))?)
+}
+
+fn sound(checked: Checked<EncodedReference<'_>>) -> Result<EncodedReference<'_>> {
+    checked.map_err(damaged)
+}
+
+/// Checks that a region is one of its dataset: libhdf5 puts the selection on the dataset's dataspace without comparing ranks
+/// (`H5R__get_region`). What is no dataset, or is gone, is told when the reference is opened.
+fn check_rank(session: &Arc<Session>, reference: &EncodedReference<'_>) -> Result<()> {
+    let (Some(rank), false) = (reference.rank, reference.is_external) else { return Ok(()) };
+    let mut bytes = [0; token::BYTES];
+    for (to, from) in bytes.iter_mut().zip(reference.token) {
+        *to = *from;
+    }
+    let id = token::decode(bytes);
+    let container = &session.container;
+    if !container.object_info(id).is_ok_and(|info| info.kind == ObjectKind::Dataset) {
+        return Ok(());
+    }
+    let Ok(dataset) = container.dataset(id) else { return Ok(()) };
+    let dims = dataset.with_space(|space| match space {
+        Dataspace::Simple { dims, .. } => dims.len(),
+        _ => 0,
+    });
+    if dims == rank as usize {
+        return Ok(());
+    }
+    Err(damaged(&format!("it selects from {rank} dimensions of a dataset of {dims}")))
+}

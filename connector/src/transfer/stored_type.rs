@@ -1,0 +1,459 @@
+//! A stored datatype as identifiers of one library.
+#![forbid(unsafe_code)]
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use h5lake_container::encoded::check_datatype;
+use h5lake_container::{Datatype, ObjectId};
+use h5lake_plugin_abi::MAX_LIBRARIES;
+
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::datatype::{ARRAY, COMPOUND, ENUM, REFERENCE, TypeClass, VARIABLE_LENGTH};
+use crate::hdf5::id::{Id, KeptId};
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::located_types::Located;
+use crate::hdf5::predefined_types::{self, Predefined};
+use crate::hdf5::references::OBJECT_BYTES;
+use crate::session::Session;
+use crate::transfer::memory::vlen::Pointers;
+use crate::transfer::references::{Slots, converting};
+use crate::transfer::stored_references::StoredReferences;
+use crate::transfer::vlen_context;
+
+/// What is known of a stored datatype whatever identifiers it has: it follows from the encoding.
+#[derive(Debug)]
+pub struct Facts {
+    /// HDF5's encoding of it.
+    pub encoded: Bytes,
+    /// The class number (`H5T_class_t`).
+    pub class: u8,
+    /// Bytes of one element in the container.
+    pub size: usize,
+    /// Whether what an element held before matters when it is written (members of a compound that are left
+    /// out, heap data that is replaced).
+    pub needs_background: bool,
+    /// Elements hold heap ids.
+    pub has_heap: bool,
+    /// Elements hold references.
+    pub has_references: bool,
+    /// Whether elements lie in the container otherwise than in memory.
+    pub is_located: bool,
+    /// Whether region references lie beside or in variable-length data.
+    pub carries_regions: bool,
+    /// What elements are in memory, where all they hold is variable-length data of the plainest kind.
+    pub pointers: Option<Pointers>,
+    /// Where old-style references lie in an element, if libhdf5 does not convert them itself.
+    pub slots: Slots,
+    /// Where new references lie in an element of the container.
+    pub stored_references: StoredReferences,
+}
+
+/// Both faces of a stored datatype. Made for one callback and not kept longer, unless it holds no identifier of
+/// its own: identifiers of datatypes are counted by `H5Fget_obj_count`. Its own are made when they are first asked for.
+#[derive(Debug)]
+pub struct FileType {
+    library: Library,
+    facts: Arc<Facts>,
+    /// As the application gets it: a transient type located in memory.
+    stored: Stored,
+    /// As the application gets it, but with region references as the container has them, where both those and
+    /// variable-length data occur.
+    carried: OnceLock<KeptId>,
+    /// As it lies in the container, where that differs: variable-length data and references are located in the
+    /// file, their elements are heap ids and tokens.
+    located: OnceLock<Located>,
+}
+
+#[derive(Debug)]
+enum Stored {
+    /// A type that the library has anyway.
+    Predefined(Hid),
+    /// One made for this.
+    Own(OnceLock<KeptId>),
+}
+
+impl Deref for FileType {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+/// The kind of a datatype that is variable-length data of the plainest kind: a string, or a sequence of items without
+/// data elsewhere, which are in the container (as in `located`) what they are in memory. Object references are; there may
+/// be no others among the items.
+///
+/// # Errors
+/// If the library cannot tell.
+fn plainest_kind(library: Library, datatype: Hid, located: Hid) -> Result<Option<Pointers>> {
+    if library.is_variable_string(datatype)? {
+        return Ok(Some(Pointers::Strings));
+    }
+    if library.type_class(datatype)? != VARIABLE_LENGTH {
+        return Ok(None);
+    }
+    let items = library.base_type(datatype)?;
+    let size = library.type_size(items.get())?;
+    if library.type_class(items.get())? == REFERENCE {
+        // libhdf5 does nothing to convert these (H5T__conv_noop).
+        let is_object = size == OBJECT_BYTES && library.type_size(library.base_type(located)?.get())? == size;
+        return Ok(is_object.then_some(Pointers::Sequences(size)));
+    }
+    for class in [TypeClass::VariableLength, TypeClass::String, TypeClass::Reference] {
+        if library.type_contains(items.get(), class)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Pointers::Sequences(size)))
+}
+
+/// The types of each library's own datatypes, made when a dataset or an attribute of one is first opened.
+static PREDEFINED: [[OnceLock<Arc<FileType>>; predefined_types::COUNT]; MAX_LIBRARIES] =
+    [const { [const { OnceLock::new() }; predefined_types::COUNT] }; MAX_LIBRARIES];
+
+/// A type with the region references of the container in place of libhdf5's, which is told how to convert them.
+fn carrying(library: Library, stored: Hid) -> Result<Id> {
+    library.register_region_conversions()?;
+    library.carrying_regions(stored)
+}
+
+/// The identifier in a place, made if there is none.
+fn made(place: &OnceLock<KeptId>, make: impl FnOnce() -> Result<Id>) -> Result<Hid> {
+    if let Some(id) = place.get() {
+        return Ok(id.get());
+    }
+    let id = make()?.kept();
+    Ok(place.get_or_init(|| id).get())
+}
+
+impl FileType {
+    /// The identifier of the type as the application gets it: transient, located in memory.
+    ///
+    /// # Errors
+    /// If the library refuses the encoding, or cannot make another identifier.
+    pub fn stored(&self) -> Result<Hid> {
+        match &self.stored {
+            Stored::Predefined(id) => Ok(*id),
+            Stored::Own(place) => made(place, || self.library.decode_type(&self.encoded)),
+        }
+    }
+
+    /// One more of the kind, for the application.
+    ///
+    /// # Errors
+    /// As for [`Self::stored`].
+    pub fn copy(&self) -> Result<Id> {
+        match &self.stored {
+            Stored::Predefined(id) => self.library.copy_type(*id),
+            // What was decoded is no copy where references are items of sequences: these are then located nowhere, and
+            // are not the library's own (H5T_set_loc leaves them out).
+            Stored::Own(_) if self.has_references => self.library.copy_type(self.stored()?),
+            Stored::Own(_) => self.library.decode_type(&self.encoded),
+        }
+    }
+
+    /// The library the identifiers belong to.
+    pub fn library(&self) -> Library {
+        self.library
+    }
+
+    /// Whether it holds no identifier of its own.
+    pub fn may_be_kept(&self) -> bool {
+        matches!(self.stored, Stored::Predefined(_))
+    }
+
+    /// The types of an application's datatype, for something new in a session's container.
+    ///
+    /// # Errors
+    /// If the library refuses the datatype; for a compound or an enumeration without members.
+    pub fn of_new(session: &Session, id: Hid) -> Result<Arc<Self>> {
+        let library = session.library;
+        if let Some(known) = library.predefined(id) {
+            return Ok(Self::of_predefined(library, known));
+        }
+        if matches!(library.type_class(id)?, COMPOUND | ENUM) && library.member_count(id)? == 0 {
+            return Err(Error::new(Minor::BadType, "datatype is not sensible: it has no members"));
+        }
+        let encoded = library.encode_type(id)?;
+        check_datatype(&encoded).map_err(|why| {
+            Error::new(
+                Minor::BadType,
+                format!("this datatype cannot be stored, for it could not be read again: {why}"),
+            )
+        })?;
+        // An encoding leaves out whether the type was committed: the copy is a transient one.
+        Self::of_encoding(session, &encoded)
+    }
+
+    /// The types of a datatype that the container holds.
+    ///
+    /// # Errors
+    /// If the library refuses the encoding.
+    pub fn of_datatype(session: &Session, datatype: &Datatype) -> Result<Arc<Self>> {
+        let types = Self::of_encoding(session, &datatype.encoded)?;
+        // Buffers are made by the one and filled by the other.
+        if types.size as u64 != datatype.size || types.class != datatype.class {
+            let why = format!("it says {} bytes, its elements have {}", types.size, datatype.size);
+            return Err(Error::damaged_encoding("datatype", &why));
+        }
+        Ok(types)
+    }
+
+    /// The types of one of the library's own, made once: each attribute and each dataset of it asks for them. A library that
+    /// was shut down and is used again may have given it another identifier.
+    fn of_predefined(library: Library, known: &Predefined) -> Arc<Self> {
+        let id = known.id(library);
+        let make = || Self {
+            library,
+            facts: Arc::new(Facts {
+                encoded: known.encoded.clone(),
+                class: known.class,
+                size: known.size,
+                needs_background: false,
+                has_heap: false,
+                has_references: false,
+                is_located: false,
+                carries_regions: false,
+                pointers: None,
+                slots: Slots::default(),
+                stored_references: StoredReferences::default(),
+            }),
+            stored: Stored::Predefined(id),
+            carried: OnceLock::new(),
+            located: OnceLock::new(),
+        };
+        let place = PREDEFINED.get(library.slot()).and_then(|types| types.get(known.number));
+        let Some(place) = place else { return Arc::new(make()) };
+        let types = place.get_or_init(|| Arc::new(make()));
+        if matches!(types.stored, Stored::Predefined(kept) if kept == id) {
+            types.clone()
+        } else {
+            Arc::new(make())
+        }
+    }
+
+    fn of_encoding(session: &Session, encoded: &[u8]) -> Result<Arc<Self>> {
+        let library = session.library;
+        if let Some(known) = library.predefined_seen(encoded) {
+            return Ok(Self::of_predefined(library, known));
+        }
+        if let Some(facts) = known_types::find(library, encoded) {
+            return Ok(Arc::new(Self::with(library, facts)));
+        }
+        if let Some(known) = library.predefined_type(encoded)? {
+            return Ok(Self::of_predefined(library, known));
+        }
+        let types = Self::found_out(session, encoded)?;
+        known_types::keep(library, &types.facts);
+        Ok(Arc::new(types))
+    }
+
+    fn with(library: Library, facts: Arc<Facts>) -> Self {
+        let stored = Stored::Own(OnceLock::new());
+        Self { library, facts, stored, carried: OnceLock::new(), located: OnceLock::new() }
+    }
+
+    /// The types of an encoding that nothing is known of, by identifiers that are needed for that.
+    fn found_out(session: &Session, encoded: &[u8]) -> Result<Self> {
+        let library = session.library;
+        let stored = library.decode_type(encoded)?;
+        let has_heap = has_heap(library, stored.get())?;
+        let has_references = library.type_contains(stored.get(), TypeClass::Reference)?;
+        let slots = if has_references { Slots::of(library, stored.get())? } else { Some(Slots::default()) };
+        let is_located = has_heap || slots.is_none();
+        let carries_regions = is_located && has_references && library.holds_regions(stored.get())?;
+        let carried = if carries_regions { Some(carrying(library, stored.get())?) } else { None };
+        let in_memory = carried.as_ref().unwrap_or(&stored).get();
+        let encoded = Bytes::copy_from_slice(encoded);
+        let located = if is_located { Some(session.located_type(&encoded, in_memory)?) } else { None };
+        let in_file = located.as_ref().map_or(stored.get(), Located::get);
+        // Where libhdf5 converts region references, they are no bytes of ours to change.
+        let mut slots = slots.unwrap_or_default();
+        if carries_regions {
+            slots.regions.clear();
+        }
+        let stored_references = match is_located && has_references {
+            true => StoredReferences::of(library, in_file)?,
+            false => StoredReferences::default(),
+        };
+        let facts = Facts {
+            encoded,
+            class: library.type_class(stored.get())?,
+            size: library.type_size(in_file)?,
+            needs_background: has_heap || library.type_contains(stored.get(), TypeClass::Compound)?,
+            has_heap,
+            has_references,
+            is_located,
+            carries_regions,
+            pointers: if has_heap { plainest_kind(library, stored.get(), in_file)? } else { None },
+            slots,
+            stored_references,
+        };
+        let place = |id: Option<Id>| id.map_or_else(OnceLock::new, |id| OnceLock::from(id.kept()));
+        Ok(Self {
+            library,
+            facts: Arc::new(facts),
+            stored: Stored::Own(place(Some(stored))),
+            carried: place(carried),
+            located: located.map_or_else(OnceLock::new, OnceLock::from),
+        })
+    }
+
+    /// The identifier of the type as it lies in the container.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn in_file(&self, session: &Session) -> Result<Hid> {
+        if !self.is_located {
+            return self.stored();
+        }
+        if let Some(located) = self.located.get() {
+            return Ok(located.get());
+        }
+        let located = session.located_type(&self.encoded, self.for_copies()?)?;
+        Ok(self.located.get_or_init(|| located).get())
+    }
+
+    /// The type in memory that copies are made by: nothing but variable-length data and new references is converted.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
+    pub fn for_copies(&self) -> Result<Hid> {
+        if !self.carries_regions {
+            return self.stored();
+        }
+        made(&self.carried, || carrying(self.library, self.stored()?))
+    }
+
+    /// Checks what libhdf5 would believe in elements of the container. Before each conversion of such elements.
+    ///
+    /// # Errors
+    /// For a damaged reference.
+    pub fn check_stored(&self, session: &Arc<Session>, elements: &[u8]) -> Result<()> {
+        self.stored_references.check(session, self.size, elements)
+    }
+
+    /// Runs a conversion between memory and the container.
+    ///
+    /// # Errors
+    /// Those of `body`, and what went wrong with region references on the way.
+    pub fn converting<T>(&self, session: &Arc<Session>, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        if !self.carries_regions {
+            return body();
+        }
+        let converted = converting(session, body);
+        vlen_context::failure().and(converted)
+    }
+
+    /// Whether elements of `memory_type` lie in memory just as they lie in the container.
+    ///
+    /// # Errors
+    /// If `memory_type` is no datatype.
+    pub fn is_same_in_memory(&self, memory_type: Hid) -> Result<bool> {
+        Ok(!self.is_located && self.slots.regions.is_empty() && self.equals(memory_type)?)
+    }
+
+    /// Whether a datatype is the same as the application gets: it is if both are encoded alike, which is seen without an
+    /// identifier; else the library says.
+    ///
+    /// # Errors
+    /// If `memory_type` is no datatype.
+    pub fn equals(&self, memory_type: Hid) -> Result<bool> {
+        match &self.stored {
+            Stored::Own(place)
+                if place.get().is_none() && self.library.is_encoded_as(memory_type, &self.encoded)? =>
+            {
+                Ok(true)
+            }
+            _ => self.library.types_equal(memory_type, self.stored()?),
+        }
+    }
+
+    /// What the container keeps of it.
+    pub fn to_datatype(&self, committed: Option<ObjectId>) -> Datatype {
+        Datatype {
+            encoded: self.encoded.clone(),
+            size: self.size as u64,
+            class: self.class,
+            // New references are heap ids, too.
+            has_heap: self.has_heap || self.is_located,
+            has_references: self.has_references,
+            committed,
+        }
+    }
+}
+
+/// What was found out about datatypes, by their encodings: programs use a few again and again, and it takes ten calls of the
+/// library to find out. There is no identifier in it.
+mod known_types {
+    use std::sync::Arc;
+
+    use h5lake_ledger::locks::{Mutex, MutexGuard};
+    use h5lake_plugin_abi::MAX_LIBRARIES;
+
+    use super::Facts;
+    use crate::hdf5::library::Library;
+
+    /// How many are kept of each library.
+    const PLACES: usize = 64;
+    /// Bytes of the longest encoding that is kept.
+    const LONGEST: usize = 4 << 10;
+    /// Bytes of an encoding that its place depends on.
+    const SAMPLES: usize = 32;
+
+    type Place = Mutex<Option<Arc<Facts>>>;
+
+    static KNOWN: [[Place; PLACES]; MAX_LIBRARIES] =
+        [const { [const { Mutex::new(None) }; PLACES] }; MAX_LIBRARIES];
+
+    /// Its place, unless another thread has that just now: that one may be a parent's that a forked child does not have.
+    fn place(library: Library, encoded: &[u8]) -> Option<MutexGuard<'static, Option<Arc<Facts>>>> {
+        let samples = encoded.iter().rev().step_by(encoded.len() / SAMPLES + 1);
+        let number = samples.fold(encoded.len(), |n, byte| n.wrapping_mul(31).wrapping_add((*byte).into()));
+        KNOWN.get(library.slot())?[number % PLACES].try_lock()
+    }
+
+    /// What is known of an encoding.
+    pub fn find(library: Library, encoded: &[u8]) -> Option<Arc<Facts>> {
+        place(library, encoded)?.as_ref().filter(|facts| facts.encoded == encoded).cloned()
+    }
+
+    /// Keeps it, in place of another.
+    pub fn keep(library: Library, facts: &Arc<Facts>) {
+        if facts.encoded.len() <= LONGEST
+            && let Some(mut place) = place(library, &facts.encoded)
+        {
+            *place = Some(facts.clone());
+        }
+    }
+}
+
+/// Whether elements hold variable-length data: sequences, or strings of variable length, at any depth.
+fn has_heap(library: Library, id: Hid) -> Result<bool> {
+    if library.type_contains(id, TypeClass::VariableLength)? {
+        return Ok(true);
+    }
+    if !library.type_contains(id, TypeClass::String)? {
+        return Ok(false);
+    }
+    match library.type_class(id)? {
+        COMPOUND => {
+            for member in library.member_types(id)? {
+                if has_heap(library, member.get())? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        ARRAY => has_heap(library, library.base_type(id)?.get()),
+        _ => library.is_variable_string(id),
+    }
+}
+
+/// The types of a new handle, if they may be kept.
+pub fn kept(types: Arc<FileType>) -> OnceLock<Arc<FileType>> {
+    if types.may_be_kept() { OnceLock::from(types) } else { OnceLock::new() }
+}

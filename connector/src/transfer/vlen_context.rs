@@ -1,0 +1,213 @@
+//! Where the variable-length data of elements goes to and comes from, while they are converted in this thread: libhdf5 hands it
+//! to us one by one, without saying whose it is.
+#![forbid(unsafe_code)]
+
+use h5lake_container::{HeapPlace, LocalHeap, ObjectId};
+
+use crate::error::{Error, Major, Minor, Result};
+use crate::hdf5::blob_id::ID_BYTES;
+use crate::session::Session;
+use crate::thread_state::{OfThisThread, ThreadState};
+
+/// Whose data it is.
+#[derive(Default)]
+enum Home {
+    /// Nobody's: nothing is being written.
+    #[default]
+    Unknown,
+    /// An object's, or an attribute's, in the heap of the container.
+    Owner(ObjectId),
+    /// An attribute's, with its value.
+    Local(LocalHeap),
+}
+
+/// Bytes of a buffer that may be filled in vain.
+const SHORT: u64 = 64 << 10;
+
+thread_local! {
+    static HOME: ThreadState<Home> = const { ThreadState::new(Home::Unknown) };
+    /// What went wrong with that data.
+    static FAILURE: ThreadState<Option<Error>> = const { ThreadState::new(None) };
+}
+
+/// The home of a while, and the one before it when that is over.
+struct Stay(Home);
+
+impl Stay {
+    fn begin(home: Home) -> Self {
+        Self(HOME.replace(home))
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        HOME.replace(std::mem::take(&mut self.0));
+    }
+}
+
+/// Runs `body` with a place for the variable-length data that it writes. A local heap is empty at first.
+///
+/// # Errors
+/// Those of `body`, and what went wrong with that data.
+pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    staying(
+        match place {
+            HeapPlace::Owner(owner) => Home::Owner(owner),
+            HeapPlace::Local => Home::Local(LocalHeap::default()),
+        },
+        body,
+    )
+}
+
+/// Runs `body`, which reads elements whose data may be in a local heap.
+///
+/// # Errors
+/// As for [`writing`].
+pub fn reading<T>(heap: LocalHeap, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    staying(Home::Local(heap), body)
+}
+
+fn staying<T>(home: Home, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _stay = Stay::begin(home);
+    let result = body();
+    failure().and(result)
+}
+
+/// Whether the data that is being written goes into a local heap: then nothing has to be given back for it.
+pub fn is_local() -> bool {
+    HOME.with_borrow(|home| matches!(home, Home::Local(_)))
+}
+
+/// Goes on with the local heap of the elements that are being written over, where they may stay in part.
+pub fn keep(heap: LocalHeap) {
+    HOME.with_borrow_mut(|home| {
+        if let Home::Local(new) = home {
+            *new = heap;
+        }
+    });
+}
+
+/// The local heap of what was written.
+pub fn take() -> LocalHeap {
+    HOME.with_borrow_mut(|home| match home {
+        Home::Local(heap) => std::mem::take(heap),
+        _ => LocalHeap::default(),
+    })
+}
+
+/// Keeps data, and gives the ids in the same order to `kept`.
+///
+/// # Errors
+/// Those of the container's heap.
+pub fn put_all<'b>(
+    session: &Session,
+    blobs: impl Iterator<Item = &'b [u8]>,
+    mut kept: impl FnMut([u8; ID_BYTES]),
+) -> Result<()> {
+    let container = &session.container;
+    let owner = HOME.with_borrow_mut(|home| match home {
+        Home::Local(_) => None,
+        Home::Owner(owner) => Some(*owner),
+        Home::Unknown => Some(container.root()),
+    });
+    match owner {
+        Some(owner) => container.heap_put_all(owner, blobs, kept).map_err(in_heap),
+        None => {
+            HOME.with_borrow_mut(|home| {
+                if let Home::Local(heap) = home {
+                    blobs.for_each(|blob| kept(heap.put(blob)));
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+/// Fills `data` with what `id` stands for.
+///
+/// # Errors
+/// Those of the heap; for an id of a local heap while none is being read.
+pub fn get(session: &Session, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> {
+    if !LocalHeap::has(id) {
+        return session.container.heap_get(id, data).map_err(in_heap);
+    }
+    get_local(id, data.len() as u64, |blob| {
+        data.copy_from_slice(blob);
+        Ok(())
+    })
+}
+
+/// Reads data, each given by its id and so many bytes from its beginning, and hands it to `take` with its number among
+/// what is asked for.
+///
+/// # Errors
+/// As for [`get`], and those of `take`.
+pub fn get_all(
+    session: &Session,
+    blobs: impl Iterator<Item = ([u8; ID_BYTES], u64)> + Clone,
+    mut take: impl FnMut(usize, &[u8]) -> Result<()>,
+) -> Result<()> {
+    if !is_local() {
+        return session.container.heap_get_all(blobs, take);
+    }
+    blobs.enumerate().try_for_each(|(index, (id, length))| match length {
+        0 => take(index, &[]),
+        _ => get_local(&id, length, |blob| take(index, blob)),
+    })
+}
+
+/// Checks that a blob is as long as somebody says, before a buffer of that length is filled. What is short is not looked up.
+///
+/// # Errors
+/// As for [`get`].
+pub fn check_length(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Result<()> {
+    if length <= SHORT {
+        return Ok(());
+    }
+    if LocalHeap::has(id) {
+        return get_local(id, length, |_| Ok(()));
+    }
+    let stored = session.container.heap_len(id).map_err(in_heap)?;
+    if length <= stored {
+        return Ok(());
+    }
+    Err(in_heap(h5lake_container::Error::new(
+        h5lake_container::ErrorKind::InvalidArgument,
+        format!("{length} bytes are asked of a blob of {stored}"),
+    )))
+}
+
+fn get_local(id: &[u8; ID_BYTES], length: u64, take: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+    HOME.with_borrow(|home| match home {
+        Home::Local(heap) => take(heap.get(id, length).map_err(in_heap)?),
+        _ => Err(Error::new(Minor::BadValue, "variable-length data of an attribute is asked for elsewhere")),
+    })
+}
+
+/// Keeps what went wrong with variable-length data that is being written, for [`writing`]: libhdf5 is not told in
+/// the middle of a conversion, for it then frees the elements that it has converted as if they were pointers
+/// (H5T__conv_vlen). Gives the error back when nothing is being written.
+pub fn fail_later(error: Error) -> Result<()> {
+    if HOME.with_borrow(|home| matches!(home, Home::Unknown)) {
+        return Err(error);
+    }
+    note_failure(error);
+    Ok(())
+}
+
+/// Keeps what went wrong in a conversion, for whoever asked for it.
+pub fn note_failure(error: Error) {
+    FAILURE.with_borrow_mut(|kept| {
+        kept.get_or_insert(error);
+    });
+}
+
+/// What went wrong with variable-length data in a conversion that is over.
+pub fn failure() -> Result<()> {
+    FAILURE.replace(None).map_or(Ok(()), Err)
+}
+
+/// An error of the heap.
+pub fn in_heap(error: h5lake_container::Error) -> Error {
+    Error::from(error).in_class(Major::Heap)
+}

@@ -1,0 +1,170 @@
+//! Objects of native files, handed through to the native connector call by call.
+//!
+//! A native file that is opened while this connector is chosen stays native in all its parts: only its
+//! identifiers are ours. Behind each lies a [`NativeHandle`], and each callback that finds one makes the same
+//! call to the native connector and returns what that returns, its error frames untouched.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use h5lake_plugin_abi::{Hdf5, bindings as sys};
+
+use crate::error::Major;
+use crate::handles::Handle;
+use crate::handles::native_handle::{NativeConnector, NativeHandle, mixed};
+use crate::hdf5::guard::guard;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::unwrapping::is_unwrapped;
+
+/// Boxes a native object that native code is about to give an identifier of our connector. A file that native
+/// code has just opened for itself (the target of an external link, a source of a virtual dataset) comes here
+/// too, to be kept inside that file with the *native* connector: it has no open objects yet and stays as it is.
+///
+/// # Safety
+/// `object` is a native object of this library, of kind `kind`.
+pub(in crate::vol) unsafe fn wrap(
+    connector: Arc<NativeConnector>,
+    object: *mut c_void,
+    kind: sys::H5I_type_t,
+) -> *mut c_void {
+    if is_unwrapped() {
+        return object;
+    }
+    // SAFETY: as the caller says.
+    if kind == sys::H5I_FILE && !unsafe { connector.has_open_objects(object) } {
+        return object;
+    }
+    boxed(connector, object)
+}
+
+/// Boxes a native object that nobody else closes, for libhdf5.
+pub(in crate::vol) fn boxed(connector: Arc<NativeConnector>, object: *mut c_void) -> *mut c_void {
+    // SAFETY: whoever calls this in this folder has just got the object from the native connector.
+    let native = unsafe { NativeHandle::new(connector, object) };
+    Handle::Native(native).into_pointer()
+}
+
+/// Makes a call of the native connector that opens an object, and boxes it.
+pub(in crate::vol) fn open(
+    native: &NativeHandle,
+    call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> *mut c_void,
+) -> *mut c_void {
+    let connector = native.connector();
+    let opened = native.call(call);
+    if opened.is_null() { opened } else { boxed(connector, opened) }
+}
+
+/// The native object behind a pointer of ours, if there is one.
+///
+/// # Safety
+/// `object` is null or one of our handles, open.
+pub(in crate::vol) unsafe fn of<'a>(object: *const c_void) -> Option<&'a NativeHandle> {
+    // SAFETY: as the caller says.
+    match unsafe { object.cast::<Handle>().as_ref() } {
+        Some(Handle::Native(native)) => Some(native),
+        _ => None,
+    }
+}
+
+/// Answers a callback by the same call of the native connector, if its object is a native one; else the callback goes on.
+/// `call` hands a call through, `call_back` one that may call functions of the application, and `open` one that opens an
+/// object. The semicolon stands where the connector is among the arguments.
+macro_rules! forward {
+    (open $function:ident($object:ident $(, $before:expr)*; $($after:expr),*)) => {
+        if let Some(native) = $crate::vol::passthrough::of($object) {
+            return $crate::vol::passthrough::open(native, |hdf5, object, connector| {
+                (hdf5.$function)(object $(, $before)*, connector $(, $after)*)
+            });
+        }
+    };
+    ($call:ident $function:ident($object:ident $(, $before:expr)*; $($after:expr),*)) => {
+        if let Some(native) = $crate::vol::passthrough::of($object) {
+            return native.$call(|hdf5, object, connector| {
+                (hdf5.$function)(object $(, $before)*, connector $(, $after)*)
+            });
+        }
+    };
+}
+pub(in crate::vol) use forward;
+
+/// Closes a native object by a call of the native connector. If the call fails the object stays open, and so does
+/// the handle; while it runs native code may still unwrap the handle.
+///
+/// # Safety
+/// `object` is one of our handles, and not used again if the call succeeds.
+pub(in crate::vol) unsafe fn close(
+    object: *mut c_void,
+    call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> i32,
+) -> Option<i32> {
+    // SAFETY: as the caller says.
+    let result = unsafe { of(object) }?.call(call);
+    if result >= 0 {
+        // SAFETY: the native object is closed; nobody has the handle any more.
+        drop(unsafe { Handle::take(object) });
+    }
+    Some(result)
+}
+
+/// Two objects that one call names.
+pub(in crate::vol) enum Pair {
+    /// Neither is native.
+    Ours,
+    /// Native both, or native and not given.
+    Native(Arc<NativeConnector>, *mut c_void, *mut c_void),
+    /// One is native and the other is in a container.
+    Mixed(Library),
+}
+
+/// Looks at two objects, either of which may be null.
+///
+/// # Safety
+/// Each is null or one of our handles, open.
+pub(in crate::vol) unsafe fn pair(first: *mut c_void, second: *mut c_void) -> Pair {
+    // SAFETY: as the caller says.
+    let (one, other) = unsafe { (of(first), of(second)) };
+    let object = |native: Option<&NativeHandle>| native.map_or(std::ptr::null_mut(), NativeHandle::object);
+    match one.or(other) {
+        None => Pair::Ours,
+        Some(native) if (one.is_none() && !first.is_null()) || (other.is_none() && !second.is_null()) => {
+            Pair::Mixed(native.library())
+        }
+        Some(native) => Pair::Native(native.connector(), object(one), object(other)),
+    }
+}
+
+/// The native datasets of a transfer that names several.
+pub(in crate::vol) struct Many {
+    library: Library,
+    connector: Option<Arc<NativeConnector>>,
+    objects: Vec<*mut c_void>,
+}
+
+/// The native objects in an array of handles, or `None` if there are none.
+///
+/// # Safety
+/// The array has `count` entries, each one of our handles, open.
+pub(in crate::vol) unsafe fn many(count: usize, handles: *mut *mut c_void) -> Option<Many> {
+    // SAFETY: as the caller says.
+    let natives = (0..count).map(|index| unsafe { of(*handles.add(index)) });
+    let first = natives.clone().flatten().next()?;
+    let objects: Vec<_> = natives.flatten().map(NativeHandle::object).collect();
+    let connector = (objects.len() == count).then(|| first.connector());
+    Some(Many { library: first.library(), connector, objects })
+}
+
+impl Many {
+    /// Makes one call of the native connector on all of them. A call that names datasets of containers too is refused.
+    pub(in crate::vol) fn call(
+        &mut self,
+        operation: &str,
+        class: Major,
+        call: impl FnOnce(&'static Hdf5, Hid, *mut *mut c_void) -> i32,
+    ) -> i32 {
+        match &self.connector {
+            Some(connector) => {
+                connector.call(|hdf5, connector| call(hdf5, connector, self.objects.as_mut_ptr()))
+            }
+            None => guard(Some(self.library), "h5lake_dataset_transfer", class, -1, || Err(mixed(operation))),
+        }
+    }
+}

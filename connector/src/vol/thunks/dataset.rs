@@ -1,0 +1,306 @@
+//! Dataset callbacks.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use h5lake_container::SpaceStatus;
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{FAIL, OK, location, new_object, status, unknown_operation};
+use crate::error::{Error, Major, Minor, Result};
+use crate::handles::Handle;
+use crate::hdf5::guard::guard;
+use crate::hdf5::library::Hid;
+use crate::hdf5::strings;
+use crate::operations::collective::{self, Direction};
+use crate::operations::dataset::{self, FileSelection, NewDataset};
+use crate::operations::object;
+use crate::transfer::memory::region::MemoryRegion;
+use crate::vol::passthrough::{self, forward};
+
+/// The class.
+pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
+    create: Some(create),
+    open: Some(open),
+    read: Some(read),
+    write: Some(write),
+    get: Some(get),
+    specific: Some(specific),
+    optional: Some(super::dataset_optional::optional),
+    close: Some(close),
+};
+
+type Request = *mut *mut c_void;
+
+unsafe extern "C" fn create(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    name: *const c_char,
+    link_creation: Hid,
+    datatype: Hid,
+    space: Hid,
+    creation: Hid,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
+) -> *mut c_void {
+    // SAFETY: see the module.
+    unsafe {
+        forward!(open H5VLdataset_create(object, parameters; name, link_creation, datatype, space,
+            creation, access, transfer, request));
+        new_object(object, "h5lake_dataset_create", Major::Dataset, |handle| {
+            let new = NewDataset { datatype, space, creation, access, link_creation };
+            dataset::create(handle, &location(parameters)?, strings::optional_bytes(name), &new)
+        })
+    }
+}
+
+unsafe extern "C" fn open(
+    object: *mut c_void,
+    parameters: *const sys::H5VL_loc_params_t,
+    name: *const c_char,
+    access: Hid,
+    transfer: Hid,
+    request: Request,
+) -> *mut c_void {
+    // SAFETY: see the module.
+    unsafe {
+        forward!(open H5VLdataset_open(object, parameters; name, access, transfer, request));
+        new_object(object, "h5lake_dataset_open", Major::Dataset, |handle| {
+            dataset::open(handle, &location(parameters)?, strings::bytes(name, "a dataset name")?, access)
+        })
+    }
+}
+
+/// What one transfer touches, in memory and in the file. `given` is the memory type, if elements of it are there.
+unsafe fn plan(
+    handle: &Handle,
+    memory_type: Hid,
+    memory_space: Hid,
+    file_space: Hid,
+    given: Option<Hid>,
+    buffer: *mut c_void,
+) -> Result<(MemoryRegion, FileSelection)> {
+    const ALL: Hid = sys::H5S_ALL as Hid;
+    const BLOCK: Hid = sys::H5S_BLOCK as Hid;
+    const LISTED: Hid = sys::H5S_PLIST as Hid;
+    if file_space == LISTED {
+        return Err(Error::unsupported("a selection given by H5Pset_dataset_io_hyperslab_selection"));
+    }
+    if file_space == BLOCK {
+        return Err(Error::argument("H5S_BLOCK selects in memory only"));
+    }
+    let open = dataset::of(handle)?;
+    let library = open.base.session.library;
+    let size = library.type_size(memory_type)?;
+    let space = (file_space != ALL).then_some(file_space);
+    let (selection, points) = dataset::file_selection(open, space)?;
+    // SAFETY: H5Dread and H5Dwrite demand a buffer that holds all that is selected in memory.
+    let region = unsafe {
+        match memory_space {
+            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, points, given)?,
+            ALL => MemoryRegion::selected(library, buffer, size, file_space, given)?,
+            BLOCK => MemoryRegion::packed(buffer, size, points, given)?,
+            space => MemoryRegion::selected(library, buffer, size, space, given)?,
+        }
+    };
+    if region.points() != points {
+        let text = format!(
+            "{} elements are selected in memory and {points} in the file: they must be as many",
+            region.points()
+        );
+        return Err(Error::new(Minor::BadValue, text).in_class(Major::Argument));
+    }
+    Ok((region, FileSelection { selection, space }))
+}
+
+unsafe extern "C" fn read(
+    count: usize,
+    datasets: *mut *mut c_void,
+    memory_types: *mut Hid,
+    memory_spaces: *mut Hid,
+    file_spaces: *mut Hid,
+    transfer: Hid,
+    buffers: *mut *mut c_void,
+    request: Request,
+) -> c_int {
+    // SAFETY: all arrays have `count` entries.
+    unsafe {
+        if let Some(mut many) = passthrough::many(count, datasets) {
+            return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
+                (hdf5.H5VLdataset_read)(
+                    count,
+                    datasets,
+                    connector,
+                    memory_types,
+                    memory_spaces,
+                    file_spaces,
+                    transfer,
+                    buffers,
+                    request,
+                )
+            });
+        }
+        each(count, datasets, "h5lake_dataset_read", (transfer, Direction::Read), |index, handle| {
+            let memory_type = *memory_types.add(index);
+            let (mut region, selection) = plan(
+                handle,
+                memory_type,
+                *memory_spaces.add(index),
+                *file_spaces.add(index),
+                None,
+                *buffers.add(index),
+            )?;
+            dataset::read(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
+        })
+    }
+}
+
+unsafe extern "C" fn write(
+    count: usize,
+    datasets: *mut *mut c_void,
+    memory_types: *mut Hid,
+    memory_spaces: *mut Hid,
+    file_spaces: *mut Hid,
+    transfer: Hid,
+    buffers: *mut *const c_void,
+    request: Request,
+) -> c_int {
+    // SAFETY: all arrays have `count` entries; the buffers are only read from.
+    unsafe {
+        if let Some(mut many) = passthrough::many(count, datasets) {
+            return many.call("H5Dwrite_multi", Major::Dataset, |hdf5, connector, datasets| {
+                (hdf5.H5VLdataset_write)(
+                    count,
+                    datasets,
+                    connector,
+                    memory_types,
+                    memory_spaces,
+                    file_spaces,
+                    transfer,
+                    buffers,
+                    request,
+                )
+            });
+        }
+        each(count, datasets, "h5lake_dataset_write", (transfer, Direction::Write), |index, handle| {
+            let (memory_type, buffer) = (*memory_types.add(index), (*buffers.add(index)).cast_mut());
+            let (mut region, selection) = plan(
+                handle,
+                memory_type,
+                *memory_spaces.add(index),
+                *file_spaces.add(index),
+                Some(memory_type),
+                buffer,
+            )?;
+            dataset::write(dataset::of(handle)?, memory_type, &mut region, &selection, transfer)
+        })
+    }
+}
+
+/// Runs a transfer on each dataset of a call that may name several.
+unsafe fn each(
+    count: usize,
+    datasets: *mut *mut c_void,
+    callback: &'static str,
+    (list, direction): (Hid, Direction),
+    mut transfer: impl FnMut(usize, &Handle) -> Result<()>,
+) -> c_int {
+    let handle = |index: usize| {
+        // SAFETY: the array has `count` entries, each one of our objects.
+        unsafe { Handle::from_pointer(*datasets.add(index)) }
+    };
+    let library = if count == 0 { None } else { handle(0).ok().and_then(Handle::library) };
+    guard(library, callback, Major::Dataset, FAIL, || {
+        let one = |index| {
+            let handle = handle(index)?;
+            handle.check_not_filtering()?;
+            transfer(index, handle)
+        };
+        let all = || (0..count).try_for_each(one);
+        // All are in one file: libhdf5 sees to it.
+        let done = if count == 0 { all() } else { collective::transfer(handle(0)?, list, direction, all) };
+        done.map(|()| OK)
+    })
+}
+
+unsafe extern "C" fn get(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_dataset_get_args_t,
+    transfer: Hid,
+    request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        forward!(call H5VLdataset_get(object; arguments, transfer, request));
+        status(object, "h5lake_dataset_get", Major::Dataset, |handle| {
+            let args = &mut (*arguments).args;
+            match (*arguments).op_type {
+                sys::H5VL_DATASET_GET_DAPL => {
+                    args.get_dapl.dapl_id = dataset::access_list(handle)?.into_raw()
+                }
+                sys::H5VL_DATASET_GET_DCPL => {
+                    args.get_dcpl.dcpl_id = dataset::creation_list(handle)?.into_raw()
+                }
+                sys::H5VL_DATASET_GET_SPACE => args.get_space.space_id = dataset::space(handle)?.into_raw(),
+                sys::H5VL_DATASET_GET_TYPE => args.get_type.type_id = dataset::datatype(handle)?.into_raw(),
+                sys::H5VL_DATASET_GET_STORAGE_SIZE => {
+                    let size = dataset::of(handle)?.dataset.storage_size()?;
+                    strings::answer(args.get_storage_size.storage_size, size);
+                }
+                sys::H5VL_DATASET_GET_SPACE_STATUS => {
+                    let status = match dataset::of(handle)?.dataset.space_status()? {
+                        SpaceStatus::NotAllocated => sys::H5D_SPACE_STATUS_NOT_ALLOCATED,
+                        SpaceStatus::Part => sys::H5D_SPACE_STATUS_PART_ALLOCATED,
+                        SpaceStatus::Allocated => sys::H5D_SPACE_STATUS_ALLOCATED,
+                    };
+                    strings::answer(args.get_space_status.status, status);
+                }
+                other => return unknown_operation("dataset get", other.0),
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn specific(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_dataset_specific_args_t,
+    transfer: Hid,
+    request: Request,
+) -> c_int {
+    // SAFETY: see the module; the operation says which member of the union is filled.
+    unsafe {
+        forward!(call H5VLdataset_specific(object; arguments, transfer, request));
+        status(object, "h5lake_dataset_specific", Major::Dataset, |handle| match (*arguments).op_type {
+            sys::H5VL_DATASET_SET_EXTENT => dataset::set_extent(handle, |rank| {
+                let sizes = (*arguments).args.set_extent.size;
+                if sizes.is_null() {
+                    return Err(Error::argument("no sizes were given"));
+                }
+                Ok(std::slice::from_raw_parts(sizes, rank).to_vec())
+            }),
+            sys::H5VL_DATASET_FLUSH => {
+                dataset::of(handle)?.commit_sources()?;
+                object::flush(handle)
+            }
+            sys::H5VL_DATASET_REFRESH => {
+                object::refresh(handle)?;
+                dataset::of(handle)?.close_sources()?;
+                Ok(dataset::of(handle)?.dataset.refresh()?)
+            }
+            other => unknown_operation("dataset specific", other.0),
+        })
+    }
+}
+
+unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Request) -> c_int {
+    // SAFETY: one of our datasets, or of those handed through, not used again once it is closed.
+    unsafe {
+        if let Some(closed) = passthrough::close(object, |hdf5, object, connector| {
+            (hdf5.H5VLdataset_close)(object, connector, transfer, request)
+        }) {
+            return closed;
+        }
+        super::close_after(object, "h5lake_dataset_close", Major::Dataset, dataset::close)
+    }
+}

@@ -1,0 +1,168 @@
+//! Optional dataset operations: chunk queries, direct chunk access, sizes.
+
+use std::ffi::{c_int, c_void};
+
+use h5lake_container::ChunkInfo;
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{OK, calling_back, on_object, unknown_operation};
+use crate::error::{Error, Major, Minor, Result};
+use crate::handles::Handle;
+use crate::hdf5::library::Hid;
+use crate::hdf5::strings;
+use crate::operations::dataset;
+use crate::operations::dataset_chunks as chunks;
+use crate::vol::passthrough::forward;
+
+/// "No address" (`HADDR_UNDEF`).
+const NO_ADDRESS: u64 = u64::MAX;
+
+/// Optional dataset operations.
+pub unsafe extern "C" fn optional(
+    object: *mut c_void,
+    arguments: *mut sys::H5VL_optional_args_t,
+    transfer: Hid,
+    request: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: see the module; the operation says which structure the arguments are.
+    unsafe {
+        forward!(call_back H5VLdataset_optional(object; arguments, transfer, request));
+        on_object(object, "h5lake_dataset_optional", Major::Dataset, super::FAIL, |handle| {
+            if (*arguments).args.is_null() {
+                return Err(Error::argument("no arguments were given"));
+            }
+            match (*arguments).op_type {
+                sys::H5VL_NATIVE_DATASET_CHUNK_READ => read_chunk(handle, (*arguments).args),
+                sys::H5VL_NATIVE_DATASET_CHUNK_WRITE => write_chunk(handle, (*arguments).args),
+                sys::H5VL_NATIVE_DATASET_CHUNK_ITER => iterate(handle, &*(*arguments).args.cast()),
+                operation => query(handle, operation, &*(*arguments).args.cast()),
+            }
+        })
+    }
+}
+
+unsafe fn query(
+    handle: &Handle,
+    operation: c_int,
+    args: &sys::H5VL_native_dataset_optional_args_t,
+) -> Result<c_int> {
+    // SAFETY: the operation says which member of the union is filled; answers' places are null or writable.
+    unsafe {
+        match operation {
+            sys::H5VL_NATIVE_DATASET_GET_CHUNK_INDEX_TYPE => {
+                strings::answer(args.get_chunk_idx_type.idx_type, sys::H5D_CHUNK_IDX_BTREE);
+            }
+            sys::H5VL_NATIVE_DATASET_GET_NUM_CHUNKS => {
+                let wanted = args.get_num_chunks;
+                strings::answer(wanted.nchunks, chunks::count(handle, space(wanted.space_id))?);
+            }
+            sys::H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_IDX => {
+                let wanted = args.get_chunk_info_by_idx;
+                let chunk = chunks::at_position(handle, space(wanted.space_id), wanted.chk_index)?;
+                if !wanted.offset.is_null() {
+                    std::ptr::copy_nonoverlapping(chunk.offset.as_ptr(), wanted.offset, chunk.offset.len());
+                }
+                answer_chunk(Some(&chunk), wanted.filter_mask, wanted.addr, wanted.size);
+            }
+            sys::H5VL_NATIVE_DATASET_GET_CHUNK_INFO_BY_COORD => {
+                let wanted = args.get_chunk_info_by_coord;
+                let chunk = chunks::at(handle, &coordinates(handle, wanted.offset)?)?;
+                answer_chunk(chunk.as_ref(), wanted.filter_mask, wanted.addr, wanted.size);
+            }
+            sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE => {
+                // As natively: no answer at all before the first chunk is stored, an error for others.
+                let wanted = args.get_chunk_storage_size;
+                if chunks::any(handle)? {
+                    let chunk = chunks::at(handle, &coordinates(handle, wanted.offset)?)?
+                        .ok_or_else(|| Error::new(Minor::NotFound, "chunk storage is not allocated"))?;
+                    strings::answer(wanted.size, chunk.size);
+                }
+            }
+            sys::H5VL_NATIVE_DATASET_GET_OFFSET => strings::answer(args.get_offset.offset, NO_ADDRESS),
+            sys::H5VL_NATIVE_DATASET_GET_VLEN_BUF_SIZE => {
+                let wanted = args.get_vlen_buf_size;
+                let size = chunks::variable_length_bytes(handle, wanted.type_id, wanted.space_id)?;
+                strings::answer(wanted.size, size);
+            }
+            other => return unknown_operation("optional dataset", other),
+        }
+    }
+    Ok(OK)
+}
+
+/// A dataspace that selects, or `None` for everything.
+fn space(id: Hid) -> Option<Hid> {
+    (id != sys::H5S_ALL as Hid).then_some(id)
+}
+
+unsafe fn answer_chunk(chunk: Option<&ChunkInfo>, mask: *mut u32, address: *mut u64, size: *mut u64) {
+    // SAFETY: null or writable.
+    unsafe {
+        strings::answer(mask, chunk.map_or(0, |chunk| chunk.filter_mask));
+        strings::answer(address, chunk.map_or(NO_ADDRESS, |chunk| chunk.address));
+        strings::answer(size, chunk.map_or(0, |chunk| chunk.size));
+    }
+}
+
+/// One coordinate for each dimension of the dataset.
+unsafe fn coordinates(handle: &Handle, given: *const u64) -> Result<Vec<u64>> {
+    if given.is_null() {
+        return Err(Error::argument("no chunk coordinates were given"));
+    }
+    let rank = dataset::of(handle)?.dataset.space().dims().len();
+    // SAFETY: the functions that take coordinates demand as many as the dataset has dimensions.
+    Ok(unsafe { std::slice::from_raw_parts(given, rank) }.to_vec())
+}
+
+unsafe fn read_chunk(handle: &Handle, arguments: *mut c_void) -> Result<c_int> {
+    let library = handle.session()?.library;
+    // SAFETY: the arguments are of this library's version.
+    unsafe {
+        let wanted = library.table().chunk_read_args(arguments);
+        let (mask, data) = chunks::read(handle, &coordinates(handle, wanted.offset)?)?;
+        if let Some(place) = wanted.buf_size {
+            let room = place.read();
+            place.write(data.len());
+            strings::answer(wanted.filters, mask);
+            if !wanted.buf.is_null() && room < data.len() {
+                return Err(Error::argument(format!(
+                    "the chunk has {} bytes, the buffer {room}",
+                    data.len()
+                )));
+            }
+        }
+        strings::answer(wanted.filters, mask);
+        strings::fill_bytes(&data, wanted.buf, data.len());
+    }
+    Ok(OK)
+}
+
+unsafe fn write_chunk(handle: &Handle, arguments: *mut c_void) -> Result<c_int> {
+    let library = handle.session()?.library;
+    // SAFETY: the arguments are of this library's version; the buffer has the size that they say.
+    unsafe {
+        let given = library.table().chunk_write_args(arguments);
+        if given.buf.is_null() && given.size > 0 {
+            return Err(Error::argument("no buffer was given"));
+        }
+        let data = if given.size == 0 {
+            &[]
+        } else {
+            std::slice::from_raw_parts(given.buf.cast::<u8>(), given.size)
+        };
+        chunks::write(handle, &coordinates(handle, given.offset)?, given.filters, data)?;
+    }
+    Ok(OK)
+}
+
+unsafe fn iterate(handle: &Handle, args: &sys::H5VL_native_dataset_optional_args_t) -> Result<c_int> {
+    // SAFETY: the operation is the one that fills this member; the operator is the application's.
+    unsafe {
+        let wanted = args.chunk_iter;
+        let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
+        chunks::each(handle, |chunk| {
+            let (at, mask) = (chunk.offset.as_ptr(), chunk.filter_mask);
+            calling_back(|| operator(at, mask, chunk.address, chunk.size, wanted.op_data))
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! What HDF5 asks about the connector.
+
+use std::ffi::{c_int, c_void};
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::{FAIL, OK};
+use crate::error::{Error, Major};
+use crate::hdf5::classes;
+use crate::hdf5::guard::guard;
+use crate::hdf5::strings;
+use crate::vol::capabilities::CAPABILITIES;
+use crate::vol::passthrough;
+
+/// Our class at the current level; the native class at the terminal level, so that the deprecated functions that
+/// stock clients call take our objects.
+pub unsafe extern "C" fn get_conn_cls<const SLOT: usize>(
+    _object: *mut c_void,
+    level: sys::H5VL_get_conn_lvl_t,
+    answer: *mut *const sys::H5VL_class_t,
+) -> c_int {
+    let library = super::in_slot(SLOT);
+    guard(library, "h5lake_get_conn_cls", Major::Connector, FAIL, || {
+        let library = library.ok_or_else(|| Error::call("H5PLget_plugin_info"))?;
+        let ours = classes::own_class(library);
+        let found = if level == sys::H5VL_GET_CONN_LVL_TERM {
+            classes::native_class(library).unwrap_or(ours)
+        } else {
+            ours
+        };
+        // SAFETY: the answer's place is writable.
+        unsafe { strings::answer(answer, found) };
+        Ok(OK)
+    })
+}
+
+/// What works.
+pub unsafe extern "C" fn get_cap_flags(_info: *const c_void, flags: *mut u64) -> c_int {
+    // SAFETY: the answer's place is writable.
+    unsafe { strings::answer(flags, CAPABILITIES) };
+    OK
+}
+
+/// No optional operation is promised: the library then calls those that exist and takes errors for the rest. Objects of
+/// native files promise what the native connector does.
+pub unsafe extern "C" fn opt_query(
+    object: *mut c_void,
+    class: sys::H5VL_subclass_t,
+    operation: c_int,
+    flags: *mut u64,
+) -> c_int {
+    // SAFETY: null or one of our objects, open.
+    if let Some(native) = unsafe { passthrough::of(object) } {
+        // SAFETY: as this callback's.
+        return native.call(|hdf5, object, connector| unsafe {
+            (hdf5.H5VLintrospect_opt_query)(object, connector, class, operation, flags)
+        });
+    }
+    // SAFETY: the answer's place is writable.
+    unsafe { strings::answer(flags, 0) };
+    OK
+}

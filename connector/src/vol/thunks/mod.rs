@@ -1,0 +1,226 @@
+//! The callbacks as libhdf5 calls them: raw arguments decoded, `operations` called, answers written.
+//!
+//! Every function here is called by libhdf5 with the arguments that `H5VLconnector.h` describes; that is the
+//! safety argument of each: objects are ours and open, strings are terminated, answers' places are writable.
+
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+
+use h5lake_container::{Index, Order};
+use h5lake_ledger::locks::assert_none_held;
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Major, Result};
+use crate::handles::Handle;
+use crate::hdf5::guard::guard;
+use crate::hdf5::library::Library;
+use crate::hdf5::strings;
+use crate::hdf5::token as tokens;
+use crate::operations::path::Location;
+
+pub mod attribute;
+pub mod blob;
+pub mod dataset;
+pub mod dataset_optional;
+pub mod datatype;
+pub mod file;
+pub mod group;
+pub mod info;
+pub mod introspect;
+pub mod link;
+pub mod object;
+pub mod object_optional;
+pub mod request;
+pub mod token;
+pub mod wrap;
+
+/// Success, as C has it.
+pub const OK: i32 = 0;
+/// Failure, as C has it.
+pub const FAIL: i32 = -1;
+
+/// Calls a function of the application's, while this thread holds no lock of ours.
+pub fn calling_back<T>(call: impl FnOnce() -> T) -> T {
+    assert_none_held("a function of the application");
+    call()
+}
+
+/// Runs a callback that is called on one of our objects.
+///
+/// # Safety
+/// `object` is null or one of our handles.
+pub unsafe fn on_object<T>(
+    object: *const c_void,
+    callback: &'static str,
+    class: Major,
+    failure: T,
+    body: impl FnOnce(&Handle) -> Result<T>,
+) -> T {
+    // SAFETY: as the caller says.
+    unsafe {
+        on_any_object(object, callback, class, failure, |handle| {
+            handle.check_not_filtering()?;
+            body(handle)
+        })
+    }
+}
+
+/// As [`on_object`], for callbacks by which native code looks at objects, whatever is going on.
+///
+/// # Safety
+/// As [`on_object`].
+pub unsafe fn on_any_object<T>(
+    object: *const c_void,
+    callback: &'static str,
+    class: Major,
+    failure: T,
+    body: impl FnOnce(&Handle) -> Result<T>,
+) -> T {
+    // SAFETY: as the caller says.
+    let handle = unsafe { Handle::from_pointer(object) };
+    let library = handle.as_ref().ok().and_then(|handle| handle.library());
+    guard(library, callback, class, failure, || body(handle?))
+}
+
+/// As [`on_object`], for callbacks that answer only whether they succeeded.
+///
+/// # Safety
+/// As [`on_object`].
+pub unsafe fn status(
+    object: *const c_void,
+    callback: &'static str,
+    class: Major,
+    body: impl FnOnce(&Handle) -> Result<()>,
+) -> i32 {
+    // SAFETY: as the caller says.
+    unsafe { on_object(object, callback, class, FAIL, |handle| body(handle).map(|()| OK)) }
+}
+
+/// As [`on_object`], for callbacks that answer a new object.
+///
+/// # Safety
+/// As [`on_object`].
+pub unsafe fn new_object(
+    object: *const c_void,
+    callback: &'static str,
+    class: Major,
+    body: impl FnOnce(&Handle) -> Result<Handle>,
+) -> *mut c_void {
+    // SAFETY: as the caller says.
+    unsafe {
+        on_object(object, callback, class, std::ptr::null_mut(), |handle| {
+            body(handle).map(Handle::into_pointer)
+        })
+    }
+}
+
+/// Closes an object. One of a file that was closed before takes the file's last changes along.
+///
+/// # Safety
+/// `object` is one of our handles, and not used again if the call succeeds.
+pub unsafe fn close(object: *mut c_void, callback: &'static str, class: Major) -> i32 {
+    // SAFETY: as the caller says.
+    unsafe { close_after(object, callback, class, |_| Ok(())) }
+}
+
+/// Closes an object after `prepare`. If that fails, or the last changes cannot be committed, the object stays open,
+/// because its identifier does.
+///
+/// # Safety
+/// As [`close`].
+pub unsafe fn close_after(
+    object: *mut c_void,
+    callback: &'static str,
+    class: Major,
+    prepare: impl FnOnce(&Handle) -> Result<()>,
+) -> i32 {
+    // SAFETY: as the caller says.
+    let library = unsafe { Handle::from_pointer(object) }.ok().and_then(Handle::library);
+    guard(library, callback, class, FAIL, || {
+        // SAFETY: as the caller says; libhdf5 may look at the object, too, while it is closed.
+        let handle = unsafe { Handle::from_pointer(object) }?;
+        handle.check_not_filtering()?;
+        prepare(handle)?;
+        let session = handle.session()?;
+        // Processes that have the file open together need not close its objects in the same order.
+        if session.together.is_none() && session.file_handles.load(Ordering::Relaxed) == 0 {
+            session.commit_to_close()?;
+        }
+        drop(session);
+        // SAFETY: as the caller says.
+        unsafe { Handle::release(object, drop) }.map(|()| OK)
+    })
+}
+
+/// An operation that no version of HDF5 known to us has.
+pub fn unknown_operation<T>(class: &str, operation: impl std::fmt::Display) -> Result<T> {
+    Err(Error::unsupported(format!("operation {operation} of the {class} callbacks")))
+}
+
+/// Decodes where a call is aimed at.
+///
+/// # Safety
+/// `parameters` is null or as libhdf5 fills it.
+pub unsafe fn location<'a>(parameters: *const sys::H5VL_loc_params_t) -> Result<Location<'a>> {
+    // SAFETY: as the caller says.
+    let parameters =
+        unsafe { parameters.as_ref() }.ok_or_else(|| Error::argument("no location was given"))?;
+    // SAFETY: the kind says which member of the union is filled; strings and tokens outlive the call.
+    unsafe {
+        match parameters.type_ {
+            sys::H5VL_OBJECT_BY_SELF => Ok(Location::Itself),
+            sys::H5VL_OBJECT_BY_NAME => {
+                let by_name = parameters.loc_data.loc_by_name;
+                Ok(Location::ByName {
+                    name: strings::bytes(by_name.name, "a path")?,
+                    access: by_name.lapl_id,
+                })
+            }
+            sys::H5VL_OBJECT_BY_IDX => {
+                let by_index = parameters.loc_data.loc_by_idx;
+                Ok(Location::ByIndex {
+                    name: strings::bytes(by_index.name, "a path")?,
+                    index: index(by_index.idx_type)?,
+                    order: order(by_index.order)?,
+                    n: by_index.n,
+                    access: by_index.lapl_id,
+                })
+            }
+            sys::H5VL_OBJECT_BY_TOKEN => {
+                let by_token = parameters.loc_data.loc_by_token;
+                let given = by_token.token.as_ref().ok_or_else(|| Error::argument("no token was given"))?;
+                Ok(Location::ByToken(tokens::decode(given.__data)))
+            }
+            other => Err(Error::unsupported(format!("a location of kind {}", other.0))),
+        }
+    }
+}
+
+/// Decodes by which index to go.
+pub fn index(kind: sys::H5_index_t) -> Result<Index> {
+    match kind {
+        sys::H5_INDEX_NAME => Ok(Index::Name),
+        sys::H5_INDEX_CRT_ORDER => Ok(Index::CreationOrder),
+        other => Err(Error::argument(format!("{} is no index", other.0))),
+    }
+}
+
+/// Decodes in which order to go.
+pub fn order(kind: sys::H5_iter_order_t) -> Result<Order> {
+    match kind {
+        sys::H5_ITER_INC => Ok(Order::Increasing),
+        sys::H5_ITER_DEC => Ok(Order::Decreasing),
+        sys::H5_ITER_NATIVE => Ok(Order::Native),
+        other => Err(Error::argument(format!("{} is no order", other.0))),
+    }
+}
+
+/// The library of a slot, for callbacks that get no object.
+pub fn in_slot(slot: usize) -> Option<Library> {
+    Library::in_slot(slot)
+}
+
+/// The token of an object as HDF5's structures hold it.
+pub fn token_of(id: h5lake_container::ObjectId) -> sys::H5O_token_t {
+    sys::H5O_token_t { __data: tokens::encode(id) }
+}
