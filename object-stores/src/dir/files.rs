@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use tempfile::NamedTempFile;
 
 use crate::{Etag, Key, ObjectMeta};
@@ -62,8 +63,8 @@ pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, f
         }
     }
     // NOFOLLOW for the last part, NONBLOCK so that a named pipe does not hold the caller up.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let opened = OpenOptions::new().read(true).custom_flags(flags as i32).open(parent.join(name));
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(parent.join(name));
     let file = match opened {
         Ok(file) => file,
         Err(e) if is_no_object(&e) => return Ok(None),
@@ -77,9 +78,9 @@ pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, f
 fn is_no_object(e: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(e.kind(), K::NotFound | K::NotADirectory | K::IsADirectory)
-        || e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+        || e.raw_os_error() == Some(Errno::ELOOP as i32)
         // A socket or a device without a driver.
-        || e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+        || e.raw_os_error() == Some(Errno::ENXIO as i32)
 }
 
 /// The version of the file: see the module of the store for why it is one.

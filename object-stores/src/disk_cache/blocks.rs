@@ -58,7 +58,7 @@ impl Block {
         out.extend_from_slice(&age.subsec_nanos().to_le_bytes());
         put_text(&mut out, self.etag.as_ref().map(Etag::as_str))?;
         out.extend_from_slice(&self.bytes);
-        let sum = crc32c::crc32c(&out);
+        let sum = crc_fast::crc32_iscsi(&out);
         out.extend_from_slice(&sum.to_le_bytes());
         Some(out)
     }
@@ -67,7 +67,7 @@ impl Block {
     fn decode(file: Vec<u8>, name: &str, number: u64) -> Option<Self> {
         let end = file.len().checked_sub(4)?;
         let (body, sum) = file.split_at(end);
-        if crc32c::crc32c(body).to_le_bytes() != sum {
+        if crc_fast::crc32_iscsi(body).to_le_bytes() != sum {
             return None;
         }
         let mut rest = body.strip_prefix(MAGIC)?;

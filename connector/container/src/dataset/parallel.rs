@@ -6,6 +6,10 @@ use crate::chunk::fragments::Pieces;
 use crate::chunk::grid::{CopyRun, Part};
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
+#[cfg(target_os = "linux")]
+use nix::sched::{CpuSet, sched_getaffinity};
+#[cfg(target_os = "linux")]
+use nix::unistd::Pid;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +27,8 @@ pub(super) struct Job {
 }
 
 static CORES: OnceLock<usize> = OnceLock::new();
+/// The answer of [`affinity`], asked once.
+static ALLOWED: OnceLock<Option<usize>> = OnceLock::new();
 
 /// How many cores this process may use. Asked once, as the answer takes twenty calls of the system (the affinity, and the
 /// limits of the control groups) and a tenth of a millisecond.
@@ -33,12 +39,13 @@ pub(super) fn cores() -> usize {
 /// The same as far as one call of the system tells: no fewer. Those who begin with so many threads let [`side_by_side`] find
 /// out the rest while they work.
 pub(super) fn likely_cores() -> usize {
-    CORES.get().copied().or_else(affinity).unwrap_or_else(cores)
+    CORES.get().copied().or_else(|| *ALLOWED.get_or_init(affinity)).unwrap_or_else(cores)
 }
 
 #[cfg(target_os = "linux")]
 fn affinity() -> Option<usize> {
-    Some(rustix::thread::sched_getaffinity(None).ok()?.count() as usize)
+    let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    Some((0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false)).count())
 }
 
 #[cfg(not(target_os = "linux"))]
