@@ -7,11 +7,12 @@
 //! only creates.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::asking::{Asked, limited};
 use super::failure::Failure;
@@ -97,7 +98,7 @@ impl Conditions {
 impl Probed {
     fn probing(&self) -> MutexGuard<'_, Option<UnderWay>> {
         let Ok(mutex) = self.probing.get_or_make(|| Ok::<_, std::convert::Infallible>(Mutex::default()));
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex.lock()
     }
 
     fn creates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<bool, Failure> {

@@ -1,11 +1,12 @@
 //! From a URL, settings and the environment to a store; and the stores that are open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use parking_lot::Mutex;
 
 use super::asking::Dialect;
 use super::conditions::Conditions;
@@ -99,7 +100,7 @@ fn without_timeout(settings: &Settings) -> Settings {
 }
 
 fn opened(plan: Plan, timeout: Duration) -> Result<Arc<Bucket>> {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut open = OPEN.lock();
     let found = open.iter().position(|(identity, _)| *identity == plan.identity);
     let entry = match found {
         Some(at) => open.remove(at),

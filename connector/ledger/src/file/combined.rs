@@ -179,12 +179,12 @@ pub(crate) fn read_around(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::file::fake::{Fake, Fault};
+    use crate::locks::Mutex;
     use crate::work::data;
 
     fn read(c: &Combined, f: &Fake, at: u64, lens: &[usize]) -> Vec<u8> {
@@ -259,12 +259,12 @@ mod tests {
             Err(io::ErrorKind::Unsupported.into())
         }
         fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
-            self.0.lock().unwrap().push((at, at + data.len() as u64));
+            self.0.lock().push((at, at + data.len() as u64));
             Ok(())
         }
         fn write_parts_at(&self, parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
             let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
-            self.0.lock().unwrap().push((at, at + len));
+            self.0.lock().push((at, at + len));
             Ok(())
         }
         fn set_len(&self, _: u64) -> io::Result<()> {
@@ -292,7 +292,7 @@ mod tests {
                 at = (at + length).next_multiple_of(GRAIN) + 16;
             }
             c.flush(&calls).unwrap();
-            let calls = calls.0.into_inner().unwrap();
+            let calls = calls.0.into_inner();
             let last = calls.len() - 1;
             for (n, (from, to)) in calls.iter().enumerate() {
                 assert!(n == 0 || *from == calls[n - 1].1, "{calls:?}");
