@@ -289,7 +289,9 @@ impl Container {
         let mut s = self.state();
         let key = keys::attribute(id.0, name);
         // A long name is in its key only in part.
-        if let Some(open) = s.attributes.get(&key).filter(|a| name.len() <= keys::SHORT || a.name() == name) {
+        if let Some(open) =
+            s.attributes.get(&key).filter(|a| name.len() <= keys::MAX_PLAIN_NAME || a.name() == name)
+        {
             return Ok(open);
         }
         let owner = Owner::of(id, &*self.header(&mut s, id)?);
@@ -340,7 +342,7 @@ impl Container {
         let mut s = self.state();
         self.header(&mut s, id)?;
         let key = keys::named(keys::ATTRIBUTE, id.0, name);
-        if name.len() <= keys::SHORT {
+        if name.len() <= keys::MAX_PLAIN_NAME {
             return self.has_attribute(&s, &key);
         }
         match self.attribute_record(&s, &key, name) {

@@ -10,17 +10,17 @@ use prost::Message;
 use std::time::Duration;
 
 /// How long a vacuum waits before it looks again whether another writer is done.
-const TURN: Duration = Duration::from_millis(100);
+const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Entries that one look at the map asks for.
-const PAGE: usize = 1024;
+const ENTRIES_PER_SCAN: usize = 1024;
 /// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
-const ROUNDS: usize = 5;
+const MAX_ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.
-const BATCH: u64 = 64 << 20;
+const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// At close, dead bytes must exceed the live ones around them, and this, to be worth the time.
-const AT_CLOSE: u64 = 64 << 20;
+const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 /// Bytes that a close moves at most. What is left is for the next one.
-const CLOSE_MOVES: u64 = 256 << 20;
+const MAX_MOVED_BYTES_AT_CLOSE: u64 = 256 << 20;
 
 impl Container {
     /// Commits what is pending, moves payloads that keep dead room around them, and gives back what nobody needs any more.
@@ -49,7 +49,7 @@ impl Container {
     pub fn vacuum_patiently(target: &Target, options: &Options, most: Duration) -> Result<u64> {
         let (mut freed, mut left) = (0, most);
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
-        for _ in 0..=ROUNDS {
+        for _ in 0..=MAX_ROUNDS {
             freed += container.vacuum()?;
             let Some(mut rest) = container.ledger.rests()?.filter(|rest| *rest <= left) else { break };
             drop(container);
@@ -61,7 +61,7 @@ impl Container {
                         if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy)
                             && left > Duration::ZERO =>
                     {
-                        rest = TURN.min(left);
+                        rest = WRITER_POLL_INTERVAL.min(left);
                     }
                     Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(freed),
                     opened => break opened?,
@@ -92,8 +92,8 @@ impl Container {
     /// What a writer's last close does by itself, where dead room outweighs what it surrounds.
     pub(crate) fn compact_at_close(&self) -> Result<()> {
         let (dead, live) = self.ledger.waste();
-        if dead > live && dead >= AT_CLOSE {
-            self.compact(CLOSE_MOVES)?;
+        if dead > live && dead >= MIN_DEAD_BYTES_AT_CLOSE {
+            self.compact(MAX_MOVED_BYTES_AT_CLOSE)?;
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Container {
             // Other threads get their turn between two pages.
             let mut state = self.state();
             self.store_attribute(&mut state)?;
-            let page = self.ledger.scan_prefix(&[letter], after.as_deref(), PAGE)?;
+            let page = self.ledger.scan_prefix(&[letter], after.as_deref(), ENTRIES_PER_SCAN)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, value) in page {
@@ -114,7 +114,7 @@ impl Container {
                 }
                 let bytes = self.compact_entry(&mut state, letter, &key, value, sparse)?;
                 (moved, pending) = (moved + bytes, pending + bytes);
-                if pending >= BATCH {
+                if pending >= BYTES_PER_COMMIT {
                     pending = 0;
                     self.ledger.commit()?;
                 }

@@ -29,13 +29,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records of new containers. Later ones are refused; older ones stay as they are.
-pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS;
+pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
 /// From this version on attributes have local heaps.
-const LOCAL_HEAPS: u32 = 2;
+const LOCAL_HEAPS_VERSION: u32 = 2;
 /// Decoded headers that are kept.
-pub(crate) const HEADERS: usize = 8192;
+pub(crate) const MAX_CACHED_HEADERS: usize = 8192;
 /// Entries that one scan asks for.
-pub(crate) const SCAN: usize = 1024;
+pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
 
 /// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
@@ -62,7 +62,7 @@ impl State {
     /// Keeps a decoded header. The cache grows with its use: room for all of it at each opening costs more than the rest.
     pub(crate) fn keep_header(&mut self, id: u64, header: Arc<HeaderRecord>) {
         self.headers.put(id, header);
-        if self.headers.len() > HEADERS {
+        if self.headers.len() > MAX_CACHED_HEADERS {
             self.headers.pop_lru();
         }
     }
@@ -148,7 +148,7 @@ impl Container {
 
     /// Whether the blobs of its attributes lie in their records.
     pub(crate) fn has_local_heaps(&self) -> bool {
-        self.record.version >= LOCAL_HEAPS
+        self.record.version >= LOCAL_HEAPS_VERSION
     }
 
     /// Opens a container, or shares it if this process has it open. A container that is open for writing is
@@ -444,8 +444,8 @@ impl Container {
         mut use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
     ) -> Result<()> {
         loop {
-            let page = self.ledger.scan_prefix(prefix, after.as_deref(), SCAN)?;
-            let full = page.len() >= SCAN;
+            let page = self.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+            let full = page.len() >= ENTRIES_PER_SCAN;
             after = page.last().map(|(k, _)| k.clone());
             for (key, value) in page {
                 use_entry(key, value)?;

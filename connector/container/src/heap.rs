@@ -26,15 +26,15 @@ pub(crate) use known::HeapState;
 /// who fills no segment but its own.
 const OF_MANY: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last is that of all others.
-const LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
+const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Segments up to this many bytes lie in the map.
-const SMALL: usize = 4 << 10;
+const MAX_SMALL_SEGMENT_BYTES: usize = 4 << 10;
 /// Bytes of a larger segment that may lie in the map.
-const INLINE: usize = 1 << 10;
+const MAX_INLINE_BYTES: usize = 1 << 10;
 /// The longest varint.
-const PREFIX: usize = 10;
+const MAX_PREFIX_BYTES: usize = 10;
 /// Blobs up to this many bytes are read with their prefix.
-const SHORT: usize = 246;
+const MAX_BLOB_BYTES_WITH_PREFIX: usize = 246;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ impl Place {
 
 pub(crate) fn shape(length: u64) -> Result<Arc<Shape>> {
     let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
-    let inline = if len <= SMALL { len } else { INLINE };
+    let inline = if len <= MAX_SMALL_SEGMENT_BYTES { len } else { MAX_INLINE_BYTES };
     Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
 }
 
@@ -127,7 +127,7 @@ impl Container {
                 last.map_or(Some(0), |n| n.checked_add(1)).filter(|n| *n < OF_MANY).ok_or_else(full)?;
             (next, next as usize)
         };
-        let usual = LENGTHS[before.min(LENGTHS.len() - 1)];
+        let usual = SEGMENT_LENGTHS[before.min(SEGMENT_LENGTHS.len() - 1)];
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
@@ -218,13 +218,17 @@ impl Container {
         let p = Place::of(id);
         let segment = self.heap_segment(p)?;
         // Most blobs are short, and come with their prefix.
-        let mut short = [0; PREFIX + SHORT];
-        let with = if out.len() <= SHORT { PREFIX + out.len() } else { PREFIX };
+        let mut short = [0; MAX_PREFIX_BYTES + MAX_BLOB_BYTES_WITH_PREFIX];
+        let with = if out.len() <= MAX_BLOB_BYTES_WITH_PREFIX {
+            MAX_PREFIX_BYTES + out.len()
+        } else {
+            MAX_PREFIX_BYTES
+        };
         let (len, taken) = self.heap_prefix(p, &segment, &mut short[..with])?;
         if (out.len() as u64) > len {
             return Err(Error::invalid(format!("{} bytes are asked of a blob of {len}", out.len())));
         }
-        if out.len() <= SHORT {
+        if out.len() <= MAX_BLOB_BYTES_WITH_PREFIX {
             // The blob lies in its segment, so all of it was read.
             out.copy_from_slice(&short[taken as usize..taken as usize + out.len()]);
             return Ok(());
@@ -240,7 +244,7 @@ impl Container {
         }
         let p = Place::of(id);
         let segment = self.known_segment(s, p)?;
-        let (len, taken) = self.heap_prefix(p, &segment, &mut [0; PREFIX])?;
+        let (len, taken) = self.heap_prefix(p, &segment, &mut [0; MAX_PREFIX_BYTES])?;
         let mut out = crate::convert::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
         self.heap_read(p, &segment, u64::from(p.offset) + taken, &mut out)?;
         Ok(out)
@@ -255,7 +259,7 @@ impl Container {
             return Ok(0);
         }
         let p = Place::of(id);
-        Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?.0)
+        Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?.0)
     }
 
     /// Deletes a blob. A segment goes with its last one.
@@ -268,7 +272,7 @@ impl Container {
             return Ok(());
         }
         let p = Place::of(id);
-        let (len, taken) = self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?;
+        let (len, taken) = self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?;
         let mut s = self.state();
         self.usage(&mut s, p.owner, p.number)?;
         let record = s.heap.change((p.owner, p.number))?;

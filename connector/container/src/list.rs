@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Entries kept in all lists together; the list in use is kept whatever its length.
-const BOUND: usize = 1 << 20;
+const MAX_ENTRIES: usize = 1 << 20;
 
 /// Paths that are kept.
-const PATHS: usize = 16;
+const MAX_PATHS: usize = 16;
 
 /// The lists of a container.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl Lists {
     }
 
     fn make_room(&mut self, n: usize) {
-        if self.entries + n > BOUND {
+        if self.entries + n > MAX_ENTRIES {
             self.forget_all();
         }
         self.entries += n + 1;
@@ -69,7 +69,7 @@ impl Lists {
     /// Keeps that a path leads to an object, as it did when so many links had gone.
     pub(crate) fn keep_path(&mut self, path: &Bytes, id: u64, removals: u64) {
         if removals == self.removals {
-            if self.paths.len() == PATHS {
+            if self.paths.len() == MAX_PATHS {
                 self.paths.remove(0);
             }
             self.paths.push((id, path.clone()));

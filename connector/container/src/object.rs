@@ -1,6 +1,6 @@
 //! Objects: creating, opening, counting links, deleting.
 
-use crate::container::{HEADERS, State};
+use crate::container::{MAX_CACHED_HEADERS, State};
 use crate::record::{
     ATTRIBUTES_INDEXED, ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, GroupRecord, HeaderRecord,
     LinkRecord, TIMES_TRACKED,
@@ -182,7 +182,7 @@ impl Container {
 
     fn store_many_headers(&self, s: &mut State) -> Result<()> {
         // What one of many writers changed has to be found in the ledger when it is merged.
-        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= HEADERS;
+        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= MAX_CACHED_HEADERS;
         if at_once { self.store_headers(s) } else { Ok(()) }
     }
 

@@ -10,7 +10,7 @@ use crate::locks::Mutex;
 use crate::page::Page;
 
 /// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
-const RECENT: usize = 16;
+const MAX_RECENT_LEAVES: usize = 16;
 
 /// Pages by pointer. A pointer names bytes that never change, so nothing here can be stale.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Cache {
 struct Inner {
     pages: LruCache<Pointer, Arc<Page>>,
     weight: u64,
-    recent: [Option<Recent>; RECENT],
+    recent: [Option<Recent>; MAX_RECENT_LEAVES],
 }
 
 /// A leaf that was found below a root.
@@ -106,5 +106,5 @@ impl Cache {
 }
 
 fn recent_of(key: &[u8]) -> usize {
-    key.first().map_or(0, |first| usize::from(*first) % RECENT)
+    key.first().map_or(0, |first| usize::from(*first) % MAX_RECENT_LEAVES)
 }

@@ -4,7 +4,7 @@
 //! lives on keeps megabytes around it. The ledger can move a payload, but values, which hold the extents, are opaque to
 //! it: so it says which extents are worth moving, and the layer above goes through its values.
 
-use crate::compaction_plan::{LONGEST, Sparse};
+use crate::compaction_plan::{MAX_MOVED_PAYLOAD, Sparse};
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::ledger::Ledger;
@@ -36,7 +36,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; those of reading: a damaged payload is not moved.
     pub fn move_payload(&self, e: &Extent) -> Result<Option<Extent>> {
         self.check_writable()?;
-        let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= LONGEST) else {
+        let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= MAX_MOVED_PAYLOAD) else {
             return Ok(None);
         };
         let mut data = vec![0; length];

@@ -6,7 +6,7 @@ use crate::address::Room;
 use crate::extent::Extent;
 
 /// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
-pub(crate) const LONGEST: u64 = 64 << 20;
+pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 
 /// The places whose payloads are worth moving, as they were when this was asked for.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Sparse {
 
     /// Whether a payload is worth moving.
     pub fn holds(&self, e: &Extent) -> bool {
-        if e.is_empty() || e.len() > LONGEST {
+        if e.is_empty() || e.len() > MAX_MOVED_PAYLOAD {
             return false;
         }
         match e.place().room {

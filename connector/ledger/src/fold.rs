@@ -17,7 +17,7 @@ use crate::space::Shape;
 use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
 
 /// A branch is not full before it has this many children.
-const FEWEST_CHILDREN: u64 = 4;
+const MIN_CHILDREN: u64 = 4;
 
 /// Changes by key, ascending.
 pub(crate) type Changes<'c> = [Changed<'c>];
@@ -296,7 +296,7 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     fn flush_if_full(&mut self) -> Result<()> {
         // However long the keys are, a branch has several children; else levels would never end.
-        let enough = self.level == 0 || self.draft.count() >= FEWEST_CHILDREN;
+        let enough = self.level == 0 || self.draft.count() >= MIN_CHILDREN;
         if enough && self.draft.size() >= self.wanted() { self.flush() } else { Ok(()) }
     }
 

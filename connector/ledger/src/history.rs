@@ -10,7 +10,7 @@ use crate::codec::{Decoded, Reader, put_varint};
 use crate::wal::record::Author;
 
 /// The longest history that is kept, in checkpoints. Older versions cannot be reached any more.
-const MOST: usize = 4096;
+const MAX_CHECKPOINTS: usize = 4096;
 
 /// The version of a base, and what its record said, for that record may be gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl History {
         }
         // The last version that is reached by a base alone comes before the checkpoint that made the next one.
         self.past.retain(|p| p.until > lost);
-        let excess = self.past.len().saturating_sub(MOST);
+        let excess = self.past.len().saturating_sub(MAX_CHECKPOINTS);
         self.past.drain(..excess);
     }
 
@@ -137,7 +137,7 @@ impl History {
         }
         let base = Mark::read(&mut r)?;
         let count = r.varint()?;
-        if count > MOST as u64 {
+        if count > MAX_CHECKPOINTS as u64 {
             return Err("a longer history than is ever written");
         }
         let mut past: Vec<Past> = Vec::new();

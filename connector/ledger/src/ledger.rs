@@ -27,9 +27,9 @@ use crate::space::{News, Snapshot, Space};
 use crate::tree::Tree;
 
 /// Values whose pages are looked for at the same time.
-const TOGETHER: usize = 256;
+const MAX_VALUES_PER_LOOKUP: usize = 256;
 /// Pages that are kept of a container that a reader closes, in bytes.
-const PAGES_REMEMBERED: u64 = 1 << 20;
+const MAX_REMEMBERED_PAGE_BYTES: u64 = 1 << 20;
 
 /// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
 ///
@@ -81,7 +81,7 @@ impl State {
     /// Takes out what a reader knows.
     fn snapshot(&mut self, cache: &Cache) -> Snapshot {
         let Self { version, root, log_bytes, log_records, .. } = *self;
-        let (log, pages) = (std::mem::take(&mut self.log), cache.take_used(PAGES_REMEMBERED));
+        let (log, pages) = (std::mem::take(&mut self.log), cache.take_used(MAX_REMEMBERED_PAGE_BYTES));
         Snapshot { version, root, log, log_bytes, log_records, pages }
     }
 }
@@ -233,7 +233,7 @@ impl Ledger {
         let state = self.lock();
         let layers = self.layers(&state);
         let mut places = order.iter();
-        for some in sorted.chunks(TOGETHER) {
+        for some in sorted.chunks(MAX_VALUES_PER_LOOKUP) {
             for (value, place) in layers.get_many(some)?.into_iter().zip(places.by_ref()) {
                 out[*place] = value;
             }

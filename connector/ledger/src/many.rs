@@ -20,13 +20,13 @@ use crate::space::News;
 use crate::wal::record::{self, Record};
 
 /// How often [`Ledger::commit`] tries.
-const TRIES: u32 = 1000;
+const MAX_COMMIT_ATTEMPTS: u32 = 1000;
 
 /// Bytes of staged values up to which one of many writers takes payloads into them. What it stages stays in memory until it
 /// has seen what the others changed of it.
-const INLINE_STAGED: u64 = 4 << 20;
+const MAX_INLINE_STAGED_BYTES: u64 = 4 << 20;
 /// Payloads that take less room in a value than the extent of a payload of its own.
-const TINY: usize = 64;
+const MAX_TINY_PAYLOAD: usize = 64;
 
 /// A key that another writer changed.
 #[derive(Debug, Clone)]
@@ -197,7 +197,9 @@ impl Ledger {
     /// Whether so many bytes are better put into a value than written as a payload. One of many writers that has staged much
     /// keeps no more than extents in memory.
     pub fn takes_inline(&self, bytes: usize) -> bool {
-        !self.is_one_of_many() || bytes <= TINY || self.lock().staged_bytes < INLINE_STAGED
+        !self.is_one_of_many()
+            || bytes <= MAX_TINY_PAYLOAD
+            || self.lock().staged_bytes < MAX_INLINE_STAGED_BYTES
     }
 
     /// Whether this handle has staged a put or a delete of a key.
@@ -254,7 +256,7 @@ impl Ledger {
     }
 
     pub(crate) fn commit_many(&self) -> Result<u64> {
-        for attempt in 0..TRIES {
+        for attempt in 0..MAX_COMMIT_ATTEMPTS {
             self.advance(&|_| false)?;
             if let Some(version) = self.try_commit()? {
                 return Ok(version);

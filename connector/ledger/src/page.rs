@@ -18,9 +18,9 @@ pub(crate) use entries::Entries;
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
 /// More levels than any container can have; a page that says more is damaged.
-pub(crate) const MOST_LEVELS: u8 = 48;
+pub(crate) const MAX_LEVELS: u8 = 48;
 /// Longer than any page that is written, the longest keys included.
-pub(crate) const LONGEST: u64 = 16 << 20;
+pub(crate) const MAX_PAGE_BYTES: u64 = 16 << 20;
 
 /// A value as a leaf holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Stored {
 }
 
 /// A leaf is gone through so often before it is found out where each entry begins: many are searched once or twice.
-const WALKS: u8 = 2;
+const WALKS_BEFORE_INDEX: u8 = 2;
 
 /// A page whose checksum is right. Keys and values are slices of its bytes. An entry is named by where it begins.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ fn each<'a>(
 impl Page {
     /// A page from its bytes, whose checksum is compared with that of the pointer to it.
     pub(crate) fn decode(bytes: Bytes, crc: u32) -> Decoded<Self> {
-        if bytes.len() as u64 > LONGEST {
+        if bytes.len() as u64 > MAX_PAGE_BYTES {
             return Err("longer than any page");
         }
         let mut r = Reader::new(unseal_as(&bytes, crc)?);
@@ -107,7 +107,7 @@ impl Page {
             return Err("not a page");
         }
         let level = r.u8()?;
-        if level > MOST_LEVELS {
+        if level > MAX_LEVELS {
             return Err("more levels than possible");
         }
         let count = r.varint()?;
@@ -163,7 +163,7 @@ impl Page {
 
     /// Whether a list of the entries is there, or worth making.
     fn is_listed(&self) -> bool {
-        let more = |walks: u8| (walks < WALKS).then(|| walks + 1);
+        let more = |walks: u8| (walks < WALKS_BEFORE_INDEX).then(|| walks + 1);
         self.starts.get().is_some()
             || self.walks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err()
     }

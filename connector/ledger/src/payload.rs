@@ -14,9 +14,9 @@ use crate::limits::MAX_VALUE;
 use crate::space::Space;
 
 /// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
-const STEP: u64 = 1 << 20;
+const STEP_BYTES: u64 = 1 << 20;
 /// The longest run that goes straight to where it is wanted: longer ones are several, which come side by side. Whole blocks.
-const STRAIGHT: u64 = 4 << 20;
+const MAX_DIRECT_RUN_BYTES: u64 = 4 << 20;
 
 pub(crate) fn read_all(space: &dyn Space, e: &Extent) -> Result<Vec<u8>> {
     // Only values are read whole, and these have a bound.
@@ -48,7 +48,7 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
     }
     let (mut at, mut rest) = (offset, buf);
     while at < end {
-        let step = (at / block * block).saturating_add(STEP.next_multiple_of(block)).min(end) - at;
+        let step = (at / block * block).saturating_add(STEP_BYTES.next_multiple_of(block)).min(end) - at;
         let (now, later) = std::mem::take(&mut rest).split_at_mut(step as usize);
         read_step(space, e, at, now)?;
         (at, rest) = (at + step, later);
@@ -169,7 +169,7 @@ impl<'a> Runs<'a> {
         self.purposes.push(Purpose { extent, cut, goes });
     }
 
-    /// A range that has a place to go to: blocks that are whole go straight there, in runs of at most [`STRAIGHT`].
+    /// A range that has a place to go to: blocks that are whole go straight there, in runs of at most [`MAX_DIRECT_RUN_BYTES`].
     fn to(&mut self, extent: &'a Extent, start: u64, into: &'a mut [u8]) {
         let (block, mut at, mut rest) = (extent.block(), start, into);
         while !rest.is_empty() {
@@ -179,8 +179,8 @@ impl<'a> Runs<'a> {
             let length = if !is_whole {
                 // Up to the next block.
                 room.min(block - at % block)
-            } else if room > STRAIGHT {
-                STRAIGHT
+            } else if room > MAX_DIRECT_RUN_BYTES {
+                MAX_DIRECT_RUN_BYTES
             } else if is_end {
                 room
             } else {

@@ -14,9 +14,9 @@ use crate::payload;
 use crate::space::Space;
 
 /// Leaves of a range that are read before they are asked for.
-const AHEAD: usize = 16;
+const READ_AHEAD_LEAVES: usize = 16;
 /// Pages of one level that are read at once: their bytes have to fit into the cache.
-const MOST_AHEAD: usize = 128;
+const MAX_READ_AHEAD_PAGES: usize = 128;
 
 /// An entry of a leaf, found but not yet copied out.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Tree<'_> {
 
     fn length(&self, p: &Pointer) -> Result<u64> {
         // A damaged parent could claim any length; its checksum was right, so this only guards memory.
-        if p.place.length > page::LONGEST {
+        if p.place.length > page::MAX_PAGE_BYTES {
             return Err(self.bad(p, "longer than any page"));
         }
         Ok(p.place.length)
@@ -156,7 +156,7 @@ impl Tree<'_> {
                 _ => 0,
             };
             let to = level[n].end_before(upper).max(from + 1).min(level[n].len());
-            (from..to).take(AHEAD).collect()
+            (from..to).take(READ_AHEAD_LEAVES).collect()
         })
     }
 
@@ -172,7 +172,7 @@ impl Tree<'_> {
                     next.push(self.way(page, way)?);
                 }
             }
-            next.truncate(MOST_AHEAD);
+            next.truncate(MAX_READ_AHEAD_PAGES);
             next.dedup();
             let below = self.pages(&next)?;
             if below.iter().any(|page| page.level + 1 != level[0].level) {

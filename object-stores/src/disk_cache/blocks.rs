@@ -18,9 +18,9 @@ use crate::{Etag, Key, ObjectMeta};
 
 const MAGIC: &[u8] = b"h5lC2";
 /// How long a file counts as just used: its time is not written again meanwhile.
-const FRESH: Duration = Duration::from_secs(60);
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// When files are removed, so many sixteenths of the bound are left.
-const LEFT: u64 = 14;
+const SIXTEENTHS_LEFT: u64 = 14;
 
 /// The directory `path`, made if it is missing, by its real name.
 pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
@@ -202,7 +202,7 @@ impl Folder {
         }
         files.sort_unstable();
         for (_, length, path) in files {
-            if total <= self.bound / 16 * LEFT {
+            if total <= self.bound / 16 * SIXTEENTHS_LEFT {
                 break;
             }
             if fs::remove_file(path).is_ok() {
@@ -226,8 +226,10 @@ impl Folder {
 /// Notes that a file was used.
 fn touch(path: &Path) {
     let Ok(file) = File::open(path) else { return };
-    let is_fresh =
-        file.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e < FRESH));
+    let is_fresh = file
+        .metadata()
+        .and_then(|m| m.modified())
+        .is_ok_and(|t| t.elapsed().is_ok_and(|e| e < TOUCH_INTERVAL));
     if !is_fresh {
         let _then_it_goes_earlier = file.set_modified(SystemTime::now());
     }

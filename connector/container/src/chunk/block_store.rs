@@ -1,6 +1,6 @@
 //! Blocks as the ledger has them.
 
-use crate::chunk::cache::{Answer, DIRECT};
+use crate::chunk::cache::{Answer, MIN_DIRECT_BYTES};
 use crate::chunk::copy_runs::gather;
 use crate::chunk::fragments::Pieces;
 use crate::chunk::grid::CopyRun;
@@ -13,11 +13,11 @@ use prost::Message;
 use std::sync::Arc;
 
 /// Short runs with at most this many bytes between them are read at once: a call costs more than these bytes.
-const GAP: usize = 64 << 10;
+const MAX_GAP_BYTES: usize = 64 << 10;
 /// At most so many bytes at once, so that they are still in the processor's cache when they are looked at.
-const WINDOW: usize = 256 << 10;
+const MAX_WINDOW_BYTES: usize = 256 << 10;
 /// Bytes that have one checksum: windows begin there, so that none is read twice.
-const SUMMED: usize = 16 << 10;
+const CHECKSUM_UNIT_BYTES: usize = 16 << 10;
 
 impl Pieces {
     /// The whole block, decoded.
@@ -144,7 +144,7 @@ pub(crate) fn read_pieces(
         buffers::give(block);
         return Ok(());
     }
-    if runs.len() > 4 && runs[0].len < DIRECT / 4 {
+    if runs.len() > 4 && runs[0].len < MIN_DIRECT_BYTES / 4 {
         if runs.is_sorted_by_key(|r| r.block) {
             return read_scattered(p, ledger, shape, runs, out);
         }
@@ -166,9 +166,9 @@ fn read_scattered(
     let mut rest = runs;
     while let Some(first) = rest.first() {
         let (from, mut to) = (first.block, first.block + first.len);
-        let most = from / SUMMED * SUMMED + WINDOW;
+        let most = from / CHECKSUM_UNIT_BYTES * CHECKSUM_UNIT_BYTES + MAX_WINDOW_BYTES;
         let near = |r: &&CopyRun| {
-            let joins = r.block <= to + GAP && r.block + r.len <= most;
+            let joins = r.block <= to + MAX_GAP_BYTES && r.block + r.len <= most;
             to = to.max(r.block + r.len);
             joins
         };

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::chunk::admission::{Distance, Keeping};
 use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
-use crate::chunk::cached_block::{Cached, MOST_RANGES};
+use crate::chunk::cached_block::{Cached, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::Shape;
@@ -16,9 +16,9 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 /// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
-pub(crate) const DIRECT: usize = 64 << 10;
+pub(crate) const MIN_DIRECT_BYTES: usize = 64 << 10;
 /// Memory that an entry takes beside its bytes.
-const OVERHEAD: usize = 256;
+const ENTRY_OVERHEAD_BYTES: usize = 256;
 
 /// The blocks in memory. Dirty ones are stored by [`Self::flush`], or when room is needed.
 pub(crate) struct BlockCache {
@@ -146,7 +146,7 @@ impl BlockCache {
 
     fn remove(&mut self, key: &[u8]) {
         if let Some(c) = self.blocks.remove(key) {
-            self.bytes -= c.data.len() + OVERHEAD;
+            self.bytes -= c.data.len() + ENTRY_OVERHEAD_BYTES;
         }
         self.dirty.remove(key);
     }
@@ -163,7 +163,7 @@ impl BlockCache {
         if here.is_none_or(|len| len < reach) {
             let room = Cached::room(shape, reach);
             // This may put out the block itself.
-            self.make_room(ledger, room + OVERHEAD)?;
+            self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
                 Some(c) => self.bytes += c.grow(room),
                 None => self.insert(key, shape, vec![0; room]),
@@ -182,13 +182,13 @@ impl BlockCache {
 
     fn insert(&mut self, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) {
         self.tick += 1;
-        self.bytes += data.len() + OVERHEAD;
+        self.bytes += data.len() + ENTRY_OVERHEAD_BYTES;
         self.blocks.insert(key.to_vec(), Cached::new(shape, data, self.tick));
     }
 
     /// Makes room for a block of this shape.
     pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        self.make_room(ledger, shape.len + OVERHEAD)
+        self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
     }
 
     /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
@@ -209,7 +209,7 @@ impl BlockCache {
             match self.store(ledger, &key) {
                 Ok(()) => self.remove(&key),
                 Err(e) if unlocked::is_waiting() => {
-                    later += self.blocks.get(&key).map_or(0, |c| c.data.len() + OVERHEAD);
+                    later += self.blocks.get(&key).map_or(0, |c| c.data.len() + ENTRY_OVERHEAD_BYTES);
                     waiting = Err(e);
                 }
                 failed => return failed,
@@ -278,7 +278,10 @@ impl BlockCache {
     /// What the blocks in memory take.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        assert_eq!(self.bytes, self.blocks.values().map(|c| c.data.len() + OVERHEAD).sum::<usize>());
+        assert_eq!(
+            self.bytes,
+            self.blocks.values().map(|c| c.data.len() + ENTRY_OVERHEAD_BYTES).sum::<usize>()
+        );
         self.bytes
     }
 
@@ -406,7 +409,7 @@ impl BlockCache {
 
     /// Takes in a block that is not here, as it is stored.
     fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) -> Result<()> {
-        self.make_room(ledger, data.len() + OVERHEAD)?;
+        self.make_room(ledger, data.len() + ENTRY_OVERHEAD_BYTES)?;
         self.insert(key, shape, data);
         self.enter(ledger, key, shape, 0)?.valid.insert(0..shape.len);
         Ok(())
@@ -426,7 +429,7 @@ impl BlockCache {
         self.epoch += 1;
         self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
         let bytes: usize = runs.iter().map(|r| r.len).sum();
-        if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
+        if covered && bytes >= MIN_DIRECT_BYTES.min(self.limit) && bytes >= shape.len / 2 {
             return self.replace(ledger, key, shape, runs, data);
         }
         // What is small and given whole is staged at once: it would be in the map a second time else.
@@ -441,9 +444,9 @@ impl BlockCache {
             }
         }
         // In the order given: where runs overlap, the last one wins.
-        let long = |r: &CopyRun| r.len >= DIRECT;
+        let long = |r: &CopyRun| r.len >= MIN_DIRECT_BYTES;
         for group in runs.chunk_by(|a, b| long(a) == long(b)) {
-            let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MOST_RANGES;
+            let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MAX_DIRTY_RANGES;
             if past && !self.blocks.contains_key(key) {
                 self.write_direct(ledger, key, shape, group, data)?;
             } else {
@@ -461,9 +464,9 @@ impl BlockCache {
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        let scattered = |c: &Cached| c.dirty.len() > MOST_RANGES * 16;
+        let scattered = |c: &Cached| c.dirty.len() > MAX_DIRTY_RANGES * 16;
         let whole = !shape.filters.is_empty()
-            || runs.len() > MOST_RANGES * 4
+            || runs.len() > MAX_DIRTY_RANGES * 4
             || self.blocks.get(key).is_some_and(scattered);
         let end = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
         let c = self.enter(ledger, key, shape, if whole { shape.len } else { end })?;

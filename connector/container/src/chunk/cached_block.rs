@@ -9,12 +9,12 @@ use h5lake_ledger::{Ledger, buffers};
 use std::sync::Arc;
 
 /// A store of more dirty ranges than this joins some.
-pub(crate) const MOST_RANGES: usize = 16;
+pub(crate) const MAX_DIRTY_RANGES: usize = 16;
 /// Blocks up to this many bytes take no more memory than what was written of them: most heap segments of attributes
 /// have a few bytes.
-const GROWS: usize = 16 << 10;
+const MIN_GROWING_BLOCK_BYTES: usize = 16 << 10;
 /// What such a block takes at first.
-const BEGINS: usize = 64;
+const FIRST_CAPACITY_BYTES: usize = 64;
 
 /// A block, or as much of it as is known.
 pub(crate) struct Cached {
@@ -42,10 +42,13 @@ impl Cached {
 
     /// Bytes of memory for a block of which no more than the first `reach` bytes are needed so far.
     pub(crate) fn room(shape: &Shape, reach: usize) -> usize {
-        if shape.len > GROWS || !shape.filters.is_empty() {
+        if shape.len > MIN_GROWING_BLOCK_BYTES || !shape.filters.is_empty() {
             return shape.len;
         }
-        reach.next_power_of_two().clamp(BEGINS, shape.len.max(BEGINS)).min(shape.len)
+        reach
+            .next_power_of_two()
+            .clamp(FIRST_CAPACITY_BYTES, shape.len.max(FIRST_CAPACITY_BYTES))
+            .min(shape.len)
     }
 
     /// Makes room for the first `room` bytes; returns how many are new.
@@ -86,7 +89,7 @@ impl Cached {
         }
         // Few ranges: join over small gaps first, then over larger ones.
         let mut gap = 256;
-        while self.dirty.len() > MOST_RANGES {
+        while self.dirty.len() > MAX_DIRTY_RANGES {
             self.complete(ledger, key)?;
             self.dirty.join(gap);
             gap *= 4;

@@ -15,9 +15,9 @@ use h5lake_ledger::{Extent, Ledger, Part};
 use std::ops::Range;
 
 /// More pieces than this are merged.
-const MOST: usize = 24;
+const MAX_FRAGMENTS: usize = 24;
 /// So many become one.
-const WINDOW: usize = 8;
+const MERGED_FRAGMENTS: usize = 8;
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -365,7 +365,7 @@ impl Pieces {
             false => ledger.write_payload(data)?,
         };
         self.insert_written(offset, data.len(), extent);
-        while self.list.len() > MOST {
+        while self.list.len() > MAX_FRAGMENTS {
             if !self.merge_cheapest(ledger, shape)? {
                 break;
             }
@@ -469,7 +469,7 @@ impl Pieces {
 
     /// Many small pieces of a block that lies in the map become one.
     fn join_scattered(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        if self.list.len() <= MOST || shape.len > shape.inline || self.has_lost() {
+        if self.list.len() <= MAX_FRAGMENTS || shape.len > shape.inline || self.has_lost() {
             return Ok(());
         }
         let mut all = vec![0; shape.len];
@@ -481,10 +481,10 @@ impl Pieces {
     /// Makes one piece of the window of neighbours that spans the fewest bytes; false if there is none without lost bytes.
     fn merge_cheapest(&mut self, ledger: &Ledger, shape: &Shape) -> Result<bool> {
         let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
-        let windows = self.list.windows(WINDOW.min(self.list.len())).enumerate();
+        let windows = self.list.windows(MERGED_FRAGMENTS.min(self.list.len())).enumerate();
         let sound = windows.filter(|(_, w)| !w.iter().any(Piece::is_lost));
         let Some((at, _)) = sound.min_by_key(|(_, w)| span(w)) else { return Ok(false) };
-        let window = &self.list[at..at + WINDOW.min(self.list.len() - at)];
+        let window = &self.list[at..at + MERGED_FRAGMENTS.min(self.list.len() - at)];
         let (from, to) = (window[0].offset, window[window.len() - 1].end());
         self.rewrite(ledger, shape, from..to)?;
         Ok(true)

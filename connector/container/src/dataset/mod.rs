@@ -23,11 +23,11 @@ use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
-const SMALL: u64 = 16 << 10;
+const MAX_SMALL_DATASET_BYTES: u64 = 16 << 10;
 /// Bytes of a larger block that may lie in the map.
-const INLINE: usize = 1 << 10;
+const MAX_INLINE_BYTES: usize = 1 << 10;
 /// Contiguous datasets are cut into segments of about this many bytes.
-const SEGMENT: u64 = 1 << 20;
+const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A dataset held open. There is one for each dataset of a container, however often it is opened.
 #[derive(Debug)]
@@ -200,17 +200,17 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
         Layout::External { .. } | Layout::Virtual { .. } => (1, true),
         Layout::Contiguous => {
             let points = space.points()?.max(1);
-            if points.checked_mul(size).is_some_and(|n| n <= SMALL) {
+            if points.checked_mul(size).is_some_and(|n| n <= MAX_SMALL_DATASET_BYTES) {
                 (points, true)
             } else {
-                ((SEGMENT / size).max(1), false)
+                ((SEGMENT_BYTES / size).max(1), false)
             }
         }
     };
     // A chunk, and an element, have less than 4 GiB; that bounds what is taken for a block.
     let len = elements.checked_mul(size).filter(|&n| n <= u64::from(u32::MAX));
     let len = len.and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
-    let inline = if small || len as u64 <= SMALL { len } else { INLINE };
+    let inline = if small || len as u64 <= MAX_SMALL_DATASET_BYTES { len } else { MAX_INLINE_BYTES };
     let grid = match layout {
         Layout::Chunked { chunk } => Grid::Boxes(chunk.clone()),
         _ => Grid::Line(elements),

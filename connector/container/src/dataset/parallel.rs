@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Builder;
 
 /// Bytes of chunks that are handed to the threads at once.
-const BATCH: usize = 64 << 20;
+const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Less than this is not worth a thread.
-pub(super) const WORTH: usize = 128 << 10;
+pub(super) const MIN_BYTES_PER_THREAD: usize = 128 << 10;
 
 /// A block that whoever comes to it reads or writes: its key, and where its bytes are in the caller's buffer.
 pub(super) struct Job {
@@ -79,7 +79,7 @@ impl Dataset {
             }
             jobs.push(Job { key, runs: p.runs.to_vec() });
             bytes += wanted;
-            if bytes >= BATCH {
+            if bytes >= MAX_BATCH_BYTES {
                 self.encode(&mut jobs, data, threads)?;
                 bytes = 0;
             }
@@ -92,7 +92,7 @@ impl Dataset {
     /// they are at.
     fn encode(&self, jobs: &mut Vec<Job>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;
-        let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH)).max(1);
+        let threads = threads.min(jobs.len()).min(bytes.div_ceil(MIN_BYTES_PER_THREAD)).max(1);
         let done = side_by_side(jobs, threads, cores, &|j: &mut Job| {
             let (mask, encoded) = self.encoded(&j.runs, data)?;
             let ledger = &self.container().ledger;

@@ -2,9 +2,9 @@
 //! and while some blocks are decoded or taken apart the next are on their way.
 
 use super::Dataset;
-use super::parallel::{WORTH, cores, likely_cores, side_by_side};
+use super::parallel::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
 use crate::chunk::block_store::{read_pieces, several, stored};
-use crate::chunk::cache::{Answer, DIRECT};
+use crate::chunk::cache::{Answer, MIN_DIRECT_BYTES};
 use crate::chunk::fragments::{Direct, Pieces};
 use crate::chunk::grid::{CopyRun, Part};
 use crate::filters::unlocked::without_locks;
@@ -16,16 +16,16 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 /// Bytes that are read side by side before the first are handed out. Of a store the next ones are on their way meanwhile,
 /// so that with the stored form of both this is a third of the memory that a read takes.
-const BATCH: usize = 64 << 20;
-const BATCH_OF_STORE: usize = 32 << 20;
+const MAX_BATCH_BYTES: usize = 64 << 20;
+const MAX_STORE_BATCH_BYTES: usize = 32 << 20;
 /// Memory that a block takes which is read straight to the caller's buffer: its key, its runs, and four bytes of checksums
 /// for 16 KiB.
-const DIRECT_COSTS: usize = 512;
+const DIRECT_READ_COST_BYTES: usize = 512;
 
 /// Bytes of blocks that are decoded before they are handed out, where that is not done in one go.
-const REUSED: usize = 8 << 20;
+const MAX_REUSED_BYTES: usize = 8 << 20;
 /// Runs of so many bytes on average are brought to their places by the threads that decode them.
-const WORTH_A_PLACE: usize = 512;
+const MIN_RUN_BYTES_TO_SCATTER: usize = 512;
 
 /// A block to be read: its key, what of it is wanted, and a place for it.
 struct Job {
@@ -59,7 +59,7 @@ impl Job {
     /// What it takes of the memory for a batch.
     fn cost(&self, d: &Dataset) -> usize {
         match (self.direct, self.whole(d)) {
-            (true, _) => DIRECT_COSTS + d.shape.len / 4096,
+            (true, _) => DIRECT_READ_COST_BYTES + d.shape.len / 4096,
             (false, true) => d.shape.len.max(self.bytes()),
             (false, false) => self.bytes(),
         }
@@ -180,7 +180,7 @@ impl Dataset {
         threads: usize,
     ) -> Result<()> {
         let c = self.container();
-        let batch = if c.near() { BATCH } else { BATCH_OF_STORE };
+        let batch = if c.near() { MAX_BATCH_BYTES } else { MAX_STORE_BATCH_BYTES };
         std::thread::scope(|s| {
             let (mut jobs, mut cost, mut coming) = (Vec::new(), 0, None);
             self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
@@ -208,7 +208,7 @@ impl Dataset {
     }
 
     fn goes_straight(&self, runs: &[CopyRun]) -> bool {
-        self.filters.is_empty() && runs.iter().all(|r| r.len >= DIRECT)
+        self.filters.is_empty() && runs.iter().all(|r| r.len >= MIN_DIRECT_BYTES)
     }
 
     /// Reads some jobs; or has them fetched, and finishes those that were fetched meanwhile. Two batches are in memory at
@@ -287,12 +287,12 @@ impl Dataset {
     fn finish(&self, jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
         let bytes: usize = jobs.iter().map(Job::bytes).sum();
         let runs: usize = jobs.iter().map(|job| job.runs.len()).sum();
-        let threads = threads.min(jobs.len()).min(bytes.div_ceil(WORTH));
-        if threads > 1 && bytes / runs.max(1) >= WORTH_A_PLACE {
+        let threads = threads.min(jobs.len()).min(bytes.div_ceil(MIN_BYTES_PER_THREAD));
+        if threads > 1 && bytes / runs.max(1) >= MIN_RUN_BYTES_TO_SCATTER {
             return self.finish_in_place(jobs, out, threads);
         }
         // A few at a time, whose memory the next ones use again.
-        let group = (REUSED / self.shape.len.max(1)).max(threads.max(1) * 2);
+        let group = (MAX_REUSED_BYTES / self.shape.len.max(1)).max(threads.max(1) * 2);
         let mut jobs = jobs.into_iter();
         loop {
             let mut some: Vec<_> = jobs.by_ref().take(group).collect();

@@ -6,29 +6,29 @@ use super::Dataset;
 use super::parallel::{Job, cores, likely_cores, side_by_side};
 use super::reading::places;
 use crate::chunk::admission::Distance;
-use crate::chunk::cache::DIRECT;
+use crate::chunk::cache::MIN_DIRECT_BYTES;
 use crate::chunk::grid::{CopyRun, Part};
 use crate::{Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 
 /// A transfer of fewer bytes is over before a thread has begun: 8 MiB take half a millisecond.
-const WORTH_SHARING: usize = 8 << 20;
+const MIN_SHARED_BYTES: usize = 8 << 20;
 /// Bytes whose blocks are found before they are read, which bounds the memory that this takes.
-const BATCH: usize = 256 << 20;
+const MAX_BATCH_BYTES: usize = 256 << 20;
 /// Bytes that are written before the map is told of them.
-const BATCH_WRITTEN: usize = 64 << 20;
+const MAX_WRITE_BATCH_BYTES: usize = 64 << 20;
 /// Bytes of the blocks that one thread takes at a time, which become one object.
-const OBJECT: usize = 4 << 20;
+const OBJECT_BYTES: usize = 4 << 20;
 /// Where the store is far away, a write of fewer bytes is copied and on its way while the program goes on; a longer one would wait for
 /// itself.
-const WORTH_LENDING: usize = 64 << 20;
+const MIN_LENT_BYTES: usize = 64 << 20;
 /// An object there.
-const OBJECT_FAR: usize = 8 << 20;
+const FAR_OBJECT_BYTES: usize = 8 << 20;
 /// Objects under way there: at 1 GB/s and 100 ms as many as are answered.
-const OBJECTS_FAR: usize = 16;
+const MAX_FAR_OBJECTS: usize = 16;
 /// Bytes that are written there before the map is told: all threads wait for the last one.
-const BATCH_FAR: usize = 1 << 30;
+const MAX_FAR_BATCH_BYTES: usize = 1 << 30;
 
 /// How a write is shared.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ impl Dataset {
     /// How many threads may share a transfer of so many bytes of what is near. One, if it goes through filters: those have
     /// their own way.
     pub(super) fn sharers(&self, bytes: usize) -> usize {
-        if bytes < WORTH_SHARING || !self.filters.is_empty() { 1 } else { likely_cores() }
+        if bytes < MIN_SHARED_BYTES || !self.filters.is_empty() { 1 } else { likely_cores() }
     }
 
     /// Like a plain read: blocks of which long runs are wanted are read side by side.
@@ -68,12 +68,12 @@ impl Dataset {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
-            if p.runs.iter().any(|r| r.len < DIRECT) || c.blocks.lock().is_here(&key) {
+            if p.runs.iter().any(|r| r.len < MIN_DIRECT_BYTES) || c.blocks.lock().is_here(&key) {
                 return c.read_block(&key, &self.shape, p.runs, out);
             }
             bytes += p.runs.iter().map(|r| r.len).sum::<usize>();
             jobs.push(Job { key, runs: p.runs.to_vec() });
-            if bytes >= BATCH {
+            if bytes >= MAX_BATCH_BYTES {
                 bytes = 0;
                 self.read_jobs(std::mem::take(&mut jobs), out, threads)?;
             }
@@ -97,7 +97,7 @@ impl Dataset {
 
     /// Whether a write of so many bytes is better given to [`write_bytes`](Self::write_bytes).
     pub fn is_better_lent(&self, bytes: usize) -> bool {
-        bytes >= WORTH_LENDING && self.filters.is_empty() && self.container().takes_lent
+        bytes >= MIN_LENT_BYTES && self.filters.is_empty() && self.container().takes_lent
     }
 
     /// Writes as [`write`](Self::write) does, without a copy of the blocks that lie in `data` as they are stored. When this returns they are in
@@ -110,8 +110,12 @@ impl Dataset {
             return self.write(selection, data);
         }
         self.writing(selection, data, |dims, size| {
-            let way =
-                Way { object: OBJECT_FAR, batch: BATCH_FAR, threads: OBJECTS_FAR, allowed: || OBJECTS_FAR };
+            let way = Way {
+                object: FAR_OBJECT_BYTES,
+                batch: MAX_FAR_BATCH_BYTES,
+                threads: MAX_FAR_OBJECTS,
+                allowed: || MAX_FAR_OBJECTS,
+            };
             self.share(dims, selection, size, data, Some(data), way)
         })
     }
@@ -132,7 +136,7 @@ impl Dataset {
             size,
             data,
             None,
-            Way { object: OBJECT, batch: BATCH_WRITTEN, threads, allowed: cores },
+            Way { object: OBJECT_BYTES, batch: MAX_WRITE_BATCH_BYTES, threads, allowed: cores },
         )
     }
 
@@ -152,7 +156,7 @@ impl Dataset {
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
             let run = match p.runs {
-                [run] if p.covered && run.len >= DIRECT && run.len >= self.shape.len / 2 => *run,
+                [run] if p.covered && run.len >= MIN_DIRECT_BYTES && run.len >= self.shape.len / 2 => *run,
                 _ => return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered),
             };
             group.push(Write { key, run, extent: None });

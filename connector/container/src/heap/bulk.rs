@@ -1,7 +1,7 @@
 //! Many blobs in one call: what a transfer of a million strings needs. Blobs that lie together in a segment are written
 //! and read as one run of bytes.
 
-use super::{PREFIX, Place};
+use super::{MAX_PREFIX_BYTES, Place};
 use crate::container::State;
 use crate::types::ObjectId;
 use crate::{Container, Error, Result, convert};
@@ -9,12 +9,12 @@ use h5lake_ledger::buffers;
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 /// Blobs with no more than this many bytes between them are read together.
-const GAP: u64 = 4 << 10;
+const MAX_GAP_BYTES: u64 = 4 << 10;
 /// Bytes that are read together, unless one blob has more.
-const TOGETHER: u64 = 1 << 20;
+const MAX_WINDOW_BYTES: u64 = 1 << 20;
 
 /// Bytes of blobs that are no more than a few.
-const FEW: usize = 16 << 10;
+const MIN_POOLED_BYTES: usize = 16 << 10;
 
 /// Blobs on their way into a segment.
 #[derive(Default)]
@@ -34,9 +34,9 @@ impl Filling {
 
     /// Has a long buffer where the next blob makes many bytes of it; to fill one for a few takes longer than all else.
     fn make_room(&mut self, blob: usize) {
-        let is_much = self.bytes.len() + blob > FEW && self.length >= TOGETHER;
-        if is_much && self.bytes.capacity() < TOGETHER as usize {
-            let mut long = buffers::take(TOGETHER as usize);
+        let is_much = self.bytes.len() + blob > MIN_POOLED_BYTES && self.length >= MAX_WINDOW_BYTES;
+        if is_much && self.bytes.capacity() < MAX_WINDOW_BYTES as usize {
+            let mut long = buffers::take(MAX_WINDOW_BYTES as usize);
             long.clear();
             long.extend_from_slice(&self.bytes);
             self.bytes = long;
@@ -166,8 +166,8 @@ impl Container {
             let (mut end, mut count) = (first.end(), 1);
             let mut behind = rest.clone();
             while let Some(w) = behind.next() {
-                let near =
-                    w.start() <= end.saturating_add(GAP) && w.end().max(end) - first.start() <= TOGETHER;
+                let near = w.start() <= end.saturating_add(MAX_GAP_BYTES)
+                    && w.end().max(end) - first.start() <= MAX_WINDOW_BYTES;
                 let same = (w.place.owner, w.place.number) == (first.place.owner, first.place.number);
                 if !(same && near) {
                     break;
@@ -219,7 +219,7 @@ impl Container {
 /// The blob of just this length whose prefix begins at `at`.
 fn blob_at(bytes: &[u8], at: usize, length: u64) -> Option<&[u8]> {
     let from = bytes.get(at..)?;
-    let mut rest = &from[..from.len().min(PREFIX)];
+    let mut rest = &from[..from.len().min(MAX_PREFIX_BYTES)];
     let before = rest.len();
     let found = decode_varint(&mut rest).ok()?;
     let taken = before - rest.len();

@@ -1,7 +1,7 @@
 //! What is known of heap segments: as much as fits a bound. The map has all of it, so what was used longest ago is staged
 //! and forgotten.
 
-use super::{LENGTHS, shape};
+use super::{SEGMENT_LENGTHS, shape};
 use crate::chunk::layout::Shape;
 use crate::record::UsageRecord;
 use crate::{Error, Result, keys};
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Segments of which it is kept what is known.
-const KEPT: usize = 4096;
+const MAX_SEGMENTS: usize = 4096;
 /// Owners of which it is kept where they go on.
-const OWNERS: usize = 16 << 10;
+const MAX_OWNERS: usize = 16 << 10;
 
 /// A segment by its owner and number.
 pub(super) type Which = (u64, u32);
@@ -26,7 +26,7 @@ pub(crate) struct HeapState {
     changed: BTreeSet<Which>,
     owners: LruCache<u64, Going>,
     /// The shapes of segments of the usual lengths.
-    usual: [Option<Arc<Shape>>; LENGTHS.len()],
+    usual: [Option<Arc<Shape>>; SEGMENT_LENGTHS.len()],
     tick: u64,
     kept: usize,
     kept_owners: usize,
@@ -72,8 +72,8 @@ impl Default for HeapState {
             owners: LruCache::unbounded(),
             usual: Default::default(),
             tick: 0,
-            kept: KEPT,
-            kept_owners: OWNERS,
+            kept: MAX_SEGMENTS,
+            kept_owners: MAX_OWNERS,
         }
     }
 }
@@ -179,7 +179,7 @@ impl HeapState {
     }
 
     fn shape(&mut self, length: u64) -> Result<Arc<Shape>> {
-        let Some(at) = LENGTHS.iter().position(|l| *l == length) else { return shape(length) };
+        let Some(at) = SEGMENT_LENGTHS.iter().position(|l| *l == length) else { return shape(length) };
         if let Some(known) = &self.usual[at] {
             return Ok(known.clone());
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h5lake_ledger::Extent;
 
 /// Bytes of an element of a variable-length type, as libhdf5 lays it out.
-const ELEMENT: usize = 20;
+const VARIABLE_LENGTH_ELEMENT_BYTES: usize = 20;
 
 fn decode(value: &Option<Bytes>) -> Result<Option<AttributeRecord>> {
     let what = || "an attribute that two writers changed".to_owned();
@@ -187,11 +187,16 @@ impl Container {
         /// `H5T_STRING`: the blobs of variable-length strings are their bytes; those of `H5T_VLEN` may hold ids again.
         const STRING: u32 = 3;
         let t = r.datatype.as_ref();
-        if t.is_none_or(|t| t.class != STRING || t.size != ELEMENT as u64) {
+        if t.is_none_or(|t| t.class != STRING || t.size != VARIABLE_LENGTH_ELEMENT_BYTES as u64) {
             return Ok(false);
         }
         let [(x, in_x), (y, in_y)] = [x, y].map(|value| LocalHeap::split(value, r.data_size));
-        for (a, b) in x.as_chunks::<ELEMENT>().0.iter().zip(y.as_chunks::<ELEMENT>().0) {
+        for (a, b) in x
+            .as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>()
+            .0
+            .iter()
+            .zip(y.as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>().0)
+        {
             if a[..4] != b[..4] || self.string(s, a, &in_x)? != self.string(s, b, &in_y)? {
                 return Ok(false);
             }
@@ -200,7 +205,12 @@ impl Container {
     }
 
     /// The bytes of a string by the element that stands for it.
-    fn string(&self, s: &mut State, element: &[u8; ELEMENT], heap: &LocalHeap) -> Result<Vec<u8>> {
+    fn string(
+        &self,
+        s: &mut State,
+        element: &[u8; VARIABLE_LENGTH_ELEMENT_BYTES],
+        heap: &LocalHeap,
+    ) -> Result<Vec<u8>> {
         let [a, b, c, d, id @ ..] = *element;
         match LocalHeap::has(&id) {
             true => Ok(heap.get(&id, u32::from_le_bytes([a, b, c, d]).into())?.to_vec()),

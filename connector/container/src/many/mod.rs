@@ -32,9 +32,9 @@ use std::sync::Weak;
 pub(crate) use report::Conflict;
 
 /// How often a commit is tried that others overtake.
-const TRIES: u32 = 500;
+const MAX_COMMIT_ATTEMPTS: u32 = 500;
 /// After so many tries the others are kept from committing, where that is possible.
-const PATIENT: u32 = 3;
+const ATTEMPTS_BEFORE_LOCK: u32 = 3;
 
 /// Who changed a key, and what it held before.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl Container {
         let mut state = self.state();
         let s = &mut *state;
         let mut hold = None;
-        for attempt in 0..=TRIES {
+        for attempt in 0..=MAX_COMMIT_ATTEMPTS {
             self.stage_all(s)?;
             // While one looks for news, what has to be there before the commit is on its way.
             self.ledger.send_payloads()?;
@@ -108,13 +108,13 @@ impl Container {
             if self.ledger.try_commit()?.is_some() {
                 break;
             }
-            if attempt == TRIES {
+            if attempt == MAX_COMMIT_ATTEMPTS {
                 let text = format!("{}: other writers commit all the time; flush again", self.name());
                 return Err(crate::Error::new(ErrorKind::Conflict, text));
             }
-            if attempt == PATIENT {
+            if attempt == ATTEMPTS_BEFORE_LOCK {
                 hold = Some(self.ledger.hold()?);
-            } else if attempt < PATIENT || !self.near() {
+            } else if attempt < ATTEMPTS_BEFORE_LOCK || !self.near() {
                 self.ledger.wait_before_retry(attempt);
             }
         }

@@ -6,7 +6,7 @@ use crate::{Container, Result, keys};
 use std::collections::BTreeSet;
 
 /// How often it is tried at one flush. The mark of the object stays, and the next flush tries again.
-const TRIES: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 
 impl Container {
     pub(super) fn reap_apart(&self, s: &mut State) -> Result<()> {
@@ -15,7 +15,7 @@ impl Container {
         if ids.is_empty() {
             return Ok(());
         }
-        for attempt in 0..TRIES {
+        for attempt in 0..MAX_ATTEMPTS {
             let before: BTreeSet<_> = self.ledger.staged(&[]).into_iter().map(|(k, _)| k).collect();
             let staged =
                 ids.iter().try_for_each(|id| self.delete_now(s, *id)).and_then(|()| self.heap_store(s));

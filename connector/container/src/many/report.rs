@@ -8,9 +8,9 @@ use crate::{Container, Error, ErrorKind, Result, keys};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Conflicts that an error names; of more it gives the number.
-const NAMED: usize = 8;
+const MAX_NAMED_CONFLICTS: usize = 8;
 /// Links that are looked through for the path of an object.
-const SEARCHED: usize = 100_000;
+const MAX_SEARCHED_LINKS: usize = 100_000;
 
 /// Something that another writer changed first.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,15 +67,15 @@ impl Container {
             return Ok(());
         }
         let paths = self.paths(s, conflicts.iter().map(|c| c.id).collect());
-        let named = conflicts.iter().take(NAMED).map(|c| {
+        let named = conflicts.iter().take(MAX_NAMED_CONFLICTS).map(|c| {
             let path = paths.get(&c.id).cloned().unwrap_or_else(|| format!("object {:#x}", c.id));
             // What goes on with a name begins with a slash.
             let path = if path == "/" && c.what.starts_with('/') { "" } else { &path };
             format!("{path}{} was changed{}", c.what, c.by)
         });
         let mut text = format!("{}: {}", self.name(), named.collect::<Vec<_>>().join("; "));
-        if conflicts.len() > NAMED {
-            text.push_str(&format!("; and {} more", conflicts.len() - NAMED));
+        if conflicts.len() > MAX_NAMED_CONFLICTS {
+            text.push_str(&format!("; and {} more", conflicts.len() - MAX_NAMED_CONFLICTS));
         }
         text.push_str(". ");
         text.push_str(then);
@@ -102,7 +102,7 @@ impl Container {
             });
             for (id, name) in entries {
                 searched += 1;
-                if wanted.is_empty() || searched > SEARCHED {
+                if wanted.is_empty() || searched > MAX_SEARCHED_LINKS {
                     return found;
                 }
                 if !seen.insert(id) {

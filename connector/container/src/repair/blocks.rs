@@ -14,7 +14,7 @@ use h5lake_ledger::verify::Item;
 use prost::Message;
 
 /// Of a dataset, the most blocks of which nobody knows whether they were there that are marked as lost.
-const MOST_UNKNOWN: u64 = 4 << 20;
+const MAX_UNKNOWN_BLOCKS: u64 = 4 << 20;
 
 /// The record of a block that is lost as a whole.
 pub(super) fn lost_block(length: u64) -> Vec<u8> {
@@ -137,9 +137,9 @@ impl Repair<'_> {
                     break;
                 }
                 marked += 1;
-                if marked > MOST_UNKNOWN {
+                if marked > MAX_UNKNOWN_BLOCKS {
                     return Err(Error::corrupt(format!(
-                        "object {id:#x}: a page of the map is damaged that may have had more than {MOST_UNKNOWN} of its chunks; copy \
+                        "object {id:#x}: a page of the map is damaged that may have had more than {MAX_UNKNOWN_BLOCKS} of its chunks; copy \
                          the other objects with h5copy or h5repack"
                     )));
                 }

@@ -7,7 +7,7 @@ use crate::address::{Place, Room};
 use crate::audit::spilled::{Entry, Spilled, number_at};
 
 /// Bytes of runs in memory.
-pub(crate) const BOUND: usize = 64 << 20;
+pub(crate) const MAX_RUN_MEMORY_BYTES: usize = 64 << 20;
 
 /// A run of bytes in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ impl Claims {
         }
         let end = place.offset.saturating_add(place.length);
         self.recent.push(Claim { room: place.room, offset: place.offset, end });
-        let most = BOUND / size_of::<Claim>();
+        let most = MAX_RUN_MEMORY_BYTES / size_of::<Claim>();
         if self.recent.len() >= most {
             join(&mut self.recent, twice);
             if self.recent.len() >= most / 2 {
@@ -134,7 +134,7 @@ pub struct Tally {
 }
 
 /// Numbers in memory.
-const MOST_NUMBERS: usize = 1 << 22;
+const MAX_NUMBERS: usize = 1 << 22;
 
 /// Sorts numbers and adds their counts up.
 fn sum(all: &mut Vec<(u64, u64)>) {
@@ -153,9 +153,9 @@ impl Tally {
     /// Those of a temporary file.
     pub fn add(&mut self, number: u64) -> io::Result<()> {
         self.recent.push((number, 1));
-        if self.recent.len() >= MOST_NUMBERS {
+        if self.recent.len() >= MAX_NUMBERS {
             sum(&mut self.recent);
-            if self.recent.len() >= MOST_NUMBERS / 2 {
+            if self.recent.len() >= MAX_NUMBERS / 2 {
                 self.spilled.take(&mut self.recent)?;
             }
         }

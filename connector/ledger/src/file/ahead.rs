@@ -7,9 +7,9 @@
 use crate::file::raw::RawFile;
 
 /// A file that has become so much longer is likely to go on, bytes.
-const WORTH: u64 = 4 << 20;
+const MIN_GROWTH_BYTES: u64 = 4 << 20;
 /// The most that is asked for at once. Before that, as much as was written so far.
-const MOST: u64 = 64 << 20;
+const MAX_PREALLOCATED_BYTES: u64 = 64 << 20;
 
 /// What the file has.
 #[derive(Debug, Default)]
@@ -41,8 +41,8 @@ impl Ahead {
         let longer = to.saturating_sub(begin);
         self.grown += longer;
         let mut end = known.max(to);
-        if longer > 0 && self.grown >= WORTH {
-            end = to.saturating_add(self.grown.min(MOST));
+        if longer > 0 && self.grown >= MIN_GROWTH_BYTES {
+            end = to.saturating_add(self.grown.min(MAX_PREALLOCATED_BYTES));
             // On a disk that is nearly full there may be enough for the write all the same.
             self.refused = raw.reserve(begin, end - begin).is_err();
             self.grown += end - to;
@@ -53,7 +53,7 @@ impl Ahead {
     /// Looks how long the file is, once so much was written that it may matter.
     fn look(&mut self, raw: &dyn RawFile, written: u64) -> Option<u64> {
         self.grown += written;
-        (self.grown >= WORTH).then(|| raw.len().unwrap_or(u64::MAX))
+        (self.grown >= MIN_GROWTH_BYTES).then(|| raw.len().unwrap_or(u64::MAX))
     }
 
     /// The file was cut off.
@@ -92,7 +92,7 @@ mod tests {
         }
         c.flush(&f).unwrap();
         assert!(f.reservations() < 12, "{}", f.reservations());
-        assert!(f.reserved() > f.bytes().len() as u64 && f.reserved() <= at + (MOST << 1));
+        assert!(f.reserved() > f.bytes().len() as u64 && f.reserved() <= at + (MAX_PREALLOCATED_BYTES << 1));
         c.give_back(&f);
         assert_eq!((f.reserved(), f.bytes().len() as u64), (0, at));
         // Over what is there, nothing is needed.

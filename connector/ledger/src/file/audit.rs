@@ -22,9 +22,9 @@ pub(super) struct FileAudit<'a> {
 }
 
 /// How often a head that a writer may be writing just now is read before it counts as damaged.
-const TRIES: u32 = 20;
+const MAX_HEAD_READS: u32 = 20;
 /// How often the pin of older versions is moved before they are given up.
-const MOVES: u32 = 8;
+const MAX_PIN_MOVES: u32 = 8;
 
 impl<'a> FileAudit<'a> {
     pub(super) fn of(space: &'a FileSpace) -> Option<Self> {
@@ -78,7 +78,7 @@ impl<'a> FileAudit<'a> {
     /// The same, unless a writer was writing there meanwhile.
     fn check_slots(&self, out: &mut Findings) -> Result<()> {
         let mut found = self.slots()?;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_HEAD_READS {
             if found.is_empty() {
                 break;
             }
@@ -93,7 +93,7 @@ impl<'a> FileAudit<'a> {
     /// Pins the oldest version that can be opened, and all after it.
     fn pin_older(&mut self, out: &mut Findings) -> Result<bool> {
         let (raw, target) = (self.space.raw.as_ref(), &self.space.target);
-        for _ in 0..MOVES {
+        for _ in 0..MAX_PIN_MOVES {
             let before = match reclaimed::read(raw, target) {
                 Ok(lost) => lost,
                 Err(e) => {

@@ -12,10 +12,10 @@ use crate::file::free::GRAIN;
 use crate::file::raw::RawFile;
 
 /// Long writes end at multiples of this many bytes; less than that is kept back.
-const STRIDE: u64 = 64 << 10;
+const WRITE_STRIDE_BYTES: u64 = 64 << 10;
 /// A longer write is several, each of which is shown to its reader first: what computes its checksum brings it into the
 /// processor's cache, where the system finds it.
-const PART: usize = 512 << 10;
+const MAX_WRITE_BYTES: usize = 512 << 10;
 
 /// What is kept back: the bytes from `at` on. Whatever is written elsewhere comes after it, so that writes reach the file in
 /// the order in which they came.
@@ -48,7 +48,7 @@ impl Combined {
         passing: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
         let mut to = at;
-        for part in bytes.chunks(PART) {
+        for part in bytes.chunks(MAX_WRITE_BYTES) {
             passing(part);
             if let Err(e) = self.push_part(raw, to, part) {
                 self.give_up(at, bytes.len() as u64);
@@ -83,11 +83,11 @@ impl Combined {
             }
         }
         let end = at + part.len() as u64;
-        if end - self.at <= STRIDE {
+        if end - self.at <= WRITE_STRIDE_BYTES {
             self.data.extend_from_slice(part);
             return Ok(());
         }
-        self.write_up_to(raw, end / STRIDE * STRIDE, part)
+        self.write_up_to(raw, end / WRITE_STRIDE_BYTES * WRITE_STRIDE_BYTES, part)
     }
 
     /// How far behind what is kept back a write begins, if nothing of others is between: the rest of a grain has nobody's bytes.
@@ -239,7 +239,7 @@ mod tests {
                 let around = from.saturating_sub(40_000);
                 let wanted = from.min(f.bytes().len()).saturating_sub(around);
                 prop_assert!(agree(&model[around..], &read(&c, &f, around as u64, &[wanted])));
-                prop_assert!(c.data.len() as u64 <= STRIDE);
+                prop_assert!(c.data.len() as u64 <= WRITE_STRIDE_BYTES);
             }
             if c.flush(&f).is_err() {
                 c.flush(&f).unwrap();
@@ -296,7 +296,7 @@ mod tests {
             let last = calls.len() - 1;
             for (n, (from, to)) in calls.iter().enumerate() {
                 assert!(n == 0 || *from == calls[n - 1].1, "{calls:?}");
-                assert!(n == last || to.is_multiple_of(STRIDE), "{calls:?}");
+                assert!(n == last || to.is_multiple_of(WRITE_STRIDE_BYTES), "{calls:?}");
             }
         }
     }

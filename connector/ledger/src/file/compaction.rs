@@ -11,7 +11,7 @@ use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
 
 /// Free bytes that make moving payloads worth it.
-const WORTH: u64 = 64 << 10;
+const MIN_FREE_BYTES: u64 = 64 << 10;
 
 impl Writer {
     /// What lies behind the end that the file would have without holes.
@@ -20,7 +20,7 @@ impl Writer {
         self.wake(raw, locks)?;
         let room = self.load(raw)?;
         let (garbage, beyond) = (room.free_bytes(), room.dense_end());
-        Ok(Sparse { beyond: (garbage >= WORTH).then_some(beyond), garbage, ..Sparse::default() })
+        Ok(Sparse { beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond), garbage, ..Sparse::default() })
     }
 
     /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
@@ -45,7 +45,7 @@ impl Writer {
         let (unused, ripe) = self.waits(raw)?;
         let room = self.load(raw)?;
         let (resting, last) = room.rests();
-        let much = resting + unused > 0 && room.free_bytes() + resting >= WORTH;
+        let much = resting + unused > 0 && room.free_bytes() + resting >= MIN_FREE_BYTES;
         let rested = if resting > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
         let until = rested.max(ripe);
         let left = Duration::from_micros(until.saturating_sub(now));

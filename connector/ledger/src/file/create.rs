@@ -25,9 +25,9 @@ use crate::options::{Options, Replace, Writers};
 use crate::timekeeping::StorageClock;
 
 /// How often a creator looks again when others create and replace under the same name.
-const TRIES: u32 = 200;
+const MAX_ATTEMPTS: u32 = 200;
 /// How long it waits in between, at most.
-const PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(10);
 
 fn check_user_block(target: &str, bytes: u64) -> Result<()> {
     if bytes != 0 && (bytes < 512 || !bytes.is_power_of_two()) {
@@ -69,13 +69,13 @@ pub(crate) fn create<T>(
     let target = name(path);
     let creation = Creation { path, replace, opts, target: &target, fill };
     let mut holder = None;
-    for n in 0..TRIES {
+    for n in 0..MAX_ATTEMPTS {
         match creation.attempt()? {
             Attempt::Done(made) => return Ok(made),
             Attempt::Changed => (),
             Attempt::Busy(e) => {
                 holder = Some(e);
-                std::thread::sleep(PAUSE.min(Duration::from_micros(100 << n.min(10))));
+                std::thread::sleep(MAX_PAUSE.min(Duration::from_micros(100 << n.min(10))));
             }
         }
     }

@@ -11,11 +11,11 @@ pub(crate) const GRAIN: u64 = 32;
 /// begin (glibc does), and processors copy up to twice as fast between places that lie alike in 32 bytes.
 const SHIFT: u64 = 16;
 /// Payloads from this length on are large.
-const SHIFTED: u64 = 32 << 10;
+const MIN_SHIFTED_BYTES: u64 = 32 << 10;
 
 /// How far behind the begin of its run a payload of so many bytes begins.
 pub(crate) fn shift(len: u64) -> u64 {
-    if len >= SHIFTED { SHIFT } else { 0 }
+    if len >= MIN_SHIFTED_BYTES { SHIFT } else { 0 }
 }
 
 /// The run that a place takes: every grain that it touches.
@@ -25,7 +25,7 @@ pub(crate) fn run_of(place: &Place) -> (u64, u64) {
 }
 
 /// Free runs that are looked at for one before a limit.
-const TRIED: usize = 256;
+const MAX_RUNS_TRIED: usize = 256;
 
 pub(crate) fn round(len: u64) -> u64 {
     len.next_multiple_of(GRAIN)
@@ -228,7 +228,7 @@ impl FreeSpace {
     }
 
     fn find_before(&self, length: u64, limit: u64) -> Option<u64> {
-        let fits = self.runs.by_size.range((length, 0)..).take(TRIED);
+        let fits = self.runs.by_size.range((length, 0)..).take(MAX_RUNS_TRIED);
         fits.map(|(_, o)| *o).find(|o| o + length <= limit)
     }
 

@@ -38,7 +38,7 @@ pub(crate) const SLOT_PLACES: [(&str, u64); 4] = [
 /// What each slot begins with.
 const SLOT_MAGIC: &[u8; 4] = b"h5lS";
 /// So many bytes from the head's begin show, in all but damaged files, that it is a file's: the first slot's magic is behind them.
-pub(crate) const TELLING: usize = SLOT_A as usize + SLOT_MAGIC.len();
+pub(crate) const MIN_TELLING_BYTES: usize = SLOT_A as usize + SLOT_MAGIC.len();
 
 /// The feature of a file whose records may hold edits.
 const EDITS: u32 = 2;

@@ -20,10 +20,10 @@ const COMMIT: u64 = WRITER - 1;
 const FOLD: u64 = COMMIT - 1;
 /// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
 /// middle holds it for longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
 const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
-const LAST: u64 = i64::MAX as u64 - PINS;
+const MAX_PINNED_SEQUENCE: u64 = i64::MAX as u64 - PINS;
 
 /// The locks of one open file. Without a file, nothing is locked.
 #[derive(Debug)]
@@ -108,13 +108,13 @@ fn failed(target: &str, e: Errno) -> Error {
 }
 
 /// How often a call is made again that a signal interrupted.
-const INTERRUPTIONS: u32 = 100;
+const MAX_INTERRUPTIONS: u32 = 100;
 /// How often a lock is released that could not be released for another reason.
-const RELEASES: u32 = 3;
+const MAX_RELEASE_ATTEMPTS: u32 = 3;
 
 fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     let mut done = call();
-    for _ in 0..INTERRUPTIONS {
+    for _ in 0..MAX_INTERRUPTIONS {
         if !matches!(done, Err(Errno::EINTR)) {
             break;
         }
@@ -157,7 +157,8 @@ impl Locks {
     /// Pins a sequence as a reader.
     pub(crate) fn reader(file: &Arc<File>, policy: LockPolicy, target: &str, sequence: u64) -> Result<Self> {
         let needs = policy == LockPolicy::Required;
-        let got = Self::take(file, policy, needs, target, sys::SHARED, PINS + sequence.min(LAST))?;
+        let got =
+            Self::take(file, policy, needs, target, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE))?;
         Ok(got.unwrap_or_else(Self::none))
     }
 
@@ -191,7 +192,9 @@ impl Locks {
     /// Those of the call.
     pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
         match &self.file {
-            Some(f) => self.lock_range(f, sys::SHARED, PINS + sequence.min(LAST), 1, target).map(drop),
+            Some(f) => {
+                self.lock_range(f, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE), 1, target).map(drop)
+            }
             None => Ok(()),
         }
     }
@@ -206,7 +209,7 @@ impl Locks {
     }
 
     pub(crate) fn unpin(&self, sequence: u64) {
-        self.release(PINS + sequence.min(LAST), 1);
+        self.release(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1);
     }
 
     pub(crate) fn release_writer(&self) {
@@ -218,13 +221,13 @@ impl Locks {
     pub(crate) fn release(&self, offset: u64, length: u64) {
         let Some(f) = &self.file else { return };
         let unlock = || uninterrupted(|| sys::set_range(f, sys::NONE, offset, length));
-        let _closing_unlocks_too = (0..RELEASES).find_map(|_| unlock().ok());
+        let _closing_unlocks_too = (0..MAX_RELEASE_ATTEMPTS).find_map(|_| unlock().ok());
     }
 
     /// The lowest sequence below `end` that a reader has pinned. Answers 0 (all are needed) when locks fail.
     pub(crate) fn lowest_pin(&self, end: u64) -> Option<u64> {
         let f = self.file.as_ref()?;
-        let mut end = end.min(LAST);
+        let mut end = end.min(MAX_PINNED_SEQUENCE);
         let mut lowest = None;
         while end > 0 {
             match uninterrupted(|| sys::find(f, PINS, end)) {
@@ -252,7 +255,7 @@ impl Locks {
         loop {
             match sys::set(f, sys::EXCLUSIVE, COMMIT) {
                 Ok(()) => return Ok(()),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < PATIENCE => {
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < MAX_LOCK_WAIT => {
                     std::thread::sleep(pause);
                     pause = (pause * 3 / 2).min(Duration::from_millis(1));
                 }

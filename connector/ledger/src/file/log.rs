@@ -67,7 +67,7 @@ pub(crate) fn remains(raw: &dyn RawFile, target: &str) -> Result<Vec<Slot>> {
 fn root_is_whole(raw: &dyn RawFile, s: &Slot) -> bool {
     // A base of nothing is whole only if it is not the place of a lost one.
     let Some(p) = s.root else { return s.record.is_some() };
-    if p.place.length > crate::page::LONGEST {
+    if p.place.length > crate::page::MAX_PAGE_BYTES {
         return false;
     }
     let mut page = vec![0; p.place.length as usize];
@@ -75,9 +75,9 @@ fn root_is_whole(raw: &dyn RawFile, s: &Slot) -> bool {
 }
 
 /// How much is read at a time when the log is read backwards.
-const WINDOW: u64 = 64 << 10;
+const READ_WINDOW_BYTES: u64 = 64 << 10;
 /// A record this close in front of another is worth fetching with it.
-const NEAR: u64 = 512;
+const MAX_GAP_BYTES: u64 = 512;
 
 /// The records of `slot` that are newer than version `after`, oldest first.
 pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) -> Result<Vec<Logged>> {
@@ -100,8 +100,13 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
             return Err(damaged("another version's record is in its place"));
         }
         next = record.header.previous;
-        let adjoins = |p: &Pointer| at.place.offset.saturating_sub(p.place.offset + p.place.length) < NEAR;
-        window = if next.as_ref().is_some_and(adjoins) { slot.log_bytes.clamp(NEAR, WINDOW) } else { 0 };
+        let adjoins =
+            |p: &Pointer| at.place.offset.saturating_sub(p.place.offset + p.place.length) < MAX_GAP_BYTES;
+        window = if next.as_ref().is_some_and(adjoins) {
+            slot.log_bytes.clamp(MAX_GAP_BYTES, READ_WINDOW_BYTES)
+        } else {
+            0
+        };
         version -= 1;
         out.push(Logged { record, at });
     }

@@ -73,9 +73,9 @@ use crate::timekeeping::StorageClock;
 use crate::wal::record::{Entries, Record};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
-const BLIND_REST: u64 = 60_000_000;
+const UNSEEN_READERS_REST_MICROS: u64 = 60_000_000;
 /// How long it rests for the sake of a plain copy of a live container, in microseconds.
-const COURTESY: u64 = 2_000_000;
+const PLAIN_COPY_REST_MICROS: u64 = 2_000_000;
 
 /// A container's open file.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::file::raw::{OsFile, RawFile};
 use crate::file::resync::resyncing;
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
-use crate::file::{BLIND_REST, COURTESY, FileSpace, expired, log, replaced};
+use crate::file::{FileSpace, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
@@ -53,7 +53,7 @@ pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
 fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
     let mut at = 0u64;
     while at + 16 <= len {
-        let mut bytes = [0; head::TELLING];
+        let mut bytes = [0; head::MIN_TELLING_BYTES];
         let there = bytes.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
         file.read_exact_at(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
         let first = &bytes[..16];
@@ -89,7 +89,7 @@ fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
     let mut front = vec![0; usize::try_from(len.min(head::DATA)).unwrap_or_default()];
     read(&mut front)?;
     // The part that both have is sealed by itself: a file may be cut off behind it.
-    let lengths = head::FIXED as u64 + 1..=LONGEST_STORE_HEAD;
+    let lengths = head::FIXED as u64 + 1..=MAX_STORE_HEAD_BYTES;
     if head::has_slots(&front) || !lengths.contains(&len) {
         return Ok(false);
     }
@@ -99,7 +99,7 @@ fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
 }
 
 /// No head in an object store is longer than this.
-const LONGEST_STORE_HEAD: u64 = 64 << 20;
+const MAX_STORE_HEAD_BYTES: u64 = 64 << 20;
 
 /// The error for the head of a container in an object store.
 pub(super) fn in_objects(path: &Path) -> Error {
@@ -200,9 +200,9 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
 
 fn rest_rule(opts: &Options, locks: &Locks) -> RestRule {
     let asked = opts.retention.map_or(0, clock::micros);
-    let least = if locks.work() { asked } else { asked.max(BLIND_REST) };
+    let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_REST_MICROS) };
     // Who names a retention time means it; the courtesy to copiers is for those who do not.
-    let courtesy = if opts.retention.is_some() { 0 } else { COURTESY };
+    let courtesy = if opts.retention.is_some() { 0 } else { PLAIN_COPY_REST_MICROS };
     RestRule { least, courtesy }
 }
 
@@ -218,7 +218,7 @@ pub(crate) fn old_is_read_only(target: &str, at: At) -> Error {
 }
 
 /// How often a writer looks again when others put new containers under the name.
-const TRIES: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 /// Opens the container at a path; `looked` is what was there when somebody looked.
 pub(crate) fn open(
@@ -234,7 +234,7 @@ pub(crate) fn open(
     {
         return Err(old_is_read_only(&target, at));
     }
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         if let Some(space) = try_open(path, access, opts, &target, looked.take())? {
             return Ok(space);
         }

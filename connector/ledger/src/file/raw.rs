@@ -58,9 +58,9 @@ pub(crate) trait RawFile: Debug + Send + Sync {
 }
 
 /// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
-const SPARE: u64 = 1 << 20;
+const MIN_SPARE_BYTES: u64 = 1 << 20;
 /// What is given ahead is this part of what the disk has left at most: until it is given back, all others are without it.
-const SHARE: u64 = 16;
+const MAX_SHARE_OF_FREE_DISK: u64 = 16;
 
 /// What a disk has left, in bytes.
 fn left_of(disk: &Statfs) -> u64 {
@@ -137,7 +137,7 @@ impl RawFile for OsFile {
         if disk.filesystem_type() != EXT4_SUPER_MAGIC {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        if len > left_of(&disk) / SHARE {
+        if len > left_of(&disk) / MAX_SHARE_OF_FREE_DISK {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
@@ -147,7 +147,7 @@ impl RawFile for OsFile {
 
     fn has_spare(&self) -> io::Result<bool> {
         let about = self.file.metadata()?;
-        Ok(about.blocks().saturating_mul(512) > about.len() + SPARE && self.is_on_ext4()?)
+        Ok(about.blocks().saturating_mul(512) > about.len() + MIN_SPARE_BYTES && self.is_on_ext4()?)
     }
 
     fn available(&self) -> io::Result<u64> {

@@ -9,11 +9,11 @@ use crate::locks::Mutex;
 use crate::space::Snapshot;
 
 /// Containers that are remembered.
-const CONTAINERS: usize = 4;
+const MAX_CONTAINERS: usize = 4;
 /// Shorter logs are read as quickly as they are looked for, in records.
-const SHORTEST: u64 = 4;
+const MIN_LOG_RECORDS: u64 = 4;
 /// Longer ones are not kept, in bytes.
-const LONGEST: u64 = 256 << 10;
+const MAX_LOG_BYTES: u64 = 256 << 10;
 
 /// A container's id, and the file that it was in.
 type Key = ([u8; 16], Option<(u64, u64)>);
@@ -29,13 +29,13 @@ static REMEMBERED: Mutex<VecDeque<Remembered>> = Mutex::new(VecDeque::new());
 
 /// Keeps what a reader saw by `slot`.
 pub(crate) fn keep(key: Key, slot: Slot, snapshot: Snapshot) {
-    let worth = snapshot.log_records >= SHORTEST || !snapshot.pages.is_empty();
-    if !worth || snapshot.log_bytes > LONGEST {
+    let worth = snapshot.log_records >= MIN_LOG_RECORDS || !snapshot.pages.is_empty();
+    if !worth || snapshot.log_bytes > MAX_LOG_BYTES {
         return;
     }
     let mut all = lock(&REMEMBERED);
     all.retain(|r| r.key != key);
-    if all.len() >= CONTAINERS {
+    if all.len() >= MAX_CONTAINERS {
         all.pop_front();
     }
     all.push_back(Remembered { key, slot, snapshot });

@@ -14,7 +14,7 @@ use crate::locks::{Mutex, MutexGuard};
 use crate::options::{SyncPolicy, Writers};
 
 /// The longest run that has one checksum, in bytes.
-const RUN: usize = 1 << 20;
+const MAX_RUN_BYTES: usize = 1 << 20;
 
 /// The same file; one that can be synced again, if its writer syncs what it commits.
 pub(crate) fn resyncing(file: Arc<dyn RawFile>, sync: SyncPolicy, writers: Writers) -> Arc<dyn RawFile> {
@@ -74,8 +74,8 @@ impl Unsynced {
     }
 
     fn note(&mut self, at: u64, data: &[u8]) {
-        for (n, part) in data.chunks(RUN).enumerate() {
-            self.runs.insert(at + (n * RUN) as u64, (part.len() as u64, checksum(part)));
+        for (n, part) in data.chunks(MAX_RUN_BYTES).enumerate() {
+            self.runs.insert(at + (n * MAX_RUN_BYTES) as u64, (part.len() as u64, checksum(part)));
         }
     }
 
@@ -135,7 +135,7 @@ impl RawFile for Resyncing {
         let mut to = at;
         let mut noted = Vec::with_capacity(parts.len());
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            for part in part.chunks(RUN) {
+            for part in part.chunks(MAX_RUN_BYTES) {
                 noted.push((to, (part.len() as u64, checksum(part))));
                 to += part.len() as u64;
             }

@@ -16,8 +16,8 @@ use crate::space::{Base, Commit, News};
 use crate::wal::record::Record;
 
 /// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
-const FIRST: u64 = 64 << 10;
-const LAST: u64 = 4 << 20;
+const MIN_REGION_BYTES: u64 = 64 << 10;
+const MAX_REGION_BYTES: u64 = 4 << 20;
 
 /// What one of many writers knows beside its room.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Shared {
         Self {
             reserved: Runs::default(),
             regions: Vec::new(),
-            next_region: FIRST,
+            next_region: MIN_REGION_BYTES,
             view: slot.version,
             base: (slot.base_version, slot.root),
             pins: vec![slot.sequence],
@@ -215,7 +215,7 @@ impl Writer {
         taken.ok_or_else(|| self.too_long())?;
         let shared = self.shared()?;
         shared.regions.push((at, length));
-        shared.next_region = (shared.next_region * 2).min(LAST);
+        shared.next_region = (shared.next_region * 2).min(MAX_REGION_BYTES);
         let _it_was_free = shared.reserved.add(at, length);
         Ok(())
     }

@@ -35,7 +35,7 @@ use crate::options::SyncPolicy;
 use crate::wal::record::{self, Author, Entries, Header};
 
 /// Room that the disk has to have besides what a payload takes: for records, pages and lists.
-const BESIDE: u64 = 256 << 10;
+const DISK_RESERVE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -237,7 +237,7 @@ impl Writer {
         if !self.load(raw)?.has_resting() {
             return Ok(false);
         }
-        let needed = length.saturating_add(BESIDE);
+        let needed = length.saturating_add(DISK_RESERVE_BYTES);
         if needed > self.disk_left {
             let available = raw.available().unwrap_or(u64::MAX);
             if needed > available {

@@ -5,13 +5,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::Access;
 
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
-const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
+const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;
 /// The same in records, where so few keys changed that to fold them writes little: each is read by itself at the next open.
-const RECORDS_LEFT_AT_CLOSE: u64 = 64;
+const MAX_RECORDS_AT_CLOSE: u64 = 64;
 /// As many keys are few.
-const FEW_KEYS: usize = 8;
+const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
 /// The same in a store, where folding is two round trips, for who closes and for who opens, and reading the log is one.
-const LOG_LEFT_IN_STORE: u64 = 256 << 10;
+const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
 
 impl Ledger {
     /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
@@ -58,8 +58,9 @@ impl Ledger {
     /// Whether a log is not left as it is at close.
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
         let remote = self.space.is_remote();
-        let left = if remote { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
-        let many_records = || !remote && !self.many && records > RECORDS_LEFT_AT_CLOSE && keys() <= FEW_KEYS;
+        let left = if remote { MAX_STORE_LOG_BYTES_AT_CLOSE } else { MAX_LOG_BYTES_AT_CLOSE };
+        let many_records =
+            || !remote && !self.many && records > MAX_RECORDS_AT_CLOSE && keys() <= MAX_KEYS_LEFT_AT_CLOSE;
         bytes > left.min(self.bytes_bound) || many_records()
     }
 

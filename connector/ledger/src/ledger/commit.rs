@@ -15,15 +15,15 @@ use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 
 /// Logs up to this many bytes are read at once, in no time.
-const WORTH_FOLDING: u64 = 64 << 10;
+const MIN_CHECKPOINT_LOG_BYTES: u64 = 64 << 10;
 /// Memory that a staged key takes beside its own bytes and its value's, about.
-const KEY_MEMORY: u64 = 190;
+const KEY_MEMORY_BYTES: u64 = 190;
 /// Bytes that a key takes in a record beside its own and its value's, about.
-const KEY_IN_RECORD: u64 = 4;
+const KEY_RECORD_BYTES: u64 = 4;
 /// Changes are scattered where spilling them writes this many times their bytes.
-const SCATTERED: u64 = 8;
+const SCATTERED_WRITE_FACTOR: u64 = 8;
 /// How far the bound of what is staged rises where they are.
-const MOST_RISE: u64 = 8;
+const MAX_SPILL_FACTOR: u64 = 8;
 
 /// What comes after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl Ledger {
 
     /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
     fn will_be_long(&self, s: &State, after: After) -> bool {
-        let staged = s.staged_bytes + s.staged.len() as u64 * KEY_IN_RECORD;
+        let staged = s.staged_bytes + s.staged.len() as u64 * KEY_RECORD_BYTES;
         let bytes = s.log_bytes + staged;
         let least = s.log.len().max(s.staged.len());
         let all = || s.log.len() + s.staged.keys().filter(|k| !s.log.contains_key(*k)).count();
@@ -182,7 +182,7 @@ impl Ledger {
     /// before it is long: that writes little, and every reader that opens is spared the records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
         let may = !self.many && !self.space.is_remote();
-        let few_keys = || may && bytes > WORTH_FOLDING && bytes > self.bytes_of_pages(keys());
+        let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
         bytes > self.bytes_bound || records > self.records_bound || few_keys()
     }
 
@@ -229,16 +229,16 @@ impl Ledger {
 
     /// Moves what is staged into pages if it takes too much memory. If that fails it stays where it is, and the commit tells.
     pub(super) fn spill_if_large(&self, s: &mut State) {
-        let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY;
+        let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
         let bound = self.spill_bound.max(s.spill_at);
         if memory <= bound || !self.commits_bases() {
             return;
         }
         match self.fold_staged(s) {
             Ok((root, written)) => {
-                let scattered = written > s.staged_bytes.saturating_mul(SCATTERED);
+                let scattered = written > s.staged_bytes.saturating_mul(SCATTERED_WRITE_FACTOR);
                 let next = if scattered { bound.saturating_mul(2) } else { bound };
-                s.spill_at = next.min(self.spill_bound.saturating_mul(MOST_RISE));
+                s.spill_at = next.min(self.spill_bound.saturating_mul(MAX_SPILL_FACTOR));
                 take_spilled(s, root);
             }
             Err(e) => {
@@ -415,8 +415,8 @@ mod tests {
             };
             (0..600).map(commit).max().unwrap()
         };
-        assert!((WORTH_FOLDING / 2..=WORTH_FOLDING).contains(&longest(2)), "two keys");
-        assert!(longest(600) > WORTH_FOLDING * 3, "as many keys as commits");
+        assert!((MIN_CHECKPOINT_LOG_BYTES / 2..=MIN_CHECKPOINT_LOG_BYTES).contains(&longest(2)), "two keys");
+        assert!(longest(600) > MIN_CHECKPOINT_LOG_BYTES * 3, "as many keys as commits");
     }
 
     /// The longest log, in records, that sessions leave which commit once each, and change so many keys in turn.
@@ -473,7 +473,7 @@ mod tests {
         for n in keys {
             l.put(&n.to_be_bytes(), vec![2; 96]).unwrap();
             let s = l.lock();
-            let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY;
+            let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
             spills += u32::from(memory < before);
             (most, before) = (most.max(memory), memory);
         }

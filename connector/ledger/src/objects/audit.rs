@@ -13,7 +13,7 @@ use crate::history::{History, Past};
 use crate::objects::head::{Head, read_head, store_error};
 use crate::objects::past::history;
 use crate::objects::table::{Notes, Table};
-use crate::objects::{AREA_AT, Logged, ObjectSpace, PARALLEL, lock};
+use crate::objects::{AREA_AT, Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, lock};
 
 /// A check of one container.
 pub(super) struct ObjectAudit<'a> {
@@ -108,7 +108,7 @@ impl<'a> ObjectAudit<'a> {
         let (mut found, mut whole) = (Vec::new(), true);
         let mut next = p.base.version + 1;
         while next < p.last {
-            let end = next.saturating_add(PARALLEL as u64 - 1).min(p.last - 1);
+            let end = next.saturating_add(MAX_RECORDS_PER_FETCH as u64 - 1).min(p.last - 1);
             for (version, answer) in (next..=end).zip(self.space.together(next..=end)) {
                 match answer {
                     Ok(Some(l)) => found.push(l),

@@ -11,11 +11,11 @@ use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
 use crate::space::Base;
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
-pub(crate) const LONGEST_HEAD: u64 = 64 << 20;
+pub(crate) const MAX_HEAD_BYTES: u64 = 64 << 20;
 /// Bytes of a log object that make sense: one commit, with its small payloads.
-pub(crate) const LONGEST_LOG: u64 = 1 << 30;
+pub(crate) const MAX_LOG_OBJECT_BYTES: u64 = 1 << 30;
 /// Bytes of a lock object that make sense.
-pub(crate) const LONGEST_NOTE: u64 = 64 << 10;
+pub(crate) const MAX_LOCK_OBJECT_BYTES: u64 = 64 << 10;
 
 /// A store's error as ours.
 pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
@@ -70,7 +70,7 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
 /// Feature of a head: it is closed, so who commits has to put another head before.
 const CLOSED: u32 = 1;
 /// The claim of many writers.
-pub(crate) const MANY: u64 = 0;
+pub(crate) const MULTI_WRITER_CLAIM: u64 = 0;
 
 /// The head: what a container is, and a hint of where its newest version is.
 ///
@@ -93,7 +93,7 @@ pub(crate) struct Head {
     pub(crate) lost: u64,
     /// What leads to versions before the base.
     pub(crate) history: Option<Pointer>,
-    /// Random, whose head it is; [`MANY`] of many writers.
+    /// Random, whose head it is; [`MULTI_WRITER_CLAIM`] of many writers.
     pub(crate) claim: u64,
     /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
     pub(crate) closed: Option<Vec<Bytes>>,
@@ -151,7 +151,7 @@ impl Head {
             }
             let base = Base { version: base_version, root };
             // Earlier versions of h5lake put heads without a claim.
-            let claim = if r.remaining() == 0 { MANY } else { r.u64()? };
+            let claim = if r.remaining() == 0 { MULTI_WRITER_CLAIM } else { r.u64()? };
             let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
             Ok(Self { fixed, version, base, table, retention, moment, lost, history, claim, closed })
         };
@@ -189,7 +189,7 @@ pub(crate) fn read_head(
     key: &Key,
     target: &str,
 ) -> Result<Option<(Bytes, Option<Etag>)>> {
-    let found = store.get_whole_opt(key, LONGEST_HEAD).map_err(|e| store_error(target, &e))?;
+    let found = store.get_whole_opt(key, MAX_HEAD_BYTES).map_err(|e| store_error(target, &e))?;
     Ok(found.map(|g| (g.bytes, g.meta.etag)))
 }
 
@@ -275,6 +275,6 @@ mod tests {
         let mut early = head.encode();
         early.truncate(early.len() - 12);
         seal(&mut early);
-        assert_eq!(Head::decode(&early, "x").unwrap(), Head { claim: MANY, ..head });
+        assert_eq!(Head::decode(&early, "x").unwrap(), Head { claim: MULTI_WRITER_CLAIM, ..head });
     }
 }

@@ -1,7 +1,7 @@
 //! Room in what was not put yet: where payloads were that are not needed any more.
 
 /// Holes that are kept of one object; the longest ones.
-const MOST: usize = 64;
+const MAX_HOLES: usize = 64;
 
 /// Bytes of an object in the making that nobody needs.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Holes {
             !touches
         });
         self.0.push((offset, length));
-        if self.0.len() > MOST
+        if self.0.len() > MAX_HOLES
             && let Some(shortest) = (0..self.0.len()).min_by_key(|&n| self.0[n].1)
         {
             self.0.swap_remove(shortest);
@@ -65,7 +65,7 @@ mod tests {
                     let (at, len) = used.swap_remove(n % used.len());
                     holes.give(at, len);
                 }
-                prop_assert!(holes.0.len() <= MOST);
+                prop_assert!(holes.0.len() <= MAX_HOLES);
             }
         }
     }

@@ -13,15 +13,15 @@ use crate::objects::{ObjectSpace, lock};
 use crate::space::{Check, Space};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
-const GAP: u64 = 256 << 10;
+const MAX_GAP_BYTES: u64 = 256 << 10;
 /// What is joined into one request has at most this many bytes, and what is longer is cut into such parts, so that a long
 /// read has several connections to itself.
-const SPAN: u64 = 8 << 20;
-/// Requests under way at the same time; with [`SPAN`], this bounds the memory besides what the runs themselves take.
-const MOST: usize = 12;
+const MAX_REQUEST_BYTES: u64 = 8 << 20;
+/// Requests under way at the same time; with [`MAX_REQUEST_BYTES`], this bounds the memory besides what the runs themselves take.
+const MAX_REQUESTS: usize = 12;
 /// The same where all bytes go straight to where they are wanted, and take no memory of their own: a store that is far away
 /// then waits for nobody. At 20 ms a gigabyte a second is three such requests in each wait.
-const MOST_STRAIGHT: usize = 32;
+const MAX_DIRECT_REQUESTS: usize = 32;
 
 /// One request, and which runs it answers.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ fn plan(runs: &[(usize, Run)]) -> Vec<Request> {
         match all.last_mut() {
             Some(r)
                 if r.room == room
-                    && start <= r.end.saturating_add(GAP)
-                    && end.max(r.end) - r.start <= SPAN =>
+                    && start <= r.end.saturating_add(MAX_GAP_BYTES)
+                    && end.max(r.end) - r.start <= MAX_REQUEST_BYTES =>
             {
                 r.end = r.end.max(end);
                 r.runs.push(n);
@@ -85,7 +85,7 @@ impl ObjectSpace {
 
     fn ask(&self, r: &Request) -> Result<Bytes> {
         let key = self.names.room(&r.room, &self.target)?;
-        if r.end - r.start > SPAN {
+        if r.end - r.start > MAX_REQUEST_BYTES {
             return self.ask_in_parts(&key, r);
         }
         let got = self.store.get(&key, Some(r.start..r.end)).map_err(|e| self.unread(&key, &e))?;
@@ -101,9 +101,9 @@ impl ObjectSpace {
         let mut whole = Vec::new();
         whole.try_reserve_exact(length).map_err(|_| too_long())?;
         whole.resize(length, 0);
-        let parts: Vec<_> = whole.chunks_mut(SPAN as usize).enumerate().collect();
-        side_by_side(parts, MOST, |(n, part)| {
-            let at = r.start + n as u64 * SPAN;
+        let parts: Vec<_> = whole.chunks_mut(MAX_REQUEST_BYTES as usize).enumerate().collect();
+        side_by_side(parts, MAX_REQUESTS, |(n, part)| {
+            let at = r.start + n as u64 * MAX_REQUEST_BYTES;
             self.store.get_into(key, at, part).map(drop).map_err(|e| self.unread(key, &e))
         })?;
         Ok(whole.into())
@@ -168,9 +168,9 @@ impl ObjectSpace {
             (request, runs)
         };
         let (long, short): (Vec<_>, Vec<_>) =
-            requests.into_iter().map(with_runs).partition(|(r, _)| r.end - r.start > SPAN);
+            requests.into_iter().map(with_runs).partition(|(r, _)| r.end - r.start > MAX_REQUEST_BYTES);
         let straight = short.iter().all(|(_, runs)| runs.iter().all(|(_, wanted)| wanted.into.is_some()));
-        let most = if straight { MOST_STRAIGHT } else { MOST };
+        let most = if straight { MAX_DIRECT_REQUESTS } else { MAX_REQUESTS };
         side_by_side(short, most, |(request, runs)| self.answer(&request, runs, check))?;
         // Each of these has all connections to itself.
         long.into_iter().try_for_each(|(request, runs)| self.answer(&request, runs, check))
@@ -183,7 +183,9 @@ impl ObjectSpace {
         runs: Vec<(usize, &mut Wanted<'_>)>,
         check: &Check<'_>,
     ) -> Result<()> {
-        if runs.iter().any(|(_, wanted)| wanted.into.is_some()) && request.end - request.start <= SPAN {
+        if runs.iter().any(|(_, wanted)| wanted.into.is_some())
+            && request.end - request.start <= MAX_REQUEST_BYTES
+        {
             return self.scatter(request, runs, check);
         }
         let bytes = self.ask(request)?;
@@ -324,26 +326,30 @@ mod tests {
 
     #[test]
     fn neighbours_come_together_and_strangers_apart() {
-        let far = 100 + GAP;
+        let far = 100 + MAX_GAP_BYTES;
         assert_eq!(planned(&[run(1, 100, 50), run(1, 0, 100)]), [(0, 150, vec![1, 0])]);
         assert_eq!(planned(&[run(1, 0, 100), run(1, far, 1)]), [(0, far + 1, vec![0, 1])]);
         assert_eq!(planned(&[run(1, 0, 100), run(1, far + 1, 1)]).len(), 2);
         assert_eq!(planned(&[run(1, 0, 100), run(2, 100, 100)]).len(), 2, "two objects");
-        assert_eq!(planned(&[run(1, 0, SPAN), run(1, SPAN, 1)]).len(), 2, "no more than the bound");
+        assert_eq!(
+            planned(&[run(1, 0, MAX_REQUEST_BYTES), run(1, MAX_REQUEST_BYTES, 1)]).len(),
+            2,
+            "no more than the bound"
+        );
         assert_eq!(planned(&[run(1, 0, 100), run(1, 20, 10)]), [(0, 100, vec![0, 1])], "one within another");
     }
 
     #[test]
     fn work_is_done_once_and_an_error_comes_out() {
         let done = AtomicUsize::new(0);
-        side_by_side((0..100).collect(), MOST, |n: usize| {
+        side_by_side((0..100).collect(), MAX_REQUESTS, |n: usize| {
             done.fetch_add(n, Ordering::Relaxed);
             Ok(())
         })
         .unwrap();
         assert_eq!(done.into_inner(), 4950);
         assert!(
-            side_by_side(vec![1, 2, 3], MOST, |n| if n == 2 {
+            side_by_side(vec![1, 2, 3], MAX_REQUESTS, |n| if n == 2 {
                 Err(Error::invalid("x", "y"))
             } else {
                 Ok(())

@@ -55,7 +55,7 @@ const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
 const AREA_AT: usize = 8;
 /// How many records are asked for at the same time: as many as a log usually has, so that opening is one round trip.
-const PARALLEL: usize = 65;
+const MAX_RECORDS_PER_FETCH: usize = 65;
 
 /// A record as it was read.
 #[derive(Debug)]
@@ -214,7 +214,7 @@ impl ObjectSpace {
     }
 
     fn root(&self, place: &Place) -> Result<Bytes> {
-        let run = Run { place: *place, offset: 0, length: place.length.min(crate::page::LONGEST) };
+        let run = Run { place: *place, offset: 0, length: place.length.min(crate::page::MAX_PAGE_BYTES) };
         self.get(&run)
     }
 
@@ -352,7 +352,7 @@ impl Space for ObjectSpace {
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
         let total = data.iter().map(|data| data.len()).sum::<usize>();
         match &self.proven {
-            Some(_) if total >= writer::PACK / 4 => {
+            Some(_) if total >= writer::PACK_BYTES / 4 => {
                 self.pack_of(Self::joined(data, total), data.iter().map(|data| data.len()))
             }
             _ => write_one_by_one(self, data),

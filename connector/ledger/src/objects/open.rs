@@ -9,12 +9,12 @@ use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreEx
 use crate::address::Room;
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
+use crate::file::head::{Fixed, HDF5, MIN_TELLING_BYTES, POINTER, SIGNATURE, has_slots};
 use crate::file::old_is_read_only;
 use crate::locks::Mutex;
 use crate::objects::basis::Basis;
 use crate::objects::first_head::{self, FirstHead, FirstHeadPut};
-use crate::objects::head::{Head, MANY, Names, read_head, store_error};
+use crate::objects::head::{Head, MULTI_WRITER_CLAIM, Names, read_head, store_error};
 use crate::objects::lease::{self, Lease};
 use crate::objects::replaced::{End, Opened, Outgoing};
 use crate::objects::table::Notes;
@@ -41,7 +41,7 @@ pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
     first_head::wait_for(&target);
-    let front = match store.get_opt(&key, Some(0..TELLING as u64)) {
+    let front = match store.get_opt(&key, Some(0..MIN_TELLING_BYTES as u64)) {
         Ok(None) => return Ok(Probe::NotFound),
         Ok(Some(g)) => g.bytes,
         // An empty object has no range.
@@ -124,8 +124,8 @@ fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str)
 /// What the heads of a writer have to tell them from another's.
 fn claim(writers: Writers, target: &str) -> Result<u64> {
     match writers {
-        Writers::Many => Ok(MANY),
-        Writers::One => Ok(Nonces::new(target)?.next().max(MANY + 1)),
+        Writers::Many => Ok(MULTI_WRITER_CLAIM),
+        Writers::One => Ok(Nonces::new(target)?.next().max(MULTI_WRITER_CLAIM + 1)),
     }
 }
 
@@ -335,7 +335,11 @@ fn replaceable(
 /// it made the container with, and did not close it. So nobody's data is in it.
 fn is_left_behind(store: &dyn ObjectStore, key: &Key, bytes: &[u8], target: &str) -> Result<bool> {
     let Ok(head) = Head::decode(bytes, target) else { return Ok(false) };
-    if head.version > 1 || head.base != Base::default() || head.claim == MANY || head.closed.is_some() {
+    if head.version > 1
+        || head.base != Base::default()
+        || head.claim == MULTI_WRITER_CLAIM
+        || head.closed.is_some()
+    {
         return Ok(false);
     }
     let names = Names::new(key.clone(), &head.fixed.id, target)?;

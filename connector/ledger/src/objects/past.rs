@@ -8,7 +8,7 @@ use crate::file::not_kept;
 use crate::history::{History, Mark};
 use crate::objects::head::{Head, Names, read_head, store_error};
 use crate::objects::table::Notes;
-use crate::objects::{Logged, ObjectSpace, PARALLEL, Seen};
+use crate::objects::{Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, Seen};
 use crate::options::{At, Version};
 use crate::space::{Base, News};
 
@@ -74,7 +74,7 @@ impl ObjectSpace {
         let mut out: Vec<Logged> = Vec::new();
         let mut end = last;
         while end >= first && out.len() < enough {
-            let from = end.saturating_sub(PARALLEL as u64 - 1).max(first);
+            let from = end.saturating_sub(MAX_RECORDS_PER_FETCH as u64 - 1).max(first);
             let mut part = Vec::new();
             for answer in self.together(from..=end) {
                 match answer? {

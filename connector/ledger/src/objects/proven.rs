@@ -12,7 +12,7 @@ use object_stores::Etag;
 use crate::address::Room;
 
 /// So many ranges are remembered; then all are forgotten, and proven again when they are needed.
-const MOST: usize = 1 << 16;
+const MAX_RANGES: usize = 1 << 16;
 
 /// Ranges of objects whose checksums were right.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Proven {
         if range.is_empty() || etag.is_none() {
             return;
         }
-        if self.ranges >= MOST {
+        if self.ranges >= MAX_RANGES {
             *self = Self::default();
         }
         let known =
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut proven = Proven::default();
-        for n in 0..3 * MOST as u64 {
+        for n in 0..3 * MAX_RANGES as u64 {
             proven.add(Room::File, etag(1), 10 * n..10 * n + 5);
-            assert!(proven.ranges <= MOST);
+            assert!(proven.ranges <= MAX_RANGES);
         }
         assert!(!proven.has(&Room::File, None, &(0..1)));
     }

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
-use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
+use crate::objects::head::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
 use crate::objects::{Logged, ObjectSpace, Seen};
 use crate::options::Writers;
 use crate::space::{Commit, News};
 use crate::wal::record::Record;
 
 /// How often a commit beside what is staged is tried.
-const TRIES: u32 = 200;
+const MAX_ATTEMPTS: u32 = 200;
 /// A log this long, in records, has probably been folded by somebody: worth a look at the head, every so many versions.
-const LONG: u64 = 64;
-const LOOK_EVERY: u64 = 16;
+const LONG_LOG_RECORDS: u64 = 64;
+const VERSIONS_PER_HEAD_CHECK: u64 = 16;
 
 /// Where a container's head was.
 enum There {
@@ -34,7 +34,8 @@ impl ObjectSpace {
     pub(super) fn shared_news(&self, seen: &mut Seen, version: u64) -> Result<Option<News>> {
         let records = self.after(version, version)?;
         let newest = version + records.len() as u64;
-        let long = newest >= seen.head.base.version + LONG && newest >= seen.looked + LOOK_EVERY;
+        let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
+            && newest >= seen.looked + VERSIONS_PER_HEAD_CHECK;
         if long || Self::is_old(seen) {
             let fresh = self.look_again(seen)?;
             if fresh.head.base != seen.head.base {
@@ -139,16 +140,20 @@ impl ObjectSpace {
     /// After a commit: who is alone must not close over what it does not know of, nor has a closed head to stay. Tells what the
     /// head is of.
     fn keep_open(&self) -> Result<There> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
             let Some((bytes, etag)) = there else { return Ok(There::Nothing) };
             let head = Head::decode(&bytes, &self.target).ok().filter(|head| head.fixed.id == self.id);
             let Some(head) = head else { return Ok(There::Another) };
-            if head.claim == MANY && head.closed.is_none() {
+            if head.claim == MULTI_WRITER_CLAIM && head.closed.is_none() {
                 return Ok(There::This);
             }
-            match put_over(self.store.as_ref(), &self.names.head, head.claimed(MANY).encode(), etag.as_ref())
-            {
+            match put_over(
+                self.store.as_ref(),
+                &self.names.head,
+                head.claimed(MULTI_WRITER_CLAIM).encode(),
+                etag.as_ref(),
+            ) {
                 Ok(_) => return Ok(There::This),
                 Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => (),
                 Err(e) => return Err(store_error(&self.target, &e)),
@@ -160,7 +165,7 @@ impl ObjectSpace {
     pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
         let view = self.with_writer(|w| Ok(w.version))?;
         let (mut untold, mut time) = (Vec::<Record>::new(), 0);
-        for attempt in 0..TRIES {
+        for attempt in 0..MAX_ATTEMPTS {
             let known = view + untold.len() as u64;
             for logged in self.after(known, known)? {
                 time = logged.record.header.time;

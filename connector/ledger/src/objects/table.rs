@@ -8,7 +8,7 @@ use crate::codec::{Decoded, Reader, put_varint};
 use crate::compaction_plan::Sparse;
 
 /// Dead bytes in an object that make moving what lives there worth the requests.
-const WORTH: u64 = 64 << 10;
+const MIN_DEAD_BYTES: u64 = 64 << 10;
 
 /// One object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,10 @@ impl Table {
     /// worth a request.
     fn spare(&self) -> impl Iterator<Item = (&Room, &Use)> {
         self.rooms.iter().filter(|(room, u)| {
-            !matches!(room, Room::Page(_)) && u.live > 0 && u.live <= u.total / 2 && u.total - u.live >= WORTH
+            !matches!(room, Room::Page(_))
+                && u.live > 0
+                && u.live <= u.total / 2
+                && u.total - u.live >= MIN_DEAD_BYTES
         })
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::address::{Place, Room};
 
 /// All log objects in a head together. The log of an array of 256 chunks has 80 KB.
-const LONGEST: usize = 128 << 10;
+const MAX_TAIL_BYTES: usize = 128 << 10;
 
 /// Log objects by their versions.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Tail {
     pub(super) fn add(&mut self, version: u64, object: Bytes) {
         self.length += object.len();
         self.objects.insert(version, object);
-        if self.length > LONGEST {
+        if self.length > MAX_TAIL_BYTES {
             *self = Self::default();
         }
     }
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(tail.part(&place, 1, 5), None);
         assert_eq!(tail.between(4, 5), [Bytes::from(vec![5; 10])]);
         // One that is too long takes the others with it.
-        tail.add(6, vec![0; LONGEST - 10].into());
+        tail.add(6, vec![0; MAX_TAIL_BYTES - 10].into());
         assert_eq!(tail.between(4, 6).len(), 2);
         tail.add(7, vec![0; 1].into());
         assert!(tail.between(4, 7).is_empty() && tail.objects.is_empty());

@@ -12,7 +12,7 @@ use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 use crate::address::{Place, Room};
 
 /// Packs under way at the same time; with the one being filled, this bounds the memory: 72 MiB.
-const MOST: usize = 8;
+const MAX_UPLOADS: usize = 8;
 
 /// The content's version, where the store has any.
 type Put = object_stores::Result<Option<Etag>>;
@@ -68,7 +68,7 @@ impl Uploads {
         arrived: &mut Arrived<'_>,
     ) -> object_stores::Result<()> {
         let mut waited = Ok(());
-        if self.all.len() >= MOST {
+        if self.all.len() >= MAX_UPLOADS {
             waited = self.finish_oldest(store.as_ref(), arrived);
         }
         if store.capabilities().near

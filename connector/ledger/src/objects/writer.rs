@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::locks::Mutex;
 use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, MANY, Names, store_error};
+use crate::objects::head::{Head, MULTI_WRITER_CLAIM, Names, store_error};
 use crate::objects::holes::Holes;
 use crate::objects::lease::Lease;
 use crate::objects::proven::Proven;
@@ -31,15 +31,15 @@ use crate::space::Commit;
 use crate::wal::record::{Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
-const SMALL: usize = 64 << 10;
+const MAX_INLINE_PAYLOAD: usize = 64 << 10;
 /// All small payloads of one commit together.
-const AREA: usize = 256 << 10;
+const MAX_AREA_BYTES: usize = 256 << 10;
 /// A pack is put when it has this many bytes.
-pub(super) const PACK: usize = 8 << 20;
+pub(super) const PACK_BYTES: usize = 8 << 20;
 /// The head is put again after this many commits, so that nobody has to ask for more records one by one.
-const HINT: u64 = 16;
+const COMMITS_PER_HEAD: u64 = 16;
 /// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
-const CROWDED: u64 = 64 << 20;
+const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 
 /// An object that is being filled.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl Filling {
 
     /// Whether so much more would be too much for one object.
     fn is_full_with(&self, more: usize) -> bool {
-        !self.bytes.is_empty() && self.bytes.len() + more > PACK
+        !self.bytes.is_empty() && self.bytes.len() + more > PACK_BYTES
     }
 
     fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
@@ -205,7 +205,7 @@ impl Writer {
             proven: None,
             wrote: false,
             swept: false,
-            claim: MANY,
+            claim: MULTI_WRITER_CLAIM,
             overtaken: false,
             tail,
             first_head: None,
@@ -262,7 +262,7 @@ impl Writer {
         // One of many does not know which log object will be its own, and one that is pending does not change.
         if !self.shared
             && !self.is_pending()
-            && data.len() <= SMALL
+            && data.len() <= MAX_INLINE_PAYLOAD
             && let Some(offset) = self.place_in_area(data)
         {
             return Ok(Place { room: Room::Log(self.version + 1), offset, length: data.len() as u64 });
@@ -273,9 +273,9 @@ impl Writer {
         if self.pack.is_full_with(data.len()) {
             self.send_pack()?;
         }
-        if self.pack.bytes.capacity() == 0 && data.len() <= PACK {
+        if self.pack.bytes.capacity() == 0 && data.len() <= PACK_BYTES {
             // Packs become full, most of them; their memory is used again, which saves the system making it anew.
-            self.pack.bytes = buffers::take(PACK);
+            self.pack.bytes = buffers::take(PACK_BYTES);
             self.pack.bytes.clear();
         }
         self.pack.add(data, Room::Pack, &self.target)
@@ -285,7 +285,7 @@ impl Writer {
     fn place_in_area(&mut self, data: &[u8]) -> Option<u64> {
         let at = match fill(&mut self.area_holes, &mut self.area, data) {
             Some(at) => at,
-            None if self.area.len() + data.len() <= AREA => {
+            None if self.area.len() + data.len() <= MAX_AREA_BYTES => {
                 self.area.extend_from_slice(data);
                 (self.area.len() - data.len()) as u64
             }
@@ -305,7 +305,7 @@ impl Writer {
             let key = self.names.room(&room, &self.target)?;
             let Filling { bytes, .. } = std::mem::take(&mut self.pack);
             // A store in memory keeps it: not with room for what never came.
-            let bytes = match bytes.len() > PACK / 2 {
+            let bytes = match bytes.len() > PACK_BYTES / 2 {
                 true => Bytes::from_owner(Scratch::from(bytes)),
                 false => {
                     let few = Bytes::copy_from_slice(&bytes);
@@ -451,7 +451,7 @@ impl Writer {
     }
 
     pub(crate) fn is_crowded(&self) -> bool {
-        self.obsolete > CROWDED
+        self.obsolete > MIN_DEAD_BYTES_TO_CHECKPOINT
     }
 
     pub(crate) fn rollback(&mut self) {

@@ -17,7 +17,7 @@ use crate::payload;
 use crate::space::Space;
 
 /// Bytes of a payload that are read at once.
-const STEP: usize = 1 << 20;
+const STEP_BYTES: usize = 1 << 20;
 
 /// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
 struct Walk<'a> {
@@ -51,9 +51,9 @@ impl Walk<'_> {
     fn payload(&mut self, e: &Extent) -> Result<Option<String>> {
         self.counts.payloads += 1;
         let (mut at, mut bad) = (0u64, Vec::new());
-        let mut buf = vec![0; STEP.min(usize::try_from(e.len()).unwrap_or(STEP))];
+        let mut buf = vec![0; STEP_BYTES.min(usize::try_from(e.len()).unwrap_or(STEP_BYTES))];
         while at < e.len() {
-            let step = (e.len() - at).min(STEP as u64);
+            let step = (e.len() - at).min(STEP_BYTES as u64);
             let part = &mut buf[..step as usize];
             if let Err(error) = payload::read(self.space, e, at, part) {
                 let Some(why) = why_damaged(&error) else { return Err(error) };

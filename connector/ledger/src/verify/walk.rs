@@ -76,7 +76,7 @@ impl<'a> Pages<'a> {
         level: Option<u8>,
         range: &KeyRange,
     ) -> Result<std::result::Result<Page, String>> {
-        if p.place.length > page::LONGEST {
+        if p.place.length > page::MAX_PAGE_BYTES {
             return Ok(Err("longer than any page".into()));
         }
         let mut bytes = vec![0; p.place.length as usize];

@@ -13,7 +13,7 @@ use crate::history::{History, Mark};
 use crate::space::Base;
 
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
-const LIST_SLACK: u64 = 64;
+const LIST_RESERVE_BYTES: u64 = 64;
 
 /// A base, and the head that is to make it count.
 #[derive(Debug)]
@@ -160,7 +160,8 @@ impl Writer {
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
-        let bound = round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_SLACK);
+        let bound =
+            round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES);
         let at = self.allocate(raw, locks, bound)?;
         self.fold_fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;

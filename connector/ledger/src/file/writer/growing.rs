@@ -14,18 +14,18 @@ use crate::file::locks::Locks;
 use crate::file::raw::RawFile;
 
 /// Payloads that room is kept for at a time.
-const PAYLOADS: usize = 64;
+const MAX_RESERVED_PAYLOADS: usize = 64;
 /// The most that is kept behind one payload, and in all, in bytes. In all no more than a quarter of the file, either.
-const BEHIND_ONE: u64 = 1 << 20;
-const IN_ALL: u64 = 4 << 20;
+const MAX_RESERVED_PER_PAYLOAD: u64 = 1 << 20;
+const MAX_RESERVED_BYTES: u64 = 4 << 20;
 /// A file of any length may keep so much.
-const LITTLE: u64 = 128 << 10;
+const MIN_RESERVED_LIMIT: u64 = 128 << 10;
 /// The most that is kept for records, in bytes.
-const RECORDS: u64 = 16 << 10;
+const MAX_RECORD_RESERVE: u64 = 16 << 10;
 /// A page of the system's cache, in bytes.
-const PAGE: u64 = 4096;
+const PAGE_BYTES: u64 = 4096;
 /// What a record takes, when there was none yet.
-const RECORD: u64 = 512;
+const FIRST_RECORD_BYTES: u64 = 512;
 
 /// Room that was taken and is not in use.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Writer {
         if self.shared.is_some() || !can_go_on {
             return self.payload(raw, locks, data, passing);
         }
-        let more = round(most - length).min(BEHIND_ONE);
+        let more = round(most - length).min(MAX_RESERVED_PER_PAYLOAD);
         self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1, length)?;
         let place = self.payload(raw, locks, data, passing)?;
         let (offset, length) = run_of(&place);
@@ -75,8 +75,9 @@ impl Writer {
             self.growing.runs.push_back((behind, kept));
             self.growing.bytes += kept;
         }
-        let most = IN_ALL.min(LITTLE.max(self.load(raw)?.end / 4));
-        while self.growing.runs.len() > PAYLOADS || (self.growing.bytes > most && self.growing.runs.len() > 1)
+        let most = MAX_RESERVED_BYTES.min(MIN_RESERVED_LIMIT.max(self.load(raw)?.end / 4));
+        while self.growing.runs.len() > MAX_RESERVED_PAYLOADS
+            || (self.growing.bytes > most && self.growing.runs.len() > 1)
         {
             self.let_oldest_go();
         }
@@ -122,13 +123,13 @@ impl Writer {
     /// Keeps room for so many records, with what is kept already, in front of a payload to which `step` bytes are added again and
     /// again: where that is whole pages, up to a page's begin, so that each addition touches as few of them as it can.
     fn keep_for_records(&mut self, raw: &dyn RawFile, locks: &Locks, count: u64, step: u64) -> Result<()> {
-        let one = self.log.last().map_or(RECORD, |n| round(n.at.place.length) + GRAIN);
-        let wanted = round(count.saturating_mul(one)).min(RECORDS);
+        let one = self.log.last().map_or(FIRST_RECORD_BYTES, |n| round(n.at.place.length) + GRAIN);
+        let wanted = round(count.saturating_mul(one)).min(MAX_RECORD_RESERVE);
         let kept = self.growing.records.iter().map(|(_, l)| l).sum::<u64>();
         let mut more = wanted.saturating_sub(kept);
-        if step.is_multiple_of(PAGE) && kept < RECORDS {
+        if step.is_multiple_of(PAGE_BYTES) && kept < MAX_RECORD_RESERVE {
             let end = self.load(raw)?.trimmed() + more;
-            more += end.next_multiple_of(PAGE) - end;
+            more += end.next_multiple_of(PAGE_BYTES) - end;
         }
         if more == 0 {
             return Ok(());

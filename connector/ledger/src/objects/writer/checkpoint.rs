@@ -17,7 +17,7 @@ use crate::objects::{past, replaced, store_clock};
 use crate::space::Base;
 
 /// Slack for what accounting for itself changes in a table.
-const TABLE_SLACK: usize = 64;
+const TABLE_RESERVE_BYTES: usize = 64;
 
 impl Writer {
     pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Place> {
@@ -144,7 +144,7 @@ impl Writer {
 
     /// The table goes to the end of the last page object and counts itself.
     fn write_table(&mut self, table: &mut Table) -> Result<Pointer> {
-        let bound = table.encode(None).0.len() + TABLE_SLACK;
+        let bound = table.encode(None).0.len() + TABLE_RESERVE_BYTES;
         let (room, offset) = (self.pages.room(Room::Page, &self.target)?, self.pages.bytes.len() as u64);
         let live = table.rooms.get(&room).map_or(0, |u| u.live);
         let used = Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };

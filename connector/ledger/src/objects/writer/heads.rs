@@ -6,7 +6,7 @@ use super::Writer;
 use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, MANY, put_over, read_head, store_error};
+use crate::objects::head::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
 use crate::objects::lease::Lease;
 use crate::objects::open::{delete_lake, take_back_headless};
 
@@ -97,7 +97,7 @@ impl Writer {
         let Ok(Some((bytes, etag))) = there else { return };
         match Head::decode(&bytes, &self.target) {
             Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
-                let head = Head { version: self.version, ..head }.claimed(MANY);
+                let head = Head { version: self.version, ..head }.claimed(MULTI_WRITER_CLAIM);
                 let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
                 if let Err(e) = put {
                     tracing::debug!(error = %e, "a head was not put");

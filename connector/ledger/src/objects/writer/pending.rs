@@ -13,15 +13,15 @@ use super::Writer;
 use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
-use crate::objects::head::{LONGEST_LOG, store_error};
+use crate::objects::head::{MAX_LOG_OBJECT_BYTES, store_error};
 use crate::objects::parse_log;
 use crate::objects::table::Notes;
 use crate::space::Commit;
 use crate::wal::record::Author;
 
 /// How often a record is put that the store says is there and does not show.
-const LOOKS: u32 = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const MAX_ATTEMPTS: u32 = 5;
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A commit whose end is not known.
 #[derive(Debug)]
@@ -117,8 +117,8 @@ impl Writer {
                 }
             }
         }
-        if p.version >= self.head.version + super::HINT
-            && (!self.shared || p.version.is_multiple_of(super::HINT))
+        if p.version >= self.head.version + super::COMMITS_PER_HEAD
+            && (!self.shared || p.version.is_multiple_of(super::COMMITS_PER_HEAD))
         {
             self.hint();
         }
@@ -170,7 +170,7 @@ impl Writer {
                 Ok(Found::Ours) => (),
                 Ok(Found::Others) => return Created::Others,
                 // One that is just being created is refused to others, and not shown yet.
-                Ok(Found::Nothing) if refused && looks < LOOKS => std::thread::sleep(BETWEEN_LOOKS),
+                Ok(Found::Nothing) if refused && looks < MAX_ATTEMPTS => std::thread::sleep(ATTEMPT_INTERVAL),
                 Ok(Found::Nothing) if !refused && !e.kind().is_ambiguous() => {
                     return Created::Failed(self.fail(&e));
                 }
@@ -182,7 +182,9 @@ impl Writer {
 
     fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<Found> {
         let Ok(key) = self.names.room(&Room::Log(version), &self.target) else { return Ok(Found::Nothing) };
-        let Some(found) = self.store.get_whole_opt(&key, LONGEST_LOG)? else { return Ok(Found::Nothing) };
+        let Some(found) = self.store.get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)? else {
+            return Ok(Found::Nothing);
+        };
         Ok(match parse_log(&found.bytes) {
             Ok(logged) if logged.record.header.nonce == nonce => Found::Ours,
             _ => Found::Others,
