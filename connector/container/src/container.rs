@@ -21,7 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
-use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace};
+use h5lake_ledger::{Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace, Writers};
 use lru::LruCache;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -141,7 +141,7 @@ impl Container {
             (keys::of(keys::HEADER, ROOT.0).to_vec().into(), root.encode_to_vec().into()),
         ];
         let ledger = create_ledger(target, replace, creation.user_block, &options, first)?;
-        let container = Arc::new(Self::new(ledger, record, target, true, &options)?);
+        let container = Arc::new(Self::new(ledger, record, target, Access::ReadWrite, &options)?);
         open.add(target, None, &container);
         Ok(container)
     }
@@ -178,7 +178,7 @@ impl Container {
         let opened = options.opened.take();
         let ledger = open_ledger(target, access, opened, &options)?;
         let record = read_record(&ledger, target)?;
-        let container = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, &options)?);
+        let container = Arc::new(Self::new(ledger, record, target, access, &options)?);
         open.add(target, at, &container);
         drop(open);
         // Among many writers another one may have them open.
@@ -193,7 +193,7 @@ impl Container {
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
         let ledger = open_ledger(target, access, None, options)?;
         let record = read_record(&ledger, target)?;
-        let c = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, options)?);
+        let c = Arc::new(Self::new(ledger, record, target, access, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));
         Ok(c)
     }
@@ -202,7 +202,7 @@ impl Container {
         ledger: Ledger,
         record: ContainerRecord,
         target: &Target,
-        writable: bool,
+        access: Access,
         o: &Options,
     ) -> Result<Self> {
         let state = State {
@@ -218,7 +218,7 @@ impl Container {
             ids: Ids::load(&ledger, record.salt)?,
             others: Others::default(),
         };
-        let many = ledger.is_one_of_many();
+        let writers = if ledger.is_one_of_many() { Writers::Many } else { Writers::One };
         let distance = match target {
             Target::File(_) => Distance::File,
             Target::Objects { store, .. } if store.capabilities().near => Distance::Memory,
@@ -233,7 +233,7 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, many)),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, writers)),
             opens: Mutex::default(),
             closed: Mutex::default(),
             marked: Mutex::default(),
@@ -244,12 +244,12 @@ impl Container {
             me: OnceLock::new(),
             name: registry::name(target),
             file_number: hash.finish().max(1),
-            writable,
+            writable: access == Access::ReadWrite,
             distance,
             takes_lent,
             lock: o.ledger.lock,
             on_conflict: o.on_conflict,
-            reads: Reads::new(writable && many && o.on_conflict != OnConflict::Last),
+            reads: Reads::new(writers, o.on_conflict),
             pid: h5lake_ledger::process::id(),
         })
     }
@@ -516,10 +516,6 @@ fn create_ledger(
 }
 
 fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &Options) -> Result<Ledger> {
-    let access = match access {
-        Access::ReadOnly => LedgerAccess::ReadOnly,
-        Access::ReadWrite => LedgerAccess::ReadWrite,
-    };
     Ok(match target {
         Target::File(path) => match opened {
             Some(opened) => Ledger::open_looked_at(path, opened, access, o.ledger.clone())?,

@@ -5,7 +5,7 @@
 //! 64 KiB, then 1 MiB long, so that an owner with a few strings is small; a larger blob gets one of its own.
 //! A blob is its length as a varint (LEB128) and its bytes.
 
-use crate::chunk::grid::CopyRun;
+use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::Shape;
 use crate::container::State;
 use crate::filters::Pipeline;
@@ -89,9 +89,9 @@ impl Container {
         let segment = u.segment.clone();
         let run = [CopyRun { block: offset as usize, buffer: 0, len: blobs.len() }];
         // What fills a segment goes past the cache.
-        let covered = offset == 0 && size == segment.length;
+        let coverage = Coverage::whole_if(offset == 0 && size == segment.length);
         let Segment { key, shape, .. } = &*segment;
-        self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, covered)?;
+        self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, coverage)?;
         let record = s.heap.change((owner.0, number))?;
         record.used += size;
         record.live += size;

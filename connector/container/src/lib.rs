@@ -42,6 +42,7 @@ pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
 pub use filters::{ChunkCodec, CodecLender};
+pub use h5lake_ledger::Access;
 pub use ids::NumberSource;
 pub use local_heap::LocalHeap;
 pub use loss::Outlook;
@@ -49,8 +50,8 @@ pub use object::OpenObject;
 pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};
 pub use spec::{
-    Access, AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict,
-    Options, Replace, Target,
+    AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
+    Replace, Target,
 };
 pub use types::{
     AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,

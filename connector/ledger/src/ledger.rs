@@ -45,7 +45,7 @@ pub struct Ledger {
     bytes_bound: u64,
     records_bound: u64,
     spill_bound: u64,
-    many: bool,
+    is_multi_writer: bool,
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Ledger {
             bytes_bound: opts.checkpoint_bytes,
             records_bound: opts.checkpoint_records.min(records_bound),
             spill_bound: opts.spill_bytes,
-            many: access == Access::ReadWrite && opts.writers == Writers::Many,
+            is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
         };
         let salvage = match (ledger.offset_in_file(), opts.salvage && access == Access::ReadOnly) {
             (None, _) => Salvage::Useless,
@@ -204,7 +204,7 @@ impl Ledger {
 
     /// Whether this is a writer and others may write at the same time.
     pub fn is_one_of_many(&self) -> bool {
-        self.many
+        self.is_multi_writer
     }
 
     /// What the handle may do.

@@ -78,32 +78,40 @@ impl HttpConnector for Connections {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
-        let made = connected(options, &self.certificates, true)?;
+        let made = connected(options, &self.certificates, Server::Store)?;
         Ok(self.made.get_or_init(|| made).clone())
     }
+}
+
+/// Whom a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The store, whose clock its answers tell.
+    Store,
+    /// One that has credentials.
+    Credentials,
 }
 
 /// Connections of one client alone: those that ask for credentials have other options than those that use them.
 #[derive(Debug)]
 pub(super) struct Separate {
-    /// Whether it asks the store itself, whose clock its answers tell.
-    pub(super) is_store: bool,
+    pub(super) server: Server,
 }
 
 impl HttpConnector for Separate {
     fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
-        connected(options, &[], self.is_store)
+        connected(options, &[], self.server)
     }
 }
 
 fn connected(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
-    is_store: bool,
+    server: Server,
 ) -> Answer<HttpClient> {
     let client = client(options, certificates);
     let client = client.map_err(|e| object_store::Error::Generic { store: "HTTP client", source: e })?;
-    Ok(HttpClient::new(Bounded { client: HttpClient::new(client), is_store }))
+    Ok(HttpClient::new(Bounded { client: HttpClient::new(client), server }))
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -227,7 +235,7 @@ impl std::error::Error for TooLong {}
 #[derive(Debug)]
 struct Bounded {
     client: HttpClient,
-    is_store: bool,
+    server: Server,
 }
 
 /// What a call of an HTTP service gives.
@@ -251,7 +259,7 @@ impl HttpService for Bounded {
             let asked = Sent::now(request.method());
             match self.client.execute(request).await {
                 Ok(response) => {
-                    if self.is_store {
+                    if self.server == Server::Store {
                         limits.clock.see(asked, &response);
                     }
                     Ok(bounded(looked_at(response, sent, &limits).await, limits))

@@ -1,8 +1,7 @@
 //! Which blocks that are read are worth keeping in memory.
 
-use crate::chunk::cache::MIN_DIRECT_BYTES;
 use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::{MIN_DIRECT_BYTES, Shape};
 use lru::LruCache;
 
 /// Blocks up to this many bytes are kept as soon as a part of them is read.
@@ -25,6 +24,16 @@ pub(crate) enum Distance {
     File,
     /// In a store that is waited for.
     Far,
+}
+
+/// Where a read was answered.
+pub(crate) enum Answer {
+    /// All from memory.
+    Done,
+    /// The ledger has it all and it need not be kept: read it without the cache's lock.
+    Stored,
+    /// The ledger has it all, and it is read often: keep it, if this is still the epoch.
+    Keep(u64),
 }
 
 /// Watches what is read of blocks that are not in memory.

@@ -1,10 +1,10 @@
 //! Blocks as the ledger has them.
 
-use crate::chunk::cache::{Answer, MIN_DIRECT_BYTES};
+use crate::chunk::admission::Answer;
 use crate::chunk::copy_runs::gather;
 use crate::chunk::fragments::Pieces;
 use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::{MIN_DIRECT_BYTES, Shape};
 use crate::record::{self, AttributeRecord, BlockRecord, decode_extents};
 use crate::{Error, ErrorKind, Result, keys};
 use bytes::Bytes;

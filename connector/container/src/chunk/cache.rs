@@ -1,22 +1,20 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
-use crate::chunk::admission::{Distance, Keeping};
+use crate::chunk::admission::{Answer, Distance, Keeping};
 use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
 use crate::chunk::cached_block::{Cached, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
-use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::grid::{CopyRun, Coverage};
+use crate::chunk::layout::{MIN_DIRECT_BYTES, Shape};
 use crate::chunk::read_set::Reads;
 use crate::chunk::spans::Spans;
 use crate::filters::unlocked;
-use h5lake_ledger::Ledger;
+use h5lake_ledger::{Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-/// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
-pub(crate) const MIN_DIRECT_BYTES: usize = 64 << 10;
 /// Memory that an entry takes beside its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
@@ -35,20 +33,10 @@ pub(crate) struct BlockCache {
     touched: Option<BTreeMap<Vec<u8>, Spans>>,
 }
 
-/// Where a read was answered.
-pub(crate) enum Answer {
-    /// All from memory.
-    Done,
-    /// The ledger has it all and it need not be kept: read it without the cache's lock.
-    Stored,
-    /// The ledger has it all, and it is read often: keep it, if this is still the epoch.
-    Keep(u64),
-}
-
 impl BlockCache {
-    pub(crate) fn new(limit: usize, distance: Distance, many: bool) -> Self {
+    pub(crate) fn new(limit: usize, distance: Distance, writers: Writers) -> Self {
         Self {
-            touched: many.then(BTreeMap::new),
+            touched: (writers == Writers::Many).then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
             keeping: Keeping::new(limit, distance),
@@ -327,13 +315,14 @@ impl BlockCache {
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, ..Self::new(self.limit, self.distance, false) };
+        *self = Self { epoch, ..Self::new(self.limit, self.distance, Writers::One) };
     }
 
     /// Drops all blocks, changes and all.
     pub(crate) fn drop_all(&mut self) {
-        let (epoch, many) = (self.epoch + 1, self.touched.is_some());
-        *self = Self { epoch, ..Self::new(self.limit, self.distance, many) };
+        let epoch = self.epoch + 1;
+        let writers = if self.touched.is_some() { Writers::Many } else { Writers::One };
+        *self = Self { epoch, ..Self::new(self.limit, self.distance, writers) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -415,8 +404,7 @@ impl BlockCache {
         Ok(())
     }
 
-    /// Writes runs of `data` into a block. `covered` says that they are all of the block that lies within
-    /// the dataset.
+    /// Writes runs of `data` into a block.
     pub(crate) fn write(
         &mut self,
         ledger: &Ledger,
@@ -424,19 +412,20 @@ impl BlockCache {
         shape: &Arc<Shape>,
         runs: &[CopyRun],
         data: &[u8],
-        covered: bool,
+        coverage: Coverage,
     ) -> Result<()> {
         self.epoch += 1;
         self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
         let bytes: usize = runs.iter().map(|r| r.len).sum();
-        if covered && bytes >= MIN_DIRECT_BYTES.min(self.limit) && bytes >= shape.len / 2 {
+        if coverage == Coverage::Whole && bytes >= MIN_DIRECT_BYTES.min(self.limit) && bytes >= shape.len / 2
+        {
             return self.replace(ledger, key, shape, runs, data);
         }
         // What is small and given whole is staged at once: it would be in the map a second time else.
         if bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() && runs.len() == 1 {
             return self.replace(ledger, key, shape, runs, data);
         }
-        if !shape.filters.is_empty() && covered {
+        if !shape.filters.is_empty() && coverage == Coverage::Whole {
             let c = self.enter(ledger, key, shape, shape.len)?;
             if c.valid.is_empty() {
                 c.data = shape.filled();

@@ -5,6 +5,9 @@ use crate::keys;
 use bytes::Bytes;
 use h5lake_ledger::locks::RwLock;
 
+/// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
+pub(crate) const MIN_DIRECT_BYTES: usize = 64 << 10;
+
 /// The form of a block.
 #[derive(Debug)]
 pub(crate) struct Shape {

@@ -79,7 +79,7 @@ impl Dataset {
                     return Err(Error::range("another thread made the dataset smaller meanwhile"));
                 }
                 let key = self.key(p.coords);
-                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage)
             })
         })
     }

@@ -14,7 +14,7 @@ use crate::chunk::layout::{Edges, Shape};
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::filters::unlocked::without_locks;
-use crate::object::check_order;
+use crate::object::{check_order, now};
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
@@ -74,7 +74,8 @@ impl Container {
         };
         d.set_layout(&spec.layout);
         d.set_fill(&spec.fill);
-        let mut h = HeaderRecord::new(spec.attribute_order, spec.track_times, &spec.creation_properties);
+        let times = spec.track_times.then(now);
+        let mut h = HeaderRecord::new(spec.attribute_order, times, &spec.creation_properties);
         h.dataset = Some(d);
         self.add_object(&mut self.state(), h)
     }
@@ -357,7 +358,7 @@ impl Dataset {
             }
             self.grid.parts(dims, selection, size, &mut |p| {
                 let key = self.key(p.coords);
-                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage)
             })
         })
     }

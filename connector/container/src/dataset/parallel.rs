@@ -3,7 +3,7 @@
 use super::Dataset;
 use crate::chunk::block_store::change_stored;
 use crate::chunk::fragments::Pieces;
-use crate::chunk::grid::{CopyRun, Part};
+use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
 #[cfg(target_os = "linux")]
@@ -74,8 +74,9 @@ impl Dataset {
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
             let wanted: usize = p.runs.iter().map(|r| r.len).sum();
-            if !p.covered || wanted < self.shape.len / 2 || !self.shape.is_filtered(&key) {
-                return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered);
+            if p.coverage == Coverage::Partial || wanted < self.shape.len / 2 || !self.shape.is_filtered(&key)
+            {
+                return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage);
             }
             jobs.push(Job { key, runs: p.runs.to_vec() });
             bytes += wanted;

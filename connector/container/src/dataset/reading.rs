@@ -3,10 +3,11 @@
 
 use super::Dataset;
 use super::parallel::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
+use crate::chunk::admission::Answer;
 use crate::chunk::block_store::{read_pieces, several, stored};
-use crate::chunk::cache::{Answer, MIN_DIRECT_BYTES};
 use crate::chunk::fragments::{Direct, Pieces};
 use crate::chunk::grid::{CopyRun, Part};
+use crate::chunk::layout::MIN_DIRECT_BYTES;
 use crate::filters::unlocked::without_locks;
 use crate::{Error, ErrorKind, Result, Selection};
 use h5lake_ledger::buffers;
@@ -153,6 +154,13 @@ impl Job {
     }
 }
 
+/// Where a batch is among those of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    Middle,
+    Last,
+}
+
 /// Jobs that are fetched by a thread of their own.
 type Coming<'s> = ScopedJoinHandle<'s, Result<Vec<Job>>>;
 
@@ -198,11 +206,11 @@ impl Dataset {
                 jobs.push(job);
                 if cost >= batch {
                     cost = 0;
-                    self.run(s, std::mem::take(&mut jobs), &mut coming, false, (out, threads))?;
+                    self.run(s, std::mem::take(&mut jobs), &mut coming, Position::Middle, (out, threads))?;
                 }
                 Ok(())
             })?;
-            self.run(s, jobs, &mut coming, true, (out, threads))?;
+            self.run(s, jobs, &mut coming, Position::Last, (out, threads))?;
             self.finish(came(coming)?, out, threads)
         })
     }
@@ -218,7 +226,7 @@ impl Dataset {
         s: &'s Scope<'s, 'e>,
         mut jobs: Vec<Job>,
         coming: &mut Option<Coming<'s>>,
-        last: bool,
+        position: Position,
         (out, threads): (&mut [u8], usize),
     ) -> Result<()> {
         if self.container().near() {
@@ -226,7 +234,7 @@ impl Dataset {
         }
         let is_straight = jobs.iter().any(|job| job.direct);
         // A short read needs no thread.
-        let alone = last && coming.is_none();
+        let alone = position == Position::Last && coming.is_none();
         if !is_straight && !alone {
             let before = came(coming.take())?;
             match self.start(s, jobs) {

@@ -6,8 +6,8 @@ use super::Dataset;
 use super::parallel::{Job, cores, likely_cores, side_by_side};
 use super::reading::places;
 use crate::chunk::admission::Distance;
-use crate::chunk::cache::MIN_DIRECT_BYTES;
-use crate::chunk::grid::{CopyRun, Part};
+use crate::chunk::grid::{CopyRun, Coverage, Part};
+use crate::chunk::layout::MIN_DIRECT_BYTES;
 use crate::{Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
@@ -156,8 +156,14 @@ impl Dataset {
         self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
             let key = self.key(p.coords);
             let run = match p.runs {
-                [run] if p.covered && run.len >= MIN_DIRECT_BYTES && run.len >= self.shape.len / 2 => *run,
-                _ => return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered),
+                [run]
+                    if p.coverage == Coverage::Whole
+                        && run.len >= MIN_DIRECT_BYTES
+                        && run.len >= self.shape.len / 2 =>
+                {
+                    *run
+                }
+                _ => return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage),
             };
             group.push(Write { key, run, extent: None });
             bytes += run.len;

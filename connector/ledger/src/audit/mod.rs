@@ -110,11 +110,21 @@ pub(crate) struct Epoch {
     pub(crate) newest: bool,
 }
 
+/// Which versions are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versions {
+    /// All versions that can be opened.
+    #[default]
+    All,
+    /// The newest one.
+    Newest,
+}
+
 /// What a check asks of a space beside reading.
 pub(crate) trait Audit {
     /// Checks what leads to versions, and makes sure that the versions stay whole meanwhile. Returns how many [epochs](Epoch)
-    /// there are, of which the first is the newest one. `all`: older versions are checked, too.
-    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
+    /// there are, of which the first is the newest one.
+    fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
     /// An epoch, newest first; `None` if its room was used again meanwhile.
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>>;
     /// Whether what an epoch needs was used again meanwhile.

@@ -11,6 +11,17 @@ const MIN_GROWTH_BYTES: u64 = 4 << 20;
 /// The most that is asked for at once. Before that, as much as was written so far.
 const MAX_PREALLOCATED_BYTES: u64 = 64 << 20;
 
+/// Whether a file is given blocks ahead. They are cut off at the file's length, and with them what another writer has
+/// written since that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Preallocation {
+    /// Others may lengthen the file, too.
+    #[default]
+    Off,
+    /// No other process lengthens the file.
+    On,
+}
+
 /// What the file has.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
@@ -18,22 +29,19 @@ pub(crate) struct Ahead {
     end: Option<u64>,
     /// Bytes that were written before somebody looked, and since then those behind the end, written or asked for.
     grown: u64,
-    /// Nobody else lengthens the file.
-    alone: bool,
+    mode: Preallocation,
     /// The system gave none.
     refused: bool,
 }
 
 impl Ahead {
-    /// Where others lengthen the file, too, blocks cannot be given back: then none are asked for. They are cut off at the
-    /// file's length, and with them what another has written since that was asked for.
-    pub(crate) fn new(alone: bool) -> Self {
-        Self { alone, ..Self::default() }
+    pub(crate) fn new(mode: Preallocation) -> Self {
+        Self { mode, ..Self::default() }
     }
 
     /// A write from `from` to `to` is to come.
     pub(crate) fn before_write(&mut self, raw: &dyn RawFile, from: u64, to: u64) {
-        if !self.alone || self.refused {
+        if self.mode == Preallocation::Off || self.refused {
             return;
         }
         let Some(known) = self.end.or_else(|| self.look(raw, to - from)) else { return };
@@ -64,7 +72,7 @@ impl Ahead {
     /// Gives back what lies behind the file's end, be it of a writer that died. Failing is harmless: the next one will.
     pub(crate) fn give_back(&mut self, raw: &dyn RawFile) {
         self.forget();
-        if self.alone
+        if self.mode == Preallocation::On
             && raw.has_spare().unwrap_or(false)
             && let Ok(len) = raw.len()
         {
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn much_is_asked_for_by_who_writes_much() {
-        let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(true));
+        let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(Preallocation::On));
         let bytes = data(1, 1 << 20);
         let mut at = 5000 / 32 * 32;
         for n in 1..=200u64 {
@@ -104,8 +112,8 @@ mod tests {
     #[test]
     fn one_of_many_asks_for_nothing_and_a_refusal_is_taken() {
         let bytes = data(1, 1 << 20);
-        for (alone, full) in [(false, false), (true, true)] {
-            let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(alone));
+        for (mode, full) in [(Preallocation::Off, false), (Preallocation::On, true)] {
+            let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(mode));
             f.refuse_to_reserve(full);
             (0..30).for_each(|n| c.push(&f, n << 20, &bytes, &mut |_| ()).unwrap());
             c.flush(&f).unwrap();

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::address::{Place, Pointer};
-use crate::audit::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
+use crate::audit::{
+    Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
+};
 use crate::error::{Error, Result};
 use crate::file::free::{FreeSpace, run_of};
 use crate::file::head::{self, DATA, FIXED, Slot};
@@ -184,7 +186,7 @@ impl<'a> FileAudit<'a> {
 }
 
 impl Audit for FileAudit<'_> {
-    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
+    fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
         self.check_slots(out)?;
         for p in [self.head.free, self.head.history].into_iter().flatten() {
             let (offset, length) = run_of(&p.place);
@@ -204,7 +206,7 @@ impl Audit for FileAudit<'_> {
                 return Ok(1);
             }
         };
-        if !all || !self.pin_older(out)? {
+        if versions == Versions::Newest || !self.pin_older(out)? {
             return Ok(1);
         }
         let lost = self.lost;

@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 
-use crate::file::ahead::Ahead;
+use crate::file::ahead::{Ahead, Preallocation};
 use crate::file::free::GRAIN;
 use crate::file::raw::RawFile;
 
@@ -29,9 +29,8 @@ pub(crate) struct Combined {
 }
 
 impl Combined {
-    /// `alone`: nobody else lengthens the file.
-    pub(crate) fn new(alone: bool) -> Self {
-        Self { ahead: Ahead::new(alone), ..Self::default() }
+    pub(crate) fn new(mode: Preallocation) -> Self {
+        Self { ahead: Ahead::new(mode), ..Self::default() }
     }
 
     fn end(&self) -> u64 {

@@ -19,7 +19,7 @@ use crate::file::open::{
     storage_clock,
 };
 use crate::file::raw::{OsFile, RawFile};
-use crate::file::temporary::{Temporary, Turn};
+use crate::file::temporary::{Rename, Temporary, Turn};
 use crate::file::{FileSpace, replaced};
 use crate::options::{Options, Replace, Writers};
 use crate::timekeeping::StorageClock;
@@ -192,7 +192,8 @@ impl<T> Creation<'_, T> {
             }
             None => None,
         };
-        if let Err(e) = temporary.publish(real, old.is_some(), self.opts.sync) {
+        let rename = if old.is_some() { Rename::Replace } else { Rename::New };
+        if let Err(e) = temporary.publish(real, rename, self.opts.sync) {
             if kept.is_some() {
                 replaced::forget(real);
             }
@@ -266,7 +267,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         create(&path, Replace::Fail, &Options::default(), &Ok).unwrap();
-        let opened = find(&path, true, "x").unwrap();
+        let opened = find(&path, Access::ReadWrite, "x").unwrap();
         assert!(is_still_there(&path, &opened));
         for user_block in [0, 2048] {
             let opts = Options { user_block, ..Options::default() };

@@ -25,6 +25,15 @@ const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
 const MAX_PINNED_SEQUENCE: u64 = i64::MAX as u64 - PINS;
 
+/// What is done where the file system has no locks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Opening fails.
+    Required,
+    /// Opening goes on without.
+    Optional,
+}
+
 /// The locks of one open file. Without a file, nothing is locked.
 #[derive(Debug)]
 pub(crate) struct Locks {
@@ -141,31 +150,34 @@ impl Locks {
     ) -> Result<Option<Self>> {
         match writers {
             Writers::One => {
-                let needs = matches!(policy, LockPolicy::Required | LockPolicy::RequiredToWrite);
-                Self::take(file, policy, needs, target, sys::EXCLUSIVE, WRITER)
+                let need = match policy {
+                    LockPolicy::Required | LockPolicy::RequiredToWrite => Need::Required,
+                    LockPolicy::BestEffort | LockPolicy::Off => Need::Optional,
+                };
+                Self::take(file, policy, need, target, sys::EXCLUSIVE, WRITER)
             }
             Writers::Many => {
                 if policy == LockPolicy::Off {
                     let why = "writers=many needs file locks; do not turn them off, or let one process write";
                     return Err(Error::invalid(target, why));
                 }
-                Self::take(file, policy, true, target, sys::SHARED, WRITER)
+                Self::take(file, policy, Need::Required, target, sys::SHARED, WRITER)
             }
         }
     }
 
     /// Pins a sequence as a reader.
     pub(crate) fn reader(file: &Arc<File>, policy: LockPolicy, target: &str, sequence: u64) -> Result<Self> {
-        let needs = policy == LockPolicy::Required;
+        let need = if policy == LockPolicy::Required { Need::Required } else { Need::Optional };
         let got =
-            Self::take(file, policy, needs, target, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE))?;
+            Self::take(file, policy, need, target, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE))?;
         Ok(got.unwrap_or_else(Self::none))
     }
 
     fn take(
         file: &Arc<File>,
         policy: LockPolicy,
-        needs: bool,
+        need: Need,
         target: &str,
         kind: i32,
         at: u64,
@@ -176,7 +188,7 @@ impl Locks {
         match uninterrupted(|| sys::set(file, kind, at)) {
             Ok(()) => Ok(Some(Self { file: Some(file.clone()) })),
             Err(e) if is_taken(e) => Ok(None),
-            Err(e) if is_unsupported(e) && !needs => Ok(Some(Self::none())),
+            Err(e) if is_unsupported(e) && need == Need::Optional => Ok(Some(Self::none())),
             Err(e) => Err(failed(target, e)),
         }
     }

@@ -243,7 +243,7 @@ pub(crate) fn open(
 }
 
 /// The container's file at a path, not yet locked.
-pub(super) fn find(path: &Path, write: bool, target: &str) -> Result<OpenedFile> {
+pub(super) fn find(path: &Path, access: Access, target: &str) -> Result<OpenedFile> {
     let fail = |e: io::Error| Error::io(target, "opening", &e);
     let meta = path.metadata().map_err(fail)?;
     if meta.is_dir() {
@@ -252,10 +252,11 @@ pub(super) fn find(path: &Path, write: bool, target: &str) -> Result<OpenedFile>
     if !meta.is_file() {
         return Err(not_ours(target, kind_of(&meta)));
     }
-    let file = Arc::new(OpenOptions::new().read(true).write(write).open(path).map_err(fail)?);
+    let is_writable = access == Access::ReadWrite;
+    let file = Arc::new(OpenOptions::new().read(true).write(is_writable).open(path).map_err(fail)?);
     let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
     let fixed = container(&file, meta.len(), target)?;
-    Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable: write })
+    Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable })
 }
 
 /// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
@@ -266,10 +267,9 @@ fn try_open(
     target: &str,
     looked: Option<OpenedFile>,
 ) -> Result<Option<FileSpace>> {
-    let write = access == Access::ReadWrite;
-    let opened = looked.map_or_else(|| find(path, write, target), Ok)?;
+    let opened = looked.map_or_else(|| find(path, access, target), Ok)?;
     let (mut locks, mut clock) = (Locks::none(), None);
-    if write {
+    if access == Access::ReadWrite {
         let raw = OsFile { file: opened.file.clone(), base: opened.fixed.base };
         let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
         locks = taken.ok_or_else(|| locked(target, &raw))?;

@@ -20,9 +20,7 @@ const MAX_RUN_BYTES: usize = 1 << 20;
 pub(crate) fn resyncing(file: Arc<dyn RawFile>, sync: SyncPolicy, writers: Writers) -> Arc<dyn RawFile> {
     match sync {
         SyncPolicy::Process => file,
-        SyncPolicy::Commit => {
-            Arc::new(Resyncing { file, unsynced: Mutex::default(), is_alone: writers == Writers::One })
-        }
+        SyncPolicy::Commit => Arc::new(Resyncing { file, unsynced: Mutex::default(), writers }),
     }
 }
 
@@ -31,7 +29,7 @@ struct Resyncing {
     file: Arc<dyn RawFile>,
     unsynced: Mutex<Unsynced>,
     /// Nobody else writes to the file between two calls.
-    is_alone: bool,
+    writers: Writers,
 }
 
 #[derive(Debug, Default)]
@@ -180,7 +178,7 @@ impl RawFile for Resyncing {
         }
         match done {
             // Others may write there from now on, so nothing could be compared later.
-            Err(e) if !self.is_alone => {
+            Err(e) if self.writers == Writers::Many => {
                 unsynced.runs.clear();
                 Err(io::Error::new(io::ErrorKind::InvalidData, e))
             }

@@ -21,6 +21,7 @@ use crate::address::{Place, Pointer, Room};
 use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::ahead::Preallocation;
 use crate::file::combined::Combined;
 use crate::file::free::{self, FreeSpace, RestRule, Resting, round, run_of};
 use crate::file::head::Slot;
@@ -500,7 +501,8 @@ impl Writer {
 
     /// Lets the file have blocks ahead of what is written, if a lock says that nobody else writes.
     pub(crate) fn take_blocks_ahead(&mut self, locks: &Locks) {
-        self.pending = Combined::new(self.shared.is_none() && locks.work());
+        let is_alone = self.shared.is_none() && locks.work();
+        self.pending = Combined::new(if is_alone { Preallocation::On } else { Preallocation::Off });
     }
 
     /// At the end: gives back what the file was given and has no use for.

@@ -59,8 +59,12 @@ impl Ledger {
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
         let remote = self.space.is_remote();
         let left = if remote { MAX_STORE_LOG_BYTES_AT_CLOSE } else { MAX_LOG_BYTES_AT_CLOSE };
-        let many_records =
-            || !remote && !self.many && records > MAX_RECORDS_AT_CLOSE && keys() <= MAX_KEYS_LEFT_AT_CLOSE;
+        let many_records = || {
+            !remote
+                && !self.is_multi_writer
+                && records > MAX_RECORDS_AT_CLOSE
+                && keys() <= MAX_KEYS_LEFT_AT_CLOSE
+        };
         bytes > left.min(self.bytes_bound) || many_records()
     }
 

@@ -64,7 +64,7 @@ impl Ledger {
     }
 
     fn commit_before(&self, after: After) -> Result<u64> {
-        if self.many {
+        if self.is_multi_writer {
             return self.commit_many();
         }
         let mut s = self.writable()?;
@@ -161,7 +161,7 @@ impl Ledger {
     }
 
     fn commits_bases(&self) -> bool {
-        !self.many && self.space.commits_bases()
+        !self.is_multi_writer && self.space.commits_bases()
     }
 
     /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
@@ -181,7 +181,7 @@ impl Ledger {
     /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
     /// before it is long: that writes little, and every reader that opens is spared the records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
-        let may = !self.many && !self.space.is_remote();
+        let may = !self.is_multi_writer && !self.space.is_remote();
         let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
         bytes > self.bytes_bound || records > self.records_bound || few_keys()
     }
@@ -254,7 +254,7 @@ impl Ledger {
         if s.spilled.is_some() {
             return Ok(());
         }
-        if !self.many {
+        if !self.is_multi_writer {
             return self.fold(s, |_| Ok(()));
         }
         if !self.space.begin_fold() {
@@ -290,7 +290,7 @@ impl Ledger {
 
     /// A checkpoint that leaves no page where it keeps free room from being given back.
     fn gather(&self, s: &mut State) -> Result<()> {
-        if self.many || s.spilled.is_some() {
+        if self.is_multi_writer || s.spilled.is_some() {
             return self.checkpoint(s);
         }
         let done = self.space.gather().and_then(|()| {

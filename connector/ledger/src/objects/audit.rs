@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use object_stores::ObjectStoreExt;
 
 use crate::address::{Place, Pointer, Room, Run};
-use crate::audit::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
+use crate::audit::{
+    Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
+};
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Past};
@@ -157,8 +159,8 @@ impl<'a> ObjectAudit<'a> {
 }
 
 impl Audit for ObjectAudit<'_> {
-    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
-        self.all = all;
+    fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
+        self.all = versions == Versions::All;
         let (base, known) = (self.head.base.version, self.version);
         let records = self.space.records(base, known);
         match records {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::walk::{Met, Pages, value_of};
 use super::{Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, why_damaged};
 use crate::address::Place;
-use crate::audit::{Claims, Epoch, claimed_twice, place_name};
+use crate::audit::{Claims, Epoch, Versions, claimed_twice, place_name};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::key::Key;
@@ -216,12 +216,11 @@ impl Walk<'_> {
 }
 
 impl Verifier {
-    /// Checks heads, records, pages, payloads, and the room of them all; `all`: of every version that can be opened, else of
-    /// the newest one.
+    /// Checks heads, records, pages, payloads, and the room of them all.
     ///
     /// # Errors
     /// Those of reading, but for damage; `Gone` if a writer has overtaken a check without pins.
-    pub fn check(&mut self, content: &dyn Content, all: bool, progress: Progress<'_>) -> Result<()> {
+    pub fn check(&mut self, content: &dyn Content, versions: Versions, progress: Progress<'_>) -> Result<()> {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
         let space = ledger.space();
         let mut walk = Walk { space, content, progress, findings, counts, claims, seen };
@@ -231,7 +230,7 @@ impl Verifier {
             return walk.epoch(&epoch, log);
         }
         let Some(mut audit) = space.audit() else { return Ok(()) };
-        let epochs = audit.begin(all, walk.claims, walk.findings)?;
+        let epochs = audit.begin(versions, walk.claims, walk.findings)?;
         for n in 0..epochs {
             let Some(epoch) = audit.epoch(n, walk.findings)? else { break };
             if n == 0 {

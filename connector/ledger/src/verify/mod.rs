@@ -29,6 +29,7 @@ use crate::space::Space;
 use crate::{Ledger, file, objects};
 
 pub use self::walk::{Item, Scan};
+pub use crate::audit::Versions;
 pub use crate::audit::claims::Tally;
 pub use crate::audit::{Finding, Findings, MAX_FINDINGS, Severity, why_damaged};
 
