@@ -7,7 +7,7 @@ pub(crate) use self::open::OpenAttributes;
 pub(crate) use self::stored::Unstored;
 use crate::container::State;
 use crate::convert::{self, check_space, cset, show};
-use crate::list;
+use crate::listing_cache;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
 use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
@@ -445,7 +445,7 @@ impl Container {
     /// # Errors
     /// `OutOfRange`; `NotFound` when there is no such object.
     pub fn attr_at(&self, id: ObjectId, index: Index, order: Order, n: u64) -> Result<AttrInfo> {
-        Ok(list::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
+        Ok(listing_cache::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
     }
 
     /// All attributes of an object along an index, as they are now.

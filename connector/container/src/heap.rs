@@ -12,15 +12,15 @@ use crate::filters::Pipeline;
 use crate::record::{BlockRecord, UsageRecord};
 use crate::types::ObjectId;
 use crate::{Container, Error, ErrorKind, Result, keys, record};
-use known::{Going, Segment, Usage};
 use prost::Message;
 use std::ops::Bound;
 use std::sync::Arc;
+use usage_cache::{Going, Segment, Usage};
 
-mod bulk;
-mod known;
+mod batch;
+mod usage_cache;
 
-pub(crate) use known::HeapState;
+pub(crate) use usage_cache::HeapState;
 
 /// Numbers from here on are this plus a number that was taken from the container's counter: those of one of many writers,
 /// who fills no segment but its own.

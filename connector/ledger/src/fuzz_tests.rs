@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use crate::address::{Place, Pointer};
 use crate::checksum::seal;
 use crate::extent::Extent;
-use crate::file::fake::Fake;
-use crate::file::head::Slot;
+use crate::file::sim_file::Fake;
+use crate::file::superblock::Slot;
 use crate::options::{Access, Options};
 use crate::page::{MAGIC, Page};
 use crate::wal::record;
@@ -39,9 +39,9 @@ proptest! {
             let (bytes, crc) = sealed(&[b"h5lH", body]);
             let _ = crate::history::History::decode(&bytes, crc);
             let (bytes, crc) = sealed(&[b"h5lF", body]);
-            let _ = crate::file::notes::decode_list(&bytes, crc, 1 << 30);
-            if let Ok(notes) = crate::file::notes::Notes::decode(body) {
-                let mut room = crate::file::free::FreeSpace::new(8192);
+            let _ = crate::file::space_delta::decode_list(&bytes, crc, 1 << 30);
+            if let Ok(notes) = crate::file::space_delta::Notes::decode(body) {
+                let mut room = crate::file::free_space::FreeSpace::new(8192);
                 let _ = notes.replay(&mut room, 5);
             }
             let (bytes, _) = sealed(&[record::MAGIC, &[0; 24], body]);

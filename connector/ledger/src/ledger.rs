@@ -23,7 +23,7 @@ use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Layer, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, Identity, Options, Version, Writers};
-use crate::space::{News, Snapshot, Space};
+use crate::storage::{News, Snapshot, Space};
 use crate::tree::Tree;
 
 /// Values whose pages are looked for at the same time.

@@ -11,7 +11,7 @@ use crate::checksum::checksum;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::limits::MAX_VALUE;
-use crate::space::Space;
+use crate::storage::Space;
 
 /// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
 const STEP_BYTES: u64 = 1 << 20;

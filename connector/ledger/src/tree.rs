@@ -11,7 +11,7 @@ use crate::codec::Decoded;
 use crate::error::{Error, Result};
 use crate::page::{self, Entries, Page, Stored};
 use crate::payload;
-use crate::space::Space;
+use crate::storage::Space;
 
 /// Leaves of a range that are read before they are asked for.
 const READ_AHEAD_LEAVES: usize = 16;

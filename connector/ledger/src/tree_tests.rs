@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::address::{Place, Pointer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::fake::Fake;
-use crate::file::head::DATA;
+use crate::file::sim_file::Fake;
+use crate::file::superblock::DATA;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::page::Draft;

@@ -1,11 +1,11 @@
 //! Datasets.
 
+mod batch_read;
 mod chunks;
 mod codec;
-pub(crate) mod extent;
-mod parallel;
-mod reading;
-mod sharing;
+mod parallel_copy;
+mod parallel_filter;
+pub(crate) mod resize;
 mod validate;
 
 use crate::chunk::admission::Distance;

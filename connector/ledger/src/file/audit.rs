@@ -7,10 +7,10 @@ use crate::audit::{
     Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
 };
 use crate::error::{Error, Result};
-use crate::file::free::{FreeSpace, run_of};
-use crate::file::head::{self, DATA, FIXED, Slot};
-use crate::file::past::{Past, Segment};
-use crate::file::{FileSpace, lock, log, notes, reclaimed};
+use crate::file::free_space::{FreeSpace, run_of};
+use crate::file::superblock::{self, DATA, FIXED, Slot};
+use crate::file::version_lookup::{Past, Segment};
+use crate::file::{FileSpace, lock, log, reclaim_horizon, space_delta};
 
 /// A check of one file.
 pub(super) struct FileAudit<'a> {
@@ -47,15 +47,15 @@ impl<'a> FileAudit<'a> {
         let mut bad = |what: &'static str, from: u64, length: usize, why: &str| {
             found.push(Finding::damage(what, place_name(&Place::file(from, length as u64)), why));
         };
-        if let Err(e) = head::Fixed::decode(&bytes[..FIXED], &self.space.target) {
+        if let Err(e) = superblock::Fixed::decode(&bytes[..FIXED], &self.space.target) {
             bad("head", 0, FIXED, &why_damaged(&e).unwrap_or_else(|| e.to_string()));
         }
-        for (what, at) in head::SLOT_PLACES {
-            let part = &bytes[at as usize..at as usize + head::SLOT];
+        for (what, at) in superblock::SLOT_PLACES {
+            let part = &bytes[at as usize..at as usize + superblock::SLOT];
             let is_empty = part.iter().all(|b| *b == 0);
             match Slot::decode(part) {
                 Ok(Some(slot)) if what == "head slot" && slot.position() != at => {
-                    bad(what, at, head::SLOT, "a head of another slot is in it");
+                    bad(what, at, superblock::SLOT, "a head of another slot is in it");
                 }
                 Ok(Some(_)) => (),
                 Ok(None) if is_empty && what == "copy of a head slot" => (),
@@ -64,15 +64,15 @@ impl<'a> FileAudit<'a> {
                 Ok(None) => bad(
                     what,
                     at,
-                    head::SLOT,
+                    superblock::SLOT,
                     "the checksum does not match; another slot or copy stands in for it",
                 ),
-                Err(why) => bad(what, at, head::SLOT, why),
+                Err(why) => bad(what, at, superblock::SLOT, why),
             }
         }
-        let note = &bytes[head::NOTE as usize..head::NOTE as usize + head::NOTE_LEN];
-        if note.iter().any(|b| *b != 0) && head::decode_note(note).is_none() {
-            bad("writer's note", head::NOTE, head::NOTE_LEN, "the checksum does not match");
+        let note = &bytes[superblock::NOTE as usize..superblock::NOTE as usize + superblock::NOTE_LEN];
+        if note.iter().any(|b| *b != 0) && superblock::decode_note(note).is_none() {
+            bad("writer's note", superblock::NOTE, superblock::NOTE_LEN, "the checksum does not match");
         }
         Ok(found)
     }
@@ -96,11 +96,11 @@ impl<'a> FileAudit<'a> {
     fn pin_older(&mut self, out: &mut Findings) -> Result<bool> {
         let (raw, target) = (self.space.raw.as_ref(), &self.space.target);
         for _ in 0..MAX_PIN_MOVES {
-            let before = match reclaimed::read(raw, target) {
+            let before = match reclaim_horizon::read(raw, target) {
                 Ok(lost) => lost,
                 Err(e) => {
                     let Some(why) = why_damaged(&e) else { return Err(e) };
-                    let at = place_name(&Place::file(head::RECLAIMED, 16));
+                    let at = place_name(&Place::file(superblock::RECLAIMED, 16));
                     out.add(Finding::damage(
                         "reclaimed room",
                         at,
@@ -111,7 +111,7 @@ impl<'a> FileAudit<'a> {
             };
             let locks = lock(&self.space.locks);
             locks.pin(before, target)?;
-            self.lost = reclaimed::read(raw, target)?;
+            self.lost = reclaim_horizon::read(raw, target)?;
             if self.lost == before {
                 return Ok(true);
             }
@@ -139,8 +139,9 @@ impl<'a> FileAudit<'a> {
             }
             Some(p) => {
                 let bytes = self.bytes(&p)?;
-                let list = bytes
-                    .and_then(|b| notes::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned));
+                let list = bytes.and_then(|b| {
+                    space_delta::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned)
+                });
                 (0, list)
             }
         };
@@ -153,7 +154,7 @@ impl<'a> FileAudit<'a> {
             }
         };
         let replayed = self.records.iter().filter(|l| l.record.header.version > of).try_for_each(|l| {
-            let notes = notes::Notes::decode(&l.record.notes)?;
+            let notes = space_delta::Notes::decode(&l.record.notes)?;
             notes.replay(&mut room, l.record.header.time)?;
             let (offset, length) = run_of(&l.at.place);
             room.replay_use(offset, length)
@@ -258,14 +259,14 @@ impl Audit for FileAudit<'_> {
     }
 
     fn is_overtaken(&self, n: usize) -> Result<bool> {
-        let lost = reclaimed::read(self.space.raw.as_ref(), &self.space.target)?;
+        let lost = reclaim_horizon::read(self.space.raw.as_ref(), &self.space.target)?;
         Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
     }
 
     fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
         let Some(room) = self.free(out)? else { return Ok(()) };
         let length = self.space.raw.len().map_err(|e| self.io(&e))?;
-        if length + crate::file::free::GRAIN <= self.head.end {
+        if length + crate::file::free_space::GRAIN <= self.head.end {
             let why = format!("the file has {length} bytes of {}; it was cut off", self.head.end);
             out.add(Finding::damage("end of file", format!("byte {length}"), why));
         }

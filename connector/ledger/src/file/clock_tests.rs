@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::extent::Extent;
-use crate::file::fake::Fake;
-use crate::file::free::RestRule;
+use crate::file::free_space::RestRule;
+use crate::file::sim_file::Fake;
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, Replace, Version};
 use crate::work::data;

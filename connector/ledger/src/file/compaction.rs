@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::address::{Place, Room};
 use crate::compaction_plan::Sparse;
 use crate::error::Result;
-use crate::file::free::{self, round, run_of};
+use crate::file::file_io::RawFile;
+use crate::file::free_space::{self, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
 
 /// Free bytes that make moving payloads worth it.
@@ -59,7 +59,7 @@ impl Writer {
         limit: u64,
         data: &[u8],
     ) -> Result<Option<Place>> {
-        let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
+        let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
         let (at, place) = (run + shift, Place::file(run + shift, len));
         self.fresh.extend([run_of(&place)]);

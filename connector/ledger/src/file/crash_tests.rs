@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::error::ErrorKind;
 use crate::extent::Extent;
-use crate::file::fake::{Fake, Fault};
-use crate::file::head;
 use crate::file::log::newest_slot;
+use crate::file::sim_file::{Fake, Fault};
+use crate::file::superblock;
 use crate::options::{Access, Options, SyncPolicy};
 use crate::work::{Chance, Map, content, data, work};
 
@@ -155,7 +155,7 @@ fn no_changed_byte_gives_wrong_data() {
 }
 
 fn bytes_are_changed(good: Vec<u8>, states: &[Map], is_closed: bool) {
-    let slots = (512..512 + head::SLOT, 4096..4096 + head::SLOT);
+    let slots = (512..512 + superblock::SLOT, 4096..4096 + superblock::SLOT);
     let (mut seen, mut old) = (0u64, 0u64);
     // All of the head, then a sample: payloads are long.
     let sample = (0..4608usize).chain((4608..good.len()).step_by(37));

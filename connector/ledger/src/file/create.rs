@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{self, Fixed, Slot};
+use crate::file::file_io::{OsFile, RawFile};
 use crate::file::locks::Locks;
 use crate::file::open::{
     OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base, space,
     storage_clock,
 };
-use crate::file::raw::{OsFile, RawFile};
+use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
 use crate::file::{FileSpace, replaced};
 use crate::options::{Options, Replace, Writers};
@@ -41,7 +41,7 @@ fn check_user_block(target: &str, bytes: u64) -> Result<()> {
 pub(crate) fn fresh(target: &str, user_block: u64, time: StorageClock) -> Result<(Fixed, Slot)> {
     let created = time.now();
     let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true };
-    let slot = Slot { time: created, end: head::DATA, base_end: head::DATA, ..Slot::default() };
+    let slot = Slot { time: created, end: superblock::DATA, base_end: superblock::DATA, ..Slot::default() };
     Ok((fixed, slot))
 }
 
@@ -233,9 +233,9 @@ impl<T> Creation<'_, T> {
 /// Writes the head of a new container, behind its user block.
 fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
     let raw = OsFile { file: file.clone(), base: fixed.base };
-    let mut bytes = head::new_head(fixed, slot);
-    let note = head::encode_note(&head::myself());
-    bytes[head::NOTE as usize..head::NOTE as usize + note.len()].copy_from_slice(&note);
+    let mut bytes = superblock::new_head(fixed, slot);
+    let note = superblock::encode_note(&superblock::myself());
+    bytes[superblock::NOTE as usize..superblock::NOTE as usize + note.len()].copy_from_slice(&note);
     raw.write_at(&bytes, 0).map_err(|e| Error::io(target, "writing the head", &e))
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::file::fake::{Fake, Fault};
-use crate::file::free::RestRule;
+use crate::file::free_space::RestRule;
+use crate::file::sim_file::{Fake, Fault};
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Writers};
 use crate::work::{Chance, Map, content, data};

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use crate::address::Pointer;
 use crate::checksum;
 use crate::error::{Error, Result};
-use crate::file::free::GRAIN;
-use crate::file::head::{self, Slot};
-use crate::file::raw::RawFile;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::GRAIN;
+use crate::file::superblock::{self, Slot};
 use crate::wal::record::{self, Record};
 
 /// A record as it was read.
@@ -21,10 +21,10 @@ pub(crate) struct Logged {
 
 /// The newest head slot. A writer may be in the middle of writing one; then the other one is whole.
 pub(crate) fn newest_slot(raw: &dyn RawFile, target: &str) -> Result<Slot> {
-    let mut bytes = [0; head::SLOTS];
+    let mut bytes = [0; superblock::SLOTS];
     for _ in 0..50 {
-        raw.read_at(&mut bytes, head::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
-        let found = head::newest(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
+        raw.read_at(&mut bytes, superblock::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
+        let found = superblock::newest(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
         if let Some(slot) = found {
             return Ok(slot);
         }
@@ -56,9 +56,9 @@ pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Resu
 
 /// What may be left of a damaged container: the version of either slot, and the base of either without its log.
 pub(crate) fn remains(raw: &dyn RawFile, target: &str) -> Result<Vec<Slot>> {
-    let mut bytes = [0; head::SLOTS];
-    raw.read_at(&mut bytes, head::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
-    let slots = head::whole(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
+    let mut bytes = [0; superblock::SLOTS];
+    raw.read_at(&mut bytes, superblock::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
+    let slots = superblock::whole(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
     let bare = |s: &Slot| Slot { version: s.base_version, record: None, log_bytes: 0, ..*s };
     let bases: Vec<Slot> = slots.iter().map(bare).collect();
     Ok(slots.into_iter().chain(bases).filter(|s| root_is_whole(raw, s)).collect())
@@ -91,7 +91,7 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
         let name = || format!("record of version {version}");
         let damaged = |why: &str| Error::corrupt(target, name(), why);
         let at = next.ok_or_else(|| damaged("the record before it does not point to it"))?;
-        if at.place.offset < head::DATA || at.place.offset + at.place.length > slot.end {
+        if at.place.offset < superblock::DATA || at.place.offset + at.place.length > slot.end {
             return Err(damaged("it lies outside of the container"));
         }
         let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;
@@ -119,7 +119,7 @@ fn fetch(raw: &dyn RawFile, at: &Pointer, window: u64, kept: &mut (u64, Bytes)) 
     let (offset, length) = (at.place.offset, at.place.length);
     let (start, bytes) = kept;
     if offset < *start || offset + length > *start + bytes.len() as u64 {
-        let from = (offset + length).saturating_sub(window).clamp(head::DATA, offset);
+        let from = (offset + length).saturating_sub(window).clamp(superblock::DATA, offset);
         let mut fresh = vec![0; (offset + length - from) as usize];
         raw.read_at(&mut fresh, from)?;
         *kept = (from, fresh.into());

@@ -1,46 +1,46 @@
 //! The file space: a container in one ordinary file.
 
-mod ahead;
 mod audit;
-mod combined;
 mod compaction;
 mod create;
 pub(crate) mod expired;
-pub(crate) mod free;
-pub(crate) mod head;
+mod file_io;
+pub(crate) mod free_space;
 mod locks;
 mod log;
-pub(crate) mod notes;
+mod multi_writer;
 mod open;
-mod past;
-mod raw;
-mod reclaimed;
-mod remembered;
+mod preallocate;
+mod reclaim_horizon;
 pub(crate) mod replaced;
 mod resync;
-mod shared;
+mod snapshot_cache;
 mod snapshots;
+pub(crate) mod space_delta;
+pub(crate) mod superblock;
 mod temporary;
+mod version_lookup;
+mod write_buffer;
 mod writer;
 
 #[cfg(test)]
-mod bulk_tests;
+mod checkpoint_commit_tests;
 #[cfg(test)]
 mod clock_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-mod edit_tests;
+mod delta_tests;
 #[cfg(test)]
-mod end_tests;
-#[cfg(test)]
-pub(crate) mod fake;
+mod end_of_file_tests;
 #[cfg(test)]
 mod full_tests;
 #[cfg(test)]
+mod multi_writer_crash_tests;
+#[cfg(test)]
 mod pin_tests;
 #[cfg(test)]
-mod shared_crash_tests;
+pub(crate) mod sim_file;
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -53,22 +53,22 @@ use std::time::Duration;
 pub(crate) use create::create;
 pub use open::OpenedFile;
 pub(crate) use open::{look, old_is_read_only, open, probe, remove};
-pub(crate) use past::not_kept;
 pub use replaced::Replacing;
+pub(crate) use version_lookup::not_kept;
 
 use crate::address::{Place, Room};
 use crate::audit::Audit;
 use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::RestRule;
-use crate::file::head::{Fixed, Slot};
+use crate::file::file_io::RawFile;
+use crate::file::free_space::RestRule;
 use crate::file::locks::Locks;
-use crate::file::past::Past;
-use crate::file::raw::RawFile;
+use crate::file::superblock::{Fixed, Slot};
+use crate::file::version_lookup::Past;
 use crate::file::writer::Writer;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Identity, LockPolicy, Options, Version};
-use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
+use crate::storage::{Base, Commit, News, Shape, Snapshot, Space};
 use crate::timekeeping::StorageClock;
 use crate::wal::record::{Entries, Record};
 
@@ -176,7 +176,7 @@ impl Space for FileSpace {
         if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
             return None;
         }
-        let (slot, snapshot) = remembered::take((self.fixed.id, self.file))?;
+        let (slot, snapshot) = snapshot_cache::take((self.fixed.id, self.file))?;
         *lock(&self.known) = Some(slot);
         Some(snapshot)
     }
@@ -186,7 +186,7 @@ impl Space for FileSpace {
             return;
         }
         if let Some(slot) = lock(&self.seen).filter(|slot| slot.version == snapshot.version) {
-            remembered::keep((self.fixed.id, self.file), slot, snapshot);
+            snapshot_cache::keep((self.fixed.id, self.file), slot, snapshot);
         }
     }
 
@@ -196,7 +196,7 @@ impl Space for FileSpace {
 
     fn read_parts(&self, place: &Place, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let at = place.offset.saturating_add(offset);
-        if place.room != Room::File || place.offset < head::DATA {
+        if place.room != Room::File || place.offset < superblock::DATA {
             return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
         }
         let length = parts.iter().map(|part| part.len() as u64).sum();
@@ -205,7 +205,7 @@ impl Space for FileSpace {
             None => Range::default(),
         };
         let read = match parts {
-            _ if !known.is_empty() => combined::read_around(self.raw.as_ref(), parts, at, &known),
+            _ if !known.is_empty() => write_buffer::read_around(self.raw.as_ref(), parts, at, &known),
             [buf] => self.raw.read_at(buf, at),
             _ => self.raw.read_parts_at(parts, at),
         };
@@ -453,7 +453,7 @@ impl Space for FileSpace {
     }
 
     fn claimed(&self, place: &Place) -> Place {
-        let (offset, length) = free::run_of(place);
+        let (offset, length) = free_space::run_of(place);
         Place::file(offset, length)
     }
 

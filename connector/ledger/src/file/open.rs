@@ -10,11 +10,11 @@ use std::sync::atomic::AtomicU32;
 use crate::checksum::unseal;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::RestRule;
-use crate::file::head::{self, Fixed};
+use crate::file::file_io::{OsFile, RawFile};
+use crate::file::free_space::RestRule;
 use crate::file::locks::Locks;
-use crate::file::raw::{OsFile, RawFile};
 use crate::file::resync::resyncing;
+use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
 use crate::file::{FileSpace, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
@@ -53,26 +53,26 @@ pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
 fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
     let mut at = 0u64;
     while at + 16 <= len {
-        let mut bytes = [0; head::MIN_TELLING_BYTES];
+        let mut bytes = [0; superblock::MIN_TELLING_BYTES];
         let there = bytes.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
         file.read_exact_at(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
         let first = &bytes[..16];
-        if first == head::SIGNATURE {
-            if at == 0 && !head::has_slots(&bytes) && is_store_head(file, len, target)? {
+        if first == superblock::SIGNATURE {
+            if at == 0 && !superblock::has_slots(&bytes) && is_store_head(file, len, target)? {
                 return Ok(Found::StoreHead);
             }
-            if there < head::FIXED {
+            if there < superblock::FIXED {
                 let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
                 return Err(log::unreadable(target, "head", &cut));
             }
-            let fixed = Fixed::decode(&bytes[..head::FIXED], target)?;
+            let fixed = Fixed::decode(&bytes[..superblock::FIXED], target)?;
             // A user block may have been put before it, or taken away (h5jam, h5unjam).
             return Ok(Found::Container(Fixed { base: at, ..fixed }));
         }
-        if first == head::POINTER {
+        if first == superblock::POINTER {
             return Ok(Found::Pointer);
         }
-        if first.starts_with(head::HDF5) {
+        if first.starts_with(superblock::HDF5) {
             return Ok(Found::NativeHdf5);
         }
         at = if at == 0 { 512 } else { at * 2 };
@@ -86,11 +86,11 @@ fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
     let read = |bytes: &mut [u8]| {
         file.read_exact_at(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e))
     };
-    let mut front = vec![0; usize::try_from(len.min(head::DATA)).unwrap_or_default()];
+    let mut front = vec![0; usize::try_from(len.min(superblock::DATA)).unwrap_or_default()];
     read(&mut front)?;
     // The part that both have is sealed by itself: a file may be cut off behind it.
-    let lengths = head::FIXED as u64 + 1..=MAX_STORE_HEAD_BYTES;
-    if head::has_slots(&front) || !lengths.contains(&len) {
+    let lengths = superblock::FIXED as u64 + 1..=MAX_STORE_HEAD_BYTES;
+    if superblock::has_slots(&front) || !lengths.contains(&len) {
         return Ok(false);
     }
     let mut whole = vec![0; usize::try_from(len).unwrap_or_default()];
@@ -207,8 +207,8 @@ fn rest_rule(opts: &Options, locks: &Locks) -> RestRule {
 }
 
 pub(super) fn locked(target: &str, raw: &dyn RawFile) -> Error {
-    let mut note = [0; head::NOTE_LEN];
-    let holder = raw.read_at(&mut note, head::NOTE).ok().and_then(|()| head::decode_note(&note));
+    let mut note = [0; superblock::NOTE_LEN];
+    let holder = raw.read_at(&mut note, superblock::NOTE).ok().and_then(|()| superblock::decode_note(&note));
     Error::new(target, ErrorKind::Locked { holder })
 }
 
@@ -289,7 +289,7 @@ fn try_open(
 
 /// Whether what was opened is what a path leads to, and the same container is in it.
 pub(super) fn is_still_there(path: &Path, opened: &OpenedFile) -> bool {
-    let mut head = [0; head::FIXED];
+    let mut head = [0; superblock::FIXED];
     let found = opened.file.read_exact_at(&mut head, opened.fixed.base);
     let same = || Fixed::decode(&head, "").is_ok_and(|found| found.id == opened.fixed.id);
     found.is_ok() && same() && is_at(path, opened.id)

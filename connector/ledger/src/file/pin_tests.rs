@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::file::file_io::RawFile;
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
-use crate::file::{head, lock, open};
+use crate::file::{lock, open, superblock};
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Replace};
-use crate::space::Space;
+use crate::storage::Space;
 use crate::work::{Map, content, work};
 
 /// A file that calls somebody after the head slots were read for the first time.
@@ -35,7 +35,7 @@ impl<F> std::fmt::Debug for Call<F> {
 impl<F: Fn() + Send + Sync> RawFile for Interrupted<Call<F>> {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_at(buf, at)?;
-        if at == head::SLOTS_AT && !self.done.swap(true, Ordering::Relaxed) {
+        if at == superblock::SLOTS_AT && !self.done.swap(true, Ordering::Relaxed) {
             (self.call.0)();
         }
         Ok(())

@@ -15,11 +15,11 @@ use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::create::followed;
-use crate::file::head::Fixed;
+use crate::file::file_io::{OsFile, RawFile};
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::open::{container, is_at, locked, name};
-use crate::file::raw::{OsFile, RawFile};
+use crate::file::superblock::Fixed;
 use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
 use crate::options::{Options, Replace, Replaced, Writers};
 

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::checksum::checksum;
-use crate::file::raw::RawFile;
+use crate::file::file_io::RawFile;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{SyncPolicy, Writers};
 
@@ -195,7 +195,7 @@ impl RawFile for Resyncing {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::file::fake::Fake;
+    use crate::file::sim_file::Fake;
     use crate::options::{Access, Options};
     use crate::work::data;
 

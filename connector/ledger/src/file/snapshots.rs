@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nonces};
 use crate::error::{Error, Result};
-use crate::file::free::RestRule;
-use crate::file::head::Slot;
+use crate::file::free_space::RestRule;
 use crate::file::locks::Locks;
-use crate::file::past::Past;
-use crate::file::shared::Shared;
+use crate::file::multi_writer::Shared;
+use crate::file::superblock::Slot;
+use crate::file::version_lookup::Past;
 use crate::file::writer::Writer;
-use crate::file::{FileSpace, lock, log, reclaimed};
+use crate::file::{FileSpace, lock, log, reclaim_horizon};
 use crate::options::{At, Writers};
-use crate::space::{Base, News};
+use crate::storage::{Base, News};
 
 impl FileSpace {
     /// The newest head, with a pin that makes its version safe. See "Reuse" in docs/format.md for why the second
@@ -90,7 +90,7 @@ impl FileSpace {
         if let Some(slot) = &found {
             locks.pin(slot.sequence, &self.target)?;
             // The pin of the newest version protects nothing that an older one has beyond it.
-            if reclaimed::read(raw, &self.target)? <= slot.sequence {
+            if reclaim_horizon::read(raw, &self.target)? <= slot.sequence {
                 if slot.sequence != newest.sequence {
                     locks.unpin(newest.sequence);
                 }

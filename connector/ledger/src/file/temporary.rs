@@ -17,9 +17,9 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::create::followed;
+use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::open::{is_at, locked};
-use crate::file::raw::OsFile;
 use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 
 /// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.

@@ -1,10 +1,10 @@
 //! The writer's side of the file space: room, what was written since the last commit, and the head that it will replace.
 
-mod base;
+mod append_reservation;
 mod checkpoint;
-mod ends;
-mod growing;
-mod heads;
+mod checkpoint_commit;
+mod commit_slots;
+mod end_of_file;
 mod time;
 
 use std::collections::BTreeMap;
@@ -13,24 +13,24 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::base::Kept;
-use self::ends::Unused;
-use self::growing::Growing;
+use self::append_reservation::Growing;
+use self::checkpoint_commit::Kept;
+use self::end_of_file::Unused;
 use self::time::Timekeeper;
 use crate::address::{Place, Pointer, Room};
 use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::ahead::Preallocation;
-use crate::file::combined::Combined;
-use crate::file::free::{self, FreeSpace, RestRule, Resting, round, run_of};
-use crate::file::head::Slot;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::{self, FreeSpace, RestRule, Resting, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
-use crate::file::notes::{self, Notes, Pairs};
-use crate::file::raw::RawFile;
-use crate::file::reclaimed;
-use crate::file::shared::Shared;
+use crate::file::multi_writer::Shared;
+use crate::file::preallocate::Preallocation;
+use crate::file::reclaim_horizon;
+use crate::file::space_delta::{self, Notes, Pairs};
+use crate::file::superblock::Slot;
+use crate::file::write_buffer::Combined;
 use crate::history::History;
 use crate::options::SyncPolicy;
 use crate::wal::record::{self, Author, Entries, Header};
@@ -180,7 +180,7 @@ impl Writer {
                     let mut bytes = vec![0; p.place.length as usize];
                     raw.read_at(&mut bytes, p.place.offset)
                         .map_err(|e| log::unreadable(&self.target, "free list", &e))?;
-                    notes::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
+                    space_delta::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
                 }
             };
             // With many writers a checkpoint may be older than the list that it is written with.
@@ -300,7 +300,7 @@ impl Writer {
             self.lost = None;
         }
         if last > self.lost(raw)? {
-            reclaimed::write(raw, last, &self.target)?;
+            reclaim_horizon::write(raw, last, &self.target)?;
             self.lost = Some(last);
             // Whoever pinned an old version before that was written has to be seen now.
             until = limit(locks).min(last);
@@ -313,11 +313,11 @@ impl Writer {
     fn lost(&mut self, raw: &dyn RawFile) -> Result<u64> {
         let lost = match self.lost {
             Some(lost) => lost,
-            None => match reclaimed::read(raw, &self.target) {
+            None => match reclaim_horizon::read(raw, &self.target) {
                 Ok(lost) => lost,
                 // A writer that died while it wrote this: nobody can tell what is whole but the newest.
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
-                    reclaimed::write(raw, self.head.sequence, &self.target)?;
+                    reclaim_horizon::write(raw, self.head.sequence, &self.target)?;
                     self.head.sequence
                 }
                 Err(e) => return Err(e),
@@ -335,7 +335,7 @@ impl Writer {
         data: &[u8],
         passing: &mut dyn FnMut(&[u8]),
     ) -> Result<Place> {
-        let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
+        let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let place = Place::file(self.allocate(raw, locks, shift + len)? + shift, len);
         self.fresh.extend([run_of(&place)]);
         let written = self.pending.push(raw, place.offset, data, passing);
@@ -434,7 +434,7 @@ impl Writer {
         (used, freed): (Pairs, Pairs),
     ) -> Result<u64> {
         let end = self.used_end(raw)?;
-        let notes = Notes { sequence: self.head.sequence + 1, end, used: notes::joined(used), freed };
+        let notes = Notes { sequence: self.head.sequence + 1, end, used: space_delta::joined(used), freed };
         let notes_bytes = notes.encode();
         let time = self.next_time();
         let nonce = self.nonces.next();

@@ -7,10 +7,10 @@ use super::{Ledger, State, lay_over};
 use bytes::Bytes;
 
 use crate::address::Pointer;
+use crate::checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fold;
 use crate::memtable::{EMPTY, Layer, merged};
-use crate::space::{Base, Commit};
+use crate::storage::{Base, Commit};
 use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 
@@ -219,7 +219,7 @@ impl Ledger {
             Some(spilled) => (spilled.root, &EMPTY),
             None => (s.root, &s.log),
         };
-        let done = fold::fold(self.tree(root), &merged(&s.staged, below))
+        let done = checkpoint::fold(self.tree(root), &merged(&s.staged, below))
             .and_then(|root| Ok((root, self.space.fold_keep()?)));
         if done.is_err() {
             self.space.fold_rollback();
@@ -271,7 +271,7 @@ impl Ledger {
 
     /// Makes the base of this version. `then` is done with its root before it counts.
     fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<Pointer>) -> Result<()>) -> Result<()> {
-        let done = fold::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
+        let done = checkpoint::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
             self.space.fold_commit(Base { version: s.version, root })?;
             Ok(root)
@@ -295,7 +295,7 @@ impl Ledger {
         }
         let done = self.space.gather().and_then(|()| {
             self.fold(s, |root| {
-                *root = fold::gather(self.tree(*root))?;
+                *root = checkpoint::gather(self.tree(*root))?;
                 Ok(())
             })
         });

@@ -12,9 +12,9 @@ use crate::audit::{
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Past};
-use crate::objects::head::{Head, read_head, store_error};
-use crate::objects::past::history;
-use crate::objects::table::{Notes, Table};
+use crate::objects::manifest::{Head, read_head, store_error};
+use crate::objects::object_usage::{Notes, Table};
+use crate::objects::version_lookup::history;
 use crate::objects::{AREA_AT, Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, lock};
 
 /// A check of one container.

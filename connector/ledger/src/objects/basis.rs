@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind};
-use crate::objects::head::{Head, read_head};
+use crate::objects::manifest::{Head, read_head};
 use crate::objects::{ObjectSpace, Seen, lock};
-use crate::space::Base;
+use crate::storage::Base;
 
 /// What a snapshot needs to be whole.
 #[derive(Clone, Copy, Debug)]

@@ -2,22 +2,22 @@
 
 mod audit;
 mod basis;
-mod first_head;
-mod head;
-mod holes;
+mod batch_read;
+mod initial_manifest;
+mod inline_log;
 mod lease;
-mod many;
+mod manifest;
+mod multi_writer;
+mod object_usage;
 mod open;
 mod orphans;
-mod past;
-mod proven;
+mod pack_gaps;
 mod records;
 mod replaced;
-mod shared;
 mod store_clock;
-mod table;
-mod tail;
 mod uploads;
+mod verified_ranges;
+mod version_lookup;
 mod writer;
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
-pub(crate) use head::is_immutable;
+pub(crate) use manifest::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 
@@ -40,15 +40,15 @@ use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::{Mutex, MutexGuard};
 use crate::objects::basis::Basis;
-pub(crate) use crate::objects::first_head::FirstHeadPut;
-use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, Names, read_head, store_error};
+pub(crate) use crate::objects::initial_manifest::FirstHeadPut;
+use crate::objects::initial_manifest::UnderWay;
+use crate::objects::inline_log::Tail;
 use crate::objects::lease::Lease;
-use crate::objects::proven::Proven;
-use crate::objects::tail::Tail;
+use crate::objects::manifest::{Head, Names, read_head, store_error};
+use crate::objects::verified_ranges::Proven;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
-use crate::space::{Base, Check, Commit, News, Shape, Space, write_one_by_one};
+use crate::storage::{Base, Check, Commit, News, Shape, Space, write_one_by_one};
 use crate::wal::record::{self, Entries, Header, Record};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
@@ -504,14 +504,14 @@ impl Space for ObjectSpace {
 /// Feeds bytes that nobody wrote to the decoders of this space.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(body: &[u8]) {
-    let mut table = table::Table::default();
-    if let Ok(notes) = table::Notes::decode(body) {
+    let mut table = object_usage::Table::default();
+    if let Ok(notes) = object_usage::Notes::decode(body) {
         let _ = table.replay(&notes, 7);
     }
     let mut sealed = [b"h5lT".as_slice(), body].concat();
     let crc = crate::checksum::seal(&mut sealed);
-    let _ = table::Table::decode(&sealed, crc);
-    let mut head = crate::file::head::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
+    let _ = object_usage::Table::decode(&sealed, crc);
+    let mut head = crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
     head.extend_from_slice(body);
     crate::checksum::seal(&mut head);
     let _ = Head::decode(&head, "x");

@@ -9,18 +9,18 @@ use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreEx
 use crate::address::Room;
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{Fixed, HDF5, MIN_TELLING_BYTES, POINTER, SIGNATURE, has_slots};
 use crate::file::old_is_read_only;
+use crate::file::superblock::{Fixed, HDF5, MIN_TELLING_BYTES, POINTER, SIGNATURE, has_slots};
 use crate::locks::Mutex;
 use crate::objects::basis::Basis;
-use crate::objects::first_head::{self, FirstHead, FirstHeadPut};
-use crate::objects::head::{Head, MULTI_WRITER_CLAIM, Names, read_head, store_error};
+use crate::objects::initial_manifest::{self, FirstHead, FirstHeadPut};
 use crate::objects::lease::{self, Lease};
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, read_head, store_error};
+use crate::objects::object_usage::Notes;
 use crate::objects::replaced::{End, Opened, Outgoing};
-use crate::objects::table::Notes;
 use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log, store_clock};
 use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
-use crate::space::Base;
+use crate::storage::Base;
 use crate::timekeeping;
 use crate::wal::record::{Author, Header};
 
@@ -40,7 +40,7 @@ pub(super) fn head_key(key: &str, target: &str) -> Result<Key> {
 pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let front = match store.get_opt(&key, Some(0..MIN_TELLING_BYTES as u64)) {
         Ok(None) => return Ok(Probe::NotFound),
         Ok(Some(g)) => g.bytes,
@@ -67,7 +67,7 @@ pub(crate) fn open(
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     if access == Access::ReadWrite
         && let Some(at) = opts.at
     {
@@ -201,7 +201,7 @@ pub(crate) fn create(
 ) -> Result<ObjectSpace> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let head_last = head == FirstHeadPut::AfterTheFirstCommit;
     let now = Instant::now();
     let prepared = std::thread::scope(|s| {
@@ -457,7 +457,7 @@ pub(crate) fn size(store: &dyn ObjectStore, names: &Names, target: &str) -> Resu
 pub(crate) fn remove(store: &dyn ObjectStore, key: &str) -> Result<()> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let found = read_head(store, &key, &target)?;
     let (bytes, _) = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
     let head = Head::decode(&bytes, &target)?;

@@ -8,7 +8,7 @@ use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::codec::hex;
 use crate::error::Result;
-use crate::objects::head::{Names, store_error};
+use crate::objects::manifest::{Names, store_error};
 use crate::objects::open::delete_lake;
 use crate::objects::replaced::{Current, id_of, tombstones};
 

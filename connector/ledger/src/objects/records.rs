@@ -6,7 +6,7 @@ use object_stores::ObjectStoreExt;
 use super::{Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, lock, parse_log};
 use crate::address::Room;
 use crate::error::{Error, Result};
-use crate::objects::head::{Head, MAX_LOG_OBJECT_BYTES, store_error};
+use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 
 impl ObjectSpace {
     /// The record of a version, if there is one.

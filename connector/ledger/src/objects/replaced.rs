@@ -16,9 +16,9 @@ use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
-use crate::objects::head::{Head, MAX_HEAD_BYTES, Names, put_or_find, put_over, read_head, store_error};
+use crate::objects::manifest::{Head, MAX_HEAD_BYTES, Names, put_or_find, put_over, read_head, store_error};
 use crate::objects::open::delete_lake;
-use crate::objects::{first_head, lease, lock, orphans, store_clock};
+use crate::objects::{initial_manifest, lease, lock, orphans, store_clock};
 use crate::options::ReplacedObject;
 use crate::wal::record::Author;
 
@@ -253,7 +253,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
 pub(crate) fn restore(store: &dyn ObjectStore, key: &str, id: &str) -> Result<ReplacedObject> {
     let target = super::open::name(store, key);
     let head = super::open::head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let mut found: Vec<_> = list(store, key)?.into_iter().filter(|r| r.id.starts_with(id)).collect();
     if id.is_empty() {
         found.truncate(1);

@@ -1,7 +1,7 @@
 //! The writer's side of the object space: what was written since the last commit, and which objects are in use.
 
 mod checkpoint;
-mod heads;
+mod manifests;
 mod pending;
 
 use pending::{Created, Pending};
@@ -18,16 +18,16 @@ use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::locks::Mutex;
-use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, MULTI_WRITER_CLAIM, Names, store_error};
-use crate::objects::holes::Holes;
+use crate::objects::initial_manifest::UnderWay;
+use crate::objects::inline_log::Tail;
 use crate::objects::lease::Lease;
-use crate::objects::proven::Proven;
-use crate::objects::table::{Notes, Table};
-use crate::objects::tail::Tail;
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, store_error};
+use crate::objects::object_usage::{Notes, Table};
+use crate::objects::pack_gaps::Holes;
 use crate::objects::uploads::Uploads;
-use crate::objects::{Logged, lock, past, store_clock};
-use crate::space::Commit;
+use crate::objects::verified_ranges::Proven;
+use crate::objects::{Logged, lock, store_clock, version_lookup};
+use crate::storage::Commit;
 use crate::wal::record::{Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
@@ -196,7 +196,7 @@ impl Writer {
             fold_freed: Vec::new(),
             lease,
             last_time,
-            newest: records.last().map(past::mark_of),
+            newest: records.last().map(version_lookup::mark_of),
             history: None,
             obsolete: 0,
             nonces,
@@ -406,7 +406,7 @@ impl Writer {
         // What another gave back is not ours to give back again.
         self.notes.freed.retain(|p| !notes.freed.contains(p));
         (self.version, self.last_time) = (version, self.last_time.max(time));
-        self.newest = Some(past::mark_of(logged));
+        self.newest = Some(version_lookup::mark_of(logged));
         Ok(())
     }
 
@@ -416,7 +416,7 @@ impl Writer {
         self.head = head;
         self.table = None;
         self.history = None;
-        self.newest = behind.last().map(|l| past::mark_of(l));
+        self.newest = behind.last().map(|l| version_lookup::mark_of(l));
         self.obsolete = 0;
         self.tail = Tail::default();
         self.unread = behind.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::memtable::{Layer, value_in};
 use crate::page::Stored;
 use crate::payload;
-use crate::space::Space;
+use crate::storage::Space;
 
 /// Bytes of a payload that are read at once.
 const STEP_BYTES: usize = 1 << 20;

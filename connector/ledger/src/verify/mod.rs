@@ -25,7 +25,7 @@ use crate::error::{ErrorKind, Result};
 use crate::extent::Extent;
 use crate::memtable::Layer;
 use crate::options::{Access, Options};
-use crate::space::Space;
+use crate::storage::Space;
 use crate::{Ledger, file, objects};
 
 pub use self::walk::{Item, Scan};

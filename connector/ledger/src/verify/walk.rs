@@ -13,7 +13,7 @@ use crate::extent::Extent;
 use crate::memtable::{Layer, range_of};
 use crate::page::{self, Page, Stored};
 use crate::payload;
-use crate::space::Space;
+use crate::storage::Space;
 use crate::tree::{KeyRange, OUT_OF_RANGE};
 
 /// What a [`Scan`] comes to.

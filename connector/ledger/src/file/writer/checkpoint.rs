@@ -3,14 +3,14 @@
 use super::{Noted, Writer};
 use crate::address::{Place, Pointer};
 use crate::error::{Error, Result};
-use crate::file::free::{Resting, round, run_of};
-use crate::file::head::Slot;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::{Resting, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::notes::{self, Pairs};
-use crate::file::past;
-use crate::file::raw::RawFile;
+use crate::file::space_delta::{self, Pairs};
+use crate::file::superblock::Slot;
+use crate::file::version_lookup;
 use crate::history::{History, Mark};
-use crate::space::Base;
+use crate::storage::Base;
 
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
 const LIST_RESERVE_BYTES: u64 = 64;
@@ -95,7 +95,7 @@ impl Writer {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
         // Records lie side by side, and so go as one.
-        coming.gone = notes::joined(coming.gone);
+        coming.gone = space_delta::joined(coming.gone);
         self.wake(raw, locks)?;
         self.trim(raw)?;
         let (past, history) = self.write_history(raw, locks, base.version, folded)?;
@@ -136,7 +136,7 @@ impl Writer {
     ) -> Result<(History, Pointer)> {
         let mut history = match self.history.take() {
             Some(history) => history,
-            None => past::history(raw, &self.head, &self.target)?,
+            None => version_lookup::history(raw, &self.head, &self.target)?,
         };
         self.history = Some(history.clone());
         // The base is whole until something of it goes out of use: with this head, or with the version after it.
@@ -160,12 +160,13 @@ impl Writer {
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
-        let bound =
-            round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES);
+        let bound = round(
+            space_delta::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES,
+        );
         let at = self.allocate(raw, locks, bound)?;
         self.fold_fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
-        let (bytes, crc) = notes::encode_list(version, &runs, &resting, Some(bound as usize));
+        let (bytes, crc) = space_delta::encode_list(version, &runs, &resting, Some(bound as usize));
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
         }
@@ -187,7 +188,7 @@ impl Writer {
         runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
         let rest = |&(offset, length): &(u64, u64)| Resting { offset, length, sequence, time };
         let gone = coming.gone.iter().map(rest);
-        Ok((notes::joined(runs), room.resting.iter().copied().chain(gone).collect()))
+        Ok((space_delta::joined(runs), room.resting.iter().copied().chain(gone).collect()))
     }
 
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.

@@ -1,7 +1,7 @@
 //! What a writer knows of the time; see [`timekeeping`](crate::timekeeping).
 
 use super::Writer;
-use crate::file::free::RestRule;
+use crate::file::free_space::RestRule;
 use crate::timekeeping::{StorageClock, Witness, version_time};
 
 /// What a writer knows of the time.

@@ -11,10 +11,10 @@ use crate::address::{Place, Pointer, Room};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::history::{History, Mark};
-use crate::objects::head::Head;
-use crate::objects::table::{Table, Use};
-use crate::objects::{past, replaced, store_clock};
-use crate::space::Base;
+use crate::objects::manifest::Head;
+use crate::objects::object_usage::{Table, Use};
+use crate::objects::{replaced, store_clock, version_lookup};
+use crate::storage::Base;
 
 /// Slack for what accounting for itself changes in a table.
 const TABLE_RESERVE_BYTES: usize = 64;
@@ -132,7 +132,7 @@ impl Writer {
     fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, Pointer)> {
         let mut history = match self.history.take() {
             Some(history) => history,
-            None => past::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
+            None => version_lookup::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
         };
         self.history = Some(history.clone());
         let base = self.newest.clone().unwrap_or_else(|| history.base.clone());

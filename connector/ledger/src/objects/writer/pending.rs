@@ -13,10 +13,10 @@ use super::Writer;
 use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
-use crate::objects::head::{MAX_LOG_OBJECT_BYTES, store_error};
+use crate::objects::manifest::{MAX_LOG_OBJECT_BYTES, store_error};
+use crate::objects::object_usage::Notes;
 use crate::objects::parse_log;
-use crate::objects::table::Notes;
-use crate::space::Commit;
+use crate::storage::Commit;
 use crate::wal::record::Author;
 
 /// How often a record is put that the store says is there and does not show.

@@ -2,9 +2,9 @@
 
 use super::Writer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{self, Slot};
+use crate::file::file_io::RawFile;
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
+use crate::file::superblock::{self, Slot};
 use crate::file::{log, resync};
 use crate::options::SyncPolicy;
 
@@ -106,6 +106,6 @@ impl Writer {
     /// Leaves a note for those that the lock keeps out.
     /// False if it could not be written, which does no harm.
     pub(crate) fn leave_note(raw: &dyn RawFile) -> bool {
-        raw.write_at(&head::encode_note(&head::myself()), head::NOTE).is_ok()
+        raw.write_at(&superblock::encode_note(&superblock::myself()), superblock::NOTE).is_ok()
     }
 }

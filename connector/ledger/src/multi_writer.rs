@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
-use crate::space::News;
+use crate::storage::News;
 use crate::wal::record::{self, Record};
 
 /// How often [`Ledger::commit`] tries.

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use super::Writer;
 use crate::address::Place;
 use crate::error::Result;
-use crate::file::free::{self, GRAIN, round, run_of};
+use crate::file::file_io::RawFile;
+use crate::file::free_space::{self, GRAIN, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
 
 /// Payloads that room is kept for at a time.
 const MAX_RESERVED_PAYLOADS: usize = 64;
@@ -61,7 +61,7 @@ impl Writer {
     ) -> Result<Place> {
         let length = data.len() as u64;
         // The end has to be a grain's, and what begins amid one is long: room for more of it would be much.
-        let can_go_on = free::shift(length) == 0 && length.is_multiple_of(GRAIN) && most > length;
+        let can_go_on = free_space::shift(length) == 0 && length.is_multiple_of(GRAIN) && most > length;
         if self.shared.is_some() || !can_go_on {
             return self.payload(raw, locks, data, passing);
         }
@@ -170,7 +170,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use crate::file::fake::Fake;
+    use crate::file::sim_file::Fake;
     use crate::options::{Access, Options};
     use crate::work::data;
 

@@ -4,7 +4,7 @@
 //! not, and a long write takes two thirds of the time, that to the disk included. So who lengthens a file much asks for a long run at once. The
 //! file's length stays as it is: what is not used is given back at the end.
 
-use crate::file::raw::RawFile;
+use crate::file::file_io::RawFile;
 
 /// A file that has become so much longer is likely to go on, bytes.
 const MIN_GROWTH_BYTES: u64 = 4 << 20;
@@ -84,8 +84,8 @@ impl Ahead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::combined::Combined;
-    use crate::file::fake::Fake;
+    use crate::file::sim_file::Fake;
+    use crate::file::write_buffer::Combined;
     use crate::work::data;
 
     #[test]

@@ -6,8 +6,8 @@
 
 use super::Writer;
 use crate::error::Result;
-use crate::file::free::FreeSpace;
-use crate::file::raw::RawFile;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::FreeSpace;
 
 /// Room that heads count and that was given back without ever having been part of a version.
 #[derive(Debug, Default)]

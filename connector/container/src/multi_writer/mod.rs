@@ -8,15 +8,15 @@
 mod attributes;
 mod batch;
 mod blocks;
+mod collective;
+mod conflict;
+mod deleted;
 mod dropping;
-mod gone;
 mod groups;
 mod headers;
 mod heap;
 mod links;
-mod reap;
-mod report;
-mod together;
+mod orphans;
 mod tree;
 
 use crate::container::State;
@@ -29,7 +29,7 @@ use h5lake_ledger::Change;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
-pub(crate) use report::Conflict;
+pub(crate) use conflict::Conflict;
 
 /// How often a commit is tried that others overtake.
 const MAX_COMMIT_ATTEMPTS: u32 = 500;

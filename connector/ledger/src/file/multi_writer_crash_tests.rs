@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::ErrorKind;
 use crate::extent::Extent;
-use crate::file::fake::Fake;
-use crate::file::free::RestRule;
-use crate::file::head::{FIXED, Fixed};
+use crate::file::file_io::RawFile;
+use crate::file::free_space::RestRule;
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
 use crate::file::resync::resyncing;
+use crate::file::sim_file::Fake;
+use crate::file::superblock::{FIXED, Fixed};
 use crate::file::{FileSpace, lock};
 use crate::ledger::Ledger;
 use crate::locks::Mutex;

@@ -2,7 +2,7 @@
 //! and while some blocks are decoded or taken apart the next are on their way.
 
 use super::Dataset;
-use super::parallel::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
+use super::parallel_filter::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
 use crate::chunk::admission::Answer;
 use crate::chunk::block_store::{read_pieces, several, stored};
 use crate::chunk::fragments::{Direct, Pieces};

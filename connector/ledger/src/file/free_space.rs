@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::address::Place;
-use crate::file::head::DATA;
+use crate::file::superblock::DATA;
 
 /// All extents begin and end at multiples of this many bytes.
 pub(crate) const GRAIN: u64 = 32;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
-use crate::objects::head::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
 use crate::objects::{Logged, ObjectSpace, Seen};
 use crate::options::Writers;
-use crate::space::{Commit, News};
+use crate::storage::{Commit, News};
 use crate::wal::record::Record;
 
 /// How often a commit beside what is staged is tried.

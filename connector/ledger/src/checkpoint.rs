@@ -13,7 +13,7 @@ use crate::extent::Extent;
 use crate::memtable::Changed;
 use crate::page::{Draft, Entries, Page, Stored};
 use crate::payload;
-use crate::space::Shape;
+use crate::storage::Shape;
 use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
 
 /// A branch is not full before it has this many children.
@@ -30,7 +30,7 @@ struct Child {
 }
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
-/// part of the new base are given to [`fold_free`](crate::space::Space::fold_free).
+/// part of the new base are given to [`fold_free`](crate::storage::Space::fold_free).
 pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Pointer>> {
     let f = Fold { tree, shape: tree.space.shape() };
     let (mut level, mut nodes) = match tree.root {
@@ -68,7 +68,7 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Point
     Ok(Some(root.at))
 }
 
-/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::space::Space::is_astray), and what points to
+/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Space::is_astray), and what points to
 /// them; returns the new root. What was there before is given back as by [`fold`].
 pub(crate) fn gather(tree: Tree<'_>) -> Result<Option<Pointer>> {
     let Some(root) = tree.root else { return Ok(None) };

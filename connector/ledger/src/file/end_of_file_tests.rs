@@ -2,10 +2,10 @@
 //! a file that is as long as it says.
 
 use crate::extent::Extent;
-use crate::file::fake::Fake;
-use crate::file::free::RestRule;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::RestRule;
 use crate::file::log::newest_slot;
-use crate::file::raw::RawFile;
+use crate::file::sim_file::Fake;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::work::{Chance, Map, content, data, work};

@@ -3,8 +3,8 @@
 //! once, since each of them waits.
 
 use super::Dataset;
-use super::parallel::{Job, cores, likely_cores, side_by_side};
-use super::reading::places;
+use super::batch_read::places;
+use super::parallel_filter::{Job, cores, likely_cores, side_by_side};
 use crate::chunk::admission::Distance;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;

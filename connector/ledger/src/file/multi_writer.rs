@@ -6,13 +6,13 @@
 
 use crate::address::Pointer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::{FreeSpace, Runs};
-use crate::file::head::{DATA, Slot};
+use crate::file::file_io::RawFile;
+use crate::file::free_space::{FreeSpace, Runs};
 use crate::file::locks::Locks;
 use crate::file::log;
-use crate::file::raw::RawFile;
+use crate::file::superblock::{DATA, Slot};
 use crate::file::writer::{Noted, Writer};
-use crate::space::{Base, Commit, News};
+use crate::storage::{Base, Commit, News};
 use crate::wal::record::Record;
 
 /// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
@@ -186,7 +186,7 @@ impl Writer {
             Some(found) => found,
             None => {
                 let behind = taken.last().map_or(0, |(o, l)| o + l).max(room.end).max(DATA);
-                (behind.next_multiple_of(super::free::GRAIN), want)
+                (behind.next_multiple_of(super::free_space::GRAIN), want)
             }
         };
         if !locks.reserve(at, length, &self.target)? {

@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use crate::file::head::Slot;
 use crate::file::lock;
+use crate::file::superblock::Slot;
 use crate::locks::Mutex;
-use crate::space::Snapshot;
+use crate::storage::Snapshot;
 
 /// Containers that are remembered.
 const MAX_CONTAINERS: usize = 4;
@@ -50,7 +50,7 @@ pub(crate) fn take(key: Key) -> Option<(Slot, Snapshot)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::file::fake::Fake;
+    use crate::file::sim_file::Fake;
     use crate::ledger::Ledger;
     use crate::options::{Access, Options};
 

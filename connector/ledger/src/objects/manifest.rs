@@ -7,8 +7,8 @@ use crate::address::{Pointer, Room};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
-use crate::space::Base;
+use crate::file::superblock::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
+use crate::storage::Base;
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
 pub(crate) const MAX_HEAD_BYTES: u64 = 64 << 20;

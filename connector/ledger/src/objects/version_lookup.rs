@@ -6,11 +6,11 @@ use crate::address::Pointer;
 use crate::error::{Error, Result};
 use crate::file::not_kept;
 use crate::history::{History, Mark};
-use crate::objects::head::{Head, Names, read_head, store_error};
-use crate::objects::table::Notes;
+use crate::objects::manifest::{Head, Names, read_head, store_error};
+use crate::objects::object_usage::Notes;
 use crate::objects::{Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, Seen};
 use crate::options::{At, Version};
-use crate::space::{Base, News};
+use crate::storage::{Base, News};
 
 /// What the history of a head says; the default for a container that never had a checkpoint.
 pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, target: &str) -> Result<History> {

@@ -1,11 +1,11 @@
 //! Finding an old version in a file, and listing those that are kept.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{DATA, Slot};
+use crate::file::file_io::RawFile;
 use crate::file::log::{self, Logged, unreadable};
-use crate::file::notes::Notes;
-use crate::file::raw::RawFile;
-use crate::file::reclaimed;
+use crate::file::reclaim_horizon;
+use crate::file::space_delta::Notes;
+use crate::file::superblock::{DATA, Slot};
 use crate::history::{History, Mark};
 use crate::options::{At, Version};
 use crate::timekeeping::NotLater;
@@ -133,13 +133,13 @@ impl<'a> Past<'a> {
 
     /// The records of a segment, `None` if they are lost.
     fn records(&self, s: &Segment, after: u64) -> Result<Option<Vec<(u64, Logged)>>> {
-        if !s.is_whole(reclaimed::read(self.raw, self.target)?) {
+        if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) {
             return Ok(None);
         }
         match s.records(self.raw, after, self.target) {
             Ok(records) => Ok(Some(records)),
             // Overwritten while they were read?
-            Err(_) if !s.is_whole(reclaimed::read(self.raw, self.target)?) => Ok(None),
+            Err(_) if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -149,7 +149,7 @@ impl<'a> Past<'a> {
         let mut out: Vec<Version> = Vec::new();
         for s in &self.segments {
             let Some(records) = self.records(s, 0)? else { break };
-            let lost = reclaimed::read(self.raw, self.target)?;
+            let lost = reclaim_horizon::read(self.raw, self.target)?;
             // The last version of an older segment is the base of the one after it, and was listed.
             let known = out.last().map_or(u64::MAX, |v| v.number);
             let listed = records.iter().filter(|(q, l)| *q >= lost && l.record.header.version < known);

@@ -2,7 +2,7 @@
 //! writer deletes, or leave a group that no path leads to.
 
 use super::Their;
-use super::gone::last_link;
+use super::deleted::last_link;
 use crate::container::State;
 use crate::ids::ROOT;
 use crate::record::{HeaderRecord, LinkRecord, decode};

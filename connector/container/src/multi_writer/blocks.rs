@@ -7,7 +7,7 @@ use crate::chunk::layout::Shape;
 use crate::chunk::read_set::ReadOf;
 use crate::chunk::spans::Spans;
 use crate::container::State;
-use crate::dataset::{Form, extent::outside};
+use crate::dataset::{Form, resize::outside};
 use crate::record::{BlockRecord, HeaderRecord, decode};
 use crate::types::Layout;
 use crate::{Container, Error, ErrorKind, ObjectId, Result, keys};

@@ -10,7 +10,7 @@ use crate::address::{Room, Run, Wanted};
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::objects::{ObjectSpace, lock};
-use crate::space::{Check, Space};
+use crate::storage::{Check, Space};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
 const MAX_GAP_BYTES: u64 = 256 << 10;

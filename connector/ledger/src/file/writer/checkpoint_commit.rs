@@ -6,11 +6,11 @@ use super::checkpoint::Coming;
 use super::{Noted, Writer};
 use crate::address::Pointer;
 use crate::error::Result;
-use crate::file::free::run_of;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::run_of;
 use crate::file::locks::Locks;
-use crate::file::notes::{Notes, Pairs};
-use crate::file::raw::RawFile;
-use crate::space::Base;
+use crate::file::space_delta::{Notes, Pairs};
+use crate::storage::Base;
 use crate::wal::record::{self, Author, Header};
 
 /// What belongs to the base that the next commit is to be.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::error::ErrorKind;
 use crate::extent::Extent;
-use crate::file::fake::{Fake, Fault};
 use crate::file::log::{self, newest_slot};
-use crate::file::past;
+use crate::file::sim_file::{Fake, Fault};
+use crate::file::version_lookup;
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, SyncPolicy, Writers};
 use crate::work::{Map, content, data, work};
@@ -64,8 +64,8 @@ fn a_large_commit_is_written_once() {
     let slot = newest_slot(&f, "fake").unwrap();
     assert_eq!((slot.version, slot.base_version, slot.log_bytes, slot.record), (2, 2, 0, None));
     // What a reader needs that looks for versions between the bases.
-    let past = past::history(&f, &slot, "fake").unwrap().past.pop().unwrap();
-    let slot = crate::file::head::Slot { record: past.record, ..slot };
+    let past = version_lookup::history(&f, &slot, "fake").unwrap().past.pop().unwrap();
+    let slot = crate::file::superblock::Slot { record: past.record, ..slot };
     let records = log::records(&f, &slot, 0, "fake").unwrap();
     let changes: Vec<usize> = records.iter().map(|r| r.record.changes().unwrap().len()).collect();
     assert_eq!((past.base.version, past.last, changes), (0, 2, vec![1, 0]));

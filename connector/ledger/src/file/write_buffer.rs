@@ -7,9 +7,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 
-use crate::file::ahead::{Ahead, Preallocation};
-use crate::file::free::GRAIN;
-use crate::file::raw::RawFile;
+use crate::file::file_io::RawFile;
+use crate::file::free_space::GRAIN;
+use crate::file::preallocate::{Ahead, Preallocation};
 
 /// Long writes end at multiples of this many bytes; less than that is kept back.
 const WRITE_STRIDE_BYTES: u64 = 64 << 10;
@@ -182,7 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::file::fake::{Fake, Fault};
+    use crate::file::sim_file::{Fake, Fault};
     use crate::locks::Mutex;
     use crate::work::data;
 

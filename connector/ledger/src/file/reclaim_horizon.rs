@@ -6,9 +6,9 @@
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader};
 use crate::error::{Error, Result};
-use crate::file::head::RECLAIMED;
+use crate::file::file_io::RawFile;
 use crate::file::log::unreadable;
-use crate::file::raw::RawFile;
+use crate::file::superblock::RECLAIMED;
 
 const LEN: usize = 16;
 

@@ -1,9 +1,9 @@
 //! Records that say how values differ from those before, as readers, later sessions and old versions meet them.
 
-use crate::file::fake::Fake;
-use crate::file::head::{FIXED, Fixed};
+use crate::file::file_io::RawFile;
 use crate::file::log::{self, newest_slot};
-use crate::file::raw::RawFile;
+use crate::file::sim_file::Fake;
+use crate::file::superblock::{FIXED, Fixed};
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, Writers};
 use crate::wal::delta::Stored;
@@ -116,7 +116,7 @@ fn old_versions_are_made_of_edits_too() {
             retention: Some(std::time::Duration::from_secs(60)),
             ..Options::default()
         };
-        let rule = crate::file::free::RestRule { least: 60_000_000, courtesy: 0 };
+        let rule = crate::file::free_space::RestRule { least: 60_000_000, courtesy: 0 };
         let l = f.open_resting(Access::ReadWrite, &o, rule).unwrap();
         let (_, states, done) = work(&l, &Map::new(), 40);
         done.unwrap();

@@ -5,9 +5,9 @@ use object_stores::Condition;
 use super::Writer;
 use crate::address::Room;
 use crate::error::{Error, ErrorKind, Result};
-use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
+use crate::objects::initial_manifest::UnderWay;
 use crate::objects::lease::Lease;
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
 use crate::objects::open::{delete_lake, take_back_headless};
 
 impl Writer {

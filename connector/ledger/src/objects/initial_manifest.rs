@@ -10,8 +10,8 @@ use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, PutMode};
 
 use crate::locks::{Condvar, Mutex};
-use crate::objects::head::{put_or_find, put_over};
 use crate::objects::lock;
+use crate::objects::manifest::{put_or_find, put_over};
 use crate::objects::replaced::{End, Outgoing};
 use crate::options::Replace;
 use crate::process;

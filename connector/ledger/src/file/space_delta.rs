@@ -2,7 +2,7 @@
 
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::file::free::{FreeSpace, GRAIN, Resting};
+use crate::file::free_space::{FreeSpace, GRAIN, Resting};
 
 /// (offset, length), ascending, in bytes, multiples of the grain.
 pub(crate) type Pairs = Vec<(u64, u64)>;
@@ -143,7 +143,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     let version = r.varint()?;
     let mut free = FreeSpace::new(end);
     let check = |(o, l): (u64, u64)| {
-        if o + l <= end && o >= crate::file::head::DATA {
+        if o + l <= end && o >= crate::file::superblock::DATA {
             Ok(())
         } else {
             Err("a run lies outside of the file")
@@ -168,7 +168,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::head::DATA;
+    use crate::file::superblock::DATA;
 
     #[test]
     fn notes_and_lists_come_back() {
