@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use h5lake_container::{Attribute, CodecLender, Container, Dataset, ObjectId, OpenObject, Outlook};
+use h5lake_container::{Attribute, CodecProvider, Container, Dataset, ObjectId, OpenObject, Outlook};
 use h5lake_ledger::locks::Mutex;
 
 use crate::callbacks::parallel::Together;
@@ -137,7 +137,7 @@ impl Session {
             loss: Mutex::default(),
         });
         Face::register(&session);
-        let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
+        let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));
         session.container.add_codec_lender(lender);
         Ok(session)
     }

@@ -11,7 +11,7 @@ use crate::listing_cache;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
 use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
-use crate::{AttrSpec, Container, Error, ErrorKind, LocalHeap, OpenObject, Result, keys, record};
+use crate::{AttrSpec, Container, Error, ErrorKind, InlineHeap, OpenObject, Result, keys, record};
 use bytes::Bytes;
 use h5lake_ledger::locks::Mutex;
 use std::sync::Arc;
@@ -135,8 +135,8 @@ impl Attribute {
     ///
     /// # Errors
     /// As for [`Self::read`].
-    pub fn read_with_heap(&self) -> Result<(Bytes, LocalHeap)> {
-        Ok(LocalHeap::split(self.read_whole()?, self.data_size))
+    pub fn read_with_heap(&self) -> Result<(Bytes, InlineHeap)> {
+        Ok(InlineHeap::split(self.read_whole()?, self.data_size))
     }
 
     /// The elements and the local heap behind them.
@@ -182,14 +182,14 @@ impl Attribute {
     /// # Errors
     /// `InvalidArgument` for another length, `ReadOnly`.
     pub fn write(&self, data: &[u8]) -> Result<()> {
-        self.write_with_heap(data, &LocalHeap::default())
+        self.write_with_heap(data, &InlineHeap::default())
     }
 
     /// Replaces the value, and the local heap that its elements' ids are of.
     ///
     /// # Errors
     /// As for [`Self::write`]; `InvalidArgument` for a heap where that is not its place.
-    pub fn write_with_heap(&self, data: &[u8], heap: &LocalHeap) -> Result<()> {
+    pub fn write_with_heap(&self, data: &[u8], heap: &InlineHeap) -> Result<()> {
         if data.len() as u64 != self.data_size {
             let text = format!("an attribute of {} bytes is written with {}", self.data_size, data.len());
             return Err(Error::invalid(text));

@@ -1,6 +1,6 @@
 //! Compaction: payloads that keep much dead room around them are moved, so that the room comes back.
 
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::container::State;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
@@ -147,7 +147,7 @@ impl Container {
         let Some(value) = self.ledger.get(key)? else { return Ok(0) };
         let r: BlockRecord = record::decode(value, what)?;
         let length = r.length;
-        let mut pieces = Pieces::decode(r, usize::MAX)?;
+        let mut pieces = Fragments::decode(r, usize::MAX)?;
         let moved = pieces.relocate(|e| self.moved(e, sparse))?;
         if moved > 0 {
             self.ledger

@@ -5,13 +5,13 @@ use crate::chunk::admission::Distance;
 use crate::chunk::cache::BlockCache;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
-use crate::filters::CodecLender;
+use crate::filters::CodecProvider;
 use crate::filters::unlocked::without_locks;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
-use crate::listing_cache::Lists;
-use crate::multi_writer::Others;
+use crate::listing_cache::ListingCache;
+use crate::multi_writer::RemoteChanges;
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, Place};
@@ -45,7 +45,7 @@ pub(crate) struct State {
     pub unstored: IdMap<Arc<HeaderRecord>>,
     /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
     pub unmarked: BTreeSet<u64>,
-    pub lists: Lists,
+    pub lists: ListingCache,
     pub attributes: OpenAttributes,
     /// The attribute that changed last, if the ledger does not have it yet.
     pub unstored_attribute: Option<Unstored>,
@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub heap: HeapState,
     pub ids: Ids,
     /// What is known of other writers' commits and not merged yet.
-    pub others: Others,
+    pub others: RemoteChanges,
 }
 
 impl State {
@@ -82,7 +82,7 @@ pub struct Container {
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
-    pub(crate) lenders: Mutex<Vec<Weak<dyn CodecLender>>>,
+    pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
     record: ContainerRecord,
     place: Mutex<Option<Place>>,
     /// This container, for those who have to hold it.
@@ -209,14 +209,14 @@ impl Container {
             headers: LruCache::unbounded_with_hasher(IdHashes::default()),
             unstored: IdMap::default(),
             unmarked: BTreeSet::new(),
-            lists: Lists::default(),
+            lists: ListingCache::default(),
             attributes: OpenAttributes::new(),
             unstored_attribute: None,
             edition: 0,
             datasets: IdMap::default(),
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
-            others: Others::default(),
+            others: RemoteChanges::default(),
         };
         let writers = if ledger.is_one_of_many() { Writers::Many } else { Writers::One };
         let distance = match target {

@@ -9,12 +9,12 @@ const LOCAL: u64 = 1 << 63;
 
 /// The blobs of a value: those that were kept with it, and those that were added.
 #[derive(Debug, Clone, Default)]
-pub struct LocalHeap {
+pub struct InlineHeap {
     kept: Bytes,
     added: Vec<u8>,
 }
 
-impl LocalHeap {
+impl InlineHeap {
     /// What was stored.
     pub fn new(stored: Bytes) -> Self {
         Self { kept: stored, added: Vec::new() }
@@ -100,12 +100,12 @@ mod tests {
 
     #[test]
     fn blobs_come_back_from_what_was_kept_and_added() {
-        let mut first = LocalHeap::default();
+        let mut first = InlineHeap::default();
         let one = first.put(b"one");
         let empty = first.put(b"");
-        let mut heap = LocalHeap::new(first.parts().concat().into());
+        let mut heap = InlineHeap::new(first.parts().concat().into());
         let three = heap.put(b"three");
-        assert!(LocalHeap::has(&empty) && empty != [0; 16]);
+        assert!(InlineHeap::has(&empty) && empty != [0; 16]);
         assert_eq!(heap.get(&one, 3).unwrap(), b"one");
         assert_eq!(heap.get(&three, 5).unwrap(), b"three");
         assert_eq!(heap.get(&three, 2).unwrap(), b"th");
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn forged_ids_are_errors() {
-        let mut heap = LocalHeap::default();
+        let mut heap = InlineHeap::default();
         let id = heap.put(b"blob");
         assert_eq!(heap.get(&id, 5).unwrap_err().kind(), ErrorKind::InvalidArgument);
         assert_eq!(heap.get(&[1; 16], 1).unwrap_err().kind(), ErrorKind::InvalidArgument);

@@ -16,7 +16,7 @@ const MAX_PATHS: usize = 16;
 
 /// The lists of a container.
 #[derive(Default)]
-pub(crate) struct Lists {
+pub(crate) struct ListingCache {
     links: HashMap<(u64, Index), Vec<Arc<Link>>>,
     attributes: IdMap<Vec<(u32, AttrInfo)>>,
     entries: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Lists {
     removals: u64,
 }
 
-impl Lists {
+impl ListingCache {
     pub(crate) fn links(&self, group: u64, index: Index) -> Option<&[Arc<Link>]> {
         self.links.get(&(group, index)).map(Vec::as_slice)
     }

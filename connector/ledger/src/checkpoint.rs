@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::memtable::Changed;
 use crate::page::{Draft, Entries, Page, Stored};
 use crate::payload;
-use crate::storage::Shape;
+use crate::storage::PageSizes;
 use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
 
 /// A branch is not full before it has this many children.
@@ -26,13 +26,13 @@ pub(crate) type Changes<'c> = [Changed<'c>];
 #[derive(Debug, Clone)]
 struct Child {
     key: Bytes,
-    at: Pointer,
+    at: PageRef,
 }
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
-/// part of the new base are given to [`fold_free`](crate::storage::Space::fold_free).
-pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Pointer>> {
-    let f = Fold { tree, shape: tree.space.shape() };
+/// part of the new base are given to [`fold_free`](crate::storage::Storage::fold_free).
+pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
+    let f = Fold { tree, shape: tree.storage.shape() };
     let (mut level, mut nodes) = match tree.root {
         None => {
             let mut b = Builder::new(&f, 0);
@@ -68,37 +68,37 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Point
     Ok(Some(root.at))
 }
 
-/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Space::is_astray), and what points to
+/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Storage::is_astray), and what points to
 /// them; returns the new root. What was there before is given back as by [`fold`].
-pub(crate) fn gather(tree: Tree<'_>) -> Result<Option<Pointer>> {
+pub(crate) fn gather(tree: Tree<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };
-    let f = Fold { tree, shape: tree.space.shape() };
+    let f = Fold { tree, shape: tree.storage.shape() };
     let level = tree.page(&root)?.level;
     Ok(Some(f.gathered(&root, level, &KeyRange::default())?.unwrap_or(root)))
 }
 
 struct Fold<'a> {
     tree: Tree<'a>,
-    shape: Shape,
+    shape: PageSizes,
 }
 
 impl Fold<'_> {
     fn damaged(&self, why: &str) -> Error {
-        Error::corrupt(self.tree.space.target(), "page", why)
+        Error::corrupt(self.tree.storage.target(), "page", why)
     }
 
-    fn child(&self, page: &Entries<'_>, n: usize) -> Result<Pointer> {
+    fn child(&self, page: &Entries<'_>, n: usize) -> Result<PageRef> {
         page.child(n).map_err(|why| self.damaged(why))
     }
 
-    fn retire(&self, p: &Pointer) -> Result<()> {
+    fn retire(&self, p: &PageRef) -> Result<()> {
         self.tree.cache.forget(p);
-        self.tree.space.fold_free(&p.place)
+        self.tree.storage.fold_free(&p.place)
     }
 
     /// A page that its parent says is of this level, and has keys of this range alone. A page that two parents lead to
     /// cannot be so below both.
-    fn page(&self, at: &Pointer, level: u8) -> Result<Arc<Page>> {
+    fn page(&self, at: &PageRef, level: u8) -> Result<Arc<Page>> {
         let page = self.tree.page(at)?;
         if page.level != level {
             return Err(self.damaged("a child of the wrong level"));
@@ -112,10 +112,10 @@ impl Fold<'_> {
     }
 
     /// A page of `level` in its new place; nothing if it stays, and all below it.
-    fn gathered(&self, at: &Pointer, level: u8, range: &KeyRange) -> Result<Option<Pointer>> {
+    fn gathered(&self, at: &PageRef, level: u8, range: &KeyRange) -> Result<Option<PageRef>> {
         let page = self.page(at, level)?;
         let all = self.entries(&page, range)?;
-        let (mut draft, mut moves) = (Draft::default(), self.tree.space.is_astray(&at.place));
+        let (mut draft, mut moves) = (Draft::default(), self.tree.storage.is_astray(&at.place));
         for n in 0..all.len() {
             moves |= match level.checked_sub(1) {
                 Some(below) => self.gather_child(&all, n, (below, range), &mut draft)?,
@@ -124,8 +124,8 @@ impl Fold<'_> {
         }
         let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
         self.retire(at)?;
-        let place = self.tree.space.fold_write(&bytes)?;
-        Ok(Some(Pointer { place, crc }))
+        let place = self.tree.storage.fold_write(&bytes)?;
+        Ok(Some(PageRef { place, crc }))
     }
 
     /// Does so with a child, of a level and of a page with keys of this range.
@@ -145,7 +145,7 @@ impl Fold<'_> {
     fn gather_value(&self, page: &Entries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
         let stored = page.stored(n).map_err(|why| self.damaged(why))?;
         let moved = match &stored {
-            Stored::Spilled(e) if self.tree.space.is_astray(e.place()) => self.moved_value(e)?,
+            Stored::Spilled(e) if self.tree.storage.is_astray(e.place()) => self.moved_value(e)?,
             _ => {
                 draft.push_value(page.key(n), &stored);
                 return Ok(false);
@@ -156,12 +156,12 @@ impl Fold<'_> {
     }
 
     fn moved_value(&self, e: &Extent) -> Result<Extent> {
-        let space = self.tree.space;
+        let storage = self.tree.storage;
         let length = usize::try_from(e.len()).map_err(|_| self.damaged("an impossible length of a value"))?;
         let mut value = vec![0; length];
-        payload::read(space, e, 0, &mut value)?;
-        let place = space.fold_write(&value)?;
-        space.fold_free(e.place())?;
+        payload::read(storage, e, 0, &mut value)?;
+        let place = storage.fold_write(&value)?;
+        storage.fold_free(e.place())?;
         Ok(Extent::of(place, &value))
     }
 
@@ -226,7 +226,7 @@ impl Fold<'_> {
                 Some(((k, new), others)) if k.as_ref() == key => {
                     rest = others;
                     if let Stored::Spilled(e) = &stored {
-                        self.tree.space.fold_free(e.place())?;
+                        self.tree.storage.fold_free(e.place())?;
                     }
                     if let Some(v) = new {
                         self.put(k.as_ref(), v, b)?;
@@ -251,7 +251,7 @@ impl Fold<'_> {
         if value.len() <= self.shape.spill {
             return b.push_inline(key, value);
         }
-        let place = self.tree.space.fold_write(value)?;
+        let place = self.tree.storage.fold_write(value)?;
         b.push_value(key, &Stored::Spilled(Extent::of(place, value)))
     }
 }
@@ -302,8 +302,8 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     fn flush(&mut self) -> Result<()> {
         if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
-            let place = self.fold.tree.space.fold_write(&bytes)?;
-            self.done.push(Child { key, at: Pointer { place, crc } });
+            let place = self.fold.tree.storage.fold_write(&bytes)?;
+            self.done.push(Child { key, at: PageRef { place, crc } });
         }
         Ok(())
     }

@@ -20,13 +20,13 @@ impl Ledger {
         if self.is_one_of_many() {
             return Ok(Sparse::default());
         }
-        self.space().sparse()
+        self.storage().sparse()
     }
 
     /// Bytes that lie dead in objects which live payloads keep, and bytes of those payloads, as far as that is known without
     /// a request; zeros when it is not, and in a file, whose free room is used again.
     pub fn waste(&self) -> (u64, u64) {
-        if self.is_one_of_many() { (0, 0) } else { self.space().waste() }
+        if self.is_one_of_many() { (0, 0) } else { self.storage().waste() }
     }
 
     /// Writes a payload anew in a better place. The old one stays until it is given back with
@@ -40,8 +40,8 @@ impl Ledger {
             return Ok(None);
         };
         let mut data = vec![0; length];
-        payload::read(self.space(), e, 0, &mut data)?;
-        let place = self.space().write_before(e.place(), &data)?;
+        payload::read(self.storage(), e, 0, &mut data)?;
+        let place = self.storage().write_before(e.place(), &data)?;
         Ok(place.map(|p| Extent::of(p, &data)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::address::Room;
+use crate::address::Location;
 use crate::extent::Extent;
 
 /// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
@@ -12,7 +12,7 @@ pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 #[derive(Debug, Default)]
 pub struct Sparse {
     /// Objects of which less than half is in use.
-    pub(crate) rooms: HashSet<Room>,
+    pub(crate) rooms: HashSet<Location>,
     /// In a file: payloads from this byte on would fit into the free room before it.
     pub(crate) beyond: Option<u64>,
     /// Bytes that nobody uses and that come back if all is moved.
@@ -36,7 +36,7 @@ impl Sparse {
             return false;
         }
         match e.place().room {
-            Room::File => self.beyond.is_some_and(|from| e.place().offset >= from),
+            Location::File => self.beyond.is_some_and(|from| e.place().offset >= from),
             room => self.rooms.contains(&room),
         }
     }

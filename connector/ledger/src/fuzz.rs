@@ -19,7 +19,7 @@ pub fn decode(bytes: &[u8]) {
         2 => drop(Extent::decode(body)),
         3 => drop(History::decode(body, 0)),
         4 => drop(space_delta::decode_list(body, 0, 1 << 40)),
-        5 => drop(space_delta::Notes::decode(body).map(|n| n.replay(&mut FreeSpace::new(1 << 20), 5))),
+        5 => drop(space_delta::SpaceDelta::decode(body).map(|n| n.replay(&mut FreeSpace::new(1 << 20), 5))),
         6 => objects::fuzz(body),
         _ => heads(body),
     }
@@ -44,7 +44,7 @@ fn changes(body: &[u8]) {
     for (_, stored) in record.changes().unwrap_or_default() {
         let _ = stored.over(Some(&Bytes::from_static(b"the value before, which has some bytes")));
     }
-    let _ = space_delta::Notes::decode(&record.notes);
+    let _ = space_delta::SpaceDelta::decode(&record.notes);
 }
 
 fn heads(body: &[u8]) {

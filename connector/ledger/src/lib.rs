@@ -58,7 +58,7 @@ pub use extent::Extent;
 pub use file::{OpenedFile, Replacing};
 pub use ledger::Ledger;
 pub use limits::{MAX_KEY, MAX_VALUE};
-pub use multi_writer::{Change, Hold};
+pub use multi_writer::{Change, CommitLock};
 pub use options::{
     Access, At, Identity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     SyncPolicy, Version, Writers,

@@ -16,8 +16,8 @@ use crate::key::Key;
 use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
-use crate::storage::News;
-use crate::wal::record::{self, Record};
+use crate::storage::RemoteCommits;
+use crate::wal::record::{self, CommitRecord};
 
 /// How often [`Ledger::commit`] tries.
 const MAX_COMMIT_ATTEMPTS: u32 = 1000;
@@ -43,13 +43,13 @@ pub struct Change {
     pub pid: u32,
 }
 
-/// While it lives, no other writer commits, where the space can keep them from it (in a file).
+/// While it lives, no other writer commits, where the storage can keep them from it (in a file).
 #[derive(Debug)]
-pub struct Hold<'a>(&'a Ledger);
+pub struct CommitLock<'a>(&'a Ledger);
 
-impl Drop for Hold<'_> {
+impl Drop for CommitLock<'_> {
     fn drop(&mut self) {
-        self.0.space().release();
+        self.0.storage().release();
     }
 }
 
@@ -82,11 +82,11 @@ impl Ledger {
         // Else an own record would be news.
         self.settle(s)?;
         if s.untold.is_none() {
-            s.untold = self.space().news()?;
+            s.untold = self.storage().news()?;
         }
         let Some(news) = s.untold.take() else {
             if s.unmerged.is_empty() {
-                self.space().settle();
+                self.storage().settle();
             }
             return Ok(Vec::new());
         };
@@ -97,8 +97,13 @@ impl Ledger {
         taken.inspect_err(|_| s.untold = Some(news))
     }
 
-    fn take_in(&self, s: &mut State, news: &News, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
-        let mut last: BTreeMap<Bytes, Record> = BTreeMap::new();
+    fn take_in(
+        &self,
+        s: &mut State,
+        news: &RemoteCommits,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Change>> {
+        let mut last: BTreeMap<Bytes, CommitRecord> = BTreeMap::new();
         for record in news.skipped.iter().chain(&news.records) {
             if record.header.version > s.version {
                 for (key, _) in self.changes(record)? {
@@ -125,12 +130,12 @@ impl Ledger {
         Ok(out)
     }
 
-    fn changes(&self, record: &Record) -> Result<Vec<record::Change>> {
+    fn changes(&self, record: &CommitRecord) -> Result<Vec<record::Change>> {
         record.changes().map_err(|why| self.damaged(why))
     }
 
     pub(crate) fn damaged(&self, why: &str) -> Error {
-        Error::corrupt(self.space().target(), "record", why)
+        Error::corrupt(self.storage().target(), "record", why)
     }
 
     fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
@@ -213,7 +218,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`.
     pub fn keep_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
-        self.space().keep_payload(e.place());
+        self.storage().keep_payload(e.place());
         Ok(())
     }
 
@@ -224,7 +229,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `Store`.
     pub fn send_payloads(&self) -> Result<()> {
         let _s = self.writable()?;
-        self.space().send_payloads()
+        self.storage().send_payloads()
     }
 
     /// Keeps other writers of a file from committing as long as the answer lives: for one that was overtaken again and
@@ -232,10 +237,10 @@ impl Ledger {
     ///
     /// # Errors
     /// `Locked` when another writer holds the file for a minute.
-    pub fn hold(&self) -> Result<Hold<'_>> {
+    pub fn hold(&self) -> Result<CommitLock<'_>> {
         drop(self.writable()?);
-        self.space().hold()?;
-        Ok(Hold(self))
+        self.storage().hold()?;
+        Ok(CommitLock(self))
     }
 
     /// Commits what is staged, unless another writer committed since this one last looked: then `None`, and
@@ -285,10 +290,10 @@ impl Ledger {
             self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
         }
         let mut first = initial;
-        let taken = self.space().aside(&mut |untold| {
+        let taken = self.storage().aside(&mut |untold| {
             let mut now = seen.clone();
             self.find(key, untold.iter(), &mut now)?;
-            let bad = || Error::corrupt(self.space().target(), "counter", "it has not eight bytes");
+            let bad = || Error::corrupt(self.storage().target(), "counter", "it has not eight bytes");
             first = match &now {
                 Some(v) => u64::from_be_bytes(v.as_ref().try_into().map_err(|_| bad())?),
                 None => initial,
@@ -309,7 +314,7 @@ impl Ledger {
     fn find<'r>(
         &self,
         key: &[u8],
-        records: impl Iterator<Item = &'r Record>,
+        records: impl Iterator<Item = &'r CommitRecord>,
         value: &mut Option<Bytes>,
     ) -> Result<()> {
         for record in records {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checksum::unseal_as;
 use crate::codec::{Decoded, Reader};
 use crate::extent::Extent;
@@ -64,7 +64,7 @@ fn is_before(one: &[u8], other: &[u8]) -> bool {
 #[inline(always)]
 fn pass_over_rest(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
     if level > 0 {
-        return Pointer::skip(r);
+        return PageRef::skip(r);
     }
     if r.u8()? > 1 {
         return Err("unknown kind of value");
@@ -235,10 +235,10 @@ impl Page {
     }
 
     /// The child of a branch's entry.
-    fn child(&self, start: u32) -> Decoded<Pointer> {
+    fn child(&self, start: u32) -> Decoded<PageRef> {
         let mut r = self.from(start);
         r.string()?;
-        Pointer::read(&mut r)
+        PageRef::read(&mut r)
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
     fn a_branch_leads_to_the_last_child_that_is_not_behind() {
         let mut d = Draft::default();
         let child =
-            |n: u8| Pointer { place: crate::address::Place::file(u64::from(n) * 16, 16), crc: n.into() };
+            |n: u8| PageRef { place: crate::address::Address::file(u64::from(n) * 16, 16), crc: n.into() };
         [b"b", b"d", b"f"]
             .iter()
             .zip(1..)

@@ -1,6 +1,6 @@
-//! What a ledger needs from below: the space that a container lives in.
+//! What a ledger needs from below: the storage that a container lives in.
 //!
-//! Two spaces implement [`Space`]: one ordinary file, and objects in a store. The map, its pages and its log records are
+//! Two storages implement [`Storage`]: one ordinary file, and objects in a store. The map, its pages and its log records are
 //! written once, on top of this trait.
 
 use std::fmt::Debug;
@@ -10,46 +10,46 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::{Place, Pointer, Run, Wanted};
+use crate::address::{Address, PageRef, Run, Wanted};
 use crate::audit::Audit;
 use crate::compaction_plan::Sparse;
 use crate::error::{Error, Result};
-use crate::memtable::Layer;
+use crate::memtable::Memtable;
 use crate::options::{Identity, Version};
 use crate::page::Page;
-use crate::wal::record::{Entries, Record};
+use crate::wal::record::{CommitRecord, Entries};
 
 /// The newest checkpoint: the map as it was at `version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Base {
+pub(crate) struct Checkpoint {
     pub(crate) version: u64,
-    pub(crate) root: Option<Pointer>,
+    pub(crate) root: Option<PageRef>,
 }
 
 /// What a reader has to do to see the newest version.
 #[derive(Debug)]
-pub(crate) struct News {
+pub(crate) struct RemoteCommits {
     pub(crate) version: u64,
     /// When set: forget everything, start from this base.
-    pub(crate) restart: Option<Base>,
+    pub(crate) restart: Option<Checkpoint>,
     /// Records, oldest first, that follow what the reader has (or the base).
-    pub(crate) records: Vec<Record>,
+    pub(crate) records: Vec<CommitRecord>,
     /// The bytes of the base's root page, where they came along without a request of their own.
     pub(crate) root: Option<Bytes>,
     /// With a restart, for one of many writers: the records between what it has and the base, oldest first.
-    pub(crate) skipped: Vec<Record>,
+    pub(crate) skipped: Vec<CommitRecord>,
 }
 
 /// What a reader knows of a container.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
-    pub(crate) root: Option<Pointer>,
-    pub(crate) log: Layer,
+    pub(crate) root: Option<PageRef>,
+    pub(crate) log: Memtable,
     pub(crate) log_bytes: u64,
     pub(crate) log_records: u64,
     /// Pages that it read, the one used last first. They are right where `root` is.
-    pub(crate) pages: Vec<(Pointer, Arc<Page>)>,
+    pub(crate) pages: Vec<(PageRef, Arc<Page>)>,
 }
 
 /// What became of a commit.
@@ -59,14 +59,14 @@ pub(crate) enum Commit {
     Done(u64),
     /// One of the other writers has made that version: there are news.
     Behind,
-    /// The store gave this error instead of an answer: [`settle_commit`](Space::settle_commit) has to find out, before anything
+    /// The store gave this error instead of an answer: [`settle_commit`](Storage::settle_commit) has to find out, before anything
     /// else is committed or learnt.
     InDoubt(Error),
 }
 
-/// How a space likes its pages.
+/// How a storage likes its pages.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub(crate) struct PageSizes {
     /// Bytes that a leaf should have.
     pub(crate) page: usize,
     /// Bytes that a branch should have: the larger, the fewer levels there are to walk.
@@ -80,32 +80,32 @@ pub(crate) struct Shape {
 /// Looks at the bytes of a run, by its number among those wanted, as soon as they are there; in any thread.
 pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
 
-/// Where a container's bytes are. All methods take `&self`; a space has its own locks.
+/// Where a container's bytes are. All methods take `&self`; a storage has its own locks.
 ///
-/// Written bytes belong to nobody until [`commit`](Space::commit), [`fold_commit`](Space::fold_commit) or
-/// [`commit_base`](Space::commit_base).
-pub(crate) trait Space: Debug + Send + Sync {
+/// Written bytes belong to nobody until [`commit`](Storage::commit), [`fold_commit`](Storage::fold_commit) or
+/// [`commit_base`](Storage::commit_base).
+pub(crate) trait Storage: Debug + Send + Sync {
     /// The file or key, for messages.
     fn target(&self) -> &str;
     fn identity(&self) -> Identity;
-    fn shape(&self) -> Shape;
+    fn shape(&self) -> PageSizes;
 
     /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
-    fn news(&self) -> Result<Option<News>>;
+    fn news(&self) -> Result<Option<RemoteCommits>>;
 
-    /// What a reader of this process knew of the container: the first [`news`](Space::news) then follows upon that, or says
+    /// What a reader of this process knew of the container: the first [`news`](Storage::news) then follows upon that, or says
     /// to forget it.
     fn recall(&self) -> Option<Snapshot> {
         None
     }
-    /// Keeps what a reader knows at its close, for [`recall`](Space::recall).
+    /// Keeps what a reader knows at its close, for [`recall`](Storage::recall).
     fn remember(&self, _: Snapshot) {}
 
     /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
-    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()>;
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()>;
 
-    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](Space::read).
-    fn read_parts(&self, place: &Place, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](Storage::read).
+    fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let mut at = offset;
         for part in parts {
             self.read(place, at, part)?;
@@ -114,7 +114,7 @@ pub(crate) trait Space: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Reads several runs, each as [`read`](Space::read) does, and checks each. A space whose requests take a round trip
+    /// Reads several runs, each as [`read`](Storage::read) does, and checks each. A storage whose requests take a round trip
     /// joins neighbours, and asks for the rest side by side.
     fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         for (n, wanted) in wanted.iter_mut().enumerate() {
@@ -137,33 +137,33 @@ pub(crate) trait Space: Debug + Send + Sync {
         false
     }
 
-    /// Whether all that is stored lies in this process's memory, and [`at_hand`](Space::at_hand) answers.
+    /// Whether all that is stored lies in this process's memory, and [`at_hand`](Storage::at_hand) answers.
     fn is_at_hand(&self) -> bool {
         false
     }
 
-    /// The bytes of a run where they lie, not copied; `None` in a space that has them elsewhere. `check` is asked about them
+    /// The bytes of a run where they lie, not copied; `None` in a storage that has them elsewhere. `check` is asked about them
     /// unless they are known to be right.
     fn at_hand(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         Ok(None)
     }
 
     /// Writes one. All of it is shown to `passing`, part by part, each when it is about to be read anyway.
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place>;
+    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Address>;
     /// Writes several; after an error none is left.
-    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
+    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
         write_one_by_one(self, data)
     }
     /// Writes several that need not be copied, in one object where that is kept in a store, and waits until they are there.
-    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Place>> {
+    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
         self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
     /// Writes one that may go on until it has `most` bytes, and is better kept where it can.
-    fn write_to_grow(&self, data: &[u8], _most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+    fn write_to_grow(&self, data: &[u8], _most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
         self.write_payload(data, passing)
     }
     /// Writes `data` right behind a payload, which with it makes one payload from then on; false where that cannot be.
-    fn grow_payload(&self, _place: &Place, _data: &[u8]) -> Result<bool> {
+    fn grow_payload(&self, _place: &Address, _data: &[u8]) -> Result<bool> {
         Ok(false)
     }
     /// No payload that was written before goes on.
@@ -173,11 +173,11 @@ pub(crate) trait Space: Debug + Send + Sync {
         Ok(())
     }
     /// Staged, or done at once if the place was written since the last commit.
-    fn free_payload(&self, place: &Place) -> Result<()>;
+    fn free_payload(&self, place: &Address) -> Result<()>;
     /// Whether places were freed that only a commit gives back.
     fn has_freed(&self) -> bool;
     /// Takes back that a place is to be freed, if that is staged.
-    fn keep_payload(&self, place: &Place);
+    fn keep_payload(&self, place: &Address);
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.
     fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit>;
@@ -195,7 +195,7 @@ pub(crate) trait Space: Debug + Send + Sync {
     }
     /// For one of many writers: a commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.
-    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()>;
+    fn aside(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
     /// For one of many writers: keeps others from committing until `release`, where that is possible.
     fn hold(&self) -> Result<()> {
         Ok(())
@@ -216,12 +216,12 @@ pub(crate) trait Space: Debug + Send + Sync {
     fn rollback(&self) -> Result<()>;
 
     /// Writes a page or a spilled value of a coming base.
-    fn fold_write(&self, data: &[u8]) -> Result<Place>;
+    fn fold_write(&self, data: &[u8]) -> Result<Address>;
     /// A place that the coming base does not need any more.
-    fn fold_free(&self, place: &Place) -> Result<()>;
+    fn fold_free(&self, place: &Address) -> Result<()>;
     /// Makes the new base the one that readers start from.
-    fn fold_commit(&self, base: Base) -> Result<()>;
-    /// Gives back what was written for the coming base, up to what is [kept](Space::fold_keep).
+    fn fold_commit(&self, base: Checkpoint) -> Result<()>;
+    /// Gives back what was written for the coming base, up to what is [kept](Storage::fold_keep).
     fn fold_rollback(&self);
 
     /// Whether pages can be kept for a commit that is to come, and that commit be a base.
@@ -229,7 +229,7 @@ pub(crate) trait Space: Debug + Send + Sync {
         false
     }
     /// What was written for a coming base stays, and what that does without and an earlier call kept is given back, until
-    /// [`commit_base`](Space::commit_base), [`fold_forget`](Space::fold_forget) or [`rollback`](Space::rollback). Returns the
+    /// [`commit_base`](Storage::commit_base), [`fold_forget`](Storage::fold_forget) or [`rollback`](Storage::rollback). Returns the
     /// bytes written since the last call. After an error nothing has changed.
     fn fold_keep(&self) -> Result<u64> {
         Err(Error::invalid(self.target(), "pages cannot be kept before a commit here"))
@@ -237,9 +237,9 @@ pub(crate) trait Space: Debug + Send + Sync {
     /// Gives back what was written for a coming base, all that was kept included.
     fn fold_forget(&self) {}
     /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit. Durable
-    /// as by [`commit`](Space::commit). After an error the version is not committed, unless the error is `Broken`, and all
+    /// as by [`commit`](Storage::commit). After an error the version is not committed, unless the error is `Broken`, and all
     /// that was kept still is.
-    fn commit_base(&self, _base: Base) -> Result<()> {
+    fn commit_base(&self, _base: Checkpoint) -> Result<()> {
         Err(Error::invalid(self.target(), "a commit is a record here"))
     }
 
@@ -266,13 +266,13 @@ pub(crate) trait Space: Debug + Send + Sync {
         (0, 0)
     }
     /// From now on what is written goes where it stands in nobody's way, if it can: in a file, before the end that it would
-    /// have without holes. Until [`scatter`](Space::scatter).
+    /// have without holes. Until [`scatter`](Storage::scatter).
     fn gather(&self) -> Result<()> {
         Ok(())
     }
     fn scatter(&self) {}
     /// Whether a place stands in the way, and what is there could be elsewhere. Never, unless gathering.
-    fn is_astray(&self, _place: &Place) -> bool {
+    fn is_astray(&self, _place: &Address) -> bool {
         false
     }
     /// How long it is until all that went out of use may be used again, as far as time goes. `None` if nothing
@@ -281,7 +281,7 @@ pub(crate) trait Space: Debug + Send + Sync {
         Ok(None)
     }
     /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
-    fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>>;
+    fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>>;
 
     /// The versions that can be opened, newest first, at most so many.
     fn versions(&self, most: usize) -> Result<Vec<Version>>;
@@ -308,7 +308,7 @@ pub(crate) trait Space: Debug + Send + Sync {
         None
     }
     /// All bytes that belong to what lies at a place.
-    fn claimed(&self, place: &Place) -> Place {
+    fn claimed(&self, place: &Address) -> Address {
         *place
     }
     /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
@@ -316,14 +316,14 @@ pub(crate) trait Space: Debug + Send + Sync {
 }
 
 /// Writes payloads one after the other, and gives those back that came before one that failed.
-pub(crate) fn write_one_by_one<S: Space + ?Sized>(space: &S, data: &[&[u8]]) -> Result<Vec<Place>> {
+pub(crate) fn write_one_by_one<S: Storage + ?Sized>(storage: &S, data: &[&[u8]]) -> Result<Vec<Address>> {
     let mut places = Vec::with_capacity(data.len());
     for data in data {
-        match space.write_payload(data, &mut |_| ()) {
+        match storage.write_payload(data, &mut |_| ()) {
             Ok(place) => places.push(place),
             Err(e) => {
                 for place in places.iter().filter(|place| place.length > 0) {
-                    space.free_payload(place)?;
+                    storage.free_payload(place)?;
                 }
                 return Err(e);
             }

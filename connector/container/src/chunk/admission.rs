@@ -1,7 +1,7 @@
 //! Which blocks that are read are worth keeping in memory.
 
 use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::{MIN_DIRECT_BYTES, Shape};
+use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use lru::LruCache;
 
 /// Blocks up to this many bytes are kept as soon as a part of them is read.
@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 
 /// Watches what is read of blocks that are not in memory.
 #[derive(Debug)]
-pub(crate) struct Keeping {
+pub(crate) struct AdmissionPolicy {
     /// Bytes of the cache.
     limit: usize,
     distance: Distance,
@@ -54,14 +54,14 @@ struct Seen {
     spanned: usize,
 }
 
-impl Keeping {
+impl AdmissionPolicy {
     pub(crate) fn new(limit: usize, distance: Distance) -> Self {
         Self { limit, distance, watched: LruCache::unbounded() }
     }
 
     /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
     /// and parts of filtered blocks, bring the block into memory.
-    pub(crate) fn is_worth_it(&mut self, key: &[u8], shape: &Shape, runs: &[CopyRun]) -> bool {
+    pub(crate) fn admits(&mut self, key: &[u8], shape: &BlockLayout, runs: &[CopyRun]) -> bool {
         if shape.len > self.limit / 4 {
             return false;
         }

@@ -1,12 +1,12 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
-use crate::chunk::admission::{Answer, Distance, Keeping};
+use crate::chunk::admission::{AdmissionPolicy, Answer, Distance};
 use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
-use crate::chunk::cached_block::{Cached, MAX_DIRTY_RANGES};
+use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
 use crate::chunk::grid::{CopyRun, Coverage};
-use crate::chunk::layout::{MIN_DIRECT_BYTES, Shape};
+use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::chunk::read_set::Reads;
 use crate::chunk::spans::Spans;
 use crate::filters::unlocked;
@@ -20,9 +20,9 @@ const ENTRY_OVERHEAD_BYTES: usize = 256;
 
 /// The blocks in memory. Dirty ones are stored by [`Self::flush`], or when room is needed.
 pub(crate) struct BlockCache {
-    blocks: BTreeMap<Vec<u8>, Cached>,
+    blocks: BTreeMap<Vec<u8>, CachedBlock>,
     dirty: BTreeSet<Vec<u8>>,
-    keeping: Keeping,
+    keeping: AdmissionPolicy,
     bytes: usize,
     limit: usize,
     distance: Distance,
@@ -39,7 +39,7 @@ impl BlockCache {
             touched: (writers == Writers::Many).then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            keeping: Keeping::new(limit, distance),
+            keeping: AdmissionPolicy::new(limit, distance),
             bytes: 0,
             limit,
             distance,
@@ -93,7 +93,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         spans: &Spans,
         block: &[u8],
     ) -> Result<()> {
@@ -112,7 +112,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         spans: &Spans,
         block: Vec<u8>,
     ) -> Result<()> {
@@ -144,12 +144,12 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         reach: usize,
-    ) -> Result<&mut Cached> {
+    ) -> Result<&mut CachedBlock> {
         let here = self.blocks.get(key).map(|c| c.data.len());
         if here.is_none_or(|len| len < reach) {
-            let room = Cached::room(shape, reach);
+            let room = CachedBlock::room(shape, reach);
             // This may put out the block itself.
             self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
@@ -168,14 +168,14 @@ impl BlockCache {
         Ok(c)
     }
 
-    fn insert(&mut self, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) {
+    fn insert(&mut self, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) {
         self.tick += 1;
         self.bytes += data.len() + ENTRY_OVERHEAD_BYTES;
-        self.blocks.insert(key.to_vec(), Cached::new(shape, data, self.tick));
+        self.blocks.insert(key.to_vec(), CachedBlock::new(shape, data, self.tick));
     }
 
     /// Makes room for a block of this shape.
-    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
         self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
     }
 
@@ -330,11 +330,11 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<Answer> {
-        if !self.blocks.contains_key(key) && !self.keeping.is_worth_it(key, shape, runs) {
+        if !self.blocks.contains_key(key) && !self.keeping.admits(key, shape, runs) {
             return Ok(Answer::Stored);
         }
         if !self.blocks.contains_key(key) {
@@ -370,14 +370,14 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<Answer> {
         if self.blocks.contains_key(key) {
             return self.read(ledger, key, shape, runs, out);
         }
-        let keep = self.keeping.is_worth_it(key, shape, runs);
+        let keep = self.keeping.admits(key, shape, runs);
         Ok(if keep { Answer::Keep(self.epoch) } else { Answer::Stored })
     }
 
@@ -386,7 +386,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         data: Vec<u8>,
         epoch: u64,
     ) -> Result<()> {
@@ -397,7 +397,7 @@ impl BlockCache {
     }
 
     /// Takes in a block that is not here, as it is stored.
-    fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) -> Result<()> {
+    fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) -> Result<()> {
         self.make_room(ledger, data.len() + ENTRY_OVERHEAD_BYTES)?;
         self.insert(key, shape, data);
         self.enter(ledger, key, shape, 0)?.valid.insert(0..shape.len);
@@ -409,7 +409,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
         coverage: Coverage,
@@ -449,11 +449,11 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        let scattered = |c: &Cached| c.dirty.len() > MAX_DIRTY_RANGES * 16;
+        let scattered = |c: &CachedBlock| c.dirty.len() > MAX_DIRTY_RANGES * 16;
         let whole = !shape.filters.is_empty()
             || runs.len() > MAX_DIRTY_RANGES * 4
             || self.blocks.get(key).is_some_and(scattered);
@@ -486,7 +486,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
@@ -517,7 +517,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
@@ -527,7 +527,13 @@ impl BlockCache {
     }
 
     /// Makes everything of a block from byte `end` on fill.
-    pub(crate) fn trim(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, end: usize) -> Result<()> {
+    pub(crate) fn trim(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        end: usize,
+    ) -> Result<()> {
         self.epoch += 1;
         self.touch(key, std::iter::once(end..shape.len));
         if !shape.filters.is_empty() {
@@ -553,7 +559,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
     ) -> Result<()> {
         self.epoch += 1;
@@ -569,7 +575,7 @@ impl BlockCache {
     }
 
     /// Has a block stored anew, as its shape now says.
-    pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<()> {
+    pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>) -> Result<()> {
         let c = self.enter(ledger, key, shape, shape.len)?;
         c.complete(ledger, key)?;
         c.dirty.insert(0..shape.len);

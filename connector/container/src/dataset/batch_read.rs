@@ -5,7 +5,7 @@ use super::Dataset;
 use super::parallel_filter::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
 use crate::chunk::admission::Answer;
 use crate::chunk::block_store::{read_pieces, several, stored};
-use crate::chunk::fragments::{Direct, Pieces};
+use crate::chunk::fragments::{Direct, Fragments};
 use crate::chunk::grid::{CopyRun, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;
 use crate::filters::unlocked::without_locks;
@@ -37,7 +37,7 @@ struct Job {
     /// Read the whole block, and keep it in memory unless something was written since this epoch.
     keep: Option<u64>,
     /// Its stored state; of a store with the bytes.
-    pieces: Option<Pieces>,
+    pieces: Option<Fragments>,
     /// Long runs of a block without filters in a store: they are read to where they are wanted.
     direct: bool,
 }
@@ -284,7 +284,7 @@ impl Dataset {
         let shape = &self.shape;
         let direct = split(out, straight)?.into_iter();
         let direct = direct.map(|(r, pieces, out)| Direct { pieces, shape, from: r.block, out }).collect();
-        Pieces::fetch(ledger, others.into_iter(), direct)?;
+        Fragments::fetch(ledger, others.into_iter(), direct)?;
         for (job, pieces) in jobs.iter_mut().zip(all).filter(|(job, _)| !job.direct) {
             job.pieces = Some(pieces);
         }

@@ -2,7 +2,7 @@
 
 use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, coordinates};
 use crate::container::ENTRIES_PER_SCAN;
 use crate::filters::unlocked::without_locks;
@@ -297,7 +297,7 @@ impl Dataset {
     }
 
     /// The stored state of a block, with all that was written to it.
-    fn stored_now(&self, key: &[u8]) -> Result<Pieces> {
+    fn stored_now(&self, key: &[u8]) -> Result<Fragments> {
         let c = self.container();
         without_locks(|| {
             let mut blocks = c.blocks.lock();

@@ -10,7 +10,7 @@ mod validate;
 
 use crate::chunk::admission::Distance;
 use crate::chunk::grid::Grid;
-use crate::chunk::layout::{Edges, Shape};
+use crate::chunk::layout::{BlockLayout, Edges};
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::filters::unlocked::without_locks;
@@ -39,7 +39,7 @@ pub struct Dataset {
     filters: Vec<Filter>,
     creation_properties: Bytes,
     grid: Grid,
-    shape: Arc<Shape>,
+    shape: Arc<BlockLayout>,
     space: RwLock<Dataspace>,
     /// The largest dimensions, which never change.
     limits: Vec<u64>,
@@ -131,7 +131,7 @@ pub(crate) struct Form {
     pub datatype: Datatype,
     pub space: Dataspace,
     pub layout: Layout,
-    pub shape: Shape,
+    pub shape: BlockLayout,
     fill: Fill,
     filters: Vec<Filter>,
     grid: Grid,
@@ -168,7 +168,7 @@ impl Form {
             }
             _ => None,
         };
-        let shape = Shape { len, fill: element, filters: pipeline, inline, edges };
+        let shape = BlockLayout { len, fill: element, filters: pipeline, inline, edges };
         Ok(Self { datatype, space, layout, shape, fill, filters, grid })
     }
 }
@@ -273,11 +273,11 @@ impl Dataset {
         self.creation_properties.clone()
     }
 
-    pub(crate) fn shape(&self) -> &Shape {
+    pub(crate) fn shape(&self) -> &BlockLayout {
         &self.shape
     }
 
-    pub(crate) fn shape_shared(&self) -> Arc<Shape> {
+    pub(crate) fn shape_shared(&self) -> Arc<BlockLayout> {
         self.shape.clone()
     }
 

@@ -32,7 +32,7 @@ const MAX_FAR_BATCH_BYTES: usize = 1 << 30;
 
 /// How a write is shared.
 #[derive(Clone, Copy)]
-struct Way {
+struct WritePlan {
     object: usize,
     batch: usize,
     threads: usize,
@@ -110,7 +110,7 @@ impl Dataset {
             return self.write(selection, data);
         }
         self.writing(selection, data, |dims, size| {
-            let way = Way {
+            let way = WritePlan {
                 object: FAR_OBJECT_BYTES,
                 batch: MAX_FAR_BATCH_BYTES,
                 threads: MAX_FAR_OBJECTS,
@@ -136,7 +136,7 @@ impl Dataset {
             size,
             data,
             None,
-            Way { object: OBJECT_BYTES, batch: MAX_WRITE_BATCH_BYTES, threads, allowed: cores },
+            WritePlan { object: OBJECT_BYTES, batch: MAX_WRITE_BATCH_BYTES, threads, allowed: cores },
         )
     }
 
@@ -148,7 +148,7 @@ impl Dataset {
         size: usize,
         data: &[u8],
         lent: Option<&Bytes>,
-        way: Way,
+        way: WritePlan,
     ) -> Result<()> {
         let c = self.container();
         let write = |groups| self.write_groups(groups, data, lent, way);
@@ -186,7 +186,7 @@ impl Dataset {
         mut groups: Vec<Vec<Write>>,
         data: &[u8],
         lent: Option<&Bytes>,
-        way: Way,
+        way: WritePlan,
     ) -> Result<()> {
         let ledger = &self.container().ledger;
         groups.retain(|group| !group.is_empty());

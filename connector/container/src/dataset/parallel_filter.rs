@@ -2,7 +2,7 @@
 
 use super::Dataset;
 use crate::chunk::block_store::change_stored;
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
@@ -110,7 +110,7 @@ impl Dataset {
         &self,
         key: &[u8],
         runs: &[CopyRun],
-        change: impl FnOnce(&mut Pieces) -> Result<()>,
+        change: impl FnOnce(&mut Fragments) -> Result<()>,
     ) -> Result<()> {
         let c = self.container();
         let mut blocks = c.blocks.lock();

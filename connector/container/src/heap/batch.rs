@@ -1,7 +1,7 @@
 //! Many blobs in one call: what a transfer of a million strings needs. Blobs that lie together in a segment are written
 //! and read as one run of bytes.
 
-use super::{MAX_PREFIX_BYTES, Place};
+use super::{BlobAddress, MAX_PREFIX_BYTES};
 use crate::container::State;
 use crate::types::ObjectId;
 use crate::{Container, Error, Result, convert};
@@ -47,7 +47,7 @@ impl Filling {
 /// A blob that is wanted, and its place among those that are.
 #[derive(Clone, Copy)]
 struct Wanted {
-    place: Place,
+    place: BlobAddress,
     length: u64,
     /// Bytes, with the prefix.
     bytes: u64,
@@ -57,7 +57,7 @@ struct Wanted {
 impl Wanted {
     fn new(index: usize, id: &[u8; 16], length: u64) -> Self {
         let bytes = length.saturating_add(encoded_len_varint(length) as u64);
-        Self { place: Place::of(id), length, bytes, index }
+        Self { place: BlobAddress::of(id), length, bytes, index }
     }
 
     /// By which those that lie together follow each other.
@@ -96,7 +96,7 @@ impl Container {
             }
             let offset =
                 u32::try_from(filling.end()).map_err(|_| Error::corrupt("a heap segment is too long"))?;
-            kept(Place { owner: owner.0, number: filling.number, offset }.id());
+            kept(BlobAddress { owner: owner.0, number: filling.number, offset }.id());
             filling.make_room(blob.len());
             encode_varint(blob.len() as u64, &mut filling.bytes);
             filling.bytes.extend_from_slice(blob);

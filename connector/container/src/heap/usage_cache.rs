@@ -2,7 +2,7 @@
 //! and forgotten.
 
 use super::{SEGMENT_LENGTHS, shape};
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::BlockLayout;
 use crate::record::UsageRecord;
 use crate::{Error, Result, keys};
 use h5lake_ledger::Ledger;
@@ -17,16 +17,16 @@ const MAX_SEGMENTS: usize = 4096;
 const MAX_OWNERS: usize = 16 << 10;
 
 /// A segment by its owner and number.
-pub(super) type Which = (u64, u32);
+pub(super) type SegmentId = (u64, u32);
 
 /// What is known of segments.
 pub(crate) struct HeapState {
-    segments: BTreeMap<Which, Known>,
+    segments: BTreeMap<SegmentId, SegmentUsage>,
     /// Those of them whose usage the ledger does not have.
-    changed: BTreeSet<Which>,
-    owners: LruCache<u64, Going>,
+    changed: BTreeSet<SegmentId>,
+    owners: LruCache<u64, OpenSegment>,
     /// The shapes of segments of the usual lengths.
-    usual: [Option<Arc<Shape>>; SEGMENT_LENGTHS.len()],
+    usual: [Option<Arc<BlockLayout>>; SEGMENT_LENGTHS.len()],
     tick: u64,
     kept: usize,
     kept_owners: usize,
@@ -34,7 +34,7 @@ pub(crate) struct HeapState {
 
 /// Where an owner goes on.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Going {
+pub(super) struct OpenSegment {
     /// The segment that is being filled.
     pub number: Option<u32>,
     /// How many segments one of many writers has begun.
@@ -43,7 +43,7 @@ pub(super) struct Going {
 
 /// What is known of a segment.
 #[derive(Debug)]
-struct Known {
+struct SegmentUsage {
     /// Of one that is only read, nothing.
     usage: Option<UsageRecord>,
     segment: Arc<Segment>,
@@ -60,7 +60,7 @@ pub(super) struct Usage<'a> {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub key: Vec<u8>,
-    pub shape: Arc<Shape>,
+    pub shape: Arc<BlockLayout>,
     pub length: u64,
 }
 
@@ -100,13 +100,13 @@ impl HeapState {
     }
 
     /// Where an owner goes on, as far as it is known.
-    pub(super) fn going(&mut self, owner: u64) -> Going {
+    pub(super) fn going(&mut self, owner: u64) -> OpenSegment {
         self.owners.get(&owner).copied().unwrap_or_default()
     }
 
     /// Notes where an owner goes on. Who was not here for longest is looked up in the map again; one of many writers, who
     /// would not find there which segments are its own, begins another.
-    pub(super) fn go_on(&mut self, owner: u64, going: Going) {
+    pub(super) fn go_on(&mut self, owner: u64, going: OpenSegment) {
         self.owners.put(owner, going);
         if self.owners.len() > self.kept_owners {
             self.owners.pop_lru();
@@ -121,7 +121,7 @@ impl HeapState {
     }
 
     /// Notes that a segment is used.
-    fn touch(&mut self, which: Which) -> Option<&mut Known> {
+    fn touch(&mut self, which: SegmentId) -> Option<&mut SegmentUsage> {
         self.tick += 1;
         let known = self.segments.get_mut(&which)?;
         known.used = self.tick;
@@ -129,18 +129,18 @@ impl HeapState {
     }
 
     /// A segment, to be read.
-    pub(super) fn segment(&mut self, which: Which) -> Option<Arc<Segment>> {
+    pub(super) fn segment(&mut self, which: SegmentId) -> Option<Arc<Segment>> {
         self.touch(which).map(|known| known.segment.clone())
     }
 
     /// How much of a segment is used, to be looked at.
-    pub(super) fn usage(&mut self, which: Which) -> Option<Usage<'_>> {
+    pub(super) fn usage(&mut self, which: SegmentId) -> Option<Usage<'_>> {
         let known = self.touch(which)?;
         known.usage.as_ref().map(|record| Usage { record, segment: &known.segment })
     }
 
     /// How much of a segment is used, to be changed: it is staged by the next flush, or before it is forgotten.
-    pub(super) fn change(&mut self, which: Which) -> Result<&mut UsageRecord> {
+    pub(super) fn change(&mut self, which: SegmentId) -> Result<&mut UsageRecord> {
         let gone = || Error::corrupt("a heap segment was forgotten as it was used");
         let record = self.segments.get_mut(&which).and_then(|known| known.usage.as_mut()).ok_or_else(gone)?;
         self.changed.insert(which);
@@ -148,7 +148,7 @@ impl HeapState {
     }
 
     /// Takes in what the ledger says of a segment's usage, and forgets others for it.
-    pub(super) fn keep(&mut self, ledger: &Ledger, which: Which, record: UsageRecord) -> Result<()> {
+    pub(super) fn keep(&mut self, ledger: &Ledger, which: SegmentId, record: UsageRecord) -> Result<()> {
         self.keep_known(ledger, which, record.length, Some(record))?;
         Ok(())
     }
@@ -157,7 +157,7 @@ impl HeapState {
     pub(super) fn keep_segment(
         &mut self,
         ledger: &Ledger,
-        which: Which,
+        which: SegmentId,
         length: u64,
     ) -> Result<Arc<Segment>> {
         self.keep_known(ledger, which, length, None)
@@ -166,7 +166,7 @@ impl HeapState {
     fn keep_known(
         &mut self,
         ledger: &Ledger,
-        which: Which,
+        which: SegmentId,
         length: u64,
         usage: Option<UsageRecord>,
     ) -> Result<Arc<Segment>> {
@@ -174,11 +174,11 @@ impl HeapState {
         let key = keys::segment(keys::SEGMENT, which.0, which.1);
         let segment = Arc::new(Segment { key, shape: self.shape(length)?, length });
         self.tick += 1;
-        self.segments.insert(which, Known { usage, segment: segment.clone(), used: self.tick });
+        self.segments.insert(which, SegmentUsage { usage, segment: segment.clone(), used: self.tick });
         Ok(segment)
     }
 
-    fn shape(&mut self, length: u64) -> Result<Arc<Shape>> {
+    fn shape(&mut self, length: u64) -> Result<Arc<BlockLayout>> {
         let Some(at) = SEGMENT_LENGTHS.iter().position(|l| *l == length) else { return shape(length) };
         if let Some(known) = &self.usual[at] {
             return Ok(known.clone());
@@ -211,7 +211,7 @@ impl HeapState {
         Ok(())
     }
 
-    fn store_one(&mut self, ledger: &Ledger, which: Which) -> Result<()> {
+    fn store_one(&mut self, ledger: &Ledger, which: SegmentId) -> Result<()> {
         if self.changed.contains(&which)
             && let Some(record) = self.segments.get(&which).and_then(|known| known.usage.as_ref())
         {

@@ -1,11 +1,11 @@
 //! Attributes that both changed.
 
-use super::Contest;
+use super::ThreeWay;
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::convert::show;
 use crate::record::{self, AttributeRecord, decode_extents};
-use crate::{Container, LocalHeap, OnConflict, Result, keys};
+use crate::{Container, InlineHeap, OnConflict, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 
@@ -31,7 +31,7 @@ fn committed(r: &Option<AttributeRecord>) -> Option<u64> {
 
 impl Container {
     /// The same content, or the removal of the same, is what both wanted; else the first has it.
-    pub(super) fn merge_attribute(&self, s: &mut State, c: Contest) -> Result<()> {
+    pub(super) fn merge_attribute(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let id = keys::id(&c.key).unwrap_or_default();
         let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
@@ -137,7 +137,7 @@ impl Container {
     }
 
     /// What we had moved the attribute to by renaming it goes too: it would share what the old name keeps.
-    fn drop_moved(&self, s: &mut State, c: &Contest, base: &Option<AttributeRecord>) -> Result<()> {
+    fn drop_moved(&self, s: &mut State, c: &ThreeWay, base: &Option<AttributeRecord>) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let (Some(_), None) = (base, &c.ours) else { return Ok(()) };
         let (heap, old) = (owner(base), extents(base)?);
@@ -190,7 +190,7 @@ impl Container {
         if t.is_none_or(|t| t.class != STRING || t.size != VARIABLE_LENGTH_ELEMENT_BYTES as u64) {
             return Ok(false);
         }
-        let [(x, in_x), (y, in_y)] = [x, y].map(|value| LocalHeap::split(value, r.data_size));
+        let [(x, in_x), (y, in_y)] = [x, y].map(|value| InlineHeap::split(value, r.data_size));
         for (a, b) in x
             .as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>()
             .0
@@ -209,10 +209,10 @@ impl Container {
         &self,
         s: &mut State,
         element: &[u8; VARIABLE_LENGTH_ELEMENT_BYTES],
-        heap: &LocalHeap,
+        heap: &InlineHeap,
     ) -> Result<Vec<u8>> {
         let [a, b, c, d, id @ ..] = *element;
-        match LocalHeap::has(&id) {
+        match InlineHeap::has(&id) {
             true => Ok(heap.get(&id, u32::from_le_bytes([a, b, c, d]).into())?.to_vec()),
             false => self.blob(s, &id),
         }

@@ -1,6 +1,6 @@
 //! What a batch did that a merge has to judge as a whole, and which objects others changed meanwhile.
 
-use super::Their;
+use super::RemoteChange;
 use crate::container::State;
 use crate::{Container, Result};
 use bytes::Bytes;
@@ -30,13 +30,13 @@ impl Batch {
 /// Objects that others changed: past a bound, any object may be one.
 #[derive(Default)]
 pub(super) struct Changed {
-    ids: BTreeMap<u64, Their>,
-    any: Option<Their>,
+    ids: BTreeMap<u64, RemoteChange>,
+    any: Option<RemoteChange>,
 }
 
 impl Changed {
     pub(super) fn insert(&mut self, id: u64, c: &Change) {
-        let author = || Their { before: None, version: c.version, host: c.host.clone(), pid: c.pid };
+        let author = || RemoteChange { before: None, version: c.version, host: c.host.clone(), pid: c.pid };
         if self.ids.len() < MAX_CHANGED {
             self.ids.entry(id).or_insert_with(author);
         } else if !self.ids.contains_key(&id) && self.any.is_none() {
@@ -49,7 +49,7 @@ impl Changed {
     }
 
     /// Who changed an object, or may have.
-    pub(super) fn by(&self, id: u64) -> Option<&Their> {
+    pub(super) fn by(&self, id: u64) -> Option<&RemoteChange> {
         self.ids.get(&id).or(self.any.as_ref())
     }
 }

@@ -1,9 +1,9 @@
 //! Blocks that both changed: our elements go over theirs.
 
-use super::Contest;
+use super::ThreeWay;
 use crate::chunk::block_store::{delete_stored, stored};
-use crate::chunk::fragments::Pieces;
-use crate::chunk::layout::Shape;
+use crate::chunk::fragments::Fragments;
+use crate::chunk::layout::BlockLayout;
 use crate::chunk::read_set::ReadOf;
 use crate::chunk::spans::Spans;
 use crate::container::State;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 /// What is needed to merge the blocks of one dataset.
 struct Known {
-    shape: Arc<Shape>,
+    shape: Arc<BlockLayout>,
     /// Bytes of an element.
     unit: usize,
     layout: Layout,
@@ -88,7 +88,7 @@ impl Container {
         Ok(Known { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
     }
 
-    pub(super) fn merge_block(&self, s: &mut State, c: Contest) -> Result<()> {
+    pub(super) fn merge_block(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let known = self.known(s, id)?;
         let Some(ours) = c.ours.clone() else {
@@ -115,7 +115,7 @@ impl Container {
     fn overlay_block(
         &self,
         known: &Known,
-        c: &Contest,
+        c: &ThreeWay,
         ours: &Bytes,
         spans: &Spans,
     ) -> Result<(Vec<Range<usize>>, Result<()>)> {
@@ -193,7 +193,7 @@ impl Container {
     fn load_block(&self, known: &Known, key: &[u8], value: &Option<Bytes>) -> Result<Vec<u8>> {
         let Some(value) = value else { return Ok(known.shape.filled()) };
         let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
-        Pieces::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
+        Fragments::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
     }
 
     /// Where one shrank a dataset, what the other wrote outside of its new extent goes.
@@ -235,7 +235,7 @@ impl Container {
                 self.give_up(s, &key)?;
             } else if spans != before {
                 let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
-                let c = Contest { key, base, theirs, ours: Some(ours.clone()) };
+                let c = ThreeWay { key, base, theirs, ours: Some(ours.clone()) };
                 self.overlay_block(&known, &c, &ours, &spans)?.1?;
             }
         }
@@ -259,7 +259,7 @@ impl Container {
             }
             let base = self.ledger.base(&key)?;
             let theirs = self.ledger.committed(&key)?;
-            let c = Contest { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
+            let c = ThreeWay { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
             let done = if spans.is_empty() {
                 self.give_up(s, &key)
             } else {

@@ -1,6 +1,6 @@
 //! What could not be merged, in words.
 
-use super::Their;
+use super::RemoteChange;
 use crate::container::State;
 use crate::ids::ROOT;
 use crate::record::{self, LinkRecord};
@@ -24,7 +24,7 @@ pub(crate) struct Conflict {
 
 impl Conflict {
     /// `what` goes behind the object's path, as ", attribute x" or "/name".
-    pub(crate) fn new(id: u64, what: String, their: Option<&Their>) -> Self {
+    pub(crate) fn new(id: u64, what: String, their: Option<&RemoteChange>) -> Self {
         let by = their.map_or_else(String::new, |t| {
             format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
         });
@@ -50,7 +50,7 @@ impl Container {
     }
 
     /// A conflict of which no half may be committed.
-    pub(super) fn whole_conflict(&self, s: &mut State, id: u64, what: String, their: Option<&Their>) {
+    pub(super) fn whole_conflict(&self, s: &mut State, id: u64, what: String, their: Option<&RemoteChange>) {
         note(s, Conflict { is_whole: true, ..Conflict::new(id, what, their) });
     }
 

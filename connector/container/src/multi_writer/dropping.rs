@@ -1,6 +1,6 @@
 //! A batch that meets a conflict and is dropped: nothing of it is committed, and the writer sees the newest version.
 
-use super::{Others, reload_all};
+use super::{RemoteChanges, reload_all};
 use crate::container::State;
 use crate::heap::HeapState;
 use crate::{Container, OnConflict, Result};
@@ -38,7 +38,7 @@ impl Container {
         s.edition += 1;
         s.lists.forget_all();
         s.heap = HeapState::default();
-        s.others = Others::default();
+        s.others = RemoteChanges::default();
         let open: Vec<_> = s.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
         reload_all(&open)?;

@@ -3,7 +3,7 @@
 //! The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
 //! both changed; who has our group open finds the other one from then on.
 
-use super::Their;
+use super::RemoteChange;
 use crate::container::State;
 use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, decode};
 use crate::{Container, Result, keys};
@@ -112,7 +112,7 @@ impl Container {
         from: u64,
         to: u64,
         group: Option<&GroupRecord>,
-        author: Option<&Their>,
+        author: Option<&RemoteChange>,
         s: &mut State,
     ) -> Result<i64> {
         let behind = group.map_or(0, |g| g.next_order);
@@ -134,7 +134,7 @@ impl Container {
         from: u64,
         to: u64,
         behind: u32,
-        author: Option<&Their>,
+        author: Option<&RemoteChange>,
         s: &mut State,
     ) -> Result<i64> {
         let mut moved = 0;
@@ -156,7 +156,7 @@ impl Container {
         key: &[u8],
         owner: u64,
         value: Vec<u8>,
-        author: Option<&Their>,
+        author: Option<&RemoteChange>,
     ) -> Result<()> {
         let letter = key.first().copied().unwrap_or_default();
         let key = [&keys::of(letter, owner), keys::rest(key)].concat();
@@ -165,7 +165,7 @@ impl Container {
         if there {
             self.ledger.contest(&key);
             if let Some(author) = author {
-                let author = Their { before: None, ..author.clone() };
+                let author = RemoteChange { before: None, ..author.clone() };
                 s.others.theirs.entry(key.into()).or_insert(author);
             }
         }

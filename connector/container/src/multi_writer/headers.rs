@@ -1,6 +1,6 @@
 //! Headers that both changed: counts add up, times are the latest, dimensions grow.
 
-use super::{Contest, Fix};
+use super::{CountDelta, ThreeWay};
 use crate::container::State;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
 use crate::{Container, Error, OnConflict, Result, keys};
@@ -51,7 +51,7 @@ fn dimensions(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> O
 }
 
 impl Container {
-    pub(super) fn merge_header(&self, s: &mut State, c: Contest) -> Result<()> {
+    pub(super) fn merge_header(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let [base, theirs, ours] = [header(&c.base)?, header(&c.theirs)?, header(&c.ours)?];
         let (Some(base), Some(theirs), Some(ours)) = (base, theirs, ours) else {
@@ -171,7 +171,7 @@ impl Container {
 
     /// Adds to counts what merging links and attributes changed of them.
     pub(super) fn fix_headers(&self, s: &mut State) -> Result<()> {
-        let fixes: Vec<(u64, Fix)> = s.others.fixes.drain().collect();
+        let fixes: Vec<(u64, CountDelta)> = s.others.fixes.drain().collect();
         for (id, fix) in fixes {
             let nothing = fix.links == 0 && fix.entries == 0 && fix.attributes == 0;
             let key = keys::of(keys::HEADER, id);

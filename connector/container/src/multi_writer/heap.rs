@@ -1,6 +1,6 @@
 //! Heap segments that both changed. Only the writer that began a segment appends to it; any writer deletes blobs.
 
-use super::Contest;
+use super::ThreeWay;
 use crate::chunk::block_store::{delete_stored, stored};
 use crate::container::State;
 use crate::record::{UsageRecord, decode};
@@ -19,7 +19,7 @@ fn done(base: &UsageRecord, now: &UsageRecord) -> (u64, u64) {
 }
 
 impl Container {
-    pub(super) fn merge_usage(&self, s: &mut State, c: Contest) -> Result<()> {
+    pub(super) fn merge_usage(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [usage(&c.base)?, usage(&c.theirs)?, usage(&c.ours)?];
         let base = base.unwrap_or_default();
         let (theirs, ours) = match (theirs, ours) {
@@ -75,7 +75,7 @@ impl Container {
     }
 
     /// Only its writer appends to a segment; of another's deletion of it nothing is left here but what was appended.
-    pub(super) fn merge_segment(&self, s: &mut State, c: Contest) -> Result<()> {
+    pub(super) fn merge_segment(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let mut key = c.key.to_vec();
         key[0] = keys::USAGE;
         let there = usage(&self.ledger.get(&key)?)?;

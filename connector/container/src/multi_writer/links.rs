@@ -1,6 +1,6 @@
 //! Links that both changed.
 
-use super::Contest;
+use super::ThreeWay;
 use super::tree::hard;
 use crate::container::State;
 use crate::convert::show;
@@ -15,7 +15,7 @@ fn decode(value: &Option<Bytes>) -> Result<Option<LinkRecord>> {
 
 impl Container {
     /// The same link, or the removal of the same, is what both wanted; else the first has it.
-    pub(super) fn merge_link(&self, s: &mut State, c: Contest) -> Result<()> {
+    pub(super) fn merge_link(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
         let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });
         // A removal needs what it removes: two writers that remove one link, or make it anew, do not agree.

@@ -38,7 +38,7 @@ const ATTEMPTS_BEFORE_LOCK: u32 = 3;
 
 /// Who changed a key, and what it held before.
 #[derive(Debug, Clone)]
-pub(crate) struct Their {
+pub(crate) struct RemoteChange {
     /// The value that we last saw.
     before: Option<Bytes>,
     version: u64,
@@ -48,13 +48,13 @@ pub(crate) struct Their {
 
 /// What is known of others' commits and not merged yet.
 #[derive(Default)]
-pub(crate) struct Others {
+pub(crate) struct RemoteChanges {
     /// Headers that they changed, links that they took away, and keys that both changed.
-    theirs: BTreeMap<Bytes, Their>,
+    theirs: BTreeMap<Bytes, RemoteChange>,
     /// Blocks that they changed of datasets whose headers we changed.
     blocks: BTreeSet<Bytes>,
     /// What merging adds to counts in headers.
-    fixes: HashMap<u64, Fix>,
+    fixes: HashMap<u64, CountDelta>,
     /// Datasets that we shrank and that keep their dimensions, with those that we wanted.
     refused: BTreeMap<u64, Vec<u64>>,
     /// What could not be merged since the last flush that told.
@@ -69,7 +69,7 @@ pub(crate) struct Others {
 
 /// What is to be added to the counts of a header.
 #[derive(Debug, Default, Clone, Copy)]
-struct Fix {
+struct CountDelta {
     /// Links to the object.
     links: i64,
     /// Links in the group.
@@ -78,7 +78,7 @@ struct Fix {
 }
 
 /// The three values of a key that both changed.
-struct Contest {
+struct ThreeWay {
     key: Bytes,
     base: Option<Bytes>,
     theirs: Option<Bytes>,
@@ -256,12 +256,12 @@ impl Container {
         &self,
         s: &mut State,
         letter: u8,
-        merge: fn(&Self, &mut State, Contest) -> Result<()>,
+        merge: fn(&Self, &mut State, ThreeWay) -> Result<()>,
     ) -> Result<()> {
         for (key, base) in self.ledger.unmerged() {
             if key.first() == Some(&letter) {
                 let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
-                merge(self, s, Contest { key, base, theirs, ours })?;
+                merge(self, s, ThreeWay { key, base, theirs, ours })?;
             }
         }
         Ok(())
@@ -269,9 +269,9 @@ impl Container {
 }
 
 /// The value before is that of the first time, the author the last.
-fn note(theirs: &mut BTreeMap<Bytes, Their>, c: Change) {
+fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: Change) {
     let before = theirs.get(&c.key).map_or(c.before, |known| known.before.clone());
-    theirs.insert(c.key, Their { before, version: c.version, host: c.host, pid: c.pid });
+    theirs.insert(c.key, RemoteChange { before, version: c.version, host: c.host, pid: c.pid });
 }
 
 fn reload_all(open: &[std::sync::Arc<Dataset>]) -> Result<()> {

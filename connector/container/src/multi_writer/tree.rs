@@ -1,7 +1,7 @@
 //! What a merge must not do to the tree: delete what another writer has just changed, take in changes of what another
 //! writer deletes, or leave a group that no path leads to.
 
-use super::Their;
+use super::RemoteChange;
 use super::deleted::last_link;
 use crate::container::State;
 use crate::ids::ROOT;
@@ -57,7 +57,7 @@ impl Container {
     /// What others are about to delete, since they took its last link away, must not take in changes of this batch.
     fn check_deleted_there(&self, s: &mut State) -> Result<()> {
         let headers = s.others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));
-        let headers: Vec<(Bytes, Their)> = headers.map(|(k, t)| (k.clone(), t.clone())).collect();
+        let headers: Vec<(Bytes, RemoteChange)> = headers.map(|(k, t)| (k.clone(), t.clone())).collect();
         for (key, their) in headers {
             let (Some(id), Some(before)) = (keys::id(&key), &their.before) else { continue };
             let Some(now) = self.ledger.get(&key)? else { continue };

@@ -2,7 +2,7 @@
 
 use super::Repair;
 use super::entries::Cursors;
-use crate::chunk::fragments::{Pieces, lost_piece};
+use crate::chunk::fragments::{Fragments, lost_piece};
 use crate::dataset::Form;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::types::Layout;
@@ -35,7 +35,7 @@ impl Repair<'_> {
             Ok(r) => r,
             Err(why) => return Ok((lost_block(length), Some(why))),
         };
-        if let Err(e) = Pieces::decode(r.clone(), usize::MAX) {
+        if let Err(e) = Fragments::decode(r.clone(), usize::MAX) {
             return Ok((lost_block(length), Some(e.to_string())));
         }
         let mut why = None;

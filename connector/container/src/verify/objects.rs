@@ -1,7 +1,7 @@
 //! What headers, links, attributes, blocks and heaps say of each other: counts, owners, and what leads where.
 
 use super::cursor::{Cursor, bounds};
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::is_partial;
 use crate::dataset::Form;
 use crate::ids::ROOT;
@@ -301,7 +301,7 @@ impl Check<'_> {
             let sound = decoded::<BlockRecord>(value).and_then(|r| {
                 let length = usize::try_from(r.length).unwrap_or(usize::MAX);
                 let length = if length == 0 { usize::MAX } else { length };
-                Pieces::decode(r, length).map_err(|e| e.to_string())
+                Fragments::decode(r, length).map_err(|e| e.to_string())
             });
             match sound {
                 Ok(pieces) if pieces.has_lost() => {
@@ -450,7 +450,7 @@ pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Resul
     }
     let r: BlockRecord = record::decode(value, String::new).map_err(|e| e.to_string())?;
     let encoded = r.encoded;
-    let pieces = Pieces::decode(r, form.shape.len).map_err(|e| e.to_string())?;
+    let pieces = Fragments::decode(r, form.shape.len).map_err(|e| e.to_string())?;
     if encoded && !form.shape.is_filtered(key) {
         return Err("it went through filters, which the dataset has not".into());
     }

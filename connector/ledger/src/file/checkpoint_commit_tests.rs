@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::ErrorKind;
 use crate::extent::Extent;
 use crate::file::log::{self, newest_slot};
-use crate::file::sim_file::{Fake, Fault};
+use crate::file::sim_file::{Fault, SimFile};
 use crate::file::version_lookup;
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, SyncPolicy, Writers};
@@ -46,7 +46,7 @@ fn is_spilled(l: &Ledger) -> bool {
 
 #[test]
 fn a_large_commit_is_written_once() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options { sync: SyncPolicy::Commit, ..Options::default() }).unwrap();
     l.put(b"small", "first").unwrap();
     l.commit().unwrap();
@@ -74,7 +74,7 @@ fn a_large_commit_is_written_once() {
 #[test]
 fn what_a_close_would_fold_is_written_once() {
     for (keys, to_close) in [(100, true), (2000, true), (100, false)] {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         l.put(b"small", "first").unwrap();
         l.commit().unwrap();
@@ -87,7 +87,7 @@ fn what_a_close_would_fold_is_written_once() {
         assert!((least..least * 11 / 10).contains(&bytes), "{bytes} for {least}, {to_close}");
     }
     // A short log stays one, as it does at a close.
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     l.put(b"few", data(1, 600)).unwrap();
     l.commit_to_close().unwrap();
@@ -100,7 +100,7 @@ fn a_failed_large_commit_can_be_repeated() {
     for o in [opts(), spilling()] {
         let mut fault_at = 1;
         loop {
-            let f = Fake::container();
+            let f = SimFile::container();
             let l = f.open(Access::ReadWrite, &o).unwrap();
             let (mut first, what) = (Map::new(), format!("write {fault_at}, {o:?}"));
             stage(&l, &mut first, 0, 0..300);
@@ -162,7 +162,7 @@ fn stage_or_less(l: &Ledger, model: &mut Map, keys: std::ops::Range<u64>) {
 
 #[test]
 fn rollback_gives_back_what_was_spilled() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
     stage(&l, &mut state, 0, 0..100);
@@ -190,7 +190,7 @@ fn rollback_gives_back_what_was_spilled() {
 
 #[test]
 fn spilling_the_same_keys_again_and_again_takes_no_more_room() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
     let mut sizes = Vec::new();
@@ -208,7 +208,7 @@ fn spilling_the_same_keys_again_and_again_takes_no_more_room() {
 
 #[test]
 fn a_writer_that_dies_with_spilled_pages_leaves_their_room() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let mut state = Map::new();
     let mut sizes = Vec::new();
     for n in 0..40 {
@@ -228,7 +228,7 @@ fn a_writer_that_dies_with_spilled_pages_leaves_their_room() {
 
 #[test]
 fn reading_what_was_spilled_writes_nothing() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     while !is_spilled(&l) {
         let n = l.staged_bytes();
@@ -242,7 +242,7 @@ fn reading_what_was_spilled_writes_nothing() {
 
 #[test]
 fn where_a_page_is_damaged_a_commit_is_a_record() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts()).unwrap();
     stage(&l, &mut Map::new(), 0, 0..300);
     l.commit().unwrap();
@@ -251,7 +251,7 @@ fn where_a_page_is_damaged_a_commit_is_a_record() {
     let mut bytes = f.bytes();
     drop(l);
     bytes[slot.root.unwrap().place.offset as usize + 9] ^= 1;
-    let f = Fake::of(bytes);
+    let f = SimFile::of(bytes);
     let l = f.open(Access::ReadWrite, &opts()).unwrap();
     for n in 0..300u64 {
         l.put(&n.to_be_bytes(), data(n, 90)).unwrap();
@@ -275,7 +275,7 @@ fn where_a_page_is_damaged_a_commit_is_a_record() {
 
 #[test]
 fn the_version_before_a_base_can_be_salvaged() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts()).unwrap();
     let mut states = vec![Map::new()];
     for keys in [0..300, 10..14, 12..15, 100..400] {
@@ -288,18 +288,18 @@ fn the_version_before_a_base_can_be_salvaged() {
     assert_eq!((slot.version, slot.base_version), (4, 4));
     let mut bytes = f.bytes();
     bytes[slot.root.unwrap().place.offset as usize + 9] ^= 1;
-    let f = Fake::of(bytes);
+    let f = SimFile::of(bytes);
     assert!(content(&f.open(Access::ReadOnly, &opts()).unwrap()).is_err());
     let mut torn = f.bytes();
     torn[slot.position() as usize + 5] ^= 1;
-    let before = Fake::of(torn).open(Access::ReadOnly, &opts()).unwrap();
+    let before = SimFile::of(torn).open(Access::ReadOnly, &opts()).unwrap();
     assert_eq!(before.version(), 3, "as after a torn write of the head");
     assert!(content(&before).unwrap() == states[3]);
 }
 
 #[test]
 fn vacuum_and_compaction_leave_what_was_spilled() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
     stage(&l, &mut state, 0, 0..200);
@@ -344,7 +344,7 @@ fn vacuum_and_compaction_leave_what_was_spilled() {
 
 #[test]
 fn no_checkpoint_takes_the_pages_under_what_was_spilled() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
     stage(&l, &mut state, 0, 0..400);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 use crate::compaction_plan::Sparse;
 use crate::error::Result;
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::writer::Writer;
@@ -15,7 +15,7 @@ const MIN_FREE_BYTES: u64 = 64 << 10;
 
 impl Writer {
     /// What lies behind the end that the file would have without holes.
-    pub(crate) fn sparse(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<Sparse> {
+    pub(crate) fn sparse(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<Sparse> {
         self.stop_growing();
         self.wake(raw, locks)?;
         let room = self.load(raw)?;
@@ -24,7 +24,7 @@ impl Writer {
     }
 
     /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
-    pub(crate) fn gather(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+    pub(crate) fn gather(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.below = self.sparse(raw, locks)?.beyond;
         Ok(())
     }
@@ -34,13 +34,13 @@ impl Writer {
     }
 
     /// Whether a place lies behind that end, and what is there would fit in before.
-    pub(crate) fn is_astray(&self, place: &Place) -> bool {
+    pub(crate) fn is_astray(&self, place: &Address) -> bool {
         let (Some(below), Some(room)) = (self.below, &self.room) else { return false };
-        place.room == Room::File && place.offset >= below && room.fits_before(round(place.length), below)
+        place.room == Location::File && place.offset >= below && room.fits_before(round(place.length), below)
     }
 
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
-    pub(crate) fn rests(&mut self, raw: &dyn RawFile) -> Result<Option<Duration>> {
+    pub(crate) fn rests(&mut self, raw: &dyn FileIo) -> Result<Option<Duration>> {
         let (rule, now) = (self.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
         let room = self.load(raw)?;
@@ -55,13 +55,13 @@ impl Writer {
     /// Writes a payload into a free run before byte `limit`; `None` if none there is long enough.
     pub(crate) fn payload_before(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         limit: u64,
         data: &[u8],
-    ) -> Result<Option<Place>> {
+    ) -> Result<Option<Address>> {
         let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
-        let (at, place) = (run + shift, Place::file(run + shift, len));
+        let (at, place) = (run + shift, Address::file(run + shift, len));
         self.fresh.extend([run_of(&place)]);
         let written = self.put(raw, at, data, "writing a payload");
         if let Err(e) = written {

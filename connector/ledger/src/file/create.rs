@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::file_io::{OsFile, RawFile};
+use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::open::{
-    OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base, space,
-    storage_clock,
+    OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base,
+    storage, storage_clock,
 };
 use crate::file::superblock::{self, Fixed, Slot};
 use crate::file::temporary::{Rename, Temporary, Turn};
-use crate::file::{FileSpace, replaced};
+use crate::file::{FileStorage, replaced};
 use crate::options::{Options, Replace, Writers};
 use crate::timekeeping::StorageClock;
 
@@ -64,7 +64,7 @@ pub(crate) fn create<T>(
     path: &Path,
     replace: Replace,
     opts: &Options,
-    fill: &dyn Fn(FileSpace) -> Result<T>,
+    fill: &dyn Fn(FileStorage) -> Result<T>,
 ) -> Result<T> {
     let target = name(path);
     let creation = Creation { path, replace, opts, target: &target, fill };
@@ -108,7 +108,7 @@ struct Creation<'a, T> {
     replace: Replace,
     opts: &'a Options,
     target: &'a str,
-    fill: &'a dyn Fn(FileSpace) -> Result<T>,
+    fill: &'a dyn Fn(FileStorage) -> Result<T>,
 }
 
 impl<T> Creation<'_, T> {
@@ -221,12 +221,12 @@ impl<T> Creation<'_, T> {
     }
 
     /// Writes the head of an empty container into a file that was changed just now.
-    fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileSpace> {
+    fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileStorage> {
         let time = self.clock_of(&file);
         let (fixed, slot) = fresh(self.target, self.opts.user_block, time)?;
         write_new(&file, &fixed, &slot, self.target)?;
         let opened = OpenedFile { file, fixed, id, is_writable: true };
-        Ok(space(self.target.into(), opened, locks, Some(time), self.opts))
+        Ok(storage(self.target.into(), opened, locks, Some(time), self.opts))
     }
 }
 

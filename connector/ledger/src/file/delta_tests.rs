@@ -1,8 +1,8 @@
 //! Records that say how values differ from those before, as readers, later sessions and old versions meet them.
 
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::log::{self, newest_slot};
-use crate::file::sim_file::Fake;
+use crate::file::sim_file::SimFile;
 use crate::file::superblock::{FIXED, Fixed};
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, Writers};
@@ -26,7 +26,7 @@ fn commit(l: &Ledger, n: u64) {
 }
 
 /// How many of the log's entries are edits, and its bytes.
-fn edits(f: &Fake) -> (usize, u64) {
+fn edits(f: &SimFile) -> (usize, u64) {
     let slot = newest_slot(f, "fake").unwrap();
     let records = log::records(f, &slot, slot.base_version, "fake").unwrap();
     let of = |r: &log::Logged| r.record.changes().unwrap();
@@ -36,7 +36,7 @@ fn edits(f: &Fake) -> (usize, u64) {
 
 #[test]
 fn what_changes_little_takes_little() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     commit(&l, 0);
     let reader = f.open(Access::ReadOnly, &Options::default()).unwrap();
@@ -62,7 +62,7 @@ fn what_changes_little_takes_little() {
 
 #[test]
 fn what_the_log_has_not_is_put_whole() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     commit(&l, 0);
     commit(&l, 1);
@@ -83,7 +83,7 @@ fn what_the_log_has_not_is_put_whole() {
 
 #[test]
 fn a_container_of_before_gets_no_edits() {
-    let f = Fake::container_without_edits();
+    let f = SimFile::container_without_edits();
     for n in 0..20 {
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         is_or_new(&l, n);
@@ -92,7 +92,7 @@ fn a_container_of_before_gets_no_edits() {
     let (edited, bytes) = edits(&f);
     assert!(edited == 0 && bytes > 20 * 300, "{edited} edits, {bytes} bytes");
     // And a program of before refuses one that may have them.
-    for (f, known) in [(f, true), (Fake::container(), false)] {
+    for (f, known) in [(f, true), (SimFile::container(), false)] {
         let mut head = [0; FIXED];
         f.read_at(&mut head, 0).unwrap();
         assert_eq!(Fixed::decode_with(&head, 0, "fake").is_ok(), known);
@@ -110,13 +110,13 @@ fn is_or_new(l: &Ledger, n: u64) {
 #[test]
 fn old_versions_are_made_of_edits_too() {
     for bound in [800, 3000, 1 << 20] {
-        let f = Fake::container();
+        let f = SimFile::container();
         let o = Options {
             checkpoint_bytes: bound,
             retention: Some(std::time::Duration::from_secs(60)),
             ..Options::default()
         };
-        let rule = crate::file::free_space::RestRule { least: 60_000_000, courtesy: 0 };
+        let rule = crate::file::free_space::ReclaimRule { least: 60_000_000, courtesy: 0 };
         let l = f.open_resting(Access::ReadWrite, &o, rule).unwrap();
         let (_, states, done) = work(&l, &Map::new(), 40);
         done.unwrap();
@@ -145,12 +145,12 @@ fn one_of_many_writers_reads_edits_and_puts_whole_values() {
     is(&b, 10);
     commit(&b, 11);
     drop((a, b));
-    let f = Fake::of(std::fs::read(&path).unwrap());
+    let f = SimFile::of(std::fs::read(&path).unwrap());
     assert_eq!(edits(&f).0, 9);
     let l = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
     is(&l, 11);
     commit(&l, 12);
     drop(l);
-    assert_eq!(edits(&Fake::of(std::fs::read(&path).unwrap())).0, 10);
+    assert_eq!(edits(&SimFile::of(std::fs::read(&path).unwrap())).0, 10);
     is(&Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap(), 12);
 }

@@ -2,27 +2,27 @@
 //! a file that is as long as it says.
 
 use crate::extent::Extent;
-use crate::file::file_io::RawFile;
-use crate::file::free_space::RestRule;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
 use crate::file::log::newest_slot;
-use crate::file::sim_file::Fake;
+use crate::file::sim_file::SimFile;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::work::{Chance, Map, content, data, work};
 
 /// Longer than any test takes.
-const LONG: RestRule = RestRule { least: 0, courtesy: 3_600_000_000 };
+const LONG: ReclaimRule = ReclaimRule { least: 0, courtesy: 3_600_000_000 };
 
 /// The end that the newest head says; the file has to be as long.
-fn end(f: &Fake) -> u64 {
+fn end(f: &SimFile) -> u64 {
     let end = newest_slot(f, "fake").unwrap().end;
     assert!(f.len().unwrap() >= end, "the file is cut off");
     end
 }
 
 /// A file with holes that have rested, and nothing free at its end.
-fn with_holes(seed: u64) -> (Fake, Map) {
-    let f = Fake::container();
+fn with_holes(seed: u64) -> (SimFile, Map) {
+    let f = SimFile::container();
     let o = Options { checkpoint_bytes: 3000, ..Options::default() };
     let l = f.open(Access::ReadWrite, &o).unwrap();
     let (_, states, done) = work(&l, &Map::new(), seed % 12);
@@ -34,7 +34,7 @@ fn with_holes(seed: u64) -> (Fake, Map) {
 }
 
 /// What may grow, by its key.
-type Growing = Vec<(Vec<u8>, Extent)>;
+type AppendReservations = Vec<(Vec<u8>, Extent)>;
 
 fn put(l: &Ledger, key: &[u8], e: &Extent) {
     let mut value = vec![1];
@@ -42,7 +42,7 @@ fn put(l: &Ledger, key: &[u8], e: &Extent) {
     l.put(key, value).unwrap();
 }
 
-fn step(l: &Ledger, c: &mut Chance, n: u64, growing: &mut Growing, model: &mut Map) {
+fn step(l: &Ledger, c: &mut Chance, n: u64, growing: &mut AppendReservations, model: &mut Map) {
     let length = [64, 992, 4096, 20_000][c.below(4) as usize];
     match c.below(4) {
         0 => {
@@ -79,7 +79,7 @@ fn step(l: &Ledger, c: &mut Chance, n: u64, growing: &mut Growing, model: &mut M
 }
 
 /// One writer's session: its commits, checkpoints, rollbacks and close.
-fn session(f: &Fake, seed: u64, committed: &mut Map) {
+fn session(f: &SimFile, seed: u64, committed: &mut Map) {
     let mut c = Chance::new(seed);
     let o = Options {
         checkpoint_bytes: [2000, 20_000, 1 << 20][c.below(3) as usize],
@@ -88,7 +88,7 @@ fn session(f: &Fake, seed: u64, committed: &mut Map) {
     };
     let l = f.open_resting(Access::ReadWrite, &o, LONG).unwrap();
     let (mut growing, mut stable, mut model, mut last) =
-        (Growing::new(), Growing::new(), committed.clone(), end(f));
+        (AppendReservations::new(), AppendReservations::new(), committed.clone(), end(f));
     for n in 0..40 {
         step(&l, &mut c, seed * 1000 + n, &mut growing, &mut model);
         match c.below(12) {
@@ -115,8 +115,8 @@ fn session(f: &Fake, seed: u64, committed: &mut Map) {
 /// has rested, for which a patient vacuum waits.
 #[test]
 fn payloads_that_are_taken_back_are_cut_off_when_they_rested() {
-    let f = Fake::container();
-    let rule = RestRule { least: 0, courtesy: 300_000 };
+    let f = SimFile::container();
+    let rule = ReclaimRule { least: 0, courtesy: 300_000 };
     let l = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
     l.put(b"k", "v").unwrap();
     l.commit().unwrap();

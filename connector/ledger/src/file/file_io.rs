@@ -1,4 +1,4 @@
-//! The few operations on a file that the file space is made of, so that tests can let them fail.
+//! The few operations on a file that the file storage is made of, so that tests can let them fail.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -14,7 +14,7 @@ use nix::sys::uio::{preadv, pwritev};
 use crate::clock;
 
 /// A file, with positions that count from the container's first byte.
-pub(crate) trait RawFile: Debug + Send + Sync {
+pub(crate) trait FileIo: Debug + Send + Sync {
     /// Fills `buf`; a file that ends before gives `UnexpectedEof`.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
     /// Fills one buffer after the other with what follows one another in the file.
@@ -42,7 +42,7 @@ pub(crate) trait RawFile: Debug + Send + Sync {
     fn reserve(&self, _at: u64, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Whether the file has blocks behind its end that [`set_len`](RawFile::set_len) to the length that it has would give back.
+    /// Whether the file has blocks behind its end that [`set_len`](FileIo::set_len) to the length that it has would give back.
     fn has_spare(&self) -> io::Result<bool> {
         Ok(false)
     }
@@ -85,7 +85,7 @@ impl OsFile {
     }
 }
 
-impl RawFile for OsFile {
+impl FileIo for OsFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, self.position(at)?)
     }

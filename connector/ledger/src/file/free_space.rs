@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::address::Place;
+use crate::address::Address;
 use crate::file::superblock::DATA;
 
 /// All extents begin and end at multiples of this many bytes.
-pub(crate) const GRAIN: u64 = 32;
+pub(crate) const ALLOC_UNIT: u64 = 32;
 /// Where in its first grain a large payload begins. Allocators give large buffers to programs 16 bytes behind a page's
 /// begin (glibc does), and processors copy up to twice as fast between places that lie alike in 32 bytes.
 const SHIFT: u64 = 16;
@@ -19,8 +19,8 @@ pub(crate) fn shift(len: u64) -> u64 {
 }
 
 /// The run that a place takes: every grain that it touches.
-pub(crate) fn run_of(place: &Place) -> (u64, u64) {
-    let begin = place.offset / GRAIN * GRAIN;
+pub(crate) fn run_of(place: &Address) -> (u64, u64) {
+    let begin = place.offset / ALLOC_UNIT * ALLOC_UNIT;
     (begin, round((place.offset - begin).saturating_add(place.length)))
 }
 
@@ -28,12 +28,12 @@ pub(crate) fn run_of(place: &Place) -> (u64, u64) {
 const MAX_RUNS_TRIED: usize = 256;
 
 pub(crate) fn round(len: u64) -> u64 {
-    len.next_multiple_of(GRAIN)
+    len.next_multiple_of(ALLOC_UNIT)
 }
 
 /// A run of bytes that went out of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Resting {
+pub(crate) struct PendingFree {
     pub(crate) offset: u64,
     pub(crate) length: u64,
     /// The head from which on it is not used.
@@ -137,7 +137,7 @@ impl Runs {
 
 /// When resting runs may be used again.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RestRule {
+pub(crate) struct ReclaimRule {
     /// At least this long, microseconds.
     pub(crate) least: u64,
     /// This long if there is room for it, microseconds.
@@ -149,7 +149,7 @@ pub(crate) struct RestRule {
 pub(crate) struct FreeSpace {
     pub(crate) runs: Runs,
     /// In the order of their sequences.
-    pub(crate) resting: VecDeque<Resting>,
+    pub(crate) resting: VecDeque<PendingFree>,
     resting_runs: BTreeMap<u64, u64>,
     resting_bytes: u64,
     pub(crate) end: u64,
@@ -170,8 +170,8 @@ impl FreeSpace {
     pub(crate) fn in_use(&self, offset: u64, length: u64) -> bool {
         let rests =
             |o: u64, l: u64| self.resting_runs.range(..o + l).next_back().is_some_and(|(a, n)| a + n > o);
-        offset.is_multiple_of(GRAIN)
-            && length.is_multiple_of(GRAIN)
+        offset.is_multiple_of(ALLOC_UNIT)
+            && length.is_multiple_of(ALLOC_UNIT)
             && offset >= DATA
             && offset.checked_add(length).is_some_and(|e| e <= self.end)
             && !self.runs.overlaps(offset, length)
@@ -261,7 +261,7 @@ impl FreeSpace {
             for &(o, l) in taken[first..].iter().take_while(|(o, _)| *o < end).chain(&[(end, 0)]) {
                 // Others' reservations begin where they like; ours at a grain.
                 let clear = o.max(at) - at;
-                let clear = clear - clear % GRAIN;
+                let clear = clear - clear % ALLOC_UNIT;
                 if clear >= least {
                     return Some((at, clear.min(most)));
                 }
@@ -336,7 +336,7 @@ impl FreeSpace {
         }
     }
 
-    pub(crate) fn rest(&mut self, r: Resting) -> Checked<()> {
+    pub(crate) fn rest(&mut self, r: PendingFree) -> Checked<()> {
         if !self.in_use(r.offset, r.length) {
             return Err("a run is freed twice, or was never in use");
         }
@@ -347,12 +347,12 @@ impl FreeSpace {
     }
 
     /// Whether the run that has rested longest has rested enough, as far as time goes.
-    pub(crate) fn is_ripe(&self, now: u64, rule: RestRule) -> bool {
+    pub(crate) fn is_ripe(&self, now: u64, rule: ReclaimRule) -> bool {
         self.resting.front().is_some_and(|r| self.has_rested(r, self.resting_bytes, now, rule))
     }
 
     /// The highest sequence of what [`wake`](Self::wake) would free.
-    pub(crate) fn last_ripe(&self, limit: u64, now: u64, rule: RestRule) -> Option<u64> {
+    pub(crate) fn last_ripe(&self, limit: u64, now: u64, rule: ReclaimRule) -> Option<u64> {
         let mut left = self.resting_bytes;
         let mut last = None;
         for r in self.resting.iter().take_while(|r| r.sequence <= limit) {
@@ -365,7 +365,7 @@ impl FreeSpace {
         last
     }
 
-    fn has_rested(&self, r: &Resting, resting: u64, now: u64, rule: RestRule) -> bool {
+    fn has_rested(&self, r: &PendingFree, resting: u64, now: u64, rule: ReclaimRule) -> bool {
         let age = now.saturating_sub(r.time);
         age >= rule.least && (age >= rule.courtesy || self.is_much(resting))
     }
@@ -376,7 +376,7 @@ impl FreeSpace {
     }
 
     /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.
-    pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: RestRule) {
+    pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: ReclaimRule) {
         while self.is_ripe(now, rule) {
             let Some(r) = self.resting.front().copied().filter(|r| r.sequence <= limit) else { return };
             self.forget_front();
@@ -447,10 +447,10 @@ impl FreeSpace {
 mod tests {
     use super::*;
 
-    const NONE: RestRule = RestRule { least: 0, courtesy: 0 };
+    const NONE: ReclaimRule = ReclaimRule { least: 0, courtesy: 0 };
 
-    fn resting(offset: u64, length: u64, sequence: u64) -> Resting {
-        Resting { offset, length, sequence, time: 0 }
+    fn resting(offset: u64, length: u64, sequence: u64) -> PendingFree {
+        PendingFree { offset, length, sequence, time: 0 }
     }
 
     #[test]
@@ -474,7 +474,7 @@ mod tests {
         f.rest(resting(a, 64, 5)).unwrap();
         f.rest(resting(a + 64, 64, 6)).unwrap();
         assert!(f.rest(resting(a + 96, 32, 7)).is_err());
-        f.wake(5, 10, RestRule { least: 11, courtesy: 0 });
+        f.wake(5, 10, ReclaimRule { least: 11, courtesy: 0 });
         assert_eq!(f.take(32), None);
         f.wake(5, 10, NONE);
         assert_eq!((f.take(64), f.take(32)), (Some(a), None));

@@ -1,4 +1,4 @@
-//! The file space: a container in one ordinary file.
+//! The file storage: a container in one ordinary file.
 
 mod audit;
 mod compaction;
@@ -56,21 +56,21 @@ pub(crate) use open::{look, old_is_read_only, open, probe, remove};
 pub use replaced::Replacing;
 pub(crate) use version_lookup::not_kept;
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 use crate::audit::Audit;
 use crate::compaction_plan::Sparse;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::file_io::RawFile;
-use crate::file::free_space::RestRule;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::superblock::{Fixed, Slot};
-use crate::file::version_lookup::Past;
+use crate::file::version_lookup::OldVersions;
 use crate::file::writer::Writer;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Identity, LockPolicy, Options, Version};
-use crate::storage::{Base, Commit, News, Shape, Snapshot, Space};
+use crate::storage::{Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, Storage};
 use crate::timekeeping::StorageClock;
-use crate::wal::record::{Entries, Record};
+use crate::wal::record::{CommitRecord, Entries};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
 const UNSEEN_READERS_REST_MICROS: u64 = 60_000_000;
@@ -79,9 +79,9 @@ const PLAIN_COPY_REST_MICROS: u64 = 2_000_000;
 
 /// A container's open file.
 #[derive(Debug)]
-pub(crate) struct FileSpace {
+pub(crate) struct FileStorage {
     target: String,
-    raw: Arc<dyn RawFile>,
+    raw: Arc<dyn FileIo>,
     fixed: Fixed,
     file: Option<(u64, u64)>,
     locks: Mutex<Locks>,
@@ -92,7 +92,7 @@ pub(crate) struct FileSpace {
     opener: AtomicU32,
     /// A writer's; `None` for readers.
     writer: Option<Mutex<Option<Writer>>>,
-    rule: RestRule,
+    rule: ReclaimRule,
     options: Options,
     /// The head that the snapshot in use was found by.
     seen: Mutex<Option<Slot>>,
@@ -107,8 +107,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock()
 }
 
-impl FileSpace {
-    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer, &dyn RawFile, &Locks) -> Result<T>) -> Result<T> {
+impl FileStorage {
+    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
         match lock(w).as_mut() {
             Some(w) => f(w, self.raw.as_ref(), &lock(&self.locks)),
@@ -117,7 +117,7 @@ impl FileSpace {
     }
 }
 
-impl Space for FileSpace {
+impl Storage for FileStorage {
     fn target(&self) -> &str {
         &self.target
     }
@@ -126,11 +126,11 @@ impl Space for FileSpace {
         Identity { id: self.fixed.id, file: self.file, key: String::new() }
     }
 
-    fn shape(&self) -> Shape {
-        Shape { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
+    fn shape(&self) -> PageSizes {
+        PageSizes { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
     }
 
-    fn news(&self) -> Result<Option<News>> {
+    fn news(&self) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
         if self.writer.is_none() {
             self.adopt(seen.as_ref())?;
@@ -190,13 +190,13 @@ impl Space for FileSpace {
         }
     }
 
-    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.read_parts(place, offset, &mut [IoSliceMut::new(buf)])
     }
 
-    fn read_parts(&self, place: &Place, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+    fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let at = place.offset.saturating_add(offset);
-        if place.room != Room::File || place.offset < superblock::DATA {
+        if place.room != Location::File || place.offset < superblock::DATA {
             return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
         }
         let length = parts.iter().map(|part| part.len() as u64).sum();
@@ -215,22 +215,22 @@ impl Space for FileSpace {
         })
     }
 
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
         if data.is_empty() {
-            return Ok(Place::file(0, 0));
+            return Ok(Address::file(0, 0));
         }
         self.with_writer(|w, raw, locks| w.payload(raw, locks, data, passing))
     }
 
-    fn write_to_grow(&self, data: &[u8], most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+    fn write_to_grow(&self, data: &[u8], most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
         if data.is_empty() {
-            return Ok(Place::file(0, 0));
+            return Ok(Address::file(0, 0));
         }
         self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, passing))
     }
 
-    fn grow_payload(&self, place: &Place, data: &[u8]) -> Result<bool> {
-        if place.room != Room::File {
+    fn grow_payload(&self, place: &Address, data: &[u8]) -> Result<bool> {
+        if place.room != Location::File {
             return Ok(false);
         }
         self.with_writer(|w, raw, _| w.grow(raw, place, data))
@@ -243,7 +243,7 @@ impl Space for FileSpace {
         });
     }
 
-    fn free_payload(&self, place: &Place) -> Result<()> {
+    fn free_payload(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, raw, _| w.free(raw, place))
     }
 
@@ -251,7 +251,7 @@ impl Space for FileSpace {
         self.with_writer(|w, _, _| Ok(w.has_freed())).unwrap_or(false)
     }
 
-    fn keep_payload(&self, place: &Place) {
+    fn keep_payload(&self, place: &Address) {
         let _a_reader_frees_nothing = self.with_writer(|w, _, _| {
             w.keep(place);
             Ok(())
@@ -271,7 +271,7 @@ impl Space for FileSpace {
         self.fixed.edits && !self.is_shared()
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
+    fn aside(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
         self.with_writer(|w, raw, locks| w.aside(raw, locks, make))
     }
 
@@ -308,18 +308,18 @@ impl Space for FileSpace {
         })
     }
 
-    fn fold_write(&self, data: &[u8]) -> Result<Place> {
+    fn fold_write(&self, data: &[u8]) -> Result<Address> {
         self.with_writer(|w, raw, locks| w.fold_write(raw, locks, data))
     }
 
-    fn fold_free(&self, place: &Place) -> Result<()> {
+    fn fold_free(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, _, _| {
             w.fold_free(place);
             Ok(())
         })
     }
 
-    fn fold_commit(&self, base: Base) -> Result<()> {
+    fn fold_commit(&self, base: Checkpoint) -> Result<()> {
         let shared = self.is_shared();
         self.with_writer(|w, raw, locks| match shared {
             true => w.fold_commit_shared(raw, locks, base),
@@ -349,7 +349,7 @@ impl Space for FileSpace {
         });
     }
 
-    fn commit_base(&self, base: Base) -> Result<()> {
+    fn commit_base(&self, base: Checkpoint) -> Result<()> {
         self.with_writer(|w, raw, locks| w.commit_base(raw, locks, base))
     }
 
@@ -382,7 +382,7 @@ impl Space for FileSpace {
         });
     }
 
-    fn is_astray(&self, place: &Place) -> bool {
+    fn is_astray(&self, place: &Address) -> bool {
         self.with_writer(|w, _, _| Ok(w.is_astray(place))).unwrap_or(false)
     }
 
@@ -398,7 +398,7 @@ impl Space for FileSpace {
         Ok(())
     }
 
-    fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>> {
+    fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>> {
         self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
     }
 
@@ -406,7 +406,7 @@ impl Space for FileSpace {
         let raw = self.raw.as_ref();
         let mut head = log::newest_slot(raw, &self.target)?;
         loop {
-            let listed = Past::of(raw, &head, &self.target).and_then(|p| p.versions(most));
+            let listed = OldVersions::of(raw, &head, &self.target).and_then(|p| p.versions(most));
             let now = log::newest_slot(raw, &self.target)?;
             // A writer may have moved on, and used the room of what was being read.
             if listed.is_ok() || now == head {
@@ -452,9 +452,9 @@ impl Space for FileSpace {
         audit::FileAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
-    fn claimed(&self, place: &Place) -> Place {
+    fn claimed(&self, place: &Address) -> Address {
         let (offset, length) = free_space::run_of(place);
-        Place::file(offset, length)
+        Address::file(offset, length)
     }
 
     fn explain(&self, e: Error) -> Error {

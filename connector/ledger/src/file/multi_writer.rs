@@ -4,16 +4,16 @@
 //! lock of a writer that died frees what it had reserved. Commits go one at a time, each after a look at what the others
 //! committed. Between these two, a writer needs nobody.
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::free_space::{FreeSpace, Runs};
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::superblock::{DATA, Slot};
 use crate::file::writer::{Noted, Writer};
-use crate::storage::{Base, Commit, News};
-use crate::wal::record::Record;
+use crate::storage::{Checkpoint, Commit, RemoteCommits};
+use crate::wal::record::CommitRecord;
 
 /// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
 const MIN_REGION_BYTES: u64 = 64 << 10;
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     next_region: u64,
     /// The version that the ledger above sees, and its base.
     view: u64,
-    base: (u64, Option<Pointer>),
+    base: (u64, Option<PageRef>),
     /// Sequences that are pinned, ascending: of the view, and of older ones that are still read from.
     pins: Vec<u64>,
     /// The commit lock is kept between calls.
@@ -69,7 +69,7 @@ impl Writer {
     /// Runs `body` while no other writer reserves or commits.
     fn alone<T>(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         body: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
@@ -87,7 +87,7 @@ impl Writer {
     }
 
     /// Keeps others from committing until [`Writer::release`].
-    pub(super) fn hold(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+    pub(super) fn hold(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.alone(raw, locks, |w| {
             w.shared()?.held = true;
             Ok(())
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     /// Learns what others committed, as far as it concerns room.
-    fn catch_up(&mut self, raw: &dyn RawFile) -> Result<()> {
+    fn catch_up(&mut self, raw: &dyn FileIo) -> Result<()> {
         let slot = log::newest_slot(raw, &self.target)?;
         if slot == self.head {
             return Ok(());
@@ -162,7 +162,7 @@ impl Writer {
         reserved.chain(written).try_for_each(|(o, l)| room.replay_use(o, l)).map_err(damaged)
     }
 
-    pub(super) fn allocate_shared(&mut self, raw: &dyn RawFile, locks: &Locks, length: u64) -> Result<u64> {
+    pub(super) fn allocate_shared(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
         if let Some(at) = self.shared()?.reserved.take(length) {
             return Ok(at);
         }
@@ -174,7 +174,7 @@ impl Writer {
     }
 
     /// Reserves room for at least one write of `length` bytes.
-    fn reserve(&mut self, raw: &dyn RawFile, locks: &Locks, length: u64) -> Result<()> {
+    fn reserve(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<()> {
         self.let_go(locks)?;
         self.wake_once(raw, locks)?;
         let want = self.shared()?.next_region.max(length);
@@ -186,7 +186,7 @@ impl Writer {
             Some(found) => found,
             None => {
                 let behind = taken.last().map_or(0, |(o, l)| o + l).max(room.end).max(DATA);
-                (behind.next_multiple_of(super::free_space::GRAIN), want)
+                (behind.next_multiple_of(super::free_space::ALLOC_UNIT), want)
             }
         };
         if !locks.reserve(at, length, &self.target)? {
@@ -200,7 +200,7 @@ impl Writer {
         got
     }
 
-    fn take_region(&mut self, raw: &dyn RawFile, at: u64, length: u64) -> Result<()> {
+    fn take_region(&mut self, raw: &dyn FileIo, at: u64, length: u64) -> Result<()> {
         // Nobody's write goes beyond the file's end, so nobody has to ask how long it is.
         let fail = |e: &std::io::Error| Error::io(&self.target, "lengthening", e);
         if raw.len().map_err(|e| fail(&e))? < at + length {
@@ -239,7 +239,7 @@ impl Writer {
     /// Commits if the version is the next one.
     pub(super) fn commit_shared(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         version: u64,
         entries: &[u8],
@@ -280,9 +280,9 @@ impl Writer {
     /// ledger of, and makes the entries.
     pub(super) fn aside(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
-        make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>,
+        make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>,
     ) -> Result<()> {
         self.alone(raw, locks, |w| {
             let view = w.shared()?.view;
@@ -296,7 +296,7 @@ impl Writer {
     }
 
     /// What the ledger above has not been told.
-    pub(super) fn untold(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<Option<News>> {
+    pub(super) fn untold(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<Option<RemoteCommits>> {
         self.catch_up(raw)?;
         let head = self.head;
         let shared = self.shared()?;
@@ -321,12 +321,23 @@ impl Writer {
         let rest = records.split_off(split);
         let shared = self.shared()?;
         (shared.view, shared.base) = (head.version, base);
-        let restart = rebased.then_some(Base { version: head.base_version, root: head.root });
-        Ok(Some(News { version: head.version, restart, records: rest, root: None, skipped: records }))
+        let restart = rebased.then_some(Checkpoint { version: head.base_version, root: head.root });
+        Ok(Some(RemoteCommits {
+            version: head.version,
+            restart,
+            records: rest,
+            root: None,
+            skipped: records,
+        }))
     }
 
     /// Makes a base count, if no other was made meanwhile.
-    pub(super) fn fold_commit_shared(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
+    pub(super) fn fold_commit_shared(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        base: Checkpoint,
+    ) -> Result<()> {
         self.alone(raw, locks, |w| {
             let seen = w.shared()?.base;
             if seen != (w.head.base_version, w.head.root) {

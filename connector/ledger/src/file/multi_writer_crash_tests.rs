@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::ErrorKind;
 use crate::extent::Extent;
-use crate::file::file_io::RawFile;
-use crate::file::free_space::RestRule;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::resync::resyncing;
-use crate::file::sim_file::Fake;
+use crate::file::sim_file::SimFile;
 use crate::file::superblock::{FIXED, Fixed};
-use crate::file::{FileSpace, lock};
+use crate::file::{FileStorage, lock};
 use crate::ledger::Ledger;
 use crate::locks::Mutex;
 use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
@@ -23,7 +23,7 @@ use crate::work::{Map, content, data};
 /// A writer's way to a file that others have too: it ends at a given write.
 #[derive(Debug)]
 struct Mortal {
-    file: Fake,
+    file: SimFile,
     /// Writes to go; below zero it is dead.
     left: AtomicI64,
     /// Half of the last one arrives.
@@ -45,7 +45,7 @@ impl Mortal {
     }
 }
 
-impl RawFile for Mortal {
+impl FileIo for Mortal {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_at(buf, at)
     }
@@ -72,18 +72,18 @@ impl RawFile for Mortal {
 }
 
 /// One of many writers of `file`, with locks on a file beside that stands for it.
-fn open(file: &Fake, locks_on: &Path, left: i64, torn: bool) -> Ledger {
+fn open(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> Ledger {
     let options = Options { writers: Writers::Many, checkpoint_bytes: 1200, ..Options::default() };
     open_with(file, locks_on, Arc::new(Mortal { file: file.clone(), left: left.into(), torn }), options)
 }
 
-fn open_with(file: &Fake, locks_on: &Path, raw: Arc<dyn RawFile>, options: Options) -> Ledger {
+fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Options) -> Ledger {
     let mut head = [0; FIXED];
     file.read_at(&mut head, 0).unwrap();
     let fixed = Fixed::decode(&head, "fake").unwrap();
     let beside = Arc::new(File::options().read(true).write(true).open(locks_on).unwrap());
     let locks = Locks::writer(&beside, LockPolicy::Required, Writers::Many, "fake").unwrap().unwrap();
-    let space = FileSpace {
+    let storage = FileStorage {
         target: "fake".into(),
         raw,
         fixed,
@@ -93,15 +93,15 @@ fn open_with(file: &Fake, locks_on: &Path, raw: Arc<dyn RawFile>, options: Optio
         handle: Mutex::new(Some(beside)),
         opener: std::process::id().into(),
         writer: Some(Mutex::default()),
-        rule: RestRule { least: 0, courtesy: 0 },
+        rule: ReclaimRule { least: 0, courtesy: 0 },
         options: options.clone(),
         seen: Mutex::default(),
         known: Mutex::default(),
         clock: Default::default(),
         gone: Default::default(),
     };
-    assert!(lock(&space.seen).is_none());
-    Ledger::start(Box::new(space), Access::ReadWrite, &options).unwrap()
+    assert!(lock(&storage.seen).is_none());
+    Ledger::start(Box::new(storage), Access::ReadWrite, &options).unwrap()
 }
 
 /// Stages a commit's worth under the writer's own keys.
@@ -128,7 +128,7 @@ fn stage(l: &Ledger, who: &str, n: u64, model: &mut Map) -> Result<(), crate::Er
 const ROUNDS: u64 = 8;
 
 /// Runs both, one after the other. Gives what has to be there with and without the commit during which the first died.
-fn scenario(file: &Fake, locks_on: &Path, left: i64, torn: bool) -> (Map, Map, i64) {
+fn scenario(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> (Map, Map, i64) {
     let mut first = Some(open(file, locks_on, i64::MAX, false));
     // Its death counts from here.
     first = first.map(|l| {
@@ -164,7 +164,7 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
     for left in 0.. {
         let mut lived = 0;
         for torn in [false, true] {
-            let file = Fake::container();
+            let file = SimFile::container();
             let (sure, maybe, alive) = scenario(&file, locks_on.path(), left, torn);
             lived += alive;
             let what = format!("death at write {left}, torn: {torn}");
@@ -194,7 +194,7 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
 fn a_head_whose_sync_fails_is_not_written_over() {
     for by_numbers in [false, true] {
         for failing in 1..6 {
-            let file = Fake::container();
+            let file = SimFile::container();
             let locks_on = tempfile::NamedTempFile::new().unwrap();
             let options = Options { writers: Writers::Many, sync: SyncPolicy::Commit, ..Options::default() };
             let raw = || resyncing(Arc::new(file.clone()), options.sync, options.writers);

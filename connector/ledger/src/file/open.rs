@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicU32;
 use crate::checksum::unseal;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::file_io::{OsFile, RawFile};
-use crate::file::free_space::RestRule;
+use crate::file::file_io::{FileIo, OsFile};
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::resync::resyncing;
 use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
-use crate::file::{FileSpace, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
+use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
@@ -198,15 +198,15 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
     }
 }
 
-fn rest_rule(opts: &Options, locks: &Locks) -> RestRule {
+fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     let asked = opts.retention.map_or(0, clock::micros);
     let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_REST_MICROS) };
     // Who names a retention time means it; the courtesy to copiers is for those who do not.
     let courtesy = if opts.retention.is_some() { 0 } else { PLAIN_COPY_REST_MICROS };
-    RestRule { least, courtesy }
+    ReclaimRule { least, courtesy }
 }
 
-pub(super) fn locked(target: &str, raw: &dyn RawFile) -> Error {
+pub(super) fn locked(target: &str, raw: &dyn FileIo) -> Error {
     let mut note = [0; superblock::NOTE_LEN];
     let holder = raw.read_at(&mut note, superblock::NOTE).ok().and_then(|()| superblock::decode_note(&note));
     Error::new(target, ErrorKind::Locked { holder })
@@ -226,7 +226,7 @@ pub(crate) fn open(
     access: Access,
     opts: &Options,
     looked: Option<OpenedFile>,
-) -> Result<FileSpace> {
+) -> Result<FileStorage> {
     let target = name(path);
     let mut looked = looked.filter(|file| file.is_writable || access == Access::ReadOnly);
     if access == Access::ReadWrite
@@ -235,8 +235,8 @@ pub(crate) fn open(
         return Err(old_is_read_only(&target, at));
     }
     for _ in 0..MAX_ATTEMPTS {
-        if let Some(space) = try_open(path, access, opts, &target, looked.take())? {
-            return Ok(space);
+        if let Some(storage) = try_open(path, access, opts, &target, looked.take())? {
+            return Ok(storage);
         }
     }
     Err(Error::new(&target, ErrorKind::Locked { holder: None }))
@@ -266,7 +266,7 @@ fn try_open(
     opts: &Options,
     target: &str,
     looked: Option<OpenedFile>,
-) -> Result<Option<FileSpace>> {
+) -> Result<Option<FileStorage>> {
     let opened = looked.map_or_else(|| find(path, access, target), Ok)?;
     let (mut locks, mut clock) = (Locks::none(), None);
     if access == Access::ReadWrite {
@@ -284,7 +284,7 @@ fn try_open(
         expired::sweep_sometimes(path, storage);
         clock = Some(storage);
     }
-    Ok(Some(space(target.into(), opened, locks, clock, opts)))
+    Ok(Some(storage(target.into(), opened, locks, clock, opts)))
 }
 
 /// Whether what was opened is what a path leads to, and the same container is in it.
@@ -312,20 +312,20 @@ pub(super) fn kind_of(meta: &Metadata) -> &'static str {
 }
 
 /// The clock of what a file lies on, which was changed just now.
-pub(super) fn storage_clock(raw: &dyn RawFile) -> StorageClock {
+pub(super) fn storage_clock(raw: &dyn FileIo) -> StorageClock {
     raw.modified().map(StorageClock::compared_with).unwrap_or_default()
 }
 
 /// An opened file; a writer's has a clock.
-pub(super) fn space(
+pub(super) fn storage(
     target: String,
     opened: OpenedFile,
     locks: Locks,
     clock: Option<StorageClock>,
     opts: &Options,
-) -> FileSpace {
+) -> FileStorage {
     let OpenedFile { file, fixed, id, .. } = opened;
-    FileSpace {
+    FileStorage {
         rule: rest_rule(opts, &locks),
         target,
         raw: match clock {
@@ -368,9 +368,9 @@ mod tests {
         let (read, write) = (looked(Access::ReadOnly), looked(Access::ReadWrite));
         assert_eq!((read.is_writable, write.is_writable), (false, true));
         let opened = |access, looked: &OpenedFile| {
-            let space = open(&path, access, &unlocked(0), Some(looked.clone())).unwrap();
-            let handle = space.handle.lock().clone().unwrap();
-            (space.fixed.base, Arc::ptr_eq(&handle, &looked.file))
+            let storage = open(&path, access, &unlocked(0), Some(looked.clone())).unwrap();
+            let handle = storage.handle.lock().clone().unwrap();
+            (storage.fixed.base, Arc::ptr_eq(&handle, &looked.file))
         };
         assert_eq!(opened(Access::ReadWrite, &write), (512, true));
         assert_eq!(opened(Access::ReadWrite, &read), (512, false), "it cannot be written by that");

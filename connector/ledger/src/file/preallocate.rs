@@ -4,7 +4,7 @@
 //! not, and a long write takes two thirds of the time, that to the disk included. So who lengthens a file much asks for a long run at once. The
 //! file's length stays as it is: what is not used is given back at the end.
 
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 
 /// A file that has become so much longer is likely to go on, bytes.
 const MIN_GROWTH_BYTES: u64 = 4 << 20;
@@ -24,7 +24,7 @@ pub(crate) enum Preallocation {
 
 /// What the file has.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead {
+pub(crate) struct Preallocator {
     /// Up to here; `None` until somebody looks.
     end: Option<u64>,
     /// Bytes that were written before somebody looked, and since then those behind the end, written or asked for.
@@ -34,13 +34,13 @@ pub(crate) struct Ahead {
     refused: bool,
 }
 
-impl Ahead {
+impl Preallocator {
     pub(crate) fn new(mode: Preallocation) -> Self {
         Self { mode, ..Self::default() }
     }
 
     /// A write from `from` to `to` is to come.
-    pub(crate) fn before_write(&mut self, raw: &dyn RawFile, from: u64, to: u64) {
+    pub(crate) fn before_write(&mut self, raw: &dyn FileIo, from: u64, to: u64) {
         if self.mode == Preallocation::Off || self.refused {
             return;
         }
@@ -59,7 +59,7 @@ impl Ahead {
     }
 
     /// Looks how long the file is, once so much was written that it may matter.
-    fn look(&mut self, raw: &dyn RawFile, written: u64) -> Option<u64> {
+    fn look(&mut self, raw: &dyn FileIo, written: u64) -> Option<u64> {
         self.grown += written;
         (self.grown >= MIN_GROWTH_BYTES).then(|| raw.len().unwrap_or(u64::MAX))
     }
@@ -70,7 +70,7 @@ impl Ahead {
     }
 
     /// Gives back what lies behind the file's end, be it of a writer that died. Failing is harmless: the next one will.
-    pub(crate) fn give_back(&mut self, raw: &dyn RawFile) {
+    pub(crate) fn give_back(&mut self, raw: &dyn FileIo) {
         self.forget();
         if self.mode == Preallocation::On
             && raw.has_spare().unwrap_or(false)
@@ -84,13 +84,13 @@ impl Ahead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::sim_file::Fake;
-    use crate::file::write_buffer::Combined;
+    use crate::file::sim_file::SimFile;
+    use crate::file::write_buffer::WriteBuffer;
     use crate::work::data;
 
     #[test]
     fn much_is_asked_for_by_who_writes_much() {
-        let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(Preallocation::On));
+        let (f, mut c) = (SimFile::of(vec![0; 5000]), WriteBuffer::new(Preallocation::On));
         let bytes = data(1, 1 << 20);
         let mut at = 5000 / 32 * 32;
         for n in 1..=200u64 {
@@ -113,7 +113,7 @@ mod tests {
     fn one_of_many_asks_for_nothing_and_a_refusal_is_taken() {
         let bytes = data(1, 1 << 20);
         for (mode, full) in [(Preallocation::Off, false), (Preallocation::On, true)] {
-            let (f, mut c) = (Fake::of(vec![0; 5000]), Combined::new(mode));
+            let (f, mut c) = (SimFile::of(vec![0; 5000]), WriteBuffer::new(mode));
             f.refuse_to_reserve(full);
             (0..30).for_each(|n| c.push(&f, n << 20, &bytes, &mut |_| ()).unwrap());
             c.flush(&f).unwrap();

@@ -6,14 +6,14 @@
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader};
 use crate::error::{Error, Result};
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::log::unreadable;
 use crate::file::superblock::RECLAIMED;
 
 const LEN: usize = 16;
 
 /// The sequence before which no version is whole any more; 0 in a file whose room was never used again.
-pub(crate) fn read(raw: &dyn RawFile, target: &str) -> Result<u64> {
+pub(crate) fn read(raw: &dyn FileIo, target: &str) -> Result<u64> {
     let mut bytes = [0; LEN];
     // A writer may be in the middle of writing it.
     for _ in 0..50 {
@@ -38,7 +38,7 @@ fn decode(bytes: &[u8]) -> Decoded<u64> {
 }
 
 /// Says that versions before `sequence` are not whole from now on.
-pub(crate) fn write(raw: &dyn RawFile, sequence: u64, target: &str) -> Result<()> {
+pub(crate) fn write(raw: &dyn FileIo, sequence: u64, target: &str) -> Result<()> {
     let mut bytes = b"h5lG".to_vec();
     bytes.extend_from_slice(&sequence.to_le_bytes());
     seal(&mut bytes);

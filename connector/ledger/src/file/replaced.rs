@@ -15,7 +15,7 @@ use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::create::followed;
-use crate::file::file_io::{OsFile, RawFile};
+use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::open::{container, is_at, locked, name};

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::checksum::checksum;
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{SyncPolicy, Writers};
 
@@ -17,7 +17,7 @@ use crate::options::{SyncPolicy, Writers};
 const MAX_RUN_BYTES: usize = 1 << 20;
 
 /// The same file; one that can be synced again, if its writer syncs what it commits.
-pub(crate) fn resyncing(file: Arc<dyn RawFile>, sync: SyncPolicy, writers: Writers) -> Arc<dyn RawFile> {
+pub(crate) fn resyncing(file: Arc<dyn FileIo>, sync: SyncPolicy, writers: Writers) -> Arc<dyn FileIo> {
     match sync {
         SyncPolicy::Process => file,
         SyncPolicy::Commit => Arc::new(Resyncing { file, unsynced: Mutex::default(), writers }),
@@ -26,7 +26,7 @@ pub(crate) fn resyncing(file: Arc<dyn RawFile>, sync: SyncPolicy, writers: Write
 
 #[derive(Debug)]
 struct Resyncing {
-    file: Arc<dyn RawFile>,
+    file: Arc<dyn FileIo>,
     unsynced: Mutex<Unsynced>,
     /// Nobody else writes to the file between two calls.
     writers: Writers,
@@ -50,7 +50,7 @@ pub(crate) fn is_lost(e: &io::Error) -> bool {
 
 impl Unsynced {
     /// Takes out what of the runs lies in a range that is about to change. What is left of them keeps a checksum.
-    fn cut(&mut self, file: &dyn RawFile, at: u64, end: u64) -> io::Result<()> {
+    fn cut(&mut self, file: &dyn FileIo, at: u64, end: u64) -> io::Result<()> {
         let touched: Vec<(u64, u64)> = self
             .runs
             .range(..end)
@@ -78,7 +78,7 @@ impl Unsynced {
     }
 
     /// Writes all of it again, as it is in the system's cache.
-    fn write_again(&self, file: &dyn RawFile) -> io::Result<()> {
+    fn write_again(&self, file: &dyn FileIo) -> io::Result<()> {
         for (at, (length, sum)) in &self.runs {
             let mut bytes = vec![0; *length as usize];
             file.read_at(&mut bytes, *at).map_err(|e| match e.kind() {
@@ -109,7 +109,7 @@ impl Resyncing {
     }
 }
 
-impl RawFile for Resyncing {
+impl FileIo for Resyncing {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_at(buf, at)
     }
@@ -195,7 +195,7 @@ impl RawFile for Resyncing {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::file::sim_file::Fake;
+    use crate::file::sim_file::SimFile;
     use crate::options::{Access, Options};
     use crate::work::data;
 
@@ -204,15 +204,15 @@ mod tests {
     }
 
     /// What a loss of power leaves when nothing that was not synced arrives.
-    fn survivor(f: &Fake) -> Fake {
-        Fake::of(f.after_power_loss(|| false))
+    fn survivor(f: &SimFile) -> SimFile {
+        SimFile::of(f.after_power_loss(|| false))
     }
 
     #[test]
     fn a_failed_sync_is_told_until_the_commit_is_durable() {
         for failures in 0..12 {
             for from in 1..3 {
-                let f = Fake::container();
+                let f = SimFile::container();
                 let l = f.open(Access::ReadWrite, &opts()).unwrap();
                 l.put(b"first", "1").unwrap();
                 l.commit().unwrap();
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_close_is_not_done_before_the_head_is_durable() {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &opts()).unwrap();
         l.put(b"first", "1").unwrap();
         f.fail_syncs(2, u64::MAX, false);
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_the_system_dropped_is_declared_lost() {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &opts()).unwrap();
         l.put(b"first", "1").unwrap();
         l.commit().unwrap();

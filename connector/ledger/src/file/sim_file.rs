@@ -4,15 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::error::Result;
 use crate::file::create::fresh;
-use crate::file::file_io::RawFile;
-use crate::file::free_space::RestRule;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::resync::resyncing;
 use crate::file::superblock::{DATA, FIXED, Fixed, Slot, new_head};
-use crate::file::{FileSpace, lock};
+use crate::file::{FileStorage, lock};
 use crate::ledger::Ledger;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Access, LockPolicy, Options};
@@ -79,9 +79,9 @@ fn apply(bytes: &mut Vec<u8>, c: &Change) {
 
 /// A handle of the file; clones are handles of the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fake(Arc<Mutex<Disk>>);
+pub(crate) struct SimFile(Arc<Mutex<Disk>>);
 
-impl Fake {
+impl SimFile {
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let f = Self::default();
         {
@@ -105,7 +105,7 @@ impl Fake {
     }
 
     /// One whose base has this root, and these bytes behind its head.
-    pub(crate) fn with_base(root: Pointer, pages: &[u8]) -> Self {
+    pub(crate) fn with_base(root: PageRef, pages: &[u8]) -> Self {
         let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
         let end = DATA + pages.len() as u64;
         let slot = Slot { version: 1, base_version: 1, end, base_end: end, root: Some(root), ..slot };
@@ -227,15 +227,15 @@ impl Fake {
 
     pub(crate) fn open(&self, access: Access, opts: &Options) -> Result<Ledger> {
         // No readers in these tests unless they say so: what is free is used again at once.
-        self.open_resting(access, opts, RestRule { least: 0, courtesy: 0 })
+        self.open_resting(access, opts, ReclaimRule { least: 0, courtesy: 0 })
     }
 
     /// As [`open`](Self::open), where what goes out of use rests as `rule` says.
-    pub(crate) fn open_resting(&self, access: Access, opts: &Options, rule: RestRule) -> Result<Ledger> {
+    pub(crate) fn open_resting(&self, access: Access, opts: &Options, rule: ReclaimRule) -> Result<Ledger> {
         let mut head = [0; FIXED];
         self.read_at(&mut head, 0).unwrap();
         let fixed = Fixed::decode(&head, "fake")?;
-        let space = FileSpace {
+        let storage = FileStorage {
             target: "fake".into(),
             raw: resyncing(Arc::new(self.clone()), opts.sync, opts.writers),
             fixed,
@@ -252,12 +252,12 @@ impl Fake {
             clock: StorageClock::default(),
             gone: Default::default(),
         };
-        assert!(lock(&space.seen).is_none());
-        Ledger::start(Box::new(space), access, opts)
+        assert!(lock(&storage.seen).is_none());
+        Ledger::start(Box::new(storage), access, opts)
     }
 }
 
-impl RawFile for Fake {
+impl FileIo for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         let mut d = self.disk();
         if d.dead {

@@ -18,14 +18,14 @@ const MAX_LOG_BYTES: u64 = 256 << 10;
 /// A container's id, and the file that it was in.
 type Key = ([u8; 16], Option<(u64, u64)>);
 
-struct Remembered {
+struct CachedSnapshot {
     key: Key,
     slot: Slot,
     snapshot: Snapshot,
 }
 
 /// The one closed last is the last.
-static REMEMBERED: Mutex<VecDeque<Remembered>> = Mutex::new(VecDeque::new());
+static REMEMBERED: Mutex<VecDeque<CachedSnapshot>> = Mutex::new(VecDeque::new());
 
 /// Keeps what a reader saw by `slot`.
 pub(crate) fn keep(key: Key, slot: Slot, snapshot: Snapshot) {
@@ -38,7 +38,7 @@ pub(crate) fn keep(key: Key, slot: Slot, snapshot: Snapshot) {
     if all.len() >= MAX_CONTAINERS {
         all.pop_front();
     }
-    all.push_back(Remembered { key, slot, snapshot });
+    all.push_back(CachedSnapshot { key, slot, snapshot });
 }
 
 /// Takes out what is known of a container.
@@ -50,7 +50,7 @@ pub(crate) fn take(key: Key) -> Option<(Slot, Snapshot)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::file::sim_file::Fake;
+    use crate::file::sim_file::SimFile;
     use crate::ledger::Ledger;
     use crate::options::{Access, Options};
 
@@ -65,7 +65,7 @@ mod tests {
         l.commit().unwrap();
     }
 
-    fn reads_of_a_look(f: &Fake, n: u64, value: &str) -> u64 {
+    fn reads_of_a_look(f: &SimFile, n: u64, value: &str) -> u64 {
         let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
         f.take_counts();
         assert_eq!(r.get(&key(n)).unwrap().unwrap(), format!("{value}-{n}"));
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn pages_are_read_once_and_never_of_another_base() {
-        let f = Fake::container();
+        let f = SimFile::container();
         let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
         fill(&w, 0..20_000, "first");
         assert!(reads_of_a_look(&f, 5000, "first") > 1);
@@ -95,12 +95,12 @@ mod tests {
     #[test]
     fn copies_that_went_on_by_themselves_are_told_apart() {
         for first in [20, 20_000] {
-            let f = Fake::container();
+            let f = SimFile::container();
             let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
             fill(&w, 0..first, "first");
             (0..6).for_each(|n| fill(&w, n..n + 1, "log"));
             drop(w);
-            let copies = [(f.clone(), "one"), (Fake::of(f.bytes()), "two")];
+            let copies = [(f.clone(), "one"), (SimFile::of(f.bytes()), "two")];
             for n in 0..40 {
                 for (f, value) in &copies {
                     assert!(f.open(Access::ReadOnly, &Options::default()).unwrap().get(&key(3)).is_ok());
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_is_worth_it() {
-        let f = Fake::container();
+        let f = SimFile::container();
         let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
         fill(&w, 0..150_000, "a value of some length, so that there are more pages than are kept");
         let r = f.open(Access::ReadOnly, &Options::default()).unwrap();

@@ -1,15 +1,15 @@
-//! What records and checkpoints of the file space say about its room.
+//! What records and checkpoints of the file storage say about its room.
 
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::file::free_space::{FreeSpace, GRAIN, Resting};
+use crate::file::free_space::{ALLOC_UNIT, FreeSpace, PendingFree};
 
 /// (offset, length), ascending, in bytes, multiples of the grain.
 pub(crate) type Pairs = Vec<(u64, u64)>;
 
 /// The notes of one record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
+pub(crate) struct SpaceDelta {
     pub(crate) sequence: u64,
     pub(crate) end: u64,
     pub(crate) used: Pairs,
@@ -17,13 +17,13 @@ pub(crate) struct Notes {
 }
 
 fn put_pair(out: &mut Vec<u8>, last: &mut u64, (offset, length): (u64, u64)) {
-    put_varint(out, offset.saturating_sub(*last) / GRAIN);
-    put_varint(out, length / GRAIN);
+    put_varint(out, offset.saturating_sub(*last) / ALLOC_UNIT);
+    put_varint(out, length / ALLOC_UNIT);
     *last = offset + length;
 }
 
 fn pair(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
-    let units = |n: u64| n.checked_mul(GRAIN).ok_or("a run lies outside of any file");
+    let units = |n: u64| n.checked_mul(ALLOC_UNIT).ok_or("a run lies outside of any file");
     let offset = last.checked_add(units(r.varint()?)?).ok_or("a run lies outside of any file")?;
     let length = units(r.varint()?)?;
     *last = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64).ok_or("a run is too long")?;
@@ -61,7 +61,7 @@ pub(crate) fn joined(mut all: Pairs) -> Pairs {
     out
 }
 
-impl Notes {
+impl SpaceDelta {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, self.sequence);
@@ -75,7 +75,7 @@ impl Notes {
         let mut r = Reader::new(bytes);
         let n = Self { sequence: r.varint()?, end: r.varint()?, used: pairs(&mut r)?, freed: pairs(&mut r)? };
         r.end()?;
-        if n.end > i64::MAX as u64 || !n.end.is_multiple_of(GRAIN) {
+        if n.end > i64::MAX as u64 || !n.end.is_multiple_of(ALLOC_UNIT) {
             return Err("an impossible end");
         }
         Ok(n)
@@ -102,7 +102,7 @@ impl Notes {
             free.replay_use(*o, *l)?;
         }
         for (offset, length) in self.freed.iter().copied() {
-            free.rest(Resting { offset, length, sequence: self.sequence, time })?;
+            free.rest(PendingFree { offset, length, sequence: self.sequence, time })?;
         }
         Ok(())
     }
@@ -112,13 +112,13 @@ impl Notes {
 pub(crate) fn encode_list(
     version: u64,
     free: &[(u64, u64)],
-    resting: &[Resting],
+    resting: &[PendingFree],
     length: Option<usize>,
 ) -> (Vec<u8>, u32) {
     let mut out = b"h5lF".to_vec();
     put_varint(&mut out, version);
     put_pairs(&mut out, free);
-    let mut sorted: Vec<&Resting> = resting.iter().collect();
+    let mut sorted: Vec<&PendingFree> = resting.iter().collect();
     sorted.sort_unstable_by_key(|r| r.offset);
     put_varint(&mut out, sorted.len() as u64);
     let mut last = 0;
@@ -158,7 +158,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     for _ in 0..count(&mut r, 4)? {
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
-        resting.push(Resting { offset, length, sequence: r.varint()?, time: r.varint()? });
+        resting.push(PendingFree { offset, length, sequence: r.varint()?, time: r.varint()? });
     }
     resting.sort_by_key(|r| r.sequence);
     resting.into_iter().try_for_each(|r| free.rest(r))?;
@@ -172,16 +172,16 @@ mod tests {
 
     #[test]
     fn notes_and_lists_come_back() {
-        let notes = Notes {
+        let notes = SpaceDelta {
             sequence: 9,
             end: DATA + 6400,
             used: joined(vec![(DATA + 64, 32), (DATA, 64), (DATA + 320, 32)]),
             freed: vec![(DATA + 960, 32)],
         };
         assert_eq!(notes.used.len(), 2);
-        assert_eq!(Notes::decode(&notes.encode()), Ok(notes));
+        assert_eq!(SpaceDelta::decode(&notes.encode()), Ok(notes));
         let free = [(DATA, 64), (DATA + 640, 64)];
-        let resting = [Resting { offset: DATA + 320, length: 32, sequence: 8, time: 77 }];
+        let resting = [PendingFree { offset: DATA + 320, length: 32, sequence: 8, time: 77 }];
         for pad in [None, Some(200)] {
             let (bytes, crc) = encode_list(5, &free, &resting, pad);
             let (version, back) = decode_list(&bytes, crc, DATA + 704).unwrap();

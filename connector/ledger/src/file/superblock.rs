@@ -1,6 +1,6 @@
 //! The head of a container's file: what it is, and the two slots that say which version is the newest.
 
-use crate::address::{Place, Pointer};
+use crate::address::{Address, PageRef};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
@@ -119,23 +119,23 @@ pub(crate) struct Slot {
     /// `end` as it was at the base.
     pub(crate) base_end: u64,
     pub(crate) log_bytes: u64,
-    pub(crate) record: Option<Pointer>,
-    pub(crate) root: Option<Pointer>,
-    pub(crate) free: Option<Pointer>,
+    pub(crate) record: Option<PageRef>,
+    pub(crate) root: Option<PageRef>,
+    pub(crate) free: Option<PageRef>,
     /// What leads to versions before the base.
-    pub(crate) history: Option<Pointer>,
+    pub(crate) history: Option<PageRef>,
     /// Milliseconds for which replaced versions are kept, plus one; 0 where nobody said.
     pub(crate) retention: u64,
 }
 
-fn put_pointer(out: &mut Vec<u8>, p: Option<Pointer>) {
-    let p = p.unwrap_or(Pointer { place: Place::file(0, 0), crc: 0 });
+fn put_pointer(out: &mut Vec<u8>, p: Option<PageRef>) {
+    let p = p.unwrap_or(PageRef { place: Address::file(0, 0), crc: 0 });
     out.extend_from_slice(&p.place.offset.to_le_bytes());
     out.extend_from_slice(&p.place.length.to_le_bytes());
     out.extend_from_slice(&p.crc.to_le_bytes());
 }
 
-fn pointer(r: &mut Reader<'_>, end: u64) -> Decoded<Option<Pointer>> {
+fn pointer(r: &mut Reader<'_>, end: u64) -> Decoded<Option<PageRef>> {
     let (offset, length, crc) = (r.u64()?, r.u64()?, r.u32()?);
     if length == 0 {
         return Ok(None);
@@ -143,7 +143,7 @@ fn pointer(r: &mut Reader<'_>, end: u64) -> Decoded<Option<Pointer>> {
     if offset < DATA || offset.checked_add(length).is_none_or(|e| e > end) {
         return Err("points outside of the container");
     }
-    Ok(Some(Pointer { place: Place::file(offset, length), crc }))
+    Ok(Some(PageRef { place: Address::file(offset, length), crc }))
 }
 
 impl Slot {
@@ -296,7 +296,7 @@ mod tests {
     fn the_newest_whole_slot_counts() {
         let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false };
         let mut s = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
-        s.record = Some(Pointer { place: Place::file(DATA, 64), crc: 3 });
+        s.record = Some(PageRef { place: Address::file(DATA, 64), crc: 3 });
         let mut head = new_head(&fixed, &s);
         assert_eq!(Fixed::decode(&head, "x").unwrap(), fixed);
         assert_eq!(newest(&head[SLOTS_AT as usize..]), Ok(Some(s)));

@@ -260,7 +260,7 @@ mod tests {
         names
     }
 
-    fn failing(_: crate::file::FileSpace) -> Result<()> {
+    fn failing(_: crate::file::FileStorage) -> Result<()> {
         Err(Error::invalid("x", "no"))
     }
 

@@ -1,17 +1,17 @@
 //! Finding an old version in a file, and listing those that are kept.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::log::{self, Logged, unreadable};
 use crate::file::reclaim_horizon;
-use crate::file::space_delta::Notes;
+use crate::file::space_delta::SpaceDelta;
 use crate::file::superblock::{DATA, Slot};
 use crate::history::{History, Mark};
 use crate::options::{At, Version};
 use crate::timekeeping::NotLater;
 
 /// What the history of a head says; the default for a file that never had a checkpoint.
-pub(crate) fn history(raw: &dyn RawFile, head: &Slot, target: &str) -> Result<History> {
+pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<History> {
     let Some(p) = head.history else {
         let base = Mark { version: head.base_version, ..Mark::default() };
         return Ok(History { base, past: Vec::new() });
@@ -46,11 +46,11 @@ impl Segment {
     }
 
     /// The records that are newer than `after`, newest first, each with the sequence of its head.
-    pub(super) fn records(&self, raw: &dyn RawFile, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
+    pub(super) fn records(&self, raw: &dyn FileIo, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
         let after = after.max(self.base.version);
         let records = log::records(raw, &self.slot, after, target)?;
         let newest = |l: &Logged| self.until.is_none() && l.record.header.version == self.slot.version;
-        let sequence = |l: Logged| match Notes::decode(&l.record.notes) {
+        let sequence = |l: Logged| match SpaceDelta::decode(&l.record.notes) {
             // The head in force shows it, even where an older version became the base after it was committed.
             Ok(_) if newest(&l) => Ok((self.slot.sequence, l)),
             Ok(notes) => Ok((notes.sequence, l)),
@@ -70,16 +70,16 @@ impl Segment {
 }
 
 /// All that a head leads to.
-pub(crate) struct Past<'a> {
-    raw: &'a dyn RawFile,
+pub(crate) struct OldVersions<'a> {
+    raw: &'a dyn FileIo,
     target: &'a str,
     /// Newest first.
     pub(super) segments: Vec<Segment>,
     newest: u64,
 }
 
-impl<'a> Past<'a> {
-    pub(crate) fn of(raw: &'a dyn RawFile, head: &Slot, target: &'a str) -> Result<Self> {
+impl<'a> OldVersions<'a> {
+    pub(crate) fn of(raw: &'a dyn FileIo, head: &Slot, target: &'a str) -> Result<Self> {
         let history = history(raw, head, target)?;
         let end = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
         let mut segments = vec![Segment { base: history.base, slot: *head, until: None }];
@@ -195,6 +195,6 @@ fn version_of(l: &Logged) -> Version {
 
 /// Bytes that a record's version added.
 fn added(l: &Logged) -> u64 {
-    let used: u64 = Notes::decode(&l.record.notes).map_or(0, |n| n.used.iter().map(|(_, l)| l).sum());
+    let used: u64 = SpaceDelta::decode(&l.record.notes).map_or(0, |n| n.used.iter().map(|(_, l)| l).sum());
     used + l.at.place.length
 }

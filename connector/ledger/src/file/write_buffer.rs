@@ -7,9 +7,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 
-use crate::file::file_io::RawFile;
-use crate::file::free_space::GRAIN;
-use crate::file::preallocate::{Ahead, Preallocation};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ALLOC_UNIT;
+use crate::file::preallocate::{Preallocation, Preallocator};
 
 /// Long writes end at multiples of this many bytes; less than that is kept back.
 const WRITE_STRIDE_BYTES: u64 = 64 << 10;
@@ -20,17 +20,17 @@ const MAX_WRITE_BYTES: usize = 512 << 10;
 /// What is kept back: the bytes from `at` on. Whatever is written elsewhere comes after it, so that writes reach the file in
 /// the order in which they came.
 #[derive(Debug, Default)]
-pub(crate) struct Combined {
+pub(crate) struct WriteBuffer {
     at: u64,
     data: Vec<u8>,
     /// Where the last of what was written ends.
     reached: u64,
-    ahead: Ahead,
+    ahead: Preallocator,
 }
 
-impl Combined {
+impl WriteBuffer {
     pub(crate) fn new(mode: Preallocation) -> Self {
-        Self { ahead: Ahead::new(mode), ..Self::default() }
+        Self { ahead: Preallocator::new(mode), ..Self::default() }
     }
 
     fn end(&self) -> u64 {
@@ -41,7 +41,7 @@ impl Combined {
     /// before still is, and nothing of this write.
     pub(crate) fn push(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         at: u64,
         bytes: &[u8],
         passing: &mut dyn FnMut(&[u8]),
@@ -73,7 +73,7 @@ impl Combined {
         }
     }
 
-    fn push_part(&mut self, raw: &dyn RawFile, at: u64, part: &[u8]) -> io::Result<()> {
+    fn push_part(&mut self, raw: &dyn FileIo, at: u64, part: &[u8]) -> io::Result<()> {
         match self.gap(at) {
             Some(gap) => self.data.resize(self.data.len() + gap, 0),
             None => {
@@ -92,12 +92,12 @@ impl Combined {
     /// How far behind what is kept back a write begins, if nothing of others is between: the rest of a grain has nobody's bytes.
     fn gap(&self, at: u64) -> Option<usize> {
         let end = self.end();
-        let follows = at == end || at / GRAIN * GRAIN == end.next_multiple_of(GRAIN);
+        let follows = at == end || at / ALLOC_UNIT * ALLOC_UNIT == end.next_multiple_of(ALLOC_UNIT);
         (follows && !self.data.is_empty()).then(|| (at - end) as usize)
     }
 
     /// Writes what is kept back, and of `part` behind it, up to a boundary; keeps the rest.
-    fn write_up_to(&mut self, raw: &dyn RawFile, stop: u64, part: &[u8]) -> io::Result<()> {
+    fn write_up_to(&mut self, raw: &dyn FileIo, stop: u64, part: &[u8]) -> io::Result<()> {
         let kept = self.data.len().min((stop - self.at) as usize);
         let (now, later) = part.split_at((stop.saturating_sub(self.end())) as usize);
         self.ahead.before_write(raw, self.at, stop);
@@ -109,9 +109,9 @@ impl Combined {
     }
 
     /// Writes what was kept back, whole grains. After an error it still is.
-    pub(crate) fn flush(&mut self, raw: &dyn RawFile) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, raw: &dyn FileIo) -> io::Result<()> {
         if !self.data.is_empty() {
-            let padded = self.end().next_multiple_of(GRAIN) - self.at;
+            let padded = self.end().next_multiple_of(ALLOC_UNIT) - self.at;
             self.data.resize(padded as usize, 0);
             self.ahead.before_write(raw, self.at, self.at + padded);
             raw.write_at(&self.data, self.at)?;
@@ -134,7 +134,7 @@ impl Combined {
     }
 
     /// Gives back blocks that the file was given and has no use for.
-    pub(crate) fn give_back(&mut self, raw: &dyn RawFile) {
+    pub(crate) fn give_back(&mut self, raw: &dyn FileIo) {
         self.ahead.give_back(raw);
     }
 
@@ -159,7 +159,7 @@ impl Combined {
 
 /// Reads one part behind the other from `at` on, without the range that is known already.
 pub(crate) fn read_around(
-    raw: &dyn RawFile,
+    raw: &dyn FileIo,
     parts: &mut [IoSliceMut<'_>],
     at: u64,
     known: &Range<u64>,
@@ -182,11 +182,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::file::sim_file::{Fake, Fault};
+    use crate::file::sim_file::{Fault, SimFile};
     use crate::locks::Mutex;
     use crate::work::data;
 
-    fn read(c: &Combined, f: &Fake, at: u64, lens: &[usize]) -> Vec<u8> {
+    fn read(c: &WriteBuffer, f: &SimFile, at: u64, lens: &[usize]) -> Vec<u8> {
         let mut all: Vec<Vec<u8>> = lens.iter().map(|n| vec![7; *n]).collect();
         let mut parts: Vec<_> = all.iter_mut().map(|part| IoSliceMut::new(part)).collect();
         let known = c.read(&mut parts, at);
@@ -206,18 +206,18 @@ mod tests {
             steps in prop::collection::vec((lengths(), 0..6u8, any::<u16>(), any::<bool>()), 1..24),
             fault in prop::option::of((1..30u64, any::<bool>())),
         ) {
-            let f = Fake::of(Vec::new());
+            let f = SimFile::of(Vec::new());
             if let Some((n, torn)) = fault {
                 f.fail_at(n, if torn { Fault::FullTorn } else { Fault::Full });
             }
             // Bytes that nobody wrote may be anything, such as those between an end and the next grain's begin.
-            let (mut c, mut model, mut last) = (Combined::default(), Vec::<Option<u8>>::new(), 0);
+            let (mut c, mut model, mut last) = (WriteBuffer::default(), Vec::<Option<u8>>::new(), 0);
             let agree = |model: &[Option<u8>], bytes: &[u8]| {
                 model.iter().zip(bytes).all(|(m, b)| m.is_none_or(|m| m == *b))
             };
             for (n, (length, what, place, shifted)) in steps.into_iter().enumerate() {
                 // Now and then over what is there, as room that was given back is used again.
-                let grain = if what == 0 { u64::from(place) * GRAIN } else { last };
+                let grain = if what == 0 { u64::from(place) * ALLOC_UNIT } else { last };
                 let at = grain + if shifted { 16 } else { 0 };
                 let bytes = data(n as u64, length as u64);
                 let mut passed = Vec::new();
@@ -229,7 +229,7 @@ mod tests {
                 }
                 prop_assert!(passed == bytes, "each part is shown once, in order");
                 let (from, to) = (at as usize, at as usize + length);
-                last = (to as u64).next_multiple_of(GRAIN);
+                last = (to as u64).next_multiple_of(ALLOC_UNIT);
                 model.resize(model.len().max(last as usize), None);
                 model[grain as usize..last as usize].fill(None);
                 model[from..to].iter_mut().zip(&bytes).for_each(|(m, b)| *m = Some(*b));
@@ -253,7 +253,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Calls(Mutex<Vec<(u64, u64)>>);
 
-    impl RawFile for Calls {
+    impl FileIo for Calls {
         fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
         }
@@ -284,11 +284,11 @@ mod tests {
     #[test]
     fn what_follows_one_another_is_written_up_to_boundaries() {
         for length in [3000u64, 64 << 10, 400_000, 1 << 20] {
-            let (mut c, calls) = (Combined::default(), Calls::default());
+            let (mut c, calls) = (WriteBuffer::default(), Calls::default());
             let (bytes, mut at) = (data(1, length), 5168);
             for _ in 0..20 {
                 c.push(&calls, at, &bytes, &mut |_| ()).unwrap();
-                at = (at + length).next_multiple_of(GRAIN) + 16;
+                at = (at + length).next_multiple_of(ALLOC_UNIT) + 16;
             }
             c.flush(&calls).unwrap();
             let calls = calls.0.into_inner();

@@ -6,11 +6,11 @@ use super::close::note_broken;
 use super::{Ledger, State, lay_over};
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memtable::{EMPTY, Layer, merged};
-use crate::storage::{Base, Commit};
+use crate::memtable::{EMPTY, Memtable, merged};
+use crate::storage::{Checkpoint, Commit};
 use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 
@@ -35,7 +35,7 @@ pub(crate) enum After {
 /// What was staged, in pages that are not committed: they hold the log too, and what of the base no change falls into.
 #[derive(Debug)]
 pub(super) struct Spilled {
-    pub(super) root: Option<Pointer>,
+    pub(super) root: Option<PageRef>,
     /// Of the keys and values that were staged.
     pub(super) bytes: u64,
 }
@@ -69,20 +69,20 @@ impl Ledger {
         }
         let mut s = self.writable()?;
         if after == After::Close {
-            self.space.stop_growing();
+            self.storage.stop_growing();
         }
         let version = s.version;
         let version = self.commit_staged(&mut s, after)?.unwrap_or(version);
-        self.space.make_durable()?;
+        self.storage.make_durable()?;
         Ok(version)
     }
 
     /// `None` when one of the other writers was first.
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
-        if s.staged.is_empty() && s.spilled.is_none() && !self.space.has_freed() {
+        if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
             // Nothing is on its way that would wait for the name of a new container.
-            self.space.arrive()?;
+            self.storage.arrive()?;
             return Ok(Some(s.version));
         }
         let as_base = s.spilled.is_some() || (self.commits_bases() && self.will_be_long(s, after));
@@ -99,7 +99,7 @@ impl Ledger {
         }
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
         if !as_base
-            && (long || self.space.is_crowded())
+            && (long || self.storage.is_crowded())
             && let Err(e) = self.checkpoint(s)
         {
             // The version is committed. Only the log stays long; the next commit tries again.
@@ -112,8 +112,8 @@ impl Ledger {
     /// Appends what is staged to the log; false when one of the other writers was first.
     fn commit_record(&self, s: &mut State) -> Result<bool> {
         let edits = Edits { staged: &s.staged, log: &s.log };
-        let entries: &dyn Entries = if self.space.takes_edits() { &edits } else { &s.staged };
-        let bytes = match self.space.commit(s.version + 1, entries) {
+        let entries: &dyn Entries = if self.storage.takes_edits() { &edits } else { &s.staged };
+        let bytes = match self.storage.commit(s.version + 1, entries) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
             Ok(Commit::InDoubt(e)) => {
@@ -134,7 +134,7 @@ impl Ledger {
     /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         let Some(layer) = s.in_doubt.take() else { return Ok(()) };
-        match self.space.settle_commit() {
+        match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
                 for (key, value) in &layer {
                     if s.staged.get(key) == Some(value) {
@@ -161,7 +161,7 @@ impl Ledger {
     }
 
     fn commits_bases(&self) -> bool {
-        !self.is_multi_writer && self.space.commits_bases()
+        !self.is_multi_writer && self.storage.commits_bases()
     }
 
     /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
@@ -181,20 +181,20 @@ impl Ledger {
     /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
     /// before it is long: that writes little, and every reader that opens is spared the records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
-        let may = !self.is_multi_writer && !self.space.is_remote();
+        let may = !self.is_multi_writer && !self.storage.is_remote();
         let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
         bytes > self.bytes_bound || records > self.records_bound || few_keys()
     }
 
     /// What folding so many keys writes at most.
     fn bytes_of_pages(&self, keys: usize) -> u64 {
-        keys as u64 * self.space.shape().page as u64
+        keys as u64 * self.storage.shape().page as u64
     }
 
     /// Commits what is staged as a base: it goes into pages, and into no record.
     fn commit_base(&self, s: &mut State) -> Result<()> {
         let (root, _) = self.fold_staged(s)?;
-        match self.space.commit_base(Base { version: s.version + 1, root }) {
+        match self.storage.commit_base(Checkpoint { version: s.version + 1, root }) {
             Ok(()) => {
                 s.version += 1;
                 set_base(s, root);
@@ -204,7 +204,7 @@ impl Ledger {
             Err(e) => {
                 match s.spilled {
                     Some(_) => take_spilled(s, root),
-                    None => self.space.fold_forget(),
+                    None => self.storage.fold_forget(),
                 }
                 Err(e)
             }
@@ -213,16 +213,16 @@ impl Ledger {
 
     /// Folds what is staged over what is below into pages that are kept for the commit. Returns their root, and the bytes
     /// written.
-    fn fold_staged(&self, s: &State) -> Result<(Option<Pointer>, u64)> {
+    fn fold_staged(&self, s: &State) -> Result<(Option<PageRef>, u64)> {
         let (root, below) = match &s.spilled {
             Some(spilled) if s.staged.is_empty() => return Ok((spilled.root, 0)),
             Some(spilled) => (spilled.root, &EMPTY),
             None => (s.root, &s.log),
         };
         let done = checkpoint::fold(self.tree(root), &merged(&s.staged, below))
-            .and_then(|root| Ok((root, self.space.fold_keep()?)));
+            .and_then(|root| Ok((root, self.storage.fold_keep()?)));
         if done.is_err() {
-            self.space.fold_rollback();
+            self.storage.fold_rollback();
         }
         done
     }
@@ -257,11 +257,11 @@ impl Ledger {
         if !self.is_multi_writer {
             return self.fold(s, |_| Ok(()));
         }
-        if !self.space.begin_fold() {
+        if !self.storage.begin_fold() {
             return Ok(());
         }
         let done = self.fold(s, |_| Ok(()));
-        self.space.end_fold();
+        self.storage.end_fold();
         match done {
             // Another writer was first.
             Err(e) if *e.kind() == ErrorKind::Conflict => Ok(()),
@@ -270,10 +270,10 @@ impl Ledger {
     }
 
     /// Makes the base of this version. `then` is done with its root before it counts.
-    fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<Pointer>) -> Result<()>) -> Result<()> {
+    fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<PageRef>) -> Result<()>) -> Result<()> {
         let done = checkpoint::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
-            self.space.fold_commit(Base { version: s.version, root })?;
+            self.storage.fold_commit(Checkpoint { version: s.version, root })?;
             Ok(root)
         });
         match done {
@@ -282,7 +282,7 @@ impl Ledger {
                 Ok(())
             }
             Err(e) => {
-                self.space.fold_rollback();
+                self.storage.fold_rollback();
                 Err(e)
             }
         }
@@ -293,13 +293,13 @@ impl Ledger {
         if self.is_multi_writer || s.spilled.is_some() {
             return self.checkpoint(s);
         }
-        let done = self.space.gather().and_then(|()| {
+        let done = self.storage.gather().and_then(|()| {
             self.fold(s, |root| {
                 *root = checkpoint::gather(self.tree(*root))?;
                 Ok(())
             })
         });
-        self.space.scatter();
+        self.storage.scatter();
         done
     }
 
@@ -310,13 +310,13 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn rests(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
-        self.space.rests()
+        self.storage.rests()
     }
 
     /// Lets the clock alone say, from now on, whether the retention time is over. A writer else gives room back only if what an
     /// earlier writer committed says so too, because its clock may be wrong.
     pub fn believe_clock(&self) {
-        self.space.believe_clock();
+        self.storage.believe_clock();
     }
 
     /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
@@ -329,12 +329,12 @@ impl Ledger {
     pub fn vacuum(&self) -> Result<u64> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
-        let before = self.space.size()?;
-        self.space.believe_clock();
-        self.space.stop_growing();
+        let before = self.storage.size()?;
+        self.storage.believe_clock();
+        self.storage.stop_growing();
         let gathered = match self.gather(&mut s) {
             // In a full store that is how room comes back.
-            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.space.spend_reserve() => {
+            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.storage.spend_reserve() => {
                 self.gather(&mut s)
             }
             done => done,
@@ -342,8 +342,8 @@ impl Ledger {
         if let Err(e) = gathered {
             return Err(note_broken(&mut s, e));
         }
-        self.space.sweep()?;
-        Ok(before.saturating_sub(self.space.size()?))
+        self.storage.sweep()?;
+        Ok(before.saturating_sub(self.storage.size()?))
     }
 
     /// Forgets all that is staged, payloads written since the last commit included.
@@ -358,7 +358,7 @@ impl Ledger {
     pub(super) fn forget_staged(&self, s: &mut State) -> Result<()> {
         clear_staged(s);
         s.unmerged.clear();
-        self.space.rollback()
+        self.storage.rollback()
     }
 }
 
@@ -367,7 +367,7 @@ fn is_final(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict)
 }
 
-fn set_base(s: &mut State, root: Option<Pointer>) {
+fn set_base(s: &mut State, root: Option<PageRef>) {
     s.root = root;
     s.log.clear();
     (s.log_bytes, s.log_records) = (0, 0);
@@ -379,7 +379,7 @@ fn clear_staged(s: &mut State) {
     (s.staged_bytes, s.spill_at) = (0, 0);
 }
 
-fn take_spilled(s: &mut State, root: Option<Pointer>) {
+fn take_spilled(s: &mut State, root: Option<PageRef>) {
     let before = s.spilled.take().map_or(0, |spilled| spilled.bytes);
     s.spilled = Some(Spilled { root, bytes: before + s.staged_bytes });
     s.staged.clear();
@@ -387,7 +387,7 @@ fn take_spilled(s: &mut State, root: Option<Pointer>) {
 }
 
 /// Lays a layer over another: two of about the same size are joined in one walk.
-fn lay_layer_over(layer: &mut Layer, mut over: Layer) {
+fn lay_layer_over(layer: &mut Memtable, mut over: Memtable) {
     if layer.is_empty() {
         *layer = over;
     } else if over.len() > layer.len() / 8 {

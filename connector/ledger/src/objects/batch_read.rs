@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use object_stores::Key;
 
-use crate::address::{Room, Run, Wanted};
+use crate::address::{Location, Run, Wanted};
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
-use crate::objects::{ObjectSpace, lock};
-use crate::storage::{Check, Space};
+use crate::objects::{ObjectStorage, lock};
+use crate::storage::{Check, Storage};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
 const MAX_GAP_BYTES: u64 = 256 << 10;
@@ -26,7 +26,7 @@ const MAX_DIRECT_REQUESTS: usize = 32;
 /// One request, and which runs it answers.
 #[derive(Debug)]
 struct Request {
-    room: Room,
+    room: Location,
     start: u64,
     end: u64,
     runs: Vec<usize>,
@@ -56,7 +56,7 @@ fn plan(runs: &[(usize, Run)]) -> Vec<Request> {
     all
 }
 
-impl ObjectSpace {
+impl ObjectStorage {
     /// A store's error while reading, as ours.
     pub(super) fn unread(&self, key: &Key, e: &object_stores::Error) -> Error {
         match e.kind() {
@@ -109,7 +109,7 @@ impl ObjectSpace {
         Ok(whole.into())
     }
 
-    /// See [`Space::at_hand`].
+    /// See [`Storage::at_hand`].
     pub(super) fn look(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         let Some(proven) = &self.proven else { return Ok(None) };
         if let Some(bytes) = self.in_memory(run) {
@@ -143,7 +143,7 @@ impl ObjectSpace {
         Ok(())
     }
 
-    /// See [`Space::read_many`].
+    /// See [`Storage::read_many`].
     pub(super) fn many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         if self.proven.is_some() {
             return self.look_at(wanted, check);
@@ -313,10 +313,10 @@ fn side_by_side<T: Send>(items: Vec<T>, most: usize, work: impl Fn(T) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Place;
+    use crate::address::Address;
 
     fn run(room: u8, offset: u64, length: u64) -> Run {
-        Run { place: Place { room: Room::Pack([room; 16]), offset, length }, offset: 0, length }
+        Run { place: Address { room: Location::Pack([room; 16]), offset, length }, offset: 0, length }
     }
 
     fn planned(runs: &[Run]) -> Vec<(u64, u64, Vec<usize>)> {

@@ -30,7 +30,7 @@ pub(crate) enum FirstHeadPut {
 
 /// A head that is to be the first of its container.
 #[derive(Debug)]
-pub(super) struct FirstHead {
+pub(super) struct InitialManifest {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) key: Key,
     pub(super) bytes: Bytes,
@@ -42,7 +42,7 @@ pub(super) struct FirstHead {
     pub(super) target: String,
 }
 
-impl FirstHead {
+impl InitialManifest {
     /// Puts it; what it replaces stays for the retention time. A repetition is harmless.
     pub(super) fn put(&self) -> Put {
         if let Some(outgoing) = &self.replaced {
@@ -70,12 +70,12 @@ impl FirstHead {
     }
 
     /// Holds it back until somebody waits for it.
-    pub(super) fn hold(self) -> UnderWay {
-        UnderWay { head: Arc::new(self), thread: None, owner: process::id() }
+    pub(super) fn hold(self) -> PendingPut {
+        PendingPut { head: Arc::new(self), thread: None, owner: process::id() }
     }
 
     /// Sends it on its way.
-    pub(super) fn send(self) -> UnderWay {
+    pub(super) fn send(self) -> PendingPut {
         let head = Arc::new(self);
         let sent = head.clone();
         let announced = Announced::new(&head.target);
@@ -85,21 +85,21 @@ impl FirstHead {
         };
         // Without a thread it is put when somebody waits for it.
         let thread = std::thread::Builder::new().name("h5lake-head".into()).spawn(put).ok();
-        UnderWay { head, thread, owner: process::id() }
+        PendingPut { head, thread, owner: process::id() }
     }
 }
 
 /// A first head on its way.
 #[derive(Debug)]
-pub(super) struct UnderWay {
-    head: Arc<FirstHead>,
+pub(super) struct PendingPut {
+    head: Arc<InitialManifest>,
     /// `None` when it is over and failed.
     thread: Option<JoinHandle<Put>>,
     /// The process that the thread is in.
     owner: u32,
 }
 
-impl UnderWay {
+impl PendingPut {
     /// Whether it can be waited for: a forked child has none of its parent's threads, and puts nothing.
     pub(super) fn is_own(&self) -> bool {
         self.owner == process::id()

@@ -5,19 +5,19 @@ use std::ops::Bound::{Excluded, Included};
 
 use bytes::Bytes;
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 
 /// All log objects in a head together. The log of an array of 256 chunks has 80 KB.
 const MAX_TAIL_BYTES: usize = 128 << 10;
 
 /// Log objects by their versions.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub(super) struct InlineLog {
     objects: BTreeMap<u64, Bytes>,
     length: usize,
 }
 
-impl Tail {
+impl InlineLog {
     /// Keeps a log object; when all that is kept becomes too long for a head, lets go of it.
     pub(super) fn add(&mut self, version: u64, object: Bytes) {
         self.length += object.len();
@@ -41,8 +41,8 @@ impl Tail {
     }
 
     /// A part of one of them.
-    pub(super) fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
-        let Room::Log(version) = place.room else { return None };
+    pub(super) fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
+        let Location::Log(version) = place.room else { return None };
         let from = usize::try_from(place.offset.checked_add(offset)?).ok()?;
         self.objects.get(&version)?.get(from..from.checked_add(len)?)
     }
@@ -54,14 +54,14 @@ mod tests {
 
     #[test]
     fn all_of_the_log_is_kept_or_none() {
-        let mut tail = Tail::default();
+        let mut tail = InlineLog::default();
         for version in 3..6 {
             tail.add(version, vec![version as u8; 10].into());
         }
         assert_eq!(tail.between(2, 5).len(), 3);
         assert_eq!(tail.between(5, 5).len(), 0);
         assert!(tail.between(1, 5).is_empty() && tail.between(2, 6).is_empty());
-        let place = Place { room: Room::Log(4), offset: 4, length: 6 };
+        let place = Address { room: Location::Log(4), offset: 4, length: 6 };
         assert_eq!(tail.part(&place, 1, 5), Some([4; 5].as_slice()));
         assert_eq!(tail.part(&place, 1, 6), None);
         tail.rebase(4);

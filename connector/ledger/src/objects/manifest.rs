@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use crate::address::{Pointer, Room};
+use crate::address::{Location, PageRef};
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
-use crate::storage::Base;
+use crate::storage::Checkpoint;
 
 /// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
 pub(crate) const MAX_HEAD_BYTES: u64 = 64 << 20;
@@ -49,12 +49,12 @@ impl Names {
         self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
     }
 
-    pub(crate) fn room(&self, room: &Room, target: &str) -> Result<Key> {
+    pub(crate) fn room(&self, room: &Location, target: &str) -> Result<Key> {
         match room {
-            Room::Log(n) => self.key(&format!("log/{n:016x}"), target),
-            Room::Page(id) => self.key(&format!("page/{}", hex(id)), target),
-            Room::Pack(id) => self.key(&format!("pack/{}", hex(id)), target),
-            Room::File => Err(Error::corrupt(target, "place", "a place in a file, in an object store")),
+            Location::Log(n) => self.key(&format!("log/{n:016x}"), target),
+            Location::Page(id) => self.key(&format!("page/{}", hex(id)), target),
+            Location::Pack(id) => self.key(&format!("pack/{}", hex(id)), target),
+            Location::File => Err(Error::corrupt(target, "place", "a place in a file, in an object store")),
         }
     }
 }
@@ -83,8 +83,8 @@ pub(crate) struct Head {
     pub(crate) fixed: Fixed,
     /// The newest version is this one or a later one.
     pub(crate) version: u64,
-    pub(crate) base: Base,
-    pub(crate) table: Option<Pointer>,
+    pub(crate) base: Checkpoint,
+    pub(crate) table: Option<PageRef>,
     /// Milliseconds for which obsolete objects stay.
     pub(crate) retention: u64,
     /// When the base was made, microseconds.
@@ -92,7 +92,7 @@ pub(crate) struct Head {
     /// Versions that were the newest before this time are not whole any more, microseconds.
     pub(crate) lost: u64,
     /// What leads to versions before the base.
-    pub(crate) history: Option<Pointer>,
+    pub(crate) history: Option<PageRef>,
     /// Random, whose head it is; [`MULTI_WRITER_CLAIM`] of many writers.
     pub(crate) claim: u64,
     /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
@@ -149,7 +149,7 @@ impl Head {
             if base_version > version || version >= 1 << 62 {
                 return Err("impossible versions");
             }
-            let base = Base { version: base_version, root };
+            let base = Checkpoint { version: base_version, root };
             // Earlier versions of h5lake put heads without a claim.
             let claim = if r.remaining() == 0 { MULTI_WRITER_CLAIM } else { r.u64()? };
             let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
@@ -175,10 +175,10 @@ fn log(r: &mut Reader<'_>, records: u64) -> Decoded<Vec<Bytes>> {
     (0..count).map(|_| r.string().map(Bytes::copy_from_slice)).collect()
 }
 
-fn optional(r: &mut Reader<'_>) -> Decoded<Option<Pointer>> {
+fn optional(r: &mut Reader<'_>) -> Decoded<Option<PageRef>> {
     match r.u8()? {
         0 => Ok(None),
-        1 => Pointer::read(r).map(Some),
+        1 => PageRef::read(r).map(Some),
         _ => Err("neither with nor without a pointer"),
     }
 }
@@ -227,15 +227,15 @@ pub(crate) fn put_or_find(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Place;
+    use crate::address::Address;
 
     #[test]
     fn packs_and_pages_never_change() {
         let names = Names::new(Key::new("dir/c.h5").unwrap(), &[7; 16], "x").unwrap();
         let room = |room| is_immutable(&names.room(&room, "x").unwrap());
-        assert!(room(Room::Pack([1; 16])) && room(Room::Page([2; 16])));
+        assert!(room(Location::Pack([1; 16])) && room(Location::Page([2; 16])));
         assert!(
-            !room(Room::Log(5))
+            !room(Location::Log(5))
                 && !is_immutable(&names.head)
                 && !is_immutable(&names.key("lock", "x").unwrap())
         );
@@ -245,16 +245,16 @@ mod tests {
 
     #[test]
     fn a_head_comes_back_and_damage_is_seen() {
-        let place = Place { room: Room::Page([9; 16]), offset: 5, length: 6 };
+        let place = Address { room: Location::Page([9; 16]), offset: 5, length: 6 };
         let head = Head {
             fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false },
             version: 7,
-            base: Base { version: 5, root: Some(Pointer { place, crc: 8 }) },
+            base: Checkpoint { version: 5, root: Some(PageRef { place, crc: 8 }) },
             table: None,
             retention: 600_000,
             moment: 3,
             lost: 2,
-            history: Some(Pointer { place, crc: 9 }),
+            history: Some(PageRef { place, crc: 9 }),
             claim: 77,
             closed: None,
         };

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use crate::address::Room;
+use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
-use crate::objects::{Logged, ObjectSpace, Seen};
+use crate::objects::{Logged, ObjectStorage, Seen};
 use crate::options::Writers;
-use crate::storage::{Commit, News};
-use crate::wal::record::Record;
+use crate::storage::{Commit, RemoteCommits};
+use crate::wal::record::CommitRecord;
 
 /// How often a commit beside what is staged is tried.
 const MAX_ATTEMPTS: u32 = 200;
@@ -25,13 +25,13 @@ enum There {
     Nothing,
 }
 
-impl ObjectSpace {
+impl ObjectStorage {
     pub(super) fn is_shared(&self) -> bool {
         self.writer.is_some() && self.writers == Writers::Many
     }
 
     /// What the others committed since `version`.
-    pub(super) fn shared_news(&self, seen: &mut Seen, version: u64) -> Result<Option<News>> {
+    pub(super) fn shared_news(&self, seen: &mut Seen, version: u64) -> Result<Option<RemoteCommits>> {
         let records = self.after(version, version)?;
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
@@ -50,12 +50,12 @@ impl ObjectSpace {
         self.with_writer(|w| w.learn(&records))?;
         seen.version = Some(newest);
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some(News { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
+        Ok(Some(RemoteCommits { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
     }
 
     /// The news after somebody folded: everything behind the new base, and what lies between this one's version and it.
     /// After an error nothing is known that was not known before.
-    fn rebased(&self, seen: &mut Seen, fresh: Seen, view: u64) -> Result<News> {
+    fn rebased(&self, seen: &mut Seen, fresh: Seen, view: u64) -> Result<RemoteCommits> {
         let base = fresh.head.base;
         let from = view.min(base.version);
         let all = self.after(from, fresh.head.version.max(view))?;
@@ -73,7 +73,7 @@ impl ObjectSpace {
         let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
         let records = skipped.split_off(split);
         skipped.drain(..(view - from).min(skipped.len() as u64) as usize);
-        Ok(News { version: newest, restart: Some(base), records, root: None, skipped })
+        Ok(RemoteCommits { version: newest, restart: Some(base), records, root: None, skipped })
     }
 
     /// Records that are gone were needed by a writer that looked away for longer than the retention time.
@@ -130,7 +130,7 @@ impl ObjectSpace {
             There::Another => "replaced",
             There::Nothing => "deleted",
         };
-        if let Ok(key) = self.names.room(&Room::Log(version), &self.target) {
+        if let Ok(key) = self.names.room(&Location::Log(version), &self.target) {
             let _garbage_at_worst = self.store.delete(&key);
         }
         let why = format!("another process {what} the container; what was not committed before is not in it");
@@ -162,9 +162,12 @@ impl ObjectSpace {
         Err(Error::new(&self.target, ErrorKind::Conflict))
     }
 
-    pub(super) fn commit_aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
+    pub(super) fn commit_aside(
+        &self,
+        make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>,
+    ) -> Result<()> {
         let view = self.with_writer(|w| Ok(w.version))?;
-        let (mut untold, mut time) = (Vec::<Record>::new(), 0);
+        let (mut untold, mut time) = (Vec::<CommitRecord>::new(), 0);
         for attempt in 0..MAX_ATTEMPTS {
             let known = view + untold.len() as u64;
             for logged in self.after(known, known)? {

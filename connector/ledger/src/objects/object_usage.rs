@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::compaction_plan::Sparse;
@@ -23,24 +23,24 @@ pub(crate) struct Use {
 
 /// All objects, the log's newer than the base excepted when they hold no payload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Table {
-    pub(crate) rooms: BTreeMap<Room, Use>,
+pub(crate) struct UsageTable {
+    pub(crate) rooms: BTreeMap<Location, Use>,
 }
 
 /// The notes of one record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
+pub(crate) struct UsageDelta {
     /// Bytes of payload by room.
-    pub(crate) gained: BTreeMap<Room, u64>,
-    pub(crate) freed: Vec<Place>,
+    pub(crate) gained: BTreeMap<Location, u64>,
+    pub(crate) freed: Vec<Address>,
 }
 
-impl Notes {
+impl UsageDelta {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, self.gained.len() as u64);
         for (room, bytes) in &self.gained {
-            Place { room: *room, offset: 0, length: *bytes }.encode(&mut out);
+            Address { room: *room, offset: 0, length: *bytes }.encode(&mut out);
         }
         put_varint(&mut out, self.freed.len() as u64);
         for place in &self.freed {
@@ -53,24 +53,24 @@ impl Notes {
         let mut r = Reader::new(bytes);
         let mut notes = Self::default();
         for _ in 0..r.varint()? {
-            let p = Place::read(&mut r)?;
+            let p = Address::read(&mut r)?;
             notes.gained.insert(p.room, p.length);
         }
         for _ in 0..r.varint()? {
-            notes.freed.push(Place::read(&mut r)?);
+            notes.freed.push(Address::read(&mut r)?);
         }
         r.end()?;
         Ok(notes)
     }
 }
 
-impl Table {
-    pub(crate) fn gain(&mut self, room: Room, bytes: u64, time: u64) {
+impl UsageTable {
+    pub(crate) fn gain(&mut self, room: Location, bytes: u64, time: u64) {
         let since = if bytes == 0 { time } else { 0 };
         self.rooms.insert(room, Use { total: bytes, live: bytes, since });
     }
 
-    pub(crate) fn lose(&mut self, place: &Place, time: u64) -> Decoded<()> {
+    pub(crate) fn lose(&mut self, place: &Address, time: u64) -> Decoded<()> {
         let u = self.rooms.get_mut(&place.room).ok_or("bytes are freed in an object that is not known")?;
         u.live = u.live.checked_sub(place.length).ok_or("more bytes are freed than were in use")?;
         if u.live == 0 {
@@ -80,8 +80,8 @@ impl Table {
     }
 
     /// Brings the table from the version before to the record's. After an error nothing has changed.
-    pub(crate) fn replay(&mut self, notes: &Notes, time: u64) -> Decoded<()> {
-        let mut lost: BTreeMap<Room, u64> = BTreeMap::new();
+    pub(crate) fn replay(&mut self, notes: &UsageDelta, time: u64) -> Decoded<()> {
+        let mut lost: BTreeMap<Location, u64> = BTreeMap::new();
         for place in &notes.freed {
             let sum = lost.entry(place.room).or_default();
             *sum = sum.checked_add(place.length).ok_or("more bytes are freed than can be")?;
@@ -101,22 +101,22 @@ impl Table {
 
     /// Takes out the objects in which nothing has been in use since `before` or longer; with them, when the last of their
     /// bytes went out of use.
-    pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> (Vec<Room>, u64) {
-        let dead = |room: &Room, u: &Use| {
-            let in_log = matches!(room, Room::Log(n) if *n > base);
+    pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> (Vec<Location>, u64) {
+        let dead = |room: &Location, u: &Use| {
+            let in_log = matches!(room, Location::Log(n) if *n > base);
             u.live == 0 && u.since <= before && !in_log
         };
         let latest = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(_, u)| u.since).max();
-        let gone: Vec<Room> = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
+        let gone: Vec<Location> = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
         self.rooms.retain(|r, u| !dead(r, u));
         (gone, latest.unwrap_or(0))
     }
 
     /// Objects with payload of which less than half lives. Pages are replaced by checkpoints, and small rests are not
     /// worth a request.
-    fn spare(&self) -> impl Iterator<Item = (&Room, &Use)> {
+    fn spare(&self) -> impl Iterator<Item = (&Location, &Use)> {
         self.rooms.iter().filter(|(room, u)| {
-            !matches!(room, Room::Page(_))
+            !matches!(room, Location::Page(_))
                 && u.live > 0
                 && u.live <= u.total / 2
                 && u.total - u.live >= MIN_DEAD_BYTES
@@ -139,7 +139,7 @@ impl Table {
         let mut out = b"h5lT".to_vec();
         put_varint(&mut out, self.rooms.len() as u64);
         for (room, u) in &self.rooms {
-            Place { room: *room, offset: 0, length: u.total }.encode(&mut out);
+            Address { room: *room, offset: 0, length: u.total }.encode(&mut out);
             put_varint(&mut out, u.live);
             put_varint(&mut out, u.since);
         }
@@ -157,7 +157,7 @@ impl Table {
         }
         let mut t = Self::default();
         for _ in 0..r.varint()? {
-            let p = Place::read(&mut r)?;
+            let p = Address::read(&mut r)?;
             t.rooms.insert(p.room, Use { total: p.length, live: r.varint()?, since: r.varint()? });
         }
         Ok(t)
@@ -170,36 +170,36 @@ mod tests {
 
     #[test]
     fn notes_that_cannot_be_right_change_nothing() {
-        let pack = |n| Room::Pack([n; 16]);
-        let at = |n, length| Place { room: pack(n), offset: 0, length };
-        let mut t = Table::default();
+        let pack = |n| Location::Pack([n; 16]);
+        let at = |n, length| Address { room: pack(n), offset: 0, length };
+        let mut t = UsageTable::default();
         t.gain(pack(1), 30, 5);
         for freed in [vec![at(1, 10), at(1, 21)], vec![at(1, 10), at(2, 1)], vec![at(1, 1), at(1, u64::MAX)]]
         {
             let before = t.clone();
-            let notes = Notes { gained: [(pack(3), 7)].into(), freed };
+            let notes = UsageDelta { gained: [(pack(3), 7)].into(), freed };
             assert!(t.replay(&notes, 9).is_err());
             assert_eq!(t, before);
         }
-        let notes = Notes { gained: [(pack(3), 7)].into(), freed: vec![at(3, 7), at(1, 30)] };
+        let notes = UsageDelta { gained: [(pack(3), 7)].into(), freed: vec![at(3, 7), at(1, 30)] };
         t.replay(&notes, 9).unwrap();
         assert!(t.rooms.values().all(|u| u.live == 0));
     }
 
     #[test]
     fn a_table_counts_and_comes_back() {
-        let pack = Room::Pack([3; 16]);
-        let at = |offset, length| Place { room: pack, offset, length };
-        let notes = Notes { gained: [(pack, 30), (Room::Log(4), 0)].into(), freed: vec![at(0, 10)] };
-        assert_eq!(Notes::decode(&notes.encode()), Ok(notes.clone()));
-        let mut t = Table::default();
+        let pack = Location::Pack([3; 16]);
+        let at = |offset, length| Address { room: pack, offset, length };
+        let notes = UsageDelta { gained: [(pack, 30), (Location::Log(4), 0)].into(), freed: vec![at(0, 10)] };
+        assert_eq!(UsageDelta::decode(&notes.encode()), Ok(notes.clone()));
+        let mut t = UsageTable::default();
         t.replay(&notes, 100).unwrap();
         assert!(t.lose(&at(0, 21), 101).is_err());
         t.lose(&at(10, 20), 102).unwrap();
         let (bytes, crc) = t.encode(Some(300));
-        assert_eq!((bytes.len(), Table::decode(&bytes, crc)), (300, Ok(t.clone())));
+        assert_eq!((bytes.len(), UsageTable::decode(&bytes, crc)), (300, Ok(t.clone())));
         assert_eq!(t.take_dead(101, 3), (vec![], 0));
-        assert_eq!(t.take_dead(101, 4), (vec![Room::Log(4)], 100));
+        assert_eq!(t.take_dead(101, 4), (vec![Location::Log(4)], 100));
         assert_eq!(t.take_dead(102, 4), (vec![pack], 102));
     }
 }

@@ -5,9 +5,9 @@ const MAX_HOLES: usize = 64;
 
 /// Bytes of an object in the making that nobody needs.
 #[derive(Debug, Default)]
-pub(super) struct Holes(Vec<(usize, usize)>);
+pub(super) struct PackGaps(Vec<(usize, usize)>);
 
-impl Holes {
+impl PackGaps {
     /// Takes in a hole.
     pub(super) fn give(&mut self, offset: usize, length: usize) {
         let (mut offset, mut length) = (offset, length);
@@ -51,7 +51,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_byte_is_taken_twice(steps in prop::collection::vec((any::<bool>(), 1usize..40), 1..200)) {
-            let (mut holes, mut used, mut end) = (Holes::default(), Vec::<(usize, usize)>::new(), 0);
+            let (mut holes, mut used, mut end) = (PackGaps::default(), Vec::<(usize, usize)>::new(), 0);
             for (take, n) in steps {
                 if take || used.is_empty() {
                     let at = holes.take(n).unwrap_or_else(|| {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn neighbours_become_one() {
-        let mut holes = Holes::default();
+        let mut holes = PackGaps::default();
         for at in [0, 20, 10] {
             holes.give(at, 10);
         }

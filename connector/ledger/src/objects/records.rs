@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use object_stores::ObjectStoreExt;
 
-use super::{Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, lock, parse_log};
-use crate::address::Room;
+use super::{Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, lock, parse_log};
+use crate::address::Location;
 use crate::error::{Error, Result};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 
-impl ObjectSpace {
+impl ObjectStorage {
     /// The record of a version, if there is one.
     pub(super) fn record(&self, version: u64) -> Result<Option<Logged>> {
-        let key = self.names.room(&Room::Log(version), &self.target)?;
+        let key = self.names.room(&Location::Log(version), &self.target)?;
         let found = self
             .store
             .get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)

@@ -9,15 +9,15 @@ use std::ops::Range;
 
 use object_stores::Etag;
 
-use crate::address::Room;
+use crate::address::Location;
 
 /// So many ranges are remembered; then all are forgotten, and proven again when they are needed.
 const MAX_RANGES: usize = 1 << 16;
 
 /// Ranges of objects whose checksums were right.
 #[derive(Debug, Default)]
-pub(crate) struct Proven {
-    rooms: HashMap<Room, Known>,
+pub(crate) struct VerifiedRanges {
+    rooms: HashMap<Location, Known>,
     ranges: usize,
 }
 
@@ -29,16 +29,16 @@ struct Known {
     ranges: BTreeMap<u64, u64>,
 }
 
-impl Proven {
+impl VerifiedRanges {
     /// Whether all of a range was proven, of this content.
-    pub(crate) fn has(&self, room: &Room, etag: Option<&Etag>, range: &Range<u64>) -> bool {
+    pub(crate) fn has(&self, room: &Location, etag: Option<&Etag>, range: &Range<u64>) -> bool {
         let known = self.rooms.get(room).filter(|known| etag.is_some() && known.etag.as_ref() == etag);
         let before = known.and_then(|known| known.ranges.range(..=range.start).next_back());
         before.is_some_and(|(_, end)| range.end <= *end)
     }
 
     /// Notes a range that was proven.
-    pub(crate) fn add(&mut self, room: Room, etag: Option<Etag>, range: Range<u64>) {
+    pub(crate) fn add(&mut self, room: Location, etag: Option<Etag>, range: Range<u64>) {
         if range.is_empty() || etag.is_none() {
             return;
         }
@@ -76,11 +76,11 @@ mod tests {
         fn is_a_set_of_bytes_of_one_content(
             steps in prop::collection::vec((0u64..3, 0u8..2, 0u64..100, 0u64..20), 0..60),
         ) {
-            let mut proven = Proven::default();
+            let mut proven = VerifiedRanges::default();
             let mut model: HashMap<u64, (u8, Vec<bool>)> = HashMap::new();
             for (room, tag, from, len) in steps {
                 if len > 0 {
-                    proven.add(Room::Log(room), etag(tag), from..from + len);
+                    proven.add(Location::Log(room), etag(tag), from..from + len);
                     let known = model.entry(room).or_insert_with(|| (tag, vec![false; 130]));
                     if known.0 != tag {
                         *known = (tag, vec![false; 130]);
@@ -95,7 +95,7 @@ mod tests {
                         for at in 0..120usize {
                             let all = |n: usize| known.is_some_and(|k| k.1[at..at + n].iter().all(|b| *b));
                             let range = at as u64..at as u64 + 5;
-                            prop_assert_eq!(proven.has(&Room::Log(room), etag(tag).as_ref(), &range), all(5));
+                            prop_assert_eq!(proven.has(&Location::Log(room), etag(tag).as_ref(), &range), all(5));
                         }
                     }
                 }
@@ -105,11 +105,11 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut proven = Proven::default();
+        let mut proven = VerifiedRanges::default();
         for n in 0..3 * MAX_RANGES as u64 {
-            proven.add(Room::File, etag(1), 10 * n..10 * n + 5);
+            proven.add(Location::File, etag(1), 10 * n..10 * n + 5);
             assert!(proven.ranges <= MAX_RANGES);
         }
-        assert!(!proven.has(&Room::File, None, &(0..1)));
+        assert!(!proven.has(&Location::File, None, &(0..1)));
     }
 }

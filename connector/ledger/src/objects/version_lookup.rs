@@ -2,15 +2,15 @@
 
 use object_stores::ObjectStore;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::error::{Error, Result};
 use crate::file::not_kept;
 use crate::history::{History, Mark};
 use crate::objects::manifest::{Head, Names, read_head, store_error};
-use crate::objects::object_usage::Notes;
-use crate::objects::{Logged, MAX_RECORDS_PER_FETCH, ObjectSpace, Seen};
+use crate::objects::object_usage::UsageDelta;
+use crate::objects::{Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, Seen};
 use crate::options::{At, Version};
-use crate::storage::{Base, News};
+use crate::storage::{Checkpoint, RemoteCommits};
 
 /// What the history of a head says; the default for a container that never had a checkpoint.
 pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, target: &str) -> Result<History> {
@@ -32,7 +32,7 @@ pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, targe
 /// A version as a base remembers it, but for the moment.
 pub(crate) fn mark_of(l: &Logged) -> Mark {
     let h = &l.record.header;
-    let gained: u64 = Notes::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
+    let gained: u64 = UsageDelta::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
     let bytes = gained.saturating_add(l.record.length);
     Mark { version: h.version, moment: h.time, time: h.time, bytes, author: h.by.clone() }
 }
@@ -50,7 +50,7 @@ fn version_of(m: Mark) -> Version {
 /// A base and the log that followed it.
 struct Segment {
     base: Mark,
-    root: Option<Pointer>,
+    root: Option<PageRef>,
     /// The last version that only this base leads to; `None` for the newest segment.
     last: Option<u64>,
 }
@@ -58,11 +58,12 @@ struct Segment {
 /// All that a head leads to, newest first.
 fn segments(head: &Head, history: History) -> Vec<Segment> {
     let newest = Segment { base: history.base, root: head.base.root, last: None };
-    let older = |p: crate::history::Past| Segment { base: p.base, root: p.root, last: Some(p.last - 1) };
+    let older =
+        |p: crate::history::PastCheckpoint| Segment { base: p.base, root: p.root, last: Some(p.last - 1) };
     std::iter::once(newest).chain(history.past.into_iter().rev().map(older)).collect()
 }
 
-impl ObjectSpace {
+impl ObjectStorage {
     fn segments(&self, head: &Head) -> Result<Vec<Segment>> {
         let history = history(self.store.as_ref(), &self.names, head, &self.target)?;
         Ok(segments(head, history))
@@ -102,7 +103,7 @@ impl ObjectSpace {
     }
 
     /// The snapshot of an old version. Nothing protects it but the retention time.
-    pub(super) fn old_version(&self, seen: &mut Seen, at: At) -> Result<Option<News>> {
+    pub(super) fn old_version(&self, seen: &mut Seen, at: At) -> Result<Option<RemoteCommits>> {
         if seen.version.is_some() {
             return Ok(None);
         }
@@ -126,7 +127,7 @@ impl ObjectSpace {
     }
 
     /// The way to a version, and the moment at which it began; `None` if nothing leads there.
-    fn find(&self, head: &Head, at: At) -> Result<Option<(u64, News)>> {
+    fn find(&self, head: &Head, at: At) -> Result<Option<(u64, RemoteCommits)>> {
         let reached = |s: &Segment| match at {
             At::Version(v) => s.base.version <= v,
             At::Time(t) => s.base.time <= t,
@@ -151,9 +152,9 @@ impl ObjectSpace {
         if !complete || version == 0 || matches!(at, At::Version(v) if v != version) {
             return Ok(None);
         }
-        let restart = Some(Base { version: s.base.version, root: s.root });
+        let restart = Some(Checkpoint { version: s.base.version, root: s.root });
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some((moment, News { version, restart, records, root: None, skipped: Vec::new() })))
+        Ok(Some((moment, RemoteCommits { version, restart, records, root: None, skipped: Vec::new() })))
     }
 
     /// The versions that are whole, newest first, at most so many.

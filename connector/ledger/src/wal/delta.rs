@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
-use crate::memtable::{Layer, value_in};
+use crate::memtable::{Memtable, value_in};
 use crate::wal::record::{Entries, put_entry};
 
 /// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
@@ -95,8 +95,8 @@ fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
 /// What is staged, as entries of a record over what the log says.
 #[derive(Debug)]
 pub(crate) struct Edits<'a> {
-    pub(crate) staged: &'a Layer,
-    pub(crate) log: &'a Layer,
+    pub(crate) staged: &'a Memtable,
+    pub(crate) log: &'a Memtable,
 }
 
 impl Entries for Edits<'_> {
@@ -150,8 +150,8 @@ mod tests {
             let before = Bytes::from([&*first, &*old, &*last].concat());
             let after = Bytes::from([&*first, &*new, &*last].concat());
             let key = || Bytes::from_static(b"key").into();
-            let log = Layer::from([(key(), Some(before.clone()))]);
-            let staged = Layer::from([(key(), Some(after.clone()))]);
+            let log = Memtable::from([(key(), Some(before.clone()))]);
+            let staged = Memtable::from([(key(), Some(after.clone()))]);
             let header = Header { version: 2, nonce: 1, time: 5, by: Author::default(), previous: None };
             let record = encode(&header, b"", &Edits { staged: &staged, log: &log }).0;
             let long = encode(&header, b"", &staged).0;
@@ -175,8 +175,8 @@ mod tests {
     fn what_is_new_or_deleted_or_long_is_no_edit() {
         let value = |n: usize, last: u8| Some(Bytes::from([vec![7; n], vec![last]].concat()));
         let edited = |before: Option<Bytes>, after: Option<Bytes>| {
-            let log = Layer::from([(Bytes::from("k").into(), before)]);
-            let staged = Layer::from([(Bytes::from("k").into(), after)]);
+            let log = Memtable::from([(Bytes::from("k").into(), before)]);
+            let staged = Memtable::from([(Bytes::from("k").into(), after)]);
             Edits { staged: &staged, log: &log }.encoded()[1] == EDIT
         };
         assert!(edited(value(200, 1), value(200, 2)));

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 
 use super::Writer;
-use crate::address::Place;
+use crate::address::Address;
 use crate::error::Result;
-use crate::file::file_io::RawFile;
-use crate::file::free_space::{self, GRAIN, round, run_of};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{self, ALLOC_UNIT, round, run_of};
 use crate::file::locks::Locks;
 
 /// Payloads that room is kept for at a time.
@@ -29,7 +29,7 @@ const FIRST_RECORD_BYTES: u64 = 512;
 
 /// Room that was taken and is not in use.
 #[derive(Debug, Default)]
-pub(super) struct Growing {
+pub(super) struct AppendReservations {
     /// Behind payloads, the oldest first. None is empty.
     runs: VecDeque<(u64, u64)>,
     bytes: u64,
@@ -37,7 +37,7 @@ pub(super) struct Growing {
     records: VecDeque<(u64, u64)>,
 }
 
-impl Growing {
+impl AppendReservations {
     /// All that is kept.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, u64)> {
         self.runs.iter().chain(&self.records).copied()
@@ -53,15 +53,15 @@ impl Writer {
     /// As [`payload`](Writer::payload), of what may become as long as `most`.
     pub(crate) fn payload_to_grow(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         data: &[u8],
         most: u64,
         passing: &mut dyn FnMut(&[u8]),
-    ) -> Result<Place> {
+    ) -> Result<Address> {
         let length = data.len() as u64;
         // The end has to be a grain's, and what begins amid one is long: room for more of it would be much.
-        let can_go_on = free_space::shift(length) == 0 && length.is_multiple_of(GRAIN) && most > length;
+        let can_go_on = free_space::shift(length) == 0 && length.is_multiple_of(ALLOC_UNIT) && most > length;
         if self.shared.is_some() || !can_go_on {
             return self.payload(raw, locks, data, passing);
         }
@@ -85,7 +85,7 @@ impl Writer {
     }
 
     /// Writes `data` right behind a payload, if room is kept there: false if not.
-    pub(crate) fn grow(&mut self, raw: &dyn RawFile, place: &Place, data: &[u8]) -> Result<bool> {
+    pub(crate) fn grow(&mut self, raw: &dyn FileIo, place: &Address, data: &[u8]) -> Result<bool> {
         let end = place.offset.saturating_add(place.length);
         let length = round(data.len() as u64);
         let found = self.growing.runs.iter().position(|(o, l)| *o == end && length <= *l);
@@ -122,8 +122,8 @@ impl Writer {
 
     /// Keeps room for so many records, with what is kept already, in front of a payload to which `step` bytes are added again and
     /// again: where that is whole pages, up to a page's begin, so that each addition touches as few of them as it can.
-    fn keep_for_records(&mut self, raw: &dyn RawFile, locks: &Locks, count: u64, step: u64) -> Result<()> {
-        let one = self.log.last().map_or(FIRST_RECORD_BYTES, |n| round(n.at.place.length) + GRAIN);
+    fn keep_for_records(&mut self, raw: &dyn FileIo, locks: &Locks, count: u64, step: u64) -> Result<()> {
+        let one = self.log.last().map_or(FIRST_RECORD_BYTES, |n| round(n.at.place.length) + ALLOC_UNIT);
         let wanted = round(count.saturating_mul(one)).min(MAX_RECORD_RESERVE);
         let kept = self.growing.records.iter().map(|(_, l)| l).sum::<u64>();
         let mut more = wanted.saturating_sub(kept);
@@ -170,13 +170,13 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use crate::file::sim_file::Fake;
+    use crate::file::sim_file::SimFile;
     use crate::options::{Access, Options};
     use crate::work::data;
 
     #[test]
     fn what_grows_by_pages_begins_at_a_page_and_little_is_lost_for_it() {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         let (mut bytes, mut version) = (0, 0);
         for n in 0..40u64 {

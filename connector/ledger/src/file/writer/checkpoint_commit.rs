@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::checkpoint::Coming;
 use super::{Noted, Writer};
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::error::Result;
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::free_space::run_of;
 use crate::file::locks::Locks;
-use crate::file::space_delta::{Notes, Pairs};
-use crate::storage::Base;
+use crate::file::space_delta::{Pairs, SpaceDelta};
+use crate::storage::Checkpoint;
 use crate::wal::record::{self, Author, Header};
 
 /// What belongs to the base that the next commit is to be.
@@ -38,7 +38,7 @@ impl Kept {
 
 impl Writer {
     /// Keeps what was written for the coming base. Returns its bytes.
-    pub(crate) fn fold_keep(&mut self, raw: &dyn RawFile) -> Result<u64> {
+    pub(crate) fn fold_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
         // So that a forked child, which may read it, never has to write it.
         self.pending.flush(raw).map_err(|e| self.io("writing a page", &e))?;
         for (offset, length) in std::mem::take(&mut self.kept.superseded) {
@@ -60,7 +60,7 @@ impl Writer {
     }
 
     /// Makes what is kept the next version and its base.
-    pub(crate) fn commit_base(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
+    pub(crate) fn commit_base(&mut self, raw: &dyn FileIo, locks: &Locks, base: Checkpoint) -> Result<()> {
         self.check_alone(raw, locks)?;
         self.load(raw)?;
         let time = self.next_time();
@@ -87,10 +87,10 @@ impl Writer {
     }
 
     /// Writes the record of a version that is read from its pages alone: it leads to the records before it, and has no entries.
-    fn write_stub(&mut self, raw: &dyn RawFile, locks: &Locks, version: u64, time: u64) -> Result<Noted> {
+    fn write_stub(&mut self, raw: &dyn FileIo, locks: &Locks, version: u64, time: u64) -> Result<Noted> {
         let sequence = self.head.sequence + 1;
         let end = self.used_end(raw)?;
-        let notes = Notes { sequence, end, ..Notes::default() };
+        let notes = SpaceDelta { sequence, end, ..SpaceDelta::default() };
         let (by, nonce) = (Author::myself(), self.nonces.next());
         let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };
         let nothing = record::encode_changes::<&[u8]>(std::iter::empty());
@@ -103,7 +103,7 @@ impl Writer {
             sequence,
             time,
             by,
-            at: Pointer { place, crc },
+            at: PageRef { place, crc },
             added,
             notes: Default::default(),
         })

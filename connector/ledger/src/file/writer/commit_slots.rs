@@ -2,7 +2,7 @@
 
 use super::Writer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::locks::Locks;
 use crate::file::superblock::{self, Slot};
 use crate::file::{log, resync};
@@ -11,7 +11,7 @@ use crate::options::SyncPolicy;
 impl Writer {
     /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
     /// pass for one that was cut off.
-    fn fill(&mut self, raw: &dyn RawFile, end: u64) -> Result<()> {
+    fn fill(&mut self, raw: &dyn FileIo, end: u64) -> Result<()> {
         // One of many made it that long when it reserved; what is longer may be another's, and is not to be cut off.
         if self.shared.is_some() {
             return Ok(());
@@ -41,7 +41,7 @@ impl Writer {
 
     /// Puts what was kept back into the file, then the head. When this returns, the head is in force. It may be that its sync failed for
     /// good: then [`check_sound`](Self::check_sound) says so from now on.
-    pub(super) fn write_head(&mut self, raw: &dyn RawFile, next: Slot) -> Result<()> {
+    pub(super) fn write_head(&mut self, raw: &dyn FileIo, next: Slot) -> Result<()> {
         self.check_sound()?;
         self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
         self.fill(raw, next.end)?;
@@ -79,7 +79,7 @@ impl Writer {
     }
 
     /// Syncs the head, if that failed when it was written.
-    pub(crate) fn make_durable(&mut self, raw: &dyn RawFile) -> Result<()> {
+    pub(crate) fn make_durable(&mut self, raw: &dyn FileIo) -> Result<()> {
         if self.owes_sync {
             self.check_sound()?;
             raw.sync().map_err(|e| {
@@ -92,7 +92,7 @@ impl Writer {
 
     /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make
     /// an older version look like the newest.
-    pub(crate) fn leave_copy(&mut self, raw: &dyn RawFile, locks: &Locks) {
+    pub(crate) fn leave_copy(&mut self, raw: &dyn FileIo, locks: &Locks) {
         if !std::mem::take(&mut self.has_written_head) {
             return;
         }
@@ -105,7 +105,7 @@ impl Writer {
 
     /// Leaves a note for those that the lock keeps out.
     /// False if it could not be written, which does no harm.
-    pub(crate) fn leave_note(raw: &dyn RawFile) -> bool {
+    pub(crate) fn leave_note(raw: &dyn FileIo) -> bool {
         raw.write_at(&superblock::encode_note(&superblock::myself()), superblock::NOTE).is_ok()
     }
 }

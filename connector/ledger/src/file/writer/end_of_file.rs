@@ -6,7 +6,7 @@
 
 use super::Writer;
 use crate::error::Result;
-use crate::file::file_io::RawFile;
+use crate::file::file_io::FileIo;
 use crate::file::free_space::FreeSpace;
 
 /// Room that heads count and that was given back without ever having been part of a version.
@@ -20,7 +20,7 @@ pub(super) struct Unused {
 
 impl Writer {
     /// The end that the next head is to have: what is kept or free at the end lies behind it, unless a head counted it already.
-    pub(super) fn used_end(&mut self, raw: &dyn RawFile) -> Result<u64> {
+    pub(super) fn used_end(&mut self, raw: &dyn FileIo) -> Result<u64> {
         let counted = self.head.end;
         let mut end = self.load(raw)?.end;
         if self.shared.is_some() {
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// Free bytes at the end that have not rested, and when they will have.
-    pub(in crate::file) fn waits(&mut self, raw: &dyn RawFile) -> Result<(u64, u64)> {
+    pub(in crate::file) fn waits(&mut self, raw: &dyn FileIo) -> Result<(u64, u64)> {
         if self.has_rested(self.now()) {
             return Ok((0, 0));
         }
@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Lets a free run at the end go, as far as it has rested. Where many write, the end only grows.
-    pub(super) fn trim(&mut self, raw: &dyn RawFile) -> Result<()> {
+    pub(super) fn trim(&mut self, raw: &dyn FileIo) -> Result<()> {
         if self.shared.is_some() {
             return Ok(());
         }

@@ -7,24 +7,24 @@ use std::time::{Duration, SystemTime};
 use object_stores::{Key, ObjectMeta};
 
 use super::{Filling, Writer};
-use crate::address::{Place, Pointer, Room};
+use crate::address::{Address, Location, PageRef};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::history::{History, Mark};
 use crate::objects::manifest::Head;
-use crate::objects::object_usage::{Table, Use};
+use crate::objects::object_usage::{UsageTable, Use};
 use crate::objects::{replaced, store_clock, version_lookup};
-use crate::storage::Base;
+use crate::storage::Checkpoint;
 
 /// Slack for what accounting for itself changes in a table.
 const TABLE_RESERVE_BYTES: usize = 64;
 
 impl Writer {
-    pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Place> {
+    pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Address> {
         if self.pages.is_full_with(data.len()) {
             self.finish_pages()?;
         }
-        self.pages.add(data, Room::Page, &self.target)
+        self.pages.add(data, Location::Page, &self.target)
     }
 
     fn finish_pages(&mut self) -> Result<()> {
@@ -36,7 +36,7 @@ impl Writer {
         Ok(())
     }
 
-    pub(crate) fn fold_free(&mut self, place: &Place) {
+    pub(crate) fn fold_free(&mut self, place: &Address) {
         self.fold_freed.push(*place);
     }
 
@@ -48,7 +48,7 @@ impl Writer {
     }
 
     /// Makes `base` count, then deletes what nobody has needed for the retention time.
-    pub(crate) fn fold_commit(&mut self, base: Base) -> Result<()> {
+    pub(crate) fn fold_commit(&mut self, base: Checkpoint) -> Result<()> {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
@@ -65,7 +65,7 @@ impl Writer {
         let mut table = self.load()?.clone();
         for n in self.head.base.version + 1..=base.version {
             // Until now they were needed as records, whether or not they hold payload.
-            let used = table.rooms.entry(Room::Log(n)).or_insert(Use { total: 0, live: 0, since: now });
+            let used = table.rooms.entry(Location::Log(n)).or_insert(Use { total: 0, live: 0, since: now });
             if used.live == 0 {
                 used.since = now;
             }
@@ -109,7 +109,7 @@ impl Writer {
         // The newest record has been put a moment ago, or long ago: then less is deleted than could be.
         let there = match version > self.head.base.version {
             true => {
-                let key = self.names.room(&Room::Log(version), &self.target)?;
+                let key = self.names.room(&Location::Log(version), &self.target)?;
                 self.store.head(&key).map_err(|e| self.fail(&e))?.modified
             }
             false => store_clock::now(self.store.as_ref(), &self.names.head, &self.target)?,
@@ -129,7 +129,7 @@ impl Writer {
     }
 
     /// Writes what will lead to the versions before the base that is coming.
-    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, Pointer)> {
+    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, PageRef)> {
         let mut history = match self.history.take() {
             Some(history) => history,
             None => version_lookup::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
@@ -139,13 +139,13 @@ impl Writer {
         history.advance(Mark { version, moment, ..base }, self.head.base.root, (None, 0), before);
         let (bytes, crc) = history.encode();
         let place = self.fold_write(&bytes)?;
-        Ok((history, Pointer { place, crc }))
+        Ok((history, PageRef { place, crc }))
     }
 
     /// The table goes to the end of the last page object and counts itself.
-    fn write_table(&mut self, table: &mut Table) -> Result<Pointer> {
+    fn write_table(&mut self, table: &mut UsageTable) -> Result<PageRef> {
         let bound = table.encode(None).0.len() + TABLE_RESERVE_BYTES;
-        let (room, offset) = (self.pages.room(Room::Page, &self.target)?, self.pages.bytes.len() as u64);
+        let (room, offset) = (self.pages.room(Location::Page, &self.target)?, self.pages.bytes.len() as u64);
         let live = table.rooms.get(&room).map_or(0, |u| u.live);
         let used = Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };
         table.rooms.insert(room, used);
@@ -157,7 +157,7 @@ impl Writer {
         let mut object = std::mem::take(&mut self.pages.bytes);
         object.extend_from_slice(&bytes);
         self.put_new(&room, object)?;
-        Ok(Pointer { place: Place { room, offset, length: bound as u64 }, crc })
+        Ok(PageRef { place: Address { room, offset, length: bound as u64 }, crc })
     }
 
     /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
@@ -168,7 +168,7 @@ impl Writer {
         let mut known: HashSet<Key> =
             self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();
         if let Some(p) = &self.pending {
-            let rooms = p.notes.gained.keys().copied().chain([Room::Log(p.version)]);
+            let rooms = p.notes.gained.keys().copied().chain([Location::Log(p.version)]);
             known.extend(rooms.filter_map(|r| names.room(&r, &target).ok()));
         }
         known.extend(self.load()?.rooms.keys().filter_map(|r| names.room(r, &target).ok()));
@@ -184,7 +184,7 @@ impl Writer {
         self.store.delete_many(&orphans).map_err(|e| self.fail(&e))
     }
 
-    fn delete(&self, rooms: &[Room]) {
+    fn delete(&self, rooms: &[Location]) {
         let keys: Vec<Key> = rooms.iter().filter_map(|r| self.names.room(r, &self.target).ok()).collect();
         if !keys.is_empty()
             && let Err(e) = self.store.delete_many(&keys)

@@ -3,9 +3,9 @@
 use object_stores::Condition;
 
 use super::Writer;
-use crate::address::Room;
+use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
-use crate::objects::initial_manifest::UnderWay;
+use crate::objects::initial_manifest::PendingPut;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
 use crate::objects::open::{delete_lake, take_back_headless};
@@ -54,11 +54,11 @@ impl Writer {
     }
 
     /// At close: the same; what there is of a container whose head cannot be there is taken back.
-    fn arrive(&mut self, mut under_way: UnderWay) -> Result<()> {
+    fn arrive(&mut self, mut under_way: PendingPut) -> Result<()> {
         match under_way.wait() {
             Ok(etag) => self.etag = etag,
             Err(e) => {
-                let record = self.names.room(&Room::Log(1), &self.target).ok();
+                let record = self.names.room(&Location::Log(1), &self.target).ok();
                 take_back_headless(self.store.as_ref(), &e, record.as_ref(), self.lease.take());
                 return Err(self.fail(&e));
             }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
 
 use super::Writer;
-use crate::address::Room;
+use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
 use crate::objects::manifest::{MAX_LOG_OBJECT_BYTES, store_error};
-use crate::objects::object_usage::Notes;
+use crate::objects::object_usage::UsageDelta;
 use crate::objects::parse_log;
 use crate::storage::Commit;
 use crate::wal::record::Author;
@@ -33,7 +33,7 @@ pub(super) struct Pending {
     pub(super) bytes: Bytes,
     /// Bytes of the record in it.
     pub(super) record_length: u64,
-    pub(super) notes: Notes,
+    pub(super) notes: UsageDelta,
     /// An earlier try may arrive yet.
     pub(super) in_doubt: bool,
 }
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// What the record that is pending frees and gains in a room: bytes in use.
-    pub(super) fn pending_live(&self, room: &Room) -> u64 {
+    pub(super) fn pending_live(&self, room: &Location) -> u64 {
         let Some(p) = &self.pending else { return 0 };
         p.notes.gained.get(room).copied().unwrap_or(0)
     }
@@ -145,7 +145,7 @@ impl Writer {
     pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> Created {
         let create = self.store.honours(Condition::Create);
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let key = match self.names.room(&Room::Log(version), &self.target) {
+        let key = match self.names.room(&Location::Log(version), &self.target) {
             Ok(key) => key,
             Err(e) => return Created::Failed(e),
         };
@@ -181,7 +181,9 @@ impl Writer {
     }
 
     fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<Found> {
-        let Ok(key) = self.names.room(&Room::Log(version), &self.target) else { return Ok(Found::Nothing) };
+        let Ok(key) = self.names.room(&Location::Log(version), &self.target) else {
+            return Ok(Found::Nothing);
+        };
         let Some(found) = self.store.get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)? else {
             return Ok(Found::Nothing);
         };
