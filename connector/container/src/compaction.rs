@@ -5,7 +5,7 @@ use crate::container::State;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Sparse};
+use h5lake_ledger::{CompactionPlan, Extent};
 use prost::Message;
 use std::time::Duration;
 
@@ -79,11 +79,11 @@ impl Container {
     pub fn compact(&self, most: u64) -> Result<u64> {
         self.check_writable("unable to compact")?;
         self.flush()?;
-        let sparse = self.ledger.sparse()?;
+        let compaction_plan = self.ledger.compaction_plan()?;
         let mut moved = 0;
-        if !sparse.is_empty() {
+        if !compaction_plan.is_empty() {
             for letter in [keys::BLOCK, keys::SEGMENT, keys::ATTRIBUTE] {
-                moved += self.compact_keys(letter, &sparse, most - moved)?;
+                moved += self.compact_keys(letter, &compaction_plan, most - moved)?;
             }
         }
         Ok(moved)
@@ -91,14 +91,14 @@ impl Container {
 
     /// What a writer's last close does by itself, where dead room outweighs what it surrounds.
     pub(crate) fn compact_at_close(&self) -> Result<()> {
-        let (dead, live) = self.ledger.waste();
+        let (dead, live) = self.ledger.fragmentation();
         if dead > live && dead >= MIN_DEAD_BYTES_AT_CLOSE {
             self.compact(MAX_MOVED_BYTES_AT_CLOSE)?;
         }
         Ok(())
     }
 
-    fn compact_keys(&self, letter: u8, sparse: &Sparse, most: u64) -> Result<u64> {
+    fn compact_keys(&self, letter: u8, compaction_plan: &CompactionPlan, most: u64) -> Result<u64> {
         let (mut moved, mut pending) = (0, 0);
         let mut after: Option<Bytes> = None;
         while moved < most {
@@ -112,7 +112,7 @@ impl Container {
                 if moved >= most {
                     break;
                 }
-                let bytes = self.compact_entry(&mut state, letter, &key, value, sparse)?;
+                let bytes = self.compact_entry(&mut state, letter, &key, value, compaction_plan)?;
                 (moved, pending) = (moved + bytes, pending + bytes);
                 if pending >= BYTES_PER_COMMIT {
                     pending = 0;
@@ -130,12 +130,12 @@ impl Container {
         letter: u8,
         key: &[u8],
         value: Bytes,
-        sparse: &Sparse,
+        compaction_plan: &CompactionPlan,
     ) -> Result<u64> {
         let what = || format!("{}: the entry {key:02x?}", self.name());
         if letter == keys::ATTRIBUTE {
             let mut r: AttributeRecord = record::decode(value, what)?;
-            let moved = self.move_parts(&mut r.extents, sparse)?;
+            let moved = self.move_parts(&mut r.extents, compaction_plan)?;
             if moved > 0 {
                 self.ledger.put(key, r.encode_to_vec())?;
                 s.edition += 1;
@@ -148,7 +148,7 @@ impl Container {
         let r: BlockRecord = record::decode(value, what)?;
         let length = r.length;
         let mut pieces = Fragments::decode(r, usize::MAX)?;
-        let moved = pieces.relocate(|e| self.moved(e, sparse))?;
+        let moved = pieces.relocate(|e| self.moved(e, compaction_plan))?;
         if moved > 0 {
             self.ledger
                 .put(key, pieces.record(usize::try_from(length).unwrap_or(usize::MAX)).encode_to_vec())?;
@@ -156,11 +156,11 @@ impl Container {
         Ok(moved)
     }
 
-    fn move_parts(&self, extents: &mut [Bytes], sparse: &Sparse) -> Result<u64> {
+    fn move_parts(&self, extents: &mut [Bytes], compaction_plan: &CompactionPlan) -> Result<u64> {
         let mut moved = 0;
         for encoded in extents {
             let extent = Extent::decode(encoded)?.0;
-            if let Some(new) = self.moved(&extent, sparse)? {
+            if let Some(new) = self.moved(&extent, compaction_plan)? {
                 moved += extent.len();
                 *encoded = new.to_bytes();
             }
@@ -169,8 +169,8 @@ impl Container {
     }
 
     /// The payload in its new place, the old one given back; nothing if it stays.
-    fn moved(&self, e: &Extent, sparse: &Sparse) -> Result<Option<Extent>> {
-        if !sparse.holds(e) {
+    fn moved(&self, e: &Extent, compaction_plan: &CompactionPlan) -> Result<Option<Extent>> {
+        if !compaction_plan.holds(e) {
             return Ok(None);
         }
         let new = self.ledger.move_payload(e)?;

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_bounded_and_used_again() {
+    fn the_pool_is_bounded_and_reuses_buffers() {
         let mut kept = Kept::default();
         for _ in 0..100 {
             kept.put(vec![1; 1 << 20]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_has_the_length_that_was_asked_for() {
+    fn a_pooled_buffer_has_the_requested_length() {
         for len in [0, 10, 40 << 10, 64 << 10, 50 << 10, 17 << 20] {
             assert_eq!(Scratch::new(len).len(), len);
         }

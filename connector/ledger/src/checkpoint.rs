@@ -30,7 +30,7 @@ struct Child {
 }
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
-/// part of the new base are given to [`fold_free`](crate::storage::Storage::fold_free).
+/// part of the new base are given to [`checkpoint_free`](crate::storage::Storage::checkpoint_free).
 pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
     let f = Fold { tree, shape: tree.storage.shape() };
     let (mut level, mut nodes) = match tree.root {
@@ -68,9 +68,9 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageR
     Ok(Some(root.at))
 }
 
-/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Storage::is_astray), and what points to
+/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Storage::must_relocate), and what points to
 /// them; returns the new root. What was there before is given back as by [`fold`].
-pub(crate) fn gather(tree: Tree<'_>) -> Result<Option<PageRef>> {
+pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };
     let f = Fold { tree, shape: tree.storage.shape() };
     let level = tree.page(&root)?.level;
@@ -93,7 +93,7 @@ impl Fold<'_> {
 
     fn retire(&self, p: &PageRef) -> Result<()> {
         self.tree.cache.forget(p);
-        self.tree.storage.fold_free(&p.place)
+        self.tree.storage.checkpoint_free(&p.place)
     }
 
     /// A page that its parent says is of this level, and has keys of this range alone. A page that two parents lead to
@@ -115,7 +115,7 @@ impl Fold<'_> {
     fn gathered(&self, at: &PageRef, level: u8, range: &KeyRange) -> Result<Option<PageRef>> {
         let page = self.page(at, level)?;
         let all = self.entries(&page, range)?;
-        let (mut draft, mut moves) = (Draft::default(), self.tree.storage.is_astray(&at.place));
+        let (mut draft, mut moves) = (Draft::default(), self.tree.storage.must_relocate(&at.place));
         for n in 0..all.len() {
             moves |= match level.checked_sub(1) {
                 Some(below) => self.gather_child(&all, n, (below, range), &mut draft)?,
@@ -124,7 +124,7 @@ impl Fold<'_> {
         }
         let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
         self.retire(at)?;
-        let place = self.tree.storage.fold_write(&bytes)?;
+        let place = self.tree.storage.checkpoint_write(&bytes)?;
         Ok(Some(PageRef { place, crc }))
     }
 
@@ -145,7 +145,7 @@ impl Fold<'_> {
     fn gather_value(&self, page: &Entries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
         let stored = page.stored(n).map_err(|why| self.damaged(why))?;
         let moved = match &stored {
-            Stored::Spilled(e) if self.tree.storage.is_astray(e.place()) => self.moved_value(e)?,
+            Stored::Spilled(e) if self.tree.storage.must_relocate(e.place()) => self.moved_value(e)?,
             _ => {
                 draft.push_value(page.key(n), &stored);
                 return Ok(false);
@@ -160,8 +160,8 @@ impl Fold<'_> {
         let length = usize::try_from(e.len()).map_err(|_| self.damaged("an impossible length of a value"))?;
         let mut value = vec![0; length];
         payload::read(storage, e, 0, &mut value)?;
-        let place = storage.fold_write(&value)?;
-        storage.fold_free(e.place())?;
+        let place = storage.checkpoint_write(&value)?;
+        storage.checkpoint_free(e.place())?;
         Ok(Extent::of(place, &value))
     }
 
@@ -226,7 +226,7 @@ impl Fold<'_> {
                 Some(((k, new), others)) if k.as_ref() == key => {
                     rest = others;
                     if let Stored::Spilled(e) = &stored {
-                        self.tree.storage.fold_free(e.place())?;
+                        self.tree.storage.checkpoint_free(e.place())?;
                     }
                     if let Some(v) = new {
                         self.put(k.as_ref(), v, b)?;
@@ -251,7 +251,7 @@ impl Fold<'_> {
         if value.len() <= self.shape.spill {
             return b.push_inline(key, value);
         }
-        let place = self.tree.storage.fold_write(value)?;
+        let place = self.tree.storage.checkpoint_write(value)?;
         b.push_value(key, &Stored::Spilled(Extent::of(place, value)))
     }
 }
@@ -302,7 +302,7 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     fn flush(&mut self) -> Result<()> {
         if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
-            let place = self.fold.tree.storage.fold_write(&bytes)?;
+            let place = self.fold.tree.storage.checkpoint_write(&bytes)?;
             self.done.push(Child { key, at: PageRef { place, crc } });
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! lives on keeps megabytes around it. The ledger can move a payload, but values, which hold the extents, are opaque to
 //! it: so it says which extents are worth moving, and the layer above goes through its values.
 
-use crate::compaction_plan::{MAX_MOVED_PAYLOAD, Sparse};
+use crate::compaction_plan::{CompactionPlan, MAX_MOVED_PAYLOAD};
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::ledger::Ledger;
@@ -15,18 +15,18 @@ impl Ledger {
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
-    pub fn sparse(&self) -> Result<Sparse> {
+    pub fn compaction_plan(&self) -> Result<CompactionPlan> {
         self.check_writable()?;
         if self.is_one_of_many() {
-            return Ok(Sparse::default());
+            return Ok(CompactionPlan::default());
         }
-        self.storage().sparse()
+        self.storage().compaction_plan()
     }
 
     /// Bytes that lie dead in objects which live payloads keep, and bytes of those payloads, as far as that is known without
     /// a request; zeros when it is not, and in a file, whose free room is used again.
-    pub fn waste(&self) -> (u64, u64) {
-        if self.is_one_of_many() { (0, 0) } else { self.storage().waste() }
+    pub fn fragmentation(&self) -> (u64, u64) {
+        if self.is_one_of_many() { (0, 0) } else { self.storage().fragmentation() }
     }
 
     /// Writes a payload anew in a better place. The old one stays until it is given back with

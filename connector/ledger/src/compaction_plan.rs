@@ -10,7 +10,7 @@ pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 
 /// The places whose payloads are worth moving, as they were when this was asked for.
 #[derive(Debug, Default)]
-pub struct Sparse {
+pub struct CompactionPlan {
     /// Objects of which less than half is in use.
     pub(crate) rooms: HashSet<Location>,
     /// In a file: payloads from this byte on would fit into the free room before it.
@@ -19,7 +19,7 @@ pub struct Sparse {
     pub(crate) garbage: u64,
 }
 
-impl Sparse {
+impl CompactionPlan {
     /// Whether there is nothing to move.
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty() && self.beyond.is_none()

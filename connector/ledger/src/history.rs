@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_comes_back_and_forgets_what_is_lost() {
+    fn a_history_round_trips_and_drops_reclaimed_versions() {
         let pointer = Some(PageRef { place: Address::file(4608, 64), crc: 5 });
         let mut h = History::default();
         h.advance(mark(3, 4), None, (pointer, 64), 0);

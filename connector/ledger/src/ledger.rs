@@ -367,7 +367,7 @@ impl Ledger {
 
     /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
     pub fn is_remote(&self) -> bool {
-        self.storage.is_remote() && !self.storage.is_at_hand()
+        self.storage.is_remote() && !self.storage.is_in_memory()
     }
 
     /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many

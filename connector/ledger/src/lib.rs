@@ -52,7 +52,7 @@ mod tree_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
-pub use compaction_plan::Sparse;
+pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::{OpenedFile, Replacing};

@@ -86,7 +86,7 @@ impl Ledger {
         }
         let Some(news) = s.untold.take() else {
             if s.unmerged.is_empty() {
-                self.storage().settle();
+                self.storage().advance_pin();
             }
             return Ok(Vec::new());
         };
@@ -290,7 +290,7 @@ impl Ledger {
             self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
         }
         let mut first = initial;
-        let taken = self.storage().aside(&mut |untold| {
+        let taken = self.storage().commit_independent(&mut |untold| {
             let mut now = seen.clone();
             self.find(key, untold.iter(), &mut now)?;
             let bad = || Error::corrupt(self.storage().target(), "counter", "it has not eight bytes");

@@ -41,7 +41,7 @@ pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8
     let block = e.block();
     // The blocks touched, and the part of them that is whole.
     let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
-    if let Some(bytes) = at_hand(storage, e, low..high)? {
+    if let Some(bytes) = borrow_bytes(storage, e, low..high)? {
         let at = (offset - low) as usize;
         buf.copy_from_slice(&bytes[at..at + buf.len()]);
         return Ok(());
@@ -101,7 +101,7 @@ pub(crate) fn view(
     let block = e.block();
     let (low, high) = (range.start / block * block, (range.end.div_ceil(block) * block).min(e.len()));
     let cut = (range.start - low) as usize..(range.end - low) as usize;
-    if let Some(bytes) = at_hand(storage, e, low..high)? {
+    if let Some(bytes) = borrow_bytes(storage, e, low..high)? {
         take(&bytes[cut]);
         return Ok(());
     }
@@ -112,12 +112,12 @@ pub(crate) fn view(
 }
 
 /// Whole blocks where they lie, if the storage has them in memory.
-fn at_hand(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
-    if !storage.is_at_hand() {
+fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
+    if !storage.is_in_memory() {
         return Ok(None);
     }
     let run = Run { place: *e.place(), offset: range.start, length: range.end - range.start };
-    storage.at_hand(&run, &|bytes| verify(storage, e, range.start, bytes))
+    storage.borrow_bytes(&run, &|bytes| verify(storage, e, range.start, bytes))
 }
 
 fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
@@ -252,7 +252,11 @@ fn verify(storage: &dyn Storage, e: &Extent, offset: u64, buf: &[u8]) -> Result<
                 e.place().offset,
                 e.block()
             );
-            return Err(storage.explain(Error::corrupt(storage.target(), at, "the checksum does not match")));
+            return Err(storage.classify_read_error(Error::corrupt(
+                storage.target(),
+                at,
+                "the checksum does not match",
+            )));
         }
     }
     Ok(())

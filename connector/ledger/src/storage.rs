@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::address::{Address, PageRef, Run, Wanted};
 use crate::audit::Audit;
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
 use crate::options::{Identity, Version};
@@ -82,8 +82,8 @@ pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
 
 /// Where a container's bytes are. All methods take `&self`; a storage has its own locks.
 ///
-/// Written bytes belong to nobody until [`commit`](Storage::commit), [`fold_commit`](Storage::fold_commit) or
-/// [`commit_base`](Storage::commit_base).
+/// Written bytes belong to nobody until [`commit`](Storage::commit), [`checkpoint_commit`](Storage::checkpoint_commit) or
+/// [`commit_as_checkpoint`](Storage::commit_as_checkpoint).
 pub(crate) trait Storage: Debug + Send + Sync {
     /// The file or key, for messages.
     fn target(&self) -> &str;
@@ -137,19 +137,19 @@ pub(crate) trait Storage: Debug + Send + Sync {
         false
     }
 
-    /// Whether all that is stored lies in this process's memory, and [`at_hand`](Storage::at_hand) answers.
-    fn is_at_hand(&self) -> bool {
+    /// Whether all that is stored lies in this process's memory, and [`borrow_bytes`](Storage::borrow_bytes) answers.
+    fn is_in_memory(&self) -> bool {
         false
     }
 
     /// The bytes of a run where they lie, not copied; `None` in a storage that has them elsewhere. `check` is asked about them
     /// unless they are known to be right.
-    fn at_hand(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+    fn borrow_bytes(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         Ok(None)
     }
 
-    /// Writes one. All of it is shown to `passing`, part by part, each when it is about to be read anyway.
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Address>;
+    /// Writes one. All of it is shown to `on_bytes`, part by part, each when it is about to be read anyway.
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address>;
     /// Writes several; after an error none is left.
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
         write_one_by_one(self, data)
@@ -159,8 +159,8 @@ pub(crate) trait Storage: Debug + Send + Sync {
         self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
     /// Writes one that may go on until it has `most` bytes, and is better kept where it can.
-    fn write_to_grow(&self, data: &[u8], _most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
-        self.write_payload(data, passing)
+    fn write_to_grow(&self, data: &[u8], _most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+        self.write_payload(data, on_bytes)
     }
     /// Writes `data` right behind a payload, which with it makes one payload from then on; false where that cannot be.
     fn grow_payload(&self, _place: &Address, _data: &[u8]) -> Result<bool> {
@@ -195,19 +195,19 @@ pub(crate) trait Storage: Debug + Send + Sync {
     }
     /// For one of many writers: a commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.
-    fn aside(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
     /// For one of many writers: keeps others from committing until `release`, where that is possible.
     fn hold(&self) -> Result<()> {
         Ok(())
     }
     fn release(&self) {}
     /// For one of many writers: versions older than the newest that it was told of are not read any more.
-    fn settle(&self) {}
+    fn advance_pin(&self) {}
     /// For one of many writers: whether it may fold now.
-    fn begin_fold(&self) -> bool {
+    fn begin_checkpoint(&self) -> bool {
         true
     }
-    fn end_fold(&self) {}
+    fn end_checkpoint(&self) {}
     /// Whether so much went out of use since the base that a checkpoint is worth it, because only that gives it back.
     fn is_crowded(&self) -> bool {
         false
@@ -216,30 +216,30 @@ pub(crate) trait Storage: Debug + Send + Sync {
     fn rollback(&self) -> Result<()>;
 
     /// Writes a page or a spilled value of a coming base.
-    fn fold_write(&self, data: &[u8]) -> Result<Address>;
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address>;
     /// A place that the coming base does not need any more.
-    fn fold_free(&self, place: &Address) -> Result<()>;
+    fn checkpoint_free(&self, place: &Address) -> Result<()>;
     /// Makes the new base the one that readers start from.
-    fn fold_commit(&self, base: Checkpoint) -> Result<()>;
-    /// Gives back what was written for the coming base, up to what is [kept](Storage::fold_keep).
-    fn fold_rollback(&self);
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()>;
+    /// Gives back what was written for the coming base, up to what is [kept](Storage::checkpoint_keep).
+    fn checkpoint_rollback(&self);
 
     /// Whether pages can be kept for a commit that is to come, and that commit be a base.
-    fn commits_bases(&self) -> bool {
+    fn commits_as_checkpoints(&self) -> bool {
         false
     }
     /// What was written for a coming base stays, and what that does without and an earlier call kept is given back, until
-    /// [`commit_base`](Storage::commit_base), [`fold_forget`](Storage::fold_forget) or [`rollback`](Storage::rollback). Returns the
+    /// [`commit_as_checkpoint`](Storage::commit_as_checkpoint), [`checkpoint_forget`](Storage::checkpoint_forget) or [`rollback`](Storage::rollback). Returns the
     /// bytes written since the last call. After an error nothing has changed.
-    fn fold_keep(&self) -> Result<u64> {
+    fn checkpoint_keep(&self) -> Result<u64> {
         Err(Error::invalid(self.target(), "pages cannot be kept before a commit here"))
     }
     /// Gives back what was written for a coming base, all that was kept included.
-    fn fold_forget(&self) {}
+    fn checkpoint_forget(&self) {}
     /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit. Durable
     /// as by [`commit`](Storage::commit). After an error the version is not committed, unless the error is `Broken`, and all
     /// that was kept still is.
-    fn commit_base(&self, _base: Checkpoint) -> Result<()> {
+    fn commit_as_checkpoint(&self, _base: Checkpoint) -> Result<()> {
         Err(Error::invalid(self.target(), "a commit is a record here"))
     }
 
@@ -260,19 +260,19 @@ pub(crate) trait Storage: Debug + Send + Sync {
     /// From now on the clock alone says how long what went out of use has rested.
     fn believe_clock(&self) {}
     /// What is worth moving.
-    fn sparse(&self) -> Result<Sparse>;
+    fn compaction_plan(&self) -> Result<CompactionPlan>;
     /// Dead bytes in objects that live ones keep, and those live bytes, as far as known at once.
-    fn waste(&self) -> (u64, u64) {
+    fn fragmentation(&self) -> (u64, u64) {
         (0, 0)
     }
     /// From now on what is written goes where it stands in nobody's way, if it can: in a file, before the end that it would
-    /// have without holes. Until [`scatter`](Storage::scatter).
-    fn gather(&self) -> Result<()> {
+    /// have without holes. Until [`end_compaction`](Storage::end_compaction).
+    fn begin_compaction(&self) -> Result<()> {
         Ok(())
     }
-    fn scatter(&self) {}
+    fn end_compaction(&self) {}
     /// Whether a place stands in the way, and what is there could be elsewhere. Never, unless gathering.
-    fn is_astray(&self, _place: &Address) -> bool {
+    fn must_relocate(&self, _place: &Address) -> bool {
         false
     }
     /// How long it is until all that went out of use may be used again, as far as time goes. `None` if nothing
@@ -312,7 +312,7 @@ pub(crate) trait Storage: Debug + Send + Sync {
         *place
     }
     /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
-    fn explain(&self, e: Error) -> Error;
+    fn classify_read_error(&self, e: Error) -> Error;
 }
 
 /// Writes payloads one after the other, and gives those back that came before one that failed.

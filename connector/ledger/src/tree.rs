@@ -100,7 +100,7 @@ impl Tree<'_> {
     }
 
     fn bad(&self, p: &PageRef, why: &str) -> Error {
-        self.storage.explain(Error::corrupt(self.storage.target(), place_name(p), why))
+        self.storage.classify_read_error(Error::corrupt(self.storage.target(), place_name(p), why))
     }
 
     fn length(&self, p: &PageRef) -> Result<u64> {

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_known_exactly_as_long_as_it_is_little() {
+    fn small_read_sets_are_exact() {
         let reads = Reads::new(Writers::Many, OnConflict::Fail);
         let key = keys::block(7, &[3]);
         reads.of_block(&key, &[run(0, 4), run(8, 4)]);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_is_bounded() {
+    fn the_read_set_is_bounded() {
         let reads = Reads::new(Writers::Many, OnConflict::Fail);
         for id in 1..100u64 {
             for n in 0..1000 {

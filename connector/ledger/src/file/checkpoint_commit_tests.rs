@@ -316,12 +316,12 @@ fn vacuum_and_compaction_leave_what_was_spilled() {
     stage(&l, &mut state, 2, 50..250);
     assert!(is_spilled(&l));
     assert_eq!(l.vacuum().unwrap(), 0);
-    let sparse = l.sparse().unwrap();
+    let compaction_plan = l.compaction_plan().unwrap();
     let mut moved = 0;
     for (key, value) in l.scan_prefix(b"", None, usize::MAX).unwrap() {
         if value[0] == 1
             && let old = Extent::decode(&value[1..]).unwrap().0
-            && sparse.holds(&old)
+            && compaction_plan.holds(&old)
             && let Some(new) = l.move_payload(&old).unwrap()
         {
             l.free_payload(&old).unwrap();

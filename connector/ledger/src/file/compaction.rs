@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::address::{Address, Location};
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::Result;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, round, run_of};
@@ -15,26 +15,30 @@ const MIN_FREE_BYTES: u64 = 64 << 10;
 
 impl Writer {
     /// What lies behind the end that the file would have without holes.
-    pub(crate) fn sparse(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<Sparse> {
+    pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();
         self.wake(raw, locks)?;
         let room = self.load(raw)?;
         let (garbage, beyond) = (room.free_bytes(), room.dense_end());
-        Ok(Sparse { beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond), garbage, ..Sparse::default() })
+        Ok(CompactionPlan {
+            beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
+            garbage,
+            ..CompactionPlan::default()
+        })
     }
 
     /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
-    pub(crate) fn gather(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
-        self.below = self.sparse(raw, locks)?.beyond;
+    pub(crate) fn begin_compaction(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
+        self.below = self.compaction_plan(raw, locks)?.beyond;
         Ok(())
     }
 
-    pub(crate) fn scatter(&mut self) {
+    pub(crate) fn end_compaction(&mut self) {
         self.below = None;
     }
 
     /// Whether a place lies behind that end, and what is there would fit in before.
-    pub(crate) fn is_astray(&self, place: &Address) -> bool {
+    pub(crate) fn must_relocate(&self, place: &Address) -> bool {
         let (Some(below), Some(room)) = (self.below, &self.room) else { return false };
         place.room == Location::File && place.offset >= below && room.fits_before(round(place.length), below)
     }

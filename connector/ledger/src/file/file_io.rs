@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_filled_one_after_the_other() {
+    fn vectored_reads_fill_the_parts_in_order() {
         let data: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &data).unwrap();

@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_join_and_the_best_fit_is_taken() {
+    fn free_runs_merge_and_best_fit_wins() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(640).unwrap();
         for (at, len) in [(a, 64), (a + 128, 32), (a + 64, 64), (a + 320, 64)] {
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn resting_runs_wait_for_readers_and_time() {
+    fn quarantined_runs_wait_for_readers_and_time() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(320).unwrap();
         f.rest(resting(a, 64, 5)).unwrap();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_goes_down_and_up() {
+    fn the_end_of_file_moves_both_ways() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(320).unwrap();
         f.runs.add(a + 64, 256).unwrap();

@@ -153,8 +153,8 @@ impl Staged {
 
     /// Moves what it can towards the front.
     fn compact(&mut self, l: &Ledger) {
-        let Ok(sparse) = l.sparse() else { return };
-        for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| sparse.holds(e)) {
+        let Ok(compaction_plan) = l.compaction_plan() else { return };
+        for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| compaction_plan.holds(e)) {
             if let Ok(Some(new)) = l.move_payload(&e) {
                 l.free_payload(&e).unwrap();
                 let bytes = self.map[&key].clone();

@@ -17,7 +17,7 @@ const WRITER: u64 = (1 << 62) - 1;
 /// Held by that one of many writers that reserves room or commits.
 const COMMIT: u64 = WRITER - 1;
 /// Held by that one of many writers that folds the log.
-const FOLD: u64 = COMMIT - 1;
+const CHECKPOINT: u64 = COMMIT - 1;
 /// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
 /// middle holds it for longer.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -284,12 +284,12 @@ impl Locks {
     }
 
     /// Whether this one may fold now; nobody waits to.
-    pub(crate) fn begin_fold(&self) -> bool {
-        self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, FOLD)).is_ok())
+    pub(crate) fn begin_checkpoint(&self) -> bool {
+        self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok())
     }
 
-    pub(crate) fn end_fold(&self) {
-        self.release(FOLD, 1);
+    pub(crate) fn end_checkpoint(&self) {
+        self.release(CHECKPOINT, 1);
     }
 
     /// Marks bytes of the file as being written by this one. False if another has marked some of them.
@@ -308,7 +308,7 @@ impl Locks {
         let Some(f) = &self.file else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         // Which of several locks is told first is up to the system: the rest is asked for on both sides of it.
-        let mut asked = vec![(0, FOLD)];
+        let mut asked = vec![(0, CHECKPOINT)];
         while let Some((from, to)) = asked.pop() {
             if from >= to {
                 continue;
@@ -419,11 +419,11 @@ mod tests {
         let other = open();
         for (errno, times) in [(Errno::EINTR, 3), (Errno::EIO, 1), (Errno::ENOLCK, 1)] {
             locks.enter("x").unwrap();
-            assert!(locks.begin_fold() && locks.reserve(64, 64, "x").unwrap());
+            assert!(locks.begin_checkpoint() && locks.reserve(64, 64, "x").unwrap());
             locks.pin(3, "x").unwrap();
             let calls: [&dyn Fn(); 5] = [
                 &|| locks.leave(),
-                &|| locks.end_fold(),
+                &|| locks.end_checkpoint(),
                 &|| locks.release(64, 64),
                 &|| locks.unpin(3),
                 &|| locks.release_writer(),

@@ -58,7 +58,7 @@ pub(crate) use version_lookup::not_kept;
 
 use crate::address::{Address, Location};
 use crate::audit::Audit;
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::ReclaimRule;
@@ -211,22 +211,22 @@ impl Storage for FileStorage {
         };
         read.map_err(|e| {
             let where_ = format!("bytes {at} to {}", at.saturating_add(length));
-            self.explain(log::unreadable(&self.target, &where_, &e))
+            self.classify_read_error(log::unreadable(&self.target, &where_, &e))
         })
     }
 
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
         if data.is_empty() {
             return Ok(Address::file(0, 0));
         }
-        self.with_writer(|w, raw, locks| w.payload(raw, locks, data, passing))
+        self.with_writer(|w, raw, locks| w.payload(raw, locks, data, on_bytes))
     }
 
-    fn write_to_grow(&self, data: &[u8], most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
+    fn write_to_grow(&self, data: &[u8], most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
         if data.is_empty() {
             return Ok(Address::file(0, 0));
         }
-        self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, passing))
+        self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, on_bytes))
     }
 
     fn grow_payload(&self, place: &Address, data: &[u8]) -> Result<bool> {
@@ -271,8 +271,8 @@ impl Storage for FileStorage {
         self.fixed.edits && !self.is_shared()
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.aside(raw, locks, make))
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_independent(raw, locks, make))
     }
 
     fn hold(&self) -> Result<()> {
@@ -286,19 +286,19 @@ impl Storage for FileStorage {
         });
     }
 
-    fn settle(&self) {
+    fn advance_pin(&self) {
         let _a_reader_has_its_own_way = self.with_writer(|w, _, locks| {
             w.unpin_old(locks);
             Ok(())
         });
     }
 
-    fn begin_fold(&self) -> bool {
-        lock(&self.locks).begin_fold()
+    fn begin_checkpoint(&self) -> bool {
+        lock(&self.locks).begin_checkpoint()
     }
 
-    fn end_fold(&self) {
-        lock(&self.locks).end_fold();
+    fn end_checkpoint(&self) {
+        lock(&self.locks).end_checkpoint();
     }
 
     fn rollback(&self) -> Result<()> {
@@ -308,49 +308,49 @@ impl Storage for FileStorage {
         })
     }
 
-    fn fold_write(&self, data: &[u8]) -> Result<Address> {
-        self.with_writer(|w, raw, locks| w.fold_write(raw, locks, data))
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
+        self.with_writer(|w, raw, locks| w.checkpoint_write(raw, locks, data))
     }
 
-    fn fold_free(&self, place: &Address) -> Result<()> {
+    fn checkpoint_free(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, _, _| {
-            w.fold_free(place);
+            w.checkpoint_free(place);
             Ok(())
         })
     }
 
-    fn fold_commit(&self, base: Checkpoint) -> Result<()> {
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()> {
         let shared = self.is_shared();
         self.with_writer(|w, raw, locks| match shared {
-            true => w.fold_commit_shared(raw, locks, base),
-            false => w.fold_commit(raw, locks, base),
+            true => w.checkpoint_commit_shared(raw, locks, base),
+            false => w.checkpoint_commit(raw, locks, base),
         })
     }
 
-    fn fold_rollback(&self) {
+    fn checkpoint_rollback(&self) {
         let _a_reader_has_nothing_to_roll_back = self.with_writer(|w, _, _| {
-            w.fold_rollback();
+            w.checkpoint_rollback();
             Ok(())
         });
     }
 
-    fn commits_bases(&self) -> bool {
+    fn commits_as_checkpoints(&self) -> bool {
         self.writer.is_some() && !self.is_shared()
     }
 
-    fn fold_keep(&self) -> Result<u64> {
-        self.with_writer(|w, raw, _| w.fold_keep(raw))
+    fn checkpoint_keep(&self) -> Result<u64> {
+        self.with_writer(|w, raw, _| w.checkpoint_keep(raw))
     }
 
-    fn fold_forget(&self) {
+    fn checkpoint_forget(&self) {
         let _a_reader_keeps_nothing = self.with_writer(|w, _, _| {
-            w.fold_forget();
+            w.checkpoint_forget();
             Ok(())
         });
     }
 
-    fn commit_base(&self, base: Checkpoint) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.commit_base(raw, locks, base))
+    fn commit_as_checkpoint(&self, base: Checkpoint) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_as_checkpoint(raw, locks, base))
     }
 
     fn believe_clock(&self) {
@@ -367,23 +367,23 @@ impl Storage for FileStorage {
         self.with_writer(|w, raw, _| w.make_durable(raw))
     }
 
-    fn sparse(&self) -> Result<Sparse> {
-        self.with_writer(|w, raw, locks| w.sparse(raw, locks))
+    fn compaction_plan(&self) -> Result<CompactionPlan> {
+        self.with_writer(|w, raw, locks| w.compaction_plan(raw, locks))
     }
 
-    fn gather(&self) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.gather(raw, locks))
+    fn begin_compaction(&self) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
     }
 
-    fn scatter(&self) {
+    fn end_compaction(&self) {
         let _a_reader_gathers_nothing = self.with_writer(|w, _, _| {
-            w.scatter();
+            w.end_compaction();
             Ok(())
         });
     }
 
-    fn is_astray(&self, place: &Address) -> bool {
-        self.with_writer(|w, _, _| Ok(w.is_astray(place))).unwrap_or(false)
+    fn must_relocate(&self, place: &Address) -> bool {
+        self.with_writer(|w, _, _| Ok(w.must_relocate(place))).unwrap_or(false)
     }
 
     fn rests(&self) -> Result<Option<Duration>> {
@@ -457,7 +457,7 @@ impl Storage for FileStorage {
         Address::file(offset, length)
     }
 
-    fn explain(&self, e: Error) -> Error {
+    fn classify_read_error(&self, e: Error) -> Error {
         // A pinned snapshot cannot have been reclaimed, nor can a writer's.
         if self.writer.is_some() || lock(&self.locks).work() {
             return e;

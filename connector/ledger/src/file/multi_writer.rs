@@ -158,7 +158,7 @@ impl Writer {
     pub(super) fn claim(&self, room: &mut FreeSpace) -> Result<()> {
         let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
         let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
-        let written = self.fresh.iter().chain(&self.fold_fresh).map(|(o, l)| (*o, *l));
+        let written = self.fresh.iter().chain(&self.checkpoint_fresh).map(|(o, l)| (*o, *l));
         reserved.chain(written).try_for_each(|(o, l)| room.replay_use(o, l)).map_err(damaged)
     }
 
@@ -223,7 +223,7 @@ impl Writer {
     /// Unlocks regions in which nothing is left, nor written and not committed: what is in use, everybody knows.
     fn let_go(&mut self, locks: &Locks) -> Result<()> {
         let written: Vec<(u64, u64)> =
-            self.fresh.iter().chain(&self.fold_fresh).map(|(o, l)| (*o, *l)).collect();
+            self.fresh.iter().chain(&self.checkpoint_fresh).map(|(o, l)| (*o, *l)).collect();
         let shared = self.shared()?;
         let reserved = &shared.reserved;
         shared.regions.retain(|&(o, l)| {
@@ -278,7 +278,7 @@ impl Writer {
 
     /// A commit of its own, beside what is staged here. `make` is given the records that this one has not told the
     /// ledger of, and makes the entries.
-    pub(super) fn aside(
+    pub(super) fn commit_independent(
         &mut self,
         raw: &dyn FileIo,
         locks: &Locks,
@@ -332,7 +332,7 @@ impl Writer {
     }
 
     /// Makes a base count, if no other was made meanwhile.
-    pub(super) fn fold_commit_shared(
+    pub(super) fn checkpoint_commit_shared(
         &mut self,
         raw: &dyn FileIo,
         locks: &Locks,
@@ -347,7 +347,7 @@ impl Writer {
             if is_seen {
                 locks.pin(coming, &w.target)?;
             }
-            w.fold_commit(raw, locks, base).inspect_err(|_| {
+            w.checkpoint_commit(raw, locks, base).inspect_err(|_| {
                 if is_seen {
                     locks.unpin(coming);
                 }

@@ -89,7 +89,7 @@ mod tests {
     use crate::work::data;
 
     #[test]
-    fn much_is_asked_for_by_who_writes_much() {
+    fn large_writes_preallocate() {
         let (f, mut c) = (SimFile::of(vec![0; 5000]), WriteBuffer::new(Preallocation::On));
         let bytes = data(1, 1 << 20);
         let mut at = 5000 / 32 * 32;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_many_asks_for_nothing_and_a_refusal_is_taken() {
+    fn shared_files_never_preallocate_and_a_refusal_is_final() {
         let bytes = data(1, 1 << 20);
         for (mode, full) in [(Preallocation::Off, false), (Preallocation::On, true)] {
             let (f, mut c) = (SimFile::of(vec![0; 5000]), WriteBuffer::new(mode));

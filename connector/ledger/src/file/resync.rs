@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_is_told_until_the_commit_is_durable() {
+    fn a_failed_sync_is_reported_until_the_commit_is_durable() {
         for failures in 0..12 {
             for from in 1..3 {
                 let f = SimFile::container();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_dropped_is_declared_lost() {
+    fn bytes_that_the_system_dropped_are_reported_as_lost() {
         let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &opts()).unwrap();
         l.put(b"first", "1").unwrap();

@@ -93,7 +93,7 @@ mod tests {
 
     /// A copy that was put back in a container's place has its id, and then another history.
     #[test]
-    fn copies_that_went_on_by_themselves_are_told_apart() {
+    fn diverged_copies_are_told_apart() {
         for first in [20, 20_000] {
             let f = SimFile::container();
             let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_is_worth_it() {
+    fn the_cache_keeps_only_short_logs() {
         let f = SimFile::container();
         let w = f.open(Access::ReadWrite, &Options::default()).unwrap();
         fill(&w, 0..150_000, "a value of some length, so that there are more pages than are kept");

@@ -171,7 +171,7 @@ mod tests {
     use crate::file::superblock::DATA;
 
     #[test]
-    fn notes_and_lists_come_back() {
+    fn space_deltas_and_free_lists_round_trip() {
         let notes = SpaceDelta {
             sequence: 9,
             end: DATA + 6400,

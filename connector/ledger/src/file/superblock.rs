@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_whole_slot_counts() {
+    fn the_newest_intact_slot_wins() {
         let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false };
         let mut s = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
         s.record = Some(PageRef { place: Address::file(DATA, 64), crc: 3 });
@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn a_note_comes_back() {
+    fn a_writers_note_round_trips() {
         let h = Holder { host: "node".into(), pid: 12, since: 34 };
         assert_eq!(decode_note(&encode_note(&h)), Some(h));
         assert_eq!(decode_note(&[0; NOTE_LEN]), None);
     }
 
     #[test]
-    fn later_formats_are_named() {
+    fn later_formats_are_refused_by_name() {
         let mut bytes = Fixed { id: [0; 16], base: 0, created: 0, edits: false }.encode();
         bytes[16] = 9;
         let e = Fixed::decode(&bytes, "x").unwrap_err();

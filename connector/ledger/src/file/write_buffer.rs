@@ -37,18 +37,18 @@ impl WriteBuffer {
         self.at + self.data.len() as u64
     }
 
-    /// Takes a write. Each part is shown to `passing` just before it is written or kept. After an error what was kept back
+    /// Takes a write. Each part is shown to `on_bytes` just before it is written or kept. After an error what was kept back
     /// before still is, and nothing of this write.
     pub(crate) fn push(
         &mut self,
         raw: &dyn FileIo,
         at: u64,
         bytes: &[u8],
-        passing: &mut dyn FnMut(&[u8]),
+        on_bytes: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
         let mut to = at;
         for part in bytes.chunks(MAX_WRITE_BYTES) {
-            passing(part);
+            on_bytes(part);
             if let Err(e) = self.push_part(raw, to, part) {
                 self.give_up(at, bytes.len() as u64);
                 return Err(e);
@@ -202,7 +202,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn whatever_is_written_is_read(
+        fn buffered_writes_reach_the_file_in_order(
             steps in prop::collection::vec((lengths(), 0..6u8, any::<u16>(), any::<bool>()), 1..24),
             fault in prop::option::of((1..30u64, any::<bool>())),
         ) {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_one_another_is_written_up_to_boundaries() {
+    fn adjacent_writes_are_cut_at_stride_boundaries() {
         for length in [3000u64, 64 << 10, 400_000, 1 << 20] {
             let (mut c, calls) = (WriteBuffer::default(), Calls::default());
             let (bytes, mut at) = (data(1, length), 5168);

@@ -54,8 +54,8 @@ pub(crate) struct Writer {
     pub(super) fresh: BTreeMap<u64, u64>,
     pub(super) freed: BTreeMap<u64, u64>,
     /// The same for the checkpoint being made.
-    pub(super) fold_fresh: BTreeMap<u64, u64>,
-    fold_freed: Pairs,
+    pub(super) checkpoint_fresh: BTreeMap<u64, u64>,
+    checkpoint_freed: Pairs,
     /// What was written, and did without, for the base that the next commit is to be.
     kept: Kept,
     growing: AppendReservations,
@@ -144,8 +144,8 @@ impl Writer {
             reached: 0,
             fresh: BTreeMap::new(),
             freed: BTreeMap::new(),
-            fold_fresh: BTreeMap::new(),
-            fold_freed: Vec::new(),
+            checkpoint_fresh: BTreeMap::new(),
+            checkpoint_freed: Vec::new(),
             kept: Kept::default(),
             growing: AppendReservations::default(),
             unused: Unused::default(),
@@ -327,18 +327,18 @@ impl Writer {
         Ok(lost)
     }
 
-    /// Takes room for a payload and writes it. Each part is shown to `passing` just before.
+    /// Takes room for a payload and writes it. Each part is shown to `on_bytes` just before.
     pub(crate) fn payload(
         &mut self,
         raw: &dyn FileIo,
         locks: &Locks,
         data: &[u8],
-        passing: &mut dyn FnMut(&[u8]),
+        on_bytes: &mut dyn FnMut(&[u8]),
     ) -> Result<Address> {
         let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let place = Address::file(self.allocate(raw, locks, shift + len)? + shift, len);
         self.fresh.extend([run_of(&place)]);
-        let written = self.pending.push(raw, place.offset, data, passing);
+        let written = self.pending.push(raw, place.offset, data, on_bytes);
         written.map_err(|e| {
             self.give_back(&place);
             self.io("writing a payload", &e)
@@ -399,7 +399,7 @@ impl Writer {
     }
 
     pub(crate) fn rollback(&mut self) {
-        self.fold_forget();
+        self.checkpoint_forget();
         for (o, l) in std::mem::take(&mut self.fresh) {
             self.put_back(o, l);
         }

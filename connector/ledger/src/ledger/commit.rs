@@ -85,9 +85,9 @@ impl Ledger {
             self.storage.arrive()?;
             return Ok(Some(s.version));
         }
-        let as_base = s.spilled.is_some() || (self.commits_bases() && self.will_be_long(s, after));
+        let as_base = s.spilled.is_some() || (self.commits_as_checkpoints() && self.will_be_long(s, after));
         if as_base {
-            match self.commit_base(s) {
+            match self.commit_as_checkpoint(s) {
                 Ok(()) => return Ok(Some(s.version)),
                 Err(e) if s.spilled.is_some() || is_final(&e) => return Err(note_broken(s, e)),
                 // A record needs less: no old page is read for it.
@@ -160,8 +160,8 @@ impl Ledger {
         }
     }
 
-    fn commits_bases(&self) -> bool {
-        !self.is_multi_writer && self.storage.commits_bases()
+    fn commits_as_checkpoints(&self) -> bool {
+        !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
     /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
@@ -192,9 +192,9 @@ impl Ledger {
     }
 
     /// Commits what is staged as a base: it goes into pages, and into no record.
-    fn commit_base(&self, s: &mut State) -> Result<()> {
-        let (root, _) = self.fold_staged(s)?;
-        match self.storage.commit_base(Checkpoint { version: s.version + 1, root }) {
+    fn commit_as_checkpoint(&self, s: &mut State) -> Result<()> {
+        let (root, _) = self.checkpoint_staged(s)?;
+        match self.storage.commit_as_checkpoint(Checkpoint { version: s.version + 1, root }) {
             Ok(()) => {
                 s.version += 1;
                 set_base(s, root);
@@ -204,7 +204,7 @@ impl Ledger {
             Err(e) => {
                 match s.spilled {
                     Some(_) => take_spilled(s, root),
-                    None => self.storage.fold_forget(),
+                    None => self.storage.checkpoint_forget(),
                 }
                 Err(e)
             }
@@ -213,16 +213,16 @@ impl Ledger {
 
     /// Folds what is staged over what is below into pages that are kept for the commit. Returns their root, and the bytes
     /// written.
-    fn fold_staged(&self, s: &State) -> Result<(Option<PageRef>, u64)> {
+    fn checkpoint_staged(&self, s: &State) -> Result<(Option<PageRef>, u64)> {
         let (root, below) = match &s.spilled {
             Some(spilled) if s.staged.is_empty() => return Ok((spilled.root, 0)),
             Some(spilled) => (spilled.root, &EMPTY),
             None => (s.root, &s.log),
         };
         let done = checkpoint::fold(self.tree(root), &merged(&s.staged, below))
-            .and_then(|root| Ok((root, self.storage.fold_keep()?)));
+            .and_then(|root| Ok((root, self.storage.checkpoint_keep()?)));
         if done.is_err() {
-            self.storage.fold_rollback();
+            self.storage.checkpoint_rollback();
         }
         done
     }
@@ -231,10 +231,10 @@ impl Ledger {
     pub(super) fn spill_if_large(&self, s: &mut State) {
         let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
         let bound = self.spill_bound.max(s.spill_at);
-        if memory <= bound || !self.commits_bases() {
+        if memory <= bound || !self.commits_as_checkpoints() {
             return;
         }
-        match self.fold_staged(s) {
+        match self.checkpoint_staged(s) {
             Ok((root, written)) => {
                 let scattered = written > s.staged_bytes.saturating_mul(SCATTERED_WRITE_FACTOR);
                 let next = if scattered { bound.saturating_mul(2) } else { bound };
@@ -257,11 +257,11 @@ impl Ledger {
         if !self.is_multi_writer {
             return self.fold(s, |_| Ok(()));
         }
-        if !self.storage.begin_fold() {
+        if !self.storage.begin_checkpoint() {
             return Ok(());
         }
         let done = self.fold(s, |_| Ok(()));
-        self.storage.end_fold();
+        self.storage.end_checkpoint();
         match done {
             // Another writer was first.
             Err(e) if *e.kind() == ErrorKind::Conflict => Ok(()),
@@ -273,7 +273,7 @@ impl Ledger {
     fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<PageRef>) -> Result<()>) -> Result<()> {
         let done = checkpoint::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
-            self.storage.fold_commit(Checkpoint { version: s.version, root })?;
+            self.storage.checkpoint_commit(Checkpoint { version: s.version, root })?;
             Ok(root)
         });
         match done {
@@ -282,24 +282,24 @@ impl Ledger {
                 Ok(())
             }
             Err(e) => {
-                self.storage.fold_rollback();
+                self.storage.checkpoint_rollback();
                 Err(e)
             }
         }
     }
 
     /// A checkpoint that leaves no page where it keeps free room from being given back.
-    fn gather(&self, s: &mut State) -> Result<()> {
+    fn compact_pages(&self, s: &mut State) -> Result<()> {
         if self.is_multi_writer || s.spilled.is_some() {
             return self.checkpoint(s);
         }
-        let done = self.storage.gather().and_then(|()| {
+        let done = self.storage.begin_compaction().and_then(|()| {
             self.fold(s, |root| {
-                *root = checkpoint::gather(self.tree(*root))?;
+                *root = checkpoint::relocate(self.tree(*root))?;
                 Ok(())
             })
         });
-        self.storage.scatter();
+        self.storage.end_compaction();
         done
     }
 
@@ -332,10 +332,10 @@ impl Ledger {
         let before = self.storage.size()?;
         self.storage.believe_clock();
         self.storage.stop_growing();
-        let gathered = match self.gather(&mut s) {
+        let gathered = match self.compact_pages(&mut s) {
             // In a full store that is how room comes back.
             Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.storage.spend_reserve() => {
-                self.gather(&mut s)
+                self.compact_pages(&mut s)
             }
             done => done,
         };

@@ -60,9 +60,11 @@ impl ObjectStorage {
     /// A store's error while reading, as ours.
     pub(super) fn unread(&self, key: &Key, e: &object_stores::Error) -> Error {
         match e.kind() {
-            object_stores::ErrorKind::NotFound => {
-                self.explain(Error::corrupt(&self.target, format!("object {key}"), "it is missing"))
-            }
+            object_stores::ErrorKind::NotFound => self.classify_read_error(Error::corrupt(
+                &self.target,
+                format!("object {key}"),
+                "it is missing",
+            )),
             object_stores::ErrorKind::ShortRead => self.cut_short(key),
             _ => super::store_error(&self.target, e),
         }
@@ -109,7 +111,7 @@ impl ObjectStorage {
         Ok(whole.into())
     }
 
-    /// See [`Storage::at_hand`].
+    /// See [`Storage::borrow_bytes`].
     pub(super) fn look(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         let Some(proven) = &self.proven else { return Ok(None) };
         if let Some(bytes) = self.in_memory(run) {
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_come_together_and_strangers_apart() {
+    fn adjacent_runs_share_a_request() {
         let far = 100 + MAX_GAP_BYTES;
         assert_eq!(planned(&[run(1, 100, 50), run(1, 0, 100)]), [(0, 150, vec![1, 0])]);
         assert_eq!(planned(&[run(1, 0, 100), run(1, far, 1)]), [(0, far + 1, vec![0, 1])]);
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_done_once_and_an_error_comes_out() {
+    fn each_item_runs_once_and_an_error_is_returned() {
         let done = AtomicUsize::new(0);
         side_by_side((0..100).collect(), MAX_REQUESTS, |n: usize| {
             done.fetch_add(n, Ordering::Relaxed);

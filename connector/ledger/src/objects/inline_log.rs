@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_the_log_is_kept_or_none() {
+    fn the_inline_log_is_complete_or_absent() {
         let mut tail = InlineLog::default();
         for version in 3..6 {
             tail.add(version, vec![version as u8; 10].into());

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_comes_back_and_damage_is_seen() {
+    fn a_manifest_round_trips_and_damage_is_detected() {
         let place = Address { room: Location::Page([9; 16]), offset: 5, length: 6 };
         let head = Head {
             fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false },

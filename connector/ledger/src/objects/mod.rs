@@ -36,7 +36,7 @@ use crate::audit::Audit;
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::{Mutex, MutexGuard};
 use crate::objects::basis::Basis;
@@ -333,16 +333,16 @@ impl Storage for ObjectStorage {
         true
     }
 
-    fn is_at_hand(&self) -> bool {
+    fn is_in_memory(&self) -> bool {
         self.proven.is_some()
     }
 
-    fn at_hand(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+    fn borrow_bytes(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         self.look(run, check)
     }
 
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Address> {
-        passing(data);
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+        on_bytes(data);
         if data.is_empty() {
             return Ok(Address::file(0, 0));
         }
@@ -397,8 +397,8 @@ impl Storage for ObjectStorage {
         self.with_writer(Writer::await_first_head)
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
-        self.commit_aside(make)
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
+        self.put_independent(make)
     }
 
     fn is_crowded(&self) -> bool {
@@ -412,29 +412,29 @@ impl Storage for ObjectStorage {
         })
     }
 
-    fn fold_write(&self, data: &[u8]) -> Result<Address> {
-        self.with_writer(|w| w.fold_write(data))
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
+        self.with_writer(|w| w.checkpoint_write(data))
     }
 
-    fn fold_free(&self, place: &Address) -> Result<()> {
+    fn checkpoint_free(&self, place: &Address) -> Result<()> {
         self.with_writer(|w| {
-            w.fold_free(place);
+            w.checkpoint_free(place);
             Ok(())
         })
     }
 
-    fn fold_commit(&self, base: Checkpoint) -> Result<()> {
-        self.with_writer(|w| w.fold_commit(base))
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()> {
+        self.with_writer(|w| w.checkpoint_commit(base))
     }
 
-    fn fold_rollback(&self) {
+    fn checkpoint_rollback(&self) {
         let _a_reader_has_nothing_to_roll_back = self.with_writer(|w| {
-            w.fold_rollback();
+            w.checkpoint_rollback();
             Ok(())
         });
     }
 
-    fn begin_fold(&self) -> bool {
+    fn begin_checkpoint(&self) -> bool {
         // Where many write, one in so many commits to a long log tries; else all of them would, and one succeed.
         !self.is_shared() || self.with_writer(|w| Ok(w.version.is_multiple_of(8))).unwrap_or(false)
     }
@@ -454,12 +454,12 @@ impl Storage for ObjectStorage {
         self.store.spend_reserve()
     }
 
-    fn sparse(&self) -> Result<Sparse> {
-        self.with_writer(Writer::sparse)
+    fn compaction_plan(&self) -> Result<CompactionPlan> {
+        self.with_writer(Writer::compaction_plan)
     }
 
-    fn waste(&self) -> (u64, u64) {
-        self.with_writer(|w| Ok(w.waste())).unwrap_or_default()
+    fn fragmentation(&self) -> (u64, u64) {
+        self.with_writer(|w| Ok(w.fragmentation())).unwrap_or_default()
     }
 
     fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {
@@ -492,7 +492,7 @@ impl Storage for ObjectStorage {
         }
     }
 
-    fn explain(&self, e: Error) -> Error {
+    fn classify_read_error(&self, e: Error) -> Error {
         self.explained(e)
     }
 

@@ -162,7 +162,7 @@ impl ObjectStorage {
         Err(Error::new(&self.target, ErrorKind::Conflict))
     }
 
-    pub(super) fn commit_aside(
+    pub(super) fn put_independent(
         &self,
         make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>,
     ) -> Result<()> {
@@ -176,7 +176,7 @@ impl ObjectStorage {
             }
             let entries = make(&untold)?;
             let version = view + untold.len() as u64 + 1;
-            match self.with_writer(|w| w.commit_aside(version, time, &entries)) {
+            match self.with_writer(|w| w.commit_independent(version, time, &entries)) {
                 Ok(()) => return self.keep_open().map(drop),
                 Err(e) if *e.kind() == ErrorKind::Conflict => {
                     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::address::{Address, Location};
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 
 /// Dead bytes in an object that make moving what lives there worth the requests.
 const MIN_DEAD_BYTES: u64 = 64 << 10;
@@ -124,13 +124,13 @@ impl UsageTable {
     }
 
     /// What is worth moving.
-    pub(crate) fn sparse(&self) -> Sparse {
-        let (garbage, _) = self.waste();
-        Sparse { rooms: self.spare().map(|(room, _)| *room).collect(), beyond: None, garbage }
+    pub(crate) fn compaction_plan(&self) -> CompactionPlan {
+        let (garbage, _) = self.fragmentation();
+        CompactionPlan { rooms: self.spare().map(|(room, _)| *room).collect(), beyond: None, garbage }
     }
 
     /// Dead and live bytes of the objects worth emptying.
-    pub(crate) fn waste(&self) -> (u64, u64) {
+    pub(crate) fn fragmentation(&self) -> (u64, u64) {
         self.spare().fold((0, 0), |(dead, live), (_, u)| (dead + u.total - u.live, live + u.live))
     }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_that_cannot_be_right_change_nothing() {
+    fn impossible_usage_deltas_change_nothing() {
         let pack = |n| Location::Pack([n; 16]);
         let at = |n, length| Address { room: pack(n), offset: 0, length };
         let mut t = UsageTable::default();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_counts_and_comes_back() {
+    fn a_usage_table_counts_and_round_trips() {
         let pack = Location::Pack([3; 16]);
         let at = |offset, length| Address { room: pack, offset, length };
         let notes = UsageDelta { gained: [(pack, 30), (Location::Log(4), 0)].into(), freed: vec![at(0, 10)] };

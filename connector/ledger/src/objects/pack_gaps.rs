@@ -50,7 +50,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_byte_is_taken_twice(steps in prop::collection::vec((any::<bool>(), 1usize..40), 1..200)) {
+        fn gaps_never_overlap(steps in prop::collection::vec((any::<bool>(), 1usize..40), 1..200)) {
             let (mut holes, mut used, mut end) = (PackGaps::default(), Vec::<(usize, usize)>::new(), 0);
             for (take, n) in steps {
                 if take || used.is_empty() {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_become_one() {
+    fn adjacent_gaps_merge() {
         let mut holes = PackGaps::default();
         for at in [0, 20, 10] {
             holes.give(at, 10);

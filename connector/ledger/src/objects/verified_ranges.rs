@@ -73,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_a_set_of_bytes_of_one_content(
+        fn verified_ranges_are_of_one_content(
             steps in prop::collection::vec((0u64..3, 0u8..2, 0u64..100, 0u64..20), 0..60),
         ) {
             let mut proven = VerifiedRanges::default();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn verified_ranges_are_bounded() {
         let mut proven = VerifiedRanges::default();
         for n in 0..3 * MAX_RANGES as u64 {
             proven.add(Location::File, etag(1), 10 * n..10 * n + 5);

@@ -14,7 +14,7 @@ use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 use crate::address::{Address, Location};
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::locks::Mutex;
@@ -113,8 +113,8 @@ pub(crate) struct Writer {
     uploads: Uploads,
     notes: UsageDelta,
     pages: Filling,
-    fold_gained: Vec<(Location, u64)>,
-    fold_freed: Vec<Address>,
+    checkpoint_gained: Vec<(Location, u64)>,
+    checkpoint_freed: Vec<Address>,
     lease: Option<Lease>,
     /// Of the newest version or base: each is later than the one before it.
     last_time: u64,
@@ -192,8 +192,8 @@ impl Writer {
             uploads: Uploads::new(),
             notes: UsageDelta::default(),
             pages: Filling::default(),
-            fold_gained: Vec::new(),
-            fold_freed: Vec::new(),
+            checkpoint_gained: Vec::new(),
+            checkpoint_freed: Vec::new(),
             lease,
             last_time,
             newest: records.last().map(version_lookup::mark_of),
@@ -423,7 +423,7 @@ impl Writer {
     }
 
     /// Creates a record that has nothing to do with what is staged here, later than `after`.
-    pub(super) fn commit_aside(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
+    pub(super) fn commit_independent(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
         let time = self.present().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
@@ -441,13 +441,13 @@ impl Writer {
     }
 
     /// The objects of which little is in use.
-    pub(crate) fn sparse(&mut self) -> Result<Sparse> {
-        Ok(self.load()?.sparse())
+    pub(crate) fn compaction_plan(&mut self) -> Result<CompactionPlan> {
+        Ok(self.load()?.compaction_plan())
     }
 
     /// Dead and live bytes of those objects, if the table is at hand.
-    pub(crate) fn waste(&self) -> (u64, u64) {
-        self.table.as_ref().map_or((0, 0), UsageTable::waste)
+    pub(crate) fn fragmentation(&self) -> (u64, u64) {
+        self.table.as_ref().map_or((0, 0), UsageTable::fragmentation)
     }
 
     pub(crate) fn is_crowded(&self) -> bool {

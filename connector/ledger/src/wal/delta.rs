@@ -146,7 +146,7 @@ mod tests {
 
         /// Values with much in common come back, and what they have in common is not written.
         #[test]
-        fn edits_come_back(first in bytes(), old in bytes(), new in bytes(), last in bytes()) {
+        fn deltas_round_trip(first in bytes(), old in bytes(), new in bytes(), last in bytes()) {
             let before = Bytes::from([&*first, &*old, &*last].concat());
             let after = Bytes::from([&*first, &*new, &*last].concat());
             let key = || Bytes::from_static(b"key").into();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_or_deleted_or_long_is_no_edit() {
+    fn new_deleted_and_long_values_are_stored_whole() {
         let value = |n: usize, last: u8| Some(Bytes::from([vec![7; n], vec![last]].concat()));
         let edited = |before: Option<Bytes>, after: Option<Bytes>| {
             let log = Memtable::from([(Bytes::from("k").into(), before)]);

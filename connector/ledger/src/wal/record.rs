@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_comes_back() {
+    fn a_commit_record_round_trips() {
         let r = decode(&sample().into()).unwrap();
         assert_eq!((r.header.version, r.header.nonce, r.header.time), (3, 4, 5));
         assert_eq!((&r.header.by, &r.notes), (&Author::myself(), &Bytes::from("notes")));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_seen_wherever_it_is() {
+    fn damage_anywhere_in_a_record_is_detected() {
         let good = sample();
         for n in 0..good.len() {
             let mut bad = good.clone();

@@ -57,17 +57,17 @@ impl Writer {
         locks: &Locks,
         data: &[u8],
         most: u64,
-        passing: &mut dyn FnMut(&[u8]),
+        on_bytes: &mut dyn FnMut(&[u8]),
     ) -> Result<Address> {
         let length = data.len() as u64;
         // The end has to be a grain's, and what begins amid one is long: room for more of it would be much.
         let can_go_on = free_space::shift(length) == 0 && length.is_multiple_of(ALLOC_UNIT) && most > length;
         if self.shared.is_some() || !can_go_on {
-            return self.payload(raw, locks, data, passing);
+            return self.payload(raw, locks, data, on_bytes);
         }
         let more = round(most - length).min(MAX_RESERVED_PER_PAYLOAD);
         self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1, length)?;
-        let place = self.payload(raw, locks, data, passing)?;
+        let place = self.payload(raw, locks, data, on_bytes)?;
         let (offset, length) = run_of(&place);
         let behind = offset + length;
         let kept = self.load(raw)?.take_at(behind, more);
@@ -175,7 +175,7 @@ mod tests {
     use crate::work::data;
 
     #[test]
-    fn what_grows_by_pages_begins_at_a_page_and_little_is_lost_for_it() {
+    fn growing_payloads_begin_at_a_page() {
         let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         let (mut bytes, mut version) = (0, 0);

@@ -32,38 +32,48 @@ pub(super) struct Coming {
 }
 
 impl Writer {
-    pub(crate) fn fold_write(&mut self, raw: &dyn FileIo, locks: &Locks, data: &[u8]) -> Result<Address> {
+    pub(crate) fn checkpoint_write(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        data: &[u8],
+    ) -> Result<Address> {
         let at = self.allocate(raw, locks, data.len() as u64)?;
-        self.fold_fresh.insert(at, round(data.len() as u64));
+        self.checkpoint_fresh.insert(at, round(data.len() as u64));
         self.put(raw, at, data, "writing a page")?;
         Ok(Address::file(at, data.len() as u64))
     }
 
-    pub(crate) fn fold_free(&mut self, place: &Address) {
+    pub(crate) fn checkpoint_free(&mut self, place: &Address) {
         let run = run_of(place);
         // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
-        if self.fold_fresh.get(&run.0) == Some(&run.1) {
-            self.fold_fresh.remove(&run.0);
+        if self.checkpoint_fresh.get(&run.0) == Some(&run.1) {
+            self.checkpoint_fresh.remove(&run.0);
             self.put_back(run.0, run.1);
         } else if !self.kept.supersede(run) {
-            self.fold_freed.push(run);
+            self.checkpoint_freed.push(run);
         }
     }
 
-    pub(crate) fn fold_rollback(&mut self) {
-        for (o, l) in std::mem::take(&mut self.fold_fresh) {
+    pub(crate) fn checkpoint_rollback(&mut self) {
+        for (o, l) in std::mem::take(&mut self.checkpoint_fresh) {
             self.put_back(o, l);
         }
-        self.fold_freed.clear();
+        self.checkpoint_freed.clear();
         self.kept.superseded.clear();
     }
 
     /// Makes `base` count.
-    pub(crate) fn fold_commit(&mut self, raw: &dyn FileIo, locks: &Locks, base: Checkpoint) -> Result<()> {
+    pub(crate) fn checkpoint_commit(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        base: Checkpoint,
+    ) -> Result<()> {
         self.check_alone(raw, locks)?;
         // The room follows from the log, of which the folded part is about to go. A fold that wrote no page did not need it.
         self.load(raw)?;
-        let gone = std::mem::take(&mut self.fold_freed);
+        let gone = std::mem::take(&mut self.checkpoint_freed);
         let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
         let time = self.now().max(self.head.time);
         let coming =
@@ -118,7 +128,7 @@ impl Writer {
         };
         self.write_head(raw, next)?;
         self.history = Some(past);
-        self.fold_fresh.clear();
+        self.checkpoint_fresh.clear();
         self.lay_to_rest(raw, coming.gone, coming.time)?;
         if self.shared.is_none() {
             self.shorten(raw);
@@ -149,7 +159,7 @@ impl Writer {
         let lost = self.lost(raw)?;
         history.advance(base, self.head.root, log, lost);
         let (bytes, crc) = history.encode();
-        let place = self.fold_write(raw, locks, &bytes)?;
+        let place = self.checkpoint_write(raw, locks, &bytes)?;
         Ok((history, PageRef { place, crc }))
     }
 
@@ -164,7 +174,7 @@ impl Writer {
             space_delta::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES,
         );
         let at = self.allocate(raw, locks, bound)?;
-        self.fold_fresh.insert(at, bound);
+        self.checkpoint_fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
         let (bytes, crc) = space_delta::encode_list(version, &runs, &resting, Some(bound as usize));
         if bytes.len() as u64 > bound {

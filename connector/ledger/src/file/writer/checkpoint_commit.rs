@@ -38,29 +38,34 @@ impl Kept {
 
 impl Writer {
     /// Keeps what was written for the coming base. Returns its bytes.
-    pub(crate) fn fold_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
+    pub(crate) fn checkpoint_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
         // So that a forked child, which may read it, never has to write it.
         self.pending.flush(raw).map_err(|e| self.io("writing a page", &e))?;
         for (offset, length) in std::mem::take(&mut self.kept.superseded) {
             self.kept.fresh.remove(&offset);
             self.put_back(offset, length);
         }
-        let bytes = self.fold_fresh.values().sum();
-        self.kept.fresh.append(&mut self.fold_fresh);
-        self.kept.freed.append(&mut self.fold_freed);
+        let bytes = self.checkpoint_fresh.values().sum();
+        self.kept.fresh.append(&mut self.checkpoint_fresh);
+        self.kept.freed.append(&mut self.checkpoint_freed);
         Ok(bytes)
     }
 
     /// Gives back what was written for the coming base.
-    pub(crate) fn fold_forget(&mut self) {
-        self.fold_rollback();
+    pub(crate) fn checkpoint_forget(&mut self) {
+        self.checkpoint_rollback();
         for (offset, length) in std::mem::take(&mut self.kept).fresh {
             self.put_back(offset, length);
         }
     }
 
     /// Makes what is kept the next version and its base.
-    pub(crate) fn commit_base(&mut self, raw: &dyn FileIo, locks: &Locks, base: Checkpoint) -> Result<()> {
+    pub(crate) fn commit_as_checkpoint(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        base: Checkpoint,
+    ) -> Result<()> {
         self.check_alone(raw, locks)?;
         self.load(raw)?;
         let time = self.next_time();
@@ -77,7 +82,7 @@ impl Writer {
             done
         });
         if done.is_err() {
-            self.fold_rollback();
+            self.checkpoint_rollback();
             return done;
         }
         self.kept = Kept::default();
@@ -95,7 +100,7 @@ impl Writer {
         let header = Header { version, nonce, time, by: by.clone(), previous: self.head.record };
         let nothing = record::encode_changes::<&[u8]>(std::iter::empty());
         let (bytes, crc) = record::encode(&header, &notes.encode(), &nothing.as_slice());
-        let place = self.fold_write(raw, locks, &bytes)?;
+        let place = self.checkpoint_write(raw, locks, &bytes)?;
         let written = self.fresh.values().chain(self.kept.fresh.values()).sum::<u64>();
         let added = written + run_of(&place).1;
         Ok(Noted {

@@ -20,7 +20,7 @@ use crate::storage::Checkpoint;
 const TABLE_RESERVE_BYTES: usize = 64;
 
 impl Writer {
-    pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Address> {
+    pub(crate) fn checkpoint_write(&mut self, data: &[u8]) -> Result<Address> {
         if self.pages.is_full_with(data.len()) {
             self.finish_pages()?;
         }
@@ -30,25 +30,25 @@ impl Writer {
     fn finish_pages(&mut self) -> Result<()> {
         if let Some(room) = self.pages.room.take() {
             let bytes = std::mem::take(&mut self.pages.bytes);
-            self.fold_gained.push((room, bytes.len() as u64));
+            self.checkpoint_gained.push((room, bytes.len() as u64));
             self.put_new(&room, bytes)?;
         }
         Ok(())
     }
 
-    pub(crate) fn fold_free(&mut self, place: &Address) {
-        self.fold_freed.push(*place);
+    pub(crate) fn checkpoint_free(&mut self, place: &Address) {
+        self.checkpoint_freed.push(*place);
     }
 
-    pub(crate) fn fold_rollback(&mut self) {
+    pub(crate) fn checkpoint_rollback(&mut self) {
         self.pages = Filling::default();
         // Page objects that were put stay: if a head's put failed without an answer, it may have arrived and name them.
-        self.fold_gained.clear();
-        self.fold_freed.clear();
+        self.checkpoint_gained.clear();
+        self.checkpoint_freed.clear();
     }
 
     /// Makes `base` count, then deletes what nobody has needed for the retention time.
-    pub(crate) fn fold_commit(&mut self, base: Checkpoint) -> Result<()> {
+    pub(crate) fn checkpoint_commit(&mut self, base: Checkpoint) -> Result<()> {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
@@ -70,14 +70,14 @@ impl Writer {
                 used.since = now;
             }
         }
-        for (room, bytes) in &self.fold_gained {
+        for (room, bytes) in &self.checkpoint_gained {
             table.gain(*room, *bytes, now);
         }
         if let Some(room) = self.pages.room {
             table.gain(room, self.pages.bytes.len() as u64, now);
         }
         let old = self.head.table.iter().chain(&self.head.history).map(|p| &p.place);
-        for place in self.fold_freed.iter().chain(old) {
+        for place in self.checkpoint_freed.iter().chain(old) {
             table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
         }
         let (doomed, since) = table.take_dead(before, base.version);
@@ -92,8 +92,8 @@ impl Writer {
         self.newest = None;
         self.table = Some(table);
         self.obsolete = 0;
-        self.fold_gained.clear();
-        self.fold_freed.clear();
+        self.checkpoint_gained.clear();
+        self.checkpoint_freed.clear();
         self.delete(&doomed);
         self.sweep_replaced();
         Ok(())
@@ -138,7 +138,7 @@ impl Writer {
         let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
         history.advance(Mark { version, moment, ..base }, self.head.base.root, (None, 0), before);
         let (bytes, crc) = history.encode();
-        let place = self.fold_write(&bytes)?;
+        let place = self.checkpoint_write(&bytes)?;
         Ok((history, PageRef { place, crc }))
     }
 
