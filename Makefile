@@ -33,7 +33,7 @@ help:
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
-	@echo "make lint       formatting, clippy, and links of the documentation"
+	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
 
 # HDF5 opens every library in each folder of HDF5_PLUGIN_PATH, so the plugin gets a folder of its own.
@@ -122,6 +122,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	tools/import-circles
 	tools/status-page --check
+	tools/dependencies
 
 fmt:
 	cargo fmt --all

@@ -204,7 +204,7 @@ fn line(version: &Version) -> String {
 }
 
 /// How long a vacuum waits for room that rests, in all.
-const PATIENCE: Duration = Duration::from_secs(12);
+const MAX_VACUUM_WAIT: Duration = Duration::from_secs(12);
 
 fn vacuum(name: &Path) -> Result<(), Failure> {
     let (Place { target, pointer, .. }, ledger) = find_place(name, true)?;
@@ -220,7 +220,7 @@ fn vacuum(name: &Path) -> Result<(), Failure> {
         // In a folder that may not be written nothing can be removed either.
         let _swept_by_another = Ledger::sweep_replaced_files(&path);
     }
-    let freed = Container::vacuum_patiently(&target, &options, PATIENCE)?;
+    let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT)?;
     print([format!("{}: {freed} bytes given back", name.display())])?;
     Ok(())
 }

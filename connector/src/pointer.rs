@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 
 use crate::error::{Error, Minor, Result};
 
@@ -83,7 +83,7 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
         false => bad("is cut short"),
     })?;
     let (text, sum) = rest.split_at(length as usize);
-    if crc32c::crc32c_append(crc32c::crc32c(&head), text).to_le_bytes() != *sum {
+    if checksum(&[&head, text]).to_le_bytes() != *sum {
         return Err(bad("is damaged: its checksum is wrong"));
     }
     let text = std::str::from_utf8(text).map_err(|_| bad("is damaged: it is not UTF-8"))?;
@@ -169,7 +169,9 @@ impl Written {
             Written::There(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Written::Nameless(file) => {
                 let it = format!("/proc/self/fd/{}", file.as_raw_fd());
-                rustix::fs::linkat(CWD, it, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
+                let linked =
+                    nix::unistd::linkat(AT_FDCWD, it.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW);
+                linked.map_err(io::Error::from)
             }
             Written::Named(file) => file.persist_noclobber(path).map(drop).map_err(|error| error.error),
         }
@@ -331,6 +333,13 @@ fn number_of(error: &io::Error) -> Option<i32> {
     })
 }
 
+/// CRC-32C of all parts, one behind the other.
+fn checksum(parts: &[&[u8]]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize() as u32
+}
+
 fn encode(pointer: &Pointer) -> Result<Vec<u8>> {
     let text = format!("{}\n{}", pointer.store, pointer.key);
     let length = u32::try_from(text.len())
@@ -341,7 +350,7 @@ fn encode(pointer: &Pointer) -> Result<Vec<u8>> {
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&checksum(&[&bytes]).to_le_bytes());
     Ok(bytes)
 }
 
@@ -353,6 +362,11 @@ fn is_own(file: &std::fs::Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_of_parts_is_the_crc_32c_of_the_whole() {
+        assert_eq!(checksum(&[b"1234", b"", b"56789"]), 0xE306_9283);
+    }
 
     fn read(path: &Path) -> Result<Option<Pointer>> {
         Ok(super::read(path)?.map(|found| {

@@ -21,9 +21,9 @@ use parking_lot::Mutex;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Bytes a second that are progress: what is slower is not waited for.
-pub const SLOWEST: u64 = 256 << 10;
+pub const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 /// What an answered request adds to the budget: one that takes no longer is progress, however few its bytes.
-const REQUEST: Duration = Duration::from_secs(1);
+const REQUEST_CREDIT: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The number of this thread's operation; 0 without one. It has no destructor: exit handlers use it.
@@ -140,12 +140,12 @@ impl Budget {
 
     /// Bytes were transferred.
     pub fn progressed(&self, bytes: usize) {
-        self.prolong(Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST));
+        self.prolong(Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND));
     }
 
     /// A request was answered whole.
     pub fn answered(&self) {
-        self.prolong(REQUEST);
+        self.prolong(REQUEST_CREDIT);
     }
 
     fn prolong(&self, more: Duration) {
@@ -200,7 +200,7 @@ pub struct Patience {
 }
 
 /// Each operation has so long, whatever the ones before it used up.
-const AT_LEAST: Duration = Duration::from_secs(2);
+const MIN_OPERATION_TIME: Duration = Duration::from_secs(2);
 
 impl Patience {
     /// Patience for so long.
@@ -213,7 +213,7 @@ impl Patience {
         match *self.state.lock() {
             // It was a while ago: the store may be there again.
             Some((spent, at)) if at.elapsed() < self.timeout => {
-                self.timeout.saturating_sub(spent).max(AT_LEAST.min(self.timeout))
+                self.timeout.saturating_sub(spent).max(MIN_OPERATION_TIME.min(self.timeout))
             }
             _ => self.timeout,
         }
@@ -275,7 +275,7 @@ mod tests {
         patience.spend(Duration::from_secs(30));
         assert_eq!(patience.left(), Duration::from_secs(20));
         patience.spend(Duration::from_secs(40));
-        assert_eq!(patience.left(), AT_LEAST);
+        assert_eq!(patience.left(), MIN_OPERATION_TIME);
         patience.restore();
         assert_eq!(patience.left(), Duration::from_secs(50));
         assert_eq!(Patience::new(Duration::from_secs(1)).left(), Duration::from_secs(1));

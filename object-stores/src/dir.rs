@@ -192,7 +192,7 @@ impl DirStore {
         let make = || {
             // Once: whoever removes the directory of an open store means it.
             if self.shared.is_missing.load(Ordering::Acquire) {
-                files::make_root(&self.shared.path, self.shared.sync == Sync::Power)?;
+                files::make_root(&self.shared.path, self.shared.sync)?;
                 self.shared.is_missing.store(false, Ordering::Release);
             }
             self.shared.staging.new_file()
@@ -236,7 +236,7 @@ impl DirStore {
             }
         }
         self.shared.see_clock(&stamped);
-        files::give_name(&self.shared.path, key, staged, *mode == PutMode::Create).map_err(io)?;
+        files::give_name(&self.shared.path, key, staged, mode).map_err(io)?;
         drop(locked);
         self.sync_directories(operation, key)?;
         Ok(PutResult { etag: Some(etag_of(&stamped)) })

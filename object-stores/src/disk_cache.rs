@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
-const BLOCK: u64 = 256 << 10;
+const BLOCK_BYTES: u64 = 256 << 10;
 
 /// Which objects never change once they are there, under no key that is used again.
 type Immutable = dyn Fn(&Key) -> bool + Send + Sync;
@@ -111,13 +111,13 @@ impl DiskCache {
     /// Reads a range whose beginning and end are known to make sense, by blocks.
     fn cached(&self, key: &Key, range: Range<u64>) -> Result<(ObjectMeta, Bytes)> {
         let name = self.inner.place_of(key.as_str());
-        let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
+        let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
         let mut found: Vec<Option<Block>> = blocks.clone().map(|n| self.folder.read(&name, n)).collect();
         let mut meta = found.iter().flatten().next().map(|block| block.meta(key));
         let mut at = 0;
         while at < found.len() {
             // The object may end before; then there is nothing more to fetch.
-            let begins = (blocks.start + at as u64) * BLOCK;
+            let begins = (blocks.start + at as u64) * BLOCK_BYTES;
             if meta.as_ref().is_some_and(|meta| begins >= meta.size) {
                 break;
             }
@@ -126,7 +126,7 @@ impl DiskCache {
                 continue;
             }
             let missing = found[at..].iter().take_while(|block| block.is_none()).count();
-            let got = self.fetch(key, &name, begins..begins + missing as u64 * BLOCK)?;
+            let got = self.fetch(key, &name, begins..begins + missing as u64 * BLOCK_BYTES)?;
             for (n, part) in got.1.into_iter().enumerate() {
                 found[at + n] = Some(part);
             }
@@ -135,7 +135,7 @@ impl DiskCache {
         }
         let meta = meta
             .ok_or_else(|| Error::new(ErrorKind::ShortRead, Operation::Get).at(key).in_store(self.name()))?;
-        Ok((meta, joined(found, blocks.start * BLOCK, &range)))
+        Ok((meta, joined(found, blocks.start * BLOCK_BYTES, &range)))
     }
 
     /// Fetches whole blocks, and keeps them.
@@ -144,9 +144,9 @@ impl DiskCache {
         let got = self.inner.get(key, Some(range.clone()))?;
         let mut blocks = Vec::new();
         let mut rest = got.bytes;
-        let mut n = range.start / BLOCK;
+        let mut n = range.start / BLOCK_BYTES;
         while !rest.is_empty() {
-            let bytes = rest.split_to(rest.len().min(BLOCK as usize));
+            let bytes = rest.split_to(rest.len().min(BLOCK_BYTES as usize));
             let block = Block::new(&got.meta, bytes);
             if before.is_multiple_of(2) && self.changes.load(Ordering::SeqCst) == before {
                 self.folder.keep(name, n, &block);
@@ -159,7 +159,7 @@ impl DiskCache {
 
     /// A range as it has to be to be looked for in blocks.
     fn is_cacheable(&self, key: &Key, range: &Range<u64>) -> bool {
-        range.start < range.end && range.end <= u64::MAX - BLOCK && (self.immutable)(key)
+        range.start < range.end && range.end <= u64::MAX - BLOCK_BYTES && (self.immutable)(key)
     }
 
     /// Changes an object: what is kept of it is forgotten.

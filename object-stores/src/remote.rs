@@ -34,7 +34,7 @@ use self::asking::Dialect;
 use self::clock::ServerClock;
 use self::conditions::Conditions;
 use self::failure::Failure;
-use self::integrity::{LONG, Unsigned, is_mismatch};
+use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::deadline::Patience;
@@ -72,7 +72,7 @@ type Answer<T> = object_store::Result<T>;
 type Path = object_store::path::Path;
 
 /// How often a create that met another request to its key in flight is tried again.
-const COLLISIONS: u32 = 5;
+const MAX_COLLISIONS: u32 = 5;
 
 /// What requests of one process go through.
 #[derive(Clone)]
@@ -220,7 +220,7 @@ impl RemoteStore {
         let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
         let mode = self.put_mode(mode)?;
         let payload: object_store::PutPayload = payload.pieces().iter().cloned().collect();
-        let unsigned = payload.content_length() >= LONG && self.bucket.conditions.compares();
+        let unsigned = payload.content_length() >= MIN_CHECKSUMMED_BYTES && self.bucket.conditions.compares();
         let put = self.bucket.ask(|client| async move {
             let unsigned = client.unsigned.clone().filter(|_| unsigned);
             put(client, unsigned, path, payload, PutOptions::from(mode)).await
@@ -264,7 +264,7 @@ async fn put_alone(
     loop {
         let put = objects.put_opts(path, payload.clone(), options.clone()).await;
         match put {
-            Err(e) if collisions < COLLISIONS && e.to_string().contains("ConditionalRequestConflict") => {
+            Err(e) if collisions < MAX_COLLISIONS && e.to_string().contains("ConditionalRequestConflict") => {
                 collisions += 1;
                 tokio::time::sleep(Duration::from_millis(20 << collisions)).await;
             }

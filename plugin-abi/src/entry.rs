@@ -12,7 +12,7 @@ use crate::{BindError, Hdf5, library_at, pin_self};
 static REFUSALS: Mutex<Vec<BindError>> = Mutex::new(Vec::new());
 
 /// The bound on [`REFUSALS`]: a program may try again and again.
-const KEPT: usize = 64;
+const MAX_REFUSALS: usize = 64;
 
 /// Gives the connector class for the library whose code holds `return_address`.
 ///
@@ -53,7 +53,7 @@ fn keep(reason: BindError) {
         writeln!(std::io::stderr(), "h5lake: not loaded: {reason}").ok();
     }
     let mut kept = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < KEPT && !kept.contains(&reason) {
+    if kept.len() < MAX_REFUSALS && !kept.contains(&reason) {
         kept.push(reason);
     }
 }

@@ -1,13 +1,14 @@
 //! Faults that strike requests on their way.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::Cut;
 
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Faults {
 
 impl Faults {
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Each request that `select` chooses by method and path takes the next outcome, the first `skip` excepted.

@@ -38,7 +38,7 @@ pub const SECRET_KEY: &str = "loopback-secret";
 pub const BUCKET: &str = "lake";
 
 /// What a request's head may say of its body's length before memory of that size is asked for.
-const MOST_AHEAD: usize = 64 << 20;
+const MAX_ALLOCATED_AHEAD: usize = 64 << 20;
 
 /// What the server does with `If-None-Match` and `If-Match` of puts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,7 +198,7 @@ impl std::error::Error for Cut {}
 /// buffer is free for the next one: fresh memory would take longer than all else that a server of objects in memory does.
 async fn whole(mut body: Incoming) -> Result<Bytes, Cut> {
     let length = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let mut whole = BytesMut::with_capacity(length.min(MOST_AHEAD));
+    let mut whole = BytesMut::with_capacity(length.min(MAX_ALLOCATED_AHEAD));
     while let Some(frame) = body.frame().await {
         if let Ok(piece) = frame.map_err(|_| Cut)?.into_data() {
             whole.extend_from_slice(&piece);

@@ -7,11 +7,11 @@ pub(crate) use self::open::OpenAttributes;
 pub(crate) use self::stored::Unstored;
 use crate::container::State;
 use crate::convert::{self, check_space, cset, show};
-use crate::list;
+use crate::listing_cache;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
 use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
-use crate::{AttrSpec, Container, Error, ErrorKind, LocalHeap, OpenObject, Result, keys, record};
+use crate::{AttrSpec, Container, Error, ErrorKind, InlineHeap, OpenObject, Result, keys, record};
 use bytes::Bytes;
 use h5lake_ledger::locks::Mutex;
 use std::sync::Arc;
@@ -135,8 +135,8 @@ impl Attribute {
     ///
     /// # Errors
     /// As for [`Self::read`].
-    pub fn read_with_heap(&self) -> Result<(Bytes, LocalHeap)> {
-        Ok(LocalHeap::split(self.read_whole()?, self.data_size))
+    pub fn read_with_heap(&self) -> Result<(Bytes, InlineHeap)> {
+        Ok(InlineHeap::split(self.read_whole()?, self.data_size))
     }
 
     /// The elements and the local heap behind them.
@@ -182,14 +182,14 @@ impl Attribute {
     /// # Errors
     /// `InvalidArgument` for another length, `ReadOnly`.
     pub fn write(&self, data: &[u8]) -> Result<()> {
-        self.write_with_heap(data, &LocalHeap::default())
+        self.write_with_heap(data, &InlineHeap::default())
     }
 
     /// Replaces the value, and the local heap that its elements' ids are of.
     ///
     /// # Errors
     /// As for [`Self::write`]; `InvalidArgument` for a heap where that is not its place.
-    pub fn write_with_heap(&self, data: &[u8], heap: &LocalHeap) -> Result<()> {
+    pub fn write_with_heap(&self, data: &[u8], heap: &InlineHeap) -> Result<()> {
         if data.len() as u64 != self.data_size {
             let text = format!("an attribute of {} bytes is written with {}", self.data_size, data.len());
             return Err(Error::invalid(text));
@@ -289,7 +289,9 @@ impl Container {
         let mut s = self.state();
         let key = keys::attribute(id.0, name);
         // A long name is in its key only in part.
-        if let Some(open) = s.attributes.get(&key).filter(|a| name.len() <= keys::SHORT || a.name() == name) {
+        if let Some(open) =
+            s.attributes.get(&key).filter(|a| name.len() <= keys::MAX_PLAIN_NAME || a.name() == name)
+        {
             return Ok(open);
         }
         let owner = Owner::of(id, &*self.header(&mut s, id)?);
@@ -340,7 +342,7 @@ impl Container {
         let mut s = self.state();
         self.header(&mut s, id)?;
         let key = keys::named(keys::ATTRIBUTE, id.0, name);
-        if name.len() <= keys::SHORT {
+        if name.len() <= keys::MAX_PLAIN_NAME {
             return self.has_attribute(&s, &key);
         }
         match self.attribute_record(&s, &key, name) {
@@ -443,7 +445,7 @@ impl Container {
     /// # Errors
     /// `OutOfRange`; `NotFound` when there is no such object.
     pub fn attr_at(&self, id: ObjectId, index: Index, order: Order, n: u64) -> Result<AttrInfo> {
-        Ok(list::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
+        Ok(listing_cache::at(&self.attrs(id, index, Order::Increasing)?, order, n)?.clone())
     }
 
     /// All attributes of an object along an index, as they are now.

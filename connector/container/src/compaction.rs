@@ -1,26 +1,26 @@
 //! Compaction: payloads that keep much dead room around them are moved, so that the room comes back.
 
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::container::State;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Sparse};
+use h5lake_ledger::{CompactionPlan, Extent};
 use prost::Message;
 use std::time::Duration;
 
 /// How long a vacuum waits before it looks again whether another writer is done.
-const TURN: Duration = Duration::from_millis(100);
+const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Entries that one look at the map asks for.
-const PAGE: usize = 1024;
+const ENTRIES_PER_SCAN: usize = 1024;
 /// Payloads move, pages after them, and what led to them: each leaves room that rests. Two more, for what is in the way.
-const ROUNDS: usize = 5;
+const MAX_ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.
-const BATCH: u64 = 64 << 20;
+const BYTES_PER_COMMIT: u64 = 64 << 20;
 /// At close, dead bytes must exceed the live ones around them, and this, to be worth the time.
-const AT_CLOSE: u64 = 64 << 20;
+const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 /// Bytes that a close moves at most. What is left is for the next one.
-const CLOSE_MOVES: u64 = 256 << 20;
+const MAX_MOVED_BYTES_AT_CLOSE: u64 = 256 << 20;
 
 impl Container {
     /// Commits what is pending, moves payloads that keep dead room around them, and gives back what nobody needs any more.
@@ -49,7 +49,7 @@ impl Container {
     pub fn vacuum_patiently(target: &Target, options: &Options, most: Duration) -> Result<u64> {
         let (mut freed, mut left) = (0, most);
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
-        for _ in 0..=ROUNDS {
+        for _ in 0..=MAX_ROUNDS {
             freed += container.vacuum()?;
             let Some(mut rest) = container.ledger.rests()?.filter(|rest| *rest <= left) else { break };
             drop(container);
@@ -61,7 +61,7 @@ impl Container {
                         if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy)
                             && left > Duration::ZERO =>
                     {
-                        rest = TURN.min(left);
+                        rest = WRITER_POLL_INTERVAL.min(left);
                     }
                     Err(e) if matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Ok(freed),
                     opened => break opened?,
@@ -79,11 +79,11 @@ impl Container {
     pub fn compact(&self, most: u64) -> Result<u64> {
         self.check_writable("unable to compact")?;
         self.flush()?;
-        let sparse = self.ledger.sparse()?;
+        let compaction_plan = self.ledger.compaction_plan()?;
         let mut moved = 0;
-        if !sparse.is_empty() {
+        if !compaction_plan.is_empty() {
             for letter in [keys::BLOCK, keys::SEGMENT, keys::ATTRIBUTE] {
-                moved += self.compact_keys(letter, &sparse, most - moved)?;
+                moved += self.compact_keys(letter, &compaction_plan, most - moved)?;
             }
         }
         Ok(moved)
@@ -91,30 +91,30 @@ impl Container {
 
     /// What a writer's last close does by itself, where dead room outweighs what it surrounds.
     pub(crate) fn compact_at_close(&self) -> Result<()> {
-        let (dead, live) = self.ledger.waste();
-        if dead > live && dead >= AT_CLOSE {
-            self.compact(CLOSE_MOVES)?;
+        let (dead, live) = self.ledger.fragmentation();
+        if dead > live && dead >= MIN_DEAD_BYTES_AT_CLOSE {
+            self.compact(MAX_MOVED_BYTES_AT_CLOSE)?;
         }
         Ok(())
     }
 
-    fn compact_keys(&self, letter: u8, sparse: &Sparse, most: u64) -> Result<u64> {
+    fn compact_keys(&self, letter: u8, compaction_plan: &CompactionPlan, most: u64) -> Result<u64> {
         let (mut moved, mut pending) = (0, 0);
         let mut after: Option<Bytes> = None;
         while moved < most {
             // Other threads get their turn between two pages.
             let mut state = self.state();
             self.store_attribute(&mut state)?;
-            let page = self.ledger.scan_prefix(&[letter], after.as_deref(), PAGE)?;
+            let page = self.ledger.scan_prefix(&[letter], after.as_deref(), ENTRIES_PER_SCAN)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, value) in page {
                 if moved >= most {
                     break;
                 }
-                let bytes = self.compact_entry(&mut state, letter, &key, value, sparse)?;
+                let bytes = self.compact_entry(&mut state, letter, &key, value, compaction_plan)?;
                 (moved, pending) = (moved + bytes, pending + bytes);
-                if pending >= BATCH {
+                if pending >= BYTES_PER_COMMIT {
                     pending = 0;
                     self.ledger.commit()?;
                 }
@@ -130,12 +130,12 @@ impl Container {
         letter: u8,
         key: &[u8],
         value: Bytes,
-        sparse: &Sparse,
+        compaction_plan: &CompactionPlan,
     ) -> Result<u64> {
         let what = || format!("{}: the entry {key:02x?}", self.name());
         if letter == keys::ATTRIBUTE {
             let mut r: AttributeRecord = record::decode(value, what)?;
-            let moved = self.move_parts(&mut r.extents, sparse)?;
+            let moved = self.move_parts(&mut r.extents, compaction_plan)?;
             if moved > 0 {
                 self.ledger.put(key, r.encode_to_vec())?;
                 s.edition += 1;
@@ -147,8 +147,8 @@ impl Container {
         let Some(value) = self.ledger.get(key)? else { return Ok(0) };
         let r: BlockRecord = record::decode(value, what)?;
         let length = r.length;
-        let mut pieces = Pieces::decode(r, usize::MAX)?;
-        let moved = pieces.relocate(|e| self.moved(e, sparse))?;
+        let mut pieces = Fragments::decode(r, usize::MAX)?;
+        let moved = pieces.relocate(|e| self.moved(e, compaction_plan))?;
         if moved > 0 {
             self.ledger
                 .put(key, pieces.record(usize::try_from(length).unwrap_or(usize::MAX)).encode_to_vec())?;
@@ -156,11 +156,11 @@ impl Container {
         Ok(moved)
     }
 
-    fn move_parts(&self, extents: &mut [Bytes], sparse: &Sparse) -> Result<u64> {
+    fn move_parts(&self, extents: &mut [Bytes], compaction_plan: &CompactionPlan) -> Result<u64> {
         let mut moved = 0;
         for encoded in extents {
             let extent = Extent::decode(encoded)?.0;
-            if let Some(new) = self.moved(&extent, sparse)? {
+            if let Some(new) = self.moved(&extent, compaction_plan)? {
                 moved += extent.len();
                 *encoded = new.to_bytes();
             }
@@ -169,8 +169,8 @@ impl Container {
     }
 
     /// The payload in its new place, the old one given back; nothing if it stays.
-    fn moved(&self, e: &Extent, sparse: &Sparse) -> Result<Option<Extent>> {
-        if !sparse.holds(e) {
+    fn moved(&self, e: &Extent, compaction_plan: &CompactionPlan) -> Result<Option<Extent>> {
+        if !compaction_plan.holds(e) {
             return Ok(None);
         }
         let new = self.ledger.move_payload(e)?;

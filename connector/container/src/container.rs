@@ -5,13 +5,13 @@ use crate::chunk::admission::Distance;
 use crate::chunk::cache::BlockCache;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
-use crate::filters::CodecLender;
+use crate::filters::CodecProvider;
 use crate::filters::unlocked::without_locks;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
-use crate::list::Lists;
-use crate::many::Others;
+use crate::listing_cache::ListingCache;
+use crate::multi_writer::RemoteChanges;
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, Place};
@@ -21,7 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
-use h5lake_ledger::{Access as LedgerAccess, Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace};
+use h5lake_ledger::{Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace, Writers};
 use lru::LruCache;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -29,13 +29,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records of new containers. Later ones are refused; older ones stay as they are.
-pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS;
+pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
 /// From this version on attributes have local heaps.
-const LOCAL_HEAPS: u32 = 2;
+const LOCAL_HEAPS_VERSION: u32 = 2;
 /// Decoded headers that are kept.
-pub(crate) const HEADERS: usize = 8192;
+pub(crate) const MAX_CACHED_HEADERS: usize = 8192;
 /// Entries that one scan asks for.
-pub(crate) const SCAN: usize = 1024;
+pub(crate) const ENTRIES_PER_SCAN: usize = 1024;
 
 /// What changes while a container is open; one lock for all of it. No lock is held while a caller's function
 /// runs, and no [`OpenObject`](crate::OpenObject) is dropped under it that could be the last.
@@ -45,7 +45,7 @@ pub(crate) struct State {
     pub unstored: IdMap<Arc<HeaderRecord>>,
     /// New objects without links, whose marks the ledger does not have yet: most get a link before the next flush.
     pub unmarked: BTreeSet<u64>,
-    pub lists: Lists,
+    pub lists: ListingCache,
     pub attributes: OpenAttributes,
     /// The attribute that changed last, if the ledger does not have it yet.
     pub unstored_attribute: Option<Unstored>,
@@ -55,14 +55,14 @@ pub(crate) struct State {
     pub heap: HeapState,
     pub ids: Ids,
     /// What is known of other writers' commits and not merged yet.
-    pub others: Others,
+    pub others: RemoteChanges,
 }
 
 impl State {
     /// Keeps a decoded header. The cache grows with its use: room for all of it at each opening costs more than the rest.
     pub(crate) fn keep_header(&mut self, id: u64, header: Arc<HeaderRecord>) {
         self.headers.put(id, header);
-        if self.headers.len() > HEADERS {
+        if self.headers.len() > MAX_CACHED_HEADERS {
             self.headers.pop_lru();
         }
     }
@@ -82,7 +82,7 @@ pub struct Container {
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
-    pub(crate) lenders: Mutex<Vec<Weak<dyn CodecLender>>>,
+    pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
     record: ContainerRecord,
     place: Mutex<Option<Place>>,
     /// This container, for those who have to hold it.
@@ -141,14 +141,14 @@ impl Container {
             (keys::of(keys::HEADER, ROOT.0).to_vec().into(), root.encode_to_vec().into()),
         ];
         let ledger = create_ledger(target, replace, creation.user_block, &options, first)?;
-        let container = Arc::new(Self::new(ledger, record, target, true, &options)?);
+        let container = Arc::new(Self::new(ledger, record, target, Access::ReadWrite, &options)?);
         open.add(target, None, &container);
         Ok(container)
     }
 
     /// Whether the blobs of its attributes lie in their records.
     pub(crate) fn has_local_heaps(&self) -> bool {
-        self.record.version >= LOCAL_HEAPS
+        self.record.version >= LOCAL_HEAPS_VERSION
     }
 
     /// Opens a container, or shares it if this process has it open. A container that is open for writing is
@@ -178,7 +178,7 @@ impl Container {
         let opened = options.opened.take();
         let ledger = open_ledger(target, access, opened, &options)?;
         let record = read_record(&ledger, target)?;
-        let container = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, &options)?);
+        let container = Arc::new(Self::new(ledger, record, target, access, &options)?);
         open.add(target, at, &container);
         drop(open);
         // Among many writers another one may have them open.
@@ -193,7 +193,7 @@ impl Container {
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
         let ledger = open_ledger(target, access, None, options)?;
         let record = read_record(&ledger, target)?;
-        let c = Arc::new(Self::new(ledger, record, target, access == Access::ReadWrite, options)?);
+        let c = Arc::new(Self::new(ledger, record, target, access, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));
         Ok(c)
     }
@@ -202,23 +202,23 @@ impl Container {
         ledger: Ledger,
         record: ContainerRecord,
         target: &Target,
-        writable: bool,
+        access: Access,
         o: &Options,
     ) -> Result<Self> {
         let state = State {
             headers: LruCache::unbounded_with_hasher(IdHashes::default()),
             unstored: IdMap::default(),
             unmarked: BTreeSet::new(),
-            lists: Lists::default(),
+            lists: ListingCache::default(),
             attributes: OpenAttributes::new(),
             unstored_attribute: None,
             edition: 0,
             datasets: IdMap::default(),
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
-            others: Others::default(),
+            others: RemoteChanges::default(),
         };
-        let many = ledger.is_one_of_many();
+        let writers = if ledger.is_one_of_many() { Writers::Many } else { Writers::One };
         let distance = match target {
             Target::File(_) => Distance::File,
             Target::Objects { store, .. } if store.capabilities().near => Distance::Memory,
@@ -233,7 +233,7 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, many)),
+            blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, writers)),
             opens: Mutex::default(),
             closed: Mutex::default(),
             marked: Mutex::default(),
@@ -244,12 +244,12 @@ impl Container {
             me: OnceLock::new(),
             name: registry::name(target),
             file_number: hash.finish().max(1),
-            writable,
+            writable: access == Access::ReadWrite,
             distance,
             takes_lent,
             lock: o.ledger.lock,
             on_conflict: o.on_conflict,
-            reads: Reads::new(writable && many && o.on_conflict != OnConflict::Last),
+            reads: Reads::new(writers, o.on_conflict),
             pid: h5lake_ledger::process::id(),
         })
     }
@@ -444,8 +444,8 @@ impl Container {
         mut use_entry: impl FnMut(Bytes, Bytes) -> Result<()>,
     ) -> Result<()> {
         loop {
-            let page = self.ledger.scan_prefix(prefix, after.as_deref(), SCAN)?;
-            let full = page.len() >= SCAN;
+            let page = self.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+            let full = page.len() >= ENTRIES_PER_SCAN;
             after = page.last().map(|(k, _)| k.clone());
             for (key, value) in page {
                 use_entry(key, value)?;
@@ -516,10 +516,6 @@ fn create_ledger(
 }
 
 fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &Options) -> Result<Ledger> {
-    let access = match access {
-        Access::ReadOnly => LedgerAccess::ReadOnly,
-        Access::ReadWrite => LedgerAccess::ReadWrite,
-    };
     Ok(match target {
         Target::File(path) => match opened {
             Some(opened) => Ledger::open_looked_at(path, opened, access, o.ledger.clone())?,

@@ -27,7 +27,7 @@ pub(crate) fn zeros(n: usize) -> Result<Vec<u8>> {
 
 /// Any `n` bytes, from those that are used again if it is not too many: to be given back with [`buffers::give`].
 pub(crate) fn buffer(n: usize) -> Result<Vec<u8>> {
-    if n > buffers::LONGEST { zeros(n) } else { Ok(buffers::take(n)) }
+    if n > buffers::MAX_POOLED_BYTES { zeros(n) } else { Ok(buffers::take(n)) }
 }
 
 impl From<&Datatype> for DatatypeRecord {

@@ -6,7 +6,7 @@ use crate::path::MAX_SOFT;
 use crate::record::{DatatypeRecord, HeaderRecord};
 use crate::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
 use crate::{
-    AttrSpec, Container, CopyOptions, Dataset, Error, LastLink, LocalHeap, Resolution, Result, convert, keys,
+    AttrSpec, Container, CopyOptions, Dataset, Error, InlineHeap, LastLink, Resolution, Result, convert, keys,
 };
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -29,13 +29,13 @@ pub struct Elements {
     /// Their bytes.
     pub data: Vec<u8>,
     /// The blobs of an attribute that has them in its record.
-    pub heap: LocalHeap,
+    pub heap: InlineHeap,
 }
 
 impl From<Vec<u8>> for Elements {
     /// Elements without a local heap.
     fn from(data: Vec<u8>) -> Self {
-        Self { data, heap: LocalHeap::default() }
+        Self { data, heap: InlineHeap::default() }
     }
 }
 

@@ -5,46 +5,46 @@
 //! 64 KiB, then 1 MiB long, so that an owner with a few strings is small; a larger blob gets one of its own.
 //! A blob is its length as a varint (LEB128) and its bytes.
 
-use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::grid::{CopyRun, Coverage};
+use crate::chunk::layout::BlockLayout;
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::record::{BlockRecord, UsageRecord};
 use crate::types::ObjectId;
 use crate::{Container, Error, ErrorKind, Result, keys, record};
-use known::{Going, Segment, Usage};
 use prost::Message;
 use std::ops::Bound;
 use std::sync::Arc;
+use usage_cache::{OpenSegment, Segment, Usage};
 
-mod bulk;
-mod known;
+mod batch;
+mod usage_cache;
 
-pub(crate) use known::HeapState;
+pub(crate) use usage_cache::HeapState;
 
 /// Numbers from here on are this plus a number that was taken from the container's counter: those of one of many writers,
 /// who fills no segment but its own.
 const OF_MANY: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last is that of all others.
-const LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
+const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Segments up to this many bytes lie in the map.
-const SMALL: usize = 4 << 10;
+const MAX_SMALL_SEGMENT_BYTES: usize = 4 << 10;
 /// Bytes of a larger segment that may lie in the map.
-const INLINE: usize = 1 << 10;
+const MAX_INLINE_BYTES: usize = 1 << 10;
 /// The longest varint.
-const PREFIX: usize = 10;
+const MAX_PREFIX_BYTES: usize = 10;
 /// Blobs up to this many bytes are read with their prefix.
-const SHORT: usize = 246;
+const MAX_BLOB_BYTES_WITH_PREFIX: usize = 246;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct BlobAddress {
     owner: u64,
     number: u32,
     offset: u32,
 }
 
-impl Place {
+impl BlobAddress {
     fn of(id: &[u8; 16]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *id;
         Self {
@@ -63,10 +63,10 @@ impl Place {
     }
 }
 
-pub(crate) fn shape(length: u64) -> Result<Arc<Shape>> {
+pub(crate) fn shape(length: u64) -> Result<Arc<BlockLayout>> {
     let len = usize::try_from(length).map_err(|_| Error::corrupt("a heap segment's length is impossible"))?;
-    let inline = if len <= SMALL { len } else { INLINE };
-    Ok(Arc::new(Shape { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
+    let inline = if len <= MAX_SMALL_SEGMENT_BYTES { len } else { MAX_INLINE_BYTES };
+    Ok(Arc::new(BlockLayout { len, fill: None, filters: Pipeline::default(), inline, edges: None }))
 }
 
 impl Container {
@@ -89,9 +89,9 @@ impl Container {
         let segment = u.segment.clone();
         let run = [CopyRun { block: offset as usize, buffer: 0, len: blobs.len() }];
         // What fills a segment goes past the cache.
-        let covered = offset == 0 && size == segment.length;
+        let coverage = Coverage::whole_if(offset == 0 && size == segment.length);
         let Segment { key, shape, .. } = &*segment;
-        self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, covered)?;
+        self.blocks.lock().write(&self.ledger, key, shape, &run, blobs, coverage)?;
         let record = s.heap.change((owner.0, number))?;
         record.used += size;
         record.live += size;
@@ -110,7 +110,7 @@ impl Container {
         if let Some(n) = last {
             match self.usage(s, owner, n).map(|u| u.record.clone()) {
                 Ok(u) if u.used + size <= u.length => {
-                    s.heap.go_on(owner, Going { number: last, ..going });
+                    s.heap.go_on(owner, OpenSegment { number: last, ..going });
                     return Ok(n);
                 }
                 // Another writer saw its last blob go.
@@ -127,12 +127,12 @@ impl Container {
                 last.map_or(Some(0), |n| n.checked_add(1)).filter(|n| *n < OF_MANY).ok_or_else(full)?;
             (next, next as usize)
         };
-        let usual = LENGTHS[before.min(LENGTHS.len() - 1)];
+        let usual = SEGMENT_LENGTHS[before.min(SEGMENT_LENGTHS.len() - 1)];
         let record = UsageRecord { length: usual.max(size), used: 0, live: 0 };
         // Staged at once, so that the last segment is always found in the map.
         self.ledger.put(&keys::segment(keys::USAGE, owner, next), record.encode_to_vec())?;
         s.heap.keep(&self.ledger, (owner, next), record)?;
-        s.heap.go_on(owner, Going { number: Some(next), begun: going.begun + 1 });
+        s.heap.go_on(owner, OpenSegment { number: Some(next), begun: going.begun + 1 });
         Ok(next)
     }
 
@@ -156,7 +156,7 @@ impl Container {
     }
 
     /// Reads bytes of a segment.
-    fn heap_read(&self, p: Place, segment: &Segment, at: u64, out: &mut [u8]) -> Result<()> {
+    fn heap_read(&self, p: BlobAddress, segment: &Segment, at: u64, out: &mut [u8]) -> Result<()> {
         if at.checked_add(out.len() as u64).is_none_or(|end| end > segment.length) {
             return Err(Error::corrupt(format!("a heap id points outside of its segment ({p:?})")));
         }
@@ -165,12 +165,12 @@ impl Container {
     }
 
     /// The segment of a blob, to be read.
-    fn heap_segment(&self, p: Place) -> Result<Arc<Segment>> {
+    fn heap_segment(&self, p: BlobAddress) -> Result<Arc<Segment>> {
         self.known_segment(&mut self.state(), p)
     }
 
     /// The same, for those who have locked the state. Its block tells its length, and has to be read anyway.
-    fn known_segment(&self, s: &mut State, p: Place) -> Result<Arc<Segment>> {
+    fn known_segment(&self, s: &mut State, p: BlobAddress) -> Result<Arc<Segment>> {
         let which = (p.owner, p.number);
         if let Some(known) = s.heap.segment(which) {
             return Ok(known);
@@ -190,7 +190,7 @@ impl Container {
 
     /// The prefix of a blob: its length, and the bytes that the prefix takes. What lies behind the prefix is read along,
     /// as far as `with` has room.
-    fn heap_prefix(&self, p: Place, segment: &Segment, with: &mut [u8]) -> Result<(u64, u64)> {
+    fn heap_prefix(&self, p: BlobAddress, segment: &Segment, with: &mut [u8]) -> Result<(u64, u64)> {
         let at = u64::from(p.offset);
         let n = (segment.length.saturating_sub(at) as usize).min(with.len());
         self.heap_read(p, segment, at, &mut with[..n])?;
@@ -215,16 +215,20 @@ impl Container {
         if *id == [0; 16] {
             return Err(Error::invalid(format!("{} bytes are asked of no blob", out.len())));
         }
-        let p = Place::of(id);
+        let p = BlobAddress::of(id);
         let segment = self.heap_segment(p)?;
         // Most blobs are short, and come with their prefix.
-        let mut short = [0; PREFIX + SHORT];
-        let with = if out.len() <= SHORT { PREFIX + out.len() } else { PREFIX };
+        let mut short = [0; MAX_PREFIX_BYTES + MAX_BLOB_BYTES_WITH_PREFIX];
+        let with = if out.len() <= MAX_BLOB_BYTES_WITH_PREFIX {
+            MAX_PREFIX_BYTES + out.len()
+        } else {
+            MAX_PREFIX_BYTES
+        };
         let (len, taken) = self.heap_prefix(p, &segment, &mut short[..with])?;
         if (out.len() as u64) > len {
             return Err(Error::invalid(format!("{} bytes are asked of a blob of {len}", out.len())));
         }
-        if out.len() <= SHORT {
+        if out.len() <= MAX_BLOB_BYTES_WITH_PREFIX {
             // The blob lies in its segment, so all of it was read.
             out.copy_from_slice(&short[taken as usize..taken as usize + out.len()]);
             return Ok(());
@@ -238,9 +242,9 @@ impl Container {
         if *id == [0; 16] {
             return Ok(Vec::new());
         }
-        let p = Place::of(id);
+        let p = BlobAddress::of(id);
         let segment = self.known_segment(s, p)?;
-        let (len, taken) = self.heap_prefix(p, &segment, &mut [0; PREFIX])?;
+        let (len, taken) = self.heap_prefix(p, &segment, &mut [0; MAX_PREFIX_BYTES])?;
         let mut out = crate::convert::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
         self.heap_read(p, &segment, u64::from(p.offset) + taken, &mut out)?;
         Ok(out)
@@ -254,8 +258,8 @@ impl Container {
         if *id == [0; 16] {
             return Ok(0);
         }
-        let p = Place::of(id);
-        Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?.0)
+        let p = BlobAddress::of(id);
+        Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?.0)
     }
 
     /// Deletes a blob. A segment goes with its last one.
@@ -267,8 +271,8 @@ impl Container {
         if *id == [0; 16] {
             return Ok(());
         }
-        let p = Place::of(id);
-        let (len, taken) = self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; PREFIX])?;
+        let p = BlobAddress::of(id);
+        let (len, taken) = self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?;
         let mut s = self.state();
         self.usage(&mut s, p.owner, p.number)?;
         let record = s.heap.change((p.owner, p.number))?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 const BASE: u64 = 1 << 62;
 const SALT_BITS: u32 = 18;
 const STEP: u32 = 12;
-const LAST: u64 = (1 << 32) - 1;
+const MAX_COUNT: u64 = (1 << 32) - 1;
 
 /// Gets numbers for new objects that every process is given alike: called with how many are wanted, and a function that
 /// takes so many from the container.
@@ -29,8 +29,8 @@ pub(crate) fn of(salt: u32, number: u64) -> u64 {
 }
 
 /// How many numbers one of many writers takes at first, and at most, in a commit of its own.
-const FIRST_RANGE: u64 = 32;
-const LAST_RANGE: u64 = 4096;
+const MIN_RANGE: u64 = 32;
+const MAX_RANGE: u64 = 4096;
 
 /// Gives out ids.
 pub(crate) struct Ids {
@@ -55,13 +55,13 @@ impl Ids {
         };
         // The salt 0 is that of the root.
         let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
-        let range = ledger.is_one_of_many().then_some((next, FIRST_RANGE));
+        let range = ledger.is_one_of_many().then_some((next, MIN_RANGE));
         Ok(Self { salt, next, stored: next, range, source: None })
     }
 
     /// From now on takes ranges from `source`.
     pub(crate) fn share(&mut self, source: NumberSource) {
-        self.range = Some((self.next, FIRST_RANGE));
+        self.range = Some((self.next, MIN_RANGE));
         self.source = Some(source);
     }
 
@@ -80,9 +80,9 @@ impl Ids {
                 Some(source) => source(length, &take)?,
                 None => take(length)?,
             };
-            self.range = Some((self.next + length, (length * 4).min(LAST_RANGE)));
+            self.range = Some((self.next + length, (length * 4).min(MAX_RANGE)));
         }
-        if self.next > LAST {
+        if self.next > MAX_COUNT {
             return Err(Error::new(ErrorKind::OutOfRange, "the container has used up its object ids"));
         }
         self.next += 1;

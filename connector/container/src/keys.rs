@@ -31,14 +31,14 @@ pub(crate) fn of(letter: u8, id: u64) -> Vec<u8> {
 }
 
 /// Names up to this many bytes stand in keys as they are.
-pub(crate) const SHORT: usize = 1024;
+pub(crate) const MAX_PLAIN_NAME: usize = 1024;
 
 /// A link's or an attribute's key. Of a longer name it has the beginning and a hash (FNV-1a, 128 bits); the name
 /// itself is then in the value, and is compared when it is looked up.
 pub(crate) fn named(letter: u8, id: u64, name: &[u8]) -> Vec<u8> {
     let mut key = of(letter, id);
-    match name.get(..SHORT) {
-        Some(beginning) if name.len() > SHORT => {
+    match name.get(..MAX_PLAIN_NAME) {
+        Some(beginning) if name.len() > MAX_PLAIN_NAME => {
             key.extend_from_slice(beginning);
             key.extend_from_slice(&fnv(name).to_be_bytes());
         }
@@ -74,7 +74,7 @@ fn fnv(bytes: &[u8]) -> u128 {
 
 /// What a value has to hold of a name: nothing, unless it is longer than a key takes.
 pub(crate) fn beside(name: &[u8]) -> Vec<u8> {
-    if name.len() > SHORT { name.to_vec() } else { Vec::new() }
+    if name.len() > MAX_PLAIN_NAME { name.to_vec() } else { Vec::new() }
 }
 
 /// The name of an entry, from its key or from beside it.

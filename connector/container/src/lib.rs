@@ -6,6 +6,7 @@
 
 mod attribute;
 mod chunk;
+mod commit_outcome;
 mod compaction;
 mod container;
 mod convert;
@@ -17,13 +18,12 @@ mod filters;
 mod heap;
 mod id_map;
 mod ids;
+mod inline_heap;
 mod keys;
 mod link;
-mod list;
-mod local_heap;
-mod loss;
-mod many;
+mod listing_cache;
 mod marks;
+mod multi_writer;
 mod object;
 mod path;
 mod record;
@@ -37,20 +37,21 @@ mod types;
 pub mod verify;
 
 pub use attribute::Attribute;
+pub use commit_outcome::Outlook;
 pub use container::Container;
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::Dataset;
 pub use error::{Error, ErrorKind, Result};
-pub use filters::{ChunkCodec, CodecLender};
+pub use filters::{ChunkCodec, CodecProvider};
+pub use h5lake_ledger::Access;
 pub use ids::NumberSource;
-pub use local_heap::LocalHeap;
-pub use loss::Outlook;
+pub use inline_heap::InlineHeap;
 pub use object::OpenObject;
 pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};
 pub use spec::{
-    Access, AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict,
-    Options, Replace, Target,
+    AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
+    Replace, Target,
 };
 pub use types::{
     AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,

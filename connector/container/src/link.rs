@@ -4,7 +4,7 @@ use crate::container::State;
 use crate::convert::show;
 use crate::record::LinkRecord;
 use crate::types::{CharSet, CreationOrder, GroupInfo, Index, Link, LinkTarget, Order};
-use crate::{Container, Error, ObjectId, Result, keys, list, record};
+use crate::{Container, Error, ObjectId, Result, keys, listing_cache, record};
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
@@ -181,7 +181,7 @@ impl Container {
     pub fn link_at(&self, group: ObjectId, index: Index, order: Order, n: u64) -> Result<Link> {
         let mut s = self.state();
         let list = self.link_list(&mut s, group, index)?;
-        Ok((**list::at(list, order, n)?).clone())
+        Ok((**listing_cache::at(list, order, n)?).clone())
     }
 
     /// All links of a group along an index, as they are now.

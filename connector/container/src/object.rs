@@ -1,6 +1,6 @@
 //! Objects: creating, opening, counting links, deleting.
 
-use crate::container::{HEADERS, State};
+use crate::container::{MAX_CACHED_HEADERS, State};
 use crate::record::{
     ATTRIBUTES_INDEXED, ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, GroupRecord, HeaderRecord,
     LinkRecord, TIMES_TRACKED,
@@ -76,7 +76,8 @@ pub(crate) fn now() -> i64 {
     since.map_or(0, |d| d.as_secs() as i64)
 }
 
-fn header(order: CreationOrder, track_times: bool, properties: &Bytes, links: u32, now: i64) -> HeaderRecord {
+/// `times` is when the object was made, if its times are tracked.
+fn header(order: CreationOrder, times: Option<i64>, properties: &Bytes, links: u32) -> HeaderRecord {
     let mut h = HeaderRecord {
         link_count: links,
         creation_properties: properties.clone(),
@@ -85,18 +86,19 @@ fn header(order: CreationOrder, track_times: bool, properties: &Bytes, links: u3
     for (on, flag) in [
         (order.tracked, ATTRIBUTES_TRACKED),
         (order.indexed, ATTRIBUTES_INDEXED),
-        (track_times, TIMES_TRACKED),
+        (times.is_some(), TIMES_TRACKED),
     ] {
         h.flags |= if on { flag } else { 0 };
     }
-    if track_times {
+    if let Some(now) = times {
         (h.birth, h.access, h.modify, h.change) = (now, now, now, now);
     }
     h
 }
 
 pub(crate) fn group_header(spec: &GroupSpec, links: u32, now: i64) -> HeaderRecord {
-    let mut h = header(spec.attribute_order, spec.track_times, &spec.creation_properties, links, now);
+    let times = spec.track_times.then_some(now);
+    let mut h = header(spec.attribute_order, times, &spec.creation_properties, links);
     h.group = Some(GroupRecord {
         order_tracked: spec.link_order.tracked,
         order_indexed: spec.link_order.indexed,
@@ -106,8 +108,9 @@ pub(crate) fn group_header(spec: &GroupSpec, links: u32, now: i64) -> HeaderReco
 }
 
 impl HeaderRecord {
-    pub(crate) fn new(order: CreationOrder, track_times: bool, properties: &Bytes) -> Self {
-        header(order, track_times, properties, 0, now())
+    /// `times` is when the object was made, if its times are tracked.
+    pub(crate) fn new(order: CreationOrder, times: Option<i64>, properties: &Bytes) -> Self {
+        header(order, times, properties, 0)
     }
 
     pub(crate) fn kind(&self) -> ObjectKind {
@@ -182,7 +185,7 @@ impl Container {
 
     fn store_many_headers(&self, s: &mut State) -> Result<()> {
         // What one of many writers changed has to be found in the ledger when it is merged.
-        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= HEADERS;
+        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= MAX_CACHED_HEADERS;
         if at_once { self.store_headers(s) } else { Ok(()) }
     }
 
@@ -291,7 +294,8 @@ impl Container {
         self.check_writable("unable to commit datatype")?;
         check_order(spec.attribute_order, "attributes")?;
         check_type(&spec.datatype)?;
-        let mut h = HeaderRecord::new(spec.attribute_order, spec.track_times, &spec.creation_properties);
+        let times = spec.track_times.then(now);
+        let mut h = HeaderRecord::new(spec.attribute_order, times, &spec.creation_properties);
         h.datatype = Some(DatatypeRecord { committed: None, ..DatatypeRecord::from(&spec.datatype) });
         self.add_object(&mut self.state(), h)
     }

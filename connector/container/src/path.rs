@@ -69,10 +69,18 @@ pub enum Parent {
     },
 }
 
-/// A component of a path, and whether it stood in the caller's path or in a soft link.
+/// A component of a path.
 struct Component {
     name: Vec<u8>,
-    own: bool,
+    origin: Origin,
+}
+
+/// Where a component stood.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// In the caller's path.
+    Path,
+    SoftLink,
 }
 
 /// The components still to go.
@@ -92,9 +100,9 @@ enum Step {
     Leaves(Link),
 }
 
-fn components(path: &[u8], own: bool) -> impl DoubleEndedIterator<Item = Component> {
+fn components(path: &[u8], origin: Origin) -> impl DoubleEndedIterator<Item = Component> {
     let names = path.split(|&b| b == b'/').filter(|c| !c.is_empty() && *c != b".");
-    names.map(move |c| Component { name: c.to_vec(), own })
+    names.map(move |c| Component { name: c.to_vec(), origin })
 }
 
 /// Whether a path is the name of a link in the group that it starts from.
@@ -111,7 +119,7 @@ fn goes_on(path: &[u8]) -> bool {
 impl Walk {
     fn new(base: ObjectId, path: &[u8], max_soft: usize) -> Self {
         let at = if path.first() == Some(&b'/') { ROOT } else { base };
-        Self { at, by: None, pending: components(path, true).collect(), soft: 0, max_soft }
+        Self { at, by: None, pending: components(path, Origin::Path).collect(), soft: 0, max_soft }
     }
 
     fn rest(&self) -> Vec<u8> {
@@ -144,7 +152,7 @@ impl Walk {
             self.at = ROOT;
             self.by = None;
         }
-        for c in components(path, false).rev() {
+        for c in components(path, Origin::SoftLink).rev() {
             self.pending.push_front(c);
         }
         Ok(())
@@ -172,7 +180,7 @@ impl Container {
             self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let end = w.pending.is_empty();
             let group = w.at;
-            if end && c.own && keep {
+            if end && c.origin == Origin::Path && keep {
                 return Ok(match self.find_link(group, &c.name)? {
                     Some(link) => Resolution::Link { group, link },
                     None => Resolution::Missing { group: Some(group), name: c.name },
@@ -182,7 +190,8 @@ impl Container {
                 Step::Moved => (),
                 Step::Leaves(link) => return Ok(Resolution::Leaves { group, link, rest: w.rest() }),
                 Step::Missing if end => {
-                    return Ok(Resolution::Missing { group: c.own.then_some(group), name: c.name });
+                    let group = (c.origin == Origin::Path).then_some(group);
+                    return Ok(Resolution::Missing { group, name: c.name });
                 }
                 Step::Missing => return Err(missing(&c.name)),
             }
@@ -254,13 +263,13 @@ impl Container {
         while let Some(c) = w.pending.pop_front() {
             self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let group = w.at;
-            if w.pending.is_empty() && c.own {
+            if w.pending.is_empty() && c.origin == Origin::Path {
                 return Ok(Parent::In { group, name: c.name });
             }
             match (w.step(self, &c.name)?, create_missing) {
                 (Step::Moved, _) => (),
                 (Step::Leaves(link), _) => return Ok(Parent::Leaves { group, link, rest: w.rest() }),
-                (Step::Missing, Some(spec)) if c.own => {
+                (Step::Missing, Some(spec)) if c.origin == Origin::Path => {
                     self.check_writable("unable to create group")?;
                     let spec = self.inherited(&mut s, spec, group)?;
                     let new = self.add_object(&mut s, group_header(&spec, 0, now()))?;

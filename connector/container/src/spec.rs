@@ -35,15 +35,6 @@ pub enum Replace {
     IfAbsent,
 }
 
-/// What a container is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Reading one snapshot.
-    ReadOnly,
-    /// Reading and writing.
-    ReadWrite,
-}
-
 /// What one of many writers does when another writer committed a change of the same thing first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {

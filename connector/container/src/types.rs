@@ -345,7 +345,7 @@ pub struct ObjectInfo {
 pub enum HeapPlace {
     /// In the heap of the container, for as long as this object or attribute is there: given to [`Container::heap_put`](crate::Container::heap_put).
     Owner(ObjectId),
-    /// Behind the elements of an attribute, in its [`LocalHeap`](crate::LocalHeap).
+    /// Behind the elements of an attribute, in its [`InlineHeap`](crate::InlineHeap).
     Local,
 }
 

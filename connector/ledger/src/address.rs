@@ -6,7 +6,7 @@ use crate::codec::{Decoded, Reader, put_varint};
 
 /// What a position counts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Room {
+pub(crate) enum Location {
     /// The container's file, from the container's first byte (behind a user block).
     File,
     /// The log object of a version.
@@ -17,31 +17,31 @@ pub(crate) enum Room {
     Page([u8; 16]),
 }
 
-/// A run of bytes in a space.
+/// A run of bytes in a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) room: Room,
+pub(crate) struct Address {
+    pub(crate) room: Location,
     pub(crate) offset: u64,
     pub(crate) length: u64,
 }
 
-impl Place {
+impl Address {
     pub(crate) fn file(offset: u64, length: u64) -> Self {
-        Place { room: Room::File, offset, length }
+        Address { room: Location::File, offset, length }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self.room {
-            Room::File => out.push(0),
-            Room::Log(n) => {
+            Location::File => out.push(0),
+            Location::Log(n) => {
                 out.push(1);
                 put_varint(out, n);
             }
-            Room::Pack(id) => {
+            Location::Pack(id) => {
                 out.push(2);
                 out.extend_from_slice(&id);
             }
-            Room::Page(id) => {
+            Location::Page(id) => {
                 out.push(3);
                 out.extend_from_slice(&id);
             }
@@ -65,13 +65,13 @@ impl Place {
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let room = match r.u8()? {
-            0 => Room::File,
-            1 => Room::Log(r.varint()?),
-            2 => Room::Pack(r.id()?),
-            3 => Room::Page(r.id()?),
+            0 => Location::File,
+            1 => Location::Log(r.varint()?),
+            2 => Location::Pack(r.id()?),
+            3 => Location::Page(r.id()?),
             _ => return Err("unknown kind of place"),
         };
-        let place = Place { room, offset: r.varint()?, length: r.varint()? };
+        let place = Address { room, offset: r.varint()?, length: r.varint()? };
         if place.offset.checked_add(place.length).is_none_or(|e| e > i64::MAX as u64) {
             return Err("a place lies beyond any file");
         }
@@ -81,12 +81,12 @@ impl Place {
 
 /// A place and the checksum of what has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Pointer {
-    pub(crate) place: Place,
+pub(crate) struct PageRef {
+    pub(crate) place: Address,
     pub(crate) crc: u32,
 }
 
-impl Pointer {
+impl PageRef {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         self.place.encode(out);
         out.extend_from_slice(&self.crc.to_le_bytes());
@@ -95,19 +95,19 @@ impl Pointer {
     /// Passes over one, whatever it says.
     #[inline(always)]
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
-        Place::skip(r)?;
+        Address::skip(r)?;
         r.take(4).map(drop)
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Self { place: Place::read(r)?, crc: r.u32()? })
+        Ok(Self { place: Address::read(r)?, crc: r.u32()? })
     }
 }
 
 /// A part of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
-    pub(crate) place: Place,
+    pub(crate) place: Address,
     /// From the place's first byte.
     pub(crate) offset: u64,
     pub(crate) length: u64,

@@ -6,11 +6,11 @@ use std::ops::{Deref, DerefMut};
 use crate::locks::Mutex;
 
 /// Buffers shorter than this come from the allocator, which has them at hand.
-const WORTH: usize = 32 << 10;
+const MIN_POOLED_BYTES: usize = 32 << 10;
 /// Longer ones are not kept.
-pub const LONGEST: usize = 16 << 20;
+pub const MAX_POOLED_BYTES: usize = 16 << 20;
 /// Bytes that are kept for all threads together.
-const KEPT: usize = 32 << 20;
+const MAX_POOL_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
 struct Kept {
@@ -35,7 +35,7 @@ pub fn take(len: usize) -> Vec<u8> {
 
 /// A buffer of `len` bytes or more, with any content.
 fn at_least(len: usize) -> Vec<u8> {
-    if (WORTH..=LONGEST).contains(&len)
+    if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&len)
         && let Some(Some(mut found)) = pool(|kept| kept.take(len))
     {
         if found.len() < len {
@@ -48,7 +48,7 @@ fn at_least(len: usize) -> Vec<u8> {
 
 /// Gives a buffer up; it is kept if it is worth it and there is room.
 pub fn give(buffer: Vec<u8>) {
-    if (WORTH..=LONGEST).contains(&buffer.capacity()) {
+    if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&buffer.capacity()) {
         pool(|kept| kept.put(buffer));
     }
 }
@@ -65,7 +65,7 @@ impl Kept {
     }
 
     fn put(&mut self, buffer: Vec<u8>) {
-        if self.bytes + buffer.capacity() <= KEPT {
+        if self.bytes + buffer.capacity() <= MAX_POOL_BYTES {
             self.bytes += buffer.capacity();
             self.buffers.push(buffer);
         }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_bounded_and_used_again() {
+    fn the_pool_is_bounded_and_reuses_buffers() {
         let mut kept = Kept::default();
         for _ in 0..100 {
             kept.put(vec![1; 1 << 20]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_has_the_length_that_was_asked_for() {
+    fn a_pooled_buffer_has_the_requested_length() {
         for len in [0, 10, 40 << 10, 64 << 10, 50 << 10, 17 << 20] {
             assert_eq!(Scratch::new(len).len(), len);
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lru::LruCache;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::locks::Mutex;
 use crate::page::Page;
 
 /// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
-const RECENT: usize = 16;
+const MAX_RECENT_LEAVES: usize = 16;
 
 /// Pages by pointer. A pointer names bytes that never change, so nothing here can be stale.
 #[derive(Debug)]
@@ -21,15 +21,15 @@ pub(crate) struct Cache {
 
 #[derive(Debug)]
 struct Inner {
-    pages: LruCache<Pointer, Arc<Page>>,
+    pages: LruCache<PageRef, Arc<Page>>,
     weight: u64,
-    recent: [Option<Recent>; RECENT],
+    recent: [Option<Recent>; MAX_RECENT_LEAVES],
 }
 
 /// A leaf that was found below a root.
 #[derive(Debug)]
 struct Recent {
-    root: Pointer,
+    root: PageRef,
     leaf: Arc<Page>,
     /// The first key that is in the next leaf, if there is one.
     end: Option<Bytes>,
@@ -44,14 +44,14 @@ impl Cache {
     }
 
     /// One that has these pages already, the one used last first.
-    pub(crate) fn holding(bound: u64, pages: Vec<(Pointer, Arc<Page>)>) -> Self {
+    pub(crate) fn holding(bound: u64, pages: Vec<(PageRef, Arc<Page>)>) -> Self {
         let cache = Self::new(bound);
         pages.into_iter().rev().for_each(|(p, page)| cache.put(p, page));
         cache
     }
 
     /// Takes out the pages used last, as many as have `most` bytes, that one first.
-    pub(crate) fn take_used(&self, most: u64) -> Vec<(Pointer, Arc<Page>)> {
+    pub(crate) fn take_used(&self, most: u64) -> Vec<(PageRef, Arc<Page>)> {
         let mut c = self.inner.lock();
         c.recent = Default::default();
         c.weight = 0;
@@ -68,24 +68,24 @@ impl Cache {
         self.take_used(0);
     }
 
-    pub(crate) fn get(&self, p: &Pointer) -> Option<Arc<Page>> {
+    pub(crate) fn get(&self, p: &PageRef) -> Option<Arc<Page>> {
         self.inner.lock().pages.get(p).cloned()
     }
 
     /// The leaf found last, if the key can be in no other one below this root.
-    pub(crate) fn recent_leaf(&self, root: &Pointer, key: &[u8]) -> Option<Arc<Page>> {
+    pub(crate) fn recent_leaf(&self, root: &PageRef, key: &[u8]) -> Option<Arc<Page>> {
         let c = self.inner.lock();
         let recent = c.recent[recent_of(key)].as_ref()?;
         let ends_behind = || recent.end.as_ref().is_none_or(|end| key < end);
         (recent.root == *root && recent.leaf.begins_before(key) && ends_behind()).then(|| recent.leaf.clone())
     }
 
-    pub(crate) fn keep_leaf(&self, root: Pointer, key: &[u8], leaf: Arc<Page>, end: Option<Bytes>) {
+    pub(crate) fn keep_leaf(&self, root: PageRef, key: &[u8], leaf: Arc<Page>, end: Option<Bytes>) {
         let mut c = self.inner.lock();
         c.recent[recent_of(key)] = Some(Recent { root, leaf, end });
     }
 
-    pub(crate) fn put(&self, p: Pointer, page: Arc<Page>) {
+    pub(crate) fn put(&self, p: PageRef, page: Arc<Page>) {
         let mut c = self.inner.lock();
         c.weight += page.weight();
         if let Some(old) = c.pages.put(p, page) {
@@ -97,7 +97,7 @@ impl Cache {
         }
     }
 
-    pub(crate) fn forget(&self, p: &Pointer) {
+    pub(crate) fn forget(&self, p: &PageRef) {
         let mut c = self.inner.lock();
         if let Some(old) = c.pages.pop(p) {
             c.weight -= old.weight();
@@ -106,5 +106,5 @@ impl Cache {
 }
 
 fn recent_of(key: &[u8]) -> usize {
-    key.first().map_or(0, |first| usize::from(*first) % RECENT)
+    key.first().map_or(0, |first| usize::from(*first) % MAX_RECENT_LEAVES)
 }

@@ -4,7 +4,7 @@
 //! lives on keeps megabytes around it. The ledger can move a payload, but values, which hold the extents, are opaque to
 //! it: so it says which extents are worth moving, and the layer above goes through its values.
 
-use crate::compaction_plan::{LONGEST, Sparse};
+use crate::compaction_plan::{CompactionPlan, MAX_MOVED_PAYLOAD};
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::ledger::Ledger;
@@ -15,18 +15,18 @@ impl Ledger {
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
-    pub fn sparse(&self) -> Result<Sparse> {
+    pub fn compaction_plan(&self) -> Result<CompactionPlan> {
         self.check_writable()?;
         if self.is_one_of_many() {
-            return Ok(Sparse::default());
+            return Ok(CompactionPlan::default());
         }
-        self.space().sparse()
+        self.storage().compaction_plan()
     }
 
     /// Bytes that lie dead in objects which live payloads keep, and bytes of those payloads, as far as that is known without
     /// a request; zeros when it is not, and in a file, whose free room is used again.
-    pub fn waste(&self) -> (u64, u64) {
-        if self.is_one_of_many() { (0, 0) } else { self.space().waste() }
+    pub fn fragmentation(&self) -> (u64, u64) {
+        if self.is_one_of_many() { (0, 0) } else { self.storage().fragmentation() }
     }
 
     /// Writes a payload anew in a better place. The old one stays until it is given back with
@@ -36,12 +36,12 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; those of reading: a damaged payload is not moved.
     pub fn move_payload(&self, e: &Extent) -> Result<Option<Extent>> {
         self.check_writable()?;
-        let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= LONGEST) else {
+        let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= MAX_MOVED_PAYLOAD) else {
             return Ok(None);
         };
         let mut data = vec![0; length];
-        payload::read(self.space(), e, 0, &mut data)?;
-        let place = self.space().write_before(e.place(), &data)?;
+        payload::read(self.storage(), e, 0, &mut data)?;
+        let place = self.storage().write_before(e.place(), &data)?;
         Ok(place.map(|p| Extent::of(p, &data)))
     }
 }

@@ -2,24 +2,24 @@
 
 use std::collections::HashSet;
 
-use crate::address::Room;
+use crate::address::Location;
 use crate::extent::Extent;
 
 /// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
-pub(crate) const LONGEST: u64 = 64 << 20;
+pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 
 /// The places whose payloads are worth moving, as they were when this was asked for.
 #[derive(Debug, Default)]
-pub struct Sparse {
+pub struct CompactionPlan {
     /// Objects of which less than half is in use.
-    pub(crate) rooms: HashSet<Room>,
+    pub(crate) rooms: HashSet<Location>,
     /// In a file: payloads from this byte on would fit into the free room before it.
     pub(crate) beyond: Option<u64>,
     /// Bytes that nobody uses and that come back if all is moved.
     pub(crate) garbage: u64,
 }
 
-impl Sparse {
+impl CompactionPlan {
     /// Whether there is nothing to move.
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty() && self.beyond.is_none()
@@ -32,11 +32,11 @@ impl Sparse {
 
     /// Whether a payload is worth moving.
     pub fn holds(&self, e: &Extent) -> bool {
-        if e.is_empty() || e.len() > LONGEST {
+        if e.is_empty() || e.len() > MAX_MOVED_PAYLOAD {
             return false;
         }
         match e.place().room {
-            Room::File => self.beyond.is_some_and(|from| e.place().offset >= from),
+            Location::File => self.beyond.is_some_and(|from| e.place().offset >= from),
             room => self.rooms.contains(&room),
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::address::Place;
+use crate::address::Address;
 use crate::checksum::{checksum, checksum_on};
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ const BLOCK_POWER: u8 = 14;
 /// Every block has its own CRC-32C, so that a read of a part verifies the blocks it touches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Extent {
-    place: Place,
+    place: Address,
     length: u64,
     block_power: u8,
     sums: Vec<u32>,
@@ -35,13 +35,13 @@ impl Sums {
     }
 
     /// The extent of a payload that lies there.
-    pub(crate) fn at(self, place: Place) -> Extent {
+    pub(crate) fn at(self, place: Address) -> Extent {
         Extent { place, length: place.length, block_power: BLOCK_POWER, sums: self.0 }
     }
 }
 
 impl Extent {
-    pub(crate) fn of(place: Place, data: &[u8]) -> Self {
+    pub(crate) fn of(place: Address, data: &[u8]) -> Self {
         let mut sums = Sums::default();
         sums.add(data);
         sums.at(place)
@@ -64,7 +64,7 @@ impl Extent {
 
     /// The payload of no bytes. It takes no room, and need not be written.
     pub fn empty() -> Self {
-        Self::of(Place::file(0, 0), &[])
+        Self::of(Address::file(0, 0), &[])
     }
 
     /// Length of the payload in bytes.
@@ -77,7 +77,7 @@ impl Extent {
         self.length == 0
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Address {
         &self.place
     }
 
@@ -128,7 +128,7 @@ impl Extent {
             return Err("impossible block size of an extent");
         }
         let length = r.varint()?;
-        let place = Place::read(r)?;
+        let place = Address::read(r)?;
         if place.length != length || place.offset.checked_add(length).is_none() {
             return Err("an extent's length and place differ");
         }
@@ -152,7 +152,7 @@ mod tests {
     fn an_extent_that_grows_is_that_of_all_its_bytes() {
         let all: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for cuts in [&[0, 1, 2][..], &[4096, 8192], &[16_384, 16_385, 49_152], &[5, 40_000], &[99_999]] {
-            let place = |n: usize| Place::file(4608, n as u64);
+            let place = |n: usize| Address::file(4608, n as u64);
             let mut grown = Extent::of(place(cuts[0]), &all[..cuts[0]]);
             for (from, to) in cuts.iter().zip(cuts[1..].iter().chain(&[all.len()])) {
                 grown = grown.with(&all[*from..*to]);

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::extent::Extent;
-use crate::file::free::FreeSpace;
-use crate::file::{head, notes};
+use crate::file::free_space::FreeSpace;
+use crate::file::{space_delta, superblock};
 use crate::history::History;
 use crate::objects;
 use crate::page::Page;
@@ -18,8 +18,8 @@ pub fn decode(bytes: &[u8]) {
         1 => changes(body),
         2 => drop(Extent::decode(body)),
         3 => drop(History::decode(body, 0)),
-        4 => drop(notes::decode_list(body, 0, 1 << 40)),
-        5 => drop(notes::Notes::decode(body).map(|n| n.replay(&mut FreeSpace::new(1 << 20), 5))),
+        4 => drop(space_delta::decode_list(body, 0, 1 << 40)),
+        5 => drop(space_delta::SpaceDelta::decode(body).map(|n| n.replay(&mut FreeSpace::new(1 << 20), 5))),
         6 => objects::fuzz(body),
         _ => heads(body),
     }
@@ -44,11 +44,11 @@ fn changes(body: &[u8]) {
     for (_, stored) in record.changes().unwrap_or_default() {
         let _ = stored.over(Some(&Bytes::from_static(b"the value before, which has some bytes")));
     }
-    let _ = notes::Notes::decode(&record.notes);
+    let _ = space_delta::SpaceDelta::decode(&record.notes);
 }
 
 fn heads(body: &[u8]) {
-    let _ = head::Fixed::decode(body, "fuzz");
-    let _ = head::whole(body);
-    let _ = head::decode_note(body);
+    let _ = superblock::Fixed::decode(body, "fuzz");
+    let _ = superblock::whole(body);
+    let _ = superblock::decode_note(body);
 }

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::address::{Place, Pointer};
+use crate::address::{Address, PageRef};
 use crate::checksum::seal;
 use crate::extent::Extent;
-use crate::file::fake::Fake;
-use crate::file::head::Slot;
+use crate::file::sim_file::SimFile;
+use crate::file::superblock::Slot;
 use crate::options::{Access, Options};
 use crate::page::{MAGIC, Page};
 use crate::wal::record;
@@ -39,9 +39,9 @@ proptest! {
             let (bytes, crc) = sealed(&[b"h5lH", body]);
             let _ = crate::history::History::decode(&bytes, crc);
             let (bytes, crc) = sealed(&[b"h5lF", body]);
-            let _ = crate::file::notes::decode_list(&bytes, crc, 1 << 30);
-            if let Ok(notes) = crate::file::notes::Notes::decode(body) {
-                let mut room = crate::file::free::FreeSpace::new(8192);
+            let _ = crate::file::space_delta::decode_list(&bytes, crc, 1 << 30);
+            if let Ok(notes) = crate::file::space_delta::SpaceDelta::decode(body) {
+                let mut room = crate::file::free_space::FreeSpace::new(8192);
                 let _ = notes.replay(&mut room, 5);
             }
             let (bytes, _) = sealed(&[record::MAGIC, &[0; 24], body]);
@@ -62,11 +62,11 @@ proptest! {
         numbers in proptest::collection::vec(prop_oneof![0u64..20_000, Just(u64::MAX), Just(1 << 62)], 6),
         at in proptest::collection::vec((4608u64..20_000, 0u64..3000, any::<u32>()), 4),
     ) {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         let (_, states, _) = work(&l, &Map::new(), 2);
         drop(l);
-        let p = |n: usize| Some(Pointer { place: Place::file(at[n].0, at[n].1), crc: at[n].2 });
+        let p = |n: usize| Some(PageRef { place: Address::file(at[n].0, at[n].1), crc: at[n].2 });
         let lie = Slot {
             sequence: numbers[0].max(4) & !1,
             version: numbers[1],
@@ -84,7 +84,7 @@ proptest! {
         let mut bytes = f.bytes();
         let slot = lie.encode();
         bytes[512..512 + slot.len()].copy_from_slice(&slot);
-        let bad = Fake::of(bytes);
+        let bad = SimFile::of(bytes);
         for access in [Access::ReadOnly, Access::ReadWrite] {
             if let Ok(l) = bad.open(access, &Options::default()) {
                 if let Ok(found) = content(&l) {

@@ -4,13 +4,13 @@
 //! microseconds. Room that went out of use at moment m is needed by versions of moments below m only. So once room of moment
 //! m was used again, the versions of moments from m on are whole, and the others are not: one number says what is kept.
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::wal::record::Author;
 
 /// The longest history that is kept, in checkpoints. Older versions cannot be reached any more.
-const MOST: usize = 4096;
+const MAX_CHECKPOINTS: usize = 4096;
 
 /// The version of a base, and what its record said, for that record may be gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub(crate) struct Mark {
 
 /// A base that is not the newest any more, and the log that followed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Past {
+pub(crate) struct PastCheckpoint {
     pub(crate) base: Mark,
-    pub(crate) root: Option<Pointer>,
+    pub(crate) root: Option<PageRef>,
     /// The version that became the next base.
     pub(crate) last: u64,
     /// When that was: the moment of the checkpoint.
@@ -37,14 +37,14 @@ pub(crate) struct Past {
     /// Bytes of the records.
     pub(crate) log_bytes: u64,
     /// The newest record, in a file.
-    pub(crate) record: Option<Pointer>,
+    pub(crate) record: Option<PageRef>,
 }
 
 /// What is known of the newest base and of those before it, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
     pub(crate) base: Mark,
-    pub(crate) past: Vec<Past>,
+    pub(crate) past: Vec<PastCheckpoint>,
 }
 
 impl Mark {
@@ -61,22 +61,22 @@ impl Mark {
     }
 }
 
-fn put_optional(out: &mut Vec<u8>, p: Option<Pointer>) {
+fn put_optional(out: &mut Vec<u8>, p: Option<PageRef>) {
     out.push(u8::from(p.is_some()));
     if let Some(p) = p {
         p.encode(out);
     }
 }
 
-fn optional(r: &mut Reader<'_>) -> Decoded<Option<Pointer>> {
+fn optional(r: &mut Reader<'_>) -> Decoded<Option<PageRef>> {
     match r.u8()? {
         0 => Ok(None),
-        1 => Pointer::read(r).map(Some),
+        1 => PageRef::read(r).map(Some),
         _ => Err("neither with nor without a pointer"),
     }
 }
 
-impl Past {
+impl PastCheckpoint {
     fn encode(&self, out: &mut Vec<u8>) {
         self.base.encode(out);
         put_optional(out, self.root);
@@ -102,19 +102,19 @@ impl History {
     pub(crate) fn advance(
         &mut self,
         base: Mark,
-        root: Option<Pointer>,
-        log: (Option<Pointer>, u64),
+        root: Option<PageRef>,
+        log: (Option<PageRef>, u64),
         lost: u64,
     ) {
         let (record, log_bytes) = log;
         let (last, until) = (base.version, base.moment);
         let old = std::mem::replace(&mut self.base, base);
         if last > old.version {
-            self.past.push(Past { base: old, root, last, until, log_bytes, record });
+            self.past.push(PastCheckpoint { base: old, root, last, until, log_bytes, record });
         }
         // The last version that is reached by a base alone comes before the checkpoint that made the next one.
         self.past.retain(|p| p.until > lost);
-        let excess = self.past.len().saturating_sub(MOST);
+        let excess = self.past.len().saturating_sub(MAX_CHECKPOINTS);
         self.past.drain(..excess);
     }
 
@@ -137,12 +137,12 @@ impl History {
         }
         let base = Mark::read(&mut r)?;
         let count = r.varint()?;
-        if count > MOST as u64 {
+        if count > MAX_CHECKPOINTS as u64 {
             return Err("a longer history than is ever written");
         }
-        let mut past: Vec<Past> = Vec::new();
+        let mut past: Vec<PastCheckpoint> = Vec::new();
         for _ in 0..count {
-            let p = Past::read(&mut r)?;
+            let p = PastCheckpoint::read(&mut r)?;
             if past.last().is_some_and(|before| before.last > p.base.version) {
                 return Err("versions out of order");
             }
@@ -159,15 +159,15 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Place;
+    use crate::address::Address;
 
     fn mark(version: u64, moment: u64) -> Mark {
         Mark { version, moment, time: 9, bytes: 10, author: Author { host: "node".into(), pid: 7 } }
     }
 
     #[test]
-    fn a_history_comes_back_and_forgets_what_is_lost() {
-        let pointer = Some(Pointer { place: Place::file(4608, 64), crc: 5 });
+    fn a_history_round_trips_and_drops_reclaimed_versions() {
+        let pointer = Some(PageRef { place: Address::file(4608, 64), crc: 5 });
         let mut h = History::default();
         h.advance(mark(3, 4), None, (pointer, 64), 0);
         h.advance(mark(3, 5), pointer, (None, 0), 0);

@@ -14,22 +14,22 @@ use bytes::Bytes;
 
 pub(crate) use self::commit::After;
 use self::commit::Spilled;
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
 use crate::key::Key;
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
-use crate::memtable::{EMPTY, Layer, value_in};
+use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, Identity, Options, Version, Writers};
-use crate::space::{News, Snapshot, Space};
+use crate::storage::{RemoteCommits, Snapshot, Storage};
 use crate::tree::Tree;
 
 /// Values whose pages are looked for at the same time.
-const TOGETHER: usize = 256;
+const MAX_VALUES_PER_LOOKUP: usize = 256;
 /// Pages that are kept of a container that a reader closes, in bytes.
-const PAGES_REMEMBERED: u64 = 1 << 20;
+const MAX_REMEMBERED_PAGE_BYTES: u64 = 1 << 20;
 
 /// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
 ///
@@ -37,7 +37,7 @@ const PAGES_REMEMBERED: u64 = 1 << 20;
 /// dropping a handle forgets what is staged.
 #[derive(Debug)]
 pub struct Ledger {
-    space: Box<dyn Space>,
+    storage: Box<dyn Storage>,
     cache: Cache,
     state: Mutex<State>,
     access: Access,
@@ -45,29 +45,29 @@ pub struct Ledger {
     bytes_bound: u64,
     records_bound: u64,
     spill_bound: u64,
-    many: bool,
+    is_multi_writer: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) version: u64,
-    pub(crate) root: Option<Pointer>,
+    pub(crate) root: Option<PageRef>,
     /// The changes of the log since the base.
-    pub(crate) log: Layer,
+    pub(crate) log: Memtable,
     log_bytes: u64,
     log_records: u64,
-    pub(crate) staged: Layer,
+    pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
     /// What was staged when a commit was tried whose end is not known.
-    pub(crate) in_doubt: Option<Layer>,
+    pub(crate) in_doubt: Option<Memtable>,
     /// What was staged before, and did not stay in memory.
     spilled: Option<Spilled>,
     /// The memory that what is staged may take before it is spilled, where that is more than the bound.
     spill_at: u64,
     /// Staged keys that other writers changed, with the values that both started from.
     pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
-    /// What the space told, and could not be taken in yet.
-    pub(crate) untold: Option<News>,
+    /// What the storage told, and could not be taken in yet.
+    pub(crate) untold: Option<RemoteCommits>,
     pub(crate) broken: Option<Error>,
     closed: bool,
 }
@@ -81,32 +81,32 @@ impl State {
     /// Takes out what a reader knows.
     fn snapshot(&mut self, cache: &Cache) -> Snapshot {
         let Self { version, root, log_bytes, log_records, .. } = *self;
-        let (log, pages) = (std::mem::take(&mut self.log), cache.take_used(PAGES_REMEMBERED));
+        let (log, pages) = (std::mem::take(&mut self.log), cache.take_used(MAX_REMEMBERED_PAGE_BYTES));
         Snapshot { version, root, log, log_bytes, log_records, pages }
     }
 }
 
 impl Ledger {
-    pub(crate) fn start(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
-        let known = space.recall().unwrap_or_default();
-        Self::start_knowing(space, access, opts, known)
+    pub(crate) fn start(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
+        let known = storage.recall().unwrap_or_default();
+        Self::start_knowing(storage, access, opts, known)
     }
 
     /// The same without what an earlier reader of this process knew: all is read.
-    pub(crate) fn start_afresh(space: Box<dyn Space>, access: Access, opts: &Options) -> Result<Self> {
-        Self::start_knowing(space, access, opts, Snapshot::default())
+    pub(crate) fn start_afresh(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
+        Self::start_knowing(storage, access, opts, Snapshot::default())
     }
 
     fn start_knowing(
-        space: Box<dyn Space>,
+        storage: Box<dyn Storage>,
         access: Access,
         opts: &Options,
         mut known: Snapshot,
     ) -> Result<Self> {
-        let records_bound = space.shape().records;
+        let records_bound = storage.shape().records;
         let (root, pages) = (known.root, std::mem::take(&mut known.pages));
         let ledger = Self {
-            space,
+            storage,
             cache: Cache::holding(opts.cache_bytes, pages),
             state: Mutex::new(State::knowing(known)),
             access,
@@ -114,7 +114,7 @@ impl Ledger {
             bytes_bound: opts.checkpoint_bytes,
             records_bound: opts.checkpoint_records.min(records_bound),
             spill_bound: opts.spill_bytes,
-            many: access == Access::ReadWrite && opts.writers == Writers::Many,
+            is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
         };
         let salvage = match (ledger.offset_in_file(), opts.salvage && access == Access::ReadOnly) {
             (None, _) => Salvage::Useless,
@@ -134,11 +134,11 @@ impl Ledger {
     }
 
     pub(crate) fn fail(&self, kind: ErrorKind) -> Error {
-        Error::new(self.space.target(), kind)
+        Error::new(self.storage.target(), kind)
     }
 
-    pub(crate) fn space(&self) -> &dyn Space {
-        self.space.as_ref()
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
     }
 
     fn may_write(&self) -> Result<()> {
@@ -174,8 +174,8 @@ impl Ledger {
         self.writable().map(drop)
     }
 
-    pub(crate) fn tree(&self, root: Option<Pointer>) -> Tree<'_> {
-        Tree { root, space: self.space.as_ref(), cache: &self.cache }
+    pub(crate) fn tree(&self, root: Option<PageRef>) -> Tree<'_> {
+        Tree { root, storage: self.storage.as_ref(), cache: &self.cache }
     }
 
     fn layers<'a>(&'a self, s: &'a State) -> Layers<'a> {
@@ -185,9 +185,9 @@ impl Ledger {
     /// What `staged` lies over.
     fn layers_under<'a>(
         &'a self,
-        staged: &'a Layer,
-        log: &'a Layer,
-        root: Option<Pointer>,
+        staged: &'a Memtable,
+        log: &'a Memtable,
+        root: Option<PageRef>,
         spilled: Option<&Spilled>,
     ) -> Layers<'a> {
         match spilled {
@@ -204,7 +204,7 @@ impl Ledger {
 
     /// Whether this is a writer and others may write at the same time.
     pub fn is_one_of_many(&self) -> bool {
-        self.many
+        self.is_multi_writer
     }
 
     /// What the handle may do.
@@ -233,7 +233,7 @@ impl Ledger {
         let state = self.lock();
         let layers = self.layers(&state);
         let mut places = order.iter();
-        for some in sorted.chunks(TOGETHER) {
+        for some in sorted.chunks(MAX_VALUES_PER_LOOKUP) {
             for (value, place) in layers.get_many(some)?.into_iter().zip(places.by_ref()) {
                 out[*place] = value;
             }
@@ -289,7 +289,7 @@ impl Ledger {
     fn check_length(&self, key: &[u8], value: &[u8]) -> Result<()> {
         if key.len() > MAX_KEY || value.len() > MAX_VALUE {
             let why = format!("a key of {} or a value of {} bytes is too long", key.len(), value.len());
-            return Err(Error::invalid(self.space.target(), why));
+            return Err(Error::invalid(self.storage.target(), why));
         }
         Ok(())
     }
@@ -367,7 +367,7 @@ impl Ledger {
 
     /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
     pub fn is_remote(&self) -> bool {
-        self.space.is_remote() && !self.space.is_at_hand()
+        self.storage.is_remote() && !self.storage.is_in_memory()
     }
 
     /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many
@@ -384,18 +384,18 @@ impl Ledger {
 
     fn refresh_state(&self, s: &mut State) -> Result<bool> {
         if s.untold.is_none() {
-            s.untold = self.space.news()?;
+            s.untold = self.storage.news()?;
         }
         let Some(news) = s.untold.take() else { return Ok(false) };
         let changed = news.version != s.version;
-        // The space tells once: what cannot be taken in stays to be.
+        // The storage tells once: what cannot be taken in stays to be.
         self.learn(s, &news).inspect_err(|_| s.untold = Some(news))?;
         Ok(changed)
     }
 
     /// Takes in news, whole or not at all.
-    pub(crate) fn learn(&self, s: &mut State, news: &News) -> Result<()> {
-        let mut fresh = Layer::new();
+    pub(crate) fn learn(&self, s: &mut State, news: &RemoteCommits) -> Result<()> {
+        let mut fresh = Memtable::new();
         let mut bytes = 0;
         let count = news.records.len() as u64;
         for record in &news.records {
@@ -431,7 +431,7 @@ impl Ledger {
     /// # Errors
     /// Those of reading.
     pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
-        self.space.versions(most)
+        self.storage.versions(most)
     }
 
     /// Whether others have committed since one of many writers last looked: [`advance`](Ledger::advance) tells what.
@@ -440,7 +440,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn has_news(&self) -> Result<bool> {
         let mut s = self.writable()?;
-        s.untold = s.untold.take().map_or_else(|| self.space().news(), |known| Ok(Some(known)))?;
+        s.untold = s.untold.take().map_or_else(|| self.storage().news(), |known| Ok(Some(known)))?;
         Ok(s.untold.is_some())
     }
 
@@ -456,21 +456,21 @@ impl Ledger {
     /// # Errors
     /// Those of the file system or the store.
     pub fn size(&self) -> Result<u64> {
-        self.space.size()
+        self.storage.size()
     }
 
     /// Where in its file it begins, in bytes: behind a user block. `None` for one in an object store.
     pub fn offset_in_file(&self) -> Option<u64> {
-        self.space.offset_in_file()
+        self.storage.offset_in_file()
     }
 
     /// What makes this container the same as another opened one.
     pub fn identity(&self) -> Identity {
-        self.space.identity()
+        self.storage.identity()
     }
 }
 
-fn lay_over(layer: &mut Layer, changes: impl IntoIterator<Item = (Key<'static>, Option<Bytes>)>) {
+fn lay_over(layer: &mut Memtable, changes: impl IntoIterator<Item = (Key<'static>, Option<Bytes>)>) {
     for (k, v) in changes {
         layer.insert(k, v);
     }

@@ -10,6 +10,7 @@ mod address;
 mod audit;
 pub mod buffers;
 mod cache;
+mod checkpoint;
 mod checksum;
 mod clock;
 mod codec;
@@ -18,7 +19,6 @@ mod compaction_plan;
 mod error;
 mod extent;
 mod file;
-mod fold;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod history;
@@ -27,15 +27,15 @@ mod ledger;
 mod limits;
 mod liveness;
 pub mod locks;
-mod many;
 mod memtable;
 mod merged_view;
+mod multi_writer;
 mod objects;
 mod options;
 mod page;
 mod payload;
 pub mod process;
-mod space;
+mod storage;
 mod timekeeping;
 mod timestamp;
 mod tree;
@@ -52,13 +52,13 @@ mod tree_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
-pub use compaction_plan::Sparse;
+pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::{OpenedFile, Replacing};
 pub use ledger::Ledger;
 pub use limits::{MAX_KEY, MAX_VALUE};
-pub use many::{Change, Hold};
+pub use multi_writer::{Change, CommitLock};
 pub use options::{
     Access, At, Identity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     SyncPolicy, Version, Writers,

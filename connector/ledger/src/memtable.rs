@@ -9,14 +9,14 @@ use bytes::Bytes;
 use crate::key::Key;
 
 /// Changes by key: the value put, or `None` for a delete.
-pub(crate) type Layer = BTreeMap<Key<'static>, Option<Bytes>>;
+pub(crate) type Memtable = BTreeMap<Key<'static>, Option<Bytes>>;
 /// A layer without changes.
-pub(crate) static EMPTY: Layer = Layer::new();
+pub(crate) static EMPTY: Memtable = Memtable::new();
 /// One of them.
 pub(crate) type Changed<'l> = (&'l Key<'static>, &'l Option<Bytes>);
 
 /// The changes of two layers, ascending; where both change a key, the upper one's.
-pub(crate) fn merged<'l>(upper: &'l Layer, lower: &'l Layer) -> Vec<Changed<'l>> {
+pub(crate) fn merged<'l>(upper: &'l Memtable, lower: &'l Memtable) -> Vec<Changed<'l>> {
     if lower.is_empty() {
         return upper.iter().collect();
     }
@@ -34,14 +34,14 @@ pub(crate) fn merged<'l>(upper: &'l Layer, lower: &'l Layer) -> Vec<Changed<'l>>
 }
 
 /// What a layer says of a key.
-pub(crate) fn value_in<'a>(layer: &'a Layer, key: &'a [u8]) -> Option<&'a Option<Bytes>> {
+pub(crate) fn value_in<'a>(layer: &'a Memtable, key: &'a [u8]) -> Option<&'a Option<Bytes>> {
     let layer: &BTreeMap<Key<'a>, Option<Bytes>> = layer;
     if layer.is_empty() { None } else { layer.get(&Key::of(key)) }
 }
 
 /// What a layer says of a range, which must not be empty.
 pub(crate) fn range_of<'a>(
-    layer: &'a Layer,
+    layer: &'a Memtable,
     lower: Bound<&'a [u8]>,
     upper: Bound<&'a [u8]>,
 ) -> Range<'a, Key<'a>, Option<Bytes>> {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_upper_of_two_merged_layers_counts() {
-        let layer = |entries: &[(&'static str, Option<&'static str>)]| -> Layer {
+        let layer = |entries: &[(&'static str, Option<&'static str>)]| -> Memtable {
             entries.iter().map(|(k, v)| (Bytes::from(*k).into(), v.map(Bytes::from))).collect()
         };
         let lower = layer(&[("a", Some("1")), ("c", Some("2")), ("d", None), ("x", Some("3"))]);

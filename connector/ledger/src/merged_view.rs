@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::error::Result;
-use crate::memtable::{Layer, range_of, value_in};
+use crate::memtable::{Memtable, range_of, value_in};
 use crate::tree::{Found, Tree};
 
 /// A key and its value.
@@ -14,7 +14,7 @@ pub(crate) type Entry = (Bytes, Bytes);
 /// The three layers; the upper ones come first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layers<'a> {
-    pub(crate) over: [&'a Layer; 2],
+    pub(crate) over: [&'a Memtable; 2],
     pub(crate) tree: Tree<'a>,
 }
 
@@ -53,10 +53,10 @@ impl Layers<'_> {
         self.tree.get(key)
     }
 
-    /// The values under several ascending keys. In a space whose reads take a round trip the pages that hold them are read
+    /// The values under several ascending keys. In a storage whose reads take a round trip the pages that hold them are read
     /// side by side.
     pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        if self.tree.space.is_remote() && keys.len() > 1 {
+        if self.tree.storage.is_remote() && keys.len() > 1 {
             let below: Vec<&[u8]> = keys
                 .iter()
                 .copied()
@@ -73,7 +73,7 @@ impl Layers<'_> {
         if limit == 0 || empty(lower, upper) {
             return Ok(out);
         }
-        if limit > 1 && self.tree.space.is_remote() {
+        if limit > 1 && self.tree.storage.is_remote() {
             self.tree.prefetch_range(lower, upper)?;
         }
         let [mut top, mut middle] = self.over.map(|l| range_of(l, lower, upper).peekable());

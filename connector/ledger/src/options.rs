@@ -81,7 +81,7 @@ pub struct Options {
     pub writers: Writers,
     /// What a commit survives.
     pub sync: SyncPolicy,
-    /// How long bytes that a commit made obsolete are kept. `None`, the default of the space: in an object store ten
+    /// How long bytes that a commit made obsolete are kept. `None`, the default of the storage: in an object store ten
     /// minutes (ten seconds in one that lives in memory); in a file two seconds where that lets it grow little, so that a plain copy of a live container
     /// succeeds (readers are protected by their pins in any case).
     pub retention: Option<Duration>,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checksum::unseal_as;
 use crate::codec::{Decoded, Reader};
 use crate::extent::Extent;
@@ -18,9 +18,9 @@ pub(crate) use entries::Entries;
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
 /// More levels than any container can have; a page that says more is damaged.
-pub(crate) const MOST_LEVELS: u8 = 48;
+pub(crate) const MAX_LEVELS: u8 = 48;
 /// Longer than any page that is written, the longest keys included.
-pub(crate) const LONGEST: u64 = 16 << 20;
+pub(crate) const MAX_PAGE_BYTES: u64 = 16 << 20;
 
 /// A value as a leaf holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Stored {
 }
 
 /// A leaf is gone through so often before it is found out where each entry begins: many are searched once or twice.
-const WALKS: u8 = 2;
+const WALKS_BEFORE_INDEX: u8 = 2;
 
 /// A page whose checksum is right. Keys and values are slices of its bytes. An entry is named by where it begins.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ fn is_before(one: &[u8], other: &[u8]) -> bool {
 #[inline(always)]
 fn pass_over_rest(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
     if level > 0 {
-        return Pointer::skip(r);
+        return PageRef::skip(r);
     }
     if r.u8()? > 1 {
         return Err("unknown kind of value");
@@ -99,7 +99,7 @@ fn each<'a>(
 impl Page {
     /// A page from its bytes, whose checksum is compared with that of the pointer to it.
     pub(crate) fn decode(bytes: Bytes, crc: u32) -> Decoded<Self> {
-        if bytes.len() as u64 > LONGEST {
+        if bytes.len() as u64 > MAX_PAGE_BYTES {
             return Err("longer than any page");
         }
         let mut r = Reader::new(unseal_as(&bytes, crc)?);
@@ -107,7 +107,7 @@ impl Page {
             return Err("not a page");
         }
         let level = r.u8()?;
-        if level > MOST_LEVELS {
+        if level > MAX_LEVELS {
             return Err("more levels than possible");
         }
         let count = r.varint()?;
@@ -163,7 +163,7 @@ impl Page {
 
     /// Whether a list of the entries is there, or worth making.
     fn is_listed(&self) -> bool {
-        let more = |walks: u8| (walks < WALKS).then(|| walks + 1);
+        let more = |walks: u8| (walks < WALKS_BEFORE_INDEX).then(|| walks + 1);
         self.starts.get().is_some()
             || self.walks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err()
     }
@@ -235,10 +235,10 @@ impl Page {
     }
 
     /// The child of a branch's entry.
-    fn child(&self, start: u32) -> Decoded<Pointer> {
+    fn child(&self, start: u32) -> Decoded<PageRef> {
         let mut r = self.from(start);
         r.string()?;
-        Pointer::read(&mut r)
+        PageRef::read(&mut r)
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
     fn a_branch_leads_to_the_last_child_that_is_not_behind() {
         let mut d = Draft::default();
         let child =
-            |n: u8| Pointer { place: crate::address::Place::file(u64::from(n) * 16, 16), crc: n.into() };
+            |n: u8| PageRef { place: crate::address::Address::file(u64::from(n) * 16, 16), crc: n.into() };
         [b"b", b"d", b"f"]
             .iter()
             .zip(1..)

@@ -11,29 +11,29 @@ use crate::checksum::checksum;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::limits::MAX_VALUE;
-use crate::space::Space;
+use crate::storage::Storage;
 
 /// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
-const STEP: u64 = 1 << 20;
+const STEP_BYTES: u64 = 1 << 20;
 /// The longest run that goes straight to where it is wanted: longer ones are several, which come side by side. Whole blocks.
-const STRAIGHT: u64 = 4 << 20;
+const MAX_DIRECT_RUN_BYTES: u64 = 4 << 20;
 
-pub(crate) fn read_all(space: &dyn Space, e: &Extent) -> Result<Vec<u8>> {
+pub(crate) fn read_all(storage: &dyn Storage, e: &Extent) -> Result<Vec<u8>> {
     // Only values are read whole, and these have a bound.
     let len = usize::try_from(e.len()).ok().filter(|n| *n <= MAX_VALUE);
     let len =
-        len.ok_or_else(|| Error::corrupt(space.target(), "extent of a value", "longer than any value"))?;
+        len.ok_or_else(|| Error::corrupt(storage.target(), "extent of a value", "longer than any value"))?;
     let mut out = vec![0; len];
-    read(space, e, 0, &mut out)?;
+    read(storage, e, 0, &mut out)?;
     Ok(out)
 }
 
 /// Reads `buf.len()` bytes from `offset` on.
-pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
     let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= e.len());
     let Some(end) = end else {
         let why = format!("{} bytes from {offset} are outside of a payload of {}", buf.len(), e.len());
-        return Err(Error::invalid(space.target(), why));
+        return Err(Error::invalid(storage.target(), why));
     };
     if buf.is_empty() {
         return Ok(());
@@ -41,16 +41,16 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
     let block = e.block();
     // The blocks touched, and the part of them that is whole.
     let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
-    if let Some(bytes) = at_hand(space, e, low..high)? {
+    if let Some(bytes) = borrow_bytes(storage, e, low..high)? {
         let at = (offset - low) as usize;
         buf.copy_from_slice(&bytes[at..at + buf.len()]);
         return Ok(());
     }
     let (mut at, mut rest) = (offset, buf);
     while at < end {
-        let step = (at / block * block).saturating_add(STEP.next_multiple_of(block)).min(end) - at;
+        let step = (at / block * block).saturating_add(STEP_BYTES.next_multiple_of(block)).min(end) - at;
         let (now, later) = std::mem::take(&mut rest).split_at_mut(step as usize);
-        read_step(space, e, at, now)?;
+        read_step(storage, e, at, now)?;
         (at, rest) = (at + step, later);
     }
     Ok(())
@@ -58,11 +58,11 @@ pub(crate) fn read(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -
 
 /// Reads some bytes in one go: whole blocks to where they are wanted, and those that are cut, the first and the last, to a
 /// buffer from which they are copied.
-fn read_step(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
     let (block, end) = (e.block(), offset + buf.len() as u64);
     let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
     if (low, high) == (offset, end) {
-        return whole(space, e, low, buf);
+        return whole(storage, e, low, buf);
     }
     // Where the blocks that are whole begin and end; none may be.
     let begin = if offset == low { low } else { (low + block).min(high) };
@@ -75,19 +75,24 @@ fn read_step(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Resu
     let (before, others) = buf.split_at_mut(from as usize);
     let (middle, behind) = others.split_at_mut((to - from) as usize);
     let mut parts = [IoSliceMut::new(first), IoSliceMut::new(middle), IoSliceMut::new(last)];
-    space.read_parts(e.place(), low, &mut parts)?;
-    verify(space, e, low, first)?;
-    verify(space, e, begin, middle)?;
-    verify(space, e, stop, last)?;
+    storage.read_parts(e.place(), low, &mut parts)?;
+    verify(storage, e, low, first)?;
+    verify(storage, e, begin, middle)?;
+    verify(storage, e, stop, last)?;
     before.copy_from_slice(&first[(offset - low) as usize..][..before.len()]);
     behind.copy_from_slice(&last[..behind.len()]);
     Ok(())
 }
 
 /// Hands the bytes of a range to `take`, from the blocks around it.
-pub(crate) fn view(space: &dyn Space, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
+pub(crate) fn view(
+    storage: &dyn Storage,
+    e: &Extent,
+    range: Range<u64>,
+    take: impl FnOnce(&[u8]),
+) -> Result<()> {
     if range.start > range.end || range.end > e.len() {
-        return Err(outside(space, e, &range));
+        return Err(outside(storage, e, &range));
     }
     if range.is_empty() {
         take(&[]);
@@ -96,27 +101,27 @@ pub(crate) fn view(space: &dyn Space, e: &Extent, range: Range<u64>, take: impl 
     let block = e.block();
     let (low, high) = (range.start / block * block, (range.end.div_ceil(block) * block).min(e.len()));
     let cut = (range.start - low) as usize..(range.end - low) as usize;
-    if let Some(bytes) = at_hand(space, e, low..high)? {
+    if let Some(bytes) = borrow_bytes(storage, e, low..high)? {
         take(&bytes[cut]);
         return Ok(());
     }
     let mut scratch = Scratch::new((high - low) as usize);
-    whole(space, e, low, &mut scratch)?;
+    whole(storage, e, low, &mut scratch)?;
     take(&scratch[cut]);
     Ok(())
 }
 
-/// Whole blocks where they lie, if the space has them in memory.
-fn at_hand(space: &dyn Space, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
-    if !space.is_at_hand() {
+/// Whole blocks where they lie, if the storage has them in memory.
+fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
+    if !storage.is_in_memory() {
         return Ok(None);
     }
     let run = Run { place: *e.place(), offset: range.start, length: range.end - range.start };
-    space.at_hand(&run, &|bytes| verify(space, e, range.start, bytes))
+    storage.borrow_bytes(&run, &|bytes| verify(storage, e, range.start, bytes))
 }
 
-fn outside(space: &dyn Space, e: &Extent, range: &Range<u64>) -> Error {
-    Error::invalid(space.target(), format!("the part {range:?} is outside of a payload of {}", e.len()))
+fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
+    Error::invalid(storage.target(), format!("the part {range:?} is outside of a payload of {}", e.len()))
 }
 
 /// A part of a payload to be read.
@@ -169,7 +174,7 @@ impl<'a> Runs<'a> {
         self.purposes.push(Purpose { extent, cut, goes });
     }
 
-    /// A range that has a place to go to: blocks that are whole go straight there, in runs of at most [`STRAIGHT`].
+    /// A range that has a place to go to: blocks that are whole go straight there, in runs of at most [`MAX_DIRECT_RUN_BYTES`].
     fn to(&mut self, extent: &'a Extent, start: u64, into: &'a mut [u8]) {
         let (block, mut at, mut rest) = (extent.block(), start, into);
         while !rest.is_empty() {
@@ -179,8 +184,8 @@ impl<'a> Runs<'a> {
             let length = if !is_whole {
                 // Up to the next block.
                 room.min(block - at % block)
-            } else if room > STRAIGHT {
-                STRAIGHT
+            } else if room > MAX_DIRECT_RUN_BYTES {
+                MAX_DIRECT_RUN_BYTES
             } else if is_end {
                 room
             } else {
@@ -199,20 +204,20 @@ impl<'a> Runs<'a> {
 
 /// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side. The answers
 /// are in the order asked, and empty for what has a place to go to.
-pub(crate) fn read_many(space: &dyn Space, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
+pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
     let mut out = vec![Bytes::new(); parts.len()];
     let mut runs = Runs::default();
     for (n, part) in parts.into_iter().enumerate() {
         let Part { extent, range, into } = part;
         if range.start > range.end || range.end > extent.len() {
-            return Err(outside(space, extent, &range));
+            return Err(outside(storage, extent, &range));
         }
         match into {
             None => runs.around(extent, range, Goes::Out(n), None),
             Some(into) if into.len() as u64 == range.end - range.start => runs.to(extent, range.start, into),
             Some(into) => {
                 let why = format!("the part {range:?} of a payload has room for {} bytes", into.len());
-                return Err(Error::invalid(space.target(), why));
+                return Err(Error::invalid(storage.target(), why));
             }
         }
     }
@@ -220,7 +225,7 @@ pub(crate) fn read_many(space: &dyn Space, parts: Vec<Part<'_>>) -> Result<Vec<B
     let offsets: Vec<u64> = wanted.iter().map(|w| w.run.offset).collect();
     // In the thread that read them, while they are in the processor's cache.
     let extents: Vec<&Extent> = purposes.iter().map(|p| p.extent).collect();
-    space.read_many(&mut wanted, &|n, bytes| verify(space, extents[n], offsets[n], bytes))?;
+    storage.read_many(&mut wanted, &|n, bytes| verify(storage, extents[n], offsets[n], bytes))?;
     for (wanted, purpose) in wanted.into_iter().zip(purposes) {
         match purpose.goes {
             Goes::Straight => (),
@@ -232,13 +237,13 @@ pub(crate) fn read_many(space: &dyn Space, parts: Vec<Part<'_>>) -> Result<Vec<B
 }
 
 /// Reads whole blocks and verifies them.
-fn whole(space: &dyn Space, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
-    space.read(e.place(), offset, buf)?;
-    verify(space, e, offset, buf)
+fn whole(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+    storage.read(e.place(), offset, buf)?;
+    verify(storage, e, offset, buf)
 }
 
 /// Compares whole blocks with their checksums.
-fn verify(space: &dyn Space, e: &Extent, offset: u64, buf: &[u8]) -> Result<()> {
+fn verify(storage: &dyn Storage, e: &Extent, offset: u64, buf: &[u8]) -> Result<()> {
     for (n, part) in (offset / e.block()..).zip(buf.chunks(e.block() as usize)) {
         if !cfg!(fuzzing) && e.sum(n) != Some(checksum(part)) {
             let at = format!(
@@ -247,7 +252,11 @@ fn verify(space: &dyn Space, e: &Extent, offset: u64, buf: &[u8]) -> Result<()> 
                 e.place().offset,
                 e.block()
             );
-            return Err(space.explain(Error::corrupt(space.target(), at, "the checksum does not match")));
+            return Err(storage.classify_read_error(Error::corrupt(
+                storage.target(),
+                at,
+                "the checksum does not match",
+            )));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! One process whose clock is days or years ahead must not lose the versions that a retention time protects, nor make the
 //! times of later versions wrong. One that is behind must not either. Four rules see to that:
 //!
-//! 1. The storage's clock decides. A process whose own clock differs from it by more than [`TOLERANCE`] goes by the storage's.
+//! 1. The storage's clock decides. A process whose own clock differs from it by more than [`CLOCK_TOLERANCE_MICROS`] goes by the storage's.
 //! 2. Room that a retention time protects is given back when two witnesses agree that the time is over: the clock, and the time
 //!    that the newest version had when this writer opened, plus what has passed since ([`Witness`]). A vacuum, which
 //!    somebody asked for, believes the clock.
@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::clock;
 
 /// Clocks that differ by less agree. File systems keep times to two seconds.
-const TOLERANCE: u64 = 60_000_000;
+const CLOCK_TOLERANCE_MICROS: u64 = 60_000_000;
 /// No file system's clock has been here since h5lake exists: 2020-01-01, in microseconds since 1970.
 const EARLIEST: u64 = 1_577_836_800_000_000;
 
@@ -46,7 +46,7 @@ impl StorageClock {
 
 /// Whether times differ by more than clocks that agree.
 pub(crate) fn differ(one: u64, other: u64) -> bool {
-    one.abs_diff(other) > TOLERANCE
+    one.abs_diff(other) > CLOCK_TOLERANCE_MICROS
 }
 
 /// The time by the storage's clock, where it is known and differs much from this process's; else by this one.
@@ -77,7 +77,7 @@ impl Witness {
 pub(crate) fn version_time(now: u64, newest: u64, created: u64) -> u64 {
     // Either the clock of the writer before was ahead, or this one is behind. A clock that stood behind the container's
     // creation is behind.
-    let was_ahead = newest.saturating_sub(now) > TOLERANCE && now >= created;
+    let was_ahead = newest.saturating_sub(now) > CLOCK_TOLERANCE_MICROS && now >= created;
     if was_ahead { now } else { now.max(newest) }
 }
 

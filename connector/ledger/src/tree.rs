@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::address::{Pointer, Run, Wanted};
+use crate::address::{PageRef, Run, Wanted};
 use crate::cache::Cache;
 use crate::codec::Decoded;
 use crate::error::{Error, Result};
 use crate::page::{self, Entries, Page, Stored};
 use crate::payload;
-use crate::space::Space;
+use crate::storage::Storage;
 
 /// Leaves of a range that are read before they are asked for.
-const AHEAD: usize = 16;
+const READ_AHEAD_LEAVES: usize = 16;
 /// Pages of one level that are read at once: their bytes have to fit into the cache.
-const MOST_AHEAD: usize = 128;
+const MAX_READ_AHEAD_PAGES: usize = 128;
 
 /// An entry of a leaf, found but not yet copied out.
 #[derive(Debug, Clone)]
@@ -79,47 +79,47 @@ pub(crate) const OUT_OF_RANGE: &str = "keys outside of the range that the page a
 /// The base of a version, with what is needed to read it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tree<'a> {
-    pub(crate) root: Option<Pointer>,
-    pub(crate) space: &'a dyn Space,
+    pub(crate) root: Option<PageRef>,
+    pub(crate) storage: &'a dyn Storage,
     pub(crate) cache: &'a Cache,
 }
 
-pub(crate) fn place_name(p: &Pointer) -> String {
+pub(crate) fn place_name(p: &PageRef) -> String {
     format!("page at {:?} byte {}", p.place.room, p.place.offset)
 }
 
 impl Tree<'_> {
-    pub(crate) fn page(&self, p: &Pointer) -> Result<Arc<Page>> {
+    pub(crate) fn page(&self, p: &PageRef) -> Result<Arc<Page>> {
         if let Some(page) = self.cache.get(p) {
             return Ok(page);
         }
         let length = self.length(p)?;
         let mut bytes = vec![0; length as usize];
-        self.space.read(&p.place, 0, &mut bytes)?;
+        self.storage.read(&p.place, 0, &mut bytes)?;
         self.take_in(p, bytes.into())
     }
 
-    fn bad(&self, p: &Pointer, why: &str) -> Error {
-        self.space.explain(Error::corrupt(self.space.target(), place_name(p), why))
+    fn bad(&self, p: &PageRef, why: &str) -> Error {
+        self.storage.classify_read_error(Error::corrupt(self.storage.target(), place_name(p), why))
     }
 
-    fn length(&self, p: &Pointer) -> Result<u64> {
+    fn length(&self, p: &PageRef) -> Result<u64> {
         // A damaged parent could claim any length; its checksum was right, so this only guards memory.
-        if p.place.length > page::LONGEST {
+        if p.place.length > page::MAX_PAGE_BYTES {
             return Err(self.bad(p, "longer than any page"));
         }
         Ok(p.place.length)
     }
 
     /// A page from its bytes, which are checked; it is then in the cache.
-    pub(crate) fn take_in(&self, p: &Pointer, bytes: Bytes) -> Result<Arc<Page>> {
+    pub(crate) fn take_in(&self, p: &PageRef, bytes: Bytes) -> Result<Arc<Page>> {
         let page = Arc::new(Page::decode(bytes, p.crc).map_err(|why| self.bad(p, why))?);
         self.cache.put(*p, page.clone());
         Ok(page)
     }
 
     /// Pages, those that are not in memory read at once.
-    fn pages(&self, all: &[Pointer]) -> Result<Vec<Arc<Page>>> {
+    fn pages(&self, all: &[PageRef]) -> Result<Vec<Arc<Page>>> {
         let mut found: Vec<_> = all.iter().map(|p| self.cache.get(p)).collect();
         let missing: Vec<usize> = (0..all.len()).filter(|n| found[*n].is_none()).collect();
         let run = |n: &usize| {
@@ -127,7 +127,7 @@ impl Tree<'_> {
             Ok(Wanted::new(run, None))
         };
         let mut wanted = missing.iter().map(run).collect::<Result<Vec<_>>>()?;
-        self.space.read_many(&mut wanted, &|_, _| Ok(()))?;
+        self.storage.read_many(&mut wanted, &|_, _| Ok(()))?;
         for (n, page) in missing.into_iter().zip(wanted) {
             // Copied, so that a page in memory does not keep its neighbours there.
             found[n] = Some(self.take_in(&all[n], Bytes::copy_from_slice(&page.bytes))?);
@@ -156,7 +156,7 @@ impl Tree<'_> {
                 _ => 0,
             };
             let to = level[n].end_before(upper).max(from + 1).min(level[n].len());
-            (from..to).take(AHEAD).collect()
+            (from..to).take(READ_AHEAD_LEAVES).collect()
         })
     }
 
@@ -172,11 +172,11 @@ impl Tree<'_> {
                     next.push(self.way(page, way)?);
                 }
             }
-            next.truncate(MOST_AHEAD);
+            next.truncate(MAX_READ_AHEAD_PAGES);
             next.dedup();
             let below = self.pages(&next)?;
             if below.iter().any(|page| page.level + 1 != level[0].level) {
-                return Err(Error::corrupt(self.space.target(), "page", "a child of the wrong level"));
+                return Err(Error::corrupt(self.storage.target(), "page", "a child of the wrong level"));
             }
             level = below;
         }
@@ -184,18 +184,18 @@ impl Tree<'_> {
     }
 
     fn damaged(&self, why: &str) -> Error {
-        Error::corrupt(self.space.target(), "page", why)
+        Error::corrupt(self.storage.target(), "page", why)
     }
 
     pub(crate) fn entries<'p>(&self, page: &'p Page) -> Result<Entries<'p>> {
         page.entries().map_err(|why| self.damaged(why))
     }
 
-    fn way(&self, page: &Entries<'_>, n: usize) -> Result<Pointer> {
+    fn way(&self, page: &Entries<'_>, n: usize) -> Result<PageRef> {
         page.child(n).map_err(|why| self.damaged(why))
     }
 
-    fn child(&self, page: &Page, child: &Pointer) -> Result<Arc<Page>> {
+    fn child(&self, page: &Page, child: &PageRef) -> Result<Arc<Page>> {
         let child = self.page(child)?;
         // Levels fall by one, so no walk can go in circles.
         if child.level + 1 != page.level {
@@ -221,7 +221,7 @@ impl Tree<'_> {
     }
 
     /// The leaf in which a key is, if it is anywhere, and the first key that is in the next one.
-    fn leaf_for(&self, root: &Pointer, key: &[u8]) -> Result<(Arc<Page>, Option<Bytes>)> {
+    fn leaf_for(&self, root: &PageRef, key: &[u8]) -> Result<(Arc<Page>, Option<Bytes>)> {
         let (mut page, mut end) = (self.page(root)?, None);
         while page.level > 0 {
             let all = self.entries(&page)?;
@@ -327,7 +327,7 @@ impl Tree<'_> {
     fn loaded(&self, stored: Decoded<Stored>) -> Result<Bytes> {
         match stored.map_err(|why| self.damaged(why))? {
             Stored::Inline(v) => Ok(v),
-            Stored::Spilled(e) => payload::read_all(self.space, &e).map(Bytes::from),
+            Stored::Spilled(e) => payload::read_all(self.storage, &e).map(Bytes::from),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::address::{Place, Pointer};
+use crate::address::{Address, PageRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::fake::Fake;
-use crate::file::head::DATA;
+use crate::file::sim_file::SimFile;
+use crate::file::superblock::DATA;
 use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::page::Draft;
@@ -18,31 +18,31 @@ struct Forger {
 }
 
 impl Forger {
-    fn add(&mut self, mut draft: Draft, level: u8) -> Pointer {
+    fn add(&mut self, mut draft: Draft, level: u8) -> PageRef {
         let (bytes, crc, _) = draft.finish(level).unwrap();
-        let place = Place::file(DATA + self.pages.len() as u64, bytes.len() as u64);
+        let place = Address::file(DATA + self.pages.len() as u64, bytes.len() as u64);
         self.pages.extend(bytes);
         self.pages.resize(self.pages.len().next_multiple_of(32), 0);
-        Pointer { place, crc }
+        PageRef { place, crc }
     }
 
-    fn leaf(&mut self, keys: &[&str]) -> Pointer {
+    fn leaf(&mut self, keys: &[&str]) -> PageRef {
         let mut draft = Draft::default();
         keys.iter().for_each(|k| draft.push_inline(k.as_bytes(), b"value"));
         self.add(draft, 0)
     }
 
-    fn branch(&mut self, level: u8, children: &[(&'static str, Pointer)]) -> Pointer {
+    fn branch(&mut self, level: u8, children: &[(&'static str, PageRef)]) -> PageRef {
         let mut draft = Draft::default();
         children.iter().for_each(|(key, child)| draft.push_child(&Bytes::from(*key), child));
         self.add(draft, level)
     }
 }
 
-fn forge(make: impl FnOnce(&mut Forger) -> Pointer) -> Fake {
+fn forge(make: impl FnOnce(&mut Forger) -> PageRef) -> SimFile {
     let mut forger = Forger { pages: Vec::new() };
     let root = make(&mut forger);
-    Fake::with_base(root, &forger.pages)
+    SimFile::with_base(root, &forger.pages)
 }
 
 /// Goes through all keys as containers do: in portions, each from the last key on.
@@ -74,7 +74,7 @@ fn is_damage<T>(result: Result<T>) -> bool {
 }
 
 /// Every walk ends and says that the container is damaged, and so does every change that would fold its pages.
-fn refused(file: &Fake, what: &str) {
+fn refused(file: &SimFile, what: &str) {
     let l = file.open(Access::ReadOnly, &Options::default()).unwrap();
     for portion in [1, 2, 7, 100] {
         assert!(is_damage(walk(&l, portion)), "{what}: portions of {portion}");

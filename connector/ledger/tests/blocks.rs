@@ -52,7 +52,7 @@ fn die_over(path: &Path) {
 }
 
 #[test]
-fn what_is_not_used_is_given_back() {
+fn unused_preallocation_is_released() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
@@ -84,7 +84,7 @@ fn what_is_not_used_is_given_back() {
 
 /// Nothing keeps them apart, and the one who closes must not cut off what the other is writing.
 #[test]
-fn who_closes_without_a_lock_leaves_what_another_writes() {
+fn closing_without_a_lock_leaves_others_preallocation() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let o = Options { lock: LockPolicy::Off, ..Options::default() };

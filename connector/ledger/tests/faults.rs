@@ -19,7 +19,7 @@ use object_stores::{
 use object_stores::{ErrorKind as StoreKind, Fault};
 
 const KEY: &str = "dir/name.h5";
-const TRIES: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 const KINDS: [StoreKind; 3] = [StoreKind::Io, StoreKind::Timeout, StoreKind::Unavailable];
 
 /// Checkpoints often; nothing is kept for readers that lag behind.
@@ -39,7 +39,7 @@ fn is_told_rightly(e: &Error) -> bool {
 /// Does something until it succeeds.
 fn again<T>(what: &str, mut f: impl FnMut() -> Result<T, Error>) -> T {
     let mut told = Vec::new();
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         match f() {
             Ok(done) => return done,
             Err(e) => {

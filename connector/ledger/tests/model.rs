@@ -194,11 +194,11 @@ impl Run {
     /// Moves every payload that is worth it, as the layer above does.
     fn compact(&mut self) {
         let w = self.writer.as_ref().unwrap();
-        let sparse = w.sparse().unwrap();
+        let compaction_plan = w.compaction_plan().unwrap();
         for (k, v) in &mut self.staged {
             let Value::Payload(e, _) = v else { continue };
             let old = Extent::decode(e).unwrap().0;
-            if !sparse.holds(&old) {
+            if !compaction_plan.holds(&old) {
                 continue;
             }
             if let Some(new) = w.move_payload(&old).unwrap() {

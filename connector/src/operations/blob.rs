@@ -1,6 +1,6 @@
 //! Variable-length data: libhdf5 hands us each sequence or string while it converts, and keeps a 16-byte id.
 
-use h5lake_container::LocalHeap;
+use h5lake_container::InlineHeap;
 
 use crate::error::Result;
 use crate::handles::Handle;
@@ -27,7 +27,7 @@ pub fn check(handle: &Handle, id: &[u8; ID_BYTES], length: usize) -> Result<()> 
 
 /// Gives the data of `id` back. That of an attribute goes with its value.
 pub fn delete(handle: &Handle, id: &[u8; ID_BYTES]) -> Result<()> {
-    if is_null(id) || LocalHeap::has(id) {
+    if is_null(id) || InlineHeap::has(id) {
         return Ok(());
     }
     handle.session()?.container.heap_delete(id).or_else(|error| vlen_context::fail_later(in_heap(error)))

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use h5lake_container::{CodecLender, Container, ObjectId, Outlook};
+use h5lake_container::{CodecProvider, Container, ObjectId, Outlook};
 use h5lake_ledger::locks::Mutex;
 
 use crate::config::Config;
@@ -161,7 +161,7 @@ impl Session {
             loss: Mutex::default(),
         });
         registry::add(&session);
-        let lender: Weak<dyn CodecLender> = Arc::downgrade(&(session.clone() as Arc<dyn CodecLender>));
+        let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));
         session.container.add_codec_lender(lender);
         Ok(session)
     }

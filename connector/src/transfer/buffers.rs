@@ -1,13 +1,13 @@
 //! Buffers for elements on their way.
 #![forbid(unsafe_code)]
 
-use h5lake_ledger::buffers::{LONGEST, Scratch};
+use h5lake_ledger::buffers::{MAX_POOLED_BYTES, Scratch};
 
 use crate::error::{Error, Result};
 
 /// A buffer of `count` elements with any content, for the duration of a transfer.
 pub fn scratch_of(count: usize, size: usize) -> Result<Scratch> {
-    match count.checked_mul(size).filter(|bytes| *bytes <= LONGEST) {
+    match count.checked_mul(size).filter(|bytes| *bytes <= MAX_POOLED_BYTES) {
         Some(bytes) => Ok(Scratch::new(bytes)),
         None => buffer_of(count, size).map(Scratch::from),
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h5lake_container::{ChunkCodec, CodecLender, Container, Dataset, Datatype, ErrorKind, Filter, Layout};
+use h5lake_container::{ChunkCodec, CodecProvider, Container, Dataset, Datatype, ErrorKind, Filter, Layout};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -287,7 +287,7 @@ fn codec(session: &Arc<Session>, dataset: &Dataset, scratch: Option<Scratch>) ->
     }))
 }
 
-impl CodecLender for Session {
+impl CodecProvider for Session {
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
         if is_in_another(self.library) { None } else { codec(&self, dataset, None) }
     }

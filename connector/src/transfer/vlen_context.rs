@@ -2,7 +2,7 @@
 //! to us one by one, without saying whose it is.
 #![forbid(unsafe_code)]
 
-use h5lake_container::{HeapPlace, LocalHeap, ObjectId};
+use h5lake_container::{HeapPlace, InlineHeap, ObjectId};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::blob_id::ID_BYTES;
@@ -18,7 +18,7 @@ enum Home {
     /// An object's, or an attribute's, in the heap of the container.
     Owner(ObjectId),
     /// An attribute's, with its value.
-    Local(LocalHeap),
+    Local(InlineHeap),
 }
 
 /// Bytes of a buffer that may be filled in vain.
@@ -53,7 +53,7 @@ pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<
     staying(
         match place {
             HeapPlace::Owner(owner) => Home::Owner(owner),
-            HeapPlace::Local => Home::Local(LocalHeap::default()),
+            HeapPlace::Local => Home::Local(InlineHeap::default()),
         },
         body,
     )
@@ -63,7 +63,7 @@ pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<
 ///
 /// # Errors
 /// As for [`writing`].
-pub fn reading<T>(heap: LocalHeap, body: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn reading<T>(heap: InlineHeap, body: impl FnOnce() -> Result<T>) -> Result<T> {
     staying(Home::Local(heap), body)
 }
 
@@ -79,7 +79,7 @@ pub fn is_local() -> bool {
 }
 
 /// Goes on with the local heap of the elements that are being written over, where they may stay in part.
-pub fn keep(heap: LocalHeap) {
+pub fn keep(heap: InlineHeap) {
     HOME.with_borrow_mut(|home| {
         if let Home::Local(new) = home {
             *new = heap;
@@ -88,10 +88,10 @@ pub fn keep(heap: LocalHeap) {
 }
 
 /// The local heap of what was written.
-pub fn take() -> LocalHeap {
+pub fn take() -> InlineHeap {
     HOME.with_borrow_mut(|home| match home {
         Home::Local(heap) => std::mem::take(heap),
-        _ => LocalHeap::default(),
+        _ => InlineHeap::default(),
     })
 }
 
@@ -128,7 +128,7 @@ pub fn put_all<'b>(
 /// # Errors
 /// Those of the heap; for an id of a local heap while none is being read.
 pub fn get(session: &Session, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> {
-    if !LocalHeap::has(id) {
+    if !InlineHeap::has(id) {
         return session.container.heap_get(id, data).map_err(in_heap);
     }
     get_local(id, data.len() as u64, |blob| {
@@ -164,7 +164,7 @@ pub fn check_length(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Resu
     if length <= SHORT {
         return Ok(());
     }
-    if LocalHeap::has(id) {
+    if InlineHeap::has(id) {
         return get_local(id, length, |_| Ok(()));
     }
     let stored = session.container.heap_len(id).map_err(in_heap)?;

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use tempfile::NamedTempFile;
 
-use crate::{Etag, Key, ObjectMeta};
+use super::Sync;
+use crate::{Etag, Key, ObjectMeta, PutMode};
 
 /// What has a key's name.
 pub(super) enum Occupant {
@@ -62,8 +64,8 @@ pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, f
         }
     }
     // NOFOLLOW for the last part, NONBLOCK so that a named pipe does not hold the caller up.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let opened = OpenOptions::new().read(true).custom_flags(flags as i32).open(parent.join(name));
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(parent.join(name));
     let file = match opened {
         Ok(file) => file,
         Err(e) if is_no_object(&e) => return Ok(None),
@@ -77,9 +79,9 @@ pub(super) fn open_regular(root: &Path, key: &Key) -> io::Result<Option<(File, f
 fn is_no_object(e: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(e.kind(), K::NotFound | K::NotADirectory | K::IsADirectory)
-        || e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+        || e.raw_os_error() == Some(Errno::ELOOP as i32)
         // A socket or a device without a driver.
-        || e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
+        || e.raw_os_error() == Some(Errno::ENXIO as i32)
 }
 
 /// The version of the file: see the module of the store for why it is one.
@@ -162,11 +164,14 @@ pub(super) fn is_not_later(stamped: &fs::Metadata, replaced: &fs::Metadata) -> b
 }
 
 /// Gives the file the key's name, making directories as needed.
-pub(super) fn give_name(root: &Path, key: &Key, mut file: NamedTempFile, create: bool) -> io::Result<()> {
+pub(super) fn give_name(root: &Path, key: &Key, mut file: NamedTempFile, mode: &PutMode) -> io::Result<()> {
     let path = root.join(key.as_str());
     // Each round can only be lost to a delete that removed an emptied directory meanwhile.
     for _ in 0..1000 {
-        let answer = if create { file.persist_noclobber(&path) } else { file.persist(&path) };
+        let answer = match mode {
+            PutMode::Create => file.persist_noclobber(&path),
+            PutMode::Overwrite | PutMode::Update(_) => file.persist(&path),
+        };
         let failed = match answer {
             Ok(_) => return Ok(()),
             Err(failed) => failed,
@@ -236,7 +241,6 @@ pub(super) fn sync_parents(root: &Path, key: &Key) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the root, and with `sync` so that it survives the loss of power.
 /// The absolute path of a store's directory, symbolic links resolved as far as it is there, and whether it is missing.
 pub(super) fn find_root(path: &Path) -> io::Result<(PathBuf, bool)> {
     match fs::metadata(path) {
@@ -253,10 +257,11 @@ pub(super) fn find_root(path: &Path) -> io::Result<(PathBuf, bool)> {
     Ok((root.join(below), true))
 }
 
-pub(super) fn make_root(path: &Path, sync: bool) -> io::Result<()> {
+/// Makes the root, so that it survives what a put survives.
+pub(super) fn make_root(path: &Path, sync: Sync) -> io::Result<()> {
     let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
     fs::create_dir_all(path)?;
-    if sync {
+    if sync == Sync::Power {
         for made in missing {
             let above = made.parent().filter(|above| !above.as_os_str().is_empty());
             File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;

@@ -5,12 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::staging::RESERVED;
 
 /// Enough for the commit that deletes something, and for a checkpoint of it.
-const BYTES: u64 = 1 << 20;
+const RESERVE_BYTES: u32 = 1 << 20;
 
 /// `ROOT/.object-store/reserve`: a file that is there for its room only. Many processes may share it; whoever spends it first has it.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Reserve {
 
     fn make(&self) -> io::Result<()> {
         let file = File::create_new(&self.path)?;
-        fallocate(&file, FallocateFlags::empty(), 0, BYTES)?;
+        fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES.into())?;
         Ok(())
     }
 }
@@ -81,7 +81,10 @@ mod tests {
         let reserve = Reserve::new(dir.path());
         reserve.keep_once();
         let found = fs::metadata(&reserve.path).unwrap();
-        assert!(found.len() == BYTES && found.blocks() * 512 >= BYTES, "it takes room");
+        assert!(
+            found.len() == u64::from(RESERVE_BYTES) && found.blocks() * 512 >= u64::from(RESERVE_BYTES),
+            "it takes room"
+        );
         assert!(reserve.spend() && !reserve.spend());
         reserve.keep_once();
         assert!(!reserve.path.exists(), "what was just given up is not taken back at once");

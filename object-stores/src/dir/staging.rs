@@ -21,9 +21,9 @@ pub(super) const RESERVED: &str = ".object-store";
 const PREFIX: &str = "write-";
 /// How old a file of any other name is before a store removes it by itself. Earlier versions of h5lake make such ones, which are
 /// without their lock for a moment.
-const ABANDONED: Duration = Duration::from_secs(3600);
+const ABANDONED_AGE: Duration = Duration::from_secs(3600);
 /// How often a writer makes another file because a sweep has taken the one before.
-const TRIES: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 /// `ROOT/.object-store`: made when something is written for the first time, so that a store that
 /// is only read leaves no trace.
@@ -65,7 +65,7 @@ impl Staging {
     pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
         let file = with_directory(&self.files, || new_locked(&self.files))?;
         if !self.swept.swap(true, Ordering::Relaxed) {
-            let _ = sweep(&self.files, |name| if is_own_name(name) { Duration::ZERO } else { ABANDONED });
+            let _ = sweep(&self.files, |name| if is_own_name(name) { Duration::ZERO } else { ABANDONED_AGE });
         }
         Ok(file)
     }
@@ -116,7 +116,7 @@ fn above(path: &Path) -> impl Iterator<Item = &Path> {
 
 /// A new file under its lock. A sweep may remove it before the lock is had: then another one is made.
 fn new_locked(directory: &Path) -> io::Result<NamedTempFile> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let file = tempfile::Builder::new()
             .prefix(PREFIX)
             // As any new file of the user: `umask` decides, not the 0600 of temporary files.

@@ -8,7 +8,7 @@ use super::DirStore;
 use crate::{ErrorKind, Key, Operation, PutMode, PutResult, PutStream, Result};
 
 /// Small writes are gathered to this many bytes; bigger ones go straight into the file.
-const BUFFER: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct DirStream {
@@ -21,7 +21,7 @@ pub(super) struct DirStream {
 
 impl DirStream {
     pub(super) fn new(store: DirStore, key: Key, file: NamedTempFile) -> Self {
-        DirStream { store, key, file: BufWriter::with_capacity(BUFFER, file), failed: false }
+        DirStream { store, key, file: BufWriter::with_capacity(BUFFER_BYTES, file), failed: false }
     }
 }
 

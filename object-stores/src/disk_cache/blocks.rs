@@ -18,9 +18,9 @@ use crate::{Etag, Key, ObjectMeta};
 
 const MAGIC: &[u8] = b"h5lC2";
 /// How long a file counts as just used: its time is not written again meanwhile.
-const FRESH: Duration = Duration::from_secs(60);
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// When files are removed, so many sixteenths of the bound are left.
-const LEFT: u64 = 14;
+const SIXTEENTHS_LEFT: u64 = 14;
 
 /// The directory `path`, made if it is missing, by its real name.
 pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
@@ -58,7 +58,7 @@ impl Block {
         out.extend_from_slice(&age.subsec_nanos().to_le_bytes());
         put_text(&mut out, self.etag.as_ref().map(Etag::as_str))?;
         out.extend_from_slice(&self.bytes);
-        let sum = crc32c::crc32c(&out);
+        let sum = crc_fast::crc32_iscsi(&out);
         out.extend_from_slice(&sum.to_le_bytes());
         Some(out)
     }
@@ -67,7 +67,7 @@ impl Block {
     fn decode(file: Vec<u8>, name: &str, number: u64) -> Option<Self> {
         let end = file.len().checked_sub(4)?;
         let (body, sum) = file.split_at(end);
-        if crc32c::crc32c(body).to_le_bytes() != sum {
+        if crc_fast::crc32_iscsi(body).to_le_bytes() != sum {
             return None;
         }
         let mut rest = body.strip_prefix(MAGIC)?;
@@ -202,7 +202,7 @@ impl Folder {
         }
         files.sort_unstable();
         for (_, length, path) in files {
-            if total <= self.bound / 16 * LEFT {
+            if total <= self.bound / 16 * SIXTEENTHS_LEFT {
                 break;
             }
             if fs::remove_file(path).is_ok() {
@@ -226,8 +226,10 @@ impl Folder {
 /// Notes that a file was used.
 fn touch(path: &Path) {
     let Ok(file) = File::open(path) else { return };
-    let is_fresh =
-        file.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e < FRESH));
+    let is_fresh = file
+        .metadata()
+        .and_then(|m| m.modified())
+        .is_ok_and(|t| t.elapsed().is_ok_and(|e| e < TOUCH_INTERVAL));
     if !is_fresh {
         let _then_it_goes_earlier = file.set_modified(SystemTime::now());
     }

@@ -54,6 +54,19 @@ fn conforms_whether_objects_are_kept_or_pass() {
 }
 
 #[test]
+fn a_cached_block_ends_with_the_crc_32c_of_its_bytes() {
+    let c = cached(1 << 30);
+    c.store.get(&key("pack/a"), Some((3 << 20)..(3 << 20) + 5)).unwrap();
+    let file = fs::read(&files(c.dir.path())[0]).unwrap();
+    let (body, sum) = file.split_at(file.len() - 4);
+    // The definition, bit by bit.
+    let crc = !body.iter().fold(!0_u32, |crc, b| {
+        (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 })
+    });
+    assert_eq!(sum, crc.to_le_bytes());
+}
+
+#[test]
 fn a_second_read_is_local_in_another_process_too() {
     let c = cached(1 << 30);
     let whole = data((3 << 20) + 5);

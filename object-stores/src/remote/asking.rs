@@ -9,7 +9,7 @@ use std::time::Instant;
 use object_store::list::PaginatedListOptions;
 
 use super::failure::Failure;
-use super::http::{DOCUMENT, LIMITS, Limits};
+use super::http::{LIMITS, Limits, MAX_DOCUMENT_BYTES};
 use super::runtime::{self, Started};
 use super::{Answer, Bucket, Client};
 use crate::ErrorKind;
@@ -123,7 +123,7 @@ impl Bucket {
         T: Send + 'static,
         F: Future<Output = Answer<T>> + Send + 'static,
     {
-        self.ask_for(DOCUMENT, requests)
+        self.ask_for(MAX_DOCUMENT_BYTES, requests)
     }
 
     /// The same, where an answer may have `most` bytes.
@@ -166,7 +166,7 @@ impl Bucket {
                     None => Ok(()),
                 }
             };
-            self.start(DOCUMENT, work)
+            self.start(MAX_DOCUMENT_BYTES, work)
         });
         let listed = listed.and_then(|asked| {
             let lost = |e: std::io::Error| Failure::new(ErrorKind::Unavailable, e.to_string());

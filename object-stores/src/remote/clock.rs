@@ -21,7 +21,7 @@ const EARLIEST: i64 = 1_577_836_800;
 /// 2200-01-01: nor here.
 const LATEST: i64 = 7_258_118_400;
 /// What one date says too little.
-const WHOLE: i64 = 1_000_000;
+const DATE_RESOLUTION_MICROS: i64 = 1_000_000;
 
 /// A server's clock. No lock guards it, so a forked child can read it whatever its parent's threads did.
 #[derive(Debug)]
@@ -75,9 +75,9 @@ impl ServerClock {
     }
 
     fn learn(&self, seconds: i64, sent: Sent, came: Duration) {
-        let Some(date) = seconds.checked_mul(WHOLE) else { return };
+        let Some(date) = seconds.checked_mul(DATE_RESOLUTION_MICROS) else { return };
         let (at_least, at_most) = (date.saturating_sub(micros(came)), date.saturating_sub(micros(sent.at)));
-        let at_most = at_most.saturating_add(WHOLE);
+        let at_most = at_most.saturating_add(DATE_RESOLUTION_MICROS);
         let next = |known: i64| match known {
             UNKNOWN => Some(at_least),
             // The clock was put back, or another answer was wrong.
@@ -112,7 +112,7 @@ mod tests {
 
     fn learned(clock: &ServerClock, date: i64, sent: f64, changes: bool, came: f64) -> f64 {
         clock.learn(NOON + date, Sent { at: at(sent), changes }, at(came));
-        (clock.ahead.load(Ordering::Relaxed) - (NOON - 1000) * WHOLE) as f64 / 1e6
+        (clock.ahead.load(Ordering::Relaxed) - (NOON - 1000) * DATE_RESOLUTION_MICROS) as f64 / 1e6
     }
 
     #[test]

@@ -7,15 +7,16 @@
 //! only creates.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::asking::{Asked, limited};
 use super::failure::Failure;
-use super::http::{DOCUMENT, Limits};
+use super::http::{Limits, MAX_DOCUMENT_BYTES};
 use super::integrity::is_mismatch;
 use super::runtime::PerProcess;
 use super::{Answer, Bucket, Client, Path, path};
@@ -24,7 +25,7 @@ use crate::{Condition, ErrorKind, Key};
 
 const RACERS: usize = 3;
 /// Time for deleting what a probe left behind.
-const TIDYING: Duration = Duration::from_secs(30);
+const TIDY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is known of a server's conditions.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Conditions {
 impl Probed {
     fn probing(&self) -> MutexGuard<'_, Option<UnderWay>> {
         let Ok(mutex) = self.probing.get_or_make(|| Ok::<_, std::convert::Infallible>(Mutex::default()));
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex.lock()
     }
 
     fn creates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<bool, Failure> {
@@ -112,7 +113,7 @@ impl Probed {
             let (client, at) = (bucket.client()?.clone(), at.object);
             let update = ask_update(client.clone(), at);
             let told = async { Ok(update.await) };
-            *under_way = bucket.start_and_go_on(DOCUMENT, told, tidy(client, left)).ok();
+            *under_way = bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, tidy(client, left)).ok();
             let _nobody_else_could = self.created.set(found);
         }
         Ok(self.created.get().is_some_and(|created| created.honoured))
@@ -206,7 +207,7 @@ fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<Answer<()>, Failure> {
 /// Deletes what a probe left behind.
 async fn tidy(client: Client, left: Vec<Path>) {
     // Nobody waits for it; it ends all the same.
-    let limits = Limits::new(Arc::new(Budget::new(TIDYING)), DOCUMENT, Arc::default());
+    let limits = Limits::new(Arc::new(Budget::new(TIDY_TIMEOUT)), MAX_DOCUMENT_BYTES, Arc::default());
     let deleting = async { Ok(future::join_all(left.iter().map(|left| client.objects.delete(left))).await) };
     // What stays is a few bytes under a name that says what it is.
     let _the_probe_has_told = limited(limits, deleting).await;

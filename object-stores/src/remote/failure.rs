@@ -205,8 +205,9 @@ fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    const MOST: usize = 200;
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    const MAX_CHARACTERS: usize = 200;
+    let line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARACTERS).collect();
     line.trim().to_owned()
 }
 

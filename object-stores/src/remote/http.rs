@@ -23,16 +23,16 @@ use super::Answer;
 use super::clock::{Sent, ServerClock};
 use super::duration;
 use super::options::is_yes;
-use crate::deadline::{Budget, SLOWEST};
+use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
 
 /// No further try begins so long after connections began to fail. What asks to come back later is tried for longer.
-const CONNECTING: Duration = Duration::from_secs(6);
+const MAX_CONNECT_RETRY_TIME: Duration = Duration::from_secs(6);
 /// Bytes of an answer that is a document: a thousand keys with all that is said of them have fewer.
-pub(super) const DOCUMENT: u64 = 16 << 20;
+pub(super) const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
 /// Bytes of an answer that is an error.
-const ERROR_DOCUMENT: u64 = 256 << 10;
+const MAX_ERROR_BYTES: u64 = 256 << 10;
 /// Redirects within one server that are followed.
-const REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 
 /// What the requests of a piece of work share.
 #[derive(Clone, Debug)]
@@ -78,32 +78,40 @@ impl HttpConnector for Connections {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
-        let made = connected(options, &self.certificates, true)?;
+        let made = connected(options, &self.certificates, Server::Store)?;
         Ok(self.made.get_or_init(|| made).clone())
     }
+}
+
+/// Whom a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The store, whose clock its answers tell.
+    Store,
+    /// One that has credentials.
+    Credentials,
 }
 
 /// Connections of one client alone: those that ask for credentials have other options than those that use them.
 #[derive(Debug)]
 pub(super) struct Separate {
-    /// Whether it asks the store itself, whose clock its answers tell.
-    pub(super) is_store: bool,
+    pub(super) server: Server,
 }
 
 impl HttpConnector for Separate {
     fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
-        connected(options, &[], self.is_store)
+        connected(options, &[], self.server)
     }
 }
 
 fn connected(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
-    is_store: bool,
+    server: Server,
 ) -> Answer<HttpClient> {
     let client = client(options, certificates);
     let client = client.map_err(|e| object_store::Error::Generic { store: "HTTP client", source: e })?;
-    Ok(HttpClient::new(Bounded { client: HttpClient::new(client), is_store }))
+    Ok(HttpClient::new(Bounded { client: HttpClient::new(client), server }))
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -169,7 +177,7 @@ fn same_server() -> redirect::Policy {
             (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
         };
         let is_same = attempt.previous().last().is_some_and(|from| origin(from) == origin(attempt.url()));
-        if is_same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
+        if is_same && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
     })
 }
 
@@ -227,7 +235,7 @@ impl std::error::Error for TooLong {}
 #[derive(Debug)]
 struct Bounded {
     client: HttpClient,
-    is_store: bool,
+    server: Server,
 }
 
 /// What a call of an HTTP service gives.
@@ -251,7 +259,7 @@ impl HttpService for Bounded {
             let asked = Sent::now(request.method());
             match self.client.execute(request).await {
                 Ok(response) => {
-                    if self.is_store {
+                    if self.server == Server::Store {
                         limits.clock.see(asked, &response);
                     }
                     Ok(bounded(looked_at(response, sent, &limits).await, limits))
@@ -283,7 +291,8 @@ async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> Http
 /// Notes that a connection failed; says whether connections have failed for long enough.
 fn failed_for_long(error: &HttpError, budget: &Budget) -> bool {
     let since = budget.broke(super::failure::transport_text(error.kind(), error));
-    since.elapsed() >= CONNECTING && !matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown)
+    since.elapsed() >= MAX_CONNECT_RETRY_TIME
+        && !matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown)
 }
 
 fn tried(error: HttpError, budget: &Budget) -> HttpError {
@@ -294,7 +303,7 @@ fn tried(error: HttpError, budget: &Budget) -> HttpError {
 }
 
 fn bounded(response: HttpResponse, limits: Limits) -> HttpResponse {
-    let most = if response.status().is_success() { limits.most } else { ERROR_DOCUMENT };
+    let most = if response.status().is_success() { limits.most } else { MAX_ERROR_BYTES };
     let (head, body) = response.into_parts();
     HttpResponse::from_parts(head, HttpResponseBody::new(BoundedBody { body, most, left: most, limits }))
 }
@@ -323,7 +332,7 @@ impl Body for BoundedBody {
             }
             // It came whole, or so much of it that the connection is one.
             None => budget.succeeded(),
-            Some(Ok(_)) if self.most - self.left >= SLOWEST => budget.succeeded(),
+            Some(Ok(_)) if self.most - self.left >= MIN_BYTES_PER_SECOND => budget.succeeded(),
             Some(_) => (),
         }
         if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {

@@ -18,7 +18,7 @@ use super::http::{Called, Connections};
 use super::{Answer, Path};
 
 /// Payloads of fewer bytes are signed: that costs less than a tenth of a millisecond.
-pub(super) const LONG: usize = 256 << 10;
+pub(super) const MIN_CHECKSUMMED_BYTES: usize = 256 << 10;
 
 /// What the probe says it sends, and what it does send.
 const SAID: &str = "probe of checksums: 0";

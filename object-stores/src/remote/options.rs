@@ -1,11 +1,12 @@
 //! From a URL, settings and the environment to a store; and the stores that are open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use parking_lot::Mutex;
 
 use super::asking::Dialect;
 use super::conditions::Conditions;
@@ -18,15 +19,15 @@ use crate::settings::Settings;
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
 
 /// Time for a connection, before it is tried again.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for one request with its body, before it fails.
-const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// No further try begins this long after the first one: a server that asks to come back later is waited for.
-const TRYING: Duration = Duration::from_secs(30);
+const MAX_RETRY_TIME: Duration = Duration::from_secs(30);
 /// Tries after the first one, where no setting says another number: the time is the bound.
-const RETRIES: usize = 1000;
+const MAX_RETRIES: usize = 1000;
 /// Buckets whose connections are kept for the next open.
-const KEPT: usize = 16;
+const MAX_IDLE_BUCKETS: usize = 16;
 
 /// The setting of every remote store that bounds an operation.
 const TIMEOUT: &str = "timeout";
@@ -99,7 +100,7 @@ fn without_timeout(settings: &Settings) -> Settings {
 }
 
 fn opened(plan: Plan, timeout: Duration) -> Result<Arc<Bucket>> {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut open = OPEN.lock();
     let found = open.iter().position(|(identity, _)| *identity == plan.identity);
     let entry = match found {
         Some(at) => open.remove(at),
@@ -123,7 +124,7 @@ fn opened(plan: Plan, timeout: Duration) -> Result<Arc<Bucket>> {
     };
     let bucket = entry.1.clone();
     open.push(entry);
-    if open.len() > KEPT {
+    if open.len() > MAX_IDLE_BUCKETS {
         open.remove(0);
     }
     Ok(bucket)
@@ -167,7 +168,7 @@ pub(super) fn refused(error: object_store::Error, bucket: &str) -> Failure {
 pub(super) fn client_options() -> ClientOptions {
     // TLS has to be told whose cryptography to use. A second call changes nothing.
     let _set_already = rustls::crypto::ring::default_provider().install_default();
-    ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST)
+    ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT)
 }
 
 /// Options whose values are times, by the crate's names.
@@ -185,7 +186,7 @@ pub(super) fn with_unit(option: &str, value: &str) -> String {
 /// Back-off from 100 ms to 2 s, for a bounded time: what a server cannot do for so long is told as an error.
 pub(super) fn retries(environment: &Environment) -> Result<RetryConfig> {
     let max_retries = match environment.get("AWS_MAX_ATTEMPTS").map(|text| text.parse::<usize>()) {
-        None => RETRIES,
+        None => MAX_RETRIES,
         Some(Ok(attempts)) if (1..=1000).contains(&attempts) => attempts - 1,
         Some(_) => return Err(refusal("AWS_MAX_ATTEMPTS is a number from 1 to 1000")),
     };
@@ -194,7 +195,7 @@ pub(super) fn retries(environment: &Environment) -> Result<RetryConfig> {
         max_backoff: Duration::from_secs(2),
         base: 2.0,
     };
-    Ok(RetryConfig { backoff, max_retries, retry_timeout: TRYING })
+    Ok(RetryConfig { backoff, max_retries, retry_timeout: MAX_RETRY_TIME })
 }
 
 /// Whether a variable or setting says yes.

@@ -10,7 +10,7 @@ use object_store::list::PaginatedListStore;
 
 use super::conditions::Conditions;
 use super::failure::Failure;
-use super::http::Separate;
+use super::http::{Separate, Server};
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
 use super::{Client, Connect};
 use crate::Result;
@@ -62,7 +62,7 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
     let connect = move || {
         let builder = GoogleCloudStorageBuilder::new()
             .with_client_options(client_options())
-            .with_http_connector(Separate { is_store: true });
+            .with_http_connector(Separate { server: Server::Store });
         let mut builder = builder.with_retry(retry.clone());
         for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
@@ -86,7 +86,7 @@ pub(super) fn azure(container: &str, environment: &Environment, settings: &Setti
     let connect = move || {
         let builder = MicrosoftAzureBuilder::new()
             .with_client_options(client_options())
-            .with_http_connector(Separate { is_store: true });
+            .with_http_connector(Separate { server: Server::Store });
         let mut builder = builder.with_retry(retry.clone());
         for (variable, value) in &given {
             match variable.to_ascii_lowercase().parse() {
@@ -118,7 +118,8 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
     let (name, bucket) = (url.clone(), host.to_owned());
     let connect = move || {
         let builder = HttpBuilder::new().with_url(&url).with_client_options(client.clone());
-        let builder = builder.with_retry(retry.clone()).with_http_connector(Separate { is_store: true });
+        let builder =
+            builder.with_retry(retry.clone()).with_http_connector(Separate { server: Server::Store });
         let store = builder.build().map_err(|e| refused(e, &bucket))?;
         Ok(Client { objects: Arc::new(store), unsigned: None, pages: None })
     };

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use crate::{ErrorKind, ListPage};
 
 /// What S3 gives at most (ListObjectsV2, `max-keys`).
-const MOST: usize = 1000;
+const MAX_KEYS_PER_PAGE: usize = 1000;
 
 /// One page; see [`crate::ObjectStore::list_page`].
 pub(super) fn list(
@@ -19,7 +19,7 @@ pub(super) fn list(
     if !begins_a_key(prefix) {
         return Ok(ListPage::default());
     }
-    let limit = limit.clamp(1, MOST);
+    let limit = limit.clamp(1, MAX_KEYS_PER_PAGE);
     let offset = start_after.map(|text| without_dots(without_controls(text)));
     let offset = offset.filter(|offset| !offset.is_empty()).map(str::to_owned);
     let asked = without_dots(prefix);

@@ -8,14 +8,14 @@ use futures_util::TryStreamExt;
 use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
 
 use super::failure::Failure;
-use super::http::DOCUMENT;
+use super::http::MAX_DOCUMENT_BYTES;
 use super::{Answer, Client, Path, RemoteStore, path};
 use crate::store::check_exact;
 use crate::{ErrorKind, Key, ObjectMeta, Operation, Result};
 
 /// So many bytes are handed to whoever waits at once: waking a thread costs more than copying a few pieces of what came
 /// from the network.
-const AT_ONCE: usize = 256 << 10;
+const MAX_SINGLE_REQUEST_BYTES: usize = 256 << 10;
 
 /// A part of an object as it came, in pieces.
 pub(super) struct Part {
@@ -30,10 +30,10 @@ impl Part {
 }
 
 /// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
-const LONGEST: u64 = i64::MAX as u64;
+const MAX_OBJECT_BYTES: u64 = i64::MAX as u64;
 
 fn http_range(range: Range<u64>) -> GetRange {
-    if range.end > LONGEST { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
+    if range.end > MAX_OBJECT_BYTES { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
 }
 
 async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> Answer<Part> {
@@ -61,7 +61,7 @@ async fn send_part(
     while let Some(piece) = stream.try_next().await? {
         length += piece.len();
         some.push(piece);
-        if length >= AT_ONCE {
+        if length >= MAX_SINGLE_REQUEST_BYTES {
             let _nobody_waits = to.send(std::mem::take(&mut some));
             length = 0;
         }
@@ -74,10 +74,10 @@ impl RemoteStore {
     /// The part `range` of an object; what is empty in any object is not asked for in HTTP.
     pub(super) fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
         let path = path(key)?;
-        let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > LONGEST);
+        let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > MAX_OBJECT_BYTES);
         // Of an object that is asked for whole, its own length is the bound.
         let most = range.as_ref().map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
-        let part = self.bucket.ask_for(most.max(DOCUMENT), |client| async move {
+        let part = self.bucket.ask_for(most.max(MAX_DOCUMENT_BYTES), |client| async move {
             if is_empty {
                 let meta = client.objects.head(&path).await?;
                 return Ok(Part { meta, pieces: Vec::new() });
@@ -98,7 +98,7 @@ impl RemoteStore {
         let fail = |failure| self.fail(Operation::GetInto, key, failure);
         let length = range.end - range.start;
         let mut came = 0;
-        let meta = if range.is_empty() || range.start > LONGEST {
+        let meta = if range.is_empty() || range.start > MAX_OBJECT_BYTES {
             self.part(key, Some(range.clone())).map_err(fail)?.meta
         } else {
             let path = path(key).map_err(fail)?;

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::conditions::Conditions;
 use super::failure::{Failure, NoCredentials};
-use super::http::{Connections, Separate};
+use super::http::{Connections, Separate, Server};
 use super::integrity::Unsigned;
 use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
 use super::{Answer, Client, profile};
@@ -299,8 +299,10 @@ fn searched(
     let retry =
         RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(2), ..RetryConfig::default() };
     let builder = fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry));
-    let found =
-        builder.with_http_connector(Separate { is_store: false }).build().map_err(|e| refused(e, bucket))?;
+    let found = builder
+        .with_http_connector(Separate { server: Server::Credentials })
+        .build()
+        .map_err(|e| refused(e, bucket))?;
     Ok(Arc::new(Searched(found.credentials().clone())))
 }
 

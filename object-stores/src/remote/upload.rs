@@ -8,14 +8,14 @@ use object_store::{MultipartUpload, ObjectStoreExt as _};
 
 use super::asking::Asked;
 use super::failure::Failure;
-use super::http::DOCUMENT;
+use super::http::MAX_DOCUMENT_BYTES;
 use super::{Bucket, Path};
 use crate::{Error, ErrorKind, Key, Operation, PutResult, PutStream, Result};
 
 /// Bytes of a part. S3 takes 10,000 parts of at least 5 MiB, so an object may have 78 GiB.
-const PART: usize = 8 << 20;
+const PART_BYTES: usize = 8 << 20;
 /// Parts under way at the same time; with the one being filled, this bounds the memory.
-const MOST: usize = 4;
+const MAX_PARTS_UNDER_WAY: usize = 4;
 
 pub(super) struct Upload {
     bucket: Arc<Bucket>,
@@ -59,9 +59,9 @@ impl Upload {
         };
         let bytes = Bytes::from(std::mem::take(&mut self.filling));
         let part = parts.upload.put_part(bytes.into());
-        let sent = self.bucket.start(DOCUMENT, part).and_then(|asked| {
+        let sent = self.bucket.start(MAX_DOCUMENT_BYTES, part).and_then(|asked| {
             parts.under_way.push_back(asked);
-            if parts.under_way.len() > MOST { self.finish_part(&mut parts) } else { Ok(()) }
+            if parts.under_way.len() > MAX_PARTS_UNDER_WAY { self.finish_part(&mut parts) } else { Ok(()) }
         });
         self.parts = Some(parts);
         sent
@@ -120,7 +120,7 @@ impl Upload {
             drop(under_way);
             upload.abort().await
         };
-        self.bucket.start(DOCUMENT, aborting).ok()
+        self.bucket.start(MAX_DOCUMENT_BYTES, aborting).ok()
     }
 }
 
@@ -128,11 +128,11 @@ impl PutStream for Upload {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = PART - self.filling.len();
+            let room = PART_BYTES - self.filling.len();
             let (now, later) = rest.split_at(room.min(rest.len()));
             self.filling.extend_from_slice(now);
             rest = later;
-            if self.filling.len() == PART {
+            if self.filling.len() == PART_BYTES {
                 self.send_part().map_err(|f| self.fail(Operation::StreamWrite, f))?;
             }
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 /// Entries before the first look for those that are closed.
-const FEW: usize = 128;
+const MIN_ENTRIES_TO_SWEEP: usize = 128;
 
 /// The open attributes by their keys in the map. A closed one goes as it is dropped, so that what it took is at hand for the
 /// next; if the state is locked just then it goes with the next look at all of them.
@@ -19,7 +19,7 @@ pub(crate) struct OpenAttributes {
 
 impl OpenAttributes {
     pub(crate) fn new() -> Self {
-        Self { all: HashMap::default(), looked_at_with: FEW }
+        Self { all: HashMap::default(), looked_at_with: MIN_ENTRIES_TO_SWEEP }
     }
 
     /// The attribute under a key, if it is open.
@@ -31,7 +31,7 @@ impl OpenAttributes {
     pub(crate) fn insert(&mut self, key: Arc<[u8]>, attribute: &Arc<Attribute>) {
         if self.all.len() >= self.looked_at_with {
             self.all.retain(|_, a| a.strong_count() > 0);
-            self.looked_at_with = (self.all.len() * 2).max(FEW);
+            self.looked_at_with = (self.all.len() * 2).max(MIN_ENTRIES_TO_SWEEP);
         }
         self.all.insert(key, Arc::downgrade(attribute));
     }

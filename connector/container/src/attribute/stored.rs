@@ -9,9 +9,9 @@ use prost::Message;
 use std::sync::Arc;
 
 /// Values up to this many bytes lie in the map.
-const INLINE: usize = 4 << 10;
+const MAX_INLINE_BYTES: usize = 4 << 10;
 /// Longer values are cut into extents of this many bytes.
-const EXTENT: usize = 16 << 20;
+const MAX_EXTENT_BYTES: usize = 16 << 20;
 
 /// A changed attribute that the ledger does not have yet.
 pub(crate) struct Unstored {
@@ -113,11 +113,11 @@ impl Container {
 
     /// Bytes that go into the record, or the encoded extents.
     pub(super) fn store_value(&self, value: Vec<u8>) -> Result<(Bytes, Vec<Bytes>)> {
-        if value.len() <= INLINE {
+        if value.len() <= MAX_INLINE_BYTES {
             return Ok((value.into(), Vec::new()));
         }
         let mut extents = Vec::new();
-        for part in value.chunks(EXTENT) {
+        for part in value.chunks(MAX_EXTENT_BYTES) {
             match self.ledger.write_payload(part) {
                 Ok(e) => extents.push(e.to_bytes()),
                 Err(e) => {

@@ -1,20 +1,19 @@
 //! Which blocks that are read are worth keeping in memory.
 
-use crate::chunk::cache::DIRECT;
 use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use lru::LruCache;
 
 /// Blocks up to this many bytes are kept as soon as a part of them is read.
-const SHORT: usize = 16 << 10;
+const MAX_SMALL_BLOCK_BYTES: usize = 16 << 10;
 /// Blocks whose use is watched before they are kept.
-const WATCHED: usize = 4096;
+const MAX_WATCHED_BLOCKS: usize = 4096;
 /// So many partial reads, or a block's length in bytes, and it is kept.
-const OFTEN: u32 = 8;
+const ADMIT_AFTER_READS: u32 = 8;
 /// So many times a block's length in bytes that were read for the sake of scattered ones, and it is kept. To keep a block
 /// costs the first touch of its memory, which is as much as to read it so often from the system's cache: whoever comes back
 /// less often has not paid for what it did not use, and whoever comes more often has paid twice at most.
-const OFTEN_SCATTERED: usize = 8;
+const ADMIT_AFTER_SPANS: usize = 8;
 
 /// How far away the stored bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +26,19 @@ pub(crate) enum Distance {
     Far,
 }
 
+/// Where a read was answered.
+pub(crate) enum Answer {
+    /// All from memory.
+    Done,
+    /// The ledger has it all and it need not be kept: read it without the cache's lock.
+    Stored,
+    /// The ledger has it all, and it is read often: keep it, if this is still the epoch.
+    Keep(u64),
+}
+
 /// Watches what is read of blocks that are not in memory.
 #[derive(Debug)]
-pub(crate) struct Keeping {
+pub(crate) struct AdmissionPolicy {
     /// Bytes of the cache.
     limit: usize,
     distance: Distance,
@@ -45,32 +54,32 @@ struct Seen {
     spanned: usize,
 }
 
-impl Keeping {
+impl AdmissionPolicy {
     pub(crate) fn new(limit: usize, distance: Distance) -> Self {
         Self { limit, distance, watched: LruCache::unbounded() }
     }
 
     /// Whole blocks and long runs are read past the cache until they have been read before; scattered bytes,
     /// and parts of filtered blocks, bring the block into memory.
-    pub(crate) fn is_worth_it(&mut self, key: &[u8], shape: &Shape, runs: &[CopyRun]) -> bool {
+    pub(crate) fn admits(&mut self, key: &[u8], shape: &BlockLayout, runs: &[CopyRun]) -> bool {
         if shape.len > self.limit / 4 {
             return false;
         }
         let plain = shape.filters.is_empty();
-        if self.distance == Distance::Memory && plain && shape.len > SHORT {
+        if self.distance == Distance::Memory && plain && shape.len > MAX_SMALL_BLOCK_BYTES {
             return false;
         }
         let near = self.distance != Distance::Far;
         let bytes: usize = runs.iter().map(|r| r.len).sum();
         let whole = bytes >= shape.len;
-        let scattered = runs.len() > 4 && bytes / runs.len() < DIRECT / 4;
+        let scattered = runs.len() > 4 && bytes / runs.len() < MIN_DIRECT_BYTES / 4;
         // To read a large block of a local file again costs less than the first touch of memory to keep it in.
-        let cheap = near && plain && shape.len > SHORT;
-        if !whole && !cheap && (scattered || shape.len <= DIRECT || !plain) {
+        let cheap = near && plain && shape.len > MAX_SMALL_BLOCK_BYTES;
+        if !whole && !cheap && (scattered || shape.len <= MIN_DIRECT_BYTES || !plain) {
             return true;
         }
         // Long runs of a local file lie in the system's cache already.
-        if near && plain && bytes / runs.len().max(1) >= DIRECT / 4 {
+        if near && plain && bytes / runs.len().max(1) >= MIN_DIRECT_BYTES / 4 {
             return false;
         }
         let seen = match self.watched.get_mut(key) {
@@ -82,12 +91,12 @@ impl Keeping {
         } else {
             (seen.times, seen.bytes) = (seen.times + 1, seen.bytes.saturating_add(bytes));
         }
-        let often = seen.times > OFTEN
+        let often = seen.times > ADMIT_AFTER_READS
             || (seen.times > 1 && seen.bytes > shape.len)
-            || seen.spanned / OFTEN_SCATTERED >= shape.len;
+            || seen.spanned / ADMIT_AFTER_SPANS >= shape.len;
         if often {
             self.watched.pop(key);
-        } else if self.watched.len() > WATCHED {
+        } else if self.watched.len() > MAX_WATCHED_BLOCKS {
             self.watched.pop_lru();
         }
         often

@@ -1,10 +1,10 @@
 //! Blocks as the ledger has them.
 
-use crate::chunk::cache::{Answer, DIRECT};
+use crate::chunk::admission::Answer;
 use crate::chunk::copy_runs::gather;
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::record::{self, AttributeRecord, BlockRecord, decode_extents};
 use crate::{Error, ErrorKind, Result, keys};
 use bytes::Bytes;
@@ -13,18 +13,18 @@ use prost::Message;
 use std::sync::Arc;
 
 /// Short runs with at most this many bytes between them are read at once: a call costs more than these bytes.
-const GAP: usize = 64 << 10;
+const MAX_GAP_BYTES: usize = 64 << 10;
 /// At most so many bytes at once, so that they are still in the processor's cache when they are looked at.
-const WINDOW: usize = 256 << 10;
+const MAX_WINDOW_BYTES: usize = 256 << 10;
 /// Bytes that have one checksum: windows begin there, so that none is read twice.
-const SUMMED: usize = 16 << 10;
+const CHECKSUM_UNIT_BYTES: usize = 16 << 10;
 
-impl Pieces {
+impl Fragments {
     /// The whole block, decoded.
-    pub(crate) fn load(&self, ledger: &Ledger, shape: &Shape) -> Result<Vec<u8>> {
+    pub(crate) fn load(&self, ledger: &Ledger, shape: &BlockLayout) -> Result<Vec<u8>> {
         if ledger.is_remote() && self.extents().len() > 1 {
             let mut here = self.clone();
-            Pieces::fetch(ledger, std::iter::once(&mut here), Vec::new())?;
+            Fragments::fetch(ledger, std::iter::once(&mut here), Vec::new())?;
             return here.load(ledger, shape);
         }
         if let Some(mask) = self.encoded {
@@ -36,7 +36,7 @@ impl Pieces {
     }
 
     /// The same to where it is wanted, of the block's length.
-    pub(crate) fn load_into(&self, ledger: &Ledger, shape: &Shape, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn load_into(&self, ledger: &Ledger, shape: &BlockLayout, out: &mut [u8]) -> Result<()> {
         match self.encoded {
             Some(mask) => shape.filters.decode_into(self.encoded_bytes(ledger)?, mask, out),
             None => self.read(ledger, shape, 0, out),
@@ -45,16 +45,16 @@ impl Pieces {
 }
 
 /// The stored state of a block; without pieces when there is none.
-pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &Shape) -> Result<Pieces> {
+pub(crate) fn stored(ledger: &Ledger, key: &[u8], shape: &BlockLayout) -> Result<Fragments> {
     decoded(ledger.get(key)?, key, shape)
 }
 
-fn decoded(value: Option<Bytes>, key: &[u8], shape: &Shape) -> Result<Pieces> {
+fn decoded(value: Option<Bytes>, key: &[u8], shape: &BlockLayout) -> Result<Fragments> {
     let mut pieces = match value {
-        None => Pieces::default(),
+        None => Fragments::default(),
         Some(value) => {
             let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-            Pieces::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))?
+            Fragments::decode(r, shape.len).map_err(|e| e.context(format!("the block {key:02x?}")))?
         }
     };
     pieces.is_later = keys::is_later(key);
@@ -65,8 +65,8 @@ fn decoded(value: Option<Bytes>, key: &[u8], shape: &Shape) -> Result<Pieces> {
 pub(crate) fn several(
     ledger: &Ledger,
     wanted: &[(&[u8], Option<&[CopyRun]>)],
-    shape: &Shape,
-) -> Result<Vec<Pieces>> {
+    shape: &BlockLayout,
+) -> Result<Vec<Fragments>> {
     let keys: Vec<&[u8]> = wanted.iter().map(|(key, _)| *key).collect();
     let mut all = Vec::with_capacity(wanted.len());
     for ((key, runs), value) in wanted.iter().zip(ledger.get_many(&keys)?) {
@@ -83,8 +83,8 @@ pub(crate) fn several(
 pub(crate) fn change_stored(
     ledger: &Ledger,
     key: &[u8],
-    shape: &Shape,
-    change: impl FnOnce(&mut Pieces) -> Result<()>,
+    shape: &BlockLayout,
+    change: impl FnOnce(&mut Fragments) -> Result<()>,
 ) -> Result<()> {
     let mut p = stored(ledger, key, shape)?;
     let before = p.extents();
@@ -101,11 +101,11 @@ pub(crate) fn replace_inline(ledger: &Ledger, key: &[u8], block: &[u8]) -> Resul
 }
 
 /// Stores a whole block, through the pipeline if there is one.
-pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec<u8>) -> Result<()> {
+pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &BlockLayout, block: Vec<u8>) -> Result<()> {
     if !shape.is_filtered(key) {
         return change_stored(ledger, key, shape, |p| {
             if p.encoded.is_some() {
-                *p = Pieces::default();
+                *p = Fragments::default();
             }
             p.put(ledger, shape, 0, &block)
         });
@@ -118,23 +118,23 @@ pub(crate) fn store_block(ledger: &Ledger, key: &[u8], shape: &Shape, block: Vec
 pub(crate) fn read_stored(
     ledger: &Ledger,
     key: &[u8],
-    shape: &Shape,
+    shape: &BlockLayout,
     runs: &[CopyRun],
     out: &mut [u8],
 ) -> Result<()> {
     let mut p = stored(ledger, key, shape)?;
     if ledger.is_remote() {
         p.keep(runs.iter().map(|r| r.block..r.block + r.len));
-        Pieces::fetch(ledger, std::iter::once(&mut p), Vec::new())?;
+        Fragments::fetch(ledger, std::iter::once(&mut p), Vec::new())?;
     }
     read_pieces(&p, ledger, shape, runs, out)
 }
 
 /// Reads runs of a block from its pieces.
 pub(crate) fn read_pieces(
-    p: &Pieces,
+    p: &Fragments,
     ledger: &Ledger,
-    shape: &Shape,
+    shape: &BlockLayout,
     runs: &[CopyRun],
     out: &mut [u8],
 ) -> Result<()> {
@@ -144,7 +144,7 @@ pub(crate) fn read_pieces(
         buffers::give(block);
         return Ok(());
     }
-    if runs.len() > 4 && runs[0].len < DIRECT / 4 {
+    if runs.len() > 4 && runs[0].len < MIN_DIRECT_BYTES / 4 {
         if runs.is_sorted_by_key(|r| r.block) {
             return read_scattered(p, ledger, shape, runs, out);
         }
@@ -157,18 +157,18 @@ pub(crate) fn read_pieces(
 
 /// Reads short runs that are in the block's order: what lies near each other at once.
 fn read_scattered(
-    p: &Pieces,
+    p: &Fragments,
     ledger: &Ledger,
-    shape: &Shape,
+    shape: &BlockLayout,
     runs: &[CopyRun],
     out: &mut [u8],
 ) -> Result<()> {
     let mut rest = runs;
     while let Some(first) = rest.first() {
         let (from, mut to) = (first.block, first.block + first.len);
-        let most = from / SUMMED * SUMMED + WINDOW;
+        let most = from / CHECKSUM_UNIT_BYTES * CHECKSUM_UNIT_BYTES + MAX_WINDOW_BYTES;
         let near = |r: &&CopyRun| {
-            let joins = r.block <= to + GAP && r.block + r.len <= most;
+            let joins = r.block <= to + MAX_GAP_BYTES && r.block + r.len <= most;
             to = to.max(r.block + r.len);
             joins
         };
@@ -190,7 +190,7 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
     let what = || format!("the entry {key:02x?}");
     match key.first() {
         Some(&(keys::BLOCK | keys::SEGMENT)) => {
-            let p = Pieces::decode(record::decode(value, what)?, usize::MAX)?;
+            let p = Fragments::decode(record::decode(value, what)?, usize::MAX)?;
             Ok(p.extents())
         }
         Some(&keys::ATTRIBUTE) => {
@@ -204,7 +204,7 @@ pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>>
 /// Removes a stored block.
 pub(crate) fn delete_stored(ledger: &Ledger, key: &[u8], value: Bytes) -> Result<()> {
     let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    for extent in Pieces::decode(r, usize::MAX)?.extents() {
+    for extent in Fragments::decode(r, usize::MAX)?.extents() {
         ledger.free_payload(&extent)?;
     }
     Ok(ledger.delete(key)?)
@@ -222,7 +222,7 @@ impl crate::Container {
     pub(crate) fn read_block(
         &self,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<()> {
@@ -238,7 +238,7 @@ impl crate::Container {
     pub(crate) fn read_past(
         &self,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<()> {

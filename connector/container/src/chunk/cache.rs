@@ -1,30 +1,28 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
-use crate::chunk::admission::{Distance, Keeping};
+use crate::chunk::admission::{AdmissionPolicy, Answer, Distance};
 use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
-use crate::chunk::cached_block::{Cached, MOST_RANGES};
+use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
-use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::grid::{CopyRun, Coverage};
+use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::chunk::read_set::Reads;
 use crate::chunk::spans::Spans;
 use crate::filters::unlocked;
-use h5lake_ledger::Ledger;
+use h5lake_ledger::{Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-/// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
-pub(crate) const DIRECT: usize = 64 << 10;
 /// Memory that an entry takes beside its bytes.
-const OVERHEAD: usize = 256;
+const ENTRY_OVERHEAD_BYTES: usize = 256;
 
 /// The blocks in memory. Dirty ones are stored by [`Self::flush`], or when room is needed.
 pub(crate) struct BlockCache {
-    blocks: BTreeMap<Vec<u8>, Cached>,
+    blocks: BTreeMap<Vec<u8>, CachedBlock>,
     dirty: BTreeSet<Vec<u8>>,
-    keeping: Keeping,
+    keeping: AdmissionPolicy,
     bytes: usize,
     limit: usize,
     distance: Distance,
@@ -35,23 +33,13 @@ pub(crate) struct BlockCache {
     touched: Option<BTreeMap<Vec<u8>, Spans>>,
 }
 
-/// Where a read was answered.
-pub(crate) enum Answer {
-    /// All from memory.
-    Done,
-    /// The ledger has it all and it need not be kept: read it without the cache's lock.
-    Stored,
-    /// The ledger has it all, and it is read often: keep it, if this is still the epoch.
-    Keep(u64),
-}
-
 impl BlockCache {
-    pub(crate) fn new(limit: usize, distance: Distance, many: bool) -> Self {
+    pub(crate) fn new(limit: usize, distance: Distance, writers: Writers) -> Self {
         Self {
-            touched: many.then(BTreeMap::new),
+            touched: (writers == Writers::Many).then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            keeping: Keeping::new(limit, distance),
+            keeping: AdmissionPolicy::new(limit, distance),
             bytes: 0,
             limit,
             distance,
@@ -105,7 +93,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         spans: &Spans,
         block: &[u8],
     ) -> Result<()> {
@@ -124,7 +112,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         spans: &Spans,
         block: Vec<u8>,
     ) -> Result<()> {
@@ -146,7 +134,7 @@ impl BlockCache {
 
     fn remove(&mut self, key: &[u8]) {
         if let Some(c) = self.blocks.remove(key) {
-            self.bytes -= c.data.len() + OVERHEAD;
+            self.bytes -= c.data.len() + ENTRY_OVERHEAD_BYTES;
         }
         self.dirty.remove(key);
     }
@@ -156,14 +144,14 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         reach: usize,
-    ) -> Result<&mut Cached> {
+    ) -> Result<&mut CachedBlock> {
         let here = self.blocks.get(key).map(|c| c.data.len());
         if here.is_none_or(|len| len < reach) {
-            let room = Cached::room(shape, reach);
+            let room = CachedBlock::room(shape, reach);
             // This may put out the block itself.
-            self.make_room(ledger, room + OVERHEAD)?;
+            self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
                 Some(c) => self.bytes += c.grow(room),
                 None => self.insert(key, shape, vec![0; room]),
@@ -180,15 +168,15 @@ impl BlockCache {
         Ok(c)
     }
 
-    fn insert(&mut self, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) {
+    fn insert(&mut self, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) {
         self.tick += 1;
-        self.bytes += data.len() + OVERHEAD;
-        self.blocks.insert(key.to_vec(), Cached::new(shape, data, self.tick));
+        self.bytes += data.len() + ENTRY_OVERHEAD_BYTES;
+        self.blocks.insert(key.to_vec(), CachedBlock::new(shape, data, self.tick));
     }
 
     /// Makes room for a block of this shape.
-    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        self.make_room(ledger, shape.len + OVERHEAD)
+    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
+        self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
     }
 
     /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
@@ -209,7 +197,7 @@ impl BlockCache {
             match self.store(ledger, &key) {
                 Ok(()) => self.remove(&key),
                 Err(e) if unlocked::is_waiting() => {
-                    later += self.blocks.get(&key).map_or(0, |c| c.data.len() + OVERHEAD);
+                    later += self.blocks.get(&key).map_or(0, |c| c.data.len() + ENTRY_OVERHEAD_BYTES);
                     waiting = Err(e);
                 }
                 failed => return failed,
@@ -278,7 +266,10 @@ impl BlockCache {
     /// What the blocks in memory take.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        assert_eq!(self.bytes, self.blocks.values().map(|c| c.data.len() + OVERHEAD).sum::<usize>());
+        assert_eq!(
+            self.bytes,
+            self.blocks.values().map(|c| c.data.len() + ENTRY_OVERHEAD_BYTES).sum::<usize>()
+        );
         self.bytes
     }
 
@@ -324,13 +315,14 @@ impl BlockCache {
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, ..Self::new(self.limit, self.distance, false) };
+        *self = Self { epoch, ..Self::new(self.limit, self.distance, Writers::One) };
     }
 
     /// Drops all blocks, changes and all.
     pub(crate) fn drop_all(&mut self) {
-        let (epoch, many) = (self.epoch + 1, self.touched.is_some());
-        *self = Self { epoch, ..Self::new(self.limit, self.distance, many) };
+        let epoch = self.epoch + 1;
+        let writers = if self.touched.is_some() { Writers::Many } else { Writers::One };
+        *self = Self { epoch, ..Self::new(self.limit, self.distance, writers) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -338,11 +330,11 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<Answer> {
-        if !self.blocks.contains_key(key) && !self.keeping.is_worth_it(key, shape, runs) {
+        if !self.blocks.contains_key(key) && !self.keeping.admits(key, shape, runs) {
             return Ok(Answer::Stored);
         }
         if !self.blocks.contains_key(key) {
@@ -378,14 +370,14 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<Answer> {
         if self.blocks.contains_key(key) {
             return self.read(ledger, key, shape, runs, out);
         }
-        let keep = self.keeping.is_worth_it(key, shape, runs);
+        let keep = self.keeping.admits(key, shape, runs);
         Ok(if keep { Answer::Keep(self.epoch) } else { Answer::Stored })
     }
 
@@ -394,7 +386,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         data: Vec<u8>,
         epoch: u64,
     ) -> Result<()> {
@@ -405,35 +397,35 @@ impl BlockCache {
     }
 
     /// Takes in a block that is not here, as it is stored.
-    fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, data: Vec<u8>) -> Result<()> {
-        self.make_room(ledger, data.len() + OVERHEAD)?;
+    fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) -> Result<()> {
+        self.make_room(ledger, data.len() + ENTRY_OVERHEAD_BYTES)?;
         self.insert(key, shape, data);
         self.enter(ledger, key, shape, 0)?.valid.insert(0..shape.len);
         Ok(())
     }
 
-    /// Writes runs of `data` into a block. `covered` says that they are all of the block that lies within
-    /// the dataset.
+    /// Writes runs of `data` into a block.
     pub(crate) fn write(
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
-        covered: bool,
+        coverage: Coverage,
     ) -> Result<()> {
         self.epoch += 1;
         self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
         let bytes: usize = runs.iter().map(|r| r.len).sum();
-        if covered && bytes >= DIRECT.min(self.limit) && bytes >= shape.len / 2 {
+        if coverage == Coverage::Whole && bytes >= MIN_DIRECT_BYTES.min(self.limit) && bytes >= shape.len / 2
+        {
             return self.replace(ledger, key, shape, runs, data);
         }
         // What is small and given whole is staged at once: it would be in the map a second time else.
         if bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() && runs.len() == 1 {
             return self.replace(ledger, key, shape, runs, data);
         }
-        if !shape.filters.is_empty() && covered {
+        if !shape.filters.is_empty() && coverage == Coverage::Whole {
             let c = self.enter(ledger, key, shape, shape.len)?;
             if c.valid.is_empty() {
                 c.data = shape.filled();
@@ -441,9 +433,9 @@ impl BlockCache {
             }
         }
         // In the order given: where runs overlap, the last one wins.
-        let long = |r: &CopyRun| r.len >= DIRECT;
+        let long = |r: &CopyRun| r.len >= MIN_DIRECT_BYTES;
         for group in runs.chunk_by(|a, b| long(a) == long(b)) {
-            let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MOST_RANGES;
+            let past = shape.filters.is_empty() && long(&group[0]) && group.len() <= MAX_DIRTY_RANGES;
             if past && !self.blocks.contains_key(key) {
                 self.write_direct(ledger, key, shape, group, data)?;
             } else {
@@ -457,13 +449,13 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        let scattered = |c: &Cached| c.dirty.len() > MOST_RANGES * 16;
+        let scattered = |c: &CachedBlock| c.dirty.len() > MAX_DIRTY_RANGES * 16;
         let whole = !shape.filters.is_empty()
-            || runs.len() > MOST_RANGES * 4
+            || runs.len() > MAX_DIRTY_RANGES * 4
             || self.blocks.get(key).is_some_and(scattered);
         let end = runs.iter().map(|r| r.block + r.len).max().unwrap_or(0);
         let c = self.enter(ledger, key, shape, if whole { shape.len } else { end })?;
@@ -494,7 +486,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
@@ -525,7 +517,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
@@ -535,7 +527,13 @@ impl BlockCache {
     }
 
     /// Makes everything of a block from byte `end` on fill.
-    pub(crate) fn trim(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>, end: usize) -> Result<()> {
+    pub(crate) fn trim(
+        &mut self,
+        ledger: &Ledger,
+        key: &[u8],
+        shape: &Arc<BlockLayout>,
+        end: usize,
+    ) -> Result<()> {
         self.epoch += 1;
         self.touch(key, std::iter::once(end..shape.len));
         if !shape.filters.is_empty() {
@@ -561,7 +559,7 @@ impl BlockCache {
         &mut self,
         ledger: &Ledger,
         key: &[u8],
-        shape: &Arc<Shape>,
+        shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
     ) -> Result<()> {
         self.epoch += 1;
@@ -577,7 +575,7 @@ impl BlockCache {
     }
 
     /// Has a block stored anew, as its shape now says.
-    pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<Shape>) -> Result<()> {
+    pub(crate) fn restage(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>) -> Result<()> {
         let c = self.enter(ledger, key, shape, shape.len)?;
         c.complete(ledger, key)?;
         c.dirty.insert(0..shape.len);

@@ -3,22 +3,22 @@
 use crate::Result;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::grid::CopyRun;
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::BlockLayout;
 use crate::chunk::ranges::Ranges;
 use h5lake_ledger::{Ledger, buffers};
 use std::sync::Arc;
 
 /// A store of more dirty ranges than this joins some.
-pub(crate) const MOST_RANGES: usize = 16;
+pub(crate) const MAX_DIRTY_RANGES: usize = 16;
 /// Blocks up to this many bytes take no more memory than what was written of them: most heap segments of attributes
 /// have a few bytes.
-const GROWS: usize = 16 << 10;
+const MIN_GROWING_BLOCK_BYTES: usize = 16 << 10;
 /// What such a block takes at first.
-const BEGINS: usize = 64;
+const FIRST_CAPACITY_BYTES: usize = 64;
 
 /// A block, or as much of it as is known.
-pub(crate) struct Cached {
-    pub shape: Arc<Shape>,
+pub(crate) struct CachedBlock {
+    pub shape: Arc<BlockLayout>,
     /// The block, or as much from its begin as was needed so far.
     pub data: Vec<u8>,
     /// Bytes of `data` that are the block's present content.
@@ -28,24 +28,27 @@ pub(crate) struct Cached {
     pub used: u64,
 }
 
-impl Drop for Cached {
+impl Drop for CachedBlock {
     fn drop(&mut self) {
         buffers::give(std::mem::take(&mut self.data));
     }
 }
 
-impl Cached {
-    pub(crate) fn new(shape: &Arc<Shape>, data: Vec<u8>, used: u64) -> Self {
+impl CachedBlock {
+    pub(crate) fn new(shape: &Arc<BlockLayout>, data: Vec<u8>, used: u64) -> Self {
         let (valid, dirty) = (Ranges::default(), Ranges::default());
         Self { shape: shape.clone(), data, valid, dirty, used }
     }
 
     /// Bytes of memory for a block of which no more than the first `reach` bytes are needed so far.
-    pub(crate) fn room(shape: &Shape, reach: usize) -> usize {
-        if shape.len > GROWS || !shape.filters.is_empty() {
+    pub(crate) fn room(shape: &BlockLayout, reach: usize) -> usize {
+        if shape.len > MIN_GROWING_BLOCK_BYTES || !shape.filters.is_empty() {
             return shape.len;
         }
-        reach.next_power_of_two().clamp(BEGINS, shape.len.max(BEGINS)).min(shape.len)
+        reach
+            .next_power_of_two()
+            .clamp(FIRST_CAPACITY_BYTES, shape.len.max(FIRST_CAPACITY_BYTES))
+            .min(shape.len)
     }
 
     /// Makes room for the first `room` bytes; returns how many are new.
@@ -86,7 +89,7 @@ impl Cached {
         }
         // Few ranges: join over small gaps first, then over larger ones.
         let mut gap = 256;
-        while self.dirty.len() > MOST_RANGES {
+        while self.dirty.len() > MAX_DIRTY_RANGES {
             self.complete(ledger, key)?;
             self.dirty.join(gap);
             gap *= 4;

@@ -5,7 +5,7 @@
 //! of eight with the fewest bytes becomes one. A byte is so rewritten about log8 of the block's size over the
 //! write's size times.
 
-use crate::chunk::layout::Shape;
+use crate::chunk::layout::BlockLayout;
 use crate::convert::buffer;
 use crate::record::{BlockRecord, PieceRecord};
 use crate::{Error, Result};
@@ -15,9 +15,9 @@ use h5lake_ledger::{Extent, Ledger, Part};
 use std::ops::Range;
 
 /// More pieces than this are merged.
-const MOST: usize = 24;
+const MAX_FRAGMENTS: usize = 24;
 /// So many become one.
-const WINDOW: usize = 8;
+const MERGED_FRAGMENTS: usize = 8;
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -40,7 +40,7 @@ struct Piece {
 
 /// The stored state of a block.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct Fragments {
     list: Vec<Piece>,
     /// The one piece holds the output of a pipeline, with these filters skipped.
     pub encoded: Option<u32>,
@@ -102,14 +102,14 @@ impl Piece {
 
 /// A run of a block that is read straight to where it is wanted.
 pub(crate) struct Direct<'a> {
-    pub pieces: &'a Pieces,
-    pub shape: &'a Shape,
+    pub pieces: &'a Fragments,
+    pub shape: &'a BlockLayout,
     /// Where in the block it begins.
     pub from: usize,
     pub out: &'a mut [u8],
 }
 
-impl Pieces {
+impl Fragments {
     /// Checks a record; `len` is the length of the block.
     pub(crate) fn decode(r: BlockRecord, len: usize) -> Result<Self> {
         let bad = |what: &str| Error::corrupt(format!("a block's pieces {what}"));
@@ -190,7 +190,7 @@ impl Pieces {
     /// straight to where it is wanted.
     pub(crate) fn fetch<'a>(
         ledger: &Ledger,
-        all: impl Iterator<Item = &'a mut Pieces>,
+        all: impl Iterator<Item = &'a mut Fragments>,
         direct: Vec<Direct<'_>>,
     ) -> Result<()> {
         let mut far: Vec<&mut Piece> = all
@@ -220,7 +220,7 @@ impl Pieces {
     /// `parts`.
     fn aim<'a>(
         &'a self,
-        shape: &Shape,
+        shape: &BlockLayout,
         offset: usize,
         out: &'a mut [u8],
         parts: &mut Vec<Part<'a>>,
@@ -269,7 +269,13 @@ impl Pieces {
     }
 
     /// Reads from `offset` on; what no piece holds is the fill value.
-    pub(crate) fn read(&self, ledger: &Ledger, shape: &Shape, offset: usize, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(
+        &self,
+        ledger: &Ledger,
+        shape: &BlockLayout,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result<()> {
         let end = offset + out.len();
         let mut at = offset;
         let first = self.list.partition_point(|p| p.end() <= offset);
@@ -290,7 +296,7 @@ impl Pieces {
     pub(crate) fn view(
         &self,
         ledger: &Ledger,
-        shape: &Shape,
+        shape: &BlockLayout,
         r: Range<usize>,
         take: impl FnOnce(&[u8]),
     ) -> Result<()> {
@@ -349,7 +355,13 @@ impl Pieces {
     }
 
     /// Puts bytes at `offset`: into the map while that stays small, else into an extent.
-    pub(crate) fn put(&mut self, ledger: &Ledger, shape: &Shape, offset: usize, data: &[u8]) -> Result<()> {
+    pub(crate) fn put(
+        &mut self,
+        ledger: &Ledger,
+        shape: &BlockLayout,
+        offset: usize,
+        data: &[u8],
+    ) -> Result<()> {
         self.cut(offset..offset + data.len());
         if self.inline_bytes() + data.len() <= shape.inline && ledger.takes_inline(data.len()) {
             let source = Source::Inline(Bytes::copy_from_slice(data));
@@ -365,7 +377,7 @@ impl Pieces {
             false => ledger.write_payload(data)?,
         };
         self.insert_written(offset, data.len(), extent);
-        while self.list.len() > MOST {
+        while self.list.len() > MAX_FRAGMENTS {
             if !self.merge_cheapest(ledger, shape)? {
                 break;
             }
@@ -380,7 +392,7 @@ impl Pieces {
 
     /// Whether what is written at `offset` is likely to go on with the next write: the block is being filled from its begin, and
     /// is not one that a short dataset has alone.
-    fn grows(&self, shape: &Shape, offset: usize, len: usize) -> bool {
+    fn grows(&self, shape: &BlockLayout, offset: usize, len: usize) -> bool {
         let end = offset + len;
         let follows = || self.list.iter().any(|p| p.end() == offset);
         end < shape.len
@@ -435,7 +447,7 @@ impl Pieces {
     pub(crate) fn put_encoded(
         &mut self,
         ledger: &Ledger,
-        shape: &Shape,
+        shape: &BlockLayout,
         mask: u32,
         data: &[u8],
     ) -> Result<()> {
@@ -468,8 +480,8 @@ impl Pieces {
     }
 
     /// Many small pieces of a block that lies in the map become one.
-    fn join_scattered(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
-        if self.list.len() <= MOST || shape.len > shape.inline || self.has_lost() {
+    fn join_scattered(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
+        if self.list.len() <= MAX_FRAGMENTS || shape.len > shape.inline || self.has_lost() {
             return Ok(());
         }
         let mut all = vec![0; shape.len];
@@ -479,18 +491,18 @@ impl Pieces {
     }
 
     /// Makes one piece of the window of neighbours that spans the fewest bytes; false if there is none without lost bytes.
-    fn merge_cheapest(&mut self, ledger: &Ledger, shape: &Shape) -> Result<bool> {
+    fn merge_cheapest(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<bool> {
         let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
-        let windows = self.list.windows(WINDOW.min(self.list.len())).enumerate();
+        let windows = self.list.windows(MERGED_FRAGMENTS.min(self.list.len())).enumerate();
         let sound = windows.filter(|(_, w)| !w.iter().any(Piece::is_lost));
         let Some((at, _)) = sound.min_by_key(|(_, w)| span(w)) else { return Ok(false) };
-        let window = &self.list[at..at + WINDOW.min(self.list.len() - at)];
+        let window = &self.list[at..at + MERGED_FRAGMENTS.min(self.list.len() - at)];
         let (from, to) = (window[0].offset, window[window.len() - 1].end());
         self.rewrite(ledger, shape, from..to)?;
         Ok(true)
     }
 
-    fn rewrite(&mut self, ledger: &Ledger, shape: &Shape, r: Range<usize>) -> Result<()> {
+    fn rewrite(&mut self, ledger: &Ledger, shape: &BlockLayout, r: Range<usize>) -> Result<()> {
         let mut data = vec![0; r.len()];
         self.read(ledger, shape, r.start, &mut data)?;
         self.insert_written(r.start, r.len(), ledger.write_payload(&data)?);
@@ -498,7 +510,7 @@ impl Pieces {
     }
 
     /// Rewrites the block when most of its extents' bytes are no longer of use.
-    fn drop_waste(&mut self, ledger: &Ledger, shape: &Shape) -> Result<()> {
+    fn drop_waste(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
         let (Some(first), Some(last)) = (self.list.first(), self.list.last()) else { return Ok(()) };
         let (from, to) = (first.offset, last.end());
         // Twice the block, or what a few small writes into a big block leave.

@@ -26,8 +26,22 @@ pub(crate) struct Part<'a> {
     /// Coordinates of the block, in blocks.
     pub coords: &'a [u64],
     pub runs: &'a [CopyRun],
+    pub coverage: Coverage,
+}
+
+/// How much of a block runs have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coverage {
     /// Every byte of the block that lies within the extent is in one of the runs.
-    pub covered: bool,
+    Whole,
+    /// Some bytes may be in none.
+    Partial,
+}
+
+impl Coverage {
+    pub(crate) fn whole_if(is_whole: bool) -> Self {
+        if is_whole { Self::Whole } else { Self::Partial }
+    }
 }
 
 /// One dimension of a hyperslab.
@@ -232,7 +246,11 @@ impl Grid {
         for group in found.chunk_by(|a, b| a.0 == b.0) {
             let mut runs = Runs::default();
             group.iter().for_each(|(_, r)| runs.push(r.block, r.buffer, r.len));
-            use_part(Part { coords: &coordinates(&counts, group[0].0), runs: &runs.0, covered: false })?;
+            use_part(Part {
+                coords: &coordinates(&counts, group[0].0),
+                runs: &runs.0,
+                coverage: Coverage::Partial,
+            })?;
         }
         Ok(())
     }
@@ -287,8 +305,8 @@ fn line(
             return Ok(());
         }
         let valid = segment.min(total - number * segment) as usize * size;
-        let covered = runs.0.iter().map(|r| r.len).sum::<usize>() == valid;
-        use_part(Part { coords: &[number], runs: &runs.0, covered })?;
+        let coverage = Coverage::whole_if(runs.0.iter().map(|r| r.len).sum::<usize>() == valid);
+        use_part(Part { coords: &[number], runs: &runs.0, coverage })?;
         runs.0.clear();
         Ok(())
     };
@@ -397,8 +415,8 @@ fn boxes(
         runs.0.clear();
         copy_runs(&columns, 0, 0, size as u64, &mut runs);
         let coords: Vec<u64> = columns.iter().map(|c| c.now).collect();
-        let covered = columns.iter().all(|c| c.selected() == c.valid());
-        use_part(Part { coords: &coords, runs: &runs.0, covered })?;
+        let coverage = Coverage::whole_if(columns.iter().all(|c| c.selected() == c.valid()));
+        use_part(Part { coords: &coords, runs: &runs.0, coverage })?;
         // The next chunk: the last dimension runs fastest.
         let mut moved = false;
         for c in columns.iter_mut().rev() {

@@ -70,7 +70,7 @@ fn check(grid: &Grid, dims: &[u64], selection: &Selection) {
             Grid::Boxes(c) => (0..dims.len()).map(|d| c[d].min(dims[d] - p.coords[d] * c[d])).product(),
         };
         let distinct = !matches!(selection, Selection::Runs(_));
-        assert_eq!(p.covered, distinct && touched as u64 == valid);
+        assert_eq!(p.coverage, Coverage::whole_if(distinct && touched as u64 == valid));
         for r in p.runs {
             for i in 0..r.len {
                 got[r.buffer + i] = number(grid, dims, p.coords, (r.block + i) as u64);

@@ -5,9 +5,12 @@ use crate::keys;
 use bytes::Bytes;
 use h5lake_ledger::locks::RwLock;
 
+/// Runs of at least this many bytes go past the cache, from and to the caller's buffer.
+pub(crate) const MIN_DIRECT_BYTES: usize = 64 << 10;
+
 /// The form of a block.
 #[derive(Debug)]
-pub(crate) struct Shape {
+pub(crate) struct BlockLayout {
     /// Bytes of a block.
     pub len: usize,
     /// One element of fill; `None` for zeros.
@@ -35,7 +38,7 @@ pub(crate) fn is_partial(coords: &[u64], chunk: &[u64], dims: &[u64]) -> bool {
     coords.iter().zip(chunk).zip(dims).any(|((c, n), d)| end(c, n) > *d)
 }
 
-impl Shape {
+impl BlockLayout {
     /// Whether the block of this key is stored through the pipeline.
     pub(crate) fn is_filtered(&self, key: &[u8]) -> bool {
         let partial = |e: &Edges| is_partial(&keys::coords(key), &e.chunk, &e.dims.read());

@@ -4,9 +4,11 @@
 //! computed what it wrote from a value that is no longer there. The set is bounded. It forgets first which elements of a
 //! block were read, then which blocks of a dataset, then which datasets.
 
+use crate::OnConflict;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::spans::Spans;
 use crate::keys;
+use h5lake_ledger::Writers;
 use h5lake_ledger::locks::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -95,8 +97,9 @@ impl ReadOf {
 }
 
 impl Reads {
-    pub(crate) fn new(needed: bool) -> Self {
-        Self(needed.then(Mutex::default))
+    /// Reads are noted where another writer may change what was read, and somebody is to be told.
+    pub(crate) fn new(writers: Writers, on_conflict: OnConflict) -> Self {
+        Self((writers == Writers::Many && on_conflict != OnConflict::Last).then(Mutex::default))
     }
 
     /// Whether reads are noted at all.
@@ -157,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_known_exactly_as_long_as_it_is_little() {
-        let reads = Reads::new(true);
+    fn small_read_sets_are_exact() {
+        let reads = Reads::new(Writers::Many, OnConflict::Fail);
         let key = keys::block(7, &[3]);
         reads.of_block(&key, &[run(0, 4), run(8, 4)]);
         let of = reads.block(&key);
@@ -175,8 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn the_set_is_bounded() {
-        let reads = Reads::new(true);
+    fn the_read_set_is_bounded() {
+        let reads = Reads::new(Writers::Many, OnConflict::Fail);
         for id in 1..100u64 {
             for n in 0..1000 {
                 reads.of_block(&keys::block(id, &[n]), &[run(0, 4)]);

@@ -2,9 +2,9 @@
 
 use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, coordinates};
-use crate::container::SCAN;
+use crate::container::ENTRIES_PER_SCAN;
 use crate::filters::unlocked::without_locks;
 use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
 use crate::{Error, Result, keys};
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The most chunks that are listed without an entry for each in the map: a few bytes can say that there are any number.
-const LISTED: u64 = 1 << 22;
+const MAX_LISTED_CHUNKS: u64 = 1 << 22;
 
 /// What is known of the chunks' positions: libhdf5 asks for their number each time it asks for one of them.
 #[derive(Debug, Default)]
@@ -166,7 +166,8 @@ impl Dataset {
             _ => (n, None),
         };
         loop {
-            let most = usize::try_from(left).map_or(SCAN, |left| left.saturating_add(1).min(SCAN));
+            let most = usize::try_from(left)
+                .map_or(ENTRIES_PER_SCAN, |left| left.saturating_add(1).min(ENTRIES_PER_SCAN));
             let page = self.written_after(after.as_deref(), most)?;
             if left < page.len() as u64 {
                 known.last = page.into_iter().nth(left as usize).map(|key| (n, key));
@@ -204,7 +205,7 @@ impl Dataset {
             return Ok(self.written()?.into_iter().collect());
         }
         let size = self.grid_size(chunk);
-        let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n <= LISTED);
+        let total = size.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_LISTED_CHUNKS);
         let total = total
             .ok_or_else(|| Error::unsupported("listing more than 2^22 chunks at once is not supported"))?;
         Ok((0..total).map(|n| coordinates(&size, n)).collect())
@@ -296,7 +297,7 @@ impl Dataset {
     }
 
     /// The stored state of a block, with all that was written to it.
-    fn stored_now(&self, key: &[u8]) -> Result<Pieces> {
+    fn stored_now(&self, key: &[u8]) -> Result<Fragments> {
         let c = self.container();
         without_locks(|| {
             let mut blocks = c.blocks.lock();

@@ -2,13 +2,13 @@
 
 use super::Dataset;
 use crate::filters::unlocked::without_locks;
-use crate::filters::{ChunkCodec, CodecLender};
+use crate::filters::{ChunkCodec, CodecProvider};
 use crate::{Container, Error, Result, Selection};
 use std::sync::{Arc, Weak};
 
 impl Container {
     /// Names one who lends codecs, for as long as it lives.
-    pub fn add_codec_lender(&self, lender: Weak<dyn CodecLender>) {
+    pub fn add_codec_lender(&self, lender: Weak<dyn CodecProvider>) {
         let mut all = self.lenders.lock();
         all.retain(|known| known.strong_count() > 0);
         all.push(lender);
@@ -79,7 +79,7 @@ impl Dataset {
                     return Err(Error::range("another thread made the dataset smaller meanwhile"));
                 }
                 let key = self.key(p.coords);
-                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage)
             })
         })
     }

@@ -1,20 +1,20 @@
 //! Datasets.
 
+mod batch_read;
 mod chunks;
 mod codec;
-pub(crate) mod extent;
-mod parallel;
-mod reading;
-mod sharing;
+mod parallel_copy;
+mod parallel_filter;
+pub(crate) mod resize;
 mod validate;
 
 use crate::chunk::admission::Distance;
 use crate::chunk::grid::Grid;
-use crate::chunk::layout::{Edges, Shape};
+use crate::chunk::layout::{BlockLayout, Edges};
 use crate::container::State;
 use crate::filters::Pipeline;
 use crate::filters::unlocked::without_locks;
-use crate::object::check_order;
+use crate::object::{check_order, now};
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
 use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
@@ -23,11 +23,11 @@ use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Contiguous datasets up to this many bytes, and blocks up to it, lie in the map.
-const SMALL: u64 = 16 << 10;
+const MAX_SMALL_DATASET_BYTES: u64 = 16 << 10;
 /// Bytes of a larger block that may lie in the map.
-const INLINE: usize = 1 << 10;
+const MAX_INLINE_BYTES: usize = 1 << 10;
 /// Contiguous datasets are cut into segments of about this many bytes.
-const SEGMENT: u64 = 1 << 20;
+const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A dataset held open. There is one for each dataset of a container, however often it is opened.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Dataset {
     filters: Vec<Filter>,
     creation_properties: Bytes,
     grid: Grid,
-    shape: Arc<Shape>,
+    shape: Arc<BlockLayout>,
     space: RwLock<Dataspace>,
     /// The largest dimensions, which never change.
     limits: Vec<u64>,
@@ -74,7 +74,8 @@ impl Container {
         };
         d.set_layout(&spec.layout);
         d.set_fill(&spec.fill);
-        let mut h = HeaderRecord::new(spec.attribute_order, spec.track_times, &spec.creation_properties);
+        let times = spec.track_times.then(now);
+        let mut h = HeaderRecord::new(spec.attribute_order, times, &spec.creation_properties);
         h.dataset = Some(d);
         self.add_object(&mut self.state(), h)
     }
@@ -130,7 +131,7 @@ pub(crate) struct Form {
     pub datatype: Datatype,
     pub space: Dataspace,
     pub layout: Layout,
-    pub shape: Shape,
+    pub shape: BlockLayout,
     fill: Fill,
     filters: Vec<Filter>,
     grid: Grid,
@@ -167,7 +168,7 @@ impl Form {
             }
             _ => None,
         };
-        let shape = Shape { len, fill: element, filters: pipeline, inline, edges };
+        let shape = BlockLayout { len, fill: element, filters: pipeline, inline, edges };
         Ok(Self { datatype, space, layout, shape, fill, filters, grid })
     }
 }
@@ -200,17 +201,17 @@ fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize,
         Layout::External { .. } | Layout::Virtual { .. } => (1, true),
         Layout::Contiguous => {
             let points = space.points()?.max(1);
-            if points.checked_mul(size).is_some_and(|n| n <= SMALL) {
+            if points.checked_mul(size).is_some_and(|n| n <= MAX_SMALL_DATASET_BYTES) {
                 (points, true)
             } else {
-                ((SEGMENT / size).max(1), false)
+                ((SEGMENT_BYTES / size).max(1), false)
             }
         }
     };
     // A chunk, and an element, have less than 4 GiB; that bounds what is taken for a block.
     let len = elements.checked_mul(size).filter(|&n| n <= u64::from(u32::MAX));
     let len = len.and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
-    let inline = if small || len as u64 <= SMALL { len } else { INLINE };
+    let inline = if small || len as u64 <= MAX_SMALL_DATASET_BYTES { len } else { MAX_INLINE_BYTES };
     let grid = match layout {
         Layout::Chunked { chunk } => Grid::Boxes(chunk.clone()),
         _ => Grid::Line(elements),
@@ -272,11 +273,11 @@ impl Dataset {
         self.creation_properties.clone()
     }
 
-    pub(crate) fn shape(&self) -> &Shape {
+    pub(crate) fn shape(&self) -> &BlockLayout {
         &self.shape
     }
 
-    pub(crate) fn shape_shared(&self) -> Arc<Shape> {
+    pub(crate) fn shape_shared(&self) -> Arc<BlockLayout> {
         self.shape.clone()
     }
 
@@ -357,7 +358,7 @@ impl Dataset {
             }
             self.grid.parts(dims, selection, size, &mut |p| {
                 let key = self.key(p.coords);
-                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.covered)
+                c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage)
             })
         })
     }

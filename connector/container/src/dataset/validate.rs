@@ -6,7 +6,7 @@ use crate::types::{AllocTime, Dataspace, ExternalFile, FillValue, Layout, UNLIMI
 use crate::{DatasetSpec, Error, Result};
 
 /// Bytes that a compact dataset may have: an object header's message less what says that it is one.
-const COMPACT: u64 = 65_536 - 4;
+const MAX_COMPACT_BYTES: u64 = 65_536 - 4;
 
 pub(super) fn check(spec: &DatasetSpec) -> Result<()> {
     check_type(&spec.datatype)?;
@@ -28,7 +28,7 @@ pub(super) fn check(spec: &DatasetSpec) -> Result<()> {
             if spec.fill.allocate != AllocTime::Early {
                 return Err(Error::invalid("compact dataset must have early space allocation"));
             }
-            if bytes.is_none_or(|n| n > COMPACT) {
+            if bytes.is_none_or(|n| n > MAX_COMPACT_BYTES) {
                 let text = "compact dataset size is bigger than header message maximum size";
                 return Err(Error::invalid(format!("{text} ({points} elements of {size} bytes)")));
             }

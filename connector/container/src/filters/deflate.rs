@@ -6,7 +6,7 @@ use h5lake_ledger::buffers;
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 
 /// How much longer than the hint a decoded chunk may be, for a filter before this one that makes data longer.
-const SLACK: usize = 16;
+const MAX_EXPANSION_BYTES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Deflate {
@@ -49,7 +49,7 @@ impl Codec for Deflate {
                 out.truncate(n);
                 return Ok(out);
             }
-            if room >= hint.max(4096).saturating_mul(SLACK) {
+            if room >= hint.max(4096).saturating_mul(MAX_EXPANSION_BYTES) {
                 return Err(format!("damaged data: more than {room} bytes come out"));
             }
             room *= 2;

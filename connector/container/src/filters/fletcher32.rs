@@ -6,7 +6,7 @@
 use super::Codec;
 
 /// Words that can be added before the sums have to be folded.
-const FOLD: usize = 360;
+const MAX_UNFOLDED_WORDS: usize = 360;
 
 #[derive(Debug)]
 pub(super) struct Fletcher32;
@@ -14,7 +14,7 @@ pub(super) struct Fletcher32;
 pub(super) fn checksum(data: &[u8]) -> u32 {
     let fold = |s: u32| (s & 0xffff) + (s >> 16);
     let (mut a, mut b) = (0u32, 0u32);
-    for group in data.chunks(2 * FOLD) {
+    for group in data.chunks(2 * MAX_UNFOLDED_WORDS) {
         for word in group.chunks(2) {
             let low = word.get(1).copied().unwrap_or(0);
             a += u32::from(word[0]) << 8 | u32::from(low);

@@ -33,7 +33,7 @@ pub trait ChunkCodec: Send + Sync {
 }
 
 /// Lends codecs for datasets that nobody has open: those within a copied group.
-pub trait CodecLender: Send + Sync {
+pub trait CodecProvider: Send + Sync {
     /// A codec for a dataset that needs one. It is given back before the call that needed it returns.
     fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
 }

@@ -8,13 +8,13 @@ use super::Codec;
 
 const HASH_BITS: u32 = 14;
 /// The farthest reference.
-const FAR: usize = 1 << 13;
+const MAX_DISTANCE: usize = 1 << 13;
 /// The longest reference: 2 + 7 + 255.
-const LONG: usize = 264;
+const MAX_REFERENCE: usize = 264;
 /// The longest run of literals.
-const LITERALS: usize = 32;
+const MAX_LITERALS: usize = 32;
 /// How much longer than the hint a decoded chunk may be.
-const SLACK: usize = 16;
+const MAX_EXPANSION_BYTES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Lzf;
@@ -29,11 +29,11 @@ impl Codec for Lzf {
             let three = u32::from_le_bytes([data[at], data[at + 1], data[at + 2], 0]);
             let slot = (three.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize;
             let seen = std::mem::replace(&mut table[slot], at);
-            if seen >= at || at - seen > FAR || data[seen..seen + 3] != data[at..at + 3] {
+            if seen >= at || at - seen > MAX_DISTANCE || data[seen..seen + 3] != data[at..at + 3] {
                 at += 1;
                 continue;
             }
-            let most = LONG.min(data.len() - at);
+            let most = MAX_REFERENCE.min(data.len() - at);
             let len = 3 + (3..most).take_while(|&i| data[seen + i] == data[at + i]).count();
             literals(&data[literal..at], &mut out);
             reference(len, at - seen, &mut out);
@@ -45,7 +45,7 @@ impl Codec for Lzf {
     }
 
     fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String> {
-        let limit = hint.max(4096).saturating_mul(SLACK);
+        let limit = hint.max(4096).saturating_mul(MAX_EXPANSION_BYTES);
         let cut = || "damaged data: cut short".to_owned();
         let mut out = Vec::with_capacity(hint);
         let mut input = data;
@@ -83,7 +83,7 @@ fn next(input: &mut &[u8]) -> Option<u8> {
 }
 
 fn literals(data: &[u8], out: &mut Vec<u8>) {
-    for run in data.chunks(LITERALS) {
+    for run in data.chunks(MAX_LITERALS) {
         out.push(run.len() as u8 - 1);
         out.extend_from_slice(run);
     }
@@ -127,7 +127,7 @@ mod tests {
         #[test]
         fn damage_does_not_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(out) = Lzf.decode(&data, 10) {
-                prop_assert!(out.len() < 4096 * SLACK + LONG + 1);
+                prop_assert!(out.len() < 4096 * MAX_EXPANSION_BYTES + MAX_REFERENCE + 1);
             }
         }
     }

@@ -12,7 +12,7 @@ pub(crate) mod unlocked;
 
 pub(crate) use foreign::Codecs;
 use foreign::Work;
-pub use foreign::{ChunkCodec, CodecLender};
+pub use foreign::{ChunkCodec, CodecProvider};
 
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};

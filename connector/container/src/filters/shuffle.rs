@@ -86,7 +86,7 @@ impl Codec for Shuffle {
 }
 
 /// Elements that are worked on at once: all their planes stay in the nearest cache.
-const STRIP: usize = 1024;
+const STRIP_ELEMENTS: usize = 1024;
 
 /// Elements of `SIZE` bytes into `SIZE` planes of `n` bytes. The size is known to the compiler, and a byte is taken out of a number
 /// rather than an array, so that many elements go through at once.
@@ -96,8 +96,8 @@ fn apart<const SIZE: usize>(
     n: usize,
     byte_of: impl Fn([u8; SIZE], usize) -> u8,
 ) {
-    for (strip, part) in elements.chunks(STRIP * SIZE).enumerate() {
-        let (begin, count) = (strip * STRIP, part.len() / SIZE);
+    for (strip, part) in elements.chunks(STRIP_ELEMENTS * SIZE).enumerate() {
+        let (begin, count) = (strip * STRIP_ELEMENTS, part.len() / SIZE);
         for byte in 0..SIZE {
             let plane = &mut planes[byte * n + begin..byte * n + begin + count];
             for (o, element) in plane.iter_mut().zip(part.as_chunks::<SIZE>().0) {
@@ -109,8 +109,8 @@ fn apart<const SIZE: usize>(
 
 /// The reverse of [`apart`].
 fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
-    for (strip, part) in elements.chunks_mut(STRIP * SIZE).enumerate() {
-        let (begin, count) = (strip * STRIP, part.len() / SIZE);
+    for (strip, part) in elements.chunks_mut(STRIP_ELEMENTS * SIZE).enumerate() {
+        let (begin, count) = (strip * STRIP_ELEMENTS, part.len() / SIZE);
         let plane: [&[u8]; SIZE] = std::array::from_fn(|byte| &planes[byte * n + begin..][..count]);
         for (i, element) in part.as_chunks_mut::<SIZE>().0.iter_mut().enumerate() {
             *element = std::array::from_fn(|byte| plane[byte][i]);

@@ -2,7 +2,7 @@
 
 use super::Repair;
 use super::entries::Cursors;
-use crate::chunk::fragments::{Pieces, lost_piece};
+use crate::chunk::fragments::{Fragments, lost_piece};
 use crate::dataset::Form;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::types::Layout;
@@ -14,7 +14,7 @@ use h5lake_ledger::verify::Item;
 use prost::Message;
 
 /// Of a dataset, the most blocks of which nobody knows whether they were there that are marked as lost.
-const MOST_UNKNOWN: u64 = 4 << 20;
+const MAX_UNKNOWN_BLOCKS: u64 = 4 << 20;
 
 /// The record of a block that is lost as a whole.
 pub(super) fn lost_block(length: u64) -> Vec<u8> {
@@ -35,7 +35,7 @@ impl Repair<'_> {
             Ok(r) => r,
             Err(why) => return Ok((lost_block(length), Some(why))),
         };
-        if let Err(e) = Pieces::decode(r.clone(), usize::MAX) {
+        if let Err(e) = Fragments::decode(r.clone(), usize::MAX) {
             return Ok((lost_block(length), Some(e.to_string())));
         }
         let mut why = None;
@@ -129,7 +129,8 @@ impl Repair<'_> {
         }
         let counts = form.block_counts()?;
         for (from, to) in holes {
-            let mut at = first_from(&counts, keys::rest(&from), from[..] > keys::of(keys::BLOCK, id)[..]);
+            let begun = from[..] > keys::of(keys::BLOCK, id)[..];
+            let mut at = first_from(&counts, begun.then(|| keys::rest(&from)));
             let mut marked = 0;
             while let Some(coords) = at {
                 let key = keys::block(id, &coords);
@@ -137,9 +138,9 @@ impl Repair<'_> {
                     break;
                 }
                 marked += 1;
-                if marked > MOST_UNKNOWN {
+                if marked > MAX_UNKNOWN_BLOCKS {
                     return Err(Error::corrupt(format!(
-                        "object {id:#x}: a page of the map is damaged that may have had more than {MOST_UNKNOWN} of its chunks; copy \
+                        "object {id:#x}: a page of the map is damaged that may have had more than {MAX_UNKNOWN_BLOCKS} of its chunks; copy \
                          the other objects with h5copy or h5repack"
                     )));
                 }
@@ -153,14 +154,12 @@ impl Repair<'_> {
     }
 }
 
-/// The first block whose coordinates, as they stand in keys, do not come before some bytes; without `begun` the first of all.
-fn first_from(counts: &[u64], bytes: &[u8], begun: bool) -> Option<Vec<u64>> {
+/// The first block whose coordinates, as they stand in keys, do not come before some bytes; without bytes the first of all.
+fn first_from(counts: &[u64], bytes: Option<&[u8]>) -> Option<Vec<u64>> {
     if counts.contains(&0) {
         return None;
     }
-    if !begun {
-        return Some(vec![0; counts.len()]);
-    }
+    let Some(bytes) = bytes else { return Some(vec![0; counts.len()]) };
     let mut padded = bytes.to_vec();
     let length = counts.len() * 8;
     // A key that goes on behind the coordinates comes after them.
@@ -200,13 +199,13 @@ mod tests {
     fn blocks_are_counted_from_any_key_on() {
         let bytes = |c: &[u64]| c.iter().flat_map(|c| c.to_be_bytes()).collect::<Vec<u8>>();
         let counts = [2, 3];
-        assert_eq!(first_from(&counts, &bytes(&[0, 2]), true), Some(vec![0, 2]));
-        assert_eq!(first_from(&counts, &bytes(&[0, 3]), true), Some(vec![1, 0]));
-        assert_eq!(first_from(&counts, &bytes(&[0]), true), Some(vec![0, 0]));
-        assert_eq!(first_from(&counts, &bytes(&[0, 1, 0]), true), Some(vec![0, 2]));
-        assert_eq!(first_from(&counts, &bytes(&[2, 0]), true), None);
-        assert_eq!(first_from(&counts, &bytes(&[1, 9]), true), None);
-        assert_eq!(first_from(&counts, &bytes(&[7]), false), Some(vec![0, 0]));
+        assert_eq!(first_from(&counts, Some(&bytes(&[0, 2]))), Some(vec![0, 2]));
+        assert_eq!(first_from(&counts, Some(&bytes(&[0, 3]))), Some(vec![1, 0]));
+        assert_eq!(first_from(&counts, Some(&bytes(&[0]))), Some(vec![0, 0]));
+        assert_eq!(first_from(&counts, Some(&bytes(&[0, 1, 0]))), Some(vec![0, 2]));
+        assert_eq!(first_from(&counts, Some(&bytes(&[2, 0]))), None);
+        assert_eq!(first_from(&counts, Some(&bytes(&[1, 9]))), None);
+        assert_eq!(first_from(&counts, None), Some(vec![0, 0]));
         assert_eq!(next(&counts, vec![0, 2]), Some(vec![1, 0]));
         assert_eq!(next(&counts, vec![1, 2]), None);
     }

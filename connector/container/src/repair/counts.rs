@@ -14,7 +14,7 @@ use prost::Message;
 
 const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
 /// Headers that one look at the new container asks for.
-const PAGE: usize = 256;
+const HEADERS_PER_SCAN: usize = 256;
 
 pub(super) fn io(e: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("keeping a list in a temporary file: {e}"))
@@ -30,7 +30,8 @@ struct Headers<'a> {
 impl Headers<'_> {
     fn next(&mut self) -> Result<Option<(u64, Bytes)>> {
         if self.page.len() == 0 {
-            self.page = self.to.scan_prefix(&[keys::HEADER], self.after.as_deref(), PAGE)?.into_iter();
+            self.page =
+                self.to.scan_prefix(&[keys::HEADER], self.after.as_deref(), HEADERS_PER_SCAN)?.into_iter();
         }
         let Some((key, value)) = self.page.next() else { return Ok(None) };
         self.after = Some(key.clone());

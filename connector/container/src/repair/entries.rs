@@ -19,7 +19,7 @@ const L: [[u8; 1]; 2] = bounds(keys::LINK);
 const O: [[u8; 1]; 2] = bounds(keys::HEADER);
 const U: [[u8; 1]; 2] = bounds(keys::USAGE);
 /// Headers that one look at the new container asks for.
-const PAGE: usize = 256;
+const HEADERS_PER_SCAN: usize = 256;
 
 /// What belongs to objects, object by object.
 pub(super) struct Cursors<'a> {
@@ -135,7 +135,7 @@ impl Repair<'_> {
         };
         let mut after: Option<Bytes> = None;
         loop {
-            let page = self.to.scan_prefix(&[keys::HEADER], after.as_deref(), PAGE)?;
+            let page = self.to.scan_prefix(&[keys::HEADER], after.as_deref(), HEADERS_PER_SCAN)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, value) in page {

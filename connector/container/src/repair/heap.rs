@@ -12,7 +12,7 @@ use h5lake_ledger::verify::Item;
 use prost::Message;
 
 /// Where the usage of segments is lost, the next segment is behind this one: numbers of lost ones stand in elements.
-const BEHIND: u32 = 1 << 30;
+const SKIPPED_SEGMENTS: u32 = 1 << 30;
 
 /// The number of a segment in a key.
 fn segment_number(key: &[u8]) -> Option<u32> {
@@ -120,7 +120,7 @@ impl Repair<'_> {
         }
         if any || has_heap {
             let u = UsageRecord::default();
-            self.to.put(&keys::segment(keys::USAGE, id, BEHIND), u.encode_to_vec())?;
+            self.to.put(&keys::segment(keys::USAGE, id, SKIPPED_SEGMENTS), u.encode_to_vec())?;
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 /// Where the counter of ids is lost, so many numbers are passed over: ids of lost objects may stand in elements, as references.
-const MARGIN: u64 = 1 << 20;
+const SKIPPED_IDS: u64 = 1 << 20;
 
 /// What a repair did.
 #[derive(Debug, Clone, Default)]
@@ -262,7 +262,7 @@ impl<'a> Repair<'a> {
         }
         match stored {
             Some(next) => self.last_number = self.last_number.max(next.saturating_sub(1)),
-            None if is_lost => self.last_number += MARGIN,
+            None if is_lost => self.last_number += SKIPPED_IDS,
             None => (),
         }
         Ok(())

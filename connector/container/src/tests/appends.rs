@@ -44,7 +44,7 @@ fn pieces(c: &Container) -> Vec<usize> {
 }
 
 #[test]
-fn what_is_added_lies_behind_what_was_there() {
+fn appends_extend_the_same_extent() {
     let place = file();
     let c = place.create();
     let (a, b) = (log(&c, b"a"), log(&c, b"b"));
@@ -68,7 +68,7 @@ fn what_is_added_lies_behind_what_was_there() {
 
 /// A reader of an old version, and one that follows, while the payload under both goes on.
 #[test]
-fn readers_see_their_version_of_what_grows() {
+fn readers_see_their_version_of_a_growing_extent() {
     let place = file();
     let c = place.create();
     let a = log(&c, b"a");
@@ -88,7 +88,7 @@ fn readers_see_their_version_of_what_grows() {
 }
 
 #[test]
-fn what_grew_is_given_back_as_a_whole() {
+fn a_grown_extent_is_freed_as_a_whole() {
     let options = Options {
         ledger: h5lake_ledger::Options {
             retention: Some(std::time::Duration::ZERO),
@@ -122,7 +122,7 @@ fn what_grew_is_given_back_as_a_whole() {
 
 /// Room that is kept for what may come is not left in the file, and many short datasets get none.
 #[test]
-fn a_closed_file_keeps_no_room_for_what_may_come() {
+fn closing_releases_append_reservations() {
     let place = file();
     let c = place.create();
     let d = log(&c, b"a");

@@ -192,7 +192,7 @@ fn edges_without_filters_follow_the_extent() {
 
 struct Lender(AtomicU32);
 
-impl CodecLender for Lender {
+impl CodecProvider for Lender {
     fn codec_for(self: Arc<Self>, _: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Some(Arc::new(PlusOne::default()))
@@ -215,7 +215,8 @@ fn a_copy_borrows_the_codec_of_a_dataset_that_nobody_has_open() {
     };
     assert!(c.copy_object(id, &c, CopyOptions::default(), &mut double).is_err());
     let lender = Arc::new(Lender(AtomicU32::new(0)));
-    let weak: std::sync::Weak<dyn CodecLender> = Arc::downgrade(&(lender.clone() as Arc<dyn CodecLender>));
+    let weak: std::sync::Weak<dyn CodecProvider> =
+        Arc::downgrade(&(lender.clone() as Arc<dyn CodecProvider>));
     c.add_codec_lender(weak);
     let copy = c.copy_object(id, &c, CopyOptions::default(), &mut double).unwrap();
     assert_eq!(lender.0.load(Ordering::Relaxed), 1);

@@ -216,7 +216,7 @@ fn a_local_heap_goes_where_its_attribute_goes() {
         }
         // One without it has no place for it.
         let plain = c.attr_create(g, b"plain", attr_spec(16, 1)).unwrap();
-        let mut heap = LocalHeap::default();
+        let mut heap = InlineHeap::default();
         let value = heap.put(b"text");
         assert_eq!(plain.write_with_heap(&value, &heap).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
@@ -230,7 +230,7 @@ fn blobs_of_attributes_move_between_the_heaps_of_old_and_new_containers() {
         text_attribute(from, g, b"a", b"text");
         let copy = from.copy_object(g, to, CopyOptions::default(), &mut |_, place, elements| {
             let id: [u8; 16] = elements.data[..].try_into().unwrap();
-            let mut heap = LocalHeap::default();
+            let mut heap = InlineHeap::default();
             let id = match place {
                 HeapPlace::Local => {
                     let mut blob = vec![0; from.heap_len(&id)? as usize];

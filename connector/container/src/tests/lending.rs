@@ -44,7 +44,7 @@ fn all_of(d: &Dataset) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn what_is_lent_is_what_is_stored(
+    fn lent_bytes_are_stored_unchanged(
         chunk in prop::option::of((1u64..400, 1u64..=ROW)),
         writes in prop::collection::vec((0..ROWS, 1..=ROWS, any::<u64>(), any::<bool>(), any::<bool>()), 1..8),
     ) {
@@ -122,7 +122,7 @@ fn a_write_that_fails_changes_nothing() {
 }
 
 #[test]
-fn only_who_lets_go_is_lent_to() {
+fn only_stores_that_release_buffers_are_lent_to() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Registry::global().open(&format!("file://{}", dir.path().display())).unwrap();
     let memory: Arc<dyn ObjectStore> = Arc::new(TraceStore::new(Arc::new(MemoryStore::new())));

@@ -256,13 +256,13 @@ fn string_attribute(c: &Arc<Container>, name: &[u8], text: &[u8], before: usize)
     let mut spec = attr_spec(20, 1);
     (spec.datatype.class, spec.datatype.has_heap) = (3, true);
     let a = c.attr_create(c.root(), name, spec).unwrap();
-    let mut heap = LocalHeap::default();
+    let mut heap = InlineHeap::default();
     // Where it lies differs.
     heap.put(&vec![0; before]);
     let id = match a.heap_place() {
         HeapPlace::Local => heap.put(text),
         HeapPlace::Owner(owner) => {
-            heap = LocalHeap::default();
+            heap = InlineHeap::default();
             c.heap_put(owner, text).unwrap()
         }
     };

@@ -146,7 +146,7 @@ pub(crate) fn text_attribute(c: &Arc<Container>, on: ObjectId, name: &[u8], text
     let mut spec = attr_spec(16, 1);
     spec.datatype.has_heap = true;
     let a = c.attr_create(on, name, spec).unwrap();
-    let mut heap = LocalHeap::default();
+    let mut heap = InlineHeap::default();
     let id = match a.heap_place() {
         HeapPlace::Local => heap.put(text),
         HeapPlace::Owner(owner) => c.heap_put(owner, text).unwrap(),

@@ -48,7 +48,7 @@ fn write_shared(d: &Dataset, s: &Selection, data: &[u8], threads: usize) -> Resu
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn what_is_shared_is_what_was_written(
+    fn parallel_copies_equal_the_data(
         n in 0u8..3,
         writes in prop::collection::vec((0..ROWS, 1..=ROWS, any::<u64>(), any::<bool>(), 0usize..5), 0..8),
         reads in prop::collection::vec((0..ROWS, 1..=ROWS, 1usize..5), 1..5),
@@ -96,7 +96,7 @@ proptest! {
 }
 
 #[test]
-fn damage_in_any_block_is_told() {
+fn damage_in_any_block_is_reported() {
     let place = file();
     let d = made(&place, layout(1));
     let data = noise((ROWS * ROW * SIZE) as usize, 1);
@@ -154,7 +154,7 @@ fn a_thread_that_reads_meanwhile_sees_each_block_as_it_was_or_is() {
 
 /// Each put of a write fails once: that is told, and the elements are as they were.
 #[test]
-fn a_shared_write_that_fails_changes_nothing() {
+fn a_failed_parallel_write_changes_nothing() {
     let data = [noise((ROWS * ROW * SIZE) as usize, 1), noise((ROWS * ROW * SIZE) as usize, 2)];
     for n in 0..2 {
         let store = MemoryStore::new();

@@ -115,7 +115,7 @@ fn other_threads_use_the_container_while_filters_run() {
 
 struct Lender;
 
-impl CodecLender for Lender {
+impl CodecProvider for Lender {
     fn codec_for(self: Arc<Self>, _: &Dataset) -> Option<Arc<dyn ChunkCodec>> {
         Some(calling(|| ()))
     }
@@ -133,10 +133,10 @@ fn chunks_of_two_writers_are_merged() {
                 d.write(&Selection::All, &[1; 400]).unwrap();
                 d.detach_codec(&(codec as Arc<dyn ChunkCodec>)).unwrap();
             });
-            let lender: Arc<dyn CodecLender> = Arc::new(Lender);
+            let lender: Arc<dyn CodecProvider> = Arc::new(Lender);
             let codec: Arc<dyn ChunkCodec> = calling(|| ());
             let [of_a, of_b] = [&a, &b].map(|c| {
-                c.add_codec_lender(Arc::downgrade(&lender) as Weak<dyn CodecLender>);
+                c.add_codec_lender(Arc::downgrade(&lender) as Weak<dyn CodecProvider>);
                 let d = open(c, b"d");
                 d.attach_codec(codec.clone());
                 d

@@ -18,7 +18,7 @@ use crate::{Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use h5lake_ledger::verify::{Content, Finding, Verifier};
-pub use h5lake_ledger::verify::{Counts, Severity};
+pub use h5lake_ledger::verify::{Counts, Severity, Versions};
 
 /// A finding with the names of what it hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,16 +67,6 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         self.damaged == 0
     }
-}
-
-/// How much is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Versions {
-    /// All versions that can be opened.
-    #[default]
-    All,
-    /// The newest one.
-    Newest,
 }
 
 /// What values of the map hold.
@@ -132,7 +122,7 @@ pub fn verify(
         }
     };
     let size = verifier.size()?;
-    verifier.check(&Values, versions == Versions::All, &mut |done| progress(done, size))?;
+    verifier.check(&Values, versions, &mut |done| progress(done, size))?;
     let objects = objects::check(&mut verifier)?;
     let (list, more, damaged) = {
         let all = std::mem::take(&mut verifier.findings);

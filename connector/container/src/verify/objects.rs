@@ -1,7 +1,7 @@
 //! What headers, links, attributes, blocks and heaps say of each other: counts, owners, and what leads where.
 
 use super::cursor::{Cursor, bounds};
-use crate::chunk::fragments::Pieces;
+use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::is_partial;
 use crate::dataset::Form;
 use crate::ids::ROOT;
@@ -109,17 +109,25 @@ fn container_record(v: &Verifier, found: &mut Vec<Finding>) -> Result<u32> {
     }
 }
 
+/// Whether what belongs to no object is reported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strays {
+    Reported,
+    /// Why the object is missing is reported already.
+    Passed,
+}
+
 /// Takes what belongs to objects before `id`, which are not there.
 fn pass_before(
     cursor: &mut Cursor<'_>,
     id: u64,
     kind: &'static str,
     found: &mut Vec<Finding>,
-    tell: bool,
+    strays: Strays,
 ) -> Result<()> {
     while cursor.id().is_some_and(|next| next < id) {
         if let Some(Item::Entry(key, _)) = cursor.take()?
-            && tell
+            && strays == Strays::Reported
         {
             found.push(bad(kind, &key, "the object that it belongs to is missing"));
         }
@@ -138,7 +146,7 @@ impl Check<'_> {
                         self.found.push(bad("object", &key, "an impossible key"));
                         continue;
                     };
-                    self.strays(id, true)?;
+                    self.strays(id, Strays::Reported)?;
                     root |= id == ROOT.0;
                     self.last_id = self.last_id.max(id);
                     self.object(id, &key, value)?;
@@ -147,19 +155,19 @@ impl Check<'_> {
                 Item::Unreadable(key) => {
                     let id = keys::id(&key).unwrap_or(0);
                     root |= id == ROOT.0;
-                    self.strays(id, true)?;
-                    self.strays(id.saturating_add(1), false)?;
+                    self.strays(id, Strays::Reported)?;
+                    self.strays(id.saturating_add(1), Strays::Passed)?;
                 }
                 Item::Lost(from, to) => {
-                    self.strays(keys::id(&from).unwrap_or(0), true)?;
+                    self.strays(keys::id(&from).unwrap_or(0), Strays::Reported)?;
                     let end =
                         to.filter(|to| to[..] < O[1][..]).and_then(|to| keys::id(&to)).unwrap_or(u64::MAX);
                     root |= keys::id(&from).unwrap_or(0) <= ROOT.0 && ROOT.0 <= end;
-                    self.strays(end, false)?;
+                    self.strays(end, Strays::Passed)?;
                 }
             }
         }
-        self.strays(u64::MAX, true)?;
+        self.strays(u64::MAX, Strays::Reported)?;
         if !root {
             self.found.push(bad("object", &keys::of(keys::HEADER, ROOT.0), "the root group is missing"));
         }
@@ -167,14 +175,14 @@ impl Check<'_> {
     }
 
     /// Passes over what belongs to objects before `id`, and says that they are missing.
-    fn strays(&mut self, id: u64, tell: bool) -> Result<()> {
-        pass_before(&mut self.attributes, id, "attribute", &mut self.found, tell)?;
-        pass_before(&mut self.blocks, id, "block", &mut self.found, tell)?;
-        pass_before(&mut self.links, id, "link", &mut self.found, tell)?;
+    fn strays(&mut self, id: u64, strays: Strays) -> Result<()> {
+        pass_before(&mut self.attributes, id, "attribute", &mut self.found, strays)?;
+        pass_before(&mut self.blocks, id, "block", &mut self.found, strays)?;
+        pass_before(&mut self.links, id, "link", &mut self.found, strays)?;
         // In containers of version 1 attributes own heaps.
-        let tell = tell && self.version > 1;
-        pass_before(&mut self.segments, id, "heap segment", &mut self.found, tell)?;
-        pass_before(&mut self.usage, id, "heap usage", &mut self.found, tell)
+        let strays = if self.version > 1 { strays } else { Strays::Passed };
+        pass_before(&mut self.segments, id, "heap segment", &mut self.found, strays)?;
+        pass_before(&mut self.usage, id, "heap usage", &mut self.found, strays)
     }
 
     fn object(&mut self, id: u64, key: &[u8], value: Bytes) -> Result<()> {
@@ -191,7 +199,7 @@ impl Check<'_> {
             Ok(h) => h,
             Err(why) => {
                 self.found.push(bad("object", key, why));
-                return self.strays(id.saturating_add(1), false);
+                return self.strays(id.saturating_add(1), Strays::Passed);
             }
         };
         if let Some(t) = object::committed(&h) {
@@ -293,7 +301,7 @@ impl Check<'_> {
             let sound = decoded::<BlockRecord>(value).and_then(|r| {
                 let length = usize::try_from(r.length).unwrap_or(usize::MAX);
                 let length = if length == 0 { usize::MAX } else { length };
-                Pieces::decode(r, length).map_err(|e| e.to_string())
+                Fragments::decode(r, length).map_err(|e| e.to_string())
             });
             match sound {
                 Ok(pieces) if pieces.has_lost() => {
@@ -442,7 +450,7 @@ pub(crate) fn block(form: &Form, key: &[u8], value: Bytes) -> std::result::Resul
     }
     let r: BlockRecord = record::decode(value, String::new).map_err(|e| e.to_string())?;
     let encoded = r.encoded;
-    let pieces = Pieces::decode(r, form.shape.len).map_err(|e| e.to_string())?;
+    let pieces = Fragments::decode(r, form.shape.len).map_err(|e| e.to_string())?;
     if encoded && !form.shape.is_filtered(key) {
         return Err("it went through filters, which the dataset has not".into());
     }

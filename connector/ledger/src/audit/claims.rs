@@ -3,16 +3,16 @@
 
 use std::io;
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 use crate::audit::spilled::{Entry, Spilled, number_at};
 
 /// Bytes of runs in memory.
-pub(crate) const BOUND: usize = 64 << 20;
+pub(crate) const MAX_RUN_MEMORY_BYTES: usize = 64 << 20;
 
 /// A run of bytes in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Claim {
-    pub(crate) room: Room,
+    pub(crate) room: Location,
     pub(crate) offset: u64,
     pub(crate) end: u64,
 }
@@ -20,14 +20,14 @@ pub(crate) struct Claim {
 impl Entry<40> for Claim {
     fn encode(&self) -> [u8; 40] {
         let (kind, id) = match self.room {
-            Room::File => (0u64, [0; 16]),
-            Room::Log(n) => {
+            Location::File => (0u64, [0; 16]),
+            Location::Log(n) => {
                 let mut id = [0; 16];
                 id[8..].copy_from_slice(&n.to_be_bytes());
                 (1, id)
             }
-            Room::Pack(id) => (2, id),
-            Room::Page(id) => (3, id),
+            Location::Pack(id) => (2, id),
+            Location::Page(id) => (3, id),
         };
         let mut out = [0; 40];
         out[..8].copy_from_slice(&kind.to_le_bytes());
@@ -42,10 +42,10 @@ impl Entry<40> for Claim {
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[8..24]);
         let room = match number(0) {
-            0 => Room::File,
-            1 => Room::Log(id[8..].iter().fold(0, |n, b| n << 8 | u64::from(*b))),
-            2 => Room::Pack(id),
-            _ => Room::Page(id),
+            0 => Location::File,
+            1 => Location::Log(id[8..].iter().fold(0, |n, b| n << 8 | u64::from(*b))),
+            2 => Location::Pack(id),
+            _ => Location::Page(id),
         };
         Self { room, offset: number(24), end: number(32) }
     }
@@ -78,13 +78,13 @@ fn join(all: &mut Vec<Claim>, twice: &mut dyn FnMut(Claim)) {
 
 impl Claims {
     /// Takes in a place; tells of bytes that were claimed before, now or in the end.
-    pub(crate) fn add(&mut self, place: &Place, twice: &mut dyn FnMut(Claim)) -> io::Result<()> {
+    pub(crate) fn add(&mut self, place: &Address, twice: &mut dyn FnMut(Claim)) -> io::Result<()> {
         if place.length == 0 {
             return Ok(());
         }
         let end = place.offset.saturating_add(place.length);
         self.recent.push(Claim { room: place.room, offset: place.offset, end });
-        let most = BOUND / size_of::<Claim>();
+        let most = MAX_RUN_MEMORY_BYTES / size_of::<Claim>();
         if self.recent.len() >= most {
             join(&mut self.recent, twice);
             if self.recent.len() >= most / 2 {
@@ -134,7 +134,7 @@ pub struct Tally {
 }
 
 /// Numbers in memory.
-const MOST_NUMBERS: usize = 1 << 22;
+const MAX_NUMBERS: usize = 1 << 22;
 
 /// Sorts numbers and adds their counts up.
 fn sum(all: &mut Vec<(u64, u64)>) {
@@ -153,9 +153,9 @@ impl Tally {
     /// Those of a temporary file.
     pub fn add(&mut self, number: u64) -> io::Result<()> {
         self.recent.push((number, 1));
-        if self.recent.len() >= MOST_NUMBERS {
+        if self.recent.len() >= MAX_NUMBERS {
             sum(&mut self.recent);
-            if self.recent.len() >= MOST_NUMBERS / 2 {
+            if self.recent.len() >= MAX_NUMBERS / 2 {
                 self.spilled.take(&mut self.recent)?;
             }
         }
@@ -214,18 +214,18 @@ mod tests {
             let mut claims = Claims::default();
             let mut twice = Vec::new();
             for n in [5u64, 1, 9, 3, 2, 9, 20] {
-                let place = Place { room: Room::Log(7), offset: n * 32, length: 32 };
+                let place = Address { room: Location::Log(7), offset: n * 32, length: 32 };
                 claims.add(&place, &mut |c| twice.push(c)).unwrap();
                 if spilling {
                     join(&mut claims.recent, &mut |c| twice.push(c));
                     claims.spilled.take(&mut claims.recent).unwrap();
                 }
             }
-            claims.add(&Place::file(0, 10), &mut |c| twice.push(c)).unwrap();
+            claims.add(&Address::file(0, 10), &mut |c| twice.push(c)).unwrap();
             let mut all = Vec::new();
             claims.sorted(&mut |c| twice.push(c), &mut |c| all.push((c.offset, c.end))).unwrap();
             assert_eq!(all, [(0, 10), (32, 128), (160, 192), (288, 320), (640, 672)]);
-            assert_eq!(twice, [Claim { room: Room::Log(7), offset: 288, end: 320 }]);
+            assert_eq!(twice, [Claim { room: Location::Log(7), offset: 288, end: 320 }]);
         }
     }
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use self::claims::Claim;
 pub(crate) use self::claims::Claims;
-use crate::address::{Place, Pointer, Room};
+use crate::address::{Address, Location, PageRef};
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
-use crate::wal::record::Record;
+use crate::wal::record::CommitRecord;
 
 /// Findings that are kept; more are counted.
 pub const MAX_FINDINGS: usize = 100_000;
@@ -98,23 +98,33 @@ impl Findings {
     }
 }
 
-/// One base and the records behind it, as a space hands them to a check.
+/// One base and the records behind it, as a storage hands them to a check.
 #[derive(Debug)]
 pub(crate) struct Epoch {
-    pub(crate) root: Option<Pointer>,
+    pub(crate) root: Option<PageRef>,
     /// The base's own version can be opened.
     pub(crate) base_is_whole: bool,
     /// Oldest first: the record, where it lies, and whether its version can be opened.
-    pub(crate) records: Vec<(Record, Place, bool)>,
+    pub(crate) records: Vec<(CommitRecord, Address, bool)>,
     /// It is the newest.
     pub(crate) newest: bool,
 }
 
-/// What a check asks of a space beside reading.
+/// Which versions are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versions {
+    /// All versions that can be opened.
+    #[default]
+    All,
+    /// The newest one.
+    Newest,
+}
+
+/// What a check asks of a storage beside reading.
 pub(crate) trait Audit {
     /// Checks what leads to versions, and makes sure that the versions stay whole meanwhile. Returns how many [epochs](Epoch)
-    /// there are, of which the first is the newest one. `all`: older versions are checked, too.
-    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
+    /// there are, of which the first is the newest one.
+    fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
     /// An epoch, newest first; `None` if its room was used again meanwhile.
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>>;
     /// Whether what an epoch needs was used again meanwhile.
@@ -124,14 +134,14 @@ pub(crate) trait Audit {
 }
 
 /// Where a place is, for people.
-pub(crate) fn place_name(p: &Place) -> String {
+pub(crate) fn place_name(p: &Address) -> String {
     let (from, to) = (p.offset, p.offset.saturating_add(p.length).saturating_sub(1));
     let within = |room: fmt::Arguments<'_>| format!("{room}, bytes {from} to {to}");
     match p.room {
-        Room::File => format!("bytes {from} to {to}"),
-        Room::Log(n) => within(format_args!("log/{n:016x}")),
-        Room::Pack(id) => within(format_args!("pack/{}", hex(&id))),
-        Room::Page(id) => within(format_args!("page/{}", hex(&id))),
+        Location::File => format!("bytes {from} to {to}"),
+        Location::Log(n) => within(format_args!("log/{n:016x}")),
+        Location::Pack(id) => within(format_args!("pack/{}", hex(&id))),
+        Location::Page(id) => within(format_args!("page/{}", hex(&id))),
     }
 }
 
@@ -148,6 +158,6 @@ pub fn why_damaged(e: &Error) -> Option<String> {
 
 /// The error for bytes that two claim.
 pub(crate) fn claimed_twice(c: Claim) -> Finding {
-    let place = Place { room: c.room, offset: c.offset, length: c.end - c.offset };
+    let place = Address { room: c.room, offset: c.offset, length: c.end - c.offset };
     Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")
 }

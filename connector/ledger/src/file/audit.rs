@@ -1,18 +1,20 @@
-//! What a check of a whole file asks of its space: heads, history, free list, and that the room adds up.
+//! What a check of a whole file asks of its storage: heads, history, free list, and that the room adds up.
 
 use std::collections::BTreeSet;
 
-use crate::address::{Place, Pointer};
-use crate::audit::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
+use crate::address::{Address, PageRef};
+use crate::audit::{
+    Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
+};
 use crate::error::{Error, Result};
-use crate::file::free::{FreeSpace, run_of};
-use crate::file::head::{self, DATA, FIXED, Slot};
-use crate::file::past::{Past, Segment};
-use crate::file::{FileSpace, lock, log, notes, reclaimed};
+use crate::file::free_space::{FreeSpace, run_of};
+use crate::file::superblock::{self, DATA, FIXED, Slot};
+use crate::file::version_lookup::{OldVersions, Segment};
+use crate::file::{FileStorage, lock, log, reclaim_horizon, space_delta};
 
 /// A check of one file.
 pub(super) struct FileAudit<'a> {
-    space: &'a FileSpace,
+    storage: &'a FileStorage,
     head: Slot,
     /// Newest first.
     segments: Vec<Segment>,
@@ -22,38 +24,38 @@ pub(super) struct FileAudit<'a> {
 }
 
 /// How often a head that a writer may be writing just now is read before it counts as damaged.
-const TRIES: u32 = 20;
+const MAX_HEAD_READS: u32 = 20;
 /// How often the pin of older versions is moved before they are given up.
-const MOVES: u32 = 8;
+const MAX_PIN_MOVES: u32 = 8;
 
 impl<'a> FileAudit<'a> {
-    pub(super) fn of(space: &'a FileSpace) -> Option<Self> {
-        let head = (*lock(&space.seen))?;
-        Some(Self { space, head, segments: Vec::new(), lost: 0, records: Vec::new() })
+    pub(super) fn of(storage: &'a FileStorage) -> Option<Self> {
+        let head = (*lock(&storage.seen))?;
+        Some(Self { storage, head, segments: Vec::new(), lost: 0, records: Vec::new() })
     }
 
     fn io(&self, e: &std::io::Error) -> Error {
-        log::unreadable(&self.space.target, "the head", e)
+        log::unreadable(&self.storage.target, "the head", e)
     }
 
     /// What is wrong with the bytes before the first extent. A reader goes by one slot; damage to the others is damage all the
     /// same, because they are what the next damage is mended by.
     fn slots(&self) -> Result<Vec<Finding>> {
         let mut bytes = vec![0; DATA as usize];
-        self.space.raw.read_at(&mut bytes, 0).map_err(|e| self.io(&e))?;
+        self.storage.raw.read_at(&mut bytes, 0).map_err(|e| self.io(&e))?;
         let mut found = Vec::new();
         let mut bad = |what: &'static str, from: u64, length: usize, why: &str| {
-            found.push(Finding::damage(what, place_name(&Place::file(from, length as u64)), why));
+            found.push(Finding::damage(what, place_name(&Address::file(from, length as u64)), why));
         };
-        if let Err(e) = head::Fixed::decode(&bytes[..FIXED], &self.space.target) {
+        if let Err(e) = superblock::Fixed::decode(&bytes[..FIXED], &self.storage.target) {
             bad("head", 0, FIXED, &why_damaged(&e).unwrap_or_else(|| e.to_string()));
         }
-        for (what, at) in head::SLOT_PLACES {
-            let part = &bytes[at as usize..at as usize + head::SLOT];
+        for (what, at) in superblock::SLOT_PLACES {
+            let part = &bytes[at as usize..at as usize + superblock::SLOT];
             let is_empty = part.iter().all(|b| *b == 0);
             match Slot::decode(part) {
                 Ok(Some(slot)) if what == "head slot" && slot.position() != at => {
-                    bad(what, at, head::SLOT, "a head of another slot is in it");
+                    bad(what, at, superblock::SLOT, "a head of another slot is in it");
                 }
                 Ok(Some(_)) => (),
                 Ok(None) if is_empty && what == "copy of a head slot" => (),
@@ -62,15 +64,15 @@ impl<'a> FileAudit<'a> {
                 Ok(None) => bad(
                     what,
                     at,
-                    head::SLOT,
+                    superblock::SLOT,
                     "the checksum does not match; another slot or copy stands in for it",
                 ),
-                Err(why) => bad(what, at, head::SLOT, why),
+                Err(why) => bad(what, at, superblock::SLOT, why),
             }
         }
-        let note = &bytes[head::NOTE as usize..head::NOTE as usize + head::NOTE_LEN];
-        if note.iter().any(|b| *b != 0) && head::decode_note(note).is_none() {
-            bad("writer's note", head::NOTE, head::NOTE_LEN, "the checksum does not match");
+        let note = &bytes[superblock::NOTE as usize..superblock::NOTE as usize + superblock::NOTE_LEN];
+        if note.iter().any(|b| *b != 0) && superblock::decode_note(note).is_none() {
+            bad("writer's note", superblock::NOTE, superblock::NOTE_LEN, "the checksum does not match");
         }
         Ok(found)
     }
@@ -78,7 +80,7 @@ impl<'a> FileAudit<'a> {
     /// The same, unless a writer was writing there meanwhile.
     fn check_slots(&self, out: &mut Findings) -> Result<()> {
         let mut found = self.slots()?;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_HEAD_READS {
             if found.is_empty() {
                 break;
             }
@@ -92,13 +94,13 @@ impl<'a> FileAudit<'a> {
 
     /// Pins the oldest version that can be opened, and all after it.
     fn pin_older(&mut self, out: &mut Findings) -> Result<bool> {
-        let (raw, target) = (self.space.raw.as_ref(), &self.space.target);
-        for _ in 0..MOVES {
-            let before = match reclaimed::read(raw, target) {
+        let (raw, target) = (self.storage.raw.as_ref(), &self.storage.target);
+        for _ in 0..MAX_PIN_MOVES {
+            let before = match reclaim_horizon::read(raw, target) {
                 Ok(lost) => lost,
                 Err(e) => {
                     let Some(why) = why_damaged(&e) else { return Err(e) };
-                    let at = place_name(&Place::file(head::RECLAIMED, 16));
+                    let at = place_name(&Address::file(superblock::RECLAIMED, 16));
                     out.add(Finding::damage(
                         "reclaimed room",
                         at,
@@ -107,9 +109,9 @@ impl<'a> FileAudit<'a> {
                     return Ok(false);
                 }
             };
-            let locks = lock(&self.space.locks);
+            let locks = lock(&self.storage.locks);
             locks.pin(before, target)?;
-            self.lost = reclaimed::read(raw, target)?;
+            self.lost = reclaim_horizon::read(raw, target)?;
             if self.lost == before {
                 return Ok(true);
             }
@@ -125,7 +127,7 @@ impl<'a> FileAudit<'a> {
         Ok(false)
     }
 
-    fn record_place(l: &log::Logged) -> Place {
+    fn record_place(l: &log::Logged) -> Address {
         l.at.place
     }
 
@@ -137,8 +139,9 @@ impl<'a> FileAudit<'a> {
             }
             Some(p) => {
                 let bytes = self.bytes(&p)?;
-                let list = bytes
-                    .and_then(|b| notes::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned));
+                let list = bytes.and_then(|b| {
+                    space_delta::decode_list(&b, p.crc, self.head.base_end).map_err(str::to_owned)
+                });
                 (0, list)
             }
         };
@@ -151,7 +154,7 @@ impl<'a> FileAudit<'a> {
             }
         };
         let replayed = self.records.iter().filter(|l| l.record.header.version > of).try_for_each(|l| {
-            let notes = notes::Notes::decode(&l.record.notes)?;
+            let notes = space_delta::SpaceDelta::decode(&l.record.notes)?;
             notes.replay(&mut room, l.record.header.time)?;
             let (offset, length) = run_of(&l.at.place);
             room.replay_use(offset, length)
@@ -169,8 +172,8 @@ impl<'a> FileAudit<'a> {
         }
     }
 
-    fn bytes(&self, p: &Pointer) -> Result<std::result::Result<Vec<u8>, String>> {
-        let raw = self.space.raw.as_ref();
+    fn bytes(&self, p: &PageRef) -> Result<std::result::Result<Vec<u8>, String>> {
+        let raw = self.storage.raw.as_ref();
         let length = raw.len().map_err(|e| self.io(&e))?;
         if p.place.offset.saturating_add(p.place.length) > length {
             return Ok(Err("the file ends before it".into()));
@@ -184,18 +187,18 @@ impl<'a> FileAudit<'a> {
 }
 
 impl Audit for FileAudit<'_> {
-    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
+    fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
         self.check_slots(out)?;
         for p in [self.head.free, self.head.history].into_iter().flatten() {
             let (offset, length) = run_of(&p.place);
             claims
-                .add(&Place::file(offset, length), &mut |c| out.add(claimed_twice(c)))
+                .add(&Address::file(offset, length), &mut |c| out.add(claimed_twice(c)))
                 .map_err(|e| self.io(&e))?;
         }
-        let raw = self.space.raw.as_ref();
-        self.records = log::records(raw, &self.head, self.head.base_version, &self.space.target)?;
+        let raw = self.storage.raw.as_ref();
+        self.records = log::records(raw, &self.head, self.head.base_version, &self.storage.target)?;
         // The history is read in any case: it is a part of the newest version's room.
-        let segments = match Past::of(raw, &self.head, &self.space.target) {
+        let segments = match OldVersions::of(raw, &self.head, &self.storage.target) {
             Ok(past) => past.segments,
             Err(e) => {
                 let Some(why) = why_damaged(&e) else { return Err(e) };
@@ -204,7 +207,7 @@ impl Audit for FileAudit<'_> {
                 return Ok(1);
             }
         };
-        if !all || !self.pin_older(out)? {
+        if versions == Versions::Newest || !self.pin_older(out)? {
             return Ok(1);
         }
         let lost = self.lost;
@@ -229,8 +232,8 @@ impl Audit for FileAudit<'_> {
             }));
         };
         let base_is_whole = segment.base.version > 0 && segment.base.moment >= self.lost;
-        let raw = self.space.raw.as_ref();
-        let records = match segment.records(raw, 0, &self.space.target) {
+        let raw = self.storage.raw.as_ref();
+        let records = match segment.records(raw, 0, &self.storage.target) {
             Ok(records) => records,
             Err(_) if self.is_overtaken(n)? => return Ok(None),
             Err(e) => {
@@ -256,14 +259,14 @@ impl Audit for FileAudit<'_> {
     }
 
     fn is_overtaken(&self, n: usize) -> Result<bool> {
-        let lost = reclaimed::read(self.space.raw.as_ref(), &self.space.target)?;
+        let lost = reclaim_horizon::read(self.storage.raw.as_ref(), &self.storage.target)?;
         Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
     }
 
     fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
         let Some(room) = self.free(out)? else { return Ok(()) };
-        let length = self.space.raw.len().map_err(|e| self.io(&e))?;
-        if length + crate::file::free::GRAIN <= self.head.end {
+        let length = self.storage.raw.len().map_err(|e| self.io(&e))?;
+        if length + crate::file::free_space::ALLOC_UNIT <= self.head.end {
             let why = format!("the file has {length} bytes of {}; it was cut off", self.head.end);
             out.add(Finding::damage("end of file", format!("byte {length}"), why));
         }
@@ -291,7 +294,7 @@ impl Audit for FileAudit<'_> {
         twice.into_iter().for_each(|f| out.add(f));
         for (from, to, free) in overlaps {
             let why = format!("{free} of these bytes are in use, and said to be free or beyond the end");
-            out.add(Finding::damage("room", place_name(&Place::file(from, to - from)), why));
+            out.add(Finding::damage("room", place_name(&Address::file(from, to - from)), why));
         }
         // What lies below a damaged page is in use, too, and nobody knows where.
         let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
@@ -299,7 +302,7 @@ impl Audit for FileAudit<'_> {
             let why = format!(
                 "{leaked} bytes in {runs} runs are neither in use nor free; a copy of the objects to a new container does without them"
             );
-            out.add(Finding::warning("room", format!("from {} on", place_name(&Place::file(o, l))), why));
+            out.add(Finding::warning("room", format!("from {} on", place_name(&Address::file(o, l))), why));
         }
         Ok(())
     }

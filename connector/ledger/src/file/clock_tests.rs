@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::extent::Extent;
-use crate::file::fake::Fake;
-use crate::file::free::RestRule;
+use crate::file::free_space::ReclaimRule;
+use crate::file::sim_file::SimFile;
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, Replace, Version};
 use crate::work::data;
@@ -75,8 +75,8 @@ fn a_process_with_a_wrong_clock_loses_no_version() {
 #[test]
 fn a_machine_with_a_wrong_clock_loses_no_version() {
     for by in [2 * DAY, 3650 * DAY, -3650 * DAY] {
-        let f = Fake::container();
-        let rule = RestRule { least: DAY as u64, courtesy: 0 };
+        let f = SimFile::container();
+        let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
         let open = |access, at| f.open_resting(access, &Options { at, ..opts() }, rule).unwrap();
         with_clocks(&[0, by, 0, 0], &open, &format!("{by}"));
     }
@@ -85,7 +85,7 @@ fn a_machine_with_a_wrong_clock_loses_no_version() {
 /// What time a version has is right again with the next one that a right clock made.
 #[test]
 fn versions_are_found_by_time_after_a_wrong_clock() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let open = |access, at| f.open(access, &Options { at, ..opts() }).unwrap();
     let commit = || {
         let l = open(Access::ReadWrite, None);
@@ -109,8 +109,8 @@ fn versions_are_found_by_time_after_a_wrong_clock() {
 #[test]
 fn room_comes_back_when_its_time_is_over() {
     clock::wrong::BY.set(-20 * DAY);
-    let f = Fake::container();
-    let rule = RestRule { least: DAY as u64, courtesy: 0 };
+    let f = SimFile::container();
+    let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
     let writer = || f.open_resting(Access::ReadWrite, &opts(), rule).unwrap();
     let sessions = |days: &[i64]| {
         for day in days {

@@ -2,50 +2,54 @@
 
 use std::time::Duration;
 
-use crate::address::{Place, Room};
-use crate::compaction_plan::Sparse;
+use crate::address::{Address, Location};
+use crate::compaction_plan::CompactionPlan;
 use crate::error::Result;
-use crate::file::free::{self, round, run_of};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{self, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
 use crate::file::writer::Writer;
 
 /// Free bytes that make moving payloads worth it.
-const WORTH: u64 = 64 << 10;
+const MIN_FREE_BYTES: u64 = 64 << 10;
 
 impl Writer {
     /// What lies behind the end that the file would have without holes.
-    pub(crate) fn sparse(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<Sparse> {
+    pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();
         self.wake(raw, locks)?;
         let room = self.load(raw)?;
         let (garbage, beyond) = (room.free_bytes(), room.dense_end());
-        Ok(Sparse { beyond: (garbage >= WORTH).then_some(beyond), garbage, ..Sparse::default() })
+        Ok(CompactionPlan {
+            beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
+            garbage,
+            ..CompactionPlan::default()
+        })
     }
 
     /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
-    pub(crate) fn gather(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
-        self.below = self.sparse(raw, locks)?.beyond;
+    pub(crate) fn begin_compaction(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
+        self.below = self.compaction_plan(raw, locks)?.beyond;
         Ok(())
     }
 
-    pub(crate) fn scatter(&mut self) {
+    pub(crate) fn end_compaction(&mut self) {
         self.below = None;
     }
 
     /// Whether a place lies behind that end, and what is there would fit in before.
-    pub(crate) fn is_astray(&self, place: &Place) -> bool {
+    pub(crate) fn must_relocate(&self, place: &Address) -> bool {
         let (Some(below), Some(room)) = (self.below, &self.room) else { return false };
-        place.room == Room::File && place.offset >= below && room.fits_before(round(place.length), below)
+        place.room == Location::File && place.offset >= below && room.fits_before(round(place.length), below)
     }
 
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
-    pub(crate) fn rests(&mut self, raw: &dyn RawFile) -> Result<Option<Duration>> {
+    pub(crate) fn rests(&mut self, raw: &dyn FileIo) -> Result<Option<Duration>> {
         let (rule, now) = (self.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
         let room = self.load(raw)?;
         let (resting, last) = room.rests();
-        let much = resting + unused > 0 && room.free_bytes() + resting >= WORTH;
+        let much = resting + unused > 0 && room.free_bytes() + resting >= MIN_FREE_BYTES;
         let rested = if resting > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
         let until = rested.max(ripe);
         let left = Duration::from_micros(until.saturating_sub(now));
@@ -55,13 +59,13 @@ impl Writer {
     /// Writes a payload into a free run before byte `limit`; `None` if none there is long enough.
     pub(crate) fn payload_before(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         limit: u64,
         data: &[u8],
-    ) -> Result<Option<Place>> {
-        let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
+    ) -> Result<Option<Address>> {
+        let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
-        let (at, place) = (run + shift, Place::file(run + shift, len));
+        let (at, place) = (run + shift, Address::file(run + shift, len));
         self.fresh.extend([run_of(&place)]);
         let written = self.put(raw, at, data, "writing a payload");
         if let Err(e) = written {

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::error::ErrorKind;
 use crate::extent::Extent;
-use crate::file::fake::{Fake, Fault};
-use crate::file::head;
 use crate::file::log::newest_slot;
+use crate::file::sim_file::{Fault, SimFile};
+use crate::file::superblock;
 use crate::options::{Access, Options, SyncPolicy};
 use crate::work::{Chance, Map, content, data, work};
 
@@ -22,7 +22,7 @@ fn ways(sync: SyncPolicy) -> [Options; 3] {
 
 /// Opens what is left, finds one of the two possible versions whole, and goes on with it.
 fn check(bytes: Vec<u8>, done: u64, states: &[Map], what: &str) {
-    let left = Fake::of(bytes);
+    let left = SimFile::of(bytes);
     let o = opts(SyncPolicy::Process);
     let l = left.open(Access::ReadWrite, &o).unwrap_or_else(|e| panic!("{what}: {e}"));
     let v = l.version();
@@ -39,7 +39,7 @@ fn check(bytes: Vec<u8>, done: u64, states: &[Map], what: &str) {
 const COMMITS: u64 = 14;
 
 fn total_changes(o: &Options) -> u64 {
-    let f = Fake::container();
+    let f = SimFile::container();
     f.fail_at(0, Fault::Die);
     let l = f.open(Access::ReadWrite, o).unwrap();
     work(&l, &Map::new(), COMMITS).2.unwrap();
@@ -54,7 +54,7 @@ fn a_process_that_dies_at_any_write_leaves_one_version_whole() {
     for o in ways(SyncPolicy::Process) {
         for n in 1..=total_changes(&o) {
             for fault in [Fault::Die, Fault::DieTorn] {
-                let f = Fake::container();
+                let f = SimFile::container();
                 f.fail_at(n, fault);
                 let l = f.open(Access::ReadWrite, &o).unwrap();
                 let (done, states, _) = work(&l, &Map::new(), COMMITS);
@@ -70,7 +70,7 @@ fn a_machine_that_dies_at_any_write_leaves_one_version_whole() {
     for o in ways(SyncPolicy::Commit) {
         for n in 1..=total_changes(&o) {
             for seed in 0..4 {
-                let f = Fake::container();
+                let f = SimFile::container();
                 f.fail_at(n, Fault::DieTorn);
                 let l = f.open(Access::ReadWrite, &o).unwrap();
                 let (done, states, _) = work(&l, &Map::new(), COMMITS);
@@ -96,7 +96,7 @@ fn a_full_disk_fails_a_commit_and_nothing_else() {
 
 fn full_at(n: u64, fault: Fault, o: &Options) {
     let what = format!("{fault:?} at write {n}, {o:?}");
-    let f = Fake::container();
+    let f = SimFile::container();
     f.fail_at(n, fault);
     let l = f.open(Access::ReadWrite, o).unwrap();
     let (done, states, result) = work(&l, &Map::new(), COMMITS);
@@ -123,7 +123,7 @@ fn full_at(n: u64, fault: Fault, o: &Options) {
 
 #[test]
 fn a_failed_commit_can_be_repeated() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     let e = l.write_payload(&data(1, 100)).unwrap();
     l.put(b"p", e.to_bytes()).unwrap();
@@ -144,7 +144,7 @@ fn a_failed_commit_can_be_repeated() {
 #[test]
 fn no_changed_byte_gives_wrong_data() {
     for is_closed in [true, false] {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
         let (_, states, result) = work(&l, &Map::new(), 9);
         result.unwrap();
@@ -155,14 +155,14 @@ fn no_changed_byte_gives_wrong_data() {
 }
 
 fn bytes_are_changed(good: Vec<u8>, states: &[Map], is_closed: bool) {
-    let slots = (512..512 + head::SLOT, 4096..4096 + head::SLOT);
+    let slots = (512..512 + superblock::SLOT, 4096..4096 + superblock::SLOT);
     let (mut seen, mut old) = (0u64, 0u64);
     // All of the head, then a sample: payloads are long.
     let sample = (0..4608usize).chain((4608..good.len()).step_by(37));
     for at in sample {
         let mut bad = good.clone();
         bad[at] ^= 0x20;
-        let f = Fake::of(bad);
+        let f = SimFile::of(bad);
         let opened = f.open(Access::ReadOnly, &opts(SyncPolicy::Process));
         match opened.and_then(|l| Ok((l.version(), content(&l)?))) {
             Ok((9, c)) => assert!(c == states[9], "byte {at}: other content"),
@@ -191,21 +191,21 @@ fn bytes_are_changed(good: Vec<u8>, states: &[Map], is_closed: bool) {
 
 #[test]
 fn a_file_cut_off_anywhere_says_so() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     work(&l, &Map::new(), 5).2.unwrap();
     drop(l);
     let good = f.bytes();
     for len in (64..good.len() - 32).step_by(101) {
-        let cut = Fake::of(good[..len].to_vec());
+        let cut = SimFile::of(good[..len].to_vec());
         let e = cut.open(Access::ReadOnly, &opts(SyncPolicy::Process)).unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::Corrupt { .. }), "{len}: {e}");
     }
 }
 
 /// Fills a container with `keys` keys and returns its file.
-fn filled(keys: u64) -> Fake {
-    let f = Fake::container();
+fn filled(keys: u64) -> SimFile {
+    let f = SimFile::container();
     let o = Options::default();
     let l = f.open(Access::ReadWrite, &o).unwrap();
     for n in 0..keys {
@@ -248,7 +248,7 @@ fn commits_and_openings_cost_the_same_in_small_and_big_containers() {
 
 #[test]
 fn what_is_left_of_a_damaged_container_can_be_salvaged() {
-    let f = Fake::container();
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     let mut state = Map::new();
     let mut states = vec![state.clone()];
@@ -265,10 +265,10 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     let (version, newest) = (l.version(), newest_slot(&f, "fake").unwrap());
     drop(l);
     let salvage = Options { salvage: true, ..opts(SyncPolicy::Process) };
-    let open = |bytes: &Vec<u8>, o: &Options| Fake::of(bytes.clone()).open(Access::ReadOnly, o);
+    let open = |bytes: &Vec<u8>, o: &Options| SimFile::of(bytes.clone()).open(Access::ReadOnly, o);
     let mut bytes = f.bytes();
     assert_eq!(open(&bytes, &salvage).unwrap().version(), version, "nothing is damaged");
-    let spoil = |bytes: &mut Vec<u8>, p: Option<crate::address::Pointer>| {
+    let spoil = |bytes: &mut Vec<u8>, p: Option<crate::address::PageRef>| {
         bytes[p.unwrap().place.offset as usize + 9] ^= 1;
     };
     spoil(&mut bytes, newest.record);
@@ -279,7 +279,7 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     assert!(content(&l).unwrap() == states[version as usize - 1]);
     assert!(!l.refresh().unwrap());
     assert!(
-        Fake::of(bytes.clone()).open(Access::ReadWrite, &salvage).is_err(),
+        SimFile::of(bytes.clone()).open(Access::ReadWrite, &salvage).is_err(),
         "nobody writes on top of damage"
     );
     let records = crate::file::log::records(&f, &newest, base, "fake").unwrap();
@@ -292,8 +292,8 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
 }
 
 /// A container whose front is free, with pages and spilled values behind it, and what it holds.
-fn with_a_free_front(o: &Options) -> (Fake, Map) {
-    let f = Fake::container();
+fn with_a_free_front(o: &Options) -> (SimFile, Map) {
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     let mut state = Map::new();
     let front = l.write_payload(&data(1, 400_000)).unwrap();
@@ -339,7 +339,7 @@ fn vacuum_moves_pages_and_values_away_from_the_end() {
 /// Dies at write `n` of three vacuums; what is left is whole, and a vacuum after it does what was to be done.
 fn dies_while_it_gathers(start: &[u8], state: &Map, n: u64, fault: Fault, o: &Options, lost: Option<u64>) {
     let what = format!("{fault:?} at write {n}, {lost:?}");
-    let f = Fake::of(start.to_vec());
+    let f = SimFile::of(start.to_vec());
     f.fail_at(n, fault);
     if let Ok(l) = f.open(Access::ReadWrite, o) {
         let version = l.version();
@@ -353,7 +353,7 @@ fn dies_while_it_gathers(start: &[u8], state: &Map, n: u64, fault: Fault, o: &Op
             f.after_power_loss(|| c.below(2) == 0)
         }
     };
-    let left = Fake::of(left);
+    let left = SimFile::of(left);
     let l = left.open(Access::ReadWrite, o).unwrap_or_else(|e| panic!("{what}: {e}"));
     assert!(content(&l).unwrap_or_else(|e| panic!("{what}: {e}")) == *state, "{what}");
     for _ in 0..3 {

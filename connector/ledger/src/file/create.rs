@@ -12,22 +12,22 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{self, Fixed, Slot};
+use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::open::{
-    OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base, space,
-    storage_clock,
+    OpenedFile, in_objects, is_at, is_head_of_store, kind_of, locked, name, not_ours, recognised_base,
+    storage, storage_clock,
 };
-use crate::file::raw::{OsFile, RawFile};
-use crate::file::temporary::{Temporary, Turn};
-use crate::file::{FileSpace, replaced};
+use crate::file::superblock::{self, Fixed, Slot};
+use crate::file::temporary::{Rename, Temporary, Turn};
+use crate::file::{FileStorage, replaced};
 use crate::options::{Options, Replace, Writers};
 use crate::timekeeping::StorageClock;
 
 /// How often a creator looks again when others create and replace under the same name.
-const TRIES: u32 = 200;
+const MAX_ATTEMPTS: u32 = 200;
 /// How long it waits in between, at most.
-const PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(10);
 
 fn check_user_block(target: &str, bytes: u64) -> Result<()> {
     if bytes != 0 && (bytes < 512 || !bytes.is_power_of_two()) {
@@ -41,7 +41,7 @@ fn check_user_block(target: &str, bytes: u64) -> Result<()> {
 pub(crate) fn fresh(target: &str, user_block: u64, time: StorageClock) -> Result<(Fixed, Slot)> {
     let created = time.now();
     let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true };
-    let slot = Slot { time: created, end: head::DATA, base_end: head::DATA, ..Slot::default() };
+    let slot = Slot { time: created, end: superblock::DATA, base_end: superblock::DATA, ..Slot::default() };
     Ok((fixed, slot))
 }
 
@@ -64,18 +64,18 @@ pub(crate) fn create<T>(
     path: &Path,
     replace: Replace,
     opts: &Options,
-    fill: &dyn Fn(FileSpace) -> Result<T>,
+    fill: &dyn Fn(FileStorage) -> Result<T>,
 ) -> Result<T> {
     let target = name(path);
     let creation = Creation { path, replace, opts, target: &target, fill };
     let mut holder = None;
-    for n in 0..TRIES {
+    for n in 0..MAX_ATTEMPTS {
         match creation.attempt()? {
             Attempt::Done(made) => return Ok(made),
             Attempt::Changed => (),
             Attempt::Busy(e) => {
                 holder = Some(e);
-                std::thread::sleep(PAUSE.min(Duration::from_micros(100 << n.min(10))));
+                std::thread::sleep(MAX_PAUSE.min(Duration::from_micros(100 << n.min(10))));
             }
         }
     }
@@ -108,7 +108,7 @@ struct Creation<'a, T> {
     replace: Replace,
     opts: &'a Options,
     target: &'a str,
-    fill: &'a dyn Fn(FileSpace) -> Result<T>,
+    fill: &'a dyn Fn(FileStorage) -> Result<T>,
 }
 
 impl<T> Creation<'_, T> {
@@ -192,7 +192,8 @@ impl<T> Creation<'_, T> {
             }
             None => None,
         };
-        if let Err(e) = temporary.publish(real, old.is_some(), self.opts.sync) {
+        let rename = if old.is_some() { Rename::Replace } else { Rename::New };
+        if let Err(e) = temporary.publish(real, rename, self.opts.sync) {
             if kept.is_some() {
                 replaced::forget(real);
             }
@@ -220,21 +221,21 @@ impl<T> Creation<'_, T> {
     }
 
     /// Writes the head of an empty container into a file that was changed just now.
-    fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileSpace> {
+    fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileStorage> {
         let time = self.clock_of(&file);
         let (fixed, slot) = fresh(self.target, self.opts.user_block, time)?;
         write_new(&file, &fixed, &slot, self.target)?;
         let opened = OpenedFile { file, fixed, id, is_writable: true };
-        Ok(space(self.target.into(), opened, locks, Some(time), self.opts))
+        Ok(storage(self.target.into(), opened, locks, Some(time), self.opts))
     }
 }
 
 /// Writes the head of a new container, behind its user block.
 fn write_new(file: &Arc<File>, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
     let raw = OsFile { file: file.clone(), base: fixed.base };
-    let mut bytes = head::new_head(fixed, slot);
-    let note = head::encode_note(&head::myself());
-    bytes[head::NOTE as usize..head::NOTE as usize + note.len()].copy_from_slice(&note);
+    let mut bytes = superblock::new_head(fixed, slot);
+    let note = superblock::encode_note(&superblock::myself());
+    bytes[superblock::NOTE as usize..superblock::NOTE as usize + note.len()].copy_from_slice(&note);
     raw.write_at(&bytes, 0).map_err(|e| Error::io(target, "writing the head", &e))
 }
 
@@ -266,7 +267,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         create(&path, Replace::Fail, &Options::default(), &Ok).unwrap();
-        let opened = find(&path, true, "x").unwrap();
+        let opened = find(&path, Access::ReadWrite, "x").unwrap();
         assert!(is_still_there(&path, &opened));
         for user_block in [0, 2048] {
             let opts = Options { user_block, ..Options::default() };

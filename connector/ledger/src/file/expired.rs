@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::file::create::followed;
+use crate::file::file_io::OsFile;
 use crate::file::open::{container, name, storage_clock};
-use crate::file::raw::OsFile;
 use crate::file::replaced::parse;
 use crate::file::temporary::folder;
 use crate::locks::Mutex;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::file::fake::{Fake, Fault};
-use crate::file::free::RestRule;
+use crate::file::free_space::ReclaimRule;
+use crate::file::sim_file::{Fault, SimFile};
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Writers};
 use crate::work::{Chance, Map, content, data};
@@ -17,8 +17,8 @@ fn is_full<T>(done: Result<T>) -> bool {
 }
 
 /// A container with free room in its middle, on a disk that has no room for a longer one.
-fn full() -> (Fake, Ledger) {
-    let f = Fake::container();
+fn full() -> (SimFile, Ledger) {
+    let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     let first = l.write_payload(&data(1, 20_000)).unwrap();
     l.put(b"first", first.to_bytes()).unwrap();
@@ -33,7 +33,7 @@ fn full() -> (Fake, Ledger) {
 }
 
 /// What needs no more room than is free in the file can be committed.
-fn goes_on(f: &Fake, l: &Ledger, what: &str) {
+fn goes_on(f: &SimFile, l: &Ledger, what: &str) {
     l.put(b"third", "3").unwrap();
     l.commit().unwrap_or_else(|e| panic!("{what}: {e}"));
     let r = f.open(Access::ReadOnly, &Options::default()).unwrap();
@@ -77,8 +77,8 @@ fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
 #[test]
 fn what_rests_makes_room_on_a_full_disk() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
-        let f = Fake::container();
-        let rule = RestRule { least, courtesy: 60_000_000 };
+        let f = SimFile::container();
+        let rule = ReclaimRule { least, courtesy: 60_000_000 };
         let w = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
         let e = w.write_payload(&data(1, 1_000_000)).unwrap();
         w.put(b"first", e.to_bytes()).unwrap();
@@ -153,8 +153,8 @@ impl Staged {
 
     /// Moves what it can towards the front.
     fn compact(&mut self, l: &Ledger) {
-        let Ok(sparse) = l.sparse() else { return };
-        for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| sparse.holds(e)) {
+        let Ok(compaction_plan) = l.compaction_plan() else { return };
+        for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| compaction_plan.holds(e)) {
             if let Ok(Some(new)) = l.move_payload(&e) {
                 l.free_payload(&e).unwrap();
                 let bytes = self.map[&key].clone();
@@ -164,7 +164,7 @@ impl Staged {
     }
 }
 
-fn trouble(f: &Fake, c: &mut Chance) {
+fn trouble(f: &SimFile, c: &mut Chance) {
     match c.below(6) {
         0 => f.fail_at(1 + c.below(4), Fault::Full),
         1 => f.fail_at(1 + c.below(4), Fault::FullTorn),
@@ -173,7 +173,7 @@ fn trouble(f: &Fake, c: &mut Chance) {
     }
 }
 
-fn session(f: &Fake, seed: u64, committed: &mut Map) {
+fn session(f: &SimFile, seed: u64, committed: &mut Map) {
     let mut c = Chance::new(seed);
     let o = Options {
         checkpoint_bytes: [600, 20_000, 1 << 20][c.below(3) as usize],
@@ -214,7 +214,7 @@ fn session(f: &Fake, seed: u64, committed: &mut Map) {
 #[test]
 fn whatever_finds_no_room_all_else_is_there() {
     for seed in 0..SEEDS {
-        let (f, mut committed) = (Fake::container(), Map::new());
+        let (f, mut committed) = (SimFile::container(), Map::new());
         for more in 0..3 {
             session(&f, seed * 3 + more, &mut committed);
             f.leave_room(u64::MAX);

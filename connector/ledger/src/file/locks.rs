@@ -17,13 +17,22 @@ const WRITER: u64 = (1 << 62) - 1;
 /// Held by that one of many writers that reserves room or commits.
 const COMMIT: u64 = WRITER - 1;
 /// Held by that one of many writers that folds the log.
-const FOLD: u64 = COMMIT - 1;
+const CHECKPOINT: u64 = COMMIT - 1;
 /// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
 /// middle holds it for longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
 const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
-const LAST: u64 = i64::MAX as u64 - PINS;
+const MAX_PINNED_SEQUENCE: u64 = i64::MAX as u64 - PINS;
+
+/// What is done where the file system has no locks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Opening fails.
+    Required,
+    /// Opening goes on without.
+    Optional,
+}
 
 /// The locks of one open file. Without a file, nothing is locked.
 #[derive(Debug)]
@@ -108,13 +117,13 @@ fn failed(target: &str, e: Errno) -> Error {
 }
 
 /// How often a call is made again that a signal interrupted.
-const INTERRUPTIONS: u32 = 100;
+const MAX_INTERRUPTIONS: u32 = 100;
 /// How often a lock is released that could not be released for another reason.
-const RELEASES: u32 = 3;
+const MAX_RELEASE_ATTEMPTS: u32 = 3;
 
 fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     let mut done = call();
-    for _ in 0..INTERRUPTIONS {
+    for _ in 0..MAX_INTERRUPTIONS {
         if !matches!(done, Err(Errno::EINTR)) {
             break;
         }
@@ -141,30 +150,34 @@ impl Locks {
     ) -> Result<Option<Self>> {
         match writers {
             Writers::One => {
-                let needs = matches!(policy, LockPolicy::Required | LockPolicy::RequiredToWrite);
-                Self::take(file, policy, needs, target, sys::EXCLUSIVE, WRITER)
+                let need = match policy {
+                    LockPolicy::Required | LockPolicy::RequiredToWrite => Need::Required,
+                    LockPolicy::BestEffort | LockPolicy::Off => Need::Optional,
+                };
+                Self::take(file, policy, need, target, sys::EXCLUSIVE, WRITER)
             }
             Writers::Many => {
                 if policy == LockPolicy::Off {
                     let why = "writers=many needs file locks; do not turn them off, or let one process write";
                     return Err(Error::invalid(target, why));
                 }
-                Self::take(file, policy, true, target, sys::SHARED, WRITER)
+                Self::take(file, policy, Need::Required, target, sys::SHARED, WRITER)
             }
         }
     }
 
     /// Pins a sequence as a reader.
     pub(crate) fn reader(file: &Arc<File>, policy: LockPolicy, target: &str, sequence: u64) -> Result<Self> {
-        let needs = policy == LockPolicy::Required;
-        let got = Self::take(file, policy, needs, target, sys::SHARED, PINS + sequence.min(LAST))?;
+        let need = if policy == LockPolicy::Required { Need::Required } else { Need::Optional };
+        let got =
+            Self::take(file, policy, need, target, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE))?;
         Ok(got.unwrap_or_else(Self::none))
     }
 
     fn take(
         file: &Arc<File>,
         policy: LockPolicy,
-        needs: bool,
+        need: Need,
         target: &str,
         kind: i32,
         at: u64,
@@ -175,7 +188,7 @@ impl Locks {
         match uninterrupted(|| sys::set(file, kind, at)) {
             Ok(()) => Ok(Some(Self { file: Some(file.clone()) })),
             Err(e) if is_taken(e) => Ok(None),
-            Err(e) if is_unsupported(e) && !needs => Ok(Some(Self::none())),
+            Err(e) if is_unsupported(e) && need == Need::Optional => Ok(Some(Self::none())),
             Err(e) => Err(failed(target, e)),
         }
     }
@@ -191,7 +204,9 @@ impl Locks {
     /// Those of the call.
     pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
         match &self.file {
-            Some(f) => self.lock_range(f, sys::SHARED, PINS + sequence.min(LAST), 1, target).map(drop),
+            Some(f) => {
+                self.lock_range(f, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE), 1, target).map(drop)
+            }
             None => Ok(()),
         }
     }
@@ -206,7 +221,7 @@ impl Locks {
     }
 
     pub(crate) fn unpin(&self, sequence: u64) {
-        self.release(PINS + sequence.min(LAST), 1);
+        self.release(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1);
     }
 
     pub(crate) fn release_writer(&self) {
@@ -218,13 +233,13 @@ impl Locks {
     pub(crate) fn release(&self, offset: u64, length: u64) {
         let Some(f) = &self.file else { return };
         let unlock = || uninterrupted(|| sys::set_range(f, sys::NONE, offset, length));
-        let _closing_unlocks_too = (0..RELEASES).find_map(|_| unlock().ok());
+        let _closing_unlocks_too = (0..MAX_RELEASE_ATTEMPTS).find_map(|_| unlock().ok());
     }
 
     /// The lowest sequence below `end` that a reader has pinned. Answers 0 (all are needed) when locks fail.
     pub(crate) fn lowest_pin(&self, end: u64) -> Option<u64> {
         let f = self.file.as_ref()?;
-        let mut end = end.min(LAST);
+        let mut end = end.min(MAX_PINNED_SEQUENCE);
         let mut lowest = None;
         while end > 0 {
             match uninterrupted(|| sys::find(f, PINS, end)) {
@@ -252,7 +267,7 @@ impl Locks {
         loop {
             match sys::set(f, sys::EXCLUSIVE, COMMIT) {
                 Ok(()) => return Ok(()),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < PATIENCE => {
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < MAX_LOCK_WAIT => {
                     std::thread::sleep(pause);
                     pause = (pause * 3 / 2).min(Duration::from_millis(1));
                 }
@@ -269,12 +284,12 @@ impl Locks {
     }
 
     /// Whether this one may fold now; nobody waits to.
-    pub(crate) fn begin_fold(&self) -> bool {
-        self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, FOLD)).is_ok())
+    pub(crate) fn begin_checkpoint(&self) -> bool {
+        self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok())
     }
 
-    pub(crate) fn end_fold(&self) {
-        self.release(FOLD, 1);
+    pub(crate) fn end_checkpoint(&self) {
+        self.release(CHECKPOINT, 1);
     }
 
     /// Marks bytes of the file as being written by this one. False if another has marked some of them.
@@ -293,7 +308,7 @@ impl Locks {
         let Some(f) = &self.file else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         // Which of several locks is told first is up to the system: the rest is asked for on both sides of it.
-        let mut asked = vec![(0, FOLD)];
+        let mut asked = vec![(0, CHECKPOINT)];
         while let Some((from, to)) = asked.pop() {
             if from >= to {
                 continue;
@@ -404,11 +419,11 @@ mod tests {
         let other = open();
         for (errno, times) in [(Errno::EINTR, 3), (Errno::EIO, 1), (Errno::ENOLCK, 1)] {
             locks.enter("x").unwrap();
-            assert!(locks.begin_fold() && locks.reserve(64, 64, "x").unwrap());
+            assert!(locks.begin_checkpoint() && locks.reserve(64, 64, "x").unwrap());
             locks.pin(3, "x").unwrap();
             let calls: [&dyn Fn(); 5] = [
                 &|| locks.leave(),
-                &|| locks.end_fold(),
+                &|| locks.end_checkpoint(),
                 &|| locks.release(64, 64),
                 &|| locks.unpin(3),
                 &|| locks.release_writer(),

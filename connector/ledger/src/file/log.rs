@@ -4,27 +4,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checksum;
 use crate::error::{Error, Result};
-use crate::file::free::GRAIN;
-use crate::file::head::{self, Slot};
-use crate::file::raw::RawFile;
-use crate::wal::record::{self, Record};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ALLOC_UNIT;
+use crate::file::superblock::{self, Slot};
+use crate::wal::record::{self, CommitRecord};
 
 /// A record as it was read.
 #[derive(Debug)]
 pub(crate) struct Logged {
-    pub(crate) record: Record,
-    pub(crate) at: Pointer,
+    pub(crate) record: CommitRecord,
+    pub(crate) at: PageRef,
 }
 
 /// The newest head slot. A writer may be in the middle of writing one; then the other one is whole.
-pub(crate) fn newest_slot(raw: &dyn RawFile, target: &str) -> Result<Slot> {
-    let mut bytes = [0; head::SLOTS];
+pub(crate) fn newest_slot(raw: &dyn FileIo, target: &str) -> Result<Slot> {
+    let mut bytes = [0; superblock::SLOTS];
     for _ in 0..50 {
-        raw.read_at(&mut bytes, head::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
-        let found = head::newest(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
+        raw.read_at(&mut bytes, superblock::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
+        let found = superblock::newest(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
         if let Some(slot) = found {
             return Ok(slot);
         }
@@ -43,11 +43,11 @@ pub(crate) fn unreadable(target: &str, at: &str, e: &std::io::Error) -> Error {
 }
 
 /// Whether the file has all the bytes that its head speaks of.
-pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Result<()> {
+pub(crate) fn check_length(raw: &dyn FileIo, slot: &Slot, target: &str) -> Result<()> {
     let len = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
     // What fills up the last extent to a whole number of grains may not have been written.
     // A writer that has written a newer head may have cut off what that one does not need.
-    if len + GRAIN <= slot.end && newest_slot(raw, target)? == *slot {
+    if len + ALLOC_UNIT <= slot.end && newest_slot(raw, target)? == *slot {
         let why = format!("the file has {len} bytes of {}; it was cut off", slot.end);
         return Err(Error::corrupt(target, "end of file", why));
     }
@@ -55,19 +55,19 @@ pub(crate) fn check_length(raw: &dyn RawFile, slot: &Slot, target: &str) -> Resu
 }
 
 /// What may be left of a damaged container: the version of either slot, and the base of either without its log.
-pub(crate) fn remains(raw: &dyn RawFile, target: &str) -> Result<Vec<Slot>> {
-    let mut bytes = [0; head::SLOTS];
-    raw.read_at(&mut bytes, head::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
-    let slots = head::whole(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
+pub(crate) fn remains(raw: &dyn FileIo, target: &str) -> Result<Vec<Slot>> {
+    let mut bytes = [0; superblock::SLOTS];
+    raw.read_at(&mut bytes, superblock::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
+    let slots = superblock::whole(&bytes).map_err(|why| Error::corrupt(target, "head slot", why))?;
     let bare = |s: &Slot| Slot { version: s.base_version, record: None, log_bytes: 0, ..*s };
     let bases: Vec<Slot> = slots.iter().map(bare).collect();
     Ok(slots.into_iter().chain(bases).filter(|s| root_is_whole(raw, s)).collect())
 }
 
-fn root_is_whole(raw: &dyn RawFile, s: &Slot) -> bool {
+fn root_is_whole(raw: &dyn FileIo, s: &Slot) -> bool {
     // A base of nothing is whole only if it is not the place of a lost one.
     let Some(p) = s.root else { return s.record.is_some() };
-    if p.place.length > crate::page::LONGEST {
+    if p.place.length > crate::page::MAX_PAGE_BYTES {
         return false;
     }
     let mut page = vec![0; p.place.length as usize];
@@ -75,12 +75,12 @@ fn root_is_whole(raw: &dyn RawFile, s: &Slot) -> bool {
 }
 
 /// How much is read at a time when the log is read backwards.
-const WINDOW: u64 = 64 << 10;
+const READ_WINDOW_BYTES: u64 = 64 << 10;
 /// A record this close in front of another is worth fetching with it.
-const NEAR: u64 = 512;
+const MAX_GAP_BYTES: u64 = 512;
 
 /// The records of `slot` that are newer than version `after`, oldest first.
-pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) -> Result<Vec<Logged>> {
+pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -> Result<Vec<Logged>> {
     let mut out = Vec::new();
     let mut next = slot.record;
     let mut version = slot.version;
@@ -91,7 +91,7 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
         let name = || format!("record of version {version}");
         let damaged = |why: &str| Error::corrupt(target, name(), why);
         let at = next.ok_or_else(|| damaged("the record before it does not point to it"))?;
-        if at.place.offset < head::DATA || at.place.offset + at.place.length > slot.end {
+        if at.place.offset < superblock::DATA || at.place.offset + at.place.length > slot.end {
             return Err(damaged("it lies outside of the container"));
         }
         let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;
@@ -100,8 +100,13 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
             return Err(damaged("another version's record is in its place"));
         }
         next = record.header.previous;
-        let adjoins = |p: &Pointer| at.place.offset.saturating_sub(p.place.offset + p.place.length) < NEAR;
-        window = if next.as_ref().is_some_and(adjoins) { slot.log_bytes.clamp(NEAR, WINDOW) } else { 0 };
+        let adjoins =
+            |p: &PageRef| at.place.offset.saturating_sub(p.place.offset + p.place.length) < MAX_GAP_BYTES;
+        window = if next.as_ref().is_some_and(adjoins) {
+            slot.log_bytes.clamp(MAX_GAP_BYTES, READ_WINDOW_BYTES)
+        } else {
+            0
+        };
         version -= 1;
         out.push(Logged { record, at });
     }
@@ -110,11 +115,11 @@ pub(crate) fn records(raw: &dyn RawFile, slot: &Slot, after: u64, target: &str) 
 }
 
 /// One record, from what was read before or with what lies in front of it.
-fn fetch(raw: &dyn RawFile, at: &Pointer, window: u64, kept: &mut (u64, Bytes)) -> std::io::Result<Bytes> {
+fn fetch(raw: &dyn FileIo, at: &PageRef, window: u64, kept: &mut (u64, Bytes)) -> std::io::Result<Bytes> {
     let (offset, length) = (at.place.offset, at.place.length);
     let (start, bytes) = kept;
     if offset < *start || offset + length > *start + bytes.len() as u64 {
-        let from = (offset + length).saturating_sub(window).clamp(head::DATA, offset);
+        let from = (offset + length).saturating_sub(window).clamp(superblock::DATA, offset);
         let mut fresh = vec![0; (offset + length - from) as usize];
         raw.read_at(&mut fresh, from)?;
         *kept = (from, fresh.into());

@@ -1,46 +1,46 @@
-//! The file space: a container in one ordinary file.
+//! The file storage: a container in one ordinary file.
 
-mod ahead;
 mod audit;
-mod combined;
 mod compaction;
 mod create;
 pub(crate) mod expired;
-pub(crate) mod free;
-pub(crate) mod head;
+mod file_io;
+pub(crate) mod free_space;
 mod locks;
 mod log;
-pub(crate) mod notes;
+mod multi_writer;
 mod open;
-mod past;
-mod raw;
-mod reclaimed;
-mod remembered;
+mod preallocate;
+mod reclaim_horizon;
 pub(crate) mod replaced;
 mod resync;
-mod shared;
+mod snapshot_cache;
 mod snapshots;
+pub(crate) mod space_delta;
+pub(crate) mod superblock;
 mod temporary;
+mod version_lookup;
+mod write_buffer;
 mod writer;
 
 #[cfg(test)]
-mod bulk_tests;
+mod checkpoint_commit_tests;
 #[cfg(test)]
 mod clock_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-mod edit_tests;
+mod delta_tests;
 #[cfg(test)]
-mod end_tests;
-#[cfg(test)]
-pub(crate) mod fake;
+mod end_of_file_tests;
 #[cfg(test)]
 mod full_tests;
 #[cfg(test)]
+mod multi_writer_crash_tests;
+#[cfg(test)]
 mod pin_tests;
 #[cfg(test)]
-mod shared_crash_tests;
+pub(crate) mod sim_file;
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -53,35 +53,35 @@ use std::time::Duration;
 pub(crate) use create::create;
 pub use open::OpenedFile;
 pub(crate) use open::{look, old_is_read_only, open, probe, remove};
-pub(crate) use past::not_kept;
 pub use replaced::Replacing;
+pub(crate) use version_lookup::not_kept;
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 use crate::audit::Audit;
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::RestRule;
-use crate::file::head::{Fixed, Slot};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
-use crate::file::past::Past;
-use crate::file::raw::RawFile;
+use crate::file::superblock::{Fixed, Slot};
+use crate::file::version_lookup::OldVersions;
 use crate::file::writer::Writer;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Identity, LockPolicy, Options, Version};
-use crate::space::{Base, Commit, News, Shape, Snapshot, Space};
+use crate::storage::{Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, Storage};
 use crate::timekeeping::StorageClock;
-use crate::wal::record::{Entries, Record};
+use crate::wal::record::{CommitRecord, Entries};
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
-const BLIND_REST: u64 = 60_000_000;
+const UNSEEN_READERS_REST_MICROS: u64 = 60_000_000;
 /// How long it rests for the sake of a plain copy of a live container, in microseconds.
-const COURTESY: u64 = 2_000_000;
+const PLAIN_COPY_REST_MICROS: u64 = 2_000_000;
 
 /// A container's open file.
 #[derive(Debug)]
-pub(crate) struct FileSpace {
+pub(crate) struct FileStorage {
     target: String,
-    raw: Arc<dyn RawFile>,
+    raw: Arc<dyn FileIo>,
     fixed: Fixed,
     file: Option<(u64, u64)>,
     locks: Mutex<Locks>,
@@ -92,7 +92,7 @@ pub(crate) struct FileSpace {
     opener: AtomicU32,
     /// A writer's; `None` for readers.
     writer: Option<Mutex<Option<Writer>>>,
-    rule: RestRule,
+    rule: ReclaimRule,
     options: Options,
     /// The head that the snapshot in use was found by.
     seen: Mutex<Option<Slot>>,
@@ -107,8 +107,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock()
 }
 
-impl FileSpace {
-    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer, &dyn RawFile, &Locks) -> Result<T>) -> Result<T> {
+impl FileStorage {
+    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
         match lock(w).as_mut() {
             Some(w) => f(w, self.raw.as_ref(), &lock(&self.locks)),
@@ -117,7 +117,7 @@ impl FileSpace {
     }
 }
 
-impl Space for FileSpace {
+impl Storage for FileStorage {
     fn target(&self) -> &str {
         &self.target
     }
@@ -126,11 +126,11 @@ impl Space for FileSpace {
         Identity { id: self.fixed.id, file: self.file, key: String::new() }
     }
 
-    fn shape(&self) -> Shape {
-        Shape { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
+    fn shape(&self) -> PageSizes {
+        PageSizes { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
     }
 
-    fn news(&self) -> Result<Option<News>> {
+    fn news(&self) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
         if self.writer.is_none() {
             self.adopt(seen.as_ref())?;
@@ -176,7 +176,7 @@ impl Space for FileSpace {
         if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
             return None;
         }
-        let (slot, snapshot) = remembered::take((self.fixed.id, self.file))?;
+        let (slot, snapshot) = snapshot_cache::take((self.fixed.id, self.file))?;
         *lock(&self.known) = Some(slot);
         Some(snapshot)
     }
@@ -186,17 +186,17 @@ impl Space for FileSpace {
             return;
         }
         if let Some(slot) = lock(&self.seen).filter(|slot| slot.version == snapshot.version) {
-            remembered::keep((self.fixed.id, self.file), slot, snapshot);
+            snapshot_cache::keep((self.fixed.id, self.file), slot, snapshot);
         }
     }
 
-    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.read_parts(place, offset, &mut [IoSliceMut::new(buf)])
     }
 
-    fn read_parts(&self, place: &Place, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+    fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let at = place.offset.saturating_add(offset);
-        if place.room != Room::File || place.offset < head::DATA {
+        if place.room != Location::File || place.offset < superblock::DATA {
             return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
         }
         let length = parts.iter().map(|part| part.len() as u64).sum();
@@ -205,32 +205,32 @@ impl Space for FileSpace {
             None => Range::default(),
         };
         let read = match parts {
-            _ if !known.is_empty() => combined::read_around(self.raw.as_ref(), parts, at, &known),
+            _ if !known.is_empty() => write_buffer::read_around(self.raw.as_ref(), parts, at, &known),
             [buf] => self.raw.read_at(buf, at),
             _ => self.raw.read_parts_at(parts, at),
         };
         read.map_err(|e| {
             let where_ = format!("bytes {at} to {}", at.saturating_add(length));
-            self.explain(log::unreadable(&self.target, &where_, &e))
+            self.classify_read_error(log::unreadable(&self.target, &where_, &e))
         })
     }
 
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
         if data.is_empty() {
-            return Ok(Place::file(0, 0));
+            return Ok(Address::file(0, 0));
         }
-        self.with_writer(|w, raw, locks| w.payload(raw, locks, data, passing))
+        self.with_writer(|w, raw, locks| w.payload(raw, locks, data, on_bytes))
     }
 
-    fn write_to_grow(&self, data: &[u8], most: u64, passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
+    fn write_to_grow(&self, data: &[u8], most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
         if data.is_empty() {
-            return Ok(Place::file(0, 0));
+            return Ok(Address::file(0, 0));
         }
-        self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, passing))
+        self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, on_bytes))
     }
 
-    fn grow_payload(&self, place: &Place, data: &[u8]) -> Result<bool> {
-        if place.room != Room::File {
+    fn grow_payload(&self, place: &Address, data: &[u8]) -> Result<bool> {
+        if place.room != Location::File {
             return Ok(false);
         }
         self.with_writer(|w, raw, _| w.grow(raw, place, data))
@@ -243,7 +243,7 @@ impl Space for FileSpace {
         });
     }
 
-    fn free_payload(&self, place: &Place) -> Result<()> {
+    fn free_payload(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, raw, _| w.free(raw, place))
     }
 
@@ -251,7 +251,7 @@ impl Space for FileSpace {
         self.with_writer(|w, _, _| Ok(w.has_freed())).unwrap_or(false)
     }
 
-    fn keep_payload(&self, place: &Place) {
+    fn keep_payload(&self, place: &Address) {
         let _a_reader_frees_nothing = self.with_writer(|w, _, _| {
             w.keep(place);
             Ok(())
@@ -271,8 +271,8 @@ impl Space for FileSpace {
         self.fixed.edits && !self.is_shared()
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.aside(raw, locks, make))
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_independent(raw, locks, make))
     }
 
     fn hold(&self) -> Result<()> {
@@ -286,19 +286,19 @@ impl Space for FileSpace {
         });
     }
 
-    fn settle(&self) {
+    fn advance_pin(&self) {
         let _a_reader_has_its_own_way = self.with_writer(|w, _, locks| {
             w.unpin_old(locks);
             Ok(())
         });
     }
 
-    fn begin_fold(&self) -> bool {
-        lock(&self.locks).begin_fold()
+    fn begin_checkpoint(&self) -> bool {
+        lock(&self.locks).begin_checkpoint()
     }
 
-    fn end_fold(&self) {
-        lock(&self.locks).end_fold();
+    fn end_checkpoint(&self) {
+        lock(&self.locks).end_checkpoint();
     }
 
     fn rollback(&self) -> Result<()> {
@@ -308,49 +308,49 @@ impl Space for FileSpace {
         })
     }
 
-    fn fold_write(&self, data: &[u8]) -> Result<Place> {
-        self.with_writer(|w, raw, locks| w.fold_write(raw, locks, data))
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
+        self.with_writer(|w, raw, locks| w.checkpoint_write(raw, locks, data))
     }
 
-    fn fold_free(&self, place: &Place) -> Result<()> {
+    fn checkpoint_free(&self, place: &Address) -> Result<()> {
         self.with_writer(|w, _, _| {
-            w.fold_free(place);
+            w.checkpoint_free(place);
             Ok(())
         })
     }
 
-    fn fold_commit(&self, base: Base) -> Result<()> {
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()> {
         let shared = self.is_shared();
         self.with_writer(|w, raw, locks| match shared {
-            true => w.fold_commit_shared(raw, locks, base),
-            false => w.fold_commit(raw, locks, base),
+            true => w.checkpoint_commit_shared(raw, locks, base),
+            false => w.checkpoint_commit(raw, locks, base),
         })
     }
 
-    fn fold_rollback(&self) {
+    fn checkpoint_rollback(&self) {
         let _a_reader_has_nothing_to_roll_back = self.with_writer(|w, _, _| {
-            w.fold_rollback();
+            w.checkpoint_rollback();
             Ok(())
         });
     }
 
-    fn commits_bases(&self) -> bool {
+    fn commits_as_checkpoints(&self) -> bool {
         self.writer.is_some() && !self.is_shared()
     }
 
-    fn fold_keep(&self) -> Result<u64> {
-        self.with_writer(|w, raw, _| w.fold_keep(raw))
+    fn checkpoint_keep(&self) -> Result<u64> {
+        self.with_writer(|w, raw, _| w.checkpoint_keep(raw))
     }
 
-    fn fold_forget(&self) {
+    fn checkpoint_forget(&self) {
         let _a_reader_keeps_nothing = self.with_writer(|w, _, _| {
-            w.fold_forget();
+            w.checkpoint_forget();
             Ok(())
         });
     }
 
-    fn commit_base(&self, base: Base) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.commit_base(raw, locks, base))
+    fn commit_as_checkpoint(&self, base: Checkpoint) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_as_checkpoint(raw, locks, base))
     }
 
     fn believe_clock(&self) {
@@ -367,23 +367,23 @@ impl Space for FileSpace {
         self.with_writer(|w, raw, _| w.make_durable(raw))
     }
 
-    fn sparse(&self) -> Result<Sparse> {
-        self.with_writer(|w, raw, locks| w.sparse(raw, locks))
+    fn compaction_plan(&self) -> Result<CompactionPlan> {
+        self.with_writer(|w, raw, locks| w.compaction_plan(raw, locks))
     }
 
-    fn gather(&self) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.gather(raw, locks))
+    fn begin_compaction(&self) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
     }
 
-    fn scatter(&self) {
+    fn end_compaction(&self) {
         let _a_reader_gathers_nothing = self.with_writer(|w, _, _| {
-            w.scatter();
+            w.end_compaction();
             Ok(())
         });
     }
 
-    fn is_astray(&self, place: &Place) -> bool {
-        self.with_writer(|w, _, _| Ok(w.is_astray(place))).unwrap_or(false)
+    fn must_relocate(&self, place: &Address) -> bool {
+        self.with_writer(|w, _, _| Ok(w.must_relocate(place))).unwrap_or(false)
     }
 
     fn rests(&self) -> Result<Option<Duration>> {
@@ -398,7 +398,7 @@ impl Space for FileSpace {
         Ok(())
     }
 
-    fn write_before(&self, place: &Place, data: &[u8]) -> Result<Option<Place>> {
+    fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>> {
         self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
     }
 
@@ -406,7 +406,7 @@ impl Space for FileSpace {
         let raw = self.raw.as_ref();
         let mut head = log::newest_slot(raw, &self.target)?;
         loop {
-            let listed = Past::of(raw, &head, &self.target).and_then(|p| p.versions(most));
+            let listed = OldVersions::of(raw, &head, &self.target).and_then(|p| p.versions(most));
             let now = log::newest_slot(raw, &self.target)?;
             // A writer may have moved on, and used the room of what was being read.
             if listed.is_ok() || now == head {
@@ -452,12 +452,12 @@ impl Space for FileSpace {
         audit::FileAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
-    fn claimed(&self, place: &Place) -> Place {
-        let (offset, length) = free::run_of(place);
-        Place::file(offset, length)
+    fn claimed(&self, place: &Address) -> Address {
+        let (offset, length) = free_space::run_of(place);
+        Address::file(offset, length)
     }
 
-    fn explain(&self, e: Error) -> Error {
+    fn classify_read_error(&self, e: Error) -> Error {
         // A pinned snapshot cannot have been reclaimed, nor can a writer's.
         if self.writer.is_some() || lock(&self.locks).work() {
             return e;

@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicU32;
 use crate::checksum::unseal;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::free::RestRule;
-use crate::file::head::{self, Fixed};
+use crate::file::file_io::{FileIo, OsFile};
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
-use crate::file::raw::{OsFile, RawFile};
 use crate::file::resync::resyncing;
+use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::Writer;
-use crate::file::{BLIND_REST, COURTESY, FileSpace, expired, log, replaced};
+use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
@@ -53,26 +53,26 @@ pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
 fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
     let mut at = 0u64;
     while at + 16 <= len {
-        let mut bytes = [0; head::TELLING];
+        let mut bytes = [0; superblock::MIN_TELLING_BYTES];
         let there = bytes.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
         file.read_exact_at(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
         let first = &bytes[..16];
-        if first == head::SIGNATURE {
-            if at == 0 && !head::has_slots(&bytes) && is_store_head(file, len, target)? {
+        if first == superblock::SIGNATURE {
+            if at == 0 && !superblock::has_slots(&bytes) && is_store_head(file, len, target)? {
                 return Ok(Found::StoreHead);
             }
-            if there < head::FIXED {
+            if there < superblock::FIXED {
                 let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
                 return Err(log::unreadable(target, "head", &cut));
             }
-            let fixed = Fixed::decode(&bytes[..head::FIXED], target)?;
+            let fixed = Fixed::decode(&bytes[..superblock::FIXED], target)?;
             // A user block may have been put before it, or taken away (h5jam, h5unjam).
             return Ok(Found::Container(Fixed { base: at, ..fixed }));
         }
-        if first == head::POINTER {
+        if first == superblock::POINTER {
             return Ok(Found::Pointer);
         }
-        if first.starts_with(head::HDF5) {
+        if first.starts_with(superblock::HDF5) {
             return Ok(Found::NativeHdf5);
         }
         at = if at == 0 { 512 } else { at * 2 };
@@ -86,11 +86,11 @@ fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
     let read = |bytes: &mut [u8]| {
         file.read_exact_at(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e))
     };
-    let mut front = vec![0; usize::try_from(len.min(head::DATA)).unwrap_or_default()];
+    let mut front = vec![0; usize::try_from(len.min(superblock::DATA)).unwrap_or_default()];
     read(&mut front)?;
     // The part that both have is sealed by itself: a file may be cut off behind it.
-    let lengths = head::FIXED as u64 + 1..=LONGEST_STORE_HEAD;
-    if head::has_slots(&front) || !lengths.contains(&len) {
+    let lengths = superblock::FIXED as u64 + 1..=MAX_STORE_HEAD_BYTES;
+    if superblock::has_slots(&front) || !lengths.contains(&len) {
         return Ok(false);
     }
     let mut whole = vec![0; usize::try_from(len).unwrap_or_default()];
@@ -99,7 +99,7 @@ fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
 }
 
 /// No head in an object store is longer than this.
-const LONGEST_STORE_HEAD: u64 = 64 << 20;
+const MAX_STORE_HEAD_BYTES: u64 = 64 << 20;
 
 /// The error for the head of a container in an object store.
 pub(super) fn in_objects(path: &Path) -> Error {
@@ -198,17 +198,17 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
     }
 }
 
-fn rest_rule(opts: &Options, locks: &Locks) -> RestRule {
+fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     let asked = opts.retention.map_or(0, clock::micros);
-    let least = if locks.work() { asked } else { asked.max(BLIND_REST) };
+    let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_REST_MICROS) };
     // Who names a retention time means it; the courtesy to copiers is for those who do not.
-    let courtesy = if opts.retention.is_some() { 0 } else { COURTESY };
-    RestRule { least, courtesy }
+    let courtesy = if opts.retention.is_some() { 0 } else { PLAIN_COPY_REST_MICROS };
+    ReclaimRule { least, courtesy }
 }
 
-pub(super) fn locked(target: &str, raw: &dyn RawFile) -> Error {
-    let mut note = [0; head::NOTE_LEN];
-    let holder = raw.read_at(&mut note, head::NOTE).ok().and_then(|()| head::decode_note(&note));
+pub(super) fn locked(target: &str, raw: &dyn FileIo) -> Error {
+    let mut note = [0; superblock::NOTE_LEN];
+    let holder = raw.read_at(&mut note, superblock::NOTE).ok().and_then(|()| superblock::decode_note(&note));
     Error::new(target, ErrorKind::Locked { holder })
 }
 
@@ -218,7 +218,7 @@ pub(crate) fn old_is_read_only(target: &str, at: At) -> Error {
 }
 
 /// How often a writer looks again when others put new containers under the name.
-const TRIES: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 /// Opens the container at a path; `looked` is what was there when somebody looked.
 pub(crate) fn open(
@@ -226,7 +226,7 @@ pub(crate) fn open(
     access: Access,
     opts: &Options,
     looked: Option<OpenedFile>,
-) -> Result<FileSpace> {
+) -> Result<FileStorage> {
     let target = name(path);
     let mut looked = looked.filter(|file| file.is_writable || access == Access::ReadOnly);
     if access == Access::ReadWrite
@@ -234,16 +234,16 @@ pub(crate) fn open(
     {
         return Err(old_is_read_only(&target, at));
     }
-    for _ in 0..TRIES {
-        if let Some(space) = try_open(path, access, opts, &target, looked.take())? {
-            return Ok(space);
+    for _ in 0..MAX_ATTEMPTS {
+        if let Some(storage) = try_open(path, access, opts, &target, looked.take())? {
+            return Ok(storage);
         }
     }
     Err(Error::new(&target, ErrorKind::Locked { holder: None }))
 }
 
 /// The container's file at a path, not yet locked.
-pub(super) fn find(path: &Path, write: bool, target: &str) -> Result<OpenedFile> {
+pub(super) fn find(path: &Path, access: Access, target: &str) -> Result<OpenedFile> {
     let fail = |e: io::Error| Error::io(target, "opening", &e);
     let meta = path.metadata().map_err(fail)?;
     if meta.is_dir() {
@@ -252,10 +252,11 @@ pub(super) fn find(path: &Path, write: bool, target: &str) -> Result<OpenedFile>
     if !meta.is_file() {
         return Err(not_ours(target, kind_of(&meta)));
     }
-    let file = Arc::new(OpenOptions::new().read(true).write(write).open(path).map_err(fail)?);
+    let is_writable = access == Access::ReadWrite;
+    let file = Arc::new(OpenOptions::new().read(true).write(is_writable).open(path).map_err(fail)?);
     let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
     let fixed = container(&file, meta.len(), target)?;
-    Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable: write })
+    Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable })
 }
 
 /// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
@@ -265,11 +266,10 @@ fn try_open(
     opts: &Options,
     target: &str,
     looked: Option<OpenedFile>,
-) -> Result<Option<FileSpace>> {
-    let write = access == Access::ReadWrite;
-    let opened = looked.map_or_else(|| find(path, write, target), Ok)?;
+) -> Result<Option<FileStorage>> {
+    let opened = looked.map_or_else(|| find(path, access, target), Ok)?;
     let (mut locks, mut clock) = (Locks::none(), None);
-    if write {
+    if access == Access::ReadWrite {
         let raw = OsFile { file: opened.file.clone(), base: opened.fixed.base };
         let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
         locks = taken.ok_or_else(|| locked(target, &raw))?;
@@ -284,12 +284,12 @@ fn try_open(
         expired::sweep_sometimes(path, storage);
         clock = Some(storage);
     }
-    Ok(Some(space(target.into(), opened, locks, clock, opts)))
+    Ok(Some(storage(target.into(), opened, locks, clock, opts)))
 }
 
 /// Whether what was opened is what a path leads to, and the same container is in it.
 pub(super) fn is_still_there(path: &Path, opened: &OpenedFile) -> bool {
-    let mut head = [0; head::FIXED];
+    let mut head = [0; superblock::FIXED];
     let found = opened.file.read_exact_at(&mut head, opened.fixed.base);
     let same = || Fixed::decode(&head, "").is_ok_and(|found| found.id == opened.fixed.id);
     found.is_ok() && same() && is_at(path, opened.id)
@@ -312,20 +312,20 @@ pub(super) fn kind_of(meta: &Metadata) -> &'static str {
 }
 
 /// The clock of what a file lies on, which was changed just now.
-pub(super) fn storage_clock(raw: &dyn RawFile) -> StorageClock {
+pub(super) fn storage_clock(raw: &dyn FileIo) -> StorageClock {
     raw.modified().map(StorageClock::compared_with).unwrap_or_default()
 }
 
 /// An opened file; a writer's has a clock.
-pub(super) fn space(
+pub(super) fn storage(
     target: String,
     opened: OpenedFile,
     locks: Locks,
     clock: Option<StorageClock>,
     opts: &Options,
-) -> FileSpace {
+) -> FileStorage {
     let OpenedFile { file, fixed, id, .. } = opened;
-    FileSpace {
+    FileStorage {
         rule: rest_rule(opts, &locks),
         target,
         raw: match clock {
@@ -368,9 +368,9 @@ mod tests {
         let (read, write) = (looked(Access::ReadOnly), looked(Access::ReadWrite));
         assert_eq!((read.is_writable, write.is_writable), (false, true));
         let opened = |access, looked: &OpenedFile| {
-            let space = open(&path, access, &unlocked(0), Some(looked.clone())).unwrap();
-            let handle = space.handle.lock().clone().unwrap();
-            (space.fixed.base, Arc::ptr_eq(&handle, &looked.file))
+            let storage = open(&path, access, &unlocked(0), Some(looked.clone())).unwrap();
+            let handle = storage.handle.lock().clone().unwrap();
+            (storage.fixed.base, Arc::ptr_eq(&handle, &looked.file))
         };
         assert_eq!(opened(Access::ReadWrite, &write), (512, true));
         assert_eq!(opened(Access::ReadWrite, &read), (512, false), "it cannot be written by that");

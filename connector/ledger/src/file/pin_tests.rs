@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::file::file_io::FileIo;
 use crate::file::locks::Locks;
-use crate::file::raw::RawFile;
-use crate::file::{head, lock, open};
+use crate::file::{lock, open, superblock};
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Replace};
-use crate::space::Space;
+use crate::storage::Storage;
 use crate::work::{Map, content, work};
 
 /// A file that calls somebody after the head slots were read for the first time.
 #[derive(Debug)]
 struct Interrupted<F> {
-    file: Arc<dyn RawFile>,
+    file: Arc<dyn FileIo>,
     done: AtomicBool,
     call: F,
 }
@@ -32,10 +32,10 @@ impl<F> std::fmt::Debug for Call<F> {
     }
 }
 
-impl<F: Fn() + Send + Sync> RawFile for Interrupted<Call<F>> {
+impl<F: Fn() + Send + Sync> FileIo for Interrupted<Call<F>> {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_at(buf, at)?;
-        if at == head::SLOTS_AT && !self.done.swap(true, Ordering::Relaxed) {
+        if at == superblock::SLOTS_AT && !self.done.swap(true, Ordering::Relaxed) {
             (self.call.0)();
         }
         Ok(())
@@ -76,11 +76,11 @@ fn a_writer_between_the_first_look_and_the_pin_does_no_harm() {
     let path = dir.path().join("a.h5");
     let writer = Arc::new(Ledger::create_file(&path, Replace::Fail, opts()).unwrap());
     let first = work(&writer, &Map::new(), 10).1[10].clone();
-    let mut space = open(&path, Access::ReadOnly, &opts(), None).unwrap();
+    let mut storage = open(&path, Access::ReadOnly, &opts(), None).unwrap();
     let (busy, start) = (writer.clone(), first.clone());
     let call = Call(move || drop(work(&busy, &start, 60)));
-    space.raw = Arc::new(Interrupted { file: space.raw.clone(), done: AtomicBool::new(false), call });
-    let r = Ledger::start(Box::new(space), Access::ReadOnly, &opts()).unwrap();
+    storage.raw = Arc::new(Interrupted { file: storage.raw.clone(), done: AtomicBool::new(false), call });
+    let r = Ledger::start(Box::new(storage), Access::ReadOnly, &opts()).unwrap();
     assert_eq!(r.version(), 70);
     let now = content(&r).unwrap();
     assert!(now == content(&reader(&path)).unwrap());

@@ -15,11 +15,11 @@ use crate::clock;
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::create::followed;
-use crate::file::head::Fixed;
+use crate::file::file_io::{FileIo, OsFile};
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::open::{container, is_at, locked, name};
-use crate::file::raw::{OsFile, RawFile};
+use crate::file::superblock::Fixed;
 use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
 use crate::options::{Options, Replace, Replaced, Writers};
 
@@ -151,7 +151,7 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
 }
 
 /// How often one looks again whose path leads to another file by the time that file is locked.
-const TRIES: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 /// A container that loses its name to something else, such as the pointer file of a container in a store. No writer opens it
 /// meanwhile. Unless that is [`done`](Self::done), everything is as before.
@@ -187,7 +187,7 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
     let target = name(path);
     let fail = |e: io::Error| Error::io(&target, "replacing", &e);
     let real = followed(path).map_err(fail)?;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let file = match File::options().read(true).write(true).open(&real) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => Arc::new(other.map_err(fail)?),

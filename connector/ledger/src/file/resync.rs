@@ -9,29 +9,27 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::checksum::checksum;
-use crate::file::raw::RawFile;
+use crate::file::file_io::FileIo;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{SyncPolicy, Writers};
 
 /// The longest run that has one checksum, in bytes.
-const RUN: usize = 1 << 20;
+const MAX_RUN_BYTES: usize = 1 << 20;
 
 /// The same file; one that can be synced again, if its writer syncs what it commits.
-pub(crate) fn resyncing(file: Arc<dyn RawFile>, sync: SyncPolicy, writers: Writers) -> Arc<dyn RawFile> {
+pub(crate) fn resyncing(file: Arc<dyn FileIo>, sync: SyncPolicy, writers: Writers) -> Arc<dyn FileIo> {
     match sync {
         SyncPolicy::Process => file,
-        SyncPolicy::Commit => {
-            Arc::new(Resyncing { file, unsynced: Mutex::default(), is_alone: writers == Writers::One })
-        }
+        SyncPolicy::Commit => Arc::new(Resyncing { file, unsynced: Mutex::default(), writers }),
     }
 }
 
 #[derive(Debug)]
 struct Resyncing {
-    file: Arc<dyn RawFile>,
+    file: Arc<dyn FileIo>,
     unsynced: Mutex<Unsynced>,
     /// Nobody else writes to the file between two calls.
-    is_alone: bool,
+    writers: Writers,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +50,7 @@ pub(crate) fn is_lost(e: &io::Error) -> bool {
 
 impl Unsynced {
     /// Takes out what of the runs lies in a range that is about to change. What is left of them keeps a checksum.
-    fn cut(&mut self, file: &dyn RawFile, at: u64, end: u64) -> io::Result<()> {
+    fn cut(&mut self, file: &dyn FileIo, at: u64, end: u64) -> io::Result<()> {
         let touched: Vec<(u64, u64)> = self
             .runs
             .range(..end)
@@ -74,13 +72,13 @@ impl Unsynced {
     }
 
     fn note(&mut self, at: u64, data: &[u8]) {
-        for (n, part) in data.chunks(RUN).enumerate() {
-            self.runs.insert(at + (n * RUN) as u64, (part.len() as u64, checksum(part)));
+        for (n, part) in data.chunks(MAX_RUN_BYTES).enumerate() {
+            self.runs.insert(at + (n * MAX_RUN_BYTES) as u64, (part.len() as u64, checksum(part)));
         }
     }
 
     /// Writes all of it again, as it is in the system's cache.
-    fn write_again(&self, file: &dyn RawFile) -> io::Result<()> {
+    fn write_again(&self, file: &dyn FileIo) -> io::Result<()> {
         for (at, (length, sum)) in &self.runs {
             let mut bytes = vec![0; *length as usize];
             file.read_at(&mut bytes, *at).map_err(|e| match e.kind() {
@@ -111,7 +109,7 @@ impl Resyncing {
     }
 }
 
-impl RawFile for Resyncing {
+impl FileIo for Resyncing {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_at(buf, at)
     }
@@ -135,7 +133,7 @@ impl RawFile for Resyncing {
         let mut to = at;
         let mut noted = Vec::with_capacity(parts.len());
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            for part in part.chunks(RUN) {
+            for part in part.chunks(MAX_RUN_BYTES) {
                 noted.push((to, (part.len() as u64, checksum(part))));
                 to += part.len() as u64;
             }
@@ -180,7 +178,7 @@ impl RawFile for Resyncing {
         }
         match done {
             // Others may write there from now on, so nothing could be compared later.
-            Err(e) if !self.is_alone => {
+            Err(e) if self.writers == Writers::Many => {
                 unsynced.runs.clear();
                 Err(io::Error::new(io::ErrorKind::InvalidData, e))
             }
@@ -197,7 +195,7 @@ impl RawFile for Resyncing {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::file::fake::Fake;
+    use crate::file::sim_file::SimFile;
     use crate::options::{Access, Options};
     use crate::work::data;
 
@@ -206,15 +204,15 @@ mod tests {
     }
 
     /// What a loss of power leaves when nothing that was not synced arrives.
-    fn survivor(f: &Fake) -> Fake {
-        Fake::of(f.after_power_loss(|| false))
+    fn survivor(f: &SimFile) -> SimFile {
+        SimFile::of(f.after_power_loss(|| false))
     }
 
     #[test]
-    fn a_failed_sync_is_told_until_the_commit_is_durable() {
+    fn a_failed_sync_is_reported_until_the_commit_is_durable() {
         for failures in 0..12 {
             for from in 1..3 {
-                let f = Fake::container();
+                let f = SimFile::container();
                 let l = f.open(Access::ReadWrite, &opts()).unwrap();
                 l.put(b"first", "1").unwrap();
                 l.commit().unwrap();
@@ -242,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_close_is_not_done_before_the_head_is_durable() {
-        let f = Fake::container();
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &opts()).unwrap();
         l.put(b"first", "1").unwrap();
         f.fail_syncs(2, u64::MAX, false);
@@ -252,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_dropped_is_declared_lost() {
-        let f = Fake::container();
+    fn bytes_that_the_system_dropped_are_reported_as_lost() {
+        let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &opts()).unwrap();
         l.put(b"first", "1").unwrap();
         l.commit().unwrap();

@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nonces};
 use crate::error::{Error, Result};
-use crate::file::free::RestRule;
-use crate::file::head::Slot;
+use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
-use crate::file::past::Past;
-use crate::file::shared::Shared;
+use crate::file::multi_writer::Shared;
+use crate::file::superblock::Slot;
+use crate::file::version_lookup::OldVersions;
 use crate::file::writer::Writer;
-use crate::file::{FileSpace, lock, log, reclaimed};
+use crate::file::{FileStorage, lock, log, reclaim_horizon};
 use crate::options::{At, Writers};
-use crate::space::{Base, News};
+use crate::storage::{Checkpoint, RemoteCommits};
 
-impl FileSpace {
+impl FileStorage {
     /// The newest head, with a pin that makes its version safe. See "Reuse" in docs/format.md for why the second
     /// reading of the head may be believed. The pin of the snapshot in use stays.
     pub(super) fn pin_newest(&self, seen: Option<&Slot>) -> Result<Slot> {
@@ -64,7 +64,7 @@ impl FileSpace {
     }
 
     /// How long freed room rests, and what later writers are told of it. The container remembers what was asked for last.
-    fn rule_for(&self, slot: &Slot) -> (RestRule, u64) {
+    fn rule_for(&self, slot: &Slot) -> (ReclaimRule, u64) {
         if let Some(asked) = self.options.retention {
             return (self.rule, clock::micros(asked) / 1000 + 1);
         }
@@ -72,25 +72,25 @@ impl FileSpace {
             None => (self.rule, 0),
             Some(ms) => {
                 let least = self.rule.least.max(ms.saturating_mul(1000));
-                (RestRule { least, courtesy: 0 }, slot.retention)
+                (ReclaimRule { least, courtesy: 0 }, slot.retention)
             }
         }
     }
 
     /// The snapshot of an old version, pinned. See `reclaimed` for why it is whole.
-    pub(super) fn old_version(&self, seen: &mut Option<Slot>, at: At) -> Result<Option<News>> {
+    pub(super) fn old_version(&self, seen: &mut Option<Slot>, at: At) -> Result<Option<RemoteCommits>> {
         if seen.is_some() {
             return Ok(None);
         }
         let raw = self.raw.as_ref();
         let newest = self.pin_newest(None)?;
-        let past = Past::of(raw, &newest, &self.target)?;
+        let past = OldVersions::of(raw, &newest, &self.target)?;
         let found = past.find(at)?;
         let locks = lock(&self.locks);
         if let Some(slot) = &found {
             locks.pin(slot.sequence, &self.target)?;
             // The pin of the newest version protects nothing that an older one has beyond it.
-            if reclaimed::read(raw, &self.target)? <= slot.sequence {
+            if reclaim_horizon::read(raw, &self.target)? <= slot.sequence {
                 if slot.sequence != newest.sequence {
                     locks.unpin(newest.sequence);
                 }
@@ -105,21 +105,27 @@ impl FileSpace {
     }
 
     /// Finds the newest version that can be read, when `e` keeps the newest one from it.
-    pub(super) fn salvage(&self, e: Error) -> Result<News> {
+    pub(super) fn salvage(&self, e: Error) -> Result<RemoteCommits> {
         let raw = self.raw.as_ref();
         for slot in log::remains(raw, &self.target)? {
             if let Ok(records) = log::records(raw, &slot, slot.base_version, &self.target) {
                 tracing::warn!(error = %e, version = slot.version, "an older version is opened");
-                let restart = Some(Base { version: slot.base_version, root: slot.root });
+                let restart = Some(Checkpoint { version: slot.base_version, root: slot.root });
                 let records = records.into_iter().map(|r| r.record).collect();
-                return Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() });
+                return Ok(RemoteCommits {
+                    version: slot.version,
+                    restart,
+                    records,
+                    root: None,
+                    skipped: Vec::new(),
+                });
             }
         }
         Err(e)
     }
 
     /// Reads what `slot` has that the snapshot in use has not.
-    pub(super) fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<News> {
+    pub(super) fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<RemoteCommits> {
         let raw = self.raw.as_ref();
         log::check_length(raw, slot, &self.target)?;
         let same_base = |s: &&Slot| (s.base_version, s.root) == (slot.base_version, slot.root);
@@ -136,15 +142,15 @@ impl FileSpace {
         }
         let restart = match after {
             Some(_) => None,
-            None => Some(Base { version: slot.base_version, root: slot.root }),
+            None => Some(Checkpoint { version: slot.base_version, root: slot.root }),
         };
         let records = records.into_iter().map(|r| r.record).collect();
-        Ok(News { version: slot.version, restart, records, root: None, skipped: Vec::new() })
+        Ok(RemoteCommits { version: slot.version, restart, records, root: None, skipped: Vec::new() })
     }
 
     /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the
     /// beginning of this one, or anything is wrong, which reading all will tell.
-    pub(super) fn read_on(&self, slot: &Slot) -> Option<News> {
+    pub(super) fn read_on(&self, slot: &Slot) -> Option<RemoteCommits> {
         let known = lock(&self.known).take()?;
         let raw = self.raw.as_ref();
         log::check_length(raw, slot, &self.target).ok()?;
@@ -159,7 +165,7 @@ impl FileSpace {
             return None;
         }
         let records = records.into_iter().map(|r| r.record).collect();
-        Some(News { version: slot.version, restart: None, records, root: None, skipped: Vec::new() })
+        Some(RemoteCommits { version: slot.version, restart: None, records, root: None, skipped: Vec::new() })
     }
 
     pub(super) fn is_shared(&self) -> bool {

@@ -17,13 +17,22 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::create::followed;
+use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::open::{is_at, locked};
-use crate::file::raw::OsFile;
 use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 
 /// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.
 const MAX_NAME: usize = 80;
+
+/// What a file that gets its name does with another one that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rename {
+    /// There is none, else getting the name fails.
+    New,
+    /// It takes its place.
+    Replace,
+}
 
 /// The folder that a path lies in.
 pub(crate) fn folder(path: &Path) -> &Path {
@@ -113,17 +122,16 @@ impl Temporary {
         self.id
     }
 
-    /// Gives the file its name in one step: over another file if it `replaces` one, else only if nothing is there. After an error
-    /// the name leads to what it led to before.
-    pub(super) fn publish(self, real: &Path, replaces: bool, sync: SyncPolicy) -> io::Result<()> {
-        match (sync, replaces) {
-            (SyncPolicy::Process, true) => std::fs::rename(&self.path, real),
-            (SyncPolicy::Process, false) => rename_new(&self.path, real),
-            (SyncPolicy::Commit, true) => {
+    /// Gives the file its name in one step. After an error the name leads to what it led to before.
+    pub(super) fn publish(self, real: &Path, rename: Rename, sync: SyncPolicy) -> io::Result<()> {
+        match (sync, rename) {
+            (SyncPolicy::Process, Rename::Replace) => std::fs::rename(&self.path, real),
+            (SyncPolicy::Process, Rename::New) => rename_new(&self.path, real),
+            (SyncPolicy::Commit, Rename::Replace) => {
                 self.file.sync_all()?;
                 self.exchange_synced(real)
             }
-            (SyncPolicy::Commit, false) => {
+            (SyncPolicy::Commit, Rename::New) => {
                 self.file.sync_all()?;
                 rename_new(&self.path, real)?;
                 sync_folder(real).inspect_err(|_| {
@@ -252,7 +260,7 @@ mod tests {
         names
     }
 
-    fn failing(_: crate::file::FileSpace) -> Result<()> {
+    fn failing(_: crate::file::FileStorage) -> Result<()> {
         Err(Error::invalid("x", "no"))
     }
 

@@ -1,10 +1,10 @@
-//! The writer's side of the file space: room, what was written since the last commit, and the head that it will replace.
+//! The writer's side of the file storage: room, what was written since the last commit, and the head that it will replace.
 
-mod base;
+mod append_reservation;
 mod checkpoint;
-mod ends;
-mod growing;
-mod heads;
+mod checkpoint_commit;
+mod commit_slots;
+mod end_of_file;
 mod time;
 
 use std::collections::BTreeMap;
@@ -13,29 +13,30 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::base::Kept;
-use self::ends::Unused;
-use self::growing::Growing;
+use self::append_reservation::AppendReservations;
+use self::checkpoint_commit::Kept;
+use self::end_of_file::Unused;
 use self::time::Timekeeper;
-use crate::address::{Place, Pointer, Room};
+use crate::address::{Address, Location, PageRef};
 use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::combined::Combined;
-use crate::file::free::{self, FreeSpace, RestRule, Resting, round, run_of};
-use crate::file::head::Slot;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{self, FreeSpace, PendingFree, ReclaimRule, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::log::{self, Logged};
-use crate::file::notes::{self, Notes, Pairs};
-use crate::file::raw::RawFile;
-use crate::file::reclaimed;
-use crate::file::shared::Shared;
+use crate::file::multi_writer::Shared;
+use crate::file::preallocate::Preallocation;
+use crate::file::reclaim_horizon;
+use crate::file::space_delta::{self, Pairs, SpaceDelta};
+use crate::file::superblock::Slot;
+use crate::file::write_buffer::WriteBuffer;
 use crate::history::History;
 use crate::options::SyncPolicy;
 use crate::wal::record::{self, Author, Entries, Header};
 
 /// Room that the disk has to have besides what a payload takes: for records, pages and lists.
-const BESIDE: u64 = 256 << 10;
+const DISK_RESERVE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -46,22 +47,22 @@ pub(crate) struct Writer {
     pub(super) room: Option<FreeSpace>,
     /// The records since the base, which the next checkpoint frees.
     pub(super) log: Vec<Noted>,
-    pending: Combined,
+    pending: WriteBuffer,
     /// The file is known to be this long.
     reached: u64,
     /// Written since the last commit, by offset; and what will not be in use after the next.
     pub(super) fresh: BTreeMap<u64, u64>,
     pub(super) freed: BTreeMap<u64, u64>,
     /// The same for the checkpoint being made.
-    pub(super) fold_fresh: BTreeMap<u64, u64>,
-    fold_freed: Pairs,
+    pub(super) checkpoint_fresh: BTreeMap<u64, u64>,
+    checkpoint_freed: Pairs,
     /// What was written, and did without, for the base that the next commit is to be.
     kept: Kept,
-    growing: Growing,
+    growing: AppendReservations,
     unused: Unused,
     /// Where what is written is to end, while that is gathered.
     pub(super) below: Option<u64>,
-    pub(super) rule: RestRule,
+    pub(super) rule: ReclaimRule,
     sync: SyncPolicy,
     nonces: Nonces,
     /// What the head's history says, once it is read.
@@ -93,7 +94,7 @@ pub(crate) struct Noted {
     sequence: u64,
     time: u64,
     by: Author,
-    at: Pointer,
+    at: PageRef,
     /// Bytes that its version added.
     added: u64,
     /// Empty where nobody will ask any more.
@@ -103,19 +104,19 @@ pub(crate) struct Noted {
 impl From<&Logged> for Noted {
     fn from(l: &Logged) -> Self {
         let (h, notes) = (&l.record.header, l.record.notes.clone());
-        let (sequence, used) = Notes::outline(&notes).unwrap_or_default();
+        let (sequence, used) = SpaceDelta::outline(&notes).unwrap_or_default();
         let (by, added) = (h.by.clone(), used.saturating_add(l.at.place.length));
         Self { version: h.version, sequence, time: h.time, by, at: l.at, added, notes }
     }
 }
 
 impl Noted {
-    pub(super) fn notes(&self) -> Decoded<Notes> {
-        Notes::decode(&self.notes)
+    pub(super) fn notes(&self) -> Decoded<SpaceDelta> {
+        SpaceDelta::decode(&self.notes)
     }
 
     /// Brings the room from the version before to this one's.
-    pub(super) fn replay(&self, room: &mut FreeSpace) -> Decoded<Notes> {
+    pub(super) fn replay(&self, room: &mut FreeSpace) -> Decoded<SpaceDelta> {
         let notes = self.notes()?;
         notes.replay(room, self.time)?;
         let (offset, length) = run_of(&self.at.place);
@@ -129,7 +130,7 @@ impl Writer {
         target: String,
         head: Slot,
         records: &[Logged],
-        (rule, retention): (RestRule, u64),
+        (rule, retention): (ReclaimRule, u64),
         sync: SyncPolicy,
         nonces: Nonces,
         shared: Option<Shared>,
@@ -139,14 +140,14 @@ impl Writer {
             head,
             room: None,
             log: records.iter().map(Noted::from).collect(),
-            pending: Combined::default(),
+            pending: WriteBuffer::default(),
             reached: 0,
             fresh: BTreeMap::new(),
             freed: BTreeMap::new(),
-            fold_fresh: BTreeMap::new(),
-            fold_freed: Vec::new(),
+            checkpoint_fresh: BTreeMap::new(),
+            checkpoint_freed: Vec::new(),
             kept: Kept::default(),
-            growing: Growing::default(),
+            growing: AppendReservations::default(),
             unused: Unused::default(),
             below: None,
             rule,
@@ -170,7 +171,7 @@ impl Writer {
     }
 
     /// Reads the free list of the base and the notes since.
-    pub(super) fn load(&mut self, raw: &dyn RawFile) -> Result<&mut FreeSpace> {
+    pub(super) fn load(&mut self, raw: &dyn FileIo) -> Result<&mut FreeSpace> {
         if self.room.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
             let (of, mut room) = match self.head.free {
@@ -179,7 +180,7 @@ impl Writer {
                     let mut bytes = vec![0; p.place.length as usize];
                     raw.read_at(&mut bytes, p.place.offset)
                         .map_err(|e| log::unreadable(&self.target, "free list", &e))?;
-                    notes::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
+                    space_delta::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
                 }
             };
             // With many writers a checkpoint may be older than the list that it is written with.
@@ -202,7 +203,7 @@ impl Writer {
     }
 
     /// Room for `length` bytes; wakes what has rested before it lets the file grow.
-    fn allocate(&mut self, raw: &dyn RawFile, locks: &Locks, length: u64) -> Result<u64> {
+    fn allocate(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
         self.check_sound()?;
         let length = round(length.max(1));
         if self.shared.is_some() {
@@ -222,7 +223,7 @@ impl Writer {
         }
         if self.is_disk_short(raw, length)? {
             // Courtesy to who copies ends where there is no other room.
-            self.wake_by(raw, locks, RestRule { courtesy: 0, ..self.rule })?;
+            self.wake_by(raw, locks, ReclaimRule { courtesy: 0, ..self.rule })?;
             if let Some(at) = self.load(raw)?.take(length) {
                 return Ok(at);
             }
@@ -233,11 +234,11 @@ impl Writer {
     }
 
     /// Whether something rests that would do, while the disk may have no room for a longer file.
-    fn is_disk_short(&mut self, raw: &dyn RawFile, length: u64) -> Result<bool> {
+    fn is_disk_short(&mut self, raw: &dyn FileIo, length: u64) -> Result<bool> {
         if !self.load(raw)?.has_resting() {
             return Ok(false);
         }
-        let needed = length.saturating_add(BESIDE);
+        let needed = length.saturating_add(DISK_RESERVE_BYTES);
         if needed > self.disk_left {
             let available = raw.available().unwrap_or(u64::MAX);
             if needed > available {
@@ -255,7 +256,7 @@ impl Writer {
     }
 
     /// Wakes what has rested, if that was not tried since the head in force.
-    pub(super) fn wake_once(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+    pub(super) fn wake_once(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         if self.asked.replace(self.head.sequence) == Some(self.head.sequence) {
             return Ok(());
         }
@@ -279,11 +280,11 @@ impl Writer {
     }
 
     /// Frees what has rested enough.
-    pub(super) fn wake(&mut self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+    pub(super) fn wake(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.wake_by(raw, locks, self.rule)
     }
 
-    fn wake_by(&mut self, raw: &dyn RawFile, locks: &Locks, rule: RestRule) -> Result<()> {
+    fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
         let (sequence, now) = (self.head.sequence, self.now());
         let rule = self.doubting(rule, now);
         // Asking for pins is a system call; time is asked first.
@@ -299,7 +300,7 @@ impl Writer {
             self.lost = None;
         }
         if last > self.lost(raw)? {
-            reclaimed::write(raw, last, &self.target)?;
+            reclaim_horizon::write(raw, last, &self.target)?;
             self.lost = Some(last);
             // Whoever pinned an old version before that was written has to be seen now.
             until = limit(locks).min(last);
@@ -309,14 +310,14 @@ impl Writer {
     }
 
     /// The sequence before which no version is whole.
-    fn lost(&mut self, raw: &dyn RawFile) -> Result<u64> {
+    fn lost(&mut self, raw: &dyn FileIo) -> Result<u64> {
         let lost = match self.lost {
             Some(lost) => lost,
-            None => match reclaimed::read(raw, &self.target) {
+            None => match reclaim_horizon::read(raw, &self.target) {
                 Ok(lost) => lost,
                 // A writer that died while it wrote this: nobody can tell what is whole but the newest.
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
-                    reclaimed::write(raw, self.head.sequence, &self.target)?;
+                    reclaim_horizon::write(raw, self.head.sequence, &self.target)?;
                     self.head.sequence
                 }
                 Err(e) => return Err(e),
@@ -326,18 +327,18 @@ impl Writer {
         Ok(lost)
     }
 
-    /// Takes room for a payload and writes it. Each part is shown to `passing` just before.
+    /// Takes room for a payload and writes it. Each part is shown to `on_bytes` just before.
     pub(crate) fn payload(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         data: &[u8],
-        passing: &mut dyn FnMut(&[u8]),
-    ) -> Result<Place> {
-        let (len, shift) = (data.len() as u64, free::shift(data.len() as u64));
-        let place = Place::file(self.allocate(raw, locks, shift + len)? + shift, len);
+        on_bytes: &mut dyn FnMut(&[u8]),
+    ) -> Result<Address> {
+        let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
+        let place = Address::file(self.allocate(raw, locks, shift + len)? + shift, len);
         self.fresh.extend([run_of(&place)]);
-        let written = self.pending.push(raw, place.offset, data, passing);
+        let written = self.pending.push(raw, place.offset, data, on_bytes);
         written.map_err(|e| {
             self.give_back(&place);
             self.io("writing a payload", &e)
@@ -345,12 +346,12 @@ impl Writer {
         Ok(place)
     }
 
-    pub(super) fn put(&mut self, raw: &dyn RawFile, at: u64, data: &[u8], what: &str) -> Result<()> {
+    pub(super) fn put(&mut self, raw: &dyn FileIo, at: u64, data: &[u8], what: &str) -> Result<()> {
         self.pending.push(raw, at, data, &mut |_| ()).map_err(|e| self.io(what, &e))
     }
 
     /// Takes back that a payload is given back: somebody needs it after all.
-    pub(crate) fn keep(&mut self, place: &Place) {
+    pub(crate) fn keep(&mut self, place: &Address) {
         let (offset, length) = run_of(place);
         if self.freed.get(&offset) == Some(&length) {
             self.freed.remove(&offset);
@@ -358,7 +359,7 @@ impl Writer {
     }
 
     /// Gives fresh room back at once; false if it is not fresh.
-    pub(crate) fn give_back(&mut self, place: &Place) -> bool {
+    pub(crate) fn give_back(&mut self, place: &Address) -> bool {
         let (offset, length) = run_of(place);
         let known = self.fresh.get(&offset) == Some(&length);
         if known && self.fresh.remove(&offset).is_some() {
@@ -367,8 +368,8 @@ impl Writer {
         known
     }
 
-    pub(crate) fn free(&mut self, raw: &dyn RawFile, place: &Place) -> Result<()> {
-        if place.room == Room::File && self.give_back(place) {
+    pub(crate) fn free(&mut self, raw: &dyn FileIo, place: &Address) -> Result<()> {
+        if place.room == Location::File && self.give_back(place) {
             return Ok(());
         }
         let (offset, length) = run_of(place);
@@ -376,10 +377,10 @@ impl Writer {
         let twice = taken.is_some_and(|(o, l)| o + l > offset);
         let in_use = self.load(raw)?.in_use(offset, length);
         // Another writer gave it back, in a version that is not seen here yet. Its bytes are pinned until then.
-        if self.shared.is_some() && place.room == Room::File && !twice && !in_use {
+        if self.shared.is_some() && place.room == Location::File && !twice && !in_use {
             return Ok(());
         }
-        if place.room != Room::File || twice || !in_use {
+        if place.room != Location::File || twice || !in_use {
             let why = format!("the extent at byte {offset} is free already, or was never in use");
             return Err(Error::invalid(&self.target, why));
         }
@@ -398,7 +399,7 @@ impl Writer {
     }
 
     pub(crate) fn rollback(&mut self) {
-        self.fold_forget();
+        self.checkpoint_forget();
         for (o, l) in std::mem::take(&mut self.fresh) {
             self.put_back(o, l);
         }
@@ -408,7 +409,7 @@ impl Writer {
     /// Writes the record of `version` and the head that makes it count. Returns the record's length.
     pub(crate) fn commit(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         version: u64,
         entries: &dyn Entries,
@@ -426,14 +427,15 @@ impl Writer {
     /// Writes a record that says of room what it is told, and the head that makes it count.
     pub(super) fn append(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         version: u64,
         entries: &dyn Entries,
         (used, freed): (Pairs, Pairs),
     ) -> Result<u64> {
         let end = self.used_end(raw)?;
-        let notes = Notes { sequence: self.head.sequence + 1, end, used: notes::joined(used), freed };
+        let notes =
+            SpaceDelta { sequence: self.head.sequence + 1, end, used: space_delta::joined(used), freed };
         let notes_bytes = notes.encode();
         let time = self.next_time();
         let nonce = self.nonces.next();
@@ -445,7 +447,7 @@ impl Writer {
             Some(at) => at,
             None => self.allocate(raw, locks, length)?,
         };
-        let place = Place::file(at, length);
+        let place = Address::file(at, length);
         let written = self.put(raw, place.offset, &bytes, "writing a record").and_then(|()| {
             let behind = at + round(length) > end;
             let end = if behind { self.used_end(raw)? } else { end };
@@ -455,7 +457,7 @@ impl Writer {
                 time,
                 end,
                 log_bytes: self.head.log_bytes + place.length,
-                record: Some(Pointer { place, crc }),
+                record: Some(PageRef { place, crc }),
                 retention: self.retention,
                 ..self.head
             };
@@ -468,14 +470,14 @@ impl Writer {
         }
         let added = notes.used.iter().map(|(_, l)| l).sum::<u64>() + place.length;
         let notes = if self.shared.is_some() { notes_bytes.into() } else { Bytes::new() };
-        let (sequence, by, at) = (self.head.sequence, header.by, Pointer { place, crc });
+        let (sequence, by, at) = (self.head.sequence, header.by, PageRef { place, crc });
         self.log.push(Noted { version, sequence, time, by, at, added, notes });
         Ok(place.length)
     }
 
     fn lay_to_rest(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         runs: impl IntoIterator<Item = (u64, u64)>,
         time: u64,
     ) -> Result<()> {
@@ -483,7 +485,7 @@ impl Writer {
         let room = self.load(raw)?;
         for (offset, length) in runs {
             // Checked when it was freed; were it wrong all the same, the run is lost and not used twice.
-            if let Err(why) = room.rest(Resting { offset, length, sequence, time }) {
+            if let Err(why) = room.rest(PendingFree { offset, length, sequence, time }) {
                 tracing::warn!(offset, length, why, "a freed run is not given back");
             }
         }
@@ -491,7 +493,7 @@ impl Writer {
     }
 
     /// Without a working lock another writer may have been here.
-    fn check_alone(&self, raw: &dyn RawFile, locks: &Locks) -> Result<()> {
+    fn check_alone(&self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         if self.shared.is_none() && !locks.work() && log::newest_slot(raw, &self.target)? != self.head {
             return Err(Error::new(&self.target, ErrorKind::Conflict));
         }
@@ -500,11 +502,12 @@ impl Writer {
 
     /// Lets the file have blocks ahead of what is written, if a lock says that nobody else writes.
     pub(crate) fn take_blocks_ahead(&mut self, locks: &Locks) {
-        self.pending = Combined::new(self.shared.is_none() && locks.work());
+        let is_alone = self.shared.is_none() && locks.work();
+        self.pending = WriteBuffer::new(if is_alone { Preallocation::On } else { Preallocation::Off });
     }
 
     /// At the end: gives back what the file was given and has no use for.
-    pub(crate) fn give_back_blocks(&mut self, raw: &dyn RawFile) {
+    pub(crate) fn give_back_blocks(&mut self, raw: &dyn FileIo) {
         self.pending.give_back(raw);
     }
 }

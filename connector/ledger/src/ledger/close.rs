@@ -5,13 +5,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::Access;
 
 /// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
-const LOG_LEFT_AT_CLOSE: u64 = 32 << 10;
+const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;
 /// The same in records, where so few keys changed that to fold them writes little: each is read by itself at the next open.
-const RECORDS_LEFT_AT_CLOSE: u64 = 64;
+const MAX_RECORDS_AT_CLOSE: u64 = 64;
 /// As many keys are few.
-const FEW_KEYS: usize = 8;
+const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
 /// The same in a store, where folding is two round trips, for who closes and for who opens, and reading the log is one.
-const LOG_LEFT_IN_STORE: u64 = 256 << 10;
+const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
 
 impl Ledger {
     /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
@@ -23,7 +23,7 @@ impl Ledger {
     /// Whether a writer has reclaimed the snapshot in use, as far as a read has found out: it can be refreshed, or opened anew
     /// beside this handle.
     pub fn is_gone(&self) -> bool {
-        self.space.is_gone()
+        self.storage.is_gone()
     }
 
     /// Gives up what is not committed: no later commit through this handle is tried, and its store is not asked again but for
@@ -31,7 +31,7 @@ impl Ledger {
     pub fn abandon(&self, why: &str) {
         let mut s = self.lock();
         if s.broken.is_none() {
-            s.broken = Some(Error::new(self.space.target(), ErrorKind::Broken { why: why.to_owned() }));
+            s.broken = Some(Error::new(self.storage.target(), ErrorKind::Broken { why: why.to_owned() }));
         }
     }
 
@@ -57,9 +57,14 @@ impl Ledger {
 
     /// Whether a log is not left as it is at close.
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
-        let remote = self.space.is_remote();
-        let left = if remote { LOG_LEFT_IN_STORE } else { LOG_LEFT_AT_CLOSE };
-        let many_records = || !remote && !self.many && records > RECORDS_LEFT_AT_CLOSE && keys() <= FEW_KEYS;
+        let remote = self.storage.is_remote();
+        let left = if remote { MAX_STORE_LOG_BYTES_AT_CLOSE } else { MAX_LOG_BYTES_AT_CLOSE };
+        let many_records = || {
+            !remote
+                && !self.is_multi_writer
+                && records > MAX_RECORDS_AT_CLOSE
+                && keys() <= MAX_KEYS_LEFT_AT_CLOSE
+        };
         bytes > left.min(self.bytes_bound) || many_records()
     }
 
@@ -75,16 +80,16 @@ impl Ledger {
         let mut tidied = Ok(());
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.forget_staged(&mut s);
-            self.space.stop_growing();
+            self.storage.stop_growing();
             if tidied.is_ok() && self.is_long_at_close(s.log_bytes, s.log_records, || s.log.len()) {
                 tidied = self.checkpoint(&mut s);
             }
-            tidied = tidied.and(self.space.make_durable());
+            tidied = tidied.and(self.storage.make_durable());
         }
         if self.access == Access::ReadOnly {
-            self.space.remember(s.snapshot(&self.cache));
+            self.storage.remember(s.snapshot(&self.cache));
         }
-        tidied.and(self.space.close())
+        tidied.and(self.storage.close())
     }
 }
 

@@ -6,24 +6,24 @@ use super::close::note_broken;
 use super::{Ledger, State, lay_over};
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
+use crate::checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fold;
-use crate::memtable::{EMPTY, Layer, merged};
-use crate::space::{Base, Commit};
+use crate::memtable::{EMPTY, Memtable, merged};
+use crate::storage::{Checkpoint, Commit};
 use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 
 /// Logs up to this many bytes are read at once, in no time.
-const WORTH_FOLDING: u64 = 64 << 10;
+const MIN_CHECKPOINT_LOG_BYTES: u64 = 64 << 10;
 /// Memory that a staged key takes beside its own bytes and its value's, about.
-const KEY_MEMORY: u64 = 190;
+const KEY_MEMORY_BYTES: u64 = 190;
 /// Bytes that a key takes in a record beside its own and its value's, about.
-const KEY_IN_RECORD: u64 = 4;
+const KEY_RECORD_BYTES: u64 = 4;
 /// Changes are scattered where spilling them writes this many times their bytes.
-const SCATTERED: u64 = 8;
+const SCATTERED_WRITE_FACTOR: u64 = 8;
 /// How far the bound of what is staged rises where they are.
-const MOST_RISE: u64 = 8;
+const MAX_SPILL_FACTOR: u64 = 8;
 
 /// What comes after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) enum After {
 /// What was staged, in pages that are not committed: they hold the log too, and what of the base no change falls into.
 #[derive(Debug)]
 pub(super) struct Spilled {
-    pub(super) root: Option<Pointer>,
+    pub(super) root: Option<PageRef>,
     /// Of the keys and values that were staged.
     pub(super) bytes: u64,
 }
@@ -64,30 +64,30 @@ impl Ledger {
     }
 
     fn commit_before(&self, after: After) -> Result<u64> {
-        if self.many {
+        if self.is_multi_writer {
             return self.commit_many();
         }
         let mut s = self.writable()?;
         if after == After::Close {
-            self.space.stop_growing();
+            self.storage.stop_growing();
         }
         let version = s.version;
         let version = self.commit_staged(&mut s, after)?.unwrap_or(version);
-        self.space.make_durable()?;
+        self.storage.make_durable()?;
         Ok(version)
     }
 
     /// `None` when one of the other writers was first.
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
-        if s.staged.is_empty() && s.spilled.is_none() && !self.space.has_freed() {
+        if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
             // Nothing is on its way that would wait for the name of a new container.
-            self.space.arrive()?;
+            self.storage.arrive()?;
             return Ok(Some(s.version));
         }
-        let as_base = s.spilled.is_some() || (self.commits_bases() && self.will_be_long(s, after));
+        let as_base = s.spilled.is_some() || (self.commits_as_checkpoints() && self.will_be_long(s, after));
         if as_base {
-            match self.commit_base(s) {
+            match self.commit_as_checkpoint(s) {
                 Ok(()) => return Ok(Some(s.version)),
                 Err(e) if s.spilled.is_some() || is_final(&e) => return Err(note_broken(s, e)),
                 // A record needs less: no old page is read for it.
@@ -99,7 +99,7 @@ impl Ledger {
         }
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
         if !as_base
-            && (long || self.space.is_crowded())
+            && (long || self.storage.is_crowded())
             && let Err(e) = self.checkpoint(s)
         {
             // The version is committed. Only the log stays long; the next commit tries again.
@@ -112,8 +112,8 @@ impl Ledger {
     /// Appends what is staged to the log; false when one of the other writers was first.
     fn commit_record(&self, s: &mut State) -> Result<bool> {
         let edits = Edits { staged: &s.staged, log: &s.log };
-        let entries: &dyn Entries = if self.space.takes_edits() { &edits } else { &s.staged };
-        let bytes = match self.space.commit(s.version + 1, entries) {
+        let entries: &dyn Entries = if self.storage.takes_edits() { &edits } else { &s.staged };
+        let bytes = match self.storage.commit(s.version + 1, entries) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
             Ok(Commit::InDoubt(e)) => {
@@ -134,7 +134,7 @@ impl Ledger {
     /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         let Some(layer) = s.in_doubt.take() else { return Ok(()) };
-        match self.space.settle_commit() {
+        match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
                 for (key, value) in &layer {
                     if s.staged.get(key) == Some(value) {
@@ -160,13 +160,13 @@ impl Ledger {
         }
     }
 
-    fn commits_bases(&self) -> bool {
-        !self.many && self.space.commits_bases()
+    fn commits_as_checkpoints(&self) -> bool {
+        !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
     /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
     fn will_be_long(&self, s: &State, after: After) -> bool {
-        let staged = s.staged_bytes + s.staged.len() as u64 * KEY_IN_RECORD;
+        let staged = s.staged_bytes + s.staged.len() as u64 * KEY_RECORD_BYTES;
         let bytes = s.log_bytes + staged;
         let least = s.log.len().max(s.staged.len());
         let all = || s.log.len() + s.staged.keys().filter(|k| !s.log.contains_key(*k)).count();
@@ -181,20 +181,20 @@ impl Ledger {
     /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
     /// before it is long: that writes little, and every reader that opens is spared the records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
-        let may = !self.many && !self.space.is_remote();
-        let few_keys = || may && bytes > WORTH_FOLDING && bytes > self.bytes_of_pages(keys());
+        let may = !self.is_multi_writer && !self.storage.is_remote();
+        let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
         bytes > self.bytes_bound || records > self.records_bound || few_keys()
     }
 
     /// What folding so many keys writes at most.
     fn bytes_of_pages(&self, keys: usize) -> u64 {
-        keys as u64 * self.space.shape().page as u64
+        keys as u64 * self.storage.shape().page as u64
     }
 
     /// Commits what is staged as a base: it goes into pages, and into no record.
-    fn commit_base(&self, s: &mut State) -> Result<()> {
-        let (root, _) = self.fold_staged(s)?;
-        match self.space.commit_base(Base { version: s.version + 1, root }) {
+    fn commit_as_checkpoint(&self, s: &mut State) -> Result<()> {
+        let (root, _) = self.checkpoint_staged(s)?;
+        match self.storage.commit_as_checkpoint(Checkpoint { version: s.version + 1, root }) {
             Ok(()) => {
                 s.version += 1;
                 set_base(s, root);
@@ -204,7 +204,7 @@ impl Ledger {
             Err(e) => {
                 match s.spilled {
                     Some(_) => take_spilled(s, root),
-                    None => self.space.fold_forget(),
+                    None => self.storage.checkpoint_forget(),
                 }
                 Err(e)
             }
@@ -213,32 +213,32 @@ impl Ledger {
 
     /// Folds what is staged over what is below into pages that are kept for the commit. Returns their root, and the bytes
     /// written.
-    fn fold_staged(&self, s: &State) -> Result<(Option<Pointer>, u64)> {
+    fn checkpoint_staged(&self, s: &State) -> Result<(Option<PageRef>, u64)> {
         let (root, below) = match &s.spilled {
             Some(spilled) if s.staged.is_empty() => return Ok((spilled.root, 0)),
             Some(spilled) => (spilled.root, &EMPTY),
             None => (s.root, &s.log),
         };
-        let done = fold::fold(self.tree(root), &merged(&s.staged, below))
-            .and_then(|root| Ok((root, self.space.fold_keep()?)));
+        let done = checkpoint::fold(self.tree(root), &merged(&s.staged, below))
+            .and_then(|root| Ok((root, self.storage.checkpoint_keep()?)));
         if done.is_err() {
-            self.space.fold_rollback();
+            self.storage.checkpoint_rollback();
         }
         done
     }
 
     /// Moves what is staged into pages if it takes too much memory. If that fails it stays where it is, and the commit tells.
     pub(super) fn spill_if_large(&self, s: &mut State) {
-        let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY;
+        let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
         let bound = self.spill_bound.max(s.spill_at);
-        if memory <= bound || !self.commits_bases() {
+        if memory <= bound || !self.commits_as_checkpoints() {
             return;
         }
-        match self.fold_staged(s) {
+        match self.checkpoint_staged(s) {
             Ok((root, written)) => {
-                let scattered = written > s.staged_bytes.saturating_mul(SCATTERED);
+                let scattered = written > s.staged_bytes.saturating_mul(SCATTERED_WRITE_FACTOR);
                 let next = if scattered { bound.saturating_mul(2) } else { bound };
-                s.spill_at = next.min(self.spill_bound.saturating_mul(MOST_RISE));
+                s.spill_at = next.min(self.spill_bound.saturating_mul(MAX_SPILL_FACTOR));
                 take_spilled(s, root);
             }
             Err(e) => {
@@ -254,14 +254,14 @@ impl Ledger {
         if s.spilled.is_some() {
             return Ok(());
         }
-        if !self.many {
+        if !self.is_multi_writer {
             return self.fold(s, |_| Ok(()));
         }
-        if !self.space.begin_fold() {
+        if !self.storage.begin_checkpoint() {
             return Ok(());
         }
         let done = self.fold(s, |_| Ok(()));
-        self.space.end_fold();
+        self.storage.end_checkpoint();
         match done {
             // Another writer was first.
             Err(e) if *e.kind() == ErrorKind::Conflict => Ok(()),
@@ -270,10 +270,10 @@ impl Ledger {
     }
 
     /// Makes the base of this version. `then` is done with its root before it counts.
-    fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<Pointer>) -> Result<()>) -> Result<()> {
-        let done = fold::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
+    fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<PageRef>) -> Result<()>) -> Result<()> {
+        let done = checkpoint::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
-            self.space.fold_commit(Base { version: s.version, root })?;
+            self.storage.checkpoint_commit(Checkpoint { version: s.version, root })?;
             Ok(root)
         });
         match done {
@@ -282,24 +282,24 @@ impl Ledger {
                 Ok(())
             }
             Err(e) => {
-                self.space.fold_rollback();
+                self.storage.checkpoint_rollback();
                 Err(e)
             }
         }
     }
 
     /// A checkpoint that leaves no page where it keeps free room from being given back.
-    fn gather(&self, s: &mut State) -> Result<()> {
-        if self.many || s.spilled.is_some() {
+    fn compact_pages(&self, s: &mut State) -> Result<()> {
+        if self.is_multi_writer || s.spilled.is_some() {
             return self.checkpoint(s);
         }
-        let done = self.space.gather().and_then(|()| {
+        let done = self.storage.begin_compaction().and_then(|()| {
             self.fold(s, |root| {
-                *root = fold::gather(self.tree(*root))?;
+                *root = checkpoint::relocate(self.tree(*root))?;
                 Ok(())
             })
         });
-        self.space.scatter();
+        self.storage.end_compaction();
         done
     }
 
@@ -310,13 +310,13 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn rests(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
-        self.space.rests()
+        self.storage.rests()
     }
 
     /// Lets the clock alone say, from now on, whether the retention time is over. A writer else gives room back only if what an
     /// earlier writer committed says so too, because its clock may be wrong.
     pub fn believe_clock(&self) {
-        self.space.believe_clock();
+        self.storage.believe_clock();
     }
 
     /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
@@ -329,21 +329,21 @@ impl Ledger {
     pub fn vacuum(&self) -> Result<u64> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
-        let before = self.space.size()?;
-        self.space.believe_clock();
-        self.space.stop_growing();
-        let gathered = match self.gather(&mut s) {
+        let before = self.storage.size()?;
+        self.storage.believe_clock();
+        self.storage.stop_growing();
+        let gathered = match self.compact_pages(&mut s) {
             // In a full store that is how room comes back.
-            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.space.spend_reserve() => {
-                self.gather(&mut s)
+            Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && self.storage.spend_reserve() => {
+                self.compact_pages(&mut s)
             }
             done => done,
         };
         if let Err(e) = gathered {
             return Err(note_broken(&mut s, e));
         }
-        self.space.sweep()?;
-        Ok(before.saturating_sub(self.space.size()?))
+        self.storage.sweep()?;
+        Ok(before.saturating_sub(self.storage.size()?))
     }
 
     /// Forgets all that is staged, payloads written since the last commit included.
@@ -358,7 +358,7 @@ impl Ledger {
     pub(super) fn forget_staged(&self, s: &mut State) -> Result<()> {
         clear_staged(s);
         s.unmerged.clear();
-        self.space.rollback()
+        self.storage.rollback()
     }
 }
 
@@ -367,7 +367,7 @@ fn is_final(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict)
 }
 
-fn set_base(s: &mut State, root: Option<Pointer>) {
+fn set_base(s: &mut State, root: Option<PageRef>) {
     s.root = root;
     s.log.clear();
     (s.log_bytes, s.log_records) = (0, 0);
@@ -379,7 +379,7 @@ fn clear_staged(s: &mut State) {
     (s.staged_bytes, s.spill_at) = (0, 0);
 }
 
-fn take_spilled(s: &mut State, root: Option<Pointer>) {
+fn take_spilled(s: &mut State, root: Option<PageRef>) {
     let before = s.spilled.take().map_or(0, |spilled| spilled.bytes);
     s.spilled = Some(Spilled { root, bytes: before + s.staged_bytes });
     s.staged.clear();
@@ -387,7 +387,7 @@ fn take_spilled(s: &mut State, root: Option<Pointer>) {
 }
 
 /// Lays a layer over another: two of about the same size are joined in one walk.
-fn lay_layer_over(layer: &mut Layer, mut over: Layer) {
+fn lay_layer_over(layer: &mut Memtable, mut over: Memtable) {
     if layer.is_empty() {
         *layer = over;
     } else if over.len() > layer.len() / 8 {
@@ -415,8 +415,8 @@ mod tests {
             };
             (0..600).map(commit).max().unwrap()
         };
-        assert!((WORTH_FOLDING / 2..=WORTH_FOLDING).contains(&longest(2)), "two keys");
-        assert!(longest(600) > WORTH_FOLDING * 3, "as many keys as commits");
+        assert!((MIN_CHECKPOINT_LOG_BYTES / 2..=MIN_CHECKPOINT_LOG_BYTES).contains(&longest(2)), "two keys");
+        assert!(longest(600) > MIN_CHECKPOINT_LOG_BYTES * 3, "as many keys as commits");
     }
 
     /// The longest log, in records, that sessions leave which commit once each, and change so many keys in turn.
@@ -473,7 +473,7 @@ mod tests {
         for n in keys {
             l.put(&n.to_be_bytes(), vec![2; 96]).unwrap();
             let s = l.lock();
-            let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY;
+            let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
             spills += u32::from(memory < before);
             (most, before) = (most.max(memory), memory);
         }

@@ -13,7 +13,7 @@ use crate::file::{OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
-use crate::space::Space;
+use crate::storage::Storage;
 use crate::wal::record;
 use crate::{file, objects};
 
@@ -52,8 +52,8 @@ impl Ledger {
         opts: Options,
         entries: &[(Bytes, Bytes)],
     ) -> Result<Self> {
-        let fill = |space| {
-            let ledger = Self::start(Box::new(space), Access::ReadWrite, &opts)?;
+        let fill = |storage| {
+            let ledger = Self::start(Box::new(storage), Access::ReadWrite, &opts)?;
             entries.iter().try_for_each(|(key, value)| ledger.put(key, value.clone()))?;
             ledger.commit()?;
             Ok(ledger)
@@ -66,8 +66,8 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
     pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
-        let space = file::open(path, access, &opts, None)?;
-        Self::start(Box::new(space), access, &opts)
+        let storage = file::open(path, access, &opts, None)?;
+        Self::start(Box::new(storage), access, &opts)
     }
 
     /// Says what a path holds from its first bytes. Takes no lock and changes nothing.
@@ -93,8 +93,8 @@ impl Ledger {
     /// # Errors
     /// As for [`open_file`](Self::open_file).
     pub fn open_looked_at(path: &Path, opened: OpenedFile, access: Access, opts: Options) -> Result<Self> {
-        let space = file::open(path, access, &opts, Some(opened))?;
-        Self::start(Box::new(space), access, &opts)
+        let storage = file::open(path, access, &opts, Some(opened))?;
+        Self::start(Box::new(storage), access, &opts)
     }
 
     /// Removes a container's file. Handles that have it open keep it. Where the options or the container ask for a retention
@@ -179,14 +179,14 @@ impl Ledger {
         }
         let entries: BTreeMap<_, _> = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let entries = record::encode_changes(entries.iter());
-        let space = objects::create(store, key, replace, &opts, Some(&entries), FirstHeadPut::Soon)?;
-        Self::start_made(space, &opts)
+        let storage = objects::create(store, key, replace, &opts, Some(&entries), FirstHeadPut::Soon)?;
+        Self::start_made(storage, &opts)
     }
 
     /// Opens what was just made. If another process has put its own over it meanwhile, that is a conflict.
-    pub(super) fn start_made(space: objects::ObjectSpace, opts: &Options) -> Result<Self> {
-        let target = space.target().to_owned();
-        Self::start(Box::new(space), Access::ReadWrite, opts).map_err(|e| match e.kind() {
+    pub(super) fn start_made(storage: objects::ObjectStorage, opts: &Options) -> Result<Self> {
+        let target = storage.target().to_owned();
+        Self::start(Box::new(storage), Access::ReadWrite, opts).map_err(|e| match e.kind() {
             ErrorKind::Gone => Error::new(&target, ErrorKind::Conflict),
             _ => e,
         })
@@ -202,8 +202,8 @@ impl Ledger {
         access: Access,
         opts: Options,
     ) -> Result<Self> {
-        let space = objects::open(store, key, access, &opts)?;
-        Self::start(Box::new(space), access, &opts)
+        let storage = objects::open(store, key, access, &opts)?;
+        Self::start(Box::new(storage), access, &opts)
     }
 
     /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so

@@ -21,7 +21,7 @@ impl Ledger {
     pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
-        let place = self.space.write_payload(data, &mut |part| sums.add(part))?;
+        let place = self.storage.write_payload(data, &mut |part| sums.add(part))?;
         Ok(sums.at(place))
     }
 
@@ -33,7 +33,7 @@ impl Ledger {
     pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
-        let place = self.space.write_to_grow(data, most, &mut |part| sums.add(part))?;
+        let place = self.storage.write_to_grow(data, most, &mut |part| sums.add(part))?;
         Ok(sums.at(place))
     }
 
@@ -44,18 +44,18 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload).
     pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
         drop(self.writable()?);
-        let grown = self.space.grow_payload(e.place(), data)?;
+        let grown = self.storage.grow_payload(e.place(), data)?;
         Ok(grown.then(|| e.with(data)))
     }
 
-    /// Writes several payloads, each as [`write_payload`](Ledger::write_payload) does, in one object where the space is a
+    /// Writes several payloads, each as [`write_payload`](Ledger::write_payload) does, in one object where the storage is a
     /// store in memory. Several threads may do so at once: what takes time, copies and checksums, goes on side by side.
     ///
     /// # Errors
     /// As for [`write_payload`](Ledger::write_payload); then none was written.
     pub fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
-        let places = self.space.write_payloads(data)?;
+        let places = self.storage.write_payloads(data)?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
@@ -67,7 +67,7 @@ impl Ledger {
     /// As for [`write_payload`](Ledger::write_payload); then none was written.
     pub fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
-        let places = self.space.put_payloads(data)?;
+        let places = self.storage.put_payloads(data)?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
@@ -77,7 +77,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` if the range is not within the payload; those of reading.
     pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
-        payload::read(self.space.as_ref(), e, offset, buf)
+        payload::read(self.storage.as_ref(), e, offset, buf)
     }
 
     /// Hands a part of a payload to `take`, verified as [`read_payload`](Ledger::read_payload) does; for whoever wants few
@@ -86,7 +86,7 @@ impl Ledger {
     /// # Errors
     /// As for [`read_payload`](Ledger::read_payload).
     pub fn view_payload(&self, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
-        payload::view(self.space.as_ref(), e, range, take)
+        payload::view(self.storage.as_ref(), e, range, take)
     }
 
     /// Reads several parts of payloads, each as [`read_payload`](Ledger::read_payload) does; the answers are in the order
@@ -97,7 +97,7 @@ impl Ledger {
     /// `Invalid` if a part is not within its payload, or has other room than it needs; those of reading. What was given to
     /// be filled is then unspecified.
     pub fn read_payloads(&self, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
-        payload::read_many(self.space.as_ref(), parts)
+        payload::read_many(self.storage.as_ref(), parts)
     }
 
     /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
@@ -107,6 +107,6 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is free already.
     pub fn free_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
-        if e.is_empty() { Ok(()) } else { self.space.free_payload(e.place()) }
+        if e.is_empty() { Ok(()) } else { self.storage.free_payload(e.place()) }
     }
 }

@@ -24,8 +24,8 @@ impl Ledger {
         fill: impl FnOnce(&Ledger) -> std::result::Result<(), E>,
     ) -> std::result::Result<Self, E> {
         let (once, failed) = (RefCell::new(Some(fill)), RefCell::new(None));
-        let make = |space| -> Result<Self> {
-            let ledger = Self::start(Box::new(space), Access::ReadWrite, &opts)?;
+        let make = |storage| -> Result<Self> {
+            let ledger = Self::start(Box::new(storage), Access::ReadWrite, &opts)?;
             let fill = once.borrow_mut().take();
             // Under `Replace::Fail` a creator that another was faster than does not try again.
             let fill = fill.ok_or_else(|| ledger.fail(ErrorKind::AlreadyExists))?;
@@ -55,13 +55,13 @@ impl Ledger {
     ) -> std::result::Result<Self, E> {
         let opts = Options { lock: LockPolicy::default(), ..opts };
         let last = FirstHeadPut::AfterTheFirstCommit;
-        let space = objects::create(store, key, Replace::Fail, &opts, None, last)?;
-        let ledger = Self::start_made(space, &opts)?;
+        let storage = objects::create(store, key, Replace::Fail, &opts, None, last)?;
+        let ledger = Self::start_made(storage, &opts)?;
         match fill(&ledger).and_then(|()| Ok(ledger.commit().map(drop)?)) {
             Ok(()) => Ok(ledger),
             Err(e) => {
                 ledger.abandon("it was not made whole");
-                if let Err(error) = ledger.space().discard() {
+                if let Err(error) = ledger.storage().discard() {
                     tracing::warn!(%error, "what there was of a new container was not deleted");
                 }
                 Err(e)

@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 
 use object_stores::ObjectStoreExt;
 
-use crate::address::{Place, Pointer, Room, Run};
-use crate::audit::{Audit, Claims, Epoch, Finding, Findings, claimed_twice, place_name, why_damaged};
+use crate::address::{Address, Location, PageRef, Run};
+use crate::audit::{
+    Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
+};
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::{History, Past};
-use crate::objects::head::{Head, read_head, store_error};
-use crate::objects::past::history;
-use crate::objects::table::{Notes, Table};
-use crate::objects::{AREA_AT, Logged, ObjectSpace, PARALLEL, lock};
+use crate::history::{History, PastCheckpoint};
+use crate::objects::manifest::{Head, read_head, store_error};
+use crate::objects::object_usage::{UsageDelta, UsageTable};
+use crate::objects::version_lookup::history;
+use crate::objects::{AREA_AT, Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, lock};
 
 /// A check of one container.
 pub(super) struct ObjectAudit<'a> {
-    space: &'a ObjectSpace,
+    storage: &'a ObjectStorage,
     head: Head,
     version: u64,
     history: History,
@@ -25,71 +27,71 @@ pub(super) struct ObjectAudit<'a> {
     /// The records behind the base, up to the version that is checked.
     records: Vec<Logged>,
     /// Objects of older versions, which nothing of the newest claims.
-    older: Vec<Room>,
+    older: Vec<Location>,
 }
 
 /// An object's name for people.
-fn room_name(room: &Room) -> String {
+fn room_name(room: &Location) -> String {
     match room {
-        Room::File => "the file".into(),
-        Room::Log(n) => format!("log/{n:016x}"),
-        Room::Pack(id) => format!("pack/{}", hex(id)),
-        Room::Page(id) => format!("page/{}", hex(id)),
+        Location::File => "the file".into(),
+        Location::Log(n) => format!("log/{n:016x}"),
+        Location::Pack(id) => format!("pack/{}", hex(id)),
+        Location::Page(id) => format!("page/{}", hex(id)),
     }
 }
 
 /// The room of an object's name behind the container's id, if it is one.
-fn room_of(name: &str) -> Option<Room> {
+fn room_of(name: &str) -> Option<Location> {
     let (kind, id) = name.split_once('/')?;
     let number = |digits: usize| (id.len() == digits).then(|| u128::from_str_radix(id, 16).ok()).flatten();
     match kind {
-        "log" => number(16).and_then(|n| u64::try_from(n).ok()).map(Room::Log),
-        "pack" => number(32).map(|n| Room::Pack(n.to_be_bytes())),
-        "page" => number(32).map(|n| Room::Page(n.to_be_bytes())),
+        "log" => number(16).and_then(|n| u64::try_from(n).ok()).map(Location::Log),
+        "pack" => number(32).map(|n| Location::Pack(n.to_be_bytes())),
+        "page" => number(32).map(|n| Location::Page(n.to_be_bytes())),
         _ => None,
     }
 }
 
 /// Where a record lies.
-fn record_place(l: &Logged) -> Place {
+fn record_place(l: &Logged) -> Address {
     let end = l.object.len() as u64;
     let length = l.record.length.min(end.saturating_sub(AREA_AT as u64));
-    Place { room: Room::Log(l.record.header.version), offset: end - length, length }
+    Address { room: Location::Log(l.record.header.version), offset: end - length, length }
 }
 
 impl<'a> ObjectAudit<'a> {
-    pub(super) fn of(space: &'a ObjectSpace) -> Option<Self> {
-        let seen = lock(&space.seen);
+    pub(super) fn of(storage: &'a ObjectStorage) -> Option<Self> {
+        let seen = lock(&storage.seen);
         let (head, version) = (seen.head.clone(), seen.version?);
         let (history, records, older) = (History::default(), Vec::new(), Vec::new());
-        Some(Self { space, head, version, history, all: false, records, older })
+        Some(Self { storage, head, version, history, all: false, records, older })
     }
 
     /// The older bases that lead to versions that are whole, newest first.
-    fn past(&self) -> impl Iterator<Item = &Past> {
+    fn past(&self) -> impl Iterator<Item = &PastCheckpoint> {
         self.history.past.iter().rev().filter(|p| p.until > self.head.lost)
     }
 
-    fn bytes(&self, p: &Pointer) -> Result<std::result::Result<bytes::Bytes, String>> {
-        match self.space.get(&Run { place: p.place, offset: 0, length: p.place.length }) {
+    fn bytes(&self, p: &PageRef) -> Result<std::result::Result<bytes::Bytes, String>> {
+        match self.storage.get(&Run { place: p.place, offset: 0, length: p.place.length }) {
             Ok(bytes) => Ok(Ok(bytes)),
             Err(e) => why_damaged(&e).map(Err).ok_or(e),
         }
     }
 
     /// The objects that the head and the records say are in use.
-    fn table(&self, out: &mut Findings) -> Result<Option<Table>> {
+    fn table(&self, out: &mut Findings) -> Result<Option<UsageTable>> {
         let mut at = String::new();
         let table = match self.head.table {
-            None => Ok(Table::default()),
+            None => Ok(UsageTable::default()),
             Some(p) => {
                 at = place_name(&p.place);
-                self.bytes(&p)?.and_then(|bytes| Table::decode(&bytes, p.crc).map_err(str::to_owned))
+                self.bytes(&p)?.and_then(|bytes| UsageTable::decode(&bytes, p.crc).map_err(str::to_owned))
             }
         };
         let replayed = table.and_then(|mut table| {
             self.records.iter().try_for_each(|l| {
-                let notes = Notes::decode(&l.record.notes).map_err(str::to_owned)?;
+                let notes = UsageDelta::decode(&l.record.notes).map_err(str::to_owned)?;
                 table.replay(&notes, l.record.header.time).map_err(str::to_owned)
             })?;
             Ok(table)
@@ -104,12 +106,12 @@ impl<'a> ObjectAudit<'a> {
     }
 
     /// Records of an older base that are there, oldest first, and whether all are.
-    fn older_records(&self, p: &Past, out: &mut Findings) -> Result<(Vec<Logged>, bool)> {
+    fn older_records(&self, p: &PastCheckpoint, out: &mut Findings) -> Result<(Vec<Logged>, bool)> {
         let (mut found, mut whole) = (Vec::new(), true);
         let mut next = p.base.version + 1;
         while next < p.last {
-            let end = next.saturating_add(PARALLEL as u64 - 1).min(p.last - 1);
-            for (version, answer) in (next..=end).zip(self.space.together(next..=end)) {
+            let end = next.saturating_add(MAX_RECORDS_PER_FETCH as u64 - 1).min(p.last - 1);
+            for (version, answer) in (next..=end).zip(self.storage.together(next..=end)) {
                 match answer {
                     Ok(Some(l)) => found.push(l),
                     Ok(None) => {
@@ -117,8 +119,12 @@ impl<'a> ObjectAudit<'a> {
                         let is_needed = p.base.moment >= self.head.lost;
                         if is_needed {
                             out.add(
-                                Finding::damage("record", room_name(&Room::Log(version)), "it is missing")
-                                    .of(false),
+                                Finding::damage(
+                                    "record",
+                                    room_name(&Location::Log(version)),
+                                    "it is missing",
+                                )
+                                .of(false),
                             );
                         }
                         whole = false;
@@ -126,7 +132,7 @@ impl<'a> ObjectAudit<'a> {
                     }
                     Err(e) => {
                         let Some(why) = why_damaged(&e) else { return Err(e) };
-                        out.add(Finding::damage("record", room_name(&Room::Log(version)), why).of(false));
+                        out.add(Finding::damage("record", room_name(&Location::Log(version)), why).of(false));
                         whole = false;
                         found.clear();
                     }
@@ -138,11 +144,11 @@ impl<'a> ObjectAudit<'a> {
     }
 
     /// The sizes of all objects of the container, those that are none of its kinds told.
-    fn list(&self, out: &mut Findings) -> Result<BTreeMap<Room, u64>> {
-        let prefix = format!("{}/", self.space.names.lake);
+    fn list(&self, out: &mut Findings) -> Result<BTreeMap<Location, u64>> {
+        let prefix = format!("{}/", self.storage.names.lake);
         let mut all = BTreeMap::new();
-        for meta in self.space.store.list(&prefix, None) {
-            let meta = meta.map_err(|e| store_error(&self.space.target, &e))?;
+        for meta in self.storage.store.list(&prefix, None) {
+            let meta = meta.map_err(|e| store_error(&self.storage.target, &e))?;
             let name = meta.key.as_str().strip_prefix(&prefix).unwrap_or_default().to_owned();
             match room_of(&name) {
                 Some(room) => {
@@ -157,10 +163,10 @@ impl<'a> ObjectAudit<'a> {
 }
 
 impl Audit for ObjectAudit<'_> {
-    fn begin(&mut self, all: bool, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
-        self.all = all;
+    fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize> {
+        self.all = versions == Versions::All;
         let (base, known) = (self.head.base.version, self.version);
-        let records = self.space.records(base, known);
+        let records = self.storage.records(base, known);
         match records {
             Ok(records) => {
                 self.records = records.into_iter().filter(|l| l.record.header.version <= known).collect()
@@ -173,15 +179,15 @@ impl Audit for ObjectAudit<'_> {
                     _ => String::new(),
                 };
                 out.add(Finding::damage("record", at, why));
-                self.records = self.space.closed_log(&self.head)?.unwrap_or_default();
+                self.records = self.storage.closed_log(&self.head)?.unwrap_or_default();
             }
         }
         for p in [self.head.table, self.head.history].into_iter().flatten() {
             let io =
-                |e: std::io::Error| Error::io(&self.space.target, "keeping a list in a temporary file", &e);
+                |e: std::io::Error| Error::io(&self.storage.target, "keeping a list in a temporary file", &e);
             claims.add(&p.place, &mut |c| out.add(claimed_twice(c))).map_err(io)?;
         }
-        match history(self.space.store.as_ref(), &self.space.names, &self.head, &self.space.target) {
+        match history(self.storage.store.as_ref(), &self.storage.names, &self.head, &self.storage.target) {
             Ok(history) => self.history = history,
             Err(e) => {
                 let Some(why) = why_damaged(&e) else { return Err(e) };
@@ -206,7 +212,7 @@ impl Audit for ObjectAudit<'_> {
         }
         let Some(p) = self.past().nth(n - 1).cloned() else { return Ok(None) };
         let (records, complete) = self.older_records(&p, out)?;
-        self.older.extend(records.iter().map(|l| Room::Log(l.record.header.version)));
+        self.older.extend(records.iter().map(|l| Location::Log(l.record.header.version)));
         self.older.extend(p.root.map(|root| root.place.room));
         // Behind a record that is missing, none can be used.
         let records = if complete { records } else { Vec::new() };
@@ -217,27 +223,27 @@ impl Audit for ObjectAudit<'_> {
     }
 
     fn is_overtaken(&self, _: usize) -> Result<bool> {
-        let found = read_head(self.space.store.as_ref(), &self.space.names.head, &self.space.target)?;
+        let found = read_head(self.storage.store.as_ref(), &self.storage.names.head, &self.storage.target)?;
         let Some((bytes, _)) = found else { return Ok(true) };
-        let head = Head::decode(&bytes, &self.space.target)?;
-        Ok(head.fixed.id != self.space.id || head.lost > self.head.lost)
+        let head = Head::decode(&bytes, &self.storage.target)?;
+        Ok(head.fixed.id != self.storage.id || head.lost > self.head.lost)
     }
 
     fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
         let there = self.list(out)?;
         let Some(table) = self.table(out)? else { return Ok(()) };
-        let mut live: BTreeMap<Room, u64> = BTreeMap::new();
-        let mut ends: BTreeMap<Room, u64> = BTreeMap::new();
+        let mut live: BTreeMap<Location, u64> = BTreeMap::new();
+        let mut ends: BTreeMap<Location, u64> = BTreeMap::new();
         let mut twice = Vec::new();
         claims
             .sorted(&mut |c| twice.push(claimed_twice(c)), &mut |c| {
                 *live.entry(c.room).or_default() += c.end - c.offset;
                 ends.insert(c.room, c.end);
             })
-            .map_err(|e| Error::io(&self.space.target, "keeping a list in a temporary file", &e))?;
+            .map_err(|e| Error::io(&self.storage.target, "keeping a list in a temporary file", &e))?;
         twice.into_iter().for_each(|f| out.add(f));
         let needed = ends.keys().chain(table.rooms.iter().filter(|(_, u)| u.live > 0).map(|(room, _)| room));
-        let needed: std::collections::BTreeSet<Room> = needed.copied().collect();
+        let needed: std::collections::BTreeSet<Location> = needed.copied().collect();
         for room in &needed {
             let end = ends.get(room).copied().unwrap_or(0);
             match there.get(room) {
@@ -250,7 +256,9 @@ impl Audit for ObjectAudit<'_> {
             }
         }
         let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
-        for (room, u) in table.rooms.iter().filter(|(room, _)| matches!(room, Room::Pack(_)) && is_complete) {
+        for (room, u) in
+            table.rooms.iter().filter(|(room, _)| matches!(room, Location::Pack(_)) && is_complete)
+        {
             let used = live.get(room).copied().unwrap_or(0);
             if used > u.live {
                 let why = format!("{used} bytes are in use, and {} are counted", u.live);
@@ -260,9 +268,9 @@ impl Audit for ObjectAudit<'_> {
                 out.add(Finding::warning("room table", room_name(room), why));
             }
         }
-        let older: std::collections::BTreeSet<Room> = self.older.iter().copied().collect();
-        let is_known = |room: &Room| {
-            let in_log = matches!(room, Room::Log(n) if *n > self.head.base.version);
+        let older: std::collections::BTreeSet<Location> = self.older.iter().copied().collect();
+        let is_known = |room: &Location| {
+            let in_log = matches!(room, Location::Log(n) if *n > self.head.base.version);
             needed.contains(room) || older.contains(room) || table.rooms.contains_key(room) || in_log
         };
         let strays = there.iter().filter(|(room, _)| !is_known(room));

@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind};
-use crate::objects::head::{Head, read_head};
-use crate::objects::{ObjectSpace, Seen, lock};
-use crate::space::Base;
+use crate::objects::manifest::{Head, read_head};
+use crate::objects::{ObjectStorage, Seen, lock};
+use crate::storage::Checkpoint;
 
 /// What a snapshot needs to be whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Basis {
-    base: Base,
+    base: Checkpoint,
     /// Of an old version: when it began.
     moment: Option<u64>,
 }
@@ -27,7 +27,7 @@ impl Basis {
     }
 }
 
-impl ObjectSpace {
+impl ObjectStorage {
     /// Notes what the snapshot in use stands on from now on.
     pub(super) fn stand_on(&self, seen: &Seen) {
         *lock(&self.basis) = Basis { base: seen.head.base, moment: seen.moment };

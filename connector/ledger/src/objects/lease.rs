@@ -16,10 +16,10 @@ use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
-use crate::file::head::myself;
+use crate::file::superblock::myself;
 use crate::liveness::{Identity, Life};
 use crate::locks::Mutex;
-use crate::objects::head::{LONGEST_NOTE, Names, put_over, store_error};
+use crate::objects::manifest::{MAX_LOCK_OBJECT_BYTES, Names, put_over, store_error};
 use crate::objects::{lock, store_clock};
 use crate::options::LockHolder;
 use crate::process;
@@ -27,7 +27,7 @@ use crate::process;
 /// For how long a writer that nobody can see has the container without saying so again.
 const TERM: Duration = Duration::from_secs(60);
 /// It says so again after this.
-const RENEW: Duration = Duration::from_secs(20);
+const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The leases that live handles of this process hold: one of this process that is not here belongs to a handle that died
 /// without returning it.
@@ -114,7 +114,7 @@ pub(crate) struct Lease {
 /// A container's lock object, if there is one.
 fn find(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<Option<GetResult>> {
     let key = names.key("lock", target)?;
-    store.get_whole_opt(&key, LONGEST_NOTE).map_err(|e| store_error(target, &e))
+    store.get_whole_opt(&key, MAX_LOCK_OBJECT_BYTES).map_err(|e| store_error(target, &e))
 }
 
 /// Whether a container's lock object keeps writers away now.
@@ -268,7 +268,7 @@ impl Held {
                 Err(e) => return Err(store_error(&self.target, &e)),
             }
         }
-        let found = self.store.get_whole_opt(&self.key, LONGEST_NOTE);
+        let found = self.store.get_whole_opt(&self.key, MAX_LOCK_OBJECT_BYTES);
         let found = found.map_err(|e| store_error(&self.target, &e))?;
         let mut old = None;
         if let Some(found) = found {
@@ -295,7 +295,7 @@ impl Held {
     }
 
     fn renew_if_due(&mut self) -> Result<()> {
-        if self.released || self.age() < RENEW {
+        if self.released || self.age() < RENEW_INTERVAL {
             return Ok(());
         }
         let now = (Instant::now(), seconds());
@@ -312,8 +312,10 @@ impl Held {
 
     /// Whether the lease that is there is this one: an earlier renewal may have arrived and seemed to have failed.
     fn is_ours(&mut self) -> Result<bool> {
-        let found =
-            self.store.get_whole_opt(&self.key, LONGEST_NOTE).map_err(|e| store_error(&self.target, &e))?;
+        let found = self
+            .store
+            .get_whole_opt(&self.key, MAX_LOCK_OBJECT_BYTES)
+            .map_err(|e| store_error(&self.target, &e))?;
         let Some(found) = found else { return Ok(false) };
         let is_ours = Note::decode(&found.bytes).is_ok_and(|note| note.nonce == self.note.nonce);
         if is_ours {
@@ -327,7 +329,7 @@ impl Held {
             return Ok(());
         }
         // Somebody else may have taken it meanwhile, and it is not ours to delete.
-        if self.age() + RENEW >= TERM && !self.is_ours()? {
+        if self.age() + RENEW_INTERVAL >= TERM && !self.is_ours()? {
             return Ok(());
         }
         self.store.delete(&self.key).map_err(|e| store_error(&self.target, &e))

@@ -1,23 +1,23 @@
-//! The object space: a container in an object store.
+//! The object storage: a container in an object store.
 
 mod audit;
 mod basis;
-mod first_head;
-mod head;
-mod holes;
+mod batch_read;
+mod initial_manifest;
+mod inline_log;
 mod lease;
-mod many;
+mod manifest;
+mod multi_writer;
+mod object_usage;
 mod open;
 mod orphans;
-mod past;
-mod proven;
+mod pack_gaps;
 mod records;
 mod replaced;
-mod shared;
 mod store_clock;
-mod table;
-mod tail;
 mod uploads;
+mod verified_ranges;
+mod version_lookup;
 mod writer;
 
 use std::sync::Arc;
@@ -27,40 +27,40 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
-pub(crate) use head::is_immutable;
+pub(crate) use manifest::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 
-use crate::address::{Place, Room, Run, Wanted};
+use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
 use crate::codec::{Decoded, Reader};
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::{Mutex, MutexGuard};
 use crate::objects::basis::Basis;
-pub(crate) use crate::objects::first_head::FirstHeadPut;
-use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, Names, read_head, store_error};
+pub(crate) use crate::objects::initial_manifest::FirstHeadPut;
+use crate::objects::initial_manifest::PendingPut;
+use crate::objects::inline_log::InlineLog;
 use crate::objects::lease::Lease;
-use crate::objects::proven::Proven;
-use crate::objects::tail::Tail;
+use crate::objects::manifest::{Head, Names, read_head, store_error};
+use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::writer::Writer;
 use crate::options::{At, Identity, Version, Writers};
-use crate::space::{Base, Check, Commit, News, Shape, Space, write_one_by_one};
-use crate::wal::record::{self, Entries, Header, Record};
+use crate::storage::{Check, Checkpoint, Commit, PageSizes, RemoteCommits, Storage, write_one_by_one};
+use crate::wal::record::{self, CommitRecord, Entries, Header};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
 /// Where payloads begin in a log object.
 const AREA_AT: usize = 8;
 /// How many records are asked for at the same time: as many as a log usually has, so that opening is one round trip.
-const PARALLEL: usize = 65;
+const MAX_RECORDS_PER_FETCH: usize = 65;
 
 /// A record as it was read.
 #[derive(Debug)]
 pub(crate) struct Logged {
-    pub(crate) record: Record,
+    pub(crate) record: CommitRecord,
     /// The log object that it is in.
     object: Bytes,
 }
@@ -108,7 +108,7 @@ struct Seen {
 
 /// A container in an object store.
 #[derive(Debug)]
-pub(crate) struct ObjectSpace {
+pub(crate) struct ObjectStorage {
     target: String,
     store: Arc<dyn ObjectStore>,
     names: Names,
@@ -122,9 +122,9 @@ pub(crate) struct ObjectSpace {
     /// Of a container that this handle made: its records, which nobody else can have added to.
     born: Mutex<Option<Vec<Logged>>>,
     /// Log objects that came with a closed head.
-    tail: Mutex<Tail>,
+    tail: Mutex<InlineLog>,
     /// Of a container that this handle made, until the writer has it.
-    first_head: Mutex<Option<UnderWay>>,
+    first_head: Mutex<Option<PendingPut>>,
     /// The first head follows the first commit.
     head_last: bool,
     /// What a writer's heads have to say whose they are.
@@ -137,12 +137,12 @@ pub(crate) struct ObjectSpace {
     /// Of a container in memory: it is not deleted before this is dropped.
     _opened: Option<replaced::Opened>,
     /// For a store in this process's memory: what is known to be right of what lies there.
-    proven: Option<Arc<Mutex<Proven>>>,
+    proven: Option<Arc<Mutex<VerifiedRanges>>>,
     /// The snapshot in use is reclaimed.
     gone: AtomicBool,
 }
 
-impl ObjectSpace {
+impl ObjectStorage {
     fn with_writer<T>(&self, f: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
         match lock(w).as_mut() {
@@ -152,13 +152,13 @@ impl ObjectSpace {
     }
 
     /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.
-    fn pack_of(&self, pieces: PutPayload, lengths: impl Iterator<Item = usize>) -> Result<Vec<Place>> {
+    fn pack_of(&self, pieces: PutPayload, lengths: impl Iterator<Item = usize>) -> Result<Vec<Address>> {
         self.with_writer(|_| Ok(()))?;
-        let room = Room::Pack(clock::random(&self.target)?);
+        let room = Location::Pack(clock::random(&self.target)?);
         let key = self.names.room(&room, &self.target)?;
         let mut total = 0;
         let mut place = |length: usize| {
-            let place = Place { room, offset: total, length: length as u64 };
+            let place = Address { room, offset: total, length: length as u64 };
             total += length as u64;
             place
         };
@@ -213,12 +213,12 @@ impl ObjectSpace {
         Ok(())
     }
 
-    fn root(&self, place: &Place) -> Result<Bytes> {
-        let run = Run { place: *place, offset: 0, length: place.length.min(crate::page::LONGEST) };
+    fn root(&self, place: &Address) -> Result<Bytes> {
+        let run = Run { place: *place, offset: 0, length: place.length.min(crate::page::MAX_PAGE_BYTES) };
         self.get(&run)
     }
 
-    fn first_news(&self, seen: &mut Seen) -> Result<News> {
+    fn first_news(&self, seen: &mut Seen) -> Result<RemoteCommits> {
         let head = seen.head.clone();
         let born = lock(&self.born).take();
         let (records, mut root) = match born {
@@ -254,11 +254,11 @@ impl ObjectSpace {
         }
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(News { version, restart: Some(base), records, root, skipped: Vec::new() })
+        Ok(RemoteCommits { version, restart: Some(base), records, root, skipped: Vec::new() })
     }
 }
 
-impl Space for ObjectSpace {
+impl Storage for ObjectStorage {
     fn target(&self) -> &str {
         &self.target
     }
@@ -267,15 +267,15 @@ impl Space for ObjectSpace {
         Identity { id: self.id, file: None, key: self.names.head.as_str().to_owned() }
     }
 
-    fn shape(&self) -> Shape {
-        Shape { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
+    fn shape(&self) -> PageSizes {
+        PageSizes { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
     }
 
     fn audit(&self) -> Option<Box<dyn Audit + '_>> {
         audit::ObjectAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
-    fn news(&self) -> Result<Option<News>> {
+    fn news(&self) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
         if let Some(at) = self.at {
             return self.old_version(&mut seen, at);
@@ -305,10 +305,10 @@ impl Space for ObjectSpace {
         let version = last.record.header.version;
         seen.version = Some(version);
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some(News { version, restart: None, records, root: None, skipped: Vec::new() }))
+        Ok(Some(RemoteCommits { version, restart: None, records, root: None, skipped: Vec::new() }))
     }
 
-    fn read(&self, place: &Place, offset: u64, buf: &mut [u8]) -> Result<()> {
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
         if let Some(w) = &self.writer
             && let Some(w) = lock(w).as_ref()
             && let Some(part) = w.unput(place, offset, buf.len())
@@ -333,33 +333,33 @@ impl Space for ObjectSpace {
         true
     }
 
-    fn is_at_hand(&self) -> bool {
+    fn is_in_memory(&self) -> bool {
         self.proven.is_some()
     }
 
-    fn at_hand(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+    fn borrow_bytes(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         self.look(run, check)
     }
 
-    fn write_payload(&self, data: &[u8], passing: &mut dyn FnMut(&[u8])) -> Result<Place> {
-        passing(data);
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+        on_bytes(data);
         if data.is_empty() {
-            return Ok(Place::file(0, 0));
+            return Ok(Address::file(0, 0));
         }
         self.with_writer(|w| w.payload(data))
     }
 
-    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Place>> {
+    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
         let total = data.iter().map(|data| data.len()).sum::<usize>();
         match &self.proven {
-            Some(_) if total >= writer::PACK / 4 => {
+            Some(_) if total >= writer::PACK_BYTES / 4 => {
                 self.pack_of(Self::joined(data, total), data.iter().map(|data| data.len()))
             }
             _ => write_one_by_one(self, data),
         }
     }
 
-    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Place>> {
+    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
         self.pack_of(data.iter().cloned().collect(), data.iter().map(Bytes::len))
     }
 
@@ -367,7 +367,7 @@ impl Space for ObjectSpace {
         self.with_writer(|w| w.send_pack())
     }
 
-    fn free_payload(&self, place: &Place) -> Result<()> {
+    fn free_payload(&self, place: &Address) -> Result<()> {
         self.with_writer(|w| w.free(place))
     }
 
@@ -375,7 +375,7 @@ impl Space for ObjectSpace {
         self.with_writer(|w| Ok(w.has_freed())).unwrap_or(false)
     }
 
-    fn keep_payload(&self, place: &Place) {
+    fn keep_payload(&self, place: &Address) {
         let _a_reader_frees_nothing = self.with_writer(|w| {
             w.keep(place);
             Ok(())
@@ -397,8 +397,8 @@ impl Space for ObjectSpace {
         self.with_writer(Writer::await_first_head)
     }
 
-    fn aside(&self, make: &mut dyn FnMut(&[Record]) -> Result<Vec<u8>>) -> Result<()> {
-        self.commit_aside(make)
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
+        self.put_independent(make)
     }
 
     fn is_crowded(&self) -> bool {
@@ -412,29 +412,29 @@ impl Space for ObjectSpace {
         })
     }
 
-    fn fold_write(&self, data: &[u8]) -> Result<Place> {
-        self.with_writer(|w| w.fold_write(data))
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
+        self.with_writer(|w| w.checkpoint_write(data))
     }
 
-    fn fold_free(&self, place: &Place) -> Result<()> {
+    fn checkpoint_free(&self, place: &Address) -> Result<()> {
         self.with_writer(|w| {
-            w.fold_free(place);
+            w.checkpoint_free(place);
             Ok(())
         })
     }
 
-    fn fold_commit(&self, base: Base) -> Result<()> {
-        self.with_writer(|w| w.fold_commit(base))
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()> {
+        self.with_writer(|w| w.checkpoint_commit(base))
     }
 
-    fn fold_rollback(&self) {
+    fn checkpoint_rollback(&self) {
         let _a_reader_has_nothing_to_roll_back = self.with_writer(|w| {
-            w.fold_rollback();
+            w.checkpoint_rollback();
             Ok(())
         });
     }
 
-    fn begin_fold(&self) -> bool {
+    fn begin_checkpoint(&self) -> bool {
         // Where many write, one in so many commits to a long log tries; else all of them would, and one succeed.
         !self.is_shared() || self.with_writer(|w| Ok(w.version.is_multiple_of(8))).unwrap_or(false)
     }
@@ -454,15 +454,15 @@ impl Space for ObjectSpace {
         self.store.spend_reserve()
     }
 
-    fn sparse(&self) -> Result<Sparse> {
-        self.with_writer(Writer::sparse)
+    fn compaction_plan(&self) -> Result<CompactionPlan> {
+        self.with_writer(Writer::compaction_plan)
     }
 
-    fn waste(&self) -> (u64, u64) {
-        self.with_writer(|w| Ok(w.waste())).unwrap_or_default()
+    fn fragmentation(&self) -> (u64, u64) {
+        self.with_writer(|w| Ok(w.fragmentation())).unwrap_or_default()
     }
 
-    fn write_before(&self, _: &Place, data: &[u8]) -> Result<Option<Place>> {
+    fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {
         // A pack that is being filled is better than one that is nearly empty.
         self.write_payload(data, &mut |_| ()).map(Some)
     }
@@ -492,7 +492,7 @@ impl Space for ObjectSpace {
         }
     }
 
-    fn explain(&self, e: Error) -> Error {
+    fn classify_read_error(&self, e: Error) -> Error {
         self.explained(e)
     }
 
@@ -501,17 +501,17 @@ impl Space for ObjectSpace {
     }
 }
 
-/// Feeds bytes that nobody wrote to the decoders of this space.
+/// Feeds bytes that nobody wrote to the decoders of this storage.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(body: &[u8]) {
-    let mut table = table::Table::default();
-    if let Ok(notes) = table::Notes::decode(body) {
+    let mut table = object_usage::UsageTable::default();
+    if let Ok(notes) = object_usage::UsageDelta::decode(body) {
         let _ = table.replay(&notes, 7);
     }
     let mut sealed = [b"h5lT".as_slice(), body].concat();
     let crc = crate::checksum::seal(&mut sealed);
-    let _ = table::Table::decode(&sealed, crc);
-    let mut head = crate::file::head::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
+    let _ = object_usage::UsageTable::decode(&sealed, crc);
+    let mut head = crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
     head.extend_from_slice(body);
     crate::checksum::seal(&mut head);
     let _ = Head::decode(&head, "x");

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Condition, Etag, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use crate::address::Room;
+use crate::address::Location;
 use crate::clock::{self, Nonces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::head::{Fixed, HDF5, POINTER, SIGNATURE, TELLING, has_slots};
 use crate::file::old_is_read_only;
+use crate::file::superblock::{Fixed, HDF5, MIN_TELLING_BYTES, POINTER, SIGNATURE, has_slots};
 use crate::locks::Mutex;
 use crate::objects::basis::Basis;
-use crate::objects::first_head::{self, FirstHead, FirstHeadPut};
-use crate::objects::head::{Head, MANY, Names, read_head, store_error};
+use crate::objects::initial_manifest::{self, FirstHeadPut, InitialManifest};
 use crate::objects::lease::{self, Lease};
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, read_head, store_error};
+use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
-use crate::objects::table::Notes;
-use crate::objects::{Logged, ObjectSpace, Seen, log_object, parse_log, store_clock};
+use crate::objects::{Logged, ObjectStorage, Seen, log_object, parse_log, store_clock};
 use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
-use crate::space::Base;
+use crate::storage::Checkpoint;
 use crate::timekeeping;
 use crate::wal::record::{Author, Header};
 
@@ -40,8 +40,8 @@ pub(super) fn head_key(key: &str, target: &str) -> Result<Key> {
 pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
-    let front = match store.get_opt(&key, Some(0..TELLING as u64)) {
+    initial_manifest::wait_for(&target);
+    let front = match store.get_opt(&key, Some(0..MIN_TELLING_BYTES as u64)) {
         Ok(None) => return Ok(Probe::NotFound),
         Ok(Some(g)) => g.bytes,
         // An empty object has no range.
@@ -64,10 +64,10 @@ pub(crate) fn open(
     key: &str,
     access: Access,
     opts: &Options,
-) -> Result<ObjectSpace> {
+) -> Result<ObjectStorage> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     if access == Access::ReadWrite
         && let Some(at) = opts.at
     {
@@ -109,23 +109,24 @@ pub(crate) fn open(
     }
     let (head, etag, read) = found;
     let claim = claim(opts.writers, &target)?;
-    let mut space = space(target, store, names, head, etag, read, access, held, opts.writers, claim, None);
-    space.at = opts.at;
-    Ok(space)
+    let mut storage =
+        storage(target, store, names, head, etag, read, access, held, opts.writers, claim, None);
+    storage.at = opts.at;
+    Ok(storage)
 }
 
 /// Whether there is a record behind a version. Behind a closed head there is none, but in a copy that was made object by object of a
 /// container in use: a reader has the version of the head, and a writer has to go on behind all that is there.
 fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str) -> Result<bool> {
-    let key = names.room(&Room::Log(version + 1), target)?;
+    let key = names.room(&Location::Log(version + 1), target)?;
     store.head_opt(&key).map(|there| there.is_some()).map_err(|e| store_error(target, &e))
 }
 
 /// What the heads of a writer have to tell them from another's.
 fn claim(writers: Writers, target: &str) -> Result<u64> {
     match writers {
-        Writers::Many => Ok(MANY),
-        Writers::One => Ok(Nonces::new(target)?.next().max(MANY + 1)),
+        Writers::Many => Ok(MULTI_WRITER_CLAIM),
+        Writers::One => Ok(Nonces::new(target)?.next().max(MULTI_WRITER_CLAIM + 1)),
     }
 }
 
@@ -139,7 +140,7 @@ fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of a struct, once")]
-fn space(
+fn storage(
     target: String,
     store: Arc<dyn ObjectStore>,
     names: Names,
@@ -151,9 +152,9 @@ fn space(
     writers: Writers,
     claim: u64,
     born: Option<Vec<Logged>>,
-) -> ObjectSpace {
+) -> ObjectStorage {
     let proven = store.capabilities().near.then(Arc::default);
-    ObjectSpace {
+    ObjectStorage {
         gone: Default::default(),
         _opened: Opened::new(&store, &names, &target),
         proven,
@@ -198,10 +199,10 @@ pub(crate) fn create(
     opts: &Options,
     first: Option<&[u8]>,
     head: FirstHeadPut,
-) -> Result<ObjectSpace> {
+) -> Result<ObjectStorage> {
     let target = name(store.as_ref(), key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let head_last = head == FirstHeadPut::AfterTheFirstCommit;
     let now = Instant::now();
     let prepared = std::thread::scope(|s| {
@@ -215,7 +216,7 @@ pub(crate) fn create(
     let head = Head {
         fixed: Fixed { id, base: 0, created: store_clock::version_time(store.as_ref()), edits: false },
         version: u64::from(first.is_some()),
-        base: Base::default(),
+        base: Checkpoint::default(),
         table: None,
         retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
         moment: 0,
@@ -224,7 +225,7 @@ pub(crate) fn create(
         claim,
         closed: None,
     };
-    let first_head = FirstHead {
+    let first_head = InitialManifest {
         store: store.clone(),
         key,
         bytes: head.encode().into(),
@@ -254,11 +255,11 @@ pub(crate) fn create(
     let record = record.map(|(_, bytes)| parse_log(&bytes)).transpose();
     let record = record.map_err(|why| Error::corrupt(&target, "the first record", why))?;
     let born = held.is_some().then(|| record.into_iter().collect());
-    let mut space =
-        space(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born);
-    space.first_head = Mutex::new(under_way);
-    space.head_last = head_last;
-    Ok(space)
+    let mut storage =
+        storage(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born);
+    storage.first_head = Mutex::new(under_way);
+    storage.head_last = head_last;
+    Ok(storage)
 }
 
 /// Looks at what is there, and beside that puts what has to be there before the head of a new container.
@@ -335,7 +336,11 @@ fn replaceable(
 /// it made the container with, and did not close it. So nobody's data is in it.
 fn is_left_behind(store: &dyn ObjectStore, key: &Key, bytes: &[u8], target: &str) -> Result<bool> {
     let Ok(head) = Head::decode(bytes, target) else { return Ok(false) };
-    if head.version > 1 || head.base != Base::default() || head.claim == MANY || head.closed.is_some() {
+    if head.version > 1
+        || head.base != Checkpoint::default()
+        || head.claim == MULTI_WRITER_CLAIM
+        || head.closed.is_some()
+    {
         return Ok(false);
     }
     let names = Names::new(key.clone(), &head.fixed.id, target)?;
@@ -375,8 +380,8 @@ fn beside<T: Send, U>(
 fn first_record(names: &Names, entries: &[u8], time: u64, target: &str) -> Result<(Key, Bytes)> {
     let nonce = Nonces::new(target)?.next();
     let header = Header { version: 1, nonce, time, by: Author::myself(), previous: None };
-    let bytes = log_object(&header, &Notes::default().encode(), &[], &entries);
-    Ok((names.room(&Room::Log(1), target)?, bytes.into()))
+    let bytes = log_object(&header, &UsageDelta::default().encode(), &[], &entries);
+    Ok((names.room(&Location::Log(1), target)?, bytes.into()))
 }
 
 /// Puts the lease, if there is to be one, and beside it the first record. Nobody else knows their names yet.
@@ -453,7 +458,7 @@ pub(crate) fn size(store: &dyn ObjectStore, names: &Names, target: &str) -> Resu
 pub(crate) fn remove(store: &dyn ObjectStore, key: &str) -> Result<()> {
     let target = name(store, key);
     let key = head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let found = read_head(store, &key, &target)?;
     let (bytes, _) = found.ok_or_else(|| Error::new(&target, ErrorKind::NotFound))?;
     let head = Head::decode(&bytes, &target)?;

@@ -8,12 +8,12 @@ use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::codec::hex;
 use crate::error::Result;
-use crate::objects::head::{Names, store_error};
+use crate::objects::manifest::{Names, store_error};
 use crate::objects::open::delete_lake;
 use crate::objects::replaced::{Current, id_of, tombstones};
 
 /// Nothing is put for so long by a writer whose container has no head yet: it renews its lease each minute.
-const UNTOUCHED: Duration = Duration::from_secs(86_400);
+const MIN_IDLE_TIME: Duration = Duration::from_secs(86_400);
 
 /// Deletes the objects of containers under a name to which neither the head nor a tombstone leads, if all of them are older than
 /// a day. `now` is by the store's clock.
@@ -32,7 +32,7 @@ pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, now: SystemTime, target
     let stones = tombstones(store, head, target)?;
     let known: HashSet<&str> = stones.iter().map(|meta| id_of(&meta.key)).collect();
     newest.retain(|id, put| {
-        !known.contains(id.as_str()) && now.duration_since(*put).is_ok_and(|age| age >= UNTOUCHED)
+        !known.contains(id.as_str()) && now.duration_since(*put).is_ok_and(|age| age >= MIN_IDLE_TIME)
     });
     for id in newest.keys().filter_map(|id| id_bytes(id)) {
         // Only now: somebody may have put the head since.

@@ -3,16 +3,19 @@
 use bytes::Bytes;
 use object_stores::ObjectStoreExt;
 
-use super::{Logged, ObjectSpace, PARALLEL, lock, parse_log};
-use crate::address::Room;
+use super::{Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, lock, parse_log};
+use crate::address::Location;
 use crate::error::{Error, Result};
-use crate::objects::head::{Head, LONGEST_LOG, store_error};
+use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 
-impl ObjectSpace {
+impl ObjectStorage {
     /// The record of a version, if there is one.
     pub(super) fn record(&self, version: u64) -> Result<Option<Logged>> {
-        let key = self.names.room(&Room::Log(version), &self.target)?;
-        let found = self.store.get_whole_opt(&key, LONGEST_LOG).map_err(|e| store_error(&self.target, &e))?;
+        let key = self.names.room(&Location::Log(version), &self.target)?;
+        let found = self
+            .store
+            .get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)
+            .map_err(|e| store_error(&self.target, &e))?;
         let damaged = |why: &str| Error::corrupt(&self.target, format!("log object {key}"), why);
         let Some(found) = found else { return Ok(None) };
         let logged = parse_log(&found.bytes).map_err(damaged)?;
@@ -29,7 +32,10 @@ impl ObjectSpace {
         let mut next = after.saturating_add(1);
         let mut beyond = 1u64;
         loop {
-            let last = known.max(after).saturating_add(beyond).min(next.saturating_add(PARALLEL as u64 - 1));
+            let last = known
+                .max(after)
+                .saturating_add(beyond)
+                .min(next.saturating_add(MAX_RECORDS_PER_FETCH as u64 - 1));
             for answer in self.together(next..=last) {
                 match answer? {
                     Some(record) => out.push(record),

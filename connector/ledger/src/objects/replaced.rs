@@ -16,15 +16,15 @@ use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
-use crate::objects::head::{Head, LONGEST_HEAD, Names, put_or_find, put_over, read_head, store_error};
+use crate::objects::manifest::{Head, MAX_HEAD_BYTES, Names, put_or_find, put_over, read_head, store_error};
 use crate::objects::open::delete_lake;
-use crate::objects::{first_head, lease, lock, orphans, store_clock};
+use crate::objects::{initial_manifest, lease, lock, orphans, store_clock};
 use crate::options::ReplacedObject;
 use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lD";
 /// A tombstone that is void stays so long: who put it may be about to replace the head.
-const VOID: Duration = Duration::from_secs(3600);
+const VOID_TOMBSTONE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What became of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(super) fn tombstones(store: &dyn ObjectStore, head: &Key, target: &str) -> R
 }
 
 fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombstone>> {
-    let found = store.get_whole_opt(key, LONGEST_HEAD).map_err(|e| store_error(target, &e))?;
+    let found = store.get_whole_opt(key, MAX_HEAD_BYTES).map_err(|e| store_error(target, &e))?;
     let damaged = |why| Error::corrupt(target, format!("tombstone {key}"), why);
     found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
 }
@@ -175,7 +175,7 @@ fn sweep_one(
     // One that cannot be read leads nowhere, and its container stays: nobody knows for how long.
     let Ok(Some(stone)) = read(store, &meta.key, target) else { return Ok(()) };
     let age = now.duration_since(meta.modified).unwrap_or_default();
-    if age < Duration::from_millis(stone.retention).min(VOID) {
+    if age < Duration::from_millis(stone.retention).min(VOID_TOMBSTONE_LIFETIME) {
         return Ok(());
     }
     // Only now: somebody may have brought the container back since the listing.
@@ -184,7 +184,7 @@ fn sweep_one(
         Current::Unknown => return Ok(()),
         // It is void: whoever put it may be about to replace the head.
         current if current.is(id) => {
-            if age < VOID {
+            if age < VOID_TOMBSTONE_LIFETIME {
                 return Ok(());
             }
         }
@@ -253,7 +253,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
 pub(crate) fn restore(store: &dyn ObjectStore, key: &str, id: &str) -> Result<ReplacedObject> {
     let target = super::open::name(store, key);
     let head = super::open::head_key(key, &target)?;
-    first_head::wait_for(&target);
+    initial_manifest::wait_for(&target);
     let mut found: Vec<_> = list(store, key)?.into_iter().filter(|r| r.id.starts_with(id)).collect();
     if id.is_empty() {
         found.truncate(1);

@@ -9,20 +9,20 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 
 /// Packs under way at the same time; with the one being filled, this bounds the memory: 72 MiB.
-const MOST: usize = 8;
+const MAX_UPLOADS: usize = 8;
 
 /// The content's version, where the store has any.
 type Put = object_stores::Result<Option<Etag>>;
 
 /// Is told what came to be in the store: its room, its version, and its length.
-pub(crate) type Arrived<'a> = dyn FnMut(Room, Option<Etag>, u64) + 'a;
+pub(crate) type Arrived<'a> = dyn FnMut(Location, Option<Etag>, u64) + 'a;
 
 #[derive(Debug)]
 struct Upload {
-    room: Room,
+    room: Location,
     key: Key,
     bytes: Bytes,
     /// `None` when it is over and failed.
@@ -62,13 +62,13 @@ impl Uploads {
     pub(crate) fn start(
         &mut self,
         store: &Arc<dyn ObjectStore>,
-        room: Room,
+        room: Location,
         key: Key,
         bytes: Bytes,
         arrived: &mut Arrived<'_>,
     ) -> object_stores::Result<()> {
         let mut waited = Ok(());
-        if self.all.len() >= MOST {
+        if self.all.len() >= MAX_UPLOADS {
             waited = self.finish_oldest(store.as_ref(), arrived);
         }
         if store.capabilities().near
@@ -120,7 +120,7 @@ impl Uploads {
     }
 
     /// A part of a pack that is under way.
-    pub(crate) fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
+    pub(crate) fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
         let u = self.all.iter().find(|u| u.room == place.room)?;
         let from = usize::try_from(place.offset + offset).ok()?;
         u.bytes.get(from..from.checked_add(len)?)

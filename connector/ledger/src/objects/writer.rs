@@ -1,7 +1,7 @@
-//! The writer's side of the object space: what was written since the last commit, and which objects are in use.
+//! The writer's side of the object storage: what was written since the last commit, and which objects are in use.
 
 mod checkpoint;
-mod heads;
+mod manifests;
 mod pending;
 
 use pending::{Created, Pending};
@@ -11,47 +11,47 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
-use crate::address::{Place, Room};
+use crate::address::{Address, Location};
 use crate::buffers::{self, Scratch};
 use crate::clock::{self, Nonces};
-use crate::compaction_plan::Sparse;
+use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::locks::Mutex;
-use crate::objects::first_head::UnderWay;
-use crate::objects::head::{Head, MANY, Names, store_error};
-use crate::objects::holes::Holes;
+use crate::objects::initial_manifest::PendingPut;
+use crate::objects::inline_log::InlineLog;
 use crate::objects::lease::Lease;
-use crate::objects::proven::Proven;
-use crate::objects::table::{Notes, Table};
-use crate::objects::tail::Tail;
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, store_error};
+use crate::objects::object_usage::{UsageDelta, UsageTable};
+use crate::objects::pack_gaps::PackGaps;
 use crate::objects::uploads::Uploads;
-use crate::objects::{Logged, lock, past, store_clock};
-use crate::space::Commit;
+use crate::objects::verified_ranges::VerifiedRanges;
+use crate::objects::{Logged, lock, store_clock, version_lookup};
+use crate::storage::Commit;
 use crate::wal::record::{Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
-const SMALL: usize = 64 << 10;
+const MAX_INLINE_PAYLOAD: usize = 64 << 10;
 /// All small payloads of one commit together.
-const AREA: usize = 256 << 10;
+const MAX_AREA_BYTES: usize = 256 << 10;
 /// A pack is put when it has this many bytes.
-pub(super) const PACK: usize = 8 << 20;
+pub(super) const PACK_BYTES: usize = 8 << 20;
 /// The head is put again after this many commits, so that nobody has to ask for more records one by one.
-const HINT: u64 = 16;
+const COMMITS_PER_HEAD: u64 = 16;
 /// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
-const CROWDED: u64 = 64 << 20;
+const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 
 /// An object that is being filled.
 #[derive(Debug, Default)]
 struct Filling {
-    room: Option<Room>,
+    room: Option<Location>,
     bytes: Vec<u8>,
-    holes: Holes,
+    holes: PackGaps,
 }
 
 impl Filling {
     /// The object's room, which `name` makes of a random number for a new one.
-    fn room(&mut self, name: fn([u8; 16]) -> Room, target: &str) -> Result<Room> {
+    fn room(&mut self, name: fn([u8; 16]) -> Location, target: &str) -> Result<Location> {
         let room = match self.room {
             Some(room) => room,
             None => name(clock::random(target)?),
@@ -60,25 +60,25 @@ impl Filling {
         Ok(room)
     }
 
-    fn add(&mut self, data: &[u8], name: fn([u8; 16]) -> Room, target: &str) -> Result<Place> {
+    fn add(&mut self, data: &[u8], name: fn([u8; 16]) -> Location, target: &str) -> Result<Address> {
         let (room, offset) = (self.room(name, target)?, self.bytes.len() as u64);
         self.bytes.extend_from_slice(data);
-        Ok(Place { room, offset, length: data.len() as u64 })
+        Ok(Address { room, offset, length: data.len() as u64 })
     }
 
     /// The same where something was before that is not needed any more, if there is room.
-    fn add_in_hole(&mut self, data: &[u8]) -> Option<Place> {
+    fn add_in_hole(&mut self, data: &[u8]) -> Option<Address> {
         let room = self.room?;
         let offset = fill(&mut self.holes, &mut self.bytes, data)?;
-        Some(Place { room, offset, length: data.len() as u64 })
+        Some(Address { room, offset, length: data.len() as u64 })
     }
 
     /// Whether so much more would be too much for one object.
     fn is_full_with(&self, more: usize) -> bool {
-        !self.bytes.is_empty() && self.bytes.len() + more > PACK
+        !self.bytes.is_empty() && self.bytes.len() + more > PACK_BYTES
     }
 
-    fn part(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
+    fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
         if self.room != Some(place.room) {
             return None;
         }
@@ -88,7 +88,7 @@ impl Filling {
 }
 
 /// Puts data into a hole, if there is one of its length; returns where.
-fn fill(holes: &mut Holes, bytes: &mut [u8], data: &[u8]) -> Option<u64> {
+fn fill(holes: &mut PackGaps, bytes: &mut [u8], data: &[u8]) -> Option<u64> {
     let at = holes.take(data.len())?;
     bytes[at..at + data.len()].copy_from_slice(data);
     Some(at as u64)
@@ -103,18 +103,18 @@ pub(crate) struct Writer {
     pub(crate) head: Head,
     etag: Option<Etag>,
     pub(crate) version: u64,
-    table: Option<Table>,
+    table: Option<UsageTable>,
     /// Times and notes of the records since the base, until the table is loaded.
     unread: Vec<(u64, Bytes)>,
     /// Small payloads of the coming record.
     area: Vec<u8>,
-    area_holes: Holes,
+    area_holes: PackGaps,
     pack: Filling,
     uploads: Uploads,
-    notes: Notes,
+    notes: UsageDelta,
     pages: Filling,
-    fold_gained: Vec<(Room, u64)>,
-    fold_freed: Vec<Place>,
+    checkpoint_gained: Vec<(Location, u64)>,
+    checkpoint_freed: Vec<Address>,
     lease: Option<Lease>,
     /// Of the newest version or base: each is later than the one before it.
     last_time: u64,
@@ -130,7 +130,7 @@ pub(crate) struct Writer {
     /// It is one of many.
     pub(super) shared: bool,
     /// For a store in memory: what is known to be right of what lies there.
-    pub(super) proven: Option<Arc<Mutex<Proven>>>,
+    pub(super) proven: Option<Arc<Mutex<VerifiedRanges>>>,
     /// It has committed something.
     wrote: bool,
     /// It has looked after containers that were replaced.
@@ -141,9 +141,9 @@ pub(crate) struct Writer {
     /// Another writer's record is where its own was to be.
     overtaken: bool,
     /// The log objects that a closed head gets.
-    tail: Tail,
+    tail: InlineLog,
     /// The head of a new container, while it is not known to be there.
-    pub(super) first_head: Option<UnderWay>,
+    pub(super) first_head: Option<PendingPut>,
     /// It follows the first commit.
     pub(super) head_last: bool,
 }
@@ -154,7 +154,7 @@ pub(super) fn is_full(e: &Error) -> bool {
 }
 
 /// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
-fn arrived(proven: Option<&Mutex<Proven>>) -> impl FnMut(Room, Option<Etag>, u64) {
+fn arrived(proven: Option<&Mutex<VerifiedRanges>>) -> impl FnMut(Location, Option<Etag>, u64) {
     move |room, etag, length| {
         if let Some(proven) = proven {
             lock(proven).add(room, etag, 0..length);
@@ -175,7 +175,7 @@ impl Writer {
         let version = records.last().map_or(head.base.version, |l| l.record.header.version);
         let last_time = records.last().map_or(0, |l| l.record.header.time).max(head.moment);
         let unread = records.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
-        let mut tail = Tail::default();
+        let mut tail = InlineLog::default();
         records.iter().for_each(|l| tail.add(l.record.header.version, l.object.clone()));
         Self {
             target,
@@ -187,16 +187,16 @@ impl Writer {
             table: None,
             unread,
             area: Vec::new(),
-            area_holes: Holes::default(),
+            area_holes: PackGaps::default(),
             pack: Filling::default(),
             uploads: Uploads::new(),
-            notes: Notes::default(),
+            notes: UsageDelta::default(),
             pages: Filling::default(),
-            fold_gained: Vec::new(),
-            fold_freed: Vec::new(),
+            checkpoint_gained: Vec::new(),
+            checkpoint_freed: Vec::new(),
             lease,
             last_time,
-            newest: records.last().map(past::mark_of),
+            newest: records.last().map(version_lookup::mark_of),
             history: None,
             obsolete: 0,
             nonces,
@@ -205,7 +205,7 @@ impl Writer {
             proven: None,
             wrote: false,
             swept: false,
-            claim: MANY,
+            claim: MULTI_WRITER_CLAIM,
             overtaken: false,
             tail,
             first_head: None,
@@ -222,27 +222,27 @@ impl Writer {
         store_error(&self.target, e)
     }
 
-    fn put_new(&self, room: &Room, bytes: Vec<u8>) -> Result<()> {
+    fn put_new(&self, room: &Location, bytes: Vec<u8>) -> Result<()> {
         let key = self.names.room(room, &self.target)?;
         // The name is random and new, so there is nothing to replace and a repetition is harmless.
         let put = self.store.put(&key, PutPayload::from(bytes), PutMode::Overwrite);
         put.map(drop).map_err(|e| self.fail(&e))
     }
 
-    fn load(&mut self) -> Result<&mut Table> {
+    fn load(&mut self) -> Result<&mut UsageTable> {
         if self.table.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
             let mut table = match self.head.table {
-                None => Table::default(),
+                None => UsageTable::default(),
                 Some(p) => {
                     let key = self.names.room(&p.place.room, &self.target)?;
                     let range = p.place.offset..p.place.offset + p.place.length;
                     let got = self.store.get(&key, Some(range)).map_err(|e| self.fail(&e))?;
-                    Table::decode(&got.bytes, p.crc).map_err(damaged)?
+                    UsageTable::decode(&got.bytes, p.crc).map_err(damaged)?
                 }
             };
             for (time, bytes) in &self.unread {
-                let notes = Notes::decode(bytes).map_err(damaged)?;
+                let notes = UsageDelta::decode(bytes).map_err(damaged)?;
                 table.replay(&notes, *time).map_err(damaged)?;
             }
             self.unread.clear();
@@ -251,21 +251,21 @@ impl Writer {
         self.table.as_mut().ok_or_else(|| Error::corrupt(&self.target, "room table", "not loaded"))
     }
 
-    pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Place> {
+    pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Address> {
         let place = self.place(data)?;
         self.gain(place.room, place.length);
         Ok(place)
     }
 
     /// Puts a payload where it goes into the store with others.
-    fn place(&mut self, data: &[u8]) -> Result<Place> {
+    fn place(&mut self, data: &[u8]) -> Result<Address> {
         // One of many does not know which log object will be its own, and one that is pending does not change.
         if !self.shared
             && !self.is_pending()
-            && data.len() <= SMALL
+            && data.len() <= MAX_INLINE_PAYLOAD
             && let Some(offset) = self.place_in_area(data)
         {
-            return Ok(Place { room: Room::Log(self.version + 1), offset, length: data.len() as u64 });
+            return Ok(Address { room: Location::Log(self.version + 1), offset, length: data.len() as u64 });
         }
         if let Some(place) = self.pack.add_in_hole(data) {
             return Ok(place);
@@ -273,19 +273,19 @@ impl Writer {
         if self.pack.is_full_with(data.len()) {
             self.send_pack()?;
         }
-        if self.pack.bytes.capacity() == 0 && data.len() <= PACK {
+        if self.pack.bytes.capacity() == 0 && data.len() <= PACK_BYTES {
             // Packs become full, most of them; their memory is used again, which saves the system making it anew.
-            self.pack.bytes = buffers::take(PACK);
+            self.pack.bytes = buffers::take(PACK_BYTES);
             self.pack.bytes.clear();
         }
-        self.pack.add(data, Room::Pack, &self.target)
+        self.pack.add(data, Location::Pack, &self.target)
     }
 
     /// Puts a small payload into the area of the coming record, if there is room; returns where in the log object.
     fn place_in_area(&mut self, data: &[u8]) -> Option<u64> {
         let at = match fill(&mut self.area_holes, &mut self.area, data) {
             Some(at) => at,
-            None if self.area.len() + data.len() <= AREA => {
+            None if self.area.len() + data.len() <= MAX_AREA_BYTES => {
                 self.area.extend_from_slice(data);
                 (self.area.len() - data.len()) as u64
             }
@@ -295,7 +295,7 @@ impl Writer {
     }
 
     /// Counts what was put in an object of its own.
-    pub(super) fn gain(&mut self, room: Room, bytes: u64) {
+    pub(super) fn gain(&mut self, room: Location, bytes: u64) {
         *self.notes.gained.entry(room).or_default() += bytes;
     }
 
@@ -305,7 +305,7 @@ impl Writer {
             let key = self.names.room(&room, &self.target)?;
             let Filling { bytes, .. } = std::mem::take(&mut self.pack);
             // A store in memory keeps it: not with room for what never came.
-            let bytes = match bytes.len() > PACK / 2 {
+            let bytes = match bytes.len() > PACK_BYTES / 2 {
                 true => Bytes::from_owner(Scratch::from(bytes)),
                 false => {
                     let few = Bytes::copy_from_slice(&bytes);
@@ -329,8 +329,8 @@ impl Writer {
     }
 
     /// A part of what is not in the store yet.
-    pub(crate) fn unput(&self, place: &Place, offset: u64, len: usize) -> Option<&[u8]> {
-        if place.room == Room::Log(self.version + 1) {
+    pub(crate) fn unput(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
+        if place.room == Location::Log(self.version + 1) {
             let from = usize::try_from(place.offset + offset).ok()?.checked_sub(super::AREA_AT)?;
             return self.area.get(from..from.checked_add(len)?);
         }
@@ -338,7 +338,7 @@ impl Writer {
         filling.or_else(|| self.uploads.part(place, offset, len))
     }
 
-    pub(crate) fn free(&mut self, place: &Place) -> Result<()> {
+    pub(crate) fn free(&mut self, place: &Address) -> Result<()> {
         let twice = || {
             let why = format!("the extent in {:?} is free already, or was never in use", place.room);
             Error::invalid(&self.target, why)
@@ -367,10 +367,10 @@ impl Writer {
 
     /// A payload of this commit that is given back leaves room for another one, where it was not put yet. One of many may
     /// keep it after all.
-    fn leave_hole(&mut self, place: &Place) {
+    fn leave_hole(&mut self, place: &Address) {
         let (holes, bytes, begin) = match place.room {
             _ if self.shared || self.is_pending() => return,
-            Room::Log(n) if n == self.version + 1 => (&mut self.area_holes, &self.area, super::AREA_AT),
+            Location::Log(n) if n == self.version + 1 => (&mut self.area_holes, &self.area, super::AREA_AT),
             room if self.pack.room == Some(room) => (&mut self.pack.holes, &self.pack.bytes, 0),
             _ => return,
         };
@@ -384,7 +384,7 @@ impl Writer {
     }
 
     /// Takes back that a payload is given back: somebody needs it after all.
-    pub(crate) fn keep(&mut self, place: &Place) {
+    pub(crate) fn keep(&mut self, place: &Address) {
         self.notes.freed.retain(|p| p != place);
     }
 
@@ -396,7 +396,7 @@ impl Writer {
         }
         let bytes = &logged.record.notes;
         let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
-        let notes = Notes::decode(bytes).map_err(damaged)?;
+        let notes = UsageDelta::decode(bytes).map_err(damaged)?;
         if let Some(table) = &mut self.table {
             table.replay(&notes, time).map_err(damaged)?;
         } else {
@@ -406,7 +406,7 @@ impl Writer {
         // What another gave back is not ours to give back again.
         self.notes.freed.retain(|p| !notes.freed.contains(p));
         (self.version, self.last_time) = (version, self.last_time.max(time));
-        self.newest = Some(past::mark_of(logged));
+        self.newest = Some(version_lookup::mark_of(logged));
         Ok(())
     }
 
@@ -416,18 +416,18 @@ impl Writer {
         self.head = head;
         self.table = None;
         self.history = None;
-        self.newest = behind.last().map(|l| past::mark_of(l));
+        self.newest = behind.last().map(|l| version_lookup::mark_of(l));
         self.obsolete = 0;
-        self.tail = Tail::default();
+        self.tail = InlineLog::default();
         self.unread = behind.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
     }
 
     /// Creates a record that has nothing to do with what is staged here, later than `after`.
-    pub(super) fn commit_aside(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
+    pub(super) fn commit_independent(&mut self, version: u64, after: u64, entries: &[u8]) -> Result<()> {
         let time = self.present().max(self.last_time.max(after) + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
-        let bytes = super::log_object(&header, &Notes::default().encode(), &[], &entries);
+        let bytes = super::log_object(&header, &UsageDelta::default().encode(), &[], &entries);
         match self.create_log(version, nonce, bytes.into()) {
             Created::Ours => Ok(()),
             Created::Others => Err(Error::new(&self.target, ErrorKind::Conflict)),
@@ -441,17 +441,17 @@ impl Writer {
     }
 
     /// The objects of which little is in use.
-    pub(crate) fn sparse(&mut self) -> Result<Sparse> {
-        Ok(self.load()?.sparse())
+    pub(crate) fn compaction_plan(&mut self) -> Result<CompactionPlan> {
+        Ok(self.load()?.compaction_plan())
     }
 
     /// Dead and live bytes of those objects, if the table is at hand.
-    pub(crate) fn waste(&self) -> (u64, u64) {
-        self.table.as_ref().map_or((0, 0), Table::waste)
+    pub(crate) fn fragmentation(&self) -> (u64, u64) {
+        self.table.as_ref().map_or((0, 0), UsageTable::fragmentation)
     }
 
     pub(crate) fn is_crowded(&self) -> bool {
-        self.obsolete > CROWDED
+        self.obsolete > MIN_DEAD_BYTES_TO_CHECKPOINT
     }
 
     pub(crate) fn rollback(&mut self) {
@@ -466,7 +466,7 @@ impl Writer {
         let packs: Vec<Key> = notes
             .gained
             .keys()
-            .filter(|r| matches!(r, Room::Pack(_)))
+            .filter(|r| matches!(r, Location::Pack(_)))
             .filter_map(|r| self.names.room(r, &self.target).ok())
             .collect();
         if !packs.is_empty() {

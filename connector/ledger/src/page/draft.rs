@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{MAGIC, Stored};
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checksum::seal;
 use crate::codec::{put_string, put_varint};
 
@@ -33,7 +33,7 @@ impl Draft {
         put_string(&mut self.body, value);
     }
 
-    pub(crate) fn push_child(&mut self, key: &Bytes, child: &Pointer) {
+    pub(crate) fn push_child(&mut self, key: &Bytes, child: &PageRef) {
         self.start(key);
         child.encode(&mut self.body);
     }

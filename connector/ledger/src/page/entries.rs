@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::{Page, Stored};
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::codec::Decoded;
 
 /// All entries of a page, each of which can be read, in order.
@@ -41,7 +41,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The child of a branch's entry.
-    pub(crate) fn child(&self, n: usize) -> Decoded<Pointer> {
+    pub(crate) fn child(&self, n: usize) -> Decoded<PageRef> {
         self.page.child(self.starts[n])
     }
 

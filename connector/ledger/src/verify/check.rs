@@ -6,22 +6,22 @@ use bytes::Bytes;
 
 use super::walk::{Met, Pages, value_of};
 use super::{Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, why_damaged};
-use crate::address::Place;
-use crate::audit::{Claims, Epoch, claimed_twice, place_name};
+use crate::address::Address;
+use crate::audit::{Claims, Epoch, Versions, claimed_twice, place_name};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::key::Key;
-use crate::memtable::{Layer, value_in};
+use crate::memtable::{Memtable, value_in};
 use crate::page::Stored;
 use crate::payload;
-use crate::space::Space;
+use crate::storage::Storage;
 
 /// Bytes of a payload that are read at once.
-const STEP: usize = 1 << 20;
+const STEP_BYTES: usize = 1 << 20;
 
 /// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
 struct Walk<'a> {
-    space: &'a dyn Space,
+    storage: &'a dyn Storage,
     content: &'a dyn Content,
     progress: Progress<'a>,
     findings: &'a mut Findings,
@@ -32,12 +32,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn io(&self, e: &std::io::Error) -> Error {
-        Error::io(self.space.target(), "keeping a list in a temporary file", e)
+        Error::io(self.storage.target(), "keeping a list in a temporary file", e)
     }
 
-    fn claim(&mut self, place: &Place) -> Result<()> {
+    fn claim(&mut self, place: &Address) -> Result<()> {
         let findings = &mut *self.findings;
-        let place = self.space.claimed(place);
+        let place = self.storage.claimed(place);
         let added = self.claims.add(&place, &mut |c| findings.add(claimed_twice(c)));
         added.map_err(|e| self.io(&e))
     }
@@ -51,11 +51,11 @@ impl Walk<'_> {
     fn payload(&mut self, e: &Extent) -> Result<Option<String>> {
         self.counts.payloads += 1;
         let (mut at, mut bad) = (0u64, Vec::new());
-        let mut buf = vec![0; STEP.min(usize::try_from(e.len()).unwrap_or(STEP))];
+        let mut buf = vec![0; STEP_BYTES.min(usize::try_from(e.len()).unwrap_or(STEP_BYTES))];
         while at < e.len() {
-            let step = (e.len() - at).min(STEP as u64);
+            let step = (e.len() - at).min(STEP_BYTES as u64);
             let part = &mut buf[..step as usize];
-            if let Err(error) = payload::read(self.space, e, at, part) {
+            if let Err(error) = payload::read(self.storage, e, at, part) {
                 let Some(why) = why_damaged(&error) else { return Err(error) };
                 bad.push(format!("from byte {at} of it on: {why}"));
                 // One is enough to know that it is lost.
@@ -102,7 +102,7 @@ impl Walk<'_> {
             Stored::Inline(value) => self.value(key, value, newest),
             Stored::Spilled(e) => {
                 if self.extent(e, key, "value", newest)?
-                    && let Ok(value) = value_of(self.space, e)?
+                    && let Ok(value) = value_of(self.storage, e)?
                 {
                     self.value(key, &value, newest)?;
                 }
@@ -113,8 +113,8 @@ impl Walk<'_> {
 
     /// Checks the pages of a base. Of its entries, those in `before` are in no version that can be opened; those in `log` are
     /// not in the newest.
-    fn base(&mut self, epoch: &Epoch, before: &Layer, log: &Layer) -> Result<()> {
-        let mut pages = Pages::new(self.space, epoch.root, &[], None);
+    fn base(&mut self, epoch: &Epoch, before: &Memtable, log: &Memtable) -> Result<()> {
+        let mut pages = Pages::new(self.storage, epoch.root, &[], None);
         while let Some(met) = pages.next()? {
             match met {
                 Met::Page(p, length) => {
@@ -161,9 +161,9 @@ impl Walk<'_> {
     }
 
     /// Checks a base and the records behind it. `log` is what the newest version has over it.
-    fn epoch(&mut self, epoch: &Epoch, log: &Layer) -> Result<()> {
-        let mut before = Layer::new();
-        let mut known: BTreeMap<Key<'static>, Option<Bytes>> = Layer::new();
+    fn epoch(&mut self, epoch: &Epoch, log: &Memtable) -> Result<()> {
+        let mut before = Memtable::new();
+        let mut known: BTreeMap<Key<'static>, Option<Bytes>> = Memtable::new();
         let mut whole = epoch.base_is_whole;
         self.counts.versions += u64::from(whole);
         for (record, place, is_whole) in &epoch.records {
@@ -205,7 +205,7 @@ impl Walk<'_> {
         if epoch.newest { self.layer(log, true) } else { Ok(()) }
     }
 
-    fn layer(&mut self, layer: &Layer, newest: bool) -> Result<()> {
+    fn layer(&mut self, layer: &Memtable, newest: bool) -> Result<()> {
         for (key, value) in layer {
             if let Some(value) = value {
                 self.value(&key.to_bytes(), value, newest)?;
@@ -216,22 +216,21 @@ impl Walk<'_> {
 }
 
 impl Verifier {
-    /// Checks heads, records, pages, payloads, and the room of them all; `all`: of every version that can be opened, else of
-    /// the newest one.
+    /// Checks heads, records, pages, payloads, and the room of them all.
     ///
     /// # Errors
     /// Those of reading, but for damage; `Gone` if a writer has overtaken a check without pins.
-    pub fn check(&mut self, content: &dyn Content, all: bool, progress: Progress<'_>) -> Result<()> {
+    pub fn check(&mut self, content: &dyn Content, versions: Versions, progress: Progress<'_>) -> Result<()> {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
-        let space = ledger.space();
-        let mut walk = Walk { space, content, progress, findings, counts, claims, seen };
+        let storage = ledger.storage();
+        let mut walk = Walk { storage, content, progress, findings, counts, claims, seen };
         if *salvaged {
             // What else the heads lead to is not known to belong together.
             let epoch = Epoch { root: *root, base_is_whole: true, records: Vec::new(), newest: true };
             return walk.epoch(&epoch, log);
         }
-        let Some(mut audit) = space.audit() else { return Ok(()) };
-        let epochs = audit.begin(all, walk.claims, walk.findings)?;
+        let Some(mut audit) = storage.audit() else { return Ok(()) };
+        let epochs = audit.begin(versions, walk.claims, walk.findings)?;
         for n in 0..epochs {
             let Some(epoch) = audit.epoch(n, walk.findings)? else { break };
             if n == 0 {
@@ -243,7 +242,7 @@ impl Verifier {
                 continue;
             }
             let found = walk.findings.list.len();
-            walk.epoch(&epoch, &Layer::new())?;
+            walk.epoch(&epoch, &Memtable::new())?;
             if walk.findings.list.len() > found && audit.is_overtaken(n)? {
                 walk.findings.take_back(found);
                 let why = "a writer has used their room again while they were read";
@@ -257,7 +256,7 @@ impl Verifier {
 
     /// The entries of the newest version in a range of keys.
     pub fn scan<'a>(&'a self, lower: &'a [u8], upper: Option<&'a [u8]>) -> Scan<'a> {
-        Scan::new(self.ledger.space(), self.root, &self.log, lower, upper)
+        Scan::new(self.ledger.storage(), self.root, &self.log, lower, upper)
     }
 
     /// The value under a key of the newest version.

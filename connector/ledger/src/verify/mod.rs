@@ -19,16 +19,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_stores::ObjectStore;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::audit::Claims;
 use crate::error::{ErrorKind, Result};
 use crate::extent::Extent;
-use crate::memtable::Layer;
+use crate::memtable::Memtable;
 use crate::options::{Access, Options};
-use crate::space::Space;
+use crate::storage::Storage;
 use crate::{Ledger, file, objects};
 
 pub use self::walk::{Item, Scan};
+pub use crate::audit::Versions;
 pub use crate::audit::claims::Tally;
 pub use crate::audit::{Finding, Findings, MAX_FINDINGS, Severity, why_damaged};
 
@@ -76,8 +77,8 @@ pub struct Verifier {
     seen: Seen,
     /// The newest version cannot be opened, and this is what salvage shows.
     salvaged: bool,
-    log: Layer,
-    root: Option<Pointer>,
+    log: Memtable,
+    root: Option<PageRef>,
 }
 
 /// Fingerprints of what was checked.
@@ -119,12 +120,12 @@ impl Verifier {
 
     fn open(
         options: &Options,
-        space: impl Fn(&Options) -> Result<Box<dyn Space>>,
+        storage: impl Fn(&Options) -> Result<Box<dyn Storage>>,
     ) -> Result<std::result::Result<Self, Findings>> {
         let mut findings = Findings::default();
         let plain = Options { salvage: false, at: None, ..options.clone() };
         let mut salvaged = false;
-        let opened = space(&plain).and_then(|s| Ledger::start_afresh(s, Access::ReadOnly, &plain));
+        let opened = storage(&plain).and_then(|s| Ledger::start_afresh(s, Access::ReadOnly, &plain));
         let ledger = match opened {
             Ok(ledger) => ledger,
             Err(e) => {
@@ -132,7 +133,7 @@ impl Verifier {
                 findings.add(Finding::damage("newest version", at, format!("{why}; it cannot be opened")));
                 salvaged = true;
                 let salvage = Options { salvage: true, ..plain };
-                match space(&salvage).and_then(|s| Ledger::start_afresh(s, Access::ReadOnly, &salvage)) {
+                match storage(&salvage).and_then(|s| Ledger::start_afresh(s, Access::ReadOnly, &salvage)) {
                     Ok(ledger) => ledger,
                     Err(e) if why_damaged(&e).is_some() => return Ok(Err(findings)),
                     Err(e) => return Err(e),

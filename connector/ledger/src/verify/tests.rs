@@ -19,10 +19,10 @@ impl Content for Plain {
     }
 }
 
-fn check_file(path: &Path, all: bool) -> (Findings, Counts) {
+fn check_file(path: &Path, versions: Versions) -> (Findings, Counts) {
     match Verifier::open_file(path, &Options::default()).unwrap() {
         Ok(mut v) => {
-            v.check(&Plain, all, &mut |_| ()).unwrap();
+            v.check(&Plain, versions, &mut |_| ()).unwrap();
             (v.findings, v.counts)
         }
         Err(findings) => (findings, Counts::default()),
@@ -71,13 +71,13 @@ fn a_whole_file_has_nothing_to_be_found() {
         // While a writer has it open, and after that.
         for closed in [false, true] {
             assert_eq!(l.is_none(), closed);
-            let (found, counts) = check_file(&path, true);
+            let (found, counts) = check_file(&path, Versions::All);
             assert!(whole(&found), "{closed} {opts:?}: {:#?}", found.list);
             assert!(counts.payloads >= 5 && counts.pages > 2 && counts.entries == 127, "{counts:?}");
             if opts.retention.is_some() {
                 assert!(counts.versions > 25, "{counts:?}");
             }
-            let (found, counts) = check_file(&path, false);
+            let (found, counts) = check_file(&path, Versions::Newest);
             assert!(whole(&found) && counts.versions == 1, "{counts:?}");
             l = None;
         }
@@ -102,7 +102,7 @@ fn every_changed_byte_is_found_or_is_of_no_meaning() {
         match std::panic::catch_unwind(|| Verifier::open_file(&path, &Options::default()).map(drop)) {
             Ok(Err(e)) => assert!(at < 64, "byte {at}: {e}"),
             Ok(Ok(())) => {
-                let (found, _) = check_file(&path, true);
+                let (found, _) = check_file(&path, Versions::All);
                 for f in &found.list {
                     *kinds.entry(f.kind).or_default() += 1;
                     let bytes: Vec<u64> =

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::why_damaged;
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::error::Result;
 use crate::extent::Extent;
-use crate::memtable::{Layer, range_of};
+use crate::memtable::{Memtable, range_of};
 use crate::page::{self, Page, Stored};
 use crate::payload;
-use crate::space::Space;
+use crate::storage::Storage;
 use crate::tree::{KeyRange, OUT_OF_RANGE};
 
 /// What a [`Scan`] comes to.
@@ -30,8 +30,8 @@ pub enum Item {
 /// What the walk over the pages comes to.
 #[derive(Debug)]
 pub(crate) enum Met {
-    Page(Pointer, u64),
-    Bad { at: Pointer, why: String, from: Bytes, to: Option<Bytes> },
+    Page(PageRef, u64),
+    Bad { at: PageRef, why: String, from: Bytes, to: Option<Bytes> },
     Entry(Bytes, Stored),
     BadEntry(Bytes, &'static str),
 }
@@ -39,10 +39,10 @@ pub(crate) enum Met {
 /// Pages and entries of a base, from a key on and before another.
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
-    space: &'a dyn Space,
+    storage: &'a dyn Storage,
     lower: Bytes,
     upper: Option<Bytes>,
-    first: Option<Pointer>,
+    first: Option<PageRef>,
     stack: Vec<(Arc<Page>, usize, KeyRange)>,
     /// A page that was read and is not yet gone into.
     waiting: Option<(Arc<Page>, KeyRange)>,
@@ -50,13 +50,13 @@ pub(crate) struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     pub(crate) fn new(
-        space: &'a dyn Space,
-        root: Option<Pointer>,
+        storage: &'a dyn Storage,
+        root: Option<PageRef>,
         lower: &[u8],
         upper: Option<&[u8]>,
     ) -> Self {
         Self {
-            space,
+            storage,
             lower: Bytes::copy_from_slice(lower),
             upper: upper.map(Bytes::copy_from_slice),
             first: root,
@@ -72,15 +72,15 @@ impl<'a> Pages<'a> {
 
     fn read(
         &self,
-        p: &Pointer,
+        p: &PageRef,
         level: Option<u8>,
         range: &KeyRange,
     ) -> Result<std::result::Result<Page, String>> {
-        if p.place.length > page::LONGEST {
+        if p.place.length > page::MAX_PAGE_BYTES {
             return Ok(Err("longer than any page".into()));
         }
         let mut bytes = vec![0; p.place.length as usize];
-        if let Err(e) = self.space.read(&p.place, 0, &mut bytes) {
+        if let Err(e) = self.storage.read(&p.place, 0, &mut bytes) {
             return why_damaged(&e).map(Err).ok_or(e);
         }
         let page = match Page::decode(bytes.into(), p.crc) {
@@ -100,7 +100,7 @@ impl<'a> Pages<'a> {
         })
     }
 
-    fn descend(&mut self, p: Pointer, level: Option<u8>, range: KeyRange) -> Result<Met> {
+    fn descend(&mut self, p: PageRef, level: Option<u8>, range: KeyRange) -> Result<Met> {
         match self.read(&p, level, &range)? {
             Ok(page) => {
                 self.waiting = Some((Arc::new(page), range));
@@ -169,20 +169,20 @@ pub struct Scan<'a> {
     log: Peekable<std::collections::btree_map::Range<'a, crate::key::Key<'a>, Option<Bytes>>>,
     base: Option<Item>,
     done: bool,
-    space: &'a dyn Space,
+    storage: &'a dyn Storage,
 }
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(
-        space: &'a dyn Space,
-        root: Option<Pointer>,
-        log: &'a Layer,
+        storage: &'a dyn Storage,
+        root: Option<PageRef>,
+        log: &'a Memtable,
         lower: &'a [u8],
         upper: Option<&'a [u8]>,
     ) -> Self {
         let bound = upper.map_or(Bound::Unbounded, Bound::Excluded);
         let log = range_of(log, Bound::Included(lower), bound).peekable();
-        Self { pages: Pages::new(space, root, lower, upper), log, base: None, done: false, space }
+        Self { pages: Pages::new(storage, root, lower, upper), log, base: None, done: false, storage }
     }
 
     fn next_of_base(&mut self) -> Result<Option<Item>> {
@@ -192,7 +192,7 @@ impl<'a> Scan<'a> {
                 Met::Bad { from, to, .. } => Item::Lost(from, to),
                 Met::BadEntry(key, _) => Item::Unreadable(key),
                 Met::Entry(key, Stored::Inline(value)) => Item::Entry(key, value),
-                Met::Entry(key, Stored::Spilled(e)) => match value_of(self.space, &e)? {
+                Met::Entry(key, Stored::Spilled(e)) => match value_of(self.storage, &e)? {
                     Ok(value) => Item::Entry(key, value),
                     Err(_) => Item::Unreadable(key),
                 },
@@ -234,8 +234,8 @@ impl<'a> Scan<'a> {
 }
 
 /// The value in an extent, or what is wrong with it.
-pub(crate) fn value_of(space: &dyn Space, e: &Extent) -> Result<std::result::Result<Bytes, String>> {
-    match payload::read_all(space, e) {
+pub(crate) fn value_of(storage: &dyn Storage, e: &Extent) -> Result<std::result::Result<Bytes, String>> {
+    match payload::read_all(storage, e) {
         Ok(value) => Ok(Ok(value.into())),
         Err(error) => why_damaged(&error).map(Err).ok_or(error),
     }

@@ -7,14 +7,14 @@
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
-use crate::memtable::{Layer, value_in};
+use crate::memtable::{Memtable, value_in};
 use crate::wal::record::{Entries, put_entry};
 
 /// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
 /// to copy much for each record.
-const LENGTHS: std::ops::RangeInclusive<usize> = 64..=1024;
+const DELTA_LENGTHS: std::ops::RangeInclusive<usize> = 64..=1024;
 /// An edit spares so many bytes at least.
-const WORTH: usize = 8;
+const MIN_SAVED_BYTES: usize = 8;
 
 /// What a record says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn common<'a>(words: impl Iterator<Item = (&'a [u8; 8], &'a [u8; 8])>) -> usize 
 /// How many bytes two values have in common at their begins, and at their ends behind that; `None` if that is not worth an
 /// edit. Whether the value after has the length for one was looked at before the one before was looked for.
 fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
-    if before.len() > *LENGTHS.end() {
+    if before.len() > *DELTA_LENGTHS.end() {
         return None;
     }
     let words = common(before.as_chunks().0.iter().zip(after.as_chunks().0));
@@ -89,14 +89,14 @@ fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
     let words = common(a.as_rchunks().1.iter().rev().zip(b.as_rchunks().1.iter().rev()));
     let (a, b) = (&a[..a.len() - words], &b[..b.len() - words]);
     let last = words + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
-    (first + last >= WORTH).then_some((first, last))
+    (first + last >= MIN_SAVED_BYTES).then_some((first, last))
 }
 
 /// What is staged, as entries of a record over what the log says.
 #[derive(Debug)]
 pub(crate) struct Edits<'a> {
-    pub(crate) staged: &'a Layer,
-    pub(crate) log: &'a Layer,
+    pub(crate) staged: &'a Memtable,
+    pub(crate) log: &'a Memtable,
 }
 
 impl Entries for Edits<'_> {
@@ -108,10 +108,11 @@ impl Entries for Edits<'_> {
         put_varint(out, self.staged.len() as u64);
         for (key, value) in self.staged {
             let before = || value_in(self.log, key.as_ref())?.as_ref();
-            let edit = value.as_ref().filter(|after| LENGTHS.contains(&after.len())).and_then(|after| {
-                let (first, last) = kept(before()?, after)?;
-                Some((first, last, &after[first..after.len() - last]))
-            });
+            let edit =
+                value.as_ref().filter(|after| DELTA_LENGTHS.contains(&after.len())).and_then(|after| {
+                    let (first, last) = kept(before()?, after)?;
+                    Some((first, last, &after[first..after.len() - last]))
+                });
             match edit {
                 Some((first, last, between)) => {
                     out.push(EDIT);
@@ -145,12 +146,12 @@ mod tests {
 
         /// Values with much in common come back, and what they have in common is not written.
         #[test]
-        fn edits_come_back(first in bytes(), old in bytes(), new in bytes(), last in bytes()) {
+        fn deltas_round_trip(first in bytes(), old in bytes(), new in bytes(), last in bytes()) {
             let before = Bytes::from([&*first, &*old, &*last].concat());
             let after = Bytes::from([&*first, &*new, &*last].concat());
             let key = || Bytes::from_static(b"key").into();
-            let log = Layer::from([(key(), Some(before.clone()))]);
-            let staged = Layer::from([(key(), Some(after.clone()))]);
+            let log = Memtable::from([(key(), Some(before.clone()))]);
+            let staged = Memtable::from([(key(), Some(after.clone()))]);
             let header = Header { version: 2, nonce: 1, time: 5, by: Author::default(), previous: None };
             let record = encode(&header, b"", &Edits { staged: &staged, log: &log }).0;
             let long = encode(&header, b"", &staged).0;
@@ -171,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_or_deleted_or_long_is_no_edit() {
+    fn new_deleted_and_long_values_are_stored_whole() {
         let value = |n: usize, last: u8| Some(Bytes::from([vec![7; n], vec![last]].concat()));
         let edited = |before: Option<Bytes>, after: Option<Bytes>| {
-            let log = Layer::from([(Bytes::from("k").into(), before)]);
-            let staged = Layer::from([(Bytes::from("k").into(), after)]);
+            let log = Memtable::from([(Bytes::from("k").into(), before)]);
+            let staged = Memtable::from([(Bytes::from("k").into(), after)]);
             Edits { staged: &staged, log: &log }.encoded()[1] == EDIT
         };
         assert!(edited(value(200, 1), value(200, 2)));

@@ -4,11 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
-use crate::address::Pointer;
+use crate::address::PageRef;
 use crate::checksum::{checksum, unseal, unseal_as};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::key::Key;
-use crate::memtable::Layer;
+use crate::memtable::Memtable;
 use crate::wal::delta::{EDIT, Edit, Stored};
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
@@ -17,7 +17,7 @@ const HEADER_BYTES: usize = 128;
 /// What an entry takes beside its key and value, about.
 const ENTRY_BYTES: usize = 4;
 
-/// The part of a record that spaces read.
+/// The part of a record that storages read.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
     pub(crate) version: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Header {
     pub(crate) time: u64,
     /// Who wrote it.
     pub(crate) by: Author,
-    pub(crate) previous: Option<Pointer>,
+    pub(crate) previous: Option<PageRef>,
 }
 
 static HOST: LazyLock<Arc<str>> = LazyLock::new(|| {
@@ -63,9 +63,9 @@ impl Author {
     }
 }
 
-/// A decoded record; entries are decoded by [`Record::changes`].
+/// A decoded record; entries are decoded by [`CommitRecord::changes`].
 #[derive(Debug, Clone)]
-pub(crate) struct Record {
+pub(crate) struct CommitRecord {
     pub(crate) header: Header,
     pub(crate) notes: Bytes,
     /// Bytes of all of it.
@@ -99,7 +99,7 @@ impl Entries for &[u8] {
     }
 }
 
-impl Entries for Layer {
+impl Entries for Memtable {
     fn length(&self) -> usize {
         let each = |(key, value): (&Key<'_>, &Option<Bytes>)| {
             key.as_ref().len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES
@@ -143,17 +143,17 @@ pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: 
     crc
 }
 
-pub(crate) fn decode(bytes: &Bytes) -> Decoded<Record> {
+pub(crate) fn decode(bytes: &Bytes) -> Decoded<CommitRecord> {
     let (body, _) = unseal(bytes)?;
     decode_body(bytes, body)
 }
 
 /// Like [`decode`], and the checksum has to be the one of the pointer that led here.
-pub(crate) fn decode_as(bytes: &Bytes, expected: u32) -> Decoded<Record> {
+pub(crate) fn decode_as(bytes: &Bytes, expected: u32) -> Decoded<CommitRecord> {
     decode_body(bytes, unseal_as(bytes, expected)?)
 }
 
-fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<Record> {
+fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     let mut r = Reader::new(body);
     if r.take(4)? != MAGIC {
         return Err("not a record");
@@ -162,7 +162,7 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<Record> {
     let by = Author::read(&mut r)?;
     let previous = match r.varint()? {
         0 => None,
-        1 => Some(Pointer::read(&mut r)?),
+        1 => Some(PageRef::read(&mut r)?),
         _ => return Err("neither with nor without a previous record"),
     };
     let notes = r.length()?;
@@ -170,7 +170,7 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<Record> {
     r.take(notes)?;
     let entries = bytes.slice(r.position()..body.len());
     let header = Header { version, nonce, time, by, previous };
-    Ok(Record { header, notes: bytes.slice(at..at + notes), length: bytes.len() as u64, entries })
+    Ok(CommitRecord { header, notes: bytes.slice(at..at + notes), length: bytes.len() as u64, entries })
 }
 
 /// One change of the map: a key, and what became of its value.
@@ -203,7 +203,7 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &Option<Bytes>) {
     }
 }
 
-impl Record {
+impl CommitRecord {
     /// The changes of the map. They share the record's memory.
     pub(crate) fn changes(&self) -> Decoded<Vec<Change>> {
         let mut r = Reader::new(&self.entries);
@@ -239,20 +239,20 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Place;
+    use crate::address::Address;
 
     fn sample() -> Vec<u8> {
         let changes = std::collections::BTreeMap::from([
             (Bytes::from("a"), Some(Bytes::from("1"))),
             (Bytes::from("b"), None),
         ]);
-        let previous = Some(Pointer { place: Place::file(4608, 99), crc: 7 });
+        let previous = Some(PageRef { place: Address::file(4608, 99), crc: 7 });
         let header = Header { version: 3, nonce: 4, time: 5, by: Author::myself(), previous };
         encode(&header, b"notes", &encode_changes(changes.iter()).as_slice()).0
     }
 
     #[test]
-    fn a_record_comes_back() {
+    fn a_commit_record_round_trips() {
         let r = decode(&sample().into()).unwrap();
         assert_eq!((r.header.version, r.header.nonce, r.header.time), (3, 4, 5));
         assert_eq!((&r.header.by, &r.notes), (&Author::myself(), &Bytes::from("notes")));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_seen_wherever_it_is() {
+    fn damage_anywhere_in_a_record_is_detected() {
         let good = sample();
         for n in 0..good.len() {
             let mut bad = good.clone();

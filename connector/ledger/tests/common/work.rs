@@ -47,20 +47,20 @@ pub fn content(l: &Ledger) -> Result<Map, Error> {
 
 /// Adds to a payload: in its place if that is possible, else another one takes its.
 fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Error> {
-    const MOST: u64 = 30_000;
+    const MAX_GROWN_BYTES: u64 = 30_000;
     let mut all = model.get(key).cloned().unwrap_or_default();
     let old = l.get(key)?.map(|v| Extent::decode(&v[1..])).transpose()?.map(|(e, _)| e);
     let grown = match &old {
-        Some(old) if old.len() < MOST => l.grow_payload(old, more)?,
+        Some(old) if old.len() < MAX_GROWN_BYTES => l.grow_payload(old, more)?,
         _ => None,
     };
-    if old.as_ref().is_none_or(|old| old.len() >= MOST) {
+    if old.as_ref().is_none_or(|old| old.len() >= MAX_GROWN_BYTES) {
         all.clear();
     }
     all.extend_from_slice(more);
     let (new, replaced) = match grown {
         Some(grown) => (grown, None),
-        None => (l.write_to_grow(&all, MOST)?, old),
+        None => (l.write_to_grow(&all, MAX_GROWN_BYTES)?, old),
     };
     let mut v = vec![1];
     new.encode(&mut v);

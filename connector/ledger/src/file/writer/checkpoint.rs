@@ -1,24 +1,24 @@
 //! Checkpoints of a file: pages, the history, the free list, and the head that makes them count.
 
 use super::{Noted, Writer};
-use crate::address::{Place, Pointer};
+use crate::address::{Address, PageRef};
 use crate::error::{Error, Result};
-use crate::file::free::{Resting, round, run_of};
-use crate::file::head::Slot;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{PendingFree, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::notes::{self, Pairs};
-use crate::file::past;
-use crate::file::raw::RawFile;
+use crate::file::space_delta::{self, Pairs};
+use crate::file::superblock::Slot;
+use crate::file::version_lookup;
 use crate::history::{History, Mark};
-use crate::space::Base;
+use crate::storage::Checkpoint;
 
 /// Slack for what taking its own room changes in a free list: one run more, and longer integers.
-const LIST_SLACK: u64 = 64;
+const LIST_RESERVE_BYTES: u64 = 64;
 
 /// A base, and the head that is to make it count.
 #[derive(Debug)]
 pub(super) struct Coming {
-    pub(super) base: Base,
+    pub(super) base: Checkpoint,
     /// The version that the head shows, and its time.
     pub(super) version: u64,
     pub(super) version_time: u64,
@@ -32,38 +32,48 @@ pub(super) struct Coming {
 }
 
 impl Writer {
-    pub(crate) fn fold_write(&mut self, raw: &dyn RawFile, locks: &Locks, data: &[u8]) -> Result<Place> {
+    pub(crate) fn checkpoint_write(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        data: &[u8],
+    ) -> Result<Address> {
         let at = self.allocate(raw, locks, data.len() as u64)?;
-        self.fold_fresh.insert(at, round(data.len() as u64));
+        self.checkpoint_fresh.insert(at, round(data.len() as u64));
         self.put(raw, at, data, "writing a page")?;
-        Ok(Place::file(at, data.len() as u64))
+        Ok(Address::file(at, data.len() as u64))
     }
 
-    pub(crate) fn fold_free(&mut self, place: &Place) {
+    pub(crate) fn checkpoint_free(&mut self, place: &Address) {
         let run = run_of(place);
         // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
-        if self.fold_fresh.get(&run.0) == Some(&run.1) {
-            self.fold_fresh.remove(&run.0);
+        if self.checkpoint_fresh.get(&run.0) == Some(&run.1) {
+            self.checkpoint_fresh.remove(&run.0);
             self.put_back(run.0, run.1);
         } else if !self.kept.supersede(run) {
-            self.fold_freed.push(run);
+            self.checkpoint_freed.push(run);
         }
     }
 
-    pub(crate) fn fold_rollback(&mut self) {
-        for (o, l) in std::mem::take(&mut self.fold_fresh) {
+    pub(crate) fn checkpoint_rollback(&mut self) {
+        for (o, l) in std::mem::take(&mut self.checkpoint_fresh) {
             self.put_back(o, l);
         }
-        self.fold_freed.clear();
+        self.checkpoint_freed.clear();
         self.kept.superseded.clear();
     }
 
     /// Makes `base` count.
-    pub(crate) fn fold_commit(&mut self, raw: &dyn RawFile, locks: &Locks, base: Base) -> Result<()> {
+    pub(crate) fn checkpoint_commit(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        base: Checkpoint,
+    ) -> Result<()> {
         self.check_alone(raw, locks)?;
         // The room follows from the log, of which the folded part is about to go. A fold that wrote no page did not need it.
         self.load(raw)?;
-        let gone = std::mem::take(&mut self.fold_freed);
+        let gone = std::mem::take(&mut self.checkpoint_freed);
         let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
         let time = self.now().max(self.head.time);
         let coming =
@@ -72,7 +82,7 @@ impl Writer {
     }
 
     /// Makes a base count that takes in the records up to its version.
-    pub(super) fn put_folded(&mut self, raw: &dyn RawFile, locks: &Locks, mut coming: Coming) -> Result<()> {
+    pub(super) fn put_folded(&mut self, raw: &dyn FileIo, locks: &Locks, mut coming: Coming) -> Result<()> {
         let (folded, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(folded.iter().map(|n| run_of(&n.at.place)));
@@ -87,7 +97,7 @@ impl Writer {
 
     fn put_base(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         mut coming: Coming,
         folded: &[Noted],
@@ -95,7 +105,7 @@ impl Writer {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
         // Records lie side by side, and so go as one.
-        coming.gone = notes::joined(coming.gone);
+        coming.gone = space_delta::joined(coming.gone);
         self.wake(raw, locks)?;
         self.trim(raw)?;
         let (past, history) = self.write_history(raw, locks, base.version, folded)?;
@@ -118,7 +128,7 @@ impl Writer {
         };
         self.write_head(raw, next)?;
         self.history = Some(past);
-        self.fold_fresh.clear();
+        self.checkpoint_fresh.clear();
         self.lay_to_rest(raw, coming.gone, coming.time)?;
         if self.shared.is_none() {
             self.shorten(raw);
@@ -129,14 +139,14 @@ impl Writer {
     /// Writes what will lead to the versions before the base that is coming.
     fn write_history(
         &mut self,
-        raw: &dyn RawFile,
+        raw: &dyn FileIo,
         locks: &Locks,
         version: u64,
         folded: &[Noted],
-    ) -> Result<(History, Pointer)> {
+    ) -> Result<(History, PageRef)> {
         let mut history = match self.history.take() {
             Some(history) => history,
-            None => past::history(raw, &self.head, &self.target)?,
+            None => version_lookup::history(raw, &self.head, &self.target)?,
         };
         self.history = Some(history.clone());
         // The base is whole until something of it goes out of use: with this head, or with the version after it.
@@ -149,31 +159,33 @@ impl Writer {
         let lost = self.lost(raw)?;
         history.advance(base, self.head.root, log, lost);
         let (bytes, crc) = history.encode();
-        let place = self.fold_write(raw, locks, &bytes)?;
-        Ok((history, Pointer { place, crc }))
+        let place = self.checkpoint_write(raw, locks, &bytes)?;
+        Ok((history, PageRef { place, crc }))
     }
 
     /// Writes the free list of the base that is coming.
-    fn write_list(&mut self, raw: &dyn RawFile, locks: &Locks, coming: &Coming) -> Result<Option<Pointer>> {
+    fn write_list(&mut self, raw: &dyn FileIo, locks: &Locks, coming: &Coming) -> Result<Option<PageRef>> {
         let version = coming.version;
         let (runs, resting) = self.free_at_death(raw, coming)?;
         if runs.is_empty() && resting.is_empty() {
             return Ok(None);
         }
-        let bound = round(notes::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_SLACK);
+        let bound = round(
+            space_delta::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES,
+        );
         let at = self.allocate(raw, locks, bound)?;
-        self.fold_fresh.insert(at, bound);
+        self.checkpoint_fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
-        let (bytes, crc) = notes::encode_list(version, &runs, &resting, Some(bound as usize));
+        let (bytes, crc) = space_delta::encode_list(version, &runs, &resting, Some(bound as usize));
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
         }
         self.put(raw, at, &bytes, "writing a free list")?;
-        Ok(Some(Pointer { place: Place::file(at, bytes.len() as u64), crc }))
+        Ok(Some(PageRef { place: Address::file(at, bytes.len() as u64), crc }))
     }
 
     /// What is free, and what rests, once the coming base counts, if this process dies then.
-    fn free_at_death(&mut self, raw: &dyn RawFile, coming: &Coming) -> Result<(Pairs, Vec<Resting>)> {
+    fn free_at_death(&mut self, raw: &dyn FileIo, coming: &Coming) -> Result<(Pairs, Vec<PendingFree>)> {
         let (sequence, time) = (self.head.sequence + 1, coming.time);
         let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
@@ -184,13 +196,13 @@ impl Writer {
         runs.extend(room.runs.iter());
         runs.retain(|(o, _)| *o < end);
         runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
-        let rest = |&(offset, length): &(u64, u64)| Resting { offset, length, sequence, time };
+        let rest = |&(offset, length): &(u64, u64)| PendingFree { offset, length, sequence, time };
         let gone = coming.gone.iter().map(rest);
-        Ok((notes::joined(runs), room.resting.iter().copied().chain(gone).collect()))
+        Ok((space_delta::joined(runs), room.resting.iter().copied().chain(gone).collect()))
     }
 
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
-    fn shorten(&mut self, raw: &dyn RawFile) {
+    fn shorten(&mut self, raw: &dyn FileIo) {
         let end = self.head.end;
         if raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);

@@ -1,7 +1,7 @@
 //! What a writer knows of the time; see [`timekeeping`](crate::timekeeping).
 
 use super::Writer;
-use crate::file::free::RestRule;
+use crate::file::free_space::ReclaimRule;
 use crate::timekeeping::{StorageClock, Witness, version_time};
 
 /// What a writer knows of the time.
@@ -41,9 +41,9 @@ impl Writer {
     }
 
     /// The rule, with the doubt about the time where somebody asked for a retention time.
-    pub(super) fn doubting(&self, rule: RestRule, now: u64) -> RestRule {
+    pub(super) fn doubting(&self, rule: ReclaimRule, now: u64) -> ReclaimRule {
         let is_asked_for = self.retention > 1;
         let witness = self.timekeeper.witness.filter(|_| is_asked_for);
-        RestRule { least: rule.least.saturating_add(witness.map_or(0, |w| w.doubt(now))), ..rule }
+        ReclaimRule { least: rule.least.saturating_add(witness.map_or(0, |w| w.doubt(now))), ..rule }
     }
 }

@@ -102,7 +102,7 @@ fn a_lost_lease_is_noticed_when_it_is_renewed() {
     let mut third = take().unwrap();
     sleep(&third);
     third.renew().unwrap();
-    assert!(lock(&third.held).age() < RENEW);
+    assert!(lock(&third.held).age() < RENEW_INTERVAL);
     third.release().unwrap();
     assert!(store.get_opt(&key, None).unwrap().is_none());
 }

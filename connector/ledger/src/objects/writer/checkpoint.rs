@@ -7,48 +7,48 @@ use std::time::{Duration, SystemTime};
 use object_stores::{Key, ObjectMeta};
 
 use super::{Filling, Writer};
-use crate::address::{Place, Pointer, Room};
+use crate::address::{Address, Location, PageRef};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::history::{History, Mark};
-use crate::objects::head::Head;
-use crate::objects::table::{Table, Use};
-use crate::objects::{past, replaced, store_clock};
-use crate::space::Base;
+use crate::objects::manifest::Head;
+use crate::objects::object_usage::{UsageTable, Use};
+use crate::objects::{replaced, store_clock, version_lookup};
+use crate::storage::Checkpoint;
 
 /// Slack for what accounting for itself changes in a table.
-const TABLE_SLACK: usize = 64;
+const TABLE_RESERVE_BYTES: usize = 64;
 
 impl Writer {
-    pub(crate) fn fold_write(&mut self, data: &[u8]) -> Result<Place> {
+    pub(crate) fn checkpoint_write(&mut self, data: &[u8]) -> Result<Address> {
         if self.pages.is_full_with(data.len()) {
             self.finish_pages()?;
         }
-        self.pages.add(data, Room::Page, &self.target)
+        self.pages.add(data, Location::Page, &self.target)
     }
 
     fn finish_pages(&mut self) -> Result<()> {
         if let Some(room) = self.pages.room.take() {
             let bytes = std::mem::take(&mut self.pages.bytes);
-            self.fold_gained.push((room, bytes.len() as u64));
+            self.checkpoint_gained.push((room, bytes.len() as u64));
             self.put_new(&room, bytes)?;
         }
         Ok(())
     }
 
-    pub(crate) fn fold_free(&mut self, place: &Place) {
-        self.fold_freed.push(*place);
+    pub(crate) fn checkpoint_free(&mut self, place: &Address) {
+        self.checkpoint_freed.push(*place);
     }
 
-    pub(crate) fn fold_rollback(&mut self) {
+    pub(crate) fn checkpoint_rollback(&mut self) {
         self.pages = Filling::default();
         // Page objects that were put stay: if a head's put failed without an answer, it may have arrived and name them.
-        self.fold_gained.clear();
-        self.fold_freed.clear();
+        self.checkpoint_gained.clear();
+        self.checkpoint_freed.clear();
     }
 
     /// Makes `base` count, then deletes what nobody has needed for the retention time.
-    pub(crate) fn fold_commit(&mut self, base: Base) -> Result<()> {
+    pub(crate) fn checkpoint_commit(&mut self, base: Checkpoint) -> Result<()> {
         if let Some(lease) = &mut self.lease {
             lease.renew()?;
         }
@@ -65,19 +65,19 @@ impl Writer {
         let mut table = self.load()?.clone();
         for n in self.head.base.version + 1..=base.version {
             // Until now they were needed as records, whether or not they hold payload.
-            let used = table.rooms.entry(Room::Log(n)).or_insert(Use { total: 0, live: 0, since: now });
+            let used = table.rooms.entry(Location::Log(n)).or_insert(Use { total: 0, live: 0, since: now });
             if used.live == 0 {
                 used.since = now;
             }
         }
-        for (room, bytes) in &self.fold_gained {
+        for (room, bytes) in &self.checkpoint_gained {
             table.gain(*room, *bytes, now);
         }
         if let Some(room) = self.pages.room {
             table.gain(room, self.pages.bytes.len() as u64, now);
         }
         let old = self.head.table.iter().chain(&self.head.history).map(|p| &p.place);
-        for place in self.fold_freed.iter().chain(old) {
+        for place in self.checkpoint_freed.iter().chain(old) {
             table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
         }
         let (doomed, since) = table.take_dead(before, base.version);
@@ -92,8 +92,8 @@ impl Writer {
         self.newest = None;
         self.table = Some(table);
         self.obsolete = 0;
-        self.fold_gained.clear();
-        self.fold_freed.clear();
+        self.checkpoint_gained.clear();
+        self.checkpoint_freed.clear();
         self.delete(&doomed);
         self.sweep_replaced();
         Ok(())
@@ -109,7 +109,7 @@ impl Writer {
         // The newest record has been put a moment ago, or long ago: then less is deleted than could be.
         let there = match version > self.head.base.version {
             true => {
-                let key = self.names.room(&Room::Log(version), &self.target)?;
+                let key = self.names.room(&Location::Log(version), &self.target)?;
                 self.store.head(&key).map_err(|e| self.fail(&e))?.modified
             }
             false => store_clock::now(self.store.as_ref(), &self.names.head, &self.target)?,
@@ -129,23 +129,23 @@ impl Writer {
     }
 
     /// Writes what will lead to the versions before the base that is coming.
-    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, Pointer)> {
+    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, PageRef)> {
         let mut history = match self.history.take() {
             Some(history) => history,
-            None => past::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
+            None => version_lookup::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
         };
         self.history = Some(history.clone());
         let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
         history.advance(Mark { version, moment, ..base }, self.head.base.root, (None, 0), before);
         let (bytes, crc) = history.encode();
-        let place = self.fold_write(&bytes)?;
-        Ok((history, Pointer { place, crc }))
+        let place = self.checkpoint_write(&bytes)?;
+        Ok((history, PageRef { place, crc }))
     }
 
     /// The table goes to the end of the last page object and counts itself.
-    fn write_table(&mut self, table: &mut Table) -> Result<Pointer> {
-        let bound = table.encode(None).0.len() + TABLE_SLACK;
-        let (room, offset) = (self.pages.room(Room::Page, &self.target)?, self.pages.bytes.len() as u64);
+    fn write_table(&mut self, table: &mut UsageTable) -> Result<PageRef> {
+        let bound = table.encode(None).0.len() + TABLE_RESERVE_BYTES;
+        let (room, offset) = (self.pages.room(Location::Page, &self.target)?, self.pages.bytes.len() as u64);
         let live = table.rooms.get(&room).map_or(0, |u| u.live);
         let used = Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };
         table.rooms.insert(room, used);
@@ -157,7 +157,7 @@ impl Writer {
         let mut object = std::mem::take(&mut self.pages.bytes);
         object.extend_from_slice(&bytes);
         self.put_new(&room, object)?;
-        Ok(Pointer { place: Place { room, offset, length: bound as u64 }, crc })
+        Ok(PageRef { place: Address { room, offset, length: bound as u64 }, crc })
     }
 
     /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
@@ -168,7 +168,7 @@ impl Writer {
         let mut known: HashSet<Key> =
             self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();
         if let Some(p) = &self.pending {
-            let rooms = p.notes.gained.keys().copied().chain([Room::Log(p.version)]);
+            let rooms = p.notes.gained.keys().copied().chain([Location::Log(p.version)]);
             known.extend(rooms.filter_map(|r| names.room(&r, &target).ok()));
         }
         known.extend(self.load()?.rooms.keys().filter_map(|r| names.room(r, &target).ok()));
@@ -184,7 +184,7 @@ impl Writer {
         self.store.delete_many(&orphans).map_err(|e| self.fail(&e))
     }
 
-    fn delete(&self, rooms: &[Room]) {
+    fn delete(&self, rooms: &[Location]) {
         let keys: Vec<Key> = rooms.iter().filter_map(|r| self.names.room(r, &self.target).ok()).collect();
         if !keys.is_empty()
             && let Err(e) = self.store.delete_many(&keys)

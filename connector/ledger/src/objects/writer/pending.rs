@@ -10,18 +10,18 @@ use bytes::Bytes;
 use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
 
 use super::Writer;
-use crate::address::Room;
+use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
-use crate::objects::head::{LONGEST_LOG, store_error};
+use crate::objects::manifest::{MAX_LOG_OBJECT_BYTES, store_error};
+use crate::objects::object_usage::UsageDelta;
 use crate::objects::parse_log;
-use crate::objects::table::Notes;
-use crate::space::Commit;
+use crate::storage::Commit;
 use crate::wal::record::Author;
 
 /// How often a record is put that the store says is there and does not show.
-const LOOKS: u32 = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const MAX_ATTEMPTS: u32 = 5;
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A commit whose end is not known.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Pending {
     pub(super) bytes: Bytes,
     /// Bytes of the record in it.
     pub(super) record_length: u64,
-    pub(super) notes: Notes,
+    pub(super) notes: UsageDelta,
     /// An earlier try may arrive yet.
     pub(super) in_doubt: bool,
 }
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// What the record that is pending frees and gains in a room: bytes in use.
-    pub(super) fn pending_live(&self, room: &Room) -> u64 {
+    pub(super) fn pending_live(&self, room: &Location) -> u64 {
         let Some(p) = &self.pending else { return 0 };
         p.notes.gained.get(room).copied().unwrap_or(0)
     }
@@ -117,8 +117,8 @@ impl Writer {
                 }
             }
         }
-        if p.version >= self.head.version + super::HINT
-            && (!self.shared || p.version.is_multiple_of(super::HINT))
+        if p.version >= self.head.version + super::COMMITS_PER_HEAD
+            && (!self.shared || p.version.is_multiple_of(super::COMMITS_PER_HEAD))
         {
             self.hint();
         }
@@ -145,7 +145,7 @@ impl Writer {
     pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> Created {
         let create = self.store.honours(Condition::Create);
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let key = match self.names.room(&Room::Log(version), &self.target) {
+        let key = match self.names.room(&Location::Log(version), &self.target) {
             Ok(key) => key,
             Err(e) => return Created::Failed(e),
         };
@@ -170,7 +170,7 @@ impl Writer {
                 Ok(Found::Ours) => (),
                 Ok(Found::Others) => return Created::Others,
                 // One that is just being created is refused to others, and not shown yet.
-                Ok(Found::Nothing) if refused && looks < LOOKS => std::thread::sleep(BETWEEN_LOOKS),
+                Ok(Found::Nothing) if refused && looks < MAX_ATTEMPTS => std::thread::sleep(ATTEMPT_INTERVAL),
                 Ok(Found::Nothing) if !refused && !e.kind().is_ambiguous() => {
                     return Created::Failed(self.fail(&e));
                 }
@@ -181,8 +181,12 @@ impl Writer {
     }
 
     fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<Found> {
-        let Ok(key) = self.names.room(&Room::Log(version), &self.target) else { return Ok(Found::Nothing) };
-        let Some(found) = self.store.get_whole_opt(&key, LONGEST_LOG)? else { return Ok(Found::Nothing) };
+        let Ok(key) = self.names.room(&Location::Log(version), &self.target) else {
+            return Ok(Found::Nothing);
+        };
+        let Some(found) = self.store.get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)? else {
+            return Ok(Found::Nothing);
+        };
         Ok(match parse_log(&found.bytes) {
             Ok(logged) if logged.record.header.nonce == nonce => Found::Ours,
             _ => Found::Others,

@@ -1,0 +1,223 @@
+//! Long transfers that several threads share. Of what is near each core copies other blocks and computes their checksums, straight
+//! to or from the program's buffer. To a store that is far away the blocks go out of the program's buffer without a copy, many objects at
+//! once, since each of them waits.
+
+use super::Dataset;
+use super::batch_read::places;
+use super::parallel_filter::{Job, cores, likely_cores, side_by_side};
+use crate::chunk::admission::Distance;
+use crate::chunk::grid::{CopyRun, Coverage, Part};
+use crate::chunk::layout::MIN_DIRECT_BYTES;
+use crate::{Result, Selection};
+use bytes::Bytes;
+use h5lake_ledger::Extent;
+
+/// A transfer of fewer bytes is over before a thread has begun: 8 MiB take half a millisecond.
+const MIN_SHARED_BYTES: usize = 8 << 20;
+/// Bytes whose blocks are found before they are read, which bounds the memory that this takes.
+const MAX_BATCH_BYTES: usize = 256 << 20;
+/// Bytes that are written before the map is told of them.
+const MAX_WRITE_BATCH_BYTES: usize = 64 << 20;
+/// Bytes of the blocks that one thread takes at a time, which become one object.
+const OBJECT_BYTES: usize = 4 << 20;
+/// Where the store is far away, a write of fewer bytes is copied and on its way while the program goes on; a longer one would wait for
+/// itself.
+const MIN_LENT_BYTES: usize = 64 << 20;
+/// An object there.
+const FAR_OBJECT_BYTES: usize = 8 << 20;
+/// Objects under way there: at 1 GB/s and 100 ms as many as are answered.
+const MAX_FAR_OBJECTS: usize = 16;
+/// Bytes that are written there before the map is told: all threads wait for the last one.
+const MAX_FAR_BATCH_BYTES: usize = 1 << 30;
+
+/// How a write is shared.
+#[derive(Clone, Copy)]
+struct WritePlan {
+    object: usize,
+    batch: usize,
+    threads: usize,
+    /// How many of them may be had, where that takes a while to find out.
+    allowed: fn() -> usize,
+}
+
+/// A block that is written from one run of the caller's buffer.
+struct Write {
+    key: Vec<u8>,
+    run: CopyRun,
+    /// Where it was written.
+    extent: Option<Extent>,
+}
+
+impl Dataset {
+    /// How many threads may share a transfer of so many bytes of what is near. One, if it goes through filters: those have
+    /// their own way.
+    pub(super) fn sharers(&self, bytes: usize) -> usize {
+        if bytes < MIN_SHARED_BYTES || !self.filters.is_empty() { 1 } else { likely_cores() }
+    }
+
+    /// Like a plain read: blocks of which long runs are wanted are read side by side.
+    pub(crate) fn read_shared(
+        &self,
+        dims: &[u64],
+        selection: &Selection,
+        size: usize,
+        out: &mut [u8],
+        threads: usize,
+    ) -> Result<()> {
+        let c = self.container();
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
+            let key = self.key(p.coords);
+            if p.runs.iter().any(|r| r.len < MIN_DIRECT_BYTES) || c.blocks.lock().is_here(&key) {
+                return c.read_block(&key, &self.shape, p.runs, out);
+            }
+            bytes += p.runs.iter().map(|r| r.len).sum::<usize>();
+            jobs.push(Job { key, runs: p.runs.to_vec() });
+            if bytes >= MAX_BATCH_BYTES {
+                bytes = 0;
+                self.read_jobs(std::mem::take(&mut jobs), out, threads)?;
+            }
+            Ok(())
+        })?;
+        self.read_jobs(jobs, out, threads)
+    }
+
+    fn read_jobs(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+        let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
+        let c = self.container();
+        let threads = threads.min(jobs.len());
+        let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
+        side_by_side(&mut both, threads, cores, &|(job, places)| {
+            for (r, out) in job.runs.iter().zip(places) {
+                c.read_past(&job.key, &self.shape, &[CopyRun { buffer: 0, ..*r }], out)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether a write of so many bytes is better given to [`write_bytes`](Self::write_bytes).
+    pub fn is_better_lent(&self, bytes: usize) -> bool {
+        bytes >= MIN_LENT_BYTES && self.filters.is_empty() && self.container().takes_lent
+    }
+
+    /// Writes as [`write`](Self::write) does, without a copy of the blocks that lie in `data` as they are stored. When this returns they are in
+    /// the store, which lets go of `data` soon after; they are part of the next flush.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and those of the store.
+    pub fn write_bytes(&self, selection: &Selection, data: &Bytes) -> Result<()> {
+        if !self.filters.is_empty() || self.container().distance() != Distance::Far {
+            return self.write(selection, data);
+        }
+        self.writing(selection, data, |dims, size| {
+            let way = WritePlan {
+                object: FAR_OBJECT_BYTES,
+                batch: MAX_FAR_BATCH_BYTES,
+                threads: MAX_FAR_OBJECTS,
+                allowed: || MAX_FAR_OBJECTS,
+            };
+            self.share(dims, selection, size, data, Some(data), way)
+        })
+    }
+
+    /// Like a plain write to a store in memory: blocks that are written whole, each from one run of `data`, are put side by
+    /// side, and then become the map's.
+    pub(crate) fn write_shared(
+        &self,
+        dims: &[u64],
+        selection: &Selection,
+        size: usize,
+        data: &[u8],
+        threads: usize,
+    ) -> Result<()> {
+        self.share(
+            dims,
+            selection,
+            size,
+            data,
+            None,
+            WritePlan { object: OBJECT_BYTES, batch: MAX_WRITE_BATCH_BYTES, threads, allowed: cores },
+        )
+    }
+
+    /// `lent` is the same as `data`, where that need not be copied.
+    fn share(
+        &self,
+        dims: &[u64],
+        selection: &Selection,
+        size: usize,
+        data: &[u8],
+        lent: Option<&Bytes>,
+        way: WritePlan,
+    ) -> Result<()> {
+        let c = self.container();
+        let write = |groups| self.write_groups(groups, data, lent, way);
+        let (mut group, mut groups, mut bytes) = (Vec::new(), Vec::new(), 0);
+        self.grid.parts(dims, selection, size, &mut |p: Part<'_>| {
+            let key = self.key(p.coords);
+            let run = match p.runs {
+                [run]
+                    if p.coverage == Coverage::Whole
+                        && run.len >= MIN_DIRECT_BYTES
+                        && run.len >= self.shape.len / 2 =>
+                {
+                    *run
+                }
+                _ => return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage),
+            };
+            group.push(Write { key, run, extent: None });
+            bytes += run.len;
+            if group.iter().map(|w: &Write| w.run.len).sum::<usize>() >= way.object {
+                groups.push(std::mem::take(&mut group));
+            }
+            if bytes >= way.batch {
+                bytes = 0;
+                groups.push(std::mem::take(&mut group));
+                write(std::mem::take(&mut groups))?;
+            }
+            Ok(())
+        })?;
+        groups.push(group);
+        write(groups)
+    }
+
+    fn write_groups(
+        &self,
+        mut groups: Vec<Vec<Write>>,
+        data: &[u8],
+        lent: Option<&Bytes>,
+        way: WritePlan,
+    ) -> Result<()> {
+        let ledger = &self.container().ledger;
+        groups.retain(|group| !group.is_empty());
+        let threads = way.threads.min(groups.len());
+        let mut done = side_by_side(&mut groups, threads, way.allowed, &|group: &mut Vec<Write>| {
+            let ranges = group.iter().map(|w| w.run.buffer..w.run.buffer + w.run.len);
+            let written = match lent {
+                Some(lent) => ledger.put_payloads(&ranges.map(|r| lent.slice(r)).collect::<Vec<_>>())?,
+                None => ledger.write_payloads(&ranges.map(|r| &data[r]).collect::<Vec<_>>())?,
+            };
+            for (w, extent) in group.iter_mut().zip(written) {
+                w.extent = Some(extent);
+            }
+            Ok(())
+        });
+        for Write { key, run, extent } in groups.into_iter().flatten() {
+            let Some(extent) = extent else { continue };
+            match done {
+                Ok(()) => done = self.take_over(&key, run, extent),
+                // The first error is told; what was written in vain is given back.
+                Err(_) => ledger.free_payload(&extent)?,
+            }
+        }
+        done
+    }
+
+    /// Makes what was written a block's content; the part outside of the dataset, if any, is fill.
+    fn take_over(&self, key: &[u8], run: CopyRun, extent: Extent) -> Result<()> {
+        self.replace_stored(key, &[run], |p| {
+            p.put_written(run.block, run.len, extent);
+            Ok(())
+        })
+    }
+}

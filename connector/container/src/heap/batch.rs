@@ -1,0 +1,227 @@
+//! Many blobs in one call: what a transfer of a million strings needs. Blobs that lie together in a segment are written
+//! and read as one run of bytes.
+
+use super::{BlobAddress, MAX_PREFIX_BYTES};
+use crate::container::State;
+use crate::types::ObjectId;
+use crate::{Container, Error, Result, convert};
+use h5lake_ledger::buffers;
+use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
+
+/// Blobs with no more than this many bytes between them are read together.
+const MAX_GAP_BYTES: u64 = 4 << 10;
+/// Bytes that are read together, unless one blob has more.
+const MAX_WINDOW_BYTES: u64 = 1 << 20;
+
+/// Bytes of blobs that are no more than a few.
+const MIN_POOLED_BYTES: usize = 16 << 10;
+
+/// Blobs on their way into a segment.
+#[derive(Default)]
+struct Filling {
+    number: u32,
+    /// Where in the segment they begin.
+    start: u64,
+    /// The length of the segment.
+    length: u64,
+    bytes: Vec<u8>,
+}
+
+impl Filling {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// Has a long buffer where the next blob makes many bytes of it; to fill one for a few takes longer than all else.
+    fn make_room(&mut self, blob: usize) {
+        let is_much = self.bytes.len() + blob > MIN_POOLED_BYTES && self.length >= MAX_WINDOW_BYTES;
+        if is_much && self.bytes.capacity() < MAX_WINDOW_BYTES as usize {
+            let mut long = buffers::take(MAX_WINDOW_BYTES as usize);
+            long.clear();
+            long.extend_from_slice(&self.bytes);
+            self.bytes = long;
+        }
+    }
+}
+
+/// A blob that is wanted, and its place among those that are.
+#[derive(Clone, Copy)]
+struct Wanted {
+    place: BlobAddress,
+    length: u64,
+    /// Bytes, with the prefix.
+    bytes: u64,
+    index: usize,
+}
+
+impl Wanted {
+    fn new(index: usize, id: &[u8; 16], length: u64) -> Self {
+        let bytes = length.saturating_add(encoded_len_varint(length) as u64);
+        Self { place: BlobAddress::of(id), length, bytes, index }
+    }
+
+    /// By which those that lie together follow each other.
+    fn order(&self) -> (u64, u32, u32) {
+        (self.place.owner, self.place.number, self.place.offset)
+    }
+
+    fn start(&self) -> u64 {
+        u64::from(self.place.offset)
+    }
+
+    fn end(&self) -> u64 {
+        self.start() + self.bytes
+    }
+}
+
+impl Container {
+    /// Keeps blobs for an owner, each as [`Self::heap_put`] does, and tells their ids in the same order.
+    ///
+    /// # Errors
+    /// `ReadOnly`, and those of the ledger. Some of the blobs are then kept, until their owner goes.
+    pub fn heap_put_all<'b>(
+        &self,
+        owner: ObjectId,
+        blobs: impl IntoIterator<Item = &'b [u8]>,
+        mut kept: impl FnMut([u8; 16]),
+    ) -> Result<()> {
+        self.check_writable("unable to store variable-length data")?;
+        let mut s = self.state();
+        let mut filling = Filling::default();
+        for blob in blobs {
+            let size = (encoded_len_varint(blob.len() as u64) + blob.len()) as u64;
+            if filling.end() + size > filling.length {
+                self.store_filling(&mut s, owner, &mut filling)?;
+                self.begin_filling(&mut s, owner, size, &mut filling)?;
+            }
+            let offset =
+                u32::try_from(filling.end()).map_err(|_| Error::corrupt("a heap segment is too long"))?;
+            kept(BlobAddress { owner: owner.0, number: filling.number, offset }.id());
+            filling.make_room(blob.len());
+            encode_varint(blob.len() as u64, &mut filling.bytes);
+            filling.bytes.extend_from_slice(blob);
+        }
+        self.store_filling(&mut s, owner, &mut filling)?;
+        buffers::give(filling.bytes);
+        Ok(())
+    }
+
+    fn begin_filling(&self, s: &mut State, owner: ObjectId, size: u64, filling: &mut Filling) -> Result<()> {
+        filling.number = self.segment_for(s, owner.0, size)?;
+        let record = &self.usage(s, owner.0, filling.number)?.record;
+        (filling.start, filling.length) = (record.used, record.length);
+        Ok(())
+    }
+
+    fn store_filling(&self, s: &mut State, owner: ObjectId, filling: &mut Filling) -> Result<()> {
+        if !filling.bytes.is_empty() {
+            self.heap_append(s, owner, filling.number, &filling.bytes)?;
+            filling.bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// Reads blobs, each given by its id and so many bytes from its beginning, and hands them to `take` with their number
+    /// among those asked for; in the order in which they lie. They are gone through several times: a list of them is more
+    /// fresh memory than the blobs themselves, and is made only of those that are asked for in another order.
+    ///
+    /// # Errors
+    /// As for [`Self::heap_get`], and those of `take`.
+    pub fn heap_get_all<E: From<Error>>(
+        &self,
+        blobs: impl Iterator<Item = ([u8; 16], u64)> + Clone,
+        mut take: impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let (mut is_sorted, mut last) = (true, None);
+        for (index, (id, length)) in blobs.clone().enumerate() {
+            if length == 0 {
+                take(index, &[])?;
+                continue;
+            }
+            if id == [0; 16] {
+                return Err(Error::invalid(format!("{length} bytes are asked of no blob")).into());
+            }
+            let order = Some(Wanted::new(index, &id, length).order());
+            is_sorted &= last <= order;
+            last = order;
+        }
+        let wanted = blobs.enumerate().filter(|(_, (_, length))| *length > 0);
+        let wanted = wanted.map(|(index, (id, length))| Wanted::new(index, &id, length));
+        if is_sorted {
+            return self.heap_get_sorted(wanted, &mut take);
+        }
+        let mut wanted: Vec<_> = wanted.collect();
+        wanted.sort_unstable_by_key(Wanted::order);
+        self.heap_get_sorted(wanted.iter().copied(), &mut take)
+    }
+
+    /// Reads blobs in the order in which they lie.
+    fn heap_get_sorted<E: From<Error>>(
+        &self,
+        mut rest: impl Iterator<Item = Wanted> + Clone,
+        take: &mut impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut from = rest.clone();
+        while let Some(first) = rest.next() {
+            let (mut end, mut count) = (first.end(), 1);
+            let mut behind = rest.clone();
+            while let Some(w) = behind.next() {
+                let near = w.start() <= end.saturating_add(MAX_GAP_BYTES)
+                    && w.end().max(end) - first.start() <= MAX_WINDOW_BYTES;
+                let same = (w.place.owner, w.place.number) == (first.place.owner, first.place.number);
+                if !(same && near) {
+                    break;
+                }
+                (end, count) = (end.max(w.end()), count + 1);
+                rest = behind.clone();
+            }
+            self.heap_get_group(first, end, from.take(count), take)?;
+            from = rest.clone();
+        }
+        Ok(())
+    }
+
+    /// Reads blobs of one segment that lie near each other, from the first one to `end`.
+    fn heap_get_group<E: From<Error>>(
+        &self,
+        first: Wanted,
+        end: u64,
+        group: impl Iterator<Item = Wanted>,
+        take: &mut impl FnMut(usize, &[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let segment = self.heap_segment(first.place)?;
+        let length =
+            usize::try_from(end.min(segment.length).saturating_sub(first.start())).unwrap_or(usize::MAX);
+        let mut bytes = convert::buffer(length)?;
+        self.heap_read(first.place, &segment, first.start(), &mut bytes)?;
+        for w in group {
+            let at = (w.start() - first.start()) as usize;
+            match blob_at(&bytes, at, w.length) {
+                Some(blob) => take(w.index, blob)?,
+                None => take(w.index, &self.heap_get_alone(&w.place.id(), w.length)?)?,
+            }
+        }
+        buffers::give(bytes);
+        Ok(())
+    }
+
+    /// A blob that is not what was thought: longer than asked for, or damaged.
+    fn heap_get_alone(&self, id: &[u8; 16], length: u64) -> Result<Vec<u8>> {
+        if length > self.heap_len(id)? {
+            return Err(Error::invalid(format!("{length} bytes are asked of a shorter blob")));
+        }
+        let mut out = convert::zeros(usize::try_from(length).unwrap_or(usize::MAX))?;
+        self.heap_get(id, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// The blob of just this length whose prefix begins at `at`.
+fn blob_at(bytes: &[u8], at: usize, length: u64) -> Option<&[u8]> {
+    let from = bytes.get(at..)?;
+    let mut rest = &from[..from.len().min(MAX_PREFIX_BYTES)];
+    let before = rest.len();
+    let found = decode_varint(&mut rest).ok()?;
+    let taken = before - rest.len();
+    (found == length).then(|| from.get(taken..taken.checked_add(usize::try_from(length).ok()?)?)).flatten()
+}

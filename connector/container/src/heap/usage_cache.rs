@@ -1,0 +1,236 @@
+//! What is known of heap segments: as much as fits a bound. The map has all of it, so what was used longest ago is staged
+//! and forgotten.
+
+use super::{SEGMENT_LENGTHS, shape};
+use crate::chunk::layout::BlockLayout;
+use crate::record::UsageRecord;
+use crate::{Error, Result, keys};
+use h5lake_ledger::Ledger;
+use lru::LruCache;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Segments of which it is kept what is known.
+const MAX_SEGMENTS: usize = 4096;
+/// Owners of which it is kept where they go on.
+const MAX_OWNERS: usize = 16 << 10;
+
+/// A segment by its owner and number.
+pub(super) type SegmentId = (u64, u32);
+
+/// What is known of segments.
+pub(crate) struct HeapState {
+    segments: BTreeMap<SegmentId, SegmentUsage>,
+    /// Those of them whose usage the ledger does not have.
+    changed: BTreeSet<SegmentId>,
+    owners: LruCache<u64, OpenSegment>,
+    /// The shapes of segments of the usual lengths.
+    usual: [Option<Arc<BlockLayout>>; SEGMENT_LENGTHS.len()],
+    tick: u64,
+    kept: usize,
+    kept_owners: usize,
+}
+
+/// Where an owner goes on.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct OpenSegment {
+    /// The segment that is being filled.
+    pub number: Option<u32>,
+    /// How many segments one of many writers has begun.
+    pub begun: usize,
+}
+
+/// What is known of a segment.
+#[derive(Debug)]
+struct SegmentUsage {
+    /// Of one that is only read, nothing.
+    usage: Option<UsageRecord>,
+    segment: Arc<Segment>,
+    used: u64,
+}
+
+/// How much of a segment is used.
+pub(super) struct Usage<'a> {
+    pub record: &'a UsageRecord,
+    pub segment: &'a Arc<Segment>,
+}
+
+/// A segment as a block.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub key: Vec<u8>,
+    pub shape: Arc<BlockLayout>,
+    pub length: u64,
+}
+
+impl Default for HeapState {
+    fn default() -> Self {
+        Self {
+            segments: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            owners: LruCache::unbounded(),
+            usual: Default::default(),
+            tick: 0,
+            kept: MAX_SEGMENTS,
+            kept_owners: MAX_OWNERS,
+        }
+    }
+}
+
+impl HeapState {
+    /// What is known of segments may not be true any more.
+    pub(crate) fn forget_all(&mut self) {
+        self.segments.clear();
+        self.changed.clear();
+    }
+
+    /// Another writer changed a segment, or it is gone.
+    pub(crate) fn forget(&mut self, owner: u64, number: u32) {
+        self.segments.remove(&(owner, number));
+        self.changed.remove(&(owner, number));
+    }
+
+    /// An owner is gone.
+    pub(super) fn forget_owner(&mut self, owner: u64) {
+        self.owners.pop(&owner);
+        while let Some((&(_, number), _)) = self.segments.range((owner, 0)..=(owner, u32::MAX)).next() {
+            self.forget(owner, number);
+        }
+    }
+
+    /// Where an owner goes on, as far as it is known.
+    pub(super) fn going(&mut self, owner: u64) -> OpenSegment {
+        self.owners.get(&owner).copied().unwrap_or_default()
+    }
+
+    /// Notes where an owner goes on. Who was not here for longest is looked up in the map again; one of many writers, who
+    /// would not find there which segments are its own, begins another.
+    pub(super) fn go_on(&mut self, owner: u64, going: OpenSegment) {
+        self.owners.put(owner, going);
+        if self.owners.len() > self.kept_owners {
+            self.owners.pop_lru();
+        }
+    }
+
+    /// The segment is full of what is dead, or gone: its owner goes on elsewhere.
+    pub(super) fn leave(&mut self, owner: u64, number: u32) {
+        if let Some(going) = self.owners.peek_mut(&owner).filter(|g| g.number == Some(number)) {
+            going.number = None;
+        }
+    }
+
+    /// Notes that a segment is used.
+    fn touch(&mut self, which: SegmentId) -> Option<&mut SegmentUsage> {
+        self.tick += 1;
+        let known = self.segments.get_mut(&which)?;
+        known.used = self.tick;
+        Some(known)
+    }
+
+    /// A segment, to be read.
+    pub(super) fn segment(&mut self, which: SegmentId) -> Option<Arc<Segment>> {
+        self.touch(which).map(|known| known.segment.clone())
+    }
+
+    /// How much of a segment is used, to be looked at.
+    pub(super) fn usage(&mut self, which: SegmentId) -> Option<Usage<'_>> {
+        let known = self.touch(which)?;
+        known.usage.as_ref().map(|record| Usage { record, segment: &known.segment })
+    }
+
+    /// How much of a segment is used, to be changed: it is staged by the next flush, or before it is forgotten.
+    pub(super) fn change(&mut self, which: SegmentId) -> Result<&mut UsageRecord> {
+        let gone = || Error::corrupt("a heap segment was forgotten as it was used");
+        let record = self.segments.get_mut(&which).and_then(|known| known.usage.as_mut()).ok_or_else(gone)?;
+        self.changed.insert(which);
+        Ok(record)
+    }
+
+    /// Takes in what the ledger says of a segment's usage, and forgets others for it.
+    pub(super) fn keep(&mut self, ledger: &Ledger, which: SegmentId, record: UsageRecord) -> Result<()> {
+        self.keep_known(ledger, which, record.length, Some(record))?;
+        Ok(())
+    }
+
+    /// Takes in how long a segment is that is read, and forgets others for it.
+    pub(super) fn keep_segment(
+        &mut self,
+        ledger: &Ledger,
+        which: SegmentId,
+        length: u64,
+    ) -> Result<Arc<Segment>> {
+        self.keep_known(ledger, which, length, None)
+    }
+
+    fn keep_known(
+        &mut self,
+        ledger: &Ledger,
+        which: SegmentId,
+        length: u64,
+        usage: Option<UsageRecord>,
+    ) -> Result<Arc<Segment>> {
+        self.make_room(ledger)?;
+        let key = keys::segment(keys::SEGMENT, which.0, which.1);
+        let segment = Arc::new(Segment { key, shape: self.shape(length)?, length });
+        self.tick += 1;
+        self.segments.insert(which, SegmentUsage { usage, segment: segment.clone(), used: self.tick });
+        Ok(segment)
+    }
+
+    fn shape(&mut self, length: u64) -> Result<Arc<BlockLayout>> {
+        let Some(at) = SEGMENT_LENGTHS.iter().position(|l| *l == length) else { return shape(length) };
+        if let Some(known) = &self.usual[at] {
+            return Ok(known.clone());
+        }
+        let new = shape(length)?;
+        self.usual[at] = Some(new.clone());
+        Ok(new)
+    }
+
+    /// Forgets the half that was used longest ago, when there is no room for one more.
+    fn make_room(&mut self, ledger: &Ledger) -> Result<()> {
+        if self.segments.len() < self.kept {
+            return Ok(());
+        }
+        let mut by_use: Vec<_> = self.segments.iter().map(|(which, u)| (u.used, *which)).collect();
+        by_use.sort_unstable();
+        by_use.truncate(by_use.len().div_ceil(2));
+        for (_, which) in by_use {
+            self.store_one(ledger, which)?;
+            self.segments.remove(&which);
+        }
+        Ok(())
+    }
+
+    /// Stages what changed.
+    pub(super) fn store(&mut self, ledger: &Ledger) -> Result<()> {
+        while let Some(which) = self.changed.first() {
+            self.store_one(ledger, *which)?;
+        }
+        Ok(())
+    }
+
+    fn store_one(&mut self, ledger: &Ledger, which: SegmentId) -> Result<()> {
+        if self.changed.contains(&which)
+            && let Some(record) = self.segments.get(&which).and_then(|known| known.usage.as_ref())
+        {
+            ledger.put(&keys::segment(keys::USAGE, which.0, which.1), record.encode_to_vec())?;
+        }
+        self.changed.remove(&which);
+        Ok(())
+    }
+
+    /// How much is kept: segments and owners.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        assert!(self.changed.iter().all(|which| self.segments.get(which).is_some_and(|k| k.usage.is_some())));
+        (self.segments.len(), self.owners.len())
+    }
+
+    /// Keeps less, for tests.
+    #[cfg(test)]
+    pub(crate) fn bound(&mut self, segments: usize, owners: usize) {
+        (self.kept, self.kept_owners) = (segments, owners);
+    }
+}

@@ -1,0 +1,137 @@
+//! Sorted lists of links and attributes, kept so that a loop over positions is not quadratic, and paths that were found to
+//! lead to an object.
+
+use crate::id_map::IdMap;
+use crate::types::{AttrInfo, Index, Link, Order};
+use crate::{Error, Result};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Entries kept in all lists together; the list in use is kept whatever its length.
+const MAX_ENTRIES: usize = 1 << 20;
+
+/// Paths that are kept.
+const MAX_PATHS: usize = 16;
+
+/// The lists of a container.
+#[derive(Default)]
+pub(crate) struct ListingCache {
+    links: HashMap<(u64, Index), Vec<Arc<Link>>>,
+    attributes: IdMap<Vec<(u32, AttrInfo)>>,
+    entries: usize,
+    paths: Vec<(u64, Bytes)>,
+    /// Counts up when links go, or may have gone.
+    removals: u64,
+}
+
+impl ListingCache {
+    pub(crate) fn links(&self, group: u64, index: Index) -> Option<&[Arc<Link>]> {
+        self.links.get(&(group, index)).map(Vec::as_slice)
+    }
+
+    pub(crate) fn keep_links(&mut self, group: u64, index: Index, list: Vec<Arc<Link>>) {
+        self.make_room(list.len());
+        self.links.insert((group, index), list);
+    }
+
+    pub(crate) fn attributes(&self, id: u64) -> Option<&[(u32, AttrInfo)]> {
+        self.attributes.get(&id).map(Vec::as_slice)
+    }
+
+    pub(crate) fn keep_attributes(&mut self, id: u64, list: Vec<(u32, AttrInfo)>) {
+        self.make_room(list.len());
+        self.attributes.insert(id, list);
+    }
+
+    fn make_room(&mut self, n: usize) {
+        if self.entries + n > MAX_ENTRIES {
+            self.forget_all();
+        }
+        self.entries += n + 1;
+    }
+
+    /// What is in the container may be something else now.
+    pub(crate) fn forget_all(&mut self) {
+        *self = Self { removals: self.removals + 1, ..Self::default() };
+    }
+
+    /// How often links went so far.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals
+    }
+
+    /// Whether a path is known to lead to an object.
+    pub(crate) fn leads(&self, path: &[u8], id: u64) -> bool {
+        self.paths.iter().any(|(leads_to, known)| *leads_to == id && known == path)
+    }
+
+    /// Keeps that a path leads to an object, as it did when so many links had gone.
+    pub(crate) fn keep_path(&mut self, path: &Bytes, id: u64, removals: u64) {
+        if removals == self.removals {
+            if self.paths.len() == MAX_PATHS {
+                self.paths.remove(0);
+            }
+            self.paths.push((id, path.clone()));
+        }
+    }
+
+    fn removed(&mut self) {
+        self.removals += 1;
+        self.paths.clear();
+    }
+
+    /// Follows the making of a link.
+    pub(crate) fn link_made(&mut self, group: u64, link: impl FnOnce() -> Result<Link>) -> Result<()> {
+        if ![Index::Name, Index::CreationOrder].iter().any(|index| self.links.contains_key(&(group, *index)))
+        {
+            return Ok(());
+        }
+        let link = link()?;
+        if let Some(list) = self.links.get_mut(&(group, Index::Name)) {
+            let at = list.partition_point(|l| l.name < link.name);
+            list.insert(at, Arc::new(link.clone()));
+        }
+        if let Some(list) = self.links.get_mut(&(group, Index::CreationOrder)) {
+            list.push(Arc::new(link));
+        }
+        Ok(())
+    }
+
+    /// Follows the removal of a link.
+    pub(crate) fn link_removed(&mut self, group: u64, name: &[u8], creation_order: Option<i64>) {
+        self.removed();
+        if let Some(list) = self.links.get_mut(&(group, Index::Name))
+            && let Ok(at) = list.binary_search_by(|l| l.name.as_slice().cmp(name))
+        {
+            list.remove(at);
+        }
+        if let Some(list) = self.links.get_mut(&(group, Index::CreationOrder))
+            && let Ok(at) = list.binary_search_by_key(&creation_order, |l| l.creation_order)
+        {
+            list.remove(at);
+        }
+    }
+
+    pub(crate) fn attributes_changed(&mut self, id: u64) {
+        self.attributes.remove(&id);
+    }
+
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.removed();
+        self.attributes.remove(&id);
+        self.links.remove(&(id, Index::Name));
+        self.links.remove(&(id, Index::CreationOrder));
+    }
+}
+
+/// The entry at position `n` along an order.
+pub(crate) fn at<T>(list: &[T], order: Order, n: u64) -> Result<&T> {
+    let n = usize::try_from(n).ok().filter(|&n| n < list.len());
+    let n =
+        n.ok_or_else(|| Error::range(format!("index out of bounds, there are {} entries", list.len())))?;
+    Ok(match order {
+        Order::Decreasing => &list[list.len() - 1 - n],
+        _ => &list[n],
+    })
+}

@@ -1,0 +1,232 @@
+//! Attributes that both changed.
+
+use super::ThreeWay;
+use crate::chunk::block_store::extents_of;
+use crate::container::State;
+use crate::convert::show;
+use crate::record::{self, AttributeRecord, decode_extents};
+use crate::{Container, InlineHeap, OnConflict, Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::Extent;
+
+/// Bytes of an element of a variable-length type, as libhdf5 lays it out.
+const VARIABLE_LENGTH_ELEMENT_BYTES: usize = 20;
+
+fn decode(value: &Option<Bytes>) -> Result<Option<AttributeRecord>> {
+    let what = || "an attribute that two writers changed".to_owned();
+    value.as_ref().map(|v| record::decode(v.clone(), what)).transpose()
+}
+
+fn extents(r: &Option<AttributeRecord>) -> Result<Vec<Extent>> {
+    decode_extents(r.iter().flat_map(|r| &r.extents))
+}
+
+fn owner(r: &Option<AttributeRecord>) -> u64 {
+    r.as_ref().map_or(0, |r| r.heap_owner)
+}
+
+fn committed(r: &Option<AttributeRecord>) -> Option<u64> {
+    r.as_ref()?.datatype.as_ref()?.committed
+}
+
+impl Container {
+    /// The same content, or the removal of the same, is what both wanted; else the first has it.
+    pub(super) fn merge_attribute(&self, s: &mut State, c: ThreeWay) -> Result<()> {
+        let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
+        let id = keys::id(&c.key).unwrap_or_default();
+        let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
+        // A removal needs what it removes, and who has read a value has computed the next one from it.
+        let is_removal = base.is_some() && ours.is_none() && self.on_conflict == OnConflict::Fail;
+        let is_stale = is_removal || is_moved_away || self.reads.has_name(&c.key);
+        let same = !is_stale && self.same_attribute(s, &theirs, &ours)?;
+        let keep_ours = !same && self.last_wins();
+        let last = if keep_ours { &ours } else { &theirs };
+        for (t, count) in
+            [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)]
+        {
+            if let Some(t) = t {
+                s.others.fixes.entry(t).or_default().links += count;
+            }
+        }
+        let there = |r: &Option<AttributeRecord>| i64::from(r.is_some());
+        s.others.fixes.entry(id).or_default().attributes +=
+            (there(last) - there(&theirs)) - (there(&ours) - there(&base));
+        if !same && (!self.last_wins() || is_moved_away) {
+            let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
+            let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
+            self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)));
+            if s.others.batch.moved.contains(&c.key) {
+                self.conflict_is_whole(s);
+            }
+        }
+        s.lists.forget(id);
+        if keep_ours {
+            self.replace_theirs(s, &base, &theirs, &ours)?;
+            self.ledger.merged(&c.key);
+        } else {
+            self.give_up_attribute(s, &c.key, &base, &theirs, &ours)?;
+            self.drop_moved(s, &c, &base)?;
+        }
+        Ok(())
+    }
+
+    /// Theirs goes: what it brought is given back.
+    fn replace_theirs(
+        &self,
+        s: &mut State,
+        base: &Option<AttributeRecord>,
+        theirs: &Option<AttributeRecord>,
+        ours: &Option<AttributeRecord>,
+    ) -> Result<()> {
+        let (old, kept) = (extents(base)?, extents(ours)?);
+        for e in extents(theirs)? {
+            if !old.contains(&e) && !kept.contains(&e) {
+                self.ledger.free_payload(&e)?;
+            }
+        }
+        let heap = owner(theirs);
+        if heap != 0 && heap != owner(base) && heap != owner(ours) {
+            self.heap_drop(s, heap)?;
+        }
+        Ok(())
+    }
+
+    /// Ours stays out: what it brought is given back, and what it gave back is kept.
+    fn give_up_attribute(
+        &self,
+        s: &mut State,
+        key: &[u8],
+        base: &Option<AttributeRecord>,
+        theirs: &Option<AttributeRecord>,
+        ours: &Option<AttributeRecord>,
+    ) -> Result<()> {
+        let (old, new) = (extents(base)?, extents(ours)?);
+        for e in old.iter().filter(|e| !new.contains(e)) {
+            self.ledger.keep_payload(e)?;
+        }
+        for e in new.iter().filter(|e| !old.contains(e)) {
+            self.ledger.free_payload(e)?;
+        }
+        self.ledger.unstage(key)?;
+        let mine = owner(ours);
+        if mine != 0 && mine != owner(base) && mine != owner(theirs) {
+            self.heap_drop(s, mine)?;
+        }
+        let kept = owner(theirs);
+        if kept != 0 && kept == owner(base) && ours.is_none() {
+            for letter in [keys::SEGMENT, keys::USAGE] {
+                self.undelete(&keys::of(letter, kept))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what is staged as deleted under a prefix.
+    fn undelete(&self, prefix: &[u8]) -> Result<()> {
+        for (key, value) in self.ledger.staged(prefix) {
+            if value.is_none() {
+                if let Some(there) = self.ledger.committed(&key)? {
+                    for e in extents_of(&key, there)? {
+                        self.ledger.keep_payload(&e)?;
+                    }
+                }
+                self.ledger.unstage(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What we had moved the attribute to by renaming it goes too: it would share what the old name keeps.
+    fn drop_moved(&self, s: &mut State, c: &ThreeWay, base: &Option<AttributeRecord>) -> Result<()> {
+        let id = keys::id(&c.key).unwrap_or_default();
+        let (Some(_), None) = (base, &c.ours) else { return Ok(()) };
+        let (heap, old) = (owner(base), extents(base)?);
+        for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
+            let moved = decode(&value)?;
+            let shares =
+                (heap != 0 && owner(&moved) == heap) || extents(&moved)?.iter().any(|e| old.contains(e));
+            if shares {
+                self.ledger.unstage(&key)?;
+                s.others.fixes.entry(id).or_default().attributes -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn same_attribute(
+        &self,
+        s: &mut State,
+        a: &Option<AttributeRecord>,
+        b: &Option<AttributeRecord>,
+    ) -> Result<bool> {
+        let (a, b) = match (a, b) {
+            (None, None) => return Ok(true),
+            (Some(a), Some(b)) => (a, b),
+            _ => return Ok(false),
+        };
+        let form = |r: &AttributeRecord| AttributeRecord {
+            creation_order: 0,
+            inline: Bytes::new(),
+            extents: Vec::new(),
+            heap_owner: 0,
+            ..r.clone()
+        };
+        if form(a) != form(b) {
+            return Ok(false);
+        }
+        let (x, y) = (self.attribute_value(a)?, self.attribute_value(b)?);
+        if !a.datatype.as_ref().is_some_and(|t| t.has_heap) || x == y {
+            return Ok(x == y);
+        }
+        self.same_blobs(s, a, x, y)
+    }
+
+    /// Whether variable-length values are the same. An element of such a type, as libhdf5 lays it out, is a count of four
+    /// bytes and the id of a blob of bytes; of types that hold such elements beside others it is not known.
+    fn same_blobs(&self, s: &mut State, r: &AttributeRecord, x: Bytes, y: Bytes) -> Result<bool> {
+        /// `H5T_STRING`: the blobs of variable-length strings are their bytes; those of `H5T_VLEN` may hold ids again.
+        const STRING: u32 = 3;
+        let t = r.datatype.as_ref();
+        if t.is_none_or(|t| t.class != STRING || t.size != VARIABLE_LENGTH_ELEMENT_BYTES as u64) {
+            return Ok(false);
+        }
+        let [(x, in_x), (y, in_y)] = [x, y].map(|value| InlineHeap::split(value, r.data_size));
+        for (a, b) in x
+            .as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>()
+            .0
+            .iter()
+            .zip(y.as_chunks::<VARIABLE_LENGTH_ELEMENT_BYTES>().0)
+        {
+            if a[..4] != b[..4] || self.string(s, a, &in_x)? != self.string(s, b, &in_y)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The bytes of a string by the element that stands for it.
+    fn string(
+        &self,
+        s: &mut State,
+        element: &[u8; VARIABLE_LENGTH_ELEMENT_BYTES],
+        heap: &InlineHeap,
+    ) -> Result<Vec<u8>> {
+        let [a, b, c, d, id @ ..] = *element;
+        match InlineHeap::has(&id) {
+            true => Ok(heap.get(&id, u32::from_le_bytes([a, b, c, d]).into())?.to_vec()),
+            false => self.blob(s, &id),
+        }
+    }
+
+    /// The attribute's records under an object that is gone are given up with all that they own.
+    pub(super) fn forget_attribute_heap(&self, s: &mut State, value: Bytes) -> Result<()> {
+        let r = decode(&Some(value))?;
+        let heap = owner(&r);
+        if heap != 0 && self.ledger.committed(&keys::of(keys::HEADER, heap))?.is_none() {
+            for letter in [keys::SEGMENT, keys::USAGE] {
+                self.give_up_all(s, &keys::of(letter, heap))?;
+            }
+        }
+        Ok(())
+    }
+}

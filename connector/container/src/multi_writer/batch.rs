@@ -1,0 +1,82 @@
+//! What a batch did that a merge has to judge as a whole, and which objects others changed meanwhile.
+
+use super::RemoteChange;
+use crate::container::State;
+use crate::{Container, Result};
+use bytes::Bytes;
+use h5lake_ledger::Change;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Objects of which a writer remembers that others changed them.
+const MAX_CHANGED: usize = 1 << 14;
+
+/// What was done since the last flush.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Objects that lost a hard link.
+    pub(super) unlinked: BTreeSet<u64>,
+    /// Datasets whose dimensions were set; with the least that each dimension was, if one shrank.
+    pub(super) resized: BTreeMap<u64, Option<Vec<u64>>>,
+    /// The two keys of each move of a link or an attribute.
+    pub(super) moved: BTreeSet<Bytes>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.unlinked.is_empty() && self.resized.is_empty() && self.moved.is_empty()
+    }
+}
+
+/// Objects that others changed: past a bound, any object may be one.
+#[derive(Default)]
+pub(super) struct Changed {
+    ids: BTreeMap<u64, RemoteChange>,
+    any: Option<RemoteChange>,
+}
+
+impl Changed {
+    pub(super) fn insert(&mut self, id: u64, c: &Change) {
+        let author = || RemoteChange { before: None, version: c.version, host: c.host.clone(), pid: c.pid };
+        if self.ids.len() < MAX_CHANGED {
+            self.ids.entry(id).or_insert_with(author);
+        } else if !self.ids.contains_key(&id) && self.any.is_none() {
+            self.any = Some(author());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Who changed an object, or may have.
+    pub(super) fn by(&self, id: u64) -> Option<&RemoteChange> {
+        self.ids.get(&id).or(self.any.as_ref())
+    }
+}
+
+impl Container {
+    /// Notes that an object lost a hard link in this batch.
+    pub(crate) fn note_unlinked(&self, s: &mut State, id: u64) {
+        if self.ledger.is_one_of_many() {
+            s.others.batch.unlinked.insert(id);
+        }
+    }
+
+    /// Notes that the dimensions of a dataset were set in this batch.
+    pub(crate) fn note_resized(&self, s: &mut State, id: u64, old: &[u64], new: &[u64]) {
+        let least = s.others.batch.resized.entry(id).or_default();
+        if new.iter().zip(old).any(|(n, o)| n < o) {
+            let before = least.take().unwrap_or_else(|| old.to_vec());
+            *least = Some(before.iter().zip(new).map(|(b, n)| *b.min(n)).collect());
+        }
+    }
+
+    /// Notes that what others may change was moved from one key to another.
+    pub(crate) fn note_moved(&self, s: &mut State, from: &[u8], to: &[u8]) -> Result<()> {
+        // No other writer knows what this batch made.
+        if self.ledger.base(from)?.is_some() {
+            s.others.batch.moved.extend([from, to].map(Bytes::copy_from_slice));
+        }
+        Ok(())
+    }
+}

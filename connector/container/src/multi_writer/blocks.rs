@@ -1,0 +1,431 @@
+//! Blocks that both changed: our elements go over theirs.
+
+use super::ThreeWay;
+use crate::chunk::block_store::{delete_stored, stored};
+use crate::chunk::fragments::Fragments;
+use crate::chunk::layout::BlockLayout;
+use crate::chunk::read_set::ReadOf;
+use crate::chunk::spans::Spans;
+use crate::container::State;
+use crate::dataset::{Form, resize::outside};
+use crate::record::{BlockRecord, HeaderRecord, decode};
+use crate::types::Layout;
+use crate::{Container, Error, ErrorKind, ObjectId, Result, keys};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+/// What is needed to merge the blocks of one dataset.
+struct Known {
+    shape: Arc<BlockLayout>,
+    /// Bytes of an element.
+    unit: usize,
+    layout: Layout,
+    dims: Vec<u64>,
+}
+
+impl Known {
+    /// How much of a chunk lies within the extent, per dimension; `None` for other layouts.
+    fn inside(&self, coords: &[u64]) -> Option<Vec<u64>> {
+        let Layout::Chunked { chunk } = &self.layout else { return None };
+        let within = |((c, n), d): ((&u64, &u64), &u64)| d.saturating_sub(c.saturating_mul(*n)).min(*n);
+        Some(coords.iter().zip(chunk).zip(&self.dims).map(within).collect())
+    }
+
+    /// The bytes of a chunk that lie outside of the extent.
+    fn outside(&self, coords: &[u64]) -> Vec<Range<usize>> {
+        match (&self.layout, self.inside(coords)) {
+            (Layout::Chunked { chunk }, Some(inside)) if inside.len() == chunk.len() => {
+                outside(chunk, &inside, self.unit).into_iter().map(|r| r.block..r.block + r.len).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed. The same bytes by both
+/// are one change, unless we have read what was there before.
+fn sort_out(
+    spans: &Spans,
+    read: &ReadOf,
+    unit: usize,
+    [base, theirs, ours]: [&[u8]; 3],
+) -> (Spans, Vec<Range<usize>>) {
+    let (mut free, mut contested) = (Spans::default(), Spans::default());
+    for r in spans.iter() {
+        if base[r.clone()] == theirs[r.clone()] {
+            free.insert(r);
+            continue;
+        }
+        let mut at = r.start / unit * unit;
+        while at < r.end {
+            let e = at..(at + unit).min(ours.len());
+            let agree = theirs[e.clone()] == ours[e.clone()] && !read.overlaps(&e);
+            let both = base[e.clone()] != theirs[e.clone()] && !agree;
+            if both {
+                contested.insert(e)
+            } else {
+                free.insert(e)
+            }
+            at += unit;
+        }
+    }
+    (free, contested.iter().collect())
+}
+
+impl Container {
+    fn known(&self, s: &mut State, id: u64) -> Result<Known> {
+        let h = self.header(s, ObjectId(id))?;
+        let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
+        let open = s.datasets.get(&id).and_then(Weak::upgrade);
+        // An open dataset has the codecs that were lent.
+        let shape = open.map_or_else(|| Arc::new(form.shape), |d| d.shape_shared());
+        if let Some(edges) = &shape.edges {
+            *edges.dims.write() = form.space.dims().to_vec();
+        }
+        let unit = form.datatype.size as usize;
+        Ok(Known { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
+    }
+
+    pub(super) fn merge_block(&self, s: &mut State, c: ThreeWay) -> Result<()> {
+        let id = keys::id(&c.key).unwrap_or_default();
+        let known = self.known(s, id)?;
+        let Some(ours) = c.ours.clone() else {
+            // We cut it off. What they wrote there meanwhile is cut off too.
+            self.exchange(&c.key, c.base.clone(), None)?;
+            self.ledger.unstage(&c.key)?;
+            if let Some(theirs) = c.theirs {
+                delete_stored(&self.ledger, &c.key, theirs)?;
+            }
+            return Ok(());
+        };
+        let spans = self.blocks.lock().touched(&c.key);
+        let (contested, done) =
+            self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours, &spans))?;
+        if !contested.is_empty() {
+            let what = format!(", {},", elements(&known, &c.key, &contested));
+            self.conflict(s, &c.key, id, what);
+        }
+        done
+    }
+
+    /// Puts what we wrote in `spans` over theirs; returns what both had written, and theirs stays of that. Where the merged
+    /// block is in memory and cannot be staged yet, the error comes beside.
+    fn overlay_block(
+        &self,
+        known: &Known,
+        c: &ThreeWay,
+        ours: &Bytes,
+        spans: &Spans,
+    ) -> Result<(Vec<Range<usize>>, Result<()>)> {
+        let shape = &known.shape;
+        let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
+        let mut blocks = self.blocks.lock();
+        // What can fail comes before anything is changed.
+        blocks.make_room_for(&self.ledger, shape)?;
+        let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
+        let (mut free, contested) =
+            sort_out(spans, &self.reads.block(&c.key), known.unit.max(1), [&load(&c.base)?, &theirs, &whole]);
+        let mut told = contested;
+        if self.last_wins() {
+            told.drain(..).for_each(|r| free.insert(r));
+        }
+        if shape.filters.is_foreign() && !free.is_empty() {
+            // So does what the filters make of it.
+            free.iter().for_each(|r| theirs[r.clone()].copy_from_slice(&whole[r]));
+            shape.filters.encode(&theirs)?;
+        }
+        self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
+        blocks.supersede(&c.key);
+        self.ledger.unstage(&c.key)?;
+        blocks.set_touched(&c.key, free.clone());
+        let staged = blocks.put_back(&self.ledger, &c.key, shape, &free, whole);
+        Ok((told, staged))
+    }
+
+    /// What this batch cut off must not have been written by others, who cannot be asked.
+    pub(super) fn check_cuts(&self, s: &mut State) -> Result<()> {
+        if self.last_wins() || s.ids.are_shared() {
+            return Ok(());
+        }
+        for (id, least) in s.others.batch.resized.clone() {
+            let Some(least) = least else { continue };
+            let theirs: Vec<_> =
+                s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+            if theirs.is_empty() {
+                continue;
+            }
+            let known = Known { dims: least, ..self.known(s, id)? };
+            for key in theirs {
+                let cut = self.with_foreign(s, id, &known, || self.cut_of_theirs(&known, &key))?;
+                if !cut.is_empty() {
+                    let what = format!(", {}, which this batch cuts off,", elements(&known, &key, &cut));
+                    let by = s.others.changed.by(id).cloned();
+                    self.whole_conflict(s, id, what, by.as_ref());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a block that others changed and that lie outside of the extent.
+    fn cut_of_theirs(&self, known: &Known, key: &Bytes) -> Result<Vec<Range<usize>>> {
+        let out = known.outside(&keys::coords(key));
+        if out.is_empty() {
+            return Ok(out);
+        }
+        let merged = self.ledger.unmerged().into_iter().find(|(k, _)| k == key);
+        let base = self.load_block(known, key, &merged.and_then(|(_, base)| base))?;
+        let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
+        let unit = known.unit.max(1);
+        let mut cut = Spans::default();
+        for e in
+            out.into_iter().flat_map(|r| r.clone().step_by(unit).map(move |at| at..(at + unit).min(r.end)))
+        {
+            if base[e.clone()] != theirs[e.clone()] {
+                cut.insert(e);
+            }
+        }
+        Ok(cut.iter().collect())
+    }
+
+    fn load_block(&self, known: &Known, key: &[u8], value: &Option<Bytes>) -> Result<Vec<u8>> {
+        let Some(value) = value else { return Ok(known.shape.filled()) };
+        let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
+        Fragments::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
+    }
+
+    /// Where one shrank a dataset, what the other wrote outside of its new extent goes.
+    pub(super) fn cut_blocks(&self, s: &mut State) -> Result<()> {
+        while let Some((&id, dims)) = s.others.refused.first_key_value() {
+            let dims = dims.clone();
+            self.uncut(s, id, dims)?;
+            s.others.refused.remove(&id);
+        }
+        let mut ids: BTreeSet<u64> = s.others.blocks.iter().filter_map(|k| keys::id(k)).collect();
+        ids.extend(
+            s.others.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).filter_map(|k| keys::id(k)),
+        );
+        for id in ids {
+            let key = keys::of(keys::HEADER, id);
+            let base = s.others.theirs.get(key.as_slice()).and_then(|t| t.before.clone());
+            let base = base.map_or_else(|| self.ledger.committed(&key), |b| Ok(Some(b)))?;
+            let (Some(base), Some(now)) = (base, self.ledger.get(&key)?) else { continue };
+            if shrank(&base, &now)? {
+                self.cut_ours(s, id)?;
+                self.cut_theirs(s, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was cut off for dimensions that are not to be.
+    fn uncut(&self, s: &mut State, id: u64, dims: Vec<u64>) -> Result<()> {
+        let known = Known { dims, ..self.known(s, id)? };
+        for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
+            let Some(ours) = value else {
+                self.give_up(s, &key)?;
+                continue;
+            };
+            let mut spans = self.blocks.lock().touched(&key);
+            let before = spans.clone();
+            known.outside(&keys::coords(&key)).iter().for_each(|r| spans.remove(r));
+            if spans.is_empty() {
+                self.give_up(s, &key)?;
+            } else if spans != before {
+                let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
+                let c = ThreeWay { key, base, theirs, ours: Some(ours.clone()) };
+                self.overlay_block(&known, &c, &ours, &spans)?.1?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_ours(&self, s: &mut State, id: u64) -> Result<()> {
+        let mut known = None;
+        for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
+            let Some(ours) = value else { continue };
+            let known = match &mut known {
+                Some(k) => k,
+                none => none.insert(self.known(s, id)?),
+            };
+            let out = known.outside(&keys::coords(&key));
+            let before = self.blocks.lock().touched(&key);
+            let mut spans = before.clone();
+            out.iter().for_each(|r| spans.remove(r));
+            if spans == before {
+                continue;
+            }
+            let base = self.ledger.base(&key)?;
+            let theirs = self.ledger.committed(&key)?;
+            let c = ThreeWay { key: key.clone(), base, theirs, ours: Some(ours.clone()) };
+            let done = if spans.is_empty() {
+                self.give_up(s, &key)
+            } else {
+                self.overlay_block(known, &c, &ours, &spans)?.1
+            };
+            if !self.cut_by_us(id)? {
+                let lost: Vec<_> = before
+                    .iter()
+                    .flat_map(|b| out.iter().map(move |o| o.start.max(b.start)..o.end.min(b.end)))
+                    .filter(|r| !r.is_empty())
+                    .collect();
+                let what = format!(", {}, which lie outside since it", elements(known, &key, &lost));
+                self.conflict(s, &keys::of(keys::HEADER, id), id, what);
+            }
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Whether the present dimensions are ours.
+    fn cut_by_us(&self, id: u64) -> Result<bool> {
+        let key = keys::of(keys::HEADER, id);
+        let (Some(now), Some(theirs)) = (self.ledger.get(&key)?, self.ledger.committed(&key)?) else {
+            return Ok(false);
+        };
+        shrank(&theirs, &now)
+    }
+
+    fn cut_theirs(&self, s: &mut State, id: u64) -> Result<()> {
+        let theirs: Vec<_> = s.others.blocks.iter().filter(|k| keys::id(k) == Some(id)).cloned().collect();
+        if theirs.is_empty() {
+            return Ok(());
+        }
+        let known = self.known(s, id)?;
+        for key in theirs {
+            let out = known.outside(&keys::coords(&key));
+            let Some(value) = self.ledger.get(&key)?.filter(|_| !out.is_empty()) else { continue };
+            if known.inside(&keys::coords(&key)).is_some_and(|i| i.contains(&0)) {
+                self.blocks.lock().supersede(&key);
+                delete_stored(&self.ledger, &key, value)?;
+                continue;
+            }
+            let mut block = stored(&self.ledger, &key, &known.shape)?.load(&self.ledger, &known.shape)?;
+            let mut spans = Spans::default();
+            for r in out {
+                known.shape.fill(r.start, &mut block[r.clone()]);
+                spans.insert(r);
+            }
+            self.blocks.lock().overlay(&self.ledger, &key, &known.shape, &spans, &block)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `body` with a codec, borrowed where the dataset needs one and nobody has it open.
+    fn with_foreign<T>(
+        &self,
+        s: &mut State,
+        id: u64,
+        known: &Known,
+        body: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if !known.shape.filters.is_foreign() || known.shape.filters.codecs().has_one_here() {
+            return body();
+        }
+        let lenders: Vec<_> = self.lenders.lock().iter().filter_map(Weak::upgrade).collect();
+        let h = self.header(s, ObjectId(id))?;
+        let dataset = match self.shared() {
+            Some(c) => Some(c.load_dataset(crate::OpenObject::hold(&c, ObjectId(id), h.kind()), &h)?),
+            None => None,
+        };
+        let codec = dataset.and_then(|d| lenders.into_iter().rev().find_map(|lender| lender.codec_for(&d)));
+        let Some(codec) = codec else {
+            let text = format!(
+                "{}: a chunk of dataset {id:#x} was changed by two writers, and its filters run only in HDF5; \
+                 flush while the dataset is open",
+                self.name()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        let codecs = known.shape.filters.codecs();
+        codecs.add(codec.clone());
+        let done = body();
+        codecs.remove(&codec);
+        done
+    }
+}
+
+/// Whether dimensions went down.
+fn shrank(before: &Bytes, now: &Bytes) -> Result<bool> {
+    let dims = |v: &Bytes| -> Result<Vec<u64>> {
+        let h: HeaderRecord = decode(v.clone(), || "a header".into())?;
+        Ok(h.dataset.and_then(|d| d.space).map(|s| s.dims).unwrap_or_default())
+    };
+    let (before, now) = (dims(before)?, dims(now)?);
+    Ok(before.iter().zip(&now).any(|(b, n)| n < b))
+}
+
+/// Names the elements in some bytes of a block: those of a chunk by the corners of the box that holds them.
+fn elements(known: &Known, key: &[u8], ranges: &[Range<usize>]) -> String {
+    let unit = known.unit.max(1);
+    let coords = keys::coords(key);
+    let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return "elements".into() };
+    let (first, last) = (first.start / unit, (last.end - 1) / unit);
+    let count: usize = ranges.iter().map(|r| r.len() / unit).sum();
+    match &known.layout {
+        Layout::Chunked { chunk } => {
+            let at = |mut n: u64| {
+                let mut index = vec![0; chunk.len()];
+                for d in (0..chunk.len()).rev() {
+                    index[d] = coords
+                        .get(d)
+                        .copied()
+                        .unwrap_or(0)
+                        .saturating_mul(chunk[d])
+                        .saturating_add(n % chunk[d]);
+                    n /= chunk[d];
+                }
+                index
+            };
+            format!("{count} of the elements {:?} to {:?}", at(first as u64), at(last as u64))
+        }
+        _ => {
+            let before = coords.first().copied().unwrap_or(0).saturating_mul((known.shape.len / unit) as u64);
+            let [first, last] = [first, last].map(|at| before.saturating_add(at as u64));
+            format!("{count} of the elements {first} to {last}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Element by element: ours where we wrote and they did not change anything, theirs elsewhere.
+        #[test]
+        fn elements_stay_whole(
+            (base, theirs, ours) in (prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24), prop::collection::vec(0u8..3, 24)),
+            wrote in prop::collection::vec(any::<bool>(), 6),
+            has_read in prop::collection::vec(any::<bool>(), 6),
+        ) {
+            const UNIT: usize = 4;
+            let mut spans = Spans::default();
+            let mut mine = base.clone();
+            let mut seen = Spans::default();
+            for (n, _) in has_read.iter().enumerate().filter(|(_, r)| **r) {
+                seen.insert(n * UNIT + 1..n * UNIT + 2);
+            }
+            for (n, _) in wrote.iter().enumerate().filter(|(_, w)| **w) {
+                spans.insert(n * UNIT..(n + 1) * UNIT);
+                mine[n * UNIT..(n + 1) * UNIT].copy_from_slice(&ours[n * UNIT..(n + 1) * UNIT]);
+            }
+            let read = ReadOf::Parts(seen);
+            let (free, contested) = sort_out(&spans, &read, UNIT, [&base, &theirs, &mine]);
+            let mut merged = theirs.clone();
+            free.iter().for_each(|r| merged[r.clone()].copy_from_slice(&mine[r]));
+            for (n, &w) in wrote.iter().enumerate() {
+                let e = n * UNIT..(n + 1) * UNIT;
+                let changed = base[e.clone()] != theirs[e.clone()];
+                let told = contested.iter().any(|r| r.start <= e.start && e.end <= r.end);
+                let differs = mine[e.clone()] != theirs[e.clone()];
+                prop_assert_eq!(told, w && changed && (differs || has_read[n]));
+                let wanted = if w && !told { &mine } else { &theirs };
+                prop_assert_eq!(&merged[e.clone()], &wanted[e]);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What could not be merged, in words.
+
+use super::RemoteChange;
+use crate::container::State;
+use crate::ids::ROOT;
+use crate::record::{self, LinkRecord};
+use crate::{Container, Error, ErrorKind, Result, keys};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Conflicts that an error names; of more it gives the number.
+const MAX_NAMED_CONFLICTS: usize = 8;
+/// Links that are looked through for the path of an object.
+const MAX_SEARCHED_LINKS: usize = 100_000;
+
+/// Something that another writer changed first.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Conflict {
+    id: u64,
+    what: String,
+    by: String,
+    /// Nothing of the batch can be committed, whatever is to be done with the rest of others.
+    pub(super) is_whole: bool,
+}
+
+impl Conflict {
+    /// `what` goes behind the object's path, as ", attribute x" or "/name".
+    pub(crate) fn new(id: u64, what: String, their: Option<&RemoteChange>) -> Self {
+        let by = their.map_or_else(String::new, |t| {
+            format!(" by another writer (host {}, process {}) in version {}", t.host, t.pid, t.version)
+        });
+        Self { id, what, by, is_whole: false }
+    }
+}
+
+/// Notes a conflict. One that a merge found that failed and was started again is noted already, and becomes the last one.
+fn note(s: &mut State, conflict: Conflict) {
+    let is_other = |c: &Conflict| (c.id, &c.what, &c.by) != (conflict.id, &conflict.what, &conflict.by);
+    let mut is_whole = conflict.is_whole;
+    s.others.conflicts.retain(|c| {
+        is_whole |= !is_other(c) && c.is_whole;
+        is_other(c)
+    });
+    s.others.conflicts.push(Conflict { is_whole, ..conflict });
+}
+
+impl Container {
+    pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String) {
+        let c = Conflict::new(id, what, s.others.theirs.get(key));
+        note(s, c);
+    }
+
+    /// A conflict of which no half may be committed.
+    pub(super) fn whole_conflict(&self, s: &mut State, id: u64, what: String, their: Option<&RemoteChange>) {
+        note(s, Conflict { is_whole: true, ..Conflict::new(id, what, their) });
+    }
+
+    /// Marks the conflict that was noted last as one of which no half may be committed.
+    pub(super) fn conflict_is_whole(&self, s: &mut State) {
+        if let Some(last) = s.others.conflicts.last_mut() {
+            last.is_whole = true;
+        }
+    }
+
+    /// `then` says what became of the batch.
+    pub(super) fn conflict_error(&self, s: &mut State, conflicts: &[Conflict], then: &str) -> Result<()> {
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let paths = self.paths(s, conflicts.iter().map(|c| c.id).collect());
+        let named = conflicts.iter().take(MAX_NAMED_CONFLICTS).map(|c| {
+            let path = paths.get(&c.id).cloned().unwrap_or_else(|| format!("object {:#x}", c.id));
+            // What goes on with a name begins with a slash.
+            let path = if path == "/" && c.what.starts_with('/') { "" } else { &path };
+            format!("{path}{} was changed{}", c.what, c.by)
+        });
+        let mut text = format!("{}: {}", self.name(), named.collect::<Vec<_>>().join("; "));
+        if conflicts.len() > MAX_NAMED_CONFLICTS {
+            text.push_str(&format!("; and {} more", conflicts.len() - MAX_NAMED_CONFLICTS));
+        }
+        text.push_str(". ");
+        text.push_str(then);
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
+    /// Paths of objects, as far as a bounded search finds them.
+    fn paths(&self, s: &mut State, mut wanted: HashSet<u64>) -> HashMap<u64, String> {
+        let mut found = HashMap::new();
+        if wanted.remove(&ROOT.0) {
+            found.insert(ROOT.0, "/".to_owned());
+        }
+        let mut pending = VecDeque::from([(ROOT.0, String::new())]);
+        let mut seen = HashSet::from([ROOT.0]);
+        let mut searched = 0;
+        while let Some((group, path)) = pending.pop_front() {
+            let mut entries = Vec::new();
+            // What cannot be read has no path; the conflict is told all the same.
+            let _best_effort = self.each(&keys::of(keys::LINK, group), |key, value| {
+                let r: LinkRecord = record::decode(value, String::new)?;
+                let name = String::from_utf8_lossy(keys::name(&key, &r.name)).into_owned();
+                entries.extend(r.hard.map(|id| (id, name)));
+                Ok(())
+            });
+            for (id, name) in entries {
+                searched += 1;
+                if wanted.is_empty() || searched > MAX_SEARCHED_LINKS {
+                    return found;
+                }
+                if !seen.insert(id) {
+                    continue;
+                }
+                let path = format!("{path}/{name}");
+                if wanted.remove(&id) {
+                    found.insert(id, path.clone());
+                }
+                if self.header(s, crate::ObjectId(id)).is_ok_and(|h| h.group.is_some()) {
+                    pending.push_back((id, path));
+                }
+            }
+        }
+        found
+    }
+}

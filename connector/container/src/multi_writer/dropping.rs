@@ -1,0 +1,47 @@
+//! A batch that meets a conflict and is dropped: nothing of it is committed, and the writer sees the newest version.
+
+use super::{RemoteChanges, reload_all};
+use crate::container::State;
+use crate::heap::HeapState;
+use crate::{Container, OnConflict, Result};
+use h5lake_ledger::locks::MutexGuard;
+use std::sync::Weak;
+
+impl Container {
+    /// Whether what could not be merged keeps all of the batch from being committed.
+    pub(super) fn drops_batch(&self, s: &State) -> bool {
+        // The processes of an MPI program stage the same changes: all of them drop those, or none.
+        let may = !s.ids.are_shared();
+        let conflicts = &s.others.conflicts;
+        may && !conflicts.is_empty()
+            && (self.on_conflict == OnConflict::Fail || conflicts.iter().any(|c| c.is_whole))
+    }
+
+    /// Drops what is staged and in memory, and says why. What was made in the batch is gone; whoever has it open is told
+    /// that it is not there.
+    pub(super) fn drop_batch(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
+        let s = &mut *state;
+        let conflicts = std::mem::take(&mut s.others.conflicts);
+        let told = self.conflict_error(
+            s,
+            &conflicts,
+            "Nothing of this batch is committed: all changes since the last flush are dropped, and the file shows the \
+             newest version; read again and retry",
+        );
+        self.ledger.rollback()?;
+        self.blocks.lock().drop_all();
+        self.reads.clear();
+        s.headers.clear();
+        s.unstored.clear();
+        s.unmarked.clear();
+        s.unstored_attribute = None;
+        s.edition += 1;
+        s.lists.forget_all();
+        s.heap = HeapState::default();
+        s.others = RemoteChanges::default();
+        let open: Vec<_> = s.datasets.values().filter_map(Weak::upgrade).collect();
+        drop(state);
+        reload_all(&open)?;
+        told
+    }
+}

@@ -1,0 +1,198 @@
+//! Groups that several writers made under one name: they become one group, with what each put into it.
+//!
+//! The first one's group stays. What we have put into ours moves there, key by key, and is merged like anything else that
+//! both changed; who has our group open finds the other one from then on.
+
+use super::RemoteChange;
+use crate::container::State;
+use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, decode};
+use crate::{Container, Result, keys};
+use bytes::Bytes;
+use prost::Message;
+
+/// A link of the same name in the same group that leads to a new group of theirs and to one of ours.
+struct Pair {
+    /// The link.
+    key: Bytes,
+    theirs: u64,
+    ours: u64,
+}
+
+fn target(value: &Option<Bytes>) -> Result<Option<u64>> {
+    let Some(value) = value else { return Ok(None) };
+    let r: LinkRecord = decode(value.clone(), || "a link that two writers made".into())?;
+    Ok(r.hard)
+}
+
+/// Whether two groups were made alike, so that it is all the same which of them is there.
+fn alike(theirs: &HeaderRecord, ours: &HeaderRecord) -> bool {
+    let made = |h: &HeaderRecord| {
+        let order = h.group.as_ref().map(|g: &GroupRecord| (g.order_tracked, g.order_indexed));
+        (order, h.flags, h.creation_properties.clone())
+    };
+    theirs.group.is_some()
+        && made(theirs) == made(ours)
+        && (ours.comment.is_none() || ours.comment == theirs.comment)
+}
+
+impl Container {
+    /// Makes one group of each two that stand under one name. Groups in them come together too.
+    pub(super) fn join_groups(&self, s: &mut State) -> Result<()> {
+        // The processes of an MPI program know objects by numbers that all of them have.
+        if s.ids.are_shared() {
+            return Ok(());
+        }
+        loop {
+            let mut pairs = Vec::new();
+            for (key, base) in self.ledger.unmerged() {
+                if base.is_none() && key.first() == Some(&keys::LINK) {
+                    pairs.extend(self.pair(key)?);
+                }
+            }
+            if pairs.is_empty() {
+                return Ok(());
+            }
+            for pair in pairs {
+                self.join(s, &pair)?;
+            }
+        }
+    }
+
+    fn pair(&self, key: Bytes) -> Result<Option<Pair>> {
+        let (theirs, ours) = (target(&self.ledger.committed(&key)?)?, target(&self.ledger.get(&key)?)?);
+        let (Some(theirs), Some(ours)) = (theirs, ours) else { return Ok(None) };
+        let ours_at = keys::of(keys::HEADER, ours);
+        // One that was there before is linked anew, and not made.
+        if theirs == ours || self.ledger.committed(&ours_at)?.is_some() {
+            return Ok(None);
+        }
+        let (Some(a), Some(b)) = (self.header_of(theirs)?, self.header_of(ours)?) else { return Ok(None) };
+        let joins = alike(&a, &b) && b.link_count == 1;
+        Ok(joins.then_some(Pair { key, theirs, ours }))
+    }
+
+    fn header_of(&self, id: u64) -> Result<Option<HeaderRecord>> {
+        let value = self.ledger.get(&keys::of(keys::HEADER, id))?;
+        value.map(|v| decode(v, || format!("the header of object {id:#x}"))).transpose()
+    }
+
+    fn join(&self, s: &mut State, pair: &Pair) -> Result<()> {
+        let (from, to) = (pair.ours, pair.theirs);
+        let (Some(mut theirs), Some(ours)) = (self.header_of(to)?, self.header_of(from)?) else {
+            return Ok(());
+        };
+        // One link less than our count of the group above says.
+        let above = keys::id(&pair.key).unwrap_or_default();
+        s.others.fixes.entry(above).or_default().entries -= 1;
+        self.ledger.unstage(&pair.key)?;
+        s.lists.forget(above);
+        let author = s.others.theirs.get(keys::of(keys::HEADER, to).as_slice()).cloned();
+        let links = self.move_links(from, to, theirs.group.as_ref(), author.as_ref(), s)?;
+        let attributes = self.move_attributes(from, to, theirs.next_attribute, author.as_ref(), s)?;
+        let fix = s.others.fixes.entry(to).or_default();
+        fix.entries += links;
+        fix.attributes += attributes;
+        theirs.next_attribute = theirs.next_attribute.saturating_add(ours.next_attribute);
+        if let (Some(g), Some(o)) = (&mut theirs.group, &ours.group) {
+            g.next_order = g.next_order.saturating_add(o.next_order);
+        }
+        theirs.access = theirs.access.max(ours.access);
+        theirs.modify = theirs.modify.max(ours.modify);
+        theirs.change = theirs.change.max(ours.change);
+        self.ledger.put(&keys::of(keys::HEADER, to), theirs.encode_to_vec())?;
+        self.give_up(s, &keys::of(keys::HEADER, from))?;
+        self.ledger.unstage(&keys::of(keys::ORPHAN, from))?;
+        self.become_one(s, from, to);
+        Ok(())
+    }
+
+    /// Moves our links to the other group, behind those that are there; returns how many.
+    fn move_links(
+        &self,
+        from: u64,
+        to: u64,
+        group: Option<&GroupRecord>,
+        author: Option<&RemoteChange>,
+        s: &mut State,
+    ) -> Result<i64> {
+        let behind = group.map_or(0, |g| g.next_order);
+        let mut moved = 0;
+        for (key, value) in self.ledger.staged(&keys::of(keys::LINK, from)) {
+            self.ledger.unstage(&key)?;
+            let Some(value) = value else { continue };
+            let mut r: LinkRecord = decode(value, || "a new link".into())?;
+            r.creation_order = r.creation_order.map(|order| order.saturating_add(behind));
+            self.restage(s, &key, to, r.encode_to_vec(), author)?;
+            moved += 1;
+        }
+        Ok(moved)
+    }
+
+    /// Moves our attributes to the other group; returns how many.
+    fn move_attributes(
+        &self,
+        from: u64,
+        to: u64,
+        behind: u32,
+        author: Option<&RemoteChange>,
+        s: &mut State,
+    ) -> Result<i64> {
+        let mut moved = 0;
+        for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, from)) {
+            self.ledger.unstage(&key)?;
+            let Some(value) = value else { continue };
+            let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
+            r.creation_order = r.creation_order.saturating_add(behind);
+            self.restage(s, &key, to, r.encode_to_vec(), author)?;
+            moved += 1;
+        }
+        Ok(moved)
+    }
+
+    /// Stages under another owner what was staged under `key`; if there is one of that name, both have made it.
+    fn restage(
+        &self,
+        s: &mut State,
+        key: &[u8],
+        owner: u64,
+        value: Vec<u8>,
+        author: Option<&RemoteChange>,
+    ) -> Result<()> {
+        let letter = key.first().copied().unwrap_or_default();
+        let key = [&keys::of(letter, owner), keys::rest(key)].concat();
+        let there = self.ledger.committed(&key)?.is_some();
+        self.ledger.put(&key, value)?;
+        if there {
+            self.ledger.contest(&key);
+            if let Some(author) = author {
+                let author = RemoteChange { before: None, ..author.clone() };
+                s.others.theirs.entry(key.into()).or_insert(author);
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on who has the one open has the other.
+    fn become_one(&self, s: &mut State, from: u64, to: u64) {
+        let mut opens = self.opens.lock();
+        self.joined.write().insert(from, to);
+        if let Some(count) = opens.remove(&from) {
+            *opens.entry(to).or_default() += count;
+        }
+        if self.marked.lock().remove(&from) {
+            self.marked.lock().insert(to);
+        }
+        drop(opens);
+        self.closed.lock().retain(|id| *id != from);
+        s.attributes.change_owner(from, to);
+        s.headers.pop(&from);
+        s.headers.pop(&to);
+        s.lists.forget(from);
+        s.lists.forget(to);
+    }
+
+    /// The id that an object has now.
+    pub(crate) fn present_id(&self, id: u64) -> u64 {
+        self.joined.read().get(&id).copied().unwrap_or(id)
+    }
+}

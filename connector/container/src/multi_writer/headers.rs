@@ -1,0 +1,247 @@
+//! Headers that both changed: counts add up, times are the latest, dimensions grow.
+
+use super::{CountDelta, ThreeWay};
+use crate::container::State;
+use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
+use crate::{Container, Error, OnConflict, Result, keys};
+use bytes::Bytes;
+use prost::Message;
+
+fn header(value: &Option<Bytes>) -> Result<Option<HeaderRecord>> {
+    value.as_ref().map(|v| decode(v.clone(), || "a header that two writers changed".into())).transpose()
+}
+
+fn added(a: u64, b: i64) -> u64 {
+    a.saturating_add_signed(b)
+}
+
+fn more(ours: u64, base: u64) -> i64 {
+    (ours as i64).wrapping_sub(base as i64)
+}
+
+/// Where the numbers begin that we gave since the base: `ours` is the next one. A count that ran empty began anew.
+fn began(ours: i64, base: i64) -> i64 {
+    if ours >= base { base } else { 0 }
+}
+
+/// The next number when ours are given behind theirs.
+fn behind(theirs: i64, ours: i64, base: i64) -> i64 {
+    theirs.saturating_add(ours - began(ours, base))
+}
+
+/// The dimensions that follow from both: whoever alone changed has it, and growth adds up. `None` where one grew and one
+/// shrank, or both shrank differently.
+fn dimensions(base: &SpaceRecord, theirs: &SpaceRecord, ours: &SpaceRecord) -> Option<SpaceRecord> {
+    if theirs == ours || ours == base {
+        return Some(theirs.clone());
+    }
+    if theirs == base {
+        return Some(ours.clone());
+    }
+    let grew = |s: &SpaceRecord| {
+        s.rank == base.rank
+            && s.dims.len() == base.dims.len()
+            && s.dims.iter().zip(&base.dims).all(|(a, b)| a >= b)
+    };
+    if !grew(theirs) || !grew(ours) {
+        return None;
+    }
+    let dims = theirs.dims.iter().zip(&ours.dims).map(|(a, b)| *a.max(b)).collect();
+    Some(SpaceRecord { dims, ..theirs.clone() })
+}
+
+impl Container {
+    pub(super) fn merge_header(&self, s: &mut State, c: ThreeWay) -> Result<()> {
+        let id = keys::id(&c.key).unwrap_or_default();
+        let [base, theirs, ours] = [header(&c.base)?, header(&c.theirs)?, header(&c.ours)?];
+        let (Some(base), Some(theirs), Some(ours)) = (base, theirs, ours) else {
+            // Ids are given once, deleted objects were given up before, and ours are deleted in commits of their own.
+            return Err(Error::corrupt(format!("{}: the header of {id:#x} came or went", self.name())));
+        };
+        let mut h = theirs.clone();
+        let links = more(u64::from(ours.link_count), u64::from(base.link_count));
+        h.link_count = u32::try_from(added(u64::from(theirs.link_count), links)).unwrap_or(u32::MAX);
+        h.access = theirs.access.max(ours.access);
+        h.modify = theirs.modify.max(ours.modify);
+        h.change = theirs.change.max(ours.change);
+        h.attribute_count = added(theirs.attribute_count, more(ours.attribute_count, base.attribute_count));
+        let next =
+            behind(theirs.next_attribute.into(), ours.next_attribute.into(), base.next_attribute.into());
+        h.next_attribute = u32::try_from(next).unwrap_or(u32::MAX);
+        if let (Some(g), Some(o), Some(b)) = (&mut h.group, &ours.group, &base.group) {
+            g.link_count = added(g.link_count, more(o.link_count, b.link_count));
+            g.next_order = behind(g.next_order, o.next_order, b.next_order);
+        }
+        let is_stale = theirs.comment != base.comment && self.reads.has_name(&c.key);
+        if ours.comment != base.comment && (ours.comment != theirs.comment || is_stale) {
+            if theirs.comment == base.comment || self.last_wins() {
+                h.comment = ours.comment.clone();
+            } else {
+                self.conflict(s, &c.key, id, ", its comment,".into());
+            }
+        }
+        self.merge_dimensions(s, &c.key, id, [&base, &theirs, &ours], &mut h);
+        self.ledger.put(&c.key, h.encode_to_vec())?;
+        self.ledger.merged(&c.key);
+        s.headers.pop(&id);
+        s.others.reload.insert(id);
+        Ok(())
+    }
+
+    fn merge_dimensions(
+        &self,
+        s: &mut State,
+        key: &[u8],
+        id: u64,
+        [base, theirs, ours]: [&HeaderRecord; 3],
+        h: &mut HeaderRecord,
+    ) {
+        let space = |h: &HeaderRecord| h.dataset.as_ref().and_then(|d| d.space.clone());
+        let (Some(b), Some(t), Some(o)) = (space(base), space(theirs), space(ours)) else { return };
+        // Who sets dimensions has read them: of two that append, the second has counted from the wrong end.
+        let is_stale = t != b && s.others.batch.resized.contains_key(&id);
+        let merged = match dimensions(&b, &t, &o) {
+            _ if is_stale && self.on_conflict == OnConflict::Fail => {
+                self.conflict(s, key, id, format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims));
+                t
+            }
+            Some(merged) => merged,
+            None if self.last_wins() => o,
+            None => {
+                self.conflict(s, key, id, format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims));
+                s.others.refused.insert(id, o.dims);
+                t
+            }
+        };
+        if let Some(d) = &mut h.dataset {
+            d.space = Some(merged);
+        }
+    }
+
+    /// Gives our new links and attributes numbers behind those that others gave meanwhile.
+    pub(super) fn shift_orders(&self, _: &mut State) -> Result<()> {
+        for (key, base) in self.ledger.unmerged() {
+            let (Some(&keys::HEADER), Some(id)) = (key.first(), keys::id(&key)) else { continue };
+            let all = [base, self.ledger.committed(&key)?, self.ledger.get(&key)?];
+            let [Some(base), Some(theirs), Some(ours)] = all.map(|v| header(&v)).map(|h| h.ok().flatten())
+            else {
+                continue;
+            };
+            let first = began(ours.next_attribute.into(), base.next_attribute.into());
+            let by = i64::from(theirs.next_attribute) - first;
+            if by != 0 && i64::from(ours.next_attribute) > first {
+                self.shift_attributes(id, first, by)?;
+            }
+            if let (Some(b), Some(t), Some(o)) = (&base.group, &theirs.group, &ours.group) {
+                let first = began(o.next_order, b.next_order);
+                let by = t.next_order - first;
+                if by != 0 && o.next_order > first {
+                    self.shift_links(id, first, by)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shift_attributes(&self, id: u64, first: i64, by: i64) -> Result<()> {
+        for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
+            let Some(value) = value else { continue };
+            let mut r: AttributeRecord = decode(value, || "a new attribute".into())?;
+            if i64::from(r.creation_order) >= first && self.ledger.base(&key)?.is_none() {
+                r.creation_order = u32::try_from(i64::from(r.creation_order) + by).unwrap_or(u32::MAX);
+                self.ledger.put(&key, r.encode_to_vec())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shift_links(&self, id: u64, first: i64, by: i64) -> Result<()> {
+        for (key, value) in self.ledger.staged(&keys::of(keys::LINK, id)) {
+            let Some(value) = value else { continue };
+            let mut r: LinkRecord = decode(value, || "a new link".into())?;
+            if let Some(order) = r.creation_order.filter(|o| *o >= first)
+                && self.ledger.base(&key)?.is_none()
+            {
+                r.creation_order = Some(order.saturating_add(by));
+                self.ledger.put(&key, r.encode_to_vec())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to counts what merging links and attributes changed of them.
+    pub(super) fn fix_headers(&self, s: &mut State) -> Result<()> {
+        let fixes: Vec<(u64, CountDelta)> = s.others.fixes.drain().collect();
+        for (id, fix) in fixes {
+            let nothing = fix.links == 0 && fix.entries == 0 && fix.attributes == 0;
+            let key = keys::of(keys::HEADER, id);
+            let Some(mut h) = header(&self.ledger.get(&key)?)?.filter(|_| !nothing) else { continue };
+            h.link_count = u32::try_from(added(u64::from(h.link_count), fix.links)).unwrap_or(u32::MAX);
+            h.attribute_count = added(h.attribute_count, fix.attributes);
+            if let Some(g) = &mut h.group {
+                g.link_count = added(g.link_count, fix.entries);
+            }
+            self.ledger.put(&key, h.encode_to_vec())?;
+            s.headers.pop(&id);
+            self.mark(id, h.link_count)?;
+        }
+        Ok(())
+    }
+
+    /// The marks of objects without links follow from the headers.
+    pub(super) fn mark_unlinked(&self, _: &mut State) -> Result<()> {
+        for (key, _) in self.ledger.staged(&[keys::HEADER]) {
+            if let Some(id) = keys::id(&key)
+                && let Some(h) = header(&self.ledger.get(&key)?)?
+            {
+                self.mark(id, h.link_count)?;
+            }
+        }
+        for (key, _) in self.ledger.unmerged() {
+            if key.first() == Some(&keys::ORPHAN) {
+                // Ours, or what follows from the header.
+                self.ledger.merged(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&self, id: u64, links: u32) -> Result<()> {
+        let mark = keys::of(keys::ORPHAN, id);
+        match (links, self.ledger.get(&mark)?) {
+            (0, None) => self.ledger.put(&mark, Bytes::new())?,
+            (1.., Some(_)) => self.ledger.delete(&mark)?,
+            _ => (),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(dims: &[u64]) -> SpaceRecord {
+        SpaceRecord { rank: Some(dims.len() as u32), dims: dims.to_vec(), max: vec![0; dims.len()] }
+    }
+
+    #[test]
+    fn dimensions_grow_together_and_do_not_shrink_under_growth() {
+        let of =
+            |b: &[u64], t: &[u64], o: &[u64]| dimensions(&space(b), &space(t), &space(o)).map(|s| s.dims);
+        assert_eq!(of(&[4, 4], &[6, 4], &[4, 9]), Some(vec![6, 9]));
+        assert_eq!(of(&[4], &[6], &[9]), Some(vec![9]));
+        assert_eq!(of(&[4], &[2], &[4]), Some(vec![2]));
+        assert_eq!(of(&[4], &[4], &[2]), Some(vec![2]));
+        assert_eq!(of(&[4], &[2], &[2]), Some(vec![2]));
+        assert_eq!(of(&[4], &[2], &[9]), None);
+        assert_eq!(of(&[4], &[3], &[2]), None);
+    }
+
+    #[test]
+    fn ours_are_numbered_behind_theirs() {
+        assert_eq!((behind(7, 6, 5), began(6, 5)), (8, 5));
+        // Ours ran empty and began anew with two.
+        assert_eq!((behind(7, 2, 5), began(2, 5)), (9, 0));
+    }
+}

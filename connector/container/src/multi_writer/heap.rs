@@ -1,0 +1,100 @@
+//! Heap segments that both changed. Only the writer that began a segment appends to it; any writer deletes blobs.
+
+use super::ThreeWay;
+use crate::chunk::block_store::{delete_stored, stored};
+use crate::container::State;
+use crate::record::{UsageRecord, decode};
+use crate::{Container, Result, heap, keys};
+use bytes::Bytes;
+use prost::Message;
+
+fn usage(value: &Option<Bytes>) -> Result<Option<UsageRecord>> {
+    value.as_ref().map(|v| decode(v.clone(), || "usage of a heap segment".into())).transpose()
+}
+
+/// Bytes appended and deleted since the base.
+fn done(base: &UsageRecord, now: &UsageRecord) -> (u64, u64) {
+    let appended = now.used.saturating_sub(base.used);
+    (appended, (base.live + appended).saturating_sub(now.live))
+}
+
+impl Container {
+    pub(super) fn merge_usage(&self, s: &mut State, c: ThreeWay) -> Result<()> {
+        let [base, theirs, ours] = [usage(&c.base)?, usage(&c.theirs)?, usage(&c.ours)?];
+        let base = base.unwrap_or_default();
+        let (theirs, ours) = match (theirs, ours) {
+            (None, None) => return self.settle_usage(s, &c.key, None),
+            (None, Some(o)) => {
+                // They saw the last of the old blobs go. What was appended since lives.
+                let (appended, _) = done(&base, &o);
+                let left = (appended > 0).then_some(UsageRecord { live: appended, ..o });
+                return self.settle_usage(s, &c.key, left);
+            }
+            (Some(t), None) => {
+                let (appended, _) = done(&base, &t);
+                let left = (appended > 0).then_some(UsageRecord { live: appended, ..t });
+                if left.is_some() {
+                    self.take_back_segment(&c.key)?;
+                }
+                return self.settle_usage(s, &c.key, left);
+            }
+            (Some(t), Some(o)) => (t, o),
+        };
+        let ((a, x), (b, y)) = (done(&base, &theirs), done(&base, &ours));
+        // Both may have deleted the same blobs: so many are gone at least, and what lives is never taken for dead.
+        let live = (base.live + a + b).saturating_sub(x.max(y));
+        let both = UsageRecord { length: theirs.length, used: theirs.used.max(ours.used), live };
+        self.settle_usage(s, &c.key, (live > 0).then_some(both))
+    }
+
+    /// Stages the usage that both agree on; without one, the segment goes.
+    fn settle_usage(&self, s: &mut State, key: &[u8], left: Option<UsageRecord>) -> Result<()> {
+        if let (Some(owner), Ok(number)) = (keys::id(key), keys::rest(key).try_into()) {
+            s.heap.forget(owner, u32::from_be_bytes(number));
+        }
+        match left {
+            Some(r) => self.ledger.put(key, r.encode_to_vec())?,
+            None => {
+                self.ledger.delete(key)?;
+                let segment = segment_of(key);
+                self.give_up(s, &segment)?;
+                if let Some(value) = self.ledger.committed(&segment)? {
+                    delete_stored(&self.ledger, &segment, value)?;
+                }
+            }
+        }
+        self.ledger.merged(key);
+        Ok(())
+    }
+
+    /// The segment that we had dropped stays.
+    fn take_back_segment(&self, usage: &[u8]) -> Result<()> {
+        let segment = segment_of(usage);
+        self.exchange(&segment, self.ledger.base(&segment)?, None)?;
+        Ok(self.ledger.unstage(&segment)?)
+    }
+
+    /// Only its writer appends to a segment; of another's deletion of it nothing is left here but what was appended.
+    pub(super) fn merge_segment(&self, s: &mut State, c: ThreeWay) -> Result<()> {
+        let mut key = c.key.to_vec();
+        key[0] = keys::USAGE;
+        let there = usage(&self.ledger.get(&key)?)?;
+        let (Some(u), Some(ours)) = (there, &c.ours) else {
+            return self.give_up(s, &c.key);
+        };
+        let shape = heap::shape(u.length)?;
+        let mut blocks = self.blocks.lock();
+        let spans = blocks.touched(&c.key);
+        let whole = stored(&self.ledger, &c.key, &shape)?.load(&self.ledger, &shape)?;
+        self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
+        blocks.supersede(&c.key);
+        self.ledger.unstage(&c.key)?;
+        blocks.overlay(&self.ledger, &c.key, &shape, &spans, &whole)
+    }
+}
+
+fn segment_of(usage: &[u8]) -> Vec<u8> {
+    let mut key = usage.to_vec();
+    key[0] = keys::SEGMENT;
+    key
+}

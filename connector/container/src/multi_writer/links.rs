@@ -1,0 +1,76 @@
+//! Links that both changed.
+
+use super::ThreeWay;
+use super::tree::hard;
+use crate::container::State;
+use crate::convert::show;
+use crate::record::{self, LinkRecord};
+use crate::{Container, OnConflict, Result, keys};
+use bytes::Bytes;
+
+fn decode(value: &Option<Bytes>) -> Result<Option<LinkRecord>> {
+    let what = || "a link that two writers changed".to_owned();
+    value.as_ref().map(|v| record::decode(v.clone(), what)).transpose()
+}
+
+impl Container {
+    /// The same link, or the removal of the same, is what both wanted; else the first has it.
+    pub(super) fn merge_link(&self, s: &mut State, c: ThreeWay) -> Result<()> {
+        let [base, theirs, ours] = [decode(&c.base)?, decode(&c.theirs)?, decode(&c.ours)?];
+        let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });
+        // A removal needs what it removes: two writers that remove one link, or make it anew, do not agree.
+        let is_removal = base.is_some() && self.on_conflict == OnConflict::Fail;
+        let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
+        let same = content(&theirs) == content(&ours) && !is_removal && !is_moved_away;
+        let group = keys::id(&c.key).unwrap_or_default();
+        let last = if same || !self.last_wins() { &theirs } else { &ours };
+        // Our counts in headers say what we did to the base; what is done is to theirs.
+        let target = |r: &Option<LinkRecord>| r.as_ref().and_then(|r| r.hard);
+        for (link, count) in
+            [(target(&theirs), -1), (target(last), 1), (target(&base), 1), (target(&ours), -1)]
+        {
+            if let Some(id) = link {
+                s.others.fixes.entry(id).or_default().links += count;
+            }
+        }
+        let there = |r: &Option<LinkRecord>| i64::from(r.is_some());
+        s.others.fixes.entry(group).or_default().entries +=
+            (there(last) - there(&theirs)) - (there(&ours) - there(&base));
+        if !same {
+            let long = [&ours, &theirs, &base].into_iter().flatten().map(|r| r.name.clone()).next();
+            let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
+            if !self.last_wins() || is_moved_away {
+                self.conflict(s, &c.key, group, format!(", link {},", show(&name)));
+                let is_half = s.others.batch.moved.contains(&c.key)
+                    || self.is_linked_anew(s, &c.key, c.ours.as_ref())?;
+                if is_half {
+                    self.conflict_is_whole(s);
+                }
+            }
+        }
+        if same || !self.last_wins() {
+            self.ledger.unstage(&c.key)?;
+        } else {
+            self.ledger.merged(&c.key);
+        }
+        s.lists.forget(group);
+        Ok(())
+    }
+
+    /// Whether a changed link is half of what this batch did to an object: it loses one link and gets another.
+    pub(super) fn is_linked_anew(&self, s: &State, key: &[u8], ours: Option<&Bytes>) -> Result<bool> {
+        if key.first() != Some(&keys::LINK) {
+            return Ok(false);
+        }
+        if let Some(id) = hard(ours)? {
+            return Ok(s.others.batch.unlinked.contains(&id));
+        }
+        let Some(id) = hard(self.ledger.base(key)?.as_ref())? else { return Ok(false) };
+        for (_, value) in self.ledger.staged(&[keys::LINK]) {
+            if hard(value.as_ref())? == Some(id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

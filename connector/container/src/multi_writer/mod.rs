@@ -1,0 +1,286 @@
+//! One of many writers: committing on top of what others committed.
+//!
+//! The ledger tells which keys others changed since this writer last looked. What both changed is merged kind by kind
+//! (`links`, `attributes`, `heap`, `blocks`, `headers`), with three values at hand: the one that both started from, theirs
+//! and ours. Where that cannot be done the writer that committed first wins, unless the last is to win. The later batch is
+//! then dropped as a whole (`dropping`), unless the rest of it is to be committed.
+
+mod attributes;
+mod batch;
+mod blocks;
+mod collective;
+mod conflict;
+mod deleted;
+mod dropping;
+mod groups;
+mod headers;
+mod heap;
+mod links;
+mod orphans;
+mod tree;
+
+use crate::container::State;
+use crate::dataset::Dataset;
+use crate::filters::unlocked::without_locks;
+use crate::{Container, ErrorKind, OnConflict, Result, keys};
+use batch::{Batch, Changed};
+use bytes::Bytes;
+use h5lake_ledger::Change;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Weak;
+
+pub(crate) use conflict::Conflict;
+
+/// How often a commit is tried that others overtake.
+const MAX_COMMIT_ATTEMPTS: u32 = 500;
+/// After so many tries the others are kept from committing, where that is possible.
+const ATTEMPTS_BEFORE_LOCK: u32 = 3;
+
+/// Who changed a key, and what it held before.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteChange {
+    /// The value that we last saw.
+    before: Option<Bytes>,
+    version: u64,
+    host: String,
+    pid: u32,
+}
+
+/// What is known of others' commits and not merged yet.
+#[derive(Default)]
+pub(crate) struct RemoteChanges {
+    /// Headers that they changed, links that they took away, and keys that both changed.
+    theirs: BTreeMap<Bytes, RemoteChange>,
+    /// Blocks that they changed of datasets whose headers we changed.
+    blocks: BTreeSet<Bytes>,
+    /// What merging adds to counts in headers.
+    fixes: HashMap<u64, CountDelta>,
+    /// Datasets that we shrank and that keep their dimensions, with those that we wanted.
+    refused: BTreeMap<u64, Vec<u64>>,
+    /// What could not be merged since the last flush that told.
+    conflicts: Vec<Conflict>,
+    /// Objects whose headers are new, for those who have them open.
+    reload: BTreeSet<u64>,
+    /// Objects that they changed.
+    changed: Changed,
+    /// What this batch did.
+    batch: Batch,
+}
+
+/// What is to be added to the counts of a header.
+#[derive(Debug, Default, Clone, Copy)]
+struct CountDelta {
+    /// Links to the object.
+    links: i64,
+    /// Links in the group.
+    entries: i64,
+    attributes: i64,
+}
+
+/// The three values of a key that both changed.
+struct ThreeWay {
+    key: Bytes,
+    base: Option<Bytes>,
+    theirs: Option<Bytes>,
+    ours: Option<Bytes>,
+}
+
+impl Container {
+    /// Like a flush, where others write too.
+    pub(crate) fn flush_with_others(&self) -> Result<()> {
+        without_locks(|| self.commit_with_others())
+    }
+
+    fn commit_with_others(&self) -> Result<()> {
+        let mut state = self.state();
+        let s = &mut *state;
+        let mut hold = None;
+        for attempt in 0..=MAX_COMMIT_ATTEMPTS {
+            self.stage_all(s)?;
+            // While one looks for news, what has to be there before the commit is on its way.
+            self.ledger.send_payloads()?;
+            self.learn(s)?;
+            self.merge(s)?;
+            if self.drops_batch(s) {
+                drop(hold);
+                return self.drop_batch(state);
+            }
+            if self.ledger.try_commit()?.is_some() {
+                break;
+            }
+            if attempt == MAX_COMMIT_ATTEMPTS {
+                let text = format!("{}: other writers commit all the time; flush again", self.name());
+                return Err(crate::Error::new(ErrorKind::Conflict, text));
+            }
+            if attempt == ATTEMPTS_BEFORE_LOCK {
+                hold = Some(self.ledger.hold()?);
+            } else if attempt < ATTEMPTS_BEFORE_LOCK || !self.near() {
+                self.ledger.wait_before_retry(attempt);
+            }
+        }
+        drop(hold);
+        self.blocks.lock().forget_touched();
+        self.reads.clear();
+        s.others.batch = Batch::default();
+        if let Err(e) = self.reap_apart(s) {
+            tracing::warn!("{}: objects without links were not deleted: {e}", self.name());
+        }
+        let conflicts = std::mem::take(&mut s.others.conflicts);
+        let told = self.conflict_error(s, &conflicts, "All else is committed; refresh and retry");
+        let reload = std::mem::take(&mut s.others.reload);
+        let open: Vec<_> =
+            reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
+        drop(state);
+        reload_all(&open)?;
+        told
+    }
+
+    /// Moves to the newest version under what is not flushed.
+    pub(crate) fn refresh_with_others(&self) -> Result<bool> {
+        without_locks(|| self.advance_with_others())
+    }
+
+    fn advance_with_others(&self) -> Result<bool> {
+        let mut state = self.state();
+        let s = &mut *state;
+        self.stage_all(s)?;
+        let before = self.ledger.version();
+        self.learn(s)?;
+        if self.ledger.staged_bytes() == 0 {
+            // The next batch begins at this version.
+            self.reads.clear();
+            (s.others.changed, s.others.batch) = Default::default();
+        }
+        let reload = std::mem::take(&mut s.others.reload);
+        let open: Vec<_> =
+            reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
+        drop(state);
+        reload_all(&open)?;
+        Ok(self.ledger.version() != before)
+    }
+
+    /// Whether of two changes of the same thing the later one stays.
+    pub(crate) fn last_wins(&self) -> bool {
+        self.on_conflict == OnConflict::Last
+    }
+
+    fn stage_all(&self, s: &mut State) -> Result<()> {
+        self.heap_store(s)?;
+        self.blocks.lock().flush(&self.ledger, &[])
+    }
+
+    /// Learns what others committed; what is in memory of it is forgotten.
+    fn learn(&self, s: &mut State) -> Result<()> {
+        loop {
+            let wanted = |key: &[u8]| matches!(key.first(), Some(&(keys::HEADER | keys::LINK)));
+            let changes = self.ledger.advance(&wanted)?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let headers: BTreeSet<_> =
+                self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
+            let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
+            for c in changes {
+                self.forget(s, &c.key);
+                if let Some(id) = keys::id(&c.key).filter(|_| c.key.first() != Some(&keys::ORPHAN)) {
+                    s.others.changed.insert(id, &c);
+                }
+                if c.key.first() == Some(&keys::BLOCK)
+                    && keys::id(&c.key).is_some_and(|id| headers.contains(&id))
+                {
+                    s.others.blocks.insert(c.key.clone());
+                }
+                let gone = c.key.first() == Some(&keys::LINK) && c.before.is_some();
+                if c.key.first() == Some(&keys::HEADER) || gone || contested.contains(&c.key) {
+                    note(&mut s.others.theirs, c);
+                }
+            }
+            // A store was asked until there was nothing newer, and to ask once more is a round trip: the commit finds out.
+            if self.ledger.is_remote() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn forget(&self, s: &mut State, key: &[u8]) {
+        let (Some(letter), Some(id)) = (key.first(), keys::id(key)) else { return };
+        match *letter {
+            keys::HEADER => {
+                s.headers.pop(&id);
+                s.others.reload.insert(id);
+            }
+            keys::LINK | keys::ATTRIBUTE => s.lists.forget(id),
+            keys::BLOCK | keys::SEGMENT => self.blocks.lock().supersede(key),
+            keys::USAGE => {
+                if let Ok(number) = keys::rest(key).try_into() {
+                    s.heap.forget(id, u32::from_be_bytes(number));
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Merges what is staged with what others committed.
+    fn merge(&self, s: &mut State) -> Result<()> {
+        let is_apart = s.others.changed.is_empty() || s.others.batch.is_empty();
+        if s.others.theirs.is_empty() && self.ledger.unmerged().is_empty() && is_apart {
+            s.others.blocks.clear();
+            s.others.changed = Changed::default();
+            return Ok(());
+        }
+        self.give_up_deleted(s)?;
+        self.join_groups(s)?;
+        self.shift_orders(s)?;
+        self.each_contest(s, keys::LINK, Self::merge_link)?;
+        self.each_contest(s, keys::ATTRIBUTE, Self::merge_attribute)?;
+        self.each_contest(s, keys::USAGE, Self::merge_usage)?;
+        self.each_contest(s, keys::HEADER, Self::merge_header)?;
+        self.fix_headers(s)?;
+        self.check_tree(s)?;
+        self.check_cuts(s)?;
+        self.cut_blocks(s)?;
+        self.each_contest(s, keys::SEGMENT, Self::merge_segment)?;
+        self.each_contest(s, keys::BLOCK, Self::merge_block)?;
+        self.mark_unlinked(s)?;
+        // The rest are counters that nobody stages; theirs count.
+        for (key, _) in self.ledger.unmerged() {
+            self.ledger.unstage(&key)?;
+        }
+        s.others.theirs.clear();
+        s.others.blocks.clear();
+        s.others.changed = Changed::default();
+        Ok(())
+    }
+
+    fn each_contest(
+        &self,
+        s: &mut State,
+        letter: u8,
+        merge: fn(&Self, &mut State, ThreeWay) -> Result<()>,
+    ) -> Result<()> {
+        for (key, base) in self.ledger.unmerged() {
+            if key.first() == Some(&letter) {
+                let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
+                merge(self, s, ThreeWay { key, base, theirs, ours })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value before is that of the first time, the author the last.
+fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: Change) {
+    let before = theirs.get(&c.key).map_or(c.before, |known| known.before.clone());
+    theirs.insert(c.key, RemoteChange { before, version: c.version, host: c.host, pid: c.pid });
+}
+
+fn reload_all(open: &[std::sync::Arc<Dataset>]) -> Result<()> {
+    for dataset in open {
+        // One that was deleted meanwhile keeps its last shape.
+        match dataset.reload() {
+            Err(e) if e.kind() == ErrorKind::NotFound => (),
+            other => other?,
+        }
+    }
+    Ok(())
+}

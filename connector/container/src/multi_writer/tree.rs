@@ -1,0 +1,188 @@
+//! What a merge must not do to the tree: delete what another writer has just changed, take in changes of what another
+//! writer deletes, or leave a group that no path leads to.
+
+use super::RemoteChange;
+use super::deleted::last_link;
+use crate::container::State;
+use crate::ids::ROOT;
+use crate::record::{HeaderRecord, LinkRecord, decode};
+use crate::{Container, ErrorKind, ObjectId, OnConflict, Result, keys};
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
+
+fn links(value: &Bytes) -> Result<u32> {
+    let h: HeaderRecord = decode(value.clone(), || "a header".into())?;
+    Ok(h.link_count)
+}
+
+pub(super) fn hard(value: Option<&Bytes>) -> Result<Option<u64>> {
+    let Some(value) = value else { return Ok(None) };
+    let r: LinkRecord = decode(value.clone(), || "a link".into())?;
+    Ok(r.hard)
+}
+
+impl Container {
+    pub(super) fn check_tree(&self, s: &mut State) -> Result<()> {
+        // The processes of an MPI program change the tree together.
+        if s.ids.are_shared() {
+            return Ok(());
+        }
+        if self.on_conflict != OnConflict::Last {
+            self.check_deleted_here(s)?;
+        }
+        self.check_deleted_there(s)?;
+        self.check_reachable(s)
+    }
+
+    /// What this batch deletes must not have been changed by others, who cannot be asked.
+    fn check_deleted_here(&self, s: &mut State) -> Result<()> {
+        for id in s.others.batch.unlinked.clone() {
+            let Some(now) = self.ledger.get(&keys::of(keys::HEADER, id))? else { continue };
+            if links(&now)? > 0 || self.ledger.committed(&keys::of(keys::HEADER, id))?.is_none() {
+                continue;
+            }
+            let mut by = None;
+            self.visit_deleted(s, id, &mut |s, id| {
+                by = s.others.changed.by(id).cloned();
+                Ok(by.is_some())
+            })?;
+            if let Some(by) = by {
+                let (group, name) = self.removed_link(id)?;
+                self.whole_conflict(s, group, format!("{name}, which this batch deletes,"), Some(&by));
+            }
+        }
+        Ok(())
+    }
+
+    /// What others are about to delete, since they took its last link away, must not take in changes of this batch.
+    fn check_deleted_there(&self, s: &mut State) -> Result<()> {
+        let headers = s.others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));
+        let headers: Vec<(Bytes, RemoteChange)> = headers.map(|(k, t)| (k.clone(), t.clone())).collect();
+        for (key, their) in headers {
+            let (Some(id), Some(before)) = (keys::id(&key), &their.before) else { continue };
+            let Some(now) = self.ledger.get(&key)? else { continue };
+            if links(before)? == 0 || links(&now)? > 0 || self.is_removed_here(s, id)? {
+                continue;
+            }
+            let mut ours = false;
+            self.visit_deleted(s, id, &mut |_, id| {
+                ours = self.is_changed_here(id);
+                Ok(ours)
+            })?;
+            if ours {
+                let (group, name) = last_link(s, id).unwrap_or((id, String::new()));
+                self.whole_conflict(s, group, format!("{name}, which was deleted,"), Some(&their));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the object lost its links here, and not there.
+    fn is_removed_here(&self, s: &State, id: u64) -> Result<bool> {
+        let committed = self.ledger.committed(&keys::of(keys::HEADER, id))?;
+        Ok(s.others.batch.unlinked.contains(&id) && committed.map_or(Ok(0), |h| links(&h))? > 0)
+    }
+
+    fn is_changed_here(&self, id: u64) -> bool {
+        let letters = [keys::LINK, keys::ATTRIBUTE, keys::BLOCK];
+        letters.iter().any(|l| self.ledger.staged(&keys::of(*l, id)).iter().any(|(_, v)| v.is_some()))
+    }
+
+    /// Groups that lost a link here while others took links away, too, must still be reached from the root: one writer may
+    /// have moved a group into another, and the other that one into the first.
+    fn check_reachable(&self, s: &mut State) -> Result<()> {
+        let theirs = s.others.theirs.iter();
+        let Some(their) =
+            theirs.filter(|(k, _)| k.first() == Some(&keys::LINK)).map(|(_, t)| t.clone()).next()
+        else {
+            return Ok(());
+        };
+        let mut wanted = HashSet::new();
+        for id in s.others.batch.unlinked.clone() {
+            let is_group = |h: &HeaderRecord| h.group.is_some() && h.link_count > 0;
+            if self.header_if_there(s, id)?.is_some_and(|h| is_group(&h)) {
+                wanted.insert(id);
+            }
+        }
+        self.reach(s, &mut wanted)?;
+        for id in wanted {
+            let (group, name) = self.removed_link(id)?;
+            let what = format!("{name}, which the moves of two writers would make unreachable,");
+            self.whole_conflict(s, group, what, Some(&their));
+        }
+        Ok(())
+    }
+
+    /// Takes out of `wanted` the groups that the root leads to.
+    fn reach(&self, s: &mut State, wanted: &mut HashSet<u64>) -> Result<()> {
+        let (mut seen, mut pending) = (HashSet::from([ROOT.0]), vec![ROOT.0]);
+        while let Some(id) = pending.pop() {
+            wanted.remove(&id);
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            for target in self.targets(id)? {
+                if seen.insert(target) && self.header_if_there(s, target)?.is_some_and(|h| h.group.is_some())
+                {
+                    pending.push(target);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows `stops` the object, and all that would be deleted with it, until that returns true.
+    fn visit_deleted(
+        &self,
+        s: &mut State,
+        top: u64,
+        stops: &mut dyn FnMut(&mut State, u64) -> Result<bool>,
+    ) -> Result<()> {
+        let (mut lost, mut pending) = (HashMap::<u64, u32>::new(), vec![top]);
+        while let Some(id) = pending.pop() {
+            if stops(s, id)? {
+                return Ok(());
+            }
+            for target in self.targets(id)? {
+                let Some(h) = self.header_if_there(s, target)? else { continue };
+                let lost = lost.entry(target).or_default();
+                *lost += 1;
+                if *lost == h.link_count {
+                    pending.push(target);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects that hard links of a group lead to.
+    fn targets(&self, group: u64) -> Result<Vec<u64>> {
+        let mut all = Vec::new();
+        self.each(&keys::of(keys::LINK, group), |_, value| {
+            all.extend(hard(Some(&value))?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn header_if_there(&self, s: &mut State, id: u64) -> Result<Option<std::sync::Arc<HeaderRecord>>> {
+        match self.header(s, ObjectId(id)) {
+            Ok(h) => Ok(Some(h)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The group and the name of a link to an object that this batch takes away.
+    fn removed_link(&self, id: u64) -> Result<(u64, String)> {
+        for (key, value) in self.ledger.staged(&[keys::LINK]) {
+            let Some(before) = self.ledger.base(&key)? else { continue };
+            if hard(value.as_ref())? != Some(id) && hard(Some(&before))? == Some(id) {
+                let r: LinkRecord = decode(before, || "a link".into())?;
+                let name = String::from_utf8_lossy(keys::name(&key, &r.name)).into_owned();
+                return Ok((keys::id(&key).unwrap_or_default(), format!("/{name}")));
+            }
+        }
+        Ok((id, String::new()))
+    }
+}

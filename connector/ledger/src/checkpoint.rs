@@ -1,0 +1,322 @@
+//! Folding the log into the base: a checkpoint.
+//!
+//! Only pages that a change falls into, and their ancestors, are written anew. A page that becomes small takes in its
+//! right neighbour, so that deletes do not leave crumbs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::address::PageRef;
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::memtable::Changed;
+use crate::page::{Draft, Entries, Page, Stored};
+use crate::payload;
+use crate::storage::PageSizes;
+use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
+
+/// A branch is not full before it has this many children.
+const MIN_CHILDREN: u64 = 4;
+
+/// Changes by key, ascending.
+pub(crate) type Changes<'c> = [Changed<'c>];
+
+/// A node as its parent sees it.
+#[derive(Debug, Clone)]
+struct Child {
+    key: Bytes,
+    at: PageRef,
+}
+
+/// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
+/// part of the new base are given to [`checkpoint_free`](crate::storage::Storage::checkpoint_free).
+pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
+    let f = Fold { tree, shape: tree.storage.shape() };
+    let (mut level, mut nodes) = match tree.root {
+        None => {
+            let mut b = Builder::new(&f, 0);
+            f.merge(None, changes, &mut b)?;
+            (0, b.finish()?)
+        }
+        Some(at) => {
+            let root = tree.page(&at)?;
+            let top = Child { key: tree.entries(&root)?.key_bytes(0), at };
+            (root.level, f.rewrite(vec![top], root.level, changes, None)?)
+        }
+    };
+    while nodes.len() > 1 {
+        level += 1;
+        let mut b = Builder::new(&f, level);
+        for n in &nodes {
+            b.push_child(n)?;
+        }
+        nodes = b.finish()?;
+    }
+    let Some(mut root) = nodes.pop() else { return Ok(None) };
+    // A branch with one child says nothing: the child becomes the root.
+    while level > 0 {
+        let page = tree.page(&root.at)?;
+        let all = tree.entries(&page)?;
+        if all.len() > 1 {
+            break;
+        }
+        f.retire(&root.at)?;
+        root.at = f.child(&all, 0)?;
+        level -= 1;
+    }
+    Ok(Some(root.at))
+}
+
+/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Storage::must_relocate), and what points to
+/// them; returns the new root. What was there before is given back as by [`fold`].
+pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
+    let Some(root) = tree.root else { return Ok(None) };
+    let f = Fold { tree, shape: tree.storage.shape() };
+    let level = tree.page(&root)?.level;
+    Ok(Some(f.gathered(&root, level, &KeyRange::default())?.unwrap_or(root)))
+}
+
+struct Fold<'a> {
+    tree: Tree<'a>,
+    shape: PageSizes,
+}
+
+impl Fold<'_> {
+    fn damaged(&self, why: &str) -> Error {
+        Error::corrupt(self.tree.storage.target(), "page", why)
+    }
+
+    fn child(&self, page: &Entries<'_>, n: usize) -> Result<PageRef> {
+        page.child(n).map_err(|why| self.damaged(why))
+    }
+
+    fn retire(&self, p: &PageRef) -> Result<()> {
+        self.tree.cache.forget(p);
+        self.tree.storage.checkpoint_free(&p.place)
+    }
+
+    /// A page that its parent says is of this level, and has keys of this range alone. A page that two parents lead to
+    /// cannot be so below both.
+    fn page(&self, at: &PageRef, level: u8) -> Result<Arc<Page>> {
+        let page = self.tree.page(at)?;
+        if page.level != level {
+            return Err(self.damaged("a child of the wrong level"));
+        }
+        Ok(page)
+    }
+
+    fn entries<'p>(&self, page: &'p Page, range: &KeyRange) -> Result<Entries<'p>> {
+        let all = self.tree.entries(page)?;
+        if range.holds(&all) { Ok(all) } else { Err(self.damaged(OUT_OF_RANGE)) }
+    }
+
+    /// A page of `level` in its new place; nothing if it stays, and all below it.
+    fn gathered(&self, at: &PageRef, level: u8, range: &KeyRange) -> Result<Option<PageRef>> {
+        let page = self.page(at, level)?;
+        let all = self.entries(&page, range)?;
+        let (mut draft, mut moves) = (Draft::default(), self.tree.storage.must_relocate(&at.place));
+        for n in 0..all.len() {
+            moves |= match level.checked_sub(1) {
+                Some(below) => self.gather_child(&all, n, (below, range), &mut draft)?,
+                None => self.gather_value(&all, n, &mut draft)?,
+            };
+        }
+        let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
+        self.retire(at)?;
+        let place = self.tree.storage.checkpoint_write(&bytes)?;
+        Ok(Some(PageRef { place, crc }))
+    }
+
+    /// Does so with a child, of a level and of a page with keys of this range.
+    fn gather_child(
+        &self,
+        page: &Entries<'_>,
+        n: usize,
+        (below, range): (u8, &KeyRange),
+        draft: &mut Draft,
+    ) -> Result<bool> {
+        let child = self.child(page, n)?;
+        let moved = self.gathered(&child, below, &range.of_child(page, n))?;
+        draft.push_child(&page.key_bytes(n), &moved.unwrap_or(child));
+        Ok(moved.is_some())
+    }
+
+    fn gather_value(&self, page: &Entries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
+        let stored = page.stored(n).map_err(|why| self.damaged(why))?;
+        let moved = match &stored {
+            Stored::Spilled(e) if self.tree.storage.must_relocate(e.place()) => self.moved_value(e)?,
+            _ => {
+                draft.push_value(page.key(n), &stored);
+                return Ok(false);
+            }
+        };
+        draft.push_value(page.key(n), &Stored::Spilled(moved));
+        Ok(true)
+    }
+
+    fn moved_value(&self, e: &Extent) -> Result<Extent> {
+        let storage = self.tree.storage;
+        let length = usize::try_from(e.len()).map_err(|_| self.damaged("an impossible length of a value"))?;
+        let mut value = vec![0; length];
+        payload::read(storage, e, 0, &mut value)?;
+        let place = storage.checkpoint_write(&value)?;
+        storage.checkpoint_free(e.place())?;
+        Ok(Extent::of(place, &value))
+    }
+
+    /// Rewrites those of the sibling nodes, all of `level`, that changes fall into. The keys of the last are before `end`.
+    fn rewrite(
+        &self,
+        nodes: Vec<Child>,
+        level: u8,
+        changes: &Changes<'_>,
+        end: Option<&Bytes>,
+    ) -> Result<Vec<Child>> {
+        let mut b = Builder::new(self, level);
+        let mut rest = changes;
+        for (n, node) in nodes.iter().enumerate() {
+            let split = match nodes.get(n + 1) {
+                Some(next) => rest.partition_point(|(k, _)| k.as_ref() < next.key.as_ref()),
+                None => rest.len(),
+            };
+            let (mine, others) = rest.split_at(split);
+            rest = others;
+            if mine.is_empty() && !b.hungry() {
+                b.keep(node)?;
+                continue;
+            }
+            let page = self.page(&node.at, level)?;
+            let end = nodes.get(n + 1).map(|next| &next.key).or(end);
+            let all = self.entries(&page, &KeyRange::between(&node.key, end))?;
+            self.retire(&node.at)?;
+            if level == 0 {
+                self.merge(Some(&all), mine, &mut b)?;
+                continue;
+            }
+            let mut kids = Vec::with_capacity(all.len());
+            for i in 0..all.len() {
+                kids.push(Child { key: all.key_bytes(i), at: self.child(&all, i)? });
+            }
+            let kids = if mine.is_empty() { kids } else { self.rewrite(kids, level - 1, mine, end)? };
+            for k in &kids {
+                b.push_child(k)?;
+            }
+        }
+        b.finish()
+    }
+
+    /// Pushes a leaf's entries with the changes laid over them.
+    fn merge(
+        &self,
+        leaf: Option<&Entries<'_>>,
+        changes: &Changes<'_>,
+        b: &mut Builder<'_, '_>,
+    ) -> Result<()> {
+        let mut rest = changes;
+        for n in 0..leaf.map_or(0, Entries::len) {
+            let Some(leaf) = leaf else { break };
+            let key = leaf.key(n);
+            let split = rest.partition_point(|(k, _)| k.as_ref() < key);
+            let (before, others) = rest.split_at(split);
+            rest = others;
+            self.push_all(before, b)?;
+            let stored = leaf.stored(n).map_err(|why| self.damaged(why))?;
+            match rest.split_first() {
+                Some(((k, new), others)) if k.as_ref() == key => {
+                    rest = others;
+                    if let Stored::Spilled(e) = &stored {
+                        self.tree.storage.checkpoint_free(e.place())?;
+                    }
+                    if let Some(v) = new {
+                        self.put(k.as_ref(), v, b)?;
+                    }
+                }
+                _ => b.push_value(key, &stored)?,
+            }
+        }
+        self.push_all(rest, b)
+    }
+
+    fn push_all(&self, changes: &Changes<'_>, b: &mut Builder<'_, '_>) -> Result<()> {
+        for (k, v) in changes {
+            if let Some(v) = v {
+                self.put(k.as_ref(), v, b)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, key: &[u8], value: &[u8], b: &mut Builder<'_, '_>) -> Result<()> {
+        if value.len() <= self.shape.spill {
+            return b.push_inline(key, value);
+        }
+        let place = self.tree.storage.checkpoint_write(value)?;
+        b.push_value(key, &Stored::Spilled(Extent::of(place, value)))
+    }
+}
+
+/// Fills pages of one level, left to right.
+struct Builder<'f, 'a> {
+    fold: &'f Fold<'a>,
+    level: u8,
+    draft: Draft,
+    done: Vec<Child>,
+}
+
+impl<'f, 'a> Builder<'f, 'a> {
+    fn new(fold: &'f Fold<'a>, level: u8) -> Self {
+        Self { fold, level, draft: Draft::default(), done: Vec::new() }
+    }
+
+    /// Whether the open page is so small that it should take in its neighbour.
+    fn hungry(&self) -> bool {
+        (1..self.wanted() / 4).contains(&self.draft.size())
+    }
+
+    /// Bytes that a page of this level should have.
+    fn wanted(&self) -> usize {
+        if self.level == 0 { self.fold.shape.page } else { self.fold.shape.branch }
+    }
+
+    fn push_value(&mut self, key: &[u8], value: &Stored) -> Result<()> {
+        self.draft.push_value(key, value);
+        self.flush_if_full()
+    }
+
+    fn push_inline(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.draft.push_inline(key, value);
+        self.flush_if_full()
+    }
+
+    fn push_child(&mut self, c: &Child) -> Result<()> {
+        self.draft.push_child(&c.key, &c.at);
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<()> {
+        // However long the keys are, a branch has several children; else levels would never end.
+        let enough = self.level == 0 || self.draft.count() >= MIN_CHILDREN;
+        if enough && self.draft.size() >= self.wanted() { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
+            let place = self.fold.tree.storage.checkpoint_write(&bytes)?;
+            self.done.push(Child { key, at: PageRef { place, crc } });
+        }
+        Ok(())
+    }
+
+    /// An untouched node goes into the new base as it is.
+    fn keep(&mut self, c: &Child) -> Result<()> {
+        self.flush()?;
+        self.done.push(c.clone());
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Child>> {
+        self.flush()?;
+        Ok(self.done)
+    }
+}

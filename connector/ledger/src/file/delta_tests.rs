@@ -1,0 +1,156 @@
+//! Records that say how values differ from those before, as readers, later sessions and old versions meet them.
+
+use crate::file::file_io::FileIo;
+use crate::file::log::{self, newest_slot};
+use crate::file::sim_file::SimFile;
+use crate::file::superblock::{FIXED, Fixed};
+use crate::ledger::Ledger;
+use crate::options::{Access, At, Options, Writers};
+use crate::wal::delta::Stored;
+use crate::work::{Map, content, data, work};
+
+/// A long value of which little depends on `n`.
+fn value(n: u64) -> Vec<u8> {
+    let mut value = data(7, 300);
+    value[100..108].copy_from_slice(&n.to_le_bytes());
+    value
+}
+
+fn is(l: &Ledger, n: u64) {
+    assert_eq!(l.get(b"key").unwrap().unwrap(), value(n));
+}
+
+fn commit(l: &Ledger, n: u64) {
+    l.put(b"key", value(n)).unwrap();
+    l.commit().unwrap();
+}
+
+/// How many of the log's entries are edits, and its bytes.
+fn edits(f: &SimFile) -> (usize, u64) {
+    let slot = newest_slot(f, "fake").unwrap();
+    let records = log::records(f, &slot, slot.base_version, "fake").unwrap();
+    let of = |r: &log::Logged| r.record.changes().unwrap();
+    let edited = |(_, stored): &(_, Stored)| matches!(stored, Stored::Edited(_));
+    (records.iter().flat_map(of).filter(edited).count(), slot.log_bytes)
+}
+
+#[test]
+fn what_changes_little_takes_little() {
+    let f = SimFile::container();
+    let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+    commit(&l, 0);
+    let reader = f.open(Access::ReadOnly, &Options::default()).unwrap();
+    for n in 1..50 {
+        commit(&l, n);
+        // One that follows, and one that reads all of the log.
+        assert!(reader.refresh().unwrap());
+        is(&reader, n);
+        is(&f.open(Access::ReadOnly, &Options::default()).unwrap(), n);
+    }
+    let (edited, bytes) = edits(&f);
+    assert!(edited == 49 && bytes < 50 * 120 + 300, "{edited} edits, {bytes} bytes");
+    // Another session's log goes on.
+    drop(l);
+    let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+    commit(&l, 50);
+    assert_eq!(edits(&f).0, 50);
+    for n in [0, 1, 20, 50] {
+        let opts = Options { at: Some(At::Version(n + 1)), ..Options::default() };
+        is(&f.open(Access::ReadOnly, &opts).unwrap(), n);
+    }
+}
+
+#[test]
+fn what_the_log_has_not_is_put_whole() {
+    let f = SimFile::container();
+    let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+    commit(&l, 0);
+    commit(&l, 1);
+    assert_eq!(edits(&f).0, 1);
+    // Behind a new base.
+    l.vacuum().unwrap();
+    commit(&l, 2);
+    assert_eq!(edits(&f).0, 0);
+    commit(&l, 3);
+    assert_eq!(edits(&f).0, 1);
+    // Behind a delete.
+    l.delete(b"key").unwrap();
+    l.commit().unwrap();
+    commit(&l, 4);
+    assert_eq!(edits(&f).0, 1);
+    is(&f.open(Access::ReadOnly, &Options::default()).unwrap(), 4);
+}
+
+#[test]
+fn a_container_of_before_gets_no_edits() {
+    let f = SimFile::container_without_edits();
+    for n in 0..20 {
+        let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        is_or_new(&l, n);
+        commit(&l, n);
+    }
+    let (edited, bytes) = edits(&f);
+    assert!(edited == 0 && bytes > 20 * 300, "{edited} edits, {bytes} bytes");
+    // And a program of before refuses one that may have them.
+    for (f, known) in [(f, true), (SimFile::container(), false)] {
+        let mut head = [0; FIXED];
+        f.read_at(&mut head, 0).unwrap();
+        assert_eq!(Fixed::decode_with(&head, 0, "fake").is_ok(), known);
+    }
+}
+
+fn is_or_new(l: &Ledger, n: u64) {
+    match n.checked_sub(1) {
+        Some(before) => is(l, before),
+        None => assert_eq!(l.get(b"key").unwrap(), None),
+    }
+}
+
+/// Versions that readers saw at the time are what those see who open them later, whatever was folded meanwhile.
+#[test]
+fn old_versions_are_made_of_edits_too() {
+    for bound in [800, 3000, 1 << 20] {
+        let f = SimFile::container();
+        let o = Options {
+            checkpoint_bytes: bound,
+            retention: Some(std::time::Duration::from_secs(60)),
+            ..Options::default()
+        };
+        let rule = crate::file::free_space::ReclaimRule { least: 60_000_000, courtesy: 0 };
+        let l = f.open_resting(Access::ReadWrite, &o, rule).unwrap();
+        let (_, states, done) = work(&l, &Map::new(), 40);
+        done.unwrap();
+        assert!(bound < 1 << 20 || edits(&f).0 > 0, "{} edits", edits(&f).0);
+        for (version, state) in states.iter().enumerate().skip(1) {
+            let opts = Options { at: Some(At::Version(version as u64)), ..Options::default() };
+            let old = f.open(Access::ReadOnly, &opts).unwrap();
+            assert!(content(&old).unwrap() == *state, "version {version}, {bound}");
+        }
+    }
+}
+
+#[test]
+fn one_of_many_writers_reads_edits_and_puts_whole_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let l = Ledger::create_file(&path, crate::options::Replace::Fail, Options::default()).unwrap();
+    (0..10).for_each(|n| commit(&l, n));
+    drop(l);
+    let o = Options { writers: Writers::Many, ..Options::default() };
+    let open = || Ledger::open_file(&path, Access::ReadWrite, o.clone()).unwrap();
+    let (a, b) = (open(), open());
+    is(&a, 9);
+    commit(&a, 10);
+    b.advance(&|_| true).unwrap();
+    is(&b, 10);
+    commit(&b, 11);
+    drop((a, b));
+    let f = SimFile::of(std::fs::read(&path).unwrap());
+    assert_eq!(edits(&f).0, 9);
+    let l = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+    is(&l, 11);
+    commit(&l, 12);
+    drop(l);
+    assert_eq!(edits(&SimFile::of(std::fs::read(&path).unwrap())).0, 10);
+    is(&Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap(), 12);
+}

@@ -1,0 +1,201 @@
+//! The few operations on a file that the file storage is made of, so that tests can let them fail.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, Statfs, fstatfs};
+use nix::sys::uio::{preadv, pwritev};
+
+use crate::clock;
+
+/// A file, with positions that count from the container's first byte.
+pub(crate) trait FileIo: Debug + Send + Sync {
+    /// Fills `buf`; a file that ends before gives `UnexpectedEof`.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+    /// Fills one buffer after the other with what follows one another in the file.
+    fn read_parts_at(&self, parts: &mut [IoSliceMut<'_>], at: u64) -> io::Result<()> {
+        let mut at = at;
+        for part in parts {
+            self.read_at(part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()>;
+    /// Writes one buffer behind the other.
+    fn write_parts_at(&self, parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        let mut at = at;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            self.write_at(part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives the file blocks for what is to be written from `at` on, where that makes writing faster; its length stays. An error
+    /// says that there is none to be had, or no use in it.
+    fn reserve(&self, _at: u64, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Whether the file has blocks behind its end that [`set_len`](FileIo::set_len) to the length that it has would give back.
+    fn has_spare(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+    /// Bytes that the disk has left for longer files.
+    fn available(&self) -> io::Result<u64>;
+    fn len(&self) -> io::Result<u64>;
+    /// When the file was changed last, by the clock of what it lies on: microseconds since 1970.
+    fn modified(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// When this returns, everything written survives a loss of power.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
+const MIN_SPARE_BYTES: u64 = 1 << 20;
+/// What is given ahead is this part of what the disk has left at most: until it is given back, all others are without it.
+const MAX_SHARE_OF_FREE_DISK: u64 = 16;
+
+/// What a disk has left, in bytes.
+fn left_of(disk: &Statfs) -> u64 {
+    disk.blocks_available().saturating_mul(disk.block_size() as u64)
+}
+
+/// A file of the operating system, behind a user block of `base` bytes.
+#[derive(Debug)]
+pub(crate) struct OsFile {
+    pub(crate) file: Arc<File>,
+    pub(crate) base: u64,
+}
+
+impl OsFile {
+    fn position(&self, at: u64) -> io::Result<u64> {
+        self.base.checked_add(at).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Others have other ways: xfs reserves by itself, and on a network each question takes a round trip.
+    fn is_on_ext4(&self) -> io::Result<bool> {
+        Ok(fstatfs(&*self.file)?.filesystem_type() == EXT4_SUPER_MAGIC)
+    }
+}
+
+impl FileIo for OsFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, self.position(at)?)
+    }
+
+    fn read_parts_at(&self, mut parts: &mut [IoSliceMut<'_>], at: u64) -> io::Result<()> {
+        let mut at = self.position(at)?;
+        while parts.iter().any(|part| !part.is_empty()) {
+            let from = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+            match preadv(&*self.file, parts, from) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    IoSliceMut::advance_slices(&mut parts, n);
+                    at += n as u64;
+                }
+                Err(Errno::EINTR) => (),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(data, self.position(at)?)
+    }
+
+    fn write_parts_at(&self, mut parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+        let mut at = self.position(at)?;
+        while parts.iter().any(|part| !part.is_empty()) {
+            let to = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+            match pwritev(&*self.file, parts, to) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    IoSlice::advance_slices(&mut parts, n);
+                    at += n as u64;
+                }
+                Err(Errno::EINTR) => (),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(self.position(len)?)
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        let disk = fstatfs(&*self.file)?;
+        if disk.filesystem_type() != EXT4_SUPER_MAGIC {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        if len > left_of(&disk) / MAX_SHARE_OF_FREE_DISK {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let (at, len) = (signed(self.position(at)?)?, signed(len)?);
+        Ok(fallocate(&*self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len)?)
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        let about = self.file.metadata()?;
+        Ok(about.blocks().saturating_mul(512) > about.len() + MIN_SPARE_BYTES && self.is_on_ext4()?)
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        Ok(left_of(&fstatfs(&*self.file)?))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len().saturating_sub(self.base))
+    }
+
+    fn modified(&self) -> io::Result<u64> {
+        Ok(clock::since_1970(self.file.metadata()?.modified()?))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_find_room_on_the_disk() {
+        let file = tempfile::tempfile().unwrap();
+        let raw = OsFile { file: Arc::new(file), base: 0 };
+        let about = fstatfs(&*raw.file).unwrap();
+        let free = about.blocks_available() * about.block_size() as u64;
+        assert!(raw.reserve(0, free / 4).is_err());
+        assert_eq!(raw.file.metadata().unwrap().blocks(), 0);
+    }
+
+    #[test]
+    fn vectored_reads_fill_the_parts_in_order() {
+        let data: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &data).unwrap();
+        let raw = OsFile { file: Arc::new(file), base: 7 };
+        for lens in [[0usize, 0, 0], [1, 0, 5], [0, 70_000, 3], [16_384, 65_536, 10_000]] {
+            let mut all = lens.map(|n| vec![0; n]);
+            let mut parts = all.each_mut().map(|part| IoSliceMut::new(part));
+            raw.read_parts_at(&mut parts, 11).unwrap();
+            let read = all.concat();
+            assert!(read == data[18..18 + read.len()], "{lens:?}");
+        }
+        let mut two = [vec![0; 50_000], vec![0; 50_000]];
+        let mut parts = two.each_mut().map(|part| IoSliceMut::new(part));
+        assert_eq!(raw.read_parts_at(&mut parts, 0).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,375 @@
+//! One of many writers of a file.
+//!
+//! Room is reserved by locking its bytes, in regions that hold many writes, while no other reserves or commits; so the
+//! lock of a writer that died frees what it had reserved. Commits go one at a time, each after a look at what the others
+//! committed. Between these two, a writer needs nobody.
+
+use crate::address::PageRef;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{FreeSpace, Runs};
+use crate::file::locks::Locks;
+use crate::file::log;
+use crate::file::superblock::{DATA, Slot};
+use crate::file::writer::{Noted, Writer};
+use crate::storage::{Checkpoint, Commit, RemoteCommits};
+use crate::wal::record::CommitRecord;
+
+/// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
+const MIN_REGION_BYTES: u64 = 64 << 10;
+const MAX_REGION_BYTES: u64 = 4 << 20;
+
+/// What one of many writers knows beside its room.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Reserved and not in use.
+    pub(super) reserved: Runs,
+    /// What is locked.
+    regions: Vec<(u64, u64)>,
+    next_region: u64,
+    /// The version that the ledger above sees, and its base.
+    view: u64,
+    base: (u64, Option<PageRef>),
+    /// Sequences that are pinned, ascending: of the view, and of older ones that are still read from.
+    pins: Vec<u64>,
+    /// The commit lock is kept between calls.
+    held: bool,
+    /// It is taken.
+    entered: bool,
+}
+
+impl Shared {
+    /// Of a writer that sees `slot` and has pinned it.
+    pub(crate) fn new(slot: &Slot) -> Self {
+        Self {
+            reserved: Runs::default(),
+            regions: Vec::new(),
+            next_region: MIN_REGION_BYTES,
+            view: slot.version,
+            base: (slot.base_version, slot.root),
+            pins: vec![slot.sequence],
+            held: false,
+            entered: false,
+        }
+    }
+
+    pub(super) fn oldest_pin(&self) -> Option<u64> {
+        self.pins.first().copied()
+    }
+}
+
+impl Writer {
+    fn shared(&mut self) -> Result<&mut Shared> {
+        match &mut self.shared {
+            Some(s) => Ok(s),
+            None => Err(Error::invalid(&self.target, "the container was not opened for many writers")),
+        }
+    }
+
+    /// Runs `body` while no other writer reserves or commits.
+    fn alone<T>(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let inside = self.shared()?.entered;
+        if !inside {
+            locks.enter(&self.target)?;
+            self.shared()?.entered = true;
+        }
+        let done = self.catch_up(raw).and_then(|()| body(self));
+        if !inside && !self.shared()?.held {
+            self.shared()?.entered = false;
+            locks.leave();
+        }
+        done
+    }
+
+    /// Keeps others from committing until [`Writer::release`].
+    pub(super) fn hold(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
+        self.alone(raw, locks, |w| {
+            w.shared()?.held = true;
+            Ok(())
+        })
+    }
+
+    pub(super) fn release(&mut self, locks: &Locks) {
+        if let Some(s) = &mut self.shared
+            && std::mem::take(&mut s.held)
+        {
+            s.entered = false;
+            locks.leave();
+        }
+    }
+
+    /// Learns what others committed, as far as it concerns room.
+    fn catch_up(&mut self, raw: &dyn FileIo) -> Result<()> {
+        let slot = log::newest_slot(raw, &self.target)?;
+        if slot == self.head {
+            return Ok(());
+        }
+        if slot.sequence < self.head.sequence {
+            return Err(Error::corrupt(
+                &self.target,
+                "head slot",
+                "it is older than one that was there before",
+            ));
+        }
+        let records = log::records(raw, &slot, self.head.version, &self.target)?;
+        let folded = (slot.base_version, slot.root, slot.free)
+            != (self.head.base_version, self.head.root, self.head.free);
+        // A checkpoint uses and frees room of which its free list alone tells.
+        if folded {
+            (self.room, self.history) = (None, None);
+        }
+        self.head = slot;
+        for logged in &records {
+            let noted = Noted::from(logged);
+            self.take_note(&noted)?;
+            self.log.push(noted);
+        }
+        if folded {
+            self.log.retain(|n| n.version > slot.base_version);
+        } else if let Some(room) = self.room.as_mut().filter(|r| r.end < slot.end) {
+            let damaged = |why: &str| Error::corrupt(&self.target, "head slot", why);
+            room.replay_end(slot.end).map_err(damaged)?;
+        }
+        Ok(())
+    }
+
+    fn take_note(&mut self, noted: &Noted) -> Result<()> {
+        let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
+        let notes = match &mut self.room {
+            Some(room) => noted.replay(room).map_err(damaged)?,
+            None => noted.notes().map_err(damaged)?,
+        };
+        // What another gave back is not ours to give back again. Whoever staged that has staged a value that the other
+        // changed too, and merges it.
+        for (offset, length) in notes.freed {
+            if self.freed.get(&offset) == Some(&length) {
+                self.freed.remove(&offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out of a room that was read anew what is reserved here, or written and not committed.
+    pub(super) fn claim(&self, room: &mut FreeSpace) -> Result<()> {
+        let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
+        let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
+        let written = self.fresh.iter().chain(&self.checkpoint_fresh).map(|(o, l)| (*o, *l));
+        reserved.chain(written).try_for_each(|(o, l)| room.replay_use(o, l)).map_err(damaged)
+    }
+
+    pub(super) fn allocate_shared(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
+        if let Some(at) = self.shared()?.reserved.take(length) {
+            return Ok(at);
+        }
+        self.alone(raw, locks, |w| w.reserve(raw, locks, length))?;
+        let at = self.shared()?.reserved.take(length);
+        at.ok_or_else(|| {
+            Error::corrupt(&self.target, "reserved room", "it is shorter than what was asked for")
+        })
+    }
+
+    /// Reserves room for at least one write of `length` bytes.
+    fn reserve(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<()> {
+        self.let_go(locks)?;
+        self.wake_once(raw, locks)?;
+        let want = self.shared()?.next_region.max(length);
+        let mut taken = locks.reserved(&self.target)?;
+        taken.extend(&self.shared()?.regions);
+        taken.sort_unstable();
+        let room = self.load(raw)?;
+        let (at, length) = match room.find_clear(length.max(want / 16), want, &taken) {
+            Some(found) => found,
+            None => {
+                let behind = taken.last().map_or(0, |(o, l)| o + l).max(room.end).max(DATA);
+                (behind.next_multiple_of(super::free_space::ALLOC_UNIT), want)
+            }
+        };
+        if !locks.reserve(at, length, &self.target)? {
+            // Not by one of ours: they reserve by turns.
+            return Err(Error::new(&self.target, ErrorKind::Locked { holder: None }));
+        }
+        let got = self.take_region(raw, at, length);
+        if got.is_err() {
+            locks.release(at, length);
+        }
+        got
+    }
+
+    fn take_region(&mut self, raw: &dyn FileIo, at: u64, length: u64) -> Result<()> {
+        // Nobody's write goes beyond the file's end, so nobody has to ask how long it is.
+        let fail = |e: &std::io::Error| Error::io(&self.target, "lengthening", e);
+        if raw.len().map_err(|e| fail(&e))? < at + length {
+            raw.set_len(at + length).map_err(|e| fail(&e))?;
+        }
+        let room = self.load(raw)?;
+        let taken = if at >= room.end {
+            room.extend_at(at, length)
+        } else {
+            room.runs.carve(at, length).then_some(())
+        };
+        taken.ok_or_else(|| self.too_long())?;
+        let shared = self.shared()?;
+        shared.regions.push((at, length));
+        shared.next_region = (shared.next_region * 2).min(MAX_REGION_BYTES);
+        let _it_was_free = shared.reserved.add(at, length);
+        Ok(())
+    }
+
+    /// Unlocks regions in which nothing is left, nor written and not committed: what is in use, everybody knows.
+    fn let_go(&mut self, locks: &Locks) -> Result<()> {
+        let written: Vec<(u64, u64)> =
+            self.fresh.iter().chain(&self.checkpoint_fresh).map(|(o, l)| (*o, *l)).collect();
+        let shared = self.shared()?;
+        let reserved = &shared.reserved;
+        shared.regions.retain(|&(o, l)| {
+            let busy = reserved.overlaps(o, l) || written.iter().any(|(a, n)| *a < o + l && o < a + n);
+            if !busy {
+                locks.release(o, l);
+            }
+            busy
+        });
+        Ok(())
+    }
+
+    /// Commits if the version is the next one.
+    pub(super) fn commit_shared(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        version: u64,
+        entries: &[u8],
+    ) -> Result<Commit> {
+        self.alone(raw, locks, |w| {
+            if w.head.version + 1 != version {
+                return Ok(Commit::Behind);
+            }
+            // Pinned before it counts: a commit that cannot be protected is not made.
+            let coming = w.head.sequence + 1;
+            locks.pin(coming, &w.target)?;
+            let length = w.commit(raw, locks, version, &entries).inspect_err(|_| locks.unpin(coming))?;
+            let (sequence, base) = (w.head.sequence, (w.head.base_version, w.head.root));
+            let shared = w.shared()?;
+            shared.view = version;
+            shared.pins.push(sequence);
+            // Whether the log was folded meanwhile is told by the news; until then the pages of the old base are read.
+            if shared.base == base {
+                w.unpin_old(locks);
+            }
+            // Others see it, so it is accounted for, whatever became of its sync.
+            w.check_sound()?;
+            Ok(Commit::Done(length))
+        })
+    }
+
+    /// Older versions are not read any more: lets go of their pins.
+    pub(super) fn unpin_old(&mut self, locks: &Locks) {
+        if let Some(s) = &mut self.shared
+            && let Some(newest) = s.pins.pop()
+        {
+            s.pins.drain(..).filter(|p| *p != newest).for_each(|p| locks.unpin(p));
+            s.pins.push(newest);
+        }
+    }
+
+    /// A commit of its own, beside what is staged here. `make` is given the records that this one has not told the
+    /// ledger of, and makes the entries.
+    pub(super) fn commit_independent(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>,
+    ) -> Result<()> {
+        self.alone(raw, locks, |w| {
+            let view = w.shared()?.view;
+            let untold = log::records(raw, &w.head, view, &w.target)?;
+            let untold: Vec<_> = untold.into_iter().map(|l| l.record).collect();
+            let entries = make(&untold)?;
+            let version = w.head.version + 1;
+            w.append(raw, locks, version, &entries.as_slice(), (Vec::new(), Vec::new()))?;
+            w.check_sound()
+        })
+    }
+
+    /// What the ledger above has not been told.
+    pub(super) fn untold(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<Option<RemoteCommits>> {
+        self.catch_up(raw)?;
+        let head = self.head;
+        let shared = self.shared()?;
+        let (view, base) = (shared.view, (head.base_version, head.root));
+        let rebased = shared.base != base;
+        if head.version == view && !rebased {
+            return Ok(None);
+        }
+        locks.pin(head.sequence, &self.target)?;
+        let shared = self.shared()?;
+        if shared.pins.last() != Some(&head.sequence) {
+            shared.pins.push(head.sequence);
+        }
+        let after = if rebased { view.min(head.base_version) } else { view };
+        let records = log::records(raw, &head, after, &self.target)?;
+        let split = if rebased {
+            records.partition_point(|l| l.record.header.version <= head.base_version)
+        } else {
+            0
+        };
+        let mut records: Vec<_> = records.into_iter().map(|l| l.record).collect();
+        let rest = records.split_off(split);
+        let shared = self.shared()?;
+        (shared.view, shared.base) = (head.version, base);
+        let restart = rebased.then_some(Checkpoint { version: head.base_version, root: head.root });
+        Ok(Some(RemoteCommits {
+            version: head.version,
+            restart,
+            records: rest,
+            root: None,
+            skipped: records,
+        }))
+    }
+
+    /// Makes a base count, if no other was made meanwhile.
+    pub(super) fn checkpoint_commit_shared(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        base: Checkpoint,
+    ) -> Result<()> {
+        self.alone(raw, locks, |w| {
+            let seen = w.shared()?.base;
+            if seen != (w.head.base_version, w.head.root) {
+                return Err(Error::new(&w.target, ErrorKind::Conflict));
+            }
+            let (coming, is_seen) = (w.head.sequence + 1, w.shared()?.view == w.head.version);
+            if is_seen {
+                locks.pin(coming, &w.target)?;
+            }
+            w.checkpoint_commit(raw, locks, base).inspect_err(|_| {
+                if is_seen {
+                    locks.unpin(coming);
+                }
+            })?;
+            w.shared()?.base = (base.version, base.root);
+            if is_seen {
+                w.shared()?.pins.push(coming);
+                w.unpin_old(locks);
+            }
+            Ok(())
+        })
+    }
+
+    /// At the end: gives everything back that is locked.
+    pub(super) fn give_up(&mut self, locks: &Locks) {
+        if let Some(s) = &mut self.shared {
+            s.regions.drain(..).for_each(|(o, l)| locks.release(o, l));
+            s.pins.drain(..).for_each(|p| locks.unpin(p));
+            s.reserved = Runs::default();
+            if std::mem::take(&mut s.entered) {
+                locks.leave();
+            }
+        }
+    }
+}

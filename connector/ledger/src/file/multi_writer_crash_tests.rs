@@ -1,0 +1,231 @@
+//! One of two writers dies at each of its writes, or its disk is full: the other goes on, and nothing is lost or half.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::ErrorKind;
+use crate::extent::Extent;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
+use crate::file::locks::Locks;
+use crate::file::resync::resyncing;
+use crate::file::sim_file::SimFile;
+use crate::file::superblock::{FIXED, Fixed};
+use crate::file::{FileStorage, lock};
+use crate::ledger::Ledger;
+use crate::locks::Mutex;
+use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
+use crate::work::{Map, content, data};
+
+/// A writer's way to a file that others have too: it ends at a given write.
+#[derive(Debug)]
+struct Mortal {
+    file: SimFile,
+    /// Writes to go; below zero it is dead.
+    left: AtomicI64,
+    /// Half of the last one arrives.
+    torn: bool,
+}
+
+impl Mortal {
+    fn change(&self, data: Option<(&[u8], u64)>, whole: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self.left.fetch_sub(1, Ordering::Relaxed) {
+            1.. => whole(),
+            0 => {
+                if let Some((data, at)) = data.filter(|_| self.torn) {
+                    self.file.write_at(&data[..data.len() / 2], at)?;
+                }
+                Err(io::Error::other("died"))
+            }
+            _ => Err(io::Error::other("dead")),
+        }
+    }
+}
+
+impl FileIo for Mortal {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_at(buf, at)
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        self.change(Some((data, at)), || self.file.write_at(data, at))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(None, || self.file.set_len(len))
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// One of many writers of `file`, with locks on a file beside that stands for it.
+fn open(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> Ledger {
+    let options = Options { writers: Writers::Many, checkpoint_bytes: 1200, ..Options::default() };
+    open_with(file, locks_on, Arc::new(Mortal { file: file.clone(), left: left.into(), torn }), options)
+}
+
+fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Options) -> Ledger {
+    let mut head = [0; FIXED];
+    file.read_at(&mut head, 0).unwrap();
+    let fixed = Fixed::decode(&head, "fake").unwrap();
+    let beside = Arc::new(File::options().read(true).write(true).open(locks_on).unwrap());
+    let locks = Locks::writer(&beside, LockPolicy::Required, Writers::Many, "fake").unwrap().unwrap();
+    let storage = FileStorage {
+        target: "fake".into(),
+        raw,
+        fixed,
+        file: None,
+        locks: Mutex::new(locks),
+        lock_policy: LockPolicy::Required,
+        handle: Mutex::new(Some(beside)),
+        opener: std::process::id().into(),
+        writer: Some(Mutex::default()),
+        rule: ReclaimRule { least: 0, courtesy: 0 },
+        options: options.clone(),
+        seen: Mutex::default(),
+        known: Mutex::default(),
+        clock: Default::default(),
+        gone: Default::default(),
+    };
+    assert!(lock(&storage.seen).is_none());
+    Ledger::start(Box::new(storage), Access::ReadWrite, &options).unwrap()
+}
+
+/// Stages a commit's worth under the writer's own keys.
+fn stage(l: &Ledger, who: &str, n: u64, model: &mut Map) -> Result<(), crate::Error> {
+    for k in 0..3 {
+        let key = format!("{who}{}", (n + k) % 5).into_bytes();
+        if let Some(old) = l.get(&key)?
+            && old[0] == 1
+        {
+            l.free_payload(&Extent::decode(&old[1..])?.0)?;
+        }
+        let bytes = data(n * 3 + k, [20, 700, 3000, 40_000][((n + k) % 4) as usize]);
+        let mut v = vec![u8::from(bytes.len() > 300)];
+        match v[0] {
+            0 => v.extend_from_slice(&bytes),
+            _ => l.write_payload(&bytes)?.encode(&mut v),
+        }
+        l.put(&key, v)?;
+        model.insert(key, bytes);
+    }
+    Ok(())
+}
+
+const ROUNDS: u64 = 8;
+
+/// Runs both, one after the other. Gives what has to be there with and without the commit during which the first died.
+fn scenario(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> (Map, Map, i64) {
+    let mut first = Some(open(file, locks_on, i64::MAX, false));
+    // Its death counts from here.
+    first = first.map(|l| {
+        drop(l);
+        open(file, locks_on, left, torn)
+    });
+    let second = open(file, locks_on, i64::MAX, false);
+    let (mut sure, mut maybe) = (Map::new(), Map::new());
+    for n in 0..ROUNDS {
+        if let Some(l) = &first {
+            let mut model = sure.clone();
+            match stage(l, "a", n, &mut model).and_then(|()| l.commit()) {
+                Ok(_) => (sure, maybe) = (model.clone(), model),
+                Err(_) => {
+                    maybe = model;
+                    first = None;
+                }
+            }
+        }
+        let (mut b, mut c) = (sure.clone(), maybe.clone());
+        stage(&second, "b", n, &mut b).unwrap();
+        second.commit().unwrap_or_else(|e| panic!("after a death at {left}: {e}"));
+        c.extend(b.iter().filter(|(k, _)| k[0] == b'b').map(|(k, v)| (k.clone(), v.clone())));
+        (sure, maybe) = (b, c);
+    }
+    (sure, maybe, first.map_or(0, |_| 1))
+}
+
+#[test]
+fn a_writer_that_dies_at_any_write_holds_up_nobody() {
+    let locks_on = tempfile::NamedTempFile::new().unwrap();
+    let mut deaths = 0;
+    for left in 0.. {
+        let mut lived = 0;
+        for torn in [false, true] {
+            let file = SimFile::container();
+            let (sure, maybe, alive) = scenario(&file, locks_on.path(), left, torn);
+            lived += alive;
+            let what = format!("death at write {left}, torn: {torn}");
+            let r = file.open(Access::ReadOnly, &Options::default()).unwrap();
+            let found = content(&r).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(found == sure || found == maybe, "{what}: other content");
+            // A writer that is alone goes on, and finds its room in order.
+            let alone = file.open(Access::ReadWrite, &Options::default()).unwrap();
+            let mut model = found;
+            for n in 0..3 {
+                stage(&alone, "c", n, &mut model).unwrap();
+                alone.commit().unwrap_or_else(|e| panic!("{what}, going on: {e}"));
+            }
+            alone.vacuum().unwrap_or_else(|e| panic!("{what}, tidying: {e}"));
+            assert!(content(&alone).unwrap() == model, "{what}: other content after going on");
+        }
+        if lived == 2 {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 30, "{deaths} deaths are too few to prove much");
+}
+
+/// Once the sync of a head failed, others see that head. So its record must stay as it is, whatever its writer tries next.
+#[test]
+fn a_head_whose_sync_fails_is_not_written_over() {
+    for by_numbers in [false, true] {
+        for failing in 1..6 {
+            let file = SimFile::container();
+            let locks_on = tempfile::NamedTempFile::new().unwrap();
+            let options = Options { writers: Writers::Many, sync: SyncPolicy::Commit, ..Options::default() };
+            let raw = || resyncing(Arc::new(file.clone()), options.sync, options.writers);
+            let l = open_with(&file, locks_on.path(), raw(), options.clone());
+            let mut model = Map::new();
+            stage(&l, "a", 1, &mut model).unwrap();
+            l.commit().unwrap();
+            file.fail_syncs(failing, u64::MAX, false);
+            let (mut failed, mut told) = (0, model.clone());
+            for n in 2..8 {
+                let numbers = if by_numbers { l.take_numbers(b"numbers", 1, 0).map(drop) } else { Ok(()) };
+                let done = numbers.and_then(|()| stage(&l, "a", n, &mut told)).and_then(|()| l.commit());
+                match done {
+                    Ok(_) => model = told.clone(),
+                    Err(e) => {
+                        assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
+                        failed += 1;
+                    }
+                }
+            }
+            assert!(failed > 2, "{failed} with sync {failing}");
+            drop(l);
+            file.fail_syncs(1, 0, false);
+            // The next writer, and a reader after it, find all that was acknowledged.
+            let next = open_with(&file, locks_on.path(), raw(), options);
+            next.put(b"next", "1").unwrap();
+            next.commit().unwrap();
+            let found = content(&next).unwrap();
+            assert!(model.keys().all(|key| found.contains_key(key)), "with sync {failing}");
+            let reader = file.open(Access::ReadOnly, &Options::default()).unwrap();
+            assert!(content(&reader).unwrap() == found);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What says that room of old versions was used again.
+//!
+//! It is written before that happens, and the pins are asked for afterwards. A reader pins an old version and then looks here.
+//! So either the writer sees the pin or the reader sees that the version is lost, whichever of them comes first.
+
+use crate::checksum::{seal, unseal};
+use crate::codec::{Decoded, Reader};
+use crate::error::{Error, Result};
+use crate::file::file_io::FileIo;
+use crate::file::log::unreadable;
+use crate::file::superblock::RECLAIMED;
+
+const LEN: usize = 16;
+
+/// The sequence before which no version is whole any more; 0 in a file whose room was never used again.
+pub(crate) fn read(raw: &dyn FileIo, target: &str) -> Result<u64> {
+    let mut bytes = [0; LEN];
+    // A writer may be in the middle of writing it.
+    for _ in 0..50 {
+        raw.read_at(&mut bytes, RECLAIMED).map_err(|e| unreadable(target, "reclaimed room", &e))?;
+        if bytes == [0; LEN] {
+            return Ok(0);
+        }
+        if let Ok(sequence) = decode(&bytes) {
+            return Ok(sequence);
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    Err(Error::corrupt(target, "bytes 1536 to 1551", "the checksum does not match"))
+}
+
+fn decode(bytes: &[u8]) -> Decoded<u64> {
+    let mut r = Reader::new(unseal(bytes)?.0);
+    if r.take(4)? != b"h5lG" {
+        return Err("something else");
+    }
+    r.u64()
+}
+
+/// Says that versions before `sequence` are not whole from now on.
+pub(crate) fn write(raw: &dyn FileIo, sequence: u64, target: &str) -> Result<()> {
+    let mut bytes = b"h5lG".to_vec();
+    bytes.extend_from_slice(&sequence.to_le_bytes());
+    seal(&mut bytes);
+    raw.write_at(&bytes, RECLAIMED).map_err(|e| Error::io(target, "writing what was reclaimed", &e))
+}

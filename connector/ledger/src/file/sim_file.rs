@@ -1,0 +1,339 @@
+//! A file in memory that can tear a write, fail, die, and forget what was not synced.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use crate::address::PageRef;
+use crate::error::Result;
+use crate::file::create::fresh;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::ReclaimRule;
+use crate::file::locks::Locks;
+use crate::file::resync::resyncing;
+use crate::file::superblock::{DATA, FIXED, Fixed, Slot, new_head};
+use crate::file::{FileStorage, lock};
+use crate::ledger::Ledger;
+use crate::locks::{Mutex, MutexGuard};
+use crate::options::{Access, LockPolicy, Options};
+use crate::timekeeping::StorageClock;
+
+/// What happens at the chosen change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it is done, and the process is dead from then on.
+    Die,
+    /// The first half of it is done, and the process is dead from then on.
+    DieTorn,
+    /// The disk is full, once.
+    Full,
+    /// Half of it is done, then the disk is full, once.
+    FullTorn,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Len(u64),
+}
+
+/// How often and how much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) reads: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) writes: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) syncs: u64,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<Change>,
+    changes: u64,
+    fault: Option<(u64, Fault)>,
+    /// No write may go beyond this byte.
+    room: Option<u64>,
+    dead: bool,
+    /// After so many syncs, so many fail; whether the system then drops what it could not write.
+    failing_syncs: (u64, u64, bool),
+    counts: Counts,
+    /// Up to where blocks were reserved, how often that was asked for, and whether it is refused.
+    reserved: u64,
+    reservations: u64,
+    refuses: bool,
+}
+
+fn apply(bytes: &mut Vec<u8>, c: &Change) {
+    match c {
+        Change::Write(at, data) => {
+            let (at, end) = (*at as usize, *at as usize + data.len());
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[at..end].copy_from_slice(data);
+        }
+        Change::Len(len) => bytes.resize(*len as usize, 0),
+    }
+}
+
+/// A handle of the file; clones are handles of the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SimFile(Arc<Mutex<Disk>>);
+
+impl SimFile {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        let f = Self::default();
+        {
+            let mut d = f.disk();
+            d.synced = bytes.clone();
+            d.now = bytes;
+        }
+        f
+    }
+
+    /// A new container.
+    pub(crate) fn container() -> Self {
+        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
+        Self::of(new_head(&fixed, &slot))
+    }
+
+    /// One made before records could hold edits.
+    pub(crate) fn container_without_edits() -> Self {
+        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
+        Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
+    }
+
+    /// One whose base has this root, and these bytes behind its head.
+    pub(crate) fn with_base(root: PageRef, pages: &[u8]) -> Self {
+        let (fixed, slot) = fresh("fake", 0, StorageClock::default()).unwrap();
+        let end = DATA + pages.len() as u64;
+        let slot = Slot { version: 1, base_version: 1, end, base_end: end, root: Some(root), ..slot };
+        let mut bytes = new_head(&fixed, &slot);
+        bytes.extend(pages);
+        Self::of(bytes)
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock()
+    }
+
+    /// Lets change number `n` from now on meet a fault.
+    pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
+        let mut d = self.disk();
+        d.changes = 0;
+        d.fault = Some((n, fault));
+    }
+
+    /// From now on the disk has room for so many bytes of the file alone.
+    pub(crate) fn leave_room(&self, bytes: u64) {
+        self.disk().room = Some(bytes);
+    }
+
+    /// Sync number `from`, counted from now on, and those after it fail, `count` of them. What they should have written counts as
+    /// written, as on Linux; if it `drops`, it is gone from the cache, too.
+    pub(crate) fn fail_syncs(&self, from: u64, count: u64, drops: bool) {
+        self.disk().failing_syncs = (from, count, drops);
+    }
+
+    /// Changes since the last `fail_at`.
+    pub(crate) fn changes(&self) -> u64 {
+        self.disk().changes
+    }
+
+    pub(crate) fn take_counts(&self) -> Counts {
+        std::mem::take(&mut self.disk().counts)
+    }
+
+    /// Up to where blocks were reserved that the end has not been given back since.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.disk().reserved
+    }
+
+    pub(crate) fn reservations(&self) -> u64 {
+        self.disk().reservations
+    }
+
+    pub(crate) fn refuse_to_reserve(&self, refuses: bool) {
+        self.disk().refuses = refuses;
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.disk().now.clone()
+    }
+
+    /// What a loss of power may leave: of what was not synced, each sector arrived or did not, as `chance` says.
+    pub(crate) fn after_power_loss(&self, mut chance: impl FnMut() -> bool) -> Vec<u8> {
+        let d = self.disk();
+        let mut bytes = d.synced.clone();
+        for c in &d.unsynced {
+            match c {
+                Change::Len(_) => {
+                    if chance() {
+                        apply(&mut bytes, c);
+                    }
+                }
+                Change::Write(at, data) => {
+                    let mut from = 0;
+                    while from < data.len() {
+                        let to = ((*at as usize + from) / 512 * 512 + 512 - *at as usize).min(data.len());
+                        if chance() {
+                            apply(&mut bytes, &Change::Write(*at + from as u64, data[from..to].to_vec()));
+                        }
+                        from = to;
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
+    fn change(&self, c: Change) -> io::Result<()> {
+        let mut d = self.disk();
+        if d.dead {
+            return Err(io::Error::other("dead"));
+        }
+        d.changes += 1;
+        if let (Change::Write(at, data), Some(room)) = (&c, d.room)
+            && *at + data.len() as u64 > room
+        {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        let fault = d.fault.filter(|(n, _)| *n == d.changes).map(|(_, f)| f);
+        if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn))
+            && let Change::Write(at, data) = &c
+        {
+            let half = Change::Write(*at, data[..data.len() / 2].to_vec());
+            apply(&mut d.now, &half);
+            d.unsynced.push(half);
+        }
+        match fault {
+            Some(Fault::Die | Fault::DieTorn) => {
+                d.dead = true;
+                Err(io::Error::other("died"))
+            }
+            Some(_) => Err(io::Error::from_raw_os_error(28)),
+            None => {
+                if let Change::Write(_, data) = &c {
+                    d.counts.writes += 1;
+                    d.counts.written_bytes += data.len() as u64;
+                }
+                apply(&mut d.now, &c);
+                d.unsynced.push(c);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn open(&self, access: Access, opts: &Options) -> Result<Ledger> {
+        // No readers in these tests unless they say so: what is free is used again at once.
+        self.open_resting(access, opts, ReclaimRule { least: 0, courtesy: 0 })
+    }
+
+    /// As [`open`](Self::open), where what goes out of use rests as `rule` says.
+    pub(crate) fn open_resting(&self, access: Access, opts: &Options, rule: ReclaimRule) -> Result<Ledger> {
+        let mut head = [0; FIXED];
+        self.read_at(&mut head, 0).unwrap();
+        let fixed = Fixed::decode(&head, "fake")?;
+        let storage = FileStorage {
+            target: "fake".into(),
+            raw: resyncing(Arc::new(self.clone()), opts.sync, opts.writers),
+            fixed,
+            file: None,
+            locks: Mutex::new(Locks::none()),
+            lock_policy: LockPolicy::Off,
+            handle: Mutex::default(),
+            opener: AtomicU32::new(std::process::id()),
+            writer: (access == Access::ReadWrite).then(Mutex::default),
+            rule,
+            options: opts.clone(),
+            seen: Mutex::default(),
+            known: Mutex::default(),
+            clock: StorageClock::default(),
+            gone: Default::default(),
+        };
+        assert!(lock(&storage.seen).is_none());
+        Ledger::start(Box::new(storage), access, opts)
+    }
+}
+
+impl FileIo for SimFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        let mut d = self.disk();
+        if d.dead {
+            return Err(io::Error::other("dead"));
+        }
+        d.counts.reads += 1;
+        d.counts.read_bytes += buf.len() as u64;
+        let part = d.now.get(at as usize..at as usize + buf.len());
+        buf.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        self.change(Change::Write(at, data.to_vec()))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let shorter = len <= self.len()?;
+        self.change(Change::Len(len))?;
+        if shorter {
+            self.disk().reserved = 0;
+        }
+        Ok(())
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        let mut d = self.disk();
+        d.reservations += 1;
+        if d.refuses {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        d.reserved = d.reserved.max(at + len);
+        Ok(())
+    }
+
+    fn has_spare(&self) -> io::Result<bool> {
+        let d = self.disk();
+        Ok(d.reserved > d.now.len() as u64)
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        let d = self.disk();
+        Ok(d.room.map_or(u64::MAX, |room| room.saturating_sub(d.now.len() as u64)))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk().now.len() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut d = self.disk();
+        if d.dead {
+            return Err(io::Error::other("dead"));
+        }
+        d.counts.syncs += 1;
+        d.changes += 1;
+        if let Some((n, Fault::Die | Fault::DieTorn)) = d.fault
+            && n == d.changes
+        {
+            d.dead = true;
+            return Err(io::Error::other("died"));
+        }
+        let (from, count, drops) = &mut d.failing_syncs;
+        *from = from.saturating_sub(1);
+        if *from == 0 && *count > 0 {
+            (*from, *count) = (1, *count - 1);
+            let drops = *drops;
+            d.unsynced.clear();
+            if drops {
+                d.now = d.synced.clone();
+            }
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        for change in std::mem::take(&mut d.unsynced) {
+            apply(&mut d.synced, &change);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What records and checkpoints of the file storage say about its room.
+
+use crate::checksum::{seal, unseal_as};
+use crate::codec::{Decoded, Reader, put_varint};
+use crate::file::free_space::{ALLOC_UNIT, FreeSpace, PendingFree};
+
+/// (offset, length), ascending, in bytes, multiples of the grain.
+pub(crate) type Pairs = Vec<(u64, u64)>;
+
+/// The notes of one record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SpaceDelta {
+    pub(crate) sequence: u64,
+    pub(crate) end: u64,
+    pub(crate) used: Pairs,
+    pub(crate) freed: Pairs,
+}
+
+fn put_pair(out: &mut Vec<u8>, last: &mut u64, (offset, length): (u64, u64)) {
+    put_varint(out, offset.saturating_sub(*last) / ALLOC_UNIT);
+    put_varint(out, length / ALLOC_UNIT);
+    *last = offset + length;
+}
+
+fn pair(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
+    let units = |n: u64| n.checked_mul(ALLOC_UNIT).ok_or("a run lies outside of any file");
+    let offset = last.checked_add(units(r.varint()?)?).ok_or("a run lies outside of any file")?;
+    let length = units(r.varint()?)?;
+    *last = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64).ok_or("a run is too long")?;
+    Ok((offset, length))
+}
+
+fn put_pairs(out: &mut Vec<u8>, pairs: &[(u64, u64)]) {
+    put_varint(out, pairs.len() as u64);
+    let mut last = 0;
+    for p in pairs {
+        put_pair(out, &mut last, *p);
+    }
+}
+
+fn count(r: &mut Reader<'_>, least: usize) -> Decoded<usize> {
+    let n = r.varint()?;
+    if n > (r.remaining() / least) as u64 { Err("more runs than bytes") } else { Ok(n as usize) }
+}
+
+fn pairs(r: &mut Reader<'_>) -> Decoded<Pairs> {
+    let mut last = 0;
+    (0..count(r, 2)?).map(|_| pair(r, &mut last)).collect()
+}
+
+/// Sorts pairs and joins neighbours.
+pub(crate) fn joined(mut all: Pairs) -> Pairs {
+    all.sort_unstable();
+    let mut out: Pairs = Vec::with_capacity(all.len());
+    for (o, l) in all {
+        match out.last_mut() {
+            Some((a, n)) if *a + *n == o => *n += l,
+            _ => out.push((o, l)),
+        }
+    }
+    out
+}
+
+impl SpaceDelta {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.sequence);
+        put_varint(&mut out, self.end);
+        put_pairs(&mut out, &self.used);
+        put_pairs(&mut out, &self.freed);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(bytes);
+        let n = Self { sequence: r.varint()?, end: r.varint()?, used: pairs(&mut r)?, freed: pairs(&mut r)? };
+        r.end()?;
+        if n.end > i64::MAX as u64 || !n.end.is_multiple_of(ALLOC_UNIT) {
+            return Err("an impossible end");
+        }
+        Ok(n)
+    }
+
+    /// The sequence, and the bytes that came into use.
+    pub(crate) fn outline(bytes: &[u8]) -> Decoded<(u64, u64)> {
+        let mut r = Reader::new(bytes);
+        let (sequence, _end) = (r.varint()?, r.varint()?);
+        let (mut last, mut used) = (0, 0u64);
+        for _ in 0..count(&mut r, 2)? {
+            used = used.saturating_add(pair(&mut r, &mut last)?.1);
+        }
+        Ok((sequence, used))
+    }
+
+    /// Brings `free` from the version before to this record's.
+    pub(crate) fn replay(&self, free: &mut FreeSpace, time: u64) -> Decoded<()> {
+        // Between checkpoints the end only goes up; that of a writer among many may be further up already.
+        if self.end > free.end {
+            free.replay_end(self.end)?;
+        }
+        for (o, l) in &self.used {
+            free.replay_use(*o, *l)?;
+        }
+        for (offset, length) in self.freed.iter().copied() {
+            free.rest(PendingFree { offset, length, sequence: self.sequence, time })?;
+        }
+        Ok(())
+    }
+}
+
+/// Encodes what is free at a version, filled up with zeros to `length` if that is given.
+pub(crate) fn encode_list(
+    version: u64,
+    free: &[(u64, u64)],
+    resting: &[PendingFree],
+    length: Option<usize>,
+) -> (Vec<u8>, u32) {
+    let mut out = b"h5lF".to_vec();
+    put_varint(&mut out, version);
+    put_pairs(&mut out, free);
+    let mut sorted: Vec<&PendingFree> = resting.iter().collect();
+    sorted.sort_unstable_by_key(|r| r.offset);
+    put_varint(&mut out, sorted.len() as u64);
+    let mut last = 0;
+    for r in sorted {
+        put_pair(&mut out, &mut last, (r.offset, r.length));
+        put_varint(&mut out, r.sequence);
+        put_varint(&mut out, r.time);
+    }
+    if let Some(n) = length {
+        out.resize(n.saturating_sub(4).max(out.len()), 0);
+    }
+    let crc = seal(&mut out);
+    (out, crc)
+}
+
+/// Decodes a free list of a file whose used part ends at `end`, and the version that it is of.
+pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, FreeSpace)> {
+    let mut r = Reader::new(unseal_as(bytes, crc)?);
+    if r.take(4)? != b"h5lF" {
+        return Err("not a free list");
+    }
+    let version = r.varint()?;
+    let mut free = FreeSpace::new(end);
+    let check = |(o, l): (u64, u64)| {
+        if o + l <= end && o >= crate::file::superblock::DATA {
+            Ok(())
+        } else {
+            Err("a run lies outside of the file")
+        }
+    };
+    for p in pairs(&mut r)? {
+        check(p)?;
+        free.runs.add(p.0, p.1)?;
+    }
+    let mut resting = Vec::new();
+    let mut last = 0;
+    for _ in 0..count(&mut r, 4)? {
+        let (offset, length) = pair(&mut r, &mut last)?;
+        check((offset, length))?;
+        resting.push(PendingFree { offset, length, sequence: r.varint()?, time: r.varint()? });
+    }
+    resting.sort_by_key(|r| r.sequence);
+    resting.into_iter().try_for_each(|r| free.rest(r))?;
+    Ok((version, free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::superblock::DATA;
+
+    #[test]
+    fn space_deltas_and_free_lists_round_trip() {
+        let notes = SpaceDelta {
+            sequence: 9,
+            end: DATA + 6400,
+            used: joined(vec![(DATA + 64, 32), (DATA, 64), (DATA + 320, 32)]),
+            freed: vec![(DATA + 960, 32)],
+        };
+        assert_eq!(notes.used.len(), 2);
+        assert_eq!(SpaceDelta::decode(&notes.encode()), Ok(notes));
+        let free = [(DATA, 64), (DATA + 640, 64)];
+        let resting = [PendingFree { offset: DATA + 320, length: 32, sequence: 8, time: 77 }];
+        for pad in [None, Some(200)] {
+            let (bytes, crc) = encode_list(5, &free, &resting, pad);
+            let (version, back) = decode_list(&bytes, crc, DATA + 704).unwrap();
+            assert_eq!(version, 5);
+            assert_eq!(back.runs.iter().collect::<Vec<_>>(), free);
+            assert_eq!(back.resting, resting);
+            assert!(decode_list(&bytes, crc, DATA + 640).is_err());
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Finding an old version in a file, and listing those that are kept.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::file_io::FileIo;
+use crate::file::log::{self, Logged, unreadable};
+use crate::file::reclaim_horizon;
+use crate::file::space_delta::SpaceDelta;
+use crate::file::superblock::{DATA, Slot};
+use crate::history::{History, Mark};
+use crate::options::{At, Version};
+use crate::timekeeping::NotLater;
+
+/// What the history of a head says; the default for a file that never had a checkpoint.
+pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<History> {
+    let Some(p) = head.history else {
+        let base = Mark { version: head.base_version, ..Mark::default() };
+        return Ok(History { base, past: Vec::new() });
+    };
+    let length = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
+    if p.place.offset + p.place.length > length {
+        return Err(Error::corrupt(target, "history", "the file ends before it"));
+    }
+    let mut bytes = vec![0; p.place.length as usize];
+    raw.read_at(&mut bytes, p.place.offset).map_err(|e| unreadable(target, "history", &e))?;
+    let history = History::decode(&bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
+    let places = history.past.iter().flat_map(|p| p.root.iter().chain(&p.record)).map(|p| p.place);
+    // The file may have got shorter since: what lay behind its end is lost, and that is found out by reading.
+    if history.base.version == head.base_version && places.into_iter().all(|p| p.offset >= DATA) {
+        Ok(history)
+    } else {
+        Err(Error::corrupt(target, "history", "it is another base's, or points outside of the container"))
+    }
+}
+
+/// A base and the log that followed it. Its pages and records are whole together, until the room of moment `until` is used.
+pub(super) struct Segment {
+    pub(super) base: Mark,
+    /// As a head would lead to it; its version is the last one.
+    pub(super) slot: Slot,
+    until: Option<u64>,
+}
+
+impl Segment {
+    pub(super) fn is_whole(&self, lost: u64) -> bool {
+        self.until.is_none_or(|until| until > lost)
+    }
+
+    /// The records that are newer than `after`, newest first, each with the sequence of its head.
+    pub(super) fn records(&self, raw: &dyn FileIo, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
+        let after = after.max(self.base.version);
+        let records = log::records(raw, &self.slot, after, target)?;
+        let newest = |l: &Logged| self.until.is_none() && l.record.header.version == self.slot.version;
+        let sequence = |l: Logged| match SpaceDelta::decode(&l.record.notes) {
+            // The head in force shows it, even where an older version became the base after it was committed.
+            Ok(_) if newest(&l) => Ok((self.slot.sequence, l)),
+            Ok(notes) => Ok((notes.sequence, l)),
+            Err(why) => Err(Error::corrupt(target, "notes of a record", why)),
+        };
+        records.into_iter().rev().map(sequence).collect()
+    }
+
+    /// The head that would show the version of a record, or the base's own.
+    fn head(&self, found: Option<&(u64, Logged)>) -> Slot {
+        let (sequence, version, time, record) = match found {
+            Some((sequence, l)) => (*sequence, l.record.header.version, l.record.header.time, Some(l.at)),
+            None => (self.base.moment, self.base.version, self.base.time, None),
+        };
+        Slot { sequence, version, time, record, ..self.slot }
+    }
+}
+
+/// All that a head leads to.
+pub(crate) struct OldVersions<'a> {
+    raw: &'a dyn FileIo,
+    target: &'a str,
+    /// Newest first.
+    pub(super) segments: Vec<Segment>,
+    newest: u64,
+}
+
+impl<'a> OldVersions<'a> {
+    pub(crate) fn of(raw: &'a dyn FileIo, head: &Slot, target: &'a str) -> Result<Self> {
+        let history = history(raw, head, target)?;
+        let end = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
+        let mut segments = vec![Segment { base: history.base, slot: *head, until: None }];
+        for p in history.past.into_iter().rev() {
+            let slot = Slot {
+                version: p.last,
+                base_version: p.base.version,
+                root: p.root,
+                record: p.record,
+                log_bytes: p.log_bytes,
+                // Older than the head's.
+                end,
+                ..*head
+            };
+            segments.push(Segment { base: p.base, slot, until: Some(p.until) });
+        }
+        Ok(Self { raw, target, segments, newest: head.version })
+    }
+
+    /// The head that would show a version; `None` if nothing leads there. Whether its payloads are still whole is for
+    /// the caller to check, when it has pinned that head's sequence.
+    pub(crate) fn find(&self, at: At) -> Result<Option<Slot>> {
+        let mut times = self.times();
+        let mut reached = |s: &&Segment| match at {
+            At::Version(v) => s.base.version <= v,
+            At::Time(t) => times.next(s.base.time) <= t,
+        };
+        if matches!(at, At::Version(v) if v > self.newest) {
+            return Ok(None);
+        }
+        let mut times_within = self.times();
+        let Some(segment) = self.segments.iter().find(&mut reached) else { return Ok(None) };
+        let after = match at {
+            At::Version(v) => v.saturating_sub(1),
+            At::Time(_) => 0,
+        };
+        let mut fits = |l: &Logged| match at {
+            At::Version(v) => l.record.header.version == v,
+            At::Time(t) => times_within.next(l.record.header.time) <= t,
+        };
+        let Some(records) = self.records(segment, after)? else { return Ok(None) };
+        let head = segment.head(records.iter().find(|(_, l)| fits(l)));
+        // Version 0 is the file before anything was in it.
+        Ok(Some(head).filter(|h| h.version > 0))
+    }
+
+    /// For times of versions, from the newest on.
+    fn times(&self) -> NotLater {
+        NotLater::than(self.segments.first().map_or(u64::MAX, |s| s.slot.time))
+    }
+
+    /// The records of a segment, `None` if they are lost.
+    fn records(&self, s: &Segment, after: u64) -> Result<Option<Vec<(u64, Logged)>>> {
+        if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) {
+            return Ok(None);
+        }
+        match s.records(self.raw, after, self.target) {
+            Ok(records) => Ok(Some(records)),
+            // Overwritten while they were read?
+            Err(_) if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The versions that are whole, newest first, at most so many.
+    pub(crate) fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        let mut out: Vec<Version> = Vec::new();
+        for s in &self.segments {
+            let Some(records) = self.records(s, 0)? else { break };
+            let lost = reclaim_horizon::read(self.raw, self.target)?;
+            // The last version of an older segment is the base of the one after it, and was listed.
+            let known = out.last().map_or(u64::MAX, |v| v.number);
+            let listed = records.iter().filter(|(q, l)| *q >= lost && l.record.header.version < known);
+            out.extend(listed.map(|(_, l)| version_of(l)));
+            let b = &s.base;
+            if b.version > 0 && b.moment >= lost {
+                out.push(Version {
+                    number: b.version,
+                    time: b.time,
+                    host: b.author.host.to_string(),
+                    pid: b.author.pid,
+                    bytes: b.bytes,
+                });
+            }
+            if b.moment < lost || out.len() >= most {
+                break;
+            }
+        }
+        out.truncate(most);
+        let mut times = self.times();
+        out.iter_mut().for_each(|v| v.time = times.next(v.time));
+        Ok(out)
+    }
+
+    /// The error for a version that is not kept.
+    pub(crate) fn not_kept(&self, at: At) -> Error {
+        let kept = self.versions(usize::MAX).unwrap_or_default();
+        not_kept(self.target, at, &kept, self.newest)
+    }
+}
+
+/// The error for a version that is not among the kept ones, which are given newest first.
+pub(crate) fn not_kept(target: &str, at: At, kept: &[Version], newest: u64) -> Error {
+    let (oldest, since) = kept.last().map_or((newest, 0), |v| (v.number, v.time));
+    Error::new(target, ErrorKind::NoSuchVersion { asked: at.to_string(), kept: (oldest, newest), since })
+}
+
+/// What a record says of its version.
+fn version_of(l: &Logged) -> Version {
+    let h = &l.record.header;
+    Version { number: h.version, time: h.time, host: h.by.host.to_string(), pid: h.by.pid, bytes: added(l) }
+}
+
+/// Bytes that a record's version added.
+fn added(l: &Logged) -> u64 {
+    let used: u64 = SpaceDelta::decode(&l.record.notes).map_or(0, |n| n.used.iter().map(|(_, l)| l).sum());
+    used + l.at.place.length
+}

@@ -1,0 +1,203 @@
+//! Room that is kept behind payloads that are likely to go on, so that they go on in the same place.
+//!
+//! A dataset to which little is added again and again would else have a piece for each addition, each with an extent of its
+//! own, and the record of the next one between. What is kept is free for all that the file says: when the process dies nobody
+//! has to give it back. Records get a room of their own in front of such a payload, so that they do not lie in its way.
+
+use std::collections::VecDeque;
+
+use super::Writer;
+use crate::address::Address;
+use crate::error::Result;
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{self, ALLOC_UNIT, round, run_of};
+use crate::file::locks::Locks;
+
+/// Payloads that room is kept for at a time.
+const MAX_RESERVED_PAYLOADS: usize = 64;
+/// The most that is kept behind one payload, and in all, in bytes. In all no more than a quarter of the file, either.
+const MAX_RESERVED_PER_PAYLOAD: u64 = 1 << 20;
+const MAX_RESERVED_BYTES: u64 = 4 << 20;
+/// A file of any length may keep so much.
+const MIN_RESERVED_LIMIT: u64 = 128 << 10;
+/// The most that is kept for records, in bytes.
+const MAX_RECORD_RESERVE: u64 = 16 << 10;
+/// A page of the system's cache, in bytes.
+const PAGE_BYTES: u64 = 4096;
+/// What a record takes, when there was none yet.
+const FIRST_RECORD_BYTES: u64 = 512;
+
+/// Room that was taken and is not in use.
+#[derive(Debug, Default)]
+pub(super) struct AppendReservations {
+    /// Behind payloads, the oldest first. None is empty.
+    runs: VecDeque<(u64, u64)>,
+    bytes: u64,
+    /// For records, in the order in which they are used.
+    records: VecDeque<(u64, u64)>,
+}
+
+impl AppendReservations {
+    /// All that is kept.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.runs.iter().chain(&self.records).copied()
+    }
+
+    /// Where the run begins that is kept up to `end`.
+    pub(super) fn up_to(&self, end: u64) -> Option<u64> {
+        self.kept().find(|(o, l)| o + l == end).map(|(o, _)| o)
+    }
+}
+
+impl Writer {
+    /// As [`payload`](Writer::payload), of what may become as long as `most`.
+    pub(crate) fn payload_to_grow(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        data: &[u8],
+        most: u64,
+        on_bytes: &mut dyn FnMut(&[u8]),
+    ) -> Result<Address> {
+        let length = data.len() as u64;
+        // The end has to be a grain's, and what begins amid one is long: room for more of it would be much.
+        let can_go_on = free_space::shift(length) == 0 && length.is_multiple_of(ALLOC_UNIT) && most > length;
+        if self.shared.is_some() || !can_go_on {
+            return self.payload(raw, locks, data, on_bytes);
+        }
+        let more = round(most - length).min(MAX_RESERVED_PER_PAYLOAD);
+        self.keep_for_records(raw, locks, more.div_ceil(length.max(1)) + 1, length)?;
+        let place = self.payload(raw, locks, data, on_bytes)?;
+        let (offset, length) = run_of(&place);
+        let behind = offset + length;
+        let kept = self.load(raw)?.take_at(behind, more);
+        if kept > 0 {
+            self.growing.runs.push_back((behind, kept));
+            self.growing.bytes += kept;
+        }
+        let most = MAX_RESERVED_BYTES.min(MIN_RESERVED_LIMIT.max(self.load(raw)?.end / 4));
+        while self.growing.runs.len() > MAX_RESERVED_PAYLOADS
+            || (self.growing.bytes > most && self.growing.runs.len() > 1)
+        {
+            self.let_oldest_go();
+        }
+        Ok(place)
+    }
+
+    /// Writes `data` right behind a payload, if room is kept there: false if not.
+    pub(crate) fn grow(&mut self, raw: &dyn FileIo, place: &Address, data: &[u8]) -> Result<bool> {
+        let end = place.offset.saturating_add(place.length);
+        let length = round(data.len() as u64);
+        let found = self.growing.runs.iter().position(|(o, l)| *o == end && length <= *l);
+        let Some(n) = found.filter(|_| !data.is_empty()) else { return Ok(false) };
+        self.put(raw, end, data, "writing a payload")?;
+        let (from, whole) = run_of(place);
+        match self.fresh.get_mut(&from) {
+            Some(run) if *run == whole => *run += length,
+            _ => self.fresh.extend([(end, length)]),
+        }
+        self.growing.bytes -= length;
+        match self.growing.runs.get_mut(n) {
+            Some((at, left)) if *left > length => (*at, *left) = (*at + length, *left - length),
+            _ => drop(self.growing.runs.remove(n)),
+        }
+        Ok(true)
+    }
+
+    /// Room for a record, out of what is kept for them; `None` if that is too little.
+    pub(super) fn kept_for_record(&mut self, length: u64) -> Option<u64> {
+        let length = round(length);
+        let fits = self.growing.records.iter().position(|(_, left)| *left >= length)?;
+        for (at, left) in self.growing.records.drain(..fits).collect::<Vec<_>>() {
+            self.put_back(at, left);
+        }
+        let (at, left) = self.growing.records.front_mut()?;
+        let taken = *at;
+        (*at, *left) = (taken + length, *left - length);
+        if *left == 0 {
+            self.growing.records.pop_front();
+        }
+        Some(taken)
+    }
+
+    /// Keeps room for so many records, with what is kept already, in front of a payload to which `step` bytes are added again and
+    /// again: where that is whole pages, up to a page's begin, so that each addition touches as few of them as it can.
+    fn keep_for_records(&mut self, raw: &dyn FileIo, locks: &Locks, count: u64, step: u64) -> Result<()> {
+        let one = self.log.last().map_or(FIRST_RECORD_BYTES, |n| round(n.at.place.length) + ALLOC_UNIT);
+        let wanted = round(count.saturating_mul(one)).min(MAX_RECORD_RESERVE);
+        let kept = self.growing.records.iter().map(|(_, l)| l).sum::<u64>();
+        let mut more = wanted.saturating_sub(kept);
+        if step.is_multiple_of(PAGE_BYTES) && kept < MAX_RECORD_RESERVE {
+            let end = self.load(raw)?.trimmed() + more;
+            more += end.next_multiple_of(PAGE_BYTES) - end;
+        }
+        if more == 0 {
+            return Ok(());
+        }
+        let at = self.allocate(raw, locks, more)?;
+        match self.growing.records.back_mut() {
+            Some((last, left)) if *last + *left == at => *left += more,
+            _ => self.growing.records.push_back((at, more)),
+        }
+        Ok(())
+    }
+
+    fn let_oldest_go(&mut self) {
+        if let Some((offset, length)) = self.growing.runs.pop_front() {
+            self.growing.bytes -= length;
+            self.give_up_run(offset, length);
+        }
+    }
+
+    fn give_up_run(&mut self, offset: u64, length: u64) {
+        self.put_back(offset, length);
+        let least = self.head.end;
+        if let Some(room) = &mut self.room {
+            room.trim_to(least);
+        }
+    }
+
+    /// Keeps no room any more.
+    pub(crate) fn stop_growing(&mut self) {
+        while !self.growing.runs.is_empty() {
+            self.let_oldest_go();
+        }
+        for (offset, length) in std::mem::take(&mut self.growing.records).into_iter().rev() {
+            self.give_up_run(offset, length);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::file::sim_file::SimFile;
+    use crate::options::{Access, Options};
+    use crate::work::data;
+
+    #[test]
+    fn growing_payloads_begin_at_a_page() {
+        let f = SimFile::container();
+        let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        let (mut bytes, mut version) = (0, 0);
+        for n in 0..40u64 {
+            let mut e = l.write_to_grow(&data(n, 4096), 65_536).unwrap();
+            for m in 1..16 {
+                e = l.grow_payload(&e, &data(m, 4096)).unwrap().expect("there is room behind it");
+                l.put(&n.to_be_bytes(), e.to_bytes()).unwrap();
+                version = l.commit().unwrap();
+            }
+            assert!(e.place().offset.is_multiple_of(4096), "{:?}", e.place());
+            bytes += e.len();
+        }
+        assert_eq!(version, 40 * 15);
+        l.close().unwrap();
+        let length = f.bytes().len() as u64;
+        assert!(length < bytes * 108 / 100, "{length} for {bytes}");
+        // What is added in other steps begins where it can.
+        let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
+        let before = f.bytes().len();
+        (0..50).for_each(|n| drop(l.write_to_grow(&data(n, 96), 960).unwrap()));
+        l.commit().unwrap();
+        assert!(f.bytes().len() < before + 150_000, "{}", f.bytes().len() - before);
+    }
+}

@@ -1,0 +1,111 @@
+//! Heads: what makes a version count.
+
+use super::Writer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::file_io::FileIo;
+use crate::file::locks::Locks;
+use crate::file::superblock::{self, Slot};
+use crate::file::{log, resync};
+use crate::options::SyncPolicy;
+
+impl Writer {
+    /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
+    /// pass for one that was cut off.
+    fn fill(&mut self, raw: &dyn FileIo, end: u64) -> Result<()> {
+        // One of many made it that long when it reserved; what is longer may be another's, and is not to be cut off.
+        if self.shared.is_some() {
+            return Ok(());
+        }
+        self.reached = self.reached.max(self.pending.take_reached());
+        if self.reached < end {
+            self.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
+        }
+        if self.reached < end {
+            raw.set_len(end).map_err(|e| self.io("lengthening", &e))?;
+            self.reached = end;
+        }
+        Ok(())
+    }
+
+    /// Refuses to change the file after an error that leaves it unknown what is in it, or what of it is durable.
+    pub(in crate::file) fn check_sound(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remembers that nothing may be written any more.
+    fn break_off(&mut self, what: &str, e: &std::io::Error) -> Error {
+        let error = Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") });
+        self.broken = Some(error.clone());
+        error
+    }
+
+    /// Puts what was kept back into the file, then the head. When this returns, the head is in force. It may be that its sync failed for
+    /// good: then [`check_sound`](Self::check_sound) says so from now on.
+    pub(super) fn write_head(&mut self, raw: &dyn FileIo, next: Slot) -> Result<()> {
+        self.check_sound()?;
+        self.pending.flush(raw).map_err(|e| self.io("writing", &e))?;
+        self.fill(raw, next.end)?;
+        if self.sync == SyncPolicy::Commit
+            && let Err(e) = raw.sync()
+        {
+            return Err(match resync::is_lost(&e) {
+                true => self.break_off("what was changed since the last commit is lost, syncing data", &e),
+                false => self.io("syncing data", &e),
+            });
+        }
+        self.owes_sync = false;
+        if let Err(e) = raw.write_at(&next.encode(), next.position()) {
+            // Did it arrive all the same? If the head in force is still the old one, nothing happened.
+            return match log::newest_slot(raw, &self.target) {
+                Ok(s) if s == self.head => Err(self.io("writing the head", &e)),
+                _ => Err(self.break_off("writing the head", &e)),
+            };
+        }
+        if self.sync == SyncPolicy::Commit
+            && let Err(e) = raw.sync()
+        {
+            // Readers see it. It is told that it is not durable.
+            self.owes_sync = true;
+            if resync::is_lost(&e) {
+                self.break_off(
+                    "whether the last commit survives a loss of power is unknown, syncing the head",
+                    &e,
+                );
+            }
+        }
+        self.head = next;
+        self.has_written_head = true;
+        Ok(())
+    }
+
+    /// Syncs the head, if that failed when it was written.
+    pub(crate) fn make_durable(&mut self, raw: &dyn FileIo) -> Result<()> {
+        if self.owes_sync {
+            self.check_sound()?;
+            raw.sync().map_err(|e| {
+                self.io("syncing the head; the last commit may not survive a loss of power", &e)
+            })?;
+            self.owes_sync = false;
+        }
+        Ok(())
+    }
+
+    /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make
+    /// an older version look like the newest.
+    pub(crate) fn leave_copy(&mut self, raw: &dyn FileIo, locks: &Locks) {
+        if !std::mem::take(&mut self.has_written_head) {
+            return;
+        }
+        let is_alone = self.shared.is_none() && locks.work();
+        let newest = if is_alone { Ok(self.head) } else { log::newest_slot(raw, &self.target) };
+        if let Ok(head) = newest {
+            let _the_head_itself_is_there = raw.write_at(&head.encode(), head.copy_position());
+        }
+    }
+
+    /// Leaves a note for those that the lock keeps out.
+    /// False if it could not be written, which does no harm.
+    pub(crate) fn leave_note(raw: &dyn FileIo) -> bool {
+        raw.write_at(&superblock::encode_note(&superblock::myself()), superblock::NOTE).is_ok()
+    }
+}

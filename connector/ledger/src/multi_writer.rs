@@ -1,0 +1,329 @@
+//! One of many writers: learning what the others committed, and which of one's own changes have to be merged with it.
+//!
+//! The ledger does not know what values mean. It tells which staged keys another writer changed meanwhile, with the value
+//! that both started from, and commits only when each of them was merged or given up.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::Extent;
+use crate::key::Key;
+use crate::ledger::{After, Ledger, State};
+use crate::memtable::{EMPTY, range_of, value_in};
+use crate::merged_view::Layers;
+use crate::storage::RemoteCommits;
+use crate::wal::record::{self, CommitRecord};
+
+/// How often [`Ledger::commit`] tries.
+const MAX_COMMIT_ATTEMPTS: u32 = 1000;
+
+/// Bytes of staged values up to which one of many writers takes payloads into them. What it stages stays in memory until it
+/// has seen what the others changed of it.
+const MAX_INLINE_STAGED_BYTES: u64 = 4 << 20;
+/// Payloads that take less room in a value than the extent of a payload of its own.
+const MAX_TINY_PAYLOAD: usize = 64;
+
+/// A key that another writer changed.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The key.
+    pub key: Bytes,
+    /// Its value before, as this handle last saw it, for staged keys and those that were asked for.
+    pub before: Option<Bytes>,
+    /// The last version that changed it.
+    pub version: u64,
+    /// The host that made that version.
+    pub host: String,
+    /// The process that made that version.
+    pub pid: u32,
+}
+
+/// While it lives, no other writer commits, where the storage can keep them from it (in a file).
+#[derive(Debug)]
+pub struct CommitLock<'a>(&'a Ledger);
+
+impl Drop for CommitLock<'_> {
+    fn drop(&mut self) {
+        self.0.storage().release();
+    }
+}
+
+/// The pause before another try: short at first, and not the same in every process.
+fn pause(attempt: u32) -> Duration {
+    let least = 50 << attempt.min(8);
+    let chance = u64::from(std::process::id()).wrapping_mul(crate::clock::now() | 1) >> 7;
+    Duration::from_micros(least + chance % least)
+}
+
+impl Ledger {
+    /// Moves one of many writers to the newest version. What is staged stays staged; keys of it that others changed have
+    /// to be merged ([`unmerged`](Ledger::unmerged)) before the next commit. `wanted` says of which other keys the value
+    /// before is told too.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading: the same changes are then told by the next call. `Gone` when this
+    /// writer looked away for longer than the retention time of an object store: it has to be opened anew.
+    pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+        let mut s = self.writable()?;
+        self.take_news(&mut s, wanted).inspect_err(|e| {
+            // What this writer has to look at is gone for good.
+            if *e.kind() == ErrorKind::Gone {
+                s.broken = Some(e.clone());
+            }
+        })
+    }
+
+    fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+        // Else an own record would be news.
+        self.settle(s)?;
+        if s.untold.is_none() {
+            s.untold = self.storage().news()?;
+        }
+        let Some(news) = s.untold.take() else {
+            if s.unmerged.is_empty() {
+                self.storage().advance_pin();
+            }
+            return Ok(Vec::new());
+        };
+        let taken = self.take_in(s, &news, wanted).and_then(|changes| {
+            self.learn(s, &news)?;
+            Ok(changes)
+        });
+        taken.inspect_err(|_| s.untold = Some(news))
+    }
+
+    fn take_in(
+        &self,
+        s: &mut State,
+        news: &RemoteCommits,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Change>> {
+        let mut last: BTreeMap<Bytes, CommitRecord> = BTreeMap::new();
+        for record in news.skipped.iter().chain(&news.records) {
+            if record.header.version > s.version {
+                for (key, _) in self.changes(record)? {
+                    last.insert(key, record.clone());
+                }
+            }
+        }
+        let mut out = Vec::with_capacity(last.len());
+        let mut unmerged = Vec::new();
+        for (key, record) in last {
+            let staged = value_in(&s.staged, &key).is_some();
+            let before = if staged || wanted(&key) { self.below(s).get(&key)? } else { None };
+            if staged {
+                unmerged.push((key.clone(), before.clone()));
+            }
+            let (host, pid) = (record.header.by.host.to_string(), record.header.by.pid);
+            out.push(Change { key, before, version: record.header.version, host, pid });
+        }
+        for (key, before) in unmerged {
+            if let Entry::Vacant(new) = s.unmerged.entry(key) {
+                new.insert(before);
+            }
+        }
+        Ok(out)
+    }
+
+    fn changes(&self, record: &CommitRecord) -> Result<Vec<record::Change>> {
+        record.changes().map_err(|why| self.damaged(why))
+    }
+
+    pub(crate) fn damaged(&self, why: &str) -> Error {
+        Error::corrupt(self.storage().target(), "record", why)
+    }
+
+    fn below<'a>(&'a self, s: &'a State) -> Layers<'a> {
+        Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) }
+    }
+
+    /// The staged keys that others changed since they were staged, each with the value that both started from.
+    pub fn unmerged(&self) -> Vec<(Bytes, Option<Bytes>)> {
+        self.lock().unmerged.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// What a staged key started from: the value that both saw if it is [`unmerged`](Ledger::unmerged), else the committed one.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn base(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let s = self.lock();
+        match s.unmerged.get(key) {
+            Some(base) => Ok(base.clone()),
+            None => self.below(&s).get(key),
+        }
+    }
+
+    /// Says that what is staged under a key has to be merged with what others committed there, and that both started from
+    /// nothing: for what is staged under another key than it was made for.
+    pub fn contest(&self, key: &[u8]) {
+        self.lock().unmerged.insert(Bytes::copy_from_slice(key), None);
+    }
+
+    /// Says that what is staged under a key has taken in what others committed under it.
+    pub fn merged(&self, key: &[u8]) {
+        self.lock().unmerged.remove(key);
+    }
+
+    /// Gives up what one of many writers has staged under a key; the committed value counts again. Payloads are the caller's to
+    /// give back.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn unstage(&self, key: &[u8]) -> Result<()> {
+        let mut s = self.writable()?;
+        s.unmerged.remove(key);
+        if let Some(old) = s.staged.remove(&Key::from(Bytes::copy_from_slice(key))) {
+            s.staged_bytes -= (key.len() + old.map_or(0, |v| v.len())) as u64;
+        }
+        Ok(())
+    }
+
+    /// The value under a key without what is staged.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn committed(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.below(&self.lock()).get(key)
+    }
+
+    /// What one of many writers has staged under keys that begin with `prefix`: the value, or `None` for a delete.
+    pub fn staged(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
+        let s = self.lock();
+        let from = range_of(&s.staged, Bound::Included(prefix), Bound::Unbounded);
+        from.map(|(k, v)| (k.to_bytes(), v.clone())).take_while(|(k, _)| k.starts_with(prefix)).collect()
+    }
+
+    /// Whether so many bytes are better put into a value than written as a payload. One of many writers that has staged much
+    /// keeps no more than extents in memory.
+    pub fn takes_inline(&self, bytes: usize) -> bool {
+        !self.is_one_of_many()
+            || bytes <= MAX_TINY_PAYLOAD
+            || self.lock().staged_bytes < MAX_INLINE_STAGED_BYTES
+    }
+
+    /// Whether this handle has staged a put or a delete of a key.
+    pub fn is_staged(&self, key: &[u8]) -> bool {
+        value_in(&self.lock().staged, key).is_some()
+    }
+
+    /// Takes back [`free_payload`](Ledger::free_payload) of a committed payload.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn keep_payload(&self, e: &Extent) -> Result<()> {
+        let _s = self.writable()?;
+        self.storage().keep_payload(e.place());
+        Ok(())
+    }
+
+    /// Lets payloads that were written set out for an object store, so that the coming commit need not wait for all of that. In
+    /// a file they are there already.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`, `Store`.
+    pub fn send_payloads(&self) -> Result<()> {
+        let _s = self.writable()?;
+        self.storage().send_payloads()
+    }
+
+    /// Keeps other writers of a file from committing as long as the answer lives: for one that was overtaken again and
+    /// again while it merged. In an object store nobody is kept from anything.
+    ///
+    /// # Errors
+    /// `Locked` when another writer holds the file for a minute.
+    pub fn hold(&self) -> Result<CommitLock<'_>> {
+        drop(self.writable()?);
+        self.storage().hold()?;
+        Ok(CommitLock(self))
+    }
+
+    /// Commits what is staged, unless another writer committed since this one last looked: then `None`, and
+    /// [`advance`](Ledger::advance) tells what.
+    ///
+    /// # Errors
+    /// As for [`commit`](Ledger::commit); `Conflict` while there are [`unmerged`](Ledger::unmerged) keys.
+    pub fn try_commit(&self) -> Result<Option<u64>> {
+        let mut s = self.writable()?;
+        if let Some((key, _)) = s.unmerged.first_key_value() {
+            tracing::debug!(?key, "a staged key was changed by another writer");
+            return Err(self.fail(ErrorKind::Conflict));
+        }
+        if s.untold.is_some() {
+            return Ok(None);
+        }
+        self.commit_staged(&mut s, After::More)
+    }
+
+    pub(crate) fn commit_many(&self) -> Result<u64> {
+        for attempt in 0..MAX_COMMIT_ATTEMPTS {
+            self.advance(&|_| false)?;
+            if let Some(version) = self.try_commit()? {
+                return Ok(version);
+            }
+            std::thread::sleep(pause(attempt));
+        }
+        Err(self.fail(ErrorKind::Conflict))
+    }
+
+    /// Waits a little before another try, the longer the more tries there were.
+    pub fn wait_before_retry(&self, attempt: u32) {
+        std::thread::sleep(pause(attempt));
+    }
+
+    /// Adds to a counter (8 bytes, big-endian; `initial` where there is none) in a commit of its own, at once, whatever is
+    /// staged. Returns the count before: the numbers from it on, `by` of them, are this writer's alone. This handle goes on
+    /// to see the version that it sees.
+    ///
+    /// # Errors
+    /// As for [`commit`](Ledger::commit); `Corrupt` for a value of another length.
+    pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
+        let mut s = self.writable()?;
+        self.settle(&mut s)?;
+        let mut seen = self.below(&s).get(key)?;
+        if let Some(news) = &s.untold {
+            self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
+        }
+        let mut first = initial;
+        let taken = self.storage().commit_independent(&mut |untold| {
+            let mut now = seen.clone();
+            self.find(key, untold.iter(), &mut now)?;
+            let bad = || Error::corrupt(self.storage().target(), "counter", "it has not eight bytes");
+            first = match &now {
+                Some(v) => u64::from_be_bytes(v.as_ref().try_into().map_err(|_| bad())?),
+                None => initial,
+            };
+            let next = Some(Bytes::copy_from_slice(&first.saturating_add(by).to_be_bytes()));
+            let change = BTreeMap::from([(Bytes::copy_from_slice(key), next)]);
+            Ok(record::encode_changes(change.iter()))
+        });
+        taken.inspect_err(|e| {
+            if matches!(e.kind(), ErrorKind::Broken { .. }) {
+                s.broken = Some(e.clone());
+            }
+        })?;
+        Ok(first)
+    }
+
+    /// The last value that records put under a key.
+    fn find<'r>(
+        &self,
+        key: &[u8],
+        records: impl Iterator<Item = &'r CommitRecord>,
+        value: &mut Option<Bytes>,
+    ) -> Result<()> {
+        for record in records {
+            for (k, stored) in self.changes(record)? {
+                if k == key {
+                    *value = stored.over(value.as_ref()).map_err(|why| self.damaged(why))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! The head object of a container and the names of its other objects.
+
+use bytes::Bytes;
+use object_stores::{Condition, Etag, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::address::{Location, PageRef};
+use crate::checksum::{seal, unseal};
+use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::superblock::{FIXED, Fixed, HDF5, SIGNATURE, has_slots};
+use crate::storage::Checkpoint;
+
+/// Bytes of a head that make sense. It holds a short log and tables of rooms, and its length is the store's word.
+pub(crate) const MAX_HEAD_BYTES: u64 = 64 << 20;
+/// Bytes of a log object that make sense: one commit, with its small payloads.
+pub(crate) const MAX_LOG_OBJECT_BYTES: u64 = 1 << 30;
+/// Bytes of a lock object that make sense.
+pub(crate) const MAX_LOCK_OBJECT_BYTES: u64 = 64 << 10;
+
+/// A store's error as ours.
+pub(crate) fn store_error(target: &str, e: &object_stores::Error) -> Error {
+    use object_stores::ErrorKind as K;
+    let errno = |n: i32| e.errno().unwrap_or(n);
+    let kind = match e.kind() {
+        K::NotFound => ErrorKind::NotFound,
+        K::AlreadyExists => ErrorKind::AlreadyExists,
+        K::PermissionDenied => ErrorKind::AccessDenied { errno: errno(13), what: e.to_string() },
+        K::NoSpace => ErrorKind::NoSpace { errno: errno(28) },
+        K::PreconditionFailed => ErrorKind::Conflict,
+        _ => ErrorKind::Store { errno: e.errno(), what: e.to_string() },
+    };
+    Error::new(target, kind)
+}
+
+/// The names of a container's objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) head: Key,
+    pub(crate) lake: Key,
+}
+
+impl Names {
+    pub(crate) fn new(head: Key, id: &[u8; 16], target: &str) -> Result<Self> {
+        let lake = head.append(format!(".lake/{}", hex(id))).map_err(|e| store_error(target, &e))?;
+        Ok(Self { head, lake })
+    }
+
+    pub(crate) fn key(&self, rest: &str, target: &str) -> Result<Key> {
+        self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
+    }
+
+    pub(crate) fn room(&self, room: &Location, target: &str) -> Result<Key> {
+        match room {
+            Location::Log(n) => self.key(&format!("log/{n:016x}"), target),
+            Location::Page(id) => self.key(&format!("page/{}", hex(id)), target),
+            Location::Pack(id) => self.key(&format!("pack/{}", hex(id)), target),
+            Location::File => Err(Error::corrupt(target, "place", "a place in a file, in an object store")),
+        }
+    }
+}
+
+/// Whether a key is that of a pack or a page: `….lake/<id>/pack/<id>`, `….lake/<id>/page/<id>`.
+pub(crate) fn is_immutable(key: &Key) -> bool {
+    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut segments = key.as_str().rsplit('/');
+    let mut next = || segments.next().unwrap_or_default();
+    is_id(next()) && matches!(next(), "pack" | "page") && is_id(next()) && next().ends_with(".lake")
+}
+
+/// Feature of a head: it is closed, so who commits has to put another head before.
+const CLOSED: u32 = 1;
+/// The claim of many writers.
+pub(crate) const MULTI_WRITER_CLAIM: u64 = 0;
+
+/// The head: what a container is, and a hint of where its newest version is.
+///
+/// A writer that is alone puts a head of its own, its *claim*, before its first commit, over the one that it read before it read the
+/// log. So a head that it puts later, over its own, shows that nobody else has claimed the container since; and who claimed it earlier
+/// knows an older version, from which no commit succeeds any more. One of many looks at the head after each commit, and
+/// puts theirs if it is another's. Therefore a closed head needs no look for what is newer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) fixed: Fixed,
+    /// The newest version is this one or a later one.
+    pub(crate) version: u64,
+    pub(crate) base: Checkpoint,
+    pub(crate) table: Option<PageRef>,
+    /// Milliseconds for which obsolete objects stay.
+    pub(crate) retention: u64,
+    /// When the base was made, microseconds.
+    pub(crate) moment: u64,
+    /// Versions that were the newest before this time are not whole any more, microseconds.
+    pub(crate) lost: u64,
+    /// What leads to versions before the base.
+    pub(crate) history: Option<PageRef>,
+    /// Random, whose head it is; [`MULTI_WRITER_CLAIM`] of many writers.
+    pub(crate) claim: u64,
+    /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
+    pub(crate) closed: Option<Vec<Bytes>>,
+}
+
+impl Head {
+    /// The same head as whoever goes on committing puts it.
+    pub(crate) fn claimed(self, claim: u64) -> Self {
+        Self { claim, closed: None, ..self }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = self.fixed.encode_with(if self.closed.is_some() { CLOSED } else { 0 });
+        for n in [self.version, self.base.version, self.retention, self.moment, self.lost] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        for p in [self.base.root, self.table, self.history] {
+            out.push(u8::from(p.is_some()));
+            if let Some(p) = p {
+                p.encode(&mut out);
+            }
+        }
+        out.extend_from_slice(&self.claim.to_le_bytes());
+        if let Some(log) = &self.closed {
+            put_varint(&mut out, log.len() as u64);
+            log.iter().for_each(|object| put_string(&mut out, object));
+        }
+        seal(&mut out);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
+        Self::decode_ours(bytes, target).map_err(|e| match has_slots(bytes) && bytes.starts_with(SIGNATURE) {
+            true => in_one_file(target),
+            false => e,
+        })
+    }
+
+    fn decode_ours(bytes: &[u8], target: &str) -> Result<Self> {
+        if !bytes.starts_with(SIGNATURE) {
+            let native = bytes.starts_with(HDF5);
+            let what = if native { "a native HDF5 file" } else { "an object of another kind" };
+            return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
+        }
+        let (fixed, features) = Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED, target)?;
+        let read = || -> Decoded<Self> {
+            let (body, _) = unseal(bytes)?;
+            let mut r = Reader::new(body);
+            r.take(FIXED)?;
+            let (version, base_version, retention) = (r.u64()?, r.u64()?, r.u64()?);
+            let (moment, lost) = (r.u64()?, r.u64()?);
+            let (root, table, history) = (optional(&mut r)?, optional(&mut r)?, optional(&mut r)?);
+            if base_version > version || version >= 1 << 62 {
+                return Err("impossible versions");
+            }
+            let base = Checkpoint { version: base_version, root };
+            // Earlier versions of h5lake put heads without a claim.
+            let claim = if r.remaining() == 0 { MULTI_WRITER_CLAIM } else { r.u64()? };
+            let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
+            Ok(Self { fixed, version, base, table, retention, moment, lost, history, claim, closed })
+        };
+        read().map_err(|why| Error::corrupt(target, "head object", why))
+    }
+}
+
+/// The error for a container of the other kind.
+pub(super) fn in_one_file(target: &str) -> Error {
+    let what = "is a container in one file, and not one in objects; open it by its local path (in a remote store: copy it \
+                to a local file first)";
+    Error::new(target, ErrorKind::WrongStorage { what: what.into() })
+}
+
+/// The log objects in a closed head with so many records behind its base.
+fn log(r: &mut Reader<'_>, records: u64) -> Decoded<Vec<Bytes>> {
+    let count = r.varint()?;
+    if count != 0 && count != records {
+        return Err("a closed head with a part of the log");
+    }
+    (0..count).map(|_| r.string().map(Bytes::copy_from_slice)).collect()
+}
+
+fn optional(r: &mut Reader<'_>) -> Decoded<Option<PageRef>> {
+    match r.u8()? {
+        0 => Ok(None),
+        1 => PageRef::read(r).map(Some),
+        _ => Err("neither with nor without a pointer"),
+    }
+}
+
+/// Reads a container's head; `None` if there is no object.
+pub(crate) fn read_head(
+    store: &dyn ObjectStore,
+    key: &Key,
+    target: &str,
+) -> Result<Option<(Bytes, Option<Etag>)>> {
+    let found = store.get_whole_opt(key, MAX_HEAD_BYTES).map_err(|e| store_error(target, &e))?;
+    Ok(found.map(|g| (g.bytes, g.meta.etag)))
+}
+
+/// Puts an object on the condition that it is still the one that `etag` names, as far as the store can check that.
+pub(crate) fn put_over(
+    store: &dyn ObjectStore,
+    key: &Key,
+    bytes: impl Into<Bytes>,
+    etag: Option<&Etag>,
+) -> object_stores::Result<Option<Etag>> {
+    let mode = match etag {
+        Some(etag) if store.honours(Condition::Update) => PutMode::Update(etag.clone()),
+        _ => PutMode::Overwrite,
+    };
+    put_or_find(store, key, bytes.into(), mode)
+}
+
+/// Puts an object whose bytes nobody else would put: if they are there after an error, it is our own.
+pub(crate) fn put_or_find(
+    store: &dyn ObjectStore,
+    key: &Key,
+    bytes: Bytes,
+    mode: PutMode,
+) -> object_stores::Result<Option<Etag>> {
+    match store.put(key, PutPayload::from(bytes.clone()), mode) {
+        Ok(r) => Ok(r.etag),
+        // The answer to a try that had its effect may have been lost, and a repetition then finds the etag changed.
+        Err(e) => match store.get_whole_opt(key, bytes.len() as u64) {
+            Ok(Some(g)) if g.bytes == bytes => Ok(g.meta.etag),
+            _ => Err(e),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    #[test]
+    fn packs_and_pages_never_change() {
+        let names = Names::new(Key::new("dir/c.h5").unwrap(), &[7; 16], "x").unwrap();
+        let room = |room| is_immutable(&names.room(&room, "x").unwrap());
+        assert!(room(Location::Pack([1; 16])) && room(Location::Page([2; 16])));
+        assert!(
+            !room(Location::Log(5))
+                && !is_immutable(&names.head)
+                && !is_immutable(&names.key("lock", "x").unwrap())
+        );
+        let foreign = format!("dir/c.h5/{}/pack/{}", hex(&[1; 16]), hex(&[2; 16]));
+        assert!(!is_immutable(&Key::new(foreign).unwrap()));
+    }
+
+    #[test]
+    fn a_manifest_round_trips_and_damage_is_detected() {
+        let place = Address { room: Location::Page([9; 16]), offset: 5, length: 6 };
+        let head = Head {
+            fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false },
+            version: 7,
+            base: Checkpoint { version: 5, root: Some(PageRef { place, crc: 8 }) },
+            table: None,
+            retention: 600_000,
+            moment: 3,
+            lost: 2,
+            history: Some(PageRef { place, crc: 9 }),
+            claim: 77,
+            closed: None,
+        };
+        let closed = |log: &[&'static str]| Some(log.iter().map(|object| Bytes::from(*object)).collect());
+        for closed in [None, closed(&[]), closed(&["one", ""])] {
+            let head = Head { closed, ..head.clone() };
+            let good = head.encode();
+            assert_eq!(Head::decode(&good, "x").unwrap(), head);
+            for n in 0..good.len() {
+                let mut bad = good.clone();
+                bad[n] ^= 2;
+                assert!(Head::decode(&bad, "x").is_err(), "byte {n}");
+            }
+        }
+        let part = Head { closed: closed(&["one"]), ..head.clone() }.encode();
+        assert!(Head::decode(&part, "x").is_err(), "one record of two");
+        // As earlier versions put it.
+        let mut early = head.encode();
+        early.truncate(early.len() - 12);
+        seal(&mut early);
+        assert_eq!(Head::decode(&early, "x").unwrap(), Head { claim: MULTI_WRITER_CLAIM, ..head });
+    }
+}

@@ -1,0 +1,200 @@
+//! One of many writers of a container in an object store.
+//!
+//! What decides is that a log object can be created once. Nobody holds a lease, and there is nothing to wait for.
+
+use std::time::Duration;
+
+use crate::address::Location;
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
+use crate::objects::{Logged, ObjectStorage, Seen};
+use crate::options::Writers;
+use crate::storage::{Commit, RemoteCommits};
+use crate::wal::record::CommitRecord;
+
+/// How often a commit beside what is staged is tried.
+const MAX_ATTEMPTS: u32 = 200;
+/// A log this long, in records, has probably been folded by somebody: worth a look at the head, every so many versions.
+const LONG_LOG_RECORDS: u64 = 64;
+const VERSIONS_PER_HEAD_CHECK: u64 = 16;
+
+/// Where a container's head was.
+enum There {
+    This,
+    Another,
+    Nothing,
+}
+
+impl ObjectStorage {
+    pub(super) fn is_shared(&self) -> bool {
+        self.writer.is_some() && self.writers == Writers::Many
+    }
+
+    /// What the others committed since `version`.
+    pub(super) fn shared_news(&self, seen: &mut Seen, version: u64) -> Result<Option<RemoteCommits>> {
+        let records = self.after(version, version)?;
+        let newest = version + records.len() as u64;
+        let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
+            && newest >= seen.looked + VERSIONS_PER_HEAD_CHECK;
+        if long || Self::is_old(seen) {
+            let fresh = self.look_again(seen)?;
+            if fresh.head.base != seen.head.base {
+                return self.rebased(seen, fresh, version).map(Some);
+            }
+            (*seen, seen.looked) = (fresh, newest);
+            self.stand_on(seen);
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        self.with_writer(|w| w.learn(&records))?;
+        seen.version = Some(newest);
+        let records = records.into_iter().map(|l| l.record).collect();
+        Ok(Some(RemoteCommits { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
+    }
+
+    /// The news after somebody folded: everything behind the new base, and what lies between this one's version and it.
+    /// After an error nothing is known that was not known before.
+    fn rebased(&self, seen: &mut Seen, fresh: Seen, view: u64) -> Result<RemoteCommits> {
+        let base = fresh.head.base;
+        let from = view.min(base.version);
+        let all = self.after(from, fresh.head.version.max(view))?;
+        let newest = from + all.len() as u64;
+        let unknown: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > view).collect();
+        let behind: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > base.version).collect();
+        self.with_writer(|w| {
+            w.learn_refs(&unknown)?;
+            w.rebase(fresh.head.clone(), &behind);
+            Ok(())
+        })?;
+        *seen = Seen { version: Some(newest), looked: newest, ..fresh };
+        self.stand_on(seen);
+        let split = all.partition_point(|l| l.record.header.version <= base.version);
+        let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
+        let records = skipped.split_off(split);
+        skipped.drain(..(view - from).min(skipped.len() as u64) as usize);
+        Ok(RemoteCommits { version: newest, restart: Some(base), records, root: None, skipped })
+    }
+
+    /// Records that are gone were needed by a writer that looked away for longer than the retention time.
+    fn after(&self, version: u64, known: u64) -> Result<Vec<Logged>> {
+        self.records(version, known).map_err(|e| match e.kind() {
+            ErrorKind::Corrupt { .. } => Error::new(&self.target, ErrorKind::Gone),
+            _ => e,
+        })
+    }
+
+    pub(super) fn commit_shared(&self, version: u64, entries: &[u8]) -> Result<Commit> {
+        let done = self.with_writer(|w| w.commit(version, &entries));
+        self.named(done, version)
+    }
+
+    /// The same of a commit that was in doubt.
+    pub(super) fn settle_shared(&self) -> Result<Commit> {
+        let unnamed = *super::lock(&self.unnamed);
+        match unnamed {
+            Some((version, length)) => self.named(Ok(Commit::Done(length)), version),
+            None => {
+                let done = self.with_writer(|w| w.settle());
+                let version = self.with_writer(|w| Ok(w.version))?;
+                self.named(done, version)
+            }
+        }
+    }
+
+    /// A commit is done when the head is known to name the container.
+    fn named(&self, done: Result<Commit>, version: u64) -> Result<Commit> {
+        let length = match done {
+            Ok(Commit::Done(length)) => length,
+            Err(e) if *e.kind() == ErrorKind::Conflict => return Ok(Commit::Behind),
+            other => return other,
+        };
+        let checked = self.check_named(version);
+        if let Err(e) = checked {
+            if matches!(e.kind(), ErrorKind::Broken { .. }) {
+                return Err(e);
+            }
+            *super::lock(&self.unnamed) = Some((version, length));
+            return Ok(Commit::InDoubt(e));
+        }
+        *super::lock(&self.unnamed) = None;
+        super::lock(&self.seen).version = Some(version);
+        Ok(Commit::Done(length))
+    }
+
+    /// Nobody keeps others from replacing or deleting the container: a commit counts only if the head names this one after it.
+    /// Who replaces puts the new head first, so nothing that was reported as committed goes unseen.
+    fn check_named(&self, version: u64) -> Result<()> {
+        let what = match self.keep_open()? {
+            There::This => return Ok(()),
+            There::Another => "replaced",
+            There::Nothing => "deleted",
+        };
+        if let Ok(key) = self.names.room(&Location::Log(version), &self.target) {
+            let _garbage_at_worst = self.store.delete(&key);
+        }
+        let why = format!("another process {what} the container; what was not committed before is not in it");
+        Err(Error::new(&self.target, ErrorKind::Broken { why }))
+    }
+
+    /// After a commit: who is alone must not close over what it does not know of, nor has a closed head to stay. Tells what the
+    /// head is of.
+    fn keep_open(&self) -> Result<There> {
+        for _ in 0..MAX_ATTEMPTS {
+            let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+            let Some((bytes, etag)) = there else { return Ok(There::Nothing) };
+            let head = Head::decode(&bytes, &self.target).ok().filter(|head| head.fixed.id == self.id);
+            let Some(head) = head else { return Ok(There::Another) };
+            if head.claim == MULTI_WRITER_CLAIM && head.closed.is_none() {
+                return Ok(There::This);
+            }
+            match put_over(
+                self.store.as_ref(),
+                &self.names.head,
+                head.claimed(MULTI_WRITER_CLAIM).encode(),
+                etag.as_ref(),
+            ) {
+                Ok(_) => return Ok(There::This),
+                Err(e) if e.kind() == object_stores::ErrorKind::PreconditionFailed => (),
+                Err(e) => return Err(store_error(&self.target, &e)),
+            }
+        }
+        Err(Error::new(&self.target, ErrorKind::Conflict))
+    }
+
+    pub(super) fn put_independent(
+        &self,
+        make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>,
+    ) -> Result<()> {
+        let view = self.with_writer(|w| Ok(w.version))?;
+        let (mut untold, mut time) = (Vec::<CommitRecord>::new(), 0);
+        for attempt in 0..MAX_ATTEMPTS {
+            let known = view + untold.len() as u64;
+            for logged in self.after(known, known)? {
+                time = logged.record.header.time;
+                untold.push(logged.record);
+            }
+            let entries = make(&untold)?;
+            let version = view + untold.len() as u64 + 1;
+            match self.with_writer(|w| w.commit_independent(version, time, &entries)) {
+                Ok(()) => return self.keep_open().map(drop),
+                Err(e) if *e.kind() == ErrorKind::Conflict => {
+                    std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
+                }
+                other => return other,
+            }
+        }
+        Err(Error::new(&self.target, ErrorKind::Conflict))
+    }
+}
+
+impl super::writer::Writer {
+    /// Takes in what others committed.
+    pub(super) fn learn(&mut self, records: &[Logged]) -> Result<()> {
+        self.learn_refs(&records.iter().collect::<Vec<_>>())
+    }
+
+    fn learn_refs(&mut self, records: &[&Logged]) -> Result<()> {
+        records.iter().try_for_each(|logged| self.take_note(logged))
+    }
+}

@@ -1,0 +1,81 @@
+//! Room in what was not put yet: where payloads were that are not needed any more.
+
+/// Holes that are kept of one object; the longest ones.
+const MAX_HOLES: usize = 64;
+
+/// Bytes of an object in the making that nobody needs.
+#[derive(Debug, Default)]
+pub(super) struct PackGaps(Vec<(usize, usize)>);
+
+impl PackGaps {
+    /// Takes in a hole.
+    pub(super) fn give(&mut self, offset: usize, length: usize) {
+        let (mut offset, mut length) = (offset, length);
+        self.0.retain(|&(at, n)| {
+            let touches = at + n == offset || offset + length == at;
+            if touches {
+                (offset, length) = (offset.min(at), length + n);
+            }
+            !touches
+        });
+        self.0.push((offset, length));
+        if self.0.len() > MAX_HOLES
+            && let Some(shortest) = (0..self.0.len()).min_by_key(|&n| self.0[n].1)
+        {
+            self.0.swap_remove(shortest);
+        }
+    }
+
+    /// Room for so many bytes: where it begins. What is left of the hole stays one.
+    pub(super) fn take(&mut self, length: usize) -> Option<usize> {
+        let fits = (0..self.0.len()).filter(|&n| self.0[n].1 >= length);
+        let best = fits.min_by_key(|&n| self.0[n].1)?;
+        let (offset, room) = self.0.swap_remove(best);
+        if room > length {
+            self.0.push((offset + length, room - length));
+        }
+        Some(offset)
+    }
+
+    /// There is no object any more.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn gaps_never_overlap(steps in prop::collection::vec((any::<bool>(), 1usize..40), 1..200)) {
+            let (mut holes, mut used, mut end) = (PackGaps::default(), Vec::<(usize, usize)>::new(), 0);
+            for (take, n) in steps {
+                if take || used.is_empty() {
+                    let at = holes.take(n).unwrap_or_else(|| {
+                        end += n;
+                        end - n
+                    });
+                    prop_assert!(at + n <= end);
+                    prop_assert!(used.iter().all(|&(from, len)| at + n <= from || from + len <= at));
+                    used.push((at, n));
+                } else {
+                    let (at, len) = used.swap_remove(n % used.len());
+                    holes.give(at, len);
+                }
+                prop_assert!(holes.0.len() <= MAX_HOLES);
+            }
+        }
+    }
+
+    #[test]
+    fn adjacent_gaps_merge() {
+        let mut holes = PackGaps::default();
+        for at in [0, 20, 10] {
+            holes.give(at, 10);
+        }
+        assert_eq!((holes.take(30), holes.take(1)), (Some(0), None));
+    }
+}

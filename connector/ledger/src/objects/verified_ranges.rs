@@ -1,0 +1,115 @@
+//! Which bytes of a store in this process's memory are known to be what they should be.
+//!
+//! Such a store hands out the very bytes that it was given, so one look at them is enough for as long as they are not
+//! replaced; and what this handle put there itself needs none, as its checksums were made of the same bytes. A store that
+//! answers from elsewhere is not asked about here: what comes may be damaged each time that it comes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use object_stores::Etag;
+
+use crate::address::Location;
+
+/// So many ranges are remembered; then all are forgotten, and proven again when they are needed.
+const MAX_RANGES: usize = 1 << 16;
+
+/// Ranges of objects whose checksums were right.
+#[derive(Debug, Default)]
+pub(crate) struct VerifiedRanges {
+    rooms: HashMap<Location, Known>,
+    ranges: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// The content that it is known of.
+    etag: Option<Etag>,
+    /// Begins and ends; none touch.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl VerifiedRanges {
+    /// Whether all of a range was proven, of this content.
+    pub(crate) fn has(&self, room: &Location, etag: Option<&Etag>, range: &Range<u64>) -> bool {
+        let known = self.rooms.get(room).filter(|known| etag.is_some() && known.etag.as_ref() == etag);
+        let before = known.and_then(|known| known.ranges.range(..=range.start).next_back());
+        before.is_some_and(|(_, end)| range.end <= *end)
+    }
+
+    /// Notes a range that was proven.
+    pub(crate) fn add(&mut self, room: Location, etag: Option<Etag>, range: Range<u64>) {
+        if range.is_empty() || etag.is_none() {
+            return;
+        }
+        if self.ranges >= MAX_RANGES {
+            *self = Self::default();
+        }
+        let known =
+            self.rooms.entry(room).or_insert_with(|| Known { etag: etag.clone(), ranges: BTreeMap::new() });
+        if known.etag != etag {
+            self.ranges -= known.ranges.len();
+            *known = Known { etag, ranges: BTreeMap::new() };
+        }
+        let before = known.ranges.len();
+        let (mut start, mut end) = (range.start, range.end);
+        while let Some((&s, &e)) = known.ranges.range(..=end).next_back().filter(|(_, e)| **e >= start) {
+            known.ranges.remove(&s);
+            (start, end) = (start.min(s), end.max(e));
+        }
+        known.ranges.insert(start, end);
+        self.ranges = self.ranges + known.ranges.len() - before;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn etag(n: u8) -> Option<Etag> {
+        Some(Etag::new(n.to_string()))
+    }
+
+    proptest! {
+        #[test]
+        fn verified_ranges_are_of_one_content(
+            steps in prop::collection::vec((0u64..3, 0u8..2, 0u64..100, 0u64..20), 0..60),
+        ) {
+            let mut proven = VerifiedRanges::default();
+            let mut model: HashMap<u64, (u8, Vec<bool>)> = HashMap::new();
+            for (room, tag, from, len) in steps {
+                if len > 0 {
+                    proven.add(Location::Log(room), etag(tag), from..from + len);
+                    let known = model.entry(room).or_insert_with(|| (tag, vec![false; 130]));
+                    if known.0 != tag {
+                        *known = (tag, vec![false; 130]);
+                    }
+                    known.1[from as usize..(from + len) as usize].fill(true);
+                }
+                let held: usize = proven.rooms.values().map(|known| known.ranges.len()).sum();
+                prop_assert_eq!(proven.ranges, held);
+                for room in 0..3 {
+                    for tag in 0..2 {
+                        let known = model.get(&room).filter(|known| known.0 == tag);
+                        for at in 0..120usize {
+                            let all = |n: usize| known.is_some_and(|k| k.1[at..at + n].iter().all(|b| *b));
+                            let range = at as u64..at as u64 + 5;
+                            prop_assert_eq!(proven.has(&Location::Log(room), etag(tag).as_ref(), &range), all(5));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn verified_ranges_are_bounded() {
+        let mut proven = VerifiedRanges::default();
+        for n in 0..3 * MAX_RANGES as u64 {
+            proven.add(Location::File, etag(1), 10 * n..10 * n + 5);
+            assert!(proven.ranges <= MAX_RANGES);
+        }
+        assert!(!proven.has(&Location::File, None, &(0..1)));
+    }
+}

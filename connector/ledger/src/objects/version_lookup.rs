@@ -1,0 +1,183 @@
+//! Finding an old version in an object store, and listing those that are kept.
+
+use object_stores::ObjectStore;
+
+use crate::address::PageRef;
+use crate::error::{Error, Result};
+use crate::file::not_kept;
+use crate::history::{History, Mark};
+use crate::objects::manifest::{Head, Names, read_head, store_error};
+use crate::objects::object_usage::UsageDelta;
+use crate::objects::{Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, Seen};
+use crate::options::{At, Version};
+use crate::storage::{Checkpoint, RemoteCommits};
+
+/// What the history of a head says; the default for a container that never had a checkpoint.
+pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, target: &str) -> Result<History> {
+    let Some(p) = head.history else {
+        let base = Mark { version: head.base.version, ..Mark::default() };
+        return Ok(History { base, past: Vec::new() });
+    };
+    let key = names.room(&p.place.room, target)?;
+    let range = p.place.offset..p.place.offset + p.place.length;
+    let got = store.get(&key, Some(range)).map_err(|e| store_error(target, &e))?;
+    let history = History::decode(&got.bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
+    if history.base.version == head.base.version {
+        Ok(history)
+    } else {
+        Err(Error::corrupt(target, "history", "it is another base's"))
+    }
+}
+
+/// A version as a base remembers it, but for the moment.
+pub(crate) fn mark_of(l: &Logged) -> Mark {
+    let h = &l.record.header;
+    let gained: u64 = UsageDelta::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
+    let bytes = gained.saturating_add(l.record.length);
+    Mark { version: h.version, moment: h.time, time: h.time, bytes, author: h.by.clone() }
+}
+
+fn version_of(m: Mark) -> Version {
+    Version {
+        number: m.version,
+        time: m.time,
+        host: m.author.host.to_string(),
+        pid: m.author.pid,
+        bytes: m.bytes,
+    }
+}
+
+/// A base and the log that followed it.
+struct Segment {
+    base: Mark,
+    root: Option<PageRef>,
+    /// The last version that only this base leads to; `None` for the newest segment.
+    last: Option<u64>,
+}
+
+/// All that a head leads to, newest first.
+fn segments(head: &Head, history: History) -> Vec<Segment> {
+    let newest = Segment { base: history.base, root: head.base.root, last: None };
+    let older =
+        |p: crate::history::PastCheckpoint| Segment { base: p.base, root: p.root, last: Some(p.last - 1) };
+    std::iter::once(newest).chain(history.past.into_iter().rev().map(older)).collect()
+}
+
+impl ObjectStorage {
+    fn segments(&self, head: &Head) -> Result<Vec<Segment>> {
+        let history = history(self.store.as_ref(), &self.names, head, &self.target)?;
+        Ok(segments(head, history))
+    }
+
+    /// The records from `first` to `last`, which are known to have been there, oldest first. Those before the newest that is
+    /// missing are left out.
+    fn exactly(&self, first: u64, last: u64, enough: usize) -> Result<Vec<Logged>> {
+        let mut out: Vec<Logged> = Vec::new();
+        let mut end = last;
+        while end >= first && out.len() < enough {
+            let from = end.saturating_sub(MAX_RECORDS_PER_FETCH as u64 - 1).max(first);
+            let mut part = Vec::new();
+            for answer in self.together(from..=end) {
+                match answer? {
+                    Some(l) => part.push(l),
+                    None => part.clear(),
+                }
+            }
+            let whole = part.len() as u64 == end - from + 1;
+            part.append(&mut out);
+            out = part;
+            if !whole || from == 0 {
+                break;
+            }
+            end = from - 1;
+        }
+        Ok(out)
+    }
+
+    /// The records of a segment, oldest first, from its base on or at least the newest so many.
+    fn of_segment(&self, s: &Segment, head: &Head, enough: usize) -> Result<Vec<Logged>> {
+        match s.last {
+            None => self.records(s.base.version, head.version),
+            Some(last) => self.exactly(s.base.version + 1, last, enough),
+        }
+    }
+
+    /// The snapshot of an old version. Nothing protects it but the retention time.
+    pub(super) fn old_version(&self, seen: &mut Seen, at: At) -> Result<Option<RemoteCommits>> {
+        if seen.version.is_some() {
+            return Ok(None);
+        }
+        let head = seen.head.clone();
+        if let Some((moment, news)) = self.find(&head, at)?
+            && (moment >= head.lost || news.version == self.newest(&head)?)
+        {
+            (seen.version, seen.moment) = (Some(news.version), Some(moment.max(head.lost)));
+            self.stand_on(seen);
+            return Ok(Some(news));
+        }
+        let kept = self.list_versions(usize::MAX)?;
+        let newest = kept.first().map_or(0, |v| v.number);
+        Err(not_kept(&self.target, at, &kept, newest))
+    }
+
+    /// The newest version, which is whole whatever was deleted since it began.
+    fn newest(&self, head: &Head) -> Result<u64> {
+        let records = self.records(head.base.version, head.version)?;
+        Ok(records.last().map_or(head.base.version, |l| l.record.header.version))
+    }
+
+    /// The way to a version, and the moment at which it began; `None` if nothing leads there.
+    fn find(&self, head: &Head, at: At) -> Result<Option<(u64, RemoteCommits)>> {
+        let reached = |s: &Segment| match at {
+            At::Version(v) => s.base.version <= v,
+            At::Time(t) => s.base.time <= t,
+        };
+        let Some(s) = self.segments(head)?.into_iter().find(reached) else { return Ok(None) };
+        let mut records = match at {
+            At::Version(v) if s.last.is_some() || v <= head.version => {
+                self.exactly(s.base.version + 1, v, usize::MAX)?
+            }
+            _ => self.of_segment(&s, head, usize::MAX)?,
+        };
+        let fits = |l: &Logged| match at {
+            At::Version(v) => l.record.header.version <= v,
+            At::Time(t) => l.record.header.time <= t,
+        };
+        records.retain(fits);
+        // Behind a record that is missing, none can be used.
+        let complete = records.first().is_none_or(|l| l.record.header.version == s.base.version + 1);
+        let (version, moment) = records
+            .last()
+            .map_or((s.base.version, s.base.moment), |l| (l.record.header.version, l.record.header.time));
+        if !complete || version == 0 || matches!(at, At::Version(v) if v != version) {
+            return Ok(None);
+        }
+        let restart = Some(Checkpoint { version: s.base.version, root: s.root });
+        let records = records.into_iter().map(|l| l.record).collect();
+        Ok(Some((moment, RemoteCommits { version, restart, records, root: None, skipped: Vec::new() })))
+    }
+
+    /// The versions that are whole, newest first, at most so many.
+    pub(super) fn list_versions(&self, most: usize) -> Result<Vec<Version>> {
+        let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let (bytes, _) = found.ok_or_else(|| Error::new(&self.target, crate::error::ErrorKind::Gone))?;
+        let head = Head::decode(&bytes, &self.target)?;
+        let mut out: Vec<Version> = Vec::new();
+        for s in self.segments(&head)? {
+            let records = self.of_segment(&s, &head, most.saturating_sub(out.len()))?;
+            let complete =
+                records.len() as u64 == s.last.map_or(records.len() as u64, |l| l - s.base.version);
+            // The newest version is whole, whatever was deleted since it began.
+            let mut newest = s.last.is_none();
+            let is_whole = |m: &Mark| std::mem::take(&mut newest) || m.moment >= head.lost;
+            out.extend(records.iter().rev().map(mark_of).take_while(is_whole).map(version_of));
+            let base_is_whole = newest || s.base.moment >= head.lost;
+            if !complete || !base_is_whole || s.base.version == 0 || out.len() >= most {
+                break;
+            }
+            out.push(version_of(s.base));
+        }
+        out.truncate(most);
+        Ok(out)
+    }
+}

@@ -1,0 +1,194 @@
+//! The heads that a writer puts: its container's first, its claim, hints on the way, and the one that it leaves.
+
+use object_stores::Condition;
+
+use super::Writer;
+use crate::address::Location;
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::initial_manifest::PendingPut;
+use crate::objects::lease::Lease;
+use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
+use crate::objects::open::{delete_lake, take_back_headless};
+
+impl Writer {
+    /// Sees to it that the head of a new container is there: without it there is nothing to commit to.
+    pub(crate) fn await_first_head(&mut self) -> Result<()> {
+        if let Some(under_way) = self.first_head.as_mut().filter(|head| head.is_own()) {
+            self.etag = under_way.wait().map_err(|e| store_error(&self.target, &e))?;
+            self.first_head = None;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a close puts no head: another's may be there.
+    fn puts_no_head(&mut self) {
+        (self.wrote, self.version) = (false, self.head.version);
+    }
+
+    /// Behind the first commit: puts the head that was held back for it.
+    pub(super) fn put_held_head(&mut self) -> Result<()> {
+        let Some(under_way) = self.first_head.as_mut() else { return Ok(()) };
+        match under_way.wait() {
+            Ok(etag) => (self.etag, self.first_head) = (etag, None),
+            Err(e) => {
+                // It may have arrived: then the container is there, and whole.
+                if e.kind().is_ambiguous() {
+                    self.first_head = None;
+                    self.puts_no_head();
+                }
+                return Err(store_error(&self.target, &e));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what there is of a new container whose head was held back, and lets go of it.
+    pub(crate) fn discard(&mut self) -> Result<()> {
+        if !self.head_last || self.first_head.take().is_none() {
+            return Ok(());
+        }
+        self.puts_no_head();
+        let released = self.lease.take().map_or(Ok(()), Lease::release);
+        delete_lake(self.store.as_ref(), &self.names, &self.target)?;
+        released
+    }
+
+    /// At close: the same; what there is of a container whose head cannot be there is taken back.
+    fn arrive(&mut self, mut under_way: PendingPut) -> Result<()> {
+        match under_way.wait() {
+            Ok(etag) => self.etag = etag,
+            Err(e) => {
+                let record = self.names.room(&Location::Log(1), &self.target).ok();
+                take_back_headless(self.store.as_ref(), &e, record.as_ref(), self.lease.take());
+                return Err(self.fail(&e));
+            }
+        }
+        Ok(())
+    }
+
+    /// Before a commit: the head has to be this writer's where a closed one is there, or may come.
+    pub(super) fn claim_head(&mut self) -> Result<()> {
+        if self.shared || self.head.claim == self.claim || !(self.head.closed.is_some() || self.closes()) {
+            return Ok(());
+        }
+        self.put_head(self.head.clone())
+    }
+
+    /// Whether heads are closed in this store: only where it refuses one that comes late. In this process's memory a look for what
+    /// is newer costs nothing.
+    fn closes(&self) -> bool {
+        !self.shared && !self.store.capabilities().near && self.store.honours(Condition::Update)
+    }
+
+    /// Puts the head with the newest version, so that openers need not look for it.
+    pub(crate) fn hint(&mut self) {
+        if self.shared {
+            return self.hint_shared();
+        }
+        let head = Head { version: self.version, ..self.head.clone() };
+        if let Err(e) = self.put_head(head) {
+            tracing::debug!(error = %e, "a head was not put");
+        }
+    }
+
+    /// The same where others put heads too: only the version is changed in what is there.
+    fn hint_shared(&mut self) {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
+        let Ok(Some((bytes, etag))) = there else { return };
+        match Head::decode(&bytes, &self.target) {
+            Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
+                let head = Head { version: self.version, ..head }.claimed(MULTI_WRITER_CLAIM);
+                let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
+                if let Err(e) = put {
+                    tracing::debug!(error = %e, "a head was not put");
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Puts the head that nobody has to look behind.
+    fn put_closed(&mut self) {
+        let log = self.tail.between(self.head.base.version, self.version);
+        let head = Head { version: self.version, closed: Some(log), ..self.head.clone() };
+        match put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref()) {
+            Ok(etag) => (self.head, self.etag) = (head, etag),
+            Err(e) => tracing::debug!(error = %e, "a head was not put"),
+        }
+    }
+
+    /// Looks at the head again: it has to be of the base that is known, and not of a version that is not.
+    pub(super) fn check_head(&mut self) -> Result<()> {
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let conflict = || Error::new(&self.target, ErrorKind::Conflict);
+        let (bytes, etag) = there.ok_or_else(conflict)?;
+        let head = Head::decode(&bytes, &self.target)?;
+        let ahead = !self.shared && head.version > self.version;
+        if head.fixed.id != self.head.fixed.id || head.base != self.head.base || ahead {
+            return Err(conflict());
+        }
+        (self.head, self.etag) = (head, etag);
+        Ok(())
+    }
+
+    pub(super) fn put_head(&mut self, head: Head) -> Result<()> {
+        let head = head.claimed(self.claim);
+        let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
+        if put.as_ref().is_err_and(changed) && self.may_replace()? {
+            put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        }
+        self.etag = put.map_err(|e| self.fail(&e))?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// Whether the head that is there, and not the one that was expected, may be replaced all the same. Before a claim that is
+    /// a hint of the writer before, which came late. After it, it is an own head whose put seemed to have failed: nobody else
+    /// has claimed the container since.
+    fn may_replace(&mut self) -> Result<bool> {
+        let is_own = self.head.claim == self.claim && !self.shared;
+        if !is_own {
+            return Ok(self.check_head().is_ok());
+        }
+        let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
+        let Some((bytes, etag)) = there else { return Ok(false) };
+        let is_ours = Head::decode(&bytes, &self.target)
+            .is_ok_and(|head| head.fixed.id == self.head.fixed.id && head.claim == self.claim);
+        if is_ours {
+            self.etag = etag;
+        }
+        Ok(is_ours)
+    }
+
+    /// At close: leaves a closed head, or a good hint, and gives the lease back.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        if let Some(under_way) = self.first_head.take() {
+            self.arrive(under_way)?;
+        }
+        // Without a commit the head that is there says as much.
+        let closes =
+            self.wrote && !self.overtaken && !self.is_pending() && self.closes() && self.etag.is_some();
+        let hints = self.version > self.head.version && (!self.shared || self.wrote);
+        let lease = self.lease.take();
+        if !closes && !hints {
+            return lease.map_or(Ok(()), Lease::release);
+        }
+        let mut last = || if closes { self.put_closed() } else { self.hint() };
+        let Some(lease) = lease else {
+            last();
+            return Ok(());
+        };
+        // A head that comes late is refused if the next writer has put one: then both need not follow upon each other.
+        if !closes {
+            last();
+            return lease.release();
+        }
+        std::thread::scope(|s| {
+            let hinting = std::thread::Builder::new().spawn_scoped(s, last);
+            let released = lease.release();
+            drop(hinting);
+            released
+        })
+    }
+}
