@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::sync::{Arc, OnceLock, Weak};
 
-use h5lake_plugin_abi::MAX_LIBRARIES;
+use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::native_handle::{NativeHandle, not_a_container};
@@ -12,6 +12,7 @@ use crate::handles::open_objects::{
     AttributeHandle, DatasetHandle, DatatypeHandle, FileHandle, ObjectHandle,
 };
 use crate::hdf5::anchor::Anchor;
+use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
 use crate::hdf5::native::NativeKind;
 use crate::native::face;
@@ -236,8 +237,7 @@ pub fn anchor_of(session: Weak<Session>) -> Anchor {
 impl Library {
     /// Gives an object an identifier of its own, for the callbacks of an application that iterates. The object
     /// is closed with the identifier.
-    pub fn register(self, handle: Handle) -> Result<crate::hdf5::id::Id> {
-        use h5lake_plugin_abi::bindings as sys;
+    pub fn register(self, handle: Handle) -> Result<Id> {
         let kind = match &handle {
             Handle::Anchor(_) | Handle::Types(_) | Handle::File(_) | Handle::Closing(_) => sys::H5I_FILE,
             Handle::Group(_) => sys::H5I_GROUP,
@@ -250,7 +250,7 @@ impl Library {
         let pointer = handle.into_pointer();
         // SAFETY: the pointer is an object of the connector that is being called.
         let id = unsafe { (self.table().H5VLwrap_register)(pointer, kind) };
-        let registered = crate::hdf5::id::Id::from_call(self, id, "H5VLwrap_register");
+        let registered = Id::from_call(self, id, "H5VLwrap_register");
         if registered.is_err() {
             // SAFETY: libhdf5 did not take it.
             drop(unsafe { Handle::take(pointer) });

@@ -95,7 +95,7 @@ impl DatasetHandle {
     pub fn release(&self) -> Result<()> {
         let lent = self.codec.lock().take();
         let encoded = lent.map_or(Ok(()), Lent::take_back);
-        let sources = self.virtual_layout.get().map_or(Ok(()), |layout| layout.sources.close());
+        let sources = self.close_sources();
         encoded.and(sources)
     }
 
