@@ -46,12 +46,13 @@ def may_skip(step):
 
 def as_text(data):
     """The file's text: one row a line, so that a change of a count is a change of its line."""
-    def listed(lines):
-        return ",\n".join(f"    {line}" for line in lines)
+    def joined(lines):
+        return ",\n".join(lines)
 
-    tables = [f'  {json.dumps(name)}: [\n{listed(map(json.dumps, rows))}\n  ]' for name, rows in data["counts"].items()]
-    skips = [f"{json.dumps(step)}: {json.dumps(why)}" for step, why in data[SKIPS].items()]
-    return f'{{\n"counts": {{\n{",".join(tables)}\n}},\n{json.dumps(SKIPS)}: {{\n{listed(skips)}\n}}\n}}\n'.replace("],  ", "],\n  ")
+    tables = joined(f"  {json.dumps(name)}: [\n" + joined(f"    {json.dumps(row)}" for row in rows) + "\n  ]"
+                    for name, rows in data["counts"].items())
+    skips = joined(f"    {json.dumps(step)}: {json.dumps(why)}" for step, why in data[SKIPS].items())
+    return f'{{\n"counts": {{\n{tables}\n}},\n{json.dumps(SKIPS)}: {{\n{skips}\n}}\n}}\n'
 
 
 def page(data, text):
