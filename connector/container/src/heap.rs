@@ -262,6 +262,11 @@ impl Container {
         Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?.0)
     }
 
+    /// The object whose heap an id names. Any bytes are an id of some object.
+    pub fn heap_owner(id: &[u8; 16]) -> ObjectId {
+        ObjectId(BlobAddress::of(id).owner)
+    }
+
     /// Deletes a blob. A segment goes with its last one.
     ///
     /// # Errors

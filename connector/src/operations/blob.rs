@@ -12,6 +12,7 @@ pub fn put(handle: &Handle, data: &[u8]) -> Result<[u8; ID_BYTES]> {
     let mut id = null();
     let put = vlen_context::put_all(&*handle.session()?, std::iter::once(data), |kept| id = kept);
     put.or_else(vlen_context::fail_later)?;
+    vlen_context::note_kept(id);
     Ok(id)
 }
 
@@ -27,7 +28,7 @@ pub fn check(handle: &Handle, id: &[u8; ID_BYTES], length: usize) -> Result<()> 
 
 /// Gives the data of `id` back. That of an attribute goes with its value.
 pub fn delete(handle: &Handle, id: &[u8; ID_BYTES]) -> Result<()> {
-    if is_null(id) || InlineHeap::has(id) {
+    if is_null(id) || InlineHeap::has(id) || vlen_context::is_deleted_later(id) {
         return Ok(());
     }
     handle.session()?.container.heap_delete(id).or_else(|error| vlen_context::fail_later(in_heap(error)))

@@ -122,12 +122,14 @@ pub fn write(
         }
     }
     let background = background.as_deref_mut();
-    let mut packed =
-        types.converting(session, || elements.into_stored(session, types, background, transfer))?;
-    vlen_context::failure()?;
-    let packed = &mut packed[..count * types.size];
-    types.slots.to_file(session, types.size, packed)?;
-    store(packed)
+    vlen_context::replacing(session, || {
+        let mut packed =
+            types.converting(session, || elements.into_stored(session, types, background, transfer))?;
+        vlen_context::failure()?;
+        let packed = &mut packed[..count * types.size];
+        types.slots.to_file(session, types.size, packed)?;
+        store(packed)
+    })
 }
 
 /// Whether the stored references are old ones and those in memory new ones.

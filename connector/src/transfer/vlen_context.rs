@@ -2,7 +2,9 @@
 //! to us one by one, without saying whose it is.
 #![forbid(unsafe_code)]
 
-use h5lake_container::{HeapPlace, InlineHeap, ObjectId};
+use std::collections::HashSet;
+
+use h5lake_container::{Container, HeapPlace, InlineHeap, ObjectId};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::blob_id::ID_BYTES;
@@ -21,6 +23,15 @@ enum Home {
     Local(InlineHeap),
 }
 
+/// What libhdf5 does with the heap while it converts elements that are being written.
+#[derive(Default)]
+struct Conversion {
+    /// Blobs that it keeps.
+    kept: HashSet<[u8; ID_BYTES]>,
+    /// Blobs of the elements that are written over.
+    obsolete: HashSet<[u8; ID_BYTES]>,
+}
+
 /// Bytes of a buffer that may be filled in vain.
 const SHORT: u64 = 64 << 10;
 
@@ -28,6 +39,7 @@ thread_local! {
     static HOME: ThreadState<Home> = const { ThreadState::new(Home::Unknown) };
     /// What went wrong with that data.
     static FAILURE: ThreadState<Option<Error>> = const { ThreadState::new(None) };
+    static CONVERSION: ThreadState<Option<Conversion>> = const { ThreadState::new(None) };
 }
 
 /// The home of a while, and the one before it when that is over.
@@ -71,6 +83,65 @@ fn staying<T>(home: Home, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let _stay = Stay::begin(home);
     let result = body();
     failure().and(result)
+}
+
+/// The conversion of a while, and the one around it when that is over.
+struct Converting(Option<Conversion>);
+
+impl Converting {
+    fn begin() -> Self {
+        Self(CONVERSION.replace(Some(Conversion::default())))
+    }
+
+    fn end(self) -> Conversion {
+        CONVERSION.replace(None).unwrap_or_default()
+    }
+}
+
+impl Drop for Converting {
+    fn drop(&mut self) {
+        CONVERSION.replace(self.0.take());
+    }
+}
+
+/// Runs `body`, which converts elements and stores them, and deletes afterwards what libhdf5 gave back meanwhile. So an error leaves
+/// the elements that were to be written over with their data.
+///
+/// libhdf5 takes what the buffer for a sequence's background holds for the elements before, and that can be the elements of the
+/// sequence before it, or an object reference where the id of a blob would be (H5T__conv_vlen, H5T__ref_disk_write). So nothing is
+/// deleted that the conversion has kept itself, nothing twice, and nothing of another object.
+///
+/// # Errors
+/// Those of `body` and of the heap.
+pub fn replacing<T>(session: &Session, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let converting = Converting::begin();
+    let done = body()?;
+    for id in converting.end().obsolete {
+        session.container.heap_delete(&id).map_err(in_heap)?;
+    }
+    Ok(done)
+}
+
+/// Notes a blob that libhdf5 keeps in a conversion.
+pub fn note_kept(id: [u8; ID_BYTES]) {
+    CONVERSION.with_borrow_mut(|conversion| {
+        if let Some(conversion) = conversion {
+            conversion.kept.insert(id);
+        }
+    });
+}
+
+/// Whether a blob that libhdf5 gives back is left to [`replacing`].
+pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
+    CONVERSION.with_borrow_mut(|conversion| {
+        let Some(conversion) = conversion else { return false };
+        let owner = Container::heap_owner(id);
+        let is_ours = HOME.with_borrow(|home| matches!(home, Home::Owner(home) if *home == owner));
+        if is_ours && !conversion.kept.contains(id) {
+            conversion.obsolete.insert(*id);
+        }
+        true
+    })
 }
 
 /// Whether the data that is being written goes into a local heap: then nothing has to be given back for it.
