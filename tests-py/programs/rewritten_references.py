@@ -70,10 +70,10 @@ def check_sequences_keep_their_references(folder):
             inner, made = pair(), references(f)
             kind = by_libhdf5.sequence_of(inner)
             mixed = [made["attribute"], made["region"], made["object"], made["null"]] * COUNT
-            half = len(lengths) // 2
-            file, memory = f["d"].id.get_space(), h5py.h5s.create_simple((half,))
+            half, d = len(lengths) // 2, f["d"]
+            file, memory = d.id.get_space(), h5py.h5s.create_simple((half,))
             file.select_hyperslab((0,), (half,))
-            by_libhdf5.status("H5Dwrite", f["d"].id.id, kind.id, memory.id, file.id, 0, sequences_of(rows(mixed), lengths[:half]))
+            by_libhdf5.status("H5Dwrite", d.id.id, kind.id, memory.id, file.id, 0, sequences_of(rows(mixed), lengths[:half]))
         with h5py.File("a.h5") as f:
             assert by_libhdf5.read(f, f["d"].id, (len(lengths),)) == first
 
