@@ -34,7 +34,7 @@ impl Container {
     pub fn vacuum(&self) -> Result<u64> {
         self.check_writable("unable to vacuum")?;
         let before = self.ledger.size()?;
-        self.ledger.believe_clock();
+        self.ledger.trust_clock();
         self.compact(u64::MAX)?;
         self.ledger.vacuum()?;
         Ok(before.saturating_sub(self.ledger.size()?))
@@ -51,7 +51,9 @@ impl Container {
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
         for _ in 0..=MAX_ROUNDS {
             freed += container.vacuum()?;
-            let Some(mut rest) = container.ledger.rests()?.filter(|rest| *rest <= left) else { break };
+            let Some(mut rest) = container.ledger.reclaim_delay()?.filter(|rest| *rest <= left) else {
+                break;
+            };
             drop(container);
             container = loop {
                 left = left.saturating_sub(rest);

@@ -30,7 +30,7 @@ struct Child {
 }
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
-/// part of the new base are given to [`checkpoint_free`](crate::storage::Storage::checkpoint_free).
+/// part of the new base are given to [`checkpoint_free`](crate::storage::StorageCheckpoints::checkpoint_free).
 pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
     let f = Fold { tree, shape: tree.storage.shape() };
     let (mut level, mut nodes) = match tree.root {
@@ -68,7 +68,7 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageR
     Ok(Some(root.at))
 }
 
-/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::Storage::must_relocate), and what points to
+/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::StorageCompaction::must_relocate), and what points to
 /// them; returns the new root. What was there before is given back as by [`fold`].
 pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };

@@ -67,7 +67,7 @@ pub(crate) struct State {
     /// Staged keys that other writers changed, with the values that both started from.
     pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
     /// What the storage told, and could not be taken in yet.
-    pub(crate) untold: Option<RemoteCommits>,
+    pub(crate) unseen_commits: Option<RemoteCommits>,
     pub(crate) broken: Option<Error>,
     closed: bool,
 }
@@ -88,7 +88,7 @@ impl State {
 
 impl Ledger {
     pub(crate) fn start(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
-        let known = storage.recall().unwrap_or_default();
+        let known = storage.cached_snapshot().unwrap_or_default();
         Self::start_knowing(storage, access, opts, known)
     }
 
@@ -383,13 +383,13 @@ impl Ledger {
     }
 
     fn refresh_state(&self, s: &mut State) -> Result<bool> {
-        if s.untold.is_none() {
-            s.untold = self.storage.news()?;
+        if s.unseen_commits.is_none() {
+            s.unseen_commits = self.storage.poll_commits()?;
         }
-        let Some(news) = s.untold.take() else { return Ok(false) };
+        let Some(news) = s.unseen_commits.take() else { return Ok(false) };
         let changed = news.version != s.version;
         // The storage tells once: what cannot be taken in stays to be.
-        self.learn(s, &news).inspect_err(|_| s.untold = Some(news))?;
+        self.learn(s, &news).inspect_err(|_| s.unseen_commits = Some(news))?;
         Ok(changed)
     }
 
@@ -440,8 +440,9 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn has_news(&self) -> Result<bool> {
         let mut s = self.writable()?;
-        s.untold = s.untold.take().map_or_else(|| self.storage().news(), |known| Ok(Some(known)))?;
-        Ok(s.untold.is_some())
+        s.unseen_commits =
+            s.unseen_commits.take().map_or_else(|| self.storage().poll_commits(), |known| Ok(Some(known)))?;
+        Ok(s.unseen_commits.is_some())
     }
 
     /// Bytes of keys and values that are staged, payloads not counted. A key that was staged again after it was

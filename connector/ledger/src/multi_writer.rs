@@ -49,7 +49,7 @@ pub struct CommitLock<'a>(&'a Ledger);
 
 impl Drop for CommitLock<'_> {
     fn drop(&mut self) {
-        self.0.storage().release();
+        self.0.storage().unlock_commits();
     }
 }
 
@@ -81,10 +81,10 @@ impl Ledger {
     fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
         // Else an own record would be news.
         self.settle(s)?;
-        if s.untold.is_none() {
-            s.untold = self.storage().news()?;
+        if s.unseen_commits.is_none() {
+            s.unseen_commits = self.storage().poll_commits()?;
         }
-        let Some(news) = s.untold.take() else {
+        let Some(news) = s.unseen_commits.take() else {
             if s.unmerged.is_empty() {
                 self.storage().advance_pin();
             }
@@ -94,7 +94,7 @@ impl Ledger {
             self.learn(s, &news)?;
             Ok(changes)
         });
-        taken.inspect_err(|_| s.untold = Some(news))
+        taken.inspect_err(|_| s.unseen_commits = Some(news))
     }
 
     fn take_in(
@@ -237,9 +237,9 @@ impl Ledger {
     ///
     /// # Errors
     /// `Locked` when another writer holds the file for a minute.
-    pub fn hold(&self) -> Result<CommitLock<'_>> {
+    pub fn lock_commits(&self) -> Result<CommitLock<'_>> {
         drop(self.writable()?);
-        self.storage().hold()?;
+        self.storage().lock_commits()?;
         Ok(CommitLock(self))
     }
 
@@ -254,7 +254,7 @@ impl Ledger {
             tracing::debug!(?key, "a staged key was changed by another writer");
             return Err(self.fail(ErrorKind::Conflict));
         }
-        if s.untold.is_some() {
+        if s.unseen_commits.is_some() {
             return Ok(None);
         }
         self.commit_staged(&mut s, After::More)
@@ -286,13 +286,13 @@ impl Ledger {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
         let mut seen = self.below(&s).get(key)?;
-        if let Some(news) = &s.untold {
+        if let Some(news) = &s.unseen_commits {
             self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
         }
         let mut first = initial;
-        let taken = self.storage().commit_independent(&mut |untold| {
+        let taken = self.storage().commit_independent(&mut |unseen_commits| {
             let mut now = seen.clone();
-            self.find(key, untold.iter(), &mut now)?;
+            self.find(key, unseen_commits.iter(), &mut now)?;
             let bad = || Error::corrupt(self.storage().target(), "counter", "it has not eight bytes");
             first = match &now {
                 Some(v) => u64::from_be_bytes(v.as_ref().try_into().map_err(|_| bad())?),

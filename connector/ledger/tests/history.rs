@@ -340,7 +340,7 @@ fn readers_and_old_versions_outlast_a_vacuum_that_moves_pages() {
         for _ in 0..3 {
             l.vacuum().unwrap();
             assert!(keys(&reader) == wanted && keys(&l) == wanted);
-            std::thread::sleep(l.rests().unwrap().unwrap_or_default().min(Duration::from_secs(3)));
+            std::thread::sleep(l.reclaim_delay().unwrap().unwrap_or_default().min(Duration::from_secs(3)));
         }
         let mut byte = [0];
         reader.read_payload(&front, 5 << 20, &mut byte).unwrap();
@@ -348,7 +348,7 @@ fn readers_and_old_versions_outlast_a_vacuum_that_moves_pages() {
         reader.close().unwrap();
         for _ in 0..4 {
             l.vacuum().unwrap();
-            std::thread::sleep(l.rests().unwrap().unwrap_or_default().min(Duration::from_secs(3)));
+            std::thread::sleep(l.reclaim_delay().unwrap().unwrap_or_default().min(Duration::from_secs(3)));
         }
         assert!(keys(&l) == wanted);
         assert_eq!(l.size().unwrap() < 2 << 20, kept.is_zero(), "{} bytes", l.size().unwrap());

@@ -113,7 +113,7 @@ impl Container {
                 return Err(crate::Error::new(ErrorKind::Conflict, text));
             }
             if attempt == ATTEMPTS_BEFORE_LOCK {
-                hold = Some(self.ledger.hold()?);
+                hold = Some(self.ledger.lock_commits()?);
             } else if attempt < ATTEMPTS_BEFORE_LOCK || !self.near() {
                 self.ledger.wait_before_retry(attempt);
             }

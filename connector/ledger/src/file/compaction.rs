@@ -44,7 +44,7 @@ impl Writer {
     }
 
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
-    pub(crate) fn rests(&mut self, raw: &dyn FileIo) -> Result<Option<Duration>> {
+    pub(crate) fn reclaim_delay(&mut self, raw: &dyn FileIo) -> Result<Option<Duration>> {
         let (rule, now) = (self.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
         let room = self.load(raw)?;

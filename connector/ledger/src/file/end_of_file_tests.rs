@@ -126,7 +126,7 @@ fn payloads_that_are_taken_back_are_cut_off_when_they_rested() {
     l.rollback().unwrap();
     l.vacuum().unwrap();
     assert_eq!(end(&f), long);
-    let left = l.rests().unwrap().unwrap();
+    let left = l.reclaim_delay().unwrap().unwrap();
     assert!(left <= std::time::Duration::from_millis(300), "{left:?}");
     std::thread::sleep(left);
     l.vacuum().unwrap();

@@ -86,15 +86,15 @@ impl Writer {
         done
     }
 
-    /// Keeps others from committing until [`Writer::release`].
-    pub(super) fn hold(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
+    /// Keeps others from committing until [`Writer::unlock_commits`].
+    pub(super) fn lock_commits(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.alone(raw, locks, |w| {
             w.shared()?.held = true;
             Ok(())
         })
     }
 
-    pub(super) fn release(&mut self, locks: &Locks) {
+    pub(super) fn unlock_commits(&mut self, locks: &Locks) {
         if let Some(s) = &mut self.shared
             && std::mem::take(&mut s.held)
         {
@@ -286,9 +286,9 @@ impl Writer {
     ) -> Result<()> {
         self.alone(raw, locks, |w| {
             let view = w.shared()?.view;
-            let untold = log::records(raw, &w.head, view, &w.target)?;
-            let untold: Vec<_> = untold.into_iter().map(|l| l.record).collect();
-            let entries = make(&untold)?;
+            let unseen_commits = log::records(raw, &w.head, view, &w.target)?;
+            let unseen_commits: Vec<_> = unseen_commits.into_iter().map(|l| l.record).collect();
+            let entries = make(&unseen_commits)?;
             let version = w.head.version + 1;
             w.append(raw, locks, version, &entries.as_slice(), (Vec::new(), Vec::new()))?;
             w.check_sound()
@@ -296,7 +296,11 @@ impl Writer {
     }
 
     /// What the ledger above has not been told.
-    pub(super) fn untold(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<Option<RemoteCommits>> {
+    pub(super) fn unseen_commits(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+    ) -> Result<Option<RemoteCommits>> {
         self.catch_up(raw)?;
         let head = self.head;
         let shared = self.shared()?;

@@ -12,7 +12,7 @@ use crate::file::locks::Locks;
 use crate::file::{lock, open, superblock};
 use crate::ledger::Ledger;
 use crate::options::{Access, Options, Replace};
-use crate::storage::Storage;
+use crate::storage::{StorageCommits, StorageReads};
 use crate::work::{Map, content, work};
 
 /// A file that calls somebody after the head slots were read for the first time.
@@ -103,7 +103,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
     let first = work(&writer, &Map::new(), 10).1[10].clone();
     let parent = open(&path, Access::ReadOnly, &opts(), None).unwrap();
-    parent.news().unwrap().unwrap();
+    parent.poll_commits().unwrap().unwrap();
     let pinned = lowest_pin(&path).unwrap();
     // What fork makes: the same open file, hence the same locks, in another process.
     let child = open(&path, Access::ReadOnly, &opts(), None).unwrap();
@@ -113,7 +113,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     *lock(&child.seen) = *lock(&parent.seen);
     child.opener.fetch_xor(1, Ordering::Relaxed);
     work(&writer, &first, 10).2.unwrap();
-    assert!(child.news().unwrap().is_some());
+    assert!(child.poll_commits().unwrap().is_some());
     assert_eq!(lowest_pin(&path), Some(pinned), "the parent's pin");
     drop(parent);
     assert!(lowest_pin(&path).unwrap() > pinned, "the child's own pin");

@@ -87,7 +87,7 @@ impl Ledger {
             tidied = tidied.and(self.storage.make_durable());
         }
         if self.access == Access::ReadOnly {
-            self.storage.remember(s.snapshot(&self.cache));
+            self.storage.cache_snapshot(s.snapshot(&self.cache));
         }
         tidied.and(self.storage.close())
     }

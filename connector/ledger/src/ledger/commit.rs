@@ -82,7 +82,7 @@ impl Ledger {
         self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
             // Nothing is on its way that would wait for the name of a new container.
-            self.storage.arrive()?;
+            self.storage.ensure_published()?;
             return Ok(Some(s.version));
         }
         let as_base = s.spilled.is_some() || (self.commits_as_checkpoints() && self.will_be_long(s, after));
@@ -99,7 +99,7 @@ impl Ledger {
         }
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
         if !as_base
-            && (long || self.storage.is_crowded())
+            && (long || self.storage.wants_checkpoint())
             && let Err(e) = self.checkpoint(s)
         {
             // The version is committed. Only the log stays long; the next commit tries again.
@@ -308,15 +308,15 @@ impl Ledger {
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
-    pub fn rests(&self) -> Result<Option<Duration>> {
+    pub fn reclaim_delay(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
-        self.storage.rests()
+        self.storage.reclaim_delay()
     }
 
     /// Lets the clock alone say, from now on, whether the retention time is over. A writer else gives room back only if what an
     /// earlier writer committed says so too, because its clock may be wrong.
-    pub fn believe_clock(&self) {
-        self.storage.believe_clock();
+    pub fn trust_clock(&self) {
+        self.storage.trust_clock();
     }
 
     /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
@@ -330,7 +330,7 @@ impl Ledger {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
         let before = self.storage.size()?;
-        self.storage.believe_clock();
+        self.storage.trust_clock();
         self.storage.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
             // In a full store that is how room comes back.

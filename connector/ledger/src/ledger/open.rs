@@ -13,7 +13,7 @@ use crate::file::{OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
-use crate::storage::Storage;
+use crate::storage::StorageReads;
 use crate::wal::record;
 use crate::{file, objects};
 

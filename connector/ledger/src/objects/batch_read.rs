@@ -10,7 +10,7 @@ use crate::address::{Location, Run, Wanted};
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::objects::{ObjectStorage, lock};
-use crate::storage::{Check, Storage};
+use crate::storage::{Check, StorageReads};
 
 /// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
 const MAX_GAP_BYTES: u64 = 256 << 10;
@@ -111,7 +111,7 @@ impl ObjectStorage {
         Ok(whole.into())
     }
 
-    /// See [`Storage::borrow_bytes`].
+    /// See [`StorageReads::borrow_bytes`].
     pub(super) fn look(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         let Some(proven) = &self.proven else { return Ok(None) };
         if let Some(bytes) = self.in_memory(run) {
@@ -145,7 +145,7 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// See [`Storage::read_many`].
+    /// See [`StorageReads::read_many`].
     pub(super) fn many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         if self.proven.is_some() {
             return self.look_at(wanted, check);

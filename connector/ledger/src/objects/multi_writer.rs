@@ -167,15 +167,15 @@ impl ObjectStorage {
         make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>,
     ) -> Result<()> {
         let view = self.with_writer(|w| Ok(w.version))?;
-        let (mut untold, mut time) = (Vec::<CommitRecord>::new(), 0);
+        let (mut unseen_commits, mut time) = (Vec::<CommitRecord>::new(), 0);
         for attempt in 0..MAX_ATTEMPTS {
-            let known = view + untold.len() as u64;
+            let known = view + unseen_commits.len() as u64;
             for logged in self.after(known, known)? {
                 time = logged.record.header.time;
-                untold.push(logged.record);
+                unseen_commits.push(logged.record);
             }
-            let entries = make(&untold)?;
-            let version = view + untold.len() as u64 + 1;
+            let entries = make(&unseen_commits)?;
+            let version = view + unseen_commits.len() as u64 + 1;
             match self.with_writer(|w| w.commit_independent(version, time, &entries)) {
                 Ok(()) => return self.keep_open().map(drop),
                 Err(e) if *e.kind() == ErrorKind::Conflict => {

@@ -450,7 +450,7 @@ impl Writer {
         self.table.as_ref().map_or((0, 0), UsageTable::fragmentation)
     }
 
-    pub(crate) fn is_crowded(&self) -> bool {
+    pub(crate) fn wants_checkpoint(&self) -> bool {
         self.obsolete > MIN_DEAD_BYTES_TO_CHECKPOINT
     }
 

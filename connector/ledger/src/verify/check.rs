@@ -37,7 +37,7 @@ impl Walk<'_> {
 
     fn claim(&mut self, place: &Address) -> Result<()> {
         let findings = &mut *self.findings;
-        let place = self.storage.claimed(place);
+        let place = self.storage.allocation_of(place);
         let added = self.claims.add(&place, &mut |c| findings.add(claimed_twice(c)));
         added.map_err(|e| self.io(&e))
     }

@@ -26,7 +26,7 @@ impl Writer {
         (self.timekeeper.clock, self.timekeeper.created) = (clock, created);
     }
 
-    pub(crate) fn believe_clock(&mut self) {
+    pub(crate) fn trust_clock(&mut self) {
         self.timekeeper.witness = None;
     }
 

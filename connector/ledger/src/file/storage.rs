@@ -1,0 +1,392 @@
+//! What the map asks of this storage.
+
+use std::io::IoSliceMut;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::version_lookup::OldVersions;
+use super::{
+    FileStorage, audit, create, expired, free_space, lock, log, replaced, snapshot_cache, superblock,
+    temporary, write_buffer,
+};
+use crate::address::{Address, Location};
+use crate::audit::Audit;
+use crate::compaction_plan::CompactionPlan;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Identity, Version};
+use crate::storage::{
+    Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
+    StorageCompaction, StoragePayloads, StorageReads, StorageSharing,
+};
+use crate::wal::record::{CommitRecord, Entries};
+
+impl StorageReads for FileStorage {
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { id: self.fixed.id, file: self.file, key: String::new() }
+    }
+
+    fn shape(&self) -> PageSizes {
+        PageSizes { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
+    }
+
+    fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
+        let mut seen = lock(&self.seen);
+        if self.writer.is_none() {
+            self.adopt(seen.as_ref())?;
+        }
+        if let Some(at) = self.options.at {
+            return self.old_version(&mut seen, at);
+        }
+        if self.is_shared() && seen.is_some() {
+            return self.with_writer(|w, raw, locks| w.unseen_commits(raw, locks));
+        }
+        let slot = match &self.writer {
+            Some(_) if self.is_shared() => self.pin_shared()?,
+            Some(_) => log::newest_slot(self.raw.as_ref(), &self.target)?,
+            None => self.pin_newest(seen.as_ref())?,
+        };
+        if *seen == Some(slot) {
+            return Ok(None);
+        }
+        let salvaging = self.options.salvage && self.writer.is_none();
+        if salvaging && seen.is_some() {
+            return Ok(None);
+        }
+        let mut news = match self.read_on(&slot) {
+            Some(news) => Ok(news),
+            None => self.read_news(&slot, seen.as_ref()),
+        };
+        if salvaging && let Err(e) = news {
+            news = self.salvage(e);
+        }
+        // One pin is let go: the older one, or after an error the newer one, as the snapshot in use stays.
+        if self.writer.is_none()
+            && let Some(out) = if news.is_ok() { *seen } else { Some(slot) }
+        {
+            lock(&self.locks).unpin(out.sequence);
+        }
+        let news = news?;
+        self.gone.store(false, Ordering::Relaxed);
+        *seen = Some(slot);
+        Ok(Some(news))
+    }
+
+    fn cached_snapshot(&self) -> Option<Snapshot> {
+        if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
+            return None;
+        }
+        let (slot, snapshot) = snapshot_cache::take((self.fixed.id, self.file))?;
+        *lock(&self.known) = Some(slot);
+        Some(snapshot)
+    }
+
+    fn cache_snapshot(&self, snapshot: Snapshot) {
+        if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
+            return;
+        }
+        if let Some(slot) = lock(&self.seen).filter(|slot| slot.version == snapshot.version) {
+            snapshot_cache::keep((self.fixed.id, self.file), slot, snapshot);
+        }
+    }
+
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.read_parts(place, offset, &mut [IoSliceMut::new(buf)])
+    }
+
+    fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let at = place.offset.saturating_add(offset);
+        if place.room != Location::File || place.offset < superblock::DATA {
+            return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
+        }
+        let length = parts.iter().map(|part| part.len() as u64).sum();
+        let known = match &self.writer {
+            Some(_) => self.with_writer(|w, _, _| Ok(w.read_pending(parts, at)))?,
+            None => Range::default(),
+        };
+        let read = match parts {
+            _ if !known.is_empty() => write_buffer::read_around(self.raw.as_ref(), parts, at, &known),
+            [buf] => self.raw.read_at(buf, at),
+            _ => self.raw.read_parts_at(parts, at),
+        };
+        read.map_err(|e| {
+            let where_ = format!("bytes {at} to {}", at.saturating_add(length));
+            self.classify_read_error(log::unreadable(&self.target, &where_, &e))
+        })
+    }
+
+    fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        let raw = self.raw.as_ref();
+        let mut head = log::newest_slot(raw, &self.target)?;
+        loop {
+            let listed = OldVersions::of(raw, &head, &self.target).and_then(|p| p.versions(most));
+            let now = log::newest_slot(raw, &self.target)?;
+            // A writer may have moved on, and used the room of what was being read.
+            if listed.is_ok() || now == head {
+                return listed;
+            }
+            head = now;
+        }
+    }
+
+    fn size(&self) -> Result<u64> {
+        let len = self.raw.len().map_err(|e| Error::io(&self.target, "asking for the length", &e))?;
+        Ok(len + self.fixed.base)
+    }
+
+    fn offset_in_file(&self) -> Option<u64> {
+        Some(self.fixed.base)
+    }
+
+    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
+        audit::FileAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
+    }
+
+    fn allocation_of(&self, place: &Address) -> Address {
+        let (offset, length) = free_space::run_of(place);
+        Address::file(offset, length)
+    }
+
+    fn classify_read_error(&self, e: Error) -> Error {
+        // A pinned snapshot cannot have been reclaimed, nor can a writer's.
+        if self.writer.is_some() || lock(&self.locks).work() {
+            return e;
+        }
+        let newest = log::newest_slot(self.raw.as_ref(), &self.target);
+        let seen = lock(&self.seen).map(|s| s.sequence);
+        if newest.is_ok_and(|n| Some(n.sequence) != seen) {
+            self.gone.store(true, Ordering::Relaxed);
+            return Error::new(&self.target, ErrorKind::Gone);
+        }
+        e
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+impl StoragePayloads for FileStorage {
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+        if data.is_empty() {
+            return Ok(Address::file(0, 0));
+        }
+        self.with_writer(|w, raw, locks| w.payload(raw, locks, data, on_bytes))
+    }
+
+    fn write_to_grow(&self, data: &[u8], most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+        if data.is_empty() {
+            return Ok(Address::file(0, 0));
+        }
+        self.with_writer(|w, raw, locks| w.payload_to_grow(raw, locks, data, most, on_bytes))
+    }
+
+    fn grow_payload(&self, place: &Address, data: &[u8]) -> Result<bool> {
+        if place.room != Location::File {
+            return Ok(false);
+        }
+        self.with_writer(|w, raw, _| w.grow(raw, place, data))
+    }
+
+    fn stop_growing(&self) {
+        let _a_reader_keeps_no_room = self.with_writer(|w, _, _| {
+            w.stop_growing();
+            Ok(())
+        });
+    }
+
+    fn free_payload(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w, raw, _| w.free(raw, place))
+    }
+
+    fn has_freed(&self) -> bool {
+        self.with_writer(|w, _, _| Ok(w.has_freed())).unwrap_or(false)
+    }
+
+    fn keep_payload(&self, place: &Address) {
+        let _a_reader_frees_nothing = self.with_writer(|w, _, _| {
+            w.keep(place);
+            Ok(())
+        });
+    }
+}
+
+impl StorageCommits for FileStorage {
+    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit> {
+        let shared = self.is_shared();
+        self.with_writer(|w, raw, locks| match shared {
+            true => w.commit_shared(raw, locks, version, &entries.encoded()),
+            false => w.commit(raw, locks, version, entries).map(Commit::Done),
+        })
+    }
+
+    fn takes_edits(&self) -> bool {
+        // Many writers tell one another by records what they changed, and those are read beside what they know.
+        self.fixed.edits && !self.is_shared()
+    }
+
+    fn rollback(&self) -> Result<()> {
+        self.with_writer(|w, _, _| {
+            w.rollback();
+            Ok(())
+        })
+    }
+
+    fn make_durable(&self) -> Result<()> {
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        self.with_writer(|w, raw, _| w.make_durable(raw))
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.is_shared() {
+            self.with_writer(|w, _, locks| {
+                w.give_up(locks);
+                Ok(())
+            })?;
+        }
+        if self.writer.is_some() {
+            self.with_writer(|w, raw, locks| {
+                w.leave_copy(raw, locks);
+                w.give_back_blocks(raw);
+                Ok(())
+            })?;
+        }
+        let locks = lock(&self.locks);
+        if self.writer.is_some() {
+            locks.release_writer();
+        } else if let Some(s) = *lock(&self.seen) {
+            locks.unpin(s.sequence);
+        }
+        Ok(())
+    }
+}
+
+impl StorageSharing for FileStorage {
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_independent(raw, locks, make))
+    }
+
+    fn lock_commits(&self) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.lock_commits(raw, locks))
+    }
+
+    fn unlock_commits(&self) {
+        let _a_reader_locks_nothing = self.with_writer(|w, _, locks| {
+            w.unlock_commits(locks);
+            Ok(())
+        });
+    }
+
+    fn advance_pin(&self) {
+        let _a_reader_has_its_own_way = self.with_writer(|w, _, locks| {
+            w.unpin_old(locks);
+            Ok(())
+        });
+    }
+
+    fn begin_checkpoint(&self) -> bool {
+        lock(&self.locks).begin_checkpoint()
+    }
+
+    fn end_checkpoint(&self) {
+        lock(&self.locks).end_checkpoint();
+    }
+}
+
+impl StorageCheckpoints for FileStorage {
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
+        self.with_writer(|w, raw, locks| w.checkpoint_write(raw, locks, data))
+    }
+
+    fn checkpoint_free(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w, _, _| {
+            w.checkpoint_free(place);
+            Ok(())
+        })
+    }
+
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()> {
+        let shared = self.is_shared();
+        self.with_writer(|w, raw, locks| match shared {
+            true => w.checkpoint_commit_shared(raw, locks, base),
+            false => w.checkpoint_commit(raw, locks, base),
+        })
+    }
+
+    fn checkpoint_rollback(&self) {
+        let _a_reader_has_nothing_to_roll_back = self.with_writer(|w, _, _| {
+            w.checkpoint_rollback();
+            Ok(())
+        });
+    }
+
+    fn commits_as_checkpoints(&self) -> bool {
+        self.writer.is_some() && !self.is_shared()
+    }
+
+    fn checkpoint_keep(&self) -> Result<u64> {
+        self.with_writer(|w, raw, _| w.checkpoint_keep(raw))
+    }
+
+    fn checkpoint_forget(&self) {
+        let _a_reader_keeps_nothing = self.with_writer(|w, _, _| {
+            w.checkpoint_forget();
+            Ok(())
+        });
+    }
+
+    fn commit_as_checkpoint(&self, base: Checkpoint) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.commit_as_checkpoint(raw, locks, base))
+    }
+
+    fn sweep(&self) -> Result<()> {
+        if let Ok(real) = create::followed(Path::new(&self.target)) {
+            replaced::sweep(&real, self.clock.now());
+            expired::sweep(temporary::folder(&real), self.clock.now(), usize::MAX);
+        }
+        Ok(())
+    }
+}
+
+impl StorageCompaction for FileStorage {
+    fn trust_clock(&self) {
+        let _a_reader_gives_nothing_back = self.with_writer(|w, _, _| {
+            w.trust_clock();
+            Ok(())
+        });
+    }
+
+    fn compaction_plan(&self) -> Result<CompactionPlan> {
+        self.with_writer(|w, raw, locks| w.compaction_plan(raw, locks))
+    }
+
+    fn begin_compaction(&self) -> Result<()> {
+        self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
+    }
+
+    fn end_compaction(&self) {
+        let _a_reader_gathers_nothing = self.with_writer(|w, _, _| {
+            w.end_compaction();
+            Ok(())
+        });
+    }
+
+    fn must_relocate(&self, place: &Address) -> bool {
+        self.with_writer(|w, _, _| Ok(w.must_relocate(place))).unwrap_or(false)
+    }
+
+    fn reclaim_delay(&self) -> Result<Option<Duration>> {
+        self.with_writer(|w, raw, _| w.reclaim_delay(raw))
+    }
+
+    fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>> {
+        self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
+    }
+}

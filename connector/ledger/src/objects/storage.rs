@@ -1,0 +1,272 @@
+//! What the map asks of this storage.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::writer::Writer;
+use super::{ObjectStorage, audit, lock, open, replaced, writer};
+use crate::address::{Address, Run, Wanted};
+use crate::audit::Audit;
+use crate::compaction_plan::CompactionPlan;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Identity, Version};
+use crate::storage::{
+    Check, Checkpoint, Commit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
+    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, write_one_by_one,
+};
+use crate::wal::record::{CommitRecord, Entries};
+
+impl StorageReads for ObjectStorage {
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { id: self.id, file: None, key: self.names.head.as_str().to_owned() }
+    }
+
+    fn shape(&self) -> PageSizes {
+        PageSizes { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
+    }
+
+    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
+        audit::ObjectAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
+    }
+
+    fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
+        let mut seen = lock(&self.seen);
+        if let Some(at) = self.at {
+            return self.old_version(&mut seen, at);
+        }
+        let Some(version) = seen.version else { return self.first_news(&mut seen).map(Some) };
+        if self.is_shared() {
+            return self.shared_news(&mut seen, version);
+        }
+        let mut records = self.records(version, version)?;
+        if Self::is_old(&seen) {
+            let known = seen.head.base;
+            match self.reread(&mut seen) {
+                // It was replaced or deleted: a reader keeps what it has as long as that is there.
+                Err(e) if *e.kind() == ErrorKind::Gone && self.writer.is_none() => seen.read = Instant::now(),
+                other => other?,
+            }
+            if seen.version.is_none() {
+                tracing::debug!(from = known.version, to = seen.head.base.version, "a newer base");
+                return self.first_news(&mut seen).map(Some);
+            }
+            let now = version + records.len() as u64;
+            if seen.head.version > now {
+                records.extend(self.records(now, seen.head.version)?);
+            }
+        }
+        let Some(last) = records.last() else { return Ok(None) };
+        let version = last.record.header.version;
+        seen.version = Some(version);
+        let records = records.into_iter().map(|l| l.record).collect();
+        Ok(Some(RemoteCommits { version, restart: None, records, root: None, skipped: Vec::new() }))
+    }
+
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if let Some(w) = &self.writer
+            && let Some(w) = lock(w).as_ref()
+            && let Some(part) = w.unput(place, offset, buf.len())
+        {
+            buf.copy_from_slice(part);
+            return Ok(());
+        }
+        if let Some(part) = lock(&self.tail).part(place, offset, buf.len()) {
+            buf.copy_from_slice(part);
+            return Ok(());
+        }
+        let key = self.names.room(&place.room, &self.target)?;
+        let read = self.store.get_into(&key, place.offset.saturating_add(offset), buf);
+        read.map(drop).map_err(|e| self.unread(&key, &e))
+    }
+
+    fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
+        self.many(wanted, check)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.proven.is_some()
+    }
+
+    fn borrow_bytes(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+        self.look(run, check)
+    }
+
+    fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        self.list_versions(most)
+    }
+
+    fn size(&self) -> Result<u64> {
+        if self.writer.is_some() {
+            self.with_writer(Writer::await_first_head)?;
+        }
+        open::size(self.store.as_ref(), &self.names, &self.target)
+    }
+
+    fn classify_read_error(&self, e: Error) -> Error {
+        self.explained(e)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+impl StoragePayloads for ObjectStorage {
+    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+        on_bytes(data);
+        if data.is_empty() {
+            return Ok(Address::file(0, 0));
+        }
+        self.with_writer(|w| w.payload(data))
+    }
+
+    fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
+        let total = data.iter().map(|data| data.len()).sum::<usize>();
+        match &self.proven {
+            Some(_) if total >= writer::PACK_BYTES / 4 => {
+                self.pack_of(Self::joined(data, total), data.iter().map(|data| data.len()))
+            }
+            _ => write_one_by_one(self, data),
+        }
+    }
+
+    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
+        self.pack_of(data.iter().cloned().collect(), data.iter().map(Bytes::len))
+    }
+
+    fn send_payloads(&self) -> Result<()> {
+        self.with_writer(|w| w.send_pack())
+    }
+
+    fn free_payload(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w| w.free(place))
+    }
+
+    fn has_freed(&self) -> bool {
+        self.with_writer(|w| Ok(w.has_freed())).unwrap_or(false)
+    }
+
+    fn keep_payload(&self, place: &Address) {
+        let _a_reader_frees_nothing = self.with_writer(|w| {
+            w.keep(place);
+            Ok(())
+        });
+    }
+}
+
+impl StorageCommits for ObjectStorage {
+    fn commit(&self, version: u64, entries: &dyn Entries) -> Result<Commit> {
+        if self.is_shared() {
+            return self.commit_shared(version, &entries.encoded());
+        }
+        self.with_writer(|w| w.commit(version, entries))
+    }
+
+    fn settle_commit(&self) -> Result<Commit> {
+        if self.is_shared() { self.settle_shared() } else { self.with_writer(Writer::settle) }
+    }
+
+    fn ensure_published(&self) -> Result<()> {
+        self.with_writer(Writer::await_first_head)
+    }
+
+    fn rollback(&self) -> Result<()> {
+        self.with_writer(|w| {
+            w.rollback();
+            Ok(())
+        })
+    }
+
+    fn spend_reserve(&self) -> bool {
+        self.store.spend_reserve()
+    }
+
+    fn discard(&self) -> Result<()> {
+        self.with_writer(Writer::discard)
+    }
+
+    fn close(&self) -> Result<()> {
+        match &self.writer {
+            Some(w) => match lock(w).as_mut() {
+                Some(w) => w.close(),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+}
+
+impl StorageSharing for ObjectStorage {
+    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
+        self.put_independent(make)
+    }
+
+    fn begin_checkpoint(&self) -> bool {
+        // Where many write, one in so many commits to a long log tries; else all of them would, and one succeed.
+        !self.is_shared() || self.with_writer(|w| Ok(w.version.is_multiple_of(8))).unwrap_or(false)
+    }
+}
+
+impl StorageCheckpoints for ObjectStorage {
+    fn wants_checkpoint(&self) -> bool {
+        self.with_writer(|w| Ok(w.wants_checkpoint())).unwrap_or(false)
+    }
+
+    fn checkpoint_write(&self, data: &[u8]) -> Result<Address> {
+        self.with_writer(|w| w.checkpoint_write(data))
+    }
+
+    fn checkpoint_free(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w| {
+            w.checkpoint_free(place);
+            Ok(())
+        })
+    }
+
+    fn checkpoint_commit(&self, base: Checkpoint) -> Result<()> {
+        self.with_writer(|w| w.checkpoint_commit(base))
+    }
+
+    fn checkpoint_rollback(&self) {
+        let _a_reader_has_nothing_to_roll_back = self.with_writer(|w| {
+            w.checkpoint_rollback();
+            Ok(())
+        });
+    }
+
+    fn sweep(&self) -> Result<()> {
+        if self.is_shared() {
+            let why =
+                "objects that nobody refers to may be another writer's; open the container for one writer";
+            return Err(Error::invalid(&self.target, why));
+        }
+        let all = open::lake(self.store.as_ref(), &self.names, &self.target)?;
+        self.with_writer(|w| w.sweep(all))?;
+        replaced::sweep_all(self.store.as_ref(), &self.names.head, &self.target)
+    }
+}
+
+impl StorageCompaction for ObjectStorage {
+    fn compaction_plan(&self) -> Result<CompactionPlan> {
+        self.with_writer(Writer::compaction_plan)
+    }
+
+    fn fragmentation(&self) -> (u64, u64) {
+        self.with_writer(|w| Ok(w.fragmentation())).unwrap_or_default()
+    }
+
+    fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {
+        // A pack that is being filled is better than one that is nearly empty.
+        self.write_payload(data, &mut |_| ()).map(Some)
+    }
+}

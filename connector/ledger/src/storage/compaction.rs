@@ -1,0 +1,44 @@
+//! Compaction: what is worth moving, and where it goes.
+
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::compaction_plan::CompactionPlan;
+use crate::error::Result;
+use crate::storage::StorageReads;
+
+/// Compaction: what is worth moving, and where it goes.
+pub(crate) trait StorageCompaction: StorageReads {
+    /// From now on the clock alone says how long what went out of use has rested.
+    fn trust_clock(&self) {}
+
+    /// What is worth moving.
+    fn compaction_plan(&self) -> Result<CompactionPlan>;
+
+    /// Dead bytes in objects that live ones keep, and those live bytes, as far as known at once.
+    fn fragmentation(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    /// From now on what is written goes where it stands in nobody's way, if it can: in a file, before the end that it would
+    /// have without holes. Until [`end_compaction`](crate::storage::StorageCompaction::end_compaction).
+    fn begin_compaction(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn end_compaction(&self) {}
+
+    /// Whether a place stands in the way, and what is there could be elsewhere. Never, unless gathering.
+    fn must_relocate(&self, _place: &Address) -> bool {
+        false
+    }
+
+    /// How long it is until all that went out of use may be used again, as far as time goes. `None` if nothing
+    /// did, or little is free with it.
+    fn reclaim_delay(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    /// Writes a payload where it is better kept than at `place`; `None` if there is no such place.
+    fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>>;
+}

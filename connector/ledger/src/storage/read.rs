@@ -1,0 +1,110 @@
+//! Reading: what is committed, where it lies, and its bytes.
+
+use std::fmt::Debug;
+use std::io::IoSliceMut;
+
+use bytes::Bytes;
+
+use crate::address::{Address, Run, Wanted};
+use crate::audit::Audit;
+use crate::error::{Error, Result};
+use crate::options::{Identity, Version};
+use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
+
+/// Reading: what is committed, where it lies, and its bytes.
+pub(crate) trait StorageReads: Debug + Send + Sync {
+    /// The file or key, for messages.
+    fn target(&self) -> &str;
+
+    fn identity(&self) -> Identity;
+
+    fn shape(&self) -> PageSizes;
+
+    /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
+    fn poll_commits(&self) -> Result<Option<RemoteCommits>>;
+
+    /// What a reader of this process knew of the container: the first [`poll_commits`](crate::storage::StorageReads::poll_commits) then follows upon that, or says
+    /// to forget it.
+    fn cached_snapshot(&self) -> Option<Snapshot> {
+        None
+    }
+
+    /// Keeps what a reader knows at its close, for [`cached_snapshot`](crate::storage::StorageReads::cached_snapshot).
+    fn cache_snapshot(&self, _: Snapshot) {}
+
+    /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
+    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](crate::storage::StorageReads::read).
+    fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.read(place, at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads several runs, each as [`read`](crate::storage::StorageReads::read) does, and checks each. A storage whose requests take a round trip
+    /// joins neighbours, and asks for the rest side by side.
+    fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
+        for (n, wanted) in wanted.iter_mut().enumerate() {
+            let run = &wanted.run;
+            match &mut wanted.into {
+                Some(into) => self.read(&run.place, run.offset, into)?,
+                None => {
+                    let mut bytes = vec![0; run.length as usize];
+                    self.read(&run.place, run.offset, &mut bytes)?;
+                    wanted.bytes = bytes.into();
+                }
+            }
+            check(n, wanted.read())?;
+        }
+        Ok(())
+    }
+
+    /// Whether a read takes a round trip, so that it is worth while to ask for several things at once.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Whether all that is stored lies in this process's memory, and [`borrow_bytes`](crate::storage::StorageReads::borrow_bytes) answers.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
+
+    /// The bytes of a run where they lie, not copied; `None` in a storage that has them elsewhere. `check` is asked about them
+    /// unless they are known to be right.
+    fn borrow_bytes(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    /// The versions that can be opened, newest first, at most so many.
+    fn versions(&self, most: usize) -> Result<Vec<Version>>;
+
+    /// Bytes in the file or store.
+    fn size(&self) -> Result<u64>;
+
+    /// Where in a file it begins; `None` for one that is no file.
+    fn offset_in_file(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether a writer has reclaimed what the snapshot in use needs, as far as it was found out.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    /// What a check of the whole container goes by; `None` where there is nothing beside what is read.
+    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
+        None
+    }
+
+    /// All bytes that belong to what lies at a place.
+    fn allocation_of(&self, place: &Address) -> Address {
+        *place
+    }
+
+    /// Turns an error met while reading stored bytes into `Gone`, if a writer may have reclaimed them.
+    fn classify_read_error(&self, e: Error) -> Error;
+}
