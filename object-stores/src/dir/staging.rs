@@ -81,9 +81,7 @@ impl Staging {
         files.push(own);
         let parts = key.as_str().match_indices('/').map(|(at, _)| at);
         files.extend(parts.filter_map(|at| self.foreign_lock(&self.root.join(&key.as_str()[..at]), key)));
-        for file in &files {
-            file.lock()?;
-        }
+        files.iter().try_for_each(wait_for)?;
         Ok(Locked(files))
     }
 
@@ -137,6 +135,16 @@ fn open_lock(locks: &Path, key: &Key) -> io::Result<File> {
     // each other as processes do.
     let path = locks.join(format!("{:02x}", stripe(key)));
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Waits for a lock. A signal that the program handles ends a wait early, and is no reason to give up.
+fn wait_for(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
 }
 
 /// Removes unfinished files whose writer is gone, and that are as old as `older_than` says for their name.
