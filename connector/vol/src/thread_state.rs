@@ -1,6 +1,6 @@
 //! State of one thread that is there until the process ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::thread::LocalKey;
 
@@ -15,10 +15,53 @@ impl<T> ThreadState<T> {
     }
 }
 
+/// A value of the thread that asks, which can be another one for a while.
+pub trait Replaceable<T>: Sized + 'static {
+    /// Puts a value in place of another, and answers that one.
+    fn put(&'static self, value: T) -> T;
+
+    /// Puts a value in place of another until the guard is dropped, which restores that one.
+    fn scoped(&'static self, value: T) -> Scoped<Self, T> {
+        Scoped { place: self, outer: Some(self.put(value)) }
+    }
+}
+
+impl<T: 'static> Replaceable<T> for LocalKey<ThreadState<T>> {
+    fn put(&'static self, value: T) -> T {
+        self.with(|state| ManuallyDrop::into_inner(state.0.replace(ManuallyDrop::new(value))))
+    }
+}
+
+impl<T: 'static> Replaceable<T> for LocalKey<Cell<T>> {
+    fn put(&'static self, value: T) -> T {
+        self.replace(value)
+    }
+}
+
+/// Restores a thread's value when it is dropped.
+#[must_use]
+pub struct Scoped<P: Replaceable<T>, T> {
+    place: &'static P,
+    outer: Option<T>,
+}
+
+impl<P: Replaceable<T>, T> Scoped<P, T> {
+    /// Restores the value, and answers what was in its place last.
+    pub fn end(mut self) -> Option<T> {
+        self.outer.take().map(|outer| self.place.put(outer))
+    }
+}
+
+impl<P: Replaceable<T>, T> Drop for Scoped<P, T> {
+    fn drop(&mut self) {
+        if let Some(outer) = self.outer.take() {
+            self.place.put(outer);
+        }
+    }
+}
+
 /// What can be done with the state of the thread that asks.
 pub trait OfThisThread<T> {
-    /// Puts a value in place of another.
-    fn replace(&'static self, value: T) -> T;
     /// Looks at the value.
     fn with_borrow<R>(&'static self, look: impl FnOnce(&T) -> R) -> R;
     /// Changes the value.
@@ -26,10 +69,6 @@ pub trait OfThisThread<T> {
 }
 
 impl<T> OfThisThread<T> for LocalKey<ThreadState<T>> {
-    fn replace(&'static self, value: T) -> T {
-        self.with(|state| ManuallyDrop::into_inner(state.0.replace(ManuallyDrop::new(value))))
-    }
-
     fn with_borrow<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
         self.with(|state| look(&state.0.borrow()))
     }
@@ -48,7 +87,7 @@ mod tests {
         struct Last(std::sync::mpsc::Sender<Vec<i32>>);
         impl Drop for Last {
             fn drop(&mut self) {
-                let _ = self.0.send(STATE.replace(vec![2]));
+                let _ = self.0.send(STATE.put(vec![2]));
             }
         }
         thread_local! {
@@ -59,9 +98,28 @@ mod tests {
         let thread = std::thread::spawn(move || {
             LAST.set(Some(Last(sender)));
             // Its destructor, if it had one, would run first.
-            STATE.replace(vec![1]);
+            STATE.put(vec![1]);
         });
         thread.join().expect("the thread ends");
         assert_eq!(receiver.recv(), Ok(vec![1]));
+    }
+
+    #[test]
+    fn a_scoped_value_gives_way_to_the_one_before_it() {
+        thread_local! {
+            static DEPTH: Cell<u32> = const { Cell::new(0) };
+        }
+        let outer = DEPTH.scoped(1);
+        let inner = DEPTH.scoped(2);
+        DEPTH.set(3);
+        assert_eq!(inner.end(), Some(3));
+        assert_eq!(DEPTH.get(), 1);
+        let unwound = std::panic::catch_unwind(|| {
+            let _scoped = DEPTH.scoped(7);
+            panic!("on purpose");
+        });
+        assert!(unwound.is_err() && DEPTH.get() == 1);
+        drop(outer);
+        assert_eq!(DEPTH.get(), 0);
     }
 }

@@ -12,9 +12,10 @@ use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::Result;
 use crate::handles::Handle;
+use crate::hdf5::call_context::Asker;
 use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::unwrapping::{self, Asker};
+use crate::hdf5::unwrapping;
 
 /// The kinds of identifiers as `H5F_OBJ_*` names them, in the order in which native HDF5 lists them.
 const KINDS: [(u32, sys::H5I_type_t); 5] = [

@@ -17,7 +17,7 @@ use crate::hdf5::library::Library;
 use crate::hdf5::native::NativeKind;
 use crate::native::face;
 use crate::session::Session;
-use crate::session::converting;
+use crate::transfer::context;
 use crate::transfer::filter_pipeline;
 
 pub mod identifiers;
@@ -78,7 +78,7 @@ impl Handle {
             Self::Anchor(session) => session
                 .upgrade()
                 .ok_or_else(|| Error::new(Minor::BadValue, "the file of this object is closed")),
-            Self::Types(_) => converting::session().ok_or_else(|| {
+            Self::Types(_) => context::session().ok_or_else(|| {
                 Error::new(Minor::BadValue, "a datatype of a container is used outside of a transfer")
             }),
             Self::File(file) => Ok(file.session.clone()),
@@ -111,7 +111,7 @@ impl Handle {
         Ok(match self {
             Self::Anchor(_) => self.session()?.face.file()?.pointer(),
             // While nothing is converted it is asked for sizes, which are the same in all native files.
-            Self::Types(library) => match converting::session() {
+            Self::Types(library) => match context::session() {
                 Some(session) => session.face.file()?.pointer(),
                 None => face::stand_in(*library, NativeKind::File)?,
             },

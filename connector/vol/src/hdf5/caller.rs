@@ -1,13 +1,7 @@
 //! Which library has called this thread.
 
-use std::cell::Cell;
-
+use crate::hdf5::call_context::CALLER;
 use crate::hdf5::library::Library;
-
-thread_local! {
-    /// The slot of the library whose callback this thread is in.
-    static CALLER: Cell<Option<usize>> = const { Cell::new(None) };
-}
 
 /// Whether this thread is in a callback of this library.
 pub(in crate::hdf5) fn is_in(library: Library) -> bool {

@@ -4,7 +4,6 @@
 //! different file objects are different types to it. So each library has one file object that all located types refer
 //! to, and one located type for each encoding. Which container is meant, the thread says that converts.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,11 +16,13 @@ use h5lake_plugin_abi::{MAX_LIBRARIES, bindings as sys};
 use crate::error::Result;
 use crate::hdf5::anchor::Anchor;
 use crate::hdf5::blob_id;
+use crate::hdf5::call_context::FORGETTING;
 use crate::hdf5::datatype::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
 use crate::hdf5::saved_errors::silently;
+use crate::thread_state::Replaceable;
 
 /// Located types of a library in one generation. Two generations are kept: a type that is used stays.
 const MAX_TYPES: usize = 512;
@@ -130,17 +131,12 @@ impl Library {
 /// The name of the conversion that takes the place of paths to be forgotten.
 const FORGOTTEN: &CStr = c"h5lake forgotten";
 
-thread_local! {
-    /// The library whose conversion paths this thread looks through.
-    static FORGETTING: Cell<Option<Library>> = const { Cell::new(None) };
-}
-
 impl Library {
     /// Has libhdf5 forget the conversion paths of types that lie in containers. It makes them anew when they are used
     /// again. No call does that by itself. But a soft conversion that is registered replaces each path that it accepts,
     /// and takes them along when it is removed.
     fn forget_located_paths(self) {
-        let outer = FORGETTING.replace(Some(self));
+        let _forgetting = FORGETTING.scoped(Some(self));
         silently(self, || {
             for example in self.examples().iter().flatten() {
                 let (table, id) = (self.table(), example.get());
@@ -153,7 +149,6 @@ impl Library {
                 }
             }
         });
-        FORGETTING.set(outer);
     }
 
     /// A type of each class that can be located in a file.

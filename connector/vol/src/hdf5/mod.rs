@@ -12,6 +12,7 @@
 
 pub mod anchor;
 pub mod blob_id;
+pub mod call_context;
 pub mod caller;
 pub mod classes;
 pub mod dataspace;

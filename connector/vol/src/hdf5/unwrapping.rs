@@ -1,24 +1,10 @@
 //! What this thread is about while libhdf5 wraps and unwraps objects of ours.
 
-use std::cell::Cell;
 use std::ffi::c_void;
 
 use crate::hdf5::anchor::Anchor;
-
-/// What unwraps objects now.
-#[derive(Clone, Copy)]
-pub(crate) enum Asker {
-    /// Native code, as far as we know: it gets native objects.
-    Native,
-    /// A walk of ours, and the object that it met last.
-    Walk(*const c_void),
-    /// `H5I_find_id`, in `H5F_get_file_id`: it compares with this anchor.
-    Finding(*const c_void),
-}
-
-thread_local! {
-    static ASKER: Cell<Asker> = const { Cell::new(Asker::Native) };
-}
+use crate::hdf5::call_context::{ASKER, Asker, UNWRAPPED};
+use crate::thread_state::Replaceable;
 
 /// Who unwraps objects in this thread.
 pub(crate) fn asker() -> Asker {
@@ -45,23 +31,9 @@ pub(crate) fn forget() {
     ASKER.set(Asker::Native);
 }
 
-thread_local! {
-    /// Whether what is being registered is ours already.
-    static UNWRAPPED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Says so for a while, and then what was so before.
-struct Registering(bool);
-
-impl Drop for Registering {
-    fn drop(&mut self) {
-        UNWRAPPED.set(self.0);
-    }
-}
-
 /// Runs a call that registers an object of ours in the context of a native one, in which it would be boxed again.
 pub(crate) fn unwrapped<T>(register: impl FnOnce() -> T) -> T {
-    let _registering = Registering(UNWRAPPED.replace(true));
+    let _registering = UNWRAPPED.scoped(true);
     register()
 }
 

@@ -22,7 +22,6 @@ use crate::native::face::Face;
 use crate::session::collective::Together;
 
 pub mod collective;
-pub mod converting;
 pub mod pace;
 pub mod registry;
 mod sharers;

@@ -1,7 +1,6 @@
 //! Filters that are not ours run in libhdf5's own pipeline: through a native dataset of one chunk beneath the session.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,8 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::native::filter_dataset::Scratch;
 use crate::hdf5::plist::ListClass;
 use crate::session::Session;
+use crate::thread_state::Replaceable;
+use crate::transfer::context::FILTERED;
 use crate::transfer::stored_type::FileType;
 
 /// `H5Z_FLAG_OPTIONAL`.
@@ -82,29 +83,9 @@ fn has_precision(library: Library, datatype: Hid) -> Result<bool> {
     }
 }
 
-thread_local! {
-    /// The container whose chunks go through filters in this thread, by its address.
-    static FILTERING: Cell<usize> = const { Cell::new(0) };
-}
-
-/// What says that this thread runs filters.
-struct Filtering(usize);
-
-impl Filtering {
-    fn begin(container: &Arc<Container>) -> Self {
-        Self(FILTERING.replace(Arc::as_ptr(container).addr()))
-    }
-}
-
-impl Drop for Filtering {
-    fn drop(&mut self) {
-        FILTERING.set(self.0);
-    }
-}
-
 /// Whether this thread runs filters.
 pub fn is_filtering() -> bool {
-    FILTERING.get() != 0
+    FILTERED.get() != 0
 }
 
 /// Refuses a call that a filter makes on the very file whose chunk it is given: the chunk's place is being changed.
@@ -112,7 +93,7 @@ pub fn is_filtering() -> bool {
 /// # Errors
 /// If this thread runs filters on a chunk of the container.
 pub fn check_not_filtering(container: &Arc<Container>) -> Result<()> {
-    if FILTERING.get() != Arc::as_ptr(container).addr() {
+    if FILTERED.get() != Arc::as_ptr(container).addr() {
         return Ok(());
     }
     Err(Error::new(
@@ -230,7 +211,7 @@ impl ChunkCodec for Codec {
     }
 
     fn encode(&self, chunk: &[u8]) -> h5lake_container::Result<(u32, Vec<u8>)> {
-        let _filtering = Filtering::begin(&self.session.container);
+        let _filtering = FILTERED.scoped(Arc::as_ptr(&self.session.container).addr());
         self.run(|scratch| scratch.encode(chunk)).or_else(|error| {
             // Where native code would not even have set the filters up, all are skipped if they may be.
             if self.scratch.lock().is_none() && self.filters.iter().all(|f| f.flags & OPTIONAL != 0) {
@@ -244,7 +225,7 @@ impl ChunkCodec for Codec {
         if kept_by(&self.filters, mask).next().is_none() {
             return Ok(stored.to_vec());
         }
-        let _filtering = Filtering::begin(&self.session.container);
+        let _filtering = FILTERED.scoped(Arc::as_ptr(&self.session.container).addr());
         self.run_back(stored, mask)
             .map_err(|error| h5lake_container::Error::new(ErrorKind::Corrupt, error.to_string()))
     }

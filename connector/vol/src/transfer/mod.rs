@@ -12,6 +12,7 @@ use crate::transfer::references::Slots;
 use crate::transfer::stored_type::FileType;
 
 pub mod buffers;
+pub mod context;
 pub mod filter_pipeline;
 pub mod memory;
 pub mod references;

@@ -18,35 +18,23 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{OBJECT_BYTES, REGION_BYTES};
 use crate::session::Session;
-use crate::thread_state::{OfThisThread, ThreadState};
+use crate::thread_state::{OfThisThread, Replaceable};
 use crate::transfer::buffers::buffer_of;
+use crate::transfer::context::ROOTED;
 use crate::transfer::vlen_context::note_failure;
 
 /// The last bytes of a region reference in the container.
 const REGION_MARK: [u8; 4] = *b"regn";
 
-/// A session and an identifier of its root.
-type Rooted = Rc<(Arc<Session>, Id)>;
-
-thread_local! {
-    /// The session whose elements libhdf5 is converting in this thread, with an identifier of its root: in a
-    /// conversion, libhdf5 gives none to handles of ours.
-    static CONVERTING: ThreadState<Vec<Rooted>> = const { ThreadState::new(Vec::new()) };
-}
-
 /// Converts elements that may hold region references beside variable-length data, from or to the container's form.
 pub fn converting<T>(session: &Arc<Session>, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let root = session.identifier(session.container.root())?;
-    let entry = Rc::new((session.clone(), root));
-    CONVERTING.with_borrow_mut(|sessions| sessions.push(entry.clone()));
-    let result = body();
-    CONVERTING.with_borrow_mut(Vec::pop);
-    drop(entry);
-    result
+    let _converting = ROOTED.scoped(Some(Rc::new((session.clone(), root))));
+    body()
 }
 
 fn converted(slot: &mut [u8; REGION_BYTES], how: impl FnOnce(&Session, &Id) -> Result<[u8; REGION_BYTES]>) {
-    let session = CONVERTING.with_borrow(|sessions| sessions.last().cloned());
+    let session = ROOTED.with_borrow(Clone::clone);
     let there = session.ok_or_else(|| Error::new(Minor::Internal, "region references without a file"));
     *slot = there.and_then(|entry| how(&entry.0, &entry.1)).unwrap_or_else(|error| {
         note_failure(error);

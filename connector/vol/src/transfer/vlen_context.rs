@@ -2,60 +2,16 @@
 //! to us one by one, without saying whose it is.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
-
-use h5lake_container::{Container, HeapPlace, InlineHeap, ObjectId};
+use h5lake_container::{Container, HeapPlace, InlineHeap};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::blob_id::ID_BYTES;
 use crate::session::Session;
-use crate::thread_state::{OfThisThread, ThreadState};
-
-/// Whose data it is.
-#[derive(Default)]
-enum Home {
-    /// Nobody's: nothing is being written.
-    #[default]
-    Unknown,
-    /// An object's, or an attribute's, in the heap of the container.
-    Owner(ObjectId),
-    /// An attribute's, with its value.
-    Local(InlineHeap),
-}
-
-/// What libhdf5 does with the heap while it converts elements that are being written.
-#[derive(Default)]
-struct Conversion {
-    /// Blobs that it keeps.
-    kept: HashSet<[u8; ID_BYTES]>,
-    /// Blobs of the elements that are written over.
-    obsolete: HashSet<[u8; ID_BYTES]>,
-}
+use crate::thread_state::{OfThisThread, Replaceable};
+use crate::transfer::context::{CONVERSION, Conversion, FAILURE, HOME, Home};
 
 /// Bytes of a buffer that may be filled in vain.
 const SHORT: u64 = 64 << 10;
-
-thread_local! {
-    static HOME: ThreadState<Home> = const { ThreadState::new(Home::Unknown) };
-    /// What went wrong with that data.
-    static FAILURE: ThreadState<Option<Error>> = const { ThreadState::new(None) };
-    static CONVERSION: ThreadState<Option<Conversion>> = const { ThreadState::new(None) };
-}
-
-/// The home of a while, and the one before it when that is over.
-struct Stay(Home);
-
-impl Stay {
-    fn begin(home: Home) -> Self {
-        Self(HOME.replace(home))
-    }
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        HOME.replace(std::mem::take(&mut self.0));
-    }
-}
 
 /// Runs `body` with a place for the variable-length data that it writes. A local heap is empty at first.
 ///
@@ -80,28 +36,9 @@ pub fn reading<T>(heap: InlineHeap, body: impl FnOnce() -> Result<T>) -> Result<
 }
 
 fn staying<T>(home: Home, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _stay = Stay::begin(home);
+    let _home = HOME.scoped(home);
     let result = body();
     failure().and(result)
-}
-
-/// The conversion of a while, and the one around it when that is over.
-struct Converting(Option<Conversion>);
-
-impl Converting {
-    fn begin() -> Self {
-        Self(CONVERSION.replace(Some(Conversion::default())))
-    }
-
-    fn end(self) -> Conversion {
-        CONVERSION.replace(None).unwrap_or_default()
-    }
-}
-
-impl Drop for Converting {
-    fn drop(&mut self) {
-        CONVERSION.replace(self.0.take());
-    }
 }
 
 /// Runs `body`, which converts elements and stores them, and deletes afterwards what libhdf5 gave back meanwhile. So an error leaves
@@ -114,9 +51,9 @@ impl Drop for Converting {
 /// # Errors
 /// Those of `body` and of the heap.
 pub fn replacing<T>(session: &Session, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let converting = Converting::begin();
+    let conversion = CONVERSION.scoped(Some(Conversion::default()));
     let done = body()?;
-    for id in converting.end().obsolete {
+    for id in conversion.end().flatten().map(|ended| ended.obsolete).unwrap_or_default() {
         session.container.heap_delete(&id).map_err(in_heap)?;
     }
     Ok(done)
@@ -275,7 +212,7 @@ pub fn note_failure(error: Error) {
 
 /// What went wrong with variable-length data in a conversion that is over.
 pub fn failure() -> Result<()> {
-    FAILURE.replace(None).map_or(Ok(()), Err)
+    FAILURE.put(None).map_or(Ok(()), Err)
 }
 
 /// An error of the heap.

@@ -8,17 +8,17 @@
 //! call fails, as it must, and leaves no identifier behind that an application could see or that would flush the file
 //! when it is closed.
 
-use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::marker::PhantomData;
 
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
+use crate::hdf5::call_context::WAITING;
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::ErrorStack;
+use crate::thread_state::Replaceable;
 
 /// What is to be opened: the arguments of a file callback, with an access list that names the native connector.
 pub(crate) struct Request<'a> {
@@ -33,27 +33,6 @@ struct Waiting<'a> {
     library: Library,
     request: Request<'a>,
     answer: Option<Result<*mut c_void, ErrorStack>>,
-}
-
-thread_local! {
-    /// What the driver is to open when it is called next.
-    static WAITING: Cell<*mut Waiting<'static>> = const { Cell::new(std::ptr::null_mut()) };
-}
-
-/// What waits for the driver, for as long as this is there.
-struct Offered<'a>(PhantomData<&'a mut ()>);
-
-impl<'a> Offered<'a> {
-    fn new(waiting: &'a mut Waiting<'_>) -> Self {
-        WAITING.set((&raw mut *waiting).cast());
-        Self(PhantomData)
-    }
-}
-
-impl Drop for Offered<'_> {
-    fn drop(&mut self) {
-        WAITING.set(std::ptr::null_mut());
-    }
 }
 
 impl Library {
@@ -76,7 +55,7 @@ impl Library {
         }
         let name = request.name;
         let mut waiting = Waiting { library: self, request, answer: None };
-        let offered = Offered::new(&mut waiting);
+        let offered = WAITING.scoped((&raw mut waiting).cast());
         // SAFETY: the name is terminated, the list valid; what is waiting outlives the call.
         let opened = self
             .quietly(|| unsafe { (table.H5Fopen)(name.as_ptr(), sys::H5F_ACC_RDONLY, list.get()) }, |_| true);
@@ -97,7 +76,7 @@ unsafe extern "C" fn open(
 ) -> *mut sys::H5FD_t {
     let waiting = WAITING.replace(std::ptr::null_mut());
     // SAFETY: null, or what `open_native_object` holds while this runs.
-    if let Some(waiting) = unsafe { waiting.as_mut() } {
+    if let Some(waiting) = unsafe { waiting.cast::<Waiting<'static>>().as_mut() } {
         waiting.open();
     }
     std::ptr::null_mut()

@@ -21,6 +21,7 @@ use crate::operations::path::{Base, Location, root_path};
 use crate::operations::storage::{self, Storage};
 use crate::operations::virtual_dataset::extent;
 use crate::session::Session;
+use crate::transfer::context::VIRTUAL_DEPTH;
 
 /// How deep virtual datasets may lie within one another.
 const DEEPEST: u32 = 32;
@@ -47,10 +48,6 @@ impl Source {
     }
 }
 
-thread_local! {
-    static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
-}
-
 /// A search for sources during one callback.
 pub struct Search<'a> {
     dataset: &'a DatasetHandle,
@@ -60,7 +57,7 @@ pub struct Search<'a> {
 
 impl Drop for Search<'_> {
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
+        VIRTUAL_DEPTH.set(VIRTUAL_DEPTH.get() - 1);
     }
 }
 
@@ -70,10 +67,11 @@ impl<'a> Search<'a> {
     /// # Errors
     /// If virtual datasets lie too deep within one another, or lead back to themselves.
     pub fn new(dataset: &'a DatasetHandle, layout: &'a VirtualLayout) -> Result<Self> {
-        if DEPTH.get() == DEEPEST {
+        let depth = VIRTUAL_DEPTH.get();
+        if depth == DEEPEST {
             return Err(Error::new(Minor::CannotOperate, "virtual datasets lie too deep within one another"));
         }
-        DEPTH.set(DEPTH.get() + 1);
+        VIRTUAL_DEPTH.set(depth + 1);
         Ok(Self { dataset, layout, native_files: HashMap::new() })
     }
 

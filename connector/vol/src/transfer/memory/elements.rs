@@ -9,8 +9,8 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::session::Session;
-use crate::session::converting;
 use crate::transfer::buffers::scratch_of;
+use crate::transfer::context;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::memory::vlen::MemoryPointers;
 use crate::transfer::stored_type::FileType;
@@ -137,7 +137,7 @@ impl MemoryElements {
             std::mem::replace(&mut self.data, Scratch::new(0))
         };
         let both = (self.datatype, types.in_file(session)?);
-        converting::elements_of(session, || {
+        context::converting_elements_of(session, || {
             // SAFETY: the elements are of that type, and what they point to is there.
             unsafe { self.library.convert(both, self.count, &mut data, background, transfer) }
         })?;
@@ -194,7 +194,7 @@ impl FileType {
         self.check_stored(session, stored)?;
         let source = source.map_or_else(|| self.in_file(session), |id| Ok(id.get()))?;
         self.converting(session, || {
-            converting::elements_of(session, || {
+            context::converting_elements_of(session, || {
                 // SAFETY: elements of a container hold no pointers, and what libhdf5 would believe of them was checked.
                 unsafe { self.library().convert((source, memory), count, buffer, background, transfer) }
             })

@@ -1,0 +1,32 @@
+//! What a thread is about while libhdf5 and this plugin call each other. A value that holds for a while is set by
+//! [`scoped`](crate::thread_state::Replaceable::scoped).
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr;
+
+use crate::hdf5::library::Library;
+
+/// What unwraps objects now.
+#[derive(Clone, Copy)]
+pub(crate) enum Asker {
+    /// Native code, as far as we know: it gets native objects.
+    Native,
+    /// A walk of ours, and the object that it met last.
+    Walk(*const c_void),
+    /// `H5I_find_id`, in `H5F_get_file_id`: it compares with this anchor.
+    Finding(*const c_void),
+}
+
+thread_local! {
+    /// The slot of the library whose callback this thread is in.
+    pub(in crate::hdf5) static CALLER: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Who unwraps objects in this thread.
+    pub(in crate::hdf5) static ASKER: Cell<Asker> = const { Cell::new(Asker::Native) };
+    /// Whether what is being registered is ours already.
+    pub(in crate::hdf5) static UNWRAPPED: Cell<bool> = const { Cell::new(false) };
+    /// What the driver of `native/open.rs` is to open when it is called next, or null.
+    pub(in crate::hdf5) static WAITING: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
+    /// The library whose conversion paths this thread looks through.
+    pub(in crate::hdf5) static FORGETTING: Cell<Option<Library>> = const { Cell::new(None) };
+}
