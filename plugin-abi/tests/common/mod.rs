@@ -1,9 +1,12 @@
 //! Finding real libhdf5 for the tests.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Shared libraries of HDF5: those named in `H5LAKE_TEST_LIBHDF5` (colon-separated), or what the project's
-/// cache directory holds (the ones that Python wheels bundle, and HDF5 builds).
+/// cache directory holds (the ones that Python wheels bundle, and HDF5 builds). Of the copies that several environments have of a
+/// wheel's library, one is taken: a process may not have as many as there are.
 pub fn libraries() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os("H5LAKE_TEST_LIBHDF5") {
         return std::env::split_paths(&named).collect();
@@ -13,7 +16,10 @@ pub fn libraries() -> Vec<PathBuf> {
         collect(&cache, 8, &mut found);
     }
     found.sort();
-    found.dedup_by_key(|path| path.canonicalize().ok());
+    let mut seen = HashSet::new();
+    found.retain(|path| {
+        seen.insert((path.file_name().map(OsStr::to_owned), path.metadata().map(|file| file.len()).ok()))
+    });
     found
 }
 
