@@ -23,6 +23,8 @@ COUNTERS = 3
 GROUPS = 6
 JOBS = 3000
 CONFLICT = "was changed by another writer"
+# Seconds that a writer may go on without a commit.
+LATE = 30
 
 
 def create(folder):
@@ -45,7 +47,7 @@ def create(folder):
 
 class Writer:
     def __init__(self, folder, number, seed):
-        self.number, self.chance, self.seq = number, random.Random(seed), 0
+        self.number, self.chance, self.seq, self.committed = number, random.Random(seed), 0, 0
         self.history = open(folder / f"history-{number}.jsonl", "a", buffering=1)
         self.file = open_again(folder / "a.h5")
         self.kinds = [self.count, self.count_attribute, self.pair, self.append, self.transfer, self.add, self.take, self.move]
@@ -71,6 +73,7 @@ class Writer:
             self.note(end="conflict")
             return
         self.note(end="ok")
+        self.committed += 1
 
     def count(self, f):
         n = self.chance.randrange(COUNTERS)
@@ -154,7 +157,8 @@ def open_again(path):
 
 def write(folder, number, seed, until):
     writer = Writer(folder, number, seed)
-    while time.time() < until:
+    # A busy machine starts a process late: one commit is waited for.
+    while time.time() < until or (not writer.committed and time.time() < until + LATE):
         writer.batch()
         if writer.chance.random() < 0.02:
             writer.file.close()
