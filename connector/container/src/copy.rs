@@ -46,6 +46,8 @@ struct Plan<'a> {
     options: CopyOptions,
     /// What was copied, so that an object with several links is copied once.
     done: HashMap<ObjectId, OpenObject>,
+    /// The copies, which are no part of what is copied.
+    made: HashSet<ObjectId>,
     /// Objects that were made and have no content yet, with their depth.
     empty: VecDeque<(ObjectId, OpenObject, usize)>,
     /// Copies that references lead to.
@@ -101,6 +103,7 @@ impl Container {
             to: destination,
             options,
             done: HashMap::new(),
+            made: HashSet::new(),
             empty: VecDeque::new(),
             referenced: Vec::new(),
             types: None,
@@ -159,6 +162,14 @@ impl Plan<'_> {
         if let Some(done) = self.done.get(&id) {
             return Ok(done.clone());
         }
+        if Arc::ptr_eq(self.from, self.to) && self.made.contains(&id) {
+            // A link of a damaged container led to no object, and now leads to one that this copy has made: the copy of that would
+            // have a copy in turn, without end.
+            return Err(Error::corrupt(format!(
+                "a link or reference to the object {:#x}, which was not there",
+                id.0
+            )));
+        }
         let header = self.from.header(&mut self.from.state(), id)?;
         if let (Some(t), true) = (&header.datatype, self.options.merge_committed)
             && let Some(same) = self.same_type(&t.encoded)?
@@ -177,6 +188,7 @@ impl Plan<'_> {
         }
         let copy = self.to.add_object(&mut self.to.state(), h)?;
         self.done.insert(id, copy.clone());
+        self.made.insert(copy.id());
         self.empty.push_back((id, copy.clone(), depth));
         Ok(copy)
     }
