@@ -68,7 +68,7 @@ pub(crate) enum Commit {
     Done(u64),
     /// One of the other writers has made that version: there are news.
     Behind,
-    /// The store gave this error instead of an answer: [`settle_commit`](crate::storage::StorageCommits::settle_commit) has to find out, before anything
+    /// The store gave this error instead of an answer: [`settle_commit`](StorageCommits::settle_commit) has to find out, before anything
     /// else is committed or learnt.
     InDoubt(Error),
 }
@@ -91,8 +91,9 @@ pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
 
 /// Where a container's bytes are. All methods take `&self`; a storage has its own locks.
 ///
-/// Written bytes belong to nobody until [`commit`](crate::storage::StorageCommits::commit), [`checkpoint_commit`](crate::storage::StorageCheckpoints::checkpoint_commit) or
-/// [`commit_as_checkpoint`](crate::storage::StorageCheckpoints::commit_as_checkpoint).
+/// Written bytes belong to nobody until [`commit`](StorageCommits::commit),
+/// [`checkpoint_commit`](StorageCheckpoints::checkpoint_commit) or
+/// [`commit_as_checkpoint`](StorageCheckpoints::commit_as_checkpoint).
 pub(crate) trait Storage:
     StorageReads + StoragePayloads + StorageCommits + StorageSharing + StorageCheckpoints + StorageCompaction
 {

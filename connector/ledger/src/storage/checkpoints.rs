@@ -4,7 +4,7 @@ use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::storage::{Checkpoint, StorageReads};
 
-/// Checkpoints: the pages of a coming base, and the change to it.
+/// The part of [`Storage`](super::Storage) for checkpoints.
 pub(crate) trait StorageCheckpoints: StorageReads {
     /// Whether so much went out of use since the base that a checkpoint is worth it, because only that gives it back.
     fn wants_checkpoint(&self) -> bool {
@@ -20,7 +20,7 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Makes the new base the one that readers start from.
     fn checkpoint_commit(&self, base: Checkpoint) -> Result<()>;
 
-    /// Gives back what was written for the coming base, up to what is [kept](crate::storage::StorageCheckpoints::checkpoint_keep).
+    /// Gives back what was written for the coming base, up to what is [kept](Self::checkpoint_keep).
     fn checkpoint_rollback(&self);
 
     /// Whether pages can be kept for a commit that is to come, and that commit be a base.
@@ -29,8 +29,9 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     }
 
     /// What was written for a coming base stays, and what that does without and an earlier call kept is given back, until
-    /// [`commit_as_checkpoint`](crate::storage::StorageCheckpoints::commit_as_checkpoint), [`checkpoint_forget`](crate::storage::StorageCheckpoints::checkpoint_forget) or [`rollback`](crate::storage::StorageCommits::rollback). Returns the
-    /// bytes written since the last call. After an error nothing has changed.
+    /// [`commit_as_checkpoint`](Self::commit_as_checkpoint), [`checkpoint_forget`](Self::checkpoint_forget) or
+    /// [`rollback`](super::StorageCommits::rollback). Returns the bytes written since the last call. After an error
+    /// nothing has changed.
     fn checkpoint_keep(&self) -> Result<u64> {
         Err(Error::invalid(self.target(), "pages cannot be kept before a commit here"))
     }
@@ -38,9 +39,9 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Gives back what was written for a coming base, all that was kept included.
     fn checkpoint_forget(&self) {}
 
-    /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit. Durable
-    /// as by [`commit`](crate::storage::StorageCommits::commit). After an error the version is not committed, unless the error is `Broken`, and all
-    /// that was kept still is.
+    /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit.
+    /// Durable as by [`commit`](super::StorageCommits::commit). After an error the version is not committed, unless the
+    /// error is `Broken`, and all that was kept still is.
     fn commit_as_checkpoint(&self, _base: Checkpoint) -> Result<()> {
         Err(Error::invalid(self.target(), "a commit is a record here"))
     }

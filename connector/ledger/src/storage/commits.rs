@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::storage::{Commit, StorageReads};
 use crate::wal::record::Entries;
 
-/// Commits: how what a writer has staged becomes a version, or nothing.
+/// The part of [`Storage`](super::Storage) for commits.
 pub(crate) trait StorageCommits: StorageReads {
     /// Appends the record of `version`, if that is the next one. When this returns, the version is durable as
     /// the options say. After an error the version is not committed, unless the error is `Broken`.

@@ -7,7 +7,7 @@ use crate::compaction_plan::CompactionPlan;
 use crate::error::Result;
 use crate::storage::StorageReads;
 
-/// Compaction: what is worth moving, and where it goes.
+/// The part of [`Storage`](super::Storage) for compaction.
 pub(crate) trait StorageCompaction: StorageReads {
     /// From now on the clock alone says how long what went out of use has rested.
     fn trust_clock(&self) {}
@@ -21,7 +21,7 @@ pub(crate) trait StorageCompaction: StorageReads {
     }
 
     /// From now on what is written goes where it stands in nobody's way, if it can: in a file, before the end that it would
-    /// have without holes. Until [`end_compaction`](crate::storage::StorageCompaction::end_compaction).
+    /// have without holes. Until [`end_compaction`](Self::end_compaction).
     fn begin_compaction(&self) -> Result<()> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::storage::StorageReads;
 use crate::wal::record::CommitRecord;
 
-/// What a storage does for one of many writers. With one writer there is nothing to do.
+/// The part of [`Storage`](super::Storage) for many writers.
 pub(crate) trait StorageSharing: StorageReads {
     /// A commit beside what is staged. `make` is given the records that this handle has not
     /// been told of, and makes the entries.

@@ -6,7 +6,7 @@ use crate::address::Address;
 use crate::error::Result;
 use crate::storage::StorageReads;
 
-/// Payloads: bytes that a writer stores before a commit makes them part of a version.
+/// The part of [`Storage`](super::Storage) for payloads.
 pub(crate) trait StoragePayloads: StorageReads {
     /// Writes one. All of it is shown to `on_bytes`, part by part, each when it is about to be read anyway.
     fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address>;

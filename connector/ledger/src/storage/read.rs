@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::options::{Identity, Version};
 use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
 
-/// Reading: what is committed, where it lies, and its bytes.
+/// The part of [`Storage`](super::Storage) for reads.
 pub(crate) trait StorageReads: Debug + Send + Sync {
     /// The file or key, for messages.
     fn target(&self) -> &str;
@@ -23,19 +23,19 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
     fn poll_commits(&self) -> Result<Option<RemoteCommits>>;
 
-    /// What a reader of this process knew of the container: the first [`poll_commits`](crate::storage::StorageReads::poll_commits) then follows upon that, or says
-    /// to forget it.
+    /// What a reader of this process knew of the container: the first [`poll_commits`](Self::poll_commits) then follows
+    /// upon that, or says to forget it.
     fn cached_snapshot(&self) -> Option<Snapshot> {
         None
     }
 
-    /// Keeps what a reader knows at its close, for [`cached_snapshot`](crate::storage::StorageReads::cached_snapshot).
+    /// Keeps what a reader knows at its close, for [`cached_snapshot`](Self::cached_snapshot).
     fn cache_snapshot(&self, _: Snapshot) {}
 
     /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
     fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()>;
 
-    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](crate::storage::StorageReads::read).
+    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](Self::read).
     fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let mut at = offset;
         for part in parts {
@@ -45,7 +45,7 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Reads several runs, each as [`read`](crate::storage::StorageReads::read) does, and checks each. A storage whose requests take a round trip
+    /// Reads several runs, each as [`read`](Self::read) does, and checks each. A storage whose requests take a round trip
     /// joins neighbours, and asks for the rest side by side.
     fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         for (n, wanted) in wanted.iter_mut().enumerate() {
@@ -68,7 +68,7 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         false
     }
 
-    /// Whether all that is stored lies in this process's memory, and [`borrow_bytes`](crate::storage::StorageReads::borrow_bytes) answers.
+    /// Whether all that is stored lies in this process's memory, and [`borrow_bytes`](Self::borrow_bytes) answers.
     fn is_in_memory(&self) -> bool {
         false
     }
