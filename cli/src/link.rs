@@ -23,7 +23,7 @@ pub fn run(url: &str, path: &Path) -> Result<(), Failure> {
             _ => return Err(format!("{url}: is no container; correct the URL").into()),
         }
     }
-    pointer::link(path, &pointer, config.sync_commits).map_err(|error| error.to_string())?;
+    pointer::link(path, &pointer, config.sync).map_err(|error| error.to_string())?;
     print([format!("{}: names {}", path.display(), pointer.url())])?;
     Ok(())
 }

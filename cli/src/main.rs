@@ -18,8 +18,11 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, Place};
+use h5lake_container::verify::Versions;
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, SyncPolicy, Version};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Version};
+
+use crate::verify::Output;
 
 /// Looks after h5lake containers: HDF5 files of which old versions can be read.
 #[derive(Parser)]
@@ -110,11 +113,16 @@ fn main() -> ExitCode {
         Command::Link { url, path } => link::run(&url, &path),
         Command::Restore { name, id } => restore::run(&name, &id),
         Command::Unlock { name, yes } => unlock::run(&name, yes),
-        Command::Verify { names, newest, json, quiet } => return verify_all(&names, newest, json, quiet),
-        Command::Repair { source, target, json, quiet } => match repair::run(&source, &target, json, quiet) {
-            Ok(false) => return ExitCode::from(verify::DAMAGED),
-            done => done.map(drop),
-        },
+        Command::Verify { names, newest, json, quiet } => {
+            let versions = if newest { Versions::Newest } else { Versions::All };
+            return verify_all(&names, versions, Output::of(json, quiet));
+        }
+        Command::Repair { source, target, json, quiet } => {
+            match repair::run(&source, &target, Output::of(json, quiet)) {
+                Ok(false) => return ExitCode::from(verify::DAMAGED),
+                done => done.map(drop),
+            }
+        }
         Command::Vacuum { name } => vacuum(&name),
     };
     match done {
@@ -127,10 +135,10 @@ fn main() -> ExitCode {
 }
 
 /// Checks containers one after the other. One that cannot be read counts more than one that is damaged.
-fn verify_all(names: &[PathBuf], newest: bool, json: bool, quiet: bool) -> ExitCode {
+fn verify_all(names: &[PathBuf], versions: Versions, output: Output) -> ExitCode {
     let (mut unread, mut damaged) = (false, false);
     for name in names {
-        match verify::run(name, newest, json, quiet) {
+        match verify::run(name, versions, output) {
             Ok(is_whole) => damaged |= !is_whole,
             Err(error) => {
                 eprintln!("h5lake: {error}");
@@ -148,19 +156,18 @@ fn verify_all(names: &[PathBuf], newest: bool, json: bool, quiet: bool) -> ExitC
 /// Every failure ends as one line on stderr.
 type Failure = Box<dyn std::error::Error>;
 
-/// Where the container of a name lies, and how to open it: to change it, if `write`.
-fn find(name: &Path, write: bool) -> Result<(Target, Options), Failure> {
-    find_place(name, write).map(|(place, options)| (place.target, options))
+/// Where the container of a name lies, and how to open it.
+fn find(name: &Path, access: Access) -> Result<(Target, Options), Failure> {
+    find_place(name, access).map(|(place, options)| (place.target, options))
 }
 
 /// The same with the local path of a container that is kept elsewhere.
-fn find_place(name: &Path, write: bool) -> Result<(Place, Options), Failure> {
+fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
     let config = Config::parse("")?;
-    let place = names::place_to_open(name.as_os_str().as_bytes(), &config, write);
+    let place = names::place_to_open(name.as_os_str().as_bytes(), &config, access);
     let place = place.map_err(|error| error.to_string())?;
-    let sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
     let lock = LockPolicy::from_environment().unwrap_or_default();
-    let options = Options { retention: config.retention, sync, lock, ..Options::default() };
+    let options = Options { retention: config.retention, sync: config.sync, lock, ..Options::default() };
     match place {
         Place { at: None, .. } => Ok((place, options)),
         _ => Err(format!("{}: names one version; name the container", name.display()).into()),
@@ -168,7 +175,7 @@ fn find_place(name: &Path, write: bool) -> Result<(Place, Options), Failure> {
 }
 
 fn versions(name: &Path, most: usize) -> Result<(), Failure> {
-    let (place, options) = find_place(name, false)?;
+    let (place, options) = find_place(name, Access::ReadOnly)?;
     let before = restore::before(&place);
     let ledger = match place.target {
         Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options),
@@ -207,7 +214,7 @@ fn line(version: &Version) -> String {
 const MAX_VACUUM_WAIT: Duration = Duration::from_secs(12);
 
 fn vacuum(name: &Path) -> Result<(), Failure> {
-    let (Place { target, pointer, .. }, ledger) = find_place(name, true)?;
+    let (Place { target, pointer, .. }, ledger) = find_place(name, Access::ReadWrite)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let local = match &target {
         Target::Objects { store, key, .. } => {

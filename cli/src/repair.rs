@@ -7,10 +7,10 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names::{self, Place};
 use h5lake_container::repair::{Repaired, repair};
 use h5lake_container::{Options, Target};
-use h5lake_ledger::{Ledger, Probe};
+use h5lake_ledger::{Access, Ledger, Probe};
 use serde_json::{Value, json};
 
-use crate::verify::{Bar, line, object};
+use crate::verify::{Output, line, object};
 use crate::{Failure, find, print};
 
 /// Where a new container comes to lie, if nothing is there.
@@ -64,16 +64,16 @@ fn for_programs(name: &Path, new: &Path, done: &Repaired) -> Value {
 }
 
 /// Repairs a container; says whether nothing was lost.
-pub fn run(name: &Path, new: &Path, for_program: bool, quiet: bool) -> Result<bool, Failure> {
-    let (source, ledger) = find(name, false)?;
+pub fn run(name: &Path, new: &Path, output: Output) -> Result<bool, Failure> {
+    let (source, ledger) = find(name, Access::ReadOnly)?;
     let target = vacant(new)?;
     let options = Options { ledger, ..Options::default() };
-    let bar = Bar::new("repair", !quiet && !for_program);
+    let bar = output.bar("repair");
     let done = repair(&source, &options, &target, &options, &mut |done, of| bar.show(done, of))?;
     drop(bar);
-    match for_program {
-        true => print([for_programs(name, new, &done).to_string()])?,
-        false => print(summary(name, new, &done))?,
+    match output {
+        Output::Json => print([for_programs(name, new, &done).to_string()])?,
+        Output::Text | Output::TextWithoutProgress => print(summary(name, new, &done))?,
     }
     Ok(done.is_whole())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use h5lake_connector::names::Place;
 use h5lake_connector::pointer;
 use h5lake_container::Target;
-use h5lake_ledger::{At, Ledger, Options, Replace, Replaced, ReplacedObject, SyncPolicy};
+use h5lake_ledger::{Access, At, Ledger, Options, Replace, Replaced, ReplacedObject};
 
 use crate::{Failure, find_place, print};
 
@@ -105,7 +105,7 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
     };
     std::fs::remove_file(pointer)?;
     Ledger::restore_file(pointer, id, Replace::Fail, options).map_err(|error| {
-        let sync = options.sync == SyncPolicy::Commit;
+        let sync = options.sync;
         match pointer::link(pointer, &found.pointer, sync) {
             Ok(()) => error.into(),
             Err(_) => format!("{error}; the pointer file to {} is gone", found.pointer.url()).into(),
@@ -114,7 +114,7 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
 }
 
 pub(crate) fn run(name: &Path, id: &str) -> Result<(), Failure> {
-    let (place, options) = find_place(name, true)?;
+    let (place, options) = find_place(name, Access::ReadWrite)?;
     let local = place.pointer.as_deref().filter(|path| !id.is_empty() && choose(path, id).is_ok());
     let id = match local {
         Some(path) => {

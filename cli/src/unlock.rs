@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Ledger, LockHolder};
+use h5lake_ledger::{Access, Ledger, LockHolder};
 
 use crate::{Failure, find, print};
 
@@ -32,7 +32,7 @@ fn confirmed() -> Result<bool, Failure> {
 }
 
 pub(crate) fn run(name: &Path, yes: bool) -> Result<(), Failure> {
-    let (store, key) = match find(name, true)?.0 {
+    let (store, key) = match find(name, Access::ReadWrite)?.0 {
         Target::Objects { store, key, .. } => (store, key),
         Target::File(_) => {
             let why =

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use h5lake_container::verify::{Found, Report, Severity, Versions, verify};
+use h5lake_ledger::Access;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -12,14 +13,41 @@ use crate::{Failure, find, print};
 /// Something is damaged.
 pub const DAMAGED: u8 = 2;
 
+/// How a result is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Text, and progress meanwhile.
+    Text,
+    /// Text alone.
+    TextWithoutProgress,
+    /// One JSON object, for programs.
+    Json,
+}
+
+impl Output {
+    /// What the options `--json` and `--quiet` ask for.
+    pub fn of(json: bool, quiet: bool) -> Self {
+        match (json, quiet) {
+            (true, _) => Self::Json,
+            (false, true) => Self::TextWithoutProgress,
+            (false, false) => Self::Text,
+        }
+    }
+
+    /// A progress bar, where one is wanted and there is a terminal.
+    pub fn bar(self, what: &'static str) -> Bar {
+        match self {
+            Self::Text if std::io::stderr().is_terminal() => Bar::new(what),
+            _ => Bar(None),
+        }
+    }
+}
+
 /// A bar on a terminal; nothing elsewhere.
 pub struct Bar(Option<ProgressBar>);
 
 impl Bar {
-    pub fn new(what: &'static str, wanted: bool) -> Self {
-        if !wanted || !std::io::stderr().is_terminal() {
-            return Self(None);
-        }
+    fn new(what: &'static str) -> Self {
         let style =
             ProgressStyle::with_template("{msg} [{bar:40}] {bytes} of about {total_bytes}, {eta} left");
         let bar = ProgressBar::new(0).with_message(what);
@@ -97,16 +125,15 @@ fn for_programs(name: &Path, report: &Report) -> Value {
 }
 
 /// Checks a container; says whether it is whole.
-pub fn run(name: &Path, newest: bool, for_program: bool, quiet: bool) -> Result<bool, Failure> {
-    let (target, ledger) = find(name, false)?;
+pub fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Failure> {
+    let (target, ledger) = find(name, Access::ReadOnly)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
-    let bar = Bar::new("verify", !quiet && !for_program);
-    let versions = if newest { Versions::Newest } else { Versions::All };
+    let bar = output.bar("verify");
     let report = verify(&target, &options, versions, &mut |done, of| bar.show(done, of))?;
     drop(bar);
-    match for_program {
-        true => print([for_programs(name, &report).to_string()])?,
-        false => print(summary(name, &report))?,
+    match output {
+        Output::Json => print([for_programs(name, &report).to_string()])?,
+        Output::Text | Output::TextWithoutProgress => print(summary(name, &report))?,
     }
     Ok(report.is_whole())
 }

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use h5lake_container::OnConflict;
-use h5lake_ledger::At;
+use h5lake_ledger::{At, SyncPolicy};
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,7 @@ pub struct Config {
     /// What happens to native HDF5 files.
     pub native: NativeFiles,
     /// Whether a commit is synced to disk before it returns.
-    pub sync_commits: bool,
+    pub sync: SyncPolicy,
     /// How long old versions stay readable.
     pub retention: Option<Duration>,
     /// Bound of the block cache in bytes.
@@ -181,7 +181,10 @@ impl Config {
             "native" => {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
             }
-            "sync" => self.sync_commits = one_of(value, &[("commit", true), ("process", false)])?,
+            "sync" => {
+                self.sync =
+                    one_of(value, &[("commit", SyncPolicy::Commit), ("process", SyncPolicy::Process)])?
+            }
             "retention" => self.retention = Some(duration(value)?),
             "timeout" => self.timeout = Some(time_to_wait(value)?),
             "salvage" => self.salvage = one_of(value, &[("yes", true), ("no", false)])?,
@@ -228,7 +231,7 @@ impl Config {
         if self.native == NativeFiles::Refuse {
             words.push("native=refuse".to_owned());
         }
-        if self.sync_commits {
+        if self.sync == SyncPolicy::Commit {
             words.push("sync=commit".to_owned());
         }
         if let Some(retention) = self.retention {
@@ -414,8 +417,8 @@ mod tests {
     #[test]
     fn the_string_wins_over_the_environment() {
         let variables = [("H5LAKE_SYNC", "commit")];
-        assert!(parse_with("", &variables).unwrap().sync_commits);
-        assert!(!parse_with("sync=process", &variables).unwrap().sync_commits);
+        assert_eq!(parse_with("", &variables).unwrap().sync, SyncPolicy::Commit);
+        assert_eq!(parse_with("sync=process", &variables).unwrap().sync, SyncPolicy::Process);
         // Whichever of the two keys for a version is in either.
         let values = [("version", "H5LAKE_VERSION", "12"), ("as_of", "H5LAKE_AS_OF", "2026-11-20")];
         for (key, _, value) in values {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, Ledger, OpenedFile, Probe};
+use h5lake_ledger::{Access, At, Ledger, OpenedFile, Probe, SyncPolicy};
 use object_stores::registry::{Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore};
 
@@ -92,16 +92,16 @@ const VERSION_MARKS: [&str; 2] = ["@v=", "@t="];
 /// # Errors
 /// Those of looking for the newest version; a version or a time that is none.
 pub fn place(name: &[u8], config: &Config) -> Result<Place> {
-    place_for(name, config, Purpose::Read)
+    place_for(name, config, Purpose::Open(Access::ReadOnly))
 }
 
-/// The same for who opens the container to change or to delete it, if `write`: a local file is opened for that when it is looked
-/// at, and a pointer file is followed only where [`trust::check_pointer`] allows it.
+/// The same for who opens the container. For [`Access::ReadWrite`], to change or to delete it, a local file is opened so when it is
+/// looked at, and a pointer file is followed only where [`trust::check_pointer`] allows it.
 ///
 /// # Errors
 /// As for [`place`].
-pub fn place_to_open(name: &[u8], config: &Config, write: bool) -> Result<Place> {
-    place_for(name, config, if write { Purpose::Write } else { Purpose::Read })
+pub fn place_to_open(name: &[u8], config: &Config, access: Access) -> Result<Place> {
+    place_for(name, config, Purpose::Open(access))
 }
 
 /// Where a new container of that name comes to lie: the store of the settings decides, even where the pointer file at the path names
@@ -116,9 +116,18 @@ pub fn place_of_new(name: &[u8], config: &Config) -> Result<Place> {
 /// What a name is looked up for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    Read,
-    Write,
+    Open(Access),
     Create,
+}
+
+impl Purpose {
+    /// What is done with the container that a pointer file leads to.
+    fn access(self) -> Access {
+        match self {
+            Self::Open(access) => access,
+            Self::Create => Access::ReadWrite,
+        }
+    }
 }
 
 fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
@@ -193,14 +202,15 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
-    let access = if purpose == Purpose::Write { Access::ReadWrite } else { Access::ReadOnly };
+    // Whoever creates only looks at what is there.
+    let access = if let Purpose::Open(access) = purpose { access } else { Access::ReadOnly };
     let looked = Ledger::look_at_file(&path, access).ok();
     let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
     if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
         && let Some(found_pointer) = pointer::read(&path)?
         && leads(&found_pointer.pointer.store, config, purpose)?
     {
-        trust::check_pointer(&path, &found_pointer, purpose != Purpose::Read, config)?;
+        trust::check_pointer(&path, &found_pointer, purpose.access(), config)?;
         let Pointer { store, key } = found_pointer.pointer;
         let target = in_store(&store, "", &key, config)?;
         if is_object_itself(&target, &path) {
@@ -365,7 +375,7 @@ pub fn of_the_setting(config: &Config) -> String {
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let mut settings = Settings::new();
     // The other stores either sync always or have nothing to sync.
-    if config.sync_commits && split_scheme(url).is_some_and(|(scheme, _)| scheme == "file") {
+    if config.sync == SyncPolicy::Commit && split_scheme(url).is_some_and(|(scheme, _)| scheme == "file") {
         settings.insert("sync".to_owned(), "power".to_owned());
     }
     if let Some(timeout) = config.timeout
@@ -455,7 +465,7 @@ mod tests {
             ["p.h5", "one", "other"].map(|n| folder.path().join(n).display().to_string());
         let [one, other] = [one, other].map(|path| format!("file://{path}"));
         let pointer = Pointer { store: one.clone(), key: "k".to_owned() };
-        pointer::link(name.as_ref(), &pointer, false).unwrap();
+        pointer::link(name.as_ref(), &pointer, SyncPolicy::Process).unwrap();
         let key = name.trim_start_matches('/');
         let lies = |store: Option<&str>, purpose: Purpose| {
             let config = Config { store: store.map(str::to_owned), ..Config::default() };
@@ -470,13 +480,13 @@ mod tests {
             }
         };
         let at = |store: &str, key: &str| Ok((store.to_owned(), key.to_owned()));
-        for purpose in [Purpose::Read, Purpose::Write, Purpose::Create] {
+        for purpose in [Purpose::Open(Access::ReadOnly), Purpose::Open(Access::ReadWrite), Purpose::Create] {
             assert_eq!(lies(None, purpose), at(&one, "k"));
             assert_eq!(lies(Some(&one), purpose), at(&one, "k"));
             assert_eq!(lies(Some("memory:m"), purpose), at("memory:m", key));
             assert!(lies(Some("nowhere://x"), purpose).is_err_and(|e| e.contains("nowhere")));
         }
-        for purpose in [Purpose::Read, Purpose::Write] {
+        for purpose in [Purpose::Open(Access::ReadOnly), Purpose::Open(Access::ReadWrite)] {
             assert_eq!(lies(Some(&other), purpose), at(&one, "k"));
         }
         assert_eq!(lies(Some(&other), Purpose::Create), at(&other, key));

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use h5lake_ledger::SyncPolicy;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 
 use crate::error::{Error, Minor, Result};
@@ -123,7 +124,7 @@ pub struct Prepared {
     bytes: Vec<u8>,
     path: PathBuf,
     /// Whether its name is synced too.
-    sync: bool,
+    sync: SyncPolicy,
 }
 
 /// What was written.
@@ -192,12 +193,12 @@ impl Written {
     }
 }
 
-/// Writes a pointer file beside `path`, so that what forbids it is known before the container is made. With `sync` it
-/// survives the loss of power once it is put.
+/// Writes a pointer file beside `path`, so that what forbids it is known before the container is made. With
+/// [`SyncPolicy::Commit`] it survives the loss of power once it is put.
 ///
 /// # Errors
 /// With the system's number: no such folder, no permission, `path` is a folder.
-pub fn prepare(path: &Path, pointer: &Pointer, sync: bool) -> Result<Prepared> {
+pub fn prepare(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<Prepared> {
     let failed = |error: &io::Error| failed(path, error);
     // Through a symbolic link, as a program that writes the file itself would.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -214,7 +215,7 @@ pub fn prepare(path: &Path, pointer: &Pointer, sync: bool) -> Result<Prepared> {
             file.set_permissions(old.permissions()).map_err(|error| failed(&error))?;
         }
     }
-    if sync {
+    if sync == SyncPolicy::Commit {
         file.sync_all().map_err(|error| failed(&error))?;
     }
     Ok(Prepared { written, bytes, path: path.to_owned(), sync })
@@ -275,17 +276,17 @@ fn named(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 }
 
 /// A file under a name of its own, in the stead of one that cannot get a name.
-fn again(path: &Path, bytes: &[u8], sync: bool) -> io::Result<Written> {
+fn again(path: &Path, bytes: &[u8], sync: SyncPolicy) -> io::Result<Written> {
     let mut file = named(path)?;
     file.write_all(bytes)?;
-    if sync {
+    if sync == SyncPolicy::Commit {
         file.as_file().sync_all()?;
     }
     Ok(Written::Named(file))
 }
 
-fn sync_name(path: &Path, sync: bool) -> Result<()> {
-    if !sync {
+fn sync_name(path: &Path, sync: SyncPolicy) -> Result<()> {
+    if sync == SyncPolicy::Process {
         return Ok(());
     }
     File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(path, &error))
@@ -295,7 +296,7 @@ fn sync_name(path: &Path, sync: bool) -> Result<()> {
 ///
 /// # Errors
 /// Something at `path` that is no pointer file; whatever forbids writing.
-pub fn link(path: &Path, pointer: &Pointer, sync: bool) -> Result<()> {
+pub fn link(path: &Path, pointer: &Pointer, sync: SyncPolicy) -> Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => prepare(path, pointer, sync)?.put_new(),
         // A damaged pointer file is one too.
@@ -384,12 +385,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.h5");
         assert_eq!(read(&path).unwrap(), None);
-        prepare(&path, &some(), true).unwrap().put().unwrap();
+        prepare(&path, &some(), SyncPolicy::Commit).unwrap().put().unwrap();
         assert_eq!(read(&path).unwrap(), Some(some()));
-        assert!(prepare(folder.path(), &some(), false).is_err());
-        assert!(prepare(&folder.path().join("no/x.h5"), &some(), false).is_err());
+        assert!(prepare(folder.path(), &some(), SyncPolicy::Process).is_err());
+        assert!(prepare(&folder.path().join("no/x.h5"), &some(), SyncPolicy::Process).is_err());
         let other = Pointer { key: "other".to_owned(), ..some() };
-        assert!(prepare(&path, &other, false).unwrap().put_new().is_err());
+        assert!(prepare(&path, &other, SyncPolicy::Process).unwrap().put_new().is_err());
         assert_eq!(read(&path).unwrap(), Some(some()));
     }
 
@@ -398,21 +399,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.h5");
         let count = || std::fs::read_dir(folder.path()).unwrap().count();
-        let first = prepare(&path, &some(), false).unwrap();
+        let first = prepare(&path, &some(), SyncPolicy::Process).unwrap();
         assert!(matches!(first.written, Written::Named(_)) || count() == 0);
         // Two creators at once: the last one counts, and neither fails.
         let other = Pointer { key: "other".to_owned(), ..some() };
-        prepare(&path, &other, false).unwrap().put().unwrap();
+        prepare(&path, &other, SyncPolicy::Process).unwrap().put().unwrap();
         first.put().unwrap();
         assert_eq!((read(&path).unwrap(), count()), (Some(some()), 1));
         // One that says the same stays; if it goes meanwhile, it is made anew.
-        let same = prepare(&path, &some(), true).unwrap();
+        let same = prepare(&path, &some(), SyncPolicy::Commit).unwrap();
         assert_eq!(count(), 1);
         std::fs::remove_file(&path).unwrap();
         same.put().unwrap();
         assert_eq!((read(&path).unwrap(), count()), (Some(some()), 1));
-        prepare(&path, &some(), false).unwrap().put().unwrap();
-        assert!(prepare(&path, &some(), false).unwrap().put_new().is_err());
+        prepare(&path, &some(), SyncPolicy::Process).unwrap().put().unwrap();
+        assert!(prepare(&path, &some(), SyncPolicy::Process).unwrap().put_new().is_err());
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o600, 0o600);
     }
@@ -422,19 +423,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.h5");
         for pointer in [some(), Pointer { key: "other".to_owned(), ..some() }] {
-            link(&path, &pointer, false).unwrap();
+            link(&path, &pointer, SyncPolicy::Process).unwrap();
             assert_eq!(read(&path).unwrap(), Some(pointer));
         }
         std::fs::write(&path, &std::fs::read(&path).unwrap()[..30]).unwrap();
-        link(&path, &some(), false).unwrap();
+        link(&path, &some(), SyncPolicy::Process).unwrap();
         assert_eq!(read(&path).unwrap(), Some(some()), "a damaged one is replaced");
         std::fs::write(&path, "data").unwrap();
-        let error = link(&path, &some(), false).unwrap_err().to_string();
+        let error = link(&path, &some(), SyncPolicy::Process).unwrap_err().to_string();
         assert!(error.contains("no pointer file") && error.contains("errno = 17"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"data");
         std::os::unix::fs::symlink("nowhere", folder.path().join("s")).unwrap();
-        assert!(link(&folder.path().join("s"), &some(), false).is_err());
-        assert!(link(folder.path(), &some(), false).is_err());
+        assert!(link(&folder.path().join("s"), &some(), SyncPolicy::Process).is_err());
+        assert!(link(folder.path(), &some(), SyncPolicy::Process).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use h5lake_container::Access;
 use object_stores::registry::split_scheme;
 
 use crate::config::{Config, Links};
@@ -14,12 +15,12 @@ const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
 /// Variables that name the service to which a program's stores belong.
 const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "MINIO_ADDRESS"];
 
-/// Refuses to follow a pointer file, to read a container or to change it (`write`), where its owner and the settings do not
+/// Refuses to follow a pointer file, to read a container or to change it, where its owner and the settings do not
 /// warrant that.
 ///
 /// # Errors
 /// What forbids it, and what allows it.
-pub fn check_pointer(path: &Path, found: &Found, write: bool, config: &Config) -> Result<()> {
+pub fn check_pointer(path: &Path, found: &Found, access: Access, config: &Config) -> Result<()> {
     let Pointer { store, .. } = &found.pointer;
     if config.store.as_deref().is_some_and(|own| is_inside(store, own)) {
         return Ok(());
@@ -34,7 +35,7 @@ pub fn check_pointer(path: &Path, found: &Found, write: bool, config: &Config) -
             Some(libc::EACCES),
         ))
     };
-    if write && !found.is_own {
+    if access == Access::ReadWrite && !found.is_own {
         let why = "and only its owner may change a container through it";
         return refused(
             why,
@@ -150,7 +151,8 @@ mod tests {
     #[test]
     fn a_pointer_is_followed_for_writing_by_its_owner_or_into_the_configured_store() {
         let may = |store: &str, is_own, links, set: Option<&str>| {
-            check_pointer(Path::new("p"), &found(store, is_own), true, &config(links, set)).is_ok()
+            check_pointer(Path::new("p"), &found(store, is_own), Access::ReadWrite, &config(links, set))
+                .is_ok()
         };
         for links in [Links::Local, Links::Store, Links::Any] {
             assert!(may("file:///d", true, links, None));
@@ -169,7 +171,8 @@ mod tests {
     #[test]
     fn a_strangers_pointer_leads_to_no_host() {
         let may = |store: &str, is_own, links, set: Option<&str>| {
-            check_pointer(Path::new("p"), &found(store, is_own), false, &config(links, set)).is_ok()
+            check_pointer(Path::new("p"), &found(store, is_own), Access::ReadOnly, &config(links, set))
+                .is_ok()
         };
         for store in ["s3://b/p", "https://host/d", "gs://b", "other://b"] {
             assert!(may(store, true, Links::Store, None), "{store}");
@@ -179,8 +182,12 @@ mod tests {
             assert!(may(store, false, Links::Local, Some(store)), "{store}");
         }
         assert!(may("file:///d", false, Links::Local, None));
-        let error =
-            check_pointer(Path::new("p"), &found("s3://b", false), false, &config(Links::Store, None));
+        let error = check_pointer(
+            Path::new("p"),
+            &found("s3://b", false),
+            Access::ReadOnly,
+            &config(Links::Store, None),
+        );
         let text = error.unwrap_err().to_string();
         assert!(text.contains("another user") && text.contains("links=any") && text.contains("errno = 13"));
         assert!(!text.contains('\u{1b}'), "{text}");

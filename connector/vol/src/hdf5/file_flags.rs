@@ -2,6 +2,7 @@
 
 use std::ffi::c_uint;
 
+use h5lake_ledger::Access;
 use h5lake_plugin_abi::bindings as sys;
 
 /// `H5F_ACC_*` flags, decoded.
@@ -26,6 +27,11 @@ impl OpenFlags {
             swmr_write: flags & sys::H5F_ACC_SWMR_WRITE != 0,
             swmr_read: flags & sys::H5F_ACC_SWMR_READ != 0,
         }
+    }
+
+    /// What the file is to be opened for.
+    pub fn access(self) -> Access {
+        if self.write { Access::ReadWrite } else { Access::ReadOnly }
     }
 
     /// The flags as `H5Fopen` takes them.

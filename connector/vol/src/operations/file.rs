@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use h5lake_container::{Access, Container, FileCreation, OnConflict, Options, Replace, Target};
-use h5lake_ledger::{LockPolicy, Probe, SyncPolicy, Writers};
+use h5lake_ledger::{LockPolicy, Probe, Writers};
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
@@ -201,7 +201,7 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
 /// programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
-    match agreed(&together, native::storage(library, config, name, access, flags.write))? {
+    match agreed(&together, native::storage(library, config, name, access, flags.access()))? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access)
@@ -243,7 +243,7 @@ pub fn open_session(
     access: Hid,
 ) -> Result<Arc<Session>> {
     let together = together(library, access)?;
-    let place = agreed(&together, names::place_to_open(name, config, flags.write))?;
+    let place = agreed(&together, names::place_to_open(name, config, flags.access()))?;
     let request =
         Request { library, config, place: &place, name, flags, access, together: together.is_some() };
     open_container(request, together)
@@ -282,7 +282,7 @@ fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
     if let Some(path) = place.pointer.as_deref().filter(|_| flags.write) {
         pointer::check_writable(path)?;
     }
-    let mode = if flags.write { Access::ReadWrite } else { Access::ReadOnly };
+    let mode = flags.access();
     let mut options = options(request)?;
     options.opened.clone_from(&place.opened);
     // A setting for all files means those that are read; what is written is always the newest version.
@@ -396,7 +396,7 @@ fn options(request: Request<'_>) -> Result<Options> {
     options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };
     // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
     options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
-    options.ledger.sync = if config.sync_commits { SyncPolicy::Commit } else { SyncPolicy::Process };
+    options.ledger.sync = config.sync;
     options.ledger.lock = locking(library, access)?;
     Ok(options)
 }
@@ -436,7 +436,7 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
             Some(2),
         )
     };
-    let place = match native::storage(library, config, name, access, false)? {
+    let place = match native::storage(library, config, name, access, Access::ReadOnly)? {
         Storage::Native if chosen && config.native == NativeFiles::Pass => {
             return library.is_native_file(name, access);
         }
@@ -468,7 +468,7 @@ fn lies_locally(name: &[u8]) -> bool {
 pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Result<()> {
     let together = together(library, access)?;
     // A process that looked later could already miss what another has deleted.
-    let place = match agreed(&together, native::storage(library, config, name, access, true))? {
+    let place = match agreed(&together, native::storage(library, config, name, access, Access::ReadWrite))? {
         Storage::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);

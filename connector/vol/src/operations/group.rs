@@ -96,7 +96,7 @@ impl NewPlace {
         let library = base.session.library;
         let missing = library.creates_intermediate_groups(link_creation)?.then(missing).transpose()?;
         let charset = library.character_set(link_creation)?;
-        let place = base.link_place_making(&Location::ByName { name, access: 0 }, missing.as_ref())?;
+        let place = base.link_place(&Location::ByName { name, access: 0 }, missing.as_ref())?;
         Ok(Self { session: place.session.clone(), link: Some((place, charset)) })
     }
 

@@ -1,10 +1,10 @@
 //! Links.
 
-use h5lake_container::{CharSet, Link, LinkTarget};
+use h5lake_container::{CharSet, GroupSpec, Link, LinkTarget};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
-use crate::hdf5::library::Hid;
+use crate::hdf5::library::{Hid, Library};
 use crate::operations::path::{Base, LinkPlace, Location};
 
 /// What a new link leads to.
@@ -30,6 +30,11 @@ pub enum NewLink<'a> {
 /// The link class of external links (`H5L_TYPE_EXTERNAL`).
 pub const EXTERNAL: i32 = 64;
 
+/// What missing groups on the way to a new link are made like, where its creation list asks for them.
+fn missing_groups(library: Library, link_creation: Hid) -> Result<Option<GroupSpec>> {
+    Ok(library.creates_intermediate_groups(link_creation)?.then(GroupSpec::default))
+}
+
 /// `H5Lcreate_hard`, `H5Lcreate_soft`, `H5Lcreate_ud`, `H5Olink`.
 pub fn create(
     handle: Option<&Handle>,
@@ -49,7 +54,7 @@ pub fn create(
             external.unwrap_or_else(|| LinkTarget::UserDefined { class: *class, data: data.to_vec() })
         }
     };
-    let place = base.link_place(location, library.creates_intermediate_groups(link_creation)?)?;
+    let place = base.link_place(location, missing_groups(library, link_creation)?.as_ref())?;
     place.session.container.link_create(
         place.group,
         &place.name,
@@ -100,7 +105,7 @@ pub fn value(target: &LinkTarget) -> Option<Vec<u8>> {
 
 /// The link that a location names.
 pub fn find(handle: &Handle, location: &Location<'_>) -> Result<(LinkPlace, Link)> {
-    let place = Base::of(handle)?.link_place(location, false)?;
+    let place = Base::of(handle)?.link_place(location, None)?;
     let link = place.session.container.link(place.group, &place.name)?.ok_or_else(|| absent(&place.name))?;
     Ok((place, link))
 }
@@ -113,7 +118,7 @@ pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
 
 /// `H5Ldelete`.
 pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
-    let place = Base::of(handle)?.link_place(location, false)?;
+    let place = Base::of(handle)?.link_place(location, None)?;
     Ok(place.session.container.link_delete(place.group, &place.name)?)
 }
 
@@ -131,9 +136,9 @@ pub fn relocate(
     let to_base = Base::of(destination.unwrap_or(source))?;
     let library = from_base.session.library;
     let charset: Option<CharSet> = Some(library.character_set(link_creation)?);
-    let old = from_base.link_place(from, false)?;
+    let old = from_base.link_place(from, None)?;
     let link = old.session.container.link(old.group, &old.name)?.ok_or_else(|| absent(&old.name))?;
-    let new = to_base.link_place(to, library.creates_intermediate_groups(link_creation)?)?;
+    let new = to_base.link_place(to, missing_groups(library, link_creation)?.as_ref())?;
     let container = &old.session.container;
     if !std::sync::Arc::ptr_eq(container, &new.session.container) {
         return relocate_beyond(keep_source, &old, &new, link, charset);

@@ -165,10 +165,12 @@ pub fn lookup(handle: &Handle, location: &Location<'_>) -> Result<ObjectId> {
 /// see is that the setting is one of the object, lasts until that is closed, and is not made twice.
 pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
     let (session, id) = open_object(handle)?;
-    if session.container.mark_open(id, disable) {
+    let container = &session.container;
+    let (is_changed, state) =
+        if disable { (container.mark_open(id), "corked") } else { (container.unmark_open(id), "uncorked") };
+    if is_changed {
         return Ok(());
     }
-    let state = if disable { "corked" } else { "uncorked" };
     Err(Error::new(Minor::CannotOperate, format!("object already {state}")))
 }
 

@@ -41,7 +41,7 @@ pub fn prepare(place: &Place, config: &Config, flags: OpenFlags) -> Result<Optio
         );
         return Err(Error::file(Minor::CannotCreateFile, text, Some(libc::EEXIST)));
     }
-    pointer::prepare(path, &pointer, config.sync_commits).map(Some)
+    pointer::prepare(path, &pointer, config.sync).map(Some)
 }
 
 /// Keeps the local container whose place a pointer file is about to take, as any container that is replaced.
@@ -109,8 +109,7 @@ pub fn leave(session: &Session, place: &Place) {
     let is_missing = place.route == Route::Setting && place.found() == Some(Probe::NotFound);
     if let (true, true, None, Some(path), Some(pointer)) =
         (is_first, is_missing, place.at, &place.pointer, of(place))
-        && let Err(error) =
-            pointer::prepare(path, &pointer, session.config.sync_commits).and_then(Prepared::put_new)
+        && let Err(error) = pointer::prepare(path, &pointer, session.config.sync).and_then(Prepared::put_new)
     {
         let _it_is_a_help_and_no_more = error;
     }

@@ -1,6 +1,6 @@
 //! Which files are native, and stay so.
 
-use h5lake_ledger::Probe;
+use h5lake_ledger::{Access, Probe};
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
@@ -17,20 +17,20 @@ pub enum Storage {
 }
 
 /// Where the file of a name is, or would be. What lies there decides before the access list does: a container is opened
-/// as one even with an explicit driver, which could not read it. `write` says that it is to be opened for writing.
+/// as one even with an explicit driver, which could not read it. `list` is the access list, and `access` what the file is to be opened for.
 ///
 /// # Errors
 /// A driver that is neither ours nor to be handed through; a name that leads nowhere.
-pub fn storage(library: Library, config: &Config, name: &[u8], access: Hid, write: bool) -> Result<Storage> {
-    if by_driver(library, access)? {
-        return match names::place_to_open(name, config, write) {
-            Ok(place) if is_container(&place) && !library.has_file_image(access)? => {
+pub fn storage(library: Library, config: &Config, name: &[u8], list: Hid, access: Access) -> Result<Storage> {
+    if by_driver(library, list)? {
+        return match names::place_to_open(name, config, access) {
+            Ok(place) if is_container(&place) && !library.has_file_image(list)? => {
                 Ok(Storage::Container(place))
             }
             _ => Ok(Storage::Native),
         };
     }
-    let place = names::place_to_open(name, config, write)?;
+    let place = names::place_to_open(name, config, access)?;
     Ok(if is_native(&place) { Storage::Native } else { Storage::Container(place) })
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use h5lake_container::{CodecProvider, Container, ObjectId, Outlook};
+use h5lake_container::{Access, CodecProvider, Container, ObjectId, Outlook};
 use h5lake_ledger::locks::Mutex;
 
 use crate::config::Config;
@@ -192,6 +192,11 @@ impl Session {
     /// If there is no such object, or it cannot be opened.
     pub fn identifier(self: &Arc<Self>, id: ObjectId) -> Result<Id> {
         self.handles.identifier(self, id)
+    }
+
+    /// What the application opened this file for.
+    pub fn access(&self) -> Access {
+        if self.writable { Access::ReadWrite } else { Access::ReadOnly }
     }
 
     /// Commits what is staged, if this process may write the container at all. Collective where processes have the file open

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{ObjectId, ObjectKind};
+use h5lake_container::{Access, ObjectId, ObjectKind};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -62,7 +62,7 @@ pub fn open(
 
 fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
     let (library, config) = (from.library, &from.config);
-    match storage::storage(library, config, name, access, false)? {
+    match storage::storage(library, config, name, access, Access::ReadOnly)? {
         Storage::Native => {
             storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access).map(External::Native)

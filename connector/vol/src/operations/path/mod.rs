@@ -336,17 +336,8 @@ impl Base {
         }
     }
 
-    /// The place of the link that `location` names. Missing groups on the way are made if `create_missing`.
-    pub fn link_place(&self, location: &Location<'_>, create_missing: bool) -> Result<LinkPlace> {
-        self.link_place_making(location, create_missing.then(GroupSpec::default).as_ref())
-    }
-
-    /// The place of the link that `location` names. Missing groups on the way are made like `missing`.
-    pub fn link_place_making(
-        &self,
-        location: &Location<'_>,
-        missing: Option<&GroupSpec>,
-    ) -> Result<LinkPlace> {
+    /// The place of the link that `location` names. Missing groups on the way are made like `missing`, or are an error.
+    pub fn link_place(&self, location: &Location<'_>, missing: Option<&GroupSpec>) -> Result<LinkPlace> {
         match *location {
             Location::ByName { name, access } => self.link_place_by_path(name, missing, access),
             Location::ByIndex { name, index, order, n, access } => {

@@ -76,7 +76,7 @@ fn mount_point(handle: &Handle, name: &[u8]) -> Result<Base> {
     let base = Base::of(handle)?;
     let place = match name.strip_suffix(b"/.").unwrap_or(name) {
         b"." | b"/" => return Ok(base),
-        name => base.link_place(&Location::ByName { name, access: 0 }, false)?,
+        name => base.link_place(&Location::ByName { name, access: 0 }, None)?,
     };
     let holder = Base { session: place.session, id: place.group, path: None };
     holder.find_without_mounts(&place.name)

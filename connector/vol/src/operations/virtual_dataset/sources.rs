@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use h5lake_container::Dataspace;
+use h5lake_container::{Access, Dataspace};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -156,10 +156,10 @@ impl<'a> Search<'a> {
         check_candidate(session, candidate, file)?;
         let library = self.library();
         let list = library.external_access_list(0, session.access_list.get())?;
-        match storage::storage(library, &session.config, name, list.get(), false) {
+        match storage::storage(library, &session.config, name, list.get(), Access::ReadOnly) {
             Ok(Storage::Native) => {
                 storage::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
-                Ok(library.open_source_file(name, session.writable).ok().map(File::Native))
+                Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
             }
             Ok(Storage::Container(_)) => {
                 let flags = flags_of(session);

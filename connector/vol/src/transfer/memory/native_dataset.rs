@@ -1,6 +1,7 @@
 //! Datasets of native files, reached by public calls. Their identifiers are closed before a callback returns: as
 //! long as they are open, an application could count them.
 
+use h5lake_container::Access;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::{Error, Result};
@@ -15,21 +16,24 @@ impl Library {
     ///
     /// # Errors
     /// The native connector's own, as it reported it.
-    pub fn open_source_file(self, name: &[u8], write: bool) -> Result<Id> {
+    pub fn open_source_file(self, name: &[u8], access: Access) -> Result<Id> {
         let (table, name) = (self.table(), c_string(name, "a file name")?);
         let connector = self.native_connector()?;
         // SAFETY: the class is the library's own.
-        let access = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
-        let access = Id::from_call(self, access, "H5Pcreate")?;
+        let list = unsafe { (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()) };
+        let list = Id::from_call(self, list, "H5Pcreate")?;
         // SAFETY: both identifiers are valid.
-        let set = unsafe { (table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()) };
+        let set = unsafe { (table.H5Pset_vol)(list.get(), connector.get(), std::ptr::null()) };
         check(set, "H5Pset_vol")?;
         // SAFETY: the list is valid.
-        let set = unsafe { (table.H5Pset_fclose_degree)(access.get(), sys::H5F_CLOSE_WEAK) };
+        let set = unsafe { (table.H5Pset_fclose_degree)(list.get(), sys::H5F_CLOSE_WEAK) };
         check(set, "H5Pset_fclose_degree")?;
-        let flags = if write { sys::H5F_ACC_RDWR } else { sys::H5F_ACC_RDONLY };
+        let flags = match access {
+            Access::ReadWrite => sys::H5F_ACC_RDWR,
+            Access::ReadOnly => sys::H5F_ACC_RDONLY,
+        };
         // SAFETY: the name is terminated, the list valid.
-        let open = || unsafe { (table.H5Fopen)(name.as_ptr(), flags, access.get()) };
+        let open = || unsafe { (table.H5Fopen)(name.as_ptr(), flags, list.get()) };
         let id = self.quietly(open, |id| *id < 0).map_err(Error::reported)?;
         Id::from_call(self, id, "H5Fopen")
     }
