@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use h5lake_container::verify::{Found, Report, Severity, Versions, verify};
+use h5lake_container::verify::{Report, Severity, VerifyFinding, Versions, verify};
 use h5lake_ledger::Access;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -71,13 +71,13 @@ impl Drop for Bar {
     }
 }
 
-fn severity(found: &Found) -> &'static str {
+fn severity(found: &VerifyFinding) -> &'static str {
     if found.severity == Severity::Damage { "damage" } else { "warning" }
 }
 
 /// One finding, as a line.
-pub fn line(found: &Found) -> String {
-    let Found { kind, at, why, what, newest, .. } = found;
+pub fn line(found: &VerifyFinding) -> String {
+    let VerifyFinding { kind, at, why, what, newest, .. } = found;
     let older = if *newest { "" } else { " (in older versions only)" };
     let place =
         [what, at].into_iter().filter(|text| !text.is_empty()).map(String::as_str).collect::<Vec<_>>();
@@ -85,7 +85,7 @@ pub fn line(found: &Found) -> String {
 }
 
 /// One finding, for programs.
-pub fn object(found: &Found) -> Value {
+pub fn object(found: &VerifyFinding) -> Value {
     json!({
         "severity": severity(found), "kind": found.kind, "at": found.at, "why": found.why, "what": found.what,
         "path": found.path, "chunk": found.chunk, "attribute": found.attribute, "newest": found.newest,

@@ -38,7 +38,7 @@ static STARTED: AtomicUsize = AtomicUsize::new(0);
 /// An operation under way in this thread. It ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the operation ends when this is dropped"]
-pub struct Operation {
+pub struct TimedOperation {
     /// 0 within an operation that goes on.
     number: u64,
     /// It belongs to this thread.
@@ -46,7 +46,7 @@ pub struct Operation {
 }
 
 /// Begins an operation, unless this thread is within one already.
-pub fn begin() -> Operation {
+pub fn begin() -> TimedOperation {
     let number = match OPERATION.get() {
         0 => {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -55,10 +55,10 @@ pub fn begin() -> Operation {
         }
         _ => 0,
     };
-    Operation { number, thread: PhantomData }
+    TimedOperation { number, thread: PhantomData }
 }
 
-impl Drop for Operation {
+impl Drop for TimedOperation {
     fn drop(&mut self) {
         if self.number == 0 {
             return;

@@ -68,7 +68,7 @@ pub fn open_in(url: &str, settings: &Settings, environment: &Environment) -> Res
     }
 }
 
-type Answer<T> = object_store::Result<T>;
+type StoreResult<T> = object_store::Result<T>;
 type Path = object_store::path::Path;
 
 /// How often a create that met another request to its key in flight is tried again.
@@ -242,7 +242,7 @@ async fn put(
     path: Path,
     payload: object_store::PutPayload,
     options: PutOptions,
-) -> Answer<object_store::PutResult> {
+) -> StoreResult<object_store::PutResult> {
     if let Some(unsigned) = unsigned {
         let put = put_alone(&*unsigned.objects, &path, payload.clone(), options.clone()).await;
         if !put.as_ref().is_err_and(|e| is_mismatch(&Failure::of(e, ""))) {
@@ -259,7 +259,7 @@ async fn put_alone(
     path: &Path,
     payload: object_store::PutPayload,
     options: PutOptions,
-) -> Answer<object_store::PutResult> {
+) -> StoreResult<object_store::PutResult> {
     let mut collisions = 0;
     loop {
         let put = objects.put_opts(path, payload.clone(), options.clone()).await;

@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{open, server};
-use h5lake_ledger::{Access, Extent, Ledger, Options, Part, Replace};
+use h5lake_ledger::{Access, Extent, Ledger, Options, PayloadPart, Replace};
 use h5lake_tests_s3::Server;
 use object_stores::DiskCache;
 use object_stores::remote::Environment;
@@ -88,7 +88,7 @@ fn read(folder: &Path, mut dice: Dice, steps: usize) {
         let from = dice.below(MIB as u64);
         let to = from + 1 + dice.below(MIB as u64 - from);
         let mut out = vec![0; (to - from) as usize];
-        let part = Part { extent: &extents[n as usize], range: from..to, into: Some(&mut out) };
+        let part = PayloadPart { extent: &extents[n as usize], range: from..to, into: Some(&mut out) };
         ledger.read_payloads(vec![part]).unwrap();
         assert!(out == payload(n)[from as usize..to as usize], "payload {n}, {from}..{to}");
     }

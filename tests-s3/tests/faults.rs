@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{changed, fresh, fresh_within, key, open, server};
-use h5lake_ledger::{Access, Ledger, Options, Part, Replace};
+use h5lake_ledger::{Access, Ledger, Options, PayloadPart, Replace};
 use h5lake_tests_s3::{BUCKET, Server, faults::Outcome};
 use object_stores::{ErrorKind, ObjectStore, ObjectStoreExt, PutMode, deadline};
 use work::{Map, content, work};
@@ -209,7 +209,7 @@ fn long_reads_are_right_or_an_error() {
     let long = |from: u64, to: u64| {
         let mut out = vec![0; (to - from) as usize * extents.len()];
         let rooms = out.chunks_mut((to - from) as usize);
-        let part = |(extent, room)| Part { extent, range: from..to, into: Some(room) };
+        let part = |(extent, room)| PayloadPart { extent, range: from..to, into: Some(room) };
         read.read_payloads(extents.iter().zip(rooms).map(part).collect()).map(|_| out)
     };
     let wanted = |from: usize, to: usize| {

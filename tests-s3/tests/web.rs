@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::open;
-use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Part, Replace};
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, PayloadPart, Replace};
 use object_stores::remote::Environment;
 use object_stores::{DirStore, ObjectStore};
 
@@ -80,7 +80,7 @@ fn a_published_container_is_read_and_not_written() {
     let read = Ledger::open_objects(web.clone(), "data/c.h5", Access::ReadOnly, Options::default()).unwrap();
     assert_eq!(read.scan_prefix(b"key-", None, usize::MAX).unwrap().len(), 5000);
     assert_eq!(read.get(b"key-4321").unwrap().unwrap(), 4321u32.to_le_bytes().to_vec());
-    let part = |range| Part { extent: &extent, range, into: None };
+    let part = |range| PayloadPart { extent: &extent, range, into: None };
     let got = read.read_payloads(vec![part(0..3_000_000), part(1_000_000..1_000_100)]).unwrap();
     assert!(got[0] == payload && got[1] == payload[1_000_000..1_000_100]);
     assert!(!read.refresh().unwrap());

@@ -27,7 +27,7 @@ pub struct Attribute {
     creation_properties: Bytes,
     data_size: u64,
     heap_owner: ObjectId,
-    place: Mutex<Where>,
+    place: Mutex<AttributePlace>,
 }
 
 impl Drop for Attribute {
@@ -35,11 +35,11 @@ impl Drop for Attribute {
     fn drop(&mut self) {
         let c = self.owner.container();
         match &*self.place.lock() {
-            Where::Named { key, .. } => c.forget_attribute(key, self),
-            Where::Deleted { .. } if self.heap_owner.0 != 0 && c.is_ours() => {
+            AttributePlace::Named { key, .. } => c.forget_attribute(key, self),
+            AttributePlace::Deleted { .. } if self.heap_owner.0 != 0 && c.is_ours() => {
                 c.closed.lock().push(self.heap_owner.0);
             }
-            Where::Deleted { .. } => (),
+            AttributePlace::Deleted { .. } => (),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Owner {
 
 /// Where an open attribute is.
 #[derive(Debug)]
-enum Where {
+enum AttributePlace {
     /// On its object, under this key. The record is the stored one as long as the state's edition is this one.
     Named { key: Arc<[u8]>, record: Arc<AttributeRecord>, edition: u64 },
     /// Deleted; the value, with its local heap, lives as long as this.
@@ -70,8 +70,8 @@ impl Attribute {
     /// Its name now, or the last it had.
     pub fn name(&self) -> Vec<u8> {
         match &*self.place.lock() {
-            Where::Named { key, record, .. } => keys::name(key, &record.name).to_vec(),
-            Where::Deleted { name, .. } => name.clone(),
+            AttributePlace::Named { key, record, .. } => keys::name(key, &record.name).to_vec(),
+            AttributePlace::Deleted { name, .. } => name.clone(),
         }
     }
 
@@ -146,8 +146,8 @@ impl Attribute {
         let mut place = self.place.lock();
         self.renew(&state, &mut place)?;
         match &*place {
-            Where::Deleted { value, .. } => Ok(value.clone()),
-            Where::Named { key, record, .. } => {
+            AttributePlace::Deleted { value, .. } => Ok(value.clone()),
+            AttributePlace::Named { key, record, .. } => {
                 let key = self.key_now(key, record);
                 if c.reads.are_noted() && !c.ledger.is_staged(&key) {
                     c.reads.of_name(&key);
@@ -158,9 +158,9 @@ impl Attribute {
     }
 
     /// Looks the record up anew, where others may have changed it.
-    fn renew(&self, s: &State, place: &mut Where) -> Result<()> {
+    fn renew(&self, s: &State, place: &mut AttributePlace) -> Result<()> {
         let c = self.owner.container();
-        if let Where::Named { key, record, edition } = place
+        if let AttributePlace::Named { key, record, edition } = place
             && (*edition != s.edition || c.ledger.is_one_of_many())
         {
             let now = c.attribute_record(s, &self.key_now(key, record), keys::name(key, &record.name))?;
@@ -205,11 +205,11 @@ impl Attribute {
         let mut place = self.place.lock();
         self.renew(&s, &mut place)?;
         let (key, record) = match &mut *place {
-            Where::Deleted { value: whole, .. } => {
+            AttributePlace::Deleted { value: whole, .. } => {
                 *whole = value.concat().into();
                 return Ok(());
             }
-            Where::Named { key, record, .. } => (self.key_now(key, record), record),
+            AttributePlace::Named { key, record, .. } => (self.key_now(key, record), record),
         };
         c.make_way(&mut s, &key)?;
         let (inline, mut extents) = c.store_value(value.concat())?;
@@ -321,7 +321,7 @@ impl Container {
             creation_properties: r.creation_properties.clone(),
             data_size: r.data_size,
             heap_owner: ObjectId(r.heap_owner),
-            place: Mutex::new(Where::Named { key: key.clone(), record: r, edition: s.edition }),
+            place: Mutex::new(AttributePlace::Named { key: key.clone(), record: r, edition: s.edition }),
         });
         s.attributes.insert(key, &attribute);
         Ok(attribute)
@@ -365,7 +365,7 @@ impl Container {
         let open = s.attributes.remove(&key);
         if let Some(open) = &open {
             let value = self.attribute_value(&r)?;
-            *open.place.lock() = Where::Deleted { name: name.to_vec(), value };
+            *open.place.lock() = AttributePlace::Deleted { name: name.to_vec(), value };
         }
         if open.is_some() && r.heap_owner != 0 {
             // Who holds the attribute can still read its blobs; they go when it is closed.
@@ -423,7 +423,7 @@ impl Container {
         s.lists.attributes_changed(id.0);
         let open = s.attributes.remove(&from);
         if let Some(open) = &open {
-            *open.place.lock() = Where::Named { key: to.clone(), record: r, edition: s.edition };
+            *open.place.lock() = AttributePlace::Named { key: to.clone(), record: r, edition: s.edition };
             s.attributes.insert(to, open);
         }
         drop(s);

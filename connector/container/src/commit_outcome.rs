@@ -6,7 +6,7 @@ use crate::{Container, Error, ErrorKind};
 /// What a failed commit says of the next ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Outlook {
+pub enum Recoverability {
     /// Another try may succeed.
     Open,
     /// Stored bytes are damaged that the commit needs: it succeeds only if something else was changed instead.
@@ -22,11 +22,11 @@ impl Container {
     }
 
     /// What is to be expected after a flush that failed with `error`.
-    pub fn outlook(&self, error: &Error) -> Outlook {
+    pub fn recoverability(&self, error: &Error) -> Recoverability {
         match error.kind() {
-            _ if self.is_lost() => Outlook::Lost,
-            ErrorKind::Corrupt => Outlook::Damaged,
-            _ => Outlook::Open,
+            _ if self.is_lost() => Recoverability::Lost,
+            ErrorKind::Corrupt => Recoverability::Damaged,
+            _ => Recoverability::Open,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The opened container: creation, opening, flushing, refreshing.
 
 use crate::attribute::{OpenAttributes, Unstored};
-use crate::chunk::admission::Distance;
+use crate::chunk::admission::Latency;
 use crate::chunk::cache::BlockCache;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
@@ -14,7 +14,7 @@ use crate::listing_cache::ListingCache;
 use crate::multi_writer::RemoteChanges;
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
-use crate::registry::{self, Place};
+use crate::registry::{self, RegistryKey};
 use crate::{
     Access, Error, ErrorKind, FileCreation, ObjectId, OnConflict, Options, Replace, Result, Target, keys,
     record,
@@ -78,19 +78,19 @@ pub struct Container {
     /// Objects whose last handle was dropped, to be looked at when the state is next locked.
     pub(crate) closed: Mutex<Vec<u64>>,
     /// Open objects that are marked.
-    pub(crate) marked: Mutex<HashSet<u64, IdHashes>>,
+    pub(crate) corked: Mutex<HashSet<u64, IdHashes>>,
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
     record: ContainerRecord,
-    place: Mutex<Option<Place>>,
+    place: Mutex<Option<RegistryKey>>,
     /// This container, for those who have to hold it.
     me: OnceLock<Weak<Container>>,
     name: String,
     file_number: u64,
     writable: bool,
-    distance: Distance,
+    distance: Latency,
     /// It is in a store that keeps nothing of what it is given: that may be lent to a put.
     pub(crate) takes_lent: bool,
     lock: LockPolicy,
@@ -220,9 +220,9 @@ impl Container {
         };
         let writers = if ledger.is_one_of_many() { Writers::Many } else { Writers::One };
         let distance = match target {
-            Target::File(_) => Distance::File,
-            Target::Objects { store, .. } if store.capabilities().near => Distance::Memory,
-            Target::Objects { .. } => Distance::Far,
+            Target::File(_) => Latency::File,
+            Target::Objects { store, .. } if store.capabilities().near => Latency::Memory,
+            Target::Objects { .. } => Latency::Far,
         };
         let takes_lent =
             matches!(target, Target::Objects { store, .. } if !store.capabilities().keeps_pieces);
@@ -236,7 +236,7 @@ impl Container {
             blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, writers)),
             opens: Mutex::default(),
             closed: Mutex::default(),
-            marked: Mutex::default(),
+            corked: Mutex::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
             record,
@@ -259,7 +259,7 @@ impl Container {
         self.me.get().and_then(Weak::upgrade)
     }
 
-    pub(crate) fn set_place(self: &Arc<Self>, place: Place) {
+    pub(crate) fn set_place(self: &Arc<Self>, place: RegistryKey) {
         let _only_once = self.me.set(Arc::downgrade(self));
         *self.place.lock() = Some(place);
     }
@@ -406,10 +406,10 @@ impl Container {
 
     /// Whether reads are answered as quickly as memory copies.
     pub(crate) fn near(&self) -> bool {
-        self.distance != Distance::Far
+        self.distance != Latency::Far
     }
 
-    pub(crate) fn distance(&self) -> Distance {
+    pub(crate) fn distance(&self) -> Latency {
         self.distance
     }
 

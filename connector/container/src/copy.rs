@@ -56,7 +56,7 @@ struct Plan<'a> {
     types: Option<HashMap<Bytes, ObjectId>>,
 }
 
-struct Copier<'a, 'c> {
+struct ObjectCopier<'a, 'c> {
     plan: Plan<'a>,
     convert: &'a mut ConvertReferences<'c>,
 }
@@ -108,7 +108,7 @@ impl Container {
             referenced: Vec::new(),
             types: None,
         };
-        let mut c = Copier { plan, convert };
+        let mut c = ObjectCopier { plan, convert };
         let copy = c.plan.object(source, 0)?;
         while let Some((from, to, depth)) = c.plan.empty.pop_front() {
             c.content(from, &to, depth)?;
@@ -282,7 +282,7 @@ impl Plan<'_> {
     }
 }
 
-impl Copier<'_, '_> {
+impl ObjectCopier<'_, '_> {
     fn content(&mut self, from: ObjectId, copy: &OpenObject, depth: usize) -> Result<()> {
         if !self.plan.options.without_attributes {
             self.attributes(from, copy.id())?;

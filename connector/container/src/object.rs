@@ -16,10 +16,10 @@ use std::sync::Arc;
 /// An object held open. When the last clone of the last handle is dropped and nothing links to the object, it
 /// is deleted with all that it owns.
 #[derive(Debug, Clone)]
-pub struct OpenObject(Arc<Held>);
+pub struct OpenObject(Arc<HeldObject>);
 
 #[derive(Debug)]
-struct Held {
+struct HeldObject {
     container: Arc<Container>,
     id: ObjectId,
     kind: ObjectKind,
@@ -29,7 +29,7 @@ impl OpenObject {
     /// Counts an open; the caller knows that the object exists.
     pub(crate) fn hold(container: &Arc<Container>, id: ObjectId, kind: ObjectKind) -> Self {
         *container.opens.lock().entry(id.0).or_default() += 1;
-        Self(Arc::new(Held { container: container.clone(), id, kind }))
+        Self(Arc::new(HeldObject { container: container.clone(), id, kind }))
     }
 
     /// The object's id. A group that became one with another writer's has that one's from then on.
@@ -48,7 +48,7 @@ impl OpenObject {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldObject {
     fn drop(&mut self) {
         let mut opens = self.container.opens.lock();
         let id = self.container.present_id(self.id.0);
@@ -60,7 +60,7 @@ impl Drop for Held {
             _ => opens.remove(&id).is_some(),
         };
         if last {
-            self.container.marked.lock().remove(&id);
+            self.container.corked.lock().remove(&id);
         }
         drop(opens);
         if last && self.container.is_ours() && self.container.writable() {

@@ -84,7 +84,7 @@ enum Origin {
 }
 
 /// The components still to go.
-struct Walk {
+struct PathWalk {
     at: ObjectId,
     /// The component that led there, if one did.
     by: Option<Vec<u8>>,
@@ -94,7 +94,7 @@ struct Walk {
 }
 
 /// What one step met.
-enum Step {
+enum PathStep {
     Moved,
     Missing,
     Leaves(Link),
@@ -116,7 +116,7 @@ fn goes_on(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').rfind(|c| !c.is_empty()) == Some(b".".as_slice())
 }
 
-impl Walk {
+impl PathWalk {
     fn new(base: ObjectId, path: &[u8], max_soft: usize) -> Self {
         let at = if path.first() == Some(&b'/') { ROOT } else { base };
         Self { at, by: None, pending: components(path, Origin::Path).collect(), soft: 0, max_soft }
@@ -128,17 +128,17 @@ impl Walk {
     }
 
     /// Follows the link of one component.
-    fn step(&mut self, c: &Container, name: &[u8]) -> Result<Step> {
-        let Some(link) = c.find_link(self.at, name)? else { return Ok(Step::Missing) };
+    fn step(&mut self, c: &Container, name: &[u8]) -> Result<PathStep> {
+        let Some(link) = c.find_link(self.at, name)? else { return Ok(PathStep::Missing) };
         match &link.target {
             LinkTarget::Hard(id) => {
                 self.at = *id;
                 self.by = Some(name.to_vec());
             }
             LinkTarget::Soft(path) => self.enter_soft(path, name)?,
-            _ => return Ok(Step::Leaves(link)),
+            _ => return Ok(PathStep::Leaves(link)),
         }
-        Ok(Step::Moved)
+        Ok(PathStep::Moved)
     }
 
     fn enter_soft(&mut self, path: &[u8], name: &[u8]) -> Result<()> {
@@ -175,7 +175,7 @@ impl Container {
     ) -> Result<Resolution> {
         let mut s = self.state();
         let keep = last == LastLink::Keep && !goes_on(path);
-        let mut w = Walk::new(base, path, max_soft_links);
+        let mut w = PathWalk::new(base, path, max_soft_links);
         while let Some(c) = w.pending.pop_front() {
             self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let end = w.pending.is_empty();
@@ -187,13 +187,13 @@ impl Container {
                 });
             }
             match w.step(self, &c.name)? {
-                Step::Moved => (),
-                Step::Leaves(link) => return Ok(Resolution::Leaves { group, link, rest: w.rest() }),
-                Step::Missing if end => {
+                PathStep::Moved => (),
+                PathStep::Leaves(link) => return Ok(Resolution::Leaves { group, link, rest: w.rest() }),
+                PathStep::Missing if end => {
                     let group = (c.origin == Origin::Path).then_some(group);
                     return Ok(Resolution::Missing { group, name: c.name });
                 }
-                Step::Missing => return Err(missing(&c.name)),
+                PathStep::Missing => return Err(missing(&c.name)),
             }
         }
         self.header(&mut s, w.at)?;
@@ -259,7 +259,7 @@ impl Container {
             self.need_group(&mut s, base, None, path)?;
             return Ok(Parent::In { group: base, name: path.to_vec() });
         }
-        let mut w = Walk::new(base, path, max_soft_links);
+        let mut w = PathWalk::new(base, path, max_soft_links);
         while let Some(c) = w.pending.pop_front() {
             self.need_group(&mut s, w.at, w.by.as_deref(), &c.name)?;
             let group = w.at;
@@ -267,9 +267,9 @@ impl Container {
                 return Ok(Parent::In { group, name: c.name });
             }
             match (w.step(self, &c.name)?, create_missing) {
-                (Step::Moved, _) => (),
-                (Step::Leaves(link), _) => return Ok(Parent::Leaves { group, link, rest: w.rest() }),
-                (Step::Missing, Some(spec)) if c.origin == Origin::Path => {
+                (PathStep::Moved, _) => (),
+                (PathStep::Leaves(link), _) => return Ok(Parent::Leaves { group, link, rest: w.rest() }),
+                (PathStep::Missing, Some(spec)) if c.origin == Origin::Path => {
                     self.check_writable("unable to create group")?;
                     let spec = self.inherited(&mut s, spec, group)?;
                     let new = self.add_object(&mut s, group_header(&spec, 0, now()))?;
@@ -278,7 +278,7 @@ impl Container {
                     made.push(new);
                     self.insert_link(&mut s, group, &c.name, target, CharSet::Ascii)?;
                 }
-                (Step::Missing, _) => return Err(missing(&c.name)),
+                (PathStep::Missing, _) => return Err(missing(&c.name)),
             }
         }
         Ok(Parent::ItSelf(w.at))

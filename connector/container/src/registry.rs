@@ -10,11 +10,11 @@ use std::sync::{Arc, LazyLock, Weak};
 
 /// What makes two opens the same: the container, and the version that is shown if not the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Place(Where, Option<At>);
+pub(crate) struct RegistryKey(RegistryTarget, Option<At>);
 
 /// What makes two targets the same container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Where {
+enum RegistryTarget {
     /// A file by device and inode, so that links and other spellings of its path are the same.
     File(u64, u64),
     /// A path where nothing lies that the system knows.
@@ -24,28 +24,28 @@ enum Where {
 }
 
 #[derive(Default)]
-pub(crate) struct Open(HashMap<Place, Weak<Container>>);
+pub(crate) struct OpenContainers(HashMap<RegistryKey, Weak<Container>>);
 
-static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
+static OPEN: LazyLock<Mutex<OpenContainers>> = LazyLock::new(Mutex::default);
 /// Places whose containers were dropped while `OPEN` was locked.
-static GONE: Mutex<Vec<Place>> = Mutex::new(Vec::new());
+static GONE: Mutex<Vec<RegistryKey>> = Mutex::new(Vec::new());
 
 /// The registry, locked: opens and creations go one by one.
-pub(crate) fn lock() -> MutexGuard<'static, Open> {
+pub(crate) fn lock() -> MutexGuard<'static, OpenContainers> {
     let mut open = OPEN.lock();
     open.sweep();
     open
 }
 
 /// Forgets a container that is being dropped. Never blocks: the drop may happen under the lock.
-pub(crate) fn remove(place: &Place) {
+pub(crate) fn remove(place: &RegistryKey) {
     GONE.lock().push(place.clone());
     if let Some(mut open) = OPEN.try_lock() {
         open.sweep();
     }
 }
 
-impl Open {
+impl OpenContainers {
     fn sweep(&mut self) {
         for place in std::mem::take(&mut *GONE.lock()) {
             if self.0.get(&place).is_some_and(|c| c.strong_count() == 0) {
@@ -62,9 +62,10 @@ impl Open {
         opened: Option<&OpenedFile>,
         at: Option<At>,
     ) -> Option<Arc<Container>> {
-        let place = opened.map_or_else(|| place(target), |file| Where::File(file.id().0, file.id().1));
+        let place =
+            opened.map_or_else(|| place(target), |file| RegistryTarget::File(file.id().0, file.id().1));
         self.0
-            .get(&Place(place, at))
+            .get(&RegistryKey(place, at))
             .and_then(Weak::upgrade)
             .filter(|c| c.is_ours() && !c.is_lost() && !c.ledger.is_gone())
     }
@@ -72,22 +73,22 @@ impl Open {
     pub(crate) fn add(&mut self, target: &Target, at: Option<At>, container: &Arc<Container>) {
         // The file that is open, whatever lies at its path by now.
         let place = match container.ledger.identity().file {
-            Some((device, inode)) => Where::File(device, inode),
+            Some((device, inode)) => RegistryTarget::File(device, inode),
             None => place(target),
         };
-        let place = Place(place, at);
+        let place = RegistryKey(place, at);
         self.0.insert(place.clone(), Arc::downgrade(container));
         container.set_place(place);
     }
 }
 
-fn place(target: &Target) -> Where {
+fn place(target: &Target) -> RegistryTarget {
     match target {
         Target::File(path) => match std::fs::metadata(path) {
-            Ok(m) => Where::File(m.dev(), m.ino()),
-            Err(_) => Where::Path(path.clone()),
+            Ok(m) => RegistryTarget::File(m.dev(), m.ino()),
+            Err(_) => RegistryTarget::Path(path.clone()),
         },
-        Target::Objects { store, key, .. } => Where::Key(store.place_of(key)),
+        Target::Objects { store, key, .. } => RegistryTarget::Key(store.place_of(key)),
     }
 }
 

@@ -13,16 +13,16 @@ pub const MAX_POOLED_BYTES: usize = 16 << 20;
 const MAX_POOL_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
-struct Kept {
+struct PooledBuffers {
     buffers: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-static POOL: Mutex<Kept> = Mutex::new(Kept { buffers: Vec::new(), bytes: 0 });
+static POOL: Mutex<PooledBuffers> = Mutex::new(PooledBuffers { buffers: Vec::new(), bytes: 0 });
 
 /// Runs `f` on what is kept, unless another thread does so just now: that one may be a parent's that a forked child does
 /// not have, so nobody ever waits.
-fn pool<T>(f: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+fn pool<T>(f: impl FnOnce(&mut PooledBuffers) -> T) -> Option<T> {
     POOL.try_lock().map(|mut kept| f(&mut kept))
 }
 
@@ -53,7 +53,7 @@ pub fn give(buffer: Vec<u8>) {
     }
 }
 
-impl Kept {
+impl PooledBuffers {
     /// The smallest buffer that has room, unless it is far too large.
     fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         let fits = |b: &Vec<u8>| b.capacity() >= len && b.capacity() / 4 <= len;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_pool_is_bounded_and_reuses_buffers() {
-        let mut kept = Kept::default();
+        let mut kept = PooledBuffers::default();
         for _ in 0..100 {
             kept.put(vec![1; 1 << 20]);
         }

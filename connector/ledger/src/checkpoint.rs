@@ -11,7 +11,7 @@ use crate::address::PageRef;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::memtable::Changed;
-use crate::page::{Draft, Entries, Page, Stored};
+use crate::page::{Draft, Page, PageEntries, Stored};
 use crate::payload;
 use crate::storage::PageSizes;
 use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
@@ -87,7 +87,7 @@ impl Fold<'_> {
         Error::corrupt(self.tree.storage.target(), "page", why)
     }
 
-    fn child(&self, page: &Entries<'_>, n: usize) -> Result<PageRef> {
+    fn child(&self, page: &PageEntries<'_>, n: usize) -> Result<PageRef> {
         page.child(n).map_err(|why| self.damaged(why))
     }
 
@@ -106,7 +106,7 @@ impl Fold<'_> {
         Ok(page)
     }
 
-    fn entries<'p>(&self, page: &'p Page, range: &KeyRange) -> Result<Entries<'p>> {
+    fn entries<'p>(&self, page: &'p Page, range: &KeyRange) -> Result<PageEntries<'p>> {
         let all = self.tree.entries(page)?;
         if range.holds(&all) { Ok(all) } else { Err(self.damaged(OUT_OF_RANGE)) }
     }
@@ -131,7 +131,7 @@ impl Fold<'_> {
     /// Does so with a child, of a level and of a page with keys of this range.
     fn gather_child(
         &self,
-        page: &Entries<'_>,
+        page: &PageEntries<'_>,
         n: usize,
         (below, range): (u8, &KeyRange),
         draft: &mut Draft,
@@ -142,7 +142,7 @@ impl Fold<'_> {
         Ok(moved.is_some())
     }
 
-    fn gather_value(&self, page: &Entries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
+    fn gather_value(&self, page: &PageEntries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
         let stored = page.stored(n).map_err(|why| self.damaged(why))?;
         let moved = match &stored {
             Stored::Spilled(e) if self.tree.storage.must_relocate(e.place()) => self.moved_value(e)?,
@@ -209,12 +209,12 @@ impl Fold<'_> {
     /// Pushes a leaf's entries with the changes laid over them.
     fn merge(
         &self,
-        leaf: Option<&Entries<'_>>,
+        leaf: Option<&PageEntries<'_>>,
         changes: &Changes<'_>,
         b: &mut Builder<'_, '_>,
     ) -> Result<()> {
         let mut rest = changes;
-        for n in 0..leaf.map_or(0, Entries::len) {
+        for n in 0..leaf.map_or(0, PageEntries::len) {
             let Some(leaf) = leaf else { break };
             let key = leaf.key(n);
             let split = rest.partition_point(|(k, _)| k.as_ref() < key);

@@ -13,7 +13,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 pub(crate) use self::commit::After;
-use self::commit::Spilled;
+use self::commit::SpilledBatch;
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
@@ -22,7 +22,7 @@ use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
-use crate::options::{Access, Identity, Options, Version, Writers};
+use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::storage::{RemoteCommits, Snapshot, Storage};
 use crate::tree::Tree;
 
@@ -61,7 +61,7 @@ pub(crate) struct State {
     /// What was staged when a commit was tried whose end is not known.
     pub(crate) in_doubt: Option<Memtable>,
     /// What was staged before, and did not stay in memory.
-    spilled: Option<Spilled>,
+    spilled: Option<SpilledBatch>,
     /// The memory that what is staged may take before it is spilled, where that is more than the bound.
     spill_at: u64,
     /// Staged keys that other writers changed, with the values that both started from.
@@ -188,7 +188,7 @@ impl Ledger {
         staged: &'a Memtable,
         log: &'a Memtable,
         root: Option<PageRef>,
-        spilled: Option<&Spilled>,
+        spilled: Option<&SpilledBatch>,
     ) -> Layers<'a> {
         match spilled {
             // They hold what the log says, too.
@@ -466,7 +466,7 @@ impl Ledger {
     }
 
     /// What makes this container the same as another opened one.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> ContainerIdentity {
         self.storage.identity()
     }
 }

@@ -58,9 +58,9 @@ pub use extent::Extent;
 pub use file::{OpenedFile, Replacing};
 pub use ledger::Ledger;
 pub use limits::{MAX_KEY, MAX_VALUE};
-pub use multi_writer::{Change, CommitLock};
+pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
-    Access, At, Identity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
+    Access, At, ContainerIdentity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     SyncPolicy, Version, Writers,
 };
-pub use payload::Part;
+pub use payload::PayloadPart;

@@ -9,7 +9,7 @@ use crate::codec::{Decoded, Reader, put_string, put_varint};
 
 /// A process, beside its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct ProcessIdentity {
     /// Of the running kernel: `/proc/sys/kernel/random/boot_id`.
     boot: String,
     /// The inode of its namespace of process ids.
@@ -41,7 +41,7 @@ fn parse_stat(line: &str) -> Option<(char, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-impl Identity {
+impl ProcessIdentity {
     /// This process's, where the system tells.
     pub(crate) fn myself() -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
@@ -92,23 +92,23 @@ mod tests {
 
     #[test]
     fn this_process_lives_and_one_that_began_earlier_does_not() {
-        let me = Identity::myself().unwrap();
+        let me = ProcessIdentity::myself().unwrap();
         let pid = std::process::id();
         assert_eq!(me.life(pid), Life::Alive);
         assert_eq!(
-            Identity { start: me.start + 1, ..me.clone() }.life(pid),
+            ProcessIdentity { start: me.start + 1, ..me.clone() }.life(pid),
             Life::Dead,
             "the id was used again"
         );
-        assert_eq!(Identity { namespace: me.namespace + 1, ..me.clone() }.life(pid), Life::Unknown);
-        assert_eq!(Identity { boot: "another".into(), ..me.clone() }.life(pid), Life::Unknown);
+        assert_eq!(ProcessIdentity { namespace: me.namespace + 1, ..me.clone() }.life(pid), Life::Unknown);
+        assert_eq!(ProcessIdentity { boot: "another".into(), ..me.clone() }.life(pid), Life::Unknown);
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let gone = child.id();
         child.wait().unwrap();
         assert_eq!(me.life(gone), Life::Dead);
         let mut bytes = Vec::new();
         me.encode(&mut bytes);
-        assert_eq!(Identity::read(&mut Reader::new(&bytes)), Ok(me));
+        assert_eq!(ProcessIdentity::read(&mut Reader::new(&bytes)), Ok(me));
     }
 
     #[test]

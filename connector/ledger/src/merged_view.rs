@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::memtable::{Memtable, range_of, value_in};
-use crate::tree::{Found, Tree};
+use crate::tree::{Lookup, Tree};
 
 /// A key and its value.
 pub(crate) type Entry = (Bytes, Bytes);
@@ -80,7 +80,7 @@ impl Layers<'_> {
         let mut base = self.tree.first(lower)?.filter(|f| within(f.key(), upper));
         loop {
             let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
-            let Some(least) = heads.into_iter().flatten().chain(base.as_ref().map(Found::key)).min() else {
+            let Some(least) = heads.into_iter().flatten().chain(base.as_ref().map(Lookup::key)).min() else {
                 break;
             };
             let here = [heads[0] == Some(least), heads[1] == Some(least)];
@@ -101,7 +101,7 @@ impl Layers<'_> {
         Ok(out)
     }
 
-    fn advance(&self, from: Option<Found>) -> Result<Option<Found>> {
+    fn advance(&self, from: Option<Lookup>) -> Result<Option<Lookup>> {
         let Some(f) = from else { return Ok(None) };
         let key = f.key_bytes();
         match self.tree.step(f)? {
@@ -119,7 +119,7 @@ impl Layers<'_> {
         let mut base = self.tree.last(upper)?.filter(|f| not_before(f.key(), lower));
         loop {
             let heads = [top.peek().map(|(k, _)| k.as_ref()), middle.peek().map(|(k, _)| k.as_ref())];
-            let greatest = heads.into_iter().flatten().chain(base.as_ref().map(Found::key)).max();
+            let greatest = heads.into_iter().flatten().chain(base.as_ref().map(Lookup::key)).max();
             let Some(greatest) = greatest else { return Ok(None) };
             let here = [heads[0] == Some(greatest), heads[1] == Some(greatest)];
             let in_base = base.as_ref().is_some_and(|f| f.key() == greatest);

@@ -30,7 +30,7 @@ const MAX_TINY_PAYLOAD: usize = 64;
 
 /// A key that another writer changed.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct EntryChange {
     /// The key.
     pub key: Bytes,
     /// Its value before, as this handle last saw it, for staged keys and those that were asked for.
@@ -68,7 +68,7 @@ impl Ledger {
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading: the same changes are then told by the next call. `Gone` when this
     /// writer looked away for longer than the retention time of an object store: it has to be opened anew.
-    pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+    pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
         let mut s = self.writable()?;
         self.take_news(&mut s, wanted).inspect_err(|e| {
             // What this writer has to look at is gone for good.
@@ -78,7 +78,7 @@ impl Ledger {
         })
     }
 
-    fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Change>> {
+    fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
         // Else an own record would be news.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
@@ -102,7 +102,7 @@ impl Ledger {
         s: &mut State,
         news: &RemoteCommits,
         wanted: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Vec<Change>> {
+    ) -> Result<Vec<EntryChange>> {
         let mut last: BTreeMap<Bytes, CommitRecord> = BTreeMap::new();
         for record in news.skipped.iter().chain(&news.records) {
             if record.header.version > s.version {
@@ -120,7 +120,7 @@ impl Ledger {
                 unmerged.push((key.clone(), before.clone()));
             }
             let (host, pid) = (record.header.by.host.to_string(), record.header.by.pid);
-            out.push(Change { key, before, version: record.header.version, host, pid });
+            out.push(EntryChange { key, before, version: record.header.version, host, pid });
         }
         for (key, before) in unmerged {
             if let Entry::Vacant(new) = s.unmerged.entry(key) {
@@ -130,7 +130,7 @@ impl Ledger {
         Ok(out)
     }
 
-    fn changes(&self, record: &CommitRecord) -> Result<Vec<record::Change>> {
+    fn changes(&self, record: &CommitRecord) -> Result<Vec<record::RecordChange>> {
         record.changes().map_err(|why| self.damaged(why))
     }
 

@@ -253,7 +253,7 @@ pub enum Probe {
 
 /// What makes a container the same container: two opens of one file or key have equal identities.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct ContainerIdentity {
     /// Sixteen random bytes given at creation. Copies of a container share them.
     pub id: [u8; 16],
     /// Device and inode of a file, to tell copies from one another; `None` for objects.

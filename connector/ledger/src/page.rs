@@ -14,7 +14,7 @@ mod draft;
 mod entries;
 
 pub(crate) use draft::Draft;
-pub(crate) use entries::Entries;
+pub(crate) use entries::PageEntries;
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
 /// More levels than any container can have; a page that says more is damaged.
@@ -148,9 +148,9 @@ impl Page {
     }
 
     /// All entries; an error if one cannot be read, or is not in order.
-    pub(crate) fn entries(&self) -> Decoded<Entries<'_>> {
+    pub(crate) fn entries(&self) -> Decoded<PageEntries<'_>> {
         if let Some(starts) = self.starts.get() {
-            return Ok(Entries { page: self, starts });
+            return Ok(PageEntries { page: self, starts });
         }
         let (mut starts, mut r) = (Vec::with_capacity(self.count), self.from(self.first));
         self.walk(&mut r, |start, _| {
@@ -158,7 +158,7 @@ impl Page {
             true
         })?;
         r.end()?;
-        Ok(Entries { page: self, starts: self.starts.get_or_init(|| starts) })
+        Ok(PageEntries { page: self, starts: self.starts.get_or_init(|| starts) })
     }
 
     /// Whether a list of the entries is there, or worth making.

@@ -126,7 +126,7 @@ fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
 
 /// A part of a payload to be read.
 #[derive(Debug)]
-pub struct Part<'a> {
+pub struct PayloadPart<'a> {
     /// The payload.
     pub extent: &'a Extent,
     /// Bytes of it.
@@ -155,12 +155,12 @@ enum Goes<'a> {
 
 /// The runs that answer some parts.
 #[derive(Default)]
-struct Runs<'a> {
+struct ReadRuns<'a> {
     wanted: Vec<Wanted<'a>>,
     purposes: Vec<Purpose<'a>>,
 }
 
-impl<'a> Runs<'a> {
+impl<'a> ReadRuns<'a> {
     /// The whole blocks around a range.
     fn around(&mut self, extent: &'a Extent, range: Range<u64>, goes: Goes<'a>, into: Option<&'a mut [u8]>) {
         let block = extent.block();
@@ -204,11 +204,11 @@ impl<'a> Runs<'a> {
 
 /// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side. The answers
 /// are in the order asked, and empty for what has a place to go to.
-pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
+pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
     let mut out = vec![Bytes::new(); parts.len()];
-    let mut runs = Runs::default();
+    let mut runs = ReadRuns::default();
     for (n, part) in parts.into_iter().enumerate() {
-        let Part { extent, range, into } = part;
+        let PayloadPart { extent, range, into } = part;
         if range.start > range.end || range.end > extent.len() {
             return Err(outside(storage, extent, &range));
         }
@@ -221,7 +221,7 @@ pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<Part<'_>>) -> Result<V
             }
         }
     }
-    let Runs { mut wanted, purposes } = runs;
+    let ReadRuns { mut wanted, purposes } = runs;
     let offsets: Vec<u64> = wanted.iter().map(|w| w.run.offset).collect();
     // In the thread that read them, while they are in the processor's cache.
     let extents: Vec<&Extent> = purposes.iter().map(|p| p.extent).collect();

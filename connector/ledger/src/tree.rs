@@ -9,7 +9,7 @@ use crate::address::{PageRef, Run, Wanted};
 use crate::cache::Cache;
 use crate::codec::Decoded;
 use crate::error::{Error, Result};
-use crate::page::{self, Entries, Page, Stored};
+use crate::page::{self, Page, PageEntries, Stored};
 use crate::payload;
 use crate::storage::Storage;
 
@@ -20,13 +20,13 @@ const MAX_READ_AHEAD_PAGES: usize = 128;
 
 /// An entry of a leaf, found but not yet copied out.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct Lookup {
     leaf: Arc<Page>,
     at: usize,
     key: Bytes,
 }
 
-impl Found {
+impl Lookup {
     fn of(leaf: Arc<Page>, at: usize) -> Decoded<Option<Self>> {
         let all = leaf.entries()?;
         let key = (at < all.len()).then(|| all.key_bytes(at));
@@ -61,13 +61,13 @@ impl KeyRange {
     }
 
     /// The keys that may be below child `n` of a page, which itself has the keys of this range.
-    pub(crate) fn of_child(&self, page: &Entries<'_>, n: usize) -> Self {
+    pub(crate) fn of_child(&self, page: &PageEntries<'_>, n: usize) -> Self {
         let to = if n + 1 < page.len() { Some(page.key_bytes(n + 1)) } else { self.to.clone() };
         Self { from: Some(page.key_bytes(n)), to }
     }
 
     /// Whether all keys of a page, which ascend, are in the range. So no page can be met twice on one walk.
-    pub(crate) fn holds(&self, page: &Entries<'_>) -> bool {
+    pub(crate) fn holds(&self, page: &PageEntries<'_>) -> bool {
         self.from.as_ref().is_none_or(|from| page.key(0) >= &from[..])
             && self.to.as_ref().is_none_or(|to| page.key(page.len() - 1) < &to[..])
     }
@@ -161,7 +161,7 @@ impl Tree<'_> {
     }
 
     /// Walks down, one level at a time, into the children that `ways` names of page `n` of those walked to.
-    fn descend(&self, ways: impl Fn(&[Entries<'_>], usize) -> Vec<usize>) -> Result<()> {
+    fn descend(&self, ways: impl Fn(&[PageEntries<'_>], usize) -> Vec<usize>) -> Result<()> {
         let Some(root) = self.root else { return Ok(()) };
         let mut level = vec![self.page(&root)?];
         while level.first().is_some_and(|page| page.level > 0) {
@@ -187,11 +187,11 @@ impl Tree<'_> {
         Error::corrupt(self.storage.target(), "page", why)
     }
 
-    pub(crate) fn entries<'p>(&self, page: &'p Page) -> Result<Entries<'p>> {
+    pub(crate) fn entries<'p>(&self, page: &'p Page) -> Result<PageEntries<'p>> {
         page.entries().map_err(|why| self.damaged(why))
     }
 
-    fn way(&self, page: &Entries<'_>, n: usize) -> Result<PageRef> {
+    fn way(&self, page: &PageEntries<'_>, n: usize) -> Result<PageRef> {
         page.child(n).map_err(|why| self.damaged(why))
     }
 
@@ -208,7 +208,7 @@ impl Tree<'_> {
     fn child_within(
         &self,
         page: &Page,
-        all: &Entries<'_>,
+        all: &PageEntries<'_>,
         n: usize,
         range: &KeyRange,
     ) -> Result<(Arc<Page>, KeyRange)> {
@@ -252,24 +252,24 @@ impl Tree<'_> {
         found.map(|at| self.loaded(leaf.stored(at))).transpose()
     }
 
-    fn found(&self, leaf: Arc<Page>, at: usize) -> Result<Option<Found>> {
-        Found::of(leaf, at).map_err(|why| self.damaged(why))
+    fn found(&self, leaf: Arc<Page>, at: usize) -> Result<Option<Lookup>> {
+        Lookup::of(leaf, at).map_err(|why| self.damaged(why))
     }
 
     /// The entry behind one, if the same leaf has it.
-    pub(crate) fn step(&self, f: Found) -> Result<Option<Found>> {
+    pub(crate) fn step(&self, f: Lookup) -> Result<Option<Lookup>> {
         self.found(f.leaf, f.at + 1)
     }
 
     /// The first entry not before `lower`.
-    pub(crate) fn first(&self, lower: Bound<&[u8]>) -> Result<Option<Found>> {
+    pub(crate) fn first(&self, lower: Bound<&[u8]>) -> Result<Option<Lookup>> {
         match &self.root {
             Some(root) => self.first_in(self.page(root)?, lower, &KeyRange::default()),
             None => Ok(None),
         }
     }
 
-    fn first_in(&self, page: Arc<Page>, lower: Bound<&[u8]>, range: &KeyRange) -> Result<Option<Found>> {
+    fn first_in(&self, page: Arc<Page>, lower: Bound<&[u8]>, range: &KeyRange) -> Result<Option<Lookup>> {
         let all = self.entries(&page)?;
         if page.level == 0 {
             let at = all.first_from(lower);
@@ -290,14 +290,14 @@ impl Tree<'_> {
     }
 
     /// The last entry not behind `upper`.
-    pub(crate) fn last(&self, upper: Bound<&[u8]>) -> Result<Option<Found>> {
+    pub(crate) fn last(&self, upper: Bound<&[u8]>) -> Result<Option<Lookup>> {
         match &self.root {
             Some(root) => self.last_in(self.page(root)?, upper, &KeyRange::default()),
             None => Ok(None),
         }
     }
 
-    fn last_in(&self, page: Arc<Page>, upper: Bound<&[u8]>, range: &KeyRange) -> Result<Option<Found>> {
+    fn last_in(&self, page: Arc<Page>, upper: Bound<&[u8]>, range: &KeyRange) -> Result<Option<Lookup>> {
         let all = self.entries(&page)?;
         if page.level == 0 {
             return match all.end_before(upper).checked_sub(1) {
@@ -320,7 +320,7 @@ impl Tree<'_> {
     }
 
     /// The value of a found entry, read from its own extent if it was spilled.
-    pub(crate) fn value(&self, f: &Found) -> Result<Bytes> {
+    pub(crate) fn value(&self, f: &Lookup) -> Result<Bytes> {
         self.loaded(self.entries(&f.leaf)?.stored(f.at))
     }
 

@@ -36,7 +36,7 @@ pub struct Pointer {
 
 /// A pointer file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundPointer {
     /// What it names.
     pub pointer: Pointer,
     /// Whether the user that this process runs as owns the file.
@@ -54,7 +54,7 @@ impl Pointer {
 ///
 /// # Errors
 /// A pointer file that is damaged, or of another version; a file that cannot be read.
-pub fn read(path: &Path) -> Result<Option<Found>> {
+pub fn read(path: &Path) -> Result<Option<FoundPointer>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_unknown(&error) => return Err(unopened(path, &error)),
@@ -92,7 +92,7 @@ pub fn read(path: &Path) -> Result<Option<Found>> {
     let pointer = Pointer { store: store.to_owned(), key: key.to_owned() };
     // Of the file that was read, whatever has its name by now.
     let is_own = file.metadata().is_ok_and(|file| is_own(&file));
-    Ok(Some(Found { pointer, is_own }))
+    Ok(Some(FoundPointer { pointer, is_own }))
 }
 
 /// Whether an open failed for a reason that leaves it unknown what is there.

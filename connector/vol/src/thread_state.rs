@@ -16,7 +16,7 @@ impl<T> ThreadState<T> {
 }
 
 /// A value of the thread that asks, which can be another one for a while.
-pub trait Replaceable<T>: Sized + 'static {
+pub trait ThreadValue<T>: Sized + 'static {
     /// Puts a value in place of another, and answers that one.
     fn put(&'static self, value: T) -> T;
 
@@ -26,13 +26,13 @@ pub trait Replaceable<T>: Sized + 'static {
     }
 }
 
-impl<T: 'static> Replaceable<T> for LocalKey<ThreadState<T>> {
+impl<T: 'static> ThreadValue<T> for LocalKey<ThreadState<T>> {
     fn put(&'static self, value: T) -> T {
         self.with(|state| ManuallyDrop::into_inner(state.0.replace(ManuallyDrop::new(value))))
     }
 }
 
-impl<T: 'static> Replaceable<T> for LocalKey<Cell<T>> {
+impl<T: 'static> ThreadValue<T> for LocalKey<Cell<T>> {
     fn put(&'static self, value: T) -> T {
         self.replace(value)
     }
@@ -40,19 +40,19 @@ impl<T: 'static> Replaceable<T> for LocalKey<Cell<T>> {
 
 /// Restores a thread's value when it is dropped.
 #[must_use]
-pub struct Scoped<P: Replaceable<T>, T> {
+pub struct Scoped<P: ThreadValue<T>, T> {
     place: &'static P,
     outer: Option<T>,
 }
 
-impl<P: Replaceable<T>, T> Scoped<P, T> {
+impl<P: ThreadValue<T>, T> Scoped<P, T> {
     /// Restores the value, and answers what was in its place last.
     pub fn end(mut self) -> Option<T> {
         self.outer.take().map(|outer| self.place.put(outer))
     }
 }
 
-impl<P: Replaceable<T>, T> Drop for Scoped<P, T> {
+impl<P: ThreadValue<T>, T> Drop for Scoped<P, T> {
     fn drop(&mut self) {
         if let Some(outer) = self.outer.take() {
             self.place.put(outer);

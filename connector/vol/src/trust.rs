@@ -8,7 +8,7 @@ use object_stores::registry::split_scheme;
 
 use crate::config::{Config, Links};
 use crate::error::{Error, Minor, Result};
-use crate::pointer::{Found, Pointer};
+use crate::pointer::{FoundPointer, Pointer};
 
 /// Schemes of stores that are on this machine, or reached as its files are.
 const LOCAL_SCHEMES: [&str; 2] = ["file", "memory"];
@@ -20,7 +20,7 @@ const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_EN
 ///
 /// # Errors
 /// What forbids it, and what allows it.
-pub fn check_pointer(path: &Path, found: &Found, access: Access, config: &Config) -> Result<()> {
+pub fn check_pointer(path: &Path, found: &FoundPointer, access: Access, config: &Config) -> Result<()> {
     let Pointer { store, .. } = &found.pointer;
     if config.store.as_deref().is_some_and(|own| is_inside(store, own)) {
         return Ok(());
@@ -144,8 +144,8 @@ mod tests {
         Config { links, store: store.map(str::to_owned), ..Config::default() }
     }
 
-    fn found(store: &str, is_own: bool) -> Found {
-        Found { pointer: Pointer { store: store.to_owned(), key: "k\u{1b}[2J".to_owned() }, is_own }
+    fn found(store: &str, is_own: bool) -> FoundPointer {
+        FoundPointer { pointer: Pointer { store: store.to_owned(), key: "k\u{1b}[2J".to_owned() }, is_own }
     }
 
     #[test]

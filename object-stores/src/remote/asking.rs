@@ -11,7 +11,7 @@ use object_store::list::PaginatedListOptions;
 use super::failure::Failure;
 use super::http::{LIMITS, Limits, MAX_DOCUMENT_BYTES};
 use super::runtime::{self, Started};
-use super::{Answer, Bucket, Client};
+use super::{Bucket, Client, StoreResult};
 use crate::ErrorKind;
 use crate::deadline::{self, Budget};
 
@@ -20,18 +20,18 @@ use crate::deadline::{self, Budget};
 pub(super) struct Late;
 
 /// What came of a piece of work.
-pub(super) type Outcome<T> = std::result::Result<Answer<T>, Late>;
+pub(super) type Outcome<T> = std::result::Result<StoreResult<T>, Late>;
 
 /// Work under way.
 #[derive(Debug)]
-pub(super) struct Asked<T> {
+pub(super) struct PendingRequest<T> {
     started: Started<Outcome<T>>,
     budget: Arc<Budget>,
     since: Instant,
 }
 
 /// Does `work` until it is done or the budget is used up, which others may prolong meanwhile.
-pub(super) async fn limited<T>(limits: Limits, work: impl Future<Output = Answer<T>>) -> Outcome<T> {
+pub(super) async fn limited<T>(limits: Limits, work: impl Future<Output = StoreResult<T>>) -> Outcome<T> {
     let budget = limits.budget.clone();
     LIMITS
         .scope(limits, async move {
@@ -66,8 +66,8 @@ impl Bucket {
     pub(super) fn start<T: Send + 'static>(
         &self,
         most: u64,
-        work: impl Future<Output = Answer<T>> + Send + 'static,
-    ) -> std::result::Result<Asked<T>, Failure> {
+        work: impl Future<Output = StoreResult<T>> + Send + 'static,
+    ) -> std::result::Result<PendingRequest<T>, Failure> {
         self.start_and_go_on(most, work, std::future::ready(()))
     }
 
@@ -75,9 +75,9 @@ impl Bucket {
     pub(super) fn start_and_go_on<T: Send + 'static>(
         &self,
         most: u64,
-        work: impl Future<Output = Answer<T>> + Send + 'static,
+        work: impl Future<Output = StoreResult<T>> + Send + 'static,
         rest: impl Future<Output = ()> + Send + 'static,
-    ) -> std::result::Result<Asked<T>, Failure> {
+    ) -> std::result::Result<PendingRequest<T>, Failure> {
         let (limits, since) = (self.limits(most), Instant::now());
         let budget = limits.budget.clone();
         if budget.remaining().is_zero() {
@@ -85,12 +85,12 @@ impl Bucket {
         }
         let started = runtime::start_and_go_on(limited(limits, work), rest)
             .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
-        Ok(Asked { started, budget, since })
+        Ok(PendingRequest { started, budget, since })
     }
 
     /// Waits for work.
-    pub(super) fn wait<T>(&self, asked: Asked<T>) -> std::result::Result<T, Failure> {
-        let Asked { started, budget, since } = asked;
+    pub(super) fn wait<T>(&self, asked: PendingRequest<T>) -> std::result::Result<T, Failure> {
+        let PendingRequest { started, budget, since } = asked;
         let outcome = started
             .wait()
             .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
@@ -121,7 +121,7 @@ impl Bucket {
     pub(super) fn ask<T, F>(&self, requests: impl FnOnce(Client) -> F) -> std::result::Result<T, Failure>
     where
         T: Send + 'static,
-        F: Future<Output = Answer<T>> + Send + 'static,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
     {
         self.ask_for(MAX_DOCUMENT_BYTES, requests)
     }
@@ -134,7 +134,7 @@ impl Bucket {
     ) -> std::result::Result<T, Failure>
     where
         T: Send + 'static,
-        F: Future<Output = Answer<T>> + Send + 'static,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
     {
         let work = requests(self.client()?.clone());
         self.wait(self.start(most, work)?)

@@ -14,12 +14,12 @@ use futures_util::future;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::asking::{Asked, limited};
+use super::asking::{PendingRequest, limited};
 use super::failure::Failure;
 use super::http::{Limits, MAX_DOCUMENT_BYTES};
 use super::integrity::is_mismatch;
 use super::runtime::PerProcess;
-use super::{Answer, Bucket, Client, Path, path};
+use super::{Bucket, Client, Path, StoreResult, path};
 use crate::deadline::Budget;
 use crate::{Condition, ErrorKind, Key};
 
@@ -63,7 +63,7 @@ struct Created {
 }
 
 /// The update that follows.
-type UnderWay = Asked<Answer<()>>;
+type UnderWay = PendingRequest<StoreResult<()>>;
 
 impl Conditions {
     pub(super) fn is_read_only(&self) -> bool {
@@ -154,7 +154,7 @@ impl Places {
     }
 }
 
-async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> Answer<()> {
+async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreResult<()> {
     client.objects.put_opts(at, text.into(), PutOptions::from(mode)).await.map(drop)
 }
 
@@ -188,14 +188,14 @@ fn ask_creates(bucket: &Bucket, at: &Places) -> Result<(Created, Vec<Path>), Fai
 }
 
 /// An update that has to be refused, of an object that is there.
-async fn ask_update(client: Client, at: Path) -> Answer<()> {
+async fn ask_update(client: Client, at: Path) -> StoreResult<()> {
     let never = Some("\"00000000000000000000000000000000\"".to_owned());
     let never = UpdateVersion { e_tag: never, version: Some("1".to_owned()) };
     put(&client, &at, PutMode::Update(never), "probe of a conditional replacement".to_owned()).await
 }
 
 /// The same with an object of its own: the answer to the first one was lost.
-fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<Answer<()>, Failure> {
+fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<StoreResult<()>, Failure> {
     bucket.ask(|client| async move {
         put(&client, &at, PutMode::Overwrite, "probe of a conditional replacement".to_owned()).await?;
         let answer = ask_update(client.clone(), at.clone()).await;

@@ -5,7 +5,7 @@
 
 use std::error::Error as StdError;
 
-use object_store::Error as Answer;
+use object_store::Error as StoreResult;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::http::{GivenUp, TooLong};
@@ -38,7 +38,7 @@ impl Failure {
     }
 
     /// What `answer` means for a request to the bucket or container `bucket`.
-    pub(super) fn of(answer: &Answer, bucket: &str) -> Self {
+    pub(super) fn of(answer: &StoreResult, bucket: &str) -> Self {
         if let Some(none) = in_chain::<NoCredentials>(answer) {
             return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
         }
@@ -94,15 +94,17 @@ fn in_chain<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> O
     None
 }
 
-fn of_variant(answer: &Answer) -> Option<ErrorKind> {
+fn of_variant(answer: &StoreResult) -> Option<ErrorKind> {
     Some(match answer {
-        Answer::NotFound { .. } => ErrorKind::NotFound,
-        Answer::AlreadyExists { .. } => ErrorKind::AlreadyExists,
-        Answer::Precondition { .. } | Answer::NotModified { .. } => ErrorKind::PreconditionFailed,
-        Answer::PermissionDenied { .. } => ErrorKind::PermissionDenied,
-        Answer::Unauthenticated { .. } => ErrorKind::Unauthenticated,
-        Answer::NotSupported { .. } | Answer::NotImplemented { .. } => ErrorKind::Unsupported,
-        Answer::InvalidPath { .. } | Answer::UnknownConfigurationKey { .. } => ErrorKind::InvalidArgument,
+        StoreResult::NotFound { .. } => ErrorKind::NotFound,
+        StoreResult::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+        StoreResult::Precondition { .. } | StoreResult::NotModified { .. } => ErrorKind::PreconditionFailed,
+        StoreResult::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+        StoreResult::Unauthenticated { .. } => ErrorKind::Unauthenticated,
+        StoreResult::NotSupported { .. } | StoreResult::NotImplemented { .. } => ErrorKind::Unsupported,
+        StoreResult::InvalidPath { .. } | StoreResult::UnknownConfigurationKey { .. } => {
+            ErrorKind::InvalidArgument
+        }
         _ => return None,
     })
 }
@@ -229,7 +231,7 @@ mod tests {
     use super::*;
 
     fn failure(text: &str) -> Failure {
-        Failure::of(&Answer::Generic { store: "S3", source: text.into() }, "b")
+        Failure::of(&StoreResult::Generic { store: "S3", source: text.into() }, "b")
     }
 
     #[test]
@@ -261,12 +263,12 @@ mod tests {
     #[test]
     fn a_missing_bucket_is_not_a_missing_object() {
         let source = "non-2xx status code: 404 Not Found: <Code>NoSuchBucket</Code>".into();
-        let found = Failure::of(&Answer::NotFound { path: "k".into(), source }, "some-bucket");
+        let found = Failure::of(&StoreResult::NotFound { path: "k".into(), source }, "some-bucket");
         assert_eq!(found.kind, ErrorKind::NoStore);
         assert!(found.detail.contains("'some-bucket'"), "{}", found.detail);
         let source = "non-2xx status code: 404 Not Found: ".into();
         assert_eq!(
-            Failure::of(&Answer::NotFound { path: "k".into(), source }, "b").kind,
+            Failure::of(&StoreResult::NotFound { path: "k".into(), source }, "b").kind,
             ErrorKind::NotFound
         );
     }

@@ -19,7 +19,7 @@ use object_store::client::{
 };
 use reqwest::redirect;
 
-use super::Answer;
+use super::StoreResult;
 use super::clock::{Sent, ServerClock};
 use super::duration;
 use super::options::is_yes;
@@ -74,7 +74,7 @@ impl Connections {
 }
 
 impl HttpConnector for Connections {
-    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
+    fn connect(&self, options: &ClientOptions) -> StoreResult<HttpClient> {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
@@ -99,7 +99,7 @@ pub(super) struct Separate {
 }
 
 impl HttpConnector for Separate {
-    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
+    fn connect(&self, options: &ClientOptions) -> StoreResult<HttpClient> {
         connected(options, &[], self.server)
     }
 }
@@ -108,7 +108,7 @@ fn connected(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
     server: Server,
-) -> Answer<HttpClient> {
+) -> StoreResult<HttpClient> {
     let client = client(options, certificates);
     let client = client.map_err(|e| object_store::Error::Generic { store: "HTTP client", source: e })?;
     Ok(HttpClient::new(Bounded { client: HttpClient::new(client), server }))

@@ -15,7 +15,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
 
 use super::failure::Failure;
 use super::http::{Called, Connections};
-use super::{Answer, Path};
+use super::{Path, StoreResult};
 
 /// Payloads of fewer bytes are signed: that costs less than a tenth of a millisecond.
 pub(super) const MIN_CHECKSUMMED_BYTES: usize = 256 << 10;
@@ -35,14 +35,14 @@ pub(super) struct Unsigned {
 
 impl Unsigned {
     /// Clients that differ only in this from what `signed` builds.
-    pub(super) fn beside(signed: &AmazonS3Builder, connections: &Connections) -> Answer<Unsigned> {
+    pub(super) fn beside(signed: &AmazonS3Builder, connections: &Connections) -> StoreResult<Unsigned> {
         let builder = signed.clone().with_unsigned_payload(true).with_checksum_algorithm(Checksum::CRC64NVME);
         let damaging = builder.clone().with_http_connector(Damaging(connections.clone())).build()?;
         Ok(Unsigned { objects: Arc::new(builder.build()?), damaging: Arc::new(damaging) })
     }
 
     /// Puts a damaged payload at `at`, as a probe.
-    pub(super) async fn put_damaged(&self, at: &Path) -> Answer<()> {
+    pub(super) async fn put_damaged(&self, at: &Path) -> StoreResult<()> {
         self.damaging.put(at, SAID.into()).await.map(drop)
     }
 }
@@ -58,15 +58,15 @@ pub(super) fn is_mismatch(failure: &Failure) -> bool {
 struct Damaging(Connections);
 
 impl HttpConnector for Damaging {
-    fn connect(&self, options: &ClientOptions) -> Answer<HttpClient> {
-        Ok(HttpClient::new(Damage(self.0.connect(options)?)))
+    fn connect(&self, options: &ClientOptions) -> StoreResult<HttpClient> {
+        Ok(HttpClient::new(DamagingClient(self.0.connect(options)?)))
     }
 }
 
 #[derive(Debug)]
-struct Damage(HttpClient);
+struct DamagingClient(HttpClient);
 
-impl HttpService for Damage {
+impl HttpService for DamagingClient {
     fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
     where
         's: 'a,

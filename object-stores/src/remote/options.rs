@@ -36,10 +36,10 @@ const TIMEOUT: &str = "timeout";
 pub type Environment = BTreeMap<String, String>;
 
 /// Equal for equal ways to reach equal buckets. Holds secrets: never shown.
-type Identity = BTreeMap<String, String>;
+type ServerIdentity = BTreeMap<String, String>;
 
 /// A bucket's name, what reaches it, and what is known of it.
-pub(super) struct Plan {
+pub(super) struct ConnectionPlan {
     pub(super) name: String,
     pub(super) bucket: String,
     /// Where the bucket is, if its name alone does not say: the service's address or the account.
@@ -47,14 +47,14 @@ pub(super) struct Plan {
     pub(super) connect: Box<Connect>,
     pub(super) conditions: Conditions,
     pub(super) by_version: bool,
-    pub(super) identity: Identity,
+    pub(super) identity: ServerIdentity,
     /// The server as messages name it, where it may turn out to be none that speaks S3's protocol.
     pub(super) endpoint: Option<String>,
 }
 
 /// The buckets that are open, most recently used last. A program that opens files one after the other keeps its
 /// connections, and a server's conditions are probed once.
-static OPEN: Mutex<Vec<(Identity, Arc<Bucket>)>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<(ServerIdentity, Arc<Bucket>)>> = Mutex::new(Vec::new());
 
 /// The process's variables.
 pub(crate) fn environment() -> Environment {
@@ -99,7 +99,7 @@ fn without_timeout(settings: &Settings) -> Settings {
     settings.iter().filter(|(name, _)| *name != TIMEOUT).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 
-fn opened(plan: Plan, timeout: Duration) -> Result<Arc<Bucket>> {
+fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
     let mut open = OPEN.lock();
     let found = open.iter().position(|(identity, _)| *identity == plan.identity);
     let entry = match found {

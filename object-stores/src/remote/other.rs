@@ -11,7 +11,9 @@ use object_store::list::PaginatedListStore;
 use super::conditions::Conditions;
 use super::failure::Failure;
 use super::http::{Separate, Server};
-use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
+use super::options::{
+    ConnectionPlan, Environment, client_options, is_yes, refusal, refused, retries, with_unit,
+};
 use super::{Client, Connect};
 use crate::Result;
 use crate::settings::{Settings, check_settings};
@@ -38,8 +40,8 @@ fn client<S: object_store::ObjectStore + PaginatedListStore>(
 }
 
 /// The plan for a bucket whose conditions are as documented, at the place that its name says.
-fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Connect>) -> Plan {
-    Plan {
+fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Connect>) -> ConnectionPlan {
+    ConnectionPlan {
         name: format!("{scheme}://{bucket}"),
         bucket: bucket.to_owned(),
         at: String::new(),
@@ -52,7 +54,7 @@ fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Co
 }
 
 /// `gs://bucket`, by the variables `GOOGLE_…` and `SERVICE_ACCOUNT`.
-pub(super) fn google(bucket: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+pub(super) fn google(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
     check_settings("gs", settings, &[])?;
     let mut options = prefixed(environment, "GOOGLE_");
     if let Some(path) = environment.get("SERVICE_ACCOUNT") {
@@ -72,11 +74,15 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
         }
         client(builder.with_bucket_name(&name).build(), &name)
     };
-    Ok(Plan { by_version: true, ..documented("gs", bucket, &options, Box::new(connect)) })
+    Ok(ConnectionPlan { by_version: true, ..documented("gs", bucket, &options, Box::new(connect)) })
 }
 
 /// `az://container`, by the variables `AZURE_…`.
-pub(super) fn azure(container: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+pub(super) fn azure(
+    container: &str,
+    environment: &Environment,
+    settings: &Settings,
+) -> Result<ConnectionPlan> {
     check_settings("az", settings, &[])?;
     let options = prefixed(environment, "AZURE_");
     let where_it_is = |name: &&String| name.contains("ACCOUNT_NAME") || name.contains("ENDPOINT");
@@ -96,12 +102,17 @@ pub(super) fn azure(container: &str, environment: &Environment, settings: &Setti
         }
         client(builder.with_container_name(&name).build(), &name)
     };
-    Ok(Plan { at, ..documented("az", container, &options, Box::new(connect)) })
+    Ok(ConnectionPlan { at, ..documented("az", container, &options, Box::new(connect)) })
 }
 
 /// `https://host` and, if `HTTP_ALLOW_HTTP` or `AWS_ALLOW_HTTP` allows it, `http://host`: what is published there
 /// can be read.
-pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+pub(super) fn web(
+    scheme: &str,
+    host: &str,
+    environment: &Environment,
+    settings: &Settings,
+) -> Result<ConnectionPlan> {
     check_settings(scheme, settings, &[])?;
     let mut client = client_options();
     if scheme == "http" {
@@ -123,7 +134,7 @@ pub(super) fn web(scheme: &str, host: &str, environment: &Environment, settings:
         let store = builder.build().map_err(|e| refused(e, &bucket))?;
         Ok(Client { objects: Arc::new(store), unsigned: None, pages: None })
     };
-    Ok(Plan {
+    Ok(ConnectionPlan {
         name,
         bucket: host.to_owned(),
         at: String::new(),

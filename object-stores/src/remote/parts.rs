@@ -9,7 +9,7 @@ use object_store::{GetOptions, GetRange, ObjectStoreExt as _};
 
 use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
-use super::{Answer, Client, Path, RemoteStore, path};
+use super::{Client, Path, RemoteStore, StoreResult, path};
 use crate::store::check_exact;
 use crate::{ErrorKind, Key, ObjectMeta, Operation, Result};
 
@@ -36,7 +36,7 @@ fn http_range(range: Range<u64>) -> GetRange {
     if range.end > MAX_OBJECT_BYTES { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
 }
 
-async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> Answer<Part> {
+async fn get_part(client: Client, path: Path, range: Option<Range<u64>>) -> StoreResult<Part> {
     let options = GetOptions { range: range.map(http_range), ..GetOptions::default() };
     let got = client.objects.get_opts(&path, options).await?;
     let meta = got.meta.clone();
@@ -52,7 +52,7 @@ async fn send_part(
     path: Path,
     range: Range<u64>,
     to: Pieces,
-) -> Answer<object_store::ObjectMeta> {
+) -> StoreResult<object_store::ObjectMeta> {
     let options = GetOptions { range: Some(http_range(range)), ..GetOptions::default() };
     let got = client.objects.get_opts(&path, options).await?;
     let meta = got.meta.clone();

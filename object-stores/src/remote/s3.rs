@@ -14,30 +14,32 @@ use super::conditions::Conditions;
 use super::failure::{Failure, NoCredentials};
 use super::http::{Connections, Separate, Server};
 use super::integrity::Unsigned;
-use super::options::{Environment, Plan, client_options, is_yes, refusal, refused, retries, with_unit};
-use super::{Answer, Client, profile};
+use super::options::{
+    ConnectionPlan, Environment, client_options, is_yes, refusal, refused, retries, with_unit,
+};
+use super::{Client, StoreResult, profile};
 use crate::settings::{Settings, check_settings};
 use crate::{Error, ErrorKind, Operation, Result};
 
 /// Settings, besides the environment; they win over it.
 const SETTINGS: [&str; 5] = ["allow-http", "anonymous", "endpoint", "region", "style"];
 
-type Key = AmazonS3ConfigKey;
+type ConfigKey = AmazonS3ConfigKey;
 type Values = BTreeMap<String, String>;
 
 /// The crate's options for a bucket, by the crate's names.
-struct Options(Values);
+struct S3Settings(Values);
 
-impl Options {
-    fn get(&self, key: &Key) -> Option<&str> {
+impl S3Settings {
+    fn get(&self, key: &ConfigKey) -> Option<&str> {
         self.0.get(key.as_ref()).map(String::as_str)
     }
 
-    fn set(&mut self, key: &Key, value: impl Into<String>) {
+    fn set(&mut self, key: &ConfigKey, value: impl Into<String>) {
         self.0.insert(key.as_ref().to_owned(), value.into());
     }
 
-    fn set_if_none(&mut self, key: &Key, value: Option<impl Into<String>>) {
+    fn set_if_none(&mut self, key: &ConfigKey, value: Option<impl Into<String>>) {
         if let Some(value) = value
             && self.get(key).is_none()
         {
@@ -45,31 +47,35 @@ impl Options {
         }
     }
 
-    fn is_yes(&self, key: &Key) -> Result<bool> {
+    fn is_yes(&self, key: &ConfigKey) -> Result<bool> {
         is_yes(key.as_ref(), self.get(key).unwrap_or(""))
     }
 
     fn endpoint(&self) -> Option<&str> {
-        self.get(&Key::S3Endpoint).or_else(|| self.get(&Key::Endpoint))
+        self.get(&ConfigKey::S3Endpoint).or_else(|| self.get(&ConfigKey::Endpoint))
     }
 
     fn has_keys(&self) -> bool {
-        self.get(&Key::AccessKeyId).is_some() || self.get(&Key::SecretAccessKey).is_some()
+        self.get(&ConfigKey::AccessKeyId).is_some() || self.get(&ConfigKey::SecretAccessKey).is_some()
     }
 
     /// Whether the environment names another source of credentials that goes before an instance's role.
     fn has_other_source(&self) -> bool {
-        [&Key::WebIdentityTokenFile, &Key::ContainerCredentialsRelativeUri, &Key::ContainerCredentialsFullUri]
-            .into_iter()
-            .any(|key| self.get(key).is_some())
+        [
+            &ConfigKey::WebIdentityTokenFile,
+            &ConfigKey::ContainerCredentialsRelativeUri,
+            &ConfigKey::ContainerCredentialsFullUri,
+        ]
+        .into_iter()
+        .any(|key| self.get(key).is_some())
     }
 }
 
-const ALLOW_HTTP: Key = Key::Client(ClientConfigKey::AllowHttp);
-const NO_SYSTEM_CERTIFICATES: Key = Key::Client(ClientConfigKey::NoSystemCertificates);
+const ALLOW_HTTP: ConfigKey = ConfigKey::Client(ClientConfigKey::AllowHttp);
+const NO_SYSTEM_CERTIFICATES: ConfigKey = ConfigKey::Client(ClientConfigKey::NoSystemCertificates);
 
 /// How the bucket is reached.
-pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<Plan> {
+pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
     check_settings("s3", settings, &SETTINGS)?;
     let mut options = from_environment(environment);
     minio(&mut options, environment);
@@ -97,7 +103,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     let at = options.endpoint().unwrap_or_default().to_owned();
     let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
     let connect = move || connect(&name, &options, &retry, &certificates, metadata);
-    Ok(Plan {
+    Ok(ConnectionPlan {
         name: format!("s3://{bucket}"),
         bucket: bucket.to_owned(),
         at,
@@ -110,7 +116,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
 }
 
 /// Whether it is Amazon's own service, and not one that speaks its protocol.
-fn is_amazon(options: &Options) -> bool {
+fn is_amazon(options: &S3Settings) -> bool {
     options.endpoint().is_none_or(|endpoint| {
         Url::parse(endpoint)
             .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".amazonaws.com")))
@@ -124,20 +130,21 @@ fn origin(endpoint: &str) -> Option<String> {
 
 /// Whether puts of long payloads are signed as all others: where that is said, where nothing is signed, and where Amazon's
 /// tools do it too.
-fn signs_all(options: &Options) -> bool {
-    let is_said = options.get(&Key::UnsignedPayload).is_some() || options.get(&Key::Checksum).is_some();
+fn signs_all(options: &S3Settings) -> bool {
+    let is_said =
+        options.get(&ConfigKey::UnsignedPayload).is_some() || options.get(&ConfigKey::Checksum).is_some();
     let is_plain = options.endpoint().is_some_and(|endpoint| endpoint.starts_with("http:"));
-    is_said || options.is_yes(&Key::SkipSignature).unwrap_or(false) || (is_plain && is_amazon(options))
+    is_said || options.is_yes(&ConfigKey::SkipSignature).unwrap_or(false) || (is_plain && is_amazon(options))
 }
 
 /// Every variable `AWS_…` that the crate knows; AWS's tools have more of them.
-fn from_environment(environment: &Environment) -> Options {
-    let mut options = Options(Values::new());
+fn from_environment(environment: &Environment) -> S3Settings {
+    let mut options = S3Settings(Values::new());
     let ours = environment.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
     for (name, value) in ours {
-        match name.to_ascii_lowercase().parse::<Key>() {
+        match name.to_ascii_lowercase().parse::<ConfigKey>() {
             // The bucket is the URL's.
-            Ok(Key::Bucket) | Err(_) => (),
+            Ok(ConfigKey::Bucket) | Err(_) => (),
             Ok(key) => options.set(&key, with_unit(key.as_ref(), value)),
         }
     }
@@ -145,7 +152,7 @@ fn from_environment(environment: &Environment) -> Options {
 }
 
 /// H5PyVOL's variables stand in where AWS's say nothing.
-fn minio(options: &mut Options, environment: &Environment) {
+fn minio(options: &mut S3Settings, environment: &Environment) {
     let Some(address) = environment.get("MINIO_ADDRESS").filter(|address| !address.is_empty()) else {
         return;
     };
@@ -155,27 +162,30 @@ fn minio(options: &mut Options, environment: &Environment) {
     let allowed = options.is_yes(&ALLOW_HTTP).unwrap_or(false);
     let scheme = if allowed { "http" } else { "https" };
     let has_scheme = address.contains("://");
-    options.set(&Key::S3Endpoint, if has_scheme { address.clone() } else { format!("{scheme}://{address}") });
+    options.set(
+        &ConfigKey::S3Endpoint,
+        if has_scheme { address.clone() } else { format!("{scheme}://{address}") },
+    );
     if !options.has_keys() {
-        options.set_if_none(&Key::AccessKeyId, environment.get("ACCESS_KEY"));
-        options.set_if_none(&Key::SecretAccessKey, environment.get("SECRET_KEY"));
+        options.set_if_none(&ConfigKey::AccessKeyId, environment.get("ACCESS_KEY"));
+        options.set_if_none(&ConfigKey::SecretAccessKey, environment.get("SECRET_KEY"));
     }
 }
 
-fn from_settings(options: &mut Options, settings: &Settings) -> Result<()> {
+fn from_settings(options: &mut S3Settings, settings: &Settings) -> Result<()> {
     for (name, value) in settings {
         match name.as_str() {
-            "endpoint" => options.set(&Key::S3Endpoint, value),
-            "region" => options.set(&Key::Region, value),
+            "endpoint" => options.set(&ConfigKey::S3Endpoint, value),
+            "region" => options.set(&ConfigKey::Region, value),
             "allow-http" => options.set(&ALLOW_HTTP, is_yes(name, value)?.to_string()),
-            "anonymous" => options.set(&Key::SkipSignature, is_yes(name, value)?.to_string()),
+            "anonymous" => options.set(&ConfigKey::SkipSignature, is_yes(name, value)?.to_string()),
             _ => {
                 let is_virtual = match value.as_str() {
                     "path" => false,
                     "virtual" => true,
                     _ => return Err(refusal("the setting 'style' of a store 's3:' is 'path' or 'virtual'")),
                 };
-                options.set(&Key::VirtualHostedStyleRequest, is_virtual.to_string());
+                options.set(&ConfigKey::VirtualHostedStyleRequest, is_virtual.to_string());
             }
         }
     }
@@ -183,13 +193,13 @@ fn from_settings(options: &mut Options, settings: &Settings) -> Result<()> {
 }
 
 /// What the chosen profile of AWS's files adds where nothing else says it.
-fn from_profile(options: &mut Options, environment: &Environment) -> Result<()> {
+fn from_profile(options: &mut S3Settings, environment: &Environment) -> Result<()> {
     let profile = profile::read(environment)?;
-    options.set_if_none(&Key::DefaultRegion, profile.get("region"));
+    options.set_if_none(&ConfigKey::DefaultRegion, profile.get("region"));
     if options.endpoint().is_none() {
-        options.set_if_none(&Key::Endpoint, profile.get("endpoint_url"));
+        options.set_if_none(&ConfigKey::Endpoint, profile.get("endpoint_url"));
     }
-    if options.has_keys() || options.has_other_source() || options.is_yes(&Key::SkipSignature)? {
+    if options.has_keys() || options.has_other_source() || options.is_yes(&ConfigKey::SkipSignature)? {
         return Ok(());
     }
     if !profile.contains_key("aws_access_key_id")
@@ -200,16 +210,16 @@ fn from_profile(options: &mut Options, environment: &Environment) -> Result<()> 
              'aws configure export-credentials --format env' gives them as variables"
         )));
     }
-    options.set_if_none(&Key::AccessKeyId, profile.get("aws_access_key_id"));
-    options.set_if_none(&Key::SecretAccessKey, profile.get("aws_secret_access_key"));
-    options.set_if_none(&Key::Token, profile.get("aws_session_token"));
+    options.set_if_none(&ConfigKey::AccessKeyId, profile.get("aws_access_key_id"));
+    options.set_if_none(&ConfigKey::SecretAccessKey, profile.get("aws_secret_access_key"));
+    options.set_if_none(&ConfigKey::Token, profile.get("aws_session_token"));
     Ok(())
 }
 
 /// An id without its secret, or the other way round, is most often a variable that was forgotten.
-fn check_keys(options: &Options) -> Result<()> {
+fn check_keys(options: &S3Settings) -> Result<()> {
     let is_there = |key| options.get(key).is_some();
-    let (there, missing) = match (is_there(&Key::AccessKeyId), is_there(&Key::SecretAccessKey)) {
+    let (there, missing) = match (is_there(&ConfigKey::AccessKeyId), is_there(&ConfigKey::SecretAccessKey)) {
         (true, false) => ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
         (false, true) => ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
         _ => return Ok(()),
@@ -218,7 +228,7 @@ fn check_keys(options: &Options) -> Result<()> {
     Err(Error::new(ErrorKind::Unauthenticated, Operation::Open).because(why))
 }
 
-fn check_endpoint(options: &mut Options, bucket: &str) -> Result<()> {
+fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
     let Some(endpoint) = options.endpoint() else { return Ok(()) };
     // The text is not repeated: somebody may have put credentials into it.
     let bad = || refusal("the endpoint of S3 is a URL such as https://host or https://host:9000");
@@ -237,11 +247,11 @@ fn check_endpoint(options: &mut Options, bucket: &str) -> Result<()> {
         options.set_if_none(&NO_SYSTEM_CERTIFICATES, Some("true"));
     }
     // The crate wants the bucket in the endpoint's host; AWS's tools put it there themselves.
-    if options.is_yes(&Key::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {
+    if options.is_yes(&ConfigKey::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {
         url.set_host(Some(&format!("{bucket}.{host}"))).map_err(|_| bad())?;
     }
     let text = url.as_str().trim_end_matches('/').to_owned();
-    options.set(&Key::S3Endpoint, text);
+    options.set(&ConfigKey::S3Endpoint, text);
     Ok(())
 }
 
@@ -256,7 +266,7 @@ fn certificates(environment: &Environment) -> Result<Vec<reqwest::Certificate>> 
 
 fn connect(
     bucket: &str,
-    options: &Options,
+    options: &S3Settings,
     retry: &RetryConfig,
     certificates: &[reqwest::Certificate],
     metadata: bool,
@@ -271,7 +281,7 @@ fn connect(
     };
     let mut builder =
         fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry.clone()));
-    let is_anonymous = options.is_yes(&Key::SkipSignature).unwrap_or(false);
+    let is_anonymous = options.is_yes(&ConfigKey::SkipSignature).unwrap_or(false);
     if !is_anonymous && !options.has_keys() {
         builder = builder.with_credentials(searched(bucket, options, fill, metadata)?);
     }
@@ -288,7 +298,7 @@ fn connect(
 /// Credentials that have to be asked for: of a token service, a container's or an instance's role.
 fn searched(
     bucket: &str,
-    options: &Options,
+    options: &S3Settings,
     fill: impl Fn(AmazonS3Builder) -> AmazonS3Builder,
     metadata: bool,
 ) -> std::result::Result<AwsCredentialProvider, Failure> {
@@ -317,7 +327,7 @@ struct Searched(AwsCredentialProvider);
 impl CredentialProvider for Searched {
     type Credential = AwsCredential;
 
-    fn get_credential<'a, 'b>(&'a self) -> BoxFuture<'b, Answer<Arc<AwsCredential>>>
+    fn get_credential<'a, 'b>(&'a self) -> BoxFuture<'b, StoreResult<Arc<AwsCredential>>>
     where
         'a: 'b,
         Self: 'b,

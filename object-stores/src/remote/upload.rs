@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _};
 
-use super::asking::Asked;
+use super::asking::PendingRequest;
 use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
 use super::{Bucket, Path};
@@ -27,7 +27,7 @@ pub(super) struct Upload {
 
 struct Parts {
     upload: Box<dyn MultipartUpload>,
-    under_way: VecDeque<Asked<()>>,
+    under_way: VecDeque<PendingRequest<()>>,
 }
 
 impl std::fmt::Debug for Upload {
@@ -113,7 +113,7 @@ impl Upload {
     }
 
     /// Asks the store to forget the parts, without waiting for it.
-    fn give_up(&mut self) -> Option<Asked<()>> {
+    fn give_up(&mut self) -> Option<PendingRequest<()>> {
         let Parts { mut upload, under_way } = self.parts.take()?;
         let aborting = async move {
             // A part that arrives later than this stays until the store's own clean-up.

@@ -17,7 +17,7 @@ const ADMIT_AFTER_SPANS: usize = 8;
 
 /// How far away the stored bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Distance {
+pub(crate) enum Latency {
     /// In this process's memory already.
     Memory,
     /// In a local file: the ledger answers as quickly as memory copies.
@@ -27,7 +27,7 @@ pub(crate) enum Distance {
 }
 
 /// Where a read was answered.
-pub(crate) enum Answer {
+pub(crate) enum Admission {
     /// All from memory.
     Done,
     /// The ledger has it all and it need not be kept: read it without the cache's lock.
@@ -41,7 +41,7 @@ pub(crate) enum Answer {
 pub(crate) struct AdmissionPolicy {
     /// Bytes of the cache.
     limit: usize,
-    distance: Distance,
+    distance: Latency,
     watched: LruCache<Vec<u8>, Seen>,
 }
 
@@ -55,7 +55,7 @@ struct Seen {
 }
 
 impl AdmissionPolicy {
-    pub(crate) fn new(limit: usize, distance: Distance) -> Self {
+    pub(crate) fn new(limit: usize, distance: Latency) -> Self {
         Self { limit, distance, watched: LruCache::unbounded() }
     }
 
@@ -66,10 +66,10 @@ impl AdmissionPolicy {
             return false;
         }
         let plain = shape.filters.is_empty();
-        if self.distance == Distance::Memory && plain && shape.len > MAX_SMALL_BLOCK_BYTES {
+        if self.distance == Latency::Memory && plain && shape.len > MAX_SMALL_BLOCK_BYTES {
             return false;
         }
-        let near = self.distance != Distance::Far;
+        let near = self.distance != Latency::Far;
         let bytes: usize = runs.iter().map(|r| r.len).sum();
         let whole = bytes >= shape.len;
         let scattered = runs.len() > 4 && bytes / runs.len() < MIN_DIRECT_BYTES / 4;

@@ -1,6 +1,6 @@
 //! Blocks as the ledger has them.
 
-use crate::chunk::admission::Answer;
+use crate::chunk::admission::Admission;
 use crate::chunk::copy_runs::gather;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::CopyRun;
@@ -228,8 +228,8 @@ impl crate::Container {
     ) -> Result<()> {
         let answer = self.blocks.lock().read(&self.ledger, key, shape, runs, out);
         match answer {
-            Ok(Answer::Done) => Ok(()),
-            Ok(Answer::Stored | Answer::Keep(_)) => self.read_past(key, shape, runs, out),
+            Ok(Admission::Done) => Ok(()),
+            Ok(Admission::Stored | Admission::Keep(_)) => self.read_past(key, shape, runs, out),
             Err(e) => Err(self.unread(key, e)),
         }
     }
@@ -249,8 +249,8 @@ impl crate::Container {
         // What another thread wrote meanwhile may have come to lie where the block was found. Now none writes.
         let mut blocks = self.blocks.lock();
         let again = blocks.read(&self.ledger, key, shape, runs, out).and_then(|answer| match answer {
-            Answer::Done => Ok(()),
-            Answer::Stored | Answer::Keep(_) => read_stored(&self.ledger, key, shape, runs, out),
+            Admission::Done => Ok(()),
+            Admission::Stored | Admission::Keep(_) => read_stored(&self.ledger, key, shape, runs, out),
         });
         again.map_err(|e| self.unread(key, e))
     }

@@ -1,7 +1,7 @@
 //! The bounded cache of blocks, clean and dirty.
 
 use crate::Result;
-use crate::chunk::admission::{AdmissionPolicy, Answer, Distance};
+use crate::chunk::admission::{Admission, AdmissionPolicy, Latency};
 use crate::chunk::block_store::{change_stored, replace_inline, store_block, stored};
 use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
@@ -25,7 +25,7 @@ pub(crate) struct BlockCache {
     keeping: AdmissionPolicy,
     bytes: usize,
     limit: usize,
-    distance: Distance,
+    distance: Latency,
     tick: u64,
     /// Counts whatever may make bytes that were read before stale.
     epoch: u64,
@@ -34,7 +34,7 @@ pub(crate) struct BlockCache {
 }
 
 impl BlockCache {
-    pub(crate) fn new(limit: usize, distance: Distance, writers: Writers) -> Self {
+    pub(crate) fn new(limit: usize, distance: Latency, writers: Writers) -> Self {
         Self {
             touched: (writers == Writers::Many).then(BTreeMap::new),
             blocks: BTreeMap::new(),
@@ -333,20 +333,20 @@ impl BlockCache {
         shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
-    ) -> Result<Answer> {
+    ) -> Result<Admission> {
         if !self.blocks.contains_key(key) && !self.keeping.admits(key, shape, runs) {
-            return Ok(Answer::Stored);
+            return Ok(Admission::Stored);
         }
         if !self.blocks.contains_key(key) {
             // Read before it enters: memory that nobody writes to would be made for it else.
             let pieces = stored(ledger, key, shape)?;
             if pieces.has_lost() {
-                return Ok(Answer::Stored);
+                return Ok(Admission::Stored);
             }
             let data = pieces.load(ledger, shape)?;
             gather(runs, &data, 0, out);
             self.keep(ledger, key, shape, data)?;
-            return Ok(Answer::Done);
+            return Ok(Admission::Done);
         }
         let known = self.blocks.get(key).is_some_and(|c| c.knows(runs));
         let c = self.enter(ledger, key, shape, if known { 0 } else { shape.len })?;
@@ -357,7 +357,7 @@ impl BlockCache {
             return Err(e);
         }
         gather(runs, &c.data, 0, out);
-        Ok(Answer::Done)
+        Ok(Admission::Done)
     }
 
     /// Whether something of a block is in memory.
@@ -373,12 +373,12 @@ impl BlockCache {
         shape: &Arc<BlockLayout>,
         runs: &[CopyRun],
         out: &mut [u8],
-    ) -> Result<Answer> {
+    ) -> Result<Admission> {
         if self.blocks.contains_key(key) {
             return self.read(ledger, key, shape, runs, out);
         }
         let keep = self.keeping.admits(key, shape, runs);
-        Ok(if keep { Answer::Keep(self.epoch) } else { Answer::Stored })
+        Ok(if keep { Admission::Keep(self.epoch) } else { Admission::Stored })
     }
 
     /// Takes in a block that was read since `epoch`, unless something was written meanwhile.

@@ -11,7 +11,7 @@ use crate::record::{BlockRecord, PieceRecord};
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::buffers::Scratch;
-use h5lake_ledger::{Extent, Ledger, Part};
+use h5lake_ledger::{Extent, Ledger, PayloadPart};
 use std::ops::Range;
 
 /// More pieces than this are merged.
@@ -202,7 +202,7 @@ impl Fragments {
             .filter_map(|p| match &p.source {
                 Source::Inline(_) | Source::Lost => None,
                 Source::Extent { extent, skip, .. } => {
-                    Some(Part { extent, range: *skip..skip + p.len as u64, into: None })
+                    Some(PayloadPart { extent, range: *skip..skip + p.len as u64, into: None })
                 }
             })
             .collect();
@@ -223,7 +223,7 @@ impl Fragments {
         shape: &BlockLayout,
         offset: usize,
         out: &'a mut [u8],
-        parts: &mut Vec<Part<'a>>,
+        parts: &mut Vec<PayloadPart<'a>>,
     ) -> Result<()> {
         let (end, mut at, mut rest) = (offset + out.len(), offset, out);
         let first = self.list.partition_point(|p| p.end() <= offset);
@@ -240,7 +240,7 @@ impl Fragments {
                 Source::Inline(b) => now.copy_from_slice(&b[from..from + now.len()]),
                 Source::Extent { extent, skip, .. } => {
                     let from = skip + from as u64;
-                    parts.push(Part { extent, range: from..from + now.len() as u64, into: Some(now) });
+                    parts.push(PayloadPart { extent, range: from..from + now.len() as u64, into: Some(now) });
                 }
                 Source::Lost => return Err(lost()),
             }

@@ -3,7 +3,7 @@
 
 use super::Dataset;
 use super::parallel_filter::{MIN_BYTES_PER_THREAD, cores, likely_cores, side_by_side};
-use crate::chunk::admission::Answer;
+use crate::chunk::admission::Admission;
 use crate::chunk::block_store::{read_pieces, several, stored};
 use crate::chunk::fragments::{Direct, Fragments};
 use crate::chunk::grid::{CopyRun, Part};
@@ -29,7 +29,7 @@ const MAX_REUSED_BYTES: usize = 8 << 20;
 const MIN_RUN_BYTES_TO_SCATTER: usize = 512;
 
 /// A block to be read: its key, what of it is wanted, and a place for it.
-struct Job {
+struct ReadJob {
     key: Vec<u8>,
     /// The runs as the caller's buffer wants them.
     runs: Vec<CopyRun>,
@@ -42,7 +42,7 @@ struct Job {
     direct: bool,
 }
 
-impl Job {
+impl ReadJob {
     fn bytes(&self) -> usize {
         self.runs.iter().map(|r| r.len).sum()
     }
@@ -162,9 +162,9 @@ enum Position {
 }
 
 /// Jobs that are fetched by a thread of their own.
-type Coming<'s> = ScopedJoinHandle<'s, Result<Vec<Job>>>;
+type PendingJobs<'s> = ScopedJoinHandle<'s, Result<Vec<ReadJob>>>;
 
-fn came(coming: Option<Coming<'_>>) -> Result<Vec<Job>> {
+fn came(coming: Option<PendingJobs<'_>>) -> Result<Vec<ReadJob>> {
     match coming.map(ScopedJoinHandle::join) {
         None => Ok(Vec::new()),
         Some(Ok(jobs)) => jobs,
@@ -196,12 +196,13 @@ impl Dataset {
                 let mut look = || c.blocks.lock().look(&c.ledger, &key, &self.shape, p.runs, out);
                 let known = if self.needs_codec() { without_locks(look) } else { look() }?;
                 let keep = match known {
-                    Answer::Done => return Ok(()),
-                    Answer::Stored => None,
-                    Answer::Keep(epoch) => Some(epoch),
+                    Admission::Done => return Ok(()),
+                    Admission::Stored => None,
+                    Admission::Keep(epoch) => Some(epoch),
                 };
                 let direct = !c.near() && keep.is_none() && self.goes_straight(p.runs);
-                let job = Job { key, runs: p.runs.to_vec(), data: Vec::new(), keep, pieces: None, direct };
+                let job =
+                    ReadJob { key, runs: p.runs.to_vec(), data: Vec::new(), keep, pieces: None, direct };
                 cost += job.cost(self);
                 jobs.push(job);
                 if cost >= batch {
@@ -224,8 +225,8 @@ impl Dataset {
     fn run<'s, 'e>(
         &'e self,
         s: &'s Scope<'s, 'e>,
-        mut jobs: Vec<Job>,
-        coming: &mut Option<Coming<'s>>,
+        mut jobs: Vec<ReadJob>,
+        coming: &mut Option<PendingJobs<'s>>,
         position: Position,
         (out, threads): (&mut [u8], usize),
     ) -> Result<()> {
@@ -254,8 +255,8 @@ impl Dataset {
     fn start<'s, 'e>(
         &'e self,
         s: &'s Scope<'s, 'e>,
-        jobs: Vec<Job>,
-    ) -> std::result::Result<Coming<'s>, Vec<Job>> {
+        jobs: Vec<ReadJob>,
+    ) -> std::result::Result<PendingJobs<'s>, Vec<ReadJob>> {
         let jobs = Arc::new(Mutex::new(jobs));
         let theirs = jobs.clone();
         let fetch = move || {
@@ -268,7 +269,7 @@ impl Dataset {
     }
 
     /// Finds the blocks, brings them into memory, and reads what is direct to where it is wanted.
-    fn fetch(&self, jobs: &mut [Job], out: &mut [u8]) -> Result<()> {
+    fn fetch(&self, jobs: &mut [ReadJob], out: &mut [u8]) -> Result<()> {
         let ledger = &self.container().ledger;
         let wanted: Vec<_> =
             jobs.iter().map(|j| (j.key.as_slice(), j.keep.is_none().then_some(&j.runs[..]))).collect();
@@ -292,8 +293,8 @@ impl Dataset {
     }
 
     /// Decodes what has to be, and hands everything out.
-    fn finish(&self, jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
-        let bytes: usize = jobs.iter().map(Job::bytes).sum();
+    fn finish(&self, jobs: Vec<ReadJob>, out: &mut [u8], threads: usize) -> Result<()> {
+        let bytes: usize = jobs.iter().map(ReadJob::bytes).sum();
         let runs: usize = jobs.iter().map(|job| job.runs.len()).sum();
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(MIN_BYTES_PER_THREAD));
         if threads > 1 && bytes / runs.max(1) >= MIN_RUN_BYTES_TO_SCATTER {
@@ -310,14 +311,14 @@ impl Dataset {
             if threads <= 1 {
                 some.iter_mut().try_for_each(|j| j.read(self))?;
             } else {
-                side_by_side(&mut some, threads, cores, &|j: &mut Job| j.read(self))?;
+                side_by_side(&mut some, threads, cores, &|j: &mut ReadJob| j.read(self))?;
             }
             some.into_iter().try_for_each(|j| j.hand_out(self, out))?;
         }
     }
 
     /// Each thread decodes blocks and brings them to where they are wanted.
-    fn finish_in_place(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+    fn finish_in_place(&self, mut jobs: Vec<ReadJob>, out: &mut [u8], threads: usize) -> Result<()> {
         let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
         let mut both: Vec<_> = jobs.into_iter().zip(places).collect();
         side_by_side(&mut both, threads, cores, &|(job, places)| job.read_to(self, places))

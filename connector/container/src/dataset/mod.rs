@@ -8,7 +8,7 @@ mod parallel_filter;
 pub(crate) mod resize;
 mod validate;
 
-use crate::chunk::admission::Distance;
+use crate::chunk::admission::Latency;
 use crate::chunk::grid::Grid;
 use crate::chunk::layout::{BlockLayout, Edges};
 use crate::container::State;
@@ -352,7 +352,7 @@ impl Dataset {
                 return self.write_parallel(dims, selection, size, data, threads);
             }
             // Not to a file: the system lets one thread at a time write to it.
-            let threads = if c.distance() == Distance::Memory { self.sharers(data.len()) } else { 1 };
+            let threads = if c.distance() == Latency::Memory { self.sharers(data.len()) } else { 1 };
             if threads > 1 {
                 return self.write_shared(dims, selection, size, data, threads);
             }

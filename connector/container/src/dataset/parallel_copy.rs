@@ -4,8 +4,8 @@
 
 use super::Dataset;
 use super::batch_read::places;
-use super::parallel_filter::{Job, cores, likely_cores, side_by_side};
-use crate::chunk::admission::Distance;
+use super::parallel_filter::{FilterJob, cores, likely_cores, side_by_side};
+use crate::chunk::admission::Latency;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;
 use crate::{Result, Selection};
@@ -72,7 +72,7 @@ impl Dataset {
                 return c.read_block(&key, &self.shape, p.runs, out);
             }
             bytes += p.runs.iter().map(|r| r.len).sum::<usize>();
-            jobs.push(Job { key, runs: p.runs.to_vec() });
+            jobs.push(FilterJob { key, runs: p.runs.to_vec() });
             if bytes >= MAX_BATCH_BYTES {
                 bytes = 0;
                 self.read_jobs(std::mem::take(&mut jobs), out, threads)?;
@@ -82,7 +82,7 @@ impl Dataset {
         self.read_jobs(jobs, out, threads)
     }
 
-    fn read_jobs(&self, mut jobs: Vec<Job>, out: &mut [u8], threads: usize) -> Result<()> {
+    fn read_jobs(&self, mut jobs: Vec<FilterJob>, out: &mut [u8], threads: usize) -> Result<()> {
         let places = places(jobs.iter_mut().map(|job| &mut job.runs).collect(), out)?;
         let c = self.container();
         let threads = threads.min(jobs.len());
@@ -106,7 +106,7 @@ impl Dataset {
     /// # Errors
     /// As for [`write`](Self::write), and those of the store.
     pub fn write_bytes(&self, selection: &Selection, data: &Bytes) -> Result<()> {
-        if !self.filters.is_empty() || self.container().distance() != Distance::Far {
+        if !self.filters.is_empty() || self.container().distance() != Latency::Far {
             return self.write(selection, data);
         }
         self.writing(selection, data, |dims, size| {

@@ -21,7 +21,7 @@ const MAX_BATCH_BYTES: usize = 64 << 20;
 pub(super) const MIN_BYTES_PER_THREAD: usize = 128 << 10;
 
 /// A block that whoever comes to it reads or writes: its key, and where its bytes are in the caller's buffer.
-pub(super) struct Job {
+pub(super) struct FilterJob {
     pub(super) key: Vec<u8>,
     pub(super) runs: Vec<CopyRun>,
 }
@@ -78,7 +78,7 @@ impl Dataset {
             {
                 return c.blocks.lock().write(&c.ledger, &key, &self.shape, p.runs, data, p.coverage);
             }
-            jobs.push(Job { key, runs: p.runs.to_vec() });
+            jobs.push(FilterJob { key, runs: p.runs.to_vec() });
             bytes += wanted;
             if bytes >= MAX_BATCH_BYTES {
                 self.encode(&mut jobs, data, threads)?;
@@ -91,10 +91,10 @@ impl Dataset {
 
     /// Encodes chunks and stores each as soon as it is there: while one thread stores, the others go on, and in memory is only what
     /// they are at.
-    fn encode(&self, jobs: &mut Vec<Job>, data: &[u8], threads: usize) -> Result<()> {
+    fn encode(&self, jobs: &mut Vec<FilterJob>, data: &[u8], threads: usize) -> Result<()> {
         let bytes = jobs.len() * self.shape.len;
         let threads = threads.min(jobs.len()).min(bytes.div_ceil(MIN_BYTES_PER_THREAD)).max(1);
-        let done = side_by_side(jobs, threads, cores, &|j: &mut Job| {
+        let done = side_by_side(jobs, threads, cores, &|j: &mut FilterJob| {
             let (mask, encoded) = self.encoded(&j.runs, data)?;
             let ledger = &self.container().ledger;
             self.replace_stored(&j.key, &j.runs, |p| p.put_encoded(ledger, &self.shape, mask, &encoded))?;

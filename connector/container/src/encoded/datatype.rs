@@ -60,7 +60,7 @@ pub fn check_datatype(encoded: &[u8]) -> Checked<EncodedType> {
 }
 
 /// The head of a message.
-struct Head {
+struct TypeHeader {
     version: u8,
     class: u8,
     flags: u32,
@@ -71,7 +71,8 @@ struct Head {
 fn datatype(bytes: &mut Bytes<'_>, levels: usize) -> Checked<EncodedType> {
     let below = levels.checked_sub(1).ok_or("its types are nested too deeply")?;
     let (first, size) = (bytes.u32()?, bytes.u32()?);
-    let head = Head { version: (first >> 4 & 15) as u8, class: (first & 15) as u8, flags: first >> 8, size };
+    let head =
+        TypeHeader { version: (first >> 4 & 15) as u8, class: (first & 15) as u8, flags: first >> 8, size };
     if !VERSIONS.contains(&head.version) {
         return Err("a type has an unknown version");
     }
@@ -97,12 +98,12 @@ fn datatype(bytes: &mut Bytes<'_>, levels: usize) -> Checked<EncodedType> {
 }
 
 /// The bits of a number have to lie within it.
-fn bits(head: &Head, offset: u16, precision: u16) -> Checked<bool> {
+fn bits(head: &TypeHeader, offset: u16, precision: u16) -> Checked<bool> {
     within(head, offset, precision)?;
     Ok(false)
 }
 
-fn within(head: &Head, first: u16, count: u16) -> Checked<()> {
+fn within(head: &TypeHeader, first: u16, count: u16) -> Checked<()> {
     let end = u64::from(first) + u64::from(count);
     if count == 0 || end > u64::from(head.size) * 8 {
         return Err("bits of a number lie outside of it");
@@ -110,7 +111,7 @@ fn within(head: &Head, first: u16, count: u16) -> Checked<()> {
     Ok(())
 }
 
-fn float(bytes: &mut Bytes<'_>, head: &Head) -> Checked<bool> {
+fn float(bytes: &mut Bytes<'_>, head: &TypeHeader) -> Checked<bool> {
     within(head, bytes.u16()?, bytes.u16()?)?;
     let (exponent, mantissa) = ((bytes.u8()?, bytes.u8()?), (bytes.u8()?, bytes.u8()?));
     within(head, exponent.0.into(), exponent.1.into())?;
@@ -128,7 +129,7 @@ fn string(padding: u32, set: u32) -> Checked<bool> {
     Ok(false)
 }
 
-fn opaque(bytes: &mut Bytes<'_>, head: &Head) -> Checked<bool> {
+fn opaque(bytes: &mut Bytes<'_>, head: &TypeHeader) -> Checked<bool> {
     let tag = head.flags & 0xff;
     if !tag.is_multiple_of(8) {
         return Err("a tag has an impossible length");
@@ -146,7 +147,7 @@ fn name<'a>(bytes: &mut Bytes<'a>, version: u8) -> Checked<&'a [u8]> {
     Ok(name)
 }
 
-fn compound(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<bool> {
+fn compound(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let count = head.flags & 0xffff;
     if count == 0 {
         return Err("a compound has no members");
@@ -197,7 +198,7 @@ fn product(elements: u64, dim: u32) -> Checked<u64> {
     product.ok_or("an array has an impossible number of elements")
 }
 
-fn reference(head: &Head) -> Checked<bool> {
+fn reference(head: &TypeHeader) -> Checked<bool> {
     let (kind, version) = (head.flags & 15, head.flags >> 4 & 15);
     let fits = match kind {
         0 => head.size == 8,
@@ -212,7 +213,7 @@ fn reference(head: &Head) -> Checked<bool> {
     Ok(kind > 1)
 }
 
-fn enumeration(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<bool> {
+fn enumeration(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let count = head.flags & 0xffff;
     let base = datatype(bytes, levels)?;
     if base.class != INTEGER || base.size != head.size {
@@ -227,7 +228,7 @@ fn enumeration(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<boo
     Ok(false)
 }
 
-fn variable_length(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<bool> {
+fn variable_length(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let base = datatype(bytes, levels)?;
     // In memory a sequence has 16 bytes and a string 8; in files both have the length and where the data are.
     let fits = match head.flags & 15 {
@@ -244,7 +245,7 @@ fn variable_length(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked
     Ok(true)
 }
 
-fn array(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<bool> {
+fn array(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let rank = bytes.u8()?;
     if rank == 0 || rank > MAX_RANK {
         return Err("an array has an impossible rank");
@@ -267,7 +268,7 @@ fn array(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<bool> {
 }
 
 /// A complex number: two numbers of one type.
-fn complex(bytes: &mut Bytes<'_>, head: &Head, levels: usize) -> Checked<bool> {
+fn complex(bytes: &mut Bytes<'_>, head: &TypeHeader, levels: usize) -> Checked<bool> {
     let base = datatype(bytes, levels)?;
     let is_pair = head.flags & 1 == 1 && base.class == FLOAT;
     if head.version < 5 || !is_pair || u64::from(base.size) * 2 != u64::from(head.size) {

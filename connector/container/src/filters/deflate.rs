@@ -1,6 +1,6 @@
 //! Deflate in a zlib wrapper (filter 1, RFC 1950 and 1951).
 
-use super::Codec;
+use super::FilterCodec;
 use crate::{Error, Result};
 use h5lake_ledger::buffers;
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
@@ -32,7 +32,7 @@ fn inflate(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, St
     }
 }
 
-impl Codec for Deflate {
+impl FilterCodec for Deflate {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(self.level);
         let mut out = buffers::take(c.zlib_compress_bound(data.len()));

@@ -3,7 +3,7 @@
 //! HDF5's form takes the words big-endian (H5_checksum_fletcher32 in H5checksum.c). Data written by HDF5 before 1.6.3 on
 //! little-endian machines has the bytes of each half swapped; both are accepted, as HDF5 does.
 
-use super::Codec;
+use super::FilterCodec;
 
 /// Words that can be added before the sums have to be folded.
 const MAX_UNFOLDED_WORDS: usize = 360;
@@ -25,7 +25,7 @@ pub(super) fn checksum(data: &[u8]) -> u32 {
     fold(b) << 16 | fold(a)
 }
 
-impl Codec for Fletcher32 {
+impl FilterCodec for Fletcher32 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(data.len() + 4);
         out.extend_from_slice(data);

@@ -4,7 +4,7 @@
 //! three bits are the length less 2, where 7 says that the next byte is to be added; its lower five are the high bits of the
 //! distance less 1, and the next byte the low ones.
 
-use super::Codec;
+use super::FilterCodec;
 
 const HASH_BITS: u32 = 14;
 /// The farthest reference.
@@ -19,7 +19,7 @@ const MAX_EXPANSION_BYTES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Lzf;
 
-impl Codec for Lzf {
+impl FilterCodec for Lzf {
     /// As LibLZF, gives up on what does not get smaller.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let mut table = vec![usize::MAX; 1 << HASH_BITS];

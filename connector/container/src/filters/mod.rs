@@ -24,7 +24,7 @@ use std::sync::Arc;
 const OPTIONAL: u32 = 1;
 
 /// What every filter does.
-trait Codec: fmt::Debug + Send + Sync {
+trait FilterCodec: fmt::Debug + Send + Sync {
     /// Encodes; `None` when it cannot or would gain nothing, in the filter's own judgement.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>>;
     /// Decodes; `hint` is the likely length.
@@ -42,17 +42,17 @@ trait Codec: fmt::Debug + Send + Sync {
 }
 
 #[derive(Debug)]
-struct Step {
+struct FilterStep {
     name: String,
     optional: bool,
     /// `None` for a filter that is not here.
-    codec: Option<Box<dyn Codec>>,
+    codec: Option<Box<dyn FilterCodec>>,
 }
 
 /// The filters of a dataset.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
-    steps: Vec<Step>,
+    steps: Vec<FilterStep>,
     codecs: Codecs,
     /// As given, where a codec is needed.
     filters: Arc<[Filter]>,
@@ -87,7 +87,7 @@ impl Pipeline {
         if filters.len() > 32 {
             return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));
         }
-        let steps: Vec<Step> = filters.iter().map(step).collect::<Result<_>>()?;
+        let steps: Vec<FilterStep> = filters.iter().map(step).collect::<Result<_>>()?;
         let needs_codec = steps.iter().any(|s| s.codec.is_none());
         let filters = if needs_codec { filters.into() } else { Arc::default() };
         Ok(Self { steps, codecs: Codecs::default(), filters })
@@ -157,7 +157,8 @@ impl Pipeline {
         if used().any(|step| step.codec.is_none()) {
             return put(self.run_foreign(Work::Decode(&data, mask))?.1, out);
         }
-        let named = |step: &Step, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
+        let named =
+            |step: &FilterStep, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
         let mut steps = used().filter_map(|step| Some((step, step.codec.as_ref()?)));
         let last = steps.next();
         for (step, codec) in steps.rev() {
@@ -185,18 +186,18 @@ fn put(data: Vec<u8>, out: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-fn step(f: &Filter) -> Result<Step> {
+fn step(f: &Filter) -> Result<FilterStep> {
     let given = String::from_utf8_lossy(&f.name);
     let name = if given.is_empty() { known(f.id).to_owned() } else { given.into_owned() };
     let name = format!("{} ({name})", f.id);
-    let codec: Option<Box<dyn Codec>> = match f.id {
+    let codec: Option<Box<dyn FilterCodec>> = match f.id {
         1 => Some(Box::new(deflate::Deflate::new(f.client_data.first().copied())?)),
         2 => Some(Box::new(shuffle::Shuffle::new(&f.client_data))),
         3 => Some(Box::new(fletcher32::Fletcher32)),
         32000 => Some(Box::new(lzf::Lzf)),
         _ => None,
     };
-    Ok(Step { name, optional: f.flags & OPTIONAL != 0, codec })
+    Ok(FilterStep { name, optional: f.flags & OPTIONAL != 0, codec })
 }
 
 #[cfg(test)]

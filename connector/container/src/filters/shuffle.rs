@@ -1,7 +1,7 @@
 //! Shuffle (filter 2): first all first bytes of the elements, then all second ones, and so on; what is left over
 //! of an element stays at the end.
 
-use super::Codec;
+use super::FilterCodec;
 use h5lake_ledger::buffers;
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Shuffle {
     }
 }
 
-impl Codec for Shuffle {
+impl FilterCodec for Shuffle {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         if self.size == 0 {
             return None;

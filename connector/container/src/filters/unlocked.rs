@@ -24,7 +24,7 @@ const MAX_ROUNDS: usize = 1 << 20;
 const MAX_IDLE: u32 = 4;
 
 /// A chunk for a codec.
-struct Asked {
+struct FilterRequest {
     codec: Arc<dyn ChunkCodec>,
     filters: Arc<[Filter]>,
     /// To be encoded, or decoded with this mask.
@@ -32,7 +32,7 @@ struct Asked {
     bytes: Vec<u8>,
 }
 
-impl Asked {
+impl FilterRequest {
     fn work(&self) -> Work<'_> {
         match self.decode {
             Some(mask) => Work::Decode(&self.bytes, mask),
@@ -42,7 +42,7 @@ impl Asked {
 }
 
 struct Answered {
-    asked: Asked,
+    asked: FilterRequest,
     result: Result<(u32, Vec<u8>)>,
     /// Rounds in which it was not used.
     idle: u32,
@@ -50,13 +50,13 @@ struct Answered {
 
 /// The operation of this thread that is started again.
 #[derive(Default)]
-struct Operation {
-    asked: Vec<Asked>,
+struct FilterOperation {
+    asked: Vec<FilterRequest>,
     asked_bytes: usize,
     answered: Vec<Answered>,
 }
 
-impl Operation {
+impl FilterOperation {
     fn ask(
         &mut self,
         codec: &Arc<dyn ChunkCodec>,
@@ -76,7 +76,7 @@ impl Operation {
         if self.asked.is_empty() || self.takes_more() {
             self.asked_bytes += bytes.len();
             let (codec, filters) = (codec.clone(), filters.clone());
-            self.asked.push(Asked { codec, filters, decode, bytes: bytes.to_vec() });
+            self.asked.push(FilterRequest { codec, filters, decode, bytes: bytes.to_vec() });
         }
         Err(Error::new(ErrorKind::Busy, "a chunk has yet to go through its filters; try again"))
     }
@@ -87,17 +87,17 @@ impl Operation {
 }
 
 /// What a thread does. No destructor: exit handlers may still use files.
-type Slot = RefCell<ManuallyDrop<Option<Box<Operation>>>>;
+type Slot = RefCell<ManuallyDrop<Option<Box<FilterOperation>>>>;
 
 thread_local! {
     static OPERATION: Slot = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-fn replace(operation: Option<Box<Operation>>) -> Option<Box<Operation>> {
+fn replace(operation: Option<Box<FilterOperation>>) -> Option<Box<FilterOperation>> {
     OPERATION.with(|slot| ManuallyDrop::into_inner(slot.replace(ManuallyDrop::new(operation))))
 }
 
-fn look<T>(look: impl FnOnce(&mut Operation) -> T) -> Option<T> {
+fn look<T>(look: impl FnOnce(&mut FilterOperation) -> T) -> Option<T> {
     OPERATION.with(|slot| slot.borrow_mut().as_mut().map(|operation| look(operation)))
 }
 
@@ -122,7 +122,7 @@ pub(super) fn ask(
 }
 
 /// Puts an operation back when a panic unwinds.
-struct Restored(Option<Box<Operation>>);
+struct Restored(Option<Box<FilterOperation>>);
 
 impl Drop for Restored {
     fn drop(&mut self) {
@@ -139,7 +139,7 @@ pub(crate) fn without_locks<T>(mut operation: impl FnMut() -> Result<T>) -> Resu
         // The outer one is started again.
         return operation();
     }
-    let mut state = Box::<Operation>::default();
+    let mut state = Box::<FilterOperation>::default();
     for _ in 0..MAX_ROUNDS {
         let outer = Restored(replace(Some(state)));
         let result = operation();

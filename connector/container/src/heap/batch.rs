@@ -18,7 +18,7 @@ const MIN_POOLED_BYTES: usize = 16 << 10;
 
 /// Blobs on their way into a segment.
 #[derive(Default)]
-struct Filling {
+struct FillingSegment {
     number: u32,
     /// Where in the segment they begin.
     start: u64,
@@ -27,7 +27,7 @@ struct Filling {
     bytes: Vec<u8>,
 }
 
-impl Filling {
+impl FillingSegment {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
@@ -87,7 +87,7 @@ impl Container {
     ) -> Result<()> {
         self.check_writable("unable to store variable-length data")?;
         let mut s = self.state();
-        let mut filling = Filling::default();
+        let mut filling = FillingSegment::default();
         for blob in blobs {
             let size = (encoded_len_varint(blob.len() as u64) + blob.len()) as u64;
             if filling.end() + size > filling.length {
@@ -106,14 +106,20 @@ impl Container {
         Ok(())
     }
 
-    fn begin_filling(&self, s: &mut State, owner: ObjectId, size: u64, filling: &mut Filling) -> Result<()> {
+    fn begin_filling(
+        &self,
+        s: &mut State,
+        owner: ObjectId,
+        size: u64,
+        filling: &mut FillingSegment,
+    ) -> Result<()> {
         filling.number = self.segment_for(s, owner.0, size)?;
         let record = &self.usage(s, owner.0, filling.number)?.record;
         (filling.start, filling.length) = (record.used, record.length);
         Ok(())
     }
 
-    fn store_filling(&self, s: &mut State, owner: ObjectId, filling: &mut Filling) -> Result<()> {
+    fn store_filling(&self, s: &mut State, owner: ObjectId, filling: &mut FillingSegment) -> Result<()> {
         if !filling.bytes.is_empty() {
             self.heap_append(s, owner, filling.number, &filling.bytes)?;
             filling.bytes.clear();

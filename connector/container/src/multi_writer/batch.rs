@@ -4,7 +4,7 @@ use super::RemoteChange;
 use crate::container::State;
 use crate::{Container, Result};
 use bytes::Bytes;
-use h5lake_ledger::Change;
+use h5lake_ledger::EntryChange;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Objects of which a writer remembers that others changed them.
@@ -35,7 +35,7 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    pub(super) fn insert(&mut self, id: u64, c: &Change) {
+    pub(super) fn insert(&mut self, id: u64, c: &EntryChange) {
         let author = || RemoteChange { before: None, version: c.version, host: c.host.clone(), pid: c.pid };
         if self.ids.len() < MAX_CHANGED {
             self.ids.entry(id).or_insert_with(author);

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 /// What is needed to merge the blocks of one dataset.
-struct Known {
+struct RemoteBlock {
     shape: Arc<BlockLayout>,
     /// Bytes of an element.
     unit: usize,
@@ -25,7 +25,7 @@ struct Known {
     dims: Vec<u64>,
 }
 
-impl Known {
+impl RemoteBlock {
     /// How much of a chunk lies within the extent, per dimension; `None` for other layouts.
     fn inside(&self, coords: &[u64]) -> Option<Vec<u64>> {
         let Layout::Chunked { chunk } = &self.layout else { return None };
@@ -75,7 +75,7 @@ fn sort_out(
 }
 
 impl Container {
-    fn known(&self, s: &mut State, id: u64) -> Result<Known> {
+    fn known(&self, s: &mut State, id: u64) -> Result<RemoteBlock> {
         let h = self.header(s, ObjectId(id))?;
         let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
         let open = s.datasets.get(&id).and_then(Weak::upgrade);
@@ -85,7 +85,7 @@ impl Container {
             *edges.dims.write() = form.space.dims().to_vec();
         }
         let unit = form.datatype.size as usize;
-        Ok(Known { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
+        Ok(RemoteBlock { shape, unit, layout: form.layout, dims: form.space.dims().to_vec() })
     }
 
     pub(super) fn merge_block(&self, s: &mut State, c: ThreeWay) -> Result<()> {
@@ -114,7 +114,7 @@ impl Container {
     /// block is in memory and cannot be staged yet, the error comes beside.
     fn overlay_block(
         &self,
-        known: &Known,
+        known: &RemoteBlock,
         c: &ThreeWay,
         ours: &Bytes,
         spans: &Spans,
@@ -156,7 +156,7 @@ impl Container {
             if theirs.is_empty() {
                 continue;
             }
-            let known = Known { dims: least, ..self.known(s, id)? };
+            let known = RemoteBlock { dims: least, ..self.known(s, id)? };
             for key in theirs {
                 let cut = self.with_foreign(s, id, &known, || self.cut_of_theirs(&known, &key))?;
                 if !cut.is_empty() {
@@ -170,7 +170,7 @@ impl Container {
     }
 
     /// The bytes of a block that others changed and that lie outside of the extent.
-    fn cut_of_theirs(&self, known: &Known, key: &Bytes) -> Result<Vec<Range<usize>>> {
+    fn cut_of_theirs(&self, known: &RemoteBlock, key: &Bytes) -> Result<Vec<Range<usize>>> {
         let out = known.outside(&keys::coords(key));
         if out.is_empty() {
             return Ok(out);
@@ -190,7 +190,7 @@ impl Container {
         Ok(cut.iter().collect())
     }
 
-    fn load_block(&self, known: &Known, key: &[u8], value: &Option<Bytes>) -> Result<Vec<u8>> {
+    fn load_block(&self, known: &RemoteBlock, key: &[u8], value: &Option<Bytes>) -> Result<Vec<u8>> {
         let Some(value) = value else { return Ok(known.shape.filled()) };
         let r: BlockRecord = decode(value.clone(), || format!("the block {key:02x?}"))?;
         Fragments::decode(r, known.shape.len)?.load(&self.ledger, &known.shape)
@@ -222,7 +222,7 @@ impl Container {
 
     /// Takes back what was cut off for dimensions that are not to be.
     fn uncut(&self, s: &mut State, id: u64, dims: Vec<u64>) -> Result<()> {
-        let known = Known { dims, ..self.known(s, id)? };
+        let known = RemoteBlock { dims, ..self.known(s, id)? };
         for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
             let Some(ours) = value else {
                 self.give_up(s, &key)?;
@@ -318,7 +318,7 @@ impl Container {
         &self,
         s: &mut State,
         id: u64,
-        known: &Known,
+        known: &RemoteBlock,
         body: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         if !known.shape.filters.is_foreign() || known.shape.filters.codecs().has_one_here() {
@@ -358,7 +358,7 @@ fn shrank(before: &Bytes, now: &Bytes) -> Result<bool> {
 }
 
 /// Names the elements in some bytes of a block: those of a chunk by the corners of the box that holds them.
-fn elements(known: &Known, key: &[u8], ranges: &[Range<usize>]) -> String {
+fn elements(known: &RemoteBlock, key: &[u8], ranges: &[Range<usize>]) -> String {
     let unit = known.unit.max(1);
     let coords = keys::coords(key);
     let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return "elements".into() };

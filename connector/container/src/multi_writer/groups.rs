@@ -179,8 +179,8 @@ impl Container {
         if let Some(count) = opens.remove(&from) {
             *opens.entry(to).or_default() += count;
         }
-        if self.marked.lock().remove(&from) {
-            self.marked.lock().insert(to);
+        if self.corked.lock().remove(&from) {
+            self.corked.lock().insert(to);
         }
         drop(opens);
         self.closed.lock().retain(|id| *id != from);

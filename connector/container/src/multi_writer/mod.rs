@@ -25,7 +25,7 @@ use crate::filters::unlocked::without_locks;
 use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
-use h5lake_ledger::Change;
+use h5lake_ledger::EntryChange;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Weak;
 
@@ -269,7 +269,7 @@ impl Container {
 }
 
 /// The value before is that of the first time, the author the last.
-fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: Change) {
+fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: EntryChange) {
     let before = theirs.get(&c.key).map_or(c.before, |known| known.before.clone());
     theirs.insert(c.key, RemoteChange { before, version: c.version, host: c.host, pid: c.pid });
 }

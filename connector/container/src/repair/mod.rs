@@ -16,7 +16,7 @@ mod holes;
 mod tests;
 
 use crate::record::{ContainerRecord, HeaderRecord};
-use crate::verify::{self, Found, decoded};
+use crate::verify::{self, VerifyFinding, decoded};
 use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Findings, Item, Severity, Tally, Verifier, why_damaged};
@@ -33,7 +33,7 @@ const SKIPPED_IDS: u64 = 1 << 20;
 #[derive(Debug, Clone, Default)]
 pub struct Repaired {
     /// What is lost, at most [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
-    pub lost: Vec<Found>,
+    pub lost: Vec<VerifyFinding>,
     /// How much more is lost.
     pub more: u64,
     /// Objects of the new container.

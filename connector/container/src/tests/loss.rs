@@ -17,7 +17,7 @@ fn what_was_replaced_is_lost_and_opens_anew() {
     h5lake_ledger::Ledger::remove_objects(store.as_ref(), key).unwrap();
     let e = mine.flush().unwrap_err();
     assert!(e.to_string().contains("another process deleted the container"), "{e}");
-    assert_eq!((mine.outlook(&e), mine.is_lost()), (Outlook::Lost, true));
+    assert_eq!((mine.recoverability(&e), mine.is_lost()), (Recoverability::Lost, true));
     // This process may make another one at its place while the lost one is open.
     let again = Container::create(&p.target, Replace::Truncate, new(), options()).unwrap();
     group(&again, again.root(), b"g", CreationOrder::default());
@@ -36,7 +36,10 @@ fn an_error_that_may_pass_loses_nothing() {
     let c = p.create_with(options());
     let passing = Error::new(ErrorKind::NoSpace, "full");
     let damage = Error::new(ErrorKind::Corrupt, "damaged");
-    assert_eq!((c.outlook(&passing), c.outlook(&damage)), (Outlook::Open, Outlook::Damaged));
+    assert_eq!(
+        (c.recoverability(&passing), c.recoverability(&damage)),
+        (Recoverability::Open, Recoverability::Damaged)
+    );
     c.let_go();
     group(&c, c.root(), b"g", CreationOrder::default());
     c.flush().unwrap();

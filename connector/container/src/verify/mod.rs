@@ -22,7 +22,7 @@ pub use h5lake_ledger::verify::{Counts, Severity, Versions};
 
 /// A finding with the names of what it hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct VerifyFinding {
     /// How bad it is.
     pub severity: Severity,
     /// The kind of structure: "head slot", "page", "payload", "link", …
@@ -47,7 +47,7 @@ pub struct Found {
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The findings, at most [`MAX_FINDINGS`](h5lake_ledger::verify::MAX_FINDINGS).
-    pub found: Vec<Found>,
+    pub found: Vec<VerifyFinding>,
     /// How many there were beyond these.
     pub more: u64,
     /// How many of all are damage.
@@ -116,7 +116,7 @@ pub fn verify(
     let mut verifier = match open(target, options)? {
         Ok(verifier) => verifier,
         Err(findings) => {
-            let found = findings.list.into_iter().map(Found::unnamed).collect();
+            let found = findings.list.into_iter().map(VerifyFinding::unnamed).collect();
             let (more, damaged) = (findings.more, findings.damaged);
             return Ok(Report { found, more, damaged, ..Report::default() });
         }
@@ -139,7 +139,7 @@ pub fn verify(
     })
 }
 
-impl Found {
+impl VerifyFinding {
     fn unnamed(f: Finding) -> Self {
         let Finding { severity, kind, at, why, newest, .. } = f;
         Self {

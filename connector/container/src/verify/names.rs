@@ -1,6 +1,6 @@
 //! The HDF5 names of what findings hit.
 
-use super::Found;
+use super::VerifyFinding;
 use super::cursor::{Cursor, bounds};
 use crate::ids::ROOT;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
@@ -76,7 +76,7 @@ fn keys_of(f: &Finding) -> impl Iterator<Item = &Bytes> {
 }
 
 /// Names what findings hit.
-pub(crate) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<Found>> {
+pub(crate) fn named(v: &Verifier, list: Vec<Finding>) -> Result<Vec<VerifyFinding>> {
     let ids: HashSet<u64> = list.iter().flat_map(keys_of).filter_map(|key| keys::id(key)).collect();
     let parents = Parents::of(v, ids)?;
     let mut chunks = HashMap::new();
@@ -104,9 +104,9 @@ fn name(
     parents: &Parents,
     chunks: &mut HashMap<u64, Option<Vec<u64>>>,
     f: Finding,
-) -> Result<Found> {
+) -> Result<VerifyFinding> {
     let (key, range) = (f.key.clone(), f.keys.clone());
-    let mut found = Found::unnamed(f);
+    let mut found = VerifyFinding::unnamed(f);
     if let Some(key) = key {
         let id = keys::id(&key).filter(|_| key.len() >= 9);
         let path = id.map(|id| parents.path(id));

@@ -39,7 +39,7 @@ fn bad(kind: &'static str, key: &[u8], why: impl Into<String>) -> Finding {
 }
 
 /// The check, while it goes through the headers.
-struct Check<'a> {
+struct ObjectCheck<'a> {
     attributes: Cursor<'a>,
     blocks: Cursor<'a>,
     segments: Cursor<'a>,
@@ -63,7 +63,7 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
     let version = container_record(verifier, &mut found)?;
     let (found, objects) = {
         let v = &*verifier;
-        let mut check = Check {
+        let mut check = ObjectCheck {
             attributes: Cursor::new(v, &A)?,
             blocks: Cursor::new(v, &B)?,
             segments: Cursor::new(v, &H)?,
@@ -135,7 +135,7 @@ fn pass_before(
     Ok(())
 }
 
-impl Check<'_> {
+impl ObjectCheck<'_> {
     fn headers(&mut self, v: &Verifier) -> Result<()> {
         let mut headers = Cursor::new(v, &O)?;
         let mut root = false;

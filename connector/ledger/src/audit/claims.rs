@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::address::{Address, Location};
-use crate::audit::spilled::{Entry, Spilled, number_at};
+use crate::audit::spilled::{SpillFile, SpillRecord, number_at};
 
 /// Bytes of runs in memory.
 pub(crate) const MAX_RUN_MEMORY_BYTES: usize = 64 << 20;
@@ -17,7 +17,7 @@ pub(crate) struct Claim {
     pub(crate) end: u64,
 }
 
-impl Entry<40> for Claim {
+impl SpillRecord<40> for Claim {
     fn encode(&self) -> [u8; 40] {
         let (kind, id) = match self.room {
             Location::File => (0u64, [0; 16]),
@@ -55,7 +55,7 @@ impl Entry<40> for Claim {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     recent: Vec<Claim>,
-    spilled: Spilled,
+    spilled: SpillFile,
 }
 
 /// Sorts runs and joins neighbours; tells of each run that two claim.
@@ -130,7 +130,7 @@ impl Claims {
 #[derive(Debug, Default)]
 pub struct Tally {
     recent: Vec<(u64, u64)>,
-    spilled: Spilled,
+    spilled: SpillFile,
 }
 
 /// Numbers in memory.
@@ -191,7 +191,7 @@ impl Tally {
     }
 }
 
-impl Entry<16> for (u64, u64) {
+impl SpillRecord<16> for (u64, u64) {
     fn encode(&self) -> [u8; 16] {
         let mut out = [0; 16];
         out[..8].copy_from_slice(&self.0.to_le_bytes());

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 /// What can be spilled, in `N` bytes of the file.
-pub(super) trait Entry<const N: usize>: Copy + Ord {
+pub(super) trait SpillRecord<const N: usize>: Copy + Ord {
     fn encode(&self) -> [u8; N];
     fn decode(bytes: &[u8; N]) -> Self;
 }
@@ -19,19 +19,19 @@ pub(super) fn number_at(bytes: &[u8], at: usize) -> u64 {
 
 /// The file, once there is one.
 #[derive(Debug, Default)]
-pub(super) struct Spilled {
+pub(super) struct SpillFile {
     file: Option<File>,
     /// Where each sorted part of the file begins and ends.
     parts: Vec<(u64, u64)>,
 }
 
-impl Spilled {
+impl SpillFile {
     pub(super) fn is_empty(&self) -> bool {
         self.file.is_none()
     }
 
     /// Takes sorted entries out of memory.
-    pub(super) fn take<const N: usize, T: Entry<N>>(&mut self, sorted: &mut Vec<T>) -> io::Result<()> {
+    pub(super) fn take<const N: usize, T: SpillRecord<N>>(&mut self, sorted: &mut Vec<T>) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(tempfile::tempfile()?),
@@ -46,11 +46,10 @@ impl Spilled {
     }
 
     /// All entries, ascending.
-    pub(super) fn merged<const N: usize, T: Entry<N>>(&self) -> io::Result<Merged<'_, N, T>> {
-        let parts = self
-            .file
-            .iter()
-            .flat_map(|file| self.parts.iter().map(move |&(at, end)| BufReader::new(Part { file, at, end })));
+    pub(super) fn merged<const N: usize, T: SpillRecord<N>>(&self) -> io::Result<Merged<'_, N, T>> {
+        let parts = self.file.iter().flat_map(|file| {
+            self.parts.iter().map(move |&(at, end)| BufReader::new(SpillPart { file, at, end }))
+        });
         let mut merged = Merged { parts: parts.collect(), first: BinaryHeap::new() };
         (0..merged.parts.len()).try_for_each(|n| merged.refill(n))?;
         Ok(merged)
@@ -59,12 +58,12 @@ impl Spilled {
 
 /// The parts on their way to one ascending row.
 pub(super) struct Merged<'f, const N: usize, T> {
-    parts: Vec<BufReader<Part<'f>>>,
+    parts: Vec<BufReader<SpillPart<'f>>>,
     /// The next entry of each part, and the part's number.
     first: BinaryHeap<Reverse<(T, usize)>>,
 }
 
-impl<const N: usize, T: Entry<N>> Merged<'_, N, T> {
+impl<const N: usize, T: SpillRecord<N>> Merged<'_, N, T> {
     pub(super) fn next(&mut self) -> io::Result<Option<T>> {
         let Some(Reverse((entry, n))) = self.first.pop() else { return Ok(None) };
         self.refill(n)?;
@@ -83,13 +82,13 @@ impl<const N: usize, T: Entry<N>> Merged<'_, N, T> {
 }
 
 /// One sorted part of the file.
-struct Part<'f> {
+struct SpillPart<'f> {
     file: &'f File,
     at: u64,
     end: u64,
 }
 
-impl Read for Part<'_> {
+impl Read for SpillPart<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
         let n = self.file.read_at(&mut buf[..most], self.at)?;

@@ -9,7 +9,7 @@ use crate::audit::{
 use crate::error::{Error, Result};
 use crate::file::free_space::{FreeSpace, run_of};
 use crate::file::superblock::{self, DATA, FIXED, Slot};
-use crate::file::version_lookup::{OldVersions, Segment};
+use crate::file::version_lookup::{FileHistorySegment, OldVersions};
 use crate::file::{FileStorage, lock, log, reclaim_horizon, space_delta};
 
 /// A check of one file.
@@ -17,10 +17,10 @@ pub(super) struct FileAudit<'a> {
     storage: &'a FileStorage,
     head: Slot,
     /// Newest first.
-    segments: Vec<Segment>,
+    segments: Vec<FileHistorySegment>,
     lost: u64,
     /// Records behind the base: what the free list does not know yet.
-    records: Vec<log::Logged>,
+    records: Vec<log::LoggedRecord>,
 }
 
 /// How often a head that a writer may be writing just now is read before it counts as damaged.
@@ -127,7 +127,7 @@ impl<'a> FileAudit<'a> {
         Ok(false)
     }
 
-    fn record_place(l: &log::Logged) -> Address {
+    fn record_place(l: &log::LoggedRecord) -> Address {
         l.at.place
     }
 

@@ -8,12 +8,12 @@ use crate::error::Result;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::writer::Writer;
+use crate::file::writer::FileWriter;
 
 /// Free bytes that make moving payloads worth it.
 const MIN_FREE_BYTES: u64 = 64 << 10;
 
-impl Writer {
+impl FileWriter {
     /// What lies behind the end that the file would have without holes.
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();

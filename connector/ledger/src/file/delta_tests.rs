@@ -6,7 +6,7 @@ use crate::file::sim_file::SimFile;
 use crate::file::superblock::{FIXED, Fixed};
 use crate::ledger::Ledger;
 use crate::options::{Access, At, Options, Writers};
-use crate::wal::delta::Stored;
+use crate::wal::delta::StoredValue;
 use crate::work::{Map, content, data, work};
 
 /// A long value of which little depends on `n`.
@@ -29,8 +29,8 @@ fn commit(l: &Ledger, n: u64) {
 fn edits(f: &SimFile) -> (usize, u64) {
     let slot = newest_slot(f, "fake").unwrap();
     let records = log::records(f, &slot, slot.base_version, "fake").unwrap();
-    let of = |r: &log::Logged| r.record.changes().unwrap();
-    let edited = |(_, stored): &(_, Stored)| matches!(stored, Stored::Edited(_));
+    let of = |r: &log::LoggedRecord| r.record.changes().unwrap();
+    let edited = |(_, stored): &(_, StoredValue)| matches!(stored, StoredValue::Edited(_));
     (records.iter().flat_map(of).filter(edited).count(), slot.log_bytes)
 }
 

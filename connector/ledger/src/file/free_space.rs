@@ -47,13 +47,13 @@ pub(crate) type Checked<T> = Result<T, &'static str>;
 
 /// Disjoint runs that know their neighbours.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Runs {
+pub(crate) struct FreeRuns {
     by_offset: BTreeMap<u64, u64>,
     by_size: BTreeSet<(u64, u64)>,
     bytes: u64,
 }
 
-impl Runs {
+impl FreeRuns {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.by_offset.iter().map(|(o, l)| (*o, *l))
     }
@@ -147,7 +147,7 @@ pub(crate) struct ReclaimRule {
 /// What is free in a file whose used part ends at `end`.
 #[derive(Debug, Clone)]
 pub(crate) struct FreeSpace {
-    pub(crate) runs: Runs,
+    pub(crate) runs: FreeRuns,
     /// In the order of their sequences.
     pub(crate) resting: VecDeque<PendingFree>,
     resting_runs: BTreeMap<u64, u64>,
@@ -158,7 +158,7 @@ pub(crate) struct FreeSpace {
 impl FreeSpace {
     pub(crate) fn new(end: u64) -> Self {
         Self {
-            runs: Runs::default(),
+            runs: FreeRuns::default(),
             resting: VecDeque::new(),
             resting_runs: BTreeMap::new(),
             resting_bytes: 0,

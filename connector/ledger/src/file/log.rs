@@ -14,7 +14,7 @@ use crate::wal::record::{self, CommitRecord};
 
 /// A record as it was read.
 #[derive(Debug)]
-pub(crate) struct Logged {
+pub(crate) struct LoggedRecord {
     pub(crate) record: CommitRecord,
     pub(crate) at: PageRef,
 }
@@ -80,7 +80,7 @@ const READ_WINDOW_BYTES: u64 = 64 << 10;
 const MAX_GAP_BYTES: u64 = 512;
 
 /// The records of `slot` that are newer than version `after`, oldest first.
-pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -> Result<Vec<Logged>> {
+pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -> Result<Vec<LoggedRecord>> {
     let mut out = Vec::new();
     let mut next = slot.record;
     let mut version = slot.version;
@@ -108,7 +108,7 @@ pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -
             0
         };
         version -= 1;
-        out.push(Logged { record, at });
+        out.push(LoggedRecord { record, at });
     }
     out.reverse();
     Ok(out)

@@ -58,7 +58,7 @@ use crate::file::file_io::FileIo;
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
 use crate::file::superblock::{Fixed, Slot};
-use crate::file::writer::Writer;
+use crate::file::writer::FileWriter;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{LockPolicy, Options};
 use crate::timekeeping::StorageClock;
@@ -82,7 +82,7 @@ pub(crate) struct FileStorage {
     /// The process that `handle` and `locks` belong to.
     opener: AtomicU32,
     /// A writer's; `None` for readers.
-    writer: Option<Mutex<Option<Writer>>>,
+    writer: Option<Mutex<Option<FileWriter>>>,
     rule: ReclaimRule,
     options: Options,
     /// The head that the snapshot in use was found by.
@@ -99,7 +99,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FileStorage {
-    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {
+    fn with_writer<T>(&self, f: impl FnOnce(&mut FileWriter, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
         match lock(w).as_mut() {
             Some(w) => f(w, self.raw.as_ref(), &lock(&self.locks)),

@@ -7,11 +7,11 @@
 use crate::address::PageRef;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
-use crate::file::free_space::{FreeSpace, Runs};
+use crate::file::free_space::{FreeRuns, FreeSpace};
 use crate::file::locks::Locks;
 use crate::file::log;
 use crate::file::superblock::{DATA, Slot};
-use crate::file::writer::{Noted, Writer};
+use crate::file::writer::{FileWriter, Noted};
 use crate::storage::{Checkpoint, Commit, RemoteCommits};
 use crate::wal::record::CommitRecord;
 
@@ -23,7 +23,7 @@ const MAX_REGION_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// Reserved and not in use.
-    pub(super) reserved: Runs,
+    pub(super) reserved: FreeRuns,
     /// What is locked.
     regions: Vec<(u64, u64)>,
     next_region: u64,
@@ -42,7 +42,7 @@ impl Shared {
     /// Of a writer that sees `slot` and has pinned it.
     pub(crate) fn new(slot: &Slot) -> Self {
         Self {
-            reserved: Runs::default(),
+            reserved: FreeRuns::default(),
             regions: Vec::new(),
             next_region: MIN_REGION_BYTES,
             view: slot.version,
@@ -58,7 +58,7 @@ impl Shared {
     }
 }
 
-impl Writer {
+impl FileWriter {
     fn shared(&mut self) -> Result<&mut Shared> {
         match &mut self.shared {
             Some(s) => Ok(s),
@@ -86,7 +86,7 @@ impl Writer {
         done
     }
 
-    /// Keeps others from committing until [`Writer::unlock_commits`].
+    /// Keeps others from committing until [`FileWriter::unlock_commits`].
     pub(super) fn lock_commits(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.alone(raw, locks, |w| {
             w.shared()?.held = true;
@@ -370,7 +370,7 @@ impl Writer {
         if let Some(s) = &mut self.shared {
             s.regions.drain(..).for_each(|(o, l)| locks.release(o, l));
             s.pins.drain(..).for_each(|p| locks.unpin(p));
-            s.reserved = Runs::default();
+            s.reserved = FreeRuns::default();
             if std::mem::take(&mut s.entered) {
                 locks.leave();
             }

@@ -16,14 +16,14 @@ use crate::file::locks::Locks;
 use crate::file::resync::resyncing;
 use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
-use crate::file::writer::Writer;
+use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
 
 /// What the first bytes of a file are.
-enum Found {
+enum FoundFile {
     Container(Fixed),
     /// The head of a container in an object store.
     StoreHead,
@@ -39,18 +39,18 @@ pub(super) fn name(path: &Path) -> String {
 /// Where a container begins in a file; 0 for what is none.
 pub(super) fn recognised_base(file: &File, len: u64, target: &str) -> u64 {
     match recognise(file, len, target) {
-        Ok(Found::Container(fixed)) => fixed.base,
+        Ok(FoundFile::Container(fixed)) => fixed.base,
         _ => 0,
     }
 }
 
 /// Whether a file is the head of a container in an object store.
 pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
-    matches!(recognise(file, len, target), Ok(Found::StoreHead))
+    matches!(recognise(file, len, target), Ok(FoundFile::StoreHead))
 }
 
 /// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
-fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
+fn recognise(file: &File, len: u64, target: &str) -> Result<FoundFile> {
     let mut at = 0u64;
     while at + 16 <= len {
         let mut bytes = [0; superblock::MIN_TELLING_BYTES];
@@ -59,7 +59,7 @@ fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
         let first = &bytes[..16];
         if first == superblock::SIGNATURE {
             if at == 0 && !superblock::has_slots(&bytes) && is_store_head(file, len, target)? {
-                return Ok(Found::StoreHead);
+                return Ok(FoundFile::StoreHead);
             }
             if there < superblock::FIXED {
                 let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
@@ -67,17 +67,17 @@ fn recognise(file: &File, len: u64, target: &str) -> Result<Found> {
             }
             let fixed = Fixed::decode(&bytes[..superblock::FIXED], target)?;
             // A user block may have been put before it, or taken away (h5jam, h5unjam).
-            return Ok(Found::Container(Fixed { base: at, ..fixed }));
+            return Ok(FoundFile::Container(Fixed { base: at, ..fixed }));
         }
         if first == superblock::POINTER {
-            return Ok(Found::Pointer);
+            return Ok(FoundFile::Pointer);
         }
         if first.starts_with(superblock::HDF5) {
-            return Ok(Found::NativeHdf5);
+            return Ok(FoundFile::NativeHdf5);
         }
         at = if at == 0 { 512 } else { at * 2 };
     }
-    Ok(Found::Other)
+    Ok(FoundFile::Other)
 }
 
 /// Whether a file that begins with our signature is the head of a container in an object store, which has one checksum over all
@@ -118,11 +118,11 @@ pub(super) fn not_ours(target: &str, what: &str) -> Error {
 
 pub(super) fn container(file: &File, len: u64, target: &str) -> Result<Fixed> {
     match recognise(file, len, target)? {
-        Found::Container(fixed) => Ok(fixed),
-        Found::StoreHead => Err(in_objects(Path::new(target))),
-        Found::NativeHdf5 => Err(not_ours(target, "a native HDF5 file")),
-        Found::Pointer => Err(not_ours(target, "a pointer to a container elsewhere")),
-        Found::Other => Err(not_ours(target, "a file of another kind")),
+        FoundFile::Container(fixed) => Ok(fixed),
+        FoundFile::StoreHead => Err(in_objects(Path::new(target))),
+        FoundFile::NativeHdf5 => Err(not_ours(target, "a native HDF5 file")),
+        FoundFile::Pointer => Err(not_ours(target, "a pointer to a container elsewhere")),
+        FoundFile::Other => Err(not_ours(target, "a file of another kind")),
     }
 }
 
@@ -170,14 +170,14 @@ pub(crate) fn look(path: &Path, access: Access) -> Result<(Probe, Option<OpenedF
     let (file, is_writable) = open_to_look(path, access).map_err(|e| Error::io(&target, "opening", &e))?;
     let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
     match recognise(&file, meta.len(), &target) {
-        Ok(Found::Container(fixed)) => {
+        Ok(FoundFile::Container(fixed)) => {
             let id = (meta.dev(), meta.ino());
             Ok((Probe::Container, Some(OpenedFile { file: Arc::new(file), fixed, id, is_writable })))
         }
-        Ok(Found::StoreHead) => Ok((Probe::WrongStorage, None)),
-        Ok(Found::NativeHdf5) => Ok((Probe::NativeHdf5, None)),
-        Ok(Found::Pointer) => Ok((Probe::Pointer, None)),
-        Ok(Found::Other) => Ok((Probe::Other, None)),
+        Ok(FoundFile::StoreHead) => Ok((Probe::WrongStorage, None)),
+        Ok(FoundFile::NativeHdf5) => Ok((Probe::NativeHdf5, None)),
+        Ok(FoundFile::Pointer) => Ok((Probe::Pointer, None)),
+        Ok(FoundFile::Other) => Ok((Probe::Other, None)),
         // Ours, though opening it will fail with a better message than a probe can give.
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NewerFormat { .. }) => {
             Ok((Probe::Container, None))
@@ -279,7 +279,7 @@ fn try_open(
             return Ok(None);
         }
         sweep_beside(path, opts, target);
-        let noted = Writer::leave_note(&raw);
+        let noted = FileWriter::leave_note(&raw);
         let storage = if noted { storage_clock(&raw) } else { StorageClock::default() };
         expired::sweep_sometimes(path, storage);
         clock = Some(storage);

@@ -32,14 +32,14 @@ pub(crate) enum Fault {
 }
 
 #[derive(Debug, Clone)]
-enum Change {
+enum SimChange {
     Write(u64, Vec<u8>),
     Len(u64),
 }
 
 /// How often and how much.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct CallCounts {
     pub(crate) reads: u64,
     pub(crate) read_bytes: u64,
     pub(crate) writes: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Counts {
 struct Disk {
     now: Vec<u8>,
     synced: Vec<u8>,
-    unsynced: Vec<Change>,
+    unsynced: Vec<SimChange>,
     changes: u64,
     fault: Option<(u64, Fault)>,
     /// No write may go beyond this byte.
@@ -59,21 +59,21 @@ struct Disk {
     dead: bool,
     /// After so many syncs, so many fail; whether the system then drops what it could not write.
     failing_syncs: (u64, u64, bool),
-    counts: Counts,
+    counts: CallCounts,
     /// Up to where blocks were reserved, how often that was asked for, and whether it is refused.
     reserved: u64,
     reservations: u64,
     refuses: bool,
 }
 
-fn apply(bytes: &mut Vec<u8>, c: &Change) {
+fn apply(bytes: &mut Vec<u8>, c: &SimChange) {
     match c {
-        Change::Write(at, data) => {
+        SimChange::Write(at, data) => {
             let (at, end) = (*at as usize, *at as usize + data.len());
             bytes.resize(bytes.len().max(end), 0);
             bytes[at..end].copy_from_slice(data);
         }
-        Change::Len(len) => bytes.resize(*len as usize, 0),
+        SimChange::Len(len) => bytes.resize(*len as usize, 0),
     }
 }
 
@@ -141,7 +141,7 @@ impl SimFile {
         self.disk().changes
     }
 
-    pub(crate) fn take_counts(&self) -> Counts {
+    pub(crate) fn take_counts(&self) -> CallCounts {
         std::mem::take(&mut self.disk().counts)
     }
 
@@ -168,17 +168,17 @@ impl SimFile {
         let mut bytes = d.synced.clone();
         for c in &d.unsynced {
             match c {
-                Change::Len(_) => {
+                SimChange::Len(_) => {
                     if chance() {
                         apply(&mut bytes, c);
                     }
                 }
-                Change::Write(at, data) => {
+                SimChange::Write(at, data) => {
                     let mut from = 0;
                     while from < data.len() {
                         let to = ((*at as usize + from) / 512 * 512 + 512 - *at as usize).min(data.len());
                         if chance() {
-                            apply(&mut bytes, &Change::Write(*at + from as u64, data[from..to].to_vec()));
+                            apply(&mut bytes, &SimChange::Write(*at + from as u64, data[from..to].to_vec()));
                         }
                         from = to;
                     }
@@ -188,22 +188,22 @@ impl SimFile {
         bytes
     }
 
-    fn change(&self, c: Change) -> io::Result<()> {
+    fn change(&self, c: SimChange) -> io::Result<()> {
         let mut d = self.disk();
         if d.dead {
             return Err(io::Error::other("dead"));
         }
         d.changes += 1;
-        if let (Change::Write(at, data), Some(room)) = (&c, d.room)
+        if let (SimChange::Write(at, data), Some(room)) = (&c, d.room)
             && *at + data.len() as u64 > room
         {
             return Err(io::Error::from_raw_os_error(28));
         }
         let fault = d.fault.filter(|(n, _)| *n == d.changes).map(|(_, f)| f);
         if matches!(fault, Some(Fault::DieTorn | Fault::FullTorn))
-            && let Change::Write(at, data) = &c
+            && let SimChange::Write(at, data) = &c
         {
-            let half = Change::Write(*at, data[..data.len() / 2].to_vec());
+            let half = SimChange::Write(*at, data[..data.len() / 2].to_vec());
             apply(&mut d.now, &half);
             d.unsynced.push(half);
         }
@@ -214,7 +214,7 @@ impl SimFile {
             }
             Some(_) => Err(io::Error::from_raw_os_error(28)),
             None => {
-                if let Change::Write(_, data) = &c {
+                if let SimChange::Write(_, data) = &c {
                     d.counts.writes += 1;
                     d.counts.written_bytes += data.len() as u64;
                 }
@@ -271,12 +271,12 @@ impl FileIo for SimFile {
     }
 
     fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
-        self.change(Change::Write(at, data.to_vec()))
+        self.change(SimChange::Write(at, data.to_vec()))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let shorter = len <= self.len()?;
-        self.change(Change::Len(len))?;
+        self.change(SimChange::Len(len))?;
         if shorter {
             self.disk().reserved = 0;
         }

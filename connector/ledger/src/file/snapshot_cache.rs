@@ -16,10 +16,10 @@ const MIN_LOG_RECORDS: u64 = 4;
 const MAX_LOG_BYTES: u64 = 256 << 10;
 
 /// A container's id, and the file that it was in.
-type Key = ([u8; 16], Option<(u64, u64)>);
+type CacheKey = ([u8; 16], Option<(u64, u64)>);
 
 struct CachedSnapshot {
-    key: Key,
+    key: CacheKey,
     slot: Slot,
     snapshot: Snapshot,
 }
@@ -28,7 +28,7 @@ struct CachedSnapshot {
 static REMEMBERED: Mutex<VecDeque<CachedSnapshot>> = Mutex::new(VecDeque::new());
 
 /// Keeps what a reader saw by `slot`.
-pub(crate) fn keep(key: Key, slot: Slot, snapshot: Snapshot) {
+pub(crate) fn keep(key: CacheKey, slot: Slot, snapshot: Snapshot) {
     let worth = snapshot.log_records >= MIN_LOG_RECORDS || !snapshot.pages.is_empty();
     if !worth || snapshot.log_bytes > MAX_LOG_BYTES {
         return;
@@ -42,7 +42,7 @@ pub(crate) fn keep(key: Key, slot: Slot, snapshot: Snapshot) {
 }
 
 /// Takes out what is known of a container.
-pub(crate) fn take(key: Key) -> Option<(Slot, Snapshot)> {
+pub(crate) fn take(key: CacheKey) -> Option<(Slot, Snapshot)> {
     let mut all = lock(&REMEMBERED);
     let at = all.iter().position(|r| r.key == key)?;
     all.remove(at).map(|r| (r.slot, r.snapshot))

@@ -12,7 +12,7 @@ use crate::file::locks::Locks;
 use crate::file::multi_writer::Shared;
 use crate::file::superblock::Slot;
 use crate::file::version_lookup::OldVersions;
-use crate::file::writer::Writer;
+use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, lock, log, reclaim_horizon};
 use crate::options::{At, Writers};
 use crate::storage::{Checkpoint, RemoteCommits};
@@ -135,7 +135,7 @@ impl FileStorage {
             let (nonces, sync) = (Nonces::new(&self.target)?, self.options.sync);
             let rule = self.rule_for(slot);
             let shared = self.is_shared().then(|| Shared::new(slot));
-            let mut fresh = Writer::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
+            let mut fresh = FileWriter::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             fresh.take_blocks_ahead(&lock(&self.locks));
             fresh.keep_time(self.clock, self.fixed.created);
             *lock(w) = Some(fresh);

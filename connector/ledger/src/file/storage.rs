@@ -15,7 +15,7 @@ use crate::address::{Address, Location};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Identity, Version};
+use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
     Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing,
@@ -27,8 +27,8 @@ impl StorageReads for FileStorage {
         &self.target
     }
 
-    fn identity(&self) -> Identity {
-        Identity { id: self.fixed.id, file: self.file, key: String::new() }
+    fn identity(&self) -> ContainerIdentity {
+        ContainerIdentity { id: self.fixed.id, file: self.file, key: String::new() }
     }
 
     fn shape(&self) -> PageSizes {

@@ -86,9 +86,9 @@ impl Temporary {
         let mut path = sibling(real, "new");
         let file = match new_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match sweep(&path, opts, target) {
-                Left::Swept => new_file(&path),
-                Left::InUse(e) => return Ok(Turn::Anothers(e)),
-                Left::Unknown => {
+                Leftover::Swept => new_file(&path),
+                Leftover::InUse(e) => return Ok(Turn::Anothers(e)),
+                Leftover::Unknown => {
                     let random: [u8; 8] = clock::random(target)?;
                     path = sibling(real, &format!("new-{:016x}", u64::from_le_bytes(random)));
                     new_file(&path)
@@ -185,7 +185,7 @@ fn new_file(path: &Path) -> io::Result<File> {
 }
 
 /// What is the matter with a temporary file that is there.
-enum Left {
+enum Leftover {
     /// Its creator was dead, and it is gone.
     Swept,
     /// Its creator lives.
@@ -204,23 +204,23 @@ pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
 }
 
 /// Removes a temporary file whose creator is dead.
-fn sweep(path: &Path, opts: &Options, target: &str) -> Left {
+fn sweep(path: &Path, opts: &Options, target: &str) -> Leftover {
     let no_link = nix::libc::O_NOFOLLOW;
     let file = match OpenOptions::new().read(true).write(true).custom_flags(no_link).open(path) {
         Ok(file) => Arc::new(file),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Left::Swept,
-        Err(_) => return Left::Unknown,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Leftover::Swept,
+        Err(_) => return Leftover::Unknown,
     };
-    let Ok(meta) = file.metadata() else { return Left::Unknown };
+    let Ok(meta) = file.metadata() else { return Leftover::Unknown };
     let locks = match Locks::writer(&file, opts.lock, Writers::One, target) {
         Ok(Some(locks)) if locks.work() && meta.is_file() => locks,
-        Ok(None) => return Left::InUse(locked(target, &OsFile { file, base: opts.user_block })),
-        _ => return Left::Unknown,
+        Ok(None) => return Leftover::InUse(locked(target, &OsFile { file, base: opts.user_block })),
+        _ => return Leftover::Unknown,
     };
     // It has another name by now, or none, if its creator was done meanwhile.
     let gone = !is_at(path, (meta.dev(), meta.ino())) || std::fs::remove_file(path).is_ok();
     locks.release_writer();
-    if gone { Left::Swept } else { Left::Unknown }
+    if gone { Leftover::Swept } else { Leftover::Unknown }
 }
 
 fn is_unsupported(e: &io::Error) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
-use crate::file::log::{self, Logged, unreadable};
+use crate::file::log::{self, LoggedRecord, unreadable};
 use crate::file::reclaim_horizon;
 use crate::file::space_delta::SpaceDelta;
 use crate::file::superblock::{DATA, Slot};
@@ -33,24 +33,29 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
 }
 
 /// A base and the log that followed it. Its pages and records are whole together, until the room of moment `until` is used.
-pub(super) struct Segment {
+pub(super) struct FileHistorySegment {
     pub(super) base: Mark,
     /// As a head would lead to it; its version is the last one.
     pub(super) slot: Slot,
     until: Option<u64>,
 }
 
-impl Segment {
+impl FileHistorySegment {
     pub(super) fn is_whole(&self, lost: u64) -> bool {
         self.until.is_none_or(|until| until > lost)
     }
 
     /// The records that are newer than `after`, newest first, each with the sequence of its head.
-    pub(super) fn records(&self, raw: &dyn FileIo, after: u64, target: &str) -> Result<Vec<(u64, Logged)>> {
+    pub(super) fn records(
+        &self,
+        raw: &dyn FileIo,
+        after: u64,
+        target: &str,
+    ) -> Result<Vec<(u64, LoggedRecord)>> {
         let after = after.max(self.base.version);
         let records = log::records(raw, &self.slot, after, target)?;
-        let newest = |l: &Logged| self.until.is_none() && l.record.header.version == self.slot.version;
-        let sequence = |l: Logged| match SpaceDelta::decode(&l.record.notes) {
+        let newest = |l: &LoggedRecord| self.until.is_none() && l.record.header.version == self.slot.version;
+        let sequence = |l: LoggedRecord| match SpaceDelta::decode(&l.record.notes) {
             // The head in force shows it, even where an older version became the base after it was committed.
             Ok(_) if newest(&l) => Ok((self.slot.sequence, l)),
             Ok(notes) => Ok((notes.sequence, l)),
@@ -60,7 +65,7 @@ impl Segment {
     }
 
     /// The head that would show the version of a record, or the base's own.
-    fn head(&self, found: Option<&(u64, Logged)>) -> Slot {
+    fn head(&self, found: Option<&(u64, LoggedRecord)>) -> Slot {
         let (sequence, version, time, record) = match found {
             Some((sequence, l)) => (*sequence, l.record.header.version, l.record.header.time, Some(l.at)),
             None => (self.base.moment, self.base.version, self.base.time, None),
@@ -74,7 +79,7 @@ pub(crate) struct OldVersions<'a> {
     raw: &'a dyn FileIo,
     target: &'a str,
     /// Newest first.
-    pub(super) segments: Vec<Segment>,
+    pub(super) segments: Vec<FileHistorySegment>,
     newest: u64,
 }
 
@@ -82,7 +87,7 @@ impl<'a> OldVersions<'a> {
     pub(crate) fn of(raw: &'a dyn FileIo, head: &Slot, target: &'a str) -> Result<Self> {
         let history = history(raw, head, target)?;
         let end = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
-        let mut segments = vec![Segment { base: history.base, slot: *head, until: None }];
+        let mut segments = vec![FileHistorySegment { base: history.base, slot: *head, until: None }];
         for p in history.past.into_iter().rev() {
             let slot = Slot {
                 version: p.last,
@@ -94,7 +99,7 @@ impl<'a> OldVersions<'a> {
                 end,
                 ..*head
             };
-            segments.push(Segment { base: p.base, slot, until: Some(p.until) });
+            segments.push(FileHistorySegment { base: p.base, slot, until: Some(p.until) });
         }
         Ok(Self { raw, target, segments, newest: head.version })
     }
@@ -103,7 +108,7 @@ impl<'a> OldVersions<'a> {
     /// the caller to check, when it has pinned that head's sequence.
     pub(crate) fn find(&self, at: At) -> Result<Option<Slot>> {
         let mut times = self.times();
-        let mut reached = |s: &&Segment| match at {
+        let mut reached = |s: &&FileHistorySegment| match at {
             At::Version(v) => s.base.version <= v,
             At::Time(t) => times.next(s.base.time) <= t,
         };
@@ -116,7 +121,7 @@ impl<'a> OldVersions<'a> {
             At::Version(v) => v.saturating_sub(1),
             At::Time(_) => 0,
         };
-        let mut fits = |l: &Logged| match at {
+        let mut fits = |l: &LoggedRecord| match at {
             At::Version(v) => l.record.header.version == v,
             At::Time(t) => times_within.next(l.record.header.time) <= t,
         };
@@ -132,7 +137,7 @@ impl<'a> OldVersions<'a> {
     }
 
     /// The records of a segment, `None` if they are lost.
-    fn records(&self, s: &Segment, after: u64) -> Result<Option<Vec<(u64, Logged)>>> {
+    fn records(&self, s: &FileHistorySegment, after: u64) -> Result<Option<Vec<(u64, LoggedRecord)>>> {
         if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) {
             return Ok(None);
         }
@@ -188,13 +193,13 @@ pub(crate) fn not_kept(target: &str, at: At, kept: &[Version], newest: u64) -> E
 }
 
 /// What a record says of its version.
-fn version_of(l: &Logged) -> Version {
+fn version_of(l: &LoggedRecord) -> Version {
     let h = &l.record.header;
     Version { number: h.version, time: h.time, host: h.by.host.to_string(), pid: h.by.pid, bytes: added(l) }
 }
 
 /// Bytes that a record's version added.
-fn added(l: &Logged) -> u64 {
+fn added(l: &LoggedRecord) -> u64 {
     let used: u64 = SpaceDelta::decode(&l.record.notes).map_or(0, |n| n.used.iter().map(|(_, l)| l).sum());
     used + l.at.place.length
 }

@@ -14,7 +14,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use self::append_reservation::AppendReservations;
-use self::checkpoint_commit::Kept;
+use self::checkpoint_commit::KeptPages;
 use self::end_of_file::Unused;
 use self::time::Timekeeper;
 use crate::address::{Address, Location, PageRef};
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, FreeSpace, PendingFree, ReclaimRule, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::log::{self, Logged};
+use crate::file::log::{self, LoggedRecord};
 use crate::file::multi_writer::Shared;
 use crate::file::preallocate::Preallocation;
 use crate::file::reclaim_horizon;
@@ -39,7 +39,7 @@ use crate::wal::record::{self, Author, Entries, Header};
 const DISK_RESERVE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct FileWriter {
     pub(super) target: String,
     /// The head that is in force.
     pub(crate) head: Slot,
@@ -57,7 +57,7 @@ pub(crate) struct Writer {
     pub(super) checkpoint_fresh: BTreeMap<u64, u64>,
     checkpoint_freed: Pairs,
     /// What was written, and did without, for the base that the next commit is to be.
-    kept: Kept,
+    kept: KeptPages,
     growing: AppendReservations,
     unused: Unused,
     /// Where what is written is to end, while that is gathered.
@@ -101,8 +101,8 @@ pub(crate) struct Noted {
     notes: Bytes,
 }
 
-impl From<&Logged> for Noted {
-    fn from(l: &Logged) -> Self {
+impl From<&LoggedRecord> for Noted {
+    fn from(l: &LoggedRecord) -> Self {
         let (h, notes) = (&l.record.header, l.record.notes.clone());
         let (sequence, used) = SpaceDelta::outline(&notes).unwrap_or_default();
         let (by, added) = (h.by.clone(), used.saturating_add(l.at.place.length));
@@ -125,11 +125,11 @@ impl Noted {
     }
 }
 
-impl Writer {
+impl FileWriter {
     pub(crate) fn new(
         target: String,
         head: Slot,
-        records: &[Logged],
+        records: &[LoggedRecord],
         (rule, retention): (ReclaimRule, u64),
         sync: SyncPolicy,
         nonces: Nonces,
@@ -146,7 +146,7 @@ impl Writer {
             freed: BTreeMap::new(),
             checkpoint_fresh: BTreeMap::new(),
             checkpoint_freed: Vec::new(),
-            kept: Kept::default(),
+            kept: KeptPages::default(),
             growing: AppendReservations::default(),
             unused: Unused::default(),
             below: None,

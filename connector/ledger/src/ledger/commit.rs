@@ -34,7 +34,7 @@ pub(crate) enum After {
 
 /// What was staged, in pages that are not committed: they hold the log too, and what of the base no change falls into.
 #[derive(Debug)]
-pub(super) struct Spilled {
+pub(super) struct SpilledBatch {
     pub(super) root: Option<PageRef>,
     /// Of the keys and values that were staged.
     pub(super) bytes: u64,
@@ -381,7 +381,7 @@ fn clear_staged(s: &mut State) {
 
 fn take_spilled(s: &mut State, root: Option<PageRef>) {
     let before = s.spilled.take().map_or(0, |spilled| spilled.bytes);
-    s.spilled = Some(Spilled { root, bytes: before + s.staged_bytes });
+    s.spilled = Some(SpilledBatch { root, bytes: before + s.staged_bytes });
     s.staged.clear();
     s.staged_bytes = 0;
 }

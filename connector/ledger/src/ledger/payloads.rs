@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Ledger;
 use crate::error::Result;
 use crate::extent::{Extent, Sums};
-use crate::payload::{self, Part};
+use crate::payload::{self, PayloadPart};
 
 impl Ledger {
     /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the
@@ -96,7 +96,7 @@ impl Ledger {
     /// # Errors
     /// `Invalid` if a part is not within its payload, or has other room than it needs; those of reading. What was given to
     /// be filled is then unspecified.
-    pub fn read_payloads(&self, parts: Vec<Part<'_>>) -> Result<Vec<Bytes>> {
+    pub fn read_payloads(&self, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
         payload::read_many(self.storage.as_ref(), parts)
     }
 

@@ -15,7 +15,7 @@ use crate::history::{History, PastCheckpoint};
 use crate::objects::manifest::{Head, read_head, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::version_lookup::history;
-use crate::objects::{AREA_AT, Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, lock};
+use crate::objects::{AREA_AT, FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, lock};
 
 /// A check of one container.
 pub(super) struct ObjectAudit<'a> {
@@ -25,7 +25,7 @@ pub(super) struct ObjectAudit<'a> {
     history: History,
     all: bool,
     /// The records behind the base, up to the version that is checked.
-    records: Vec<Logged>,
+    records: Vec<FetchedRecord>,
     /// Objects of older versions, which nothing of the newest claims.
     older: Vec<Location>,
 }
@@ -53,7 +53,7 @@ fn room_of(name: &str) -> Option<Location> {
 }
 
 /// Where a record lies.
-fn record_place(l: &Logged) -> Address {
+fn record_place(l: &FetchedRecord) -> Address {
     let end = l.object.len() as u64;
     let length = l.record.length.min(end.saturating_sub(AREA_AT as u64));
     Address { room: Location::Log(l.record.header.version), offset: end - length, length }
@@ -106,7 +106,7 @@ impl<'a> ObjectAudit<'a> {
     }
 
     /// Records of an older base that are there, oldest first, and whether all are.
-    fn older_records(&self, p: &PastCheckpoint, out: &mut Findings) -> Result<(Vec<Logged>, bool)> {
+    fn older_records(&self, p: &PastCheckpoint, out: &mut Findings) -> Result<(Vec<FetchedRecord>, bool)> {
         let (mut found, mut whole) = (Vec::new(), true);
         let mut next = p.base.version + 1;
         while next < p.last {
@@ -203,7 +203,8 @@ impl Audit for ObjectAudit<'_> {
         let lost = self.head.lost;
         if n == 0 {
             let last = self.records.len();
-            let whole = |i: usize, l: &Logged| i + 1 == last || (self.all && l.record.header.time >= lost);
+            let whole =
+                |i: usize, l: &FetchedRecord| i + 1 == last || (self.all && l.record.header.time >= lost);
             let records = self.records.iter().enumerate();
             let records = records.map(|(i, l)| (l.record.clone(), record_place(l), whole(i, l))).collect();
             let base = &self.history.base;

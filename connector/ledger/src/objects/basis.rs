@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind};
 use crate::objects::manifest::{Head, read_head};
-use crate::objects::{ObjectStorage, Seen, lock};
+use crate::objects::{ObjectStorage, ReaderState, lock};
 use crate::storage::Checkpoint;
 
 /// What a snapshot needs to be whole.
@@ -29,7 +29,7 @@ impl Basis {
 
 impl ObjectStorage {
     /// Notes what the snapshot in use stands on from now on.
-    pub(super) fn stand_on(&self, seen: &Seen) {
+    pub(super) fn stand_on(&self, seen: &ReaderState) {
         *lock(&self.basis) = Basis { base: seen.head.base, moment: seen.moment };
     }
 

@@ -13,11 +13,9 @@ use crate::locks::{Condvar, Mutex};
 use crate::objects::lock;
 use crate::objects::manifest::{put_or_find, put_over};
 use crate::objects::replaced::{End, Outgoing};
+use crate::objects::uploads::PutAnswer;
 use crate::options::Replace;
 use crate::process;
-
-/// The head's etag, where the store has any.
-type Put = object_stores::Result<Option<Etag>>;
 
 /// When the first head of a new container is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +42,7 @@ pub(super) struct InitialManifest {
 
 impl InitialManifest {
     /// Puts it; what it replaces stays for the retention time. A repetition is harmless.
-    pub(super) fn put(&self) -> Put {
+    pub(super) fn put(&self) -> PutAnswer {
         if let Some(outgoing) = &self.replaced {
             outgoing.bury(self.store.as_ref(), End::Replaced, &self.target)?;
         }
@@ -61,7 +59,7 @@ impl InitialManifest {
         Ok(put)
     }
 
-    fn put_new(&self) -> Put {
+    fn put_new(&self) -> PutAnswer {
         if self.replace == Replace::Atomically || !self.store.honours(Condition::Create) {
             return put_over(self.store.as_ref(), &self.key, self.bytes.clone(), None);
         }
@@ -94,7 +92,7 @@ impl InitialManifest {
 pub(super) struct PendingPut {
     head: Arc<InitialManifest>,
     /// `None` when it is over and failed.
-    thread: Option<JoinHandle<Put>>,
+    thread: Option<JoinHandle<PutAnswer>>,
     /// The process that the thread is in.
     owner: u32,
 }
@@ -106,7 +104,7 @@ impl PendingPut {
     }
 
     /// Waits until it is there. After a failure another call tries again.
-    pub(super) fn wait(&mut self) -> Put {
+    pub(super) fn wait(&mut self) -> PutAnswer {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(put)) => put,
             _ => self.head.put(),

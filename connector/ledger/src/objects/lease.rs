@@ -17,7 +17,7 @@ use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 use crate::file::superblock::myself;
-use crate::liveness::{Identity, Life};
+use crate::liveness::{Life, ProcessIdentity};
 use crate::locks::Mutex;
 use crate::objects::manifest::{MAX_LOCK_OBJECT_BYTES, Names, put_over, store_error};
 use crate::objects::{lock, store_clock};
@@ -40,7 +40,7 @@ struct Note {
     /// Seconds since 1970 by the holder's clock. Earlier versions of h5lake go by it.
     until: u64,
     /// Earlier versions do not say it.
-    identity: Option<Identity>,
+    identity: Option<ProcessIdentity>,
 }
 
 impl Note {
@@ -67,7 +67,7 @@ impl Note {
         let pid = u32::try_from(r.varint()?).map_err(|_| "no pid")?;
         let holder = Holder { host, pid, since: r.varint()? };
         let (nonce, until) = (r.id()?, r.varint()?);
-        let identity = if r.remaining() == 0 { None } else { Some(Identity::read(&mut r)?) };
+        let identity = if r.remaining() == 0 { None } else { Some(ProcessIdentity::read(&mut r)?) };
         Ok(Self { holder, nonce, until, identity })
     }
 
@@ -91,7 +91,7 @@ fn seconds() -> u64 {
 
 /// What a lease that is held is.
 #[derive(Debug)]
-struct Held {
+struct HeldLease {
     store: Arc<dyn ObjectStore>,
     key: Key,
     target: String,
@@ -105,7 +105,7 @@ struct Held {
 /// A lease that this handle holds.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<HeldLease>>,
     nonce: [u8; 16],
     /// The process that took it.
     owner: u32,
@@ -187,7 +187,7 @@ pub(crate) fn take_away(store: &dyn ObjectStore, names: &Names, target: &str) ->
 
 impl Lease {
     pub(crate) fn take(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
-        let mut held = Held::new(store, names, target)?;
+        let mut held = HeldLease::new(store, names, target)?;
         match held.put_first(names) {
             // Who opens a container in a full store may be about to delete from it.
             Err(e) if matches!(e.kind(), ErrorKind::NoSpace { .. }) && store.spend_reserve() => {
@@ -200,13 +200,13 @@ impl Lease {
 
     /// Takes the lease of a container that nobody else knows of yet: there is nothing to be in the way.
     pub(crate) fn take_new(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
-        let mut held = Held::new(store, names, target)?;
+        let mut held = HeldLease::new(store, names, target)?;
         let put = put_over(store.as_ref(), &held.key, held.note.encode(), None);
         held.etag = put.map_err(|e| store_error(target, &e))?;
         Ok(Self::of(held))
     }
 
-    fn of(held: Held) -> Self {
+    fn of(held: HeldLease) -> Self {
         let (nonce, persistent) = (held.note.nonce, held.store.capabilities().persistent);
         lock(&LIVE).insert(nonce);
         let held = Arc::new(Mutex::new(held));
@@ -240,10 +240,10 @@ impl Drop for Lease {
     }
 }
 
-impl Held {
+impl HeldLease {
     fn new(store: &Arc<dyn ObjectStore>, names: &Names, target: &str) -> Result<Self> {
         let until = seconds() + TERM.as_secs();
-        let (nonce, identity) = (clock::random(target)?, Identity::myself());
+        let (nonce, identity) = (clock::random(target)?, ProcessIdentity::myself());
         Ok(Self {
             store: store.clone(),
             key: names.key("lock", target)?,

@@ -45,7 +45,7 @@ use crate::objects::inline_log::InlineLog;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, Names, read_head, store_error};
 use crate::objects::verified_ranges::VerifiedRanges;
-use crate::objects::writer::Writer;
+use crate::objects::writer::ObjectWriter;
 use crate::options::{At, Writers};
 use crate::storage::RemoteCommits;
 use crate::wal::record::{self, CommitRecord, Entries, Header};
@@ -58,7 +58,7 @@ const MAX_RECORDS_PER_FETCH: usize = 65;
 
 /// A record as it was read.
 #[derive(Debug)]
-pub(crate) struct Logged {
+pub(crate) struct FetchedRecord {
     pub(crate) record: CommitRecord,
     /// The log object that it is in.
     object: Bytes,
@@ -75,7 +75,7 @@ fn log_object(header: &Header, notes: &[u8], area: &[u8], entries: &dyn Entries)
 }
 
 /// Takes a log object apart.
-pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<Logged> {
+pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<FetchedRecord> {
     let mut r = Reader::new(bytes);
     if r.take(4)? != LOG_MAGIC {
         return Err("not a log object");
@@ -84,7 +84,7 @@ pub(crate) fn parse_log(bytes: &Bytes) -> Decoded<Logged> {
     r.take(area)?;
     // Copied, so that keeping the record's keys does not keep the payloads in memory.
     let record = Bytes::copy_from_slice(r.take(r.remaining())?);
-    Ok(Logged { record: record::decode(&record)?, object: bytes.clone() })
+    Ok(FetchedRecord { record: record::decode(&record)?, object: bytes.clone() })
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -93,7 +93,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a handle was last told.
 #[derive(Debug, Clone)]
-struct Seen {
+struct ReaderState {
     head: Head,
     etag: Option<Etag>,
     /// When the head was read: records that it does not cover cannot have been deleted for the retention time after.
@@ -112,14 +112,14 @@ pub(crate) struct ObjectStorage {
     store: Arc<dyn ObjectStore>,
     names: Names,
     id: [u8; 16],
-    seen: Mutex<Seen>,
+    seen: Mutex<ReaderState>,
     /// What the snapshot in use stands on. Read while `seen` is locked, also by helper threads: nothing else is locked under it.
     basis: Mutex<Basis>,
     /// A writer's; `None` for readers. The inner `None` is before the first look at the log.
-    writer: Option<Mutex<Option<Writer>>>,
+    writer: Option<Mutex<Option<ObjectWriter>>>,
     lease: Mutex<Option<Lease>>,
     /// Of a container that this handle made: its records, which nobody else can have added to.
-    born: Mutex<Option<Vec<Logged>>>,
+    born: Mutex<Option<Vec<FetchedRecord>>>,
     /// Log objects that came with a closed head.
     tail: Mutex<InlineLog>,
     /// Of a container that this handle made, until the writer has it.
@@ -142,7 +142,7 @@ pub(crate) struct ObjectStorage {
 }
 
 impl ObjectStorage {
-    fn with_writer<T>(&self, f: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
+    fn with_writer<T>(&self, f: impl FnOnce(&mut ObjectWriter) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
         match lock(w).as_mut() {
             Some(w) => f(w),
@@ -186,12 +186,12 @@ impl ObjectStorage {
     }
 
     /// Whether the head in hand is too old to be relied on.
-    fn is_old(seen: &Seen) -> bool {
+    fn is_old(seen: &ReaderState) -> bool {
         seen.read.elapsed() >= Duration::from_millis(seen.head.retention / 2)
     }
 
     /// What is known once the head is read again, the base's records aside.
-    fn look_again(&self, seen: &Seen) -> Result<Seen> {
+    fn look_again(&self, seen: &ReaderState) -> Result<ReaderState> {
         let read = Instant::now();
         let found = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let (bytes, etag) = found.ok_or_else(|| self.gone())?;
@@ -200,14 +200,14 @@ impl ObjectStorage {
             return Err(self.gone());
         }
         self.gone.store(false, Ordering::Relaxed);
-        Ok(Seen { head, etag, read, ..seen.clone() })
+        Ok(ReaderState { head, etag, read, ..seen.clone() })
     }
 
     /// Reads the head again. The base in use is told apart from the head's by `restart`, so it may be replaced only there.
-    fn reread(&self, seen: &mut Seen) -> Result<()> {
+    fn reread(&self, seen: &mut ReaderState) -> Result<()> {
         let fresh = self.look_again(seen)?;
         let version = seen.version.filter(|_| fresh.head.base == seen.head.base);
-        *seen = Seen { version, ..fresh };
+        *seen = ReaderState { version, ..fresh };
         self.stand_on(seen);
         Ok(())
     }
@@ -217,7 +217,7 @@ impl ObjectStorage {
         self.get(&run)
     }
 
-    fn first_news(&self, seen: &mut Seen) -> Result<RemoteCommits> {
+    fn first_news(&self, seen: &mut ReaderState) -> Result<RemoteCommits> {
         let head = seen.head.clone();
         let born = lock(&self.born).take();
         let (records, mut root) = match born {
@@ -243,7 +243,7 @@ impl ObjectStorage {
             let nonces = Nonces::new(&self.target)?;
             let lease = lock(&self.lease).take();
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
-            let mut writer = Writer::new(target, store, names, head, &records, lease, nonces);
+            let mut writer = ObjectWriter::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
             writer.claim = self.claim;
             writer.first_head = lock(&self.first_head).take();

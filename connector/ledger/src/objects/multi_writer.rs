@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
-use crate::objects::{Logged, ObjectStorage, Seen};
+use crate::objects::{FetchedRecord, ObjectStorage, ReaderState};
 use crate::options::Writers;
 use crate::storage::{Commit, RemoteCommits};
 use crate::wal::record::CommitRecord;
@@ -31,7 +31,7 @@ impl ObjectStorage {
     }
 
     /// What the others committed since `version`.
-    pub(super) fn shared_news(&self, seen: &mut Seen, version: u64) -> Result<Option<RemoteCommits>> {
+    pub(super) fn shared_news(&self, seen: &mut ReaderState, version: u64) -> Result<Option<RemoteCommits>> {
         let records = self.after(version, version)?;
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
@@ -55,19 +55,20 @@ impl ObjectStorage {
 
     /// The news after somebody folded: everything behind the new base, and what lies between this one's version and it.
     /// After an error nothing is known that was not known before.
-    fn rebased(&self, seen: &mut Seen, fresh: Seen, view: u64) -> Result<RemoteCommits> {
+    fn rebased(&self, seen: &mut ReaderState, fresh: ReaderState, view: u64) -> Result<RemoteCommits> {
         let base = fresh.head.base;
         let from = view.min(base.version);
         let all = self.after(from, fresh.head.version.max(view))?;
         let newest = from + all.len() as u64;
-        let unknown: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > view).collect();
-        let behind: Vec<&Logged> = all.iter().filter(|l| l.record.header.version > base.version).collect();
+        let unknown: Vec<&FetchedRecord> = all.iter().filter(|l| l.record.header.version > view).collect();
+        let behind: Vec<&FetchedRecord> =
+            all.iter().filter(|l| l.record.header.version > base.version).collect();
         self.with_writer(|w| {
             w.learn_refs(&unknown)?;
             w.rebase(fresh.head.clone(), &behind);
             Ok(())
         })?;
-        *seen = Seen { version: Some(newest), looked: newest, ..fresh };
+        *seen = ReaderState { version: Some(newest), looked: newest, ..fresh };
         self.stand_on(seen);
         let split = all.partition_point(|l| l.record.header.version <= base.version);
         let mut skipped: Vec<_> = all.into_iter().map(|l| l.record).collect();
@@ -77,7 +78,7 @@ impl ObjectStorage {
     }
 
     /// Records that are gone were needed by a writer that looked away for longer than the retention time.
-    fn after(&self, version: u64, known: u64) -> Result<Vec<Logged>> {
+    fn after(&self, version: u64, known: u64) -> Result<Vec<FetchedRecord>> {
         self.records(version, known).map_err(|e| match e.kind() {
             ErrorKind::Corrupt { .. } => Error::new(&self.target, ErrorKind::Gone),
             _ => e,
@@ -188,13 +189,13 @@ impl ObjectStorage {
     }
 }
 
-impl super::writer::Writer {
+impl super::writer::ObjectWriter {
     /// Takes in what others committed.
-    pub(super) fn learn(&mut self, records: &[Logged]) -> Result<()> {
+    pub(super) fn learn(&mut self, records: &[FetchedRecord]) -> Result<()> {
         self.learn_refs(&records.iter().collect::<Vec<_>>())
     }
 
-    fn learn_refs(&mut self, records: &[&Logged]) -> Result<()> {
+    fn learn_refs(&mut self, records: &[&FetchedRecord]) -> Result<()> {
         records.iter().try_for_each(|logged| self.take_note(logged))
     }
 }

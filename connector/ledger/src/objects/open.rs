@@ -18,7 +18,7 @@ use crate::objects::lease::{self, Lease};
 use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
-use crate::objects::{Logged, ObjectStorage, Seen, log_object, parse_log, store_clock};
+use crate::objects::{FetchedRecord, ObjectStorage, ReaderState, log_object, parse_log, store_clock};
 use crate::options::{Access, LockHolder, LockPolicy, Options, Probe, Replace, SyncPolicy, Writers};
 use crate::storage::Checkpoint;
 use crate::timekeeping;
@@ -151,7 +151,7 @@ fn storage(
     held: Option<Lease>,
     writers: Writers,
     claim: u64,
-    born: Option<Vec<Logged>>,
+    born: Option<Vec<FetchedRecord>>,
 ) -> ObjectStorage {
     let proven = store.capabilities().near.then(Arc::default);
     ObjectStorage {
@@ -163,7 +163,7 @@ fn storage(
         names,
         id: head.fixed.id,
         basis: Mutex::new(Basis::new(&head)),
-        seen: Mutex::new(Seen { head, etag, read, version: None, moment: None, looked: 0 }),
+        seen: Mutex::new(ReaderState { head, etag, read, version: None, moment: None, looked: 0 }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
         born: Mutex::new(born),

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use object_stores::ObjectStoreExt;
 
-use super::{Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, lock, parse_log};
+use super::{FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, lock, parse_log};
 use crate::address::Location;
 use crate::error::{Error, Result};
 use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 
 impl ObjectStorage {
     /// The record of a version, if there is one.
-    pub(super) fn record(&self, version: u64) -> Result<Option<Logged>> {
+    pub(super) fn record(&self, version: u64) -> Result<Option<FetchedRecord>> {
         let key = self.names.room(&Location::Log(version), &self.target)?;
         let found = self
             .store
@@ -27,7 +27,7 @@ impl ObjectStorage {
 
     /// The records behind `after`: those up to `known` are there. More are asked for beside them, at first one, then
     /// twice as many each time, so that a long tail costs few round trips and no tail costs one request.
-    pub(super) fn records(&self, after: u64, known: u64) -> Result<Vec<Logged>> {
+    pub(super) fn records(&self, after: u64, known: u64) -> Result<Vec<FetchedRecord>> {
         let mut out = Vec::new();
         let mut next = after.saturating_add(1);
         let mut beyond = 1u64;
@@ -53,7 +53,10 @@ impl ObjectStorage {
         }
     }
 
-    pub(super) fn together(&self, versions: std::ops::RangeInclusive<u64>) -> Vec<Result<Option<Logged>>> {
+    pub(super) fn together(
+        &self,
+        versions: std::ops::RangeInclusive<u64>,
+    ) -> Vec<Result<Option<FetchedRecord>>> {
         if versions.start() == versions.end() {
             return vec![self.record(*versions.start())];
         }
@@ -72,7 +75,7 @@ impl ObjectStorage {
     }
 
     /// The records in a closed head, if it has them.
-    pub(super) fn closed_log(&self, head: &Head) -> Result<Option<Vec<Logged>>> {
+    pub(super) fn closed_log(&self, head: &Head) -> Result<Option<Vec<FetchedRecord>>> {
         let Some(log) = &head.closed else { return Ok(None) };
         if log.is_empty() && head.version > head.base.version {
             return Ok(None);
@@ -93,7 +96,7 @@ impl ObjectStorage {
     }
 
     /// The records behind a head's base, and its root page if that could be asked for beside them.
-    pub(super) fn newest_records(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
+    pub(super) fn newest_records(&self, head: &Head) -> (Result<Vec<FetchedRecord>>, Option<Bytes>) {
         match self.closed_log(head) {
             Ok(None) => self.records_and_root(head),
             Ok(Some(records)) => (Ok(records), None),
@@ -102,7 +105,7 @@ impl ObjectStorage {
     }
 
     /// The records behind a head's base, and beside them the base's root page: one wait for both.
-    pub(super) fn records_and_root(&self, head: &Head) -> (Result<Vec<Logged>>, Option<Bytes>) {
+    pub(super) fn records_and_root(&self, head: &Head) -> (Result<Vec<FetchedRecord>>, Option<Bytes>) {
         let records = || self.records(head.base.version, head.version);
         let Some(root) = head.base.root else { return (records(), None) };
         std::thread::scope(|s| {

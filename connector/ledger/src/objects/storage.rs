@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::writer::Writer;
+use super::writer::ObjectWriter;
 use super::{ObjectStorage, audit, lock, open, replaced, writer};
 use crate::address::{Address, Run, Wanted};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Identity, Version};
+use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
     Check, Checkpoint, Commit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, write_one_by_one,
@@ -23,8 +23,8 @@ impl StorageReads for ObjectStorage {
         &self.target
     }
 
-    fn identity(&self) -> Identity {
-        Identity { id: self.id, file: None, key: self.names.head.as_str().to_owned() }
+    fn identity(&self) -> ContainerIdentity {
+        ContainerIdentity { id: self.id, file: None, key: self.names.head.as_str().to_owned() }
     }
 
     fn shape(&self) -> PageSizes {
@@ -107,7 +107,7 @@ impl StorageReads for ObjectStorage {
 
     fn size(&self) -> Result<u64> {
         if self.writer.is_some() {
-            self.with_writer(Writer::await_first_head)?;
+            self.with_writer(ObjectWriter::await_first_head)?;
         }
         open::size(self.store.as_ref(), &self.names, &self.target)
     }
@@ -173,11 +173,11 @@ impl StorageCommits for ObjectStorage {
     }
 
     fn settle_commit(&self) -> Result<Commit> {
-        if self.is_shared() { self.settle_shared() } else { self.with_writer(Writer::settle) }
+        if self.is_shared() { self.settle_shared() } else { self.with_writer(ObjectWriter::settle) }
     }
 
     fn ensure_published(&self) -> Result<()> {
-        self.with_writer(Writer::await_first_head)
+        self.with_writer(ObjectWriter::await_first_head)
     }
 
     fn rollback(&self) -> Result<()> {
@@ -192,7 +192,7 @@ impl StorageCommits for ObjectStorage {
     }
 
     fn discard(&self) -> Result<()> {
-        self.with_writer(Writer::discard)
+        self.with_writer(ObjectWriter::discard)
     }
 
     fn close(&self) -> Result<()> {
@@ -258,7 +258,7 @@ impl StorageCheckpoints for ObjectStorage {
 
 impl StorageCompaction for ObjectStorage {
     fn compaction_plan(&self) -> Result<CompactionPlan> {
-        self.with_writer(Writer::compaction_plan)
+        self.with_writer(ObjectWriter::compaction_plan)
     }
 
     fn fragmentation(&self) -> (u64, u64) {

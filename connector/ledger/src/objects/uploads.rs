@@ -15,7 +15,7 @@ use crate::address::{Address, Location};
 const MAX_UPLOADS: usize = 8;
 
 /// The content's version, where the store has any.
-type Put = object_stores::Result<Option<Etag>>;
+pub(super) type PutAnswer = object_stores::Result<Option<Etag>>;
 
 /// Is told what came to be in the store: its room, its version, and its length.
 pub(crate) type Arrived<'a> = dyn FnMut(Location, Option<Etag>, u64) + 'a;
@@ -26,7 +26,7 @@ struct Upload {
     key: Key,
     bytes: Bytes,
     /// `None` when it is over and failed.
-    thread: Option<JoinHandle<Put>>,
+    thread: Option<JoinHandle<PutAnswer>>,
 }
 
 /// Packs that were started and are not known to be in the store.
@@ -37,14 +37,14 @@ pub(crate) struct Uploads {
     owner: u32,
 }
 
-fn put(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> Put {
+fn put(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> PutAnswer {
     // The name is random and new, so there is nothing to replace and a repetition is harmless.
     store.put(key, PutPayload::from(bytes), PutMode::Overwrite).map(|put| put.etag)
 }
 
 impl Upload {
     /// Waits for it; after a failure, tries once more in this thread.
-    fn finish(&mut self, store: &dyn ObjectStore) -> Put {
+    fn finish(&mut self, store: &dyn ObjectStore) -> PutAnswer {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(Ok(etag))) => Ok(etag),
             // It failed, or panicked, or had failed before: then this is the repeated commit's try.

@@ -17,12 +17,12 @@ const MAX_RANGES: usize = 1 << 16;
 /// Ranges of objects whose checksums were right.
 #[derive(Debug, Default)]
 pub(crate) struct VerifiedRanges {
-    rooms: HashMap<Location, Known>,
+    rooms: HashMap<Location, VerifiedObject>,
     ranges: usize,
 }
 
 #[derive(Debug)]
-struct Known {
+struct VerifiedObject {
     /// The content that it is known of.
     etag: Option<Etag>,
     /// Begins and ends; none touch.
@@ -45,11 +45,13 @@ impl VerifiedRanges {
         if self.ranges >= MAX_RANGES {
             *self = Self::default();
         }
-        let known =
-            self.rooms.entry(room).or_insert_with(|| Known { etag: etag.clone(), ranges: BTreeMap::new() });
+        let known = self
+            .rooms
+            .entry(room)
+            .or_insert_with(|| VerifiedObject { etag: etag.clone(), ranges: BTreeMap::new() });
         if known.etag != etag {
             self.ranges -= known.ranges.len();
-            *known = Known { etag, ranges: BTreeMap::new() };
+            *known = VerifiedObject { etag, ranges: BTreeMap::new() };
         }
         let before = known.ranges.len();
         let (mut start, mut end) = (range.start, range.end);

@@ -8,7 +8,7 @@ use crate::file::not_kept;
 use crate::history::{History, Mark};
 use crate::objects::manifest::{Head, Names, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
-use crate::objects::{Logged, MAX_RECORDS_PER_FETCH, ObjectStorage, Seen};
+use crate::objects::{FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, ReaderState};
 use crate::options::{At, Version};
 use crate::storage::{Checkpoint, RemoteCommits};
 
@@ -30,7 +30,7 @@ pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, targe
 }
 
 /// A version as a base remembers it, but for the moment.
-pub(crate) fn mark_of(l: &Logged) -> Mark {
+pub(crate) fn mark_of(l: &FetchedRecord) -> Mark {
     let h = &l.record.header;
     let gained: u64 = UsageDelta::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
     let bytes = gained.saturating_add(l.record.length);
@@ -48,7 +48,7 @@ fn version_of(m: Mark) -> Version {
 }
 
 /// A base and the log that followed it.
-struct Segment {
+struct ObjectHistorySegment {
     base: Mark,
     root: Option<PageRef>,
     /// The last version that only this base leads to; `None` for the newest segment.
@@ -56,23 +56,26 @@ struct Segment {
 }
 
 /// All that a head leads to, newest first.
-fn segments(head: &Head, history: History) -> Vec<Segment> {
-    let newest = Segment { base: history.base, root: head.base.root, last: None };
-    let older =
-        |p: crate::history::PastCheckpoint| Segment { base: p.base, root: p.root, last: Some(p.last - 1) };
+fn segments(head: &Head, history: History) -> Vec<ObjectHistorySegment> {
+    let newest = ObjectHistorySegment { base: history.base, root: head.base.root, last: None };
+    let older = |p: crate::history::PastCheckpoint| ObjectHistorySegment {
+        base: p.base,
+        root: p.root,
+        last: Some(p.last - 1),
+    };
     std::iter::once(newest).chain(history.past.into_iter().rev().map(older)).collect()
 }
 
 impl ObjectStorage {
-    fn segments(&self, head: &Head) -> Result<Vec<Segment>> {
+    fn segments(&self, head: &Head) -> Result<Vec<ObjectHistorySegment>> {
         let history = history(self.store.as_ref(), &self.names, head, &self.target)?;
         Ok(segments(head, history))
     }
 
     /// The records from `first` to `last`, which are known to have been there, oldest first. Those before the newest that is
     /// missing are left out.
-    fn exactly(&self, first: u64, last: u64, enough: usize) -> Result<Vec<Logged>> {
-        let mut out: Vec<Logged> = Vec::new();
+    fn exactly(&self, first: u64, last: u64, enough: usize) -> Result<Vec<FetchedRecord>> {
+        let mut out: Vec<FetchedRecord> = Vec::new();
         let mut end = last;
         while end >= first && out.len() < enough {
             let from = end.saturating_sub(MAX_RECORDS_PER_FETCH as u64 - 1).max(first);
@@ -95,7 +98,7 @@ impl ObjectStorage {
     }
 
     /// The records of a segment, oldest first, from its base on or at least the newest so many.
-    fn of_segment(&self, s: &Segment, head: &Head, enough: usize) -> Result<Vec<Logged>> {
+    fn of_segment(&self, s: &ObjectHistorySegment, head: &Head, enough: usize) -> Result<Vec<FetchedRecord>> {
         match s.last {
             None => self.records(s.base.version, head.version),
             Some(last) => self.exactly(s.base.version + 1, last, enough),
@@ -103,7 +106,7 @@ impl ObjectStorage {
     }
 
     /// The snapshot of an old version. Nothing protects it but the retention time.
-    pub(super) fn old_version(&self, seen: &mut Seen, at: At) -> Result<Option<RemoteCommits>> {
+    pub(super) fn old_version(&self, seen: &mut ReaderState, at: At) -> Result<Option<RemoteCommits>> {
         if seen.version.is_some() {
             return Ok(None);
         }
@@ -128,7 +131,7 @@ impl ObjectStorage {
 
     /// The way to a version, and the moment at which it began; `None` if nothing leads there.
     fn find(&self, head: &Head, at: At) -> Result<Option<(u64, RemoteCommits)>> {
-        let reached = |s: &Segment| match at {
+        let reached = |s: &ObjectHistorySegment| match at {
             At::Version(v) => s.base.version <= v,
             At::Time(t) => s.base.time <= t,
         };
@@ -139,7 +142,7 @@ impl ObjectStorage {
             }
             _ => self.of_segment(&s, head, usize::MAX)?,
         };
-        let fits = |l: &Logged| match at {
+        let fits = |l: &FetchedRecord| match at {
             At::Version(v) => l.record.header.version <= v,
             At::Time(t) => l.record.header.time <= t,
         };

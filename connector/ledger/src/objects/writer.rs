@@ -4,7 +4,7 @@ mod checkpoint;
 mod manifests;
 mod pending;
 
-use pending::{Created, Pending};
+use pending::{CreateOutcome, Pending};
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::pack_gaps::PackGaps;
 use crate::objects::uploads::Uploads;
 use crate::objects::verified_ranges::VerifiedRanges;
-use crate::objects::{Logged, lock, store_clock, version_lookup};
+use crate::objects::{FetchedRecord, lock, store_clock, version_lookup};
 use crate::storage::Commit;
 use crate::wal::record::{Author, Entries, Header};
 
@@ -43,13 +43,13 @@ const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 
 /// An object that is being filled.
 #[derive(Debug, Default)]
-struct Filling {
+struct PackBuffer {
     room: Option<Location>,
     bytes: Vec<u8>,
     holes: PackGaps,
 }
 
-impl Filling {
+impl PackBuffer {
     /// The object's room, which `name` makes of a random number for a new one.
     fn room(&mut self, name: fn([u8; 16]) -> Location, target: &str) -> Result<Location> {
         let room = match self.room {
@@ -95,7 +95,7 @@ fn fill(holes: &mut PackGaps, bytes: &mut [u8], data: &[u8]) -> Option<u64> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct ObjectWriter {
     target: String,
     store: Arc<dyn ObjectStore>,
     names: Names,
@@ -109,10 +109,10 @@ pub(crate) struct Writer {
     /// Small payloads of the coming record.
     area: Vec<u8>,
     area_holes: PackGaps,
-    pack: Filling,
+    pack: PackBuffer,
     uploads: Uploads,
     notes: UsageDelta,
-    pages: Filling,
+    pages: PackBuffer,
     checkpoint_gained: Vec<(Location, u64)>,
     checkpoint_freed: Vec<Address>,
     lease: Option<Lease>,
@@ -162,13 +162,13 @@ fn arrived(proven: Option<&Mutex<VerifiedRanges>>) -> impl FnMut(Location, Optio
     }
 }
 
-impl Writer {
+impl ObjectWriter {
     pub(crate) fn new(
         target: String,
         store: Arc<dyn ObjectStore>,
         names: Names,
         (head, etag): (Head, Option<Etag>),
-        records: &[Logged],
+        records: &[FetchedRecord],
         lease: Option<Lease>,
         nonces: Nonces,
     ) -> Self {
@@ -188,10 +188,10 @@ impl Writer {
             unread,
             area: Vec::new(),
             area_holes: PackGaps::default(),
-            pack: Filling::default(),
+            pack: PackBuffer::default(),
             uploads: Uploads::new(),
             notes: UsageDelta::default(),
-            pages: Filling::default(),
+            pages: PackBuffer::default(),
             checkpoint_gained: Vec::new(),
             checkpoint_freed: Vec::new(),
             lease,
@@ -303,7 +303,7 @@ impl Writer {
     pub(super) fn send_pack(&mut self) -> Result<()> {
         if let Some(room) = self.pack.room {
             let key = self.names.room(&room, &self.target)?;
-            let Filling { bytes, .. } = std::mem::take(&mut self.pack);
+            let PackBuffer { bytes, .. } = std::mem::take(&mut self.pack);
             // A store in memory keeps it: not with room for what never came.
             let bytes = match bytes.len() > PACK_BYTES / 2 {
                 true => Bytes::from_owner(Scratch::from(bytes)),
@@ -389,7 +389,7 @@ impl Writer {
     }
 
     /// Takes in the notes of another's record, whole or not at all; nothing of one that is known.
-    pub(super) fn take_note(&mut self, logged: &Logged) -> Result<()> {
+    pub(super) fn take_note(&mut self, logged: &FetchedRecord) -> Result<()> {
         let (version, time) = (logged.record.header.version, logged.record.header.time);
         if version <= self.version {
             return Ok(());
@@ -411,7 +411,7 @@ impl Writer {
     }
 
     /// Starts from another's base, with the records behind it.
-    pub(super) fn rebase(&mut self, head: Head, behind: &[&Logged]) {
+    pub(super) fn rebase(&mut self, head: Head, behind: &[&FetchedRecord]) {
         self.last_time = self.last_time.max(head.moment);
         self.head = head;
         self.table = None;
@@ -429,10 +429,10 @@ impl Writer {
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
         let bytes = super::log_object(&header, &UsageDelta::default().encode(), &[], &entries);
         match self.create_log(version, nonce, bytes.into()) {
-            Created::Ours => Ok(()),
-            Created::Others => Err(Error::new(&self.target, ErrorKind::Conflict)),
+            CreateOutcome::Ours => Ok(()),
+            CreateOutcome::Others => Err(Error::new(&self.target, ErrorKind::Conflict)),
             // Should it arrive all the same, it is like another's.
-            Created::Failed(e) | Created::Unknown(e) => Err(e),
+            CreateOutcome::Failed(e) | CreateOutcome::Unknown(e) => Err(e),
         }
     }
 
@@ -460,7 +460,7 @@ impl Writer {
             self.area.clear();
             self.area_holes.clear();
         }
-        self.pack = Filling::default();
+        self.pack = PackBuffer::default();
         self.uploads.give_up();
         // Packs that were put already belong to nobody.
         let packs: Vec<Key> = notes

@@ -10,12 +10,12 @@ use crate::codec::Decoded;
 
 /// All entries of a page, each of which can be read, in order.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entries<'a> {
+pub(crate) struct PageEntries<'a> {
     pub(super) page: &'a Page,
     pub(super) starts: &'a [u32],
 }
 
-impl<'a> Entries<'a> {
+impl<'a> PageEntries<'a> {
     /// How many there are: one at least.
     pub(crate) fn len(&self) -> usize {
         self.starts.len()

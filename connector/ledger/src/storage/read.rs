@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::address::{Address, Run, Wanted};
 use crate::audit::Audit;
 use crate::error::{Error, Result};
-use crate::options::{Identity, Version};
+use crate::options::{ContainerIdentity, Version};
 use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
 
 /// The part of [`Storage`](super::Storage) for reads.
@@ -16,7 +16,7 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// The file or key, for messages.
     fn target(&self) -> &str;
 
-    fn identity(&self) -> Identity;
+    fn identity(&self) -> ContainerIdentity;
 
     fn shape(&self) -> PageSizes;
 

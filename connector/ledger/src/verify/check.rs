@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::walk::{Met, Pages, value_of};
-use super::{Content, Counts, Finding, Findings, Item, Progress, Scan, Seen, Verifier, why_damaged};
+use super::{
+    CheckedExtents, Content, Counts, Finding, Findings, Item, Progress, Scan, Verifier, why_damaged,
+};
 use crate::address::Address;
 use crate::audit::{Claims, Epoch, Versions, claimed_twice, place_name};
 use crate::error::{Error, Result};
@@ -20,17 +22,17 @@ use crate::storage::Storage;
 const STEP_BYTES: usize = 1 << 20;
 
 /// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
-struct Walk<'a> {
+struct CheckWalk<'a> {
     storage: &'a dyn Storage,
     content: &'a dyn Content,
     progress: Progress<'a>,
     findings: &'a mut Findings,
     counts: &'a mut Counts,
     claims: &'a mut Claims,
-    seen: &'a mut Seen,
+    seen: &'a mut CheckedExtents,
 }
 
-impl Walk<'_> {
+impl CheckWalk<'_> {
     fn io(&self, e: &std::io::Error) -> Error {
         Error::io(self.storage.target(), "keeping a list in a temporary file", e)
     }
@@ -223,7 +225,7 @@ impl Verifier {
     pub fn check(&mut self, content: &dyn Content, versions: Versions, progress: Progress<'_>) -> Result<()> {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
         let storage = ledger.storage();
-        let mut walk = Walk { storage, content, progress, findings, counts, claims, seen };
+        let mut walk = CheckWalk { storage, content, progress, findings, counts, claims, seen };
         if *salvaged {
             // What else the heads lead to is not known to belong together.
             let epoch = Epoch { root: *root, base_is_whole: true, records: Vec::new(), newest: true };
@@ -250,7 +252,7 @@ impl Verifier {
                 break;
             }
         }
-        let Walk { claims, findings, .. } = walk;
+        let CheckWalk { claims, findings, .. } = walk;
         audit.room(claims, findings)
     }
 

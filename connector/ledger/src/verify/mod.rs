@@ -74,7 +74,7 @@ pub struct Verifier {
     /// What was looked at so far.
     pub counts: Counts,
     claims: Claims,
-    seen: Seen,
+    seen: CheckedExtents,
     /// The newest version cannot be opened, and this is what salvage shows.
     salvaged: bool,
     log: Memtable,
@@ -83,12 +83,12 @@ pub struct Verifier {
 
 /// Fingerprints of what was checked.
 #[derive(Debug, Default)]
-struct Seen {
+struct CheckedExtents {
     hashes: RandomState,
     all: HashSet<u64>,
 }
 
-impl Seen {
+impl CheckedExtents {
     /// Takes a thing in; false if it was there.
     fn add(&mut self, thing: &impl Hash) -> bool {
         let hash = self.hashes.hash_one(thing);
@@ -140,7 +140,7 @@ impl Verifier {
                 }
             }
         };
-        let (counts, seen) = (Counts::default(), Seen::default());
+        let (counts, seen) = (Counts::default(), CheckedExtents::default());
         let (log, root) = {
             let state = ledger.lock();
             (state.log.clone(), state.root)

@@ -18,7 +18,7 @@ const MIN_SAVED_BYTES: usize = 8;
 
 /// What a record says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub(crate) enum StoredValue {
     Deleted,
     Put(Bytes),
     Edited(Edit),
@@ -35,13 +35,13 @@ pub(crate) struct Edit {
     between: Bytes,
 }
 
-impl Stored {
+impl StoredValue {
     /// The value that follows upon `before`.
     pub(crate) fn over(self, before: Option<&Bytes>) -> Decoded<Option<Bytes>> {
         match self {
-            Stored::Deleted => Ok(None),
-            Stored::Put(value) => Ok(Some(value)),
-            Stored::Edited(edit) => {
+            StoredValue::Deleted => Ok(None),
+            StoredValue::Put(value) => Ok(Some(value)),
+            StoredValue::Edited(edit) => {
                 let before = before.ok_or("an edit of a value that no record has")?;
                 edit.apply(before).map(Some)
             }
@@ -163,7 +163,7 @@ mod tests {
             let (found, stored) = changes.pop().unwrap();
             prop_assert_eq!(&*found, b"key");
             prop_assert_eq!(stored.clone().over(Some(&before)).unwrap(), Some(after));
-            if let Stored::Edited(edit) = &stored {
+            if let StoredValue::Edited(edit) = &stored {
                 let short = before.slice(..edit.first + edit.last - 1);
                 prop_assert!(stored.clone().over(Some(&short)).is_err());
                 prop_assert!(stored.over(None).is_err());

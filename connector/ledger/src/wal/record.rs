@@ -9,7 +9,7 @@ use crate::checksum::{checksum, unseal, unseal_as};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::key::Key;
 use crate::memtable::Memtable;
-use crate::wal::delta::{EDIT, Edit, Stored};
+use crate::wal::delta::{EDIT, Edit, StoredValue};
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
 /// What a record takes beside its notes and entries, about.
@@ -174,7 +174,7 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
 }
 
 /// One change of the map: a key, and what became of its value.
-pub(crate) type Change = (Bytes, Stored);
+pub(crate) type RecordChange = (Bytes, StoredValue);
 
 pub(crate) fn encode_changes<'a, K: AsRef<[u8]> + 'a>(
     changes: impl ExactSizeIterator<Item = (&'a K, &'a Option<Bytes>)>,
@@ -205,7 +205,7 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &Option<Bytes>) {
 
 impl CommitRecord {
     /// The changes of the map. They share the record's memory.
-    pub(crate) fn changes(&self) -> Decoded<Vec<Change>> {
+    pub(crate) fn changes(&self) -> Decoded<Vec<RecordChange>> {
         let mut r = Reader::new(&self.entries);
         let count = r.varint()?;
         // Each entry has at least two bytes, so the count cannot be a lie that asks for much memory.
@@ -217,9 +217,9 @@ impl CommitRecord {
             let op = r.u8()?;
             let key = self.string(&mut r)?;
             let value = match op {
-                0 => Stored::Deleted,
-                1 => Stored::Put(self.string(&mut r)?),
-                EDIT => Stored::Edited(Edit::new(Edit::lengths(&mut r)?, self.string(&mut r)?)),
+                0 => StoredValue::Deleted,
+                1 => StoredValue::Put(self.string(&mut r)?),
+                EDIT => StoredValue::Edited(Edit::new(Edit::lengths(&mut r)?, self.string(&mut r)?)),
                 _ => return Err("unknown kind of entry"),
             };
             out.push((key, value));
@@ -257,8 +257,8 @@ mod tests {
         assert_eq!((r.header.version, r.header.nonce, r.header.time), (3, 4, 5));
         assert_eq!((&r.header.by, &r.notes), (&Author::myself(), &Bytes::from("notes")));
         let changes = r.changes().unwrap();
-        let put = Stored::Put(Bytes::from("1"));
-        assert_eq!(changes, [(Bytes::from("a"), put), (Bytes::from("b"), Stored::Deleted)]);
+        let put = StoredValue::Put(Bytes::from("1"));
+        assert_eq!(changes, [(Bytes::from("a"), put), (Bytes::from("b"), StoredValue::Deleted)]);
     }
 
     #[test]

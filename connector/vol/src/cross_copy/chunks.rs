@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::Copier;
+use super::CrossCopier;
 use super::values::advance;
 use crate::error::Result;
 use crate::hdf5::id::Id;
@@ -13,7 +13,7 @@ use crate::hdf5::library::Hid;
 /// Chunks that are asked for one by one, at most.
 const MOST_ASKED: u64 = 1 << 20;
 
-impl Copier {
+impl CrossCopier {
     /// Where the chunks of a dataset begin that were written; nothing if it has no chunks, or has them all.
     pub(super) fn written_chunks(
         &self,
@@ -40,8 +40,8 @@ impl Copier {
                 Ok(None)
             };
         }
-        let mut found = Found { rank: extent.len(), starts: Vec::new() };
-        let place: *mut Found = &mut found;
+        let mut found = FoundChunks { rank: extent.len(), starts: Vec::new() };
+        let place: *mut FoundChunks = &mut found;
         // SAFETY: the callback gets the place, which outlives the call.
         self.ok(unsafe {
             (self.table().H5Dchunk_iter)(dataset, sys::H5P_DEFAULT, Some(note), place.cast())
@@ -84,7 +84,7 @@ impl Copier {
     }
 }
 
-struct Found {
+struct FoundChunks {
     rank: usize,
     starts: Vec<Vec<u64>>,
 }
@@ -98,7 +98,7 @@ unsafe extern "C" fn note(
 ) -> c_int {
     // SAFETY: the place is the one that was given along; the offset has an entry for each dimension.
     unsafe {
-        let found = &mut *place.cast::<Found>();
+        let found = &mut *place.cast::<FoundChunks>();
         found.starts.push(std::slice::from_raw_parts(offset, found.rank).to_vec());
     }
     0

@@ -6,14 +6,14 @@ use std::rc::Rc;
 use h5lake_plugin_abi::bindings as sys;
 
 use super::numbers::Numbers;
-use super::{Copier, Group, Made};
+use super::{CopiedObject, CrossCopier, SourceGroup};
 use crate::error::{Error, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
 
-impl Copier {
+impl CrossCopier {
     /// Copies the links of one group, and what hard ones lead to.
-    pub(super) fn links(&self, group: &Group, made: &mut Made) -> Result<()> {
+    pub(super) fn links(&self, group: &SourceGroup, made: &mut CopiedObject) -> Result<()> {
         if group.depth > 0 && self.has(sys::H5O_COPY_SHALLOW_HIERARCHY_FLAG) {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Copier {
     }
 
     /// Uses up the numbers before that of the next link: those of links which are gone.
-    fn skip_links(&self, group: &Group, numbers: &mut Numbers, next: i64) -> Result<()> {
+    fn skip_links(&self, group: &SourceGroup, numbers: &mut Numbers, next: i64) -> Result<()> {
         while let Some(filler) = numbers.filler(next) {
             // SAFETY: names are terminated.
             self.ok(unsafe {
@@ -72,7 +72,13 @@ impl Copier {
         Ok(())
     }
 
-    fn link(&self, group: &Group, name: &CStr, info: &sys::H5L_info2_t, made: &mut Made) -> Result<()> {
+    fn link(
+        &self,
+        group: &SourceGroup,
+        name: &CStr,
+        info: &sys::H5L_info2_t,
+        made: &mut CopiedObject,
+    ) -> Result<()> {
         let table = self.table();
         let (from, to) = (group.original.get(), group.copy.get());
         let creation = self.link_creation(info.cset)?;
@@ -160,7 +166,7 @@ impl Copier {
     ///
     /// # Errors
     /// The library's own, where a group on the way is missing.
-    fn leads_somewhere(&self, group: &Group, name: &CStr) -> Result<bool> {
+    fn leads_somewhere(&self, group: &SourceGroup, name: &CStr) -> Result<bool> {
         // SAFETY: the name is terminated.
         let answer = unsafe {
             (self.table().H5Oexists_by_name)(group.original.get(), name.as_ptr(), sys::H5P_DEFAULT)

@@ -37,9 +37,9 @@ pub(crate) fn copy(
     copy_list: Hid,
     link_creation: Hid,
 ) -> Result<()> {
-    let copier = Copier { library, destination, flags: library.copy_flags(copy_list)? };
+    let copier = CrossCopier { library, destination, flags: library.copy_flags(copy_list)? };
     silently(library, || {
-        let mut made = Made::default();
+        let mut made = CopiedObject::default();
         let copied = copier.object(source, 0, &mut made)?;
         copier.all_links(&mut made)?;
         // SAFETY: identifiers are checked by the library, the name is terminated.
@@ -68,7 +68,7 @@ pub(crate) fn copy_link(
     new_name: &CStr,
     link_creation: Hid,
 ) -> Result<()> {
-    let copier = Copier { library, destination, flags: 0 };
+    let copier = CrossCopier { library, destination, flags: 0 };
     silently(library, || {
         let info = copier.link_info(source, name)?;
         match info.type_ {
@@ -80,7 +80,7 @@ pub(crate) fn copy_link(
     })
 }
 
-struct Copier {
+struct CrossCopier {
     library: Library,
     /// A location in the destination's file.
     destination: Hid,
@@ -91,24 +91,24 @@ struct Copier {
 /// What has been made so far, by file number and token of the original. New objects have no name until their links are
 /// made: they stay open meanwhile.
 #[derive(Default)]
-struct Made {
-    objects: HashMap<Key, Rc<Id>>,
-    groups: VecDeque<Group>,
+struct CopiedObject {
+    objects: HashMap<ObjectKey, Rc<Id>>,
+    groups: VecDeque<SourceGroup>,
     /// Copies that references lead to.
     referenced: Vec<Rc<Id>>,
 }
 
 /// What tells objects apart: the number of their file, and their token.
-type Key = (std::ffi::c_ulong, [u8; 16]);
+type ObjectKey = (std::ffi::c_ulong, [u8; 16]);
 
 /// A group whose links are still to be copied.
-struct Group {
+struct SourceGroup {
     original: Id,
     copy: Rc<Id>,
     depth: u32,
 }
 
-impl Copier {
+impl CrossCopier {
     fn table(&self) -> &'static Hdf5 {
         self.library.table()
     }
@@ -131,9 +131,9 @@ impl Copier {
     }
 
     /// Makes the copy of an object that has no name yet, or finds it if it was made before.
-    fn object(&self, original: Hid, depth: u32, made: &mut Made) -> Result<Rc<Id>> {
+    fn object(&self, original: Hid, depth: u32, made: &mut CopiedObject) -> Result<Rc<Id>> {
         let info = self.info(original)?;
-        let key: Key = (info.fileno, info.token.__data);
+        let key: ObjectKey = (info.fileno, info.token.__data);
         if let Some(copy) = made.objects.get(&key) {
             return Ok(copy.clone());
         }
@@ -150,7 +150,7 @@ impl Copier {
             // SAFETY: any value may be given.
             unsafe { (self.table().H5Iinc_ref)(original) };
             let original = self.id(original)?;
-            made.groups.push_back(Group { original, copy: copy.clone(), depth });
+            made.groups.push_back(SourceGroup { original, copy: copy.clone(), depth });
         }
         if !self.has(sys::H5O_COPY_WITHOUT_ATTR_FLAG) {
             self.attributes(original, copy.get(), info.num_attrs, made)?;
@@ -160,7 +160,7 @@ impl Copier {
     }
 
     /// The links of all groups that were made, and of those that are made meanwhile.
-    fn all_links(&self, made: &mut Made) -> Result<()> {
+    fn all_links(&self, made: &mut CopiedObject) -> Result<()> {
         while let Some(group) = made.groups.pop_front() {
             self.links(&group, made)?;
         }
@@ -196,7 +196,7 @@ impl Copier {
         }
     }
 
-    fn dataset(&self, original: Hid, key: Key, depth: u32, made: &mut Made) -> Result<Rc<Id>> {
+    fn dataset(&self, original: Hid, key: ObjectKey, depth: u32, made: &mut CopiedObject) -> Result<Rc<Id>> {
         let table = self.table();
         // SAFETY: identifiers are checked by the library.
         unsafe {

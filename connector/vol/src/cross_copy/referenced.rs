@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{Copier, Group, Made};
+use super::{CopiedObject, CrossCopier, SourceGroup};
 use crate::error::Result;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
-use crate::transfer::memory::references::{NewReference, Places, Reference};
+use crate::transfer::memory::references::{MemoryReferences, NewReference, Reference};
 
 /// Copies everything in a file, from its root group into that of another: links, attributes, and references to what is
 /// copied.
@@ -18,13 +18,13 @@ use crate::transfer::memory::references::{NewReference, Places, Reference};
 /// # Errors
 /// That of the first call which failed, as the library reported it.
 pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<()> {
-    let copier = Copier { library, destination: to, flags: sys::H5O_COPY_EXPAND_REFERENCE_FLAG };
+    let copier = CrossCopier { library, destination: to, flags: sys::H5O_COPY_EXPAND_REFERENCE_FLAG };
     silently(library, || {
-        let mut made = Made::default();
+        let mut made = CopiedObject::default();
         let info = copier.info(from)?;
         let (original, copy) = (library.share(from)?, Rc::new(library.share(to)?));
         made.objects.insert((info.fileno, info.token.__data), copy.clone());
-        made.groups.push_back(Group { original, copy, depth: 0 });
+        made.groups.push_back(SourceGroup { original, copy, depth: 0 });
         copier.attributes(from, to, info.num_attrs, &mut made)?;
         copier.comment(from, to)?;
         copier.all_links(&mut made)?;
@@ -32,7 +32,7 @@ pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> 
     })
 }
 
-impl Copier {
+impl CrossCopier {
     /// Makes references in elements that were read from `from` lead to copies, or null if what they lead to is not
     /// copied. Within a file they stay as they are. One that leads nowhere becomes null.
     ///
@@ -43,9 +43,9 @@ impl Copier {
         from: Hid,
         memory: &Id,
         data: &mut [u8],
-        made: &mut Made,
+        made: &mut CopiedObject,
     ) -> Result<()> {
-        let places = Places::of(self.library, memory.get())?;
+        let places = MemoryReferences::of(self.library, memory.get())?;
         if places.is_empty() {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl Copier {
     }
 
     /// One to another file than the copied one leads there from the copy, too.
-    fn new_reference(&self, from: Hid, new: &mut NewReference, made: &mut Made) -> Result<()> {
+    fn new_reference(&self, from: Hid, new: &mut NewReference, made: &mut CopiedObject) -> Result<()> {
         let Some(target) = new.target(self.library) else {
             new.clear(self.library);
             return Ok(());
@@ -102,7 +102,13 @@ impl Copier {
         Ok(number)
     }
 
-    fn reference(&self, from: Hid, slot: &mut [u8], kind: sys::H5R_type_t, made: &mut Made) -> Result<()> {
+    fn reference(
+        &self,
+        from: Hid,
+        slot: &mut [u8],
+        kind: sys::H5R_type_t,
+        made: &mut CopiedObject,
+    ) -> Result<()> {
         let table = self.table();
         // SAFETY: the slot has the bytes of a reference of its kind.
         let (object, space) = unsafe {
@@ -127,7 +133,7 @@ impl Copier {
 
     /// Gives what references lead to, and nothing else, a link in the root group, as native HDF5 names it
     /// (`H5O__copy_obj_by_ref`).
-    pub(super) fn link_referenced(&self, made: &Made) -> Result<()> {
+    pub(super) fn link_referenced(&self, made: &CopiedObject) -> Result<()> {
         for copy in &made.referenced {
             let info = self.info(copy.get())?;
             if info.rc > 0 {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_void};
 use h5lake_plugin_abi::bindings as sys;
 
 use super::numbers::Numbers;
-use super::{Copier, Made};
+use super::{CopiedObject, CrossCopier};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Hid;
@@ -13,7 +13,7 @@ use crate::hdf5::library::Hid;
 /// What is held in memory at a time.
 const BLOCK_BYTES: u64 = 16 << 20;
 
-impl Copier {
+impl CrossCopier {
     /// Copies the elements of a dataset, block by block.
     pub(super) fn data(
         &self,
@@ -22,7 +22,7 @@ impl Copier {
         datatype: &Id,
         space: &Id,
         list: &Id,
-        made: &mut Made,
+        made: &mut CopiedObject,
     ) -> Result<()> {
         let table = self.table();
         let mut status = sys::H5D_SPACE_STATUS_NOT_ALLOCATED;
@@ -68,7 +68,7 @@ impl Copier {
         size: usize,
         start: &[u64],
         count: &[u64],
-        made: &mut Made,
+        made: &mut CopiedObject,
     ) -> Result<()> {
         let table = self.table();
         let points = count.iter().product::<u64>();
@@ -106,7 +106,7 @@ impl Copier {
     }
 
     /// Copies all attributes of an object.
-    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64, made: &mut Made) -> Result<()> {
+    pub(super) fn attributes(&self, from: Hid, to: Hid, count: u64, made: &mut CopiedObject) -> Result<()> {
         if count == 0 {
             return Ok(());
         }
@@ -170,7 +170,7 @@ impl Copier {
         made.map(drop)
     }
 
-    fn attribute(&self, from: &Id, to: Hid, made: &mut Made) -> Result<()> {
+    fn attribute(&self, from: &Id, to: Hid, made: &mut CopiedObject) -> Result<()> {
         let table = self.table();
         // SAFETY: the buffer has the size given along.
         let name = self.name(|buffer, size| unsafe { (table.H5Aget_name)(from.get(), size, buffer) })?;

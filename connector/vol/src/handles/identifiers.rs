@@ -12,7 +12,7 @@ use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::Result;
 use crate::handles::Handle;
-use crate::hdf5::call_context::Asker;
+use crate::hdf5::call_context::UnwrapReason;
 use crate::hdf5::datatype::check;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::unwrapping;
@@ -32,14 +32,14 @@ const KINDS: [(u32, sys::H5I_type_t); 5] = [
 /// One of our objects, open.
 pub(crate) unsafe fn answer(object: *const c_void) -> Option<*mut c_void> {
     match unwrapping::asker() {
-        Asker::Native => None,
-        Asker::Walk(_) => {
+        UnwrapReason::Native => None,
+        UnwrapReason::Walk(_) => {
             // SAFETY: it is the object that is asked about.
-            unsafe { unwrapping::set_asker(Asker::Walk(object)) };
+            unsafe { unwrapping::set_asker(UnwrapReason::Walk(object)) };
             Some(object.cast_mut())
         }
         // SAFETY: as the caller says.
-        Asker::Finding(anchor) => match unsafe { Handle::from_pointer(object) } {
+        UnwrapReason::Finding(anchor) => match unsafe { Handle::from_pointer(object) } {
             Ok(Handle::File(file)) if file.session.anchor.pointer().cast_const() == anchor => {
                 unwrapping::forget();
                 Some(anchor.cast_mut())
@@ -51,18 +51,20 @@ pub(crate) unsafe fn answer(object: *const c_void) -> Option<*mut c_void> {
     }
 }
 
-struct Walk<'a> {
+struct IdentifierWalk<'a> {
     is_wanted: &'a mut dyn FnMut(&Handle) -> bool,
     found: Vec<Hid>,
 }
 
 unsafe extern "C" fn met(id: Hid, walk: *mut c_void) -> i32 {
     // SAFETY: no object.
-    let Asker::Walk(object) = (unsafe { unwrapping::set_asker(Asker::Walk(std::ptr::null())) }) else {
+    let UnwrapReason::Walk(object) = (unsafe { unwrapping::set_asker(UnwrapReason::Walk(std::ptr::null())) })
+    else {
         return -1;
     };
     // SAFETY: what `identifiers` holds while this runs; the object is null (not ours) or was just unwrapped.
-    let (walk, object) = unsafe { (&mut *walk.cast::<Walk<'_>>(), object.cast::<Handle>().as_ref()) };
+    let (walk, object) =
+        unsafe { (&mut *walk.cast::<IdentifierWalk<'_>>(), object.cast::<Handle>().as_ref()) };
     let is_wanted = |handle| catch_unwind(AssertUnwindSafe(|| (walk.is_wanted)(handle)));
     match object.map(is_wanted) {
         None | Some(Ok(false)) => 0,
@@ -81,10 +83,10 @@ impl Library {
     /// # Errors
     /// If the library does not walk over them.
     pub fn identifiers(self, types: u32, is_wanted: &mut dyn FnMut(&Handle) -> bool) -> Result<Vec<Hid>> {
-        let mut walk = Walk { is_wanted, found: Vec::new() };
+        let mut walk = IdentifierWalk { is_wanted, found: Vec::new() };
         for (_, kind) in KINDS.iter().filter(|(bit, _)| types & bit != 0) {
             // SAFETY: no object.
-            unsafe { unwrapping::set_asker(Asker::Walk(std::ptr::null())) };
+            unsafe { unwrapping::set_asker(UnwrapReason::Walk(std::ptr::null())) };
             // SAFETY: the function takes what is given with it, which outlives the call.
             let done = unsafe { (self.table().H5Iiterate)(*kind, Some(met), (&raw mut walk).cast()) };
             unwrapping::forget();

@@ -15,7 +15,7 @@ use crate::hdf5::anchor::Anchor;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
 use crate::hdf5::native::NativeKind;
-use crate::native::face;
+use crate::native::shadow_file;
 use crate::session::Session;
 use crate::transfer::context;
 use crate::transfer::filter_pipeline;
@@ -109,19 +109,19 @@ impl Handle {
     /// The native object beneath, as libhdf5 takes it. It is made when it is first asked for.
     pub fn native_object(&self) -> Result<*mut c_void> {
         Ok(match self {
-            Self::Anchor(_) => self.session()?.face.file()?.pointer(),
+            Self::Anchor(_) => self.session()?.shadow.file()?.pointer(),
             // While nothing is converted it is asked for sizes, which are the same in all native files.
             Self::Types(library) => match context::session() {
-                Some(session) => session.face.file()?.pointer(),
-                None => face::stand_in(*library, NativeKind::File)?,
+                Some(session) => session.shadow.file()?.pointer(),
+                None => shadow_file::stand_in(*library, NativeKind::File)?,
             },
-            Self::File(file) => file.session.face.file()?.pointer(),
-            Self::Group(group) => group.session.face.group()?.pointer(),
+            Self::File(file) => file.session.shadow.file()?.pointer(),
+            Self::Group(group) => group.session.shadow.group()?.pointer(),
             Self::Dataset(dataset) => dataset.native()?.object().pointer(),
-            Self::Attribute(attribute) => attribute.session.face.attribute()?.pointer(),
+            Self::Attribute(attribute) => attribute.session.shadow.attribute()?.pointer(),
             Self::Datatype(datatype) => datatype.native.pointer(),
             Self::Closing(closing) => match closing.native {
-                0 => face::stand_in(closing.library, closing.kind)?,
+                0 => shadow_file::stand_in(closing.library, closing.kind)?,
                 native => native as *mut c_void,
             },
             Self::Native(native) => native.object(),
@@ -131,11 +131,11 @@ impl Handle {
     /// The native object beneath, if it was asked for.
     pub fn made_native_object(&self) -> Option<*mut c_void> {
         Some(match self {
-            Self::Anchor(_) | Self::Types(_) => self.session().ok()?.face.made(NativeKind::File)?,
-            Self::File(file) => file.session.face.made(NativeKind::File)?,
-            Self::Group(group) => group.session.face.made(NativeKind::Group)?,
+            Self::Anchor(_) | Self::Types(_) => self.session().ok()?.shadow.made(NativeKind::File)?,
+            Self::File(file) => file.session.shadow.made(NativeKind::File)?,
+            Self::Group(group) => group.session.shadow.made(NativeKind::Group)?,
             Self::Dataset(dataset) => dataset.native.get()?.object().pointer(),
-            Self::Attribute(attribute) => attribute.session.face.made(NativeKind::Attribute)?,
+            Self::Attribute(attribute) => attribute.session.shadow.made(NativeKind::Attribute)?,
             Self::Datatype(datatype) => datatype.native.pointer(),
             Self::Closing(closing) => (closing.native != 0).then_some(closing.native as *mut c_void)?,
             Self::Native(native) => native.object(),

@@ -12,7 +12,7 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::file_flags::OpenFlags;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::native::open::Request;
+use crate::hdf5::native::open::NativeOpen;
 use crate::hdf5::strings;
 
 impl Library {
@@ -54,7 +54,7 @@ impl Library {
         let connector = NativeConnector::of(self)?;
         let list = self.native_access(&connector, access)?;
         let name = strings::c_string(name, "a file name")?;
-        let request = Request { name: &name, flags, creation, access: list.get() };
+        let request = NativeOpen { name: &name, flags, creation, access: list.get() };
         let object = self.open_native_object(connector.id(), request)?;
         // SAFETY: the object is native and open.
         match unsafe { connector.class(object) } {

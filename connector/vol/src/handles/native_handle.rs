@@ -10,7 +10,7 @@ use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::KeptId;
 use crate::hdf5::library::{Hid, Library};
-use crate::hdf5::saved_errors::{Answer, reported_once};
+use crate::hdf5::saved_errors::{CallResult, reported_once};
 
 /// The native connector of one library.
 pub struct NativeConnector {
@@ -30,7 +30,7 @@ impl NativeConnector {
     }
 
     /// Makes a call of the native connector. If it fails, its frames are what is left on the error stack.
-    pub(crate) fn call<T: Answer>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
+    pub(crate) fn call<T: CallResult>(&self, call: impl FnOnce(&'static Hdf5, Hid) -> T) -> T {
         reported_once(self.library, || call(self.library.table(), self.id()))
     }
 
@@ -152,7 +152,7 @@ impl NativeHandle {
 
     /// Makes a call of the native connector on the object; what it answers is the answer. The handle may be gone
     /// after the call (a refreshed object is closed and opened again), so it is not looked at any more.
-    pub(crate) fn call<T: Answer>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
+    pub(crate) fn call<T: CallResult>(&self, call: impl FnOnce(&'static Hdf5, *mut c_void, Hid) -> T) -> T {
         let (object, connector) = (self.object, self.connector());
         connector.call(|hdf5, id| call(hdf5, object, id))
     }

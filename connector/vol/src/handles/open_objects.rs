@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::handles::virtual_layout::VirtualLayout;
 use crate::hdf5::id::KeptId;
 use crate::hdf5::native::NativeObject;
-use crate::native::face::NativeDataset;
+use crate::native::shadow_file::NativeDataset;
 use crate::session::Session;
-use crate::transfer::filter_pipeline::Lent;
+use crate::transfer::filter_pipeline::LentDataset;
 use crate::transfer::stored_type::FileType;
 
 /// An identifier of an open file.
@@ -60,7 +60,7 @@ pub struct DatasetHandle {
     /// Its types as this library's identifiers. Closed before the session is.
     pub types: OnceLock<Arc<FileType>>,
     /// What runs its filters, where the container cannot. Taken back before the session is closed.
-    pub codec: Mutex<Option<Lent>>,
+    pub codec: Mutex<Option<LentDataset>>,
     /// The data.
     pub dataset: Arc<Dataset>,
     /// The access list it was opened with.
@@ -84,7 +84,7 @@ impl DatasetHandle {
         if let Some(native) = self.native.get() {
             return Ok(native);
         }
-        let native = self.base.session.face.dataset()?;
+        let native = self.base.session.shadow.dataset()?;
         Ok(self.native.get_or_init(|| native))
     }
 
@@ -94,7 +94,7 @@ impl DatasetHandle {
     /// Those of encoding chunks, and of closing the sources.
     pub fn release(&self) -> Result<()> {
         let lent = self.codec.lock().take();
-        let encoded = lent.map_or(Ok(()), Lent::take_back);
+        let encoded = lent.map_or(Ok(()), LentDataset::take_back);
         let sources = self.close_sources();
         encoded.and(sources)
     }
@@ -124,7 +124,7 @@ pub struct AttributeHandle {
 
 /// An open committed datatype.
 pub struct DatatypeHandle {
-    /// The same datatype, committed in the native face: native code reads it.
+    /// The same datatype, committed in the shadow native file: native code reads it.
     pub native: NativeObject,
     /// What it shares with all objects.
     pub base: ObjectHandle,

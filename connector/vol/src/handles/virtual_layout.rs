@@ -150,11 +150,11 @@ pub fn check_extent(library: Library, mappings: &[VirtualMapping], dims: &[u64])
 /// Sources in containers that stay open with the virtual dataset.
 #[derive(Default)]
 pub struct Sources {
-    open: Mutex<Open>,
+    open: Mutex<OpenSource>,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenSource {
     /// By the name that the mapping gives.
     files: HashMap<Vec<u8>, Arc<Session>>,
     /// By file and path.

@@ -1,5 +1,5 @@
 //! What a thread is about while libhdf5 and this plugin call each other. A value that holds for a while is set by
-//! [`scoped`](crate::thread_state::Replaceable::scoped).
+//! [`scoped`](crate::thread_state::ThreadValue::scoped).
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -9,7 +9,7 @@ use crate::hdf5::library::Library;
 
 /// What unwraps objects now.
 #[derive(Clone, Copy)]
-pub(crate) enum Asker {
+pub(crate) enum UnwrapReason {
     /// Native code, as far as we know: it gets native objects.
     Native,
     /// A walk of ours, and the object that it met last.
@@ -22,7 +22,7 @@ thread_local! {
     /// The slot of the library whose callback this thread is in.
     pub(in crate::hdf5) static CALLER: Cell<Option<usize>> = const { Cell::new(None) };
     /// Who unwraps objects in this thread.
-    pub(in crate::hdf5) static ASKER: Cell<Asker> = const { Cell::new(Asker::Native) };
+    pub(in crate::hdf5) static ASKER: Cell<UnwrapReason> = const { Cell::new(UnwrapReason::Native) };
     /// Whether what is being registered is ours already.
     pub(in crate::hdf5) static UNWRAPPED: Cell<bool> = const { Cell::new(false) };
     /// What the driver of `native/open.rs` is to open when it is called next, or null.

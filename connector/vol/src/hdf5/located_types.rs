@@ -22,7 +22,7 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
 use crate::hdf5::saved_errors::silently;
-use crate::thread_state::Replaceable;
+use crate::thread_state::ThreadValue;
 
 /// Located types of a library in one generation. Two generations are kept: a type that is used stays.
 const MAX_TYPES: usize = 512;

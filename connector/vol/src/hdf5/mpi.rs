@@ -87,7 +87,7 @@ trait Messages: Send + Sync {
     fn free(&mut self);
 }
 
-struct Group<H> {
+struct ProcessGroup<H> {
     calls: Calls<H>,
     handle: H,
 }
@@ -95,15 +95,15 @@ struct Group<H> {
 // SAFETY: handles are numbers, or addresses that only MPI follows. libhdf5 calls us with its own lock held, so that one
 // thread at a time gets here, which is what MPI_THREAD_SERIALIZED asks for; and programs with threads have to initialise
 // MPI so for native parallel files too.
-unsafe impl<H> Send for Group<H> {}
+unsafe impl<H> Send for ProcessGroup<H> {}
 // SAFETY: as for Send.
-unsafe impl<H> Sync for Group<H> {}
+unsafe impl<H> Sync for ProcessGroup<H> {}
 
 fn count(n: usize) -> Result<c_int> {
     c_int::try_from(n).map_err(|_| Error::argument("a message of more than 2 GiB"))
 }
 
-impl<H: Copy> Messages for Group<H> {
+impl<H: Copy> Messages for ProcessGroup<H> {
     fn rank(&self) -> Result<(usize, usize)> {
         let (mut rank, mut size) = (0, 0);
         // SAFETY: a communicator that is open; the answers' places outlive the calls.
@@ -176,14 +176,14 @@ impl Library {
         let messages: Box<dyn Messages> = match size {
             4 => {
                 let calls = Calls::<c_int>::of(table, MPICH_BYTE)?;
-                Box::new(Group { calls, handle: self.communicator(access)? })
+                Box::new(ProcessGroup { calls, handle: self.communicator(access)? })
             }
             8 => {
                 let byte = table
                     .beneath(c"ompi_mpi_byte")
                     .ok_or_else(|| Error::unsupported("an MPI that is neither MPICH's kind nor Open MPI"))?;
                 let calls = Calls::<*mut c_void>::of(table, byte.as_ptr())?;
-                Box::new(Group { calls, handle: self.communicator(access)? })
+                Box::new(ProcessGroup { calls, handle: self.communicator(access)? })
             }
             other => {
                 return Err(Error::unsupported(format!("an MPI whose communicators have {other} bytes")));

@@ -101,24 +101,24 @@ impl Drop for Quiet {
 }
 
 /// What a call of libhdf5 answers.
-pub(crate) trait Answer {
+pub(crate) trait CallResult {
     /// Whether the call failed.
     fn failed(&self) -> bool;
 }
 
-impl Answer for i32 {
+impl CallResult for i32 {
     fn failed(&self) -> bool {
         *self < 0
     }
 }
 
-impl Answer for *mut c_void {
+impl CallResult for *mut c_void {
     fn failed(&self) -> bool {
         self.is_null()
     }
 }
 
-impl Answer for () {
+impl CallResult for () {
     fn failed(&self) -> bool {
         false
     }
@@ -126,7 +126,7 @@ impl Answer for () {
 
 /// Makes a call in place of one that the application made: the library reports a failure by itself then, with the frames
 /// that are left here. Nothing public may be called after a failure before the callback returns.
-pub(crate) fn reported_once<T: Answer>(library: Library, call: impl FnOnce() -> T) -> T {
+pub(crate) fn reported_once<T: CallResult>(library: Library, call: impl FnOnce() -> T) -> T {
     let quiet = Quiet::start(library);
     let value = call();
     let frames = value.failed().then(|| library.take_errors());

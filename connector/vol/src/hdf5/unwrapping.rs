@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 
 use crate::hdf5::anchor::Anchor;
-use crate::hdf5::call_context::{ASKER, Asker, UNWRAPPED};
-use crate::thread_state::Replaceable;
+use crate::hdf5::call_context::{ASKER, UNWRAPPED, UnwrapReason};
+use crate::thread_state::ThreadValue;
 
 /// Who unwraps objects in this thread.
-pub(crate) fn asker() -> Asker {
+pub(crate) fn asker() -> UnwrapReason {
     ASKER.get()
 }
 
@@ -15,20 +15,20 @@ pub(crate) fn asker() -> Asker {
 ///
 /// # Safety
 /// The object of a walk is null or one that `get_object` was just asked about, open until its identifier is met.
-pub(crate) unsafe fn set_asker(asker: Asker) -> Asker {
+pub(crate) unsafe fn set_asker(asker: UnwrapReason) -> UnwrapReason {
     ASKER.replace(asker)
 }
 
 /// What to answer as the file of an object: the library looks for its identifier next (`H5F_get_file_id`), and finds it by
 /// what is answered here.
 pub fn find(anchor: &Anchor) -> *mut c_void {
-    ASKER.set(Asker::Finding(anchor.pointer()));
+    ASKER.set(UnwrapReason::Finding(anchor.pointer()));
     anchor.pointer()
 }
 
 /// Another callback than `get_object` was called: nobody looks for a file any more.
 pub(crate) fn forget() {
-    ASKER.set(Asker::Native);
+    ASKER.set(UnwrapReason::Native);
 }
 
 /// Runs a call that registers an object of ours in the context of a native one, in which it would be boxed again.

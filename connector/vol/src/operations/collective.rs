@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::handles::Handle;
 use crate::hdf5::library::Hid;
 use crate::session::Session;
-use crate::session::collective::{Change, Together};
+use crate::session::collective::{CollectiveChange, CollectiveFile};
 
 /// Which way elements go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn transfer(
         return body();
     }
     match direction {
-        Direction::Write => together.change(&session.container, Change::Elements, body),
+        Direction::Write => together.change(&session.container, CollectiveChange::Elements, body),
         Direction::Read => {
             together.settle(&session.container)?;
             together.during(body).unwrap_or_else(|panic| resume_unwind(panic))
@@ -44,7 +44,7 @@ pub fn transfer(
 }
 
 /// The processes that close a file for writing together, if this is its last identifier here.
-pub fn of_last(handle: &Handle) -> Option<Arc<Together>> {
+pub fn of_last(handle: &Handle) -> Option<Arc<CollectiveFile>> {
     let session = handle.session().ok()?;
     let is_last = session.file_handles.load(Ordering::Relaxed) == 1;
     session.sharers().filter(|_| is_last && session.container.writable() && !session.is_inherited()).cloned()
@@ -72,7 +72,7 @@ pub fn set_atomicity(handle: &Handle, atomic: bool) -> Result<()> {
     Ok(())
 }
 
-fn of(session: &Session) -> Result<&Arc<Together>> {
+fn of(session: &Session) -> Result<&Arc<CollectiveFile>> {
     session
         .together
         .as_ref()

@@ -29,7 +29,7 @@ use crate::operations::virtual_dataset::io;
 use crate::operations::virtual_dataset::layout;
 use crate::session::Session;
 use crate::transfer;
-use crate::transfer::filter_pipeline::{self, Lent};
+use crate::transfer::filter_pipeline::{self, LentDataset};
 use crate::transfer::memory::borrowed::lend;
 use crate::transfer::memory::elements::MemoryElements;
 use crate::transfer::memory::region::MemoryRegion;
@@ -76,7 +76,7 @@ fn make(
     let path = place.link(&object)?;
     let access_list = session.library.copy_dataset_access(new.access)?;
     let base = ObjectHandle { session, object, path };
-    let codec = Lent::to(&base.session, &dataset, scratch);
+    let codec = LentDataset::to(&base.session, &dataset, scratch);
     let (types, virtual_layout) = (kept(types), OnceLock::new());
     let user_properties = base.session.library.list_with_user_properties(new.creation)?;
     let native = OnceLock::new();

@@ -33,7 +33,7 @@ pub fn commit(
     let place = NewPlace::find(base, name, link_creation)?;
     let session = place.session.clone();
     let stored = FileType::of_new(&session, datatype)?.to_datatype(None);
-    let native = session.face.datatype(&stored.encoded)?;
+    let native = session.shadow.datatype(&stored.encoded)?;
     let given = library.object_creation(creation)?;
     let spec = DatatypeSpec {
         datatype: stored,

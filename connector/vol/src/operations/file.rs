@@ -21,9 +21,9 @@ use crate::names::{self, Place};
 use crate::operations::group;
 use crate::operations::object::OwnHandles;
 use crate::operations::pointer_files;
-use crate::operations::storage::{self as native, Storage};
+use crate::operations::storage::{self as native, NamedFile};
 use crate::pointer::{self, Prepared};
-use crate::session::collective::{self, Together};
+use crate::session::collective::{self, CollectiveFile};
 use crate::session::registry;
 use crate::session::{Session, SessionParts, Swmr};
 use crate::transfer::filter_pipeline;
@@ -40,7 +40,7 @@ const DEFAULT: u32 = 0;
 
 /// What every way of opening a container at a place is given.
 #[derive(Clone, Copy)]
-struct Request<'a> {
+struct OpenRequest<'a> {
     library: Library,
     config: &'a Config,
     place: &'a Place,
@@ -75,7 +75,7 @@ pub fn create(
         }),
     )?;
     let request =
-        Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
     let make = || make(request, creation);
     let container = match &together {
         None => make()?,
@@ -108,9 +108,9 @@ fn check_replaceable(
 }
 
 /// The processes that open a file together, if the access list has MPI's driver. Collective.
-fn together(library: Library, access: Hid) -> Result<Option<Arc<Together>>> {
+fn together(library: Library, access: Hid) -> Result<Option<Arc<CollectiveFile>>> {
     match library.driver(access)? {
-        Driver::Mpi => library.processes(access).map(Together::new).map(Some),
+        Driver::Mpi => library.processes(access).map(CollectiveFile::new).map(Some),
         _ => Ok(None),
     }
 }
@@ -128,14 +128,14 @@ pub fn settings(library: Library, access: Hid, read: Result<Config>) -> Result<C
 }
 
 /// Told to all who open a file together, if it failed.
-fn agreed<T>(together: &Option<Arc<Together>>, done: Result<T>) -> Result<T> {
+fn agreed<T>(together: &Option<Arc<CollectiveFile>>, done: Result<T>) -> Result<T> {
     match together {
         Some(all) => all.agree(done),
         None => done,
     }
 }
 
-fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
+fn shareable(together: &Option<Arc<CollectiveFile>>, place: Place) -> Result<Place> {
     if together.is_some() {
         collective::check_shared(&place)?;
     }
@@ -143,8 +143,8 @@ fn shareable(together: &Option<Arc<Together>>, place: Place) -> Result<Place> {
 }
 
 /// Makes an empty container.
-fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
-    let Request { library, place, flags, access, .. } = request;
+fn make(request: OpenRequest<'_>, creation: Hid) -> Result<Arc<Container>> {
+    let OpenRequest { library, place, flags, access, .. } = request;
     let options = options(request)?;
     let pointer = pointer_files::prepare(place, request.config, flags)?;
     let replace = match flags.exclusive {
@@ -183,7 +183,7 @@ fn make(request: Request<'_>, creation: Hid) -> Result<Arc<Container>> {
 }
 
 /// Opens what another process has made.
-fn reopen_made(request: Request<'_>) -> Result<Arc<Container>> {
+fn reopen_made(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     Container::open(&request.place.target, Access::ReadWrite, options(request)?)
         .map_err(|error| failed(Minor::CannotCreateFile, "unable to create file", request, &error))
 }
@@ -202,11 +202,11 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
     match agreed(&together, native::storage(library, config, name, access, flags.access()))? {
-        Storage::Native => {
+        NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access)
         }
-        Storage::Container(place) => {
+        NamedFile::Container(place) => {
             if flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)? {
                 return open_in_memory(library, name, flags, access);
             }
@@ -214,8 +214,15 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 let creation = library.default_list(ListClass::FileCreate)?;
                 return create(library, config, name, flags, creation.get(), access);
             }
-            let request =
-                Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+            let request = OpenRequest {
+                library,
+                config,
+                place: &place,
+                name,
+                flags,
+                access,
+                together: together.is_some(),
+            };
             let session = open_container(request, together)?;
             check_degree(&session)?;
             pointer_files::leave(&session, &place);
@@ -245,12 +252,12 @@ pub fn open_session(
     let together = together(library, access)?;
     let place = agreed(&together, names::place_to_open(name, config, flags.access()))?;
     let request =
-        Request { library, config, place: &place, name, flags, access, together: together.is_some() };
+        OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
     open_container(request, together)
 }
 
-fn open_container(request: Request<'_>, together: Option<Arc<Together>>) -> Result<Arc<Session>> {
-    let Request { library, config, name, flags, access, .. } = request;
+fn open_container(request: OpenRequest<'_>, together: Option<Arc<CollectiveFile>>) -> Result<Arc<Session>> {
+    let OpenRequest { library, config, name, flags, access, .. } = request;
     let open = || open_one(request);
     let container = match &together {
         None => open()?,
@@ -271,8 +278,8 @@ fn open_container(request: Request<'_>, together: Option<Arc<Together>>) -> Resu
     start(library, config, name, access_list, Parts { container, together, writable: flags.write, swmr })
 }
 
-fn open_one(request: Request<'_>) -> Result<Arc<Container>> {
-    let Request { config, place, name, flags, together, .. } = request;
+fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
+    let OpenRequest { config, place, name, flags, together, .. } = request;
     if together {
         collective::check_shared(place)?;
     }
@@ -339,7 +346,7 @@ fn file_handle(session: Arc<Session>) -> Handle {
 /// What a session on a container is made of, beside its names and lists.
 struct Parts {
     container: Arc<Container>,
-    together: Option<Arc<Together>>,
+    together: Option<Arc<CollectiveFile>>,
     writable: bool,
     swmr: Swmr,
 }
@@ -367,7 +374,7 @@ fn start(
     })
 }
 
-fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_container::Error) -> Error {
+fn failed(minor: Minor, what: &str, request: OpenRequest<'_>, error: &h5lake_container::Error) -> Error {
     let name = String::from_utf8_lossy(request.name);
     // Who gave a plain name may not think of the store.
     let store = match is_of_the_setting(request, error) {
@@ -378,15 +385,15 @@ fn failed(minor: Minor, what: &str, request: Request<'_>, error: &h5lake_contain
 }
 
 /// Whether a store that the settings name has failed, and not what was asked of it.
-fn is_of_the_setting(request: Request<'_>, error: &h5lake_container::Error) -> bool {
+fn is_of_the_setting(request: OpenRequest<'_>, error: &h5lake_container::Error) -> bool {
     use h5lake_container::ErrorKind;
     let Target::Objects { url, .. } = &request.place.target else { return false };
     let failed = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied | ErrorKind::NoSpace);
     failed && request.config.store.as_ref() == Some(url)
 }
 
-fn options(request: Request<'_>) -> Result<Options> {
-    let Request { library, config, access, together, .. } = request;
+fn options(request: OpenRequest<'_>) -> Result<Options> {
+    let OpenRequest { library, config, access, together, .. } = request;
     let mut options = Options::default();
     if let Some(bytes) = config.cache_bytes {
         options.cache_bytes = bytes;
@@ -437,11 +444,11 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
         )
     };
     let place = match native::storage(library, config, name, access, Access::ReadOnly)? {
-        Storage::Native if chosen && config.native == NativeFiles::Pass => {
+        NamedFile::Native if chosen && config.native == NativeFiles::Pass => {
             return library.is_native_file(name, access);
         }
-        Storage::Native => return Ok(false),
-        Storage::Container(place) => place,
+        NamedFile::Native => return Ok(false),
+        NamedFile::Container(place) => place,
     };
     if place.is_taken_locally() {
         return Ok(false);
@@ -469,11 +476,11 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
     let together = together(library, access)?;
     // A process that looked later could already miss what another has deleted.
     let place = match agreed(&together, native::storage(library, config, name, access, Access::ReadWrite))? {
-        Storage::Native => {
+        NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);
         }
-        Storage::Container(place) => place,
+        NamedFile::Container(place) => place,
     };
     let is_mine = together.as_ref().is_none_or(|all| all.is_first());
     agreed(&together, if is_mine { delete_container(config, place, name) } else { Ok(()) })

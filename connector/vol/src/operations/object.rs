@@ -17,10 +17,10 @@ use crate::operations::external_data;
 use crate::operations::group::{self, NewPlace};
 use crate::operations::path::external_link::open_native;
 use crate::operations::path::mount;
-use crate::operations::path::{Base, Found, Location, Resolved};
+use crate::operations::path::{Base, Location, Resolved, ResolvedObject};
 use crate::session::{Handles, Session};
 use crate::transfer::buffers::buffer_of;
-use crate::transfer::filter_pipeline::Lent;
+use crate::transfer::filter_pipeline::LentDataset;
 use crate::transfer::memory::elements::MemoryElements;
 use crate::transfer::memory::references::Reference;
 use crate::transfer::references::moved_region;
@@ -48,7 +48,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> R
         ObjectKind::Group => Ok(Handle::Group(base)),
         ObjectKind::Dataset => {
             let dataset = session.container.dataset_of(&base.object)?;
-            let codec = Lent::to(session, &dataset, None);
+            let codec = LentDataset::to(session, &dataset, None);
             Ok(Handle::Dataset(DatasetHandle {
                 types: OnceLock::new(),
                 codec: Mutex::new(codec),
@@ -62,7 +62,7 @@ pub fn handle_of(session: &Arc<Session>, id: ObjectId, path: Option<Bytes>) -> R
         }
         ObjectKind::Datatype => {
             let encoded = session.container.datatype(id)?.encoded.clone();
-            let native = session.face.datatype(&encoded)?;
+            let native = session.shadow.datatype(&encoded)?;
             Ok(Handle::Datatype(DatatypeHandle { native, base }))
         }
     }
@@ -152,7 +152,7 @@ pub fn exists(handle: &Handle, location: &Location<'_>) -> Result<bool> {
 }
 
 /// Where a location leads.
-pub fn resolve(handle: &Handle, location: &Location<'_>) -> Result<Resolved<Found>> {
+pub fn resolve(handle: &Handle, location: &Location<'_>) -> Result<Resolved<ResolvedObject>> {
     Base::of(handle)?.resolve(location)
 }
 
@@ -167,7 +167,7 @@ pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
     let (session, id) = open_object(handle)?;
     let container = &session.container;
     let (is_changed, state) =
-        if disable { (container.mark_open(id), "corked") } else { (container.unmark_open(id), "uncorked") };
+        if disable { (container.cork(id), "corked") } else { (container.uncork(id), "uncorked") };
     if is_changed {
         return Ok(());
     }
@@ -177,7 +177,7 @@ pub fn disable_metadata_flushes(handle: &Handle, disable: bool) -> Result<()> {
 /// `H5Oare_mdc_flushes_disabled`.
 pub fn are_metadata_flushes_disabled(handle: &Handle) -> Result<bool> {
     let (session, id) = open_object(handle)?;
-    Ok(session.container.is_marked(id))
+    Ok(session.container.is_corked(id))
 }
 
 fn open_object(handle: &Handle) -> Result<(Arc<Session>, ObjectId)> {

@@ -9,7 +9,7 @@ use crate::hdf5::plist::Driver;
 use crate::names::{self, Place};
 
 /// What a name leads to.
-pub enum Storage {
+pub enum NamedFile {
     /// The native connector.
     Native,
     /// A container, there or not.
@@ -21,17 +21,23 @@ pub enum Storage {
 ///
 /// # Errors
 /// A driver that is neither ours nor to be handed through; a name that leads nowhere.
-pub fn storage(library: Library, config: &Config, name: &[u8], list: Hid, access: Access) -> Result<Storage> {
+pub fn storage(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    list: Hid,
+    access: Access,
+) -> Result<NamedFile> {
     if by_driver(library, list)? {
         return match names::place_to_open(name, config, access) {
             Ok(place) if is_container(&place) && !library.has_file_image(list)? => {
-                Ok(Storage::Container(place))
+                Ok(NamedFile::Container(place))
             }
-            _ => Ok(Storage::Native),
+            _ => Ok(NamedFile::Native),
         };
     }
     let place = names::place_to_open(name, config, access)?;
-    Ok(if is_native(&place) { Storage::Native } else { Storage::Container(place) })
+    Ok(if is_native(&place) { NamedFile::Native } else { NamedFile::Container(place) })
 }
 
 /// Whether a native file lies at the local path.

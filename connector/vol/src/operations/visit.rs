@@ -13,7 +13,7 @@ use crate::operations::path::{Base, Location};
 use crate::session::Session;
 
 /// How to go through an index, and where to begin and report the position.
-pub struct Walk<'a> {
+pub struct VisitWalk<'a> {
     /// By which index.
     pub index: Index,
     /// In which order.
@@ -28,7 +28,7 @@ pub fn links(
     handle: &Handle,
     location: &Location<'_>,
     recursive: bool,
-    walk: Walk<'_>,
+    walk: VisitWalk<'_>,
     each: &mut dyn FnMut(&Id, &[u8], &Link) -> i32,
 ) -> Result<i32> {
     let found = Base::of(handle)?.find(location)?;
@@ -200,7 +200,7 @@ impl ObjectVisit<'_> {
 pub fn attributes(
     handle: &Handle,
     location: &Location<'_>,
-    walk: Walk<'_>,
+    walk: VisitWalk<'_>,
     each: &mut dyn FnMut(&Id, &AttrInfo) -> i32,
 ) -> Result<i32> {
     let found = Base::of(handle)?.find(location)?;

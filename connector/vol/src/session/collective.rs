@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use h5lake_container::{Container, Dataset, ObjectId, Outlook, Selection, Target};
+use h5lake_container::{Container, Dataset, ObjectId, Recoverability, Selection, Target};
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -24,7 +24,7 @@ use crate::session::trace::{self, Trace, Traces};
 
 /// What the processes share that have a file open together.
 #[derive(Debug)]
-pub struct Together {
+pub struct CollectiveFile {
     processes: Processes,
     /// Whether every write is seen by all at once (`H5Fset_mpi_atomicity`).
     atomic: AtomicBool,
@@ -61,7 +61,7 @@ const LOOKED: u32 = 16;
 
 /// What all change in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum CollectiveChange {
     /// Elements of datasets.
     Elements,
     /// A dataset is made or resized.
@@ -72,7 +72,7 @@ fn bit(id: ObjectId) -> u64 {
     1 << (id.0 % 64)
 }
 
-impl Together {
+impl CollectiveFile {
     /// Of the processes that open a file.
     pub fn new(processes: Processes) -> Arc<Self> {
         Arc::new(Self {
@@ -153,15 +153,16 @@ impl Together {
     }
 
     /// The same at a close, and what all processes then expect of another try. Collective.
-    pub fn last_flush(&self, container: &Container) -> (Result<()>, Outlook) {
+    pub fn last_flush(&self, container: &Container) -> (Result<()>, Recoverability) {
         let done = self.flush(container);
         // It failed in all if it failed in one.
         if done.is_ok() {
-            return (done, Outlook::Open);
+            return (done, Recoverability::Open);
         }
         let lost = if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
-        let outlook = if self.agree(lost).is_err() { Outlook::Lost } else { Outlook::Open };
-        (done, outlook)
+        let recoverability =
+            if self.agree(lost).is_err() { Recoverability::Lost } else { Recoverability::Open };
+        (done, recoverability)
     }
 
     /// What all changed in a call that all take part in, also a process whose part is empty or fails: then it fails in all. Now
@@ -172,10 +173,10 @@ impl Together {
     pub fn change<T>(
         &self,
         container: &Container,
-        kind: Change,
+        kind: CollectiveChange,
         body: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let pace = if kind == Change::Structure { &self.structure } else { &self.elements };
+        let pace = if kind == CollectiveChange::Structure { &self.structure } else { &self.elements };
         let done = self.during(body);
         let (done, panic) = match done {
             Ok(done) => (done, None),
@@ -193,7 +194,7 @@ impl Together {
         let (done, told) = told?;
         let wanted = pace.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
         let commits = match (self.is_atomic(), kind) {
-            (true, kind) => kind == Change::Structure,
+            (true, kind) => kind == CollectiveChange::Structure,
             (false, _) => wanted && told & CHANGED != 0,
         };
         if commits {

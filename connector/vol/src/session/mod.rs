@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use h5lake_container::{Access, CodecProvider, Container, ObjectId, Outlook};
+use h5lake_container::{Access, CodecProvider, Container, ObjectId, Recoverability};
 use h5lake_ledger::locks::Mutex;
 
 use crate::config::Config;
@@ -18,8 +18,8 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::located_types::Located;
 use crate::names;
-use crate::native::face::Face;
-use crate::session::collective::Together;
+use crate::native::shadow_file::ShadowFile;
+use crate::session::collective::CollectiveFile;
 
 pub mod collective;
 pub mod pace;
@@ -27,15 +27,15 @@ pub mod registry;
 mod sharers;
 pub mod trace;
 
-/// One `H5Fopen` or `H5Fcreate`: the container it reached, and what stands for it beneath the native face. It
-/// lives until the file and every object opened through it are closed.
+/// One `H5Fopen` or `H5Fcreate`: the container it reached, and its shadow native file. It lives until the file and every
+/// object opened through it are closed.
 pub struct Session {
     /// The library the file was opened in.
     pub library: Library,
     /// The container.
     pub container: Arc<Container>,
     /// The processes that have the file open together, where MPI's driver was chosen.
-    pub together: Option<Arc<Together>>,
+    pub together: Option<Arc<CollectiveFile>>,
     /// The settings the file was opened with.
     pub config: Config,
     /// The name as the application gave it.
@@ -62,7 +62,7 @@ pub struct Session {
     /// The session that has this one mounted, and on which group.
     pub mounted_on: Mutex<Option<(Weak<Session>, ObjectId)>>,
     /// The native objects that answer for ours.
-    pub face: Face,
+    pub shadow: ShadowFile,
     /// Our connector in this library.
     pub connector: KeptId,
     /// What libhdf5 is told to be the file of this session's objects.
@@ -71,7 +71,7 @@ pub struct Session {
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
     /// What a close that failed has told of the changes made here.
-    told: Mutex<Outlook>,
+    told: Mutex<Recoverability>,
     /// Why changes are lost, from when a close has told so until the next one lets go of the file.
     loss: Mutex<Option<String>>,
 }
@@ -112,7 +112,7 @@ pub struct SessionParts {
     /// See [`Session::container`].
     pub container: Arc<Container>,
     /// See [`Session::together`].
-    pub together: Option<Arc<Together>>,
+    pub together: Option<Arc<CollectiveFile>>,
     /// See [`Session::config`].
     pub config: Config,
     /// See [`Session::name`].
@@ -133,7 +133,7 @@ impl Session {
     pub fn start(parts: SessionParts) -> Result<Arc<Self>> {
         fork::watch();
         parts.library.tell_when_closing(registry::library_closes)?;
-        let face = Face::new(parts.library, &parts.container);
+        let shadow = ShadowFile::new(parts.library, &parts.container);
         let connector = parts.library.own_connector()?.kept();
         let session = Arc::new_cyclic(|weak| Self {
             library: parts.library,
@@ -151,12 +151,12 @@ impl Session {
             image: Mutex::default(),
             mounts: Mutex::default(),
             mounted_on: Mutex::default(),
-            face,
+            shadow,
             connector,
             anchor: parts.handles.anchor(weak.clone()),
             handles: parts.handles,
             process: h5lake_ledger::process::id(),
-            told: Mutex::new(Outlook::Open),
+            told: Mutex::new(Recoverability::Open),
             loss: Mutex::default(),
         });
         registry::add(&session);
@@ -226,7 +226,7 @@ impl Session {
         if !self.container.writable() || self.is_inherited() {
             return Ok(());
         }
-        if told == Outlook::Lost {
+        if told == Recoverability::Lost {
             // Garbage collectors close what nobody closed, and tell nobody of errors. Who was told closes again.
             let loss = self.loss.lock().take();
             if let Some(why) = loss.filter(|_| !self.library.is_to_tell() && self.has_file_open()) {
@@ -234,12 +234,14 @@ impl Session {
             }
             return Ok(());
         }
-        let (done, outlook) = match &self.together {
+        let (done, recoverability) = match &self.together {
             Some(together) => together.last_flush(&self.container),
             None => {
                 let done = self.container.flush_to_close();
-                let outlook = done.as_ref().map_or_else(|e| self.container.outlook(e), |()| Outlook::Open);
-                (done.map_err(Error::from), outlook)
+                let recoverability = done
+                    .as_ref()
+                    .map_or_else(|e| self.container.recoverability(e), |()| Recoverability::Open);
+                (done.map_err(Error::from), recoverability)
             }
         };
         if let Err(error) = &done
@@ -249,14 +251,14 @@ impl Session {
             self.container.abandon("its last changes could not be committed when the program ended");
             return Ok(());
         }
-        *self.told.lock() = outlook;
+        *self.told.lock() = recoverability;
         *self.loss.lock() = done.as_ref().err().map(ToString::to_string);
-        if outlook == Outlook::Lost
+        if recoverability == Recoverability::Lost
             && registry::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
         {
             self.container.let_go();
         }
-        if told != Outlook::Open && outlook == told { Ok(()) } else { done }
+        if told != Recoverability::Open && recoverability == told { Ok(()) } else { done }
     }
 
     fn has_file_open(&self) -> bool {
@@ -267,7 +269,7 @@ impl Session {
     /// as if nothing were lost; there is nobody who could mend anything between two tries.
     fn report_loss(&self, why: &str) {
         for session in registry::sessions_on(&self.container) {
-            *session.told.lock() = Outlook::Lost;
+            *session.told.lock() = Recoverability::Lost;
             session.loss.lock().take();
         }
         let name = String::from_utf8_lossy(&self.name);
@@ -280,7 +282,7 @@ impl Session {
     }
 
     fn is_told_of_loss(&self) -> bool {
-        *self.told.lock() == Outlook::Lost
+        *self.told.lock() == Recoverability::Lost
     }
 
     /// Whether this process got the file by `fork` and did not open it itself.

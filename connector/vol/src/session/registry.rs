@@ -8,7 +8,7 @@ use h5lake_ledger::locks::Mutex;
 
 use crate::hdf5::library::Library;
 use crate::hdf5::native::NativeKind;
-use crate::native::face;
+use crate::native::shadow_file;
 use crate::session::Session;
 
 /// All sessions, by their addresses.
@@ -32,7 +32,7 @@ fn sessions() -> Vec<Arc<Session>> {
 /// The session whose native file this is: native code hands us that instead of our own object.
 pub fn session_of(native_file: usize) -> Option<Arc<Session>> {
     let is_beneath = |session: &Arc<Session>| {
-        session.face.made(NativeKind::File).is_some_and(|file| file.addr() == native_file)
+        session.shadow.made(NativeKind::File).is_some_and(|file| file.addr() == native_file)
     };
     sessions().into_iter().find(is_beneath)
 }
@@ -53,8 +53,8 @@ pub fn sessions_on(container: &Arc<Container>) -> Vec<Arc<Session>> {
 
 /// Lets go of what keeps native files open, for a library that shuts down.
 pub fn library_closes(library: Library) {
-    face::let_go_of_idle(library);
+    shadow_file::let_go_of_idle(library);
     for session in sessions().iter().filter(|session| session.library == library) {
-        session.face.let_go();
+        session.shadow.let_go();
     }
 }

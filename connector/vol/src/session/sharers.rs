@@ -6,15 +6,15 @@ use h5lake_container::{Dataset, Selection};
 
 use crate::error::Result;
 use crate::session::Session;
-use crate::session::collective::{Change, Together};
+use crate::session::collective::{CollectiveChange, CollectiveFile};
 
 impl Session {
     /// The processes that have the file open with this one, if there are others.
-    pub fn sharers(&self) -> Option<&Arc<Together>> {
+    pub fn sharers(&self) -> Option<&Arc<CollectiveFile>> {
         self.together.as_ref().filter(|together| together.has_others())
     }
 
-    /// See [`Together::before_read`].
+    /// See [`CollectiveFile::before_read`].
     ///
     /// # Errors
     /// Those of the container.
@@ -25,7 +25,7 @@ impl Session {
         }
     }
 
-    /// See [`Together::after_write`].
+    /// See [`CollectiveFile::after_write`].
     ///
     /// # Errors
     /// Those of the container.
@@ -36,13 +36,13 @@ impl Session {
         }
     }
 
-    /// Makes or resizes a dataset, which all processes do; see [`Together::change`].
+    /// Makes or resizes a dataset, which all processes do; see [`CollectiveFile::change`].
     ///
     /// # Errors
     /// If any process failed.
     pub fn change_structure<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.sharers().filter(|_| self.container.writable()) {
-            Some(together) => together.change(&self.container, Change::Structure, body),
+            Some(together) => together.change(&self.container, CollectiveChange::Structure, body),
             None => body(),
         }
     }

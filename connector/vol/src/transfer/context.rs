@@ -1,5 +1,5 @@
 //! What a thread is about while libhdf5 converts and filters elements: it calls back without saying whose they are. A value that
-//! holds for a while is set by [`scoped`](crate::thread_state::Replaceable::scoped).
+//! holds for a while is set by [`scoped`](crate::thread_state::ThreadValue::scoped).
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -13,13 +13,13 @@ use crate::error::Error;
 use crate::hdf5::blob_id::ID_BYTES;
 use crate::hdf5::id::Id;
 use crate::session::Session;
-use crate::thread_state::{OfThisThread, Replaceable, ThreadState};
+use crate::thread_state::{OfThisThread, ThreadState, ThreadValue};
 
 /// A session and an identifier of its root.
 pub(super) type Rooted = Rc<(Arc<Session>, Id)>;
 
 /// Whose data it is.
-pub(super) enum Home {
+pub(super) enum VlenOwner {
     /// Nobody's: nothing is being written.
     Unknown,
     /// An object's, or an attribute's, in the heap of the container.
@@ -30,7 +30,7 @@ pub(super) enum Home {
 
 /// What libhdf5 does with the heap while it converts elements that are being written.
 #[derive(Default)]
-pub(super) struct Conversion {
+pub(super) struct HeapChanges {
     /// Blobs that it keeps.
     pub(super) kept: HashSet<[u8; ID_BYTES]>,
     /// Blobs of the elements that are written over.
@@ -45,11 +45,11 @@ thread_local! {
     /// handles of ours.
     pub(super) static ROOTED: ThreadState<Option<Rooted>> = const { ThreadState::new(None) };
     /// Where variable-length data goes to and comes from.
-    pub(super) static HOME: ThreadState<Home> = const { ThreadState::new(Home::Unknown) };
+    pub(super) static HOME: ThreadState<VlenOwner> = const { ThreadState::new(VlenOwner::Unknown) };
     /// What went wrong with that data.
     pub(super) static FAILURE: ThreadState<Option<Error>> = const { ThreadState::new(None) };
     /// What libhdf5 does with the heap in a conversion.
-    pub(super) static CONVERSION: ThreadState<Option<Conversion>> = const { ThreadState::new(None) };
+    pub(super) static CONVERSION: ThreadState<Option<HeapChanges>> = const { ThreadState::new(None) };
     /// The container whose chunks go through filters in this thread, by its address; 0 while none do.
     pub(super) static FILTERED: Cell<usize> = const { Cell::new(0) };
     /// How many virtual datasets this thread reads, each as a source of the one before it.

@@ -15,7 +15,7 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::native::filter_dataset::Scratch;
 use crate::hdf5::plist::ListClass;
 use crate::session::Session;
-use crate::thread_state::Replaceable;
+use crate::thread_state::ThreadValue;
 use crate::transfer::context::FILTERED;
 use crate::transfer::stored_type::FileType;
 
@@ -72,7 +72,7 @@ fn scratch_of(
     if types.has_heap || types.has_references {
         library.clear_fill_value(list.get())?;
     }
-    Scratch::new(session.face.file()?, datatype, chunk, list.get())
+    Scratch::new(session.shadow.file()?, datatype, chunk, list.get())
 }
 
 /// Whether what lies innermost in arrays and variable-length data is atomic (`H5T_get_precision`).
@@ -107,7 +107,7 @@ pub fn check_not_filtering(container: &Arc<Container>) -> Result<()> {
 /// without the filters that were skipped. For HDF5 (2.0 too) does not keep the mask of a chunk that is
 /// written directly (H5D__chunk_direct_write puts the chunk into its cache before it sets the mask, and leaves the mask
 /// of a former chunk of the same length as it was), so only masks of 0 can be relied on.
-struct Codec {
+struct PipelineCodec {
     scratch: Mutex<Option<Scratch>>,
     /// With the mask of the filters that it lacks.
     decoder: Mutex<Option<(u32, Scratch)>>,
@@ -119,7 +119,7 @@ struct Codec {
     session: Arc<Session>,
 }
 
-impl Codec {
+impl PipelineCodec {
     fn run<T>(&self, work: impl FnOnce(&Scratch) -> Result<T>) -> Result<T> {
         // Not locked meanwhile: filters are not ours.
         let idle = self.scratch.lock().take();
@@ -205,7 +205,7 @@ fn kept_by(filters: &[Filter], skipped: u32) -> impl Iterator<Item = &Filter> {
     filters.iter().enumerate().filter(move |(n, _)| is_used(*n)).map(|(_, filter)| filter)
 }
 
-impl ChunkCodec for Codec {
+impl ChunkCodec for PipelineCodec {
     fn is_at_home(&self) -> bool {
         !is_in_another(self.session.library)
     }
@@ -257,7 +257,7 @@ fn codec(session: &Arc<Session>, dataset: &Dataset, scratch: Option<Scratch>) ->
     if !dataset.needs_codec() {
         return None;
     }
-    Some(Arc::new(Codec {
+    Some(Arc::new(PipelineCodec {
         scratch: Mutex::new(scratch),
         decoder: Mutex::new(None),
         datatype: dataset.datatype().clone(),
@@ -275,12 +275,12 @@ impl CodecProvider for Session {
 }
 
 /// A codec that is lent to a dataset while a handle of it is open.
-pub struct Lent {
+pub struct LentDataset {
     dataset: Arc<Dataset>,
     codec: Option<Arc<dyn ChunkCodec>>,
 }
 
-impl Lent {
+impl LentDataset {
     /// Lends a codec to a dataset that needs one. `scratch` is what creating it left.
     pub fn to(session: &Arc<Session>, dataset: &Arc<Dataset>, scratch: Option<Scratch>) -> Option<Self> {
         let codec = codec(session, dataset, scratch)?;
@@ -304,7 +304,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentDataset {
     fn drop(&mut self) {
         // The container has noted what was lost; nobody is there to be told.
         let _ = self.detach();

@@ -18,7 +18,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{OBJECT_BYTES, REGION_BYTES};
 use crate::session::Session;
-use crate::thread_state::{OfThisThread, Replaceable};
+use crate::thread_state::{OfThisThread, ThreadValue};
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::context::ROOTED;
 use crate::transfer::vlen_context::note_failure;
@@ -69,7 +69,7 @@ fn in_memory(
     if session.container.object_info(region.object).is_err() {
         return Ok([0; REGION_BYTES]);
     }
-    session.face.region_reference(&region.to_entry(), || {
+    session.shadow.region_reference(&region.to_entry(), || {
         let dataset = open(region.object)?;
         session.library.region_reference(dataset.get(), &region.selection)
     })

@@ -32,10 +32,10 @@ const SEQUENCE_BYTES: usize = LENGTH + ID_BYTES;
 
 /// Where the new references of an element of a container lie, in bytes from its beginning.
 #[derive(Debug, Default)]
-pub struct StoredReferences(Vec<(usize, Place)>);
+pub struct StoredReferences(Vec<(usize, ReferencePlace)>);
 
 #[derive(Debug)]
-enum Place {
+enum ReferencePlace {
     Reference,
     /// So many items, of a size, one behind the other.
     Array(usize, usize, StoredReferences),
@@ -55,7 +55,9 @@ impl StoredReferences {
             Ok((library.type_size(items.get())?, Self::of(library, items.get())?))
         };
         match library.type_class(located)? {
-            REFERENCE if library.type_size(located)? == REFERENCE_BYTES => places.push((0, Place::Reference)),
+            REFERENCE if library.type_size(located)? == REFERENCE_BYTES => {
+                places.push((0, ReferencePlace::Reference))
+            }
             COMPOUND => {
                 for (index, member) in library.member_types(located)?.iter().enumerate() {
                     let offset = library.member_offset(located, index)?;
@@ -66,7 +68,7 @@ impl StoredReferences {
             ARRAY => {
                 let (size, inner) = of_items(located)?;
                 if !inner.is_empty() {
-                    places.push((0, Place::Array(library.type_size(located)? / size, size, inner)));
+                    places.push((0, ReferencePlace::Array(library.type_size(located)? / size, size, inner)));
                 }
             }
             VARIABLE_LENGTH => {
@@ -74,10 +76,10 @@ impl StoredReferences {
                 // libhdf5 leaves references that are items where they are (H5T_set_loc), until it converts (H5T__conv_vlen).
                 // It stores as many bytes as they take in memory, and packs them at the front.
                 if size == NEW_BYTES && library.type_class(library.base_type(located)?.get())? == REFERENCE {
-                    (size, inner) = (REFERENCE_BYTES, Self(vec![(0, Place::Reference)]));
+                    (size, inner) = (REFERENCE_BYTES, Self(vec![(0, ReferencePlace::Reference)]));
                 }
                 if !inner.is_empty() {
-                    places.push((0, Place::Sequence(size, inner)));
+                    places.push((0, ReferencePlace::Sequence(size, inner)));
                 }
             }
             _ => {}
@@ -102,12 +104,12 @@ impl StoredReferences {
             for (at, place) in &self.0 {
                 let bytes = element.get(*at..).unwrap_or_default();
                 match place {
-                    Place::Reference => check_one(session, first(bytes)?)?,
-                    Place::Array(count, size, inner) => {
+                    ReferencePlace::Reference => check_one(session, first(bytes)?)?,
+                    ReferencePlace::Array(count, size, inner) => {
                         let items = bytes.get(..count * size).ok_or_else(|| damaged(OUTSIDE))?;
                         inner.check(session, *size, items)?;
                     }
-                    Place::Sequence(size, inner) => {
+                    ReferencePlace::Sequence(size, inner) => {
                         let sequence = first::<SEQUENCE_BYTES>(bytes)?;
                         let (count, id) = counted(sequence);
                         let bytes = count.checked_mul(*size as u64).ok_or_else(|| damaged(OUTSIDE))?;

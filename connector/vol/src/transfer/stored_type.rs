@@ -57,7 +57,7 @@ pub struct FileType {
     library: Library,
     facts: Arc<Facts>,
     /// As the application gets it: a transient type located in memory.
-    stored: Stored,
+    stored: StoredForm,
     /// As the application gets it, but with region references as the container has them, where both those and
     /// variable-length data occur.
     carried: OnceLock<KeptId>,
@@ -67,7 +67,7 @@ pub struct FileType {
 }
 
 #[derive(Debug)]
-enum Stored {
+enum StoredForm {
     /// A type that the library has anyway.
     Predefined(Hid),
     /// One made for this.
@@ -136,8 +136,8 @@ impl FileType {
     /// If the library refuses the encoding, or cannot make another identifier.
     pub fn stored(&self) -> Result<Hid> {
         match &self.stored {
-            Stored::Predefined(id) => Ok(*id),
-            Stored::Own(place) => made(place, || self.library.decode_type(&self.encoded)),
+            StoredForm::Predefined(id) => Ok(*id),
+            StoredForm::Own(place) => made(place, || self.library.decode_type(&self.encoded)),
         }
     }
 
@@ -147,11 +147,11 @@ impl FileType {
     /// As for [`Self::stored`].
     pub fn copy(&self) -> Result<Id> {
         match &self.stored {
-            Stored::Predefined(id) => self.library.copy_type(*id),
+            StoredForm::Predefined(id) => self.library.copy_type(*id),
             // What was decoded is no copy where references are items of sequences: these are then located nowhere, and
             // are not the library's own (H5T_set_loc leaves them out).
-            Stored::Own(_) if self.has_references => self.library.copy_type(self.stored()?),
-            Stored::Own(_) => self.library.decode_type(&self.encoded),
+            StoredForm::Own(_) if self.has_references => self.library.copy_type(self.stored()?),
+            StoredForm::Own(_) => self.library.decode_type(&self.encoded),
         }
     }
 
@@ -162,7 +162,7 @@ impl FileType {
 
     /// Whether it holds no identifier of its own.
     pub fn may_be_kept(&self) -> bool {
-        matches!(self.stored, Stored::Predefined(_))
+        matches!(self.stored, StoredForm::Predefined(_))
     }
 
     /// The types of an application's datatype, for something new in a session's container.
@@ -221,14 +221,14 @@ impl FileType {
                 slots: Slots::default(),
                 stored_references: StoredReferences::default(),
             }),
-            stored: Stored::Predefined(id),
+            stored: StoredForm::Predefined(id),
             carried: OnceLock::new(),
             located: OnceLock::new(),
         };
         let place = PREDEFINED.get(library.slot()).and_then(|types| types.get(known.number));
         let Some(place) = place else { return Arc::new(make()) };
         let types = place.get_or_init(|| Arc::new(make()));
-        if matches!(types.stored, Stored::Predefined(kept) if kept == id) {
+        if matches!(types.stored, StoredForm::Predefined(kept) if kept == id) {
             types.clone()
         } else {
             Arc::new(make())
@@ -252,7 +252,7 @@ impl FileType {
     }
 
     fn with(library: Library, facts: Arc<Facts>) -> Self {
-        let stored = Stored::Own(OnceLock::new());
+        let stored = StoredForm::Own(OnceLock::new());
         Self { library, facts, stored, carried: OnceLock::new(), located: OnceLock::new() }
     }
 
@@ -296,7 +296,7 @@ impl FileType {
         Ok(Self {
             library,
             facts: Arc::new(facts),
-            stored: Stored::Own(place(Some(stored))),
+            stored: StoredForm::Own(place(Some(stored))),
             carried: place(carried),
             located: located.map_or_else(OnceLock::new, OnceLock::from),
         })
@@ -363,7 +363,7 @@ impl FileType {
     /// If `memory_type` is no datatype.
     pub fn equals(&self, memory_type: Hid) -> Result<bool> {
         match &self.stored {
-            Stored::Own(place)
+            StoredForm::Own(place)
                 if place.get().is_none() && self.library.is_encoded_as(memory_type, &self.encoded)? =>
             {
                 Ok(true)

@@ -7,8 +7,8 @@ use h5lake_container::{Container, HeapPlace, InlineHeap};
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::blob_id::ID_BYTES;
 use crate::session::Session;
-use crate::thread_state::{OfThisThread, Replaceable};
-use crate::transfer::context::{CONVERSION, Conversion, FAILURE, HOME, Home};
+use crate::thread_state::{OfThisThread, ThreadValue};
+use crate::transfer::context::{CONVERSION, FAILURE, HOME, HeapChanges, VlenOwner};
 
 /// Bytes of a buffer that may be filled in vain.
 const SHORT: u64 = 64 << 10;
@@ -20,8 +20,8 @@ const SHORT: u64 = 64 << 10;
 pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<T> {
     staying(
         match place {
-            HeapPlace::Owner(owner) => Home::Owner(owner),
-            HeapPlace::Local => Home::Local(InlineHeap::default()),
+            HeapPlace::Owner(owner) => VlenOwner::Owner(owner),
+            HeapPlace::Local => VlenOwner::Local(InlineHeap::default()),
         },
         body,
     )
@@ -32,10 +32,10 @@ pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<
 /// # Errors
 /// As for [`writing`].
 pub fn reading<T>(heap: InlineHeap, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    staying(Home::Local(heap), body)
+    staying(VlenOwner::Local(heap), body)
 }
 
-fn staying<T>(home: Home, body: impl FnOnce() -> Result<T>) -> Result<T> {
+fn staying<T>(home: VlenOwner, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let _home = HOME.scoped(home);
     let result = body();
     failure().and(result)
@@ -51,7 +51,7 @@ fn staying<T>(home: Home, body: impl FnOnce() -> Result<T>) -> Result<T> {
 /// # Errors
 /// Those of `body` and of the heap.
 pub fn replacing<T>(session: &Session, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let conversion = CONVERSION.scoped(Some(Conversion::default()));
+    let conversion = CONVERSION.scoped(Some(HeapChanges::default()));
     let done = body()?;
     for id in conversion.end().flatten().map(|ended| ended.obsolete).unwrap_or_default() {
         session.container.heap_delete(&id).map_err(in_heap)?;
@@ -73,7 +73,7 @@ pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
     CONVERSION.with_borrow_mut(|conversion| {
         let Some(conversion) = conversion else { return false };
         let owner = Container::heap_owner(id);
-        let is_ours = HOME.with_borrow(|home| matches!(home, Home::Owner(home) if *home == owner));
+        let is_ours = HOME.with_borrow(|home| matches!(home, VlenOwner::Owner(home) if *home == owner));
         if is_ours && !conversion.kept.contains(id) {
             conversion.obsolete.insert(*id);
         }
@@ -83,13 +83,13 @@ pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
 
 /// Whether the data that is being written goes into a local heap: then nothing has to be given back for it.
 pub fn is_local() -> bool {
-    HOME.with_borrow(|home| matches!(home, Home::Local(_)))
+    HOME.with_borrow(|home| matches!(home, VlenOwner::Local(_)))
 }
 
 /// Goes on with the local heap of the elements that are being written over, where they may stay in part.
 pub fn keep(heap: InlineHeap) {
     HOME.with_borrow_mut(|home| {
-        if let Home::Local(new) = home {
+        if let VlenOwner::Local(new) = home {
             *new = heap;
         }
     });
@@ -98,7 +98,7 @@ pub fn keep(heap: InlineHeap) {
 /// The local heap of what was written.
 pub fn take() -> InlineHeap {
     HOME.with_borrow_mut(|home| match home {
-        Home::Local(heap) => std::mem::take(heap),
+        VlenOwner::Local(heap) => std::mem::take(heap),
         _ => InlineHeap::default(),
     })
 }
@@ -114,15 +114,15 @@ pub fn put_all<'b>(
 ) -> Result<()> {
     let container = &session.container;
     let owner = HOME.with_borrow_mut(|home| match home {
-        Home::Local(_) => None,
-        Home::Owner(owner) => Some(*owner),
-        Home::Unknown => Some(container.root()),
+        VlenOwner::Local(_) => None,
+        VlenOwner::Owner(owner) => Some(*owner),
+        VlenOwner::Unknown => Some(container.root()),
     });
     match owner {
         Some(owner) => container.heap_put_all(owner, blobs, kept).map_err(in_heap),
         None => {
             HOME.with_borrow_mut(|home| {
-                if let Home::Local(heap) = home {
+                if let VlenOwner::Local(heap) = home {
                     blobs.for_each(|blob| kept(heap.put(blob)));
                 }
             });
@@ -187,7 +187,7 @@ pub fn check_length(session: &Session, id: &[u8; ID_BYTES], length: u64) -> Resu
 
 fn get_local(id: &[u8; ID_BYTES], length: u64, take: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
     HOME.with_borrow(|home| match home {
-        Home::Local(heap) => take(heap.get(id, length).map_err(in_heap)?),
+        VlenOwner::Local(heap) => take(heap.get(id, length).map_err(in_heap)?),
         _ => Err(Error::new(Minor::BadValue, "variable-length data of an attribute is asked for elsewhere")),
     })
 }
@@ -196,7 +196,7 @@ fn get_local(id: &[u8; ID_BYTES], length: u64, take: impl FnOnce(&[u8]) -> Resul
 /// the middle of a conversion, for it then frees the elements that it has converted as if they were pointers
 /// (H5T__conv_vlen). Gives the error back when nothing is being written.
 pub fn fail_later(error: Error) -> Result<()> {
-    if HOME.with_borrow(|home| matches!(home, Home::Unknown)) {
+    if HOME.with_borrow(|home| matches!(home, VlenOwner::Unknown)) {
         return Err(error);
     }
     note_failure(error);

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::Writer;
+use super::FileWriter;
 use crate::address::Address;
 use crate::error::Result;
 use crate::file::file_io::FileIo;
@@ -49,8 +49,8 @@ impl AppendReservations {
     }
 }
 
-impl Writer {
-    /// As [`payload`](Writer::payload), of what may become as long as `most`.
+impl FileWriter {
+    /// As [`payload`](FileWriter::payload), of what may become as long as `most`.
     pub(crate) fn payload_to_grow(
         &mut self,
         raw: &dyn FileIo,

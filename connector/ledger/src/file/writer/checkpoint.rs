@@ -1,6 +1,6 @@
 //! Checkpoints of a file: pages, the history, the free list, and the head that makes them count.
 
-use super::{Noted, Writer};
+use super::{FileWriter, Noted};
 use crate::address::{Address, PageRef};
 use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
@@ -17,7 +17,7 @@ const LIST_RESERVE_BYTES: u64 = 64;
 
 /// A base, and the head that is to make it count.
 #[derive(Debug)]
-pub(super) struct Coming {
+pub(super) struct PendingCheckpoint {
     pub(super) base: Checkpoint,
     /// The version that the head shows, and its time.
     pub(super) version: u64,
@@ -31,7 +31,7 @@ pub(super) struct Coming {
     pub(super) unborn: Pairs,
 }
 
-impl Writer {
+impl FileWriter {
     pub(crate) fn checkpoint_write(
         &mut self,
         raw: &dyn FileIo,
@@ -76,13 +76,24 @@ impl Writer {
         let gone = std::mem::take(&mut self.checkpoint_freed);
         let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
         let time = self.now().max(self.head.time);
-        let coming =
-            Coming { base, version: self.head.version, version_time: self.head.time, time, gone, unborn };
+        let coming = PendingCheckpoint {
+            base,
+            version: self.head.version,
+            version_time: self.head.time,
+            time,
+            gone,
+            unborn,
+        };
         self.put_folded(raw, locks, coming)
     }
 
     /// Makes a base count that takes in the records up to its version.
-    pub(super) fn put_folded(&mut self, raw: &dyn FileIo, locks: &Locks, mut coming: Coming) -> Result<()> {
+    pub(super) fn put_folded(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        mut coming: PendingCheckpoint,
+    ) -> Result<()> {
         let (folded, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(folded.iter().map(|n| run_of(&n.at.place)));
@@ -99,7 +110,7 @@ impl Writer {
         &mut self,
         raw: &dyn FileIo,
         locks: &Locks,
-        mut coming: Coming,
+        mut coming: PendingCheckpoint,
         folded: &[Noted],
     ) -> Result<()> {
         let base = coming.base;
@@ -164,7 +175,12 @@ impl Writer {
     }
 
     /// Writes the free list of the base that is coming.
-    fn write_list(&mut self, raw: &dyn FileIo, locks: &Locks, coming: &Coming) -> Result<Option<PageRef>> {
+    fn write_list(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        coming: &PendingCheckpoint,
+    ) -> Result<Option<PageRef>> {
         let version = coming.version;
         let (runs, resting) = self.free_at_death(raw, coming)?;
         if runs.is_empty() && resting.is_empty() {
@@ -185,7 +201,11 @@ impl Writer {
     }
 
     /// What is free, and what rests, once the coming base counts, if this process dies then.
-    fn free_at_death(&mut self, raw: &dyn FileIo, coming: &Coming) -> Result<(Pairs, Vec<PendingFree>)> {
+    fn free_at_death(
+        &mut self,
+        raw: &dyn FileIo,
+        coming: &PendingCheckpoint,
+    ) -> Result<(Pairs, Vec<PendingFree>)> {
         let (sequence, time) = (self.head.sequence + 1, coming.time);
         let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::checkpoint::Coming;
-use super::{Noted, Writer};
+use super::checkpoint::PendingCheckpoint;
+use super::{FileWriter, Noted};
 use crate::address::PageRef;
 use crate::error::Result;
 use crate::file::file_io::FileIo;
@@ -15,7 +15,7 @@ use crate::wal::record::{self, Author, Header};
 
 /// What belongs to the base that the next commit is to be.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptPages {
     /// Written for it, by offset.
     fresh: BTreeMap<u64, u64>,
     /// What of the base in force it does without.
@@ -25,7 +25,7 @@ pub(super) struct Kept {
     pub(super) superseded: Pairs,
 }
 
-impl Kept {
+impl KeptPages {
     /// Notes that a run is not needed any more; false if it is not kept here.
     pub(super) fn supersede(&mut self, run: (u64, u64)) -> bool {
         let known = self.fresh.get(&run.0) == Some(&run.1);
@@ -36,7 +36,7 @@ impl Kept {
     }
 }
 
-impl Writer {
+impl FileWriter {
     /// Keeps what was written for the coming base. Returns its bytes.
     pub(crate) fn checkpoint_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
         // So that a forked child, which may read it, never has to write it.
@@ -74,8 +74,11 @@ impl Writer {
             let mut gone = self.kept.freed.clone();
             gone.extend(self.freed.iter().map(|(o, l)| (*o, *l)));
             let (version, version_time, unborn) = (base.version, time, Pairs::new());
-            let done =
-                self.put_folded(raw, locks, Coming { base, version, version_time, time, gone, unborn });
+            let done = self.put_folded(
+                raw,
+                locks,
+                PendingCheckpoint { base, version, version_time, time, gone, unborn },
+            );
             if done.is_err() {
                 self.log.pop();
             }
@@ -85,7 +88,7 @@ impl Writer {
             self.checkpoint_rollback();
             return done;
         }
-        self.kept = Kept::default();
+        self.kept = KeptPages::default();
         self.fresh.clear();
         self.freed.clear();
         Ok(())

@@ -1,6 +1,6 @@
 //! Heads: what makes a version count.
 
-use super::Writer;
+use super::FileWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
 use crate::file::locks::Locks;
@@ -8,7 +8,7 @@ use crate::file::superblock::{self, Slot};
 use crate::file::{log, resync};
 use crate::options::SyncPolicy;
 
-impl Writer {
+impl FileWriter {
     /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
     /// pass for one that was cut off.
     fn fill(&mut self, raw: &dyn FileIo, end: u64) -> Result<()> {

@@ -4,7 +4,7 @@
 //! cut off only when it has rested, even if it never was in use: room that is kept behind a payload, when something was put behind
 //! that; payloads that were taken back after a checkpoint.
 
-use super::Writer;
+use super::FileWriter;
 use crate::error::Result;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::FreeSpace;
@@ -18,7 +18,7 @@ pub(super) struct Unused {
     since: u64,
 }
 
-impl Writer {
+impl FileWriter {
     /// The end that the next head is to have: what is kept or free at the end lies behind it, unless a head counted it already.
     pub(super) fn used_end(&mut self, raw: &dyn FileIo) -> Result<u64> {
         let counted = self.head.end;

@@ -1,6 +1,6 @@
 //! What a writer knows of the time; see [`timekeeping`](crate::timekeeping).
 
-use super::Writer;
+use super::FileWriter;
 use crate::file::free_space::ReclaimRule;
 use crate::timekeeping::{StorageClock, Witness, version_time};
 
@@ -20,7 +20,7 @@ impl Timekeeper {
     }
 }
 
-impl Writer {
+impl FileWriter {
     /// Goes by the storage's clock from now on.
     pub(crate) fn keep_time(&mut self, clock: StorageClock, created: u64) {
         (self.timekeeper.clock, self.timekeeper.created) = (clock, created);

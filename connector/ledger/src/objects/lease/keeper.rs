@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Held;
+use super::HeldLease;
 use crate::locks::Mutex;
 use crate::objects::lock;
 use crate::process;
@@ -16,13 +16,13 @@ use crate::process;
 /// How often it looks which leases are due.
 const PERIOD: Duration = Duration::from_secs(5);
 
-type Entry = Weak<Mutex<Held>>;
+type WeakLease = Weak<Mutex<HeldLease>>;
 
 /// The process whose thread it is, and how to reach it.
-static KEEPER: Mutex<Option<(u32, Sender<Entry>)>> = Mutex::new(None);
+static KEEPER: Mutex<Option<(u32, Sender<WeakLease>)>> = Mutex::new(None);
 
 /// Has a lease renewed until it is dropped. Where no thread can be had, commits alone renew it.
-pub(super) fn keep(held: &Arc<Mutex<Held>>) {
+pub(super) fn keep(held: &Arc<Mutex<HeldLease>>) {
     let mut keeper = lock(&KEEPER);
     if let Some((owner, thread)) = &*keeper
         && *owner == process::id()
@@ -41,8 +41,8 @@ pub(super) fn keep(held: &Arc<Mutex<Held>>) {
     }
 }
 
-fn run(leases: &Receiver<Entry>) {
-    let mut all: Vec<Entry> = Vec::new();
+fn run(leases: &Receiver<WeakLease>) {
+    let mut all: Vec<WeakLease> = Vec::new();
     loop {
         let next = match all.is_empty() {
             true => leases.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -58,7 +58,7 @@ fn run(leases: &Receiver<Entry>) {
 }
 
 /// Renews one if it is due; false once it is given back.
-fn renew(lease: &Entry) -> bool {
+fn renew(lease: &WeakLease) -> bool {
     let Some(held) = lease.upgrade() else { return false };
     let mut held = lock(&held);
     if let Err(e) = held.renew_if_due() {

@@ -13,7 +13,7 @@ fn memory() -> Arc<dyn ObjectStore> {
 }
 
 fn note() -> Note {
-    Note { holder: myself(), nonce: [5; 16], until: seconds() + 50, identity: Identity::myself() }
+    Note { holder: myself(), nonce: [5; 16], until: seconds() + 50, identity: ProcessIdentity::myself() }
 }
 
 fn put(store: &Arc<dyn ObjectStore>, note: &Note) -> Option<Etag> {
@@ -39,12 +39,12 @@ fn a_lease_is_stale_when_its_holder_is_gone() {
 }
 
 /// Of a process that cannot be seen from here.
-fn elsewhere() -> Identity {
+fn elsewhere() -> ProcessIdentity {
     let mut bytes = Vec::new();
     put_string(&mut bytes, b"another boot");
     put_varint(&mut bytes, 1);
     put_varint(&mut bytes, 1);
-    Identity::read(&mut Reader::new(&bytes)).unwrap()
+    ProcessIdentity::read(&mut Reader::new(&bytes)).unwrap()
 }
 
 /// Earlier versions of h5lake went by the time in the note. So a store that was copied with such a one is not locked anew.

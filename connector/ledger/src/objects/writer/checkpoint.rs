@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use object_stores::{Key, ObjectMeta};
 
-use super::{Filling, Writer};
+use super::{ObjectWriter, PackBuffer};
 use crate::address::{Address, Location, PageRef};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::storage::Checkpoint;
 /// Slack for what accounting for itself changes in a table.
 const TABLE_RESERVE_BYTES: usize = 64;
 
-impl Writer {
+impl ObjectWriter {
     pub(crate) fn checkpoint_write(&mut self, data: &[u8]) -> Result<Address> {
         if self.pages.is_full_with(data.len()) {
             self.finish_pages()?;
@@ -41,7 +41,7 @@ impl Writer {
     }
 
     pub(crate) fn checkpoint_rollback(&mut self) {
-        self.pages = Filling::default();
+        self.pages = PackBuffer::default();
         // Page objects that were put stay: if a head's put failed without an answer, it may have arrived and name them.
         self.checkpoint_gained.clear();
         self.checkpoint_freed.clear();

@@ -2,7 +2,7 @@
 
 use object_stores::Condition;
 
-use super::Writer;
+use super::ObjectWriter;
 use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::initial_manifest::PendingPut;
@@ -10,7 +10,7 @@ use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
 use crate::objects::open::{delete_lake, take_back_headless};
 
-impl Writer {
+impl ObjectWriter {
     /// Sees to it that the head of a new container is there: without it there is nothing to commit to.
     pub(crate) fn await_first_head(&mut self) -> Result<()> {
         if let Some(under_way) = self.first_head.as_mut().filter(|head| head.is_own()) {

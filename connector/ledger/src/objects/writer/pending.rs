@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_stores::{Condition, ErrorKind as StoreKind, ObjectStoreExt, PutMode, PutPayload};
 
-use super::Writer;
+use super::ObjectWriter;
 use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::Mark;
@@ -39,7 +39,7 @@ pub(super) struct Pending {
 }
 
 /// What became of a log object that was to be created.
-pub(super) enum Created {
+pub(super) enum CreateOutcome {
     /// It is there, and ours.
     Ours,
     /// Another writer's has its name.
@@ -51,13 +51,13 @@ pub(super) enum Created {
 }
 
 /// Whose log object is there.
-enum Found {
+enum PendingOutcome {
     Ours,
     Others,
     Nothing,
 }
 
-impl Writer {
+impl ObjectWriter {
     /// Whether a commit's end is not known.
     pub(super) fn is_pending(&self) -> bool {
         self.pending.is_some()
@@ -76,18 +76,18 @@ impl Writer {
         };
         let (version, nonce, bytes, doubted) = (p.version, p.nonce, p.bytes.clone(), p.in_doubt);
         match self.create_log(version, nonce, bytes) {
-            Created::Ours => Ok(Commit::Done(self.take_in_pending())),
-            Created::Failed(e) if !doubted => {
+            CreateOutcome::Ours => Ok(Commit::Done(self.take_in_pending())),
+            CreateOutcome::Failed(e) if !doubted => {
                 self.take_back_pending();
                 Err(e)
             }
-            Created::Failed(e) | Created::Unknown(e) => {
+            CreateOutcome::Failed(e) | CreateOutcome::Unknown(e) => {
                 if let Some(p) = &mut self.pending {
                     p.in_doubt = true;
                 }
                 Ok(Commit::InDoubt(e))
             }
-            Created::Others => {
+            CreateOutcome::Others => {
                 self.take_back_pending();
                 self.overtaken = true;
                 Err(Error::new(&self.target, ErrorKind::Conflict))
@@ -142,54 +142,58 @@ impl Writer {
     }
 
     /// Creates the log object of a version, and finds out what happened if the answer does not say.
-    pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> Created {
+    pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> CreateOutcome {
         let create = self.store.honours(Condition::Create);
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
         let key = match self.names.room(&Location::Log(version), &self.target) {
             Ok(key) => key,
-            Err(e) => return Created::Failed(e),
+            Err(e) => return CreateOutcome::Failed(e),
         };
         if !create {
             match self.whose(version, nonce) {
-                Ok(Found::Others) => return Created::Others,
-                Err(e) => return Created::Failed(self.unlike_existing(&e)),
+                Ok(PendingOutcome::Others) => return CreateOutcome::Others,
+                Err(e) => return CreateOutcome::Failed(self.unlike_existing(&e)),
                 Ok(_) => (),
             }
         }
         let mut looks = 0;
         loop {
             let e = match self.store.put(&key, PutPayload::from(bytes.clone()), mode.clone()) {
-                Ok(_) => return Created::Ours,
+                Ok(_) => return CreateOutcome::Ours,
                 Err(e) => e,
             };
             // Whether the store refused it because of what is there: perhaps because of its own earlier try.
             let refused = matches!(e.kind(), StoreKind::AlreadyExists | StoreKind::PreconditionFailed);
             match self.whose(version, nonce) {
                 // What failed after its effect may not be durable yet: it is asked for once more.
-                Ok(Found::Ours) if refused || looks > 0 => return Created::Ours,
-                Ok(Found::Ours) => (),
-                Ok(Found::Others) => return Created::Others,
+                Ok(PendingOutcome::Ours) if refused || looks > 0 => return CreateOutcome::Ours,
+                Ok(PendingOutcome::Ours) => (),
+                Ok(PendingOutcome::Others) => return CreateOutcome::Others,
                 // One that is just being created is refused to others, and not shown yet.
-                Ok(Found::Nothing) if refused && looks < MAX_ATTEMPTS => std::thread::sleep(ATTEMPT_INTERVAL),
-                Ok(Found::Nothing) if !refused && !e.kind().is_ambiguous() => {
-                    return Created::Failed(self.fail(&e));
+                Ok(PendingOutcome::Nothing) if refused && looks < MAX_ATTEMPTS => {
+                    std::thread::sleep(ATTEMPT_INTERVAL)
                 }
-                Ok(Found::Nothing) | Err(_) => return Created::Unknown(self.unlike_existing(&e)),
+                Ok(PendingOutcome::Nothing) if !refused && !e.kind().is_ambiguous() => {
+                    return CreateOutcome::Failed(self.fail(&e));
+                }
+                Ok(PendingOutcome::Nothing) | Err(_) => {
+                    return CreateOutcome::Unknown(self.unlike_existing(&e));
+                }
             }
             looks += 1;
         }
     }
 
-    fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<Found> {
+    fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<PendingOutcome> {
         let Ok(key) = self.names.room(&Location::Log(version), &self.target) else {
-            return Ok(Found::Nothing);
+            return Ok(PendingOutcome::Nothing);
         };
         let Some(found) = self.store.get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)? else {
-            return Ok(Found::Nothing);
+            return Ok(PendingOutcome::Nothing);
         };
         Ok(match parse_log(&found.bytes) {
-            Ok(logged) if logged.record.header.nonce == nonce => Found::Ours,
-            _ => Found::Others,
+            Ok(logged) if logged.record.header.nonce == nonce => PendingOutcome::Ours,
+            _ => PendingOutcome::Others,
         })
     }
 

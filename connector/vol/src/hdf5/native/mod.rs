@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
-use crate::hdf5::native::open::Request;
+use crate::hdf5::native::open::NativeOpen;
 
 pub mod filter_dataset;
 pub mod open;
@@ -93,7 +93,7 @@ impl Library {
         // SAFETY: both identifiers are valid.
         let result = unsafe { (table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()) };
         check(result, "H5Pset_vol")?;
-        let request = Request {
+        let request = NativeOpen {
             name,
             flags: sys::H5F_ACC_TRUNC | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR,
             creation: Some(table.H5P_LST_FILE_CREATE_ID_g()),

@@ -18,10 +18,10 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::ErrorStack;
-use crate::thread_state::Replaceable;
+use crate::thread_state::ThreadValue;
 
 /// What is to be opened: the arguments of a file callback, with an access list that names the native connector.
-pub(crate) struct Request<'a> {
+pub(crate) struct NativeOpen<'a> {
     pub name: &'a CStr,
     pub flags: c_uint,
     /// The creation list, if the file is to be created.
@@ -31,7 +31,7 @@ pub(crate) struct Request<'a> {
 
 struct Waiting<'a> {
     library: Library,
-    request: Request<'a>,
+    request: NativeOpen<'a>,
     answer: Option<Result<*mut c_void, ErrorStack>>,
 }
 
@@ -41,7 +41,7 @@ impl Library {
     ///
     /// # Errors
     /// The native connector's own, as it reported it.
-    pub(crate) fn open_native_object(self, connector: Hid, request: Request<'_>) -> Result<*mut c_void> {
+    pub(crate) fn open_native_object(self, connector: Hid, request: NativeOpen<'_>) -> Result<*mut c_void> {
         let table = self.table();
         // SAFETY: the class is complete and copied by the call.
         let driver = Id::from_call(self, unsafe { (table.H5FDregister)(&driver()) }, "H5FDregister")?;

@@ -33,7 +33,7 @@ pub fn file_name(number: u64) -> String {
 
 /// What is known of a native file beneath a session.
 #[derive(Default)]
-struct Known {
+struct KnownFile {
     container: Weak<Container>,
     /// Where its allocated bytes end.
     end: u64,
@@ -41,9 +41,9 @@ struct Known {
     was_asked: bool,
 }
 
-static FILES: LazyLock<Mutex<HashMap<u64, Known>>> = LazyLock::new(Default::default);
+static FILES: LazyLock<Mutex<HashMap<u64, KnownFile>>> = LazyLock::new(Default::default);
 
-fn with_known<T>(number: u64, change: impl FnOnce(&mut Known) -> T) -> T {
+fn with_known<T>(number: u64, change: impl FnOnce(&mut KnownFile) -> T) -> T {
     change(FILES.lock().entry(number).or_default())
 }
 
@@ -75,12 +75,12 @@ impl Library {
     }
 }
 
-struct Driver(sys::H5FD_class_t);
+struct ShadowDriver(sys::H5FD_class_t);
 
 // SAFETY: the structure is constant; libhdf5 only reads it.
-unsafe impl Sync for Driver {}
+unsafe impl Sync for ShadowDriver {}
 
-static DRIVER: Driver = Driver(driver());
+static DRIVER: ShadowDriver = ShadowDriver(driver());
 
 const fn driver() -> sys::H5FD_class_t {
     // SAFETY: all-zero is a valid value of this structure of numbers and optional functions.

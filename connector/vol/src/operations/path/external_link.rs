@@ -10,7 +10,7 @@ use crate::handles::native_path::NativePath;
 use crate::hdf5::file_flags::OpenFlags;
 use crate::hdf5::library::Hid;
 use crate::operations::file;
-use crate::operations::storage::{self, Storage};
+use crate::operations::storage::{self, NamedFile};
 use crate::session::{Session, Swmr};
 use crate::trust;
 
@@ -63,11 +63,11 @@ pub fn open(
 fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
     let (library, config) = (from.library, &from.config);
     match storage::storage(library, config, name, access, Access::ReadOnly)? {
-        Storage::Native => {
+        NamedFile::Native => {
             storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access).map(External::Native)
         }
-        Storage::Container(_) => {
+        NamedFile::Container(_) => {
             file::open_session(library, config, name, flags, access).map(External::Container)
         }
     }

@@ -61,7 +61,7 @@ pub struct Base {
 }
 
 /// An object found.
-pub struct Found {
+pub struct ResolvedObject {
     /// Its session.
     pub session: Arc<Session>,
     /// The object.
@@ -112,8 +112,8 @@ impl<T> Resolved<T> {
     }
 }
 
-impl From<Found> for Base {
-    fn from(found: Found) -> Self {
+impl From<ResolvedObject> for Base {
+    fn from(found: ResolvedObject) -> Self {
         Self { session: found.session, id: found.id, path: found.path }
     }
 }
@@ -153,7 +153,7 @@ impl Base {
     ///
     /// # Errors
     /// As [`Self::resolve`]; for an object of a native file.
-    pub fn find(&self, location: &Location<'_>) -> Result<Found> {
+    pub fn find(&self, location: &Location<'_>) -> Result<ResolvedObject> {
         self.resolve(location)?.here()
     }
 
@@ -161,7 +161,7 @@ impl Base {
     ///
     /// # Errors
     /// If it leads nowhere, or what is on the way cannot be opened.
-    pub fn resolve(&self, location: &Location<'_>) -> Result<Resolved<Found>> {
+    pub fn resolve(&self, location: &Location<'_>) -> Result<Resolved<ResolvedObject>> {
         match *location {
             Location::Itself => self.found(self.id, self.path.clone()),
             Location::ByToken(id) => self.found(id, None),
@@ -229,15 +229,15 @@ impl Base {
         }
     }
 
-    fn found(&self, id: ObjectId, path: Option<Bytes>) -> Result<Resolved<Found>> {
-        Ok(Resolved::Here(Found { session: self.session.clone(), id, path }))
+    fn found(&self, id: ObjectId, path: Option<Bytes>) -> Result<Resolved<ResolvedObject>> {
+        Ok(Resolved::Here(ResolvedObject { session: self.session.clone(), id, path }))
     }
 
     fn traversal(&self, access: Hid) -> Result<Traversal> {
         Ok(Traversal { access, maximum_links: self.session.library.maximum_links(access)? })
     }
 
-    fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
+    fn find_by_path(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
         if self.has_mounts() {
             return self.walk_mounts(name, how)?.and_then(|end| end.found(end.id, end.path.clone()));
         }
@@ -282,7 +282,7 @@ impl Base {
         })
     }
 
-    fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
+    fn find_in_file(&self, name: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
         match self.session.container.resolve(self.id, name, LastLink::Follow, how.maximum_links)? {
             Resolution::Object { id } => self.found(id, self.path.as_deref().map(|path| join(path, name))),
             Resolution::Leaves { group, link, rest } => {
@@ -312,7 +312,7 @@ impl Base {
         }
     }
 
-    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Resolved<Found>> {
+    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
         if rest.is_empty() { self.found(self.id, self.path.clone()) } else { self.find_by_path(rest, how) }
     }
 

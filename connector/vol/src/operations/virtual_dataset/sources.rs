@@ -18,7 +18,7 @@ use crate::operations::file;
 use crate::operations::object::handle_of;
 use crate::operations::path::external_link::{candidates, check_candidate, flags_of, variable};
 use crate::operations::path::{Base, Location, root_path};
-use crate::operations::storage::{self, Storage};
+use crate::operations::storage::{self, NamedFile};
 use crate::operations::virtual_dataset::extent;
 use crate::session::Session;
 use crate::transfer::context::VIRTUAL_DEPTH;
@@ -157,11 +157,11 @@ impl<'a> Search<'a> {
         let library = self.library();
         let list = library.external_access_list(0, session.access_list.get())?;
         match storage::storage(library, &session.config, name, list.get(), Access::ReadOnly) {
-            Ok(Storage::Native) => {
+            Ok(NamedFile::Native) => {
                 storage::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
                 Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
             }
-            Ok(Storage::Container(_)) => {
+            Ok(NamedFile::Container(_)) => {
                 let flags = flags_of(session);
                 let opened = file::open_session(library, &session.config, name, flags, list.get());
                 Ok(opened.ok().map(File::Ours))

@@ -25,25 +25,25 @@ impl Drop for Lender {
 }
 
 /// What all the references have in common.
-struct Lent {
+struct LentBytes {
     start: *const u8,
     length: usize,
     returned: Arc<Returned>,
 }
 
 // SAFETY: it gives out shared references to bytes, which any thread may read.
-unsafe impl Send for Lent {}
+unsafe impl Send for LentBytes {}
 // SAFETY: as above.
-unsafe impl Sync for Lent {}
+unsafe impl Sync for LentBytes {}
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for LentBytes {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the slice that these are of is borrowed by `lend`, which does not return, nor unwind, before this is dropped.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentBytes {
     fn drop(&mut self) {
         *self.returned.is_back.lock() = true;
         self.returned.changed.notify_all();
@@ -54,7 +54,7 @@ impl Drop for Lent {
 /// whoever has it: who keeps one keeps this from returning.
 pub fn lend<T>(buffer: &[u8], body: impl FnOnce(&Bytes) -> T) -> T {
     let returned = Arc::new(Returned::default());
-    let lent = Lent { start: buffer.as_ptr(), length: buffer.len(), returned: returned.clone() };
+    let lent = LentBytes { start: buffer.as_ptr(), length: buffer.len(), returned: returned.clone() };
     // Dropped after the bytes, in a panic too.
     let _lender = Lender(returned);
     let bytes = Bytes::from_owner(lent);

@@ -14,15 +14,15 @@ use crate::transfer::memory::elements::MemoryElements;
 
 /// Where the references of an element in memory lie, in bytes from its beginning.
 #[derive(Debug, Default)]
-pub struct Places(Vec<(usize, Place)>);
+pub struct MemoryReferences(Vec<(usize, MemoryReference)>);
 
 #[derive(Debug)]
-enum Place {
+enum MemoryReference {
     Object,
     Region,
     New,
     /// A sequence, of elements of a size.
-    Sequence(usize, Places),
+    Sequence(usize, MemoryReferences),
 }
 
 /// A reference that was found in memory.
@@ -40,7 +40,7 @@ pub enum Reference<'a> {
 pub struct NewReference([u8; NEW_BYTES]);
 
 /// What a new reference leads to.
-pub struct Target {
+pub struct ReferenceTarget {
     /// The object.
     pub object: Id,
     /// The selection of a region reference.
@@ -49,7 +49,7 @@ pub struct Target {
     attribute: Option<Vec<u8>>,
 }
 
-impl Places {
+impl MemoryReferences {
     /// The places in a datatype in memory.
     ///
     /// # Errors
@@ -70,9 +70,9 @@ impl Places {
             REFERENCE => self.0.push((
                 at,
                 match library.type_size(datatype)? {
-                    OBJECT_BYTES => Place::Object,
-                    REGION_BYTES => Place::Region,
-                    NEW_BYTES => Place::New,
+                    OBJECT_BYTES => MemoryReference::Object,
+                    REGION_BYTES => MemoryReference::Region,
+                    NEW_BYTES => MemoryReference::New,
                     other => {
                         return Err(Error::new(Minor::BadType, format!("references of {other} bytes")));
                     }
@@ -94,10 +94,10 @@ impl Places {
                 let base = library.base_type(datatype)?;
                 let inner = Self::of(library, base.get())?;
                 if !inner.is_empty() {
-                    self.0.push((at, Place::Sequence(library.type_size(base.get())?, inner)));
+                    self.0.push((at, MemoryReference::Sequence(library.type_size(base.get())?, inner)));
                 }
             }
-            _ if library.is_carried_region(datatype)? => self.0.push((at, Place::Region)),
+            _ if library.is_carried_region(datatype)? => self.0.push((at, MemoryReference::Region)),
             _ => {}
         }
         Ok(())
@@ -121,16 +121,16 @@ impl Places {
             for (at, place) in &self.0 {
                 let bytes = element.get_mut(*at..).unwrap_or_default();
                 match place {
-                    Place::Object => one(bytes, |slot| visit(Reference::Object(slot)))?,
-                    Place::Region => one(bytes, |slot| visit(Reference::Region(slot)))?,
-                    Place::New => one(bytes, |slot: &mut [u8; NEW_BYTES]| {
+                    MemoryReference::Object => one(bytes, |slot| visit(Reference::Object(slot)))?,
+                    MemoryReference::Region => one(bytes, |slot| visit(Reference::Region(slot)))?,
+                    MemoryReference::New => one(bytes, |slot: &mut [u8; NEW_BYTES]| {
                         // Work on a copy that is aligned as the library wants it.
                         let mut aligned = Aligned(NewReference(*slot));
                         let result = visit(Reference::New(&mut aligned.0));
                         *slot = aligned.0.0;
                         result
                     })?,
-                    Place::Sequence(of, inner) => {
+                    MemoryReference::Sequence(of, inner) => {
                         // SAFETY: as the caller says; a sequence is a length and a pointer.
                         unsafe {
                             let sequence = bytes.as_ptr().cast::<sys::hvl_t>().read_unaligned();
@@ -177,7 +177,7 @@ impl NewReference {
     }
 
     /// What it leads to; nothing if that is gone.
-    pub fn target(&mut self, library: Library) -> Option<Target> {
+    pub fn target(&mut self, library: Library) -> Option<ReferenceTarget> {
         let table = library.table();
         let default = sys::H5P_DEFAULT;
         let failed = |id: &Hid| *id < 0;
@@ -204,7 +204,7 @@ impl NewReference {
                 }
                 _ => None,
             };
-            Some(Target { object, region, attribute })
+            Some(ReferenceTarget { object, region, attribute })
         }
     }
 
@@ -212,7 +212,7 @@ impl NewReference {
     ///
     /// # Errors
     /// The library's own; it is null then.
-    pub fn lead_to(&mut self, library: Library, object: Hid, target: &Target) -> Result<()> {
+    pub fn lead_to(&mut self, library: Library, object: Hid, target: &ReferenceTarget) -> Result<()> {
         self.clear(library);
         let table = library.table();
         let (place, itself, default) = (self.pointer(), c".".as_ptr(), sys::H5P_DEFAULT);
@@ -248,7 +248,7 @@ impl Library {
         visit: &mut dyn FnMut(Reference<'_>) -> Result<()>,
     ) -> Result<()> {
         let (datatype, size, data) = elements.parts();
-        let places = Places::of(self, datatype)?;
+        let places = MemoryReferences::of(self, datatype)?;
         if places.is_empty() {
             return Ok(());
         }

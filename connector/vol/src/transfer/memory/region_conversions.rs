@@ -16,7 +16,7 @@ use crate::transfer::references;
 /// The tag of the type that a region reference of the container is to libhdf5.
 const TAG: &CStr = c"h5lake region reference";
 
-type Conversion = unsafe extern "C" fn(
+type ConversionFunction = unsafe extern "C" fn(
     Hid,
     Hid,
     *mut sys::H5T_cdata_t,
@@ -122,8 +122,8 @@ impl Library {
         let carried = self.carried_region()?;
         let region = table.H5T_STD_REF_DSETREG_g();
         for (from, to, function) in [
-            (region, carried.get(), convert_all::<true> as Conversion),
-            (carried.get(), region, convert_all::<false> as Conversion),
+            (region, carried.get(), convert_all::<true> as ConversionFunction),
+            (carried.get(), region, convert_all::<false> as ConversionFunction),
         ] {
             let mut private = std::ptr::null_mut();
             // SAFETY: the answer's place outlives the call.

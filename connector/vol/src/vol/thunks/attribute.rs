@@ -13,9 +13,10 @@ use crate::hdf5::library::Hid;
 use crate::hdf5::strings;
 use crate::operations::attribute;
 use crate::operations::path::Location;
-use crate::operations::visit::{self, Walk};
+use crate::operations::visit::{self, VisitWalk};
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
+use crate::vol::thunks::Request;
 use h5lake_container::{AttrInfo, CharSet, Index, Order};
 
 /// The class.
@@ -29,8 +30,6 @@ pub const CLASS: sys::H5VL_attr_class_t = sys::H5VL_attr_class_t {
     optional: Some(optional),
     close: Some(close),
 };
-
-type Request = *mut *mut c_void;
 
 unsafe extern "C" fn create(
     object: *mut c_void,
@@ -206,7 +205,7 @@ unsafe extern "C" fn specific(
                 sys::H5VL_ATTR_ITER => {
                     let iterate = args.iterate;
                     let operator = iterate.op.ok_or_else(|| Error::argument("no operator was given"))?;
-                    let walk = Walk {
+                    let walk = VisitWalk {
                         index: super::index(iterate.idx_type)?,
                         order: super::order(iterate.order)?,
                         position: iterate.idx.as_mut(),
@@ -257,7 +256,8 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_attr_iterate_ol
     // SAFETY: null or writable.
     let number = unsafe { wanted.attr_num.as_mut() };
     let mut position = number.as_ref().map_or(0, |number| u64::from(**number));
-    let walk = Walk { index: Index::CreationOrder, order: Order::Increasing, position: Some(&mut position) };
+    let walk =
+        VisitWalk { index: Index::CreationOrder, order: Order::Increasing, position: Some(&mut position) };
     let mut room = strings::Terminated::default();
     let answer = visit::attributes(handle, &Location::Itself, walk, &mut |id, info| {
         let Ok(name) = room.set(&info.name, "an attribute name") else {

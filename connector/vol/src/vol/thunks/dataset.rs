@@ -16,6 +16,7 @@ use crate::operations::dataset::{self, FileSelection, NewDataset};
 use crate::operations::object;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
+use crate::vol::thunks::Request;
 
 /// The class.
 pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
@@ -28,8 +29,6 @@ pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
     optional: Some(super::dataset_optional::optional),
     close: Some(close),
 };
-
-type Request = *mut *mut c_void;
 
 unsafe extern "C" fn create(
     object: *mut c_void,

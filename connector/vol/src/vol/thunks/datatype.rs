@@ -11,6 +11,7 @@ use crate::hdf5::strings;
 use crate::operations::datatype;
 use crate::operations::object;
 use crate::vol::passthrough::{self, forward};
+use crate::vol::thunks::Request;
 
 /// The class.
 pub const CLASS: sys::H5VL_datatype_class_t = sys::H5VL_datatype_class_t {
@@ -21,8 +22,6 @@ pub const CLASS: sys::H5VL_datatype_class_t = sys::H5VL_datatype_class_t {
     optional: Some(optional),
     close: Some(close),
 };
-
-type Request = *mut *mut c_void;
 
 unsafe extern "C" fn commit(
     object: *mut c_void,

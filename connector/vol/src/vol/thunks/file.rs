@@ -24,8 +24,7 @@ use crate::operations::file_optional;
 use crate::operations::object;
 use crate::vol::info::Info;
 use crate::vol::passthrough::{self, forward};
-
-type Request = *mut *mut c_void;
+use crate::vol::thunks::Request;
 
 fn library_in(slot: usize) -> Result<Library> {
     super::in_slot(slot).ok_or_else(|| Error::call("H5PLget_plugin_info"))
@@ -325,8 +324,8 @@ pub unsafe extern "C" fn optional(
                     _,
                 ) => {
                     let session = handle.session()?;
-                    session.face.mark();
-                    session.face.file()?.file_optional(arguments)
+                    session.shadow.mark();
+                    session.shadow.file()?.file_optional(arguments)
                 }
                 // Hints about native headers, caches and formats: nothing depends on them here.
                 (

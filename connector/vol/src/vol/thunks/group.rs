@@ -15,6 +15,7 @@ use crate::operations::group;
 use crate::operations::object;
 use crate::operations::path::mount;
 use crate::vol::passthrough::{self, forward};
+use crate::vol::thunks::Request;
 
 /// The class.
 pub const CLASS: sys::H5VL_group_class_t = sys::H5VL_group_class_t {
@@ -25,8 +26,6 @@ pub const CLASS: sys::H5VL_group_class_t = sys::H5VL_group_class_t {
     optional: Some(super::object_optional::group),
     close: Some(close),
 };
-
-type Request = *mut *mut c_void;
 
 unsafe extern "C" fn create(
     object: *mut c_void,

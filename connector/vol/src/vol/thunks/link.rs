@@ -15,8 +15,9 @@ use crate::hdf5::guard::guard;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 use crate::operations::link::{self, NewLink};
-use crate::operations::visit::{self, Walk};
+use crate::operations::visit::{self, VisitWalk};
 use crate::vol::passthrough::{self, Pair, forward};
+use crate::vol::thunks::Request;
 
 /// The class.
 pub const CLASS: sys::H5VL_link_class_t = sys::H5VL_link_class_t {
@@ -27,8 +28,6 @@ pub const CLASS: sys::H5VL_link_class_t = sys::H5VL_link_class_t {
     specific: Some(specific),
     optional: Some(optional),
 };
-
-type Request = *mut *mut c_void;
 
 /// A handle that may be missing (`H5L_SAME_LOC`).
 unsafe fn maybe<'a>(object: *mut c_void) -> Option<&'a Handle> {
@@ -296,7 +295,7 @@ unsafe fn iterate(
     wanted: &sys::H5VL_link_iterate_args_t,
 ) -> Result<c_int> {
     let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
-    let walk = Walk {
+    let walk = VisitWalk {
         index: super::index(wanted.idx_type)?,
         order: super::order(wanted.order)?,
         // SAFETY: null or writable.

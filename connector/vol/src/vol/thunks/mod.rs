@@ -34,6 +34,9 @@ pub mod request;
 pub mod token;
 pub mod wrap;
 
+/// Where a callback that works asynchronously puts its request. No callback here does.
+pub type Request = *mut *mut c_void;
+
 /// Success, as C has it.
 pub const OK: i32 = 0;
 /// Failure, as C has it.

@@ -19,6 +19,7 @@ use crate::operations::object::{self, FileOf};
 use crate::operations::path::Resolved;
 use crate::operations::visit;
 use crate::vol::passthrough::{self, Pair, forward};
+use crate::vol::thunks::Request;
 
 /// The class.
 pub const CLASS: sys::H5VL_object_class_t = sys::H5VL_object_class_t {
@@ -28,8 +29,6 @@ pub const CLASS: sys::H5VL_object_class_t = sys::H5VL_object_class_t {
     specific: Some(specific),
     optional: Some(super::object_optional::object),
 };
-
-type Request = *mut *mut c_void;
 
 unsafe extern "C" fn open(
     object: *mut c_void,

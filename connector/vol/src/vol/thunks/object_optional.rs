@@ -14,11 +14,10 @@ use crate::operations::link;
 use crate::operations::object as objects;
 use crate::operations::path::Location;
 use crate::operations::path::Resolved;
-use crate::operations::visit::{self, Walk};
+use crate::operations::visit::{self, VisitWalk};
 use crate::vol::passthrough::forward;
+use crate::vol::thunks::Request;
 use h5lake_container::{Index, LinkTarget, Order};
-
-type Request = *mut *mut c_void;
 
 /// Optional group operations.
 pub unsafe extern "C" fn group(
@@ -54,7 +53,7 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_group_iterate_o
     // SAFETY: as libhdf5 fills it.
     let place = unsafe { location(&wanted.loc_params)? };
     let mut position = wanted.idx;
-    let walk = Walk { index: Index::Name, order: Order::Increasing, position: Some(&mut position) };
+    let walk = VisitWalk { index: Index::Name, order: Order::Increasing, position: Some(&mut position) };
     let mut room = strings::Terminated::default();
     let answer = visit::links(handle, &place, false, walk, &mut |group, name, _| {
         let Ok(name) = room.set(name, "a link name") else { return super::FAIL };

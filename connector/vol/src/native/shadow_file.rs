@@ -19,7 +19,7 @@ use crate::hdf5::references::REGION_BYTES;
 
 /// What stands beneath one session: a native file of its own. (Natively shared by several sessions, it could be
 /// closed only while an identifier of a file leads to it: `H5VL__native_file_close` looks for one.)
-pub struct Face {
+pub struct ShadowFile {
     library: Library,
     container: Weak<Container>,
     types: Mutex<HashMap<Bytes, CString>>,
@@ -188,7 +188,7 @@ impl Beneath {
     }
 }
 
-impl Face {
+impl ShadowFile {
     /// The native side of a session, of which nothing is made yet. The library is to tell when it shuts down.
     pub fn new(library: Library, container: &Arc<Container>) -> Self {
         Self {
@@ -289,7 +289,7 @@ impl Face {
     }
 }
 
-impl Drop for Face {
+impl Drop for ShadowFile {
     fn drop(&mut self) {
         let Some(beneath) = self.beneath.take() else { return };
         shadow_driver::bind(beneath.number, Weak::new());
