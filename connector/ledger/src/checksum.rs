@@ -1,22 +1,22 @@
-//! The checksum of everything that a ledger stores.
+//! The checksum of everything that a ledger stores, and of pointer files.
 
 use crate::codec::{Decoded, Reader};
 
 /// CRC-32C (Castagnoli), the checksum of everything that a ledger stores.
-pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+pub fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
 /// The checksum of bytes that have the checksum `begun`, and `bytes` behind them.
-pub(crate) fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
+pub fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
     let mut digest =
         crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, u64::from(!begun));
     digest.update(bytes);
     digest.finalize() as u32
 }
 
-/// Appends the checksum of all bytes so far.
-pub(crate) fn seal(out: &mut Vec<u8>) -> u32 {
+/// Appends the checksum of all bytes so far, and returns it.
+pub fn seal(out: &mut Vec<u8>) -> u32 {
     let crc = checksum(out);
     out.extend_from_slice(&crc.to_le_bytes());
     crc
@@ -51,6 +51,7 @@ mod tests {
         assert_eq!(checksum(&[0; 32]), 0x8A91_36AA);
         assert_eq!(checksum(&(0..32).collect::<Vec<u8>>()), 0x46DD_794E);
         assert_eq!(checksum(b"123456789"), 0xE306_9283);
+        assert_eq!(checksum_on(checksum(b"1234"), b"56789"), 0xE306_9283);
         assert_eq!(checksum(&[0; 1 << 16]), crc_by_bits(&[0; 1 << 16]));
     }
 

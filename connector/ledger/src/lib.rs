@@ -11,7 +11,7 @@ mod audit;
 pub mod buffers;
 mod cache;
 mod checkpoint;
-mod checksum;
+pub mod checksum;
 mod clock;
 mod codec;
 mod compaction;

@@ -7,8 +7,8 @@ use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
+use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
-use crate::chunk::spans::Spans;
 use crate::filters::unlocked;
 use h5lake_ledger::{Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ pub(crate) struct BlockCache {
     /// Counts whatever may make bytes that were read before stale.
     epoch: u64,
     /// What was written of each block since the last commit, where others write too and that has to be merged.
-    touched: Option<BTreeMap<Vec<u8>, Spans>>,
+    touched: Option<BTreeMap<Vec<u8>, RangeSet>>,
 }
 
 impl BlockCache {
@@ -66,12 +66,12 @@ impl BlockCache {
     }
 
     /// What was written of a block since the last commit.
-    pub(crate) fn touched(&self, key: &[u8]) -> Spans {
+    pub(crate) fn touched(&self, key: &[u8]) -> RangeSet {
         self.touched.as_ref().and_then(|t| t.get(key)).cloned().unwrap_or_default()
     }
 
     /// Says what of a block is to be thought of as written.
-    pub(crate) fn set_touched(&mut self, key: &[u8], spans: Spans) {
+    pub(crate) fn set_touched(&mut self, key: &[u8], spans: RangeSet) {
         if let Some(touched) = &mut self.touched {
             match spans.is_empty() {
                 true => touched.remove(key),
@@ -94,7 +94,7 @@ impl BlockCache {
         ledger: &Ledger,
         key: &[u8],
         shape: &Arc<BlockLayout>,
-        spans: &Spans,
+        spans: &RangeSet,
         block: &[u8],
     ) -> Result<()> {
         self.epoch += 1;
@@ -113,7 +113,7 @@ impl BlockCache {
         ledger: &Ledger,
         key: &[u8],
         shape: &Arc<BlockLayout>,
-        spans: &Spans,
+        spans: &RangeSet,
         block: Vec<u8>,
     ) -> Result<()> {
         self.epoch += 1;
@@ -453,7 +453,7 @@ impl BlockCache {
         runs: &[CopyRun],
         data: &[u8],
     ) -> Result<()> {
-        let scattered = |c: &CachedBlock| c.dirty.len() > MAX_DIRTY_RANGES * 16;
+        let scattered = |c: &CachedBlock| c.dirty.count() > MAX_DIRTY_RANGES * 16;
         let whole = !shape.filters.is_empty()
             || runs.len() > MAX_DIRTY_RANGES * 4
             || self.blocks.get(key).is_some_and(scattered);
@@ -476,7 +476,7 @@ impl BlockCache {
         if self.blocks.get(key).is_some_and(scattered) {
             let c = self.enter(ledger, key, shape, shape.len)?;
             c.complete(ledger, key)?;
-            c.dirty.join(shape.len);
+            c.dirty.fill_gaps_up_to(shape.len);
         }
         Ok(())
     }
@@ -588,7 +588,7 @@ impl BlockCache {
         self.epoch += 1;
         for key in self.dirty_keys(prefix) {
             self.remove(&key);
-            self.set_touched(&key, Spans::default());
+            self.set_touched(&key, RangeSet::default());
         }
     }
 

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::BlockLayout;
-use crate::chunk::ranges::Ranges;
+use crate::chunk::range_set::RangeSet;
 use h5lake_ledger::{Ledger, buffers};
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(crate) struct CachedBlock {
     /// The block, or as much from its begin as was needed so far.
     pub data: Vec<u8>,
     /// Bytes of `data` that are the block's present content.
-    pub valid: Ranges,
+    pub valid: RangeSet,
     /// Bytes of `data` that the ledger does not have; within `valid`.
-    pub dirty: Ranges,
+    pub dirty: RangeSet,
     pub used: u64,
 }
 
@@ -36,7 +36,7 @@ impl Drop for CachedBlock {
 
 impl CachedBlock {
     pub(crate) fn new(shape: &Arc<BlockLayout>, data: Vec<u8>, used: u64) -> Self {
-        let (valid, dirty) = (Ranges::default(), Ranges::default());
+        let (valid, dirty) = (RangeSet::default(), RangeSet::default());
         Self { shape: shape.clone(), data, valid, dirty, used }
     }
 
@@ -89,9 +89,9 @@ impl CachedBlock {
         }
         // Few ranges: join over small gaps first, then over larger ones.
         let mut gap = 256;
-        while self.dirty.len() > MAX_DIRTY_RANGES {
+        while self.dirty.count() > MAX_DIRTY_RANGES {
             self.complete(ledger, key)?;
-            self.dirty.join(gap);
+            self.dirty.fill_gaps_up_to(gap);
             gap *= 4;
         }
         change_stored(ledger, key, &shape, |p| {

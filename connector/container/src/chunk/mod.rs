@@ -9,6 +9,5 @@ pub(crate) mod copy_runs;
 pub(crate) mod fragments;
 pub(crate) mod grid;
 pub(crate) mod layout;
-pub(crate) mod ranges;
+pub(crate) mod range_set;
 pub(crate) mod read_set;
-pub(crate) mod spans;

@@ -6,7 +6,7 @@
 
 use crate::OnConflict;
 use crate::chunk::grid::CopyRun;
-use crate::chunk::spans::Spans;
+use crate::chunk::range_set::RangeSet;
 use crate::keys;
 use h5lake_ledger::Writers;
 use h5lake_ledger::locks::Mutex;
@@ -25,7 +25,7 @@ pub(crate) struct Reads(Option<Mutex<ReadSet>>);
 
 #[derive(Default)]
 struct ReadSet {
-    blocks: HashMap<Vec<u8>, Spans>,
+    blocks: HashMap<Vec<u8>, RangeSet>,
     /// How many ranges `blocks` holds.
     ranges: usize,
     /// Datasets of which any element may have been read.
@@ -42,7 +42,7 @@ impl ReadSet {
             return;
         }
         if !self.blocks.contains_key(key) {
-            self.blocks.insert(key.to_vec(), Spans::default());
+            self.blocks.insert(key.to_vec(), RangeSet::default());
         }
         let Some(spans) = self.blocks.get_mut(key) else { return };
         let before = spans.count();
@@ -65,7 +65,7 @@ impl ReadSet {
     fn forget_blocks(&mut self, id: u64) {
         self.datasets.insert(id);
         self.blocks.retain(|key, _| keys::id(key) != Some(id));
-        self.ranges = self.blocks.values().map(Spans::count).sum();
+        self.ranges = self.blocks.values().map(RangeSet::count).sum();
         if self.ranges > MAX_RANGES / 2 {
             self.datasets.extend(self.blocks.drain().filter_map(|(key, _)| keys::id(&key)));
             self.ranges = 0;
@@ -83,7 +83,7 @@ impl ReadSet {
 /// What was read of one block.
 pub(crate) enum ReadOf {
     All,
-    Parts(Spans),
+    Parts(RangeSet),
 }
 
 impl ReadOf {
@@ -130,7 +130,7 @@ impl Reads {
 
     /// What was read of a block.
     pub(crate) fn block(&self, key: &[u8]) -> ReadOf {
-        let Some(set) = &self.0 else { return ReadOf::Parts(Spans::default()) };
+        let Some(set) = &self.0 else { return ReadOf::Parts(RangeSet::default()) };
         let set = set.lock();
         match set.has(key) {
             true => ReadOf::All,

@@ -4,7 +4,7 @@ use super::Dataset;
 use crate::chunk::block_store::delete_stored;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{Edges, is_partial};
-use crate::chunk::spans::Spans;
+use crate::chunk::range_set::RangeSet;
 use crate::filters::unlocked::{self, without_locks};
 use crate::types::{Dataspace, Layout, UNLIMITED, product};
 use crate::{Error, Result, keys};
@@ -150,7 +150,7 @@ impl Dataset {
             let first = |d: usize| coords[d].saturating_mul(chunk[d]);
             if (0..chunk.len()).any(|d| first(d) >= new[d]) {
                 blocks.supersede(&key);
-                blocks.set_touched(&key, Spans::default());
+                blocks.set_touched(&key, RangeSet::default());
                 if let Some(value) = c.ledger.get(&key)? {
                     delete_stored(&c.ledger, &key, value)?;
                 }

@@ -4,8 +4,8 @@ use super::ThreeWay;
 use crate::chunk::block_store::{delete_stored, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::BlockLayout;
+use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::ReadOf;
-use crate::chunk::spans::Spans;
 use crate::container::State;
 use crate::dataset::{Form, resize::outside};
 use crate::record::{BlockRecord, HeaderRecord, decode};
@@ -47,12 +47,12 @@ impl RemoteBlock {
 /// The ranges of `spans` that we may put over theirs, in whole elements, and those that both changed. The same bytes by both
 /// are one change, unless we have read what was there before.
 fn sort_out(
-    spans: &Spans,
+    spans: &RangeSet,
     read: &ReadOf,
     unit: usize,
     [base, theirs, ours]: [&[u8]; 3],
-) -> (Spans, Vec<Range<usize>>) {
-    let (mut free, mut contested) = (Spans::default(), Spans::default());
+) -> (RangeSet, Vec<Range<usize>>) {
+    let (mut free, mut contested) = (RangeSet::default(), RangeSet::default());
     for r in spans.iter() {
         if base[r.clone()] == theirs[r.clone()] {
             free.insert(r);
@@ -117,7 +117,7 @@ impl Container {
         known: &RemoteBlock,
         c: &ThreeWay,
         ours: &Bytes,
-        spans: &Spans,
+        spans: &RangeSet,
     ) -> Result<(Vec<Range<usize>>, Result<()>)> {
         let shape = &known.shape;
         let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
@@ -179,7 +179,7 @@ impl Container {
         let base = self.load_block(known, key, &merged.and_then(|(_, base)| base))?;
         let theirs = self.load_block(known, key, &self.ledger.committed(key)?)?;
         let unit = known.unit.max(1);
-        let mut cut = Spans::default();
+        let mut cut = RangeSet::default();
         for e in
             out.into_iter().flat_map(|r| r.clone().step_by(unit).map(move |at| at..(at + unit).min(r.end)))
         {
@@ -303,7 +303,7 @@ impl Container {
                 continue;
             }
             let mut block = stored(&self.ledger, &key, &known.shape)?.load(&self.ledger, &known.shape)?;
-            let mut spans = Spans::default();
+            let mut spans = RangeSet::default();
             for r in out {
                 known.shape.fill(r.start, &mut block[r.clone()]);
                 spans.insert(r);
@@ -403,9 +403,9 @@ mod tests {
             has_read in prop::collection::vec(any::<bool>(), 6),
         ) {
             const UNIT: usize = 4;
-            let mut spans = Spans::default();
+            let mut spans = RangeSet::default();
             let mut mine = base.clone();
-            let mut seen = Spans::default();
+            let mut seen = RangeSet::default();
             for (n, _) in has_read.iter().enumerate().filter(|(_, r)| **r) {
                 seen.insert(n * UNIT + 1..n * UNIT + 2);
             }

@@ -1,7 +1,7 @@
 //! Objects that others deleted while we changed them, and giving up what is staged.
 
 use crate::chunk::block_store::extents_of;
-use crate::chunk::spans::Spans;
+use crate::chunk::range_set::RangeSet;
 use crate::container::State;
 use crate::convert::show;
 use crate::record::{self, HeaderRecord, LinkRecord};
@@ -133,7 +133,7 @@ impl Container {
         self.ledger.unstage(key)?;
         let mut blocks = self.blocks.lock();
         blocks.supersede(key);
-        blocks.set_touched(key, Spans::default());
+        blocks.set_touched(key, RangeSet::default());
         drop(blocks);
         if key.first() == Some(&keys::HEADER)
             && let Some(id) = keys::id(key)

@@ -1,24 +1,24 @@
-//! Sets of byte ranges that may be many and come in any order.
+//! Sets of bytes, as ranges that may be many and come in any order.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Disjoint ranges by their starts. Ranges that touch are one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Spans {
+pub(crate) struct RangeSet {
     /// The only range, which takes no memory of its own: most sets have no other.
     one: Option<(usize, usize)>,
     /// All ranges, if there is not just one.
     many: BTreeMap<usize, usize>,
 }
 
-impl PartialEq for Spans {
+impl PartialEq for RangeSet {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl Spans {
+impl RangeSet {
     pub(crate) fn is_empty(&self) -> bool {
         self.count() == 0
     }
@@ -48,7 +48,34 @@ impl Spans {
 
     /// Whether all of these bytes are in the set.
     pub(crate) fn covers(&self, r: &Range<usize>) -> bool {
-        self.before(r.start + 1).is_some_and(|(_, end)| end >= r.end)
+        r.is_empty() || self.before(r.start + 1).is_some_and(|(_, end)| end >= r.end)
+    }
+
+    /// Removes all bytes.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Removes the bytes at and behind `end`.
+    pub(crate) fn truncate(&mut self, end: usize) {
+        self.remove(&(end..usize::MAX));
+    }
+
+    /// Adds the bytes of gaps of up to so many; whether there were any.
+    pub(crate) fn fill_gaps_up_to(&mut self, length: usize) -> bool {
+        let before = self.count();
+        let mut joined: Vec<(usize, usize)> = Vec::with_capacity(before);
+        for r in self.iter() {
+            match joined.last_mut() {
+                Some((_, end)) if r.start - *end <= length => *end = r.end,
+                _ => joined.push((r.start, r.end)),
+            }
+        }
+        *self = match joined[..] {
+            [one] => Self { one: Some(one), many: BTreeMap::new() },
+            _ => Self { one: None, many: joined.into_iter().collect() },
+        };
+        self.count() != before
     }
 
     /// Adds all bytes between the first and the last.
@@ -77,6 +104,15 @@ impl Spans {
             one => self.many.extend(one),
         }
         let set = &mut self.many;
+        // Most ranges come in order.
+        if let Some(mut last) = set.last_entry().filter(|last| *last.key() <= start) {
+            if start <= *last.get() {
+                *last.get_mut() = end.max(*last.get());
+            } else {
+                set.insert(start, end);
+            }
+            return;
+        }
         if let Some((&s, &e)) = set.range(..=start).next_back()
             && e >= start
         {
@@ -120,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn is_a_set_of_bytes(ops in prop::collection::vec((any::<bool>(), 0usize..200, 0usize..40), 0..60)) {
-            let (mut set, mut model) = (Spans::default(), [false; 256]);
+            let (mut set, mut model) = (RangeSet::default(), [false; 256]);
             for (add, at, n) in ops {
                 if add { set.insert(at..at + n) } else { set.remove(&(at..at + n)) }
                 model[at..at + n].fill(add);
@@ -135,8 +171,29 @@ mod tests {
                 prop_assert_eq!(set.count(), set.iter().count());
                 let r = at..at + n;
                 prop_assert_eq!(set.overlaps(&r), model[r.clone()].contains(&true));
-                prop_assert_eq!(n == 0 || set.covers(&r), !model[r].contains(&false));
+                prop_assert_eq!(set.covers(&r), !model[r].contains(&false));
             }
+        }
+
+        #[test]
+        fn gaps_are_filled_and_ends_cut(
+            parts in prop::collection::vec((0usize..200, 0usize..9), 0..30), gap in 0usize..12, cut in 0usize..230,
+        ) {
+            let (mut set, mut model) = (RangeSet::default(), [false; 256]);
+            for (at, n) in parts {
+                set.insert(at..at + n);
+                model[at..at + n].fill(true);
+            }
+            let gaps: Vec<_> = set.iter().zip(set.iter().skip(1)).map(|(a, b)| a.end..b.start).collect();
+            let filled = gaps.into_iter().filter(|r| r.len() <= gap).map(|r| model[r].fill(true)).count();
+            prop_assert_eq!(set.fill_gaps_up_to(gap), filled > 0);
+            let bytes = |set: &RangeSet| set.iter().flatten().collect::<Vec<_>>();
+            let expected = |end: usize| (0..end).filter(|at| model[*at]).collect::<Vec<_>>();
+            prop_assert_eq!(bytes(&set), expected(256));
+            set.truncate(cut);
+            prop_assert_eq!(bytes(&set), expected(cut));
+            set.clear();
+            prop_assert!(set.is_empty());
         }
     }
 }
