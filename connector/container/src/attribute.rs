@@ -62,7 +62,7 @@ impl Owner {
 enum AttributePlace {
     /// On its object, under this key. The record is the stored one as long as the state's edition is this one.
     Named { key: Arc<[u8]>, record: Arc<AttributeRecord>, edition: u64 },
-    /// Deleted; the value, with its local heap, lives as long as this.
+    /// Deleted; the value, with its inline heap, lives as long as this.
     Deleted { name: Vec<u8>, value: Bytes },
 }
 
@@ -131,7 +131,7 @@ impl Attribute {
         Ok(value)
     }
 
-    /// The value, and the local heap that its elements' ids are of: empty where that is not its place.
+    /// The value, and the inline heap that its elements' ids are of: empty where that is not its place.
     ///
     /// # Errors
     /// As for [`Self::read`].
@@ -139,7 +139,7 @@ impl Attribute {
         Ok(InlineHeap::split(self.read_whole()?, self.data_size))
     }
 
-    /// The elements and the local heap behind them.
+    /// The elements and the inline heap behind them.
     fn read_whole(&self) -> Result<Bytes> {
         let c = self.owner.container();
         let state = c.state();
@@ -185,7 +185,7 @@ impl Attribute {
         self.write_with_heap(data, &InlineHeap::default())
     }
 
-    /// Replaces the value, and the local heap that its elements' ids are of.
+    /// Replaces the value, and the inline heap that its elements' ids are of.
     ///
     /// # Errors
     /// As for [`Self::write`]; `InvalidArgument` for a heap where that is not its place.
@@ -195,7 +195,7 @@ impl Attribute {
             return Err(Error::invalid(text));
         }
         if !heap.is_empty() && self.heap_place() != HeapPlace::Local {
-            return Err(Error::invalid("an attribute without a local heap is written with one"));
+            return Err(Error::invalid("an attribute without a inline heap is written with one"));
         }
         let [kept, added] = heap.parts();
         let value = [data, kept, added];

@@ -30,7 +30,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// The version of the records of new containers. Later ones are refused; older ones stay as they are.
 pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
-/// From this version on attributes have local heaps.
+/// From this version on attributes have inline heaps.
 const LOCAL_HEAPS_VERSION: u32 = 2;
 /// Decoded headers that are kept.
 pub(crate) const MAX_CACHED_HEADERS: usize = 8192;

@@ -33,7 +33,7 @@ pub struct Elements {
 }
 
 impl From<Vec<u8>> for Elements {
-    /// Elements without a local heap.
+    /// Elements without a inline heap.
     fn from(data: Vec<u8>) -> Self {
         Self { data, heap: InlineHeap::default() }
     }

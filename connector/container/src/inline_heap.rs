@@ -1,10 +1,10 @@
-//! The local heap of an attribute: blobs that lie behind the elements of its value, in the same record. A value is always
+//! The inline heap of an attribute: blobs that lie behind the elements of its value, in the same record. A value is always
 //! read and written as a whole, so its blobs need no segments, and no look-ups of their own.
 
 use crate::{Error, Result};
 use bytes::Bytes;
 
-/// The bit of an id that says that the blob is in the local heap. No owner of a heap has it.
+/// The bit of an id that says that the blob is in the inline heap. No owner of a heap has it.
 const LOCAL: u64 = 1 << 63;
 
 /// The blobs of a value: those that were kept with it, and those that were added.
@@ -56,7 +56,7 @@ impl InlineHeap {
     /// The first `length` bytes of a blob.
     ///
     /// # Errors
-    /// `InvalidArgument` for an id that is not of a local heap, and when the blob is shorter; `Corrupt` when it leaves the heap.
+    /// `InvalidArgument` for an id that is not of a inline heap, and when the blob is shorter; `Corrupt` when it leaves the heap.
     pub fn get(&self, id: &[u8; 16], length: u64) -> Result<&[u8]> {
         if length == 0 {
             return Ok(&[]);
@@ -82,7 +82,7 @@ impl InlineHeap {
         Ok(&blob[..length as usize])
     }
 
-    /// Whether an id is of a local heap.
+    /// Whether an id is of a inline heap.
     pub fn has(id: &[u8; 16]) -> bool {
         id[0] & 0x80 != 0
     }

@@ -1,4 +1,4 @@
-//! Folding the log into the base: a checkpoint.
+//! Checkpoints: the log and what is staged are written into the pages of a new base.
 //!
 //! Only pages that a change falls into, and their ancestors, are written anew. A page that becomes small takes in its
 //! right neighbour, so that deletes do not leave crumbs.
@@ -31,8 +31,8 @@ struct Child {
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
 /// part of the new base are given to [`checkpoint_free`](crate::storage::StorageCheckpoints::checkpoint_free).
-pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
-    let f = Fold { tree, shape: tree.storage.shape() };
+pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
+    let f = CheckpointWriter { tree, shape: tree.storage.shape() };
     let (mut level, mut nodes) = match tree.root {
         None => {
             let mut b = Builder::new(&f, 0);
@@ -69,20 +69,20 @@ pub(crate) fn fold(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageR
 }
 
 /// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::StorageCompaction::must_relocate), and what points to
-/// them; returns the new root. What was there before is given back as by [`fold`].
+/// them; returns the new root. What was there before is given back as by [`write()`].
 pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };
-    let f = Fold { tree, shape: tree.storage.shape() };
+    let f = CheckpointWriter { tree, shape: tree.storage.shape() };
     let level = tree.page(&root)?.level;
     Ok(Some(f.gathered(&root, level, &KeyRange::default())?.unwrap_or(root)))
 }
 
-struct Fold<'a> {
+struct CheckpointWriter<'a> {
     tree: Tree<'a>,
     shape: PageSizes,
 }
 
-impl Fold<'_> {
+impl CheckpointWriter<'_> {
     fn damaged(&self, why: &str) -> Error {
         Error::corrupt(self.tree.storage.target(), "page", why)
     }
@@ -258,15 +258,15 @@ impl Fold<'_> {
 
 /// Fills pages of one level, left to right.
 struct Builder<'f, 'a> {
-    fold: &'f Fold<'a>,
+    writer: &'f CheckpointWriter<'a>,
     level: u8,
     draft: Draft,
     done: Vec<Child>,
 }
 
 impl<'f, 'a> Builder<'f, 'a> {
-    fn new(fold: &'f Fold<'a>, level: u8) -> Self {
-        Self { fold, level, draft: Draft::default(), done: Vec::new() }
+    fn new(writer: &'f CheckpointWriter<'a>, level: u8) -> Self {
+        Self { writer, level, draft: Draft::default(), done: Vec::new() }
     }
 
     /// Whether the open page is so small that it should take in its neighbour.
@@ -276,7 +276,7 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     /// Bytes that a page of this level should have.
     fn wanted(&self) -> usize {
-        if self.level == 0 { self.fold.shape.page } else { self.fold.shape.branch }
+        if self.level == 0 { self.writer.shape.page } else { self.writer.shape.branch }
     }
 
     fn push_value(&mut self, key: &[u8], value: &Stored) -> Result<()> {
@@ -302,7 +302,7 @@ impl<'f, 'a> Builder<'f, 'a> {
 
     fn flush(&mut self) -> Result<()> {
         if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
-            let place = self.fold.tree.storage.checkpoint_write(&bytes)?;
+            let place = self.writer.tree.storage.checkpoint_write(&bytes)?;
             self.done.push(Child { key, at: PageRef { place, crc } });
         }
         Ok(())

@@ -98,9 +98,9 @@ pub struct Options {
     /// before or the last checkpoint. Commits after it are lost to this handle; parts of what it shows may still be
     /// damaged, and reading them says so. Writers and object stores do not heed it.
     pub salvage: bool,
-    /// The log is folded into pages when it is longer than this, in bytes.
+    /// The log is checkpointed into pages when it is longer than this, in bytes.
     pub checkpoint_bytes: u64,
-    /// The log is folded into pages when it has more records than this.
+    /// The log is checkpointed into pages when it has more records than this.
     pub checkpoint_records: u64,
     /// When what a file's one writer has staged takes more memory than this, in bytes, it is written into pages, which nobody
     /// else sees before the commit. Where changes are so scattered that this writes much more than what changed, it happens

@@ -73,7 +73,7 @@ fn is_damage<T>(result: Result<T>) -> bool {
     result.is_err_and(|e: Error| matches!(e.kind(), ErrorKind::Corrupt { .. }))
 }
 
-/// Every walk ends and says that the container is damaged, and so does every change that would fold its pages.
+/// Every walk ends and says that the container is damaged, and so does every checkpoint that would take its pages in.
 fn refused(file: &SimFile, what: &str) {
     let l = file.open(Access::ReadOnly, &Options::default()).unwrap();
     for portion in [1, 2, 7, 100] {

@@ -83,7 +83,7 @@ impl Container {
         s.unstored_attribute.take_if(|u| *u.key == *key);
     }
 
-    /// The elements of a value, and its local heap behind them.
+    /// The elements of a value, and its inline heap behind them.
     pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
         let size =
             usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;

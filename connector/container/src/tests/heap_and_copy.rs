@@ -156,7 +156,7 @@ fn heap_data_moves_to_its_new_owner() {
     let inner = c.clone();
     let copy = c
         .copy_object(d.object().id(), &c, CopyOptions::default(), &mut |_, to, elements| {
-            let HeapPlace::Owner(to) = to else { panic!("a dataset has no local heap") };
+            let HeapPlace::Owner(to) = to else { panic!("a dataset has no inline heap") };
             let mut out = Vec::new();
             for id in elements.data.chunks_exact(16) {
                 let id: [u8; 16] = id.try_into().unwrap();

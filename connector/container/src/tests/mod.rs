@@ -61,7 +61,7 @@ impl Place {
         Container::create(&self.target, Replace::Truncate, FileCreation::default(), o).unwrap()
     }
 
-    /// One with records of version 1, whose attributes have no local heaps.
+    /// One with records of version 1, whose attributes have no inline heaps.
     pub fn create_without_local_heaps(&self, o: Options) -> Arc<Container> {
         let c = self.create_with(o.clone());
         let record = c.ledger.get(keys::CONTAINER).unwrap().unwrap();

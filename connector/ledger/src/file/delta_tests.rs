@@ -106,7 +106,7 @@ fn is_or_new(l: &Ledger, n: u64) {
     }
 }
 
-/// Versions that readers saw at the time are what those see who open them later, whatever was folded meanwhile.
+/// Versions that readers saw at the time are what those see who open them later, whatever checkpoints came meanwhile.
 #[test]
 fn old_versions_are_made_of_edits_too() {
     for bound in [800, 3000, 1 << 20] {

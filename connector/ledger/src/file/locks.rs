@@ -16,7 +16,7 @@ use crate::options::{LockPolicy, Writers};
 const WRITER: u64 = (1 << 62) - 1;
 /// Held by that one of many writers that reserves room or commits.
 const COMMIT: u64 = WRITER - 1;
-/// Held by that one of many writers that folds the log.
+/// Held by that one of many writers that writes the checkpoint.
 const CHECKPOINT: u64 = COMMIT - 1;
 /// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
 /// middle holds it for longer.
@@ -283,7 +283,7 @@ impl Locks {
         self.release(COMMIT, 1);
     }
 
-    /// Whether this one may fold now; nobody waits to.
+    /// Whether this one may write a checkpoint now; nobody waits to.
     pub(crate) fn begin_checkpoint(&self) -> bool {
         self.file.as_ref().is_none_or(|f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok())
     }

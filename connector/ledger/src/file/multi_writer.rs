@@ -117,10 +117,10 @@ impl FileWriter {
             ));
         }
         let records = log::records(raw, &slot, self.head.version, &self.target)?;
-        let folded = (slot.base_version, slot.root, slot.free)
+        let checkpointed = (slot.base_version, slot.root, slot.free)
             != (self.head.base_version, self.head.root, self.head.free);
         // A checkpoint uses and frees room of which its free list alone tells.
-        if folded {
+        if checkpointed {
             (self.room, self.history) = (None, None);
         }
         self.head = slot;
@@ -129,7 +129,7 @@ impl FileWriter {
             self.take_note(&noted)?;
             self.log.push(noted);
         }
-        if folded {
+        if checkpointed {
             self.log.retain(|n| n.version > slot.base_version);
         } else if let Some(room) = self.room.as_mut().filter(|r| r.end < slot.end) {
             let damaged = |why: &str| Error::corrupt(&self.target, "head slot", why);
@@ -256,7 +256,7 @@ impl FileWriter {
             let shared = w.shared()?;
             shared.view = version;
             shared.pins.push(sequence);
-            // Whether the log was folded meanwhile is told by the news; until then the pages of the old base are read.
+            // Whether a checkpoint was written meanwhile is told by the news; until then the pages of the old base are read.
             if shared.base == base {
                 w.unpin_old(locks);
             }

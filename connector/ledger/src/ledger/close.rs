@@ -4,13 +4,13 @@ use super::{Ledger, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Access;
 
-/// What a log may be at close without being folded, in bytes: little enough to be read at the next open.
+/// What a log may be at close without being checkpointed, in bytes: little enough to be read at the next open.
 const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;
-/// The same in records, where so few keys changed that to fold them writes little: each is read by itself at the next open.
+/// The same in records, where so few keys changed that a checkpoint of them writes little: each is read by itself at the next open.
 const MAX_RECORDS_AT_CLOSE: u64 = 64;
 /// As many keys are few.
 const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
-/// The same in a store, where folding is two round trips, for who closes and for who opens, and reading the log is one.
+/// The same in a store, where a checkpoint is two round trips, for who closes and for who opens, and reading the log is one.
 const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
 
 impl Ledger {
@@ -46,7 +46,7 @@ impl Ledger {
         }
     }
 
-    /// Closes the handle and lets go of its lock; what is staged is forgotten. A writer folds a long log first, so that the
+    /// Closes the handle and lets go of its lock; what is staged is forgotten. A writer writes a checkpoint of a long log first, so that the
     /// next opening is quick.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ impl Ledger {
         self.commit_before(After::More)
     }
 
-    /// Commits as [`commit`](Ledger::commit) does, and [`close`](Ledger::close) is about to follow: what it would fold need not
+    /// Commits as [`commit`](Ledger::commit) does, and [`close`](Ledger::close) is about to follow: what it would write into a checkpoint need not
     /// go into the log first.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl Ledger {
         !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
-    /// Whether the log would be worth folding with what is staged behind it: then that need not go there first.
+    /// Whether the log would be worth a checkpoint with what is staged behind it: then that need not go there first.
     fn will_be_long(&self, s: &State, after: After) -> bool {
         let staged = s.staged_bytes + s.staged.len() as u64 * KEY_RECORD_BYTES;
         let bytes = s.log_bytes + staged;
@@ -178,7 +178,7 @@ impl Ledger {
         self.is_long(bytes, records, keys) || at_close() || at_first()
     }
 
-    /// Whether a log is worth folding. Where the same few keys change again and again, as in a dataset that grows, it is
+    /// Whether a log is worth a checkpoint. Where the same few keys change again and again, as in a dataset that grows, it is
     /// before it is long: that writes little, and every reader that opens is spared the records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
         let may = !self.is_multi_writer && !self.storage.is_remote();
@@ -186,7 +186,7 @@ impl Ledger {
         bytes > self.bytes_bound || records > self.records_bound || few_keys()
     }
 
-    /// What folding so many keys writes at most.
+    /// What a checkpoint of so many keys writes at most.
     fn bytes_of_pages(&self, keys: usize) -> u64 {
         keys as u64 * self.storage.shape().page as u64
     }
@@ -219,7 +219,7 @@ impl Ledger {
             Some(spilled) => (spilled.root, &EMPTY),
             None => (s.root, &s.log),
         };
-        let done = checkpoint::fold(self.tree(root), &merged(&s.staged, below))
+        let done = checkpoint::write(self.tree(root), &merged(&s.staged, below))
             .and_then(|root| Ok((root, self.storage.checkpoint_keep()?)));
         if done.is_err() {
             self.storage.checkpoint_rollback();
@@ -255,12 +255,12 @@ impl Ledger {
             return Ok(());
         }
         if !self.is_multi_writer {
-            return self.fold(s, |_| Ok(()));
+            return self.write_checkpoint(s, |_| Ok(()));
         }
         if !self.storage.begin_checkpoint() {
             return Ok(());
         }
-        let done = self.fold(s, |_| Ok(()));
+        let done = self.write_checkpoint(s, |_| Ok(()));
         self.storage.end_checkpoint();
         match done {
             // Another writer was first.
@@ -270,8 +270,12 @@ impl Ledger {
     }
 
     /// Makes the base of this version. `then` is done with its root before it counts.
-    fn fold(&self, s: &mut State, then: impl FnOnce(&mut Option<PageRef>) -> Result<()>) -> Result<()> {
-        let done = checkpoint::fold(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
+    fn write_checkpoint(
+        &self,
+        s: &mut State,
+        then: impl FnOnce(&mut Option<PageRef>) -> Result<()>,
+    ) -> Result<()> {
+        let done = checkpoint::write(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
             self.storage.checkpoint_commit(Checkpoint { version: s.version, root })?;
             Ok(root)
@@ -294,7 +298,7 @@ impl Ledger {
             return self.checkpoint(s);
         }
         let done = self.storage.begin_compaction().and_then(|()| {
-            self.fold(s, |root| {
+            self.write_checkpoint(s, |root| {
                 *root = checkpoint::relocate(self.tree(*root))?;
                 Ok(())
             })
@@ -321,7 +325,7 @@ impl Ledger {
 
     /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
     /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
-    /// container takes less. What is staged stays staged; once it is [spilled](crate::Options::spill_bytes) nothing is folded,
+    /// container takes less. What is staged stays staged; once it is [spilled](crate::Options::spill_bytes) nothing is checkpointed,
     /// nor the end of the file given back, before its commit.
     ///
     /// # Errors
@@ -442,7 +446,7 @@ mod tests {
         assert_eq!(longest_left(&dir.path().join("many.h5"), 100), 200);
     }
 
-    /// Records that are folded lie beside one another, and are one free run.
+    /// Records that are checkpointed lie beside one another, and are one free run.
     #[test]
     fn what_a_fold_frees_takes_little_room_in_the_free_list() {
         let dir = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use crate::wal::record::CommitRecord;
 
 /// How often a commit beside what is staged is tried.
 const MAX_ATTEMPTS: u32 = 200;
-/// A log this long, in records, has probably been folded by somebody: worth a look at the head, every so many versions.
+/// A log this long, in records, has probably been checkpointed by somebody: worth a look at the head, every so many versions.
 const LONG_LOG_RECORDS: u64 = 64;
 const VERSIONS_PER_HEAD_CHECK: u64 = 16;
 
@@ -53,7 +53,7 @@ impl ObjectStorage {
         Ok(Some(RemoteCommits { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
     }
 
-    /// The news after somebody folded: everything behind the new base, and what lies between this one's version and it.
+    /// The news after somebody checkpointed: everything behind the new base, and what lies between this one's version and it.
     /// After an error nothing is known that was not known before.
     fn rebased(&self, seen: &mut ReaderState, fresh: ReaderState, view: u64) -> Result<RemoteCommits> {
         let base = fresh.head.base;

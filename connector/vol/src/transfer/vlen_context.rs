@@ -13,7 +13,7 @@ use crate::transfer::context::{CONVERSION, FAILURE, HOME, HeapChanges, VlenOwner
 /// Bytes of a buffer that may be filled in vain.
 const SHORT: u64 = 64 << 10;
 
-/// Runs `body` with a place for the variable-length data that it writes. A local heap is empty at first.
+/// Runs `body` with a place for the variable-length data that it writes. A inline heap is empty at first.
 ///
 /// # Errors
 /// Those of `body`, and what went wrong with that data.
@@ -27,7 +27,7 @@ pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<
     )
 }
 
-/// Runs `body`, which reads elements whose data may be in a local heap.
+/// Runs `body`, which reads elements whose data may be in a inline heap.
 ///
 /// # Errors
 /// As for [`writing`].
@@ -81,12 +81,12 @@ pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
     })
 }
 
-/// Whether the data that is being written goes into a local heap: then nothing has to be given back for it.
+/// Whether the data that is being written goes into a inline heap: then nothing has to be given back for it.
 pub fn is_local() -> bool {
     HOME.with_borrow(|home| matches!(home, VlenOwner::Local(_)))
 }
 
-/// Goes on with the local heap of the elements that are being written over, where they may stay in part.
+/// Goes on with the inline heap of the elements that are being written over, where they may stay in part.
 pub fn keep(heap: InlineHeap) {
     HOME.with_borrow_mut(|home| {
         if let VlenOwner::Local(new) = home {
@@ -95,7 +95,7 @@ pub fn keep(heap: InlineHeap) {
     });
 }
 
-/// The local heap of what was written.
+/// The inline heap of what was written.
 pub fn take() -> InlineHeap {
     HOME.with_borrow_mut(|home| match home {
         VlenOwner::Local(heap) => std::mem::take(heap),
@@ -134,7 +134,7 @@ pub fn put_all<'b>(
 /// Fills `data` with what `id` stands for.
 ///
 /// # Errors
-/// Those of the heap; for an id of a local heap while none is being read.
+/// Those of the heap; for an id of a inline heap while none is being read.
 pub fn get(session: &Session, id: &[u8; ID_BYTES], data: &mut [u8]) -> Result<()> {
     if !InlineHeap::has(id) {
         return session.container.heap_get(id, data).map_err(in_heap);

@@ -71,7 +71,7 @@ impl FileWriter {
         base: Checkpoint,
     ) -> Result<()> {
         self.check_alone(raw, locks)?;
-        // The room follows from the log, of which the folded part is about to go. A fold that wrote no page did not need it.
+        // The room follows from the log, of which the checkpointed part is about to go. A checkpoint that wrote no page did not need it.
         self.load(raw)?;
         let gone = std::mem::take(&mut self.checkpoint_freed);
         let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
@@ -94,13 +94,13 @@ impl FileWriter {
         locks: &Locks,
         mut coming: PendingCheckpoint,
     ) -> Result<()> {
-        let (folded, kept): (Vec<_>, Vec<_>) =
+        let (checkpointed, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.log).into_iter().partition(|n| n.version <= coming.base.version);
-        coming.gone.extend(folded.iter().map(|n| run_of(&n.at.place)));
+        coming.gone.extend(checkpointed.iter().map(|n| run_of(&n.at.place)));
         self.log = kept;
-        let done = self.put_base(raw, locks, coming, &folded);
+        let done = self.put_base(raw, locks, coming, &checkpointed);
         if done.is_err() {
-            let kept = std::mem::replace(&mut self.log, folded);
+            let kept = std::mem::replace(&mut self.log, checkpointed);
             self.log.extend(kept);
         }
         done
@@ -111,7 +111,7 @@ impl FileWriter {
         raw: &dyn FileIo,
         locks: &Locks,
         mut coming: PendingCheckpoint,
-        folded: &[Noted],
+        checkpointed: &[Noted],
     ) -> Result<()> {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
@@ -119,7 +119,7 @@ impl FileWriter {
         coming.gone = space_delta::joined(coming.gone);
         self.wake(raw, locks)?;
         self.trim(raw)?;
-        let (past, history) = self.write_history(raw, locks, base.version, folded)?;
+        let (past, history) = self.write_history(raw, locks, base.version, checkpointed)?;
         let free = self.write_list(raw, locks, &coming)?;
         let end = self.used_end(raw)?;
         let next = Slot {
@@ -153,7 +153,7 @@ impl FileWriter {
         raw: &dyn FileIo,
         locks: &Locks,
         version: u64,
-        folded: &[Noted],
+        checkpointed: &[Noted],
     ) -> Result<(History, PageRef)> {
         let mut history = match self.history.take() {
             Some(history) => history,
@@ -162,11 +162,11 @@ impl FileWriter {
         self.history = Some(history.clone());
         // The base is whole until something of it goes out of use: with this head, or with the version after it.
         let moment = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
-        let base = match folded.last() {
+        let base = match checkpointed.last() {
             Some(n) => Mark { version, moment, time: n.time, bytes: n.added, author: n.by.clone() },
             None => Mark { version, moment, ..history.base.clone() },
         };
-        let log = (folded.last().map(|n| n.at), folded.iter().map(|n| n.at.place.length).sum());
+        let log = (checkpointed.last().map(|n| n.at), checkpointed.iter().map(|n| n.at.place.length).sum());
         let lost = self.lost(raw)?;
         history.advance(base, self.head.root, log, lost);
         let (bytes, crc) = history.encode();

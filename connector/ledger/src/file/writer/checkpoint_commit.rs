@@ -20,7 +20,7 @@ pub(super) struct KeptPages {
     fresh: BTreeMap<u64, u64>,
     /// What of the base in force it does without.
     freed: Pairs,
-    /// What is kept and the fold under way does without. It is given back when that is kept too: were it before, and the fold
+    /// What is kept and the checkpoint under way does without. It is given back when that is kept too: were it before, and the checkpoint
     /// failed, what was kept would be torn.
     pub(super) superseded: Pairs,
 }
