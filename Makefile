@@ -71,7 +71,7 @@ test-minio:
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
 test-docker:
-	@.ci/step docker docker/test
+	@.ci/step --one docker docker/test
 ROUNDS ?= 5
 
 bench: plugin

@@ -34,6 +34,7 @@ class Connector:
         self.plugin_path = plugin_path
         self.name = string.split()[0] if string else "native"
         self.is_ours = self.name == "h5lake"
+        self.in_store = "store=" in (string or "")
         self.files = "container" if self.is_ours else "native"
 
     def env(self, **more):
@@ -54,11 +55,11 @@ class Connector:
 
 
 def add_arguments(parser):
-    """The options by which a runner is told its connector."""
-    parser.add_argument("--connector", default="h5lake", metavar="STRING",
-                        help="what HDF5_VOL_CONNECTOR is set to (default: h5lake)")
-    parser.add_argument("--native", action="store_true", help="set no connector: native HDF5")
-    parser.add_argument("--plugin-path", default=ROOT / "target" / "plugin", type=Path)
+    """The options by which a runner is told its connector; `parser` is argparse's or pytest's."""
+    add = getattr(parser, "addoption", None) or parser.add_argument
+    add("--connector", default="h5lake", metavar="STRING", help="what HDF5_VOL_CONNECTOR is set to (default: h5lake)")
+    add("--native", action="store_true", help="set no connector: native HDF5")
+    add("--plugin-path", default=ROOT / "target" / "plugin", type=Path, help="the folder of libh5lake.so")
 
 
 def from_arguments(args):

@@ -1,12 +1,14 @@
-"""Outcomes of tests, the lists of known failures, and the verdict on a suite."""
+"""Counts of the steps of `make test`: each leaves a JUnit file, target/test-results/STEP.xml."""
 
 import os
 import sys
+import xml.etree.ElementTree as xml
 from collections import Counter
 
 from . import RESULTS, status
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+KNOWN = "known failure: "  # with this begins the reason of a test that is skipped because it is expected to fail
 
 
 def read_known(path):
@@ -25,17 +27,39 @@ def read_known(path):
     return known
 
 
-def write_counts(step, passed, failed, skipped, known=0):
-    """Leaves a step's counts where the whole run is summed up. Known failures count as skipped there."""
+def write_counts(step, passed, failed, skipped=0, known=0):
+    """Leaves a step's counts, without names of tests. Known failures count as skipped."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{step}.counts").write_text(
-        f"passed={passed} failed={failed} skipped={skipped + known} known={known}\n")
+    suite = xml.Element("testsuite", name=step, tests=str(passed + failed + skipped + known), failures=str(failed),
+                        errors="0", skipped=str(skipped + known))
+    xml.SubElement(xml.SubElement(suite, "properties"), "property", name="known", value=str(known))
+    xml.ElementTree(suite).write(RESULTS / f"{step}.xml")
 
 
-def read_counts(path):
-    """The counts that a step left, as {passed, failed, skipped, known}."""
-    pairs = (word.split("=") for word in path.read_text().split())
-    return {key: int(value) for key, value in pairs}
+def read_counts(step):
+    """The counts that a step left, as {passed, failed, skipped, known}; None when it left none."""
+    try:
+        suite = next(xml.parse(RESULTS / f"{step}.xml").iter("testsuite"))
+    except (OSError, xml.ParseError, StopIteration):
+        return None
+    tests, failures, errors, skipped = (int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped"))
+    known = sum(int(p.get("value")) for p in suite.iter("property") if p.get("name") == "known")
+    known += sum(s.get("message", "").startswith(KNOWN) for s in suite.iter("skipped"))
+    return dict(passed=tests - failures - errors - skipped, failed=failures + errors, skipped=skipped, known=known)
+
+
+def add_failure(step, message):
+    """Adds a failure that is no test's own to what a step left."""
+    path = RESULTS / f"{step}.xml"
+    if read_counts(step) is None:
+        write_counts(step, 0, 0)
+    tree = xml.parse(path)
+    suite = next(tree.iter("testsuite"))
+    for key in ("tests", "failures"):
+        suite.set(key, str(int(suite.get(key)) + 1))
+    case = xml.SubElement(suite, "testcase", classname=step, name="the step")
+    xml.SubElement(case, "failure", message=message)
+    tree.write(path)
 
 
 def skip_step(step, why):

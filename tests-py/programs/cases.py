@@ -3,6 +3,7 @@ in one. The programs are ordinary h5py; nothing here knows of any connector."""
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def _run(kind, name, function, folder):
     import h5py
 
     path = folder / f"{name}.h5"
+    begun = time.monotonic()
     try:
         if kind == "check":
             (folder / name).mkdir(exist_ok=True)
@@ -35,19 +37,15 @@ def _run(kind, name, function, folder):
             with h5py.File(path, "w" if kind == "write" else "r") as file:
                 function(file)
     except BaseException:  # noqa: BLE001 - the outcome is data here
-        print(f"\nfailed {kind}_{name}", flush=True)
         traceback.print_exc(file=sys.stdout)
-        print("end of failure", flush=True)
+        outcome = "failed"
     else:
-        print(f"\npassed {kind}_{name}", flush=True)
+        outcome = "passed"
+    print(f"\n{outcome} {kind}_{name} {time.monotonic() - begun:.3f}", flush=True)
 
 
 def main(scope):
-    """`program list`, or `program FOLDER CASE...`, each case being the name of a function."""
-    names = [n for n in scope if n.split("_")[0] in ("write", "read", "check") and callable(scope[n])]
-    if sys.argv[1] == "list":
-        print("\n".join(names))
-        return
+    """`program FOLDER CASE...`, each case being the name of a function."""
     for full in sys.argv[2:]:
         kind, name = full.split("_", 1)
         print(f"\nrunning {full}", flush=True)

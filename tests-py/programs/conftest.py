@@ -1,0 +1,188 @@
+"""Collects the programs of this folder: what one process writes, another reads. They pass on native HDF5 too (--native),
+so that what they expect is HDF5's behaviour and not ours.
+
+The cases of a program run one after another in as few processes as crashes make necessary. A pool of threads runs several
+programs at a time, for all the work is in those processes. So pytest itself needs one process, which knows whose files
+each program left.
+
+Lines at the head of a program: '# only: CONNECTOR', '# requires: FILE' in tests-py/requirements, '# needs: tool' for the
+tool h5lake."""
+
+import ast
+import concurrent.futures
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from harness import RESULTS, cargo, connector as connectors
+from harness.results import FAILED
+from harness.suite import Suite
+
+HERE = Path(__file__).resolve().parent
+KINDS = ("write", "read", "check")
+ON_PURPOSE = {"broken.h5", "empty.h5", "text.h5", "short.h5", "zeros.h5", "half.h5"}
+
+
+def cases(text):
+    """The names of a program's cases: writers first, readers next, checks last."""
+    names = []
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.FunctionDef):
+            names.append(statement.name)
+        elif isinstance(statement, ast.Assign):
+            names += [target.id for target in statement.targets if isinstance(target, ast.Name)]
+    return [name for kind in KINDS for name in names if name.startswith(f"{kind}_")]
+
+
+class Program(pytest.File):
+    """One program."""
+
+    def collect(self):
+        text = self.path.read_text()
+        remarks = dict(re.findall(r"^# (only|requires|needs): (\S+)$", text, re.M))
+        self.requires, self.needs_tool = remarks.get("requires", "h5py.txt"), remarks.get("needs") == "tool"
+        if remarks.get("only") in (None, self.config.suite.connector.name):
+            yield from (Case.from_parent(self, name=name) for name in cases(text))
+
+
+class Failed(Exception):
+    """A case failed; what it said."""
+
+
+class Case(pytest.Item):
+    """One case. It ran, or runs, in a process of its program; this waits for its outcome."""
+
+    duration = 0
+
+    def runtest(self):
+        outcome, said, self.duration = self.config.suite.runs[self.path].result()[self.name]
+        if outcome == FAILED:
+            raise Failed(said)
+
+    def repr_failure(self, excinfo, style=None):
+        return str(excinfo.value) if excinfo.errisinstance(Failed) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self):
+        return self.path, None, f"{self.path.stem}: {self.name}"
+
+
+class Programs(Suite):
+    """The programs' suite."""
+
+    def __init__(self, config):
+        super().__init__(config, "programs", "programs ({step})", "h5py", HERE, limit=180)
+        self.work = None
+        self.pool, self.living, self.runs, self.sightings = None, set(), {}, []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        if call.when == "call":
+            report.duration = item.duration
+        return report
+
+    def pytest_collection_finish(self, session):
+        """Starts every program, when it is known which cases are wanted."""
+        wanted = {}
+        for item in session.items:
+            wanted.setdefault(item.parent, []).append(item.name)
+        if not wanted or self.config.option.collectonly:
+            return
+        pythons = {name: self.python(name) for name in {program.requires for program in wanted}}
+        tool = cargo.tool() if any(program.needs_tool for program in wanted) else ""
+        self.work = Path(tempfile.mkdtemp(prefix="h5lake-programs-"))
+        self.work.chmod(0o755)
+        (RESULTS / self.step).mkdir(parents=True, exist_ok=True)
+        self.pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+        for program, names in wanted.items():
+            self.runs[program.path] = self.pool.submit(self.run, pythons[program.requires], program.path, names, tool)
+
+    def python(self, requirements):
+        """The python of the environment for a requirements file."""
+        file = HERE.parent / "requirements" / requirements
+        made = subprocess.run([HERE.parent / "venv", file], stdout=subprocess.PIPE, text=True)
+        if made.returncode:
+            self.skip(f"{requirements} cannot be installed")
+        return made.stdout.strip()
+
+    def run(self, python, program, names, tool):
+        """Cases of one program: writers in one process, readers in another, checks in a third. {case: outcome}"""
+        folder = self.work / program.stem
+        folder.mkdir()
+        string = self.connector.string and self.connector.string.replace("{work}", str(folder))
+        env = connectors.Connector(string, self.connector.plugin_path).env(PYTHONDONTWRITEBYTECODE=1, TMPDIR=folder, TOOL=tool)
+        if self.connector.in_store:
+            # The cases run in folders of their own and use the same short names, which are the same keys in one store.
+            env["H5LAKE_REPLACE"] = "any"
+        log = RESULTS / self.step / f"{program.stem}.log"
+        log.write_bytes(b"")
+        # A reader that was asked for alone needs what its writer leaves.
+        writers = [name.replace("read_", "write_", 1) for name in names if name.startswith("read_")]
+        outcomes = {}
+        for kind in KINDS:
+            left = [name for name in dict.fromkeys([*writers, *names]) if name.startswith(f"{kind}_")]
+            while left:
+                outcomes |= self.run_process([python, program, folder, *left], env, folder, log, left)
+                left = [name for name in left if name not in outcomes]
+        self.sightings += strange(folder)
+        return outcomes
+
+    def run_process(self, command, env, folder, log, left):
+        """Runs cases one after another. A crash or a hang fails the case in hand, and ends this process alone."""
+        with open(log, "ab") as output:
+            start = output.tell()
+            process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=output,
+                                       stdin=subprocess.DEVNULL, start_new_session=True)
+            self.living.add(process.pid)
+            try:
+                code = process.wait(timeout=self.limit)
+                how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"exit {code}"
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                code, how = process.wait(), f"over the time limit of {self.limit} s"
+            self.living.discard(process.pid)
+        text = log.read_bytes()[start:].decode(errors="replace")
+        outcomes, all_ended = {}, True
+        for case, said in re.findall(r"^running (\S+)$(.*?)(?=^running |\Z)", text, re.M | re.S):
+            ended = re.search(rf"^(passed|failed) {case} (\S+)$", said, re.M)
+            all_ended &= bool(ended)
+            outcomes[case] = ((ended[1], said[:ended.start()].strip(), float(ended[2])) if ended
+                              else (FAILED, f"{how}\n{said.strip()[-3000:]}", 0))
+        if not outcomes:
+            outcomes[left[0]] = (FAILED, f"{how}\n{text.strip()[-3000:]}", 0)
+        elif code and all_ended and len(outcomes) == len(left):
+            self.add_problem(f"{log.stem}: the process ended badly after its last case: {how}")
+        return outcomes
+
+    def close(self):
+        if self.pool is None:
+            return
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pid in list(self.living):  # after -x or Ctrl-C
+            os.killpg(pid, signal.SIGKILL)
+        self.pool.shutdown()
+        shutil.rmtree(self.work, ignore_errors=True)
+        problem, line = connectors.whose(self.connector, self.sightings, needed=0 if self.part else 1)
+        print(f"\n{line}")
+        self.add_problem(problem)
+
+
+def strange(folder):
+    """(name, kind) of every file that a program left, without damage and copies made on purpose, which prove nothing."""
+    return [(str(path.relative_to(folder.parent)), connectors.kind_of(path))
+            for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
+            and path.name not in ON_PURPOSE and not path.name.startswith("native")]
+
+
+def pytest_configure(config):
+    Programs(config)
+    config.addinivalue_line("python_files", "*.py")
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return Program.from_parent(parent, path=module_path)
