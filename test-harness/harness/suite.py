@@ -29,14 +29,18 @@ def known_failures(path, conditions):
     return known
 
 
+class Failure(Exception):
+    """A test's failure, with what people need to know."""
+
+
 class Suite:
     """What is wanted of a suite, and what came of it.
 
     `name` is its step in `make test`. `title` and `version` name its row in docs/status.json; a title has {connector},
-    or {step} where another step has another row, or {other} for nothing or a connector that is not ours. `folder` holds
-    known-failures.json, whose tables are 'always', 'h5lake' or another connector, 'store' and 'root'. `limit` is in seconds."""
+    or {step} where another step has another row, or {other} for nothing or a connector that is not ours. In `folder` lies
+    `known`.json, whose tables are 'always', 'h5lake' or another connector, 'store' and 'root'. `limit` is in seconds."""
 
-    def __init__(self, config, name, title, version, folder, limit=None):
+    def __init__(self, config, name, title, version, folder, known="known-failures", limit=None):
         if hasattr(config, "suite"):
             raise pytest.UsageError("one suite at a time: each has counts of its own")
         config.suite, self.config, self.version, self.folder = self, config, version, folder
@@ -49,17 +53,20 @@ class Suite:
         is_own = self.step == own and not connector.in_store
         self.title = title.format(connector=connector.name, step=connector.name if is_own else self.step,
                                   other="" if connector.is_ours else f" ({connector.name})")
-        self.known = known_failures(folder / "known-failures.json", [
+        self.known = known_failures(folder / f"{known}.json", [
             "always", connector.name, *["store"] * connector.in_store, *["root"] * (os.geteuid() == 0)])
         # A part has no row, but for a step that always runs the same part.
-        self.part = "H5LAKE_TEST_STEP" not in os.environ and bool(
-            config.option.keyword or any(re.search(r"::|\.py$", arg) for arg in config.args))
-        self.outcomes, self.problems, self.why_skipped = {}, [], None
+        self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ
+        self.outcomes, self.lines, self.problems, self.why_skipped = {}, [], [], None
         self.is_worker = hasattr(config, "workerinput")
         if not self.is_worker and not config.option.collectonly:
             RESULTS.mkdir(parents=True, exist_ok=True)
             config.option.xmlpath = config.option.xmlpath or str(RESULTS / f"{self.step}.xml")
         config.pluginmanager.register(self)
+
+    def is_selected(self):
+        """Whether the command line names some of the tests."""
+        return bool(self.config.option.keyword or any(re.search(r"::|\.py$", arg) for arg in self.config.args))
 
     def name_of(self, nodeid):
         """A test's name in the list of known failures: as pytest shows it, without the suite's folder."""
@@ -69,6 +76,18 @@ class Suite:
         """Ends the run because it is impossible here."""
         self.why_skipped = why
         pytest.exit(f"{self.step}: {why}")
+
+    def cannot_run(self, test, why):
+        """Skips a test that cannot run here. Under CI that is a failure, unless docs/status.json allows it."""
+        if os.environ.get("CI") == "true" and not status.may_skip(test):
+            pytest.fail(f"skipped: {why} (a failure under CI)", pytrace=False)
+        pytest.skip(why)
+
+    def prove(self, sightings, needed=1):
+        """Fails the run unless the (name, kind) of files that were seen are this connector's."""
+        problem, line = connectors.whose(self.connector, sightings, needed)
+        self.lines.append(line)
+        self.add_problem(problem)
 
     def add_problem(self, problem):
         """Fails the run for a reason that is not one test's; None is no problem."""
@@ -92,6 +111,7 @@ class Suite:
         elif report.when == "call":
             self.outcomes.setdefault(name, PASSED)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session):
         if self.is_worker or self.why_skipped or self.config.option.collectonly:
             return
@@ -101,7 +121,7 @@ class Suite:
         self.floor = None if self.part else status.counts_of(self.title, self.version)
         if self.floor and counts[PASSED] < self.floor[0]:
             self.add_problem(f"{counts[PASSED]} pass, docs/status.json has {self.floor[0]}: a count never falls")
-        if not self.part:
+        if not self.is_selected():
             self.problems += [f"a known failure that is no test: {name}" for name in self.known if name not in self.outcomes]
         if self.problems and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -114,6 +134,8 @@ class Suite:
     def pytest_terminal_summary(self, terminalreporter):
         if not hasattr(self, "counts"):
             return
+        for line in self.lines:
+            terminalreporter.write_line(line)
         for problem in self.problems:
             terminalreporter.write_line(f"PROBLEM {problem}", red=True)
         floor = f"docs/status.json: {self.floor[0]}" if self.floor else "a part" if self.part else "not in docs/status.json"
@@ -126,3 +148,39 @@ class Suite:
     def pytest_unconfigure(self):
         if self.why_skipped:
             skip_step(self.step, self.why_skipped)
+
+
+class HDF5Suite(Suite):
+    """A suite that needs our build of HDF5: its folder is `prefix`, and the version is HDF5's."""
+
+    def __init__(self, config, name, title, folder, limit):
+        self.prefix, why = connectors.hdf5_prefix()
+        super().__init__(config, name, title, self.prefix and connectors.hdf5_version(self.prefix), folder, limit=limit)
+        if self.prefix is None:
+            skip_step(self.step, why)
+
+
+class ReplayedSuite(HDF5Suite):
+    """A suite whose programs run as a whole, and tell which tests they have and how those ended. A test function with the
+    argument `outcome` stands for all of them, and calls `replay`. A known failure is listed by the test's own name."""
+
+    def run(self):
+        """Runs the programs; {test: (outcome, detail)}."""
+        raise NotImplementedError
+
+    def pytest_generate_tests(self, metafunc):
+        if "outcome" in metafunc.fixturenames:
+            outcomes = self.run()
+            metafunc.parametrize("outcome", outcomes.values(), ids=outcomes)
+
+    def name_of(self, nodeid):
+        return nodeid.partition("[")[2].removesuffix("]") or nodeid
+
+
+def replay(outcome):
+    """Ends a test as the program's test of its name ended."""
+    how, detail = outcome
+    if how == FAILED:
+        pytest.fail(str(detail), pytrace=False)
+    if how == SKIPPED:
+        pytest.skip(str(detail) or "by the suite itself")

@@ -167,9 +167,7 @@ class Programs(Suite):
             os.killpg(pid, signal.SIGKILL)
         self.pool.shutdown()
         shutil.rmtree(self.work, ignore_errors=True)
-        problem, line = connectors.whose(self.connector, self.sightings, needed=0 if self.part else 1)
-        print(f"\n{line}")
-        self.add_problem(problem)
+        self.prove(self.sightings, needed=0 if self.part else 1)
 
 
 def strange(folder):
