@@ -32,10 +32,21 @@ class Connector:
     def __init__(self, string, plugin_path):
         self.string = string  # None: native, nothing set
         self.plugin_path = plugin_path
+        self.variables = {}
         self.name = string.split()[0] if string else "native"
         self.is_ours = self.name == "h5lake"
         self.in_store = "store=" in (string or "")
         self.files = "container" if self.is_ours else "native"
+
+    def like(self, string):
+        """Another connector's string with this one's plugin and variables."""
+        other = Connector(string, self.plugin_path)
+        other.variables = self.variables
+        return other
+
+    def at(self, folder):
+        """This connector, with a folder in the place of {work} in its string."""
+        return self.like(self.string and self.string.replace("{work}", str(folder)))
 
     def env(self, **more):
         """A process environment with this connector chosen and no other HDF5 setting left over."""
@@ -44,7 +55,7 @@ class Connector:
             env["HDF5_VOL_CONNECTOR"] = self.string
         if self.plugin_path:
             env["HDF5_PLUGIN_PATH"] = str(self.plugin_path)
-        env.update({k: str(v) for k, v in more.items()})
+        env.update({k: str(v) for k, v in (self.variables | more).items()})
         return env
 
     def problem(self):

@@ -3,30 +3,22 @@
 A suite's conftest.py registers a Suite in its `pytest_configure`. A known failure becomes `xfail(strict=True)` with its
 reason. The results are in target/test-results/STEP.xml."""
 
-import json
 import os
 import re
 
 import pytest
 
 from . import RESULTS, ROOT, connector as connectors, status
-from .results import FAILED, KNOWN, PASSED, SKIPPED, skip_step
+from .results import FAILED, KNOWN, PASSED, SKIPPED, read_known, skip_step
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("h5lake", "h5lake")
     connectors.add_arguments(group)
     group.addoption("--limit", type=int, help="seconds that one process may take")
+    group.addoption("--variable", action="append", default=[], metavar="NAME=VALUE",
+                    help="a variable that processes with the plugin get")
     group.addoption("--record", action="store_true", help="write the counts into docs/status.json")
-
-
-def known_failures(path, conditions):
-    """{test: reason} of the tables in a JSON file that are named by conditions of this run. No file: none."""
-    tables = json.loads(path.read_text()) if path.exists() else {}
-    known = {name: reason for condition in conditions for name, reason in tables.get(condition, {}).items()}
-    for name in (name for name, reason in known.items() if not reason.strip()):
-        raise pytest.UsageError(f"{path}: {name}: a known failure needs its reason")
-    return known
 
 
 class Failure(Exception):
@@ -45,6 +37,7 @@ class Suite:
             raise pytest.UsageError("one suite at a time: each has counts of its own")
         config.suite, self.config, self.version, self.folder = self, config, version, folder
         self.connector = connector = connectors.from_arguments(config.option)
+        connector.variables = dict(variable.split("=", 1) for variable in config.option.variable)
         if connector.problem():
             raise pytest.UsageError(connector.problem())
         self.limit = config.option.limit or limit
@@ -53,7 +46,7 @@ class Suite:
         is_own = self.step == own and not connector.in_store
         self.title = title.format(connector=connector.name, step=connector.name if is_own else self.step,
                                   other="" if connector.is_ours else f" ({connector.name})")
-        self.known = known_failures(folder / f"{known}.json", [
+        self.known = read_known(folder / f"{known}.json", [
             "always", connector.name, *["store"] * connector.in_store, *["root"] * (os.geteuid() == 0)])
         # A part has no row, but for a step that always runs the same part.
         self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ

@@ -79,7 +79,8 @@ class ClientSuite(Suite):
         notes = self.work / "notes"
         files = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
         count, native_created = kinds(files)
-        self.lines += [f"files opened by {client}: {number} times {name}, {kind}" for (client, name, kind), number in sorted(count.items())]
+        self.lines += [f"files opened by {client}: {number} times {name}, {kind}"
+                       for (client, name, kind), number in sorted(count.items())]
         self.add_problem(proof(self.connector, count, native_created))
         shutil.rmtree(self.work, ignore_errors=True)
 

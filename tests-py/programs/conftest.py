@@ -114,8 +114,7 @@ class Programs(Suite):
         """Cases of one program: writers in one process, readers in another, checks in a third. {case: outcome}"""
         folder = self.work / program.stem
         folder.mkdir()
-        string = self.connector.string and self.connector.string.replace("{work}", str(folder))
-        env = connectors.Connector(string, self.connector.plugin_path).env(PYTHONDONTWRITEBYTECODE=1, TMPDIR=folder, TOOL=tool)
+        env = self.connector.at(folder).env(PYTHONDONTWRITEBYTECODE=1, TMPDIR=folder, TOOL=tool)
         if self.connector.in_store:
             # The cases run in folders of their own and use the same short names, which are the same keys in one store.
             env["H5LAKE_REPLACE"] = "any"

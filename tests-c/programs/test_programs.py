@@ -1,71 +1,21 @@
-#!/usr/bin/env python3
-"""Builds the C programs of this folder against HDF5's own build and runs them under a connector, then
-HDF5's tools on what they left, whose output must equal that for a native file of the same program."""
+"""Programs in C under a connector, then HDF5's tools on what they left, whose output must equal that for a native file of the
+same program. conftest.py has what they share."""
 
-import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import xml.etree.ElementTree as xml
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "test-harness"))
-from harness import RESULTS, ROOT, connector as connectors, status  # noqa: E402
-from harness.results import FAILED, PASSED, SKIPPED, Verdict, read_known, skip_step  # noqa: E402
+import pytest
+from harness import RESULTS, connector as connectors
+from harness.suite import Failure
 
-HERE = Path(__file__).resolve().parent
 FILES, DATASETS_EACH, GROWTH_KIB = 1000, 10, 4096
 
 
-class Failure(Exception):
-    """A test's failure, with what people need to know."""
-
-
-class Skip(Exception):
-    """A test that cannot run here."""
-
-
-class Runner:
-    """The programs, their environment and the outcomes so far."""
-
-    def __init__(self, connector, prefix, work, limit):
-        self.connector, self.prefix, self.work, self.limit = connector, prefix, work, limit
-        self.native = connectors.Connector(None, None)
-        self.programs = {source.stem: connectors.compile_program(source, ROOT / "target" / "tests-c" / source.stem,
-                                                                 prefix) for source in sorted(HERE.glob("*.c"))}
-
-    def run(self, *command, connector=None, limit=None):
-        """Runs a program or tool; its output, or a Failure."""
-        env = (connector or self.connector).env()
-        try:
-            done = subprocess.run([str(c) for c in command], env=env, cwd=self.work, capture_output=True,
-                                  timeout=limit or self.limit)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"over the time limit of {limit or self.limit} s") from None
-        if done.returncode:
-            how = (f"crashed ({signal.Signals(-done.returncode).name})" if done.returncode < 0
-                   else f"exit {done.returncode}")
-            raise Failure(f"{how}: {(done.stdout + done.stderr).decode(errors='replace').strip()[-600:]}")
-        return done.stdout.decode(errors="replace")
-
-    def tool(self, name, *arguments, connector=None):
-        """Runs one of HDF5's own tools of the same build."""
-        return self.run(self.prefix / "bin" / name, *arguments, connector=connector)
-
-    def ours(self, path):
-        """Fails unless a file is of the connector's kind."""
-        kind = connectors.kind_of(path)
-        if kind != self.connector.files:
-            raise Failure(f"{path.name} is a {kind} file, not a {self.connector.files} one")
-
-
-def test_tour(r):
+def test_tour(r, tour):
     """Ordinary calls, written by one process and read by another."""
-    r.run(r.programs["tour"], "write", "tour.h5")
     r.ours(r.work / "tour.h5")
     r.run(r.programs["tour"], "read", "tour.h5")
 
@@ -105,7 +55,7 @@ def test_closing(r):
 def test_natives(r):
     """Native files beside containers for whose objects nothing native was made yet."""
     if not r.connector.is_ours:
-        raise Skip("both would be native")
+        pytest.skip("both would be native")
     r.run(r.programs["natives"], "natives.h5", "natives-native.h5")
     r.ours(r.work / "natives.h5")
 
@@ -147,7 +97,7 @@ def test_copied_refs(r):
 def test_hostile_refs(r):
     """New references that somebody forged."""
     if not r.connector.is_ours:
-        raise Skip("native HDF5 believes what it reads")
+        pytest.skip("native HDF5 believes what it reads")
     r.run(r.programs["hostile_refs"], "hostile_refs.h5")
     r.ours(r.work / "hostile_refs.h5")
 
@@ -210,8 +160,8 @@ def test_reentry(r):
 def test_stacked(r):
     """A native file, variable-length data included, under a connector that is stacked on this one."""
     if not r.connector.is_ours:
-        raise Skip("there is nothing to be stacked on")
-    stacked = connectors.Connector("pass_through under_vol=496;under_info={}", r.connector.plugin_path)
+        pytest.skip("there is nothing to be stacked on")
+    stacked = r.connector.like("pass_through under_vol=496;under_info={}")
     r.run(r.programs["reentry"], "stacked.h5", connector=r.native)
     r.run(r.programs["reentry"], "stacked.h5", "read", connector=stacked)
 
@@ -225,11 +175,11 @@ def test_memory(r):
 def test_valgrind(r):
     """Nothing definitely lost and no invalid access in the connector's code."""
     if not r.connector.is_ours:
-        raise Skip("it looks for the connector's leaks alone")
+        pytest.skip("it looks for the connector's leaks alone")
     if not shutil.which("valgrind") and os.getuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-y", "-q", "valgrind"], stdout=subprocess.DEVNULL)
     if not shutil.which("valgrind"):
-        raise Skip("valgrind is not installed")
+        r.cannot_run("valgrind", "valgrind is not installed")
     for name, (program, *arguments) in VALGRIND.items():
         report = r.work / f"valgrind-{name}.xml"
         r.run("valgrind", "--leak-check=full", "--show-leak-kinds=definite", "--num-callers=40", "--xml=yes",
@@ -270,17 +220,17 @@ def compare(r, name, *arguments):
         raise Failure(f"{name} shows {got[max(0, at - 60):at + 120]!r}, native {wanted[max(0, at - 60):at + 120]!r}")
 
 
-def test_h5dump(r):
+def test_h5dump(r, tour):
     """h5dump shows all there is."""
     compare(r, "h5dump", "-p")
 
 
-def test_h5ls(r):
+def test_h5ls(r, tour):
     """h5ls lists all there is."""
     compare(r, "h5ls", "-r")
 
 
-def test_h5diff(r):
+def test_h5diff(r, tour):
     """h5diff finds no difference, then the one that was made."""
     r.run(r.programs["tour"], "write", "tour2.h5")
     r.tool("h5diff", "tour.h5", "tour2.h5")
@@ -302,14 +252,14 @@ def test_h5stat(r):
         raise Failure(f"{[pair for pair in zip(wanted, got) if pair[0] != pair[1]][:5]} of {len(wanted)}")
 
 
-def test_h5copy(r):
+def test_h5copy(r, tour):
     """h5copy copies a group with all beneath it."""
     r.tool("h5copy", "-i", "tour.h5", "-o", "copied.h5", "-s", "/data", "-d", "/elsewhere")
     r.ours(r.work / "copied.h5")
     r.tool("h5diff", "tour.h5", "copied.h5", "/data/plain", "/elsewhere/plain")
 
 
-def test_h5repack(r):
+def test_h5repack(r, tour):
     """h5repack into another layout keeps what is in the file."""
     r.tool("h5repack", "-l", "CHUNK=3x3", "tour.h5", "repacked.h5")
     r.ours(r.work / "repacked.h5")
@@ -322,7 +272,7 @@ def test_import_and_export(r):
     """h5repack from a native file and back to one, both handed through. (With --src-vol-name or --dst-vol-name
     native the two files have different connectors, between which libhdf5's H5Lcopy refuses soft links.)"""
     if not r.connector.is_ours:
-        raise Skip("both sides would be native")
+        pytest.skip("both sides would be native")
     native = r.work / "native-tour.h5"
     r.run(r.programs["tour"], "write", native, connector=r.native)
     r.tool("h5repack", native, "imported.h5")
@@ -333,52 +283,3 @@ def test_import_and_export(r):
     if connectors.kind_of(r.work / "native-out.h5") != "native":
         raise Failure("what was exported is no native file")
     r.run(r.programs["tour"], "read", "native-out.h5", connector=r.native)
-
-
-TESTS = [test_tour, test_many, test_sessions, test_threads, test_filters, test_closing, test_natives, test_values,
-         test_points, test_corks, test_refs, test_copied_refs, test_hostile_refs, test_calls, test_links, test_once,
-         test_h5dump, test_h5ls, test_h5diff, test_h5stat, test_h5copy, test_h5repack,
-         test_import_and_export, test_vol, test_resident_size, test_reentry, test_stacked,
-         test_memory, test_valgrind]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    connectors.add_arguments(parser)
-    parser.add_argument("tests", nargs="*", help="only these (h5dump, vol, ...)")
-    parser.add_argument("--limit", type=int, default=120, help="seconds that one program may take")
-    parser.add_argument("--step", help="the name under which the counts are kept")
-    args = parser.parse_args()
-    connector = connectors.from_arguments(args)
-    step = args.step or ("c-programs" if connector.is_ours else f"c-programs-{connector.name}")
-    prefix, why = connectors.hdf5_prefix()
-    if prefix is None:
-        skip_step(step, why)
-    if connector.problem():
-        sys.exit(f"{step}: {connector.problem()}")
-    work = Path(tempfile.mkdtemp(prefix="h5lake-c-"))
-    # In a store, what is kept under a plain name is told apart by this run's folder.
-    if connector.string:
-        connector.string = connector.string.replace("{work}", str(work))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    runner, outcomes = Runner(connector, prefix, work, args.limit), {}
-    for test in TESTS:
-        name = test.__name__[5:]
-        if args.tests and name not in args.tests:
-            continue
-        try:
-            test(runner)
-            outcomes[name] = (PASSED, "")
-        except Failure as failure:
-            outcomes[name] = (FAILED, failure)
-        except Skip as reason:
-            allowed = os.environ.get("CI") != "true" or status.may_skip(name) or not connector.is_ours
-            outcomes[name] = (SKIPPED if allowed else FAILED, f"skipped: {reason}")
-            print(f"skipped: {name}: {reason}")
-    shutil.rmtree(work, ignore_errors=True)
-    return Verdict(f"C programs ({args.step or connector.name})", connectors.hdf5_version(prefix), outcomes,
-                   read_known(HERE / "known-failures.txt"), part=bool(args.tests) and not args.step).report(step)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,18 +1,17 @@
-#!/usr/bin/env python3
 """Runs HDF5's testhdf5 (h5_api_test_testhdf5) on native HDF5 and under a connector, and compares them test by test.
 
 Each of its groups is a process of its own, in a folder of its own. Its source's calls of test functions are announced
 (announce.h), so that an error belongs to a function: 'group: function' passes, or 'group: function > call' fails, where
-the call is what the test complained about. Three lists give reasons:
-    left-out.txt        functions that are not run under h5lake
-    not-native.txt      functions that are told that the connector is not the native one, which testhdf5 provides for: they
-                        then leave out what looks into native structures, at sizes of native files or limits of that format
-    known-failures.txt  complaints that are known
-Names in the first two may have * in them."""
+the call is what the test complained about. exceptions.json has the reasons for what is different under h5lake:
+    left out      functions that are not run
+    not native    functions that are told that the connector is not the native one, which testhdf5 provides for: they
+                  then leave out what looks into native structures, at sizes of native files or limits of that format
+    native files  which the tests make on purpose
+Names of functions may have * in them. known-failures.json lists the complaints that are known."""
 
-import argparse
 import concurrent.futures
 import fnmatch
+import json
 import re
 import signal
 import subprocess
@@ -21,12 +20,12 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "test-harness")]
+sys.path.insert(0, str(HERE))
 import build  # noqa: E402
-from harness import RESULTS, ROOT, connector as connectors  # noqa: E402
-from harness.results import FAILED, PASSED, SKIPPED, Verdict, read_known, skip_step  # noqa: E402
+from harness import RESULTS, connector as connectors  # noqa: E402
+from harness.results import FAILED, PASSED, SKIPPED, skip_step  # noqa: E402
+from harness.suite import ReplayedSuite  # noqa: E402
 
-STEP = "testhdf5"
 MARK = re.compile(r"@@ (begin|end|left out) (\w+)(?: (\d+))?$")
 COMPLAINT = re.compile(r"\*\*\* UNEXPECTED (?:VALUE|RETURN) from (\S+) .*at line\s+(\d+)")
 
@@ -85,7 +84,7 @@ def run_group(connector, folder, group, function, work, limit, lists):
     place = work / connector.name / group
     place.mkdir(parents=True)
     (place / "testfiles").symlink_to(folder / "testfiles")
-    logs = RESULTS / STEP / connector.name
+    logs = RESULTS / "testhdf5" / connector.name
     logs.mkdir(parents=True, exist_ok=True)
     left_out, not_native = (chosen(build.functions(folder), group, function, one) for one in lists)
     env = connector.env(srcdir=folder, TESTHDF5_LEAVE_OUT=left_out, TESTHDF5_NOT_NATIVE=not_native, TESTHDF5_GROUP=function)
@@ -106,52 +105,47 @@ def run_group(connector, folder, group, function, work, limit, lists):
     return reading.outcomes(ended), [(f"{group}/{name}", kind) for name, kind in seen.files()]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    connectors.add_arguments(parser)
-    parser.add_argument("groups", nargs="*", help="only these (file, attr, misc, ...)")
-    parser.add_argument("--limit", type=int, default=600, help="seconds that a group may take")
-    parser.add_argument("--record", action="store_true", help="write the counts into docs/status.json")
-    args = parser.parse_args()
-    connector = connectors.from_arguments(args)
-    step = STEP if connector.is_ours else f"{STEP}-{connector.name}"
-    prefix, why = connectors.hdf5_prefix()
-    folder = prefix and build.built(prefix)
-    if folder is None:
-        skip_step(step, why or "no HDF5 source to build it from")
-    if connector.problem():
-        sys.exit(f"{step}: {connector.problem()}")
-    left_out, not_native, native_files, known = (read_known(HERE / f"{n}.txt") if connector.is_ours else {}
-                                                 for n in ("left-out", "not-native", "native-files", "known-failures"))
-    groups = {g: f for g, f in build.groups(folder).items() if not args.groups or g in args.groups}
-    outcomes, sightings, problems, native = {}, [], [], connectors.Connector(None, None)
-    with tempfile.TemporaryDirectory(prefix="h5lake-testhdf5-") as work, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        def run(group, which, *lists):
-            return run_group(which, folder, group, groups[group], Path(work), args.limit, lists)
-        wanted = {g: pool.submit(run, g, native, {}, {}) for g in groups} if connector.string else {}
-        got = {g: pool.submit(run, g, connector, left_out, not_native) for g in groups}
-        for group in groups:
-            found, files = got[group].result()
-            sightings += files
-            outcomes.update(found)
-            for name, (outcome, detail) in (wanted[group].result()[0].items() if wanted else ()):
-                if outcome == FAILED:
-                    problems.append(f"native HDF5 fails {name}: {detail}")
-                elif not any(n == name or n.startswith(f"{name} > ") for n in found):
-                    meant = any(fnmatch.fnmatch(name, p) for p in (*left_out, *not_native))
-                    outcomes[name] = (SKIPPED, "its caller leaves it out") if meant else (FAILED, "not run")
-        problems += connectors.misnamed(connector, prefix, Path(work))
-    meant = [(n, k) for n, k in sightings if not (k == "native" and n in native_files)]
-    problem, line = connectors.whose(connector, meant)
-    problems += [problem] if problem else []
-    print(line + (f", {len(sightings) - len(meant)} native as the tests ask for them" if connector.is_ours else ""))
-    suite = "HDF5's testhdf5" + ("" if connector.is_ours else f" ({connector.name})")
-    verdict = Verdict(suite, connectors.hdf5_version(prefix), outcomes, known, problems, part=bool(args.groups))
-    code = verdict.report(step)
-    if args.record and code == 0:
-        verdict.record()
-    return code
+def pytest_addoption(parser):
+    parser.getgroup("h5lake").addoption("--group", action="append", help="only this group (file, attr, misc, ...)")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+class TestHDF5(ReplayedSuite):
+    """The suite."""
+
+    def is_selected(self):
+        return bool(self.config.option.group) or super().is_selected()
+
+    def run(self):
+        folder = build.built(self.prefix)
+        if folder is None:
+            self.skip("no HDF5 source to build it from")
+        exceptions = json.loads((HERE / "exceptions.json").read_text()) if self.connector.is_ours else {}
+        left_out, not_native, native_files = (exceptions.get(n, {}) for n in ("left out", "not native", "native files"))
+        only = self.config.option.group
+        groups = {g: f for g, f in build.groups(folder).items() if not only or g in only}
+        outcomes, sightings, native = {}, [], connectors.Connector(None, None)
+        with tempfile.TemporaryDirectory(prefix="h5lake-testhdf5-") as work, concurrent.futures.ThreadPoolExecutor(2) as pool:
+            def run(group, which, *lists):
+                return run_group(which, folder, group, groups[group], Path(work), self.limit, lists)
+            wanted = {g: pool.submit(run, g, native, {}, {}) for g in groups} if self.connector.string else {}
+            got = {g: pool.submit(run, g, self.connector, left_out, not_native) for g in groups}
+            for group in groups:
+                found, files = got[group].result()
+                sightings += files
+                outcomes.update(found)
+                for name, (outcome, detail) in (wanted[group].result()[0].items() if wanted else ()):
+                    if outcome == FAILED:
+                        self.add_problem(f"native HDF5 fails {name}: {detail}")
+                    elif not any(n == name or n.startswith(f"{name} > ") for n in found):
+                        meant = any(fnmatch.fnmatch(name, p) for p in (*left_out, *not_native))
+                        outcomes[name] = (SKIPPED, "its caller leaves it out") if meant else (FAILED, "not run")
+            self.problems += connectors.misnamed(self.connector, self.prefix, Path(work))
+        meant = [(n, k) for n, k in sightings if not (k == "native" and n in native_files)]
+        self.prove(meant)
+        if self.connector.is_ours:
+            self.lines.append(f"{len(sightings) - len(meant)} native files as the tests ask for them")
+        return outcomes
+
+
+def pytest_configure(config):
+    TestHDF5(config, "testhdf5", "HDF5's testhdf5{other}", HERE, limit=600)

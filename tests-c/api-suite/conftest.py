@@ -1,24 +1,19 @@
-#!/usr/bin/env python3
-"""Runs HDF5's own API suite (h5_api_test) under a connector and compares it with what is recorded.
+"""Runs HDF5's own API suite (h5_api_test) under a connector.
 
 Each interface's group is a process of its own, in a folder of its own, with a time limit; a crash is
 named and costs the rest of its group. Native HDF5 runs first: it tells which tests there are."""
 
-import argparse
 import concurrent.futures
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "test-harness"))
-from harness import RESULTS, connector as connectors  # noqa: E402
-from harness.results import FAILED, PASSED, SKIPPED, Verdict, read_known, skip_step  # noqa: E402
+from harness import RESULTS, connector as connectors
+from harness.results import FAILED, PASSED, SKIPPED
+from harness.suite import ReplayedSuite
 
-HERE = Path(__file__).resolve().parent
 GROUPS = ["file", "group", "dataset", "datatype", "attribute", "link", "object", "misc"]
 # A result may follow its test's name on the same line, or stand alone when the test printed something.
 RESULT = re.compile(r"(?P<before>.*?)(?P<result> PASSED|\*FAILED\*| -SKIP-)\s*$")
@@ -102,7 +97,8 @@ def run_group(connector, program, group, work, limit):
             ended = f"over the time limit of {limit} s"
     text = out.read_text(errors="replace")
     parser = Parser(group).feed(text)
-    if ended in ("exit 0", "exit 1") and connector.string and f"Running API tests with VOL connector '{connector.name}'" not in text:
+    told = f"Running API tests with VOL connector '{connector.name}'" in text
+    if ended in ("exit 0", "exit 1") and connector.string and not told:
         ended = f"it did not say that it runs with {connector.name}"
     return parser, watcher.files(), ended, err.read_text(errors="replace")
 
@@ -134,46 +130,23 @@ def complete(parser, ended, stderr, baseline):
     return outcomes
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    connectors.add_arguments(parser)
-    parser.add_argument("--group", action="append", choices=GROUPS, help="only this group (may be repeated)")
-    parser.add_argument("--limit", type=int, default=300, help="seconds that a group may take")
-    parser.add_argument("--record", action="store_true", help="write the counts into docs/status.json")
-    parser.add_argument("--known", type=Path, default=HERE / "exclusions.txt")
-    parser.add_argument("--step", help="the name under which the counts are kept")
-    args = parser.parse_args()
-    connector = connectors.from_arguments(args)
-    step = args.step or ("api-suite" if connector.is_ours else f"api-suite-{connector.name}")
-    prefix, why = connectors.hdf5_prefix()
-    if prefix is None:
-        skip_step(step, why)
-    if connector.problem():
-        sys.exit(f"{step}: {connector.problem()}")
-    groups = args.group or GROUPS
-    program = prefix / "bin" / "h5_api_test"
-    work = Path(tempfile.mkdtemp(prefix="h5lake-api-"))
-    native = connectors.Connector(None, None)
-    outcomes, sightings, problems = {}, [], []
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        names = {g: list(run_group(native, program, g, work / "native", args.limit)[0].outcomes) for g in groups}
-        runs = pool.map(lambda g: run_group(connector, program, g, work / "run", args.limit), groups)
-        for group, (parsed, files, ended, stderr) in zip(groups, runs):
-            outcomes.update(complete(parsed, ended, stderr, names[group]))
-            sightings += [(f"{group}/{name}", kind) for name, kind in files]
-    problems += connectors.misnamed(connector, prefix, work)
-    problem, line = connectors.whose(connector, sightings)
-    problems += [problem] if problem else []
-    print(line)
-    shutil.rmtree(work, ignore_errors=True)
-    suite = "HDF5 API suite" + ("" if connector.is_ours else f" ({connector.name})")
-    verdict = Verdict(suite, connectors.hdf5_version(prefix), outcomes, read_known(args.known), problems,
-                      part=bool(args.group))
-    code = verdict.report(step)
-    if args.record and code == 0:
-        verdict.record()
-    return code
+class ApiSuite(ReplayedSuite):
+    """The suite."""
+
+    def run(self):
+        program, native = self.prefix / "bin" / "h5_api_test", connectors.Connector(None, None)
+        outcomes, sightings = {}, []
+        with tempfile.TemporaryDirectory(prefix="h5lake-api-") as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
+            work = Path(folder)
+            names = {g: list(run_group(native, program, g, work / "native", self.limit)[0].outcomes) for g in GROUPS}
+            runs = pool.map(lambda g: run_group(self.connector, program, g, work / "run", self.limit), GROUPS)
+            for group, (parsed, files, ended, stderr) in zip(GROUPS, runs):
+                outcomes.update(complete(parsed, ended, stderr, names[group]))
+                sightings += [(f"{group}/{name}", kind) for name, kind in files]
+            self.problems += connectors.misnamed(self.connector, self.prefix, work)
+        self.prove(sightings)
+        return outcomes
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def pytest_configure(config):
+    ApiSuite(config, "api-suite", "HDF5 API suite{other}", Path(__file__).resolve().parent, limit=300)

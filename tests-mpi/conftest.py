@@ -1,0 +1,57 @@
+"""The programs for MPI need an h5py and an HDF5 that are built for it."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from harness import RESULTS
+from harness.suite import Suite
+
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_addoption(parser):
+    parser.getgroup("h5lake").addoption("--ranks", type=int, default=4, help="processes of each program in h5py")
+
+
+class MPISuite(Suite):
+    """The suite; `python` and `hdf5` are built for MPI, and every test adds the files that it left to `sightings`."""
+
+    def __init__(self, config):
+        super().__init__(config, "mpi", "programs for MPI ({connector})", "h5py", HERE, limit=120)
+        self.ranks, self.sightings = config.option.ranks, []
+        self.logs = RESULTS / self.step
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for log in self.logs.glob("*.log"):
+            log.unlink()
+
+    def pytest_collection_finish(self):
+        if self.config.option.collectonly:
+            return
+        made = subprocess.run([HERE / "environment"], stdout=subprocess.PIPE, text=True)
+        if made.returncode == 3:
+            self.skip("MPI, or what h5py needs for it, cannot be had here")
+        if made.returncode:
+            raise pytest.UsageError("the environment for MPI could not be made")
+        self.python, hdf5 = made.stdout.split()
+        self.hdf5 = Path(hdf5)
+
+    def close(self):
+        if self.outcomes:
+            self.prove(self.sightings)
+
+
+def pytest_configure(config):
+    MPISuite(config)
+
+
+@pytest.fixture(scope="session")
+def suite(request):
+    return request.config.suite
+
+
+@pytest.fixture(scope="session")
+def work():
+    with tempfile.TemporaryDirectory(prefix="h5lake-mpi-") as folder:
+        yield Path(folder)
