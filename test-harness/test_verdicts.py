@@ -26,7 +26,7 @@ def project(tmp_path):
     return tmp_path
 
 
-def step(project, *cases, known=None, recorded=0, command=("tests-py/run", "--native", "--limit", "3"), ci="false"):
+def step(project, *cases, known=None, recorded=0, command=("tests-py/run", "--native", "--limit", "10"), ci="false"):
     """Runs cases as a step. Whether it fails, what it printed, and the last line of the sums."""
     programs = project / "tests-py" / "programs"
     (programs / "made.py").write_text(HEAD + GOOD + "\n\n".join(cases) + "\n\nmain(globals())\n")
@@ -48,7 +48,7 @@ def test_good_cases_pass(project):
     ("assert 1 == 2, 'not equal'", "AssertionError: not equal"),
     ("os.abort()", "crashed (SIGABRT)"),
     ("os._exit(0)", "exit 0"),
-    ("time.sleep(60)", "over the time limit of 3 s"),
+    ("time.sleep(60)", "over the time limit of 10 s"),
 ])
 def test_a_bad_case_fails_alone(project, body, reason):
     code, said, total = step(project, f"def check_bad(folder):\n    {body}", "def check_next(folder):\n    pass")
