@@ -82,7 +82,11 @@ class ClientSuite(Suite):
         self.lines += [f"files opened by {client}: {number} times {name}, {kind}"
                        for (client, name, kind), number in sorted(count.items())]
         self.add_problem(proof(self.connector, count, native_created))
-        shutil.rmtree(self.work, ignore_errors=True)
+
+    def pytest_unconfigure(self):
+        super().pytest_unconfigure()
+        if not self.is_worker:
+            shutil.rmtree(self.work, ignore_errors=True)
 
 
 def pytest_configure(config):
