@@ -122,9 +122,18 @@ pub fn delete(handle: &Handle, location: &Location<'_>) -> Result<()> {
     Ok(place.session.container.link_delete(place.group, &place.name)?)
 }
 
+/// What becomes of the link that was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkTransfer {
+    /// It stays (`H5Lcopy`).
+    Copy,
+    /// It goes (`H5Lmove`).
+    Move,
+}
+
 /// `H5Lmove` and `H5Lcopy`. A missing handle stands for the other one's file (`H5L_SAME_LOC`).
-pub fn relocate(
-    keep_source: bool,
+pub fn transfer(
+    transfer: LinkTransfer,
     source: Option<&Handle>,
     from: &Location<'_>,
     destination: Option<&Handle>,
@@ -141,19 +150,18 @@ pub fn relocate(
     let new = to_base.link_place(to, missing_groups(library, link_creation)?.as_ref())?;
     let container = &old.session.container;
     if !std::sync::Arc::ptr_eq(container, &new.session.container) {
-        return relocate_beyond(keep_source, &old, &new, link, charset);
+        return transfer_across_files(transfer, &old, &new, link, charset);
     }
-    if keep_source {
-        container.link_copy(old.group, &old.name, new.group, &new.name, charset)?;
-    } else {
-        container.link_move(old.group, &old.name, new.group, &new.name, charset)?;
+    match transfer {
+        LinkTransfer::Copy => container.link_copy(old.group, &old.name, new.group, &new.name, charset)?,
+        LinkTransfer::Move => container.link_move(old.group, &old.name, new.group, &new.name, charset)?,
     }
     Ok(())
 }
 
 /// A link that is no hard link may go to another file: what it leads to is looked up there.
-fn relocate_beyond(
-    keep_source: bool,
+fn transfer_across_files(
+    transfer: LinkTransfer,
     old: &LinkPlace,
     new: &LinkPlace,
     link: Link,
@@ -163,7 +171,7 @@ fn relocate_beyond(
         return Err(Error::new(Minor::BadValue, "a hard link cannot be moved or copied to another file"));
     }
     new.session.container.link_create(new.group, &new.name, link.target, charset.unwrap_or(link.cset))?;
-    if !keep_source {
+    if transfer == LinkTransfer::Move {
         old.session.container.link_delete(old.group, &old.name)?;
     }
     Ok(())

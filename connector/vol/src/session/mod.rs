@@ -57,10 +57,8 @@ pub struct Session {
     pub descriptor: OnceLock<(std::fs::File, Box<[i32; 2]>)>,
     /// What `H5Fget_file_image` has told the size of and not handed out yet.
     pub image: Mutex<Option<Vec<u8>>>,
-    /// Files mounted on groups of this one.
-    pub mounts: Mutex<HashMap<ObjectId, Arc<Session>>>,
-    /// The session that has this one mounted, and on which group.
-    pub mounted_on: Mutex<Option<(Weak<Session>, ObjectId)>>,
+    /// The files mounted on this one, and where it is mounted itself.
+    pub mounts: Mounts,
     /// The native objects that answer for ours.
     pub shadow: ShadowFile,
     /// Our connector in this library.
@@ -70,10 +68,7 @@ pub struct Session {
     handles: &'static dyn Handles,
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
-    /// What a close that failed has told of the changes made here.
-    told: Mutex<Recoverability>,
-    /// Why changes are lost, from when a close has told so until the next one lets go of the file.
-    loss: Mutex<Option<String>>,
+    failed_close: FailedClose,
 }
 
 /// How far a file is in single-writer-multiple-reader mode.
@@ -101,6 +96,23 @@ pub trait Handles: Sync {
     /// # Errors
     /// If there is no such object, or it cannot be opened.
     fn identifier(&self, session: &Arc<Session>, id: ObjectId) -> Result<Id>;
+}
+
+/// How a file and those mounted on it hold each other.
+#[derive(Default)]
+pub struct Mounts {
+    /// Files mounted on groups of this one.
+    pub children: Mutex<HashMap<ObjectId, Arc<Session>>>,
+    /// The session that has this one mounted, and on which group.
+    pub parent: Mutex<Option<(Weak<Session>, ObjectId)>>,
+}
+
+/// What a close that failed left behind.
+struct FailedClose {
+    /// What it has told of the changes made here.
+    told: Mutex<Recoverability>,
+    /// Why changes are lost, from when a close has told so until the next one lets go of the file.
+    loss: Mutex<Option<String>>,
 }
 
 /// The parts of a new session.
@@ -149,15 +161,13 @@ impl Session {
             is_applications: AtomicBool::new(false),
             descriptor: OnceLock::new(),
             image: Mutex::default(),
-            mounts: Mutex::default(),
-            mounted_on: Mutex::default(),
+            mounts: Mounts::default(),
             shadow,
             connector,
             anchor: parts.handles.anchor(weak.clone()),
             handles: parts.handles,
             process: h5lake_ledger::process::id(),
-            told: Mutex::new(Recoverability::Open),
-            loss: Mutex::default(),
+            failed_close: FailedClose { told: Mutex::new(Recoverability::Open), loss: Mutex::default() },
         });
         registry::add(&session);
         let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));
@@ -222,13 +232,13 @@ impl Session {
     /// # Errors
     /// Those of the commit, as long as another try may succeed, and once if none will.
     pub fn commit_to_close(&self) -> Result<()> {
-        let told = *self.told.lock();
+        let told = *self.failed_close.told.lock();
         if !self.container.writable() || self.is_inherited() {
             return Ok(());
         }
         if told == Recoverability::Lost {
             // Garbage collectors close what nobody closed, and tell nobody of errors. Who was told closes again.
-            let loss = self.loss.lock().take();
+            let loss = self.failed_close.loss.lock().take();
             if let Some(why) = loss.filter(|_| !self.library.is_to_tell() && self.has_file_open()) {
                 self.report_loss(&why);
             }
@@ -251,8 +261,8 @@ impl Session {
             self.container.abandon("its last changes could not be committed when the program ended");
             return Ok(());
         }
-        *self.told.lock() = recoverability;
-        *self.loss.lock() = done.as_ref().err().map(ToString::to_string);
+        *self.failed_close.told.lock() = recoverability;
+        *self.failed_close.loss.lock() = done.as_ref().err().map(ToString::to_string);
         if recoverability == Recoverability::Lost
             && registry::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
         {
@@ -269,8 +279,8 @@ impl Session {
     /// as if nothing were lost; there is nobody who could mend anything between two tries.
     fn report_loss(&self, why: &str) {
         for session in registry::sessions_on(&self.container) {
-            *session.told.lock() = Recoverability::Lost;
-            session.loss.lock().take();
+            *session.failed_close.told.lock() = Recoverability::Lost;
+            session.failed_close.loss.lock().take();
         }
         let name = String::from_utf8_lossy(&self.name);
         let version = self.container.committed_version();
@@ -282,7 +292,7 @@ impl Session {
     }
 
     fn is_told_of_loss(&self) -> bool {
-        *self.told.lock() == Recoverability::Lost
+        *self.failed_close.told.lock() == Recoverability::Lost
     }
 
     /// Whether this process got the file by `fork` and did not open it itself.

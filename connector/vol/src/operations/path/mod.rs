@@ -246,12 +246,12 @@ impl Base {
 
     /// Whether a path may lead into a mounted file.
     fn has_mounts(&self) -> bool {
-        !self.session.mounts.lock().is_empty()
+        !self.session.mounts.children.lock().is_empty()
     }
 
     /// The root of the file that is mounted here, or the object itself.
     fn entered(self) -> Self {
-        let child = self.session.mounts.lock().get(&self.id).cloned();
+        let child = self.session.mounts.children.lock().get(&self.id).cloned();
         match child {
             Some(session) => Self { id: session.container.root(), session, path: self.path }.entered(),
             None => self,

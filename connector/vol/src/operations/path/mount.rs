@@ -14,7 +14,7 @@ use crate::session::Session;
 pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     let point = mount_point(handle, name)?;
     let child = child.session()?;
-    if child.mounted_on.lock().as_ref().is_some_and(|(below, _)| below.strong_count() > 0) {
+    if child.mounts.parent.lock().as_ref().is_some_and(|(below, _)| below.strong_count() > 0) {
         return Err(Error::new(Minor::BadValue, "file is already mounted"));
     }
     if is_above(&point.session, &child) {
@@ -27,11 +27,11 @@ pub fn mount(handle: &Handle, name: &[u8], child: &Handle) -> Result<()> {
     if point.session.container.object_info(point.id)?.kind != ObjectKind::Group {
         return Err(Error::new(Minor::BadType, "the mount point is not a group"));
     }
-    let mut mounts = point.session.mounts.lock();
+    let mut mounts = point.session.mounts.children.lock();
     if mounts.contains_key(&point.id) {
         return Err(Error::new(Minor::BadValue, "mount point is already in use"));
     }
-    *child.mounted_on.lock() = Some((Arc::downgrade(&point.session), point.id));
+    *child.mounts.parent.lock() = Some((Arc::downgrade(&point.session), point.id));
     mounts.insert(point.id, child);
     Ok(())
 }
@@ -43,7 +43,7 @@ fn is_above(session: &Arc<Session>, child: &Session) -> bool {
         if Arc::ptr_eq(&session.container, &child.container) {
             return true;
         }
-        above = session.mounted_on.lock().as_ref().and_then(|(below, _)| below.upgrade());
+        above = session.mounts.parent.lock().as_ref().and_then(|(below, _)| below.upgrade());
     }
     false
 }
@@ -51,9 +51,9 @@ fn is_above(session: &Arc<Session>, child: &Session) -> bool {
 /// `H5Funmount`: the group at `name` is itself again.
 pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
     let point = mount_point(handle, name)?;
-    let child = point.session.mounts.lock().remove(&point.id);
+    let child = point.session.mounts.children.lock().remove(&point.id);
     let child = child.ok_or_else(|| Error::new(Minor::NotFound, "not a mount point"))?;
-    child.mounted_on.lock().take();
+    child.mounts.parent.lock().take();
     Ok(())
 }
 
@@ -62,7 +62,7 @@ pub fn unmount(handle: &Handle, name: &[u8]) -> Result<()> {
 /// # Errors
 /// Those of looking for the path.
 pub fn path_of(session: &Session) -> Result<Option<Vec<u8>>> {
-    let Some((below, group)) = session.mounted_on.lock().clone() else { return Ok(None) };
+    let Some((below, group)) = session.mounts.parent.lock().clone() else { return Ok(None) };
     let Some(below) = below.upgrade() else { return Ok(None) };
     let Some(path) = below.container.find_path(group)? else { return Ok(None) };
     Ok(Some(match path_of(&below)? {

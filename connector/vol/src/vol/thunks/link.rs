@@ -14,7 +14,7 @@ use crate::handles::native_handle;
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
-use crate::operations::link::{self, NewLink};
+use crate::operations::link::{self, LinkTransfer, NewLink};
 use crate::operations::visit::{self, VisitWalk};
 use crate::vol::passthrough::{self, Pair, forward};
 use crate::vol::thunks::Request;
@@ -110,8 +110,8 @@ fn mixed(library: Library, callback: &'static str, operation: &str) -> c_int {
     guard(Some(library), callback, Major::Link, FAIL, || Err(native_handle::mixed(operation)))
 }
 
-unsafe fn relocate(
-    keep: bool,
+unsafe fn transfer_link(
+    transfer: LinkTransfer,
     callback: &'static str,
     source: *mut c_void,
     from: *const sys::H5VL_loc_params_t,
@@ -125,7 +125,7 @@ unsafe fn relocate(
         let library = source.or(destination).and_then(Handle::library);
         guard(library, callback, Major::Link, FAIL, || {
             check_not_filtering([source, destination])?;
-            link::relocate(keep, source, &location(from)?, destination, &location(to)?, link_creation)?;
+            link::transfer(transfer, source, &location(from)?, destination, &location(to)?, link_creation)?;
             Ok(OK)
         })
     }
@@ -144,7 +144,15 @@ unsafe extern "C" fn copy(
     // SAFETY: see the module.
     unsafe {
         match passthrough::pair(source, destination) {
-            Pair::Ours => relocate(true, "h5lake_link_copy", source, from, destination, to, link_creation),
+            Pair::Ours => transfer_link(
+                LinkTransfer::Copy,
+                "h5lake_link_copy",
+                source,
+                from,
+                destination,
+                to,
+                link_creation,
+            ),
             Pair::Mixed(library) => guard(Some(library), "h5lake_link_copy", Major::Link, FAIL, || {
                 let (from, to) = (&*from, &*to);
                 if [from, to].iter().any(|place| place.type_ != sys::H5VL_OBJECT_BY_NAME) {
@@ -187,7 +195,15 @@ unsafe extern "C" fn move_link(
     // SAFETY: see the module.
     unsafe {
         match passthrough::pair(source, destination) {
-            Pair::Ours => relocate(false, "h5lake_link_move", source, from, destination, to, link_creation),
+            Pair::Ours => transfer_link(
+                LinkTransfer::Move,
+                "h5lake_link_move",
+                source,
+                from,
+                destination,
+                to,
+                link_creation,
+            ),
             Pair::Mixed(library) => mixed(library, "h5lake_link_move", "H5Lmove"),
             Pair::Native(connector, source, destination) => connector.call(|hdf5, connector| {
                 (hdf5.H5VLlink_move)(
