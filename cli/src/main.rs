@@ -204,7 +204,7 @@ fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
 
 fn line(version: &Version) -> String {
     let Version { number, time, bytes, .. } = version;
-    let time = At::Time(*time).moment();
+    let time = At::Time(*time).setting_value();
     let writer =
         if version.host.is_empty() { "-".to_owned() } else { format!("{}@{}", version.pid, version.host) };
     format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}")

@@ -67,7 +67,7 @@ pub(crate) fn listing(before: &[Before]) -> Vec<String> {
 }
 
 fn line(b: &Before) -> String {
-    let time = |micros| At::Time(micros).moment();
+    let time = |micros| At::Time(micros).setting_value();
     let (replaced, until) = (time(b.replaced), time(b.until));
     let line = format!("{}  {:>10}  {replaced:<27}  {until:<27}  {}", b.id, b.version, b.by);
     line.trim_end().to_owned()

@@ -37,7 +37,7 @@ impl Drop for Attribute {
         match &*self.place.lock() {
             AttributePlace::Named { key, .. } => c.forget_attribute(key, self),
             AttributePlace::Deleted { .. } if self.heap_owner.0 != 0 && c.is_ours() => {
-                c.closed.lock().push(self.heap_owner.0);
+                c.handles.closed.lock().push(self.heap_owner.0);
             }
             AttributePlace::Deleted { .. } => (),
         }

@@ -68,17 +68,23 @@ impl State {
     }
 }
 
+/// What the handles of this process hold open.
+#[derive(Default)]
+pub(crate) struct OpenObjects {
+    /// How often each object is open.
+    pub(crate) counts: Mutex<IdMap<u32>>,
+    /// Objects whose last handle was dropped, to be looked at when the state is next locked.
+    pub(crate) closed: Mutex<Vec<u64>>,
+    /// Open objects whose metadata flushes are disabled, see `corked.rs`.
+    pub(crate) corked: Mutex<HashSet<u64, IdHashes>>,
+}
+
 /// An opened container: what HDF5 calls a file. Opened once per process and shared.
 pub struct Container {
     pub(crate) ledger: Ledger,
     state: Mutex<State>,
     pub(crate) blocks: Mutex<BlockCache>,
-    /// How often each object is open.
-    pub(crate) opens: Mutex<IdMap<u32>>,
-    /// Objects whose last handle was dropped, to be looked at when the state is next locked.
-    pub(crate) closed: Mutex<Vec<u64>>,
-    /// Open objects that are marked.
-    pub(crate) corked: Mutex<HashSet<u64, IdHashes>>,
+    pub(crate) handles: OpenObjects,
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
     /// Who lends codecs for datasets that nobody has open.
@@ -234,9 +240,7 @@ impl Container {
             ledger,
             state: Mutex::new(state),
             blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, writers)),
-            opens: Mutex::default(),
-            closed: Mutex::default(),
-            corked: Mutex::default(),
+            handles: OpenObjects::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
             record,

@@ -28,7 +28,7 @@ struct HeldObject {
 impl OpenObject {
     /// Counts an open; the caller knows that the object exists.
     pub(crate) fn hold(container: &Arc<Container>, id: ObjectId, kind: ObjectKind) -> Self {
-        *container.opens.lock().entry(id.0).or_default() += 1;
+        *container.handles.counts.lock().entry(id.0).or_default() += 1;
         Self(Arc::new(HeldObject { container: container.clone(), id, kind }))
     }
 
@@ -50,7 +50,7 @@ impl OpenObject {
 
 impl Drop for HeldObject {
     fn drop(&mut self) {
-        let mut opens = self.container.opens.lock();
+        let mut opens = self.container.handles.counts.lock();
         let id = self.container.present_id(self.id.0);
         let last = match opens.get_mut(&id) {
             Some(n) if *n > 1 => {
@@ -60,11 +60,11 @@ impl Drop for HeldObject {
             _ => opens.remove(&id).is_some(),
         };
         if last {
-            self.container.corked.lock().remove(&id);
+            self.container.handles.corked.lock().remove(&id);
         }
         drop(opens);
         if last && self.container.is_ours() && self.container.writable() {
-            self.container.closed.lock().push(id);
+            self.container.handles.closed.lock().push(id);
             self.container.reap_if_free();
         }
     }
@@ -442,13 +442,13 @@ impl Container {
     }
 
     fn next_closed(&self) -> Option<u64> {
-        self.closed.lock().pop()
+        self.handles.closed.lock().pop()
     }
 
     /// Deletes an object that nothing links to and nobody holds open, and what only it linked to.
     pub(crate) fn delete_if_unused(&self, s: &mut State, id: u64) -> Result<()> {
         if self.ledger.is_one_of_many() {
-            self.closed.lock().push(id);
+            self.handles.closed.lock().push(id);
             return Ok(());
         }
         self.delete_now(s, id)
@@ -458,7 +458,7 @@ impl Container {
     pub(crate) fn delete_now(&self, s: &mut State, id: u64) -> Result<()> {
         let (mut first, mut pending) = (Some(id), Vec::new());
         while let Some(id) = first.take().or_else(|| pending.pop()) {
-            if self.opens.lock().contains_key(&id) {
+            if self.handles.counts.lock().contains_key(&id) {
                 continue;
             }
             match self.header(s, ObjectId(id)) {

@@ -20,18 +20,18 @@ pub(crate) enum Location {
 /// A run of bytes in a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Address {
-    pub(crate) room: Location,
+    pub(crate) location: Location,
     pub(crate) offset: u64,
     pub(crate) length: u64,
 }
 
 impl Address {
     pub(crate) fn file(offset: u64, length: u64) -> Self {
-        Address { room: Location::File, offset, length }
+        Address { location: Location::File, offset, length }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        match self.room {
+        match self.location {
             Location::File => out.push(0),
             Location::Log(n) => {
                 out.push(1);
@@ -64,14 +64,14 @@ impl Address {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let room = match r.u8()? {
+        let location = match r.u8()? {
             0 => Location::File,
             1 => Location::Log(r.varint()?),
             2 => Location::Pack(r.id()?),
             3 => Location::Page(r.id()?),
             _ => return Err("unknown kind of place"),
         };
-        let place = Address { room, offset: r.varint()?, length: r.varint()? };
+        let place = Address { location, offset: r.varint()?, length: r.varint()? };
         if place.offset.checked_add(place.length).is_none_or(|e| e > i64::MAX as u64) {
             return Err("a place lies beyond any file");
         }

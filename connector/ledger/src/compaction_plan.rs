@@ -12,7 +12,7 @@ pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 #[derive(Debug, Default)]
 pub struct CompactionPlan {
     /// Objects of which less than half is in use.
-    pub(crate) rooms: HashSet<Location>,
+    pub(crate) locations: HashSet<Location>,
     /// In a file: payloads from this byte on would fit into the free room before it.
     pub(crate) beyond: Option<u64>,
     /// Bytes that nobody uses and that come back if all is moved.
@@ -22,7 +22,7 @@ pub struct CompactionPlan {
 impl CompactionPlan {
     /// Whether there is nothing to move.
     pub fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.beyond.is_none()
+        self.locations.is_empty() && self.beyond.is_none()
     }
 
     /// Bytes that come back at most.
@@ -35,9 +35,9 @@ impl CompactionPlan {
         if e.is_empty() || e.len() > MAX_MOVED_PAYLOAD {
             return false;
         }
-        match e.place().room {
+        match e.place().location {
             Location::File => self.beyond.is_some_and(|from| e.place().offset >= from),
-            room => self.rooms.contains(&room),
+            location => self.locations.contains(&location),
         }
     }
 }

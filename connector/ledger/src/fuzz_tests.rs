@@ -41,8 +41,8 @@ proptest! {
             let (bytes, crc) = sealed(&[b"h5lF", body]);
             let _ = crate::file::space_delta::decode_list(&bytes, crc, 1 << 30);
             if let Ok(notes) = crate::file::space_delta::SpaceDelta::decode(body) {
-                let mut room = crate::file::free_space::FreeSpace::new(8192);
-                let _ = notes.replay(&mut room, 5);
+                let mut location = crate::file::free_space::FreeSpace::new(8192);
+                let _ = notes.replay(&mut location, 5);
             }
             let (bytes, _) = sealed(&[record::MAGIC, &[0; 24], body]);
             if let Ok(r) = record::decode(&bytes) {

@@ -1,8 +1,8 @@
 //! The versions that lie before the base: what a checkpoint leaves behind so that they can be reached.
 //!
-//! A *moment* orders what happens to a container's room: in a file the sequence of a head, in an object store a time in
-//! microseconds. Room that went out of use at moment m is needed by versions of moments below m only. So once room of moment
-//! m was used again, the versions of moments from m on are whole, and the others are not: one number says what is kept.
+//! A *reclaim epoch* orders what happens to a container's room: in a file the sequence of a head, in an object store a time in
+//! microseconds. Room that went out of use at epoch m is needed by versions of epochs below m only. So once room of epoch
+//! m was used again, the versions of epochs from m on are whole, and the others are not: one number says what is kept.
 
 use crate::address::PageRef;
 use crate::checksum::{seal, unseal_as};
@@ -17,7 +17,7 @@ const MAX_CHECKPOINTS: usize = 4096;
 pub(crate) struct Mark {
     pub(crate) version: u64,
     /// Of the checkpoint, not of the version's record.
-    pub(crate) moment: u64,
+    pub(crate) reclaim_epoch: u64,
     /// Of the version, microseconds since 1970.
     pub(crate) time: u64,
     /// Bytes that the version added.
@@ -32,7 +32,7 @@ pub(crate) struct PastCheckpoint {
     pub(crate) root: Option<PageRef>,
     /// The version that became the next base.
     pub(crate) last: u64,
-    /// When that was: the moment of the checkpoint.
+    /// When that was: the epoch of the checkpoint.
     pub(crate) until: u64,
     /// Bytes of the records.
     pub(crate) log_bytes: u64,
@@ -49,15 +49,15 @@ pub(crate) struct History {
 
 impl Mark {
     fn encode(&self, out: &mut Vec<u8>) {
-        for n in [self.version, self.moment, self.time, self.bytes] {
+        for n in [self.version, self.reclaim_epoch, self.time, self.bytes] {
             put_varint(out, n);
         }
         self.author.encode(out);
     }
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let (version, moment, time, bytes) = (r.varint()?, r.varint()?, r.varint()?, r.varint()?);
-        Ok(Self { version, moment, time, bytes, author: Author::read(r)? })
+        let (version, reclaim_epoch, time, bytes) = (r.varint()?, r.varint()?, r.varint()?, r.varint()?);
+        Ok(Self { version, reclaim_epoch, time, bytes, author: Author::read(r)? })
     }
 }
 
@@ -89,7 +89,7 @@ impl PastCheckpoint {
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let (base, root) = (Mark::read(r)?, optional(r)?);
         let (last, until, log_bytes) = (r.varint()?, r.varint()?, r.varint()?);
-        if last <= base.version || until < base.moment {
+        if last <= base.version || until < base.reclaim_epoch {
             return Err("a base that ends before it begins");
         }
         Ok(Self { base, root, last, until, log_bytes, record: optional(r)? })
@@ -98,7 +98,7 @@ impl PastCheckpoint {
 
 impl History {
     /// Moves to a new base. What the present one leads to joins the past, unless nothing followed it; `log` is the newest
-    /// record and the bytes of all, `lost` the moment before which nothing is whole.
+    /// record and the bytes of all, `lost` the epoch before which nothing is whole.
     pub(crate) fn advance(
         &mut self,
         base: Mark,
@@ -107,7 +107,7 @@ impl History {
         lost: u64,
     ) {
         let (record, log_bytes) = log;
-        let (last, until) = (base.version, base.moment);
+        let (last, until) = (base.version, base.reclaim_epoch);
         let old = std::mem::replace(&mut self.base, base);
         if last > old.version {
             self.past.push(PastCheckpoint { base: old, root, last, until, log_bytes, record });
@@ -161,8 +161,8 @@ mod tests {
     use super::*;
     use crate::address::Address;
 
-    fn mark(version: u64, moment: u64) -> Mark {
-        Mark { version, moment, time: 9, bytes: 10, author: Author { host: "node".into(), pid: 7 } }
+    fn mark(version: u64, reclaim_epoch: u64) -> Mark {
+        Mark { version, reclaim_epoch, time: 9, bytes: 10, author: Author { host: "node".into(), pid: 7 } }
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         h.advance(mark(3, 5), pointer, (None, 0), 0);
         h.advance(mark(9, 12), pointer, (pointer, 99), 0);
         assert_eq!(h.past.len(), 2, "a checkpoint without commits leaves nothing behind");
-        assert_eq!((h.past[1].base.version, h.past[1].base.moment, h.past[1].last), (3, 5, 9));
+        assert_eq!((h.past[1].base.version, h.past[1].base.reclaim_epoch, h.past[1].last), (3, 5, 9));
         let (bytes, crc) = h.encode();
         assert_eq!(History::decode(&bytes, crc), Ok(h.clone()));
         for n in 0..bytes.len() {

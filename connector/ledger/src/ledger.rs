@@ -386,31 +386,31 @@ impl Ledger {
         if s.unseen_commits.is_none() {
             s.unseen_commits = self.storage.poll_commits()?;
         }
-        let Some(news) = s.unseen_commits.take() else { return Ok(false) };
-        let changed = news.version != s.version;
+        let Some(commits) = s.unseen_commits.take() else { return Ok(false) };
+        let changed = commits.version != s.version;
         // The storage tells once: what cannot be taken in stays to be.
-        self.learn(s, &news).inspect_err(|_| s.unseen_commits = Some(news))?;
+        self.apply(s, &commits).inspect_err(|_| s.unseen_commits = Some(commits))?;
         Ok(changed)
     }
 
     /// Takes in news, whole or not at all.
-    pub(crate) fn learn(&self, s: &mut State, news: &RemoteCommits) -> Result<()> {
+    pub(crate) fn apply(&self, s: &mut State, commits: &RemoteCommits) -> Result<()> {
         let mut fresh = Memtable::new();
         let mut bytes = 0;
-        let count = news.records.len() as u64;
-        for record in &news.records {
+        let count = commits.records.len() as u64;
+        for record in &commits.records {
             bytes += record.length;
             for (key, stored) in record.changes().map_err(|why| self.damaged(why))? {
                 // The records of a base that is new to this handle are of that base alone.
-                let older = || value_in(&s.log, &key).filter(|_| news.restart.is_none());
+                let older = || value_in(&s.log, &key).filter(|_| commits.restart.is_none());
                 let before = value_in(&fresh, &key).or_else(older).and_then(Option::as_ref);
                 let value = stored.over(before).map_err(|why| self.damaged(why))?;
                 fresh.insert(key.into(), value);
             }
         }
-        if let Some(base) = news.restart {
+        if let Some(base) = commits.restart {
             s.root = base.root;
-            if let (Some(root), Some(bytes)) = (&base.root, news.root.clone()) {
+            if let (Some(root), Some(bytes)) = (&base.root, commits.root.clone()) {
                 // Were it damaged, whoever needs it would be told then.
                 let _damage_is_met_again = self.tree(s.root).take_in(root, bytes);
             }
@@ -421,7 +421,7 @@ impl Ledger {
             s.log_bytes += bytes;
             s.log_records += count;
         }
-        s.version = news.version;
+        s.version = commits.version;
         Ok(())
     }
 
@@ -438,7 +438,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
-    pub fn has_news(&self) -> Result<bool> {
+    pub fn has_unseen_commits(&self) -> Result<bool> {
         let mut s = self.writable()?;
         s.unseen_commits =
             s.unseen_commits.take().map_or_else(|| self.storage().poll_commits(), |known| Ok(Some(known)))?;

@@ -70,7 +70,7 @@ impl Ledger {
     /// writer looked away for longer than the retention time of an object store: it has to be opened anew.
     pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
         let mut s = self.writable()?;
-        self.take_news(&mut s, wanted).inspect_err(|e| {
+        self.take_commits(&mut s, wanted).inspect_err(|e| {
             // What this writer has to look at is gone for good.
             if *e.kind() == ErrorKind::Gone {
                 s.broken = Some(e.clone());
@@ -78,33 +78,33 @@ impl Ledger {
         })
     }
 
-    fn take_news(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+    fn take_commits(&self, s: &mut State, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
         // Else an own record would be news.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
             s.unseen_commits = self.storage().poll_commits()?;
         }
-        let Some(news) = s.unseen_commits.take() else {
+        let Some(commits) = s.unseen_commits.take() else {
             if s.unmerged.is_empty() {
                 self.storage().advance_pin();
             }
             return Ok(Vec::new());
         };
-        let taken = self.take_in(s, &news, wanted).and_then(|changes| {
-            self.learn(s, &news)?;
+        let taken = self.take_in(s, &commits, wanted).and_then(|changes| {
+            self.apply(s, &commits)?;
             Ok(changes)
         });
-        taken.inspect_err(|_| s.unseen_commits = Some(news))
+        taken.inspect_err(|_| s.unseen_commits = Some(commits))
     }
 
     fn take_in(
         &self,
         s: &mut State,
-        news: &RemoteCommits,
+        commits: &RemoteCommits,
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Vec<EntryChange>> {
         let mut last: BTreeMap<Bytes, CommitRecord> = BTreeMap::new();
-        for record in news.skipped.iter().chain(&news.records) {
+        for record in commits.skipped.iter().chain(&commits.records) {
             if record.header.version > s.version {
                 for (key, _) in self.changes(record)? {
                     last.insert(key, record.clone());
@@ -286,8 +286,8 @@ impl Ledger {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
         let mut seen = self.below(&s).get(key)?;
-        if let Some(news) = &s.unseen_commits {
-            self.find(key, news.skipped.iter().chain(&news.records), &mut seen)?;
+        if let Some(commits) = &s.unseen_commits {
+            self.find(key, commits.skipped.iter().chain(&commits.records), &mut seen)?;
         }
         let mut first = initial;
         let taken = self.storage().commit_independent(&mut |unseen_commits| {

@@ -157,7 +157,7 @@ impl At {
 
 impl At {
     /// What [`time`](Self::time) reads: the time in RFC 3339, or the number.
-    pub fn moment(&self) -> String {
+    pub fn setting_value(&self) -> String {
         match self {
             Self::Version(v) => v.to_string(),
             Self::Time(t) => crate::timestamp::text(*t),
@@ -168,8 +168,8 @@ impl At {
 impl std::fmt::Display for At {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Version(_) => write!(f, "version {}", self.moment()),
-            Self::Time(_) => write!(f, "the version of {}", self.moment()),
+            Self::Version(_) => write!(f, "version {}", self.setting_value()),
+            Self::Time(_) => write!(f, "the version of {}", self.setting_value()),
         }
     }
 }

@@ -178,18 +178,18 @@ impl<'a> ReadRuns<'a> {
     fn to(&mut self, extent: &'a Extent, start: u64, into: &'a mut [u8]) {
         let (block, mut at, mut rest) = (extent.block(), start, into);
         while !rest.is_empty() {
-            let room = rest.len() as u64;
-            let is_end = at + room == extent.len();
-            let is_whole = at.is_multiple_of(block) && (room >= block || is_end);
+            let location = rest.len() as u64;
+            let is_end = at + location == extent.len();
+            let is_whole = at.is_multiple_of(block) && (location >= block || is_end);
             let length = if !is_whole {
                 // Up to the next block.
-                room.min(block - at % block)
-            } else if room > MAX_DIRECT_RUN_BYTES {
+                location.min(block - at % block)
+            } else if location > MAX_DIRECT_RUN_BYTES {
                 MAX_DIRECT_RUN_BYTES
             } else if is_end {
-                room
+                location
             } else {
-                room / block * block
+                location / block * block
             };
             let (now, later) = std::mem::take(&mut rest).split_at_mut(length as usize);
             rest = later;
@@ -248,7 +248,7 @@ fn verify(storage: &dyn Storage, e: &Extent, offset: u64, buf: &[u8]) -> Result<
         if !cfg!(fuzzing) && e.sum(n) != Some(checksum(part)) {
             let at = format!(
                 "payload at {:?} byte {}, block {n} of {}",
-                e.place().room,
+                e.place().location,
                 e.place().offset,
                 e.block()
             );

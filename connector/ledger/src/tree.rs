@@ -85,7 +85,7 @@ pub(crate) struct Tree<'a> {
 }
 
 pub(crate) fn place_name(p: &PageRef) -> String {
-    format!("page at {:?} byte {}", p.place.room, p.place.offset)
+    format!("page at {:?} byte {}", p.place.location, p.place.offset)
 }
 
 impl Tree<'_> {

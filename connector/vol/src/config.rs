@@ -254,7 +254,7 @@ impl Config {
         }
         match self.at {
             Some(At::Version(number)) => words.push(format!("version={number}")),
-            Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.moment())),
+            Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.setting_value())),
             None => {}
         }
         if self.many_writers {

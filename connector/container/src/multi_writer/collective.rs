@@ -49,7 +49,7 @@ impl Container {
         s.lists.forget_all();
         s.heap.forget_all();
         // The first one deletes what has no link any more.
-        self.closed.lock().clear();
+        self.handles.closed.lock().clear();
         Ok(())
     }
 
@@ -63,10 +63,10 @@ impl Container {
             self.stage_all(&mut state)?;
             let aside = self.set_aside()?;
             // Objects whose last link went go when the loss of the link is committed.
-            Ok((aside, std::mem::take(&mut *self.closed.lock())))
+            Ok((aside, std::mem::take(&mut *self.handles.closed.lock())))
         })?;
         let done = self.flush_with_others();
-        self.closed.lock().extend(closed);
+        self.handles.closed.lock().extend(closed);
         for (key, value) in aside {
             match value {
                 Some(value) => self.ledger.put(&key, value)?,
@@ -120,7 +120,7 @@ impl Container {
     /// # Errors
     /// Those of the ledger, and of a flush.
     pub fn look_at_others(&self) -> Result<()> {
-        if !self.ledger.has_news()? && self.ledger.unmerged().is_empty() {
+        if !self.ledger.has_unseen_commits()? && self.ledger.unmerged().is_empty() {
             return Ok(());
         }
         self.refresh_with_others()?;

@@ -174,16 +174,16 @@ impl Container {
 
     /// From now on who has the one open has the other.
     fn become_one(&self, s: &mut State, from: u64, to: u64) {
-        let mut opens = self.opens.lock();
+        let mut opens = self.handles.counts.lock();
         self.joined.write().insert(from, to);
         if let Some(count) = opens.remove(&from) {
             *opens.entry(to).or_default() += count;
         }
-        if self.corked.lock().remove(&from) {
-            self.corked.lock().insert(to);
+        if self.handles.corked.lock().remove(&from) {
+            self.handles.corked.lock().insert(to);
         }
         drop(opens);
-        self.closed.lock().retain(|id| *id != from);
+        self.handles.closed.lock().retain(|id| *id != from);
         s.attributes.change_owner(from, to);
         s.headers.pop(&from);
         s.headers.pop(&to);

@@ -10,8 +10,8 @@ const MAX_ATTEMPTS: u32 = 8;
 
 impl Container {
     pub(super) fn reap_apart(&self, s: &mut State) -> Result<()> {
-        let mut ids = std::mem::take(&mut *self.closed.lock());
-        ids.retain(|id| !self.opens.lock().contains_key(id));
+        let mut ids = std::mem::take(&mut *self.handles.closed.lock());
+        ids.retain(|id| !self.handles.counts.lock().contains_key(id));
         if ids.is_empty() {
             return Ok(());
         }
@@ -30,7 +30,7 @@ impl Container {
             self.learn(s)?;
             self.ledger.wait_before_retry(attempt);
         }
-        self.closed.lock().extend(ids);
+        self.handles.closed.lock().extend(ids);
         Ok(())
     }
 

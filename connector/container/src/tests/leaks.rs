@@ -39,7 +39,7 @@ fn deleting_everything_leaves_an_empty_container() {
         let mut left = keys_of(&c);
         left.retain(|k| k.as_slice() != keys::NEXT_OBJECT);
         assert_eq!(left, empty);
-        assert!(c.opens.lock().is_empty());
+        assert!(c.handles.counts.lock().is_empty());
         let state = c.state();
         assert_eq!(state.attributes.len(), 0);
         assert!(state.datasets.values().all(|d| d.strong_count() == 0));

@@ -141,13 +141,13 @@ pub fn verify(
 
 impl VerifyFinding {
     fn unnamed(f: Finding) -> Self {
-        let Finding { severity, kind, at, why, newest, .. } = f;
+        let Finding { severity, kind, at, why, hit, .. } = f;
         Self {
             severity,
             kind,
             at,
             why,
-            newest,
+            newest: hit.is_newest(),
             what: String::new(),
             path: None,
             chunk: None,

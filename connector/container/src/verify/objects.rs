@@ -82,7 +82,7 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
     };
     // What the ledger has told of is not told again.
     let told: HashSet<Bytes> =
-        verifier.findings.list.iter().filter(|f| f.newest).filter_map(|f| f.key.clone()).collect();
+        verifier.findings.list.iter().filter(|f| f.hit.is_newest()).filter_map(|f| f.key.clone()).collect();
     let new = found.into_iter().filter(|f| f.key.as_ref().is_none_or(|key| !told.contains(key)));
     new.for_each(|f| verifier.findings.add(f));
     Ok(objects)

@@ -12,14 +12,14 @@ pub(crate) const MAX_RUN_MEMORY_BYTES: usize = 64 << 20;
 /// A run of bytes in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Claim {
-    pub(crate) room: Location,
+    pub(crate) location: Location,
     pub(crate) offset: u64,
     pub(crate) end: u64,
 }
 
 impl SpillRecord<40> for Claim {
     fn encode(&self) -> [u8; 40] {
-        let (kind, id) = match self.room {
+        let (kind, id) = match self.location {
             Location::File => (0u64, [0; 16]),
             Location::Log(n) => {
                 let mut id = [0; 16];
@@ -41,13 +41,13 @@ impl SpillRecord<40> for Claim {
         let number = |at: usize| number_at(bytes, at);
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[8..24]);
-        let room = match number(0) {
+        let location = match number(0) {
             0 => Location::File,
             1 => Location::Log(id[8..].iter().fold(0, |n, b| n << 8 | u64::from(*b))),
             2 => Location::Pack(id),
             _ => Location::Page(id),
         };
-        Self { room, offset: number(24), end: number(32) }
+        Self { location, offset: number(24), end: number(32) }
     }
 }
 
@@ -64,7 +64,7 @@ fn join(all: &mut Vec<Claim>, twice: &mut dyn FnMut(Claim)) {
     let mut out: Vec<Claim> = Vec::new();
     for c in all.drain(..) {
         match out.last_mut() {
-            Some(last) if last.room == c.room && c.offset <= last.end => {
+            Some(last) if last.location == c.location && c.offset <= last.end => {
                 if c.offset < last.end {
                     twice(Claim { end: c.end.min(last.end), ..c });
                 }
@@ -83,7 +83,7 @@ impl Claims {
             return Ok(());
         }
         let end = place.offset.saturating_add(place.length);
-        self.recent.push(Claim { room: place.room, offset: place.offset, end });
+        self.recent.push(Claim { location: place.location, offset: place.offset, end });
         let most = MAX_RUN_MEMORY_BYTES / size_of::<Claim>();
         if self.recent.len() >= most {
             join(&mut self.recent, twice);
@@ -110,7 +110,7 @@ impl Claims {
         let mut last: Option<Claim> = None;
         while let Some(c) = merged.next()? {
             match &mut last {
-                Some(l) if l.room == c.room && c.offset <= l.end => {
+                Some(l) if l.location == c.location && c.offset <= l.end => {
                     if c.offset < l.end {
                         twice(Claim { end: c.end.min(l.end), ..c });
                     }
@@ -214,7 +214,7 @@ mod tests {
             let mut claims = Claims::default();
             let mut twice = Vec::new();
             for n in [5u64, 1, 9, 3, 2, 9, 20] {
-                let place = Address { room: Location::Log(7), offset: n * 32, length: 32 };
+                let place = Address { location: Location::Log(7), offset: n * 32, length: 32 };
                 claims.add(&place, &mut |c| twice.push(c)).unwrap();
                 if spilling {
                     join(&mut claims.recent, &mut |c| twice.push(c));
@@ -225,7 +225,7 @@ mod tests {
             let mut all = Vec::new();
             claims.sorted(&mut |c| twice.push(c), &mut |c| all.push((c.offset, c.end))).unwrap();
             assert_eq!(all, [(0, 10), (32, 128), (160, 192), (288, 320), (640, 672)]);
-            assert_eq!(twice, [Claim { room: Location::Log(7), offset: 288, end: 320 }]);
+            assert_eq!(twice, [Claim { location: Location::Log(7), offset: 288, end: 320 }]);
         }
     }
 

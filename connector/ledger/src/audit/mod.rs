@@ -26,6 +26,22 @@ pub enum Severity {
     Damage,
 }
 
+/// Which versions need what is looked at, and are hit by damage to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HitVersions {
+    /// The newest, and perhaps older ones.
+    Newest,
+    /// Older ones alone.
+    OlderOnly,
+}
+
+impl HitVersions {
+    /// Whether the newest version is among them.
+    pub fn is_newest(self) -> bool {
+        self == Self::Newest
+    }
+}
+
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -41,8 +57,8 @@ pub struct Finding {
     pub key: Option<Bytes>,
     /// The keys that are hit, from one on and before another, where a page of the map is: nobody knows which there were.
     pub keys: Option<(Bytes, Option<Bytes>)>,
-    /// Whether the newest version is hit; else only older ones are.
-    pub newest: bool,
+    /// Which versions are hit.
+    pub hit: HitVersions,
 }
 
 impl Finding {
@@ -53,7 +69,15 @@ impl Finding {
         at: impl Into<String>,
         why: impl Into<String>,
     ) -> Self {
-        Self { severity, kind, at: at.into(), why: why.into(), key: None, keys: None, newest: true }
+        Self {
+            severity,
+            kind,
+            at: at.into(),
+            why: why.into(),
+            key: None,
+            keys: None,
+            hit: HitVersions::Newest,
+        }
     }
 
     pub(crate) fn damage(kind: &'static str, at: impl Into<String>, why: impl Into<String>) -> Self {
@@ -64,8 +88,8 @@ impl Finding {
         Self::new(Severity::Warning, kind, at, why)
     }
 
-    pub(crate) fn of(self, newest: bool) -> Self {
-        Self { newest, ..self }
+    pub(crate) fn of(self, hit: HitVersions) -> Self {
+        Self { hit, ..self }
     }
 }
 
@@ -106,8 +130,8 @@ pub(crate) struct Epoch {
     pub(crate) base_is_whole: bool,
     /// Oldest first: the record, where it lies, and whether its version can be opened.
     pub(crate) records: Vec<(CommitRecord, Address, bool)>,
-    /// It is the newest.
-    pub(crate) newest: bool,
+    /// Whether the newest version needs it.
+    pub(crate) hit: HitVersions,
 }
 
 /// Which versions are checked.
@@ -130,14 +154,14 @@ pub(crate) trait Audit {
     /// Whether what an epoch needs was used again meanwhile.
     fn is_overtaken(&self, n: usize) -> Result<bool>;
     /// Compares what is in use with what should be.
-    fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()>;
+    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()>;
 }
 
 /// Where a place is, for people.
 pub(crate) fn place_name(p: &Address) -> String {
     let (from, to) = (p.offset, p.offset.saturating_add(p.length).saturating_sub(1));
-    let within = |room: fmt::Arguments<'_>| format!("{room}, bytes {from} to {to}");
-    match p.room {
+    let within = |location: fmt::Arguments<'_>| format!("{location}, bytes {from} to {to}");
+    match p.location {
         Location::File => format!("bytes {from} to {to}"),
         Location::Log(n) => within(format_args!("log/{n:016x}")),
         Location::Pack(id) => within(format_args!("pack/{}", hex(&id))),
@@ -158,6 +182,6 @@ pub fn why_damaged(e: &Error) -> Option<String> {
 
 /// The error for bytes that two claim.
 pub(crate) fn claimed_twice(c: Claim) -> Finding {
-    let place = Address { room: c.room, offset: c.offset, length: c.end - c.offset };
+    let place = Address { location: c.location, offset: c.offset, length: c.end - c.offset };
     Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")
 }

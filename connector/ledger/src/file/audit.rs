@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::address::{Address, PageRef};
 use crate::audit::{
-    Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
+    Audit, Claims, Epoch, Finding, Findings, HitVersions, Versions, claimed_twice, place_name, why_damaged,
 };
 use crate::error::{Error, Result};
 use crate::file::free_space::{FreeSpace, run_of};
@@ -133,7 +133,7 @@ impl<'a> FileAudit<'a> {
 
     /// What is free at the newest version, as a writer would know it.
     fn free(&self, out: &mut Findings) -> Result<Option<FreeSpace>> {
-        let (of, room) = match self.head.free {
+        let (of, free_space) = match self.head.free {
             None => {
                 (self.head.base_version, Ok((self.head.base_version, FreeSpace::new(self.head.base_end))))
             }
@@ -146,8 +146,8 @@ impl<'a> FileAudit<'a> {
             }
         };
         let at = self.head.free.map_or_else(String::new, |p| place_name(&p.place));
-        let (of, mut room) = match room {
-            Ok((version, room)) => (version.max(of), room),
+        let (of, mut free_space) = match free_space {
+            Ok((version, free_space)) => (version.max(of), free_space),
             Err(why) => {
                 out.add(Finding::damage("free list", at, why));
                 return Ok(None);
@@ -155,16 +155,16 @@ impl<'a> FileAudit<'a> {
         };
         let replayed = self.records.iter().filter(|l| l.record.header.version > of).try_for_each(|l| {
             let notes = space_delta::SpaceDelta::decode(&l.record.notes)?;
-            notes.replay(&mut room, l.record.header.time)?;
+            notes.replay(&mut free_space, l.record.header.time)?;
             let (offset, length) = run_of(&l.at.place);
-            room.replay_use(offset, length)
+            free_space.replay_use(offset, length)
         });
-        let replayed = replayed.and_then(|()| match self.head.end > room.end {
-            true => room.replay_end(self.head.end),
+        let replayed = replayed.and_then(|()| match self.head.end > free_space.end {
+            true => free_space.replay_end(self.head.end),
             false => Ok(()),
         });
         match replayed {
-            Ok(()) => Ok(Some(room)),
+            Ok(()) => Ok(Some(free_space)),
             Err(why) => {
                 out.add(Finding::damage("free list", at, format!("{why}, as the records behind it say")));
                 Ok(None)
@@ -218,6 +218,7 @@ impl Audit for FileAudit<'_> {
 
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>> {
         let newest = n == 0;
+        let hit = if newest { HitVersions::Newest } else { HitVersions::OlderOnly };
         let Some(segment) = self.segments.get(n) else {
             // The newest version alone.
             let last = self.records.len();
@@ -228,10 +229,10 @@ impl Audit for FileAudit<'_> {
                 root: self.head.root,
                 base_is_whole: last == 0,
                 records,
-                newest,
+                hit,
             }));
         };
-        let base_is_whole = segment.base.version > 0 && segment.base.moment >= self.lost;
+        let base_is_whole = segment.base.version > 0 && segment.base.reclaim_epoch >= self.lost;
         let raw = self.storage.raw.as_ref();
         let records = match segment.records(raw, 0, &self.storage.target) {
             Ok(records) => records,
@@ -242,7 +243,7 @@ impl Audit for FileAudit<'_> {
                     crate::ErrorKind::Corrupt { at, .. } => at.clone(),
                     _ => String::new(),
                 };
-                out.add(Finding::damage("record", at, why).of(newest));
+                out.add(Finding::damage("record", at, why).of(hit));
                 Vec::new()
             }
         };
@@ -255,7 +256,7 @@ impl Audit for FileAudit<'_> {
                 let is_whole = whole(q, l.record.header.version);
                 (l.record.clone(), Self::record_place(&l), is_whole)
             });
-        Ok(Some(Epoch { root: segment.slot.root, base_is_whole, records: records.collect(), newest }))
+        Ok(Some(Epoch { root: segment.slot.root, base_is_whole, records: records.collect(), hit }))
     }
 
     fn is_overtaken(&self, n: usize) -> Result<bool> {
@@ -263,8 +264,8 @@ impl Audit for FileAudit<'_> {
         Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
     }
 
-    fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
-        let Some(room) = self.free(out)? else { return Ok(()) };
+    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+        let Some(free_space) = self.free(out)? else { return Ok(()) };
         let length = self.storage.raw.len().map_err(|e| self.io(&e))?;
         if length + crate::file::free_space::ALLOC_UNIT <= self.head.end {
             let why = format!("the file has {length} bytes of {}; it was cut off", self.head.end);
@@ -274,7 +275,7 @@ impl Audit for FileAudit<'_> {
         let mut overlaps = Vec::new();
         // What nothing claims, from one claim to the next, should be free or rest.
         let mut gap = |from: u64, to: u64| {
-            for (o, l) in room.used_in(from, to) {
+            for (o, l) in free_space.used_in(from, to) {
                 (leaked, runs) = (leaked + l, runs + 1);
                 first.get_or_insert((o, l));
             }
@@ -284,20 +285,21 @@ impl Audit for FileAudit<'_> {
             .sorted(&mut |c| twice.push(claimed_twice(c)), &mut |c| {
                 gap(at, c.offset);
                 at = at.max(c.end);
-                let used: u64 = room.used_in(c.offset, c.end).map(|(_, l)| l).sum();
+                let used: u64 = free_space.used_in(c.offset, c.end).map(|(_, l)| l).sum();
                 if used < c.end - c.offset {
                     overlaps.push((c.offset, c.end, c.end - c.offset - used));
                 }
             })
             .map_err(|e| self.io(&e))?;
-        gap(at, room.end);
+        gap(at, free_space.end);
         twice.into_iter().for_each(|f| out.add(f));
         for (from, to, free) in overlaps {
             let why = format!("{free} of these bytes are in use, and said to be free or beyond the end");
             out.add(Finding::damage("room", place_name(&Address::file(from, to - from)), why));
         }
         // What lies below a damaged page is in use, too, and nobody knows where.
-        let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
+        let is_complete =
+            !out.list.iter().any(|f| f.hit.is_newest() && (f.keys.is_some() || f.key.is_some()));
         if let Some((o, l)) = first.filter(|_| is_complete) {
             let why = format!(
                 "{leaked} bytes in {runs} runs are neither in use nor free; a copy of the objects to a new container does without them"

@@ -18,8 +18,8 @@ impl FileWriter {
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();
         self.wake(raw, locks)?;
-        let room = self.load(raw)?;
-        let (garbage, beyond) = (room.free_bytes(), room.dense_end());
+        let free_space = self.load(raw)?;
+        let (garbage, beyond) = (free_space.free_bytes(), free_space.dense_end());
         Ok(CompactionPlan {
             beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
             garbage,
@@ -29,27 +29,29 @@ impl FileWriter {
 
     /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
     pub(crate) fn begin_compaction(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
-        self.below = self.compaction_plan(raw, locks)?.beyond;
+        self.growth.below = self.compaction_plan(raw, locks)?.beyond;
         Ok(())
     }
 
     pub(crate) fn end_compaction(&mut self) {
-        self.below = None;
+        self.growth.below = None;
     }
 
     /// Whether a place lies behind that end, and what is there would fit in before.
     pub(crate) fn must_relocate(&self, place: &Address) -> bool {
-        let (Some(below), Some(room)) = (self.below, &self.room) else { return false };
-        place.room == Location::File && place.offset >= below && room.fits_before(round(place.length), below)
+        let (Some(below), Some(free_space)) = (self.growth.below, &self.free_space) else { return false };
+        place.location == Location::File
+            && place.offset >= below
+            && free_space.fits_before(round(place.length), below)
     }
 
     /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
     pub(crate) fn reclaim_delay(&mut self, raw: &dyn FileIo) -> Result<Option<Duration>> {
-        let (rule, now) = (self.rule, self.now());
+        let (rule, now) = (self.reclaim.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
-        let room = self.load(raw)?;
-        let (resting, last) = room.rests();
-        let much = resting + unused > 0 && room.free_bytes() + resting >= MIN_FREE_BYTES;
+        let free_space = self.load(raw)?;
+        let (resting, last) = free_space.rests();
+        let much = resting + unused > 0 && free_space.free_bytes() + resting >= MIN_FREE_BYTES;
         let rested = if resting > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
         let until = rested.max(ripe);
         let left = Duration::from_micros(until.saturating_sub(now));
@@ -66,7 +68,7 @@ impl FileWriter {
         let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let Some(run) = self.load(raw)?.take_before(round(shift + len), limit) else { return Ok(None) };
         let (at, place) = (run + shift, Address::file(run + shift, len));
-        self.fresh.extend([run_of(&place)]);
+        self.staged.fresh.extend([run_of(&place)]);
         let written = self.put(raw, at, data, "writing a payload");
         if let Err(e) = written {
             self.give_back(&place);

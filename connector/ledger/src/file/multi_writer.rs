@@ -121,7 +121,7 @@ impl FileWriter {
             != (self.head.base_version, self.head.root, self.head.free);
         // A checkpoint uses and frees room of which its free list alone tells.
         if checkpointed {
-            (self.room, self.history) = (None, None);
+            (self.free_space, self.history) = (None, None);
         }
         self.head = slot;
         for logged in &records {
@@ -131,35 +131,35 @@ impl FileWriter {
         }
         if checkpointed {
             self.log.retain(|n| n.version > slot.base_version);
-        } else if let Some(room) = self.room.as_mut().filter(|r| r.end < slot.end) {
+        } else if let Some(free_space) = self.free_space.as_mut().filter(|r| r.end < slot.end) {
             let damaged = |why: &str| Error::corrupt(&self.target, "head slot", why);
-            room.replay_end(slot.end).map_err(damaged)?;
+            free_space.replay_end(slot.end).map_err(damaged)?;
         }
         Ok(())
     }
 
     fn take_note(&mut self, noted: &Noted) -> Result<()> {
         let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
-        let notes = match &mut self.room {
-            Some(room) => noted.replay(room).map_err(damaged)?,
+        let notes = match &mut self.free_space {
+            Some(free_space) => noted.replay(free_space).map_err(damaged)?,
             None => noted.notes().map_err(damaged)?,
         };
         // What another gave back is not ours to give back again. Whoever staged that has staged a value that the other
         // changed too, and merges it.
         for (offset, length) in notes.freed {
-            if self.freed.get(&offset) == Some(&length) {
-                self.freed.remove(&offset);
+            if self.staged.freed.get(&offset) == Some(&length) {
+                self.staged.freed.remove(&offset);
             }
         }
         Ok(())
     }
 
     /// Takes out of a room that was read anew what is reserved here, or written and not committed.
-    pub(super) fn claim(&self, room: &mut FreeSpace) -> Result<()> {
+    pub(super) fn claim(&self, free_space: &mut FreeSpace) -> Result<()> {
         let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
         let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
-        let written = self.fresh.iter().chain(&self.checkpoint_fresh).map(|(o, l)| (*o, *l));
-        reserved.chain(written).try_for_each(|(o, l)| room.replay_use(o, l)).map_err(damaged)
+        let written = self.staged.fresh.iter().chain(&self.checkpoint.fresh).map(|(o, l)| (*o, *l));
+        reserved.chain(written).try_for_each(|(o, l)| free_space.replay_use(o, l)).map_err(damaged)
     }
 
     pub(super) fn allocate_shared(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
@@ -181,11 +181,11 @@ impl FileWriter {
         let mut taken = locks.reserved(&self.target)?;
         taken.extend(&self.shared()?.regions);
         taken.sort_unstable();
-        let room = self.load(raw)?;
-        let (at, length) = match room.find_clear(length.max(want / 16), want, &taken) {
+        let free_space = self.load(raw)?;
+        let (at, length) = match free_space.find_clear(length.max(want / 16), want, &taken) {
             Some(found) => found,
             None => {
-                let behind = taken.last().map_or(0, |(o, l)| o + l).max(room.end).max(DATA);
+                let behind = taken.last().map_or(0, |(o, l)| o + l).max(free_space.end).max(DATA);
                 (behind.next_multiple_of(super::free_space::ALLOC_UNIT), want)
             }
         };
@@ -206,11 +206,11 @@ impl FileWriter {
         if raw.len().map_err(|e| fail(&e))? < at + length {
             raw.set_len(at + length).map_err(|e| fail(&e))?;
         }
-        let room = self.load(raw)?;
-        let taken = if at >= room.end {
-            room.extend_at(at, length)
+        let free_space = self.load(raw)?;
+        let taken = if at >= free_space.end {
+            free_space.extend_at(at, length)
         } else {
-            room.runs.carve(at, length).then_some(())
+            free_space.runs.carve(at, length).then_some(())
         };
         taken.ok_or_else(|| self.too_long())?;
         let shared = self.shared()?;
@@ -223,7 +223,7 @@ impl FileWriter {
     /// Unlocks regions in which nothing is left, nor written and not committed: what is in use, everybody knows.
     fn let_go(&mut self, locks: &Locks) -> Result<()> {
         let written: Vec<(u64, u64)> =
-            self.fresh.iter().chain(&self.checkpoint_fresh).map(|(o, l)| (*o, *l)).collect();
+            self.staged.fresh.iter().chain(&self.checkpoint.fresh).map(|(o, l)| (*o, *l)).collect();
         let shared = self.shared()?;
         let reserved = &shared.reserved;
         shared.regions.retain(|&(o, l)| {

@@ -55,7 +55,7 @@ struct Disk {
     changes: u64,
     fault: Option<(u64, Fault)>,
     /// No write may go beyond this byte.
-    room: Option<u64>,
+    free_space: Option<u64>,
     dead: bool,
     /// After so many syncs, so many fail; whether the system then drops what it could not write.
     failing_syncs: (u64, u64, bool),
@@ -127,7 +127,7 @@ impl SimFile {
 
     /// From now on the disk has room for so many bytes of the file alone.
     pub(crate) fn leave_room(&self, bytes: u64) {
-        self.disk().room = Some(bytes);
+        self.disk().free_space = Some(bytes);
     }
 
     /// Sync number `from`, counted from now on, and those after it fail, `count` of them. What they should have written counts as
@@ -194,8 +194,8 @@ impl SimFile {
             return Err(io::Error::other("dead"));
         }
         d.changes += 1;
-        if let (SimChange::Write(at, data), Some(room)) = (&c, d.room)
-            && *at + data.len() as u64 > room
+        if let (SimChange::Write(at, data), Some(free_space)) = (&c, d.free_space)
+            && *at + data.len() as u64 > free_space
         {
             return Err(io::Error::from_raw_os_error(28));
         }
@@ -300,7 +300,7 @@ impl FileIo for SimFile {
 
     fn available(&self) -> io::Result<u64> {
         let d = self.disk();
-        Ok(d.room.map_or(u64::MAX, |room| room.saturating_sub(d.now.len() as u64)))
+        Ok(d.free_space.map_or(u64::MAX, |free_space| free_space.saturating_sub(d.now.len() as u64)))
     }
 
     fn len(&self) -> io::Result<u64> {

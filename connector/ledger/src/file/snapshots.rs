@@ -96,7 +96,7 @@ impl FileStorage {
                 }
                 drop(locks);
                 *seen = found;
-                return self.read_news(slot, None).map(Some);
+                return self.read_commits(slot, None).map(Some);
             }
             locks.unpin(slot.sequence);
         }
@@ -125,7 +125,7 @@ impl FileStorage {
     }
 
     /// Reads what `slot` has that the snapshot in use has not.
-    pub(super) fn read_news(&self, slot: &Slot, seen: Option<&Slot>) -> Result<RemoteCommits> {
+    pub(super) fn read_commits(&self, slot: &Slot, seen: Option<&Slot>) -> Result<RemoteCommits> {
         let raw = self.raw.as_ref();
         log::check_length(raw, slot, &self.target)?;
         let same_base = |s: &&Slot| (s.base_version, s.root) == (slot.base_version, slot.root);

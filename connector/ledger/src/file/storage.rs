@@ -58,23 +58,23 @@ impl StorageReads for FileStorage {
         if salvaging && seen.is_some() {
             return Ok(None);
         }
-        let mut news = match self.read_on(&slot) {
-            Some(news) => Ok(news),
-            None => self.read_news(&slot, seen.as_ref()),
+        let mut commits = match self.read_on(&slot) {
+            Some(commits) => Ok(commits),
+            None => self.read_commits(&slot, seen.as_ref()),
         };
-        if salvaging && let Err(e) = news {
-            news = self.salvage(e);
+        if salvaging && let Err(e) = commits {
+            commits = self.salvage(e);
         }
         // One pin is let go: the older one, or after an error the newer one, as the snapshot in use stays.
         if self.writer.is_none()
-            && let Some(out) = if news.is_ok() { *seen } else { Some(slot) }
+            && let Some(out) = if commits.is_ok() { *seen } else { Some(slot) }
         {
             lock(&self.locks).unpin(out.sequence);
         }
-        let news = news?;
+        let commits = commits?;
         self.gone.store(false, Ordering::Relaxed);
         *seen = Some(slot);
-        Ok(Some(news))
+        Ok(Some(commits))
     }
 
     fn cached_snapshot(&self) -> Option<Snapshot> {
@@ -101,7 +101,7 @@ impl StorageReads for FileStorage {
 
     fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let at = place.offset.saturating_add(offset);
-        if place.room != Location::File || place.offset < superblock::DATA {
+        if place.location != Location::File || place.offset < superblock::DATA {
             return Err(Error::corrupt(&self.target, format!("{place:?}"), "not a place in a file"));
         }
         let length = parts.iter().map(|part| part.len() as u64).sum();
@@ -187,7 +187,7 @@ impl StoragePayloads for FileStorage {
     }
 
     fn grow_payload(&self, place: &Address, data: &[u8]) -> Result<bool> {
-        if place.room != Location::File {
+        if place.location != Location::File {
             return Ok(false);
         }
         self.with_writer(|w, raw, _| w.grow(raw, place, data))

@@ -32,7 +32,7 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     }
 }
 
-/// A base and the log that followed it. Its pages and records are whole together, until the room of moment `until` is used.
+/// A base and the log that followed it. Its pages and records are whole together, until the room of epoch `until` is used.
 pub(super) struct FileHistorySegment {
     pub(super) base: Mark,
     /// As a head would lead to it; its version is the last one.
@@ -68,7 +68,7 @@ impl FileHistorySegment {
     fn head(&self, found: Option<&(u64, LoggedRecord)>) -> Slot {
         let (sequence, version, time, record) = match found {
             Some((sequence, l)) => (*sequence, l.record.header.version, l.record.header.time, Some(l.at)),
-            None => (self.base.moment, self.base.version, self.base.time, None),
+            None => (self.base.reclaim_epoch, self.base.version, self.base.time, None),
         };
         Slot { sequence, version, time, record, ..self.slot }
     }
@@ -160,7 +160,7 @@ impl<'a> OldVersions<'a> {
             let listed = records.iter().filter(|(q, l)| *q >= lost && l.record.header.version < known);
             out.extend(listed.map(|(_, l)| version_of(l)));
             let b = &s.base;
-            if b.version > 0 && b.moment >= lost {
+            if b.version > 0 && b.reclaim_epoch >= lost {
                 out.push(Version {
                     number: b.version,
                     time: b.time,
@@ -169,7 +169,7 @@ impl<'a> OldVersions<'a> {
                     bytes: b.bytes,
                 });
             }
-            if b.moment < lost || out.len() >= most {
+            if b.reclaim_epoch < lost || out.len() >= most {
                 break;
             }
         }

@@ -5,17 +5,15 @@ mod checkpoint;
 mod checkpoint_commit;
 mod commit_slots;
 mod end_of_file;
+mod state;
 mod time;
 
-use std::collections::BTreeMap;
 use std::io::IoSliceMut;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::append_reservation::AppendReservations;
-use self::checkpoint_commit::KeptPages;
-use self::end_of_file::Unused;
+use self::state::{Growth, Reclaim, StagedCheckpoint, StagedExtents};
 use self::time::Timekeeper;
 use crate::address::{Address, Location, PageRef};
 use crate::clock::Nonces;
@@ -44,35 +42,18 @@ pub(crate) struct FileWriter {
     /// The head that is in force.
     pub(crate) head: Slot,
     /// The room; loaded at the first need of it, because its size follows the container's.
-    pub(super) room: Option<FreeSpace>,
+    pub(super) free_space: Option<FreeSpace>,
     /// The records since the base, which the next checkpoint frees.
     pub(super) log: Vec<Noted>,
     pending: WriteBuffer,
-    /// The file is known to be this long.
-    reached: u64,
-    /// Written since the last commit, by offset; and what will not be in use after the next.
-    pub(super) fresh: BTreeMap<u64, u64>,
-    pub(super) freed: BTreeMap<u64, u64>,
-    /// The same for the checkpoint being made.
-    pub(super) checkpoint_fresh: BTreeMap<u64, u64>,
-    checkpoint_freed: Pairs,
-    /// What was written, and did without, for the base that the next commit is to be.
-    kept: KeptPages,
-    growing: AppendReservations,
-    unused: Unused,
-    /// Where what is written is to end, while that is gathered.
-    pub(super) below: Option<u64>,
-    pub(super) rule: ReclaimRule,
+    pub(super) staged: StagedExtents,
+    pub(super) checkpoint: StagedCheckpoint,
+    pub(super) growth: Growth,
+    pub(super) reclaim: Reclaim,
     sync: SyncPolicy,
     nonces: Nonces,
     /// What the head's history says, once it is read.
     pub(super) history: Option<History>,
-    /// For the heads to come; see [`Slot`].
-    retention: u64,
-    /// The sequence before which no version is whole, once it is read.
-    lost: Option<u64>,
-    /// The room was asked for in vain since this sequence; it is not worth asking again before the next.
-    asked: Option<u64>,
     /// What one of many writers has to know beside.
     pub(super) shared: Option<Shared>,
     /// Since this one began to write.
@@ -82,8 +63,6 @@ pub(crate) struct FileWriter {
     owes_sync: bool,
     /// Why nothing may be written any more.
     broken: Option<Error>,
-    /// Of what the disk had left when it was asked last, what may be taken until it is asked again.
-    disk_left: u64,
 }
 
 /// A record of the log, as the room has to know it.
@@ -116,11 +95,11 @@ impl Noted {
     }
 
     /// Brings the room from the version before to this one's.
-    pub(super) fn replay(&self, room: &mut FreeSpace) -> Decoded<SpaceDelta> {
+    pub(super) fn replay(&self, free_space: &mut FreeSpace) -> Decoded<SpaceDelta> {
         let notes = self.notes()?;
-        notes.replay(room, self.time)?;
+        notes.replay(free_space, self.time)?;
         let (offset, length) = run_of(&self.at.place);
-        room.replay_use(offset, length)?;
+        free_space.replay_use(offset, length)?;
         Ok(notes)
     }
 }
@@ -138,31 +117,21 @@ impl FileWriter {
         Self {
             target,
             head,
-            room: None,
+            free_space: None,
             log: records.iter().map(Noted::from).collect(),
             pending: WriteBuffer::default(),
-            reached: 0,
-            fresh: BTreeMap::new(),
-            freed: BTreeMap::new(),
-            checkpoint_fresh: BTreeMap::new(),
-            checkpoint_freed: Vec::new(),
-            kept: KeptPages::default(),
-            growing: AppendReservations::default(),
-            unused: Unused::default(),
-            below: None,
-            rule,
+            staged: StagedExtents::default(),
+            checkpoint: StagedCheckpoint::default(),
+            growth: Growth::default(),
+            reclaim: Reclaim { rule, retention, horizon: None, asked_at: None },
             sync,
             nonces,
             history: None,
-            retention,
-            lost: None,
-            asked: None,
             shared,
             has_written_head: false,
             timekeeper: Timekeeper::new(head.time),
             owes_sync: false,
             broken: None,
-            disk_left: 0,
         }
     }
 
@@ -172,9 +141,9 @@ impl FileWriter {
 
     /// Reads the free list of the base and the notes since.
     pub(super) fn load(&mut self, raw: &dyn FileIo) -> Result<&mut FreeSpace> {
-        if self.room.is_none() {
+        if self.free_space.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
-            let (of, mut room) = match self.head.free {
+            let (of, mut free_space) = match self.head.free {
                 None => (self.head.base_version, FreeSpace::new(self.head.base_end)),
                 Some(p) => {
                     let mut bytes = vec![0; p.place.length as usize];
@@ -185,21 +154,21 @@ impl FileWriter {
             };
             // With many writers a checkpoint may be older than the list that it is written with.
             for noted in self.log.iter().filter(|n| n.version > of) {
-                noted.replay(&mut room).map_err(damaged)?;
+                noted.replay(&mut free_space).map_err(damaged)?;
             }
-            if self.head.end > room.end {
-                room.replay_end(self.head.end).map_err(damaged)?;
+            if self.head.end > free_space.end {
+                free_space.replay_end(self.head.end).map_err(damaged)?;
             }
-            room.order_times(self.now().max(self.head.time));
+            free_space.order_times(self.now().max(self.head.time));
             if self.shared.is_some() {
-                self.claim(&mut room)?;
+                self.claim(&mut free_space)?;
             } else {
                 self.log.iter_mut().for_each(|n| n.notes = Bytes::new());
-                self.find_unused(&room);
+                self.find_unused(&free_space);
             }
-            self.room = Some(room);
+            self.free_space = Some(free_space);
         }
-        self.room.as_mut().ok_or_else(|| Error::corrupt(&self.target, "free list", "not loaded"))
+        self.free_space.as_mut().ok_or_else(|| Error::corrupt(&self.target, "free list", "not loaded"))
     }
 
     /// Room for `length` bytes; wakes what has rested before it lets the file grow.
@@ -209,7 +178,7 @@ impl FileWriter {
         if self.shared.is_some() {
             return self.allocate_shared(raw, locks, length);
         }
-        if let Some(below) = self.below
+        if let Some(below) = self.growth.below
             && let Some(at) = self.load(raw)?.take_before(length, below)
         {
             return Ok(at);
@@ -223,13 +192,13 @@ impl FileWriter {
         }
         if self.is_disk_short(raw, length)? {
             // Courtesy to who copies ends where there is no other room.
-            self.wake_by(raw, locks, ReclaimRule { courtesy: 0, ..self.rule })?;
+            self.wake_by(raw, locks, ReclaimRule { courtesy: 0, ..self.reclaim.rule })?;
             if let Some(at) = self.load(raw)?.take(length) {
                 return Ok(at);
             }
         }
-        let room = self.load(raw)?;
-        let grown = room.extend(length);
+        let free_space = self.load(raw)?;
+        let grown = free_space.extend(length);
         grown.ok_or_else(|| self.too_long())
     }
 
@@ -239,15 +208,15 @@ impl FileWriter {
             return Ok(false);
         }
         let needed = length.saturating_add(DISK_RESERVE_BYTES);
-        if needed > self.disk_left {
+        if needed > self.growth.disk_left {
             let available = raw.available().unwrap_or(u64::MAX);
             if needed > available {
                 return Ok(true);
             }
             // Others use the disk, too.
-            self.disk_left = available / 2;
+            self.growth.disk_left = available / 2;
         }
-        self.disk_left = self.disk_left.saturating_sub(length);
+        self.growth.disk_left = self.growth.disk_left.saturating_sub(length);
         Ok(false)
     }
 
@@ -257,7 +226,7 @@ impl FileWriter {
 
     /// Wakes what has rested, if that was not tried since the head in force.
     pub(super) fn wake_once(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
-        if self.asked.replace(self.head.sequence) == Some(self.head.sequence) {
+        if self.reclaim.asked_at.replace(self.head.sequence) == Some(self.head.sequence) {
             return Ok(());
         }
         self.wake(raw, locks)
@@ -268,7 +237,7 @@ impl FileWriter {
         self.note_unused(offset, length);
         let runs = match &mut self.shared {
             Some(s) => Some(&mut s.reserved),
-            None => self.room.as_mut().map(|r| &mut r.runs),
+            None => self.free_space.as_mut().map(|r| &mut r.runs),
         };
         let mut free = (offset, length);
         if let Some(runs) = runs {
@@ -281,7 +250,7 @@ impl FileWriter {
 
     /// Frees what has rested enough.
     pub(super) fn wake(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
-        self.wake_by(raw, locks, self.rule)
+        self.wake_by(raw, locks, self.reclaim.rule)
     }
 
     fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
@@ -297,11 +266,11 @@ impl FileWriter {
         let mut until = last;
         if self.shared.is_some() {
             // Others write it too.
-            self.lost = None;
+            self.reclaim.horizon = None;
         }
         if last > self.lost(raw)? {
             reclaim_horizon::write(raw, last, &self.target)?;
-            self.lost = Some(last);
+            self.reclaim.horizon = Some(last);
             // Whoever pinned an old version before that was written has to be seen now.
             until = limit(locks).min(last);
         }
@@ -311,7 +280,7 @@ impl FileWriter {
 
     /// The sequence before which no version is whole.
     fn lost(&mut self, raw: &dyn FileIo) -> Result<u64> {
-        let lost = match self.lost {
+        let lost = match self.reclaim.horizon {
             Some(lost) => lost,
             None => match reclaim_horizon::read(raw, &self.target) {
                 Ok(lost) => lost,
@@ -323,7 +292,7 @@ impl FileWriter {
                 Err(e) => return Err(e),
             },
         };
-        self.lost = Some(lost);
+        self.reclaim.horizon = Some(lost);
         Ok(lost)
     }
 
@@ -337,7 +306,7 @@ impl FileWriter {
     ) -> Result<Address> {
         let (len, shift) = (data.len() as u64, free_space::shift(data.len() as u64));
         let place = Address::file(self.allocate(raw, locks, shift + len)? + shift, len);
-        self.fresh.extend([run_of(&place)]);
+        self.staged.fresh.extend([run_of(&place)]);
         let written = self.pending.push(raw, place.offset, data, on_bytes);
         written.map_err(|e| {
             self.give_back(&place);
@@ -353,43 +322,43 @@ impl FileWriter {
     /// Takes back that a payload is given back: somebody needs it after all.
     pub(crate) fn keep(&mut self, place: &Address) {
         let (offset, length) = run_of(place);
-        if self.freed.get(&offset) == Some(&length) {
-            self.freed.remove(&offset);
+        if self.staged.freed.get(&offset) == Some(&length) {
+            self.staged.freed.remove(&offset);
         }
     }
 
     /// Gives fresh room back at once; false if it is not fresh.
     pub(crate) fn give_back(&mut self, place: &Address) -> bool {
         let (offset, length) = run_of(place);
-        let known = self.fresh.get(&offset) == Some(&length);
-        if known && self.fresh.remove(&offset).is_some() {
+        let known = self.staged.fresh.get(&offset) == Some(&length);
+        if known && self.staged.fresh.remove(&offset).is_some() {
             self.put_back(offset, length);
         }
         known
     }
 
     pub(crate) fn free(&mut self, raw: &dyn FileIo, place: &Address) -> Result<()> {
-        if place.room == Location::File && self.give_back(place) {
+        if place.location == Location::File && self.give_back(place) {
             return Ok(());
         }
         let (offset, length) = run_of(place);
-        let taken = self.freed.range(..offset.saturating_add(length)).next_back();
+        let taken = self.staged.freed.range(..offset.saturating_add(length)).next_back();
         let twice = taken.is_some_and(|(o, l)| o + l > offset);
         let in_use = self.load(raw)?.in_use(offset, length);
         // Another writer gave it back, in a version that is not seen here yet. Its bytes are pinned until then.
-        if self.shared.is_some() && place.room == Location::File && !twice && !in_use {
+        if self.shared.is_some() && place.location == Location::File && !twice && !in_use {
             return Ok(());
         }
-        if place.room != Location::File || twice || !in_use {
+        if place.location != Location::File || twice || !in_use {
             let why = format!("the extent at byte {offset} is free already, or was never in use");
             return Err(Error::invalid(&self.target, why));
         }
-        self.freed.insert(offset, length);
+        self.staged.freed.insert(offset, length);
         Ok(())
     }
 
     pub(crate) fn has_freed(&self) -> bool {
-        !self.freed.is_empty()
+        !self.staged.freed.is_empty()
     }
 
     /// Fills in what of a read is not in the file yet; returns where in the file that belongs. Reading writes nothing: a forked
@@ -400,10 +369,10 @@ impl FileWriter {
 
     pub(crate) fn rollback(&mut self) {
         self.checkpoint_forget();
-        for (o, l) in std::mem::take(&mut self.fresh) {
+        for (o, l) in std::mem::take(&mut self.staged.fresh) {
             self.put_back(o, l);
         }
-        self.freed.clear();
+        self.staged.freed.clear();
     }
 
     /// Writes the record of `version` and the head that makes it count. Returns the record's length.
@@ -415,11 +384,11 @@ impl FileWriter {
         entries: &dyn Entries,
     ) -> Result<u64> {
         self.check_alone(raw, locks)?;
-        let used = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
-        let freed = self.freed.iter().map(|(o, l)| (*o, *l)).collect();
+        let used = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+        let freed = self.staged.freed.iter().map(|(o, l)| (*o, *l)).collect();
         let length = self.append(raw, locks, version, entries, (used, freed))?;
-        self.fresh.clear();
-        let freed = std::mem::take(&mut self.freed);
+        self.staged.fresh.clear();
+        let freed = std::mem::take(&mut self.staged.freed);
         self.lay_to_rest(raw, freed, self.now().max(self.head.time))?;
         Ok(length)
     }
@@ -458,7 +427,7 @@ impl FileWriter {
                 end,
                 log_bytes: self.head.log_bytes + place.length,
                 record: Some(PageRef { place, crc }),
-                retention: self.retention,
+                retention: self.reclaim.retention,
                 ..self.head
             };
             self.write_head(raw, next)
@@ -482,10 +451,10 @@ impl FileWriter {
         time: u64,
     ) -> Result<()> {
         let sequence = self.head.sequence;
-        let room = self.load(raw)?;
+        let free_space = self.load(raw)?;
         for (offset, length) in runs {
             // Checked when it was freed; were it wrong all the same, the run is lost and not used twice.
-            if let Err(why) = room.rest(PendingFree { offset, length, sequence, time }) {
+            if let Err(why) = free_space.rest(PendingFree { offset, length, sequence, time }) {
                 tracing::warn!(offset, length, why, "a freed run is not given back");
             }
         }

@@ -7,7 +7,7 @@ use object_stores::ObjectStoreExt;
 
 use crate::address::{Address, Location, PageRef, Run};
 use crate::audit::{
-    Audit, Claims, Epoch, Finding, Findings, Versions, claimed_twice, place_name, why_damaged,
+    Audit, Claims, Epoch, Finding, Findings, HitVersions, Versions, claimed_twice, place_name, why_damaged,
 };
 use crate::codec::hex;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,8 +31,8 @@ pub(super) struct ObjectAudit<'a> {
 }
 
 /// An object's name for people.
-fn room_name(room: &Location) -> String {
-    match room {
+fn location_name(location: &Location) -> String {
+    match location {
         Location::File => "the file".into(),
         Location::Log(n) => format!("log/{n:016x}"),
         Location::Pack(id) => format!("pack/{}", hex(id)),
@@ -41,7 +41,7 @@ fn room_name(room: &Location) -> String {
 }
 
 /// The room of an object's name behind the container's id, if it is one.
-fn room_of(name: &str) -> Option<Location> {
+fn location_of(name: &str) -> Option<Location> {
     let (kind, id) = name.split_once('/')?;
     let number = |digits: usize| (id.len() == digits).then(|| u128::from_str_radix(id, 16).ok()).flatten();
     match kind {
@@ -56,7 +56,7 @@ fn room_of(name: &str) -> Option<Location> {
 fn record_place(l: &FetchedRecord) -> Address {
     let end = l.object.len() as u64;
     let length = l.record.length.min(end.saturating_sub(AREA_AT as u64));
-    Address { room: Location::Log(l.record.header.version), offset: end - length, length }
+    Address { location: Location::Log(l.record.header.version), offset: end - length, length }
 }
 
 impl<'a> ObjectAudit<'a> {
@@ -116,15 +116,15 @@ impl<'a> ObjectAudit<'a> {
                     Ok(Some(l)) => found.push(l),
                     Ok(None) => {
                         // One that nobody needs any more may be gone; then all before it are.
-                        let is_needed = p.base.moment >= self.head.lost;
+                        let is_needed = p.base.reclaim_epoch >= self.head.lost;
                         if is_needed {
                             out.add(
                                 Finding::damage(
                                     "record",
-                                    room_name(&Location::Log(version)),
+                                    location_name(&Location::Log(version)),
                                     "it is missing",
                                 )
-                                .of(false),
+                                .of(HitVersions::OlderOnly),
                             );
                         }
                         whole = false;
@@ -132,7 +132,10 @@ impl<'a> ObjectAudit<'a> {
                     }
                     Err(e) => {
                         let Some(why) = why_damaged(&e) else { return Err(e) };
-                        out.add(Finding::damage("record", room_name(&Location::Log(version)), why).of(false));
+                        out.add(
+                            Finding::damage("record", location_name(&Location::Log(version)), why)
+                                .of(HitVersions::OlderOnly),
+                        );
                         whole = false;
                         found.clear();
                     }
@@ -150,9 +153,9 @@ impl<'a> ObjectAudit<'a> {
         for meta in self.storage.store.list(&prefix, None) {
             let meta = meta.map_err(|e| store_error(&self.storage.target, &e))?;
             let name = meta.key.as_str().strip_prefix(&prefix).unwrap_or_default().to_owned();
-            match room_of(&name) {
-                Some(room) => {
-                    all.insert(room, meta.size);
+            match location_of(&name) {
+                Some(location) => {
+                    all.insert(location, meta.size);
                 }
                 None if name == "lock" => (),
                 None => out.add(Finding::warning("leftover object", name, "it is no object of a container")),
@@ -208,19 +211,29 @@ impl Audit for ObjectAudit<'_> {
             let records = self.records.iter().enumerate();
             let records = records.map(|(i, l)| (l.record.clone(), record_place(l), whole(i, l))).collect();
             let base = &self.history.base;
-            let base_is_whole = last == 0 || (self.all && base.version > 0 && base.moment >= lost);
-            return Ok(Some(Epoch { root: self.head.base.root, base_is_whole, records, newest: true }));
+            let base_is_whole = last == 0 || (self.all && base.version > 0 && base.reclaim_epoch >= lost);
+            return Ok(Some(Epoch {
+                root: self.head.base.root,
+                base_is_whole,
+                records,
+                hit: HitVersions::Newest,
+            }));
         }
         let Some(p) = self.past().nth(n - 1).cloned() else { return Ok(None) };
         let (records, complete) = self.older_records(&p, out)?;
         self.older.extend(records.iter().map(|l| Location::Log(l.record.header.version)));
-        self.older.extend(p.root.map(|root| root.place.room));
+        self.older.extend(p.root.map(|root| root.place.location));
         // Behind a record that is missing, none can be used.
         let records = if complete { records } else { Vec::new() };
         let records =
             records.iter().map(|l| (l.record.clone(), record_place(l), l.record.header.time >= lost));
-        let base_is_whole = p.base.version > 0 && p.base.moment >= lost;
-        Ok(Some(Epoch { root: p.root, base_is_whole, records: records.collect(), newest: false }))
+        let base_is_whole = p.base.version > 0 && p.base.reclaim_epoch >= lost;
+        Ok(Some(Epoch {
+            root: p.root,
+            base_is_whole,
+            records: records.collect(),
+            hit: HitVersions::OlderOnly,
+        }))
     }
 
     fn is_overtaken(&self, _: usize) -> Result<bool> {
@@ -230,7 +243,7 @@ impl Audit for ObjectAudit<'_> {
         Ok(head.fixed.id != self.storage.id || head.lost > self.head.lost)
     }
 
-    fn room(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
+    fn unclaimed(&mut self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
         let there = self.list(out)?;
         let Some(table) = self.table(out)? else { return Ok(()) };
         let mut live: BTreeMap<Location, u64> = BTreeMap::new();
@@ -238,53 +251,65 @@ impl Audit for ObjectAudit<'_> {
         let mut twice = Vec::new();
         claims
             .sorted(&mut |c| twice.push(claimed_twice(c)), &mut |c| {
-                *live.entry(c.room).or_default() += c.end - c.offset;
-                ends.insert(c.room, c.end);
+                *live.entry(c.location).or_default() += c.end - c.offset;
+                ends.insert(c.location, c.end);
             })
             .map_err(|e| Error::io(&self.storage.target, "keeping a list in a temporary file", &e))?;
         twice.into_iter().for_each(|f| out.add(f));
-        let needed = ends.keys().chain(table.rooms.iter().filter(|(_, u)| u.live > 0).map(|(room, _)| room));
+        let needed = ends
+            .keys()
+            .chain(table.locations.iter().filter(|(_, u)| u.live > 0).map(|(location, _)| location));
         let needed: std::collections::BTreeSet<Location> = needed.copied().collect();
-        for room in &needed {
-            let end = ends.get(room).copied().unwrap_or(0);
-            match there.get(room) {
-                None => out.add(Finding::damage("object", room_name(room), "it is missing")),
+        for location in &needed {
+            let end = ends.get(location).copied().unwrap_or(0);
+            match there.get(location) {
+                None => out.add(Finding::damage("object", location_name(location), "it is missing")),
                 Some(size) if *size < end => {
                     let why = format!("it has {size} bytes, and bytes up to {end} are in use");
-                    out.add(Finding::damage("object", room_name(room), why));
+                    out.add(Finding::damage("object", location_name(location), why));
                 }
                 Some(_) => (),
             }
         }
-        let is_complete = !out.list.iter().any(|f| f.newest && (f.keys.is_some() || f.key.is_some()));
-        for (room, u) in
-            table.rooms.iter().filter(|(room, _)| matches!(room, Location::Pack(_)) && is_complete)
+        let is_complete =
+            !out.list.iter().any(|f| f.hit.is_newest() && (f.keys.is_some() || f.key.is_some()));
+        for (location, u) in table
+            .locations
+            .iter()
+            .filter(|(location, _)| matches!(location, Location::Pack(_)) && is_complete)
         {
-            let used = live.get(room).copied().unwrap_or(0);
+            let used = live.get(location).copied().unwrap_or(0);
             if used > u.live {
                 let why = format!("{used} bytes are in use, and {} are counted", u.live);
-                out.add(Finding::damage("room table", room_name(room), why));
+                out.add(Finding::damage("room table", location_name(location), why));
             } else if used < u.live {
                 let why = format!("{} bytes are counted as in use, and {used} are", u.live);
-                out.add(Finding::warning("room table", room_name(room), why));
+                out.add(Finding::warning("room table", location_name(location), why));
             }
         }
         let older: std::collections::BTreeSet<Location> = self.older.iter().copied().collect();
-        let is_known = |room: &Location| {
-            let in_log = matches!(room, Location::Log(n) if *n > self.head.base.version);
-            needed.contains(room) || older.contains(room) || table.rooms.contains_key(room) || in_log
+        let is_known = |location: &Location| {
+            let in_log = matches!(location, Location::Log(n) if *n > self.head.base.version);
+            needed.contains(location)
+                || older.contains(location)
+                || table.locations.contains_key(location)
+                || in_log
         };
-        let strays = there.iter().filter(|(room, _)| !is_known(room));
+        let strays = there.iter().filter(|(location, _)| !is_known(location));
         let (mut count, mut bytes, mut first) = (0u64, 0u64, None);
-        for (room, size) in strays {
+        for (location, size) in strays {
             (count, bytes) = (count + 1, bytes + size);
-            first.get_or_insert(*room);
+            first.get_or_insert(*location);
         }
-        if let Some(room) = first {
+        if let Some(location) = first {
             let why = format!(
                 "{count} objects of {bytes} bytes are in no version: a writer at work has put them, or one that died"
             );
-            out.add(Finding::warning("leftover object", format!("{} and others", room_name(&room)), why));
+            out.add(Finding::warning(
+                "leftover object",
+                format!("{} and others", location_name(&location)),
+                why,
+            ));
         }
         Ok(())
     }

@@ -12,25 +12,25 @@ use crate::storage::Checkpoint;
 pub(super) struct Basis {
     base: Checkpoint,
     /// Of an old version: when it began.
-    moment: Option<u64>,
+    reclaim_epoch: Option<u64>,
 }
 
 impl Basis {
     /// Of the newest version that a head names.
     pub(super) fn new(head: &Head) -> Basis {
-        Basis { base: head.base, moment: None }
+        Basis { base: head.base, reclaim_epoch: None }
     }
 
     /// Whether nothing of it was deleted, by a newer head.
     fn is_kept_by(&self, newest: &Head) -> bool {
-        self.moment.map_or(newest.base == self.base, |moment| moment >= newest.lost)
+        self.reclaim_epoch.map_or(newest.base == self.base, |reclaim_epoch| reclaim_epoch >= newest.lost)
     }
 }
 
 impl ObjectStorage {
     /// Notes what the snapshot in use stands on from now on.
     pub(super) fn stand_on(&self, seen: &ReaderState) {
-        *lock(&self.basis) = Basis { base: seen.head.base, moment: seen.moment };
+        *lock(&self.basis) = Basis { base: seen.head.base, reclaim_epoch: seen.reclaim_epoch };
     }
 
     /// The error for a snapshot that is not there any more.

@@ -26,7 +26,7 @@ const MAX_DIRECT_REQUESTS: usize = 32;
 /// One request, and which runs it answers.
 #[derive(Debug)]
 struct Request {
-    room: Location,
+    location: Location,
     start: u64,
     end: u64,
     runs: Vec<usize>,
@@ -36,21 +36,21 @@ struct Request {
 fn plan(runs: &[(usize, Run)]) -> Vec<Request> {
     let start = |run: &Run| run.place.offset.saturating_add(run.offset);
     let mut order: Vec<_> =
-        runs.iter().map(|(n, run)| (run.place.room, start(run), run.length, *n)).collect();
+        runs.iter().map(|(n, run)| (run.place.location, start(run), run.length, *n)).collect();
     order.sort_unstable();
     let mut all: Vec<Request> = Vec::new();
-    for (room, start, length, n) in order {
+    for (location, start, length, n) in order {
         let end = start.saturating_add(length);
         match all.last_mut() {
             Some(r)
-                if r.room == room
+                if r.location == location
                     && start <= r.end.saturating_add(MAX_GAP_BYTES)
                     && end.max(r.end) - r.start <= MAX_REQUEST_BYTES =>
             {
                 r.end = r.end.max(end);
                 r.runs.push(n);
             }
-            _ => all.push(Request { room, start, end, runs: vec![n] }),
+            _ => all.push(Request { location, start, end, runs: vec![n] }),
         }
     }
     all
@@ -78,7 +78,7 @@ impl ObjectStorage {
     pub(super) fn get(&self, run: &Run) -> Result<Bytes> {
         let start = run.place.offset.saturating_add(run.offset);
         self.ask(&Request {
-            room: run.place.room,
+            location: run.place.location,
             start,
             end: start.saturating_add(run.length),
             runs: Vec::new(),
@@ -86,7 +86,7 @@ impl ObjectStorage {
     }
 
     fn ask(&self, r: &Request) -> Result<Bytes> {
-        let key = self.names.room(&r.room, &self.target)?;
+        let key = self.names.object_key(&r.location, &self.target)?;
         if r.end - r.start > MAX_REQUEST_BYTES {
             return self.ask_in_parts(&key, r);
         }
@@ -118,7 +118,7 @@ impl ObjectStorage {
             check(&bytes)?;
             return Ok(Some(bytes));
         }
-        let key = self.names.room(&run.place.room, &self.target)?;
+        let key = self.names.object_key(&run.place.location, &self.target)?;
         let start = run.place.offset.saturating_add(run.offset);
         let range = start..start.saturating_add(run.length);
         let got = self.store.get(&key, Some(range.clone())).map_err(|e| self.unread(&key, &e))?;
@@ -126,9 +126,9 @@ impl ObjectStorage {
             return Err(self.cut_short(&key));
         }
         let etag = got.meta.etag;
-        if !lock(proven).has(&run.place.room, etag.as_ref(), &range) {
+        if !lock(proven).has(&run.place.location, etag.as_ref(), &range) {
             check(&got.bytes)?;
-            lock(proven).add(run.place.room, etag, range);
+            lock(proven).add(run.place.location, etag, range);
         }
         Ok(Some(got.bytes))
     }
@@ -210,7 +210,7 @@ impl ObjectStorage {
         runs: Vec<(usize, &mut Wanted<'_>)>,
         check: &Check<'_>,
     ) -> Result<()> {
-        let key = self.names.room(&request.room, &self.target)?;
+        let key = self.names.object_key(&request.location, &self.target)?;
         let mut sinks: Vec<_> = runs.into_iter().map(|(n, wanted)| Sink::new(n, wanted)).collect();
         let (mut at, mut done, mut checked) = (request.start, 0, Ok(()));
         let got = self.store.get_each(&key, request.start..request.end, &mut |piece| {
@@ -267,8 +267,8 @@ impl<'a, 'b> Sink<'a, 'b> {
         if from >= to {
             return false;
         }
-        let room = self.wanted.into.as_deref_mut().unwrap_or(&mut self.own);
-        room[(from - self.start) as usize..(to - self.start) as usize]
+        let location = self.wanted.into.as_deref_mut().unwrap_or(&mut self.own);
+        location[(from - self.start) as usize..(to - self.start) as usize]
             .copy_from_slice(&piece[(from - at) as usize..(to - at) as usize]);
         self.end <= end
     }
@@ -317,8 +317,8 @@ mod tests {
     use super::*;
     use crate::address::Address;
 
-    fn run(room: u8, offset: u64, length: u64) -> Run {
-        Run { place: Address { room: Location::Pack([room; 16]), offset, length }, offset: 0, length }
+    fn run(location: u8, offset: u64, length: u64) -> Run {
+        Run { place: Address { location: Location::Pack([location; 16]), offset, length }, offset: 0, length }
     }
 
     fn planned(runs: &[Run]) -> Vec<(u64, u64, Vec<usize>)> {

@@ -42,7 +42,7 @@ impl InlineLog {
 
     /// A part of one of them.
     pub(super) fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
-        let Location::Log(version) = place.room else { return None };
+        let Location::Log(version) = place.location else { return None };
         let from = usize::try_from(place.offset.checked_add(offset)?).ok()?;
         self.objects.get(&version)?.get(from..from.checked_add(len)?)
     }
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(tail.between(2, 5).len(), 3);
         assert_eq!(tail.between(5, 5).len(), 0);
         assert!(tail.between(1, 5).is_empty() && tail.between(2, 6).is_empty());
-        let place = Address { room: Location::Log(4), offset: 4, length: 6 };
+        let place = Address { location: Location::Log(4), offset: 4, length: 6 };
         assert_eq!(tail.part(&place, 1, 5), Some([4; 5].as_slice()));
         assert_eq!(tail.part(&place, 1, 6), None);
         tail.rebase(4);

@@ -49,8 +49,8 @@ impl Names {
         self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
     }
 
-    pub(crate) fn room(&self, room: &Location, target: &str) -> Result<Key> {
-        match room {
+    pub(crate) fn object_key(&self, location: &Location, target: &str) -> Result<Key> {
+        match location {
             Location::Log(n) => self.key(&format!("log/{n:016x}"), target),
             Location::Page(id) => self.key(&format!("page/{}", hex(id)), target),
             Location::Pack(id) => self.key(&format!("pack/{}", hex(id)), target),
@@ -69,15 +69,15 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
 
 /// Feature of a head: it is closed, so who commits has to put another head before.
 const CLOSED: u32 = 1;
-/// The claim of many writers.
-pub(crate) const MULTI_WRITER_CLAIM: u64 = 0;
+/// The fencing token of many writers.
+pub(crate) const MULTI_WRITER_TOKEN: u64 = 0;
 
 /// The head: what a container is, and a hint of where its newest version is.
 ///
-/// A writer that is alone puts a head of its own, its *claim*, before its first commit, over the one that it read before it read the
-/// log. So a head that it puts later, over its own, shows that nobody else has claimed the container since; and who claimed it earlier
-/// knows an older version, from which no commit succeeds any more. One of many looks at the head after each commit, and
-/// puts theirs if it is another's. Therefore a closed head needs no look for what is newer.
+/// A writer that is alone puts a head with its *fencing token* before its first commit. That head replaces the one that it
+/// read before it read the log. So a head that it puts later, over its own, shows that nobody else has fenced the container
+/// since. Who fenced it earlier knows an older version, from which no commit succeeds any more. One of many looks at the head
+/// after each commit, and puts theirs if it is another's. Therefore a closed head needs no look for what is newer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) fixed: Fixed,
@@ -88,26 +88,26 @@ pub(crate) struct Head {
     /// Milliseconds for which obsolete objects stay.
     pub(crate) retention: u64,
     /// When the base was made, microseconds.
-    pub(crate) moment: u64,
+    pub(crate) reclaim_epoch: u64,
     /// Versions that were the newest before this time are not whole any more, microseconds.
     pub(crate) lost: u64,
     /// What leads to versions before the base.
     pub(crate) history: Option<PageRef>,
     /// Random, whose head it is; [`MULTI_WRITER_CLAIM`] of many writers.
-    pub(crate) claim: u64,
+    pub(crate) fencing_token: u64,
     /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
     pub(crate) closed: Option<Vec<Bytes>>,
 }
 
 impl Head {
     /// The same head as whoever goes on committing puts it.
-    pub(crate) fn claimed(self, claim: u64) -> Self {
-        Self { claim, closed: None, ..self }
+    pub(crate) fn fenced_by(self, fencing_token: u64) -> Self {
+        Self { fencing_token, closed: None, ..self }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = self.fixed.encode_with(if self.closed.is_some() { CLOSED } else { 0 });
-        for n in [self.version, self.base.version, self.retention, self.moment, self.lost] {
+        for n in [self.version, self.base.version, self.retention, self.reclaim_epoch, self.lost] {
             out.extend_from_slice(&n.to_le_bytes());
         }
         for p in [self.base.root, self.table, self.history] {
@@ -116,7 +116,7 @@ impl Head {
                 p.encode(&mut out);
             }
         }
-        out.extend_from_slice(&self.claim.to_le_bytes());
+        out.extend_from_slice(&self.fencing_token.to_le_bytes());
         if let Some(log) = &self.closed {
             put_varint(&mut out, log.len() as u64);
             log.iter().for_each(|object| put_string(&mut out, object));
@@ -144,16 +144,27 @@ impl Head {
             let mut r = Reader::new(body);
             r.take(FIXED)?;
             let (version, base_version, retention) = (r.u64()?, r.u64()?, r.u64()?);
-            let (moment, lost) = (r.u64()?, r.u64()?);
+            let (reclaim_epoch, lost) = (r.u64()?, r.u64()?);
             let (root, table, history) = (optional(&mut r)?, optional(&mut r)?, optional(&mut r)?);
             if base_version > version || version >= 1 << 62 {
                 return Err("impossible versions");
             }
             let base = Checkpoint { version: base_version, root };
-            // Earlier versions of h5lake put heads without a claim.
-            let claim = if r.remaining() == 0 { MULTI_WRITER_CLAIM } else { r.u64()? };
+            // Earlier versions of h5lake put heads without a fencing token.
+            let fencing_token = if r.remaining() == 0 { MULTI_WRITER_TOKEN } else { r.u64()? };
             let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
-            Ok(Self { fixed, version, base, table, retention, moment, lost, history, claim, closed })
+            Ok(Self {
+                fixed,
+                version,
+                base,
+                table,
+                retention,
+                reclaim_epoch,
+                lost,
+                history,
+                fencing_token,
+                closed,
+            })
         };
         read().map_err(|why| Error::corrupt(target, "head object", why))
     }
@@ -232,10 +243,10 @@ mod tests {
     #[test]
     fn packs_and_pages_never_change() {
         let names = Names::new(Key::new("dir/c.h5").unwrap(), &[7; 16], "x").unwrap();
-        let room = |room| is_immutable(&names.room(&room, "x").unwrap());
-        assert!(room(Location::Pack([1; 16])) && room(Location::Page([2; 16])));
+        let location = |location| is_immutable(&names.object_key(&location, "x").unwrap());
+        assert!(location(Location::Pack([1; 16])) && location(Location::Page([2; 16])));
         assert!(
-            !room(Location::Log(5))
+            !location(Location::Log(5))
                 && !is_immutable(&names.head)
                 && !is_immutable(&names.key("lock", "x").unwrap())
         );
@@ -245,17 +256,17 @@ mod tests {
 
     #[test]
     fn a_manifest_round_trips_and_damage_is_detected() {
-        let place = Address { room: Location::Page([9; 16]), offset: 5, length: 6 };
+        let place = Address { location: Location::Page([9; 16]), offset: 5, length: 6 };
         let head = Head {
             fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false },
             version: 7,
             base: Checkpoint { version: 5, root: Some(PageRef { place, crc: 8 }) },
             table: None,
             retention: 600_000,
-            moment: 3,
+            reclaim_epoch: 3,
             lost: 2,
             history: Some(PageRef { place, crc: 9 }),
-            claim: 77,
+            fencing_token: 77,
             closed: None,
         };
         let closed = |log: &[&'static str]| Some(log.iter().map(|object| Bytes::from(*object)).collect());
@@ -275,6 +286,6 @@ mod tests {
         let mut early = head.encode();
         early.truncate(early.len() - 12);
         seal(&mut early);
-        assert_eq!(Head::decode(&early, "x").unwrap(), Head { claim: MULTI_WRITER_CLAIM, ..head });
+        assert_eq!(Head::decode(&early, "x").unwrap(), Head { fencing_token: MULTI_WRITER_TOKEN, ..head });
     }
 }

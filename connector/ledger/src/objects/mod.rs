@@ -100,7 +100,7 @@ struct ReaderState {
     read: Instant,
     version: Option<u64>,
     /// Of an old version: when it began, which says whether it is still whole.
-    moment: Option<u64>,
+    reclaim_epoch: Option<u64>,
     /// The version at which one of many writers last looked for a newer base.
     looked: u64,
 }
@@ -127,7 +127,7 @@ pub(crate) struct ObjectStorage {
     /// The first head follows the first commit.
     head_last: bool,
     /// What a writer's heads have to say whose they are.
-    claim: u64,
+    fencing_token: u64,
     /// Of one of many: the version and length of a record of its own of which it is not known whether the head names its container.
     unnamed: Mutex<Option<(u64, u64)>>,
     /// The version to show, if not the newest.
@@ -153,11 +153,11 @@ impl ObjectStorage {
     /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.
     fn pack_of(&self, pieces: PutPayload, lengths: impl Iterator<Item = usize>) -> Result<Vec<Address>> {
         self.with_writer(|_| Ok(()))?;
-        let room = Location::Pack(clock::random(&self.target)?);
-        let key = self.names.room(&room, &self.target)?;
+        let location = Location::Pack(clock::random(&self.target)?);
+        let key = self.names.object_key(&location, &self.target)?;
         let mut total = 0;
         let mut place = |length: usize| {
-            let place = Address { room, offset: total, length: length as u64 };
+            let place = Address { location, offset: total, length: length as u64 };
             total += length as u64;
             place
         };
@@ -166,11 +166,11 @@ impl ObjectStorage {
         let put = self.store.put(&key, pieces, PutMode::Overwrite);
         let etag = put.map_err(|e| store_error(&self.target, &e))?.etag;
         self.with_writer(|w| {
-            w.gain(room, total);
+            w.gain(location, total);
             Ok(())
         })?;
         if let Some(proven) = &self.proven {
-            lock(proven).add(room, etag, 0..total);
+            lock(proven).add(location, etag, 0..total);
         }
         Ok(places)
     }
@@ -217,7 +217,7 @@ impl ObjectStorage {
         self.get(&run)
     }
 
-    fn first_news(&self, seen: &mut ReaderState) -> Result<RemoteCommits> {
+    fn first_commits(&self, seen: &mut ReaderState) -> Result<RemoteCommits> {
         let head = seen.head.clone();
         let born = lock(&self.born).take();
         let (records, mut root) = match born {
@@ -245,9 +245,9 @@ impl ObjectStorage {
             let (target, store, names) = (self.target.clone(), self.store.clone(), self.names.clone());
             let mut writer = ObjectWriter::new(target, store, names, head, &records, lease, nonces);
             writer.shared = self.writers == Writers::Many;
-            writer.claim = self.claim;
-            writer.first_head = lock(&self.first_head).take();
-            writer.head_last = self.head_last;
+            writer.manifest.fencing_token = self.fencing_token;
+            writer.manifest.first = lock(&self.first_head).take();
+            writer.manifest.first_is_held = self.head_last;
             writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }

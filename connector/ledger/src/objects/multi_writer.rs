@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
-use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
+use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, put_over, read_head, store_error};
 use crate::objects::{FetchedRecord, ObjectStorage, ReaderState};
 use crate::options::Writers;
 use crate::storage::{Commit, RemoteCommits};
@@ -31,7 +31,7 @@ impl ObjectStorage {
     }
 
     /// What the others committed since `version`.
-    pub(super) fn shared_news(&self, seen: &mut ReaderState, version: u64) -> Result<Option<RemoteCommits>> {
+    pub(super) fn poll_shared(&self, seen: &mut ReaderState, version: u64) -> Result<Option<RemoteCommits>> {
         let records = self.after(version, version)?;
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
@@ -47,7 +47,7 @@ impl ObjectStorage {
         if records.is_empty() {
             return Ok(None);
         }
-        self.with_writer(|w| w.learn(&records))?;
+        self.with_writer(|w| w.apply(&records))?;
         seen.version = Some(newest);
         let records = records.into_iter().map(|l| l.record).collect();
         Ok(Some(RemoteCommits { version: newest, restart: None, records, root: None, skipped: Vec::new() }))
@@ -131,7 +131,7 @@ impl ObjectStorage {
             There::Another => "replaced",
             There::Nothing => "deleted",
         };
-        if let Ok(key) = self.names.room(&Location::Log(version), &self.target) {
+        if let Ok(key) = self.names.object_key(&Location::Log(version), &self.target) {
             let _garbage_at_worst = self.store.delete(&key);
         }
         let why = format!("another process {what} the container; what was not committed before is not in it");
@@ -146,13 +146,13 @@ impl ObjectStorage {
             let Some((bytes, etag)) = there else { return Ok(There::Nothing) };
             let head = Head::decode(&bytes, &self.target).ok().filter(|head| head.fixed.id == self.id);
             let Some(head) = head else { return Ok(There::Another) };
-            if head.claim == MULTI_WRITER_CLAIM && head.closed.is_none() {
+            if head.fencing_token == MULTI_WRITER_TOKEN && head.closed.is_none() {
                 return Ok(There::This);
             }
             match put_over(
                 self.store.as_ref(),
                 &self.names.head,
-                head.claimed(MULTI_WRITER_CLAIM).encode(),
+                head.fenced_by(MULTI_WRITER_TOKEN).encode(),
                 etag.as_ref(),
             ) {
                 Ok(_) => return Ok(There::This),
@@ -191,7 +191,7 @@ impl ObjectStorage {
 
 impl super::writer::ObjectWriter {
     /// Takes in what others committed.
-    pub(super) fn learn(&mut self, records: &[FetchedRecord]) -> Result<()> {
+    pub(super) fn apply(&mut self, records: &[FetchedRecord]) -> Result<()> {
         self.learn_refs(&records.iter().collect::<Vec<_>>())
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct Use {
 /// All objects, the log's newer than the base excepted when they hold no payload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct UsageTable {
-    pub(crate) rooms: BTreeMap<Location, Use>,
+    pub(crate) locations: BTreeMap<Location, Use>,
 }
 
 /// The notes of one record.
@@ -39,8 +39,8 @@ impl UsageDelta {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, self.gained.len() as u64);
-        for (room, bytes) in &self.gained {
-            Address { room: *room, offset: 0, length: *bytes }.encode(&mut out);
+        for (location, bytes) in &self.gained {
+            Address { location: *location, offset: 0, length: *bytes }.encode(&mut out);
         }
         put_varint(&mut out, self.freed.len() as u64);
         for place in &self.freed {
@@ -54,7 +54,7 @@ impl UsageDelta {
         let mut notes = Self::default();
         for _ in 0..r.varint()? {
             let p = Address::read(&mut r)?;
-            notes.gained.insert(p.room, p.length);
+            notes.gained.insert(p.location, p.length);
         }
         for _ in 0..r.varint()? {
             notes.freed.push(Address::read(&mut r)?);
@@ -65,13 +65,16 @@ impl UsageDelta {
 }
 
 impl UsageTable {
-    pub(crate) fn gain(&mut self, room: Location, bytes: u64, time: u64) {
+    pub(crate) fn gain(&mut self, location: Location, bytes: u64, time: u64) {
         let since = if bytes == 0 { time } else { 0 };
-        self.rooms.insert(room, Use { total: bytes, live: bytes, since });
+        self.locations.insert(location, Use { total: bytes, live: bytes, since });
     }
 
     pub(crate) fn lose(&mut self, place: &Address, time: u64) -> Decoded<()> {
-        let u = self.rooms.get_mut(&place.room).ok_or("bytes are freed in an object that is not known")?;
+        let u = self
+            .locations
+            .get_mut(&place.location)
+            .ok_or("bytes are freed in an object that is not known")?;
         u.live = u.live.checked_sub(place.length).ok_or("more bytes are freed than were in use")?;
         if u.live == 0 {
             u.since = time;
@@ -83,18 +86,18 @@ impl UsageTable {
     pub(crate) fn replay(&mut self, notes: &UsageDelta, time: u64) -> Decoded<()> {
         let mut lost: BTreeMap<Location, u64> = BTreeMap::new();
         for place in &notes.freed {
-            let sum = lost.entry(place.room).or_default();
+            let sum = lost.entry(place.location).or_default();
             *sum = sum.checked_add(place.length).ok_or("more bytes are freed than can be")?;
         }
-        for (room, bytes) in &lost {
-            let gained = notes.gained.get(room).copied();
-            let live = gained.or_else(|| self.rooms.get(room).map(|u| u.live));
+        for (location, bytes) in &lost {
+            let gained = notes.gained.get(location).copied();
+            let live = gained.or_else(|| self.locations.get(location).map(|u| u.live));
             if live.ok_or("bytes are freed in an object that is not known")? < *bytes {
                 return Err("more bytes are freed than were in use");
             }
         }
-        for (room, bytes) in &notes.gained {
-            self.gain(*room, *bytes, time);
+        for (location, bytes) in &notes.gained {
+            self.gain(*location, *bytes, time);
         }
         notes.freed.iter().try_for_each(|p| self.lose(p, time))
     }
@@ -102,21 +105,22 @@ impl UsageTable {
     /// Takes out the objects in which nothing has been in use since `before` or longer; with them, when the last of their
     /// bytes went out of use.
     pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> (Vec<Location>, u64) {
-        let dead = |room: &Location, u: &Use| {
-            let in_log = matches!(room, Location::Log(n) if *n > base);
+        let dead = |location: &Location, u: &Use| {
+            let in_log = matches!(location, Location::Log(n) if *n > base);
             u.live == 0 && u.since <= before && !in_log
         };
-        let latest = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(_, u)| u.since).max();
-        let gone: Vec<Location> = self.rooms.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
-        self.rooms.retain(|r, u| !dead(r, u));
+        let latest = self.locations.iter().filter(|(r, u)| dead(r, u)).map(|(_, u)| u.since).max();
+        let gone: Vec<Location> =
+            self.locations.iter().filter(|(r, u)| dead(r, u)).map(|(r, _)| *r).collect();
+        self.locations.retain(|r, u| !dead(r, u));
         (gone, latest.unwrap_or(0))
     }
 
     /// Objects with payload of which less than half lives. Pages are replaced by checkpoints, and small rests are not
     /// worth a request.
     fn spare(&self) -> impl Iterator<Item = (&Location, &Use)> {
-        self.rooms.iter().filter(|(room, u)| {
-            !matches!(room, Location::Page(_))
+        self.locations.iter().filter(|(location, u)| {
+            !matches!(location, Location::Page(_))
                 && u.live > 0
                 && u.live <= u.total / 2
                 && u.total - u.live >= MIN_DEAD_BYTES
@@ -126,7 +130,11 @@ impl UsageTable {
     /// What is worth moving.
     pub(crate) fn compaction_plan(&self) -> CompactionPlan {
         let (garbage, _) = self.fragmentation();
-        CompactionPlan { rooms: self.spare().map(|(room, _)| *room).collect(), beyond: None, garbage }
+        CompactionPlan {
+            locations: self.spare().map(|(location, _)| *location).collect(),
+            beyond: None,
+            garbage,
+        }
     }
 
     /// Dead and live bytes of the objects worth emptying.
@@ -137,9 +145,9 @@ impl UsageTable {
     /// Encodes the table, filled up with zeros to `length` if that is given.
     pub(crate) fn encode(&self, length: Option<usize>) -> (Vec<u8>, u32) {
         let mut out = b"h5lT".to_vec();
-        put_varint(&mut out, self.rooms.len() as u64);
-        for (room, u) in &self.rooms {
-            Address { room: *room, offset: 0, length: u.total }.encode(&mut out);
+        put_varint(&mut out, self.locations.len() as u64);
+        for (location, u) in &self.locations {
+            Address { location: *location, offset: 0, length: u.total }.encode(&mut out);
             put_varint(&mut out, u.live);
             put_varint(&mut out, u.since);
         }
@@ -158,7 +166,7 @@ impl UsageTable {
         let mut t = Self::default();
         for _ in 0..r.varint()? {
             let p = Address::read(&mut r)?;
-            t.rooms.insert(p.room, Use { total: p.length, live: r.varint()?, since: r.varint()? });
+            t.locations.insert(p.location, Use { total: p.length, live: r.varint()?, since: r.varint()? });
         }
         Ok(t)
     }
@@ -171,7 +179,7 @@ mod tests {
     #[test]
     fn impossible_usage_deltas_change_nothing() {
         let pack = |n| Location::Pack([n; 16]);
-        let at = |n, length| Address { room: pack(n), offset: 0, length };
+        let at = |n, length| Address { location: pack(n), offset: 0, length };
         let mut t = UsageTable::default();
         t.gain(pack(1), 30, 5);
         for freed in [vec![at(1, 10), at(1, 21)], vec![at(1, 10), at(2, 1)], vec![at(1, 1), at(1, u64::MAX)]]
@@ -183,13 +191,13 @@ mod tests {
         }
         let notes = UsageDelta { gained: [(pack(3), 7)].into(), freed: vec![at(3, 7), at(1, 30)] };
         t.replay(&notes, 9).unwrap();
-        assert!(t.rooms.values().all(|u| u.live == 0));
+        assert!(t.locations.values().all(|u| u.live == 0));
     }
 
     #[test]
     fn a_usage_table_counts_and_round_trips() {
         let pack = Location::Pack([3; 16]);
-        let at = |offset, length| Address { room: pack, offset, length };
+        let at = |offset, length| Address { location: pack, offset, length };
         let notes = UsageDelta { gained: [(pack, 30), (Location::Log(4), 0)].into(), freed: vec![at(0, 10)] };
         assert_eq!(UsageDelta::decode(&notes.encode()), Ok(notes.clone()));
         let mut t = UsageTable::default();

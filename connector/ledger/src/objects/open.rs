@@ -15,7 +15,7 @@ use crate::locks::Mutex;
 use crate::objects::basis::Basis;
 use crate::objects::initial_manifest::{self, FirstHeadPut, InitialManifest};
 use crate::objects::lease::{self, Lease};
-use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, read_head, store_error};
+use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, Names, read_head, store_error};
 use crate::objects::object_usage::UsageDelta;
 use crate::objects::replaced::{End, Opened, Outgoing};
 use crate::objects::{FetchedRecord, ObjectStorage, ReaderState, log_object, parse_log, store_clock};
@@ -108,9 +108,9 @@ pub(crate) fn open(
         }
     }
     let (head, etag, read) = found;
-    let claim = claim(opts.writers, &target)?;
+    let fencing_token = fencing_token(opts.writers, &target)?;
     let mut storage =
-        storage(target, store, names, head, etag, read, access, held, opts.writers, claim, None);
+        storage(target, store, names, head, etag, read, access, held, opts.writers, fencing_token, None);
     storage.at = opts.at;
     Ok(storage)
 }
@@ -118,15 +118,15 @@ pub(crate) fn open(
 /// Whether there is a record behind a version. Behind a closed head there is none, but in a copy that was made object by object of a
 /// container in use: a reader has the version of the head, and a writer has to go on behind all that is there.
 fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str) -> Result<bool> {
-    let key = names.room(&Location::Log(version + 1), target)?;
+    let key = names.object_key(&Location::Log(version + 1), target)?;
     store.head_opt(&key).map(|there| there.is_some()).map_err(|e| store_error(target, &e))
 }
 
 /// What the heads of a writer have to tell them from another's.
-fn claim(writers: Writers, target: &str) -> Result<u64> {
+fn fencing_token(writers: Writers, target: &str) -> Result<u64> {
     match writers {
-        Writers::Many => Ok(MULTI_WRITER_CLAIM),
-        Writers::One => Ok(Nonces::new(target)?.next().max(MULTI_WRITER_CLAIM + 1)),
+        Writers::Many => Ok(MULTI_WRITER_TOKEN),
+        Writers::One => Ok(Nonces::new(target)?.next().max(MULTI_WRITER_TOKEN + 1)),
     }
 }
 
@@ -150,7 +150,7 @@ fn storage(
     access: Access,
     held: Option<Lease>,
     writers: Writers,
-    claim: u64,
+    fencing_token: u64,
     born: Option<Vec<FetchedRecord>>,
 ) -> ObjectStorage {
     let proven = store.capabilities().near.then(Arc::default);
@@ -163,14 +163,14 @@ fn storage(
         names,
         id: head.fixed.id,
         basis: Mutex::new(Basis::new(&head)),
-        seen: Mutex::new(ReaderState { head, etag, read, version: None, moment: None, looked: 0 }),
+        seen: Mutex::new(ReaderState { head, etag, read, version: None, reclaim_epoch: None, looked: 0 }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
         born: Mutex::new(born),
         tail: Mutex::default(),
         first_head: Mutex::default(),
         head_last: false,
-        claim,
+        fencing_token,
         unnamed: Mutex::default(),
         at: None,
         writers,
@@ -211,7 +211,7 @@ pub(crate) fn create(
         prepare(&store, &key, replace, opts, first, &target)
     });
     let Prepared { old, outgoing, id, names, record, held } = prepared?;
-    let claim = claim(opts.writers, &target)?;
+    let fencing_token = fencing_token(opts.writers, &target)?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
         fixed: Fixed { id, base: 0, created: store_clock::version_time(store.as_ref()), edits: false },
@@ -219,10 +219,10 @@ pub(crate) fn create(
         base: Checkpoint::default(),
         table: None,
         retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
-        moment: 0,
+        reclaim_epoch: 0,
         lost: 0,
         history: None,
-        claim,
+        fencing_token,
         closed: None,
     };
     let first_head = InitialManifest {
@@ -255,8 +255,19 @@ pub(crate) fn create(
     let record = record.map(|(_, bytes)| parse_log(&bytes)).transpose();
     let record = record.map_err(|why| Error::corrupt(&target, "the first record", why))?;
     let born = held.is_some().then(|| record.into_iter().collect());
-    let mut storage =
-        storage(target, store, names, head, etag, now, Access::ReadWrite, held, opts.writers, claim, born);
+    let mut storage = storage(
+        target,
+        store,
+        names,
+        head,
+        etag,
+        now,
+        Access::ReadWrite,
+        held,
+        opts.writers,
+        fencing_token,
+        born,
+    );
     storage.first_head = Mutex::new(under_way);
     storage.head_last = head_last;
     Ok(storage)
@@ -338,7 +349,7 @@ fn is_left_behind(store: &dyn ObjectStore, key: &Key, bytes: &[u8], target: &str
     let Ok(head) = Head::decode(bytes, target) else { return Ok(false) };
     if head.version > 1
         || head.base != Checkpoint::default()
-        || head.claim == MULTI_WRITER_CLAIM
+        || head.fencing_token == MULTI_WRITER_TOKEN
         || head.closed.is_some()
     {
         return Ok(false);
@@ -381,7 +392,7 @@ fn first_record(names: &Names, entries: &[u8], time: u64, target: &str) -> Resul
     let nonce = Nonces::new(target)?.next();
     let header = Header { version: 1, nonce, time, by: Author::myself(), previous: None };
     let bytes = log_object(&header, &UsageDelta::default().encode(), &[], &entries);
-    Ok((names.room(&Location::Log(1), target)?, bytes.into()))
+    Ok((names.object_key(&Location::Log(1), target)?, bytes.into()))
 }
 
 /// Puts the lease, if there is to be one, and beside it the first record. Nobody else knows their names yet.

@@ -30,9 +30,9 @@ impl PackGaps {
     pub(super) fn take(&mut self, length: usize) -> Option<usize> {
         let fits = (0..self.0.len()).filter(|&n| self.0[n].1 >= length);
         let best = fits.min_by_key(|&n| self.0[n].1)?;
-        let (offset, room) = self.0.swap_remove(best);
-        if room > length {
-            self.0.push((offset + length, room - length));
+        let (offset, location) = self.0.swap_remove(best);
+        if location > length {
+            self.0.push((offset + length, location - length));
         }
         Some(offset)
     }

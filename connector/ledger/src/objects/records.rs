@@ -11,7 +11,7 @@ use crate::objects::manifest::{Head, MAX_LOG_OBJECT_BYTES, store_error};
 impl ObjectStorage {
     /// The record of a version, if there is one.
     pub(super) fn record(&self, version: u64) -> Result<Option<FetchedRecord>> {
-        let key = self.names.room(&Location::Log(version), &self.target)?;
+        let key = self.names.object_key(&Location::Log(version), &self.target)?;
         let found = self
             .store
             .get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)

@@ -40,9 +40,9 @@ impl StorageReads for ObjectStorage {
         if let Some(at) = self.at {
             return self.old_version(&mut seen, at);
         }
-        let Some(version) = seen.version else { return self.first_news(&mut seen).map(Some) };
+        let Some(version) = seen.version else { return self.first_commits(&mut seen).map(Some) };
         if self.is_shared() {
-            return self.shared_news(&mut seen, version);
+            return self.poll_shared(&mut seen, version);
         }
         let mut records = self.records(version, version)?;
         if Self::is_old(&seen) {
@@ -54,7 +54,7 @@ impl StorageReads for ObjectStorage {
             }
             if seen.version.is_none() {
                 tracing::debug!(from = known.version, to = seen.head.base.version, "a newer base");
-                return self.first_news(&mut seen).map(Some);
+                return self.first_commits(&mut seen).map(Some);
             }
             let now = version + records.len() as u64;
             if seen.head.version > now {
@@ -80,7 +80,7 @@ impl StorageReads for ObjectStorage {
             buf.copy_from_slice(part);
             return Ok(());
         }
-        let key = self.names.room(&place.room, &self.target)?;
+        let key = self.names.object_key(&place.location, &self.target)?;
         let read = self.store.get_into(&key, place.offset.saturating_add(offset), buf);
         read.map(drop).map_err(|e| self.unread(&key, &e))
     }

@@ -22,7 +22,7 @@ pub(crate) type Arrived<'a> = dyn FnMut(Location, Option<Etag>, u64) + 'a;
 
 #[derive(Debug)]
 struct Upload {
-    room: Location,
+    location: Location,
     key: Key,
     bytes: Bytes,
     /// `None` when it is over and failed.
@@ -53,16 +53,18 @@ impl Upload {
     }
 }
 
-impl Uploads {
-    pub(crate) fn new() -> Self {
+impl Default for Uploads {
+    fn default() -> Self {
         Self { all: Vec::new(), owner: crate::process::id() }
     }
+}
 
+impl Uploads {
     /// Starts one, after having waited for the oldest if there are many. To a store in memory it is put at once.
     pub(crate) fn start(
         &mut self,
         store: &Arc<dyn ObjectStore>,
-        room: Location,
+        location: Location,
         key: Key,
         bytes: Bytes,
         arrived: &mut Arrived<'_>,
@@ -74,14 +76,14 @@ impl Uploads {
         if store.capabilities().near
             && let Ok(etag) = put(store.as_ref(), &key, bytes.clone())
         {
-            arrived(room, etag, bytes.len() as u64);
+            arrived(location, etag, bytes.len() as u64);
             return waited;
         }
         let (to, at, what) = (store.clone(), key.clone(), bytes.clone());
         let spawned =
             std::thread::Builder::new().name("h5lake-pack".into()).spawn(move || put(to.as_ref(), &at, what));
         // Without a thread it is put when somebody waits for it.
-        self.all.push(Upload { room, key, bytes, thread: spawned.ok() });
+        self.all.push(Upload { location, key, bytes, thread: spawned.ok() });
         waited
     }
 
@@ -93,7 +95,7 @@ impl Uploads {
         if let Some(first) = self.all.first_mut() {
             let etag = first.finish(store)?;
             let done = self.all.remove(0);
-            arrived(done.room, etag, done.bytes.len() as u64);
+            arrived(done.location, etag, done.bytes.len() as u64);
         }
         Ok(())
     }
@@ -121,7 +123,7 @@ impl Uploads {
 
     /// A part of a pack that is under way.
     pub(crate) fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
-        let u = self.all.iter().find(|u| u.room == place.room)?;
+        let u = self.all.iter().find(|u| u.location == place.location)?;
         let from = usize::try_from(place.offset + offset).ok()?;
         u.bytes.get(from..from.checked_add(len)?)
     }

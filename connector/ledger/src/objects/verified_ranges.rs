@@ -17,7 +17,7 @@ const MAX_RANGES: usize = 1 << 16;
 /// Ranges of objects whose checksums were right.
 #[derive(Debug, Default)]
 pub(crate) struct VerifiedRanges {
-    rooms: HashMap<Location, VerifiedObject>,
+    locations: HashMap<Location, VerifiedObject>,
     ranges: usize,
 }
 
@@ -31,14 +31,15 @@ struct VerifiedObject {
 
 impl VerifiedRanges {
     /// Whether all of a range was proven, of this content.
-    pub(crate) fn has(&self, room: &Location, etag: Option<&Etag>, range: &Range<u64>) -> bool {
-        let known = self.rooms.get(room).filter(|known| etag.is_some() && known.etag.as_ref() == etag);
+    pub(crate) fn has(&self, location: &Location, etag: Option<&Etag>, range: &Range<u64>) -> bool {
+        let known =
+            self.locations.get(location).filter(|known| etag.is_some() && known.etag.as_ref() == etag);
         let before = known.and_then(|known| known.ranges.range(..=range.start).next_back());
         before.is_some_and(|(_, end)| range.end <= *end)
     }
 
     /// Notes a range that was proven.
-    pub(crate) fn add(&mut self, room: Location, etag: Option<Etag>, range: Range<u64>) {
+    pub(crate) fn add(&mut self, location: Location, etag: Option<Etag>, range: Range<u64>) {
         if range.is_empty() || etag.is_none() {
             return;
         }
@@ -46,8 +47,8 @@ impl VerifiedRanges {
             *self = Self::default();
         }
         let known = self
-            .rooms
-            .entry(room)
+            .locations
+            .entry(location)
             .or_insert_with(|| VerifiedObject { etag: etag.clone(), ranges: BTreeMap::new() });
         if known.etag != etag {
             self.ranges -= known.ranges.len();
@@ -80,24 +81,24 @@ mod tests {
         ) {
             let mut proven = VerifiedRanges::default();
             let mut model: HashMap<u64, (u8, Vec<bool>)> = HashMap::new();
-            for (room, tag, from, len) in steps {
+            for (location, tag, from, len) in steps {
                 if len > 0 {
-                    proven.add(Location::Log(room), etag(tag), from..from + len);
-                    let known = model.entry(room).or_insert_with(|| (tag, vec![false; 130]));
+                    proven.add(Location::Log(location), etag(tag), from..from + len);
+                    let known = model.entry(location).or_insert_with(|| (tag, vec![false; 130]));
                     if known.0 != tag {
                         *known = (tag, vec![false; 130]);
                     }
                     known.1[from as usize..(from + len) as usize].fill(true);
                 }
-                let held: usize = proven.rooms.values().map(|known| known.ranges.len()).sum();
+                let held: usize = proven.locations.values().map(|known| known.ranges.len()).sum();
                 prop_assert_eq!(proven.ranges, held);
-                for room in 0..3 {
+                for location in 0..3 {
                     for tag in 0..2 {
-                        let known = model.get(&room).filter(|known| known.0 == tag);
+                        let known = model.get(&location).filter(|known| known.0 == tag);
                         for at in 0..120usize {
                             let all = |n: usize| known.is_some_and(|k| k.1[at..at + n].iter().all(|b| *b));
                             let range = at as u64..at as u64 + 5;
-                            prop_assert_eq!(proven.has(&Location::Log(room), etag(tag).as_ref(), &range), all(5));
+                            prop_assert_eq!(proven.has(&Location::Log(location), etag(tag).as_ref(), &range), all(5));
                         }
                     }
                 }

@@ -18,7 +18,7 @@ pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, targe
         let base = Mark { version: head.base.version, ..Mark::default() };
         return Ok(History { base, past: Vec::new() });
     };
-    let key = names.room(&p.place.room, target)?;
+    let key = names.object_key(&p.place.location, target)?;
     let range = p.place.offset..p.place.offset + p.place.length;
     let got = store.get(&key, Some(range)).map_err(|e| store_error(target, &e))?;
     let history = History::decode(&got.bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
@@ -29,12 +29,12 @@ pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, targe
     }
 }
 
-/// A version as a base remembers it, but for the moment.
+/// A version as a base remembers it, but for the epoch.
 pub(crate) fn mark_of(l: &FetchedRecord) -> Mark {
     let h = &l.record.header;
     let gained: u64 = UsageDelta::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
     let bytes = gained.saturating_add(l.record.length);
-    Mark { version: h.version, moment: h.time, time: h.time, bytes, author: h.by.clone() }
+    Mark { version: h.version, reclaim_epoch: h.time, time: h.time, bytes, author: h.by.clone() }
 }
 
 fn version_of(m: Mark) -> Version {
@@ -111,12 +111,12 @@ impl ObjectStorage {
             return Ok(None);
         }
         let head = seen.head.clone();
-        if let Some((moment, news)) = self.find(&head, at)?
-            && (moment >= head.lost || news.version == self.newest(&head)?)
+        if let Some((reclaim_epoch, commits)) = self.find(&head, at)?
+            && (reclaim_epoch >= head.lost || commits.version == self.newest(&head)?)
         {
-            (seen.version, seen.moment) = (Some(news.version), Some(moment.max(head.lost)));
+            (seen.version, seen.reclaim_epoch) = (Some(commits.version), Some(reclaim_epoch.max(head.lost)));
             self.stand_on(seen);
-            return Ok(Some(news));
+            return Ok(Some(commits));
         }
         let kept = self.list_versions(usize::MAX)?;
         let newest = kept.first().map_or(0, |v| v.number);
@@ -129,7 +129,7 @@ impl ObjectStorage {
         Ok(records.last().map_or(head.base.version, |l| l.record.header.version))
     }
 
-    /// The way to a version, and the moment at which it began; `None` if nothing leads there.
+    /// The way to a version, and the epoch at which it began; `None` if nothing leads there.
     fn find(&self, head: &Head, at: At) -> Result<Option<(u64, RemoteCommits)>> {
         let reached = |s: &ObjectHistorySegment| match at {
             At::Version(v) => s.base.version <= v,
@@ -149,15 +149,18 @@ impl ObjectStorage {
         records.retain(fits);
         // Behind a record that is missing, none can be used.
         let complete = records.first().is_none_or(|l| l.record.header.version == s.base.version + 1);
-        let (version, moment) = records
-            .last()
-            .map_or((s.base.version, s.base.moment), |l| (l.record.header.version, l.record.header.time));
+        let (version, reclaim_epoch) = records.last().map_or((s.base.version, s.base.reclaim_epoch), |l| {
+            (l.record.header.version, l.record.header.time)
+        });
         if !complete || version == 0 || matches!(at, At::Version(v) if v != version) {
             return Ok(None);
         }
         let restart = Some(Checkpoint { version: s.base.version, root: s.root });
         let records = records.into_iter().map(|l| l.record).collect();
-        Ok(Some((moment, RemoteCommits { version, restart, records, root: None, skipped: Vec::new() })))
+        Ok(Some((
+            reclaim_epoch,
+            RemoteCommits { version, restart, records, root: None, skipped: Vec::new() },
+        )))
     }
 
     /// The versions that are whole, newest first, at most so many.
@@ -172,9 +175,9 @@ impl ObjectStorage {
                 records.len() as u64 == s.last.map_or(records.len() as u64, |l| l - s.base.version);
             // The newest version is whole, whatever was deleted since it began.
             let mut newest = s.last.is_none();
-            let is_whole = |m: &Mark| std::mem::take(&mut newest) || m.moment >= head.lost;
+            let is_whole = |m: &Mark| std::mem::take(&mut newest) || m.reclaim_epoch >= head.lost;
             out.extend(records.iter().rev().map(mark_of).take_while(is_whole).map(version_of));
-            let base_is_whole = newest || s.base.moment >= head.lost;
+            let base_is_whole = newest || s.base.reclaim_epoch >= head.lost;
             if !complete || !base_is_whole || s.base.version == 0 || out.len() >= most {
                 break;
             }

@@ -3,8 +3,10 @@
 mod checkpoint;
 mod manifests;
 mod pending;
+mod state;
 
 use pending::{CreateOutcome, Pending};
+use state::{ManifestState, PackBuffer, StagedCheckpoint, StagedPayloads, UsageState, fill};
 
 use std::sync::Arc;
 
@@ -13,18 +15,15 @@ use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
 use crate::address::{Address, Location};
 use crate::buffers::{self, Scratch};
-use crate::clock::{self, Nonces};
+use crate::clock::Nonces;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::locks::Mutex;
-use crate::objects::initial_manifest::PendingPut;
 use crate::objects::inline_log::InlineLog;
 use crate::objects::lease::Lease;
-use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, Names, store_error};
+use crate::objects::manifest::{Head, Names, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
-use crate::objects::pack_gaps::PackGaps;
-use crate::objects::uploads::Uploads;
 use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::{FetchedRecord, lock, store_clock, version_lookup};
 use crate::storage::Commit;
@@ -41,89 +40,23 @@ const COMMITS_PER_HEAD: u64 = 16;
 /// A checkpoint is worth it when this many bytes went out of use since the last one: only checkpoints delete objects.
 const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 
-/// An object that is being filled.
-#[derive(Debug, Default)]
-struct PackBuffer {
-    room: Option<Location>,
-    bytes: Vec<u8>,
-    holes: PackGaps,
-}
-
-impl PackBuffer {
-    /// The object's room, which `name` makes of a random number for a new one.
-    fn room(&mut self, name: fn([u8; 16]) -> Location, target: &str) -> Result<Location> {
-        let room = match self.room {
-            Some(room) => room,
-            None => name(clock::random(target)?),
-        };
-        self.room = Some(room);
-        Ok(room)
-    }
-
-    fn add(&mut self, data: &[u8], name: fn([u8; 16]) -> Location, target: &str) -> Result<Address> {
-        let (room, offset) = (self.room(name, target)?, self.bytes.len() as u64);
-        self.bytes.extend_from_slice(data);
-        Ok(Address { room, offset, length: data.len() as u64 })
-    }
-
-    /// The same where something was before that is not needed any more, if there is room.
-    fn add_in_hole(&mut self, data: &[u8]) -> Option<Address> {
-        let room = self.room?;
-        let offset = fill(&mut self.holes, &mut self.bytes, data)?;
-        Some(Address { room, offset, length: data.len() as u64 })
-    }
-
-    /// Whether so much more would be too much for one object.
-    fn is_full_with(&self, more: usize) -> bool {
-        !self.bytes.is_empty() && self.bytes.len() + more > PACK_BYTES
-    }
-
-    fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
-        if self.room != Some(place.room) {
-            return None;
-        }
-        let from = usize::try_from(place.offset + offset).ok()?;
-        self.bytes.get(from..from.checked_add(len)?)
-    }
-}
-
-/// Puts data into a hole, if there is one of its length; returns where.
-fn fill(holes: &mut PackGaps, bytes: &mut [u8], data: &[u8]) -> Option<u64> {
-    let at = holes.take(data.len())?;
-    bytes[at..at + data.len()].copy_from_slice(data);
-    Some(at as u64)
-}
-
 #[derive(Debug)]
 pub(crate) struct ObjectWriter {
     target: String,
     store: Arc<dyn ObjectStore>,
     names: Names,
-    /// The head object as it is in the store.
-    pub(crate) head: Head,
-    etag: Option<Etag>,
+    pub(super) manifest: ManifestState,
     pub(crate) version: u64,
-    table: Option<UsageTable>,
-    /// Times and notes of the records since the base, until the table is loaded.
-    unread: Vec<(u64, Bytes)>,
-    /// Small payloads of the coming record.
-    area: Vec<u8>,
-    area_holes: PackGaps,
-    pack: PackBuffer,
-    uploads: Uploads,
-    notes: UsageDelta,
-    pages: PackBuffer,
-    checkpoint_gained: Vec<(Location, u64)>,
-    checkpoint_freed: Vec<Address>,
+    usage: UsageState,
+    payloads: StagedPayloads,
+    checkpoint: StagedCheckpoint,
     lease: Option<Lease>,
     /// Of the newest version or base: each is later than the one before it.
     last_time: u64,
-    /// The newest version as a base will remember it, its moment aside; `None` when it is the base.
+    /// The newest version as a base will remember it, its epoch aside; `None` when it is the base.
     newest: Option<Mark>,
     /// What the head's history says, once it is read.
     history: Option<History>,
-    /// Bytes that went out of use since the base.
-    obsolete: u64,
     nonces: Nonces,
     /// A commit of which the store has not said what became of it.
     pending: Option<Pending>,
@@ -135,17 +68,8 @@ pub(crate) struct ObjectWriter {
     wrote: bool,
     /// It has looked after containers that were replaced.
     swept: bool,
-    /// What its heads have to tell them from another's. Who wrote before gives its lease back beside its last head, which may come
-    /// late.
-    pub(super) claim: u64,
     /// Another writer's record is where its own was to be.
     overtaken: bool,
-    /// The log objects that a closed head gets.
-    tail: InlineLog,
-    /// The head of a new container, while it is not known to be there.
-    pub(super) first_head: Option<PendingPut>,
-    /// It follows the first commit.
-    pub(super) head_last: bool,
 }
 
 /// Whether an error says that the store has no room.
@@ -155,9 +79,9 @@ pub(super) fn is_full(e: &Error) -> bool {
 
 /// What becomes of a pack that came to be in the store: its checksums were made of the bytes that lie there now.
 fn arrived(proven: Option<&Mutex<VerifiedRanges>>) -> impl FnMut(Location, Option<Etag>, u64) {
-    move |room, etag, length| {
+    move |location, etag, length| {
         if let Some(proven) = proven {
-            lock(proven).add(room, etag, 0..length);
+            lock(proven).add(location, etag, 0..length);
         }
     }
 }
@@ -173,7 +97,7 @@ impl ObjectWriter {
         nonces: Nonces,
     ) -> Self {
         let version = records.last().map_or(head.base.version, |l| l.record.header.version);
-        let last_time = records.last().map_or(0, |l| l.record.header.time).max(head.moment);
+        let last_time = records.last().map_or(0, |l| l.record.header.time).max(head.reclaim_epoch);
         let unread = records.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
         let mut tail = InlineLog::default();
         records.iter().for_each(|l| tail.add(l.record.header.version, l.object.clone()));
@@ -181,35 +105,22 @@ impl ObjectWriter {
             target,
             store,
             names,
-            head,
-            etag,
+            manifest: ManifestState::new(head, etag, tail),
             version,
-            table: None,
-            unread,
-            area: Vec::new(),
-            area_holes: PackGaps::default(),
-            pack: PackBuffer::default(),
-            uploads: Uploads::new(),
-            notes: UsageDelta::default(),
-            pages: PackBuffer::default(),
-            checkpoint_gained: Vec::new(),
-            checkpoint_freed: Vec::new(),
+            usage: UsageState { table: None, unread, obsolete: 0 },
+            payloads: StagedPayloads::default(),
+            checkpoint: StagedCheckpoint::default(),
             lease,
             last_time,
             newest: records.last().map(version_lookup::mark_of),
             history: None,
-            obsolete: 0,
             nonces,
             pending: None,
             shared: false,
             proven: None,
             wrote: false,
             swept: false,
-            claim: MULTI_WRITER_CLAIM,
             overtaken: false,
-            tail,
-            first_head: None,
-            head_last: false,
         }
     }
 
@@ -222,38 +133,38 @@ impl ObjectWriter {
         store_error(&self.target, e)
     }
 
-    fn put_new(&self, room: &Location, bytes: Vec<u8>) -> Result<()> {
-        let key = self.names.room(room, &self.target)?;
+    fn put_new(&self, location: &Location, bytes: Vec<u8>) -> Result<()> {
+        let key = self.names.object_key(location, &self.target)?;
         // The name is random and new, so there is nothing to replace and a repetition is harmless.
         let put = self.store.put(&key, PutPayload::from(bytes), PutMode::Overwrite);
         put.map(drop).map_err(|e| self.fail(&e))
     }
 
     fn load(&mut self) -> Result<&mut UsageTable> {
-        if self.table.is_none() {
+        if self.usage.table.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
-            let mut table = match self.head.table {
+            let mut table = match self.manifest.head.table {
                 None => UsageTable::default(),
                 Some(p) => {
-                    let key = self.names.room(&p.place.room, &self.target)?;
+                    let key = self.names.object_key(&p.place.location, &self.target)?;
                     let range = p.place.offset..p.place.offset + p.place.length;
                     let got = self.store.get(&key, Some(range)).map_err(|e| self.fail(&e))?;
                     UsageTable::decode(&got.bytes, p.crc).map_err(damaged)?
                 }
             };
-            for (time, bytes) in &self.unread {
+            for (time, bytes) in &self.usage.unread {
                 let notes = UsageDelta::decode(bytes).map_err(damaged)?;
                 table.replay(&notes, *time).map_err(damaged)?;
             }
-            self.unread.clear();
-            self.table = Some(table);
+            self.usage.unread.clear();
+            self.usage.table = Some(table);
         }
-        self.table.as_mut().ok_or_else(|| Error::corrupt(&self.target, "room table", "not loaded"))
+        self.usage.table.as_mut().ok_or_else(|| Error::corrupt(&self.target, "room table", "not loaded"))
     }
 
     pub(crate) fn payload(&mut self, data: &[u8]) -> Result<Address> {
         let place = self.place(data)?;
-        self.gain(place.room, place.length);
+        self.gain(place.location, place.length);
         Ok(place)
     }
 
@@ -265,29 +176,33 @@ impl ObjectWriter {
             && data.len() <= MAX_INLINE_PAYLOAD
             && let Some(offset) = self.place_in_area(data)
         {
-            return Ok(Address { room: Location::Log(self.version + 1), offset, length: data.len() as u64 });
+            return Ok(Address {
+                location: Location::Log(self.version + 1),
+                offset,
+                length: data.len() as u64,
+            });
         }
-        if let Some(place) = self.pack.add_in_hole(data) {
+        if let Some(place) = self.payloads.pack.add_in_hole(data) {
             return Ok(place);
         }
-        if self.pack.is_full_with(data.len()) {
+        if self.payloads.pack.is_full_with(data.len()) {
             self.send_pack()?;
         }
-        if self.pack.bytes.capacity() == 0 && data.len() <= PACK_BYTES {
+        if self.payloads.pack.bytes.capacity() == 0 && data.len() <= PACK_BYTES {
             // Packs become full, most of them; their memory is used again, which saves the system making it anew.
-            self.pack.bytes = buffers::take(PACK_BYTES);
-            self.pack.bytes.clear();
+            self.payloads.pack.bytes = buffers::take(PACK_BYTES);
+            self.payloads.pack.bytes.clear();
         }
-        self.pack.add(data, Location::Pack, &self.target)
+        self.payloads.pack.add(data, Location::Pack, &self.target)
     }
 
     /// Puts a small payload into the area of the coming record, if there is room; returns where in the log object.
     fn place_in_area(&mut self, data: &[u8]) -> Option<u64> {
-        let at = match fill(&mut self.area_holes, &mut self.area, data) {
+        let at = match fill(&mut self.payloads.inline_gaps, &mut self.payloads.inline, data) {
             Some(at) => at,
-            None if self.area.len() + data.len() <= MAX_AREA_BYTES => {
-                self.area.extend_from_slice(data);
-                (self.area.len() - data.len()) as u64
+            None if self.payloads.inline.len() + data.len() <= MAX_AREA_BYTES => {
+                self.payloads.inline.extend_from_slice(data);
+                (self.payloads.inline.len() - data.len()) as u64
             }
             None => return None,
         };
@@ -295,15 +210,15 @@ impl ObjectWriter {
     }
 
     /// Counts what was put in an object of its own.
-    pub(super) fn gain(&mut self, room: Location, bytes: u64) {
-        *self.notes.gained.entry(room).or_default() += bytes;
+    pub(super) fn gain(&mut self, location: Location, bytes: u64) {
+        *self.payloads.notes.gained.entry(location).or_default() += bytes;
     }
 
     /// Sends the pack that is being filled on its way.
     pub(super) fn send_pack(&mut self) -> Result<()> {
-        if let Some(room) = self.pack.room {
-            let key = self.names.room(&room, &self.target)?;
-            let PackBuffer { bytes, .. } = std::mem::take(&mut self.pack);
+        if let Some(location) = self.payloads.pack.location {
+            let key = self.names.object_key(&location, &self.target)?;
+            let PackBuffer { bytes, .. } = std::mem::take(&mut self.payloads.pack);
             // A store in memory keeps it: not with room for what never came.
             let bytes = match bytes.len() > PACK_BYTES / 2 {
                 true => Bytes::from_owner(Scratch::from(bytes)),
@@ -314,7 +229,7 @@ impl ObjectWriter {
                 }
             };
             let mut arrived = arrived(self.proven.as_deref());
-            let started = self.uploads.start(&self.store, room, key, bytes, &mut arrived);
+            let started = self.payloads.uploads.start(&self.store, location, key, bytes, &mut arrived);
             started.map_err(|e| store_error(&self.target, &e))?;
         }
         Ok(())
@@ -324,54 +239,63 @@ impl ObjectWriter {
     fn finish_packs(&mut self) -> Result<()> {
         self.send_pack()?;
         let mut arrived = arrived(self.proven.as_deref());
-        let finished = self.uploads.finish(self.store.as_ref(), &mut arrived);
+        let finished = self.payloads.uploads.finish(self.store.as_ref(), &mut arrived);
         finished.map_err(|e| store_error(&self.target, &e))
     }
 
     /// A part of what is not in the store yet.
     pub(crate) fn unput(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
-        if place.room == Location::Log(self.version + 1) {
+        if place.location == Location::Log(self.version + 1) {
             let from = usize::try_from(place.offset + offset).ok()?.checked_sub(super::AREA_AT)?;
-            return self.area.get(from..from.checked_add(len)?);
+            return self.payloads.inline.get(from..from.checked_add(len)?);
         }
-        let filling = self.pack.part(place, offset, len).or_else(|| self.pages.part(place, offset, len));
-        filling.or_else(|| self.uploads.part(place, offset, len))
+        let filling = self
+            .payloads
+            .pack
+            .part(place, offset, len)
+            .or_else(|| self.checkpoint.pages.part(place, offset, len));
+        filling.or_else(|| self.payloads.uploads.part(place, offset, len))
     }
 
     pub(crate) fn free(&mut self, place: &Address) -> Result<()> {
         let twice = || {
-            let why = format!("the extent in {:?} is free already, or was never in use", place.room);
+            let why = format!("the extent in {:?} is free already, or was never in use", place.location);
             Error::invalid(&self.target, why)
         };
-        if let Some(bytes) = self.notes.gained.get_mut(&place.room) {
+        if let Some(bytes) = self.payloads.notes.gained.get_mut(&place.location) {
             *bytes = bytes.checked_sub(place.length).ok_or_else(twice)?;
             self.leave_hole(place);
             return Ok(());
         }
-        if self.notes.freed.contains(place) {
+        if self.payloads.notes.freed.contains(place) {
             return Err(twice());
         }
-        let staged: u64 = self.notes.freed.iter().filter(|p| p.room == place.room).map(|p| p.length).sum();
-        let live = self.load()?.rooms.get(&place.room).map_or(0, |u| u.live);
-        if live + self.pending_live(&place.room) < staged + place.length {
+        let staged: u64 =
+            self.payloads.notes.freed.iter().filter(|p| p.location == place.location).map(|p| p.length).sum();
+        let live = self.load()?.locations.get(&place.location).map_or(0, |u| u.live);
+        if live + self.pending_live(&place.location) < staged + place.length {
             // Another writer gave it back, in a version that is not seen here yet.
             if self.shared {
                 return Ok(());
             }
-            let why = format!("the extent in {:?} is free already, or was never in use", place.room);
+            let why = format!("the extent in {:?} is free already, or was never in use", place.location);
             return Err(Error::invalid(&self.target, why));
         }
-        self.notes.freed.push(*place);
+        self.payloads.notes.freed.push(*place);
         Ok(())
     }
 
     /// A payload of this commit that is given back leaves room for another one, where it was not put yet. One of many may
     /// keep it after all.
     fn leave_hole(&mut self, place: &Address) {
-        let (holes, bytes, begin) = match place.room {
+        let (holes, bytes, begin) = match place.location {
             _ if self.shared || self.is_pending() => return,
-            Location::Log(n) if n == self.version + 1 => (&mut self.area_holes, &self.area, super::AREA_AT),
-            room if self.pack.room == Some(room) => (&mut self.pack.holes, &self.pack.bytes, 0),
+            Location::Log(n) if n == self.version + 1 => {
+                (&mut self.payloads.inline_gaps, &self.payloads.inline, super::AREA_AT)
+            }
+            location if self.payloads.pack.location == Some(location) => {
+                (&mut self.payloads.pack.holes, &self.payloads.pack.bytes, 0)
+            }
             _ => return,
         };
         let from = usize::try_from(place.offset).ok().and_then(|n| n.checked_sub(begin));
@@ -385,7 +309,7 @@ impl ObjectWriter {
 
     /// Takes back that a payload is given back: somebody needs it after all.
     pub(crate) fn keep(&mut self, place: &Address) {
-        self.notes.freed.retain(|p| p != place);
+        self.payloads.notes.freed.retain(|p| p != place);
     }
 
     /// Takes in the notes of another's record, whole or not at all; nothing of one that is known.
@@ -397,14 +321,14 @@ impl ObjectWriter {
         let bytes = &logged.record.notes;
         let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
         let notes = UsageDelta::decode(bytes).map_err(damaged)?;
-        if let Some(table) = &mut self.table {
+        if let Some(table) = &mut self.usage.table {
             table.replay(&notes, time).map_err(damaged)?;
         } else {
-            self.unread.push((time, bytes.clone()));
+            self.usage.unread.push((time, bytes.clone()));
         }
-        self.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
+        self.usage.obsolete += notes.freed.iter().map(|p| p.length).sum::<u64>();
         // What another gave back is not ours to give back again.
-        self.notes.freed.retain(|p| !notes.freed.contains(p));
+        self.payloads.notes.freed.retain(|p| !notes.freed.contains(p));
         (self.version, self.last_time) = (version, self.last_time.max(time));
         self.newest = Some(version_lookup::mark_of(logged));
         Ok(())
@@ -412,14 +336,14 @@ impl ObjectWriter {
 
     /// Starts from another's base, with the records behind it.
     pub(super) fn rebase(&mut self, head: Head, behind: &[&FetchedRecord]) {
-        self.last_time = self.last_time.max(head.moment);
-        self.head = head;
-        self.table = None;
+        self.last_time = self.last_time.max(head.reclaim_epoch);
+        self.manifest.head = head;
+        self.usage.table = None;
         self.history = None;
         self.newest = behind.last().map(|l| version_lookup::mark_of(l));
-        self.obsolete = 0;
-        self.tail = InlineLog::default();
-        self.unread = behind.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
+        self.usage.obsolete = 0;
+        self.manifest.tail = InlineLog::default();
+        self.usage.unread = behind.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
     }
 
     /// Creates a record that has nothing to do with what is staged here, later than `after`.
@@ -437,7 +361,7 @@ impl ObjectWriter {
     }
 
     pub(crate) fn has_freed(&self) -> bool {
-        !self.notes.freed.is_empty()
+        !self.payloads.notes.freed.is_empty()
     }
 
     /// The objects of which little is in use.
@@ -447,27 +371,27 @@ impl ObjectWriter {
 
     /// Dead and live bytes of those objects, if the table is at hand.
     pub(crate) fn fragmentation(&self) -> (u64, u64) {
-        self.table.as_ref().map_or((0, 0), UsageTable::fragmentation)
+        self.usage.table.as_ref().map_or((0, 0), UsageTable::fragmentation)
     }
 
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.obsolete > MIN_DEAD_BYTES_TO_CHECKPOINT
+        self.usage.obsolete > MIN_DEAD_BYTES_TO_CHECKPOINT
     }
 
     pub(crate) fn rollback(&mut self) {
-        let notes = std::mem::take(&mut self.notes);
+        let notes = std::mem::take(&mut self.payloads.notes);
         if !self.is_pending() {
-            self.area.clear();
-            self.area_holes.clear();
+            self.payloads.inline.clear();
+            self.payloads.inline_gaps.clear();
         }
-        self.pack = PackBuffer::default();
-        self.uploads.give_up();
+        self.payloads.pack = PackBuffer::default();
+        self.payloads.uploads.give_up();
         // Packs that were put already belong to nobody.
         let packs: Vec<Key> = notes
             .gained
             .keys()
             .filter(|r| matches!(r, Location::Pack(_)))
-            .filter_map(|r| self.names.room(r, &self.target).ok())
+            .filter_map(|r| self.names.object_key(r, &self.target).ok())
             .collect();
         if !packs.is_empty() {
             let _garbage_at_worst = self.store.delete_many(&packs);
@@ -486,8 +410,8 @@ impl ObjectWriter {
     }
 
     fn frees_more(&self) -> bool {
-        let freed = self.notes.freed.iter().map(|p| p.length).sum::<u64>();
-        freed > self.notes.gained.values().sum::<u64>()
+        let freed = self.payloads.notes.freed.iter().map(|p| p.length).sum::<u64>();
+        freed > self.payloads.notes.gained.values().sum::<u64>()
     }
 
     fn commit_once(&mut self, version: u64, entries: &dyn Entries) -> Result<Commit> {
@@ -498,18 +422,18 @@ impl ObjectWriter {
             lease.renew()?;
         }
         self.finish_packs()?;
-        let head_last = self.head_last && self.first_head.is_some();
+        let head_last = self.manifest.first_is_held && self.manifest.first.is_some();
         if !head_last {
             self.await_first_head()?;
-            self.claim_head()?;
+            self.fence()?;
         }
         let time = self.present().max(self.last_time + 1);
         let nonce = self.nonces.next();
         let header = Header { version, nonce, time, by: Author::myself(), previous: None };
-        let notes = self.notes.encode();
-        let bytes = super::log_object(&header, &notes, &self.area, entries);
-        let record_length = (bytes.len() - super::AREA_AT - self.area.len()) as u64;
-        let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.notes));
+        let notes = self.payloads.notes.encode();
+        let bytes = super::log_object(&header, &notes, &self.payloads.inline, entries);
+        let record_length = (bytes.len() - super::AREA_AT - self.payloads.inline.len()) as u64;
+        let (bytes, notes) = (bytes.into(), std::mem::take(&mut self.payloads.notes));
         self.pending = Some(Pending { version, nonce, time, bytes, record_length, notes, in_doubt: false });
         let done = self.settle()?;
         if head_last {

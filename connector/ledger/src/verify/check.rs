@@ -9,7 +9,7 @@ use super::{
     CheckedExtents, Content, Counts, Finding, Findings, Item, Progress, Scan, Verifier, why_damaged,
 };
 use crate::address::Address;
-use crate::audit::{Claims, Epoch, Versions, claimed_twice, place_name};
+use crate::audit::{Claims, Epoch, HitVersions, Versions, claimed_twice, place_name};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::key::Key;
@@ -70,43 +70,43 @@ impl CheckWalk<'_> {
     }
 
     /// Checks a payload that the value of a key holds, unless that was done.
-    fn extent(&mut self, e: &Extent, key: &Bytes, kind: &'static str, newest: bool) -> Result<bool> {
+    fn extent(&mut self, e: &Extent, key: &Bytes, kind: &'static str, hit: HitVersions) -> Result<bool> {
         if e.is_empty() {
             return Ok(true);
         }
-        if newest {
+        if hit.is_newest() {
             self.claim(e.place())?;
         }
-        if !self.seen.add(e) && !newest {
+        if !self.seen.add(e) && !hit.is_newest() {
             return Ok(true);
         }
         let Some(why) = self.payload(e)? else { return Ok(true) };
-        let found = Finding::damage(kind, place_name(e.place()), why).of(newest);
+        let found = Finding::damage(kind, place_name(e.place()), why).of(hit);
         self.findings.add(Finding { key: Some(key.clone()), ..found });
         Ok(false)
     }
 
     /// Checks the payloads of a value.
-    fn value(&mut self, key: &Bytes, value: &Bytes, newest: bool) -> Result<()> {
-        self.counts.entries += u64::from(newest);
+    fn value(&mut self, key: &Bytes, value: &Bytes, hit: HitVersions) -> Result<()> {
+        self.counts.entries += u64::from(hit.is_newest());
         match self.content.payloads(key, value) {
-            Ok(all) => all.iter().try_for_each(|e| self.extent(e, key, "payload", newest).map(drop)),
+            Ok(all) => all.iter().try_for_each(|e| self.extent(e, key, "payload", hit).map(drop)),
             Err(why) => {
-                let found = Finding::damage("value", String::new(), why).of(newest);
+                let found = Finding::damage("value", String::new(), why).of(hit);
                 self.findings.add(Finding { key: Some(key.clone()), ..found });
                 Ok(())
             }
         }
     }
 
-    fn stored(&mut self, key: &Bytes, stored: &Stored, newest: bool) -> Result<()> {
+    fn stored(&mut self, key: &Bytes, stored: &Stored, hit: HitVersions) -> Result<()> {
         match stored {
-            Stored::Inline(value) => self.value(key, value, newest),
+            Stored::Inline(value) => self.value(key, value, hit),
             Stored::Spilled(e) => {
-                if self.extent(e, key, "value", newest)?
+                if self.extent(e, key, "value", hit)?
                     && let Ok(value) = value_of(self.storage, e)?
                 {
-                    self.value(key, &value, newest)?;
+                    self.value(key, &value, hit)?;
                 }
                 Ok(())
             }
@@ -120,37 +120,37 @@ impl CheckWalk<'_> {
         while let Some(met) = pages.next()? {
             match met {
                 Met::Page(p, length) => {
-                    if !self.seen.add(&p) && !epoch.newest {
+                    if !self.seen.add(&p) && !epoch.hit.is_newest() {
                         pages.pass_over();
                         continue;
                     }
-                    if epoch.newest {
+                    if epoch.hit.is_newest() {
                         self.claim(&p.place)?;
                     }
                     self.counts.pages += 1;
                     self.came(length);
                 }
                 Met::Bad { at, why, from, to } => {
-                    if !self.seen.add(&at) && !epoch.newest {
+                    if !self.seen.add(&at) && !epoch.hit.is_newest() {
                         continue;
                     }
-                    if epoch.newest {
+                    if epoch.hit.is_newest() {
                         self.claim(&at.place)?;
                     }
-                    let found = Finding::damage("page", place_name(&at.place), why).of(epoch.newest);
+                    let found = Finding::damage("page", place_name(&at.place), why).of(epoch.hit);
                     self.findings.add(Finding { keys: Some((from, to)), ..found });
                 }
                 Met::BadEntry(key, why) => {
-                    let found = Finding::damage("entry of a page", String::new(), why).of(epoch.newest);
+                    let found = Finding::damage("entry of a page", String::new(), why).of(epoch.hit);
                     self.findings.add(Finding { key: Some(key), ..found });
                 }
                 Met::Entry(key, stored) => {
-                    let newest = epoch.newest && value_in(log, &key).is_none();
-                    if newest || value_in(before, &key).is_none() {
-                        self.stored(&key, &stored, newest)?;
+                    let hit = if value_in(log, &key).is_none() { epoch.hit } else { HitVersions::OlderOnly };
+                    if hit.is_newest() || value_in(before, &key).is_none() {
+                        self.stored(&key, &stored, hit)?;
                     }
-                    if epoch.newest
-                        && !newest
+                    if epoch.hit.is_newest()
+                        && !hit.is_newest()
                         && let Stored::Spilled(e) = &stored
                     {
                         // The page is in use, and what it names is kept with it.
@@ -172,7 +172,7 @@ impl CheckWalk<'_> {
             self.counts.records += 1;
             self.counts.versions += u64::from(*is_whole);
             self.came(record.length);
-            let bad = |why: &str| Finding::damage("record", place_name(place), why).of(epoch.newest);
+            let bad = |why: &str| Finding::damage("record", place_name(place), why).of(epoch.hit);
             let changes = match record.changes() {
                 Ok(changes) => changes,
                 Err(why) => {
@@ -187,9 +187,9 @@ impl CheckWalk<'_> {
                         if !whole {
                             before.insert(key.clone().into(), value.clone());
                         } else if let Some(value) = &value
-                            && !(epoch.newest && value_in(log, &key) == Some(&Some(value.clone())))
+                            && !(epoch.hit.is_newest() && value_in(log, &key) == Some(&Some(value.clone())))
                         {
-                            self.value(&key, value, false)?;
+                            self.value(&key, value, HitVersions::OlderOnly)?;
                         }
                         known.insert(key.into(), value);
                     }
@@ -198,19 +198,19 @@ impl CheckWalk<'_> {
             }
             if !whole && *is_whole {
                 whole = true;
-                if !epoch.newest {
-                    self.layer(&before, false)?;
+                if !epoch.hit.is_newest() {
+                    self.layer(&before, HitVersions::OlderOnly)?;
                 }
             }
         }
         self.base(epoch, if whole { &before } else { log }, log)?;
-        if epoch.newest { self.layer(log, true) } else { Ok(()) }
+        if epoch.hit.is_newest() { self.layer(log, HitVersions::Newest) } else { Ok(()) }
     }
 
-    fn layer(&mut self, layer: &Memtable, newest: bool) -> Result<()> {
+    fn layer(&mut self, layer: &Memtable, hit: HitVersions) -> Result<()> {
         for (key, value) in layer {
             if let Some(value) = value {
-                self.value(&key.to_bytes(), value, newest)?;
+                self.value(&key.to_bytes(), value, hit)?;
             }
         }
         Ok(())
@@ -228,7 +228,8 @@ impl Verifier {
         let mut walk = CheckWalk { storage, content, progress, findings, counts, claims, seen };
         if *salvaged {
             // What else the heads lead to is not known to belong together.
-            let epoch = Epoch { root: *root, base_is_whole: true, records: Vec::new(), newest: true };
+            let epoch =
+                Epoch { root: *root, base_is_whole: true, records: Vec::new(), hit: HitVersions::Newest };
             return walk.epoch(&epoch, log);
         }
         let Some(mut audit) = storage.audit() else { return Ok(()) };
@@ -253,7 +254,7 @@ impl Verifier {
             }
         }
         let CheckWalk { claims, findings, .. } = walk;
-        audit.room(claims, findings)
+        audit.unclaimed(claims, findings)
     }
 
     /// The entries of the newest version in a range of keys.

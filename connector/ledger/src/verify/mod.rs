@@ -31,7 +31,7 @@ use crate::{Ledger, file, objects};
 pub use self::walk::{Item, Scan};
 pub use crate::audit::Versions;
 pub use crate::audit::claims::Tally;
-pub use crate::audit::{Finding, Findings, MAX_FINDINGS, Severity, why_damaged};
+pub use crate::audit::{Finding, Findings, HitVersions, MAX_FINDINGS, Severity, why_damaged};
 
 /// Things that are remembered as checked, so that several versions that share them are checked in one go. Beyond it they are
 /// checked again for each version.

@@ -72,12 +72,12 @@ impl FileWriter {
         let behind = offset + length;
         let kept = self.load(raw)?.take_at(behind, more);
         if kept > 0 {
-            self.growing.runs.push_back((behind, kept));
-            self.growing.bytes += kept;
+            self.growth.reservations.runs.push_back((behind, kept));
+            self.growth.reservations.bytes += kept;
         }
         let most = MAX_RESERVED_BYTES.min(MIN_RESERVED_LIMIT.max(self.load(raw)?.end / 4));
-        while self.growing.runs.len() > MAX_RESERVED_PAYLOADS
-            || (self.growing.bytes > most && self.growing.runs.len() > 1)
+        while self.growth.reservations.runs.len() > MAX_RESERVED_PAYLOADS
+            || (self.growth.reservations.bytes > most && self.growth.reservations.runs.len() > 1)
         {
             self.let_oldest_go();
         }
@@ -88,18 +88,18 @@ impl FileWriter {
     pub(crate) fn grow(&mut self, raw: &dyn FileIo, place: &Address, data: &[u8]) -> Result<bool> {
         let end = place.offset.saturating_add(place.length);
         let length = round(data.len() as u64);
-        let found = self.growing.runs.iter().position(|(o, l)| *o == end && length <= *l);
+        let found = self.growth.reservations.runs.iter().position(|(o, l)| *o == end && length <= *l);
         let Some(n) = found.filter(|_| !data.is_empty()) else { return Ok(false) };
         self.put(raw, end, data, "writing a payload")?;
         let (from, whole) = run_of(place);
-        match self.fresh.get_mut(&from) {
+        match self.staged.fresh.get_mut(&from) {
             Some(run) if *run == whole => *run += length,
-            _ => self.fresh.extend([(end, length)]),
+            _ => self.staged.fresh.extend([(end, length)]),
         }
-        self.growing.bytes -= length;
-        match self.growing.runs.get_mut(n) {
+        self.growth.reservations.bytes -= length;
+        match self.growth.reservations.runs.get_mut(n) {
             Some((at, left)) if *left > length => (*at, *left) = (*at + length, *left - length),
-            _ => drop(self.growing.runs.remove(n)),
+            _ => drop(self.growth.reservations.runs.remove(n)),
         }
         Ok(true)
     }
@@ -107,15 +107,15 @@ impl FileWriter {
     /// Room for a record, out of what is kept for them; `None` if that is too little.
     pub(super) fn kept_for_record(&mut self, length: u64) -> Option<u64> {
         let length = round(length);
-        let fits = self.growing.records.iter().position(|(_, left)| *left >= length)?;
-        for (at, left) in self.growing.records.drain(..fits).collect::<Vec<_>>() {
+        let fits = self.growth.reservations.records.iter().position(|(_, left)| *left >= length)?;
+        for (at, left) in self.growth.reservations.records.drain(..fits).collect::<Vec<_>>() {
             self.put_back(at, left);
         }
-        let (at, left) = self.growing.records.front_mut()?;
+        let (at, left) = self.growth.reservations.records.front_mut()?;
         let taken = *at;
         (*at, *left) = (taken + length, *left - length);
         if *left == 0 {
-            self.growing.records.pop_front();
+            self.growth.reservations.records.pop_front();
         }
         Some(taken)
     }
@@ -125,7 +125,7 @@ impl FileWriter {
     fn keep_for_records(&mut self, raw: &dyn FileIo, locks: &Locks, count: u64, step: u64) -> Result<()> {
         let one = self.log.last().map_or(FIRST_RECORD_BYTES, |n| round(n.at.place.length) + ALLOC_UNIT);
         let wanted = round(count.saturating_mul(one)).min(MAX_RECORD_RESERVE);
-        let kept = self.growing.records.iter().map(|(_, l)| l).sum::<u64>();
+        let kept = self.growth.reservations.records.iter().map(|(_, l)| l).sum::<u64>();
         let mut more = wanted.saturating_sub(kept);
         if step.is_multiple_of(PAGE_BYTES) && kept < MAX_RECORD_RESERVE {
             let end = self.load(raw)?.trimmed() + more;
@@ -135,16 +135,16 @@ impl FileWriter {
             return Ok(());
         }
         let at = self.allocate(raw, locks, more)?;
-        match self.growing.records.back_mut() {
+        match self.growth.reservations.records.back_mut() {
             Some((last, left)) if *last + *left == at => *left += more,
-            _ => self.growing.records.push_back((at, more)),
+            _ => self.growth.reservations.records.push_back((at, more)),
         }
         Ok(())
     }
 
     fn let_oldest_go(&mut self) {
-        if let Some((offset, length)) = self.growing.runs.pop_front() {
-            self.growing.bytes -= length;
+        if let Some((offset, length)) = self.growth.reservations.runs.pop_front() {
+            self.growth.reservations.bytes -= length;
             self.give_up_run(offset, length);
         }
     }
@@ -152,17 +152,17 @@ impl FileWriter {
     fn give_up_run(&mut self, offset: u64, length: u64) {
         self.put_back(offset, length);
         let least = self.head.end;
-        if let Some(room) = &mut self.room {
-            room.trim_to(least);
+        if let Some(free_space) = &mut self.free_space {
+            free_space.trim_to(least);
         }
     }
 
     /// Keeps no room any more.
     pub(crate) fn stop_growing(&mut self) {
-        while !self.growing.runs.is_empty() {
+        while !self.growth.reservations.runs.is_empty() {
             self.let_oldest_go();
         }
-        for (offset, length) in std::mem::take(&mut self.growing.records).into_iter().rev() {
+        for (offset, length) in std::mem::take(&mut self.growth.reservations.records).into_iter().rev() {
             self.give_up_run(offset, length);
         }
     }

@@ -39,7 +39,7 @@ impl FileWriter {
         data: &[u8],
     ) -> Result<Address> {
         let at = self.allocate(raw, locks, data.len() as u64)?;
-        self.checkpoint_fresh.insert(at, round(data.len() as u64));
+        self.checkpoint.fresh.insert(at, round(data.len() as u64));
         self.put(raw, at, data, "writing a page")?;
         Ok(Address::file(at, data.len() as u64))
     }
@@ -47,20 +47,20 @@ impl FileWriter {
     pub(crate) fn checkpoint_free(&mut self, place: &Address) {
         let run = run_of(place);
         // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
-        if self.checkpoint_fresh.get(&run.0) == Some(&run.1) {
-            self.checkpoint_fresh.remove(&run.0);
+        if self.checkpoint.fresh.get(&run.0) == Some(&run.1) {
+            self.checkpoint.fresh.remove(&run.0);
             self.put_back(run.0, run.1);
-        } else if !self.kept.supersede(run) {
-            self.checkpoint_freed.push(run);
+        } else if !self.checkpoint.kept.supersede(run) {
+            self.checkpoint.freed.push(run);
         }
     }
 
     pub(crate) fn checkpoint_rollback(&mut self) {
-        for (o, l) in std::mem::take(&mut self.checkpoint_fresh) {
+        for (o, l) in std::mem::take(&mut self.checkpoint.fresh) {
             self.put_back(o, l);
         }
-        self.checkpoint_freed.clear();
-        self.kept.superseded.clear();
+        self.checkpoint.freed.clear();
+        self.checkpoint.kept.superseded.clear();
     }
 
     /// Makes `base` count.
@@ -73,8 +73,8 @@ impl FileWriter {
         self.check_alone(raw, locks)?;
         // The room follows from the log, of which the checkpointed part is about to go. A checkpoint that wrote no page did not need it.
         self.load(raw)?;
-        let gone = std::mem::take(&mut self.checkpoint_freed);
-        let unborn = self.fresh.iter().map(|(o, l)| (*o, *l)).collect();
+        let gone = std::mem::take(&mut self.checkpoint.freed);
+        let unborn = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
         let time = self.now().max(self.head.time);
         let coming = PendingCheckpoint {
             base,
@@ -135,11 +135,11 @@ impl FileWriter {
             root: base.root,
             free,
             history: Some(history),
-            retention: self.retention,
+            retention: self.reclaim.retention,
         };
         self.write_head(raw, next)?;
         self.history = Some(past);
-        self.checkpoint_fresh.clear();
+        self.checkpoint.fresh.clear();
         self.lay_to_rest(raw, coming.gone, coming.time)?;
         if self.shared.is_none() {
             self.shorten(raw);
@@ -161,10 +161,10 @@ impl FileWriter {
         };
         self.history = Some(history.clone());
         // The base is whole until something of it goes out of use: with this head, or with the version after it.
-        let moment = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
+        let reclaim_epoch = self.log.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
         let base = match checkpointed.last() {
-            Some(n) => Mark { version, moment, time: n.time, bytes: n.added, author: n.by.clone() },
-            None => Mark { version, moment, ..history.base.clone() },
+            Some(n) => Mark { version, reclaim_epoch, time: n.time, bytes: n.added, author: n.by.clone() },
+            None => Mark { version, reclaim_epoch, ..history.base.clone() },
         };
         let log = (checkpointed.last().map(|n| n.at), checkpointed.iter().map(|n| n.at.place.length).sum());
         let lost = self.lost(raw)?;
@@ -190,7 +190,7 @@ impl FileWriter {
             space_delta::encode_list(version, &runs, &resting, None).0.len() as u64 + LIST_RESERVE_BYTES,
         );
         let at = self.allocate(raw, locks, bound)?;
-        self.checkpoint_fresh.insert(at, bound);
+        self.checkpoint.fresh.insert(at, bound);
         let (runs, resting) = self.free_at_death(raw, coming)?;
         let (bytes, crc) = space_delta::encode_list(version, &runs, &resting, Some(bound as usize));
         if bytes.len() as u64 > bound {
@@ -211,14 +211,14 @@ impl FileWriter {
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
         // What is kept or free at the end lies behind the end that the file will have.
         let end = self.used_end(raw)?;
-        runs.extend(self.growing.kept());
-        let room = self.load(raw)?;
-        runs.extend(room.runs.iter());
+        runs.extend(self.growth.reservations.kept());
+        let free_space = self.load(raw)?;
+        runs.extend(free_space.runs.iter());
         runs.retain(|(o, _)| *o < end);
         runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
         let rest = |&(offset, length): &(u64, u64)| PendingFree { offset, length, sequence, time };
         let gone = coming.gone.iter().map(rest);
-        Ok((space_delta::joined(runs), room.resting.iter().copied().chain(gone).collect()))
+        Ok((space_delta::joined(runs), free_space.resting.iter().copied().chain(gone).collect()))
     }
 
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
@@ -227,7 +227,7 @@ impl FileWriter {
         if raw.len().is_ok_and(|len| len > end) {
             let _harmless = raw.set_len(end);
             self.pending.forget_length();
-            self.reached = 0;
+            self.growth.reached = 0;
         }
     }
 }

@@ -41,20 +41,20 @@ impl FileWriter {
     pub(crate) fn checkpoint_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
         // So that a forked child, which may read it, never has to write it.
         self.pending.flush(raw).map_err(|e| self.io("writing a page", &e))?;
-        for (offset, length) in std::mem::take(&mut self.kept.superseded) {
-            self.kept.fresh.remove(&offset);
+        for (offset, length) in std::mem::take(&mut self.checkpoint.kept.superseded) {
+            self.checkpoint.kept.fresh.remove(&offset);
             self.put_back(offset, length);
         }
-        let bytes = self.checkpoint_fresh.values().sum();
-        self.kept.fresh.append(&mut self.checkpoint_fresh);
-        self.kept.freed.append(&mut self.checkpoint_freed);
+        let bytes = self.checkpoint.fresh.values().sum();
+        self.checkpoint.kept.fresh.append(&mut self.checkpoint.fresh);
+        self.checkpoint.kept.freed.append(&mut self.checkpoint.freed);
         Ok(bytes)
     }
 
     /// Gives back what was written for the coming base.
     pub(crate) fn checkpoint_forget(&mut self) {
         self.checkpoint_rollback();
-        for (offset, length) in std::mem::take(&mut self.kept).fresh {
+        for (offset, length) in std::mem::take(&mut self.checkpoint.kept).fresh {
             self.put_back(offset, length);
         }
     }
@@ -71,8 +71,8 @@ impl FileWriter {
         let time = self.next_time();
         let done = self.write_stub(raw, locks, base.version, time).and_then(|stub| {
             self.log.push(stub);
-            let mut gone = self.kept.freed.clone();
-            gone.extend(self.freed.iter().map(|(o, l)| (*o, *l)));
+            let mut gone = self.checkpoint.kept.freed.clone();
+            gone.extend(self.staged.freed.iter().map(|(o, l)| (*o, *l)));
             let (version, version_time, unborn) = (base.version, time, Pairs::new());
             let done = self.put_folded(
                 raw,
@@ -88,9 +88,9 @@ impl FileWriter {
             self.checkpoint_rollback();
             return done;
         }
-        self.kept = KeptPages::default();
-        self.fresh.clear();
-        self.freed.clear();
+        self.checkpoint.kept = KeptPages::default();
+        self.staged.fresh.clear();
+        self.staged.freed.clear();
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl FileWriter {
         let nothing = record::encode_changes::<&[u8]>(std::iter::empty());
         let (bytes, crc) = record::encode(&header, &notes.encode(), &nothing.as_slice());
         let place = self.checkpoint_write(raw, locks, &bytes)?;
-        let written = self.fresh.values().chain(self.kept.fresh.values()).sum::<u64>();
+        let written = self.staged.fresh.values().chain(self.checkpoint.kept.fresh.values()).sum::<u64>();
         let added = written + run_of(&place).1;
         Ok(Noted {
             version,

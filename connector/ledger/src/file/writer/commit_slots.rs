@@ -16,13 +16,13 @@ impl FileWriter {
         if self.shared.is_some() {
             return Ok(());
         }
-        self.reached = self.reached.max(self.pending.take_reached());
-        if self.reached < end {
-            self.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
+        self.growth.reached = self.growth.reached.max(self.pending.take_reached());
+        if self.growth.reached < end {
+            self.growth.reached = raw.len().map_err(|e| self.io("asking for the length", &e))?;
         }
-        if self.reached < end {
+        if self.growth.reached < end {
             raw.set_len(end).map_err(|e| self.io("lengthening", &e))?;
-            self.reached = end;
+            self.growth.reached = end;
         }
         Ok(())
     }

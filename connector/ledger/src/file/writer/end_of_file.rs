@@ -35,8 +35,8 @@ impl FileWriter {
     }
 
     fn idle_up_to(&self, end: u64) -> Option<u64> {
-        let free = || self.room.as_ref().and_then(|room| room.runs.up_to(end));
-        self.growing.up_to(end).or_else(free)
+        let free = || self.free_space.as_ref().and_then(|free_space| free_space.runs.up_to(end));
+        self.growth.reservations.up_to(end).or_else(free)
     }
 
     /// Notes that a run was given back that was in no version.
@@ -47,20 +47,21 @@ impl FileWriter {
         }
         let now = self.now();
         if self.has_rested(now) {
-            self.unused.end = 0;
+            self.growth.unused.end = 0;
         }
-        self.unused = Unused { end: self.unused.end.max((offset + length).min(counted)), since: now };
+        self.growth.unused =
+            Unused { end: self.growth.unused.end.max((offset + length).min(counted)), since: now };
     }
 
     /// What is free at the end as a writer finds it: the one before may have ended before that had rested.
-    pub(super) fn find_unused(&mut self, room: &FreeSpace) {
-        if room.runs.up_to(room.end).is_some() {
-            self.unused = Unused { end: room.end, since: self.head.time.min(self.now()) };
+    pub(super) fn find_unused(&mut self, free_space: &FreeSpace) {
+        if free_space.runs.up_to(free_space.end).is_some() {
+            self.growth.unused = Unused { end: free_space.end, since: self.head.time.min(self.now()) };
         }
     }
 
     fn has_rested(&self, now: u64) -> bool {
-        now.saturating_sub(self.unused.since) >= self.rule.courtesy
+        now.saturating_sub(self.growth.unused.since) >= self.reclaim.rule.courtesy
     }
 
     /// Free bytes at the end that have not rested, and when they will have.
@@ -68,10 +69,10 @@ impl FileWriter {
         if self.has_rested(self.now()) {
             return Ok((0, 0));
         }
-        let Unused { end, since } = self.unused;
+        let Unused { end, since } = self.growth.unused;
         let begin = self.load(raw)?.trimmed();
         let bytes = end.saturating_sub(begin);
-        Ok(if bytes > 0 { (bytes, since.saturating_add(self.rule.courtesy)) } else { (0, 0) })
+        Ok(if bytes > 0 { (bytes, since.saturating_add(self.reclaim.rule.courtesy)) } else { (0, 0) })
     }
 
     /// Lets a free run at the end go, as far as it has rested. Where many write, the end only grows.
@@ -79,7 +80,7 @@ impl FileWriter {
         if self.shared.is_some() {
             return Ok(());
         }
-        let least = if self.has_rested(self.now()) { 0 } else { self.unused.end };
+        let least = if self.has_rested(self.now()) { 0 } else { self.growth.unused.end };
         self.load(raw)?.trim_to_rested(least);
         Ok(())
     }

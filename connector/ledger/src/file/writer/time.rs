@@ -42,7 +42,7 @@ impl FileWriter {
 
     /// The rule, with the doubt about the time where somebody asked for a retention time.
     pub(super) fn doubting(&self, rule: ReclaimRule, now: u64) -> ReclaimRule {
-        let is_asked_for = self.retention > 1;
+        let is_asked_for = self.reclaim.retention > 1;
         let witness = self.timekeeper.witness.filter(|_| is_asked_for);
         ReclaimRule { least: rule.least.saturating_add(witness.map_or(0, |w| w.doubt(now))), ..rule }
     }

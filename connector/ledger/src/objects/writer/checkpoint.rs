@@ -21,30 +21,30 @@ const TABLE_RESERVE_BYTES: usize = 64;
 
 impl ObjectWriter {
     pub(crate) fn checkpoint_write(&mut self, data: &[u8]) -> Result<Address> {
-        if self.pages.is_full_with(data.len()) {
+        if self.checkpoint.pages.is_full_with(data.len()) {
             self.finish_pages()?;
         }
-        self.pages.add(data, Location::Page, &self.target)
+        self.checkpoint.pages.add(data, Location::Page, &self.target)
     }
 
     fn finish_pages(&mut self) -> Result<()> {
-        if let Some(room) = self.pages.room.take() {
-            let bytes = std::mem::take(&mut self.pages.bytes);
-            self.checkpoint_gained.push((room, bytes.len() as u64));
-            self.put_new(&room, bytes)?;
+        if let Some(location) = self.checkpoint.pages.location.take() {
+            let bytes = std::mem::take(&mut self.checkpoint.pages.bytes);
+            self.checkpoint.gained.push((location, bytes.len() as u64));
+            self.put_new(&location, bytes)?;
         }
         Ok(())
     }
 
     pub(crate) fn checkpoint_free(&mut self, place: &Address) {
-        self.checkpoint_freed.push(*place);
+        self.checkpoint.freed.push(*place);
     }
 
     pub(crate) fn checkpoint_rollback(&mut self) {
-        self.pages = PackBuffer::default();
+        self.checkpoint.pages = PackBuffer::default();
         // Page objects that were put stay: if a head's put failed without an answer, it may have arrived and name them.
-        self.checkpoint_gained.clear();
-        self.checkpoint_freed.clear();
+        self.checkpoint.gained.clear();
+        self.checkpoint.freed.clear();
     }
 
     /// Makes `base` count, then deletes what nobody has needed for the retention time.
@@ -57,43 +57,45 @@ impl ObjectWriter {
             self.check_head()?;
         }
         let now = self.present().max(self.last_time + 1);
-        let before =
-            self.earliest_present(base.version)?.saturating_sub(self.head.retention.saturating_mul(1000));
+        let before = self
+            .earliest_present(base.version)?
+            .saturating_sub(self.manifest.head.retention.saturating_mul(1000));
         // Others may have committed more: then the base is whole until its own time only, for all that is known here.
-        let moment = if self.shared { self.last_time } else { now };
-        let (past, history) = self.write_history(base.version, moment, before)?;
+        let reclaim_epoch = if self.shared { self.last_time } else { now };
+        let (past, history) = self.write_history(base.version, reclaim_epoch, before)?;
         let mut table = self.load()?.clone();
-        for n in self.head.base.version + 1..=base.version {
+        for n in self.manifest.head.base.version + 1..=base.version {
             // Until now they were needed as records, whether or not they hold payload.
-            let used = table.rooms.entry(Location::Log(n)).or_insert(Use { total: 0, live: 0, since: now });
+            let used =
+                table.locations.entry(Location::Log(n)).or_insert(Use { total: 0, live: 0, since: now });
             if used.live == 0 {
                 used.since = now;
             }
         }
-        for (room, bytes) in &self.checkpoint_gained {
-            table.gain(*room, *bytes, now);
+        for (location, bytes) in &self.checkpoint.gained {
+            table.gain(*location, *bytes, now);
         }
-        if let Some(room) = self.pages.room {
-            table.gain(room, self.pages.bytes.len() as u64, now);
+        if let Some(location) = self.checkpoint.pages.location {
+            table.gain(location, self.checkpoint.pages.bytes.len() as u64, now);
         }
-        let old = self.head.table.iter().chain(&self.head.history).map(|p| &p.place);
-        for place in self.checkpoint_freed.iter().chain(old) {
+        let old = self.manifest.head.table.iter().chain(&self.manifest.head.history).map(|p| &p.place);
+        for place in self.checkpoint.freed.iter().chain(old) {
             table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
         }
         let (doomed, since) = table.take_dead(before, base.version);
         let at = self.write_table(&mut table)?;
-        let lost = self.head.lost.max(since);
+        let lost = self.manifest.head.lost.max(since);
         let (table_at, history) = (Some(at), Some(history));
-        let (version, old) = (self.version.max(self.head.version), self.head.clone());
-        self.put_head(Head { version, base, table: table_at, moment, lost, history, ..old })?;
-        self.last_time = moment;
+        let (version, old) = (self.version.max(self.manifest.head.version), self.manifest.head.clone());
+        self.put_head(Head { version, base, table: table_at, reclaim_epoch, lost, history, ..old })?;
+        self.last_time = reclaim_epoch;
         self.history = Some(past);
-        self.tail.rebase(base.version);
+        self.manifest.tail.rebase(base.version);
         self.newest = None;
-        self.table = Some(table);
-        self.obsolete = 0;
-        self.checkpoint_gained.clear();
-        self.checkpoint_freed.clear();
+        self.usage.table = Some(table);
+        self.usage.obsolete = 0;
+        self.checkpoint.gained.clear();
+        self.checkpoint.freed.clear();
         self.delete(&doomed);
         self.sweep_replaced();
         Ok(())
@@ -103,13 +105,13 @@ impl ObjectWriter {
     fn earliest_present(&self, version: u64) -> Result<u64> {
         let here = self.present();
         // Without a retention time nothing waits for a clock, and S3 tells times in whole seconds.
-        if self.head.retention == 0 || self.store.capabilities().near {
+        if self.manifest.head.retention == 0 || self.store.capabilities().near {
             return Ok(here);
         }
         // The newest record has been put a moment ago, or long ago: then less is deleted than could be.
-        let there = match version > self.head.base.version {
+        let there = match version > self.manifest.head.base.version {
             true => {
-                let key = self.names.room(&Location::Log(version), &self.target)?;
+                let key = self.names.object_key(&Location::Log(version), &self.target)?;
                 self.store.head(&key).map_err(|e| self.fail(&e))?.modified
             }
             false => store_clock::now(self.store.as_ref(), &self.names.head, &self.target)?,
@@ -129,14 +131,21 @@ impl ObjectWriter {
     }
 
     /// Writes what will lead to the versions before the base that is coming.
-    fn write_history(&mut self, version: u64, moment: u64, before: u64) -> Result<(History, PageRef)> {
+    fn write_history(&mut self, version: u64, reclaim_epoch: u64, before: u64) -> Result<(History, PageRef)> {
         let mut history = match self.history.take() {
             Some(history) => history,
-            None => version_lookup::history(self.store.as_ref(), &self.names, &self.head, &self.target)?,
+            None => {
+                version_lookup::history(self.store.as_ref(), &self.names, &self.manifest.head, &self.target)?
+            }
         };
         self.history = Some(history.clone());
         let base = self.newest.clone().unwrap_or_else(|| history.base.clone());
-        history.advance(Mark { version, moment, ..base }, self.head.base.root, (None, 0), before);
+        history.advance(
+            Mark { version, reclaim_epoch, ..base },
+            self.manifest.head.base.root,
+            (None, 0),
+            before,
+        );
         let (bytes, crc) = history.encode();
         let place = self.checkpoint_write(&bytes)?;
         Ok((history, PageRef { place, crc }))
@@ -145,19 +154,22 @@ impl ObjectWriter {
     /// The table goes to the end of the last page object and counts itself.
     fn write_table(&mut self, table: &mut UsageTable) -> Result<PageRef> {
         let bound = table.encode(None).0.len() + TABLE_RESERVE_BYTES;
-        let (room, offset) = (self.pages.room(Location::Page, &self.target)?, self.pages.bytes.len() as u64);
-        let live = table.rooms.get(&room).map_or(0, |u| u.live);
+        let (location, offset) = (
+            self.checkpoint.pages.location(Location::Page, &self.target)?,
+            self.checkpoint.pages.bytes.len() as u64,
+        );
+        let live = table.locations.get(&location).map_or(0, |u| u.live);
         let used = Use { total: offset + bound as u64, live: live + bound as u64, since: 0 };
-        table.rooms.insert(room, used);
+        table.locations.insert(location, used);
         let (bytes, crc) = table.encode(Some(bound));
         if bytes.len() != bound {
             return Err(Error::invalid(&self.target, "a room table outgrew its room; commit again"));
         }
-        self.pages.room = None;
-        let mut object = std::mem::take(&mut self.pages.bytes);
+        self.checkpoint.pages.location = None;
+        let mut object = std::mem::take(&mut self.checkpoint.pages.bytes);
         object.extend_from_slice(&bytes);
-        self.put_new(&room, object)?;
-        Ok(PageRef { place: Address { room, offset, length: bound as u64 }, crc })
+        self.put_new(&location, object)?;
+        Ok(PageRef { place: Address { location, offset, length: bound as u64 }, crc })
     }
 
     /// Deletes those of the container's objects that the table does not know: a writer that died made them and never
@@ -166,14 +178,14 @@ impl ObjectWriter {
         self.await_first_head()?;
         let (names, target) = (self.names.clone(), self.target.clone());
         let mut known: HashSet<Key> =
-            self.notes.gained.keys().filter_map(|r| names.room(r, &target).ok()).collect();
+            self.payloads.notes.gained.keys().filter_map(|r| names.object_key(r, &target).ok()).collect();
         if let Some(p) = &self.pending {
-            let rooms = p.notes.gained.keys().copied().chain([Location::Log(p.version)]);
-            known.extend(rooms.filter_map(|r| names.room(&r, &target).ok()));
+            let locations = p.notes.gained.keys().copied().chain([Location::Log(p.version)]);
+            known.extend(locations.filter_map(|r| names.object_key(&r, &target).ok()));
         }
-        known.extend(self.load()?.rooms.keys().filter_map(|r| names.room(r, &target).ok()));
+        known.extend(self.load()?.locations.keys().filter_map(|r| names.object_key(r, &target).ok()));
         known.insert(names.key("lock", &target)?);
-        let age = Duration::from_millis(self.head.retention);
+        let age = Duration::from_millis(self.manifest.head.retention);
         let now = store_clock::now(self.store.as_ref(), &names.head, &target)?;
         let old = |m: &ObjectMeta| now.duration_since(m.modified).is_ok_and(|e| e >= age);
         let orphans: Vec<Key> =
@@ -184,8 +196,9 @@ impl ObjectWriter {
         self.store.delete_many(&orphans).map_err(|e| self.fail(&e))
     }
 
-    fn delete(&self, rooms: &[Location]) {
-        let keys: Vec<Key> = rooms.iter().filter_map(|r| self.names.room(r, &self.target).ok()).collect();
+    fn delete(&self, locations: &[Location]) {
+        let keys: Vec<Key> =
+            locations.iter().filter_map(|r| self.names.object_key(r, &self.target).ok()).collect();
         if !keys.is_empty()
             && let Err(e) = self.store.delete_many(&keys)
         {

@@ -1,4 +1,4 @@
-//! The heads that a writer puts: its container's first, its claim, hints on the way, and the one that it leaves.
+//! The heads that a writer puts: its container's first, its fence, hints on the way, and the one that it leaves.
 
 use object_stores::Condition;
 
@@ -7,33 +7,33 @@ use crate::address::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::initial_manifest::PendingPut;
 use crate::objects::lease::Lease;
-use crate::objects::manifest::{Head, MULTI_WRITER_CLAIM, put_over, read_head, store_error};
+use crate::objects::manifest::{Head, MULTI_WRITER_TOKEN, put_over, read_head, store_error};
 use crate::objects::open::{delete_lake, take_back_headless};
 
 impl ObjectWriter {
     /// Sees to it that the head of a new container is there: without it there is nothing to commit to.
     pub(crate) fn await_first_head(&mut self) -> Result<()> {
-        if let Some(under_way) = self.first_head.as_mut().filter(|head| head.is_own()) {
-            self.etag = under_way.wait().map_err(|e| store_error(&self.target, &e))?;
-            self.first_head = None;
+        if let Some(under_way) = self.manifest.first.as_mut().filter(|head| head.is_own()) {
+            self.manifest.etag = under_way.wait().map_err(|e| store_error(&self.target, &e))?;
+            self.manifest.first = None;
         }
         Ok(())
     }
 
     /// Sees to it that a close puts no head: another's may be there.
     fn puts_no_head(&mut self) {
-        (self.wrote, self.version) = (false, self.head.version);
+        (self.wrote, self.version) = (false, self.manifest.head.version);
     }
 
     /// Behind the first commit: puts the head that was held back for it.
     pub(super) fn put_held_head(&mut self) -> Result<()> {
-        let Some(under_way) = self.first_head.as_mut() else { return Ok(()) };
+        let Some(under_way) = self.manifest.first.as_mut() else { return Ok(()) };
         match under_way.wait() {
-            Ok(etag) => (self.etag, self.first_head) = (etag, None),
+            Ok(etag) => (self.manifest.etag, self.manifest.first) = (etag, None),
             Err(e) => {
                 // It may have arrived: then the container is there, and whole.
                 if e.kind().is_ambiguous() {
-                    self.first_head = None;
+                    self.manifest.first = None;
                     self.puts_no_head();
                 }
                 return Err(store_error(&self.target, &e));
@@ -44,7 +44,7 @@ impl ObjectWriter {
 
     /// Deletes what there is of a new container whose head was held back, and lets go of it.
     pub(crate) fn discard(&mut self) -> Result<()> {
-        if !self.head_last || self.first_head.take().is_none() {
+        if !self.manifest.first_is_held || self.manifest.first.take().is_none() {
             return Ok(());
         }
         self.puts_no_head();
@@ -56,9 +56,9 @@ impl ObjectWriter {
     /// At close: the same; what there is of a container whose head cannot be there is taken back.
     fn arrive(&mut self, mut under_way: PendingPut) -> Result<()> {
         match under_way.wait() {
-            Ok(etag) => self.etag = etag,
+            Ok(etag) => self.manifest.etag = etag,
             Err(e) => {
-                let record = self.names.room(&Location::Log(1), &self.target).ok();
+                let record = self.names.object_key(&Location::Log(1), &self.target).ok();
                 take_back_headless(self.store.as_ref(), &e, record.as_ref(), self.lease.take());
                 return Err(self.fail(&e));
             }
@@ -67,11 +67,14 @@ impl ObjectWriter {
     }
 
     /// Before a commit: the head has to be this writer's where a closed one is there, or may come.
-    pub(super) fn claim_head(&mut self) -> Result<()> {
-        if self.shared || self.head.claim == self.claim || !(self.head.closed.is_some() || self.closes()) {
+    pub(super) fn fence(&mut self) -> Result<()> {
+        if self.shared
+            || self.manifest.head.fencing_token == self.manifest.fencing_token
+            || !(self.manifest.head.closed.is_some() || self.closes())
+        {
             return Ok(());
         }
-        self.put_head(self.head.clone())
+        self.put_head(self.manifest.head.clone())
     }
 
     /// Whether heads are closed in this store: only where it refuses one that comes late. In this process's memory a look for what
@@ -85,7 +88,7 @@ impl ObjectWriter {
         if self.shared {
             return self.hint_shared();
         }
-        let head = Head { version: self.version, ..self.head.clone() };
+        let head = Head { version: self.version, ..self.manifest.head.clone() };
         if let Err(e) = self.put_head(head) {
             tracing::debug!(error = %e, "a head was not put");
         }
@@ -96,8 +99,8 @@ impl ObjectWriter {
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target);
         let Ok(Some((bytes, etag))) = there else { return };
         match Head::decode(&bytes, &self.target) {
-            Ok(head) if head.fixed.id == self.head.fixed.id && head.version < self.version => {
-                let head = Head { version: self.version, ..head }.claimed(MULTI_WRITER_CLAIM);
+            Ok(head) if head.fixed.id == self.manifest.head.fixed.id && head.version < self.version => {
+                let head = Head { version: self.version, ..head }.fenced_by(MULTI_WRITER_TOKEN);
                 let put = put_over(self.store.as_ref(), &self.names.head, head.encode(), etag.as_ref());
                 if let Err(e) = put {
                     tracing::debug!(error = %e, "a head was not put");
@@ -109,10 +112,10 @@ impl ObjectWriter {
 
     /// Puts the head that nobody has to look behind.
     fn put_closed(&mut self) {
-        let log = self.tail.between(self.head.base.version, self.version);
-        let head = Head { version: self.version, closed: Some(log), ..self.head.clone() };
-        match put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref()) {
-            Ok(etag) => (self.head, self.etag) = (head, etag),
+        let log = self.manifest.tail.between(self.manifest.head.base.version, self.version);
+        let head = Head { version: self.version, closed: Some(log), ..self.manifest.head.clone() };
+        match put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref()) {
+            Ok(etag) => (self.manifest.head, self.manifest.etag) = (head, etag),
             Err(e) => tracing::debug!(error = %e, "a head was not put"),
         }
     }
@@ -124,52 +127,57 @@ impl ObjectWriter {
         let (bytes, etag) = there.ok_or_else(conflict)?;
         let head = Head::decode(&bytes, &self.target)?;
         let ahead = !self.shared && head.version > self.version;
-        if head.fixed.id != self.head.fixed.id || head.base != self.head.base || ahead {
+        if head.fixed.id != self.manifest.head.fixed.id || head.base != self.manifest.head.base || ahead {
             return Err(conflict());
         }
-        (self.head, self.etag) = (head, etag);
+        (self.manifest.head, self.manifest.etag) = (head, etag);
         Ok(())
     }
 
     pub(super) fn put_head(&mut self, head: Head) -> Result<()> {
-        let head = head.claimed(self.claim);
-        let mut put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+        let head = head.fenced_by(self.manifest.fencing_token);
+        let mut put =
+            put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
         let changed = |e: &object_stores::Error| e.kind() == object_stores::ErrorKind::PreconditionFailed;
         if put.as_ref().is_err_and(changed) && self.may_replace()? {
-            put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.etag.as_ref());
+            put = put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
         }
-        self.etag = put.map_err(|e| self.fail(&e))?;
-        self.head = head;
+        self.manifest.etag = put.map_err(|e| self.fail(&e))?;
+        self.manifest.head = head;
         Ok(())
     }
 
-    /// Whether the head that is there, and not the one that was expected, may be replaced all the same. Before a claim that is
+    /// Whether the head that is there, and not the one that was expected, may be replaced all the same. Before a fence that is
     /// a hint of the writer before, which came late. After it, it is an own head whose put seemed to have failed: nobody else
-    /// has claimed the container since.
+    /// has fenced the container since.
     fn may_replace(&mut self) -> Result<bool> {
-        let is_own = self.head.claim == self.claim && !self.shared;
+        let is_own = self.manifest.head.fencing_token == self.manifest.fencing_token && !self.shared;
         if !is_own {
             return Ok(self.check_head().is_ok());
         }
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let Some((bytes, etag)) = there else { return Ok(false) };
-        let is_ours = Head::decode(&bytes, &self.target)
-            .is_ok_and(|head| head.fixed.id == self.head.fixed.id && head.claim == self.claim);
+        let is_ours = Head::decode(&bytes, &self.target).is_ok_and(|head| {
+            head.fixed.id == self.manifest.head.fixed.id && head.fencing_token == self.manifest.fencing_token
+        });
         if is_ours {
-            self.etag = etag;
+            self.manifest.etag = etag;
         }
         Ok(is_ours)
     }
 
     /// At close: leaves a closed head, or a good hint, and gives the lease back.
     pub(crate) fn close(&mut self) -> Result<()> {
-        if let Some(under_way) = self.first_head.take() {
+        if let Some(under_way) = self.manifest.first.take() {
             self.arrive(under_way)?;
         }
         // Without a commit the head that is there says as much.
-        let closes =
-            self.wrote && !self.overtaken && !self.is_pending() && self.closes() && self.etag.is_some();
-        let hints = self.version > self.head.version && (!self.shared || self.wrote);
+        let closes = self.wrote
+            && !self.overtaken
+            && !self.is_pending()
+            && self.closes()
+            && self.manifest.etag.is_some();
+        let hints = self.version > self.manifest.head.version && (!self.shared || self.wrote);
         let lease = self.lease.take();
         if !closes && !hints {
             return lease.map_or(Ok(()), Lease::release);

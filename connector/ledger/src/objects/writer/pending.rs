@@ -64,9 +64,9 @@ impl ObjectWriter {
     }
 
     /// What the record that is pending frees and gains in a room: bytes in use.
-    pub(super) fn pending_live(&self, room: &Location) -> u64 {
+    pub(super) fn pending_live(&self, location: &Location) -> u64 {
         let Some(p) = &self.pending else { return 0 };
-        p.notes.gained.get(room).copied().unwrap_or(0)
+        p.notes.gained.get(location).copied().unwrap_or(0)
     }
 
     /// Finds out what became of the commit that is pending, by putting its record again where it is not there.
@@ -99,17 +99,22 @@ impl ObjectWriter {
     fn take_in_pending(&mut self) -> u64 {
         let Some(p) = self.pending.take() else { return 0 };
         let length = p.bytes.len() as u64;
-        self.tail.add(p.version, p.bytes);
+        self.manifest.tail.add(p.version, p.bytes);
         (self.version, self.last_time) = (p.version, p.time);
         self.wrote = true;
-        self.area.clear();
-        self.area_holes.clear();
+        self.payloads.inline.clear();
+        self.payloads.inline_gaps.clear();
         let bytes = p.record_length + p.notes.gained.values().sum::<u64>();
-        self.newest =
-            Some(Mark { version: p.version, moment: 0, time: p.time, bytes, author: Author::myself() });
-        self.obsolete += p.notes.freed.iter().map(|p| p.length).sum::<u64>();
-        match &mut self.table {
-            None => self.unread.push((p.time, p.notes.encode().into())),
+        self.newest = Some(Mark {
+            version: p.version,
+            reclaim_epoch: 0,
+            time: p.time,
+            bytes,
+            author: Author::myself(),
+        });
+        self.usage.obsolete += p.notes.freed.iter().map(|p| p.length).sum::<u64>();
+        match &mut self.usage.table {
+            None => self.usage.unread.push((p.time, p.notes.encode().into())),
             Some(table) => {
                 // Checked when it was freed; were it wrong all the same, an object stays for ever.
                 if let Err(why) = table.replay(&p.notes, p.time) {
@@ -117,7 +122,7 @@ impl ObjectWriter {
                 }
             }
         }
-        if p.version >= self.head.version + super::COMMITS_PER_HEAD
+        if p.version >= self.manifest.head.version + super::COMMITS_PER_HEAD
             && (!self.shared || p.version.is_multiple_of(super::COMMITS_PER_HEAD))
         {
             self.hint();
@@ -128,15 +133,15 @@ impl ObjectWriter {
     /// The record will never be in the log: what it would have said is for the next one to say.
     fn take_back_pending(&mut self) {
         let Some(p) = self.pending.take() else { return };
-        let since = std::mem::replace(&mut self.notes, p.notes);
-        for (room, bytes) in since.gained {
-            self.gain(room, bytes);
+        let since = std::mem::replace(&mut self.payloads.notes, p.notes);
+        for (location, bytes) in since.gained {
+            self.gain(location, bytes);
         }
         for place in since.freed {
             // What was written for that record and given back since was never in use.
-            match self.notes.gained.get_mut(&place.room) {
+            match self.payloads.notes.gained.get_mut(&place.location) {
                 Some(bytes) => *bytes = bytes.saturating_sub(place.length),
-                None => self.notes.freed.push(place),
+                None => self.payloads.notes.freed.push(place),
             }
         }
     }
@@ -145,7 +150,7 @@ impl ObjectWriter {
     pub(super) fn create_log(&self, version: u64, nonce: u64, bytes: Bytes) -> CreateOutcome {
         let create = self.store.honours(Condition::Create);
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let key = match self.names.room(&Location::Log(version), &self.target) {
+        let key = match self.names.object_key(&Location::Log(version), &self.target) {
             Ok(key) => key,
             Err(e) => return CreateOutcome::Failed(e),
         };
@@ -185,7 +190,7 @@ impl ObjectWriter {
     }
 
     fn whose(&self, version: u64, nonce: u64) -> object_stores::Result<PendingOutcome> {
-        let Ok(key) = self.names.room(&Location::Log(version), &self.target) else {
+        let Ok(key) = self.names.object_key(&Location::Log(version), &self.target) else {
             return Ok(PendingOutcome::Nothing);
         };
         let Some(found) = self.store.get_whole_opt(&key, MAX_LOG_OBJECT_BYTES)? else {
