@@ -6,10 +6,10 @@ mod stored;
 pub(crate) use self::open::OpenAttributes;
 pub(crate) use self::stored::Unstored;
 use crate::container::State;
-use crate::convert::{self, check_space, cset, show};
 use crate::listing_cache;
 use crate::object::check_type;
 use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
+use crate::record_conversion::{self, check_space, cset, show};
 use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
 use crate::{AttrSpec, Container, Error, ErrorKind, InlineHeap, OpenObject, Result, keys, record};
 use bytes::Bytes;
@@ -306,7 +306,8 @@ impl Container {
         key: Arc<[u8]>,
         r: Arc<AttributeRecord>,
     ) -> Result<Arc<Attribute>> {
-        let (datatype, space) = (convert::datatype(&r.datatype)?, convert::space(&r.space)?);
+        let (datatype, space) =
+            (record_conversion::datatype(&r.datatype)?, record_conversion::space(&r.space)?);
         if space.points()?.checked_mul(datatype.size) != Some(r.data_size) {
             let text =
                 format!("an attribute's value has {} bytes, which its elements do not make up", r.data_size);

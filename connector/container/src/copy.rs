@@ -6,7 +6,8 @@ use crate::path::MAX_SOFT;
 use crate::record::{DatatypeRecord, HeaderRecord};
 use crate::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
 use crate::{
-    AttrSpec, Container, CopyOptions, Dataset, Error, InlineHeap, LastLink, Resolution, Result, convert, keys,
+    AttrSpec, Container, CopyOptions, Dataset, Error, InlineHeap, LastLink, Resolution, Result, keys,
+    record_conversion,
 };
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -357,7 +358,7 @@ impl ObjectCopier<'_, '_> {
     fn fill(&mut self, copy: &OpenObject) -> Result<()> {
         let h = self.plan.to.header(&mut self.plan.to.state(), copy.id())?;
         let Some(d) = &h.dataset else { return Ok(()) };
-        let t = convert::datatype(&d.datatype)?;
+        let t = record_conversion::datatype(&d.datatype)?;
         if d.fill_value.is_empty() || !needs_convert(&t) {
             return Ok(());
         }

@@ -245,7 +245,7 @@ impl Container {
         let p = BlobAddress::of(id);
         let segment = self.known_segment(s, p)?;
         let (len, taken) = self.heap_prefix(p, &segment, &mut [0; MAX_PREFIX_BYTES])?;
-        let mut out = crate::convert::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
+        let mut out = crate::record_conversion::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
         self.heap_read(p, &segment, u64::from(p.offset) + taken, &mut out)?;
         Ok(out)
     }

@@ -1,8 +1,8 @@
 //! Links.
 
 use crate::container::State;
-use crate::convert::show;
 use crate::record::LinkRecord;
+use crate::record_conversion::show;
 use crate::types::{CharSet, CreationOrder, GroupInfo, Index, Link, LinkTarget, Order};
 use crate::{Container, Error, ObjectId, Result, keys, listing_cache, record};
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use crate::record::{
 };
 use crate::{
     Container, CreationOrder, Datatype, DatatypeSpec, Error, GroupSpec, ObjectId, ObjectInfo, ObjectKind,
-    Result, convert, keys, record,
+    Result, keys, record, record_conversion,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -425,7 +425,7 @@ impl Container {
             let what = h.kind();
             return Err(Error::wrong_kind(format!("object {:#x} is not a datatype but a {what:?}", id.0)));
         }
-        Ok(Arc::new(Datatype { committed: Some(id), ..convert::datatype(&h.datatype)? }))
+        Ok(Arc::new(Datatype { committed: Some(id), ..record_conversion::datatype(&h.datatype)? }))
     }
 
     /// Looks at what was closed since the last time.
@@ -527,7 +527,7 @@ pub(crate) fn check_order(order: CreationOrder, what: &str) -> Result<()> {
 }
 
 pub(crate) fn check_type(t: &Datatype) -> Result<()> {
-    if t.size == 0 || t.size > convert::MAX_ELEMENT {
+    if t.size == 0 || t.size > record_conversion::MAX_ELEMENT {
         return Err(Error::invalid(format!("a datatype of {} bytes cannot be stored", t.size)));
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Paths: from a name to an object, through soft links.
 
 use crate::container::State;
-use crate::convert::show;
 use crate::ids::ROOT;
 use crate::object::{group_header, now};
+use crate::record_conversion::show;
 use crate::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectId, ObjectKind};
 use crate::{Container, Error, ErrorKind, GroupSpec, LastLink, OpenObject, Result};
 use bytes::Bytes;

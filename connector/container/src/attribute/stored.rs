@@ -1,8 +1,8 @@
 //! Attributes as the map has them, and the one that it does not have yet.
 
 use crate::container::State;
-use crate::convert::{show, zeros};
 use crate::record::{AttributeRecord, decode_extents};
+use crate::record_conversion::{show, zeros};
 use crate::{Container, Error, Result, keys, record};
 use bytes::Bytes;
 use prost::Message;

@@ -6,8 +6,8 @@
 //! write's size times.
 
 use crate::chunk::layout::BlockLayout;
-use crate::convert::buffer;
 use crate::record::{BlockRecord, PieceRecord};
+use crate::record_conversion::buffer;
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::buffers::Scratch;

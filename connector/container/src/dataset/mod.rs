@@ -17,7 +17,7 @@ use crate::filters::unlocked::without_locks;
 use crate::object::{check_order, now};
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
-use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, convert, keys};
+use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, keys, record_conversion};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
@@ -143,8 +143,8 @@ impl Form {
         let Some(r) = &h.dataset else {
             return Err(Error::wrong_kind(format!("{} is not a dataset but a {:?}", what(), h.kind())));
         };
-        let datatype = convert::datatype(&r.datatype)?;
-        let space = convert::space(&r.space)?;
+        let datatype = record_conversion::datatype(&r.datatype)?;
+        let space = record_conversion::space(&r.space)?;
         let layout = r.layout()?;
         let fill = r.fill()?;
         let filters: Vec<Filter> = r.filters.iter().cloned().map(Filter::from).collect();
@@ -421,7 +421,7 @@ impl Dataset {
         let c = self.container();
         let h = c.header(&mut c.state(), self.object.id())?;
         let record = h.dataset.as_ref().ok_or_else(|| Error::corrupt("a dataset became something else"))?;
-        let space = convert::space(&record.space)?;
+        let space = record_conversion::space(&record.space)?;
         self.set_edges(space.dims());
         *self.space.write() = space;
         Ok(())

@@ -1,7 +1,7 @@
 //! What native HDF5 refuses when a dataset is created (H5Dchunk.c, H5Dcontig.c, H5Dcompact.c).
 
-use crate::convert::check_space;
 use crate::object::check_type;
+use crate::record_conversion::check_space;
 use crate::types::{AllocTime, Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
 use crate::{DatasetSpec, Error, Result};
 

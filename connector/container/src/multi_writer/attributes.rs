@@ -3,8 +3,8 @@
 use super::ThreeWay;
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
-use crate::convert::show;
 use crate::record::{self, AttributeRecord, decode_extents};
+use crate::record_conversion::show;
 use crate::{Container, InlineHeap, OnConflict, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::Extent;

@@ -3,8 +3,8 @@
 use crate::chunk::block_store::extents_of;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
-use crate::convert::show;
 use crate::record::{self, HeaderRecord, LinkRecord};
+use crate::record_conversion::show;
 use crate::{Container, ObjectId, Result, keys};
 use bytes::Bytes;
 

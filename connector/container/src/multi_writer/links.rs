@@ -3,8 +3,8 @@
 use super::ThreeWay;
 use super::tree::hard;
 use crate::container::State;
-use crate::convert::show;
 use crate::record::{self, LinkRecord};
+use crate::record_conversion::show;
 use crate::{Container, OnConflict, Result, keys};
 use bytes::Bytes;
 

@@ -225,7 +225,7 @@ impl<'a> Repair<'a> {
     /// Bytes of a payload, or why they are lost.
     fn payload(&mut self, e: &Extent, at: u64, length: u64) -> Result<std::result::Result<Vec<u8>, String>> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let mut bytes = crate::convert::zeros(length)?;
+        let mut bytes = crate::record_conversion::zeros(length)?;
         match self.from.read_payload(e, at, &mut bytes) {
             Ok(()) => {
                 self.done.bytes += bytes.len() as u64;

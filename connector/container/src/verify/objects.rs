@@ -7,7 +7,7 @@ use crate::dataset::Form;
 use crate::ids::ROOT;
 use crate::record::{AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord};
 use crate::types::Layout;
-use crate::{Error, ErrorKind, Result, convert, keys, object, record};
+use crate::{Error, ErrorKind, Result, keys, object, record, record_conversion};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Severity, Tally, Verifier};
 use prost::Message;
@@ -409,8 +409,8 @@ impl ObjectCheck<'_> {
 /// What is wrong with an attribute.
 pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
     let text = |e: Error| e.to_string();
-    let t = convert::datatype(&r.datatype).map_err(text)?;
-    let space = convert::space(&r.space).map_err(text)?;
+    let t = record_conversion::datatype(&r.datatype).map_err(text)?;
+    let space = record_conversion::space(&r.space).map_err(text)?;
     let size = space.points().map_err(text)?.checked_mul(t.size);
     if size != Some(r.data_size) {
         return Err(format!("its type and shape do not make up its {} bytes", r.data_size));

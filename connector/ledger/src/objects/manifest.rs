@@ -93,7 +93,7 @@ pub(crate) struct Head {
     pub(crate) lost: u64,
     /// What leads to versions before the base.
     pub(crate) history: Option<PageRef>,
-    /// Random, whose head it is; [`MULTI_WRITER_CLAIM`] of many writers.
+    /// Random, whose head it is; [`MULTI_WRITER_TOKEN`] of many writers.
     pub(crate) fencing_token: u64,
     /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
     pub(crate) closed: Option<Vec<Bytes>>,

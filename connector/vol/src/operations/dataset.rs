@@ -31,7 +31,7 @@ use crate::session::Session;
 use crate::transfer;
 use crate::transfer::filter_pipeline::{self, LentDataset};
 use crate::transfer::memory::borrowed::lend;
-use crate::transfer::memory::elements::MemoryElements;
+use crate::transfer::memory::element_conversion::MemoryElements;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::split;
 use crate::transfer::stored_type::{FileType, kept};

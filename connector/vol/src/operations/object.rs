@@ -21,7 +21,7 @@ use crate::operations::path::{Base, Location, Resolved, ResolvedObject};
 use crate::session::{Handles, Session};
 use crate::transfer::buffers::buffer_of;
 use crate::transfer::filter_pipeline::LentDataset;
-use crate::transfer::memory::elements::MemoryElements;
+use crate::transfer::memory::element_conversion::MemoryElements;
 use crate::transfer::memory::references::Reference;
 use crate::transfer::references::moved_region;
 use crate::transfer::stored_type::FileType;

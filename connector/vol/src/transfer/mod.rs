@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::hdf5::library::Hid;
 use crate::session::Session;
 use crate::transfer::buffers::scratch_of;
-use crate::transfer::memory::elements::MemoryElements;
+use crate::transfer::memory::element_conversion::MemoryElements;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::transfer::references::Slots;
 use crate::transfer::stored_type::FileType;

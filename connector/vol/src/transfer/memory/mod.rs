@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod borrowed;
-pub mod elements;
+pub mod element_conversion;
 pub mod native_dataset;
 pub mod references;
 pub mod region;

@@ -10,7 +10,7 @@ use crate::hdf5::datatype::{ARRAY, COMPOUND, REFERENCE, VARIABLE_LENGTH};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{NEW_BYTES, OBJECT_BYTES, REGION_BYTES};
-use crate::transfer::memory::elements::MemoryElements;
+use crate::transfer::memory::element_conversion::MemoryElements;
 
 /// Where the references of an element in memory lie, in bytes from its beginning.
 #[derive(Debug, Default)]
