@@ -11,7 +11,7 @@ use crate::{Failure, print};
 
 /// Makes the pointer file at `path`, if there is a container at `url`.
 pub fn run(url: &str, path: &Path) -> Result<(), Failure> {
-    let config = Config::parse("")?;
+    let config = Config::from_environment()?;
     let (pointer, target) = names::pointer_to(url, &config).map_err(|error| error.to_string())?;
     if let Target::Objects { store, key, .. } = target {
         match Ledger::probe_objects(&*store, &key)? {

@@ -6,9 +6,12 @@
 mod link;
 mod repair;
 mod restore;
+mod run;
+mod settings;
 mod unlock;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,8 @@ use h5lake_connector::names::{self, Place};
 use h5lake_container::verify::Versions;
 use h5lake_container::{Container, Target};
 use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Version};
+
+use serde_json::{Value, json};
 
 use crate::verify::Output;
 
@@ -42,6 +47,26 @@ enum Command {
         /// At most so many.
         #[arg(short = 'n', long, default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Runs a program that need not know of it with h5lake as its HDF5 connector: sets HDF5_VOL_CONNECTOR, and joins the
+    /// plugin's folder to HDF5_PLUGIN_PATH. Exit code: the program's.
+    Run {
+        /// A setting, as in the connector string: KEY=VALUE. Several may be given.
+        #[arg(short, long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Shows every setting, what it takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
+    /// if one of them is wrong.
+    Settings {
+        /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Makes a pointer file: programs that open PATH then open the container at URL.
     Link {
@@ -109,7 +134,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Versions { name, most } => versions(&name, most),
+        Command::Versions { name, most, json } => versions(&name, most, json),
+        Command::Run { settings, command } => match command.split_first() {
+            Some((program, arguments)) => run::run(&settings, program, arguments),
+            None => Ok(()),
+        },
+        Command::Settings { json } => settings::run(json),
         Command::Link { url, path } => link::run(&url, &path),
         Command::Restore { name, id } => restore::run(&name, &id),
         Command::Unlock { name, yes } => unlock::run(&name, yes),
@@ -163,7 +193,7 @@ fn find(name: &Path, access: Access) -> Result<(Target, Options), Failure> {
 
 /// The same with the local path of a container that is kept elsewhere.
 fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
-    let config = Config::parse("")?;
+    let config = Config::from_environment()?;
     let place = names::place_to_open(name.as_os_str().as_bytes(), &config, access);
     let place = place.map_err(|error| error.to_string())?;
     let lock = LockPolicy::from_environment().unwrap_or_default();
@@ -174,7 +204,7 @@ fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failure> 
     }
 }
 
-fn versions(name: &Path, most: usize) -> Result<(), Failure> {
+fn versions(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
     let (place, options) = find_place(name, Access::ReadOnly)?;
     let before = restore::before(&place);
     let ledger = match place.target {
@@ -186,6 +216,11 @@ fn versions(name: &Path, most: usize) -> Result<(), Failure> {
         (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Vec::new(),
         (ledger, _) => ledger?.versions(most)?,
     };
+    if json {
+        let (versions, replaced) = (listed.iter().map(object).collect(), restore::objects(&before?));
+        print([json!({ "versions": Value::Array(versions), "replaced": replaced }).to_string()])?;
+        return Ok(());
+    }
     let title = format!("{:>10}  {:<27}  {:>15}  writer", "version", "time", "bytes");
     let versions = std::iter::once(title).chain(listed.iter().map(line));
     print(versions.chain(restore::listing(&before?)))?;
@@ -200,6 +235,13 @@ fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// One version, for programs.
+fn object(version: &Version) -> Value {
+    let Version { number, time, bytes, .. } = version;
+    let time = At::Time(*time).setting_value();
+    json!({ "number": number, "time": time, "bytes": bytes, "host": version.host, "pid": version.pid })
 }
 
 fn line(version: &Version) -> String {

@@ -15,7 +15,7 @@ use crate::{Failure, find, print};
 
 /// Where a new container comes to lie, if nothing is there.
 fn vacant(name: &Path) -> Result<Target, Failure> {
-    let place = names::place_of_new(name.as_os_str().as_bytes(), &Config::parse("")?);
+    let place = names::place_of_new(name.as_os_str().as_bytes(), &Config::from_environment()?);
     let Place { target, pointer, .. } = place.map_err(|error| error.to_string())?;
     if pointer.is_some() {
         let text = "the setting 'store' sends new containers to a store; name the target by its URL, or unset H5LAKE_STORE";

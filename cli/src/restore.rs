@@ -6,6 +6,7 @@ use h5lake_connector::names::Place;
 use h5lake_connector::pointer;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, At, Ledger, Options, Replace, Replaced, ReplacedObject};
+use serde_json::{Value, json};
 
 use crate::{Failure, find_place, print};
 
@@ -64,6 +65,13 @@ pub(crate) fn listing(before: &[Before]) -> Vec<String> {
     let title = "replaced containers, which 'h5lake restore NAME ID' brings back:".to_owned();
     let columns = format!("{:<32}  {:>10}  {:<27}  {:<27}  by", "id", "version", "replaced", "kept until");
     [String::new(), title, columns].into_iter().chain(before.iter().map(line)).collect()
+}
+
+/// The same for programs.
+pub(crate) fn objects(before: &[Before]) -> Value {
+    let time = |micros| At::Time(micros).setting_value();
+    let object = |b: &Before| json!({ "id": b.id, "version": b.version, "replaced": time(b.replaced), "until": time(b.until), "by": b.by });
+    before.iter().map(object).collect()
 }
 
 fn line(b: &Before) -> String {

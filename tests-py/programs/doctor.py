@@ -65,7 +65,8 @@ def check_bad_key(folder):
 
 def check_unknown_variable(folder):
     code, said = doctor(H5LAKE_STROE="memory:x")
-    assert code == 1 and "H5LAKE_STROE is no setting" in said and "a container" in said, said
+    assert code == 1 and "H5LAKE_STROE is no setting of the connector" in said, said
+    assert "did you mean H5LAKE_STORE?" in said and "it made no file" in said, said
 
 
 def check_every_variable_is_known(folder):

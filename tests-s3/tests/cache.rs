@@ -17,8 +17,8 @@ use h5lake_tests_s3::Server;
 use object_stores::DiskCache;
 use object_stores::remote::Environment;
 
-const TASK: &str = "H5LAKE_CACHE_TEST_TASK";
-const FOLDER: &str = "H5LAKE_CACHE_TEST_FOLDER";
+const TASK: &str = "H5LAKE_TEST_CACHE_TASK";
+const FOLDER: &str = "H5LAKE_TEST_CACHE_FOLDER";
 const URL: &str = "s3://lake/shared";
 const KEY: &str = "c.h5";
 /// The content: payloads of 1 MiB, three times what the cache may hold.

@@ -1,8 +1,12 @@
 //! The connector's info string: `HDF5_VOL_CONNECTOR="h5lake key=value …"`.
 //!
-//! The same keys come from the environment as `H5LAKE_KEY`; the string wins, and an empty variable counts as none. An unknown key or a bad value is
-//! kept as an error and given when a file is opened or created: a connector that fails while the library
-//! starts makes HDF5 1.14 write native files silently and 2.x crash.
+//! The same keys come from the environment as `H5LAKE_KEY`. The string wins, and an empty variable counts as none. An unknown
+//! key, an unknown variable or a bad value is kept as an error and given when a file is opened or created. A connector that
+//! fails while the library starts makes HDF5 1.14 write native files silently and 2.x crash.
+
+mod source;
+mod table;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,6 +14,12 @@ use std::time::Duration;
 
 use h5lake_container::OnConflict;
 use h5lake_ledger::{At, SyncPolicy};
+
+pub use self::source::value_in;
+pub use self::table::{SETTINGS, Setting, keys};
+pub(crate) use self::values::version;
+use self::values::{absolute_path, byte_count, duration, one_of, store_url, time_to_wait};
+use crate::hdf5::identity::NAME;
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +42,7 @@ impl Origin {
 }
 
 /// The variable of a key.
-fn variable(key: &str) -> String {
+pub fn variable(key: &str) -> String {
     format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase())
 }
 
@@ -103,25 +113,6 @@ pub enum Replaceable {
     Any,
 }
 
-/// Every key, for the error about an unknown one and for the documentation.
-pub const KEYS: [&str; 15] = [
-    "store",
-    "native",
-    "sync",
-    "retention",
-    "timeout",
-    "cache",
-    "salvage",
-    "disk_cache",
-    "disk_cache_size",
-    "version",
-    "as_of",
-    "writers",
-    "conflict",
-    "replace",
-    "links",
-];
-
 const ON_CONFLICT: [(&str, OnConflict); 3] =
     [("error", OnConflict::Fail), ("merge", OnConflict::Merge), ("last", OnConflict::Last)];
 /// The keys that say which version is shown, in alphabetical order. They exclude each other.
@@ -134,26 +125,38 @@ impl Config {
     /// # Errors
     /// A sentence naming the key or the variable, and what it takes.
     pub fn parse(info: &str) -> Result<Self, String> {
-        Self::parse_over(info, |name| std::env::var_os(name))
+        Self::parse_over(info, source::variables(std::env::vars_os()))
     }
 
-    fn parse_over(info: &str, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+    /// The settings of a program that has this process's environment: what `HDF5_VOL_CONNECTOR` says, over `H5LAKE_KEY`.
+    /// Another connector's string there counts as none.
+    ///
+    /// # Errors
+    /// As of [`Config::parse`].
+    pub fn from_environment() -> Result<Self, String> {
+        let string = std::env::var_os("HDF5_VOL_CONNECTOR").unwrap_or_default();
+        let string = string.to_str().ok_or("the variable HDF5_VOL_CONNECTOR is not UTF-8")?;
+        Self::parse(source::info_of(string, NAME).unwrap_or_default())
+    }
+
+    fn parse_over(info: &str, variables: BTreeMap<String, OsString>) -> Result<Self, String> {
         let mut values = BTreeMap::new();
-        for key in KEYS {
-            let Some(value) = environment(&variable(key)).filter(|value| !value.is_empty()) else { continue };
+        for (name, value) in variables {
+            let Some(key) = keys().find(|key| variable(key) == name) else {
+                return Err(source::unknown_variable(&name));
+            };
             let value = value.into_string();
             let value = value.map_err(|_| format!("{} is not UTF-8", Origin::Variable.name_of(key)))?;
             values.insert(key, (Origin::Variable, value));
         }
         let mut given = BTreeSet::new();
-        for word in info.split_whitespace() {
+        for word in source::words(info)? {
             let (key, value) = word
                 .split_once('=')
                 .ok_or_else(|| format!("'{word}' in the connector string is not of the form key=value"))?;
-            if !KEYS.contains(&key) {
-                let keys = KEYS.join(", ");
-                return Err(format!("unknown key '{key}' in the connector string; the keys are {keys}"));
-            }
+            let Some(key) = keys().find(|known| *known == key) else {
+                return Err(source::unknown_key(key));
+            };
             if !given.insert(key) {
                 return Err(format!(
                     "key '{key}' stands more than once in the connector string; it takes one value"
@@ -226,7 +229,7 @@ impl Config {
     pub fn to_info_string(&self) -> String {
         let mut words = Vec::new();
         if let Some(store) = &self.store {
-            words.push(format!("store={store}"));
+            words.push(source::word("store", store));
         }
         if self.native == NativeFiles::Refuse {
             words.push("native=refuse".to_owned());
@@ -247,7 +250,7 @@ impl Config {
             words.push("salvage=yes".to_owned());
         }
         if let Some(path) = &self.disk_cache {
-            words.push(format!("disk_cache={path}"));
+            words.push(source::word("disk_cache", path));
         }
         if let Some(bytes) = self.disk_cache_size {
             words.push(format!("disk_cache_size={bytes}"));
@@ -276,74 +279,12 @@ impl Config {
     }
 }
 
-fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        format!("takes {}, not '{value}'", names.join(" or "))
-    })
-}
-
-/// The number of a version.
-pub(crate) fn version(text: &str) -> Option<At> {
-    text.parse().ok().filter(|number| *number > 0).map(At::Version)
-}
-
-/// A URL with something behind its scheme: a store without a name would be one that everybody who forgot the name shares.
-fn store_url(value: &str) -> Result<String, String> {
-    match value.split_once(':') {
-        Some((scheme, rest)) if !scheme.is_empty() && !matches!(rest, "" | "//") => Ok(value.to_owned()),
-        _ => Err(format!("takes a URL such as memory:NAME or file:///DIR, not '{value}'")),
-    }
-}
-
-/// A path that does not depend on the working directory, and that a string of words can hold.
-fn absolute_path(value: &str) -> Result<String, String> {
-    if value.starts_with('/') && !value.contains(char::is_whitespace) {
-        return Ok(value.to_owned());
-    }
-    Err(format!("takes an absolute path without blanks, not '{value}'"))
-}
-
-/// A time that is long enough for one request.
-fn time_to_wait(value: &str) -> Result<Duration, String> {
-    let time = duration(value)?;
-    if time.is_zero() { Err(format!("takes a time from 1s on, not '{value}'")) } else { Ok(time) }
-}
-
-fn duration(value: &str) -> Result<Duration, String> {
-    let bad = || format!("takes a time such as 30s, 10m, 2h or 7d, not '{value}'");
-    let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
-    let count: u64 = digits.parse().map_err(|_| bad())?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(bad()),
-    };
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(bad)
-}
-
-fn byte_count(value: &str) -> Result<usize, String> {
-    let bad = || format!("takes a size such as 268435456 or 256MiB, not '{value}'");
-    let (digits, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
-    let count: usize = digits.parse().map_err(|_| bad())?;
-    let scale: usize = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(bad()),
-    };
-    count.checked_mul(scale).ok_or_else(bad)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(info: &str) -> Result<Config, String> {
-        Config::parse_over(info, |_| None)
+        Config::parse_over(info, BTreeMap::new())
     }
 
     #[test]
@@ -379,6 +320,69 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_name_gets_the_nearest_one() {
+        for (text, nearest) in
+            [("stroe=memory:x", "store"), ("writer=many", "writers"), ("diskcache=/x", "disk_cache")]
+        {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(&format!("did you mean '{nearest}'?")), "{error}");
+        }
+        assert!(!parse("nosuchkey=1").unwrap_err().contains("did you mean"));
+        let error = parse_with("", &[("H5LAKE_STROE", "memory:x")]).unwrap_err();
+        assert!(
+            error.contains("variable H5LAKE_STROE") && error.contains("did you mean H5LAKE_STORE?"),
+            "{error}"
+        );
+        let error = parse_with("", &[("H5LAKE_BACKEND", "x")]).unwrap_err();
+        assert!(error.contains("H5LAKE_BACKEND") && error.contains("H5LAKE_DISK_CACHE_SIZE"), "{error}");
+    }
+
+    #[test]
+    fn variables_that_are_no_settings_do_no_harm() {
+        let others = [
+            ("H5LAKE_LOG", "1"),
+            ("H5LAKE_TEST_STEP", "x"),
+            ("H5LAKE_BUILD_JOBS", "2"),
+            ("H5LAKE_HDF5_ARCHIVE", "/x"),
+        ];
+        assert_eq!(parse_with("", &others), Ok(Config::default()));
+        assert_eq!(
+            parse_with("", &[("H5LAKE_STROE", ""), ("OTHER_H5LAKE_STROE", "x")]),
+            Ok(Config::default())
+        );
+    }
+
+    #[test]
+    fn quoted_values_keep_their_blanks() {
+        let store = |text: &str| parse(text).unwrap().store.unwrap();
+        assert_eq!(store("store='file:///my data' sync=commit"), "file:///my data");
+        assert_eq!(store("store=\"file:///it's my data\""), "file:///it's my data");
+        assert_eq!(store("'store=file:///a  b'"), "file:///a  b");
+        for url in ["file:///a b", "file:///it's", "file:///\"a\"", "file:///'a \" b", "s3://b/#1 x"] {
+            let config = Config { store: Some(url.to_owned()), ..Config::default() };
+            assert_eq!(parse(&config.to_info_string()), Ok(config), "{url}");
+        }
+        let error = parse("store='file:///my data").unwrap_err();
+        assert!(error.contains('\''), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_binary_or_decimal() {
+        let cache = |text: &str| parse(&format!("cache={text}")).unwrap().cache_bytes.unwrap();
+        for (text, bytes) in [
+            ("64MiB", 64 << 20),
+            ("64MB", 64_000_000),
+            ("1kB", 1000),
+            ("1KB", 1000),
+            ("2gib", 2 << 30),
+            ("7", 7),
+        ] {
+            assert_eq!(cache(text), bytes, "{text}");
+        }
+        assert!(parse("cache=1M").unwrap_err().contains("256MiB or 256MB"));
+    }
+
+    #[test]
     fn bad_values_name_the_key() {
         for (text, key) in [
             ("native=maybe", "native"),
@@ -409,9 +413,7 @@ mod tests {
     }
 
     fn parse_with(info: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-        Config::parse_over(info, |name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
-        })
+        Config::parse_over(info, source::variables(variables.iter().map(|(n, v)| (n.into(), v.into()))))
     }
 
     #[test]
@@ -432,7 +434,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_counts_as_none() {
-        for key in KEYS {
+        for key in keys() {
             assert_eq!(parse_with("", &[(&variable(key), "")]), Ok(Config::default()), "{key}");
         }
         assert!(parse("store=").is_err(), "in the string it is a mistake");
@@ -440,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_bad_value_of_a_variable_names_the_variable() {
-        for key in KEYS {
+        for key in keys() {
             let error = parse_with("", &[(&variable(key), " ")]).unwrap_err();
             assert!(error.starts_with(&format!("variable H5LAKE_{} takes ", key.to_uppercase())), "{error}");
             assert!(!error.contains("string"), "{error}");
@@ -449,7 +451,7 @@ mod tests {
         let error = parse_with("", &both).unwrap_err();
         assert_eq!(error, "variable H5LAKE_VERSION and variable H5LAKE_AS_OF exclude each other");
         let bytes = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
-        let error = Config::parse_over("", |name| (name == "H5LAKE_STORE").then(|| OsString::clone(&bytes)));
+        let error = Config::parse_over("", BTreeMap::from([("H5LAKE_STORE".to_owned(), bytes)]));
         assert_eq!(error.unwrap_err(), "variable H5LAKE_STORE is not UTF-8");
         let set = parse_with("", &[("H5LAKE_STORE", "memory:m")]).unwrap();
         assert_eq!(set.store_origin.name_of("store"), "variable H5LAKE_STORE");

@@ -1,0 +1,35 @@
+//! `h5lake settings`: every setting, what it takes, and what is in force here.
+
+use h5lake_connector::config::{Config, SETTINGS, Setting, value_in, variable};
+use serde_json::{Value, json};
+
+use crate::{Failure, print};
+
+/// One setting, for programs. `value` is null where the default holds.
+fn object(setting: &Setting, in_force: &str) -> Value {
+    let Setting { key, values, default, meaning } = setting;
+    let value = value_in(in_force, key);
+    json!({
+        "key": key, "variable": variable(key), "values": values, "default": default, "meaning": meaning, "value": value,
+    })
+}
+
+/// The same as a line: the value in force first.
+fn line(setting: &Setting, in_force: &str) -> String {
+    let Setting { key, values, default, meaning } = setting;
+    let value = value_in(in_force, key).unwrap_or_else(|| format!("({default})"));
+    format!("{key:<16} {value:<24} {:<24} {values}: {meaning}", variable(key))
+}
+
+/// Shows the settings that `HDF5_VOL_CONNECTOR` and the variables `H5LAKE_*` make. An error names the one that is wrong.
+pub fn run(json: bool) -> Result<(), Failure> {
+    let in_force = Config::from_environment()?.to_info_string();
+    if json {
+        let all: Vec<_> = SETTINGS.iter().map(|setting| object(setting, &in_force)).collect();
+        print([Value::from(all).to_string()])?;
+        return Ok(());
+    }
+    let title = format!("{:<16} {:<24} {:<24} values: meaning", "setting", "in force (default)", "variable");
+    print([title].into_iter().chain(SETTINGS.iter().map(|setting| line(setting, &in_force))))?;
+    Ok(())
+}

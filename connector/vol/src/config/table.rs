@@ -1,0 +1,113 @@
+//! Every setting, for errors, the tool and the documentation. README.md has the same table (cli/tests/settings.rs compares them).
+
+/// One setting: `KEY=value` in the connector string, or the variable `H5LAKE_KEY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name in the connector string.
+    pub key: &'static str,
+    /// What it takes.
+    pub values: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+}
+
+/// Every setting.
+pub const SETTINGS: [Setting; 15] = [
+    Setting {
+        key: "store",
+        values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX",
+        default: "none: local files",
+        meaning: "where files with plain names are kept",
+    },
+    Setting {
+        key: "native",
+        values: "pass, refuse",
+        default: "pass",
+        meaning: "native files, and files with an explicit driver: handed to the native connector, or an error",
+    },
+    Setting {
+        key: "sync",
+        values: "process, commit",
+        default: "process",
+        meaning: "what a commit survives: the death of the process, or the loss of power too",
+    },
+    Setting {
+        key: "retention",
+        values: "30s, 10m, 2h, 7d",
+        default: "by the store",
+        meaning: "how long old versions are kept before their room is used again",
+    },
+    Setting {
+        key: "timeout",
+        values: "30s, 2m",
+        default: "50s",
+        meaning: "how long one call, and the end of the program, wait for a store that does not answer",
+    },
+    Setting {
+        key: "version",
+        values: "a number from 1 on",
+        default: "the newest",
+        meaning: "which version files show that are opened to read",
+    },
+    Setting {
+        key: "as_of",
+        values: "2026-11-20T10:00:00Z",
+        default: "the newest",
+        meaning: "the same, by time",
+    },
+    Setting {
+        key: "cache",
+        values: "64MiB, a number of bytes",
+        default: "256MiB",
+        meaning: "bound of the block cache of one opened container",
+    },
+    Setting {
+        key: "disk_cache",
+        values: "an absolute path",
+        default: "none",
+        meaning: "a directory where what is read of remote stores is kept, so that reading it again is local",
+    },
+    Setting {
+        key: "disk_cache_size",
+        values: "10GiB, a number of bytes",
+        default: "10GiB",
+        meaning: "bound of that directory",
+    },
+    Setting {
+        key: "writers",
+        values: "one, many",
+        default: "one",
+        meaning: "how many processes may have a container open for writing",
+    },
+    Setting {
+        key: "conflict",
+        values: "error, merge, last",
+        default: "error",
+        meaning: "of several writers that changed the same thing, the first wins. The others get an error, and nothing of their batch is committed (error), or all but what is in conflict (merge). With last, the last one wins",
+    },
+    Setting {
+        key: "replace",
+        values: "linked, any",
+        default: "linked",
+        meaning: "which containers in the store of store= a plain name may replace: the one that the pointer file at the path names, or any",
+    },
+    Setting {
+        key: "links",
+        values: "local, store, any",
+        default: "store",
+        meaning: "where names inside files may lead, such as pointer files and external links (docs/security.md)",
+    },
+    Setting {
+        key: "salvage",
+        values: "yes, no",
+        default: "no",
+        meaning: "a damaged local container is opened to read its newest version that can be read",
+    },
+];
+
+/// The names of all settings.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|setting| setting.key)
+}
