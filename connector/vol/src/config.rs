@@ -9,7 +9,7 @@ mod table;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::time::Duration;
 
 use h5lake_container::OnConflict;
@@ -19,7 +19,9 @@ pub use self::source::value_in;
 pub use self::table::{SETTINGS, Setting, keys};
 pub(crate) use self::values::version;
 use self::values::{absolute_path, byte_count, duration, one_of, store_url, time_to_wait};
-use crate::hdf5::identity::NAME;
+
+/// The name that `HDF5_VOL_CONNECTOR` chooses us by.
+pub const NAME: &CStr = c"h5lake";
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,24 @@
+"""h5lake for Python: HDF5 files of h5py, PyTables, netCDF4 and what stands on them in transactional containers.
+
+    import h5lake
+    h5lake.enable(sync="commit")              # every client, imported before or after
+    with h5lake.enabled(store="s3://lab/run"):
+        ...
+    h5py.File("run.h5", "w", driver="h5lake")  # one file alone
+
+    python -m h5lake run script.py             # a script that cannot be changed
+
+`enable` takes the settings of the README's table. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
+`LibraryError`."""
+
+from ._enable import connector_string, disable, enable, enabled
+from ._errors import LibraryError, ToolError
+from ._hooks import install as _install
+from ._libraries import Library, libraries
+from ._plugin import folder as plugin_folder
+from ._tool import Finding, Version, link, repair, restore, unlock, vacuum, verify, versions
+
+__all__ = ["Finding", "Library", "LibraryError", "ToolError", "Version", "connector_string", "disable", "enable", "enabled",
+           "libraries", "link", "plugin_folder", "repair", "restore", "unlock", "vacuum", "verify", "versions"]
+
+_install()

@@ -1,0 +1,77 @@
+"""Switching the whole process to h5lake and back."""
+
+import os
+import threading
+from contextlib import contextmanager
+
+from . import _libraries, _plugin, _tool
+from ._settings import connector_string
+
+VARIABLES = ("HDF5_VOL_CONNECTOR", "HDF5_PLUGIN_PATH")
+_lock = threading.RLock()
+# What the variables were before the first enable(); None while h5lake is not enabled here.
+_before: "dict[str, str | None] | None" = None
+
+
+def enable(**settings) -> None:
+    """From now on files are containers: of h5py, PyTables, netCDF4 and each other client with a libhdf5 of its own,
+    imported before or after. Child processes inherit it. Files that are open stay as they are. `settings` are those of
+    README's table; a second call replaces all of the first.
+
+    When this returns, each library that is loaded has been asked and uses h5lake. One that is loaded later is asked when
+    h5py, PyTables or netCDF4 has been imported. LibraryError: a library is too old or cannot be switched; ValueError: a setting
+    is wrong. Then all is as before."""
+    global _before
+    string = connector_string(**settings)
+    with _lock:
+        present = {name: os.environ.get(name) for name in VARIABLES}
+        plugins = _plugin.search_path((_before or present)["HDF5_PLUGIN_PATH"])
+        _tool.check_settings(string)
+        _plugin.check()
+        os.environ.update(HDF5_VOL_CONNECTOR=string, HDF5_PLUGIN_PATH=plugins)
+        try:
+            _libraries.switch(plugins, True)
+        except BaseException:
+            _restore(present)
+            raise
+        _before = _before or present
+
+
+def disable() -> None:
+    """Undoes `enable`: new files are again what they were before the first call. Files that are open stay as they are. HDF5
+    1.14 still opens containers, since it tries the plugins that it knows; 2.x does not."""
+    global _before
+    with _lock:
+        if _before is not None:
+            _restore(_before)
+            _before = None
+
+
+@contextmanager
+def enabled(**settings):
+    """`enable` for the time of a `with` block. Then the settings are again those from before it."""
+    global _before
+    with _lock:
+        present, outer = {name: os.environ.get(name) for name in VARIABLES}, _before
+        enable(**settings)
+    try:
+        yield
+    finally:
+        with _lock:
+            _restore(present)
+            _before = outer
+
+
+def is_enabled() -> bool:
+    """Whether `enable` is in force."""
+    return _before is not None
+
+
+def _restore(variables: "dict[str, str | None]") -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    is_ours = (variables["HDF5_VOL_CONNECTOR"] or "").split()[:1] == ["h5lake"]
+    _libraries.switch(variables["HDF5_PLUGIN_PATH"] or "", is_ours)

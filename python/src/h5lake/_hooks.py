@@ -1,0 +1,75 @@
+"""What happens when a client has been imported: its library is checked, and h5py learns the driver "h5lake"."""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+
+from . import _enable, _libraries
+from ._settings import info_string
+
+CLIENTS = ("h5py", "tables", "netCDF4")
+
+
+def install() -> None:
+    """Looks after the clients that are imported, and those that will be."""
+    if "h5py" in sys.modules:
+        register_driver(sys.modules["h5py"])
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def imported(module) -> None:
+    """A client has been imported: if h5lake is enabled, its library must use it."""
+    if module.__name__ == "h5py":
+        register_driver(module)
+    if _enable.is_enabled():
+        _libraries.switch(os.environ.get("HDF5_PLUGIN_PATH", ""), True)
+
+
+def register_driver(h5py) -> None:
+    """`h5py.File(name, driver="h5lake", sync="commit")`: one file is a container, whatever the others are."""
+
+    def set_driver(access, **settings):
+        hdf5 = _libraries.of_module(h5py)
+        if hdf5 is None:
+            raise _libraries.LibraryError("h5py's libhdf5 is no library of its own; set HDF5_VOL_CONNECTOR before it starts")
+        plugins = _enable._plugin.search_path(os.environ.get("HDF5_PLUGIN_PATH"))
+        hdf5.set_connector(access.id, plugins, info_string(**settings))
+
+    h5py.register_driver("h5lake", set_driver)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds nothing itself: it has the loaders of clients say when they are done."""
+
+    def __init__(self):
+        self._searching = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in CLIENTS or name in self._searching:
+            return None
+        self._searching.add(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._searching.discard(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    """A client's loader, and what follows."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        # The module keeps its own loader, which knows of its resources.
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        imported(module)

@@ -1,0 +1,212 @@
+"""Each libhdf5 that this process has loaded, and how its default connector is changed.
+
+A library reads `HDF5_VOL_CONNECTOR` when it is initialized. `H5VL__set_def_conn` reads it anew; libhdf5 exports it since
+1.12 (H5VLint.c). The other functions are public."""
+
+import contextlib
+import ctypes
+import os
+import re
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import _plugin
+from ._errors import LibraryError
+
+OLDEST = (1, 14, 0)
+CONNECTOR = b"h5lake"
+_CHANGING = threading.RLock()
+_NAME = re.compile(r"/libhdf5(?:_serial|_openmpi|_mpich|_parallel)?[-.][^/]*$")
+_ACCESS, _CLASS = "H5P_CLS_FILE_ACCESS_ID_g", ctypes.c_int64
+
+
+@dataclass(frozen=True)
+class Library:
+    """A libhdf5 of this process."""
+
+    path: str
+    version: "tuple[int, int, int]"
+    #: The connector of files that are opened without a word about connectors.
+    connector: str
+
+    @property
+    def is_h5lake(self) -> bool:
+        """Whether new files become containers."""
+        return self.connector == CONNECTOR.decode()
+
+
+def libraries() -> "list[Library]":
+    """Each libhdf5 that this process has loaded."""
+    with _locked():
+        return [Library(hdf5.path, hdf5.version, hdf5.default_connector()) for hdf5 in _loaded()]
+
+
+def switch(plugins: str, is_wanted: bool) -> None:
+    """Has each loaded library read `HDF5_VOL_CONNECTOR` anew. `plugins` is where it finds the plugin from now on.
+
+    Raises LibraryError where that does not help; those before it are switched then."""
+    with _locked():
+        for hdf5 in _loaded():
+            hdf5.switch(plugins, is_wanted)
+
+
+@contextlib.contextmanager
+def _locked():
+    """While the libraries are changed, no thread is in h5py."""
+    objects = sys.modules.get("h5py._objects")
+    with getattr(objects, "phil", None) or contextlib.nullcontext(), _CHANGING:
+        yield
+
+
+def _loaded() -> "list[Hdf5]":
+    paths = {}
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            path = os.fsdecode(line.rstrip(b"\n").split(None, 5)[5]) if line.count(b" /") else ""
+            if _NAME.search(path):
+                paths.setdefault(path)
+    return [Hdf5(path) for path in paths]
+
+
+class Hdf5:
+    """The functions of one loaded libhdf5. PyDLL keeps the interpreter's lock, so that no other thread of Python calls it."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self._dll = ctypes.PyDLL(path, os.RTLD_NOLOAD | os.RTLD_NOW)
+        numbers = [ctypes.c_uint() for _ in range(3)]
+        self._dll.H5get_libversion(*map(ctypes.byref, numbers))
+        self.version = tuple(number.value for number in numbers)
+
+    def _call(self, name: str, *arguments, result=ctypes.c_int, types=()):
+        try:
+            function = getattr(self._dll, name)
+        except AttributeError:
+            raise LibraryError(f"{self.path} hides {name}, so its connector cannot be changed any more; call h5lake.enable() "
+                               "before this library is loaded, or run the program by 'h5lake run'") from None
+        function.restype, function.argtypes = result, list(types)
+        return function(*arguments)
+
+    def check_version(self) -> None:
+        """A library before 1.14 has no place for connectors like this one, and would go on with native files."""
+        if self.version < OLDEST:
+            shown = ".".join(map(str, self.version))
+            raise LibraryError(f"{self.path} is HDF5 {shown}; h5lake needs 1.14.0 or later. Its files would be native ones")
+
+    @contextlib.contextmanager
+    def _silent(self):
+        """Errors are not printed meanwhile."""
+        types = [_CLASS, ctypes.c_void_p, ctypes.c_void_p]
+        function, data = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("H5Eget_auto2", 0, ctypes.byref(function), ctypes.byref(data), types=types)
+        self._call("H5Eset_auto2", 0, None, None, types=types)
+        try:
+            yield
+        finally:
+            self._call("H5Eset_auto2", 0, function, data, types=types)
+
+    def default_connector(self) -> str:
+        """The name of the connector of a new access list; "native" for a library that knows no connectors."""
+        if self.version < OLDEST:
+            return "native"
+        self._call("H5open")
+        with self._silent():
+            access = self._call("H5Pcreate", _CLASS.in_dll(self._dll, _ACCESS), result=_CLASS, types=[_CLASS])
+            connector = _CLASS(-1)
+            self._call("H5Pget_vol_id", access, ctypes.byref(connector), types=[_CLASS, ctypes.c_void_p])
+            try:
+                for name in (CONNECTOR, b"native", b"pass_through"):
+                    if self._is(name, connector):
+                        return name.decode()
+                return "another"
+            finally:
+                if connector.value >= 0:
+                    self._call("H5VLclose", connector, types=[_CLASS])
+                self._call("H5Pclose", access, types=[_CLASS])
+
+    def _is(self, name: bytes, connector) -> bool:
+        """Whether a connector's identifier stands for the one of a name."""
+        if self._call("H5VLis_connector_registered_by_name", name, types=[ctypes.c_char_p]) <= 0:
+            return False
+        known = self._call("H5VLget_connector_id_by_name", name, result=_CLASS, types=[ctypes.c_char_p])
+        differ = ctypes.c_int(1)
+        self._call("H5VLcmp_connector_cls", ctypes.byref(differ), known, connector, types=[ctypes.c_void_p, _CLASS, _CLASS])
+        self._call("H5VLclose", known, types=[_CLASS])
+        return differ.value == 0
+
+    def add_plugins(self, plugins: str) -> None:
+        """Has the library look for plugins there, too: it has read HDF5_PLUGIN_PATH already."""
+        self._call("H5open")
+        count = ctypes.c_uint()
+        self._call("H5PLsize", ctypes.byref(count), types=[ctypes.c_void_p])
+        known = set()
+        for index in range(count.value):
+            buffer = ctypes.create_string_buffer(4096)
+            if self._call("H5PLget", index, buffer, len(buffer), result=ctypes.c_ssize_t,
+                          types=[ctypes.c_uint, ctypes.c_char_p, ctypes.c_size_t]) > 0:
+                known.add(os.fsdecode(buffer.value))
+        for folder in reversed(plugins.split(os.pathsep)):
+            if folder not in known:
+                self._call("H5PLprepend", os.fsencode(folder), types=[ctypes.c_char_p])
+
+    def switch(self, plugins: str, is_wanted: bool) -> None:
+        """Has the library read HDF5_VOL_CONNECTOR anew, and sees that it took what is wanted."""
+        if self.version < OLDEST and not is_wanted:
+            return
+        self.check_version()
+        if is_wanted:
+            self.add_plugins(plugins)
+        self._call("H5open")
+        with self._silent():
+            failed = self._call("H5VL__set_def_conn") < 0
+        name = self.default_connector()
+        if is_wanted and (failed or name != CONNECTOR.decode()):
+            raise LibraryError(f"{self.path} does not load the plugin in {_plugin.folder()}; its files would be {name} ones. "
+                               "The tool tools/doctor of h5lake's sources shows why")
+
+    def set_connector(self, access: int, plugins: str, info: str) -> None:
+        """Has one file access list use h5lake with these settings."""
+        self.check_version()
+        self.add_plugins(plugins)
+        connector = self._call("H5VLregister_connector_by_name", CONNECTOR, 0, result=_CLASS, types=[ctypes.c_char_p, _CLASS])
+        if connector < 0:
+            raise LibraryError(f"{self.path} does not load the plugin in {_plugin.folder()}")
+        settings = ctypes.c_void_p()
+        try:
+            if info and self._call("H5VLconnector_str_to_info", info.encode(), connector, ctypes.byref(settings),
+                                   types=[ctypes.c_char_p, _CLASS, ctypes.c_void_p]) < 0:
+                raise ValueError(f"h5lake does not take the settings {info!r}")
+            if self._call("H5Pset_vol", access, connector, settings, types=[_CLASS, _CLASS, ctypes.c_void_p]) < 0:
+                raise LibraryError(f"{self.path} does not take the connector for an access list")
+        finally:
+            if settings.value:
+                self._call("H5VLfree_connector_info", connector, settings, types=[_CLASS, ctypes.c_void_p])
+            self._call("H5VLclose", connector, types=[_CLASS])
+
+
+def of_module(module) -> "Hdf5 | None":
+    """The libhdf5 that an extension module calls, if it is loaded as a library of its own."""
+    names = [module.__name__, *(f"{module.__name__}.{part}" for part in ("h5p", "utilsextension", "_netCDF4"))]
+    for name in names:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        if ".so" not in Path(file).name:
+            continue
+        with contextlib.suppress(OSError, AttributeError):
+            address = ctypes.cast(ctypes.PyDLL(file).H5get_libversion, ctypes.c_void_p).value
+            path = _path_at(address)
+            if path and _NAME.search(path):
+                return Hdf5(path)
+    return None
+
+
+def _path_at(address: int) -> str:
+    """The file that is mapped at an address."""
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            fields = line.rstrip(b"\n").split(None, 5)
+            begin, end = (int(part, 16) for part in fields[0].split(b"-"))
+            if begin <= address < end:
+                return os.fsdecode(fields[5]) if len(fields) > 5 else ""
+    return ""

@@ -1,0 +1,118 @@
+"""The tool `h5lake` as functions. Each takes a container's path or URL, and the settings of README's table."""
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from ._errors import ToolError
+from ._settings import connector_string
+
+Name = Union[str, "os.PathLike[str]"]
+DAMAGED = 2
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that can be opened: `NAME@v=NUMBER`."""
+
+    number: int
+    #: When it was committed: UTC, RFC 3339.
+    time: str
+    #: Bytes that it added.
+    bytes: int
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `verify` found at one place."""
+
+    severity: str
+    kind: str
+    at: str
+    why: str
+    path: "str | None"
+    #: Whether the newest version is hit; else only older ones are.
+    newest: bool
+
+
+def find() -> str:
+    """The tool that was installed with this module."""
+    schemes = {"scripts": sysconfig.get_path("scripts"), "user": sysconfig.get_path("scripts", f"{os.name}_user")}
+    places = [Path(place) for place in schemes.values() if place]
+    # pip install --target puts it beside the packages.
+    places.append(Path(__file__).parents[1] / "bin")
+    for place in places:
+        if os.access(place / "h5lake", os.X_OK):
+            return str(place / "h5lake")
+    found = shutil.which("h5lake")
+    if not found:
+        raise ImportError("the tool h5lake is missing; install the wheel of h5lake")
+    return found
+
+
+def _run(*arguments, settings=None, connector=None, allowed=()) -> "tuple[str, int]":
+    env = dict(os.environ)
+    if connector is None and settings:
+        connector = connector_string(**settings)
+    if connector is not None:
+        env["HDF5_VOL_CONNECTOR"] = connector
+    done = subprocess.run([find(), *map(os.fspath, arguments)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode and done.returncode not in allowed:
+        raise ToolError(done.stderr.strip().removeprefix("h5lake: ") or f"h5lake ended with {done.returncode}")
+    return done.stdout, done.returncode
+
+
+def check_settings(connector: str) -> None:
+    """Raises ValueError if a setting, or a variable H5LAKE_*, is wrong."""
+    try:
+        _run("settings", connector=connector)
+    except ToolError as error:
+        raise ValueError(str(error)) from None
+
+
+def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Version]":
+    """The versions that can be opened, newest first."""
+    more = ["-n", str(most)] if most is not None else []
+    out, _ = _run("versions", "--json", *more, "--", name, settings=settings)
+    return [Version(**{field: entry[field] for field in Version.__dataclass_fields__}) for entry in json.loads(out)["versions"]]
+
+
+def verify(name: Name, *, newest: bool = False, **settings) -> "list[Finding]":
+    """Checks every checksum, reference, count and free range, and returns what is damaged or odd: nothing for a container that is
+    whole. Nothing is changed, and others may write meanwhile."""
+    more = ["--newest"] if newest else []
+    out, _ = _run("verify", "--json", *more, "--", name, settings=settings, allowed=(DAMAGED,))
+    return [Finding(**{field: entry.get(field) for field in Finding.__dataclass_fields__}) for entry in json.loads(out)["found"]]
+
+
+def repair(source: Name, target: Name, **settings) -> bool:
+    """Makes a new container with all that is intact in a damaged one; whether all was."""
+    return _run("repair", "--quiet", "--", source, target, settings=settings, allowed=(DAMAGED,))[1] == 0
+
+
+def vacuum(name: Name, **settings) -> None:
+    """Gives back room that nobody needs. When this returns, it is given back."""
+    _run("vacuum", "--", name, settings=settings)
+
+
+def restore(name: Name, id: str = "", **settings) -> None:
+    """Brings a container back that was replaced or deleted: the last one, or the one whose id begins so."""
+    _run("restore", "--", name, id, settings=settings)
+
+
+def link(url: str, path: Name, **settings) -> None:
+    """Makes a pointer file: programs that open `path` then open the container at `url`."""
+    _run("link", "--", url, path, settings=settings)
+
+
+def unlock(name: Name, **settings) -> None:
+    """Takes the lock of a container in a store away from a writer that is gone. One that lives loses what it has not
+    committed."""
+    _run("unlock", "--yes", "--", name, settings=settings)

@@ -1,0 +1,44 @@
+"""A libhdf5 before 1.14: it would write native files in silence, and the Python package says so."""
+# only: h5lake
+# requires: old.txt
+# needs: tool
+
+import os
+
+os.environ.pop("HDF5_VOL_CONNECTOR", None)
+
+from cases import main  # noqa: E402
+from packaged import FILES, fails, installed, works  # noqa: E402
+
+WORDS = ["LibraryError", "HDF5 1.12", "1.14.0", "native"]
+
+
+def check_before_the_import(folder):
+    fails(WORDS, installed(folder), "import h5lake\nh5lake.enable()\nimport h5py")
+
+
+def check_after_the_import(folder):
+    site = installed(folder)
+    fails(WORDS, site, "import h5lake, h5py\nh5lake.enable()")
+    fails(WORDS, site, "import h5lake, h5py\nh5py.File('a', 'w', driver='h5lake')")
+    works(site, FILES + """
+import os, h5py
+assert [library.version[:2] for library in h5lake.libraries()] == [(1, 12)]
+try:
+    h5lake.enable()
+except h5lake.LibraryError:
+    assert "HDF5_VOL_CONNECTOR" not in os.environ
+    with h5py.File("a.h5", "w") as f: f["x"] = 1
+    assert not is_ours("a.h5")
+""")
+
+
+def check_programs(folder):
+    import sys
+
+    (folder / "script.py").write_text("import h5py\nh5py.File('a.h5', 'w').close()")
+    fails(WORDS, installed(folder), [sys.executable, "-m", "h5lake", "run"], "script.py")
+    assert not (folder / "a.h5").exists()
+
+
+main(globals())

@@ -1,0 +1,213 @@
+"""The Python package: h5lake is switched on and off in a process, for one file, and around other programs."""
+# only: h5lake
+# requires: clients.txt
+# needs: tool
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from cases import main
+from packaged import FILES, fails, installed, run, works
+
+EARLY, LATE = "", "import h5py, netCDF4, tables\nh5py.File('early', 'w', driver='core', backing_store=False).close()\n"
+
+
+def check_before_and_after_clients(folder):
+    site = installed(folder)
+    for n, before in enumerate((EARLY, LATE)):
+        works(site, before + FILES + f"""
+h5lake.enable(sync="commit")
+assert write("on{n}") == [True] * 3
+assert len(h5lake.libraries()) == 3 and all(library.is_h5lake for library in h5lake.libraries()), h5lake.libraries()
+h5lake.enable()
+assert write("again{n}") == [True] * 3
+h5lake.disable()
+assert write("off{n}") == [False] * 3
+h5lake.disable()
+assert not any(library.is_h5lake for library in h5lake.libraries())
+""")
+
+
+def check_blocks(folder):
+    works(installed(folder), FILES + """
+import os
+with h5lake.enabled(retention="1h"):
+    assert write("a") == [True] * 3
+    outer = os.environ["HDF5_VOL_CONNECTOR"]
+    try:
+        with h5lake.enabled(sync="commit"):
+            assert os.environ["HDF5_VOL_CONNECTOR"] == "h5lake sync=commit" and write("b") == [True] * 3
+            raise KeyError
+    except KeyError:
+        pass
+    assert os.environ["HDF5_VOL_CONNECTOR"] == outer == "h5lake retention=1h" and write("c") == [True] * 3
+assert "HDF5_VOL_CONNECTOR" not in os.environ and "HDF5_PLUGIN_PATH" not in os.environ
+assert write("d") == [False] * 3
+""")
+
+
+def check_wrong_settings_change_nothing(folder):
+    works(installed(folder), LATE + FILES + """
+import os
+for settings in (dict(stroe="memory:x"), dict(cache="64M"), dict(writers=2)):
+    try:
+        h5lake.enable(**settings)
+    except ValueError as error:
+        assert next(iter(settings)) in str(error), error
+    else:
+        raise AssertionError(settings)
+    assert "HDF5_VOL_CONNECTOR" not in os.environ and write("a") == [False] * 3
+""")
+    fails(["ValueError", "H5LAKE_STROE", "H5LAKE_STORE"], folder / "site", "import h5lake; h5lake.enable()", H5LAKE_STROE="x")
+
+
+def check_one_file(folder):
+    works(installed(folder), """
+import os, h5lake, h5py
+""" + FILES + """
+with h5py.File("one", "w", driver="h5lake", sync="commit") as f, h5py.File("other", "w") as g:
+    f["x"] = g["x"] = [1, 2, 3]
+assert is_ours("one") and not is_ours("other")
+with h5py.File("one", driver="h5lake") as f, h5py.File("m", "w", driver="h5lake", store="memory:a b") as g:
+    g["x"] = f["x"][:]
+assert not any(library.is_h5lake for library in h5lake.libraries()) and "HDF5_PLUGIN_PATH" not in os.environ
+try:
+    h5py.File("one", driver="h5lake", stroe="x")
+except (OSError, ValueError) as error:
+    assert "stroe" in str(error), error
+""")
+
+
+def check_a_plugin_that_does_not_load(folder):
+    # HDF5 2.x crashes if its connector is missing: it must not come to that.
+    site = installed(folder, plugin=b"no library")
+    for before in (EARLY, LATE):
+        fails(["LibraryError", "libh5lake.so"], site, before + "import h5lake\nh5lake.enable()\nimport h5py")
+    works(site, FILES + """
+try:
+    h5lake.enable()
+except h5lake.LibraryError:
+    assert write("a") == [False] * 3
+""")
+
+
+def check_threads(folder):
+    works(installed(folder), LATE + FILES + """
+import threading
+import numpy as np
+failed, done = [], threading.Event()
+def writer(n):
+    try:
+        for k in range(40):
+            with h5py.File(f"{n}-{k}", "w") as f: f["x"] = np.full(1000, k)
+    except BaseException as error:
+        failed.append(error)
+threads = [threading.Thread(target=writer, args=[n]) for n in range(4)]
+[thread.start() for thread in threads]
+for _ in range(20):
+    with h5lake.enabled(): pass
+[thread.join() for thread in threads]
+assert not failed, failed
+with h5lake.enabled():
+    for n in range(4):
+        for k in range(40):
+            with h5py.File(f"{n}-{k}") as f: assert (f["x"][:] == k).all()
+""")
+
+
+def check_children(folder):
+    (folder / "child.py").write_text("import sys, h5py\nwith h5py.File(sys.argv[1], 'w') as f: f['x'] = 1\n")
+    works(installed(folder), FILES + """
+import multiprocessing, os, subprocess, sys
+h5lake.enable()
+def fill(name):
+    import h5py
+    with h5py.File(name, "w") as f: f["x"] = 1
+child = multiprocessing.get_context("fork").Process(target=fill, args=["forked"])
+child.start(); child.join()
+subprocess.run([sys.executable, "child.py", "spawned"], check=True)
+assert child.exitcode == 0 and is_ours("forked") and is_ours("spawned")
+""")
+
+
+def check_programs(folder):
+    (folder / "script.py").write_text(FILES.replace("import h5lake", "import sys") + """
+print(sys.argv[1:], __name__, write(sys.argv[1])[0])
+sys.exit(7 if "fail" in sys.argv else 0)
+""")
+    site, tool = installed(folder), os.environ["TOOL"]
+    module = [sys.executable, "-m", "h5lake", "run"]
+    for n, command in enumerate((module, [*module, "sync=commit", "retention=1h"], [tool, "run", sys.executable],
+                                 [tool, "run", "-s", "sync=commit", "--", sys.executable])):
+        assert works(site, command, "script.py", f"a{n}", "-x") == f"['a{n}', '-x'] __main__ True"
+        assert run(site, command, "script.py", f"b{n}", "fail")[0] == 7
+    assert works(site, [*module, "-m"], "script", "c") == "['c'] __main__ True"
+    fails(["did you mean 'store'?"], site, [*module, "stroe=x"], "script.py", "d")
+    fails(["did you mean 'store'?"], site, [tool, "run", "-s", "stroe=x"], sys.executable, "script.py", "d")
+    fails(["no-such-program"], site, [tool, "run"], "no-such-program")
+    assert works(site, [sys.executable, "-m", "h5lake"], "--version").startswith("h5lake")
+
+
+def check_filters_of_netcdf4(folder):
+    # netCDF4's wheel names its own folder of filters only if HDF5_PLUGIN_PATH is not set.
+    site = installed(folder)
+    (folder / "zstd.py").write_text("""
+import netCDF4
+with netCDF4.Dataset("z.nc", "w") as f:
+    f.createDimension("t", 1000)
+    f.createVariable("v", "i4", ["t"], compression="zstd")[:] = range(1000)
+with netCDF4.Dataset("z.nc") as f: assert f["v"][:].tolist() == list(range(1000))
+assert b"h5lake" in open("z.nc", "rb").read(16)
+""")
+    works(site, "import h5lake; h5lake.enable()\n" + (folder / "zstd.py").read_text())
+    works(site, "import netCDF4, h5lake; h5lake.enable()\n" + (folder / "zstd.py").read_text())
+    works(site, [sys.executable, "-m", "h5lake", "run", "zstd.py"])
+    # Beside the packages the tool finds netCDF4's folder, too.
+    packages = folder / "lib" / "python3" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "h5lake").symlink_to(site / "h5lake")
+    out = works(site, [sys.executable, "-c", "import netCDF4; print(netCDF4.__file__)"])
+    (packages / "netCDF4").symlink_to(Path(out).parent)
+    (folder / "bin").mkdir()
+    shutil.copy(os.environ["TOOL"], folder / "bin" / "h5lake")
+    works(site, [folder / "bin" / "h5lake", "run", sys.executable, "zstd.py"])
+
+
+def check_functions(folder):
+    (folder / "store").mkdir()
+    works(installed(folder), FILES + """
+from pathlib import Path
+import h5py
+h5lake.enable(retention="1h")
+for value in (1, 2):
+    with h5py.File("a.h5", "a") as f: f.require_dataset("x", (100000,), "i4")[:] = value
+kept = h5lake.versions("a.h5")
+assert [v.number for v in kept] == sorted((v.number for v in kept), reverse=True) and len(kept) > 1, kept
+assert len(h5lake.versions(Path("a.h5"), most=1)) == 1 and kept[0].time.endswith("Z") and kept[0].pid > 0
+assert h5lake.verify("a.h5") == []
+h5lake.vacuum("a.h5")
+with h5py.File("a.h5", "w") as f: f["y"] = 1
+h5lake.restore("a.h5")
+with h5py.File("a.h5") as f: assert f["x"][0] == 2
+data = Path("a.h5").read_bytes()
+at = data.index(b"\\2\\0\\0\\0" * 64)
+Path("b.h5").write_bytes(data[:at] + b"\\xff" + data[at + 1:])
+found = h5lake.verify("b.h5")
+assert found and found[0].severity == "damage" and found[0].newest and found[0].path == "/x", found
+assert h5lake.repair("b.h5", "c.h5") is False and h5lake.repair("a.h5", "d.h5") is True and h5lake.verify("d.h5") == []
+try:
+    h5lake.verify("nothing.h5")
+except h5lake.ToolError as error:
+    assert "nothing.h5" in str(error)
+else:
+    raise AssertionError
+with h5py.File("s.h5", "w", driver="h5lake", store=f"file://{Path.cwd()}/store") as f: f["x"] = 1
+Path("s.h5").rename("old")
+h5lake.link(f"file://{Path.cwd()}/store/s.h5", "s.h5")
+with h5py.File("s.h5") as f: assert f["x"][()] == 1
+""")
+
+
+main(globals())
