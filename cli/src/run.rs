@@ -29,14 +29,16 @@ fn plugin_folder() -> Result<PathBuf, Failure> {
     let found = found.ok_or_else(|| {
         format!("{PLUGIN} is not beside the tool {}; name its folder in {PATH}", tool.display())
     })?;
-    Ok(found.canonicalize()?)
+    Ok(found)
 }
 
 /// The folders that a program would have taken without the variable: HDF5's own, and that of netCDF4's wheel, which names it only
 /// if the variable is not set.
 fn default_folders(own: &Path) -> Vec<PathBuf> {
-    let folders = [PathBuf::from("/usr/local/hdf5/lib/plugin"), own.join("../../netCDF4/plugins")];
-    folders.into_iter().filter_map(|folder| folder.canonicalize().ok()).collect()
+    // Packages may be links to folders elsewhere: what lies beside ours is found by name.
+    let beside = own.ancestors().nth(2).map(|packages| packages.join("netCDF4/plugins"));
+    let folders = [Some(PathBuf::from("/usr/local/hdf5/lib/plugin")), beside];
+    folders.into_iter().flatten().filter_map(|folder| folder.canonicalize().ok()).collect()
 }
 
 /// The folders of plugins for the program: those that were named; ours before them, unless it is among them.

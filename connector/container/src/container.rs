@@ -27,6 +27,7 @@ use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 /// The version of the records of new containers. Later ones are refused; older ones stay as they are.
 pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
@@ -149,6 +150,8 @@ impl Container {
         let ledger = create_ledger(target, replace, creation.user_block, &options, first)?;
         let container = Arc::new(Self::new(ledger, record, target, Access::ReadWrite, &options)?);
         open.add(target, None, &container);
+        drop(open);
+        tracing::info!(container = container.name, "created");
         Ok(container)
     }
 
@@ -187,6 +190,12 @@ impl Container {
         let container = Arc::new(Self::new(ledger, record, target, access, &options)?);
         open.add(target, at, &container);
         drop(open);
+        tracing::info!(
+            container = container.name,
+            writable = container.writable,
+            version = container.ledger.version(),
+            "opened"
+        );
         // Among many writers another one may have them open.
         if access == Access::ReadWrite && !container.ledger.is_one_of_many() {
             container.remove_orphans()?;
@@ -318,10 +327,26 @@ impl Container {
             let text = format!("{}: was opened by the parent process; reopen it in this one", self.name);
             return Err(Error::new(ErrorKind::Forked, text));
         }
-        if self.ledger.is_one_of_many() {
-            return self.flush_with_others();
+        let (begun, version) = (Instant::now(), self.ledger.version());
+        let flushed = if self.ledger.is_one_of_many() {
+            self.flush_with_others()
+        } else {
+            without_locks(|| self.flush_alone(then, commit))
+        };
+        self.tell_of_flush(begun, version, &flushed);
+        flushed
+    }
+
+    fn tell_of_flush(&self, begun: Instant, before: u64, flushed: &Result<()>) {
+        let (container, version) = (&self.name, self.ledger.version());
+        let microseconds = begun.elapsed().as_micros() as u64;
+        match flushed {
+            Ok(()) if version == before => {
+                tracing::trace!(container, version, microseconds, "nothing to commit")
+            }
+            Ok(()) => tracing::debug!(container, version, microseconds, "committed"),
+            Err(error) => tracing::warn!(container, version, microseconds, %error, "a flush failed"),
         }
-        without_locks(|| self.flush_alone(then, commit))
     }
 
     fn flush_alone(
@@ -494,6 +519,7 @@ impl Drop for Container {
         {
             tracing::warn!("{}: dead room was not given back: {e}", self.name);
         }
+        tracing::info!(container = self.name, "closed");
     }
 }
 

@@ -10,7 +10,7 @@
 //! - `session`: open files.
 //! - `native`: the shadow native file beneath each of them.
 //! - `hdf5`: safe wrappers of libhdf5.
-//! - `names`, `trust`, `pointer`, `config`, `error`: names of files, settings, errors.
+//! - `names`, `trust`, `pointer`, `config`, `log`, `error`: names of files, settings, the log, errors.
 //!
 //! Below lies `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file or `object-stores`.
 //! `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
@@ -21,6 +21,7 @@ mod cross_copy;
 pub mod error;
 mod handles;
 mod hdf5;
+pub mod log;
 pub mod names;
 mod native;
 mod operations;

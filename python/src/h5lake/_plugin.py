@@ -14,10 +14,12 @@ DEFAULT = Path("/usr/local/hdf5/lib/plugin")
 
 def folder() -> Path:
     """The folder that holds the plugin alone; `HDF5_PLUGIN_PATH` has to name it."""
-    found = Path(__file__).parent / "plugin"
-    if not (found / NAME).exists():
-        raise ImportError(f"{found / NAME} is missing; install the wheel of h5lake")
-    return found
+    package = Path(__file__).parent
+    # Beside this module, or in the checkout that it lies in.
+    for found in (package / "plugin", package.parents[2] / "target" / "plugin"):
+        if (found / NAME).exists():
+            return found
+    raise ImportError(f"{package / 'plugin' / NAME} is missing; in a checkout, 'make plugin' builds it")
 
 
 def check() -> None:

@@ -46,14 +46,15 @@ def find() -> str:
     """The tool that was installed with this module."""
     schemes = {"scripts": sysconfig.get_path("scripts"), "user": sysconfig.get_path("scripts", f"{os.name}_user")}
     places = [Path(place) for place in schemes.values() if place]
-    # pip install --target puts it beside the packages.
-    places.append(Path(__file__).parents[1] / "bin")
+    # pip install --target puts it beside the packages. In a checkout cargo builds it.
+    package = Path(__file__).parent
+    places += [package.parent / "bin", *(package.parents[2] / "target" / kind for kind in ("release", "debug"))]
     for place in places:
         if os.access(place / "h5lake", os.X_OK):
             return str(place / "h5lake")
     found = shutil.which("h5lake")
     if not found:
-        raise ImportError("the tool h5lake is missing; install the wheel of h5lake")
+        raise ImportError("the tool h5lake is missing; in a checkout, 'cargo build --package h5lake-cli' builds it")
     return found
 
 

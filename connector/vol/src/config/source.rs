@@ -6,7 +6,7 @@ use std::ffi::{CStr, OsString};
 use super::{ENVIRONMENT_PREFIX, keys, variable};
 
 /// Variables that are no settings of a file: what the plugin says of its work, and what builds and tests of it take.
-const OTHER_VARIABLES: [&str; 1] = ["H5LAKE_LOG"];
+const OTHER_VARIABLES: [&str; 3] = ["H5LAKE_LOG", "H5LAKE_LOG_FILE", "H5LAKE_LOG_FORMAT"];
 const DEVELOPMENT_PREFIXES: [&str; 4] = ["H5LAKE_BUILD_", "H5LAKE_FUZZ_", "H5LAKE_HDF5_", "H5LAKE_TEST_"];
 
 /// The settings among the variables of an environment: those with our prefix that are not empty.
@@ -92,7 +92,7 @@ pub fn word(key: &str, value: &str) -> String {
     format!("{key}={}", parts.join("\"'\""))
 }
 
-/// The value of a key in a connector string that [`words`] reads.
+/// The value of a key in a connector string.
 pub fn value_in(string: &str, key: &str) -> Option<String> {
     let words = words(string).unwrap_or_default();
     words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))

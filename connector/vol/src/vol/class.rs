@@ -40,6 +40,7 @@ static CLASSES: [Class; MAX_LIBRARIES] = [
 
 /// The class for one library. Calls nothing in it: a program's error stack may be waiting to be read.
 pub fn class_for(library: &'static Hdf5) -> *const sys::H5VL_class_t {
+    crate::log::start();
     let class = &raw const CLASSES[library.slot].0;
     // SAFETY: the class is a static.
     unsafe { classes::remember_own_class(library.slot, class) };
