@@ -28,8 +28,8 @@ try:
     h5lake.enable()
 except h5lake.LibraryError:
     assert "HDF5_VOL_CONNECTOR" not in os.environ
-    with h5py.File("a.h5", "w") as f: f["x"] = 1
-    assert not is_ours("a.h5")
+    with h5py.File("native.h5", "w") as f: f["x"] = 1
+    assert not is_ours("native.h5")
 """)
 
 

@@ -24,7 +24,7 @@ assert len(h5lake.libraries()) == 3 and all(library.is_h5lake for library in h5l
 h5lake.enable()
 assert write("again{n}") == [True] * 3
 h5lake.disable()
-assert write("off{n}") == [False] * 3
+assert write("native-off{n}") == [False] * 3
 h5lake.disable()
 assert not any(library.is_h5lake for library in h5lake.libraries())
 """)
@@ -44,7 +44,7 @@ with h5lake.enabled(retention="1h"):
         pass
     assert os.environ["HDF5_VOL_CONNECTOR"] == outer == "h5lake retention=1h" and write("c") == [True] * 3
 assert "HDF5_VOL_CONNECTOR" not in os.environ and "HDF5_PLUGIN_PATH" not in os.environ
-assert write("d") == [False] * 3
+assert write("native-d") == [False] * 3
 """)
 
 
@@ -58,7 +58,7 @@ for settings in (dict(stroe="memory:x"), dict(cache="64M"), dict(writers=2)):
         assert next(iter(settings)) in str(error), error
     else:
         raise AssertionError(settings)
-    assert "HDF5_VOL_CONNECTOR" not in os.environ and write("a") == [False] * 3
+    assert "HDF5_VOL_CONNECTOR" not in os.environ and write("native-a") == [False] * 3
 """)
     fails(["ValueError", "H5LAKE_STROE", "H5LAKE_STORE"], folder / "site", "import h5lake; h5lake.enable()", H5LAKE_STROE="x")
 
@@ -67,9 +67,9 @@ def check_one_file(folder):
     works(installed(folder), """
 import os, h5lake, h5py
 """ + FILES + """
-with h5py.File("one", "w", driver="h5lake", sync="commit") as f, h5py.File("other", "w") as g:
+with h5py.File("one", "w", driver="h5lake", sync="commit") as f, h5py.File("native-other", "w") as g:
     f["x"] = g["x"] = [1, 2, 3]
-assert is_ours("one") and not is_ours("other")
+assert is_ours("one") and not is_ours("native-other")
 with h5py.File("one", driver="h5lake") as f, h5py.File("m", "w", driver="h5lake", store="memory:a b") as g:
     g["x"] = f["x"][:]
 assert not any(library.is_h5lake for library in h5lake.libraries()) and "HDF5_PLUGIN_PATH" not in os.environ
@@ -89,7 +89,7 @@ def check_a_plugin_that_does_not_load(folder):
 try:
     h5lake.enable()
 except h5lake.LibraryError:
-    assert write("a") == [False] * 3
+    assert write("native-a") == [False] * 3
 """)
 
 
@@ -101,7 +101,7 @@ failed, done = [], threading.Event()
 def writer(n):
     try:
         for k in range(40):
-            with h5py.File(f"{n}-{k}", "w") as f: f["x"] = np.full(1000, k)
+            with h5py.File(f"native-or-not-{n}-{k}", "w") as f: f["x"] = np.full(1000, k)
     except BaseException as error:
         failed.append(error)
 threads = [threading.Thread(target=writer, args=[n]) for n in range(4)]
@@ -113,7 +113,7 @@ assert not failed, failed
 with h5lake.enabled():
     for n in range(4):
         for k in range(40):
-            with h5py.File(f"{n}-{k}") as f: assert (f["x"][:] == k).all()
+            with h5py.File(f"native-or-not-{n}-{k}") as f: assert (f["x"][:] == k).all()
 """)
 
 
