@@ -69,7 +69,7 @@ impl Hdf5 {
 
     /// The address of a symbol that the library, or a library that it is linked to, has: MPI's, for one.
     pub fn beneath(&self, name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
-        self.object.address(name)
+        self.object.foreign_address(name)
     }
 
     /// Whether the library is of the 2.x line or newer.

@@ -20,6 +20,8 @@ pub(crate) struct Object {
     /// Path as the linker knows it; empty for the main program.
     pub path: PathBuf,
     handle: Library,
+    /// What the names of all its symbols begin with, see [`PREFIXES`].
+    prefix: &'static str,
     /// Whether this is the libhdf5 that the global scope shows.
     is_global: bool,
 }
@@ -58,14 +60,16 @@ impl Object {
                 .map_err(|e| BindError::NoHandle { library: display(&path), reason: e.to_string() })?;
             (handle, path)
         };
-        let shown = address_in(&Library::this(), VERSION_TEXT);
-        let is_global = shown.is_some() && shown == address_in(&handle, VERSION_TEXT);
-        let object = Object { base, path, handle, is_global };
-        if object.exports(ANCHOR_FUNCTION) && object.exports(VERSION_TEXT) {
-            Ok(object)
-        } else {
-            Err(BindError::NotExported { library: object.display() })
+        let mut object = Object { base, path, handle, prefix: "", is_global: false };
+        for prefix in PREFIXES {
+            object.prefix = prefix;
+            if object.exports(ANCHOR_FUNCTION) && object.exports(VERSION_TEXT) {
+                let shown = object.address_by(&Library::this(), VERSION_TEXT);
+                object.is_global = shown.is_some() && shown == object.address(VERSION_TEXT);
+                return Ok(object);
+            }
         }
+        Err(BindError::NotExported { library: object.display() })
     }
 
     /// Path for messages.
@@ -73,9 +77,23 @@ impl Object {
         display(&self.path)
     }
 
-    /// Address of a symbol by the handle.
+    /// Address of one of HDF5's symbols by the handle.
     pub fn address(&self, name: &CStr) -> Option<NonNull<c_void>> {
+        self.address_by(&self.handle, name)
+    }
+
+    /// Address of a symbol that is not HDF5's: of a library that this one is linked to.
+    pub fn foreign_address(&self, name: &CStr) -> Option<NonNull<c_void>> {
         address_in(&self.handle, name)
+    }
+
+    /// Address of one of HDF5's symbols, under the name that it has in this build.
+    fn address_by(&self, handle: &Library, name: &CStr) -> Option<NonNull<c_void>> {
+        if self.prefix.is_empty() {
+            return address_in(handle, name);
+        }
+        let name = [self.prefix.as_bytes(), name.to_bytes()].concat();
+        address_in(handle, &CString::new(name).ok()?)
     }
 
     /// Address of a data symbol that the library writes.
@@ -86,7 +104,7 @@ impl Object {
     /// one that it shows. `H5_lib_vers_info_g` tells: no program names it, so nothing copies it.
     pub fn data_address(&self, name: &CStr) -> Option<NonNull<c_void>> {
         let global = self.is_global.then(Library::this);
-        global.and_then(|global| address_in(&global, name)).or_else(|| self.address(name))
+        global.and_then(|global| self.address_by(&global, name)).or_else(|| self.address(name))
     }
 
     /// Whether the handle finds `name` in this very object, not in another that it depends on.
@@ -95,6 +113,10 @@ impl Object {
         found.is_some_and(|(base, _)| base == self.base)
     }
 }
+
+/// What the symbols of a build begin with. VTK's wheel has an HDF5 whose names are all mangled so
+/// (`vtk_hdf5_mangle.h`), so that it can lie beside another one.
+const PREFIXES: [&str; 2] = ["", "vtkhdf5_"];
 
 /// A function that every libhdf5 has.
 const ANCHOR_FUNCTION: &CStr = c"H5get_libversion";

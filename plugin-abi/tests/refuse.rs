@@ -46,6 +46,18 @@ fn an_old_library_is_refused() {
 }
 
 #[test]
+fn a_library_with_mangled_names_is_bound_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = with_version("HDF5 library version: 1.14.6");
+    let mangled = source.replace("H5_lib", "vtkhdf5_H5_lib").replace("H5get", "vtkhdf5_H5get");
+    let (path, address) = made_of(&folder, "mangled", &mangled);
+    let Some(BindError::MissingSymbol { library: named, version, .. }) = library_at(address).err() else {
+        panic!("a library without functions was bound, or its version was not found")
+    };
+    assert_eq!((named, version.as_str()), (path, "1.14.6"));
+}
+
+#[test]
 fn a_missing_function_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (path, address) = made_of(&folder, "bare", &with_version("HDF5 library version: 1.14.6"));
