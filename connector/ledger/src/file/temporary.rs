@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -146,8 +146,7 @@ impl Temporary {
     /// Replaces, and keeps the old file under the temporary name until the folder is synced.
     fn exchange_synced(&self, real: &Path) -> io::Result<()> {
         let exchange = || {
-            renameat2(AT_FDCWD, &self.path, AT_FDCWD, real, RenameFlags::RENAME_EXCHANGE)
-                .map_err(io::Error::from)
+            renameat_with(CWD, &self.path, CWD, real, RenameFlags::EXCHANGE).map_err(io::Error::from)
         };
         match exchange() {
             Ok(()) => (),
@@ -228,9 +227,10 @@ fn is_unsupported(e: &io::Error) -> bool {
     matches!(errno, Some(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP))
 }
 
-/// Renames to a name that nothing has.
+/// Renames to a name that nothing has. rustix makes the system call itself: glibc has the function from 2.28 on, and a plugin
+/// that needs it would not load before.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    let renamed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    let renamed = renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
     match renamed.map_err(io::Error::from) {
         Err(e) if is_unsupported(&e) => {
             std::fs::hard_link(from, to)?;
