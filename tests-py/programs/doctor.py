@@ -97,6 +97,16 @@ def check_other_things_in_the_folder(folder):
     assert code == 1 and "libother.so is no HDF5 plugin" in said, said
 
 
+def check_a_folder_of_other_plugins(folder):
+    # netCDF4's wheel has one, with libraries and files that are no plugins.
+    (folder / "filters").mkdir()
+    (folder / "filters" / "libfilter.so").write_bytes(b"H5PLget_plugin_info")
+    (folder / "filters" / "libhelper.so").write_bytes(b"no plugin")
+    (folder / "filters" / "empty.txt").touch()
+    code, said = doctor(HDF5_PLUGIN_PATH=f"{os.environ['HDF5_PLUGIN_PATH']}:{folder}/filters")
+    assert code == 0 and "another plugin" in said and "PROBLEM" not in said, said
+
+
 def check_a_plugin_that_does_not_load(folder):
     (folder / "plugins").mkdir()
     plugin = (Path(os.environ["HDF5_PLUGIN_PATH"]) / "libh5lake.so").read_bytes()
