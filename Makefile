@@ -9,11 +9,13 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
+.PHONY: help plugin wheel test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
     test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
+	@echo "make wheel      build a wheel for pip in target/wheel"
+	@echo "make test-wheel  the wheel in an empty Debian 11"
 	@echo "make demo       an unmodified h5py script on three stores, with real photographs"
 	@echo "make test       everything: Rust, C, HDF5's API suite, h5py's suite"
 	@echo "make test-rust  the Rust tests alone"
@@ -42,6 +44,13 @@ plugin:
 	@mkdir -p target/plugin
 	@cp $(target)/release/libh5lake.so target/plugin/.libh5lake.so.new
 	@mv target/plugin/.libh5lake.so.new target/plugin/libh5lake.so
+
+# A wheel for pip, with the plugin, the tool and the Python module.
+wheel:
+	@tools/wheel
+
+test-wheel: wheel
+	@.ci/step --one wheel tests-py/wheel/run
 
 demo: plugin
 	@demo/run

@@ -1,0 +1,18 @@
+"""Puts the plugin and the tool into the wheel, and names the platform. tools/wheel builds them and sets the variables."""
+
+import os
+from pathlib import Path
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class BinaryHook(BuildHookInterface):
+    def initialize(self, version, build_data):
+        built = os.environ.get("H5LAKE_BUILD_BINARIES")
+        if not built:
+            raise RuntimeError("build the wheel with 'make wheel': H5LAKE_BUILD_BINARIES does not name the built files")
+        plugin, tool = Path(built) / "libh5lake.so", Path(built) / "h5lake"
+        build_data["pure_python"] = False
+        build_data["tag"] = os.environ["H5LAKE_BUILD_TAG"]
+        build_data["force_include"][str(plugin)] = "h5lake/plugin/libh5lake.so"
+        build_data["shared_scripts"][str(tool)] = "h5lake"
