@@ -7,7 +7,8 @@ use h5lake_connector::{names, pointer};
 use h5lake_container::Target;
 use h5lake_ledger::{Ledger, Probe};
 
-use crate::{Failure, print};
+use crate::Failure;
+use crate::output::print;
 
 /// Makes the pointer file at `path`, if there is a container at `url`.
 pub fn run(url: &str, path: &Path) -> Result<(), Failure> {

@@ -1,37 +1,16 @@
 //! `h5lake repair`: copies what is intact of a container into a new one, and lists what is lost.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use h5lake_connector::config::Config;
-use h5lake_connector::names::{self, Place};
+use h5lake_container::Options;
 use h5lake_container::repair::{Repaired, repair};
-use h5lake_container::{Options, Target};
-use h5lake_ledger::{Access, Ledger, Probe};
+use h5lake_ledger::Access;
 use serde_json::{Value, json};
 
-use crate::verify::{Output, line, object};
-use crate::{Failure, find, print};
-
-/// Where a new container comes to lie, if nothing is there.
-fn vacant(name: &Path) -> Result<Target, Failure> {
-    let place = names::place_of_new(name.as_os_str().as_bytes(), &Config::from_environment()?);
-    let Place { target, pointer, .. } = place.map_err(|error| error.to_string())?;
-    if pointer.is_some() {
-        let text = "the setting 'store' sends new containers to a store; name the target by its URL, or unset H5LAKE_STORE";
-        return Err(format!("{}: {text}", name.display()).into());
-    }
-    let is_taken = match &target {
-        Target::File(path) => path.symlink_metadata().is_ok(),
-        Target::Objects { store, key, .. } => Ledger::probe_objects(&**store, key)? != Probe::NotFound,
-    };
-    if is_taken {
-        return Err(
-            format!("{}: something is there; name a target that is not there yet", name.display()).into()
-        );
-    }
-    Ok(target)
-}
+use crate::Failure;
+use crate::find::{find, vacant};
+use crate::output::{Output, print};
+use crate::verify::{line, object};
 
 fn summary(name: &Path, new: &Path, done: &Repaired) -> Vec<String> {
     let mut lines: Vec<String> =

@@ -8,7 +8,9 @@ use h5lake_container::Target;
 use h5lake_ledger::{Access, At, Ledger, Options, Replace, Replaced, ReplacedObject};
 use serde_json::{Value, json};
 
-use crate::{Failure, find_place, print};
+use crate::Failure;
+use crate::find::find_place;
+use crate::output::print;
 
 /// A container that a name led to before.
 pub(crate) struct Before {

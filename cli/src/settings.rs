@@ -3,7 +3,8 @@
 use h5lake_connector::config::{Config, SETTINGS, Setting, value_in, variable};
 use serde_json::{Value, json};
 
-use crate::{Failure, print};
+use crate::Failure;
+use crate::output::print;
 
 /// One setting, for programs. `value` is null where the default holds.
 fn object(setting: &Setting, in_force: &str) -> Value {

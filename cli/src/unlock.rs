@@ -6,7 +6,9 @@ use std::path::Path;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger, LockHolder};
 
-use crate::{Failure, find, print};
+use crate::Failure;
+use crate::find::find;
+use crate::output::print;
 
 /// Who the lock is of, and whether that process lives.
 fn describe(lock: &LockHolder) -> String {

@@ -1,75 +1,14 @@
 //! `h5lake verify`: shows what a check of a container finds.
 
-use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use h5lake_container::verify::{Report, Severity, VerifyFinding, Versions, verify};
 use h5lake_ledger::Access;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::{Failure, find, print};
-
-/// Something is damaged.
-pub const DAMAGED: u8 = 2;
-
-/// How a result is shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// Text, and progress meanwhile.
-    Text,
-    /// Text alone.
-    TextWithoutProgress,
-    /// One JSON object, for programs.
-    Json,
-}
-
-impl Output {
-    /// What the options `--json` and `--quiet` ask for.
-    pub fn of(json: bool, quiet: bool) -> Self {
-        match (json, quiet) {
-            (true, _) => Self::Json,
-            (false, true) => Self::TextWithoutProgress,
-            (false, false) => Self::Text,
-        }
-    }
-
-    /// A progress bar, where one is wanted and there is a terminal.
-    pub fn bar(self, what: &'static str) -> Bar {
-        match self {
-            Self::Text if std::io::stderr().is_terminal() => Bar::new(what),
-            _ => Bar(None),
-        }
-    }
-}
-
-/// A bar on a terminal; nothing elsewhere.
-pub struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new(what: &'static str) -> Self {
-        let style =
-            ProgressStyle::with_template("{msg} [{bar:40}] {bytes} of about {total_bytes}, {eta} left");
-        let bar = ProgressBar::new(0).with_message(what);
-        Self(Some(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
-    }
-
-    /// So much is done, of so much.
-    pub fn show(&self, done: u64, of: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(of.max(done));
-            bar.set_position(done);
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
+use crate::Failure;
+use crate::find::find;
+use crate::output::{Output, print};
 
 fn severity(found: &VerifyFinding) -> &'static str {
     if found.severity == Severity::Damage { "damage" } else { "warning" }
@@ -125,7 +64,7 @@ fn for_programs(name: &Path, report: &Report) -> Value {
 }
 
 /// Checks a container; says whether it is whole.
-pub fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Failure> {
+fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Failure> {
     let (target, ledger) = find(name, Access::ReadOnly)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let bar = output.bar("verify");
@@ -136,4 +75,21 @@ pub fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Fail
         Output::Text | Output::TextWithoutProgress => print(summary(name, &report))?,
     }
     Ok(report.is_whole())
+}
+
+/// Checks containers one after the other; says whether all are whole. One that cannot be read counts more than one that is
+/// damaged: the failure of the last one is returned, and those before are told on stderr.
+pub fn all(names: &[PathBuf], versions: Versions, output: Output) -> Result<bool, Failure> {
+    let (mut are_whole, mut failure) = (true, None);
+    for name in names {
+        match run(name, versions, output) {
+            Ok(is_whole) => are_whole &= is_whole,
+            Err(error) => {
+                if let Some(before) = failure.replace(error) {
+                    eprintln!("h5lake: {before}");
+                }
+            }
+        }
+    }
+    failure.map_or(Ok(are_whole), Err)
 }

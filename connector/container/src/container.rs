@@ -160,6 +160,10 @@ impl Container {
         self.record.version >= LOCAL_HEAPS_VERSION
     }
 
+    pub(crate) fn records_version(&self) -> u32 {
+        self.record.version
+    }
+
     /// Opens a container, or shares it if this process has it open. A container that is open for writing is
     /// shared with those who only read, who then see what is not yet flushed.
     ///

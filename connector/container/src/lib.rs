@@ -31,6 +31,7 @@ mod registry;
 pub mod repair;
 mod selection;
 mod spec;
+mod storage_use;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -53,6 +54,7 @@ pub use spec::{
     AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
     Replace, Target,
 };
+pub use storage_use::{StorageUse, StoredSize};
 pub use types::{
     AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,
     FillTime, FillValue, Filter, GroupInfo, HeapPlace, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo,

@@ -29,7 +29,7 @@ impl Container {
         Ok(Some(self.decode_link(&key, value)?).filter(|l| l.name == name))
     }
 
-    fn decode_link(&self, key: &[u8], value: Bytes) -> Result<Link> {
+    pub(crate) fn decode_link(&self, key: &[u8], value: Bytes) -> Result<Link> {
         let what = || format!("{}: the link {}", self.name(), show(keys::rest(key)));
         let mut r: LinkRecord = record::decode(value, what)?;
         let beside = std::mem::take(&mut r.name);

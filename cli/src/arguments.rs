@@ -1,0 +1,267 @@
+//! The tool's commands and their options, with what `--help` and the manual pages say.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// The table of exit codes, which docs/guide.md has too.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; nothing is damaged, nothing was lost, nothing differs
+  1  it could not be done; wrong arguments and wrong settings, too
+  2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff)
+`h5lake run` has the exit code of its program.";
+
+const NAMES: &str = "\
+Names mean what they mean to HDF5 programs: a path, a pointer file, a URL (s3://BUCKET/PREFIX/KEY, file:///DIR/KEY).
+Where a version can be read, NAME@v=12 and NAME@t=2026-11-20T10:00:00Z name one. The settings are those of programs:
+HDF5_VOL_CONNECTOR and H5LAKE_*.";
+
+/// Looks after h5lake containers: HDF5 files of which old versions can be read.
+#[derive(Parser)]
+#[command(name = "h5lake", version, after_help = EXIT_CODES, after_long_help = format!("{NAMES}\n\n{EXIT_CODES}"))]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Lists what is in a group: kinds and shapes; with -l types, chunks, filters, sizes and compression as well.
+    #[command(after_help = "Examples:
+  h5lake ls run.h5
+  h5lake ls -l run.h5@v=3 /detector
+  h5lake ls --json s3://lab/data/run.h5")]
+    Ls {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// The group, or an object of which a line is wanted.
+        #[arg(default_value = "/")]
+        path: String,
+        /// Types, chunks, filters, bytes without and with filters.
+        #[arg(short, long)]
+        long: bool,
+        /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows a group with all below it. Members of a group that hard links lead to twice are shown once.
+    #[command(after_help = "Examples:
+  h5lake tree run.h5
+  h5lake tree --depth 2 -l run.h5 /detector")]
+    Tree {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// Where to begin.
+        #[arg(default_value = "/")]
+        path: String,
+        /// Go so deep: 1 for the members of the group alone.
+        #[arg(short, long, default_value_t = usize::MAX, hide_default_value = true)]
+        depth: usize,
+        /// Types, chunks, filters, bytes without and with filters.
+        #[arg(short, long)]
+        long: bool,
+        /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows all about a container (versions, objects, bytes, the room that could come back), or about an object in it
+    /// (properties, and attributes with their values).
+    #[command(after_help = "Examples:
+  h5lake info run.h5
+  h5lake info run.h5 /detector/image")]
+    Info {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// An object in it.
+        path: Option<String>,
+        /// Show a JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the elements of a dataset or of an attribute: a row on a line, or elements on lines where there are no rows.
+    #[command(after_help = "Examples:
+  h5lake cat run.h5 /detector/image --slice '0:10,3'
+  h5lake cat run.h5@v=3 /table --slice '-5:' --json
+  h5lake cat run.h5 /detector --attribute units
+  h5lake cat run.h5 /detector/image --slice 0 --raw > frame.bin")]
+    Cat {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// The dataset, or the object that has the attribute.
+        path: String,
+        /// A part, as h5py has it: '0:10,3', '...,::2', '-1'.
+        #[arg(short, long, allow_hyphen_values = true)]
+        slice: Option<String>,
+        /// Show this attribute of the object.
+        #[arg(short, long, value_name = "NAME")]
+        attribute: Option<String>,
+        /// Show a JSON object with path, type, shape and data instead of text.
+        #[arg(long, conflicts_with = "raw")]
+        json: bool,
+        /// Write the elements' bytes as they are stored, without filters.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Says what two containers, or two versions of one, differ in: objects, links, attributes, shapes, types, elements. Floats
+    /// are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
+    /// something does, 1 if it could not be compared.
+    #[command(after_help = "Examples:
+  h5lake diff run.h5@v=3 run.h5
+  h5lake diff --elements 5 run.h5 s3://lab/data/run.h5
+  h5lake diff --json run.h5 other.h5 /detector")]
+    Diff {
+        /// The first one, NAME or NAME@v=12.
+        first: PathBuf,
+        /// The second one.
+        second: PathBuf,
+        /// Compare what is here, and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        /// Show positions and values of so many elements that differ, of each dataset and attribute.
+        #[arg(short, long, default_value_t = 0, hide_default_value = true)]
+        elements: usize,
+        /// Compare layouts, chunks, filters and fill properties as well.
+        #[arg(long)]
+        storage: bool,
+        /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the versions that can be opened, newest first: number, time, bytes that it added, process and host that
+    /// wrote it. A version is opened, to read, as NAME@v=NUMBER or NAME@t=TIME.
+    #[command(after_help = "Examples:
+  h5lake versions run.h5
+  h5lake versions -n 5 --json run.h5")]
+    Versions {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// At most so many.
+        #[arg(short = 'n', long, default_value_t = usize::MAX, hide_default_value = true)]
+        most: usize,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Runs a program that need not know of it with h5lake as its HDF5 connector: sets HDF5_VOL_CONNECTOR, and joins the
+    /// plugin's folder to HDF5_PLUGIN_PATH. Exit code: the program's.
+    #[command(after_help = "Examples:
+  h5lake run -- python analysis.py run.h5
+  h5lake run --set sync=commit --set retention=7d -- ./simulation")]
+    Run {
+        /// A setting, as in the connector string: KEY=VALUE. Several may be given.
+        #[arg(short, long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Shows every setting, what it takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
+    /// if one of them is wrong.
+    #[command(after_help = "Examples:
+  h5lake settings
+  H5LAKE_RETENTION=7d h5lake settings --json")]
+    Settings {
+        /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a pointer file: programs that open PATH then open the container at URL.
+    #[command(after_help = "Examples:
+  h5lake link s3://lab/data/run.h5 run.h5")]
+    Link {
+        /// The container's URL: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
+        url: String,
+        /// Where the pointer file is made. A pointer file that is there is replaced, and nothing else.
+        path: PathBuf,
+    },
+    /// Brings a container back that was replaced or deleted, and is kept for the retention time. What the name leads to now is
+    /// kept in turn. `h5lake versions NAME` lists what there is.
+    #[command(after_help = "Examples:
+  h5lake restore run.h5
+  h5lake restore run.h5 3f9a")]
+    Restore {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// The first digits of its id; without them, the one that was replaced last.
+        #[arg(default_value = "", hide_default_value = true)]
+        id: String,
+    },
+    /// Takes the lock of a container in a store away from a writer that is gone and left it, or hangs. A writer that lives loses
+    /// what it has not committed.
+    #[command(after_help = "Examples:
+  h5lake unlock s3://lab/data/run.h5
+  h5lake unlock --yes run.h5")]
+    Unlock {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Checks every checksum, reference, count and free range of a container, and names what is damaged. Nothing is changed, and
+    /// others may write meanwhile. Exit code: 0 if it is whole (warnings may have been shown), 2 if something is damaged, 1 if it
+    /// could not be read.
+    #[command(after_help = "Examples:
+  h5lake verify run.h5
+  h5lake verify --newest --json *.h5")]
+    Verify {
+        /// The containers' paths or URLs.
+        #[arg(required = true)]
+        names: Vec<PathBuf>,
+        /// Check the newest version only, not the older ones that can still be opened.
+        #[arg(long)]
+        newest: bool,
+        /// Show one JSON object for each container instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Makes a new container with all that is intact in a damaged one, and lists what is lost. The source is not changed. Exit code:
+    /// 0 if nothing was lost, 2 if something was, 1 if it could not be done; then there is nothing at the target.
+    #[command(after_help = "Examples:
+  h5lake repair damaged.h5 repaired.h5
+  h5lake repair --json s3://lab/data/run.h5 repaired.h5")]
+    Repair {
+        /// The damaged container's path or URL.
+        source: PathBuf,
+        /// The new container's path or URL, where nothing is yet.
+        target: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Gives back room that nobody needs: of versions replaced longer ago than the retention time, and of what killed
+    /// writers left.
+    #[command(after_help = "Examples:
+  h5lake vacuum run.h5")]
+    Vacuum {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a script that completes the tool's arguments in a shell.
+    #[command(after_help = "Examples:
+  h5lake completions bash > ~/.local/share/bash-completion/completions/h5lake
+  h5lake completions zsh > ~/.zfunc/_h5lake")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Writes the manual pages, h5lake.1 and one for each command, into a folder.
+    #[command(after_help = "Examples:
+  h5lake man ~/.local/share/man/man1")]
+    Man {
+        /// The folder; it is made if it is not there.
+        folder: PathBuf,
+    },
+}

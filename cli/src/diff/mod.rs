@@ -1,0 +1,338 @@
+//! `h5lake diff`: what two containers, or two versions of one, differ in.
+
+mod values;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use h5lake_connector::names::Place;
+use h5lake_container::{Container, Dataspace, Link, LinkTarget, ObjectId, ObjectKind, Target};
+use h5lake_ledger::Access;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::elements::type_of;
+use crate::find::{find_version, open_at};
+use crate::info::fill_text;
+use crate::ls::{absolute, below};
+use crate::objects::{DatasetFacts, kind_text, link_text, object, shape_json, shape_text, shown};
+use crate::output::{JsonArray, Output, Sink};
+use crate::walk::{Links, Paths, kind_of};
+
+/// Pairs of groups that are remembered, so that none is compared twice.
+const MAX_GROUPS: usize = 1 << 22;
+/// Groups below one another, and bytes of their paths: both are held in memory.
+const MAX_DEPTH: usize = 1024;
+const MAX_PATH: usize = 64 << 10;
+
+/// What is wanted.
+pub struct Wanted<'a> {
+    pub names: [&'a Path; 2],
+    /// Where to begin.
+    pub path: &'a str,
+    /// Positions of so many elements that differ are shown, of each dataset and attribute.
+    pub elements: usize,
+    /// Layout, filters and fill properties count, too.
+    pub storage: bool,
+    pub output: Output,
+}
+
+/// Something that differs.
+struct Difference {
+    path: String,
+    /// The attribute, if it is one that differs.
+    attribute: Option<String>,
+    what: What,
+}
+
+enum What {
+    /// In the second one alone.
+    Added(String),
+    /// In the first one alone.
+    Removed(String),
+    /// Of another kind, shape or type, or a link to something else.
+    Changed { what: &'static str, from: String, to: String },
+    /// Elements.
+    Elements { differing: u64, of: u64, first: Vec<(Vec<u64>, Value, Value)> },
+    /// What cannot be compared here, and why.
+    Unread(String),
+}
+
+impl Difference {
+    fn line(&self) -> String {
+        let path = shown(self.path.as_bytes());
+        let place = match &self.attribute {
+            Some(name) => format!("{path} @{}", shown(name.as_bytes())),
+            None => path,
+        };
+        match &self.what {
+            What::Added(what) => format!("+ {place}  {what}"),
+            What::Removed(what) => format!("- {place}  {what}"),
+            What::Changed { what, from, to } => format!("! {place}  {what}: {from} -> {to}"),
+            What::Unread(why) => format!("? {place}  not compared: {why}"),
+            What::Elements { differing, of, first } => {
+                let first = first.iter().map(|(at, a, b)| {
+                    let at: Vec<_> = at.iter().map(u64::to_string).collect();
+                    format!("\n    [{}]  {a} -> {b}", at.join(", "))
+                });
+                format!("! {place}  {differing} of {of} elements differ{}", first.collect::<String>())
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut made = match &self.what {
+            What::Added(what) => json!({ "change": "added", "to": what }),
+            What::Removed(what) => json!({ "change": "removed", "from": what }),
+            What::Changed { what, from, to } => json!({ "change": what, "from": from, "to": to }),
+            What::Unread(why) => json!({ "change": "not compared", "why": why }),
+            What::Elements { differing, of, first } => {
+                let one = |(at, a, b): &(Vec<u64>, Value, Value)| json!({ "at": at, "from": a, "to": b });
+                let first: Value = first.iter().map(one).collect();
+                json!({ "change": "elements", "differing": differing, "elements": of, "first": first })
+            }
+        };
+        made["path"] = json!(self.path);
+        made["attribute"] = json!(self.attribute);
+        made
+    }
+}
+
+/// A comparison of two containers.
+struct Diff {
+    both: [Arc<Container>; 2],
+    /// Versions of one container: what is stored alike is equal, and need not be read.
+    is_same_container: bool,
+    elements: usize,
+    storage: bool,
+    paths: [Paths; 2],
+    out: Sink,
+    array: Option<JsonArray>,
+    /// Differences so far, and things that could not be compared.
+    count: u64,
+    unread: u64,
+}
+
+fn is_same(a: &Target, b: &Target) -> bool {
+    match (a, b) {
+        (Target::File(a), Target::File(b)) => a == b,
+        (Target::Objects { store: a, key, .. }, Target::Objects { store: b, key: other, .. }) => {
+            key == other && a.place_of(key) == b.place_of(other)
+        }
+        _ => false,
+    }
+}
+
+/// Compares; says whether nothing differs.
+///
+/// # Errors
+/// If one of them cannot be opened, or something cannot be compared and all else is equal.
+pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
+    let [a, b] = wanted.names;
+    let (first, second) = (find_version(a, Access::ReadOnly)?, find_version(b, Access::ReadOnly)?);
+    let is_same_container = is_same(&first.0.target, &second.0.target);
+    let opened = |name, (place, options): (Place, _)| open_at(name, place, options);
+    let both = [opened(a, first)?, opened(b, second)?];
+    let ids = [object(&both[0], wanted.path)?, object(&both[1], wanted.path)?];
+    let mut out = Sink::new();
+    let array = if wanted.output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
+    let (elements, storage, paths) = (wanted.elements, wanted.storage, Default::default());
+    let mut diff =
+        Diff { both, is_same_container, elements, storage, paths, out, array, count: 0, unread: 0 };
+    diff.all(&absolute(wanted.path), ids)?;
+    let (count, unread) = (diff.count, diff.unread);
+    diff.finish()?;
+    if count == 0 && unread > 0 {
+        return Err(format!("{unread} things could not be compared; nothing else differs").into());
+    }
+    Ok(count == 0)
+}
+
+/// The links of one name: of the first group, of the second, or of both.
+type Pair = [Option<Link>; 2];
+
+/// Two groups that are being compared, with the next link of each.
+struct Level {
+    path: String,
+    links: [Links; 2],
+    next: Pair,
+}
+
+impl Diff {
+    fn tell(&mut self, path: &str, attribute: Option<&str>, what: What) -> Result<(), Failure> {
+        match what {
+            What::Unread(_) => self.unread += 1,
+            _ => self.count += 1,
+        }
+        let difference = Difference { path: path.to_owned(), attribute: attribute.map(str::to_owned), what };
+        match &mut self.array {
+            Some(array) => array.add(&mut self.out, &difference.json()),
+            None => self.out.line(&difference.line()),
+        }
+    }
+
+    fn changed(
+        &mut self,
+        path: &str,
+        attribute: Option<&str>,
+        what: &'static str,
+        ab: [String; 2],
+    ) -> Result<(), Failure> {
+        let [from, to] = ab;
+        self.tell(path, attribute, What::Changed { what, from, to })
+    }
+
+    fn changed_unless_equal(
+        &mut self,
+        path: &str,
+        what: &'static str,
+        ab: [String; 2],
+    ) -> Result<(), Failure> {
+        if ab[0] == ab[1] { Ok(()) } else { self.changed(path, None, what, ab) }
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        if let Some(array) = self.array {
+            array.end(&mut self.out)?;
+        }
+        self.out.finish()
+    }
+
+    /// Compares two objects and all below them.
+    fn all(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<(), Failure> {
+        let mut levels = Vec::new();
+        if self.objects(path, ids)? {
+            levels.push(self.level(path.to_owned(), ids)?);
+        }
+        let mut seen = HashSet::from([ids]);
+        while let Some(level) = levels.last_mut() {
+            let Some((path, pair)) = Self::take(&self.both, level)? else {
+                levels.pop();
+                continue;
+            };
+            let Some(ids) = self.links(&path, &pair)? else { continue };
+            // Hard links lead to the same pair again, or back.
+            if seen.contains(&ids) || !self.objects(&path, ids)? {
+                continue;
+            }
+            seen.insert(ids);
+            if seen.len() > MAX_GROUPS || levels.len() >= MAX_DEPTH || path.len() > MAX_PATH {
+                let why = "there are too many groups, or too many below one another; name this path to go on from it";
+                self.tell(&path, None, What::Unread(why.into()))?;
+                continue;
+            }
+            levels.push(self.level(path, ids)?);
+        }
+        Ok(())
+    }
+
+    fn level(&self, path: String, [a, b]: [ObjectId; 2]) -> Result<Level, Failure> {
+        let mut links = [Links::of(a), Links::of(b)];
+        let next = [links[0].next(&self.both[0])?, links[1].next(&self.both[1])?];
+        Ok(Level { path, links, next })
+    }
+
+    /// The links that are next by name, of one group or of both.
+    fn take(both: &[Arc<Container>; 2], level: &mut Level) -> Result<Option<(String, Pair)>, Failure> {
+        let name = match &level.next {
+            [None, None] => return Ok(None),
+            [Some(link), None] | [None, Some(link)] => link.name.clone(),
+            [Some(a), Some(b)] => a.name.clone().min(b.name.clone()),
+        };
+        let mut taken = [None, None];
+        for n in 0..2 {
+            if level.next[n].as_ref().is_some_and(|link| link.name == name) {
+                let following = level.links[n].next(&both[n])?;
+                taken[n] = std::mem::replace(&mut level.next[n], following);
+            }
+        }
+        Ok(Some((below(&level.path, &name), taken)))
+    }
+
+    /// Compares two links of one name; gives the objects if both lead to one.
+    fn links(&mut self, path: &str, pair: &Pair) -> Result<Option<[ObjectId; 2]>, Failure> {
+        let text = |n: usize, link: &Link| match link.target {
+            LinkTarget::Hard(id) => crate::objects::object_text(&self.both[n], id, false),
+            _ => Ok(link_text(&link.target)),
+        };
+        match pair {
+            [Some(a), Some(b)] => match (&a.target, &b.target) {
+                (LinkTarget::Hard(a), LinkTarget::Hard(b)) => return Ok(Some([*a, *b])),
+                (one, other) if one == other => (),
+                _ => {
+                    let ab = [text(0, a)?, text(1, b)?];
+                    self.changed(path, None, "link", ab)?;
+                }
+            },
+            [Some(a), None] => {
+                let what = text(0, a)?;
+                self.tell(path, None, What::Removed(what))?;
+            }
+            [None, Some(b)] => {
+                let what = text(1, b)?;
+                self.tell(path, None, What::Added(what))?;
+            }
+            [None, None] => (),
+        }
+        Ok(None)
+    }
+
+    /// Compares two objects, but not what is below them; says whether both are groups.
+    fn objects(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<bool, Failure> {
+        let [a, b] = [kind_of(&self.both[0], ids[0])?, kind_of(&self.both[1], ids[1])?];
+        let (Some(a), Some(b)) = (a, b) else {
+            let why = "an object that a link leads to is not there; run 'h5lake verify'";
+            self.tell(path, None, What::Unread(why.into()))?;
+            return Ok(false);
+        };
+        if a != b {
+            self.changed(path, None, "kind", [kind_text(a).into(), kind_text(b).into()])?;
+            return Ok(false);
+        }
+        self.attributes(path, ids)?;
+        match a {
+            ObjectKind::Group => return Ok(true),
+            ObjectKind::Dataset => self.datasets(path, ids)?,
+            ObjectKind::Datatype => {
+                let of = |n: usize| Ok::<_, Failure>(type_of(&*self.both[n].datatype(ids[n])?)?);
+                let (a, b) = (of(0)?, of(1)?);
+                if a != b {
+                    self.changed(path, None, "type", [a.to_string(), b.to_string()])?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Compares shapes; says whether elements can be compared.
+    fn shapes(
+        &mut self,
+        path: &str,
+        attribute: Option<&str>,
+        a: &Dataspace,
+        b: &Dataspace,
+    ) -> Result<bool, Failure> {
+        if shape_json(a) != shape_json(b) || matches!(a, Dataspace::Null) != matches!(b, Dataspace::Null) {
+            self.changed(path, attribute, "shape", [shape_text(a), shape_text(b)])?;
+        }
+        Ok(a.dims() == b.dims() && matches!(a, Dataspace::Null) == matches!(b, Dataspace::Null))
+    }
+
+    fn datasets(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<(), Failure> {
+        let [a, b] = [self.both[0].dataset(ids[0])?, self.both[1].dataset(ids[1])?];
+        let facts = |dataset| DatasetFacts::of(dataset);
+        let (first, second) = (facts(&a)?, facts(&b)?);
+        let mut is_comparable = self.shapes(path, None, &first.space, &second.space)?;
+        if first.of != second.of {
+            self.changed(path, None, "type", [first.type_text(), second.type_text()])?;
+            is_comparable = false;
+        }
+        if self.storage {
+            self.changed_unless_equal(path, "layout", [first.layout_text(), second.layout_text()])?;
+            self.changed_unless_equal(path, "filters", [first.filters_text(), second.filters_text()])?;
+            self.changed_unless_equal(path, "fill properties", [fill_text(a.fill()), fill_text(b.fill())])?;
+        }
+        if is_comparable { self.elements_of(path, [&a, &b]) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,94 @@
+//! From names to containers.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use h5lake_connector::config::Config;
+use h5lake_connector::names::{self, Place};
+use h5lake_container::{Container, Target};
+use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Probe};
+
+use crate::Failure;
+
+/// Where the container of a name lies, and how to open it.
+pub fn find(name: &Path, access: Access) -> Result<(Target, Options), Failure> {
+    find_place(name, access).map(|(place, options)| (place.target, options))
+}
+
+/// The same with the local path of a container that is kept elsewhere.
+pub fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
+    match find_version(name, access)? {
+        (place @ Place { at: None, .. }, options) => Ok((place, options)),
+        _ => Err(format!("{}: names one version; name the container", name.display()).into()),
+    }
+}
+
+/// The same for a name that may ask for a version, `NAME@v=12`.
+pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
+    let config = Config::from_environment()?;
+    check_lasts(name, &config)?;
+    let place = names::place_to_open(name.as_os_str().as_bytes(), &config, access);
+    let place = place.map_err(|error| error.to_string())?;
+    let lock = LockPolicy::from_environment().unwrap_or_default();
+    let options = Options {
+        retention: config.retention,
+        sync: config.sync,
+        lock,
+        at: place.at,
+        salvage: config.salvage && access == Access::ReadOnly,
+        ..Options::default()
+    };
+    Ok((place, options))
+}
+
+/// A container in memory is that of another process, or of none.
+fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
+    let bytes = name.as_os_str().as_bytes();
+    let in_memory = |text: &[u8]| text.starts_with(b"memory:");
+    let is_local = !bytes.windows(3).any(|part| part == b"://");
+    let by_setting = is_local && config.store.as_deref().is_some_and(|store| in_memory(store.as_bytes()));
+    if in_memory(bytes) || by_setting {
+        let why = "a container in memory is seen by the process that made it alone; name a file or a store that lasts";
+        return Err(format!("{}: {why}", name.display()).into());
+    }
+    Ok(())
+}
+
+/// Opens a container, or one version of it, to read.
+pub fn open(name: &Path) -> Result<Arc<Container>, Failure> {
+    let (place, ledger) = find_version(name, Access::ReadOnly)?;
+    open_at(name, place, ledger)
+}
+
+/// The same for a place that was found.
+pub fn open_at(name: &Path, place: Place, ledger: Options) -> Result<Arc<Container>, Failure> {
+    if place.found() == Some(Probe::NativeHdf5) && matches!(place.target, Target::File(_)) {
+        let text = "is a native HDF5 file; this tool reads containers: use h5ls, h5dump or h5diff, or convert it with h5repack";
+        return Err(format!("{}: {text}", name.display()).into());
+    }
+    let options = h5lake_container::Options { ledger, opened: place.opened, ..Default::default() };
+    Ok(Container::open(&place.target, Access::ReadOnly, options)?)
+}
+
+/// Where a new container comes to lie, if nothing is there.
+pub fn vacant(name: &Path) -> Result<Target, Failure> {
+    let config = Config::from_environment()?;
+    check_lasts(name, &config)?;
+    let place = names::place_of_new(name.as_os_str().as_bytes(), &config);
+    let Place { target, pointer, .. } = place.map_err(|error| error.to_string())?;
+    if pointer.is_some() {
+        let text = "the setting 'store' sends new containers to a store; name the target by its URL, or unset H5LAKE_STORE";
+        return Err(format!("{}: {text}", name.display()).into());
+    }
+    let is_taken = match &target {
+        Target::File(path) => path.symlink_metadata().is_ok(),
+        Target::Objects { store, key, .. } => Ledger::probe_objects(&**store, key)? != Probe::NotFound,
+    };
+    if is_taken {
+        return Err(
+            format!("{}: something is there; name a target that is not there yet", name.display()).into()
+        );
+    }
+    Ok(target)
+}

@@ -1,0 +1,219 @@
+//! `h5lake ls` and `h5lake tree`: what is in a group, and in all groups below it.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
+use serde_json::json;
+
+use crate::objects::{Found, entry_json, find, link_text, object_json, object_text, shown};
+use crate::output::{JsonArray, Output, Sink};
+use crate::walk::{Links, kind_of};
+use crate::{Failure, find as containers};
+
+/// Groups below one another that are gone into at most, and bytes of their paths: both are held in memory.
+const MAX_DEPTH: usize = 1024;
+const MAX_PATH: usize = 64 << 10;
+/// Groups that are remembered, so that none is shown twice.
+const MAX_GROUPS: usize = 1 << 22;
+
+/// The path of a member of a group.
+pub fn below(group: &str, name: &[u8]) -> String {
+    format!("{}/{}", group.trim_end_matches('/'), String::from_utf8_lossy(name))
+}
+
+/// A path as it is shown: from the root, and without slashes at its end.
+pub fn absolute(path: &str) -> String {
+    format!("/{}", path.trim_matches('/'))
+}
+
+fn line(container: &Arc<Container>, link: &Link, long: bool) -> Result<String, Failure> {
+    match link.target {
+        LinkTarget::Hard(id) => object_text(container, id, long),
+        _ => Ok(link_text(&link.target)),
+    }
+}
+
+fn is_group(container: &Container, link: &Link) -> Result<Option<ObjectId>, Failure> {
+    let LinkTarget::Hard(id) = link.target else { return Ok(None) };
+    Ok((kind_of(container, id)? == Some(ObjectKind::Group)).then_some(id))
+}
+
+/// Lists the members of a group, or the one object that is no group.
+pub fn ls(name: &Path, path: &str, long: bool, output: Output) -> Result<(), Failure> {
+    let container = containers::open(name)?;
+    let mut out = Sink::new();
+    let id = match find(&container, path)? {
+        Found::Link(link) => return one(&container, path, &link, output, &mut out),
+        Found::Object(id) => id,
+    };
+    if kind_of(&container, id)? != Some(ObjectKind::Group) {
+        let link = Link {
+            name: path.into(),
+            target: LinkTarget::Hard(id),
+            creation_order: None,
+            cset: Default::default(),
+        };
+        return one(&container, path, &link, output, &mut out);
+    }
+    let mut links = Links::of(id);
+    let mut array = if output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
+    while let Some(link) = links.next(&container)? {
+        let path = below(&absolute(path), &link.name);
+        if let Some(array) = &mut array {
+            array.add(&mut out, &entry_json(&container, &path, &link)?)?;
+            continue;
+        }
+        let text = line(&container, &link, long)?;
+        let name = shown(&link.name);
+        // Blanks are added first: the colour's bytes have no width.
+        let padded = format!("{name:<24}");
+        let padded = if is_group(&container, &link)?.is_some() { out.of_group(&padded) } else { padded };
+        out.line(format!("{padded} {text}").trim_end())?;
+    }
+    if let Some(array) = array {
+        array.end(&mut out)?;
+    }
+    out.finish()
+}
+
+/// Shows what is no group.
+fn one(
+    container: &Arc<Container>,
+    path: &str,
+    link: &Link,
+    output: Output,
+    out: &mut Sink,
+) -> Result<(), Failure> {
+    let path = absolute(path);
+    if output == Output::Json {
+        let mut array = JsonArray::begin(out)?;
+        array.add(out, &entry_json(container, &path, link)?)?;
+        array.end(out)?;
+    } else {
+        out.line(&format!("{:<24} {}", shown(path.as_bytes()), line(container, link, true)?))?;
+    }
+    out.finish()
+}
+
+/// A group that is being gone through.
+struct Level {
+    path: String,
+    links: Links,
+}
+
+/// Goes through all that is below a group.
+struct Walk<'a> {
+    container: &'a Arc<Container>,
+    seen: HashSet<u64>,
+    levels: Vec<Level>,
+    /// How deep it goes: 1 for the members of the group itself.
+    depth: usize,
+}
+
+/// A member that a walk has come to.
+struct Member {
+    link: Link,
+    path: String,
+    /// 1 for members of the group itself.
+    level: usize,
+    /// A group whose members were shown before, or are being shown: a hard link leads back to it.
+    is_known: bool,
+    /// A group whose members are not shown, because they lie too deep.
+    is_cut: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn new(container: &'a Arc<Container>, path: &str, group: ObjectId, depth: usize) -> Self {
+        let levels = vec![Level { path: absolute(path), links: Links::of(group) }];
+        Self { container, seen: HashSet::from([group.0]), levels, depth }
+    }
+
+    fn next(&mut self) -> Result<Option<Member>, Failure> {
+        while let Some(level) = self.levels.last_mut() {
+            let Some(link) = level.links.next(self.container)? else {
+                self.levels.pop();
+                continue;
+            };
+            let (path, at) = (below(&level.path, &link.name), self.levels.len());
+            let (mut is_known, mut is_cut) = (false, false);
+            if let Some(group) = is_group(self.container, &link)? {
+                is_known = !self.seen.insert(group.0);
+                if self.seen.len() > MAX_GROUPS {
+                    return Err(
+                        format!("there are more than {MAX_GROUPS} groups; name a group to begin at").into()
+                    );
+                }
+                is_cut = !is_known && at < self.depth && (at >= MAX_DEPTH || path.len() > MAX_PATH);
+                if !is_known && !is_cut && at < self.depth {
+                    self.levels.push(Level { path: path.clone(), links: Links::of(group) });
+                }
+            }
+            return Ok(Some(Member { link, path, level: at, is_known, is_cut }));
+        }
+        Ok(None)
+    }
+}
+
+/// Shows a group with all below it.
+pub fn tree(name: &Path, path: &str, depth: usize, long: bool, output: Output) -> Result<(), Failure> {
+    let container = containers::open(name)?;
+    let id = crate::objects::object(&container, path)?;
+    let mut out = Sink::new();
+    let is_json = output == Output::Json;
+    let mut array = if is_json { Some(JsonArray::begin(&mut out)?) } else { None };
+    match &mut array {
+        Some(array) => {
+            let mut object = object_json(&container, id)?;
+            object["path"] = json!(absolute(path));
+            array.add(&mut out, &object)?;
+        }
+        None => out.line(&format!(
+            "{}  {}",
+            shown(absolute(path).as_bytes()),
+            object_text(&container, id, long)?
+        ))?,
+    }
+    if kind_of(&container, id)? == Some(ObjectKind::Group) {
+        let mut walk = Walk::new(&container, path, id, depth);
+        while let Some(member) = walk.next()? {
+            match &mut array {
+                Some(array) => {
+                    let mut object = entry_json(&container, &member.path, &member.link)?;
+                    if member.is_known {
+                        object["shown_before"] = json!(true);
+                    }
+                    if member.is_cut {
+                        object["too_deep"] = json!(true);
+                    }
+                    array.add(&mut out, &object)?;
+                }
+                None => member_line(&container, &member, long, &mut out)?,
+            }
+        }
+    }
+    if let Some(array) = array {
+        array.end(&mut out)?;
+    }
+    out.finish()
+}
+
+fn member_line(
+    container: &Arc<Container>,
+    member: &Member,
+    long: bool,
+    out: &mut Sink,
+) -> Result<(), Failure> {
+    let text = line(container, &member.link, long)?;
+    let name = shown(&member.link.name);
+    let name = if is_group(container, &member.link)?.is_some() { out.of_group(&name) } else { name };
+    let again = match (member.is_known, member.is_cut) {
+        (true, _) => "  (shown before)",
+        (_, true) => "  (too deep; name it as the path to go on from)",
+        _ => "",
+    };
+    // Very deep groups are not set in further: the blanks of all lines would be more than their text.
+    let blanks = "  ".repeat(member.level.min(64));
+    out.line(&format!("{blanks}{name}  {text}{again}"))
+}

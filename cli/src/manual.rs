@@ -1,0 +1,29 @@
+//! `h5lake completions` and `h5lake man`: what shells and manuals know of the tool, from its own arguments.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::Failure;
+use crate::arguments::Arguments;
+use crate::output::{Sink, print};
+
+/// Writes the script for a shell.
+pub fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "h5lake", &mut script);
+    let mut out = Sink::new();
+    out.bytes(&script)?;
+    out.finish()
+}
+
+/// Writes the manual pages.
+pub fn man(folder: &Path) -> Result<(), Failure> {
+    let told =
+        |error: std::io::Error| format!("{}: the manual pages cannot be written: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(told)?;
+    clap_mangen::generate_to(Arguments::command(), folder).map_err(told)?;
+    print([format!("{}: has the manual pages", folder.display())])?;
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! What the tool writes: lines, JSON that need not be in memory as a whole, colours, and progress.
+
+use std::io::{self, IsTerminal, StdoutLock, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::Failure;
+
+/// How a result is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Text, and progress meanwhile.
+    Text,
+    /// Text alone.
+    TextWithoutProgress,
+    /// JSON, for programs.
+    Json,
+}
+
+impl Output {
+    /// What the options `--json` and `--quiet` ask for.
+    pub fn of(json: bool, quiet: bool) -> Self {
+        match (json, quiet) {
+            (true, _) => Self::Json,
+            (false, true) => Self::TextWithoutProgress,
+            (false, false) => Self::Text,
+        }
+    }
+
+    /// A progress bar, where one is wanted and there is a terminal.
+    pub fn bar(self, what: &'static str) -> Bar {
+        match self {
+            Self::Text if io::stderr().is_terminal() => Bar::new(what),
+            _ => Bar(None),
+        }
+    }
+}
+
+/// A bar on a terminal; nothing elsewhere.
+pub struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(what: &'static str) -> Self {
+        let style =
+            ProgressStyle::with_template("{msg} [{bar:40}] {bytes} of about {total_bytes}, {eta} left");
+        let bar = ProgressBar::new(0).with_message(what);
+        Self(Some(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
+    }
+
+    /// So much is done, of so much.
+    pub fn show(&self, done: u64, of: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(of.max(done));
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Writes lines to standard output. A reader that has seen enough, as `head` has, is the end of the output and no failure.
+pub fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a failure is that nobody reads the output any more.
+pub fn is_closed_pipe(failure: &Failure) -> bool {
+    failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Standard output, for what is written piece by piece. The last of it is written by [`finish`](Self::finish).
+pub struct Sink {
+    out: io::BufWriter<StdoutLock<'static>>,
+    colours: bool,
+}
+
+impl Sink {
+    pub fn new() -> Self {
+        let stdout = io::stdout();
+        let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let colours = stdout.is_terminal() && !is_forbidden && !is_dumb;
+        Self { out: io::BufWriter::new(stdout.lock()), colours }
+    }
+
+    pub fn line(&mut self, line: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{line}")?)
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.out.write_all(bytes)?)
+    }
+
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// A name as groups have it: bold and blue on a terminal, unless the variable NO_COLOR is set.
+    pub fn of_group(&self, name: &str) -> String {
+        if self.colours { format!("\x1b[1;34m{name}\x1b[0m") } else { name.to_owned() }
+    }
+
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// A JSON array whose elements are written as they come, one on a line.
+pub struct JsonArray {
+    count: u64,
+}
+
+impl JsonArray {
+    pub fn begin(out: &mut Sink) -> Result<Self, Failure> {
+        out.text("[")?;
+        Ok(Self { count: 0 })
+    }
+
+    pub fn add(&mut self, out: &mut Sink, element: &Value) -> Result<(), Failure> {
+        out.text(if self.count == 0 { "\n" } else { ",\n" })?;
+        self.count += 1;
+        out.text(&element.to_string())
+    }
+
+    pub fn end(self, out: &mut Sink) -> Result<(), Failure> {
+        out.line(if self.count == 0 { "]" } else { "\n]" })
+    }
+}

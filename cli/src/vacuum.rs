@@ -1,0 +1,39 @@
+//! `h5lake vacuum`: gives room back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use h5lake_connector::names::Place;
+use h5lake_container::{Container, Target};
+use h5lake_ledger::{Access, Ledger};
+use serde_json::json;
+
+use crate::output::print;
+use crate::{Failure, find};
+
+/// How long a vacuum waits for room that rests, in all.
+const MAX_VACUUM_WAIT: Duration = Duration::from_secs(12);
+
+pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
+    let (Place { target, pointer, .. }, ledger) = find::find_place(name, Access::ReadWrite)?;
+    let options = h5lake_container::Options { ledger, ..Default::default() };
+    let local = match &target {
+        Target::Objects { store, key, .. } => {
+            Ledger::sweep_replaced_objects(store.as_ref(), key)?;
+            pointer
+        }
+        Target::File(path) => Some(path.clone()),
+    };
+    if let Some(path) = local {
+        // In a folder that may not be written nothing can be removed either.
+        let _swept_by_another = Ledger::sweep_replaced_files(&path);
+    }
+    let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT)?;
+    let name = name.display().to_string();
+    print([if json {
+        json!({ "name": name, "freed_bytes": freed }).to_string()
+    } else {
+        format!("{name}: {freed} bytes given back")
+    }])?;
+    Ok(())
+}

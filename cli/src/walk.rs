@@ -1,0 +1,82 @@
+//! Going through groups: links by pages, kinds, and the paths of objects.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
+
+use crate::Failure;
+
+/// Objects whose paths are kept for references. Of others the token is shown.
+const MAX_PATHS: usize = 1 << 18;
+
+/// Paths of objects, for references to them. They are looked for when the first one is wanted.
+#[derive(Default)]
+pub struct Paths(Option<HashMap<u64, Rc<str>>>);
+
+impl Paths {
+    /// A shortest path to an object by hard links, if one is known.
+    pub fn of(&mut self, container: &Container, id: ObjectId) -> Result<Option<Rc<str>>, Failure> {
+        if self.0.is_none() {
+            self.0 = Some(Self::all(container)?);
+        }
+        Ok(self.0.as_ref().and_then(|all| all.get(&id.0).cloned()))
+    }
+
+    fn all(container: &Container) -> Result<HashMap<u64, Rc<str>>, Failure> {
+        let root = container.root();
+        let mut all = HashMap::from([(root.0, Rc::from("/"))]);
+        let mut groups: VecDeque<(ObjectId, Rc<str>)> = VecDeque::from([(root, Rc::from(""))]);
+        while let Some((group, path)) = groups.pop_front() {
+            let mut links = Links::of(group);
+            while let Some(link) = links.next(container)? {
+                let LinkTarget::Hard(id) = link.target else { continue };
+                if all.len() >= MAX_PATHS {
+                    return Ok(all);
+                }
+                if all.contains_key(&id.0) {
+                    continue;
+                }
+                let below: Rc<str> = format!("{path}/{}", String::from_utf8_lossy(&link.name)).into();
+                all.insert(id.0, below.clone());
+                if kind_of(container, id)? == Some(ObjectKind::Group) {
+                    groups.push_back((id, below));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What an object is; nothing for a link that leads to none, in a damaged container.
+pub fn kind_of(container: &Container, id: ObjectId) -> Result<Option<ObjectKind>, Failure> {
+    match container.object_info(id) {
+        Ok(info) => Ok(Some(info.kind)),
+        Err(error) if error.kind() == h5lake_container::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The links of a group in the order of their names, of which a page at a time is in memory.
+pub struct Links {
+    group: ObjectId,
+    page: VecDeque<Link>,
+    after: Option<Vec<u8>>,
+    is_done: bool,
+}
+
+impl Links {
+    pub fn of(group: ObjectId) -> Self {
+        Self { group, page: VecDeque::new(), after: None, is_done: false }
+    }
+
+    /// The next link.
+    pub fn next(&mut self, container: &Container) -> Result<Option<Link>, Failure> {
+        if self.page.is_empty() && !self.is_done {
+            self.page = container.links_after(self.group, self.after.as_deref())?.into();
+            self.after = self.page.back().map(|link| link.name.clone());
+            self.is_done = self.page.is_empty();
+        }
+        Ok(self.page.pop_front())
+    }
+}

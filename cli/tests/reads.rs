@@ -1,0 +1,134 @@
+//! `h5lake ls`, `tree`, `info` and `cat` on containers that other programs do not make, and what the tool says of itself.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod common;
+#[path = "common/sample.rs"]
+mod sample;
+
+use common::tool;
+use h5lake_container::{CharSet, Filter, LinkTarget};
+use serde_json::Value;
+
+fn json(args: &[&str]) -> Value {
+    let (code, said) = tool(args);
+    assert_eq!(code, 0, "{args:?}: {said}");
+    serde_json::from_str(&said).unwrap()
+}
+
+#[test]
+fn groups_below_one_another_have_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let c = sample::create(&path);
+    let mut group = c.root();
+    for _ in 0..1100 {
+        group = sample::group(&c, group, "g");
+    }
+    drop(c);
+    let all = json(&["tree", "--json", name]);
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), 1 + 1024);
+    assert_eq!(all[1024]["too_deep"], true);
+    assert!(tool(&["tree", name]).1.contains("too deep"));
+    let below = all[1024]["path"].as_str().unwrap();
+    assert_eq!(json(&["tree", "--json", name, below]).as_array().unwrap().len(), 1 + 1100 - 1024);
+}
+
+/// Groups that each hold the next one twice: as many paths as 2 to the 60, and 61 groups.
+#[test]
+fn groups_with_many_paths_are_shown_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let c = sample::create(&path);
+    let mut group = c.root();
+    for _ in 0..60 {
+        let next = sample::group(&c, group, "a");
+        sample::link(&c, group, "b", next);
+        group = next;
+    }
+    drop(c);
+    assert_eq!(json(&["tree", "--json", path.to_str().unwrap()]).as_array().unwrap().len(), 1 + 2 * 60);
+}
+
+#[test]
+fn a_large_group_is_listed_whole_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let c = sample::create(&path);
+    let mut names: Vec<String> = (0..2500).map(|n| format!("{n:05}")).collect();
+    names.push("z".repeat(3000));
+    for name in &names {
+        c.link_create(c.root(), name.as_bytes(), LinkTarget::Soft(b"/".to_vec()), CharSet::Utf8).unwrap();
+    }
+    drop(c);
+    let listed = json(&["ls", "--json", path.to_str().unwrap()]);
+    let listed: Vec<_> =
+        listed.as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()[1..].to_owned()).collect();
+    assert!(listed == names);
+}
+
+#[test]
+fn a_filter_that_is_not_here_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let c = sample::create(&path);
+    let foreign = Filter { id: 31_999, flags: 0, name: b"odd".to_vec(), client_data: vec![1] };
+    sample::dataset(&c, "x", vec![foreign], &[1, 2]);
+    drop(c);
+    let (code, said) = tool(&["cat", name, "/x"]);
+    assert!(code == 1 && said.contains("odd") && said.contains("/x"), "{code} {said}");
+    assert!(tool(&["ls", "-l", name]).1.contains("odd(1)"));
+}
+
+#[test]
+fn terminals_are_not_fooled_by_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let c = sample::create(&path);
+    sample::group(&c, c.root(), "a\x1b[31m\nb");
+    drop(c);
+    let said = tool(&["ls", name]).1;
+    assert!(said.starts_with("a\\u{1b}[31m\\nb") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn every_command_has_examples_and_the_codes_are_documented() {
+    let (code, help) = tool(&["--help"]);
+    assert!(code == 0 && help.contains("Exit codes") && help.contains("NAME@v=12"), "{help}");
+    let commands: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.starts_with("Options"))
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        let (code, help) = tool(&[command, "--help"]);
+        assert!(code == 0 && help.contains("Examples:\n  "), "{command}: {help}");
+    }
+    // 2 stands for what was found, and not for wrong arguments.
+    for wrong in [&["cat"][..], &["no-such-command"], &["ls", "--no-such-option"]] {
+        assert_eq!(tool(wrong).0, 1, "{wrong:?}");
+    }
+}
+
+#[test]
+fn completions_and_manuals_have_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script) = tool(&["completions", shell]);
+        assert!(code == 0 && script.contains("vacuum") && script.contains("slice"), "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    let (code, said) = tool(&["man", folder.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    for page in ["h5lake.1", "h5lake-cat.1", "h5lake-vacuum.1"] {
+        assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".TH"), "{page}");
+    }
+}

@@ -1,0 +1,170 @@
+//! What takes how much room, and what two versions of a container have in common: for tools that look at containers.
+
+use crate::chunk::block_store::extents_of;
+use crate::container::ENTRIES_PER_SCAN;
+use crate::record::{BlockRecord, HeaderRecord};
+use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, keys, record};
+use bytes::Bytes;
+use h5lake_ledger::Version;
+use std::collections::HashSet;
+
+/// What a snapshot of a container consists of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StorageUse {
+    /// The version of the snapshot.
+    pub version: u64,
+    /// The version of its records (docs/format.md).
+    pub records_version: u32,
+    /// Bytes that the container takes, with all versions that are kept, and with free room.
+    pub size: u64,
+    /// Bytes of the payloads that the snapshot holds.
+    pub payload_bytes: u64,
+    /// Bytes of the keys and values of its map.
+    pub entry_bytes: u64,
+    /// Groups, the root group with them.
+    pub groups: u64,
+    /// Datasets.
+    pub datasets: u64,
+    /// Committed datatypes.
+    pub datatypes: u64,
+    /// Links.
+    pub links: u64,
+    /// Attributes.
+    pub attributes: u64,
+}
+
+impl StorageUse {
+    /// Bytes of the container that hold nothing of this snapshot: the map's own pages, the log, older versions, and free
+    /// room. Compaction gives back this much at most.
+    pub fn other_bytes(&self) -> u64 {
+        self.size.saturating_sub(self.payload_bytes).saturating_sub(self.entry_bytes)
+    }
+
+    fn count(&mut self, letter: u8, value: &Bytes) -> Result<()> {
+        match letter {
+            keys::HEADER => {
+                let header: HeaderRecord = record::decode(value.clone(), || "an object's header".into())?;
+                match header.kind() {
+                    ObjectKind::Group => self.groups += 1,
+                    ObjectKind::Dataset => self.datasets += 1,
+                    ObjectKind::Datatype => self.datatypes += 1,
+                }
+            }
+            keys::LINK => self.links += 1,
+            keys::ATTRIBUTE => self.attributes += 1,
+            _ => (),
+        }
+        Ok(())
+    }
+}
+
+/// What is stored of a dataset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoredSize {
+    /// Blocks that have something stored: chunks of a chunked dataset, segments of others.
+    pub blocks: u64,
+    /// Their bytes, as they are stored: behind filters, and without what reads as the fill value.
+    pub bytes: u64,
+}
+
+impl Container {
+    /// The version that this handle sees.
+    pub fn version(&self) -> u64 {
+        self.ledger.version()
+    }
+
+    /// The versions that can be opened, newest first, at most so many.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
+        Ok(self.ledger.versions(most)?)
+    }
+
+    /// Goes through the whole map of what is committed, and counts. Reads no payload.
+    ///
+    /// # Errors
+    /// Those of the ledger; `Corrupt` for an entry that is none.
+    pub fn storage_use(&self) -> Result<StorageUse> {
+        let mut total = StorageUse {
+            version: self.ledger.version(),
+            records_version: self.records_version(),
+            size: self.ledger.size()?,
+            ..StorageUse::default()
+        };
+        self.each(b"", |key, value| {
+            total.entry_bytes += (key.len() + value.len()) as u64;
+            total.count(key.first().copied().unwrap_or_default(), &value)?;
+            // Several pieces of a value may be of one extent.
+            let extents: HashSet<_> = extents_of(&key, value)?.into_iter().collect();
+            total.payload_bytes += extents.iter().map(h5lake_ledger::Extent::len).sum::<u64>();
+            Ok(())
+        })?;
+        Ok(total)
+    }
+
+    /// Some links of a group in the order of their names: those behind the name `after`, `most` at least if there are so
+    /// many. So a large group need not be in memory as a whole.
+    ///
+    /// # Errors
+    /// `NotFound` and `WrongKind` for what is not a group; `Corrupt`.
+    pub fn links_after(&self, group: ObjectId, after: Option<&[u8]>) -> Result<Vec<Link>> {
+        self.group(&mut self.state(), group)?;
+        let after = after.map(|name| keys::named(keys::LINK, group.0, name));
+        let prefix = keys::of(keys::LINK, group.0);
+        let page = self.ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+        page.into_iter().map(|(key, value)| self.decode_link(&key, value)).collect()
+    }
+
+    /// Whether an object's blocks and variable-length data are stored the same in another version of this container, byte for
+    /// byte and in the same places: then they are equal, and need not be read. Both handles keep what they see as it is.
+    /// False says nothing.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn is_stored_alike(&self, other: &Self, id: ObjectId) -> Result<bool> {
+        if self.ledger.identity() != other.ledger.identity() {
+            return Ok(false);
+        }
+        for letter in [keys::BLOCK, keys::SEGMENT] {
+            if !self.has_equal_entries(other, &keys::of(letter, id.0))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn has_equal_entries(&self, other: &Self, prefix: &[u8]) -> Result<bool> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = self.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
+            if page != other.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)? {
+                return Ok(false);
+            }
+            if page.len() < ENTRIES_PER_SCAN {
+                return Ok(true);
+            }
+            after = page.last().map(|(key, _)| key.clone());
+        }
+    }
+}
+
+impl Dataset {
+    /// What is stored of the dataset, as it was last committed.
+    ///
+    /// # Errors
+    /// Those of the ledger; `Corrupt` for a block that is none.
+    pub fn stored_size(&self) -> Result<StoredSize> {
+        let mut size = StoredSize::default();
+        self.object().container().each(&keys::of(keys::BLOCK, self.object().id().0), |_, value| {
+            let block: BlockRecord = record::decode(value, || "a block".into())?;
+            size.blocks += 1;
+            let bytes =
+                |inline: &Bytes, length: u64| if inline.is_empty() { length } else { inline.len() as u64 };
+            let pieces = block.pieces.iter().map(|piece| bytes(&piece.inline, piece.length));
+            size.bytes = pieces.fold(size.bytes, u64::saturating_add);
+            Ok(())
+        })?;
+        Ok(size)
+    }
+}
