@@ -176,18 +176,63 @@ pub enum Command {
         url: String,
         /// Where the pointer file is made. A pointer file that is there is replaced, and nothing else.
         path: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Brings a container back that was replaced or deleted, and is kept for the retention time. What the name leads to now is
-    /// kept in turn. `h5lake versions NAME` lists what there is.
+    /// kept in turn. `h5lake versions NAME` lists what there is. With --version, makes an old version the newest one again, as a
+    /// new version: those between stay.
     #[command(after_help = "Examples:
   h5lake restore run.h5
-  h5lake restore run.h5 3f9a")]
+  h5lake restore run.h5 3f9a
+  h5lake restore run.h5 --version 12
+  h5lake restore run.h5 --version 2026-11-20T10:00:00Z")]
     Restore {
         /// The container's path or URL.
         name: PathBuf,
         /// The first digits of its id; without them, the one that was replaced last.
         #[arg(default_value = "", hide_default_value = true)]
         id: String,
+        /// The version, by its number or a time.
+        #[arg(long, conflicts_with = "id", value_name = "NUMBER|TIME")]
+        version: Option<String>,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Copies a container, or one version of it, to where nothing is yet: between files and stores. The copy is found when it is
+    /// whole, or never. Old versions are not copied.
+    #[command(after_help = "Examples:
+  h5lake copy run.h5 s3://lab/data/run.h5
+  h5lake copy s3://lab/data/run.h5@v=12 old.h5")]
+    Copy {
+        /// The container's path or URL; NAME@v=12 for a version.
+        source: PathBuf,
+        /// The new container's path or URL, where nothing is yet.
+        target: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Deletes containers, and their pointer files. Where its retention time says so a container is kept, and `h5lake restore`
+    /// brings it back.
+    #[command(after_help = "Examples:
+  h5lake rm run.h5
+  h5lake rm s3://lab/data/run.h5 && h5lake restore s3://lab/data/run.h5")]
+    Rm {
+        /// The containers' paths or URLs.
+        #[arg(required = true)]
+        names: Vec<PathBuf>,
+        /// Show one JSON object for each container instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Takes the lock of a container in a store away from a writer that is gone and left it, or hangs. A writer that lives loses
     /// what it has not committed.
@@ -200,6 +245,9 @@ pub enum Command {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Checks every checksum, reference, count and free range of a container, and names what is damaged. Nothing is changed, and
     /// others may write meanwhile. Exit code: 0 if it is whole (warnings may have been shown), 2 if something is damaged, 1 if it

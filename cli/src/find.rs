@@ -55,6 +55,18 @@ fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a local name is not that of a native file.
+///
+/// # Errors
+/// If it is, with what to do.
+pub fn check_container(name: &Path, place: &Place) -> Result<(), Failure> {
+    if place.found() == Some(Probe::NativeHdf5) && matches!(place.target, Target::File(_)) {
+        let text = "is a native HDF5 file; this tool takes containers: use HDF5's own tools, or convert it with h5repack";
+        return Err(format!("{}: {text}", name.display()).into());
+    }
+    Ok(())
+}
+
 /// Opens a container, or one version of it, to read.
 pub fn open(name: &Path) -> Result<Arc<Container>, Failure> {
     let (place, ledger) = find_version(name, Access::ReadOnly)?;
@@ -63,10 +75,7 @@ pub fn open(name: &Path) -> Result<Arc<Container>, Failure> {
 
 /// The same for a place that was found.
 pub fn open_at(name: &Path, place: Place, ledger: Options) -> Result<Arc<Container>, Failure> {
-    if place.found() == Some(Probe::NativeHdf5) && matches!(place.target, Target::File(_)) {
-        let text = "is a native HDF5 file; this tool reads containers: use h5ls, h5dump or h5diff, or convert it with h5repack";
-        return Err(format!("{}: {text}", name.display()).into());
-    }
+    check_container(name, &place)?;
     let options = h5lake_container::Options { ledger, opened: place.opened, ..Default::default() };
     Ok(Container::open(&place.target, Access::ReadOnly, options)?)
 }

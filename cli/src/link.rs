@@ -6,12 +6,13 @@ use h5lake_connector::config::Config;
 use h5lake_connector::{names, pointer};
 use h5lake_container::Target;
 use h5lake_ledger::{Ledger, Probe};
+use serde_json::json;
 
 use crate::Failure;
 use crate::output::print;
 
 /// Makes the pointer file at `path`, if there is a container at `url`.
-pub fn run(url: &str, path: &Path) -> Result<(), Failure> {
+pub fn run(url: &str, path: &Path, json: bool) -> Result<(), Failure> {
     let config = Config::from_environment()?;
     let (pointer, target) = names::pointer_to(url, &config).map_err(|error| error.to_string())?;
     if let Target::Objects { store, key, .. } = target {
@@ -25,6 +26,11 @@ pub fn run(url: &str, path: &Path) -> Result<(), Failure> {
         }
     }
     pointer::link(path, &pointer, config.sync).map_err(|error| error.to_string())?;
-    print([format!("{}: names {}", path.display(), pointer.url())])?;
+    let shown = path.display().to_string();
+    print([if json {
+        json!({ "path": shown, "url": pointer.url() }).to_string()
+    } else {
+        format!("{shown}: names {}", pointer.url())
+    }])?;
     Ok(())
 }

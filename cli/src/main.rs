@@ -5,6 +5,7 @@
 
 mod arguments;
 mod cat;
+mod copy;
 mod diff;
 mod elements;
 mod find;
@@ -16,6 +17,7 @@ mod objects;
 mod output;
 mod repair;
 mod restore;
+mod rm;
 mod run;
 mod settings;
 mod slice;
@@ -101,9 +103,14 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             None => Ok(()),
         },
         Command::Settings { json } => settings::run(json),
-        Command::Link { url, path } => link::run(&url, &path),
-        Command::Restore { name, id } => restore::run(&name, &id),
-        Command::Unlock { name, yes } => unlock::run(&name, yes),
+        Command::Link { url, path, json } => link::run(&url, &path, json),
+        Command::Restore { name, id, version, json, quiet } => match version {
+            Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
+            None => restore::run(&name, &id, json),
+        },
+        Command::Copy { source, target, json, quiet } => copy::run(&source, &target, Output::of(json, quiet)),
+        Command::Rm { names, json } => names.iter().try_for_each(|name| rm::run(name, json)),
+        Command::Unlock { name, yes, json } => unlock::run(&name, yes, json),
         Command::Verify { names, newest, json, quiet } => {
             let versions = if newest { Versions::Newest } else { Versions::All };
             return verify::all(&names, versions, Output::of(json, quiet)).map(Outcome::of);

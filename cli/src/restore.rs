@@ -4,13 +4,13 @@ use std::path::Path;
 
 use h5lake_connector::names::Place;
 use h5lake_connector::pointer;
-use h5lake_container::Target;
+use h5lake_container::{Container, Copied, Target};
 use h5lake_ledger::{Access, At, Ledger, Options, Replace, Replaced, ReplacedObject};
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::find::find_place;
-use crate::output::print;
+use crate::find::{check_container, find_place};
+use crate::output::{Output, print};
 
 /// A container that a name led to before.
 pub(crate) struct Before {
@@ -20,6 +20,13 @@ pub(crate) struct Before {
     until: u64,
     /// Who replaced or deleted it, where that is known.
     by: String,
+}
+
+impl Before {
+    /// What it can be restored by.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl From<Replaced> for Before {
@@ -123,7 +130,7 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
     })
 }
 
-pub(crate) fn run(name: &Path, id: &str) -> Result<(), Failure> {
+pub(crate) fn run(name: &Path, id: &str, json: bool) -> Result<(), Failure> {
     let (place, options) = find_place(name, Access::ReadWrite)?;
     let local = place.pointer.as_deref().filter(|path| !id.is_empty() && choose(path, id).is_ok());
     let id = match local {
@@ -134,6 +141,41 @@ pub(crate) fn run(name: &Path, id: &str) -> Result<(), Failure> {
         }
         None => restore(&place.target, id, &options)?,
     };
-    print([format!("{}: the container {id} is back", name.display())])?;
+    let name = name.display().to_string();
+    print([if json {
+        json!({ "name": name, "id": id }).to_string()
+    } else {
+        format!("{name}: the container {id} is back")
+    }])?;
+    Ok(())
+}
+
+/// A version by its number, or the one of a time.
+fn version_of(text: &str) -> Result<At, Failure> {
+    let found = text.parse().ok().map(At::Version).or_else(|| At::time(text));
+    Ok(found.ok_or_else(|| format!("'{text}' is no version; 12 or 2026-11-20T10:00:00Z is one"))?)
+}
+
+/// Makes an old version the newest one again.
+pub(crate) fn version(name: &Path, at: &str, output: Output) -> Result<(), Failure> {
+    let at = version_of(at)?;
+    let (place, ledger) = find_place(name, Access::ReadWrite)?;
+    check_container(name, &place)?;
+    // The handle that looked at it would be in the writer's way.
+    let Place { target, .. } = place;
+    let options = h5lake_container::Options { ledger, ..Default::default() };
+    let bar = output.bar("restore");
+    let done = Container::restore_version(&target, &options, at, &mut |done, of| bar.show(done, of));
+    drop(bar);
+    let Copied { from, to, entries, bytes } = done?;
+    let name = name.display().to_string();
+    print([match (output, from == to) {
+        (Output::Json, _) => {
+            json!({ "name": name, "from": from, "version": to, "entries": entries, "bytes": bytes })
+                .to_string()
+        }
+        (_, true) => format!("{name}: version {from} is the newest already"),
+        (_, false) => format!("{name}: version {from} is the newest again, as version {to}"),
+    }])?;
     Ok(())
 }

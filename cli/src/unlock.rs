@@ -5,6 +5,7 @@ use std::path::Path;
 
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger, LockHolder};
+use serde_json::json;
 
 use crate::Failure;
 use crate::find::find;
@@ -33,7 +34,7 @@ fn confirmed() -> Result<bool, Failure> {
     Ok(answer.trim() == "yes")
 }
 
-pub(crate) fn run(name: &Path, yes: bool) -> Result<(), Failure> {
+pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
     let (store, key) = match find(name, Access::ReadWrite)?.0 {
         Target::Objects { store, key, .. } => (store, key),
         Target::File(_) => {
@@ -43,8 +44,7 @@ pub(crate) fn run(name: &Path, yes: bool) -> Result<(), Failure> {
         }
     };
     let Some(lock) = Ledger::lock_holder(store.as_ref(), &key)? else {
-        print([format!("{}: is not locked", name.display())])?;
-        return Ok(());
+        return told(name, json, false);
     };
     eprintln!("h5lake: {}: {}", name.display(), describe(&lock));
     if lock.lives != Some(false) {
@@ -54,6 +54,13 @@ pub(crate) fn run(name: &Path, yes: bool) -> Result<(), Failure> {
         return Err("nothing was changed".into());
     }
     Ledger::break_lock(store.as_ref(), &key)?;
-    print([format!("{}: unlocked", name.display())])?;
-    Ok(())
+    told(name, json, true)
+}
+
+/// Says whether a lock was taken away.
+fn told(name: &Path, json: bool, unlocked: bool) -> Result<(), Failure> {
+    let name = name.display().to_string();
+    let done = if unlocked { "unlocked" } else { "is not locked" };
+    let text = json!({ "name": name, "unlocked": unlocked }).to_string();
+    Ok(print([if json { text } else { format!("{name}: {done}") }])?)
 }

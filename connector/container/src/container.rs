@@ -561,7 +561,7 @@ fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &
     })
 }
 
-fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
+pub(crate) fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
     let name = registry::name(target);
     // What every opening needs, in one wait: this record, the counter of ids and the root group.
     let root = keys::of(keys::HEADER, ROOT.0);

@@ -30,6 +30,7 @@ mod record_conversion;
 mod registry;
 pub mod repair;
 mod selection;
+mod snapshot_copy;
 mod spec;
 mod storage_use;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use inline_heap::InlineHeap;
 pub use object::OpenObject;
 pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};
+pub use snapshot_copy::Copied;
 pub use spec::{
     AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
     Replace, Target,

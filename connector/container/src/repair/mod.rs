@@ -13,7 +13,7 @@ mod entries;
 mod heap;
 mod holes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::verify::{self, VerifyFinding, decoded};
@@ -132,7 +132,7 @@ pub fn repair(
 }
 
 /// What is in front of a container in its file.
-fn copy_user_block(from: &Path, to: &Path, length: u64) -> std::io::Result<()> {
+pub(crate) fn copy_user_block(from: &Path, to: &Path, length: u64) -> std::io::Result<()> {
     if length == 0 {
         return Ok(());
     }

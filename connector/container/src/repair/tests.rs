@@ -18,7 +18,7 @@ fn noise(n: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A container with something of everything; the heap blob's id.
-fn fill(place: &Place) -> [u8; 16] {
+pub(crate) fn fill(place: &Place) -> [u8; 16] {
     let c = place.create();
     let g = group(&c, c.root(), b"g", tracked());
     c.link_create(g, b"soft", LinkTarget::Soft(b"/g".to_vec()), CharSet::Utf8).unwrap();
@@ -59,7 +59,7 @@ fn id(c: &Container, group: ObjectId, name: &[u8]) -> ObjectId {
 }
 
 /// All that the interface tells of a container: a line for each thing, and what cannot be read as an error.
-fn told(place: &Place, blob: &[u8; 16]) -> Vec<String> {
+pub(crate) fn told(place: &Place, blob: &[u8; 16]) -> Vec<String> {
     let c = place.open(Access::ReadOnly);
     let mut out = vec![format!("{:?} {}", c.creation_properties(), c.user_block())];
     let mut groups = vec![(String::new(), c.root())];

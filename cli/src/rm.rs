@@ -1,0 +1,49 @@
+//! `h5lake rm`: deletes containers, as `H5Fdelete` does.
+
+use std::path::Path;
+
+use h5lake_connector::names::Place;
+use h5lake_container::Target;
+use h5lake_ledger::{Access, Ledger};
+use serde_json::json;
+
+use crate::find::{check_container, find_place};
+use crate::output::print;
+use crate::{Failure, restore};
+
+/// Deletes a container. Where its retention time says so it is kept, and can be restored.
+pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
+    let (place, options) = find_place(name, Access::ReadWrite)?;
+    check_container(name, &place)?;
+    let before = kept_of(&place);
+    match &place.target {
+        Target::File(path) => Ledger::remove_file(path, &options)?,
+        Target::Objects { store, key, .. } => Ledger::remove_objects(store.as_ref(), key)?,
+    }
+    let left = match &place {
+        // It may never have been there: the container was made without it.
+        Place { pointer: Some(path), .. } => std::fs::remove_file(path).err(),
+        _ => None,
+    };
+    if let Some(error) = left.filter(|error| error.kind() != std::io::ErrorKind::NotFound) {
+        let text =
+            format!("the container is deleted, and its pointer file is not: {error}; remove that file");
+        return Err(format!("{}: {text}", name.display()).into());
+    }
+    let kept = kept_of(&place).into_iter().find(|id| !before.contains(id));
+    let shown = name.display().to_string();
+    print([match (json, kept) {
+        (true, kept) => json!({ "name": shown, "kept": kept }).to_string(),
+        (false, Some(id)) => {
+            format!("{shown}: deleted; kept for its retention time as {id}, for 'h5lake restore'")
+        }
+        (false, None) => format!("{shown}: deleted"),
+    }])?;
+    Ok(())
+}
+
+/// The ids of what can be restored.
+fn kept_of(place: &Place) -> Vec<String> {
+    let found = restore::before(place).unwrap_or_default();
+    found.iter().map(|before| before.id().to_owned()).collect()
+}

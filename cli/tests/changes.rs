@@ -1,0 +1,84 @@
+//! `h5lake diff`, `copy`, `rm` and `restore --version`: what they do, and their exit codes.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod common;
+#[path = "common/sample.rs"]
+mod sample;
+
+use common::{Store, tool};
+use serde_json::Value;
+
+fn json(wanted: i32, args: &[&str]) -> Value {
+    let (code, said) = tool(args);
+    assert_eq!(code, wanted, "{args:?}: {said}");
+    serde_json::from_str(&said).unwrap()
+}
+
+/// A container with two versions: the second has other numbers, and no attribute.
+fn two_versions(path: &std::path::Path) -> (u64, u64) {
+    let c = sample::create(path);
+    let numbers = sample::dataset(&c, "x", Vec::new(), &[1, 2, 3]);
+    sample::attribute(&c, c.root(), "a", 7);
+    c.flush().unwrap();
+    let first = c.version();
+    sample::write(&numbers, &[1, 9, 3]);
+    c.attr_delete(c.root(), b"a").unwrap();
+    c.flush().unwrap();
+    (first, c.version())
+}
+
+#[test]
+fn versions_differ_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let (first, second) = two_versions(&path);
+    let old = format!("{name}@v={first}");
+    let found = json(2, &["diff", "--json", "--elements", "3", &old, name]);
+    let text = found.to_string();
+    assert_eq!(found.as_array().unwrap().len(), 2, "{text}");
+    assert!(text.contains(r#""at":[1],"from":2,"to":9"#) && text.contains(r#""attribute":"a""#), "{text}");
+    assert_eq!(tool(&["diff", name, name]), (0, String::new()));
+    let restored = json(0, &["restore", "--json", name, "--version", &first.to_string()]);
+    assert_eq!(restored["version"], second + 1);
+    assert_eq!(json(0, &["cat", "--json", name, "x"])["data"].to_string(), "[1,2,3]");
+    assert_eq!(tool(&["diff", &old, name]).0, 0);
+    let (code, said) = tool(&["restore", &old, "--version", "1"]);
+    assert!(code == 1 && said.contains("name the container"), "{said}");
+}
+
+#[test]
+fn a_writer_is_not_disturbed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let (first, second) = two_versions(&path);
+    let writer = sample::open(&path);
+    let (code, said) = tool(&["restore", name, "--version", &first.to_string()]);
+    assert!(code == 1 && said.contains("open for writing"), "{said}");
+    drop(writer);
+    assert_eq!(sample::open(&path).version(), second);
+}
+
+#[test]
+fn copies_and_deleted_containers() {
+    let at = Store::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let (first, _) = two_versions(&path);
+    let (new, old) = (at.url_of("new.h5"), at.url_of("old.h5"));
+    assert_eq!(tool(&["copy", name, &new]).0, 0);
+    assert_eq!(tool(&["copy", &format!("{name}@v={first}"), &old]).0, 0);
+    assert_eq!(tool(&["diff", name, &new]).0, 0);
+    assert_eq!(json(0, &["cat", "--json", &old, "x"])["data"].to_string(), "[1,2,3]");
+    let (code, said) = tool(&["copy", name, &new]);
+    assert!(code == 1 && said.contains("something is there"), "{said}");
+    let kept = json(0, &["rm", "--json", &new])["kept"].as_str().unwrap().to_owned();
+    assert_eq!(tool(&["ls", &new]).0, 1);
+    assert_eq!(json(0, &["restore", "--json", &new, &kept[..8]])["id"], kept.as_str());
+    assert_eq!(tool(&["diff", name, &new]).0, 0);
+    assert_eq!(tool(&["rm", &at.url_of("missing.h5")]).0, 1);
+    assert_eq!(json(0, &["rm", "--json", name])["kept"], Value::Null);
+    assert!(!path.exists());
+}

@@ -1,0 +1,130 @@
+//! Copies of snapshots: into new containers, and over newer versions.
+
+use super::*;
+use crate::repair::tests::{fill, told};
+use crate::verify::{Versions, verify};
+use h5lake_ledger::At;
+
+fn assert_whole(place: &Place) {
+    let report = verify(&place.target, &Options::default(), Versions::Newest, &mut |_, _| ()).unwrap();
+    assert!(report.is_whole() && report.found.is_empty(), "{:?}", report.found);
+}
+
+fn options() -> Options {
+    let ledger = h5lake_ledger::Options {
+        retention: Some(std::time::Duration::from_secs(3600)),
+        ..h5lake_ledger::Options::default()
+    };
+    Options { ledger, ..Options::default() }
+}
+
+fn id_of(c: &Container, path: &[u8]) -> ObjectId {
+    match c.resolve(c.root(), path, LastLink::Follow, 0).unwrap() {
+        Resolution::Object { id } => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_copy_is_equal_and_whole_between_all_places() {
+    for from in [file, memory] {
+        for to in [file, memory] {
+            let (source, target) = (from(), to());
+            let blob = fill(&source);
+            let (o, mut shown) = (Options::default(), 0);
+            let copied =
+                Container::copy_to(&source.target, &o, &target.target, &o, &mut |n, _| shown = n).unwrap();
+            assert!(copied.bytes > 2_000_000 && shown == copied.bytes, "{copied:?}");
+            assert_eq!(told(&source, &blob), told(&target, &blob));
+            assert_whole(&target);
+            let again =
+                Container::copy_to(&source.target, &o, &target.target, &o, &mut |_, _| ()).unwrap_err();
+            assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+            assert_eq!(told(&source, &blob), told(&target, &blob));
+        }
+    }
+}
+
+#[test]
+fn damage_is_no_copy() {
+    let (source, target) = (file(), file());
+    fill(&source);
+    let (Target::File(path), Target::File(copy)) = (&source.target, &target.target) else { panic!() };
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(64).position(|w| w == [0xb8; 64]).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let o = Options::default();
+    let refused = Container::copy_to(&source.target, &o, &target.target, &o, &mut |_, _| ()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(!copy.exists());
+}
+
+/// Changes something of everything: entries come, go and change, with payloads and without.
+fn change(place: &Place) {
+    let c = Container::open(&place.target, Access::ReadWrite, options()).unwrap();
+    let long = c.dataset(id_of(&c, b"/long")).unwrap();
+    long.write(&Selection::Runs(vec![Run { offset: 10, count: 1000 }]), &[0x55; 4000]).unwrap();
+    c.dataset(id_of(&c, b"/filtered")).unwrap().write(&Selection::All, &[0x66; 80_000]).unwrap();
+    c.dataset(id_of(&c, b"/small")).unwrap().write(&Selection::All, &[4; 40]).unwrap();
+    c.link_delete(c.root(), b"plain").unwrap();
+    c.attr_open(id_of(&c, b"/g"), b"big").unwrap().write(&[8; 90_000]).unwrap();
+    c.attr_delete(id_of(&c, b"/g"), b"small").unwrap();
+    c.heap_put(id_of(&c, b"/texts"), &[0x77; 30_000]).unwrap();
+    let new = dataset(&c, b"new", dataset_spec(1, simple(&[200_000], &[200_000]), Layout::Contiguous));
+    new.write(&Selection::All, &[0x44; 200_000]).unwrap();
+    c.flush().unwrap();
+}
+
+#[test]
+fn an_old_version_becomes_the_newest_again() {
+    for place in places() {
+        let blob = fill(&place);
+        let before = told(&place, &blob);
+        let version = place.open(Access::ReadOnly).version();
+        change(&place);
+        let changed = told(&place, &blob);
+        assert_ne!(before, changed);
+        let newest = place.open(Access::ReadOnly).version();
+        let last_id = id_of(&place.open(Access::ReadOnly), b"/new");
+        let restore =
+            |at| Container::restore_version(&place.target, &options(), At::Version(at), &mut |_, _| ());
+        let done = restore(version).unwrap();
+        assert_eq!((done.from, done.to), (version, newest + 1));
+        // What did not change is not copied: the rest of a long dataset, and all of the one that was deleted is.
+        assert!(done.bytes > 90_000 && done.bytes < 2_000_000, "{done:?}");
+        assert_eq!(told(&place, &blob), before);
+        assert_whole(&place);
+        // The versions between are kept, and can come back in turn.
+        restore(newest).unwrap();
+        assert_eq!(told(&place, &blob), changed);
+        assert_whole(&place);
+        restore(version).unwrap();
+        let c = Container::open(&place.target, Access::ReadWrite, options()).unwrap();
+        let made = c.create_group(GroupSpec::default()).unwrap();
+        assert!(made.id() > last_id, "an id is used again");
+        c.link_create(c.root(), b"made", LinkTarget::Hard(made.id()), CharSet::Utf8).unwrap();
+        drop(made);
+        c.flush().unwrap();
+        let newest = c.version();
+        drop(c);
+        assert_whole(&place);
+        let done = restore(newest).unwrap();
+        assert_eq!((done.from, done.to, done.entries), (newest, newest, 0));
+        assert!(restore(newest + 7).is_err());
+    }
+}
+
+#[test]
+fn who_writes_is_not_disturbed() {
+    for place in places() {
+        fill(&place);
+        let version = place.open(Access::ReadOnly).version();
+        change(&place);
+        let writer = Container::open(&place.target, Access::ReadWrite, options()).unwrap();
+        let refused =
+            Container::restore_version(&place.target, &options(), At::Version(version), &mut |_, _| ());
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Locked);
+        drop(writer);
+    }
+}

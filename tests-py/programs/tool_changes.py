@@ -1,0 +1,171 @@
+"""Containers that the tool copies, deletes and takes back to old versions are to h5py what they were."""
+# only: h5lake
+# needs: tool
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake retention=1h"
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+
+from cases import main, raises, same  # noqa: E402
+
+GRID = np.arange(200 * 300, dtype="f8").reshape(200, 300)
+TEXTS = [f"text {n} " * (n % 50) for n in range(2000)]
+
+
+def run(*arguments, code=0):
+    """What the tool writes: to its standard output, or where it fails to its standard error."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
+    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+    return done.stdout if code == 0 else done.stderr
+
+
+def make(name, **more):
+    with h5py.File(name, "w", track_order=True, **more) as f:
+        f.create_dataset("grid", data=GRID, chunks=(20, 300), maxshape=(None, 300))
+        f.create_dataset("packed", data=GRID, chunks=(20, 300), compression="gzip")
+        f.create_dataset("texts", data=TEXTS, dtype=h5py.string_dtype())
+        g = f.create_group("g/inner")
+        g.attrs["units"], g.attrs["table"] = "m/s", np.arange(9000)
+        f["refs"] = np.array([f["grid"].ref, g.ref], dtype=h5py.ref_dtype)
+        f["soft"], f["hard"] = h5py.SoftLink("/grid"), f["grid"]
+
+
+def look(name):
+    with h5py.File(name, "r") as f:
+        assert list(f) == ["grid", "packed", "texts", "g", "refs", "soft", "hard"], list(f)
+        for path in ("grid", "packed", "soft", "hard"):
+            same(f[path][:], GRID)
+        assert f["texts"].asstr()[:].tolist() == TEXTS
+        assert f["g/inner"].attrs["units"] == "m/s"
+        same(f["g/inner"].attrs["table"], np.arange(9000))
+        assert f[f["refs"][0]] == f["grid"] and f[f["refs"][1]].name == "/g/inner"
+
+
+def change(name):
+    with h5py.File(name, "r+") as f:
+        f["grid"].resize((250, 300))
+        f["grid"][5, 7] = -1
+        f["packed"][100:120] = 3
+        f["texts"][::2] = "other"
+        f["g/inner"].attrs["table"] = np.zeros(3)
+        del f["g/inner"].attrs["units"], f["soft"], f["refs"]
+        f["new/data"] = GRID * 2
+        f["new"].attrs["x"] = "y" * 5000
+
+
+def newest(name):
+    return json.loads(run("versions", "--json", "-n", "1", name))["versions"][0]["number"]
+
+
+def check_copies(folder):
+    store = f"file://{folder}/store"
+    make("a.h5")
+    for source, target in (("a.h5", f"{store}/b.h5"), (f"{store}/b.h5", f"{store}/c.h5"), (f"{store}/c.h5", "d.h5")):
+        done = json.loads(run("copy", "--json", source, target))
+        assert done["bytes"] > GRID.nbytes, done
+        look(target)
+        run("verify", target)
+        run("diff", "--storage", "a.h5", target)
+        assert "something is there" in run("copy", source, target, code=1)
+    before = newest("a.h5")
+    change("a.h5")
+    run("copy", f"a.h5@v={before}", "e.h5")
+    look("e.h5")
+    with h5py.File("e.h5", "r+") as f:
+        f["after"] = 1
+    run("verify", "e.h5")
+
+
+def check_copies_with_a_user_block(folder):
+    make("a.h5", userblock_size=1024)
+    with open("a.h5", "r+b") as file:
+        file.write(b"mine")
+    run("copy", "a.h5", "b.h5")
+    look("b.h5")
+    with h5py.File("b.h5") as f:
+        assert f.userblock_size == 1024
+    assert Path("b.h5").read_bytes()[:4] == b"mine"
+
+
+def stored(folder):
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def check_a_killed_copy_leaves_nothing_under_the_name(folder):
+    make("a.h5")
+    with h5py.File("a.h5", "r+") as f:
+        f["more"] = np.random.default_rng(1).random(10_000_000)
+    for target in ("b.h5", f"file://{folder}/store/b.h5"):
+        before = stored(folder)
+        copy = subprocess.Popen([os.environ["TOOL"], "copy", "a.h5", target])
+        while stored(folder) < before + (8 << 20):
+            assert copy.poll() is None, "it ended before it could be killed"
+        copy.kill()
+        copy.wait()
+        assert not Path("b.h5").exists() or target != "b.h5"
+        run("ls", target, code=1)
+        run("copy", "a.h5", target)
+        with h5py.File(target) as f, h5py.File("a.h5") as g:
+            same(f["more"][:], g["more"][:])
+
+
+def check_deleted_containers(folder):
+    store = f"file://{folder}/store/a.h5"
+    for name in ("a.h5", store):
+        make(name)
+        kept = json.loads(run("rm", "--json", name))["kept"]
+        raises(FileNotFoundError, h5py.File, name)
+        assert kept in run("versions", name)
+        run("restore", name)
+        look(name)
+        run("rm", name)
+        assert json.loads(run("restore", "--json", name))["name"] == name
+        look(name)
+    run("link", store, "pointer.h5")
+    run("rm", "pointer.h5")
+    assert not Path("pointer.h5").exists()
+    raises(FileNotFoundError, h5py.File, store)
+    run("rm", "missing.h5", code=1)
+    with h5py.File("native.h5", "w", driver="core") as f:
+        f["x"] = 1
+    run("rm", "native.h5", code=1)
+    Path("text.h5").write_text("no container")
+    run("rm", "text.h5", code=1)
+    assert Path("native.h5").exists() and Path("text.h5").exists()
+
+
+def check_old_versions_come_back(folder):
+    for name in ("a.h5", f"file://{folder}/store/a.h5"):
+        make(name)
+        before = newest(name)
+        change(name)
+        after = newest(name)
+        done = json.loads(run("restore", "--json", name, "--version", str(before)))
+        assert (done["from"], done["version"]) == (before, after + 1) and newest(name) == after + 1, done
+        look(name)
+        run("verify", name)
+        run("diff", "--storage", f"{name}@v={before}", name)
+        # What was in between is still to be had, and the container goes on.
+        with h5py.File(f"{name}@v={after}") as f:
+            assert f["grid"].shape == (250, 300) and "new" in f
+        change(name)
+        run("verify", name)
+        run("restore", name, "--version", str(before))
+        look(name)
+        assert "is the newest already" in run("restore", name, "--version", str(newest(name)))
+        assert "is no version" in run("restore", name, "--version", "x", code=1)
+        run("restore", name, "--version", "999", code=1)
+        with h5py.File(name, "r+"):
+            run("restore", name, "--version", str(before), code=1)
+        look(name)
+
+
+if __name__ == "__main__":
+    main(globals())
