@@ -11,7 +11,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; nothing is damaged, nothing was lost, nothing differs
   1  it could not be done; wrong arguments and wrong settings, too
-  2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff)
+  2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
+     or a problem (doctor)
 `h5lake run` has the exit code of its program.";
 
 const NAMES: &str = "\
@@ -157,6 +158,22 @@ pub enum Command {
         /// The program and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
+    },
+    /// Looks at variables, plugin folders, the store of the settings, and the libhdf5 of each client: it lets every library make a
+    /// file in a temporary folder, and says what to correct. Exit code: 0 if each made a container, 2 if there is a problem.
+    #[command(after_help = "Examples:
+  h5lake doctor
+  h5lake doctor --python venv/bin/python
+  h5lake doctor ./simulation /usr/lib/x86_64-linux-gnu/libhdf5.so")]
+    Doctor {
+        /// Programs, or libhdf5 libraries; without any, h5py, PyTables, netCDF4 and h5dump.
+        targets: Vec<PathBuf>,
+        /// The Python whose modules are looked at. It also loads the libraries of other programs.
+        #[arg(long, default_value = "python3")]
+        python: PathBuf,
+        /// Show a JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows every setting, what it takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
     /// if one of them is wrong.

@@ -7,6 +7,7 @@ mod arguments;
 mod cat;
 mod copy;
 mod diff;
+mod doctor;
 mod elements;
 mod find;
 mod info;
@@ -96,6 +97,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let names = [&*first, &*second];
             let wanted = diff::Wanted { names, path: &path, elements, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
+        }
+        Command::Doctor { targets, python, json } => {
+            let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
+            return doctor::run(&wanted).map(Outcome::of);
         }
         Command::Versions { name, most, json } => versions::run(&name, most, json),
         Command::Run { settings, command } => match command.split_first() {

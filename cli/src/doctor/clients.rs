@@ -1,0 +1,265 @@
+//! Programs that use HDF5: which libhdf5 each one loads, and whether a file that it makes is a container.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use h5lake_connector::config::Config;
+use h5lake_ledger::{Ledger, Probe};
+use serde_json::Value;
+
+use super::{Report, Wanted};
+use crate::Failure;
+
+const PROBE: &str = include_str!("probe.py");
+const MODULES: [&str; 3] = ["h5py", "tables", "netCDF4"];
+/// The oldest HDF5 that has connectors as this one is.
+const OLDEST: [u64; 3] = [1, 14, 0];
+
+/// What a probe said.
+#[derive(Default)]
+struct Facts {
+    absent: Option<String>,
+    module: Option<String>,
+    is_static: bool,
+    library: Option<String>,
+    version: Option<[u64; 3]>,
+    has_plugin: bool,
+    /// What the process wrote to stderr, and the signal that ended it.
+    said: String,
+    signal: Option<i32>,
+}
+
+impl Facts {
+    fn of(done: &Output) -> Self {
+        let mut facts = Self {
+            said: String::from_utf8_lossy(&done.stderr).into_owned(),
+            signal: done.status.signal(),
+            ..Self::default()
+        };
+        for line in String::from_utf8_lossy(&done.stdout).lines() {
+            let Some(said) = line.strip_prefix("probe ").and_then(|text| serde_json::from_str(text).ok())
+            else {
+                continue;
+            };
+            facts.take(&said);
+        }
+        facts
+    }
+
+    fn take(&mut self, said: &Value) {
+        let text = |key: &str| said[key].as_str().map(str::to_owned);
+        self.absent = text("absent").or(self.absent.take());
+        self.module = text("module").or(self.module.take());
+        self.library = text("library").or(self.library.take());
+        self.is_static |= said["static"] == true;
+        self.has_plugin |= said["plugin"] == true;
+        if let Some([a, b, c]) = said["version"].as_array().map(Vec::as_slice) {
+            self.version = Some([a, b, c].map(|number| number.as_u64().unwrap_or_default()));
+        }
+    }
+
+    /// Why it failed: lines of our plugin first, then the innermost frame of HDF5's error stack.
+    fn why(&self) -> Option<String> {
+        let frames: Vec<&str> =
+            self.said.lines().filter_map(|line| line.split_once("(): ").map(|(_, why)| why)).collect();
+        let ours = frames.iter().find(|why| why.starts_with("h5lake: ")).copied();
+        let plain = self.said.lines().find(|line| line.starts_with("h5lake: "));
+        plain.or(ours).or(frames.last().copied()).map(|why| why.trim().to_owned())
+    }
+}
+
+/// Looks at all clients.
+pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) -> Result<(), Failure> {
+    let folder = std::env::temp_dir().join(format!("h5lake-doctor-{}", std::process::id()));
+    std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut seen = 0;
+    if wanted.targets.is_empty() {
+        for module in MODULES {
+            seen += usize::from(examine(wanted, config, module, "", &folder, report));
+        }
+        if let Some(h5dump) = on_path("h5dump") {
+            seen += usize::from(program(wanted, config, &h5dump, &folder, report));
+        }
+    }
+    for target in wanted.targets {
+        seen += usize::from(program(wanted, config, target, &folder, report));
+    }
+    let _left_at_worst = std::fs::remove_dir_all(&folder);
+    if seen == 0 {
+        report.problem("clients", "none was found", "name a Python (--python), a program or a library");
+    }
+    Ok(())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Whether a file name is that of a libhdf5, and not of libhdf5_hl or the like.
+fn is_libhdf5(name: &str) -> bool {
+    let rest = name.strip_prefix("libhdf5").unwrap_or_default();
+    let variants = ["_serial", "_openmpi", "_mpich", "_parallel"];
+    let rest = variants.iter().find_map(|variant| rest.strip_prefix(variant)).unwrap_or(rest);
+    rest.starts_with(['.', '-'])
+}
+
+/// The libhdf5 that a program loads, or the library itself, or why there is none.
+fn library_of(target: &Path) -> Result<PathBuf, String> {
+    let path = if target.components().count() == 1 { target.to_str().and_then(on_path) } else { None };
+    let path = path.unwrap_or_else(|| target.to_owned());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !path.is_file() {
+        return Err("no such file or program".into());
+    }
+    if is_libhdf5(&name) {
+        return path.canonicalize().map_err(|error| error.to_string());
+    }
+    let listed = Command::new("ldd").arg(&path).stdin(Stdio::null()).output();
+    let listed = listed.map_err(|error| format!("ldd cannot be run: {error}"))?;
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [name, "=>", path, ..] if is_libhdf5(name) && path.starts_with('/') => return Ok(path.into()),
+            [name, ..] if is_libhdf5(name) => {
+                return Err(format!("{name} is not found: set LD_LIBRARY_PATH"));
+            }
+            _ => (),
+        }
+    }
+    Err("it is not linked to a shared libhdf5; if it is a script, name the program that it runs".into())
+}
+
+fn program(
+    wanted: &Wanted<'_>,
+    config: Option<&Config>,
+    target: &Path,
+    folder: &Path,
+    report: &mut Report,
+) -> bool {
+    let label = target.display().to_string();
+    match library_of(target) {
+        Ok(library) => {
+            report.tell(&label, "");
+            examine(wanted, config, "", &library.display().to_string(), folder, report)
+        }
+        Err(why) => {
+            report.problem(label, why, "name another program, or the library itself");
+            false
+        }
+    }
+}
+
+/// Runs the probe as a program would run here, but that no file goes into a store of the user's.
+fn probe(
+    wanted: &Wanted<'_>,
+    config: Option<&Config>,
+    arguments: [&OsStr; 3],
+    folder: &Path,
+) -> std::io::Result<Facts> {
+    let python = match wanted.python.components().count() {
+        // A name on PATH.
+        1 => wanted.python.to_owned(),
+        _ => std::path::absolute(wanted.python)?,
+    };
+    let mut command = Command::new(python);
+    command.args(["-c", PROBE]).args(arguments).current_dir(folder).stdin(Stdio::null());
+    let names_ours = std::env::var("HDF5_VOL_CONNECTOR")
+        .is_ok_and(|value| value.split_whitespace().next() == Some("h5lake"));
+    if let (Some(config), true) = (config, names_ours) {
+        let config = Config { store: None, ..config.clone() };
+        command.env("HDF5_VOL_CONNECTOR", format!("h5lake {}", config.to_info_string()).trim_end());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("H5LAKE_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    Ok(Facts::of(&command.output()?))
+}
+
+/// Lets one client make a file, and says what became of it; whether the client is there at all.
+fn examine(
+    wanted: &Wanted<'_>,
+    config: Option<&Config>,
+    module: &str,
+    library: &str,
+    folder: &Path,
+    report: &mut Report,
+) -> bool {
+    let made = folder.join("made.h5");
+    let _not_there = std::fs::remove_file(&made);
+    let arguments = [module.as_ref(), library.as_ref(), made.as_os_str()];
+    let facts = match probe(wanted, config, arguments, folder) {
+        Ok(facts) => facts,
+        Err(error) => {
+            let what = format!("{} cannot be run: {error}", wanted.python.display());
+            report.problem(
+                module,
+                what,
+                "name a Python with --python: it also loads the libraries of other programs",
+            );
+            return false;
+        }
+    };
+    if let Some(why) = &facts.absent {
+        report.tell(module, format!("not there ({why})"));
+        return false;
+    }
+    if let Some(module) = &facts.module {
+        report.tell(module, format!("of {}", wanted.python.display()));
+    }
+    if facts.is_static {
+        let fix = "use a build of it with a shared libhdf5: a static one finds no plugin";
+        report.problem("  loads", "no shared libhdf5", fix);
+        return true;
+    }
+    let Some(version) = facts.version else {
+        let said = facts.said.lines().last().unwrap_or("no reason was given").to_owned();
+        report.problem("  loads", format!("it could not be asked: {said}"), "does it start by itself?");
+        return true;
+    };
+    let number = version.map(|part| part.to_string()).join(".");
+    report.tell("  loads", format!("HDF5 {number}: {}", facts.library.as_deref().unwrap_or(library)));
+    if version < OLDEST {
+        report.problem(
+            "  makes",
+            "nothing: this HDF5 is too old for connectors",
+            "use a client built on HDF5 1.14.0 or later",
+        );
+    } else {
+        outcome(&facts, &made, report);
+    }
+    true
+}
+
+/// What a client's file is, and where it is no container the one thing to do.
+fn outcome(facts: &Facts, made: &Path, report: &mut Report) {
+    let what = match Ledger::probe_file(made) {
+        Ok(Probe::Container) => {
+            report.tell("  makes", "a container: the plugin is found and used");
+            return;
+        }
+        Ok(Probe::NativeHdf5) => "a native file",
+        _ => "no file",
+    };
+    let why = facts.why();
+    let mut text = match facts.signal {
+        Some(signal) => {
+            format!("{what}: signal {signal} ended it, as HDF5 2.x does when it does not find its connector")
+        }
+        None => what.to_owned(),
+    };
+    if let Some(why) = &why {
+        text = format!("{text}: {why}");
+    }
+    let fix = match &why {
+        Some(why) if why.starts_with("h5lake: ") => {
+            "correct what the message names in HDF5_VOL_CONNECTOR or H5LAKE_*"
+        }
+        _ if !facts.has_plugin => "correct the variables as said above; the plugin was not loaded",
+        _ => "report this with the lines above",
+    };
+    report.problem("  makes", text, fix);
+}

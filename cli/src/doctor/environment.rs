@@ -1,0 +1,135 @@
+//! Variables, and the folders of plugins that they name.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use h5lake_connector::config::Config;
+
+use super::Report;
+
+const CONNECTOR: &str = "HDF5_VOL_CONNECTOR";
+const PATH: &str = "HDF5_PLUGIN_PATH";
+const NAME: &str = "h5lake";
+/// Bytes of a plugin that are looked at.
+const MAX_PLUGIN: u64 = 1 << 30;
+
+/// The settings in force, if they are right and programs are told to use h5lake.
+pub fn settings(report: &mut Report) -> Option<Config> {
+    let value = env::var(CONNECTOR).unwrap_or_default();
+    let shown = if value.is_empty() { "(not set)".to_owned() } else { value.clone() };
+    match value.split_whitespace().next() {
+        Some(NAME) => report.tell(CONNECTOR, shown),
+        None => report.problem(
+            CONNECTOR,
+            format!("{shown}: new files are native, and HDF5 2.x opens no container"),
+            format!("export {CONNECTOR}={NAME}, or start programs by 'h5lake run'"),
+        ),
+        Some(other) => report.problem(
+            CONNECTOR,
+            format!("{shown}: it names the connector '{other}'"),
+            format!("export {CONNECTOR}={NAME}"),
+        ),
+    }
+    let mut variables: Vec<_> =
+        env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("H5LAKE_")).collect();
+    variables.sort();
+    for (name, value) in variables {
+        report.tell(name.to_string_lossy(), value.to_string_lossy());
+    }
+    if env::var_os("HDF5_PLUGIN_PRELOAD").is_some_and(|value| value == "::") {
+        report.problem("HDF5_PLUGIN_PRELOAD", ":: forbids all plugins", "unset HDF5_PLUGIN_PRELOAD");
+    }
+    match Config::from_environment() {
+        Ok(config) => Some(config),
+        Err(error) => {
+            report.problem(
+                "settings",
+                error.to_string(),
+                "correct what it names; 'h5lake settings' lists all",
+            );
+            None
+        }
+    }
+}
+
+/// Looks at every folder of `HDF5_PLUGIN_PATH`.
+pub fn plugin_folders(report: &mut Report) {
+    let value = env::var_os(PATH).unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        env::split_paths(&value).filter(|folder| !folder.as_os_str().is_empty()).collect();
+    if folders.is_empty() {
+        let fix = format!("export {PATH}=FOLDER, where libh5lake.so lies, or start programs by 'h5lake run'");
+        report.problem(PATH, "no folder of plugins is named", fix);
+        return;
+    }
+    report.tell(PATH, value.to_string_lossy());
+    let mut found = 0;
+    for folder in &folders {
+        found += plugins_in(folder, report);
+    }
+    if found == 0 {
+        let fix = "run 'make plugin', and name target/plugin";
+        report.problem(PATH, "none of these folders holds a libh5lake.so that loads", fix);
+    }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+/// Shows what a folder holds; how many of it are h5lake plugins that load.
+fn plugins_in(folder: &Path, report: &mut Report) -> usize {
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(error) => {
+            let what = format!("{}: {error}", folder.display());
+            report.problem(PATH, what, "correct the variable: folders are separated by ':'");
+            return 0;
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.iter().filter(|path| is_our_plugin(path, report)).count()
+}
+
+/// Shows a file of a plugin folder; whether it is an h5lake plugin that loads.
+fn is_our_plugin(path: &Path, report: &mut Report) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // HDF5 opens every file whose name begins with lib and contains .so (H5PL__find_plugin_in_path).
+    let is_opened = name.starts_with("lib") && name.contains(".so") && path.is_file();
+    let is_small = path.metadata().is_ok_and(|found| found.len() <= MAX_PLUGIN);
+    let bytes = if is_opened && is_small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+    if !holds(&bytes, "H5PLget_plugin_info") {
+        let effect = if is_opened { "HDF5 loads it into every program" } else { "it does not belong here" };
+        let what = format!("{} is no HDF5 plugin: {effect}", path.display());
+        report.problem(&name, what, "take it out of that folder");
+        return false;
+    }
+    // What an h5lake plugin says when it cannot be loaded (plugin-abi).
+    if !holds(&bytes, "h5lake: not loaded") {
+        report.tell(&name, format!("{} is another plugin", path.display()));
+        return false;
+    }
+    match why_not_loaded(path) {
+        None => report.tell(&name, format!("{} is the h5lake plugin, and loads", path.display())),
+        Some(why) => {
+            report.problem(
+                &name,
+                format!("it cannot be loaded: {why}"),
+                "build it on this machine with 'make plugin'",
+            );
+            return false;
+        }
+    }
+    true
+}
+
+/// Lets the dynamic linker load a library into a program that does nothing; what it says of a library that it cannot load.
+fn why_not_loaded(library: &Path) -> Option<String> {
+    let mut nothing = Command::new("true");
+    nothing.env("LD_PRELOAD", library).stdin(Stdio::null()).stdout(Stdio::null());
+    let done = nothing.output().ok()?;
+    let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+    (!said.is_empty()).then_some(said)
+}

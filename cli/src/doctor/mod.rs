@@ -1,0 +1,109 @@
+//! `h5lake doctor`: whether programs here find h5lake, and what to correct.
+
+mod clients;
+mod environment;
+
+use std::path::{Path, PathBuf};
+
+use h5lake_connector::config::Config;
+use h5lake_connector::names;
+use h5lake_container::Target;
+use h5lake_ledger::Ledger;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::output::{Output, print};
+
+/// What a doctor looks at.
+pub struct Wanted<'a> {
+    /// Programs, or libhdf5 libraries. Without any, the clients of a Python and h5dump.
+    pub targets: &'a [PathBuf],
+    /// The Python whose modules are looked at.
+    pub python: &'a Path,
+    pub output: Output,
+}
+
+/// One line: what was looked at, and what is there.
+struct Line {
+    label: String,
+    text: String,
+    /// What is wrong with it is to be corrected so.
+    fix: Option<String>,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Report(Vec<Line>);
+
+impl Report {
+    fn tell(&mut self, label: impl Into<String>, text: impl Into<String>) {
+        self.0.push(Line { label: label.into(), text: text.into(), fix: None });
+    }
+
+    /// Something that is wrong, and the one thing to do about it.
+    fn problem(&mut self, label: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Line { label: label.into(), text: what.into(), fix: Some(fix.into()) });
+    }
+
+    fn problems(&self) -> usize {
+        self.0.iter().filter(|line| line.fix.is_some()).count()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for Line { label, text, fix } in &self.0 {
+            let mark = if fix.is_some() { "PROBLEM: " } else { "" };
+            lines.push(format!("{label:<22} {mark}{text}"));
+            lines.extend(fix.as_ref().map(|fix| format!("{:<22} to fix: {fix}", "")));
+        }
+        lines.push(match self.problems() {
+            0 => "all is well".into(),
+            1 => "1 problem".into(),
+            n => format!("{n} problems; begin with the first"),
+        });
+        lines
+    }
+
+    fn json(&self) -> Value {
+        let line = |line: &Line| json!({ "what": line.label, "found": line.text, "fix": line.fix });
+        json!({ "problems": self.problems(), "found": self.0.iter().map(line).collect::<Vec<_>>() })
+    }
+}
+
+/// Looks at everything; says whether all is well.
+pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
+    let mut report = Report::default();
+    report.tell("h5lake", format!("tool of version {}", env!("CARGO_PKG_VERSION")));
+    let config = environment::settings(&mut report);
+    environment::plugin_folders(&mut report);
+    if let Some(config) = &config {
+        store(config, &mut report);
+    }
+    clients::all(wanted, config.as_ref(), &mut report)?;
+    match wanted.output {
+        Output::Json => print([report.json().to_string()])?,
+        _ => print(report.lines())?,
+    }
+    Ok(report.problems() == 0)
+}
+
+/// Asks the store of the settings for a name that it has not. Nothing is written.
+fn store(config: &Config, report: &mut Report) {
+    let Some(url) = &config.store else { return };
+    let name = format!("h5lake-doctor-{}", std::process::id());
+    let answer = match names::place(name.as_bytes(), config) {
+        Ok(place) => match place.target {
+            Target::Objects { store, key, .. } => {
+                Ledger::probe_objects(&*store, &key).map_err(|e| e.to_string())
+            }
+            Target::File(_) => return,
+        },
+        Err(error) => Err(error.to_string()),
+    };
+    match answer {
+        Ok(_) => report.tell("store", format!("{url} answers")),
+        Err(error) => {
+            report.problem("store", format!("{url}: {error}"), "correct store=URL (docs/backends.md)")
+        }
+    }
+}

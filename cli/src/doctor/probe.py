@@ -1,0 +1,53 @@
+"""Lets one libhdf5 make a file: the arguments are a module or nothing, a library or nothing, and the file's name. One line of JSON
+for each step, because a library that does not find its connector may end the process."""
+
+import ctypes
+import importlib
+import json
+import os
+import re
+import sys
+
+module, library, name = sys.argv[1:4]
+LIBRARY = r"/libhdf5(_serial|_openmpi|_mpich|_parallel)?[-.][^/]*$"
+
+
+def say(**facts):
+    print("probe " + json.dumps(facts), flush=True)
+
+
+def mapped(pattern):
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(None, 5)[5].strip() for line in maps if line.count("/")}
+    return sorted(path for path in paths if re.search(pattern, path))
+
+
+if module:
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        say(absent=str(error))
+        sys.exit()
+    say(module=f"{module} {getattr(loaded, '__version__', '')}".strip())
+    found = mapped(LIBRARY)
+    if not found:
+        say(static=True)
+        sys.exit()
+    library = found[0]
+say(library=library)
+hdf5 = ctypes.CDLL(library)
+numbers = [ctypes.c_uint() for _ in range(3)]
+hdf5.H5get_libversion(*map(ctypes.byref, numbers))
+version = [number.value for number in numbers]
+say(version=version)
+if version >= [1, 14, 0]:
+    hid = ctypes.c_int64
+    hdf5.H5Fcreate.restype, hdf5.H5Fcreate.argtypes = hid, [ctypes.c_char_p, ctypes.c_uint, hid, hid]
+    hdf5.H5Fclose.argtypes = [hid]
+    hdf5.H5open()
+    say(plugin=bool(mapped(r"/libh5lake[^/]*$")))
+    # A failure is told on stderr by HDF5 itself.
+    file = hdf5.H5Fcreate(os.fsencode(name), 2, 0, 0)
+    if file >= 0:
+        hdf5.H5Fclose(file)
+    say(done=True)
