@@ -150,6 +150,11 @@ def check_equal_versions_are_not_read(folder):
     Path("a.h5").write_bytes(data[:at] + b"\xff" + data[at + 1:])
     fill("b.h5")
     assert set(differences(f"a.h5@v={before}", "a.h5")) == {("/g/new", None, "added")}
+    # Segments of a large dataset are told apart, and so are chunks.
+    with h5py.File("a.h5", "r+") as f:
+        f["grid"][41:43, 5] = -1
+    found = differences("--elements", "9", f"a.h5@v={before}", "a.h5", "/grid")
+    assert [one["at"] for one in found["/grid", None, "elements"]["first"]] == [[41, 5], [42, 5]], found
     code, said = run("a.h5", "b.h5")
     assert code == 1 and "damaged" in said, (code, said)
 

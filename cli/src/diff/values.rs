@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{Attribute, Dataset, Index, InlineHeap, Layout, ObjectId, Order};
+use h5lake_container::{Attribute, Dataset, Index, InlineHeap, Layout, ObjectId, Order, Run, Selection};
 use serde_json::Value;
 
 use super::{Diff, What};
@@ -12,12 +12,23 @@ use crate::elements::value::{Decoder, Item, Reference};
 use crate::elements::{Type, type_of};
 use crate::slice::{Parts, parse};
 
+/// Changed chunks of a dataset that are remembered. Of more, all of the dataset is read.
+const MAX_PARTS: usize = 1 << 16;
+
 /// The differences that were found of one dataset or attribute.
 #[derive(Default)]
 struct Tally {
     differing: u64,
     total: u64,
     first: Vec<(Vec<u64>, Value, Value)>,
+}
+
+/// Which elements some bytes are.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    /// Of the extent, in the order of the bytes.
+    runs: &'a [Run],
+    dims: &'a [u64],
 }
 
 /// The coordinates of an element.
@@ -48,26 +59,24 @@ fn comparable(item: Item) -> Item {
 }
 
 impl Diff {
-    /// Compares the bytes of some elements, whose first one has the number `from`. Floats are equal if their bits are.
+    /// Compares the bytes of some elements. Floats are equal if their bits are.
     fn compare(
         &mut self,
         of: &Type,
         [a, b]: [&[u8]; 2],
         heaps: [&InlineHeap; 2],
-        dims: &[u64],
+        numbers: Numbers<'_>,
         tally: &mut Tally,
     ) -> Result<(), Failure> {
         let size = of.size().max(1);
         if of.is_self_contained() && a == b {
-            tally.total += (a.len() / size) as u64;
             return Ok(());
         }
         let [of_a, of_b] = &mut self.paths;
         let mut first = Decoder::new(&self.both[0], heaps[0].clone(), of_a);
         let mut second = Decoder::new(&self.both[1], heaps[1].clone(), of_b);
-        for (a, b) in a.chunks_exact(size).zip(b.chunks_exact(size)) {
-            let number = tally.total;
-            tally.total += 1;
+        let all = numbers.runs.iter().flat_map(|run| run.offset..run.offset + run.count);
+        for ((a, b), number) in a.chunks_exact(size).zip(b.chunks_exact(size)).zip(all) {
             if of.is_self_contained() && a == b {
                 continue;
             }
@@ -80,7 +89,7 @@ impl Diff {
             let shown = wanted.then(|| (a.json(), b.json()));
             if of.is_self_contained() || comparable(a) != comparable(b) {
                 tally.differing += 1;
-                tally.first.extend(shown.map(|(a, b)| (place(number, dims), a, b)));
+                tally.first.extend(shown.map(|(a, b)| (place(number, numbers.dims), a, b)));
             }
         }
         Ok(())
@@ -95,6 +104,25 @@ impl Diff {
         }
     }
 
+    /// Compares some elements of two datasets.
+    fn part(
+        &mut self,
+        of: &Type,
+        both: [&Arc<Dataset>; 2],
+        part: &Selection,
+        dims: &[u64],
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let length = usize::try_from(part.points(dims)?.saturating_mul(of.size() as u64))?;
+        let mut data = [vec![0; length], vec![0; length]];
+        for (dataset, data) in both.iter().zip(&mut data) {
+            dataset.read(part, data)?;
+        }
+        let heap = InlineHeap::default();
+        let runs = if dims.is_empty() { vec![Run { offset: 0, count: 1 }] } else { part.runs(dims)? };
+        self.compare(of, [&data[0], &data[1]], [&heap, &heap], Numbers { runs: &runs, dims }, tally)
+    }
+
     /// Compares the elements of two datasets of one shape and type.
     pub(super) fn elements_of(&mut self, path: &str, both: [&Arc<Dataset>; 2]) -> Result<(), Failure> {
         let [a, b] = both;
@@ -104,11 +132,12 @@ impl Diff {
             // They name the same elements of other files.
             return Ok(());
         }
-        let is_one =
-            self.is_same_container && a.object().id() == b.object().id() && a.filters() == b.filters();
         // Blobs of region references are the root group's.
-        let is_alike = is_one && !a.datatype().has_references && a.layout() == b.layout();
-        if is_alike && self.both[0].is_stored_alike(&self.both[1], a.object().id())? {
+        let parts = match self.is_same_container && !a.datatype().has_references {
+            true => a.changed_parts(b, MAX_PARTS)?,
+            false => None,
+        };
+        if parts.as_ref().is_some_and(Vec::is_empty) {
             return Ok(());
         }
         for dataset in both {
@@ -121,15 +150,16 @@ impl Diff {
         if matches!(space, h5lake_container::Dataspace::Null) {
             return Ok(());
         }
-        let axes = parse(None, space.dims())?;
-        let heap = InlineHeap::default();
-        for part in Parts::new(&axes, elements_per_read(of.size() as u64)) {
-            let length = usize::try_from(part.points.saturating_mul(of.size() as u64))?;
-            let mut data = [vec![0; length], vec![0; length]];
-            for (dataset, data) in both.iter().zip(&mut data) {
-                dataset.read(&part.selection, data)?;
+        tally.total = space.points()?;
+        match parts {
+            Some(parts) => {
+                parts.iter().try_for_each(|part| self.part(&of, both, part, space.dims(), &mut tally))?
             }
-            self.compare(&of, [&data[0], &data[1]], [&heap, &heap], space.dims(), &mut tally)?;
+            None => {
+                let axes = parse(None, space.dims())?;
+                let mut parts = Parts::new(&axes, elements_per_read(of.size() as u64));
+                parts.try_for_each(|part| self.part(&of, both, &part.selection, space.dims(), &mut tally))?;
+            }
         }
         self.tell_elements(path, None, tally)
     }
@@ -179,8 +209,10 @@ impl Diff {
             return Ok(());
         }
         let ((one, heap), (other, other_heap)) = (a.read_with_heap()?, b.read_with_heap()?);
-        let mut tally = Tally::default();
-        self.compare(&first, [&one, &other], [&heap, &other_heap], a.space().dims(), &mut tally)?;
+        let mut tally = Tally { total: a.space().points()?, ..Tally::default() };
+        let runs = [Run { offset: 0, count: tally.total }];
+        let numbers = Numbers { runs: &runs, dims: a.space().dims() };
+        self.compare(&first, [&one, &other], [&heap, &other_heap], numbers, &mut tally)?;
         self.tell_elements(path, Some(name), tally)
     }
 }

@@ -2,6 +2,8 @@
 
 mod parse;
 pub mod show;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 use std::rc::Rc;

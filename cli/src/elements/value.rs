@@ -10,9 +10,9 @@ use super::{Bits, ByteOrder, Padding, ReferenceKind, Type};
 use crate::Failure;
 use crate::walk::Paths;
 
-/// The most bytes that a container may make of one element: variable-length data may name the same blob many times, at any
+/// The most memory that a container may make of one element: variable-length data may name the same blob many times, at any
 /// depth.
-const MAX_BYTES_OF_AN_ELEMENT: u64 = 1 << 30;
+const MAX_BYTES_OF_AN_ELEMENT: u64 = 1 << 29;
 
 /// Where a reference leads.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +57,8 @@ pub struct Decoder<'a> {
     container: &'a Container,
     heap: InlineHeap,
     paths: &'a mut Paths,
-    /// Bytes that the element may still come to.
+    /// Bytes that an element may come to, and that the present one may still come to.
+    bound: u64,
     budget: u64,
 }
 
@@ -171,7 +172,13 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Failure> {
 impl<'a> Decoder<'a> {
     /// A decoder for elements of a container; `heap` is that of the attribute that they are of.
     pub fn new(container: &'a Container, heap: InlineHeap, paths: &'a mut Paths) -> Self {
-        Self { container, heap, paths, budget: 0 }
+        Self { container, heap, paths, bound: MAX_BYTES_OF_AN_ELEMENT, budget: 0 }
+    }
+
+    /// The same with another bound.
+    #[cfg(test)]
+    pub fn bounded(self, bound: u64) -> Self {
+        Self { bound, ..self }
     }
 
     /// The value of an element.
@@ -179,16 +186,14 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// Those of reading variable-length data; what is wrong with the bytes.
     pub fn decode(&mut self, of: &Type, bytes: &[u8]) -> Result<Item, Failure> {
-        self.budget = MAX_BYTES_OF_AN_ELEMENT;
+        self.budget = self.bound;
         self.item(of, bytes)
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), Failure> {
-        let left = self.budget.checked_sub(bytes as u64 + 1);
+        let left = self.budget.checked_sub((bytes + size_of::<Item>()) as u64);
         self.budget = left.ok_or_else(|| {
-            format!(
-                "an element comes to more than {MAX_BYTES_OF_AN_ELEMENT} bytes with its variable-length data"
-            )
+            format!("an element takes more than {} bytes with its variable-length data", self.bound)
         })?;
         Ok(())
     }

@@ -3,10 +3,10 @@
 use crate::chunk::block_store::extents_of;
 use crate::container::ENTRIES_PER_SCAN;
 use crate::record::{BlockRecord, HeaderRecord};
-use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, keys, record};
+use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;
-use h5lake_ledger::Version;
-use std::collections::HashSet;
+use h5lake_ledger::{Ledger, Version};
+use std::collections::{HashSet, VecDeque};
 
 /// What a snapshot of a container consists of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,37 +115,89 @@ impl Container {
         let page = self.ledger.scan_prefix(&prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
         page.into_iter().map(|(key, value)| self.decode_link(&key, value)).collect()
     }
+}
 
-    /// Whether an object's blocks and variable-length data are stored the same in another version of this container, byte for
-    /// byte and in the same places: then they are equal, and need not be read. Both handles keep what they see as it is.
-    /// False says nothing.
+/// Entries of two maps under one prefix, side by side.
+struct Pairs<'a> {
+    ledgers: [&'a Ledger; 2],
+    prefix: Vec<u8>,
+    pages: [VecDeque<(Bytes, Bytes)>; 2],
+    after: [Option<Bytes>; 2],
+    are_done: [bool; 2],
+}
+
+impl<'a> Pairs<'a> {
+    fn new(ledgers: [&'a Ledger; 2], prefix: Vec<u8>) -> Self {
+        Self { ledgers, prefix, pages: Default::default(), after: [None, None], are_done: [false; 2] }
+    }
+
+    fn fill(&mut self, n: usize) -> Result<()> {
+        if self.pages[n].is_empty() && !self.are_done[n] {
+            let page =
+                self.ledgers[n].scan_prefix(&self.prefix, self.after[n].as_deref(), ENTRIES_PER_SCAN)?;
+            self.are_done[n] = page.len() < ENTRIES_PER_SCAN;
+            self.after[n] = page.last().map(|(key, _)| key.clone());
+            self.pages[n] = page.into();
+        }
+        Ok(())
+    }
+
+    /// The next key whose entries differ, or that one map has alone.
+    fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            (0..2).try_for_each(|n| self.fill(n))?;
+            let [a, b] = &mut self.pages;
+            match (a.front(), b.front()) {
+                (None, None) => return Ok(None),
+                (Some(one), Some(other)) if one == other => {
+                    a.pop_front();
+                    b.pop_front();
+                    continue;
+                }
+                (Some((one, _)), Some((other, _))) if one == other => {
+                    b.pop_front();
+                    return Ok(a.pop_front().map(|(key, _)| key));
+                }
+                (Some((one, _)), Some((other, _))) if one > other => {}
+                (Some(_), _) => return Ok(a.pop_front().map(|(key, _)| key)),
+                (None, Some(_)) => {}
+            }
+            return Ok(b.pop_front().map(|(key, _)| key));
+        }
+    }
+}
+
+impl Dataset {
+    /// The parts of the dataset that are not stored alike in another version of it: byte for byte, and in the same places. What is
+    /// stored alike is equal, and need not be read, because both handles keep what they see as it is. Nothing where that says too
+    /// little: for another dataset, for one of another form, for changed variable-length data, and for more than `most` parts.
+    /// A type with region references keeps its blobs elsewhere: they are not looked at.
     ///
     /// # Errors
     /// Those of the ledger.
-    pub fn is_stored_alike(&self, other: &Self, id: ObjectId) -> Result<bool> {
-        if self.ledger.identity() != other.ledger.identity() {
-            return Ok(false);
+    pub fn changed_parts(&self, other: &Self, most: usize) -> Result<Option<Vec<Selection>>> {
+        let (a, b) = (&self.object().container().ledger, &other.object().container().ledger);
+        let id = self.object().id();
+        let space = self.space();
+        let is_of_one_form = self.layout() == other.layout()
+            && self.filters() == other.filters()
+            && self.fill() == other.fill()
+            && self.datatype() == other.datatype()
+            && space == other.space();
+        if id != other.object().id() || a.identity() != b.identity() || !is_of_one_form {
+            return Ok(None);
         }
-        for letter in [keys::BLOCK, keys::SEGMENT] {
-            if !self.has_equal_entries(other, &keys::of(letter, id.0))? {
-                return Ok(false);
-            }
+        if Pairs::new([a, b], keys::of(keys::SEGMENT, id.0)).next()?.is_some() {
+            return Ok(None);
         }
-        Ok(true)
-    }
-
-    fn has_equal_entries(&self, other: &Self, prefix: &[u8]) -> Result<bool> {
-        let mut after: Option<Bytes> = None;
-        loop {
-            let page = self.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)?;
-            if page != other.ledger.scan_prefix(prefix, after.as_deref(), ENTRIES_PER_SCAN)? {
-                return Ok(false);
+        let (mut parts, mut pairs) = (Vec::new(), Pairs::new([a, b], keys::of(keys::BLOCK, id.0)));
+        while let Some(key) = pairs.next()? {
+            if parts.len() >= most {
+                return Ok(None);
             }
-            if page.len() < ENTRIES_PER_SCAN {
-                return Ok(true);
-            }
-            after = page.last().map(|(key, _)| key.clone());
+            parts.extend(self.block_selection(&keys::coords(&key), &space)?);
         }
+        Ok(Some(parts))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::filters::unlocked::without_locks;
 use crate::object::{check_order, now};
 use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
 use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
-use crate::{Container, DatasetSpec, Error, OpenObject, Result, Selection, keys, record_conversion};
+use crate::{Container, DatasetSpec, Error, OpenObject, Result, Run, Selection, keys, record_conversion};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock, Weak};
@@ -291,6 +291,30 @@ impl Dataset {
 
     fn prefix(&self) -> Vec<u8> {
         keys::of(keys::BLOCK, self.object.id().0)
+    }
+
+    /// The elements of a block that lie in an extent, in the coordinates of the dataset; nothing if there are none.
+    pub(crate) fn block_selection(&self, coords: &[u64], space: &Dataspace) -> Result<Option<Selection>> {
+        let bad = || Error::corrupt("the key of a block names none of its dataset's");
+        let begin = |at: &u64, length: &u64| at.checked_mul(*length).ok_or_else(bad);
+        match &self.grid {
+            Grid::Line(elements) => {
+                let [at] = coords else { return Err(bad()) };
+                let offset = begin(at, elements)?;
+                let count = space.points()?.saturating_sub(offset).min(*elements);
+                Ok((count > 0).then(|| Selection::Runs(vec![Run { offset, count }])))
+            }
+            Grid::Boxes(chunk) if chunk.len() == coords.len() => {
+                let start =
+                    coords.iter().zip(chunk).map(|(at, n)| begin(at, n)).collect::<Result<Vec<_>>>()?;
+                let ends = space.dims().iter().zip(&start).zip(chunk);
+                let block: Vec<u64> = ends.map(|((dim, at), n)| dim.saturating_sub(*at).min(*n)).collect();
+                let ones = vec![1; chunk.len()];
+                let slab = Selection::Hyperslab { start, stride: block.clone(), count: ones, block };
+                Ok((slab.points(space.dims())? > 0).then_some(slab))
+            }
+            Grid::Boxes(_) => Err(bad()),
+        }
     }
 
     /// Reads the selected elements into `out`, packed in the order of the selection, in file form. What was

@@ -47,25 +47,47 @@ fn links_come_by_pages() {
     assert_eq!(found, names);
 }
 
+/// The elements of parts, by their numbers.
+fn elements(parts: &[Selection], dims: &[u64]) -> Vec<u64> {
+    let runs = parts.iter().flat_map(|part| part.runs(dims).unwrap());
+    runs.flat_map(|run| run.offset..run.offset + run.count).collect()
+}
+
 #[test]
 fn what_did_not_change_is_stored_alike() {
+    let chunked = || Layout::Chunked { chunk: vec![2, 2] };
     for place in places() {
         let c = place.create();
-        let mut ids = Vec::new();
-        for name in [b"a", b"b"] {
-            let spec = dataset_spec(1, simple(&[50_000], &[50_000]), Layout::Contiguous);
-            let made = c.create_dataset(spec).unwrap();
-            c.link_create(c.root(), name, LinkTarget::Hard(made.id()), CharSet::Utf8).unwrap();
-            c.dataset(made.id()).unwrap().write(&Selection::All, &[1; 50_000]).unwrap();
-            ids.push(made.id());
-        }
+        let line = dataset(&c, b"line", dataset_spec(1, simple(&[3 << 20], &[3 << 20]), Layout::Contiguous));
+        line.write(&Selection::All, &vec![1; 3 << 20]).unwrap();
+        let boxes = dataset(&c, b"boxes", dataset_spec(1, simple(&[3, 5], &[3, 5]), chunked()));
+        boxes.write(&Selection::All, &[1; 15]).unwrap();
+        let grows = dataset(&c, b"grows", dataset_spec(1, simple(&[3, 5], &[UNLIMITED, 5]), chunked()));
         c.flush().unwrap();
         let old = Container::open_apart(&place.target, Access::ReadOnly, &Options::default()).unwrap();
-        c.dataset(ids[1]).unwrap().write(&Selection::Runs(vec![Run { offset: 9, count: 1 }]), &[2]).unwrap();
+        let before = |now: &Dataset| old.dataset(now.object().id()).unwrap();
+        for same in [&line, &boxes, &grows] {
+            assert_eq!(same.changed_parts(&before(same), 10).unwrap(), Some(Vec::new()));
+        }
+        let one = |offset| Selection::Runs(vec![Run { offset, count: 1 }]);
+        line.write(&one((2 << 20) + 5), &[2]).unwrap();
+        boxes.write(&one(14), &[2]).unwrap();
+        grows.write(&one(0), &[2]).unwrap();
         c.flush().unwrap();
-        assert!(c.is_stored_alike(&old, ids[0]).unwrap());
-        assert!(!c.is_stored_alike(&old, ids[1]).unwrap());
-        let other = memory().create();
-        assert!(!c.is_stored_alike(&other, ids[0]).unwrap());
+        let parts = line.changed_parts(&before(&line), 10).unwrap().unwrap();
+        assert_eq!(elements(&parts, &[3 << 20]), (2 << 20..3 << 20).collect::<Vec<_>>());
+        // The chunk at the corner, of which one element lies in the extent; and one that was not there.
+        let parts = boxes.changed_parts(&before(&boxes), 10).unwrap().unwrap();
+        assert_eq!(elements(&parts, &[3, 5]), [14]);
+        let parts = grows.changed_parts(&before(&grows), 10).unwrap().unwrap();
+        assert_eq!(elements(&parts, &[3, 5]), [0, 1, 5, 6]);
+        assert_eq!(grows.changed_parts(&before(&grows), 0).unwrap(), None);
+        // Of other datasets, and of other forms, nothing is said.
+        assert_eq!(line.changed_parts(&before(&boxes), 10).unwrap(), None);
+        grows.set_extent(&[4, 5]).unwrap();
+        assert_eq!(grows.changed_parts(&before(&grows), 10).unwrap(), None);
+        c.heap_put(boxes.object().id(), &[1; 9]).unwrap();
+        c.flush().unwrap();
+        assert_eq!(boxes.changed_parts(&before(&boxes), 10).unwrap(), None);
     }
 }

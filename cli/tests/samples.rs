@@ -1,0 +1,119 @@
+//! The tool reads, compares and copies all kept samples, and damage ends it with an error.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::tool;
+use serde_json::Value;
+
+fn json(args: &[&str]) -> Value {
+    let (code, said) = tool(args);
+    assert_eq!(code, 0, "{args:?}: {said}");
+    serde_json::from_str(&said).unwrap()
+}
+
+/// The names of all samples, and where each one lies.
+fn samples() -> Vec<(String, PathBuf)> {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests-py/reader/samples").canonicalize().unwrap();
+    let mut found = Vec::new();
+    for sample in fs::read_dir(folder).unwrap() {
+        let sample = sample.unwrap().path();
+        let (file, objects) = (sample.join("x.h5"), sample.join("objects/x.h5"));
+        if file.exists() {
+            found.push((file.display().to_string(), file));
+        } else if objects.exists() {
+            found.push((format!("file://{}/objects/x.h5", sample.display()), objects));
+        }
+    }
+    assert!(found.len() >= 9, "{found:?}");
+    found
+}
+
+/// Whether an error stands anywhere in what a command said.
+fn has_error(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.contains_key("error") || map.values().any(has_error),
+        Value::Array(list) => list.iter().any(has_error),
+        _ => false,
+    }
+}
+
+#[test]
+fn all_of_every_sample_is_shown() {
+    let mut read = 0;
+    for (name, _) in samples() {
+        let listed = json(&["tree", "--json", &name]);
+        assert!(!has_error(&listed), "{name}: {listed}");
+        for object in listed.as_array().unwrap() {
+            let path = object["path"].as_str().unwrap();
+            if object["kind"] == "soft link" || object["kind"] == "external link" {
+                continue;
+            }
+            let info = json(&["info", "--json", &name, path]);
+            assert!(!has_error(&info), "{name}: {info}");
+            for attribute in info["attributes"].as_object().unwrap().keys() {
+                let shown = json(&["cat", "--json", &name, path, "--attribute", attribute]);
+                assert_eq!(
+                    Some(&shown["data"]),
+                    info["attributes"][attribute].get("value").or(Some(&Value::Null))
+                );
+            }
+            let is_here = object["layout"] != "virtual" && object["layout"] != "external";
+            if object["kind"] == "dataset" && is_here {
+                read += 1;
+                assert_eq!(tool(&["cat", &name, path]).0, 0, "{name} {path}");
+                let shown = json(&["cat", "--json", &name, path]);
+                assert_eq!(shown["shape"], object["shape"], "{name} {path}");
+            }
+        }
+    }
+    assert!(read > 50, "{read} datasets");
+}
+
+#[test]
+fn every_sample_is_copied_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for (n, (name, _)) in samples().iter().enumerate() {
+        let file = dir.path().join(format!("{n}.h5")).display().to_string();
+        let objects = format!("file://{}/store/{n}.h5", dir.path().display());
+        for (from, to) in [(name, &file), (&file, &objects)] {
+            let (code, said) = tool(&["copy", from, to]);
+            assert_eq!(code, 0, "{name}: {said}");
+            let (code, said) = tool(&["verify", "-q", to]);
+            assert!(code == 0 && said.lines().count() == 2, "{name}: {said}");
+            let (code, said) = tool(&["diff", "--storage", name, to]);
+            assert_eq!(code, 0, "{name}: {said}");
+        }
+    }
+}
+
+/// Changed bytes are found by checksums, or are of no account. Nothing ends in a panic or a signal, or goes on for ever.
+#[test]
+fn damage_ends_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.h5");
+    let name = path.to_str().unwrap();
+    let (mut seed, mut refused) = (0x9e37_79b9_u32, 0);
+    for (_, file) in samples().into_iter().filter(|(name, _)| !name.starts_with("file:")) {
+        let bytes = fs::read(file).unwrap();
+        for _ in 0..12 {
+            let mut damaged = bytes.clone();
+            for _ in 0..3 {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = (seed >> 8) as usize % damaged.len();
+                damaged[at] ^= (seed >> 3) as u8 | 1;
+            }
+            fs::write(&path, damaged).unwrap();
+            for args in [&["tree", "-l", name][..], &["info", name], &["cat", name, "/filtered"]] {
+                let code = tool(args).0;
+                assert!(code == 0 || code == 1, "{args:?}: {code}");
+                refused += code;
+            }
+        }
+    }
+    assert!(refused > 0);
+}
