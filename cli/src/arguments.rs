@@ -108,7 +108,7 @@ pub enum Command {
     },
     /// Says what two containers, or two versions of one, differ in: objects, links, attributes, shapes, types, elements. Floats
     /// are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
-    /// something does, 1 if it could not be compared.
+    /// something does, 1 if something could not be compared and nothing differs.
     #[command(after_help = "Examples:
   h5lake diff run.h5@v=3 run.h5
   h5lake diff --elements 5 run.h5 s3://lab/data/run.h5

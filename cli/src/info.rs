@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_container::{
-    AllocTime, Attribute, Container, CreationOrder, Dataset, Fill, FillTime, FillValue, Index, InlineHeap,
-    ObjectId, ObjectKind, Order, Target,
+    AllocTime, Attribute, Container, CreationOrder, Dataset, Dataspace, Fill, FillTime, FillValue, Index,
+    InlineHeap, ObjectId, ObjectKind, Order, Target,
 };
 use h5lake_ledger::{Access, At, Version};
 use serde_json::{Value, json};
@@ -190,8 +190,12 @@ fn path_or_token(container: &Container, id: ObjectId) -> Result<Value, Failure> 
 /// The value of an attribute: nested as its shape, or nothing if it has more elements than `most`.
 fn value_of(container: &Container, attribute: &Attribute, most: u64) -> Result<Option<Item>, Failure> {
     let space = attribute.space();
-    if space.points()? > most || matches!(space, h5lake_container::Dataspace::Null) {
-        return Ok(None);
+    match space.points()? {
+        _ if matches!(space, Dataspace::Null) => return Ok(None),
+        // As many empty lists as the other dimensions say would have no end.
+        0 => return Ok(Some(Item::List(Vec::new()))),
+        points if points > most => return Ok(None),
+        _ => (),
     }
     let of = type_of(attribute.datatype())?;
     let (data, heap) = attribute.read_with_heap()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_container::{Container, Link, LinkTarget, ObjectId, ObjectKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::objects::{Found, entry_json, find, link_text, object_json, object_text, shown};
 use crate::output::{JsonArray, Output, Sink};
@@ -28,24 +28,47 @@ pub fn absolute(path: &str) -> String {
     format!("/{}", path.trim_matches('/'))
 }
 
-fn line(container: &Arc<Container>, link: &Link, long: bool) -> Result<String, Failure> {
-    match link.target {
-        LinkTarget::Hard(id) => object_text(container, id, long),
-        _ => Ok(link_text(&link.target)),
+/// A link's words. What cannot be read is said there, and counted: one bad object hides no other.
+fn line(container: &Arc<Container>, link: &Link, long: bool, unread: &mut u64) -> String {
+    let LinkTarget::Hard(id) = link.target else { return link_text(&link.target) };
+    object_text(container, id, long).unwrap_or_else(|error| {
+        *unread += 1;
+        format!("unreadable: {}", shown(error.to_string().as_bytes()))
+    })
+}
+
+/// The same for programs.
+fn entry(container: &Arc<Container>, path: &str, link: &Link, unread: &mut u64) -> Value {
+    entry_json(container, path, link).unwrap_or_else(|error| {
+        *unread += 1;
+        json!({ "path": path, "kind": "unreadable", "error": error.to_string() })
+    })
+}
+
+/// Ends the output; an error if something could not be read.
+fn finish(mut out: Sink, container: &Container, unread: u64) -> Result<(), Failure> {
+    out.finish()?;
+    match unread {
+        0 => Ok(()),
+        n => {
+            Err(format!("{}: {n} objects cannot be read; 'h5lake verify' says why", container.name()).into())
+        }
     }
 }
 
-fn is_group(container: &Container, link: &Link) -> Result<Option<ObjectId>, Failure> {
-    let LinkTarget::Hard(id) = link.target else { return Ok(None) };
-    Ok((kind_of(container, id)? == Some(ObjectKind::Group)).then_some(id))
+fn group_of(container: &Container, link: &Link) -> Option<ObjectId> {
+    let LinkTarget::Hard(id) = link.target else { return None };
+    // What cannot be read is said where it is shown.
+    let kind = kind_of(container, id).ok().flatten();
+    (kind == Some(ObjectKind::Group)).then_some(id)
 }
 
 /// Lists the members of a group, or the one object that is no group.
 pub fn ls(name: &Path, path: &str, long: bool, output: Output) -> Result<(), Failure> {
     let container = containers::open(name)?;
-    let mut out = Sink::new();
+    let (mut out, mut unread) = (Sink::new(), 0);
     let id = match find(&container, path)? {
-        Found::Link(link) => return one(&container, path, &link, output, &mut out),
+        Found::Link(link) => return one(&container, path, &link, output, out),
         Found::Object(id) => id,
     };
     if kind_of(&container, id)? != Some(ObjectKind::Group) {
@@ -55,27 +78,27 @@ pub fn ls(name: &Path, path: &str, long: bool, output: Output) -> Result<(), Fai
             creation_order: None,
             cset: Default::default(),
         };
-        return one(&container, path, &link, output, &mut out);
+        return one(&container, path, &link, output, out);
     }
     let mut links = Links::of(id);
     let mut array = if output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
     while let Some(link) = links.next(&container)? {
         let path = below(&absolute(path), &link.name);
         if let Some(array) = &mut array {
-            array.add(&mut out, &entry_json(&container, &path, &link)?)?;
+            array.add(&mut out, &entry(&container, &path, &link, &mut unread))?;
             continue;
         }
-        let text = line(&container, &link, long)?;
+        let text = line(&container, &link, long, &mut unread);
         let name = shown(&link.name);
         // Blanks are added first: the colour's bytes have no width.
         let padded = format!("{name:<24}");
-        let padded = if is_group(&container, &link)?.is_some() { out.of_group(&padded) } else { padded };
+        let padded = if group_of(&container, &link).is_some() { out.of_group(&padded) } else { padded };
         out.line(format!("{padded} {text}").trim_end())?;
     }
     if let Some(array) = array {
         array.end(&mut out)?;
     }
-    out.finish()
+    finish(out, &container, unread)
 }
 
 /// Shows what is no group.
@@ -84,17 +107,18 @@ fn one(
     path: &str,
     link: &Link,
     output: Output,
-    out: &mut Sink,
+    mut out: Sink,
 ) -> Result<(), Failure> {
-    let path = absolute(path);
+    let (path, mut unread) = (absolute(path), 0);
     if output == Output::Json {
-        let mut array = JsonArray::begin(out)?;
-        array.add(out, &entry_json(container, &path, link)?)?;
-        array.end(out)?;
+        let mut array = JsonArray::begin(&mut out)?;
+        array.add(&mut out, &entry(container, &path, link, &mut unread))?;
+        array.end(&mut out)?;
     } else {
-        out.line(&format!("{:<24} {}", shown(path.as_bytes()), line(container, link, true)?))?;
+        let text = line(container, link, true, &mut unread);
+        out.line(&format!("{:<24} {text}", shown(path.as_bytes())))?;
     }
-    out.finish()
+    finish(out, container, unread)
 }
 
 /// A group that is being gone through.
@@ -138,7 +162,7 @@ impl<'a> Walk<'a> {
             };
             let (path, at) = (below(&level.path, &link.name), self.levels.len());
             let (mut is_known, mut is_cut) = (false, false);
-            if let Some(group) = is_group(self.container, &link)? {
+            if let Some(group) = group_of(self.container, &link) {
                 is_known = !self.seen.insert(group.0);
                 if self.seen.len() > MAX_GROUPS {
                     return Err(
@@ -160,7 +184,7 @@ impl<'a> Walk<'a> {
 pub fn tree(name: &Path, path: &str, depth: usize, long: bool, output: Output) -> Result<(), Failure> {
     let container = containers::open(name)?;
     let id = crate::objects::object(&container, path)?;
-    let mut out = Sink::new();
+    let (mut out, mut unread) = (Sink::new(), 0);
     let is_json = output == Output::Json;
     let mut array = if is_json { Some(JsonArray::begin(&mut out)?) } else { None };
     match &mut array {
@@ -180,7 +204,7 @@ pub fn tree(name: &Path, path: &str, depth: usize, long: bool, output: Output) -
         while let Some(member) = walk.next()? {
             match &mut array {
                 Some(array) => {
-                    let mut object = entry_json(&container, &member.path, &member.link)?;
+                    let mut object = entry(&container, &member.path, &member.link, &mut unread);
                     if member.is_known {
                         object["shown_before"] = json!(true);
                     }
@@ -189,14 +213,14 @@ pub fn tree(name: &Path, path: &str, depth: usize, long: bool, output: Output) -
                     }
                     array.add(&mut out, &object)?;
                 }
-                None => member_line(&container, &member, long, &mut out)?,
+                None => member_line(&container, &member, long, &mut out, &mut unread)?,
             }
         }
     }
     if let Some(array) = array {
         array.end(&mut out)?;
     }
-    out.finish()
+    finish(out, &container, unread)
 }
 
 fn member_line(
@@ -204,10 +228,11 @@ fn member_line(
     member: &Member,
     long: bool,
     out: &mut Sink,
+    unread: &mut u64,
 ) -> Result<(), Failure> {
-    let text = line(container, &member.link, long)?;
+    let text = line(container, &member.link, long, unread);
     let name = shown(&member.link.name);
-    let name = if is_group(container, &member.link)?.is_some() { out.of_group(&name) } else { name };
+    let name = if group_of(container, &member.link).is_some() { out.of_group(&name) } else { name };
     let again = match (member.is_known, member.is_cut) {
         (true, _) => "  (shown before)",
         (_, true) => "  (too deep; name it as the path to go on from)",

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
+#[path = "common/sample.rs"]
+mod sample;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::tool;
+use h5lake_ledger::{Access, Ledger, Options};
 use serde_json::Value;
 
 fn json(args: &[&str]) -> Value {
@@ -116,4 +119,61 @@ fn damage_ends_with_an_error() {
         }
     }
     assert!(refused > 0);
+}
+
+/// The tool goes on behind damage: other datasets are compared, and listed.
+#[test]
+fn damage_in_one_dataset_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a.h5"), dir.path().join("b.h5"));
+    let made = |path: &Path, last| {
+        let c = sample::create(path);
+        let numbers: Vec<i32> = (1000..20_000).collect();
+        sample::dataset(&c, "damaged", Vec::new(), &numbers);
+        sample::dataset(&c, "other", Vec::new(), &[1, last]);
+    };
+    made(&a, 2);
+    made(&b, 3);
+    let mut bytes = fs::read(&a).unwrap();
+    let wanted: Vec<u8> = (5000..5010).flat_map(i32::to_le_bytes).collect();
+    let at = bytes.windows(wanted.len()).position(|part| part == wanted).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&a, bytes).unwrap();
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    let (code, said) = tool(&["diff", a, b]);
+    assert!(
+        code == 2 && said.contains("? /damaged  not compared") && said.contains("! /other  1 of 2"),
+        "{said}"
+    );
+    assert_eq!(tool(&["ls", "-l", a]).0, 0);
+    let (code, said) = tool(&["cat", a, "/damaged"]);
+    assert!(code == 1 && said.contains("a.h5"), "{code} {said}");
+}
+
+#[test]
+fn an_unreadable_header_hides_no_other_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let c = sample::create(&path);
+    let id = sample::dataset(&c, "bad", Vec::new(), &[1]).object().id();
+    sample::dataset(&c, "good", Vec::new(), &[1]);
+    c.flush().unwrap();
+    drop(c);
+    let ledger = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
+    let key = [&b"O"[..], &id.0.to_be_bytes()].concat();
+    ledger.put(&key, vec![0xff; 3]).unwrap();
+    ledger.commit().unwrap();
+    ledger.close().unwrap();
+    for command in ["ls", "tree"] {
+        let (code, said) = tool(&[command, "-l", name]);
+        assert!(code == 1 && said.contains("unreadable: ") && said.contains("int32 LE"), "{code} {said}");
+        let (code, said) = tool(&[command, "--json", name]);
+        assert!(
+            code == 1 && said.contains(r#""kind":"unreadable""#) && said.contains("/good"),
+            "{code} {said}"
+        );
+    }
+    assert_eq!(tool(&["copy", name, &format!("{name}.copy")]).0, 0);
+    assert_eq!(tool(&["diff", name, &format!("{name}.copy")]).0, 1);
 }

@@ -156,7 +156,8 @@ def check_equal_versions_are_not_read(folder):
     found = differences("--elements", "9", f"a.h5@v={before}", "a.h5", "/grid")
     assert [one["at"] for one in found["/grid", None, "elements"]["first"]] == [[41, 5], [42, 5]], found
     code, said = run("a.h5", "b.h5")
-    assert code == 1 and "damaged" in said, (code, said)
+    assert code == 2 and "? /plain  not compared" in said and "! /grid" in said, (code, said)
+    assert run("a.h5", "b.h5", "/plain")[0] == 1
 
 
 def check_what_cannot_be_compared(folder):

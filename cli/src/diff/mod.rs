@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use h5lake_connector::names::Place;
-use h5lake_container::{Container, Dataspace, Link, LinkTarget, ObjectId, ObjectKind, Target};
+use h5lake_container::{
+    Container, Dataspace, Error, ErrorKind, Link, LinkTarget, ObjectId, ObjectKind, Target,
+};
 use h5lake_ledger::Access;
 use serde_json::{Value, json};
 
@@ -290,19 +292,32 @@ impl Diff {
             self.changed(path, None, "kind", [kind_text(a).into(), kind_text(b).into()])?;
             return Ok(false);
         }
-        self.attributes(path, ids)?;
-        match a {
+        let compared = self.attributes(path, ids);
+        self.told_if_damaged(path, compared)?;
+        let compared = match a {
             ObjectKind::Group => return Ok(true),
-            ObjectKind::Dataset => self.datasets(path, ids)?,
-            ObjectKind::Datatype => {
-                let of = |n: usize| Ok::<_, Failure>(type_of(&*self.both[n].datatype(ids[n])?)?);
-                let (a, b) = (of(0)?, of(1)?);
-                if a != b {
-                    self.changed(path, None, "type", [a.to_string(), b.to_string()])?;
-                }
-            }
-        }
+            ObjectKind::Dataset => self.datasets(path, ids),
+            ObjectKind::Datatype => self.types(path, ids),
+        };
+        self.told_if_damaged(path, compared)?;
         Ok(false)
+    }
+
+    /// Tells of damage where it was met, and goes on: one bad object hides no other.
+    fn told_if_damaged(&mut self, path: &str, compared: Result<(), Failure>) -> Result<(), Failure> {
+        let Err(error) = compared else { return Ok(()) };
+        match error.downcast_ref::<Error>().map(Error::kind) {
+            Some(ErrorKind::Corrupt | ErrorKind::OutOfRange) => {
+                self.tell(path, None, What::Unread(error.to_string()))
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn types(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<(), Failure> {
+        let of = |n: usize| Ok::<_, Failure>(type_of(&*self.both[n].datatype(ids[n])?)?);
+        let (a, b) = (of(0)?, of(1)?);
+        if a == b { Ok(()) } else { self.changed(path, None, "type", [a.to_string(), b.to_string()]) }
     }
 
     /// Compares shapes; says whether elements can be compared.
