@@ -7,7 +7,7 @@ use h5lake_container::{
     AllocTime, Attribute, Container, CreationOrder, Dataset, Dataspace, Fill, FillTime, FillValue, Index,
     InlineHeap, ObjectId, ObjectKind, Order, Target,
 };
-use h5lake_ledger::{Access, At, Version};
+use h5lake_ledger::{Access, At, FORMAT_VERSION, Version};
 use serde_json::{Value, json};
 
 use crate::elements::type_of;
@@ -50,7 +50,7 @@ fn container_lines(name: &Path, storage: &str, container: &Container) -> Result<
     let mut add = |label: &str, text: String| lines.push(format!("  {label:<22} {text}"));
     add("storage", storage.to_owned());
     add("version", total.version.to_string());
-    add("records of version", total.records_version.to_string());
+    add("format", format!("{FORMAT_VERSION}, records of version {}", total.records_version));
     add("versions kept", kept.len().to_string());
     if let (Some(newest), Some(oldest)) = (kept.first(), kept.last()) {
         add("newest", version_text(newest));
@@ -80,7 +80,7 @@ fn container_json(name: &Path, storage: &str, container: &Container) -> Result<V
     };
     Ok(json!({
         "name": name.display().to_string(), "storage": storage, "version": total.version,
-        "records_version": total.records_version, "versions_kept": kept.len(), "newest": version(kept.first()),
+        "format": FORMAT_VERSION, "records_version": total.records_version, "versions_kept": kept.len(), "newest": version(kept.first()),
         "oldest": version(kept.last()), "groups": total.groups, "datasets": total.datasets,
         "datatypes": total.datatypes, "links": total.links, "attributes": total.attributes, "bytes": total.size,
         "data_bytes": total.payload_bytes, "map_bytes": total.entry_bytes, "other_bytes": total.other_bytes(),

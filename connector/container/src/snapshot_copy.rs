@@ -1,19 +1,23 @@
 //! Copies of a snapshot: into a new container, and over a newer version of the same one.
 //!
 //! Entries are copied key by key, so that ids stay, and references with them. Payloads are read, which proves their checksums,
-//! and written anew. Memory: two pages of entries and the pieces of one block. A target in a store keeps its entries, without
+//! and written anew. Memory: two pages of entries, and twice [`BYTES_PER_READ`], or the largest payload. A target in a store keeps its entries, without
 //! payloads, until its one commit.
 
 use crate::chunk::block_store::extents_of;
+use crate::chunk::fragments::Fragments;
 use crate::container::ENTRIES_PER_SCAN;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::repair::copy_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, keys, registry};
 use bytes::Bytes;
-use h5lake_ledger::{At, Extent, Ledger};
+use h5lake_ledger::{At, Extent, Ledger, PayloadPart};
 use prost::Message;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+
+/// Bytes of payloads that are read at once.
+const BYTES_PER_READ: u64 = 32 << 20;
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,64 +63,169 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Moves entries from one ledger to another.
+/// A part of a payload that an entry names.
+struct Part {
+    /// Which piece of a block, or which extent of an attribute, it is.
+    place: usize,
+    extent: Extent,
+    skip: u64,
+    length: u64,
+}
+
+/// A value that names payloads, or any other.
+enum Value {
+    Block(BlockRecord),
+    Attribute(Box<AttributeRecord>),
+    Other(Bytes),
+}
+
+/// An entry that is to be put when its payloads are read.
+struct Pending {
+    key: Bytes,
+    value: Value,
+    parts: Vec<Part>,
+    /// Payloads that the target has under this key.
+    had: Vec<Extent>,
+}
+
+impl Pending {
+    fn new(key: Bytes, value: Bytes, had: Vec<Extent>) -> Result<Self> {
+        let what = || format!("the entry {key:02x?}");
+        let mut parts = Vec::new();
+        let mut add = |place, encoded: &Bytes, skip, length: Option<u64>| -> Result<()> {
+            let extent = Extent::decode(encoded)?.0;
+            let length = length.unwrap_or(extent.len());
+            // An empty one stands for bytes that a repair found damaged. What the target has stays.
+            if extent.is_empty() || had.contains(&extent) {
+                return Ok(());
+            }
+            if u64::checked_add(skip, length).is_none_or(|end| end > extent.len()) {
+                return Err(Error::corrupt("a piece of a block leaves its payload"));
+            }
+            parts.push(Part { place, extent, skip, length });
+            Ok(())
+        };
+        let value = match key.first() {
+            Some(&(keys::BLOCK | keys::SEGMENT)) => {
+                let block: BlockRecord = record::decode(value.clone(), what)?;
+                // Pieces ascend and do not overlap.
+                Fragments::decode(block.clone(), usize::MAX)?;
+                for (n, piece) in
+                    block.pieces.iter().enumerate().filter(|(_, piece)| !piece.extent.is_empty())
+                {
+                    add(n, &piece.extent, piece.skip, Some(piece.length))?;
+                }
+                if parts.is_empty() { Value::Other(value) } else { Value::Block(block) }
+            }
+            Some(&keys::ATTRIBUTE) => {
+                let attribute: AttributeRecord = record::decode(value.clone(), what)?;
+                attribute.extents.iter().enumerate().try_for_each(|(n, encoded)| add(n, encoded, 0, None))?;
+                if parts.is_empty() { Value::Other(value) } else { Value::Attribute(Box::new(attribute)) }
+            }
+            _ => Value::Other(value),
+        };
+        Ok(Self { key, value, parts, had })
+    }
+
+    /// Bytes of its payloads.
+    fn bytes(&self) -> u64 {
+        self.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.length))
+    }
+
+    /// Whether its payloads are read with those of others: what a container says of their lengths is not believed.
+    fn is_small(&self) -> bool {
+        self.bytes() <= BYTES_PER_READ
+    }
+
+    /// Names a payload's copy.
+    fn set(&mut self, place: usize, extent: Bytes) {
+        match &mut self.value {
+            Value::Block(block) => {
+                if let Some(piece) = block.pieces.get_mut(place) {
+                    (piece.extent, piece.skip) = (extent, 0);
+                }
+            }
+            Value::Attribute(attribute) => {
+                if let Some(encoded) = attribute.extents.get_mut(place) {
+                    *encoded = extent;
+                }
+            }
+            Value::Other(_) => (),
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        match &self.value {
+            Value::Block(block) => block.encode_to_vec().into(),
+            Value::Attribute(attribute) => attribute.encode_to_vec().into(),
+            Value::Other(value) => value.clone(),
+        }
+    }
+}
+
+/// Moves entries from one ledger to another. Payloads are read many at a time: from a store that is one wait for all of them.
 struct Mover<'a> {
     from: &'a Ledger,
     to: &'a Ledger,
     done: Copied,
+    pending: Vec<Pending>,
+    /// Bytes of the payloads that these are to read.
+    pending_bytes: u64,
     progress: &'a mut dyn FnMut(u64),
 }
 
-impl Mover<'_> {
-    /// The value with its payloads written to the target. Those that `kept` has are there.
-    fn anew(&mut self, key: &[u8], value: Bytes, kept: &[Extent]) -> Result<Bytes> {
-        let what = || format!("the entry {key:02x?}");
-        match key.first() {
-            Some(&(keys::BLOCK | keys::SEGMENT)) => {
-                let mut block: BlockRecord = record::decode(value.clone(), what)?;
-                let mut is_changed = false;
-                for piece in block.pieces.iter_mut().filter(|piece| !piece.extent.is_empty()) {
-                    let extent = Extent::decode(&piece.extent)?.0;
-                    // An empty one stands for bytes that a repair found damaged.
-                    if extent.is_empty() || kept.contains(&extent) {
-                        continue;
-                    }
-                    piece.extent = self.payload(&extent, piece.skip, piece.length)?;
-                    (piece.skip, is_changed) = (0, true);
-                }
-                Ok(if is_changed { block.encode_to_vec().into() } else { value })
-            }
-            Some(&keys::ATTRIBUTE) => {
-                let mut attribute: AttributeRecord = record::decode(value.clone(), what)?;
-                let mut is_changed = false;
-                for encoded in &mut attribute.extents {
-                    let extent = Extent::decode(encoded)?.0;
-                    if !kept.contains(&extent) {
-                        (*encoded, is_changed) = (self.payload(&extent, 0, extent.len())?, true);
-                    }
-                }
-                Ok(if is_changed { attribute.encode_to_vec().into() } else { value })
-            }
-            _ => Ok(value),
-        }
+impl<'a> Mover<'a> {
+    fn new(from: &'a Ledger, to: &'a Ledger, done: Copied, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Self { from, to, done, pending: Vec::new(), pending_bytes: 0, progress }
     }
 
-    /// Copies bytes of a payload; gives the encoded extent of the copy.
-    fn payload(&mut self, extent: &Extent, skip: u64, length: u64) -> Result<Bytes> {
-        if skip.checked_add(length).is_none_or(|end| end > extent.len()) {
-            return Err(Error::corrupt("a piece of a block leaves its payload"));
+    fn put(&mut self, key: Bytes, value: Bytes, had: Vec<Extent>) -> Result<()> {
+        let entry = Pending::new(key, value, had)?;
+        self.pending_bytes = self.pending_bytes.saturating_add(entry.bytes());
+        self.pending.push(entry);
+        if self.pending_bytes >= BYTES_PER_READ || self.pending.len() >= ENTRIES_PER_SCAN {
+            self.put_pending()?;
         }
-        let mut bytes = crate::record_conversion::zeros(usize::try_from(length).unwrap_or(usize::MAX))?;
-        self.from.read_payload(extent, skip, &mut bytes)?;
-        self.done.bytes += length;
-        (self.progress)(self.done.bytes);
-        Ok(self.to.write_payload(&bytes)?.to_bytes())
+        Ok(())
     }
 
-    fn put(&mut self, key: &[u8], value: Bytes, kept: &[Extent]) -> Result<()> {
-        let value = self.anew(key, value, kept)?;
-        self.done.entries += 1;
-        Ok(self.to.put(key, value)?)
+    /// Copies the payloads of the entries that wait for that, and puts them.
+    fn put_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let parts = pending.iter().filter(|entry| entry.is_small()).flat_map(|entry| &entry.parts);
+        let wanted = parts.map(|part| {
+            let range = part.skip..part.skip + part.length;
+            PayloadPart { extent: &part.extent, range, into: None }
+        });
+        let mut read = self.from.read_payloads(wanted.collect())?.into_iter();
+        for mut entry in pending {
+            let is_small = entry.is_small();
+            for part in std::mem::take(&mut entry.parts) {
+                let copy = match is_small {
+                    true => {
+                        let bytes = read.next().filter(|bytes| bytes.len() as u64 == part.length);
+                        self.to
+                            .write_payload(&bytes.ok_or_else(|| Error::corrupt("a payload was not read"))?)?
+                    }
+                    false => self.to.write_payload(&self.alone(&part)?)?,
+                };
+                self.done.bytes += part.length;
+                (self.progress)(self.done.bytes);
+                entry.set(part.place, copy.to_bytes());
+            }
+            self.done.entries += 1;
+            self.to.put(&entry.key, entry.encode())?;
+            self.free(&entry.key, &entry.had)?;
+        }
+        Ok(())
+    }
+
+    /// A part alone. Its length is what the container says: whether there is memory for it is found out first.
+    fn alone(&self, part: &Part) -> Result<Vec<u8>> {
+        let mut bytes = crate::record_conversion::zeros(usize::try_from(part.length).unwrap_or(usize::MAX))?;
+        self.from.read_payload(&part.extent, part.skip, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Gives back the payloads of an entry that the target had, but for those that it still has.
@@ -134,9 +243,9 @@ impl Mover<'_> {
     fn all(&mut self) -> Result<()> {
         let mut entries = Entries::of(self.from);
         while let Some((key, value)) = entries.take()? {
-            self.put(&key, value, &[])?;
+            self.put(key, value, Vec::new())?;
         }
-        Ok(())
+        self.put_pending()
     }
 
     /// Makes the target's entries those of the source. The counter of ids stays: an id is not used again.
@@ -144,7 +253,7 @@ impl Mover<'_> {
         let (mut wanted, mut present) = (Entries::of(self.from), Entries::of(self.to));
         loop {
             let order = match (wanted.peek()?, present.peek()?) {
-                (None, None) => return Ok(()),
+                (None, None) => return self.put_pending(),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some((wanted, _)), Some((present, _))) => wanted.cmp(present),
@@ -156,8 +265,7 @@ impl Mover<'_> {
                 (Some((_, new)), Some((_, old))) if new == old => (),
                 (Some((key, new)), old) => {
                     let had = old.map_or_else(|| Ok(Vec::new()), |(key, old)| unique(&key, old))?;
-                    self.put(&key, new, &had)?;
-                    self.free(&key, &had)?;
+                    self.put(key, new, had)?;
                 }
                 (None, Some((key, old))) => {
                     let had = unique(&key, old)?;
@@ -212,7 +320,7 @@ impl Container {
         let mut done = Copied { from: from.version(), ..Copied::default() };
         let fill = |to: &Ledger| -> Result<()> {
             let mut progress = |bytes| progress(bytes, size);
-            let mut mover = Mover { from: &from, to, done, progress: &mut progress };
+            let mut mover = Mover::new(&from, to, done, &mut progress);
             mover.all()?;
             done = mover.done;
             Ok(())
@@ -258,7 +366,7 @@ impl Container {
             return Ok(done);
         }
         let mut progress = |bytes| progress(bytes, size);
-        let mut mover = Mover { from: &from, to: &to, done, progress: &mut progress };
+        let mut mover = Mover::new(&from, &to, done, &mut progress);
         if let Err(e) = mover.differences() {
             to.rollback()?;
             return Err(e);

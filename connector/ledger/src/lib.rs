@@ -55,6 +55,7 @@ mod work;
 pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
+pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{OpenedFile, Replacing};
 pub use ledger::Ledger;
 pub use limits::{MAX_KEY, MAX_VALUE};

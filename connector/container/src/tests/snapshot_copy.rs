@@ -128,3 +128,29 @@ fn who_writes_is_not_disturbed() {
         drop(writer);
     }
 }
+
+/// One that is longer than what is read at once, and short ones before and behind it.
+#[test]
+fn long_payloads_are_copied() {
+    const LONG: u64 = 40 << 20;
+    let (source, target) = (file(), memory());
+    let c = source.create();
+    for (name, length) in [(&b"a"[..], 50_000), (b"b", LONG), (b"c", 60_000)] {
+        let made = dataset(
+            &c,
+            name,
+            dataset_spec(1, simple(&[length], &[length]), Layout::Chunked { chunk: vec![length] }),
+        );
+        made.write(&Selection::All, &vec![name[0]; length as usize]).unwrap();
+    }
+    drop(c);
+    let o = Options::default();
+    let copied = Container::copy_to(&source.target, &o, &target.target, &o, &mut |_, _| ()).unwrap();
+    assert_eq!(copied.bytes, LONG + 110_000);
+    let c = target.open(Access::ReadOnly);
+    let b = c.dataset(id_of(&c, b"/b")).unwrap();
+    let mut data = vec![0; LONG as usize];
+    b.read(&Selection::All, &mut data).unwrap();
+    assert!(data.iter().all(|byte| *byte == b'b'));
+    assert_whole(&target);
+}

@@ -12,7 +12,8 @@ pub(crate) const SIGNATURE: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lake\0";
 pub(crate) const POINTER: &[u8; 16] = b"\x89HDF\r\n\x1a\n\x4Ch5lptr\0";
 pub(crate) const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 
-const FORMAT: u32 = 1;
+/// The version of the format of all containers that this build makes and opens (docs/format.md, "File layout").
+pub const FORMAT: u32 = 1;
 /// Length of the fixed part, checksum included.
 pub(crate) const FIXED: usize = 64;
 const SLOT_A: u64 = 512;
