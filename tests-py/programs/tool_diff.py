@@ -124,6 +124,19 @@ def check_shapes_types_and_kinds(folder):
     assert found >= wanted | stored, found
 
 
+def check_selections_of_regions(folder):
+    for name, part in (("a.h5", np.s_[0:2]), ("b.h5", np.s_[0:3]), ("c.h5", np.s_[0:2])):
+        with h5py.File(name, "w") as f:
+            if name == "c.h5":
+                f["odd"] = 1
+                del f["odd"]
+            f["x"] = np.arange(9)
+            f["at"] = np.array([f["x"].regionref[part], h5py.RegionReference()], h5py.regionref_dtype)
+            f.attrs["at"] = f["x"].regionref[part]
+    assert set(differences("a.h5", "b.h5")) == {("/at", None, "elements"), ("/", "at", "elements")}
+    assert differences("a.h5", "c.h5") == {}
+
+
 def check_versions(folder):
     for name in ("a.h5", f"file://{folder}/store/a.h5"):
         fill(name)

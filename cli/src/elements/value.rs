@@ -27,6 +27,8 @@ pub struct Reference {
     pub file: Option<String>,
     /// The attribute's name.
     pub attribute: Option<String>,
+    /// The selection of a region, as HDF5 serialises it.
+    pub selection: Option<Vec<u8>>,
 }
 
 /// The value of an element.
@@ -271,8 +273,20 @@ impl<'a> Decoder<'a> {
                 let mut id = [0; 16];
                 id[..8].copy_from_slice(&self.container.root().0.to_be_bytes());
                 id[8..].copy_from_slice(take(bytes, 0, 8)?);
-                let object = self.blob(&id, 8)?;
-                self.leading_to("region", u64::from_be_bytes(take(&object, 0, 8)?.try_into()?))
+                let length = usize::try_from(self.container.heap_len(&id)?)?;
+                let blob = self.blob(&id, length)?;
+                let object = u64::from_be_bytes(take(&blob, 0, 8)?.try_into()?);
+                let path = self.paths.of(self.container, ObjectId(object))?;
+                let selection = Some(take(&blob, 8, length.saturating_sub(8))?.to_vec());
+                let (file, attribute) = (None, None);
+                Ok(Item::Reference(Box::new(Reference {
+                    kind: "region",
+                    object,
+                    path,
+                    file,
+                    attribute,
+                    selection,
+                })))
             }
             ReferenceKind::New => self.new_reference(bytes),
         }
@@ -280,7 +294,8 @@ impl<'a> Decoder<'a> {
 
     fn leading_to(&mut self, kind: &'static str, object: u64) -> Result<Item, Failure> {
         let path = self.paths.of(self.container, ObjectId(object))?;
-        Ok(Item::Reference(Box::new(Reference { kind, object, path, file: None, attribute: None })))
+        let (file, attribute, selection) = (None, None, None);
+        Ok(Item::Reference(Box::new(Reference { kind, object, path, file, attribute, selection })))
     }
 
     fn new_reference(&mut self, bytes: &[u8]) -> Result<Item, Failure> {
@@ -299,12 +314,13 @@ impl<'a> Decoder<'a> {
         let file = if found.is_external { Some(string(&mut rest)?) } else { None };
         let attribute = if kind == 4 { Some(string(&mut rest)?) } else { None };
         let path = if file.is_none() { self.paths.of(self.container, ObjectId(object))? } else { None };
+        let selection = if kind == 3 { Some(rest.to_vec()) } else { None };
         let kind = match kind {
             2 => "object",
             3 => "region",
             _ => "attribute",
         };
-        Ok(Item::Reference(Box::new(Reference { kind, object, path, file, attribute })))
+        Ok(Item::Reference(Box::new(Reference { kind, object, path, file, attribute, selection })))
     }
 }
 
@@ -356,7 +372,7 @@ impl Item {
             Self::List(items) => items.iter().map(Self::json).collect(),
             Self::Reference(r) => json!({
                 "kind": r.kind, "path": r.path.as_deref(), "token": format!("{:#x}", r.object), "file": r.file,
-                "attribute": r.attribute,
+                "attribute": r.attribute, "selection": r.selection.as_deref().map(hex),
             }),
             Self::Null => Value::Null,
         }
