@@ -21,7 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
-use h5lake_ledger::{Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace, Writers};
+use h5lake_ledger::{ByteSource, Ledger, LockPolicy, OpenedFile, Replace as LedgerReplace, Writers};
 use lru::LruCache;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -98,6 +98,8 @@ pub struct Container {
     file_number: u64,
     writable: bool,
     distance: Latency,
+    /// Only a thread that called for it may read.
+    reads_in_caller: bool,
     /// It is in a store that keeps nothing of what it is given: that may be lent to a put.
     pub(crate) takes_lent: bool,
     lock: LockPolicy,
@@ -189,9 +191,7 @@ impl Container {
             return Ok(found);
         }
         let opened = options.opened.take();
-        let ledger = open_ledger(target, access, opened, &options)?;
-        let record = read_record(&ledger, target)?;
-        let container = Arc::new(Self::new(ledger, record, target, access, &options)?);
+        let container = Arc::new(Self::opened(target, access, opened, &options)?);
         open.add(target, at, &container);
         drop(open);
         tracing::info!(
@@ -207,12 +207,44 @@ impl Container {
         Ok(container)
     }
 
+    /// Opens what `source` holds, to read, for this opener alone. Only threads that call for it ask the source. `name` is what messages
+    /// call it. The registry is not locked meanwhile: what reads for us is foreign code, which may open another container.
+    ///
+    /// # Errors
+    /// `NotAContainer`; what keeps the source from reading.
+    pub fn open_source(name: &str, source: Arc<dyn ByteSource>, options: Options) -> Result<Arc<Container>> {
+        let ledger = Ledger::open_source(name, source, options.ledger.clone())?;
+        let target = Target::File(name.into());
+        let record = read_record(&ledger, &target)?;
+        let mut opened = Self::new(ledger, record, &target, Access::ReadOnly, &options)?;
+        // The blocks of a read are fetched together, before threads decode them.
+        (opened.distance, opened.reads_in_caller) = (Latency::Far, true);
+        *opened.blocks.lock() = BlockCache::new(options.cache_bytes, Latency::Far, Writers::One);
+        let container = Arc::new(opened);
+        registry::lock().add(&target, options.ledger.at, &container);
+        tracing::info!(
+            container = container.name,
+            version = container.ledger.version(),
+            "opened by a file driver"
+        );
+        Ok(container)
+    }
+
+    fn opened(
+        target: &Target,
+        access: Access,
+        opened: Option<OpenedFile>,
+        options: &Options,
+    ) -> Result<Self> {
+        let ledger = open_ledger(target, access, opened, options)?;
+        let record = read_record(&ledger, target)?;
+        Self::new(ledger, record, target, access, options)
+    }
+
     /// Opens a container beside those that this process has open, as another process would.
     #[cfg(test)]
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
-        let ledger = open_ledger(target, access, None, options)?;
-        let record = read_record(&ledger, target)?;
-        let c = Arc::new(Self::new(ledger, record, target, access, options)?);
+        let c = Arc::new(Self::opened(target, access, None, options)?);
         let _only_once = c.me.set(Arc::downgrade(&c));
         Ok(c)
     }
@@ -263,6 +295,7 @@ impl Container {
             file_number: hash.finish().max(1),
             writable: access == Access::ReadWrite,
             distance,
+            reads_in_caller: false,
             takes_lent,
             lock: o.ledger.lock,
             on_conflict: o.on_conflict,
@@ -440,6 +473,11 @@ impl Container {
     /// Whether reads are answered as quickly as memory copies.
     pub(crate) fn near(&self) -> bool {
         self.distance != Latency::Far
+    }
+
+    /// Whether other threads than those that called for it may read.
+    pub(crate) fn reads_in_threads(&self) -> bool {
+        !self.reads_in_caller
     }
 
     pub(crate) fn distance(&self) -> Latency {

@@ -56,7 +56,7 @@ pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
-pub use file::{OpenedFile, Replacing};
+pub use file::{ByteSource, OpenedFile, Replacing};
 pub use ledger::Ledger;
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};

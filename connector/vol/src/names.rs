@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, Ledger, OpenedFile, Probe, SyncPolicy};
+use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy};
 use object_stores::registry::{Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore};
 
@@ -33,6 +33,8 @@ pub struct Place {
     found: Option<Probe>,
     /// The local file that is the container, as it was opened to look at it.
     pub opened: Option<OpenedFile>,
+    /// What reads the container for us, where that is a file driver: its name need not be a path then.
+    pub source: Option<Arc<dyn ByteSource>>,
 }
 
 /// What leads from a name to its container.
@@ -47,6 +49,19 @@ pub enum Route {
 }
 
 impl Place {
+    /// That of a container which a file driver reads.
+    pub fn behind_driver(name: &str, source: impl ByteSource + 'static) -> Self {
+        Self {
+            target: Target::File(name.into()),
+            pointer: None,
+            route: Route::Name,
+            at: None,
+            found: Some(Probe::Container),
+            opened: None,
+            source: Some(Arc::new(source)),
+        }
+    }
+
     /// What lies at the local path itself, for a name that has one.
     pub fn local_target(&self) -> Target {
         match &self.pointer {
@@ -199,6 +214,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             at: None,
             found: None,
             opened: None,
+            source: None,
         });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
@@ -227,12 +243,13 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             at: None,
             found,
             opened: None,
+            source: None,
         });
     }
     match (&config.store, text) {
         (None, _) => {
             let target = Target::File(path);
-            Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened })
+            Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened, source: None })
         }
         (Some(store), Ok(text)) => {
             let target = in_store(store, &of_the_setting(config), &key_of_path(text)?, config)?;
@@ -245,12 +262,13 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
                     at: None,
                     found,
                     opened: None,
+                    source: None,
                 });
             }
             let pointer = outlives_process(store).then_some(path);
             let route = if pointer.is_some() { Route::Setting } else { Route::Name };
             let found = found.filter(|_| pointer.is_some());
-            Ok(Place { target, pointer, route, at: None, found, opened: None })
+            Ok(Place { target, pointer, route, at: None, found, opened: None, source: None })
         }
         (Some(_), Err(_)) => Err(Error::argument("a name that is kept in an object store must be UTF-8")),
     }

@@ -257,6 +257,9 @@ impl Dataset {
         s: &'s Scope<'s, 'e>,
         jobs: Vec<ReadJob>,
     ) -> std::result::Result<PendingJobs<'s>, Vec<ReadJob>> {
+        if !self.container().reads_in_threads() {
+            return Err(jobs);
+        }
         let jobs = Arc::new(Mutex::new(jobs));
         let theirs = jobs.clone();
         let fetch = move || {

@@ -21,8 +21,7 @@ mod many;
 mod merge_faults;
 mod scattered;
 mod sharing;
-mod snapshot_copy;
-mod storage_use;
+mod source;
 mod unlocked;
 
 use crate::*;

@@ -16,6 +16,7 @@ pub(crate) mod replaced;
 mod resync;
 mod snapshot_cache;
 mod snapshots;
+pub(crate) mod source;
 pub(crate) mod space_delta;
 mod storage;
 pub(crate) mod superblock;
@@ -51,6 +52,7 @@ pub(crate) use create::create;
 pub use open::OpenedFile;
 pub(crate) use open::{look, old_is_read_only, open, probe, remove};
 pub use replaced::Replacing;
+pub use source::ByteSource;
 pub(crate) use version_lookup::not_kept;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -99,6 +101,13 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FileStorage {
+    /// Whether what a reader knows is kept for the next one. Two sources may be copies of one container that differ.
+    fn is_remembered(&self) -> bool {
+        let is_newest = self.options.at.is_none() && !self.options.salvage;
+        let is_source = self.file.is_some_and(|(device, _)| device == source::SOURCE_DEVICE);
+        self.writer.is_none() && is_newest && !is_source
+    }
+
     fn with_writer<T>(&self, f: impl FnOnce(&mut FileWriter, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {
         let Some(w) = &self.writer else { return Err(Error::new(&self.target, ErrorKind::ReadOnly)) };
         match lock(w).as_mut() {

@@ -23,7 +23,7 @@ use crate::options::{Access, At, Options, Probe};
 use crate::timekeeping::StorageClock;
 
 /// What the first bytes of a file are.
-enum FoundFile {
+pub(super) enum FoundFile {
     Container(Fixed),
     /// The head of a container in an object store.
     StoreHead,
@@ -36,9 +36,33 @@ pub(super) fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
+impl FoundFile {
+    /// What a probe says of it. What is ours, though opening it will fail with a better message than a probe can give, is a container.
+    pub(super) fn probed(found: Result<Self>) -> Result<Probe> {
+        match found {
+            Ok(Self::Container(_)) => Ok(Probe::Container),
+            Ok(Self::StoreHead) => Ok(Probe::WrongStorage),
+            Ok(Self::NativeHdf5) => Ok(Probe::NativeHdf5),
+            Ok(Self::Pointer) => Ok(Probe::Pointer),
+            Ok(Self::Other) => Ok(Probe::Other),
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NewerFormat { .. }) => {
+                Ok(Probe::Container)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// What fills a buffer with the bytes from a position on.
+pub(super) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> io::Result<()>;
+
+fn recognise_file(file: &File, len: u64, target: &str) -> Result<FoundFile> {
+    recognise(&|buf, at| file.read_exact_at(buf, at), len, target)
+}
+
 /// Where a container begins in a file; 0 for what is none.
 pub(super) fn recognised_base(file: &File, len: u64, target: &str) -> u64 {
-    match recognise(file, len, target) {
+    match recognise_file(file, len, target) {
         Ok(FoundFile::Container(fixed)) => fixed.base,
         _ => 0,
     }
@@ -46,19 +70,19 @@ pub(super) fn recognised_base(file: &File, len: u64, target: &str) -> u64 {
 
 /// Whether a file is the head of a container in an object store.
 pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
-    matches!(recognise(file, len, target), Ok(FoundFile::StoreHead))
+    matches!(recognise_file(file, len, target), Ok(FoundFile::StoreHead))
 }
 
 /// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
-fn recognise(file: &File, len: u64, target: &str) -> Result<FoundFile> {
+pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<FoundFile> {
     let mut at = 0u64;
     while at + 16 <= len {
         let mut bytes = [0; superblock::MIN_TELLING_BYTES];
         let there = bytes.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
-        file.read_exact_at(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
+        read(&mut bytes[..there], at).map_err(|e| Error::io(target, "reading the head", &e))?;
         let first = &bytes[..16];
         if first == superblock::SIGNATURE {
-            if at == 0 && !superblock::has_slots(&bytes) && is_store_head(file, len, target)? {
+            if at == 0 && !superblock::has_slots(&bytes) && is_store_head(read, len, target)? {
                 return Ok(FoundFile::StoreHead);
             }
             if there < superblock::FIXED {
@@ -82,10 +106,8 @@ fn recognise(file: &File, len: u64, target: &str) -> Result<FoundFile> {
 
 /// Whether a file that begins with our signature is the head of a container in an object store, which has one checksum over all
 /// of it. Asked only where the first slot is not where a file has it.
-fn is_store_head(file: &File, len: u64, target: &str) -> Result<bool> {
-    let read = |bytes: &mut [u8]| {
-        file.read_exact_at(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e))
-    };
+fn is_store_head(read: ReadAt<'_>, len: u64, target: &str) -> Result<bool> {
+    let read = |bytes: &mut [u8]| read(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e));
     let mut front = vec![0; usize::try_from(len.min(superblock::DATA)).unwrap_or_default()];
     read(&mut front)?;
     // The part that both have is sealed by itself: a file may be cut off behind it.
@@ -117,7 +139,12 @@ pub(super) fn not_ours(target: &str, what: &str) -> Error {
 }
 
 pub(super) fn container(file: &File, len: u64, target: &str) -> Result<Fixed> {
-    match recognise(file, len, target)? {
+    found_container(recognise_file(file, len, target)?, target)
+}
+
+/// The fixed part of a container's head, if what was found is one.
+pub(super) fn found_container(found: FoundFile, target: &str) -> Result<Fixed> {
+    match found {
         FoundFile::Container(fixed) => Ok(fixed),
         FoundFile::StoreHead => Err(in_objects(Path::new(target))),
         FoundFile::NativeHdf5 => Err(not_ours(target, "a native HDF5 file")),
@@ -169,20 +196,12 @@ pub(crate) fn look(path: &Path, access: Access) -> Result<(Probe, Option<OpenedF
     }
     let (file, is_writable) = open_to_look(path, access).map_err(|e| Error::io(&target, "opening", &e))?;
     let meta = file.metadata().map_err(|e| Error::io(&target, "identifying", &e))?;
-    match recognise(&file, meta.len(), &target) {
+    match recognise_file(&file, meta.len(), &target) {
         Ok(FoundFile::Container(fixed)) => {
             let id = (meta.dev(), meta.ino());
             Ok((Probe::Container, Some(OpenedFile { file: Arc::new(file), fixed, id, is_writable })))
         }
-        Ok(FoundFile::StoreHead) => Ok((Probe::WrongStorage, None)),
-        Ok(FoundFile::NativeHdf5) => Ok((Probe::NativeHdf5, None)),
-        Ok(FoundFile::Pointer) => Ok((Probe::Pointer, None)),
-        Ok(FoundFile::Other) => Ok((Probe::Other, None)),
-        // Ours, though opening it will fail with a better message than a probe can give.
-        Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. } | ErrorKind::NewerFormat { .. }) => {
-            Ok((Probe::Container, None))
-        }
-        Err(e) => Err(e),
+        other => FoundFile::probed(other).map(|probe| (probe, None)),
     }
 }
 
@@ -198,7 +217,7 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
     }
 }
 
-fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
+pub(super) fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     let asked = opts.retention.map_or(0, clock::micros);
     let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_REST_MICROS) };
     // Who names a retention time means it; the courtesy to copiers is for those who do not.

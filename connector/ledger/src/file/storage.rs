@@ -78,7 +78,7 @@ impl StorageReads for FileStorage {
     }
 
     fn cached_snapshot(&self) -> Option<Snapshot> {
-        if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
+        if !self.is_remembered() {
             return None;
         }
         let (slot, snapshot) = snapshot_cache::take((self.fixed.id, self.file))?;
@@ -87,7 +87,7 @@ impl StorageReads for FileStorage {
     }
 
     fn cache_snapshot(&self, snapshot: Snapshot) {
-        if self.writer.is_some() || self.options.at.is_some() || self.options.salvage {
+        if !self.is_remembered() {
             return;
         }
         if let Some(slot) = lock(&self.seen).filter(|slot| slot.version == snapshot.version) {

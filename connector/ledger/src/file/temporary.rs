@@ -145,9 +145,8 @@ impl Temporary {
 
     /// Replaces, and keeps the old file under the temporary name until the folder is synced.
     fn exchange_synced(&self, real: &Path) -> io::Result<()> {
-        let exchange = || {
-            renameat_with(CWD, &self.path, CWD, real, RenameFlags::EXCHANGE).map_err(io::Error::from)
-        };
+        let exchange =
+            || renameat_with(CWD, &self.path, CWD, real, RenameFlags::EXCHANGE).map_err(io::Error::from);
         match exchange() {
             Ok(()) => (),
             Err(e) if is_unsupported(&e) => {

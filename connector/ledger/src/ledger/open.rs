@@ -9,7 +9,7 @@ use object_stores::{Key, ObjectStore};
 
 use super::Ledger;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{OpenedFile, Replacing};
+use crate::file::{ByteSource, OpenedFile, Replacing};
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
@@ -68,6 +68,23 @@ impl Ledger {
     pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
         let storage = file::open(path, access, &opts, None)?;
         Self::start(Box::new(storage), access, &opts)
+    }
+
+    /// Opens the container in bytes that something else reads, for reading. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// `NotAContainer`, `NewerFormat`, `Corrupt`; the source's own.
+    pub fn open_source(name: &str, source: Arc<dyn ByteSource>, opts: Options) -> Result<Self> {
+        let storage = file::source::open(name, source, &opts)?;
+        Self::start(Box::new(storage), Access::ReadOnly, &opts)
+    }
+
+    /// Says what such bytes hold from the first ones.
+    ///
+    /// # Errors
+    /// The source's own.
+    pub fn probe_source(source: &dyn ByteSource, name: &str) -> Result<Probe> {
+        file::source::probe(source, name)
     }
 
     /// Says what a path holds from its first bytes. Takes no lock and changes nothing.

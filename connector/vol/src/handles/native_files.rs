@@ -155,6 +155,22 @@ impl Library {
         Ok(size > 0)
     }
 
+    /// Whether a program hands the image of an access list to the driver by functions of its own (`H5LTopen_file_image` does). They
+    /// may count on one opening.
+    pub fn has_image_callbacks(self, access: Hid) -> Result<bool> {
+        // SAFETY: all-zero is a valid value of this structure of optional functions and a pointer.
+        let mut callbacks: sys::H5FD_file_image_callbacks_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the answer's place outlives the call. Its data is a copy that such functions make, and null without them.
+        let result = unsafe { (self.table().H5Pget_file_image_callbacks)(access, &mut callbacks) };
+        check(result, "H5Pget_file_image_callbacks")?;
+        let has = callbacks.image_malloc.is_some() || callbacks.image_memcpy.is_some();
+        if let Some(free) = callbacks.udata_free.filter(|_| !callbacks.udata.is_null()) {
+            // SAFETY: the function is the copy's own.
+            unsafe { free(callbacks.udata) };
+        }
+        Ok(has)
+    }
+
     /// Whether an access list chooses the core driver without backing store.
     pub fn discards_writes(self, access: Hid) -> Result<bool> {
         let (mut increment, mut backed) = (0_usize, true);

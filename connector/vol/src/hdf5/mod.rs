@@ -4,6 +4,7 @@
 //! - `datatype`, `dataspace`, `selection`, `plist`, `references`: what a program gives a call.
 //! - `predefined_types`, `located_types`: datatypes of the library's own, and those that lie in containers.
 //! - `error_stack`, `saved_errors`: frames that are pushed, and frames of failed calls that are kept and put back.
+//! - `driver_file`: bytes that only a file driver of the library can read.
 //! - `native`: objects of native files, the driver beneath the shadow native file, datasets that only run filters.
 //! - `guard`: what every function of ours that libhdf5 calls goes through. It turns panics and errors into the error stack.
 //! - `caller`, `unwrapping`: what this thread is about while libhdf5 calls us.
@@ -17,6 +18,7 @@ pub mod caller;
 pub mod classes;
 pub mod dataspace;
 pub mod datatype;
+pub mod driver_file;
 pub mod error_stack;
 pub mod exit;
 pub mod file_flags;

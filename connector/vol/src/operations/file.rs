@@ -241,16 +241,15 @@ fn open_in_memory(library: Library, name: &[u8], flags: OpenFlags, access: Hid) 
     library.open_native_file(&name, flags, list.get())
 }
 
-/// Opens a container without giving its file an identifier.
+/// Opens the container at a place that a name leads to, without giving its file an identifier.
 pub fn open_session(
     library: Library,
     config: &Config,
-    name: &[u8],
+    (name, place): (&[u8], Place),
     flags: OpenFlags,
     access: Hid,
 ) -> Result<Arc<Session>> {
     let together = together(library, access)?;
-    let place = agreed(&together, names::place_to_open(name, config, flags.access()))?;
     let request =
         OpenRequest { library, config, place: &place, name, flags, access, together: together.is_some() };
     open_container(request, together)
@@ -294,7 +293,12 @@ fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     options.opened.clone_from(&place.opened);
     // A setting for all files means those that are read; what is written is always the newest version.
     options.ledger.at = place.at.or(config.at.filter(|_| !flags.write));
-    let opened = Container::open(&place.target, mode, options).map_err(|error| {
+    let opened = match &place.source {
+        Some(_) if flags.write => return Err(source_is_read_only(name)),
+        Some(source) => Container::open_source(&String::from_utf8_lossy(name), source.clone(), options),
+        None => Container::open(&place.target, mode, options),
+    };
+    let opened = opened.map_err(|error| {
         if is_foreign(place, &error) {
             return not_ours(name);
         }
@@ -302,6 +306,13 @@ fn open_one(request: OpenRequest<'_>) -> Result<Arc<Container>> {
     })?;
     filter_pipeline::check_not_filtering(&opened)?;
     Ok(opened)
+}
+
+/// The error for a container behind a file driver that is to be changed.
+fn source_is_read_only(name: &[u8]) -> Error {
+    let text = format!("unable to open file: name = '{}'", String::from_utf8_lossy(name));
+    let said = "a container behind a file driver can only be read; open it without the driver to write";
+    Error::file(Minor::CannotOpenFile, text, Some(libc::EROFS)).with_system_message(said, "")
 }
 
 /// All opens of one file agree on what closing it does to its objects, as those of a native file must (`H5F_open`).
@@ -450,6 +461,9 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
         NamedFile::Native => return Ok(false),
         NamedFile::Container(place) => place,
     };
+    if place.source.is_some() {
+        return Ok(true);
+    }
     if place.is_taken_locally() {
         return Ok(false);
     }
@@ -488,6 +502,10 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
 
 fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
     check_newest(&place, Minor::CannotOperate, "delete", name)?;
+    if place.source.is_some() {
+        let text = "a container behind a file driver is not deleted; delete it without the driver";
+        return Err(Error::new(Minor::Unsupported, text));
+    }
     let removed = match place.target {
         Target::File(path) => {
             let options = h5lake_ledger::Options { retention: config.retention, ..Default::default() };

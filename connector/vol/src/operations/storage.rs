@@ -1,9 +1,10 @@
 //! Which files are native, and stay so.
 
-use h5lake_ledger::{Access, Probe};
+use h5lake_ledger::{Access, Ledger, Probe};
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
+use crate::hdf5::driver_file::DriverFile;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::Driver;
 use crate::names::{self, Place};
@@ -29,15 +30,40 @@ pub fn storage(
     access: Access,
 ) -> Result<NamedFile> {
     if by_driver(library, list)? {
-        return match names::place_to_open(name, config, access) {
-            Ok(place) if is_container(&place) && !library.has_file_image(list)? => {
-                Ok(NamedFile::Container(place))
-            }
-            _ => Ok(NamedFile::Native),
-        };
+        return behind_driver(library, config, name, list, access);
     }
     let place = names::place_to_open(name, config, access)?;
     Ok(if is_native(&place) { NamedFile::Native } else { NamedFile::Container(place) })
+}
+
+/// What a name leads to for an access list with a file driver of its own. Where the path tells, the driver is not asked: some of
+/// them read whole files to open them.
+fn behind_driver(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    list: Hid,
+    access: Access,
+) -> Result<NamedFile> {
+    let has_image = library.has_file_image(list)?;
+    let place = names::place_to_open(name, config, access);
+    match place {
+        Ok(place) if is_container(&place) && !has_image => return Ok(NamedFile::Container(place)),
+        Ok(place) if !has_image && place.found().is_some_and(|found| found != Probe::NotFound) => {
+            return Ok(NamedFile::Native);
+        }
+        _ => (),
+    }
+    if has_image && library.has_image_callbacks(list)? {
+        return Ok(NamedFile::Native);
+    }
+    let Some(source) = DriverFile::open(library, name, list)? else { return Ok(NamedFile::Native) };
+    let shown = String::from_utf8_lossy(name);
+    match Ledger::probe_source(&source, &shown) {
+        Ok(Probe::Container) => Ok(NamedFile::Container(Place::behind_driver(&shown, source))),
+        // A driver that cannot read says so to the native connector, too.
+        _ => Ok(NamedFile::Native),
+    }
 }
 
 /// Whether a native file lies at the local path.

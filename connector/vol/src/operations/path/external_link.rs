@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use h5lake_container::{Access, ObjectId, ObjectKind};
+use h5lake_container::{ObjectId, ObjectKind};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -62,13 +62,13 @@ pub fn open(
 
 fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result<External> {
     let (library, config) = (from.library, &from.config);
-    match storage::storage(library, config, name, access, Access::ReadOnly)? {
+    match storage::storage(library, config, name, access, flags.access())? {
         NamedFile::Native => {
             storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access).map(External::Native)
         }
-        NamedFile::Container(_) => {
-            file::open_session(library, config, name, flags, access).map(External::Container)
+        NamedFile::Container(place) => {
+            file::open_session(library, config, (name, place), flags, access).map(External::Container)
         }
     }
 }

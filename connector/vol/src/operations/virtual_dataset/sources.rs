@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use h5lake_container::{Access, Dataspace};
+use h5lake_container::Dataspace;
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -156,14 +156,14 @@ impl<'a> Search<'a> {
         check_candidate(session, candidate, file)?;
         let library = self.library();
         let list = library.external_access_list(0, session.access_list.get())?;
-        match storage::storage(library, &session.config, name, list.get(), Access::ReadOnly) {
+        let flags = flags_of(session);
+        match storage::storage(library, &session.config, name, list.get(), flags.access()) {
             Ok(NamedFile::Native) => {
                 storage::check_allowed(&session.config, Minor::CannotOpenFile, "open", name)?;
                 Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
             }
-            Ok(NamedFile::Container(_)) => {
-                let flags = flags_of(session);
-                let opened = file::open_session(library, &session.config, name, flags, list.get());
+            Ok(NamedFile::Container(place)) => {
+                let opened = file::open_session(library, &session.config, (name, place), flags, list.get());
                 Ok(opened.ok().map(File::Ours))
             }
             Err(error) if error.minor() == Minor::NotFollowed => Err(error),
