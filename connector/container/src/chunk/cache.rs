@@ -254,8 +254,8 @@ impl BlockCache {
             self.bytes += c.data.len() - before;
             stored?;
             c.dirty.clear();
-            // Filters may lose precision: from now on everybody sees what is stored.
-            if c.shape.filters.is_foreign() {
+            // From now on everybody sees what is stored.
+            if c.shape.filters.may_lose() {
                 self.remove(key);
             }
         }

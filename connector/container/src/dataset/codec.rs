@@ -21,6 +21,12 @@ impl Dataset {
         self.shape.filters.is_foreign()
     }
 
+    /// Has optional filters of a pipeline without foreign ones skip all chunks that are written from now on, until the dataset
+    /// is in memory no more: bit n for filter n. Mandatory filters stay.
+    pub fn leave_out_filters(&self, mask: u32) {
+        self.shape.filters.leave_out(mask);
+    }
+
     /// Lends a codec until [`Self::detach_codec`]. Several may be lent, by several handles.
     pub fn attach_codec(&self, codec: Arc<dyn ChunkCodec>) {
         self.shape.filters.codecs().add(codec);

@@ -5,9 +5,6 @@ use crate::{Error, Result};
 use h5lake_ledger::buffers;
 use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 
-/// How much longer than the hint a decoded chunk may be, for a filter before this one that makes data longer.
-const MAX_EXPANSION_BYTES: usize = 16;
-
 #[derive(Debug)]
 pub(super) struct Deflate {
     level: CompressionLvl,
@@ -41,19 +38,11 @@ impl FilterCodec for Deflate {
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String> {
-        let mut room = hint.max(64);
-        loop {
-            let mut out = buffers::take(room);
-            if let Some(n) = inflate(data, &mut out)? {
-                out.truncate(n);
-                return Ok(out);
-            }
-            if room >= hint.max(4096).saturating_mul(MAX_EXPANSION_BYTES) {
-                return Err(format!("damaged data: more than {room} bytes come out"));
-            }
-            room *= 2;
-        }
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
+        let mut out = buffers::take(limit);
+        let n = inflate(data, &mut out)?.ok_or_else(|| format!("more than {limit} bytes come out"))?;
+        out.truncate(n);
+        Ok(out)
     }
 
     fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {

@@ -4,9 +4,13 @@
 //! little-endian machines has the bytes of each half swapped; both are accepted, as HDF5 does.
 
 use super::FilterCodec;
+use h5lake_ledger::buffers;
 
 /// Words that can be added before the sums have to be folded.
 const MAX_UNFOLDED_WORDS: usize = 360;
+
+/// The checksum behind the data.
+const CHECKSUM_BYTES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Fletcher32;
@@ -27,22 +31,47 @@ pub(super) fn checksum(data: &[u8]) -> u32 {
 
 impl FilterCodec for Fletcher32 {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(data.len() + 4);
-        out.extend_from_slice(data);
-        out.extend_from_slice(&checksum(data).to_le_bytes());
+        let mut out = buffers::take(data.len() + CHECKSUM_BYTES);
+        let (copy, sum) = out.split_last_chunk_mut()?;
+        copy.copy_from_slice(data);
+        *sum = checksum(data).to_le_bytes();
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], _hint: usize) -> std::result::Result<Vec<u8>, String> {
-        let Some((data, sum)) = data.split_last_chunk::<4>() else {
-            return Err("a chunk is shorter than its checksum".into());
-        };
-        let (want, [a, b, c, d]) = (checksum(data), *sum);
-        if u32::from_le_bytes([a, b, c, d]) != want && u32::from_le_bytes([b, a, d, c]) != want {
-            return Err("data error detected by the checksum".into());
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
+        let data = checked(data)?;
+        if data.len() > limit {
+            return Err(format!("{} bytes come out, more than {limit}", data.len()));
         }
-        Ok(data.to_vec())
+        let mut out = buffers::take(data.len());
+        out.copy_from_slice(data);
+        Ok(out)
     }
+
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
+        let data = checked(data)?;
+        if data.len() != out.len() {
+            return Err(format!("{} bytes come out where {} are to be", data.len(), out.len()));
+        }
+        out.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn max_encoded_bytes(&self, len: usize) -> usize {
+        len.saturating_add(CHECKSUM_BYTES)
+    }
+}
+
+/// The data before a checksum that is right.
+fn checked(data: &[u8]) -> std::result::Result<&[u8], String> {
+    let Some((data, sum)) = data.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return Err("a chunk is shorter than its checksum".into());
+    };
+    let (want, [a, b, c, d]) = (checksum(data), *sum);
+    if u32::from_le_bytes([a, b, c, d]) != want && u32::from_le_bytes([b, a, d, c]) != want {
+        return Err("data error detected by the checksum".into());
+    }
+    Ok(data)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! distance less 1, and the next byte the low ones.
 
 use super::FilterCodec;
+use h5lake_ledger::buffers;
 
 const HASH_BITS: u32 = 14;
 /// The farthest reference.
@@ -13,8 +14,6 @@ const MAX_DISTANCE: usize = 1 << 13;
 const MAX_REFERENCE: usize = 264;
 /// The longest run of literals.
 const MAX_LITERALS: usize = 32;
-/// How much longer than the hint a decoded chunk may be.
-const MAX_EXPANSION_BYTES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Lzf;
@@ -44,36 +43,52 @@ impl FilterCodec for Lzf {
         (out.len() < data.len()).then_some(out)
     }
 
-    fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String> {
-        let limit = hint.max(4096).saturating_mul(MAX_EXPANSION_BYTES);
-        let cut = || "damaged data: cut short".to_owned();
-        let mut out = Vec::with_capacity(hint);
-        let mut input = data;
-        while let Some(control) = next(&mut input) {
-            if control < 32 {
-                let n = usize::from(control) + 1;
-                let (run, rest) = input.split_at_checked(n).ok_or_else(cut)?;
-                out.extend_from_slice(run);
-                input = rest;
-            } else {
-                let mut len = usize::from(control >> 5);
-                if len == 7 {
-                    len += usize::from(next(&mut input).ok_or_else(cut)?);
-                }
-                let far = usize::from(control & 31) << 8 | usize::from(next(&mut input).ok_or_else(cut)?);
-                let from =
-                    out.len().checked_sub(far + 1).ok_or("damaged data: a reference before the start")?;
-                // The source may overlap what is being made.
-                for i in from..from + len + 2 {
-                    out.push(out[i]);
-                }
-            }
-            if out.len() > limit {
-                return Err("damaged data: it gets too long".into());
-            }
-        }
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
+        let mut out = buffers::take(limit);
+        let n = decode(data, &mut out)?;
+        out.truncate(n);
         Ok(out)
     }
+
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
+        match decode(data, out)? {
+            n if n == out.len() => Ok(()),
+            n => Err(format!("{n} bytes come out where {} are to be", out.len())),
+        }
+    }
+}
+
+/// Decodes to the start of `out`: the decoded length.
+fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
+    let cut = || "damaged data: cut short".to_owned();
+    let long = || "damaged data: it gets too long".to_owned();
+    let (mut input, mut at) = (data, 0);
+    while let Some(control) = next(&mut input) {
+        if control < 32 {
+            let n = usize::from(control) + 1;
+            let (run, rest) = input.split_at_checked(n).ok_or_else(cut)?;
+            out.get_mut(at..at + n).ok_or_else(long)?.copy_from_slice(run);
+            input = rest;
+            at += n;
+            continue;
+        }
+        let mut len = usize::from(control >> 5) + 2;
+        if len == 7 + 2 {
+            len += usize::from(next(&mut input).ok_or_else(cut)?);
+        }
+        let far = usize::from(control & 31) << 8 | usize::from(next(&mut input).ok_or_else(cut)?);
+        let from = at.checked_sub(far + 1).ok_or("damaged data: a reference before the start")?;
+        let known = out.get_mut(from..at + len).ok_or_else(long)?;
+        // The source may overlap what is being made: then it is copied as often as it fits, twice as much each time.
+        let mut done = far + 1;
+        while done < known.len() {
+            let n = done.min(known.len() - done);
+            known.copy_within(..n, done);
+            done += n;
+        }
+        at += len;
+    }
+    Ok(at)
 }
 
 fn next(input: &mut &[u8]) -> Option<u8> {
@@ -127,7 +142,7 @@ mod tests {
         #[test]
         fn damage_does_not_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(out) = Lzf.decode(&data, 10) {
-                prop_assert!(out.len() < 4096 * MAX_EXPANSION_BYTES + MAX_REFERENCE + 1);
+                prop_assert!(out.len() <= 10);
             }
         }
     }

@@ -3,12 +3,21 @@
 //! A chunk encoded here decodes in native HDF5 and the reverse: filters apply in the order given, and bit n of
 //! the mask says that step n was skipped.
 
+mod bit_matrix;
+mod bits;
+mod bitshuffle;
+mod bzip2;
+mod decimals;
 mod deflate;
 mod fletcher32;
 mod foreign;
+mod lz4;
 mod lzf;
+mod nbit;
+mod scaleoffset;
 mod shuffle;
 pub(crate) mod unlocked;
+mod zstd;
 
 pub(crate) use foreign::Codecs;
 use foreign::Work;
@@ -19,16 +28,20 @@ use crate::{Error, ErrorKind, Result};
 use h5lake_ledger::buffers;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
 const OPTIONAL: u32 = 1;
+
+/// What a codec may add to a short chunk, beside making it twice as long: headers and tables.
+const MAX_OVERHEAD_BYTES: usize = 4096;
 
 /// What every filter does.
 trait FilterCodec: fmt::Debug + Send + Sync {
     /// Encodes; `None` when it cannot or would gain nothing, in the filter's own judgement.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>>;
-    /// Decodes; `hint` is the likely length.
-    fn decode(&self, data: &[u8], hint: usize) -> std::result::Result<Vec<u8>, String>;
+    /// Decodes to `limit` bytes at most; what has more is damaged.
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String>;
     /// Decodes to where it is wanted; what does not have that length is an error.
     fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<(), String> {
         let decoded = self.decode(data, out.len())?;
@@ -39,6 +52,35 @@ trait FilterCodec: fmt::Debug + Send + Sync {
         buffers::give(decoded);
         Ok(())
     }
+    /// Whether other data may come back than were encoded.
+    fn may_lose(&self) -> bool {
+        false
+    }
+    /// The most that any writer's encoding of `len` bytes has: what the next filter may decode to.
+    fn max_encoded_bytes(&self, len: usize) -> usize {
+        len.saturating_mul(2).saturating_add(MAX_OVERHEAD_BYTES)
+    }
+}
+
+/// A big-endian number at the start of encoded data, which is cut off.
+fn read_u32(data: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = data.split_first_chunk()?;
+    *data = rest;
+    Some(u32::from_be_bytes(*number))
+}
+
+/// The same of 8 bytes.
+fn read_u64(data: &mut &[u8]) -> Option<u64> {
+    let (number, rest) = data.split_first_chunk()?;
+    *data = rest;
+    Some(u64::from_be_bytes(*number))
+}
+
+/// The same bytes, for a filter that finds nothing to do.
+fn copy(data: &[u8]) -> Vec<u8> {
+    let mut out = buffers::take(data.len());
+    out.copy_from_slice(data);
+    out
 }
 
 #[derive(Debug)]
@@ -54,6 +96,8 @@ struct FilterStep {
 pub(crate) struct Pipeline {
     steps: Vec<FilterStep>,
     codecs: Codecs,
+    /// Bit n for an optional filter that is not to encode.
+    left_out: AtomicU32,
     /// As given, where a codec is needed.
     filters: Arc<[Filter]>,
 }
@@ -67,6 +111,7 @@ fn known(id: i32) -> &'static str {
         4 => "szip",
         5 => "nbit",
         6 => "scaleoffset",
+        307 => "bzip2",
         32000 => "lzf",
         32001 => "blosc",
         32004 => "lz4",
@@ -90,7 +135,7 @@ impl Pipeline {
         let steps: Vec<FilterStep> = filters.iter().map(step).collect::<Result<_>>()?;
         let needs_codec = steps.iter().any(|s| s.codec.is_none());
         let filters = if needs_codec { filters.into() } else { Arc::default() };
-        Ok(Self { steps, codecs: Codecs::default(), filters })
+        Ok(Self { steps, codecs: Codecs::default(), left_out: AtomicU32::new(0), filters })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,6 +145,18 @@ impl Pipeline {
     /// Whether there are filters that only a lent codec has: the pipeline is then run in the calling thread alone.
     pub(crate) fn is_foreign(&self) -> bool {
         self.steps.iter().any(|s| s.codec.is_none())
+    }
+
+    /// Whether other data may come back than were encoded: less precise numbers, say.
+    pub(crate) fn may_lose(&self) -> bool {
+        self.steps.iter().any(|s| s.codec.as_ref().is_none_or(|codec| codec.may_lose()))
+    }
+
+    /// Has optional filters encode nothing from now on: bit n for filter n. Others stay.
+    pub(crate) fn leave_out(&self, mask: u32) {
+        let optional = self.steps.iter().enumerate().filter(|(_, step)| step.optional);
+        let optional = optional.fold(0, |all, (n, _)| all | 1 << n);
+        self.left_out.store(mask & optional, Ordering::Relaxed);
     }
 
     /// The codecs lent for this pipeline.
@@ -120,8 +177,9 @@ impl Pipeline {
         if self.is_foreign() {
             return self.run_foreign(Work::Encode(chunk));
         }
-        let (mut mask, mut so_far) = (0, None::<Vec<u8>>);
-        for (n, step) in self.steps.iter().enumerate() {
+        let left_out = self.left_out.load(Ordering::Relaxed);
+        let (mut mask, mut so_far) = (left_out, None::<Vec<u8>>);
+        for (n, step) in self.steps.iter().enumerate().filter(|(n, _)| left_out >> n & 1 == 0) {
             let data = so_far.as_deref().unwrap_or(chunk);
             match step.codec.as_ref().and_then(|c| c.encode(data)) {
                 Some(encoded) => so_far.replace(encoded).map_or((), buffers::give),
@@ -132,7 +190,7 @@ impl Pipeline {
                 }
             }
         }
-        Ok((mask, so_far.unwrap_or_else(|| chunk.to_vec())))
+        Ok((mask, so_far.unwrap_or_else(|| copy(chunk))))
     }
 
     /// Decodes a stored chunk of `len` bytes.
@@ -159,13 +217,18 @@ impl Pipeline {
         }
         let named =
             |step: &FilterStep, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
-        let mut steps = used().filter_map(|step| Some((step, step.codec.as_ref()?)));
-        let last = steps.next();
-        for (step, codec) in steps.rev() {
-            let decoded = codec.decode(&data, out.len()).map_err(|why| named(step, why))?;
+        // With each the most that it may decode to.
+        let mut limit = out.len();
+        let mut steps: Vec<_> = Vec::with_capacity(self.steps.len());
+        for (step, codec) in used().filter_map(|step| Some((step, step.codec.as_ref()?))) {
+            steps.push((step, codec, limit));
+            limit = codec.max_encoded_bytes(limit);
+        }
+        for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
+            let decoded = codec.decode(&data, limit).map_err(|why| named(step, why))?;
             buffers::give(std::mem::replace(&mut data, decoded));
         }
-        let Some((step, codec)) = last else { return put(data, out) };
+        let Some((step, codec, _)) = steps.pop() else { return put(data, out) };
         codec.decode_into(&data, out).map_err(|why| named(step, why))?;
         buffers::give(data);
         Ok(())
@@ -194,7 +257,13 @@ fn step(f: &Filter) -> Result<FilterStep> {
         1 => Some(Box::new(deflate::Deflate::new(f.client_data.first().copied())?)),
         2 => Some(Box::new(shuffle::Shuffle::new(&f.client_data))),
         3 => Some(Box::new(fletcher32::Fletcher32)),
+        5 => Some(Box::new(nbit::NBit::new(&f.client_data))),
+        6 => Some(Box::new(scaleoffset::ScaleOffset::new(&f.client_data))),
+        307 => Some(Box::new(bzip2::Bzip2::new(&f.client_data))),
         32000 => Some(Box::new(lzf::Lzf)),
+        32004 => Some(Box::new(lz4::Lz4::new(&f.client_data))),
+        32008 => Some(Box::new(bitshuffle::Bitshuffle::new(&f.client_data))),
+        32015 => Some(Box::new(zstd::Zstd::new(&f.client_data))),
         _ => None,
     };
     Ok(FilterStep { name, optional: f.flags & OPTIONAL != 0, codec })

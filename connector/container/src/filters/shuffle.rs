@@ -29,27 +29,19 @@ impl FilterCodec for Shuffle {
         if self.size == 0 {
             return None;
         }
-        let Some(n) = self.whole(data.len()) else { return Some(data.to_vec()) };
+        let Some(n) = self.whole(data.len()) else { return Some(super::copy(data)) };
         let mut out = buffers::take(data.len());
         let (elements, rest) = data.split_at(n * self.size);
         let (planes, left) = out.split_at_mut(n * self.size);
-        match self.size {
-            2 => apart(elements, planes, n, |e, byte| (u16::from_le_bytes(e) >> (8 * byte)) as u8),
-            4 => apart(elements, planes, n, |e, byte| (u32::from_le_bytes(e) >> (8 * byte)) as u8),
-            8 => apart(elements, planes, n, |e, byte| (u64::from_le_bytes(e) >> (8 * byte)) as u8),
-            size => {
-                for (byte, plane) in planes.chunks_exact_mut(n).enumerate() {
-                    for (o, element) in plane.iter_mut().zip(elements.chunks_exact(size)) {
-                        *o = element[byte];
-                    }
-                }
-            }
-        }
+        planes_of(elements, self.size, planes);
         left.copy_from_slice(rest);
         Some(out)
     }
 
-    fn decode(&self, data: &[u8], _hint: usize) -> std::result::Result<Vec<u8>, String> {
+    fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
+        if data.len() > limit {
+            return Err(format!("{} bytes, more than {limit}", data.len()));
+        }
         let mut out = buffers::take(data.len());
         self.decode_into(data, &mut out)?;
         Ok(out)
@@ -68,20 +60,49 @@ impl FilterCodec for Shuffle {
         };
         let (planes, rest) = data.split_at(n * self.size);
         let (elements, left) = out.split_at_mut(n * self.size);
-        match self.size {
-            2 => together::<2>(planes, elements, n),
-            4 => together::<4>(planes, elements, n),
-            8 => together::<8>(planes, elements, n),
-            size => {
-                for (byte, plane) in planes.chunks_exact(n).enumerate() {
-                    for (element, b) in elements.chunks_exact_mut(size).zip(plane) {
-                        element[byte] = *b;
-                    }
+        elements_of_planes(planes, self.size, elements);
+        left.copy_from_slice(rest);
+        Ok(())
+    }
+
+    fn max_encoded_bytes(&self, len: usize) -> usize {
+        len
+    }
+}
+
+/// Whole elements of `size` bytes into as many planes: all first bytes, all second ones, and so on.
+pub(super) fn planes_of(elements: &[u8], size: usize, planes: &mut [u8]) {
+    let n = elements.len() / size;
+    match size {
+        1 => planes.copy_from_slice(elements),
+        2 => apart(elements, planes, n, |e, byte| (u16::from_le_bytes(e) >> (8 * byte)) as u8),
+        4 => apart(elements, planes, n, |e, byte| (u32::from_le_bytes(e) >> (8 * byte)) as u8),
+        8 => apart(elements, planes, n, |e, byte| (u64::from_le_bytes(e) >> (8 * byte)) as u8),
+        size => {
+            for (byte, plane) in planes.chunks_exact_mut(n).enumerate() {
+                for (o, element) in plane.iter_mut().zip(elements.chunks_exact(size)) {
+                    *o = element[byte];
                 }
             }
         }
-        left.copy_from_slice(rest);
-        Ok(())
+    }
+}
+
+/// The reverse of [`planes_of`].
+pub(super) fn elements_of_planes(planes: &[u8], size: usize, elements: &mut [u8]) {
+    let n = elements.len() / size;
+    match size {
+        1 => elements.copy_from_slice(planes),
+        2 => together::<2>(planes, elements, n),
+        4 => together::<4>(planes, elements, n),
+        8 => together::<8>(planes, elements, n),
+        size => {
+            for (byte, plane) in planes.chunks_exact(n).enumerate() {
+                for (element, b) in elements.chunks_exact_mut(size).zip(plane) {
+                    element[byte] = *b;
+                }
+            }
+        }
     }
 }
 
@@ -133,7 +154,7 @@ mod tests {
                 assert_eq!(shuffled[i % size * n + i / size], *b, "byte {i} of elements of {size}");
             }
             assert_eq!(shuffled[n * size..], data[n * size..]);
-            assert_eq!(s.decode(&shuffled, 0).unwrap(), data);
+            assert_eq!(s.decode(&shuffled, data.len()).unwrap(), data);
         }
     }
 

@@ -73,6 +73,7 @@ fn make(
     let (spec, scratch) = spec_of(&session, &types, new)?;
     let object = session.container.create_dataset(spec)?;
     let dataset = session.container.dataset_of(&object)?;
+    filter_setup::leave_out_missing(session.library, &dataset);
     let path = place.link(&object)?;
     let access_list = session.library.copy_dataset_access(new.access)?;
     let base = ObjectHandle { session, object, path };

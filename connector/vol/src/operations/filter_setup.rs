@@ -1,6 +1,6 @@
 //! The filters of a dataset that is being created, as native code would set them up (`H5D__create`, H5Dint.c).
 
-use h5lake_container::{Dataspace, Filter, Layout};
+use h5lake_container::{Dataset, Dataspace, Filter, Layout};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::datatype::{ARRAY, COMPOUND, VARIABLE_LENGTH};
@@ -17,6 +17,8 @@ const OPTIONAL: u32 = 1;
 const SHUFFLE: i32 = 2;
 /// `H5Z_FILTER_NBIT`.
 const NBIT: i32 = 5;
+/// The first filter that is not HDF5's own (`H5Z_FILTER_RESERVED`).
+const FIRST_REGISTERED: i32 = 256;
 /// Deflate, shuffle, fletcher32: what native code would do to set them up is done here.
 const SET_UP_HERE: std::ops::RangeInclusive<i32> = 1..=3;
 
@@ -68,6 +70,19 @@ pub fn of_new(
         filter.client_data = vec![size.map_err(|_| Error::argument("elements too large to shuffle"))?];
     }
     Ok((filters, None))
+}
+
+/// Has the new dataset's chunks skip optional filters that the library lacks, as native code does: what such a filter sets for
+/// itself is not known, though the plugin may have the filter.
+pub fn leave_out_missing(library: Library, dataset: &Dataset) {
+    let missing = |filter: &Filter| {
+        filter.id >= FIRST_REGISTERED && filter.flags & OPTIONAL != 0 && !library.has_filter(filter.id)
+    };
+    let filters = dataset.filters().iter().take(32).enumerate();
+    let mask = filters.filter(|(_, filter)| missing(filter)).fold(0, |mask, (n, _)| mask | 1 << n);
+    if mask != 0 {
+        dataset.leave_out_filters(mask);
+    }
 }
 
 /// Whether native code would not set up filters for such a dataset.

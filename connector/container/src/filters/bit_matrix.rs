@@ -1,0 +1,102 @@
+//! Elements by bit: the matrix of elements and their bits, turned.
+//!
+//! Eight words of eight bytes go through at once, in shifts and masks that a compiler makes vectors of.
+
+use super::shuffle::{elements_of_planes, planes_of};
+use h5lake_ledger::buffers::Scratch;
+use std::array::from_fn;
+
+/// Bytes of a plane that are turned at once.
+const TILE: usize = 64;
+/// Bytes of elements that are taken apart before their bits are turned: they stay in the nearest cache.
+const STRIP_BYTES: usize = 4096;
+
+/// Exchanges bit `8i + k` and bit `8k + i`.
+fn turn_bits(mut x: u64) -> u64 {
+    for (shift, mask) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0xf0f0_f0f0)] {
+        let change = (x ^ x >> shift) & mask;
+        x ^= change ^ change << shift;
+    }
+    x
+}
+
+/// Exchanges byte k of word i and byte i of word k.
+fn turn_bytes(mut x: [u64; 8]) -> [u64; 8] {
+    for (far, mask) in [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)] {
+        let shift = 8 * far;
+        x = from_fn(|i| match i & far {
+            0 => x[i] & mask | (x[i + far] & mask) << shift,
+            _ => x[i] & !mask | x[i - far] >> shift & mask,
+        });
+    }
+    x
+}
+
+/// Elements that are taken apart at once.
+fn strip(size: usize) -> usize {
+    (STRIP_BYTES / size / TILE * TILE).max(TILE)
+}
+
+/// Turns elements of `size` bytes into rows of bits: as many elements as a multiple of eight.
+pub(super) fn bits_of(elements: &[u8], size: usize, rows: &mut [u8]) {
+    let (strip, row) = (strip(size), elements.len() / size / 8);
+    let mut planes = Scratch::new((strip * size).min(elements.len()));
+    for (n, part) in elements.chunks(strip * size).enumerate() {
+        let planes = &mut planes[..part.len()];
+        planes_of(part, size, planes);
+        let count = part.len() / size;
+        for (plane, rows) in planes.chunks_exact(count).zip(rows.chunks_exact_mut(8 * row)) {
+            bits_of_plane(plane, rows, row, n * strip / 8);
+        }
+    }
+}
+
+/// The reverse of [`bits_of`].
+pub(super) fn elements_of(rows: &[u8], size: usize, elements: &mut [u8]) {
+    let (strip, row) = (strip(size), elements.len() / size / 8);
+    let mut planes = Scratch::new((strip * size).min(elements.len()));
+    for (n, part) in elements.chunks_mut(strip * size).enumerate() {
+        let planes = &mut planes[..part.len()];
+        let count = part.len() / size;
+        for (plane, rows) in planes.chunks_exact_mut(count).zip(rows.chunks_exact(8 * row)) {
+            plane_of_bits(rows, row, n * strip / 8, plane);
+        }
+        elements_of_planes(planes, size, part);
+    }
+}
+
+/// One byte of each element into eight rows of `row` bytes, from byte `at` of each.
+fn bits_of_plane(plane: &[u8], rows: &mut [u8], row: usize, at: usize) {
+    let (tiles, rest) = plane.as_chunks::<TILE>();
+    for (n, tile) in tiles.iter().enumerate() {
+        let (words, _) = tile.as_chunks::<8>();
+        let turned = turn_bytes(from_fn(|i| turn_bits(u64::from_le_bytes(words[i]))));
+        for (word, row) in turned.iter().zip(rows.chunks_exact_mut(row)) {
+            row[at + 8 * n..at + 8 * n + 8].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    let at = at + tiles.len() * 8;
+    for (n, group) in rest.as_chunks::<8>().0.iter().enumerate() {
+        let turned = turn_bits(u64::from_le_bytes(*group)).to_le_bytes();
+        for (byte, row) in turned.iter().zip(rows.chunks_exact_mut(row)) {
+            row[at + n] = *byte;
+        }
+    }
+}
+
+/// The reverse of [`bits_of_plane`].
+fn plane_of_bits(rows: &[u8], row: usize, at: usize, plane: &mut [u8]) {
+    let (tiles, rest) = plane.as_chunks_mut::<TILE>();
+    let after = at + tiles.len() * 8;
+    for (n, tile) in tiles.iter_mut().enumerate() {
+        let word = |k: usize| from_fn(|i| rows[k * row + at + 8 * n..][..8][i]);
+        let turned = turn_bytes(from_fn(|k| u64::from_le_bytes(word(k))));
+        for (group, word) in tile.as_chunks_mut::<8>().0.iter_mut().zip(turned) {
+            *group = turn_bits(word).to_le_bytes();
+        }
+    }
+    for (n, group) in rest.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let word = u64::from_le_bytes(from_fn(|k| rows[k * row + after + n]));
+        *group = turn_bits(word).to_le_bytes();
+    }
+}

@@ -1,0 +1,312 @@
+"""The filters that the plugin has itself: each parameter, on each kind of element. Every chunk is what plain HDF5 with
+hdf5plugin stores, byte for byte, and either reads the other's."""
+# requires: filters.txt
+
+import ctypes
+import itertools
+import os
+import pickle
+import re
+import subprocess
+import sys
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers its filters
+import numpy as np
+from cases import main, same
+from h5py import h5d, h5p, h5s, h5t
+
+NBIT, SCALEOFFSET, BZIP2, LZ4, BITSHUFFLE, ZSTD = 5, 6, 307, 32004, 32008, 32015
+SHUFFLE, FLETCHER32 = 2, 3
+MANDATORY, OPTIONAL = 0, 1
+SHAPES = [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((3000,), (1999,))]
+UNDEFINED = "undefined"
+
+
+def hdf5():
+    """The libhdf5 that h5py has loaded, for what h5py lacks."""
+    with open("/proc/self/maps") as maps:
+        mapped = {line.split()[-1] for line in maps if re.search(r"/libhdf5[-.][^/]*$", line)}
+    return ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
+
+
+def creation(chunk, filters, fill=None):
+    """A creation list with filters (number, flags, values), and a fill value or none at all."""
+    made = h5p.create(h5p.DATASET_CREATE)
+    made.set_chunk(chunk)
+    if isinstance(fill, str):
+        function = hdf5().H5Pset_fill_value
+        function.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        assert function(made.id, h5t.NATIVE_INT32.id, None) >= 0
+    elif fill is not None:
+        made.set_fill_value(fill)
+    for number, flags, values in filters:
+        made.set_filter(number, flags, values)
+    return made
+
+
+def kinds_of_data(dtype, shape):
+    """Constant, smooth and noisy elements."""
+    dtype, n = np.dtype(dtype), int(np.prod(shape))
+    random = np.random.default_rng(n + dtype.itemsize)
+    noise = np.frombuffer(random.integers(0, 256, n * dtype.itemsize, "u1").tobytes(), dtype)
+    if dtype.kind == "f":
+        noise = (random.random(n) * 1000 - 500).astype(dtype)
+    yield "same", np.full(shape, noise[0])
+    if dtype.kind in "iuf":
+        yield "smooth", (np.arange(n) // 3 % 100 - (20 if dtype.kind != "u" else 0)).astype(dtype).reshape(shape)
+    yield "noise", noise.reshape(shape)
+
+
+def compressors():
+    """Every parameter of those that take bytes as they are."""
+    for level in ((), (0,), (1,), (3,), (9,), (22,), (100,), (2 ** 32 - 5,)):
+        yield f"zstd {level}", (ZSTD, MANDATORY, level)
+    for block in ((), (0,), (1,), (7,), (100,), (1 << 30,)):
+        yield f"lz4 {block}", (LZ4, MANDATORY, block)
+    for block in ((), (1,), (9,)):
+        yield f"bzip2 {block}", (BZIP2, MANDATORY, block)
+    for block in (0, 8, 64, 1024):
+        # Without a level the plugin reads one behind the end of its values.
+        for codec in ((), (0,), (2,), (3, 0), (3, 1), (3, 15)):
+            yield f"bitshuffle {block} {codec}", (BITSHUFFLE, MANDATORY, (block, *codec))
+    yield "bitshuffle", (BITSHUFFLE, MANDATORY, ())
+    # What these cannot do is skipped.
+    yield "bzip2 of block 0", (BZIP2, OPTIONAL, (0,))
+    yield "bzip2 of block 10", (BZIP2, OPTIONAL, (10,))
+
+
+def bytes_cases():
+    """Compressors alone, with shuffle before and a checksum behind, and behind one another."""
+    types = ["u1", "<i2", ">u4", "<f4", "<f8", "S7", np.dtype([("a", "<i2"), ("b", ">f8"), ("c", "S3")])]
+    for (name, one), dtype in itertools.product(compressors(), types):
+        for n, (shape, chunk) in enumerate(SHAPES):
+            for kind, data in kinds_of_data(dtype, shape):
+                filters = [[one], [(SHUFFLE, MANDATORY, ()), one], [one, (FLETCHER32, MANDATORY, ())],
+                           [(FLETCHER32, MANDATORY, ()), (one[0], OPTIONAL, one[2])]][n]
+                yield f"{name} {dtype} {kind} {n}", data, None, creation(chunk, filters)
+    rows = [(LZ4, LZ4), (ZSTD, BITSHUFFLE), (BZIP2, ZSTD), (LZ4, BZIP2, ZSTD)]
+    for row in rows:
+        data = dict(kinds_of_data("<i4", (100,)))["noise"]
+        # The second one gets data of a length of its own, which has no whole elements.
+        yield f"row {row}", data, None, creation((33,), [(n, OPTIONAL, (1,) if n == LZ4 else ()) for n in row])
+
+
+def scaleoffset_cases():
+    """Integers with chosen bits and without, floats by digits; fill values that occur and not."""
+    for dtype in ("u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", ">u8", ">i8"):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        bits = 8 * np.dtype(dtype).itemsize
+        for shape, chunk in SHAPES[:3]:
+            for kind, data in [*kinds_of_data(dtype, shape),
+                               ("ends", np.resize(np.array([low, high, low + 1], dtype), shape)),
+                               ("nearly", np.resize(np.array([low, high - 1, high - 2, low + 1], dtype), shape)),
+                               ("nearer", np.resize(np.array([low, high - 2], dtype), shape)),
+                               ("steps", np.resize(np.array([high - i for i in range(8)], dtype), shape))]:
+                for fill in (None, UNDEFINED, data.flat[0], data.flat[-1]):
+                    for given in (0, 3, bits - 1, bits, bits + 1, 2 ** 32 - 1):
+                        yield (f"scaleoffset {dtype} {shape} {kind} {fill} {given}", data, None,
+                               creation(chunk, [(SCALEOFFSET, OPTIONAL, (2, given))],
+                                        fill if isinstance(fill, (str, type(None))) else np.array(fill, dtype)))
+    for dtype in ("<f4", ">f4", "<f8", ">f8"):
+        for shape, chunk in SHAPES[:3]:
+            n = int(np.prod(shape))
+            wave = (np.sin(np.arange(n) / 7) * 40).astype(dtype).reshape(shape)
+            holes = wave.copy()
+            holes.flat[3::5] = -7.5
+            large, endless, broken = wave * np.float32(1e25).astype(dtype), wave.copy(), wave.copy()
+            endless.flat[2], broken.flat[5] = np.inf, np.nan
+            for kind, data in [*kinds_of_data(dtype, shape), ("wave", wave), ("holes", holes), ("large", large),
+                               ("endless", endless), ("broken", broken)]:
+                for fill, digits in itertools.product((None, UNDEFINED, -7.5), (0, 2, 5, 9, 2 ** 32 - 1)):
+                    yield (f"scaleoffset {dtype} {shape} {kind} {fill} {digits}", data, None,
+                           creation(chunk, [(SCALEOFFSET, OPTIONAL, (0, digits)), (ZSTD, OPTIONAL, (1,))][:1 + n % 2],
+                                    np.array(fill, dtype) if isinstance(fill, float) else fill))
+        yield (f"scaleoffset {dtype} by exponent", wave, None, creation(chunk, [(SCALEOFFSET, OPTIONAL, (1, 2))]))
+
+
+def narrow(base, precision, offset):
+    """An integer or float type with few significant bits."""
+    kind = base.copy()
+    if kind.get_class() == h5t.FLOAT:
+        kind.set_fields(precision - 1, 7, precision - 8, 0, 7)
+        kind.set_precision(precision)
+        kind.set_offset(offset)
+        kind.set_ebias(127 >> 1)
+    else:
+        kind.set_precision(precision)
+        kind.set_offset(offset)
+    return kind
+
+
+def compound(size, *members):
+    made = h5t.create(h5t.COMPOUND, size)
+    for name, offset, kind in members:
+        made.insert(name, offset, kind)
+    return made
+
+
+def nbit_cases():
+    """Integers and floats of few bits, alone and in arrays and compounds; texts, of which nothing can be left out."""
+    for (shape, chunk), big in itertools.product(SHAPES, (False, True)):
+        integers = [h5t.STD_I8BE, h5t.STD_I16BE, h5t.STD_U32BE, h5t.STD_I64BE] if big else [
+            h5t.STD_I8LE, h5t.STD_I16LE, h5t.STD_U32LE, h5t.STD_I64LE]
+        n, order = int(np.prod(shape)), ">" if big else "<"
+        for base in integers:
+            bits = base.get_precision()
+            # Fewer bits than half are refused as damage.
+            few = [(1, 0), (3, 4)] if bits == 8 else [(bits // 2 + 2, 0), (bits // 2 + 2, 5)]
+            for precision, offset in [(bits, 0), (bits - 1, 1), (bits // 2 + 1, 3), *few]:
+                data = (np.arange(n) % (1 << min(precision - (base.get_sign() == h5t.SGN_2 and precision > 1), 20)))
+                data = data.astype(base.dtype).reshape(shape)
+                yield (f"nbit {base.dtype} {precision} {offset} {shape}", data, narrow(base, precision, offset),
+                       creation(chunk, [(NBIT, OPTIONAL, ())]))
+        short = narrow(integers[1], 11, 2)
+        inner = compound(7, (b"p", 1, narrow(integers[2], 17, 5)), (b"s", 5, h5t.py_create(np.dtype("S2"))))
+        file_type = compound(40, (b"a", 0, narrow(integers[3], 43, 20)), (b"b", 8, h5t.array_create(short, (2, 3))),
+                             (b"c", 22, inner), (b"d", 30, h5t.array_create(inner, (1,))))
+        memory = np.dtype([("a", "i8"), ("b", "i2", (2, 3)), ("c", [("p", "u4"), ("s", "S2")]),
+                           ("d", [("p", "u4"), ("s", "S2")], (1,))])
+        data = np.zeros(n, memory)
+        data["a"], data["b"] = np.arange(n) * 1001, (np.arange(n) % 500)[:, None, None]
+        data["c"]["p"], data["c"]["s"], data["d"]["s"] = np.arange(n), b"ab", b"z"
+        data = data.reshape(shape)
+        yield f"nbit compound {big} {shape}", data, file_type, creation(chunk, [(NBIT, MANDATORY, ())])
+        yield (f"nbit compound {big} {shape} behind", data, file_type,
+               creation(chunk, [(NBIT, MANDATORY, ()), (ZSTD, MANDATORY, ())]))
+        text = np.resize(np.array([b"one", b"seven"], "S7"), shape)
+        yield f"nbit text {big} {shape}", text, None, creation(chunk, [(NBIT, MANDATORY, ())])
+        floats = (np.arange(n) % 64 / 4).astype(order + "f4").reshape(shape)
+        base = h5t.IEEE_F32BE if big else h5t.IEEE_F32LE
+        for precision, offset in ((20, 3), (16, 0)):
+            yield (f"nbit float {big} {precision} {shape}", floats, narrow(base, precision, offset),
+                   creation(chunk, [(NBIT, MANDATORY, ()), (FLETCHER32, MANDATORY, ())]))
+    extended = np.arange(100, dtype="longdouble") / 7
+    yield "nbit long double", extended, h5t.NATIVE_LDOUBLE, creation((33,), [(NBIT, MANDATORY, ())])
+
+
+CASES = {"bytes": bytes_cases, "scaleoffset": scaleoffset_cases, "nbit": nbit_cases}
+
+
+def make(file, number, case):
+    _, data, kind, list_ = case
+    kind = kind or h5t.py_create(data.dtype)
+    return h5d.create(file.id, b"%d" % number, kind, h5s.create_simple(data.shape), list_)
+
+
+def memory_type(data):
+    return h5t.py_create(data.dtype)
+
+
+def chunks(dataset):
+    return [(info.chunk_offset, *dataset.read_direct_chunk(info.chunk_offset))
+            for info in map(dataset.get_chunk_info, range(dataset.get_num_chunks()))]
+
+
+def values(dataset, data):
+    """All elements; nothing if HDF5 refuses what it wrote itself."""
+    out = np.zeros_like(data)
+    try:
+        dataset.read(h5s.ALL, h5s.ALL, out, memory_type(data))
+    except OSError:
+        return None
+    return out.tobytes()
+
+
+def written(path, cases, _=None):
+    """Writes all: what is stored, and what is read of it later."""
+    with h5py.File(path, "w") as file:
+        for number, case in enumerate(cases):
+            make(file, number, case).write(h5s.ALL, h5s.ALL, case[1], memory_type(case[1]))
+    with h5py.File(path) as file:
+        datasets = [h5d.open(file.id, b"%d" % number) for number in range(len(cases))]
+        return [(chunks(dataset), values(dataset, case[1])) for dataset, case in zip(datasets, cases, strict=True)]
+
+
+def decoded(path, cases, stored):
+    """What is read of chunks that are put in as they are stored."""
+    seen = []
+    with h5py.File(path, "w") as file:
+        for number, (case, parts) in enumerate(zip(cases, stored, strict=True)):
+            dataset = make(file, number, case)
+            for offset, mask, data in parts:
+                dataset.write_direct_chunk(offset, data, mask)
+            seen.append(values(dataset, case[1]))
+    return seen
+
+
+def plain(task, name, argument):
+    """Runs a function of this module in a process that has plain HDF5 and nothing else; gives what it returns."""
+    env = {k: v for k, v in os.environ.items() if k != "HDF5_VOL_CONNECTOR"}
+    run = subprocess.run([sys.executable, __file__, "plain", task, name], input=pickle.dumps(argument), env=env,
+                         stdout=subprocess.PIPE, check=True)
+    return pickle.loads(run.stdout)
+
+
+def compare(name):
+    """Every case both ways."""
+    wanted = plain("write", name, None)
+    cases = list(CASES[name]())
+    ours = written("ours.h5", cases)
+    theirs = plain("decode", name, [parts for parts, _ in ours])
+    back = decoded("decoded.h5", cases, [parts for parts, _ in wanted])
+    skipped = refused = 0
+    for case, (parts, expected), (mine, got), there, here in zip(cases, wanted, ours, theirs, back, strict=True):
+        other = [(m[:2], m[2][:64].hex(" "), p[1], p[2][:64].hex(" ")) for m, p in zip(mine, parts) if m != p]
+        assert mine == parts, f"{case[0]}: other bytes are stored: {other[:2]}"
+        # HDF5 before 2.0 refuses elements of full precision that it wrote itself.
+        assert expected in (got, None) and got is not None, f"{case[0]}: what was written is read as something else"
+        assert here == got, f"{case[0]}: what HDF5 wrote is read as something else"
+        assert there == expected, f"{case[0]}: HDF5 reads something else"
+        refused += there is None
+        skipped += any(mask for _, mask, _ in parts)
+    print(f"{name}: {len(cases)} datasets, {skipped} with skipped filters, {refused} that HDF5 does not read back")
+    assert refused < len(cases) / 10
+    return len(cases), skipped
+
+
+def check_compressors(_):
+    count, skipped = compare("bytes")
+    assert count > 3000 and skipped, count
+
+
+def check_scaleoffset(_):
+    count, skipped = compare("scaleoffset")
+    assert count > 5000 and skipped, count
+
+
+def check_nbit(_):
+    count, _ = compare("nbit")
+    assert count > 200, count
+
+
+def write_edges(f):
+    """Chunks at the edge, written bit by bit and changed."""
+    for number, values in ((ZSTD, (3,)), (LZ4, ()), (BZIP2, (9,)), (BITSHUFFLE, (0, 2)), (SCALEOFFSET, (2, 0))):
+        list_ = creation((20, 10), [(number, MANDATORY, values)], np.array(-5, "i4"))
+        space = h5s.create_simple((50, 33), (h5s.UNLIMITED, h5s.UNLIMITED))
+        d = h5py.Dataset(h5d.create(f.id, b"%d" % number, h5t.STD_I32LE, space, list_))
+        for row in range(0, 50, 7):
+            d[row, 3:30] = np.arange(27) + row
+        d.resize((70, 40))
+        d[69, 30:] = 9
+        d.resize((45, 37))
+
+
+def read_edges(f):
+    wanted = np.full((45, 37), -5, "i4")
+    for row in range(0, 45, 7):
+        wanted[row, 3:30] = np.arange(27) + row
+    assert len(f) == 5
+    for name in f:
+        same(f[name][:], wanted)
+        same(f[name][7, 5:9], wanted[7, 5:9])
+
+
+if sys.argv[1] == "plain":
+    work = {"write": written, "decode": decoded}[sys.argv[2]]
+    path = f"native-{sys.argv[2]}-{sys.argv[3]}.h5"
+    result = work(path, list(CASES[sys.argv[3]]()), pickle.load(sys.stdin.buffer))
+    sys.stdout.buffer.write(pickle.dumps(result))
+else:
+    main(globals())
