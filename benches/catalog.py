@@ -7,6 +7,9 @@ REMOTE = ["s3", "zarr-s3", "s3fs"]
 ALL = [*LOCAL, "zarr", *REMOTE, "floor"]
 PLAIN = ["h5lake", "native"]
 
+# Chunks through a filter beside deflate.
+FILTERS = ("zstd", "lz4", "bzip2", "bitshuffle", "scaleoffset", "nbit", "blosc")
+
 # Name: (size, size of the smoke form, sides). Sizes are bytes, counts or edges, as rows.py and c/rows.c say.
 PYTHON_ROWS = {
     "contiguous": (256 * MIB, 3 * MIB, ALL),
@@ -14,6 +17,7 @@ PYTHON_ROWS = {
     "chunks": (256 * MIB, 3 * MIB, ALL),
     "planes": (4096, 512, ALL),
     "gzip": (64 * MIB, 2 * MIB, ALL),
+    **{name: (64 * MIB, 2 * MIB, PLAIN) for name in FILTERS},
     "datasets": (10_000, 60, ALL),
     "attributes": (1_000, 20, ALL),
     "texts": (1_000, 20, LOCAL),
@@ -46,7 +50,8 @@ FLOORS = {"contiguous", "slices", "chunks", "gzip", "compound", "appends", "vol-
 # Rows on an S3 server of their own, a new one each time, whose requests take so many milliseconds longer.
 # Long writes to files, each done once before it is timed: the system hands out the cache pages that it was given back last,
 # and others ten times as slowly, in pieces as long as the calls; so each side has its own, and not those of the one before.
-WARMED = ("contiguous", "chunks", "planes", "gzip", "compound", "narrow", "strings", "strings-c", "vol-c")
+WARMED = ("contiguous", "chunks", "planes", "gzip", "compound", "narrow", "strings", "strings-c", "vol-c",
+          *FILTERS)
 FAR = {"s3-array": 0, "s3-array-20ms": 20}
 
 # On S3, and of zarr, fewer: the time of one does not depend on their number, and each is a few requests.

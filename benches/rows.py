@@ -165,6 +165,89 @@ class Gzip(Row):
         same(out, wanted, "compressed")
 
 
+class Filtered(Row):
+    """A field in chunks of 1 MiB through one of the filters that h5py has no name for, given by number, with shuffle or
+    without. Of `significant` bits the type in the file has that many."""
+
+    filters, dtype, significant = (), "f4", None
+
+    def data(self):
+        """As measured fields are: smooth, with a little noise in the last bits."""
+        n = np.arange(self.size // np.dtype(self.dtype).itemsize, dtype="f8")
+        field = np.sin(n / 5000) * 100 + np.cos(n / 77) + np.round(np.sin(n * 12.9898) * 4) / 64
+        return field.astype("f4") if self.dtype == "f4" else (field * 16 + 2048).astype(self.dtype)
+
+    def write(self):
+        """Create, write, close."""
+        import hdf5plugin  # noqa: F401 - native HDF5 has its filters, and those of both sides set up their parameters
+        from h5py import h5d, h5p, h5s, h5t
+        data = self.data()
+        creation, kind = h5p.create(h5p.DATASET_CREATE), h5t.py_create(data.dtype)
+        creation.set_chunk((MIB // data.itemsize,))
+        for number, values in self.filters:
+            creation.set_filter(number, 0, values)
+        if self.significant:
+            kind = kind.copy()
+            kind.set_precision(self.significant)
+        memory = h5t.py_create(data.dtype)
+        with self.clock("write"), self.side.create() as f:
+            dataset = h5d.create(f.id, b"x", kind, h5s.create_simple(data.shape), creation)
+            dataset.write(h5s.ALL, h5s.ALL, data, memory)
+            del dataset
+
+    def read(self):
+        """Open and read."""
+        import hdf5plugin  # noqa: F401
+        wanted = self.data()
+        out = np.zeros_like(wanted)
+        with self.side.open() as f:
+            with self.clock("read"):
+                f["x"].read_direct(out)
+            same(out, wanted, "filtered")
+
+
+class Zstd(Filtered):
+    """Shuffle and Zstandard 3."""
+
+    filters = ((2, ()), (32015, (3,)))
+
+
+class Lz4(Filtered):
+    """Shuffle and LZ4."""
+
+    filters = ((2, ()), (32004, ()))
+
+
+class Bzip2(Filtered):
+    """Bzip2 9."""
+
+    filters = ((307, (9,)),)
+
+
+class Bitshuffle(Filtered):
+    """Bitshuffle with LZ4."""
+
+    filters = ((32008, (0, 2)),)
+
+
+class ScaleOffset(Filtered):
+    """Integers of 13 bits in 32, by scale-offset, which finds the 13."""
+
+    filters, dtype = ((6, (2, 0)),), "i4"
+
+
+class NBit(Filtered):
+    """The same by n-bit, which is told the 17 bits."""
+
+    filters, dtype, significant = ((5, ()),), "i4", 17
+
+
+class Blosc(Filtered):
+    """Blosc with LZ4, which runs in libhdf5."""
+
+    filters = ((32001, (0, 0, 0, 0, 5, 1, 1)),)
+
+
 class Datasets(Row):
     """Many datasets of 100 ints in one group, one with an attribute in the middle."""
 
@@ -393,5 +476,7 @@ def written():
 
 
 ROWS = {"contiguous": Contiguous, "slices": Slices, "chunks": Chunks, "planes": Planes, "gzip": Gzip,
+        "zstd": Zstd, "lz4": Lz4, "bzip2": Bzip2, "bitshuffle": Bitshuffle, "scaleoffset": ScaleOffset, "nbit": NBit,
+        "blosc": Blosc,
         "datasets": Datasets, "attributes": Attributes, "strings": Strings, "compound": Compound, "narrow": Narrow,
         "texts": Texts, "appends": Appends, "poll": Poll, "cold": Cold, "s3-array": Far, "s3-array-20ms": Far}

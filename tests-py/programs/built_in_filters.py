@@ -280,6 +280,29 @@ def check_nbit(_):
     assert count > 200, count
 
 
+def write_nbit_of_references(f):
+    """Of compounds with references n-bit stores these whole, and of the integers what they need."""
+    f.create_dataset("numbers", data=np.arange(5))
+    for name, kind in (("object", h5py.ref_dtype), ("region", h5py.regionref_dtype)):
+        logical = h5t.py_create(kind, logical=True)
+        file_type = compound(4 + logical.get_size(), (b"a", 0, narrow(h5t.STD_I32LE, 20, 0)), (b"r", 4, logical))
+        list_ = creation((4,), [(NBIT, MANDATORY, ())])
+        d = h5py.Dataset(h5d.create(f.id, name.encode(), file_type, h5s.create_simple((10,)), list_))
+        data = np.zeros(10, [("a", "i4"), ("r", kind)])
+        data["a"] = np.arange(10) * 3001
+        data["r"] = f["numbers"].ref if name == "object" else f["numbers"].regionref[1:3]
+        d[...] = data
+
+
+def read_nbit_of_references(f):
+    for name in ("object", "region"):
+        found = f[name][...]
+        same(found["a"], np.arange(10, dtype="i4") * 3001)
+        assert all(f[reference].name == "/numbers" for reference in found["r"])
+        assert f[name].id.get_chunk_info(0).filter_mask == 0
+    assert f["numbers"][found["r"][9]].tolist() == [1, 2]
+
+
 def write_edges(f):
     """Chunks at the edge, written bit by bit and changed."""
     for number, values in ((ZSTD, (3,)), (LZ4, ()), (BZIP2, (9,)), (BITSHUFFLE, (0, 2)), (SCALEOFFSET, (2, 0))):

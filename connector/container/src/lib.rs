@@ -15,6 +15,8 @@ mod dataset;
 pub mod encoded;
 mod error;
 mod filters;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod heap;
 mod id_map;
 mod ids;

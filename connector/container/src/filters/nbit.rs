@@ -225,6 +225,11 @@ fn decode(data: &[u8], count: usize, size: usize, of: &Type, out: &mut [u8]) -> 
     if len != out.len() {
         return Err(format!("{len} bytes come out where {} are to be", out.len()));
     }
+    // The first versions of the plugin stored elements with references as they are, whatever the parameters said.
+    if data.len() == len && bytes_of(bits) != len {
+        out.copy_from_slice(data);
+        return Ok(());
+    }
     let data = data.get(..bits.div_ceil(8)).ok_or("damaged data: cut short")?;
     out.fill(0);
     let mut reader = BitReader::new(data);
@@ -342,6 +347,14 @@ mod tests {
         let all = all.iter().fold(0_u32, |all, (number, bits)| all << bits | number);
         assert_eq!(encoded, all.to_be_bytes());
         assert_eq!(codec.decode(&encoded, 8).unwrap(), [0, 5, 3, 7, 0, 0xab, 0xcd, 0]);
+    }
+
+    #[test]
+    fn chunks_that_were_stored_as_they_are_come_back() {
+        let codec = filter(&[1, 2, 0, 5, 5], 8);
+        let plain: Vec<u8> = (0..16).collect();
+        assert_eq!(codec.decode(&plain, 16).unwrap(), plain);
+        assert_ne!(codec.decode(&plain[..15], 16).unwrap(), plain);
     }
 
     #[test]
