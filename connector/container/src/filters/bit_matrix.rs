@@ -4,7 +4,6 @@
 
 use super::shuffle::{elements_of_planes, planes_of};
 use h5lake_ledger::buffers::Scratch;
-use std::array::from_fn;
 
 /// Bytes of a plane that are turned at once.
 const TILE: usize = 64;
@@ -12,6 +11,7 @@ const TILE: usize = 64;
 const STRIP_BYTES: usize = 4096;
 
 /// Exchanges bit `8i + k` and bit `8k + i`.
+#[inline]
 fn turn_bits(mut x: u64) -> u64 {
     for (shift, mask) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0xf0f0_f0f0)] {
         let change = (x ^ x >> shift) & mask;
@@ -21,13 +21,17 @@ fn turn_bits(mut x: u64) -> u64 {
 }
 
 /// Exchanges byte k of word i and byte i of word k.
+#[inline]
 fn turn_bytes(mut x: [u64; 8]) -> [u64; 8] {
     for (far, mask) in [(4, 0x0000_0000_ffff_ffff), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)] {
         let shift = 8 * far;
-        x = from_fn(|i| match i & far {
-            0 => x[i] & mask | (x[i + far] & mask) << shift,
-            _ => x[i] & !mask | x[i - far] >> shift & mask,
-        });
+        for i in [0, 1, 2, 3, 4, 5, 6] {
+            if i & far == 0 {
+                let change = (x[i] >> shift ^ x[i + far]) & mask;
+                x[i] ^= change << shift;
+                x[i + far] ^= change;
+            }
+        }
     }
     x
 }
@@ -69,9 +73,11 @@ pub(super) fn elements_of(rows: &[u8], size: usize, elements: &mut [u8]) {
 fn bits_of_plane(plane: &[u8], rows: &mut [u8], row: usize, at: usize) {
     let (tiles, rest) = plane.as_chunks::<TILE>();
     for (n, tile) in tiles.iter().enumerate() {
-        let (words, _) = tile.as_chunks::<8>();
-        let turned = turn_bytes(from_fn(|i| turn_bits(u64::from_le_bytes(words[i]))));
-        for (word, row) in turned.iter().zip(rows.chunks_exact_mut(row)) {
+        let mut words = [0; 8];
+        for (word, group) in words.iter_mut().zip(tile.as_chunks().0) {
+            *word = turn_bits(u64::from_le_bytes(*group));
+        }
+        for (word, row) in turn_bytes(words).iter().zip(rows.chunks_exact_mut(row)) {
             row[at + 8 * n..at + 8 * n + 8].copy_from_slice(&word.to_le_bytes());
         }
     }
@@ -89,14 +95,21 @@ fn plane_of_bits(rows: &[u8], row: usize, at: usize, plane: &mut [u8]) {
     let (tiles, rest) = plane.as_chunks_mut::<TILE>();
     let after = at + tiles.len() * 8;
     for (n, tile) in tiles.iter_mut().enumerate() {
-        let word = |k: usize| from_fn(|i| rows[k * row + at + 8 * n..][..8][i]);
-        let turned = turn_bytes(from_fn(|k| u64::from_le_bytes(word(k))));
-        for (group, word) in tile.as_chunks_mut::<8>().0.iter_mut().zip(turned) {
+        let mut words = [0; 8];
+        for (word, row) in words.iter_mut().zip(rows.chunks_exact(row)) {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&row[at + 8 * n..at + 8 * n + 8]);
+            *word = u64::from_le_bytes(bytes);
+        }
+        for (group, word) in tile.as_chunks_mut().0.iter_mut().zip(turn_bytes(words)) {
             *group = turn_bits(word).to_le_bytes();
         }
     }
     for (n, group) in rest.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let word = u64::from_le_bytes(from_fn(|k| rows[k * row + after + n]));
-        *group = turn_bits(word).to_le_bytes();
+        let mut bytes = [0; 8];
+        for (byte, row) in bytes.iter_mut().zip(rows.chunks_exact(row)) {
+            *byte = row[after + n];
+        }
+        *group = turn_bits(u64::from_le_bytes(bytes)).to_le_bytes();
     }
 }

@@ -171,7 +171,9 @@ impl Parameters {
             return out;
         }
         let mut writer = BitWriter::new(elements);
-        codes.for_each(|code| writer.push(code, packing.bits));
+        for code in codes {
+            writer.push(code, packing.bits);
+        }
         writer.finish();
         out
     }
@@ -241,6 +243,7 @@ pub(super) fn bits_for(codes: u64) -> u32 {
 }
 
 /// The elements of a chunk, as numbers of 8 bytes.
+#[inline]
 fn values<const SIZE: usize>(data: &[u8], big_endian: bool) -> impl Iterator<Item = u64> {
     data.as_chunks::<SIZE>().0.iter().map(move |bytes| {
         let mut wide = [0; 8];
@@ -253,6 +256,7 @@ fn values<const SIZE: usize>(data: &[u8], big_endian: bool) -> impl Iterator<Ite
 }
 
 /// The reverse of [`values`].
+#[inline]
 fn put<const SIZE: usize>(out: &mut [u8], big_endian: bool, mut next: impl FnMut() -> u64) {
     for to in out.as_chunks_mut::<SIZE>().0 {
         to.copy_from_slice(&next().to_le_bytes()[..SIZE]);

@@ -128,14 +128,42 @@ fn apart<const SIZE: usize>(
     }
 }
 
-/// The reverse of [`apart`].
+/// The reverse of [`apart`]: neighbouring planes are joined by twos, and so are what comes out, until there are elements. Two
+/// streams into one become vectors; a closure for each byte may not.
 fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
+    let (mut twos, mut fours) = ([0; 8 * STRIP_ELEMENTS], [0; 8 * STRIP_ELEMENTS]);
     for (strip, part) in elements.chunks_mut(STRIP_ELEMENTS * SIZE).enumerate() {
         let (begin, count) = (strip * STRIP_ELEMENTS, part.len() / SIZE);
-        let plane: [&[u8]; SIZE] = std::array::from_fn(|byte| &planes[byte * n + begin..][..count]);
-        for (i, element) in part.as_chunks_mut::<SIZE>().0.iter_mut().enumerate() {
-            *element = std::array::from_fn(|byte| plane[byte][i]);
+        let plane = |byte: usize| &planes[byte * n + begin..byte * n + begin + count];
+        if SIZE == 2 {
+            pairs::<1>(plane(0), plane(1), part);
+            continue;
         }
+        for (k, two) in twos[..part.len()].chunks_exact_mut(2 * count).enumerate() {
+            pairs::<1>(plane(2 * k), plane(2 * k + 1), two);
+        }
+        if SIZE == 4 {
+            let (a, b) = twos[..part.len()].split_at(2 * count);
+            pairs::<2>(a, b, part);
+            continue;
+        }
+        for (four, two) in
+            fours[..part.len()].chunks_exact_mut(4 * count).zip(twos[..part.len()].chunks_exact(4 * count))
+        {
+            let (a, b) = two.split_at(2 * count);
+            pairs::<2>(a, b, four);
+        }
+        let (a, b) = fours[..part.len()].split_at(4 * count);
+        pairs::<4>(a, b, part);
+    }
+}
+
+/// Items of `WIDTH` bytes, by turns from one and from the other.
+fn pairs<const WIDTH: usize>(a: &[u8], b: &[u8], out: &mut [u8]) {
+    let (a, b) = (a.as_chunks::<WIDTH>().0, b.as_chunks::<WIDTH>().0);
+    for ((to, a), b) in out.chunks_exact_mut(2 * WIDTH).zip(a).zip(b) {
+        to[..WIDTH].copy_from_slice(a);
+        to[WIDTH..].copy_from_slice(b);
     }
 }
 
