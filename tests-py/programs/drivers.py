@@ -81,6 +81,16 @@ def check_only_what_is_needed_is_read(_folder):
 def check_images(_folder):
     with h5py.File.in_memory(file_image=container()) as f:
         the_content(f)
+    # A backing store is a file that the driver makes: once, and by the native connector.
+    with h5py.File("native-core.h5", "w", driver="core") as f:
+        f["x"] = [1, 2]
+    image = open("native-core.h5", "rb").read()
+    for n, content in enumerate((image, container())):
+        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+        access.set_fapl_core()
+        access.set_file_image(content)
+        with h5py.File(h5py.h5f.open(f"native-none-{n}.h5".encode(), h5py.h5f.ACC_RDONLY, access)) as f:
+            same(f["x"][...], np.array([1, 2])) if n == 0 else the_content(f)
 
 
 def check_archive_members(_folder):

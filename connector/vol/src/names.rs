@@ -50,7 +50,7 @@ pub enum Route {
 
 impl Place {
     /// That of a container which a file driver reads.
-    pub fn behind_driver(name: &str, source: impl ByteSource + 'static) -> Self {
+    pub fn behind_driver(name: &str, source: Arc<dyn ByteSource>) -> Self {
         Self {
             target: Target::File(name.into()),
             pointer: None,
@@ -58,7 +58,7 @@ impl Place {
             at: None,
             found: Some(Probe::Container),
             opened: None,
-            source: Some(Arc::new(source)),
+            source: Some(source),
         }
     }
 

@@ -30,6 +30,19 @@ pub trait ByteSource: Debug + Send + Sync {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 }
 
+/// Bytes in memory.
+impl ByteSource for Vec<u8> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        let found = usize::try_from(at).ok().and_then(|at| self.get(at..)?.get(..buf.len()));
+        buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 /// A source, behind a user block of `base` bytes.
 #[derive(Debug)]
 struct SourceFile {
@@ -112,18 +125,6 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::ledger::Ledger;
     use crate::options::{At, LockPolicy, Replace};
-
-    impl ByteSource for Vec<u8> {
-        fn size(&self) -> io::Result<u64> {
-            Ok(self.len() as u64)
-        }
-
-        fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
-            let found = usize::try_from(at).ok().and_then(|at| self.get(at..)?.get(..buf.len()));
-            buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-            Ok(())
-        }
-    }
 
     /// A container of two versions behind a user block, as bytes.
     fn bytes(user_block: u64) -> Vec<u8> {

@@ -155,6 +155,23 @@ impl Library {
         Ok(size > 0)
     }
 
+    /// A copy of the image that an access list carries, without callbacks of the program's.
+    pub fn file_image(self, access: Hid) -> Result<Vec<u8>> {
+        let (mut image, mut size) = (std::ptr::null_mut(), 0_usize);
+        // SAFETY: the answers' places outlive the call.
+        let result = unsafe { (self.table().H5Pget_file_image)(access, &mut image, &mut size) };
+        check(result, "H5Pget_file_image")?;
+        if image.is_null() {
+            return Ok(Vec::new());
+        }
+        // SAFETY: the library has just made a copy of that size, which is the caller's to free.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(image.cast::<u8>(), size).to_vec();
+            (self.table().H5free_memory)(image);
+            Ok(bytes)
+        }
+    }
+
     /// Whether a program hands the image of an access list to the driver by functions of its own (`H5LTopen_file_image` does). They
     /// may count on one opening.
     pub fn has_image_callbacks(self, access: Hid) -> Result<bool> {

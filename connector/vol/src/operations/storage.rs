@@ -1,6 +1,8 @@
 //! Which files are native, and stay so.
 
-use h5lake_ledger::{Access, Ledger, Probe};
+use std::sync::Arc;
+
+use h5lake_ledger::{Access, ByteSource, Ledger, Probe};
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
@@ -54,12 +56,15 @@ fn behind_driver(
         }
         _ => (),
     }
-    if has_image && library.has_image_callbacks(list)? {
-        return Ok(NamedFile::Native);
-    }
-    let Some(source) = DriverFile::open(library, name, list)? else { return Ok(NamedFile::Native) };
+    let source: Option<Arc<dyn ByteSource>> = match has_image {
+        // To open the core driver with an image may make a file.
+        true if library.has_image_callbacks(list)? => None,
+        true => Some(Arc::new(library.file_image(list)?)),
+        false => DriverFile::open(library, name, list)?.map(|file| Arc::new(file) as Arc<dyn ByteSource>),
+    };
+    let Some(source) = source else { return Ok(NamedFile::Native) };
     let shown = String::from_utf8_lossy(name);
-    match Ledger::probe_source(&source, &shown) {
+    match Ledger::probe_source(source.as_ref(), &shown) {
         Ok(Probe::Container) => Ok(NamedFile::Container(Place::behind_driver(&shown, source))),
         // A driver that cannot read says so to the native connector, too.
         _ => Ok(NamedFile::Native),
