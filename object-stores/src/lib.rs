@@ -32,7 +32,7 @@ pub use dir::DirStore;
 pub use disk_cache::DiskCache;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
-pub use latency::{LatencyStore, Pace};
+pub use latency::{LatencyStore, Pace, at_longer_latencies};
 pub use memory::MemoryStore;
 pub use path::Key;
 pub use payload::PutPayload;

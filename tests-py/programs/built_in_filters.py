@@ -3,6 +3,7 @@ hdf5plugin stores, byte for byte, and either reads the other's."""
 # requires: filters.txt
 
 import ctypes
+import functools
 import itertools
 import os
 import pickle
@@ -23,6 +24,7 @@ SHAPES = [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((3000,),
 UNDEFINED = "undefined"
 
 
+@functools.cache
 def hdf5():
     """The libhdf5 that h5py has loaded, for what h5py lacks."""
     with open("/proc/self/maps") as maps:

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -132,16 +133,17 @@ class Programs(Suite):
         return outcomes
 
     def run_process(self, command, env, folder, log, left):
-        """Runs cases one after another. A crash or a hang fails the case in hand, and ends this process alone."""
+        """Runs cases one after another. A crash or a hang fails the case in hand, and ends this process alone. Each case
+        tells when it begins and ends, so the limit is on the silence between."""
         with open(log, "ab") as output:
             start = output.tell()
             process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=output,
                                        stdin=subprocess.DEVNULL, start_new_session=True)
             self.living.add(process.pid)
-            try:
-                code = process.wait(timeout=self.limit)
+            if self.ends(process, output):
+                code = process.wait()
                 how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"exit {code}"
-            except subprocess.TimeoutExpired:
+            else:
                 os.killpg(process.pid, signal.SIGKILL)
                 code, how = process.wait(), f"over the time limit of {self.limit} s"
             self.living.discard(process.pid)
@@ -157,6 +159,19 @@ class Programs(Suite):
         elif code and all_ended and len(outcomes) == len(left):
             self.add_problem(f"{log.stem}: the process ended badly after its last case: {how}")
         return outcomes
+
+    def ends(self, process, output):
+        """Waits for the end of a process, and says whether it came before the limit passed without a word in its log."""
+        said, since = 0, time.monotonic()
+        while time.monotonic() - since < self.limit:
+            try:
+                process.wait(timeout=1)
+                return True
+            except subprocess.TimeoutExpired:
+                size = os.fstat(output.fileno()).st_size
+                if size > said:
+                    said, since = size, time.monotonic()
+        return False
 
     def close(self):
         if self.pool is None:

@@ -215,7 +215,7 @@ fn readers_only_read() {
 
 /// The store as if it were far away, and what is asked of it.
 fn far(store: &Arc<dyn ObjectStore>) -> (TraceStore, Target) {
-    let pace = Pace { per_request: Duration::from_millis(50), ..Pace::default() };
+    let pace = Pace { per_request: Duration::from_millis(120), ..Pace::default() };
     let trace = TraceStore::new(Arc::new(LatencyStore::new(store.clone(), pace)));
     let url = format!("far {}", store.name());
     let target = Target::Objects { store: Arc::new(trace.clone()), key: "c.h5".into(), url };
