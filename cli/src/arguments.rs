@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// The table of exit codes, which docs/guide.md has too.
@@ -12,7 +12,7 @@ Exit codes:
   0  done; nothing is damaged, nothing was lost, nothing differs
   1  it could not be done; wrong arguments and wrong settings, too
   2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
-     or a problem (doctor)
+     a problem (doctor), or some files could not be converted (import, export)
 `h5lake run` has the exit code of its program.";
 
 const NAMES: &str = "\
@@ -238,6 +238,32 @@ pub enum Command {
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Makes containers of native HDF5 files: of one, or of all in a folder and below it. A container is found when it is whole,
+    /// or never. Exit code: 2 if some files of a folder could not be converted.
+    #[command(after_help = "Examples:
+  h5lake import old.h5 run.h5
+  h5lake import old.h5 s3://lab/data/run.h5
+  h5lake import --jobs 8 archive/ s3://lab/archive/")]
+    Import {
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Makes native HDF5 files of containers: of one or a version of it, or of all in a folder and below it. What native HDF5 cannot
+    /// hold is named before anything is written. Exit code: 2 if some files of a folder could not be converted.
+    #[command(after_help = "Examples:
+  h5lake export run.h5 native.h5
+  h5lake export run.h5@v=3 then.h5
+  h5lake export --library /usr/lib/libhdf5.so results/ native/")]
+    Export {
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Converts one file; for the tool itself.
+    #[command(hide = true)]
+    ConvertOne {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Deletes containers, and their pointer files. Where its retention time says so a container is kept, and `h5lake restore`
     /// brings it back.
     #[command(after_help = "Examples:
@@ -329,4 +355,26 @@ pub enum Command {
         /// The folder; it is made if it is not there.
         folder: PathBuf,
     },
+}
+
+/// What `import` and `export` are told.
+#[derive(Args)]
+pub struct Conversion {
+    /// A file, or a folder. Other files in a folder are left out.
+    pub source: PathBuf,
+    /// What the new file is called, or the folder or URL below which files get the names that they have in theirs.
+    pub target: PathBuf,
+    /// The libhdf5 (1.14.0 or later) that converts, or a program that loads one. Without it the tool looks in Python's packages,
+    /// at HDF5's programs, and where the system has libraries.
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
+    /// Convert so many files at a time; without it, one for each processor.
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Show one JSON object for each file instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
 }

@@ -61,7 +61,7 @@ fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
 /// If it is, with what to do.
 pub fn check_container(name: &Path, place: &Place) -> Result<(), Failure> {
     if place.found() == Some(Probe::NativeHdf5) && matches!(place.target, Target::File(_)) {
-        let text = "is a native HDF5 file; this tool takes containers: use HDF5's own tools, or convert it with h5repack";
+        let text = "is a native HDF5 file; this tool takes containers: use HDF5's own tools, or convert it with 'h5lake import'";
         return Err(format!("{}: {text}", name.display()).into());
     }
     Ok(())

@@ -5,12 +5,14 @@
 
 mod arguments;
 mod cat;
+mod convert;
 mod copy;
 mod diff;
 mod doctor;
 mod elements;
 mod find;
 mod info;
+mod libhdf5;
 mod link;
 mod ls;
 mod manual;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use h5lake_container::verify::Versions;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Conversion};
 use crate::cat::{Form, Wanted};
 use crate::output::{Output, is_closed_pipe};
 
@@ -114,6 +116,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             None => restore::run(&name, &id, json),
         },
         Command::Copy { source, target, json, quiet } => copy::run(&source, &target, Output::of(json, quiet)),
+        Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
+        Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
+        Command::ConvertOne { arguments } => convert::worker::serve(&arguments),
         Command::Rm { names, json } => names.iter().try_for_each(|name| rm::run(name, json)),
         Command::Unlock { name, yes, json } => unlock::run(&name, yes, json),
         Command::Verify { names, newest, json, quiet } => {
@@ -128,4 +133,17 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Man { folder } => manual::man(&folder),
     }
     .map(|()| Outcome::Well)
+}
+
+fn convert(direction: convert::Direction, asked: &Conversion) -> Result<Outcome, Failure> {
+    let Conversion { source, target, library, jobs, json, quiet } = asked;
+    let wanted = convert::Wanted {
+        direction,
+        source,
+        target,
+        library: library.as_deref(),
+        jobs: jobs.map(usize::from),
+        output: Output::of(*json, *quiet),
+    };
+    convert::run(&wanted).map(Outcome::of)
 }

@@ -20,6 +20,20 @@ pub enum BindError {
         /// The dynamic linker's own words.
         reason: String,
     },
+    /// A library that was to be loaded cannot be.
+    #[error("{library} cannot be loaded: {reason}")]
+    NotLoaded {
+        /// Path or name of the library.
+        library: String,
+        /// The dynamic linker's own words.
+        reason: String,
+    },
+    /// A library that was to be loaded is no libhdf5.
+    #[error("{library} exports no HDF5 functions")]
+    NotHdf5 {
+        /// Path or name of the library.
+        library: String,
+    },
     /// The object exports no libhdf5, as a program linked with a static libhdf5 does not by default.
     #[error(
         "{library} asked for the plugin but exports no HDF5 functions: a program with a statically linked HDF5 \

@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod generated;
 mod library;
+mod load;
 mod pin;
 mod refused;
 mod registry;
@@ -24,6 +25,7 @@ pub use error::BindError;
 pub use generated::bindings;
 pub use generated::symbols::Functions;
 pub use library::Hdf5;
+pub use load::load;
 pub use pin::pin_self;
 #[doc(hidden)]
 pub use refused::RefusedClass;

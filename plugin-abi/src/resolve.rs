@@ -121,6 +121,14 @@ const PREFIXES: [&str; 2] = ["", "vtkhdf5_"];
 /// A function that every libhdf5 has.
 const ANCHOR_FUNCTION: &CStr = c"H5get_libversion";
 
+/// Some function of the libhdf5 that a handle is of, under either of its names.
+pub(crate) fn function_of_hdf5(handle: &Library) -> Option<NonNull<c_void>> {
+    PREFIXES.iter().find_map(|prefix| {
+        let name = [prefix.as_bytes(), ANCHOR_FUNCTION.to_bytes()].concat();
+        address_in(handle, &CString::new(name).ok()?)
+    })
+}
+
 /// The library's version as text: `HDF5 library version: 1.14.6`. No function has to be called for it.
 pub(crate) const VERSION_TEXT: &CStr = c"H5_lib_vers_info_g";
 

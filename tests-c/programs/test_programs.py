@@ -8,7 +8,7 @@ import subprocess
 import xml.etree.ElementTree as xml
 
 import pytest
-from harness import RESULTS, connector as connectors
+from harness import RESULTS, cargo, connector as connectors
 from harness.suite import Failure
 
 FILES, DATASETS_EACH, GROWTH_KIB = 1000, 10, 4096
@@ -283,3 +283,19 @@ def test_import_and_export(r):
     if connectors.kind_of(r.work / "native-out.h5") != "native":
         raise Failure("what was exported is no native file")
     r.run(r.programs["tour"], "read", "native-out.h5", connector=r.native)
+
+
+def test_import_and_export_by_the_tool(r):
+    """The tool h5lake with the same libhdf5: equal for h5diff, there and back."""
+    if not r.connector.is_ours or r.connector.in_store:
+        pytest.skip("it makes local containers")
+    start, back = r.work / "native-start.h5", r.work / "native-back.h5"
+    r.run(r.programs["tour"], "write", start, connector=r.native)
+    library = r.prefix / "lib" / "libhdf5.so"
+    r.run(cargo.tool(), "import", "--library", library, start, "by-tool.h5", connector=r.native)
+    r.ours(r.work / "by-tool.h5")
+    r.tool("h5diff", start, "by-tool.h5")
+    r.run(r.programs["tour"], "read", "by-tool.h5")
+    r.run(cargo.tool(), "export", "--library", library, "by-tool.h5", back, connector=r.native)
+    r.tool("h5diff", start, back, connector=r.native)
+    r.run(r.programs["tour"], "read", back, connector=r.native)

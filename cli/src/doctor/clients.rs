@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use h5lake_connector::config::Config;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Report, Wanted};
 use crate::Failure;
+use crate::libhdf5::{library_of, on_path};
 
 const PROBE: &str = include_str!("probe.py");
 const MODULES: [&str; 3] = ["h5py", "tables", "netCDF4"];
@@ -91,45 +92,6 @@ pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) ->
         report.problem("clients", "none was found", "name a Python (--python), a program or a library");
     }
     Ok(())
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
-}
-
-/// Whether a file name is that of a libhdf5, and not of libhdf5_hl or the like.
-fn is_libhdf5(name: &str) -> bool {
-    let rest = name.strip_prefix("libhdf5").unwrap_or_default();
-    let variants = ["_serial", "_openmpi", "_mpich", "_parallel"];
-    let rest = variants.iter().find_map(|variant| rest.strip_prefix(variant)).unwrap_or(rest);
-    rest.starts_with(['.', '-'])
-}
-
-/// The libhdf5 that a program loads, or the library itself, or why there is none.
-fn library_of(target: &Path) -> Result<PathBuf, String> {
-    let path = if target.components().count() == 1 { target.to_str().and_then(on_path) } else { None };
-    let path = path.unwrap_or_else(|| target.to_owned());
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if !path.is_file() {
-        return Err("no such file or program".into());
-    }
-    if is_libhdf5(&name) {
-        return path.canonicalize().map_err(|error| error.to_string());
-    }
-    let listed = Command::new("ldd").arg(&path).stdin(Stdio::null()).output();
-    let listed = listed.map_err(|error| format!("ldd cannot be run: {error}"))?;
-    for line in String::from_utf8_lossy(&listed.stdout).lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            [name, "=>", path, ..] if is_libhdf5(name) && path.starts_with('/') => return Ok(path.into()),
-            [name, ..] if is_libhdf5(name) => {
-                return Err(format!("{name} is not found: set LD_LIBRARY_PATH"));
-            }
-            _ => (),
-        }
-    }
-    Err("it is not linked to a shared libhdf5; if it is a script, name the program that it runs".into())
 }
 
 fn program(

@@ -33,6 +33,7 @@ pub mod trust;
 mod vol;
 
 pub use vol::class::class_for;
+pub use vol::conversion::{Converter, NotHeld};
 
 #[cfg(test)]
 mod layers;

@@ -101,7 +101,8 @@ impl CrossCopier {
         if expanded {
             // SAFETY: identifiers are checked by the library, the name is terminated.
             let child = self.id(unsafe { (table.H5Oopen)(from, name.as_ptr(), sys::H5P_DEFAULT) })?;
-            let copy: Rc<Id> = self.object(child.get(), group.depth + 1, made)?;
+            let copy = self.object(child.get(), group.depth + 1, made);
+            let Some(copy): Option<Rc<Id>> = self.tried(copy, child.get(), None)? else { return Ok(()) };
             // SAFETY: as above.
             return self.ok(unsafe {
                 (table.H5Olink)(copy.get(), to, name.as_ptr(), creation.get(), sys::H5P_DEFAULT)

@@ -1,9 +1,11 @@
-//! `H5Ocopy` between a native file and a container: each object is made anew by public calls and filled.
+//! `H5Ocopy` between a native file and a container: each object is made anew by public calls and filled. Whole files are
+//! converted the same way.
 //!
 //! What a copy between two files of one kind does, this does too, with these differences: chunks are filtered again, and
 //! committed types are never merged with those of the destination.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString, c_void};
 use std::rc::Rc;
@@ -18,6 +20,7 @@ use crate::hdf5::saved_errors::silently;
 
 mod chunks;
 mod file_image;
+pub(crate) mod files;
 mod links;
 mod numbers;
 mod referenced;
@@ -37,7 +40,7 @@ pub(crate) fn copy(
     copy_list: Hid,
     link_creation: Hid,
 ) -> Result<()> {
-    let copier = CrossCopier { library, destination, flags: library.copy_flags(copy_list)? };
+    let copier = CrossCopier::new(library, destination, library.copy_flags(copy_list)?);
     silently(library, || {
         let mut made = CopiedObject::default();
         let copied = copier.object(source, 0, &mut made)?;
@@ -68,7 +71,7 @@ pub(crate) fn copy_link(
     new_name: &CStr,
     link_creation: Hid,
 ) -> Result<()> {
-    let copier = CrossCopier { library, destination, flags: 0 };
+    let copier = CrossCopier::new(library, destination, 0);
     silently(library, || {
         let info = copier.link_info(source, name)?;
         match info.type_ {
@@ -86,6 +89,17 @@ struct CrossCopier {
     destination: Hid,
     /// `H5O_COPY_*`
     flags: u32,
+    /// Of a trial: what cannot be made. Datasets get no elements then.
+    refused: Option<RefCell<Vec<Refused>>>,
+}
+
+/// An object or attribute that the destination cannot hold.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Its path, for an attribute with the name behind `@`.
+    pub path: String,
+    /// The library's reason.
+    pub reason: String,
 }
 
 /// What has been made so far, by file number and token of the original. New objects have no name until their links are
@@ -109,6 +123,28 @@ struct SourceGroup {
 }
 
 impl CrossCopier {
+    fn new(library: Library, destination: Hid, flags: u32) -> Self {
+        Self { library, destination, flags, refused: None }
+    }
+
+    /// In a trial notes a failure and goes on.
+    fn tried<T>(&self, made: Result<T>, of: Hid, attribute: Option<&CStr>) -> Result<Option<T>> {
+        let (error, refused) = match (made, &self.refused) {
+            (Ok(made), _) => return Ok(Some(made)),
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(refused)) => (error, refused),
+        };
+        let reason = self.library.explained(|| Err::<(), _>(error)).err().map(|error| error.to_string());
+        // SAFETY: the buffer has the size given along.
+        let path = self.name(|buffer, size| unsafe { (self.table().H5Iget_name)(of, buffer, size) });
+        let mut path = path.unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(attribute) = attribute {
+            path = format!("{path}@{}", attribute.to_string_lossy());
+        }
+        refused.borrow_mut().push(Refused { path, reason: reason.unwrap_or_default() });
+        Ok(None)
+    }
+
     fn table(&self) -> &'static Hdf5 {
         self.library.table()
     }
@@ -219,7 +255,9 @@ impl CrossCopier {
             let copy = Rc::new(copy);
             // Its elements may be references to itself.
             made.objects.insert(key, copy.clone());
-            self.data(original, copy.get(), &datatype, &space, &list, made)?;
+            if self.refused.is_none() {
+                self.data(original, copy.get(), &datatype, &space, &list, made)?;
+            }
             Ok(copy)
         }
     }

@@ -1,11 +1,12 @@
 //! References in what is copied, and what they lead to.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::rc::Rc;
 
 use h5lake_plugin_abi::bindings as sys;
 
-use super::{CopiedObject, CrossCopier, SourceGroup};
+use super::{CopiedObject, CrossCopier, Refused, SourceGroup};
 use crate::error::Result;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
@@ -18,7 +19,22 @@ use crate::transfer::memory::references::{MemoryReferences, NewReference, Refere
 /// # Errors
 /// That of the first call which failed, as the library reported it.
 pub(in crate::cross_copy) fn copy_root(library: Library, from: Hid, to: Hid) -> Result<()> {
-    let copier = CrossCopier { library, destination: to, flags: sys::H5O_COPY_EXPAND_REFERENCE_FLAG };
+    copy_root_with(&CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG), from)
+}
+
+/// What of a file its copy in that of `to` cannot hold. Afterwards all but elements of datasets is there.
+///
+/// # Errors
+/// That of the first call which failed for another reason.
+pub(in crate::cross_copy) fn try_root(library: Library, from: Hid, to: Hid) -> Result<Vec<Refused>> {
+    let mut copier = CrossCopier::new(library, to, sys::H5O_COPY_EXPAND_REFERENCE_FLAG);
+    copier.refused = Some(RefCell::default());
+    copy_root_with(&copier, from)?;
+    Ok(copier.refused.map(RefCell::into_inner).unwrap_or_default())
+}
+
+fn copy_root_with(copier: &CrossCopier, from: Hid) -> Result<()> {
+    let (library, to) = (copier.library, copier.destination);
     silently(library, || {
         let mut made = CopiedObject::default();
         let info = copier.info(from)?;

@@ -1,6 +1,6 @@
 //! Data of datasets and attributes, read and written by public calls.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 
 use h5lake_plugin_abi::bindings as sys;
 
@@ -134,8 +134,10 @@ impl CrossCopier {
             while let Some(filler) = numbers.filler(number) {
                 self.filler_attribute(to, &filler)?;
             }
-            self.attribute(&attribute, to, made)?;
-            numbers.used();
+            let copied = self.attribute(&attribute, to, made);
+            if self.tried(copied, from, self.attribute_name(&attribute).ok().as_deref())?.is_some() {
+                numbers.used();
+            }
         }
         for filler in numbers.fillers {
             // SAFETY: the name is terminated.
@@ -172,8 +174,7 @@ impl CrossCopier {
 
     fn attribute(&self, from: &Id, to: Hid, made: &mut CopiedObject) -> Result<()> {
         let table = self.table();
-        // SAFETY: the buffer has the size given along.
-        let name = self.name(|buffer, size| unsafe { (table.H5Aget_name)(from.get(), size, buffer) })?;
+        let name = self.attribute_name(from)?;
         // SAFETY: identifiers are checked by the library, the name is terminated.
         let (datatype, space, copy) = unsafe {
             let datatype = self.id((table.H5Aget_type)(from.get()))?;
@@ -208,6 +209,11 @@ impl CrossCopier {
             self.library.reclaim(memory.get(), space.get(), &mut buffer);
             written
         }
+    }
+
+    fn attribute_name(&self, attribute: &Id) -> Result<CString> {
+        // SAFETY: the buffer has the size given along.
+        self.name(|buffer, size| unsafe { (self.table().H5Aget_name)(attribute.get(), size, buffer) })
     }
 
     fn has_elements(&self, space: &Id) -> Result<bool> {

@@ -27,8 +27,8 @@ unsafe extern "C" fn collect(_: c_uint, frame: *const sys::H5E_error2_t, into: *
 
 impl Library {
     /// Runs calls of native code without having a failure printed; what its error stack says then becomes the text of
-    /// the error.
-    pub(in crate::hdf5) fn explained<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// the error. Frames that were taken off the stack are told, too.
+    pub(crate) fn explained<T>(self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let table = self.table();
         let (mut printer, mut data) = (None, std::ptr::null_mut());
         // SAFETY: the answers' places outlive the call. It fails if the application uses the older form of printers.
@@ -39,6 +39,9 @@ impl Library {
         }
         let result = body().map_err(|error| {
             let mut said: Vec<String> = Vec::new();
+            if let Some(frames) = error.frames() {
+                frames.restore();
+            }
             let into = (&raw mut said).cast();
             // SAFETY: the walk is over before the list goes.
             unsafe { (table.H5Ewalk2)(sys::H5E_DEFAULT, sys::H5E_WALK_UPWARD, Some(collect), into) };

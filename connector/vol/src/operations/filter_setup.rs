@@ -1,6 +1,9 @@
 //! The filters of a dataset that is being created, as native code would set them up (`H5D__create`, H5Dint.c).
 
+use std::collections::BTreeSet;
+
 use h5lake_container::{Dataset, Dataspace, Filter, Layout};
+use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::datatype::{ARRAY, COMPOUND, VARIABLE_LENGTH};
@@ -82,6 +85,20 @@ pub fn leave_out_missing(library: Library, dataset: &Dataset) {
     let mask = filters.filter(|(_, filter)| missing(filter)).fold(0, |mask, (n, _)| mask | 1 << n);
     if mask != 0 {
         dataset.leave_out_filters(mask);
+    }
+}
+
+/// Has the library load the plugins of optional filters, each once, before a list with them is given out. A list gets a filter's
+/// name from its class alone. If a native dataset is made with the list and the plugin comes later, HDF5 makes room for no name
+/// and writes one (`H5O__pline_size`, `H5O__pline_encode`): the object header is damaged. Mandatory filters are loaded in time.
+pub fn load_optional(library: Library, filters: &[Filter]) {
+    static ASKED: Mutex<BTreeSet<(usize, i32)>> = Mutex::new(BTreeSet::new());
+    let optional = |filter: &&Filter| filter.id >= FIRST_REGISTERED && filter.flags & OPTIONAL != 0;
+    for filter in filters.iter().filter(optional) {
+        let is_new = ASKED.lock().insert((library.slot(), filter.id));
+        if is_new {
+            library.has_filter(filter.id);
+        }
     }
 }
 

@@ -1,0 +1,132 @@
+//! `h5lake import` and `h5lake export`: native HDF5 files as containers, and back.
+//!
+//! A libhdf5 does it, in a process of its own for each file: it may have no lock for threads, and what it does to a damaged file
+//! ends that process alone. The result is made under a hidden name and gets its own when it is whole.
+
+mod pairs;
+mod publish;
+pub mod worker;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use crate::Failure;
+use crate::libhdf5::{candidates, library_of};
+use crate::output::{Bar, Output, print};
+use pairs::Pair;
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// From a native file to a container.
+    Import,
+    /// From a container to a native file.
+    Export,
+}
+
+/// What a command line asks for.
+pub struct Wanted<'a> {
+    pub direction: Direction,
+    pub source: &'a Path,
+    pub target: &'a Path,
+    /// A libhdf5, or a program that loads one.
+    pub library: Option<&'a Path>,
+    /// How many files at a time.
+    pub jobs: Option<usize>,
+    pub output: Output,
+}
+
+/// What became of one file.
+struct Done {
+    pair: Pair,
+    result: Result<(), String>,
+}
+
+/// Converts a file, or all files of a folder. Whether all were converted.
+pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
+    let pairs = pairs::of(wanted)?;
+    let library = match wanted.library {
+        Some(named) => usable(&library_of(named).unwrap_or_else(|_| named.to_owned()))
+            .map_err(|why| format!("{}: {why}", named.display()))?,
+        None => search()?,
+    };
+    let bar = wanted.output.bar(if wanted.direction == Direction::Import { "import" } else { "export" });
+    let jobs = wanted.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    let done = convert_all(wanted.direction, pairs, &library, jobs.max(1), &bar);
+    drop(bar);
+    report(wanted, done)
+}
+
+/// Converts files, some at a time; what became of them, in their order.
+fn convert_all(direction: Direction, pairs: Vec<Pair>, library: &Path, jobs: usize, bar: &Bar) -> Vec<Done> {
+    let all: u64 = pairs.iter().map(|pair| pair.bytes).sum();
+    let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let results: Vec<OnceLock<Result<(), String>>> = pairs.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(pairs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let (Some(pair), Some(place)) = (pairs.get(n), results.get(n)) else { break };
+                    place.get_or_init(|| {
+                        publish::convert(direction, pair, library, n).map_err(|error| error.to_string())
+                    });
+                    bar.show(bytes.fetch_add(pair.bytes, Ordering::Relaxed) + pair.bytes, all);
+                }
+            });
+        }
+    });
+    let unknown = || Err("the conversion did not end".to_owned());
+    let results = results.into_iter().map(|place| place.into_inner().unwrap_or_else(unknown));
+    pairs.into_iter().zip(results).map(|(pair, result)| Done { pair, result }).collect()
+}
+
+fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
+    let is_one = !wanted.source.is_dir();
+    let failed = done.iter().filter(|one| one.result.is_err()).count();
+    let mut lines = Vec::new();
+    for Done { pair, result } in &done {
+        let (source, target) = (pair.source.display().to_string(), pair.target.display().to_string());
+        match (result, wanted.output) {
+            (Err(why), _) if is_one => return Err(why.clone().into()),
+            (result, Output::Json) => {
+                let error = result.as_ref().err();
+                lines.push(json!({ "name": source, "target": target, "error": error }).to_string());
+            }
+            (Ok(()), _) => lines.push(format!("{source} -> {target}")),
+            (Err(why), _) => eprintln!("h5lake: {why}"),
+        }
+    }
+    print(lines)?;
+    if failed > 0 && failed == done.len() {
+        return Err(
+            format!("{}: none of its {failed} files could be converted", wanted.source.display()).into()
+        );
+    }
+    Ok(failed == 0)
+}
+
+/// The library at a path, if it does.
+fn usable(path: &Path) -> Result<PathBuf, String> {
+    worker::probe(path).map(|()| path.to_owned())
+}
+
+/// The first libhdf5 that can be used.
+fn search() -> Result<PathBuf, Failure> {
+    let mut reasons = Vec::new();
+    for path in candidates() {
+        match usable(&path) {
+            Ok(path) => return Ok(path),
+            // A bare name that is not there is no news.
+            Err(_) if path.components().count() == 1 => (),
+            Err(why) => reasons.push(format!("\n  {why}")),
+        }
+    }
+    let tried = if reasons.is_empty() { String::new() } else { format!("; tried:{}", reasons.concat()) };
+    let advice = "install h5py, or name a libhdf5 or a program that loads one by --library";
+    Err(format!("no libhdf5 from 1.14.0 on was found: {advice}{tried}").into())
+}

@@ -1,0 +1,122 @@
+//! Which files are converted, and what their results are called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use h5lake_connector::names::Place;
+use h5lake_container::Target;
+use h5lake_ledger::{Access, Ledger, Probe};
+
+use super::{Direction, Wanted};
+use crate::Failure;
+use crate::find::{find_version, vacant};
+
+/// A file to convert.
+pub struct Pair {
+    pub source: PathBuf,
+    /// A path or a URL.
+    pub target: PathBuf,
+    /// The source's size, where it is a local file.
+    pub bytes: u64,
+}
+
+/// All files that a command line names. Nothing is at their targets.
+pub fn of(wanted: &Wanted<'_>) -> Result<Vec<Pair>, Failure> {
+    let Wanted { direction, source, target, .. } = *wanted;
+    let pairs = if source.is_dir() {
+        let mut relative = Vec::new();
+        walk(source, Path::new(""), &mut relative)?;
+        relative.retain(|name| is_source(direction, &source.join(name)));
+        relative.into_iter().map(|name| pair(source.join(&name), joined(target, &name))).collect()
+    } else {
+        check(direction, source)?;
+        vec![pair(source.to_owned(), target.to_owned())]
+    };
+    if pairs.is_empty() {
+        let what = if direction == Direction::Import { "native HDF5 file" } else { "container" };
+        return Err(format!("{}: no {what} is in this folder", source.display()).into());
+    }
+    for pair in &pairs {
+        free(direction, &pair.target)?;
+    }
+    Ok(pairs)
+}
+
+fn pair(source: PathBuf, target: PathBuf) -> Pair {
+    let bytes = fs::metadata(&source).map_or(0, |found| found.len());
+    Pair { source, target, bytes }
+}
+
+/// A name below a folder or a URL.
+fn joined(target: &Path, name: &Path) -> PathBuf {
+    match target.to_str() {
+        Some(url) if url.contains("://") => {
+            format!("{}/{}", url.trim_end_matches('/'), name.display()).into()
+        }
+        _ => target.join(name),
+    }
+}
+
+/// All files below a folder, in the order of their names. Links to folders are not followed, for they may lead in circles.
+fn walk(folder: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let named = |error| format!("{}: {error}", folder.join(below).display());
+    let mut entries =
+        fs::read_dir(folder.join(below)).map_err(named)?.collect::<Result<Vec<_>, _>>().map_err(named)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let name = below.join(entry.file_name());
+        if entry.file_type().map_err(named)?.is_dir() {
+            walk(folder, &name, found)?;
+        } else if folder.join(&name).is_file() {
+            found.push(name);
+        }
+    }
+    Ok(())
+}
+
+fn is_source(direction: Direction, path: &Path) -> bool {
+    match direction {
+        Direction::Import => matches!(Ledger::probe_file(path), Ok(Probe::NativeHdf5)),
+        Direction::Export => match find_version(path, Access::ReadOnly) {
+            Ok((Place { target: Target::Objects { .. }, .. }, _)) => true,
+            _ => matches!(Ledger::probe_file(path), Ok(Probe::Container)),
+        },
+    }
+}
+
+/// Whether one file is what can be converted.
+fn check(direction: Direction, source: &Path) -> Result<(), Failure> {
+    let name = source.display();
+    if direction == Direction::Export {
+        let (place, _) = find_version(source, Access::ReadOnly)?;
+        return match (&place.target, place.found()) {
+            (Target::Objects { .. }, _) | (_, Some(Probe::Container)) => Ok(()),
+            (_, Some(Probe::NativeHdf5)) => Err(format!("{name}: is a native HDF5 file already").into()),
+            (Target::File(path), _) => {
+                fs::metadata(path).map_err(|error| format!("{name}: {error}"))?;
+                Err(format!("{name}: is no container").into())
+            }
+        };
+    }
+    fs::metadata(source).map_err(|error| format!("{name}: {error}"))?;
+    match Ledger::probe_file(source)? {
+        Probe::NativeHdf5 => Ok(()),
+        Probe::Container => Err(format!("{name}: is a container already; 'h5lake copy' copies it").into()),
+        _ => Err(format!("{name}: is no HDF5 file").into()),
+    }
+}
+
+/// Whether nothing is at a target.
+fn free(direction: Direction, target: &Path) -> Result<(), Failure> {
+    if direction == Direction::Import {
+        return vacant(target).map(drop);
+    }
+    if target.to_str().is_some_and(|name| name.contains("://")) {
+        return Err(format!("{}: native files are local; name a path", target.display()).into());
+    }
+    if target.symlink_metadata().is_ok() {
+        let text = "something is there; name a target that is not there yet";
+        return Err(format!("{}: {text}", target.display()).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The process that has a libhdf5, and converts one file.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use h5lake_connector::config::Config;
+use h5lake_connector::{Converter, NotHeld};
+use serde_json::{Value, json};
+
+use super::Direction;
+use crate::Failure;
+use crate::libhdf5::filter_folders;
+
+/// How many objects a message names.
+const MOST_NAMED: usize = 20;
+
+/// Converts one file in a process of its own, and gives the size of its user block.
+pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<u64, Failure> {
+    let direction_name = if direction == Direction::Import { "import" } else { "export" };
+    let mut config = Config::from_environment()?;
+    if direction == Direction::Import {
+        // The target is a local file, whatever comes of it.
+        config.store = None;
+    }
+    let arguments = [
+        direction_name.into(),
+        library.as_os_str().to_owned(),
+        source.as_os_str().to_owned(),
+        target.as_os_str().to_owned(),
+        config.to_info_string().into(),
+    ];
+    let done = start(library, &arguments)?;
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+    match said["user_block"].as_u64() {
+        Some(size) if done.status.success() => Ok(size),
+        _ => Err(format!("{}: {}", source.display(), reason(&done)).into()),
+    }
+}
+
+/// Whether a libhdf5 can be loaded, and is new enough.
+pub fn probe(library: &Path) -> Result<(), String> {
+    let done = start(library, &["probe".into(), library.as_os_str().to_owned()])
+        .map_err(|error| error.to_string())?;
+    if done.status.success() { Ok(()) } else { Err(reason(&done)) }
+}
+
+/// Starts this program as a worker. It has the connector in itself, and no other is to come between. Filters that it needs are
+/// found where HDF5_PLUGIN_PATH says and beside the library.
+fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
+    let named = std::env::var_os("HDF5_PLUGIN_PATH").unwrap_or_default();
+    let named = std::env::split_paths(&named).filter(|folder| !folder.as_os_str().is_empty());
+    let usual = Path::new("/usr/local/hdf5/lib/plugin");
+    let folders = named.chain(filter_folders(library)).chain([usual.to_owned()]);
+    let folders = std::env::join_paths(folders.filter(|folder| folder.is_dir()))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("convert-one").arg("--").args(arguments).stdin(Stdio::null());
+    command.env_remove("HDF5_VOL_CONNECTOR").env("HDF5_PLUGIN_PATH", folders);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("H5LAKE_") && !text.starts_with("H5LAKE_LOG") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command.output()?)
+}
+
+/// Why a worker ended badly.
+fn reason(done: &Output) -> String {
+    let said = String::from_utf8_lossy(&done.stderr);
+    let said = said.trim().trim_start_matches("h5lake: ");
+    match done.status.signal() {
+        Some(signal) => format!("signal {signal} ended libhdf5: {said}"),
+        None if said.is_empty() => format!("libhdf5 ended the process, {}", done.status),
+        None => said.to_owned(),
+    }
+}
+
+/// What the worker's process does: `probe LIBRARY`, or `import|export LIBRARY SOURCE TARGET SETTINGS`.
+pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
+    let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
+    let settings = text(4).to_str().unwrap_or_default();
+    let converter = Converter::load(Path::new(text(1)), settings).map_err(|error| error.to_string())?;
+    let user_block = match text(0).to_str() {
+        Some("probe") => 0,
+        Some("import") => converter.import(Path::new(text(2)), text(3)).map_err(|error| error.to_string())?,
+        Some("export") => export(&converter, arguments)?,
+        _ => return Err("this command is for the tool itself; use 'h5lake import' or 'h5lake export'".into()),
+    };
+    println!("{}", json!({ "user_block": user_block }));
+    Ok(())
+}
+
+/// Exports in the oldest format that holds all. If none does, nothing is written.
+fn export(converter: &Converter, arguments: &[OsString]) -> Result<u64, Failure> {
+    let [_, _, source, target, ..] = arguments else { return Err("a name is missing".into()) };
+    let mut refused = Vec::new();
+    for is_newer in [false, true] {
+        refused = converter.not_held(source, is_newer).map_err(|error| error.to_string())?;
+        if refused.is_empty() {
+            let done = converter.export(source, Path::new(target), is_newer);
+            return Ok(done.map_err(|error| error.to_string())?);
+        }
+    }
+    Err(named(&refused).into())
+}
+
+/// Names what native HDF5 cannot hold.
+fn named(refused: &[NotHeld]) -> String {
+    let what = "objects or attributes that native HDF5 cannot hold, so nothing was written";
+    let mut text = format!("has {} {what}:", refused.len());
+    for one in refused.iter().take(MOST_NAMED) {
+        text.push_str(&format!("\n  {one}"));
+    }
+    if refused.len() > MOST_NAMED {
+        text.push_str(&format!("\n  and {} more", refused.len() - MOST_NAMED));
+    }
+    text
+}

@@ -1,0 +1,138 @@
+//! Where a libhdf5 lies: of programs, of Python's packages, of the system.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Python's packages that bring a libhdf5 along.
+const PACKAGES: [&str; 3] = ["h5py", "tables", "netCDF4"];
+/// Programs of HDF5 itself.
+const PROGRAMS: [&str; 3] = ["h5dump", "h5ls", "h5repack"];
+/// Names that the dynamic linker may find. 310 is HDF5 1.14, what follows is 2.x.
+const NAMES: [&str; 6] = [
+    "libhdf5.so.320",
+    "libhdf5.so.310",
+    "libhdf5_serial.so.320",
+    "libhdf5_serial.so.310",
+    "libhdf5.so",
+    "libhdf5_serial.so",
+];
+/// Prints the folders in which a Python looks for packages.
+const FOLDERS: &str = "import sys, site; print('\\n'.join([*sys.path, *site.getsitepackages(), sys.prefix]))";
+
+/// All places where a libhdf5 may be, the likeliest first: the Python environment of this tool, that of `python3`, programs of
+/// HDF5, and what the dynamic linker finds. The last are bare names.
+pub fn candidates() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in own_packages().into_iter().chain(packages_of_python()) {
+        found.extend(beside(&folder));
+    }
+    found.extend(PROGRAMS.iter().filter_map(|name| library_of(&on_path(name)?).ok()));
+    found.extend(NAMES.map(PathBuf::from));
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    found
+}
+
+/// `lib/python3.*/site-packages` of the prefix in which this tool lies.
+fn own_packages() -> Vec<PathBuf> {
+    let Some(folder) = env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned())) else {
+        return Vec::new();
+    };
+    let Ok(pythons) = folder.join("../lib").read_dir() else { return Vec::new() };
+    let mut found: Vec<_> = pythons.flatten().map(|python| python.path().join("site-packages")).collect();
+    found.retain(|packages| packages.is_dir());
+    found.sort();
+    found
+}
+
+fn packages_of_python() -> Vec<PathBuf> {
+    let output =
+        Command::new("python3").args(["-c", FOLDERS]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let text = output.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+    text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect()
+}
+
+/// The libraries of packages in a folder: a wheel has them beside the package, an environment of conda in `lib`.
+fn beside(packages: &Path) -> Vec<PathBuf> {
+    let folders = PACKAGES.map(|name| packages.join(format!("{name}.libs"))).into_iter();
+    let mut found = Vec::new();
+    for folder in folders.chain([packages.join("lib")]) {
+        let entries = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut libraries: Vec<_> = entries.filter(|path| names_libhdf5(path)).collect();
+        libraries.sort();
+        found.extend(libraries);
+    }
+    found
+}
+
+/// Folders of filter plugins that Python's packages have beside a libhdf5 of one of them.
+pub fn filter_folders(library: &Path) -> Vec<PathBuf> {
+    let Some(packages) = library.parent().and_then(Path::parent) else { return Vec::new() };
+    let folders = ["hdf5plugin/plugins", "netCDF4/plugins"].map(|name| packages.join(name));
+    folders.into_iter().filter(|folder| folder.is_dir()).collect()
+}
+
+fn names_libhdf5(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| is_libhdf5(name) && name.contains(".so"))
+}
+
+/// The program of a name, where PATH leads to it.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Whether a file name is that of a libhdf5, and not of libhdf5_hl or the like.
+pub fn is_libhdf5(name: &str) -> bool {
+    let rest = name.strip_prefix("libhdf5").unwrap_or_default();
+    let variants = ["_serial", "_openmpi", "_mpich", "_parallel"];
+    let rest = variants.iter().find_map(|variant| rest.strip_prefix(variant)).unwrap_or(rest);
+    rest.starts_with(['.', '-'])
+}
+
+/// The libhdf5 that a program loads, or the library itself, or why there is none.
+pub fn library_of(target: &Path) -> Result<PathBuf, String> {
+    let path = if target.components().count() == 1 { target.to_str().and_then(on_path) } else { None };
+    let path = path.unwrap_or_else(|| target.to_owned());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !path.is_file() {
+        return Err("no such file or program".into());
+    }
+    if is_libhdf5(&name) {
+        return path.canonicalize().map_err(|error| error.to_string());
+    }
+    let listed = Command::new("ldd").arg(&path).stdin(Stdio::null()).output();
+    let listed = listed.map_err(|error| format!("ldd cannot be run: {error}"))?;
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [name, "=>", path, ..] if is_libhdf5(name) && path.starts_with('/') => return Ok(path.into()),
+            [name, ..] if is_libhdf5(name) => {
+                return Err(format!("{name} is not found: set LD_LIBRARY_PATH"));
+            }
+            _ => (),
+        }
+    }
+    Err("it is not linked to a shared libhdf5; if it is a script, name the program that it runs".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_of_packages_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let libs = folder.path().join("h5py.libs");
+        std::fs::create_dir(&libs).unwrap();
+        for name in
+            ["libhdf5-0a1b.so.310.5.1", "libhdf5_hl-0a1b.so.310.0.6", "libsz-0a1b.so.2", "libhdf5.settings"]
+        {
+            std::fs::write(libs.join(name), "").unwrap();
+        }
+        assert_eq!(beside(folder.path()), [libs.join("libhdf5-0a1b.so.310.5.1")]);
+    }
+}

@@ -1,0 +1,147 @@
+//! Whole files: a native file as a container, and back.
+
+use std::ffi::CStr;
+
+use h5lake_plugin_abi::bindings as sys;
+
+use super::Refused;
+use super::referenced::{copy_root, try_root};
+use crate::error::{Error, Result};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Library;
+
+/// By how much the memory of a trial's file grows.
+const INCREMENT: usize = 1 << 20;
+
+/// A file on one side of a conversion.
+pub(crate) struct End<'a> {
+    /// Its name, as its connector takes it.
+    pub name: &'a CStr,
+    /// How it is opened or made.
+    pub access: &'a Id,
+}
+
+/// Copies all of a file into a new one. When this returns, both are closed. Gives the size of the user block, whose bytes are
+/// not copied.
+///
+/// # Errors
+/// That of the first call which failed; if something has the target's name, too.
+pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> Result<u64> {
+    let from = OpenFile::open(library, source)?;
+    let creation = from.creation()?;
+    let to = OpenFile::create(library, target, &creation)?;
+    copy_root(library, from.root()?.get(), to.root()?.get())?;
+    // What is on its way is stored by the close, so its answer counts.
+    to.close()?;
+    let block = library.user_block(creation.get())?;
+    from.close()?;
+    Ok(block)
+}
+
+/// What a native file could not hold of a file, found by making its structure in memory. `access` is that of the native file.
+///
+/// # Errors
+/// Those of reading the source.
+pub(crate) fn not_held(library: Library, source: &End<'_>, access: &Id) -> Result<Vec<Refused>> {
+    let from = OpenFile::open(library, source)?;
+    let creation = from.creation()?;
+    library.set_user_block(creation.get(), 0)?;
+    // SAFETY: identifiers are checked by the library.
+    check(unsafe { (library.table().H5Pset_fapl_core)(access.get(), INCREMENT, false) }, "H5Pset_fapl_core")?;
+    let to = OpenFile::create(library, &End { name: c"h5lake-trial", access }, &creation)?;
+    try_root(library, from.root()?.get(), to.root()?.get())
+}
+
+impl Library {
+    /// An access list for files of a connector; `settings` is its string.
+    pub(crate) fn access_through(self, connector: &Id, settings: Option<&CStr>) -> Result<Id> {
+        let table = self.table();
+        let mut info = std::ptr::null_mut();
+        // SAFETY: identifiers are checked by the library; the string is terminated; the list copies the info.
+        unsafe {
+            let access =
+                Id::from_call(self, (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g()), "H5Pcreate")?;
+            if let Some(settings) = settings {
+                let made = (table.H5VLconnector_str_to_info)(settings.as_ptr(), connector.get(), &mut info);
+                check(made, "H5VLconnector_str_to_info")?;
+            }
+            let set = (table.H5Pset_vol)(access.get(), connector.get(), info);
+            if !info.is_null() {
+                (table.H5VLfree_connector_info)(connector.get(), info);
+            }
+            check(set, "H5Pset_vol")?;
+            Ok(access)
+        }
+    }
+
+    /// The same for native files. With `is_newer` objects have the format of HDF5 1.8, which holds larger attributes.
+    pub(crate) fn access_to_native(self, is_newer: bool) -> Result<Id> {
+        let access = self.access_through(&self.native_connector()?, None)?;
+        self.allow_unusual_types(access.get())?;
+        if is_newer {
+            let bounds = (sys::H5F_LIBVER_V18, sys::H5F_LIBVER_V114);
+            // SAFETY: identifiers are checked by the library.
+            let set = unsafe { (self.table().H5Pset_libver_bounds)(access.get(), bounds.0, bounds.1) };
+            check(set, "H5Pset_libver_bounds")?;
+        }
+        Ok(access)
+    }
+}
+
+/// An open file of either kind.
+struct OpenFile {
+    library: Library,
+    id: Id,
+}
+
+impl OpenFile {
+    fn open(library: Library, end: &End<'_>) -> Result<Self> {
+        // SAFETY: the name is terminated; identifiers are checked by the library.
+        let id =
+            unsafe { (library.table().H5Fopen)(end.name.as_ptr(), sys::H5F_ACC_RDONLY, end.access.get()) };
+        Ok(Self { library, id: Id::from_call(library, id, "H5Fopen")? })
+    }
+
+    fn create(library: Library, end: &End<'_>, creation: &Id) -> Result<Self> {
+        let create = library.table().H5Fcreate;
+        // SAFETY: as above.
+        let id = unsafe { create(end.name.as_ptr(), sys::H5F_ACC_EXCL, creation.get(), end.access.get()) };
+        Ok(Self { library, id: Id::from_call(library, id, "H5Fcreate")? })
+    }
+
+    fn root(&self) -> Result<Id> {
+        // SAFETY: as above.
+        let root = unsafe { (self.library.table().H5Gopen2)(self.id.get(), c"/".as_ptr(), sys::H5P_DEFAULT) };
+        Id::from_call(self.library, root, "H5Gopen2")
+    }
+
+    /// The list to make such a file with. That of an open file lacks what its root group says of itself.
+    fn creation(&self) -> Result<Id> {
+        let (library, table) = (self.library, self.library.table());
+        let root = self.root()?;
+        let (mut of_links, mut of_attributes) = (0, 0);
+        // SAFETY: as above; the answers' places outlive the calls.
+        unsafe {
+            let list = (table.H5Fget_create_plist)(self.id.get());
+            let list = Id::from_call(library, list, "H5Fget_create_plist")?;
+            let group = (table.H5Gget_create_plist)(root.get());
+            let group = Id::from_call(library, group, "H5Gget_create_plist")?;
+            let got = (table.H5Pget_link_creation_order)(group.get(), &mut of_links);
+            check(got, "H5Pget_link_creation_order")?;
+            let set = (table.H5Pset_link_creation_order)(list.get(), of_links);
+            check(set, "H5Pset_link_creation_order")?;
+            let got = (table.H5Pget_attr_creation_order)(group.get(), &mut of_attributes);
+            check(got, "H5Pget_attr_creation_order")?;
+            let set = (table.H5Pset_attr_creation_order)(list.get(), of_attributes);
+            check(set, "H5Pset_attr_creation_order")?;
+            Ok(list)
+        }
+    }
+
+    fn close(self) -> Result<()> {
+        // SAFETY: the identifier is owned, and is given away.
+        let closed = unsafe { (self.library.table().H5Fclose)(self.id.into_raw()) };
+        if closed < 0 { Err(Error::call("H5Fclose")) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,109 @@
+//! Conversion of whole files in a program that is no plugin: it loads a libhdf5, and gives it this connector.
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::cross_copy::files::{End, convert, not_held};
+use crate::error::{Error, Minor, Result};
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::Library;
+use crate::hdf5::strings;
+use crate::vol::class::class_for;
+
+/// A libhdf5 that was loaded to convert files. It belongs to the thread that loaded it: not every libhdf5 has a lock.
+pub struct Converter {
+    library: Library,
+    own: Id,
+    settings: CString,
+}
+
+/// What a native file cannot hold of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotHeld {
+    /// The object's path; for an attribute with its name behind `@`.
+    pub path: String,
+    /// What the library says.
+    pub reason: String,
+}
+
+impl fmt::Display for NotHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+impl Converter {
+    /// Loads the libhdf5 at a path, or of a name that the dynamic linker finds. `settings` is as in a connector string.
+    ///
+    /// # Errors
+    /// If it cannot be loaded, is no libhdf5, or is older than 1.14.0.
+    pub fn load(libhdf5: &Path, settings: &str) -> Result<Self> {
+        let table = h5lake_plugin_abi::load(libhdf5);
+        let table = table.map_err(|error| Error::new(Minor::CannotOperate, error.to_string()))?;
+        let library = Library::new(table);
+        let own = library.explained(|| {
+            // SAFETY: the class lives as long as the process.
+            unsafe {
+                check((table.H5open)(), "H5open")?;
+                let id = (table.H5VLregister_connector)(class_for(table), sys::H5P_DEFAULT);
+                Id::from_call(library, id, "H5VLregister_connector")
+            }
+        })?;
+        Ok(Self { library, own, settings: strings::c_string(settings, "settings")? })
+    }
+
+    /// The library's version: major, minor, release.
+    pub fn version(&self) -> (u32, u32, u32) {
+        self.library.version()
+    }
+
+    /// Makes a container with all that is in a native file, and gives the size of the user block, whose bytes are left out.
+    /// When this returns, the container is committed by its close.
+    ///
+    /// # Errors
+    /// What the library says; if something has the container's name. A part of it may then be there.
+    pub fn import(&self, native: &Path, container: &OsStr) -> Result<u64> {
+        self.library.explained(|| {
+            let source = strings::c_string(native.as_os_str().as_bytes(), "a file name")?;
+            let target = strings::c_string(container.as_bytes(), "a file name")?;
+            let from = self.library.access_to_native(false)?;
+            let to = self.library.access_through(&self.own, Some(&self.settings))?;
+            convert(self.library, &End { name: &source, access: &from }, &End { name: &target, access: &to })
+        })
+    }
+
+    /// Makes a native file with all that is in a container, and gives the size of the user block, whose bytes are left out. Its
+    /// objects have the format of HDF5 1.8 if `is_newer`.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub fn export(&self, container: &OsStr, native: &Path, is_newer: bool) -> Result<u64> {
+        self.library.explained(|| {
+            let source = strings::c_string(container.as_bytes(), "a file name")?;
+            let target = strings::c_string(native.as_os_str().as_bytes(), "a file name")?;
+            let from = self.library.access_through(&self.own, Some(&self.settings))?;
+            let to = self.library.access_to_native(is_newer)?;
+            convert(self.library, &End { name: &source, access: &from }, &End { name: &target, access: &to })
+        })
+    }
+
+    /// What a native file could not hold of a container, in the order of its objects. Nothing is written: its structure is made
+    /// in memory, with attributes and without elements of datasets.
+    ///
+    /// # Errors
+    /// What the library says of the container.
+    pub fn not_held(&self, container: &OsStr, is_newer: bool) -> Result<Vec<NotHeld>> {
+        self.library.explained(|| {
+            let source = strings::c_string(container.as_bytes(), "a file name")?;
+            let from = self.library.access_through(&self.own, Some(&self.settings))?;
+            let to = self.library.access_to_native(is_newer)?;
+            let refused = not_held(self.library, &End { name: &source, access: &from }, &to)?;
+            Ok(refused.into_iter().map(|one| NotHeld { path: one.path, reason: one.reason }).collect())
+        })
+    }
+}

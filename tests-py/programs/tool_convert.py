@@ -1,0 +1,246 @@
+"""The tool's commands import and export: native files as containers and back, one by one and in folders, with equal content."""
+# only: h5lake
+# needs: tool
+# requires: filters.txt
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+if os.environ.get("HDF5_VOL_CONNECTOR") != "native":
+    os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+
+import h5py  # noqa: E402
+import hdf5plugin  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import main  # noqa: E402
+from h5py import h5d, h5p  # noqa: E402
+
+CONTAINER = b"Lh5lake"
+
+
+def run(*arguments, code=0, **more):
+    """What the tool writes; to standard error if it is to fail."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
+    # The libhdf5 of this Python is to be found by itself.
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    done = subprocess.run([os.environ["TOOL"], *map(str, arguments)], env=env | more, capture_output=True, text=True, timeout=170)
+    assert done.returncode == code, (arguments, done.returncode, done.stdout[-500:], done.stderr)
+    return done.stderr if code == 1 else done.stdout
+
+
+def native(task, *arguments):
+    """Runs a function of this module where HDF5 is native; gives what it prints, as JSON."""
+    call = f"import json, tool_convert; print(json.dumps(tool_convert.{task}(*{arguments!r})))"
+    env = dict(os.environ, HDF5_VOL_CONNECTOR="native", PYTHONPATH=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", call], env=env, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fill(name, block=0):
+    """A file with objects of every kind."""
+    with h5py.File(name, "w", track_order=True, userblock_size=block) as f:
+        f.attrs["title"], f.attrs["numbers"] = "all kinds", np.arange(12, dtype=">i2").reshape(3, 4)
+        f["z"] = np.arange(1000.0).reshape(10, 100)
+        f["a/scalar"] = 5
+        f["a/empty"] = h5py.Empty("f4")
+        f["a"].attrs["text"] = ["one", "two"]
+        f["again"], f["soft"], f["external"] = f["z"], h5py.SoftLink("/a/scalar"), h5py.ExternalLink("other.h5", "/x")
+        f["type"] = np.dtype([("x", "<f4"), ("name", "S5")])
+        f.create_dataset("of type", (3,), f["type"])[1] = (2.5, b"abc")
+        f.create_dataset("texts", data=["", "b", "ccc"], dtype=h5py.string_dtype())
+        ragged = f.create_dataset("ragged", (3,), h5py.vlen_dtype("i4"))
+        ragged[0], ragged[2] = [1, 2, 3], [4]
+        to = f.create_dataset("references", (3,), h5py.ref_dtype)
+        to[0], to[1] = f["z"].ref, f["a"].ref
+        regions = f.create_dataset("regions", (1,), h5py.regionref_dtype)
+        regions[0] = f["z"].regionref[2:4, ::7]
+        rng = np.random.default_rng(1)
+        f.create_dataset("gzip", data=rng.integers(0, 9, (200, 300)), chunks=(60, 70), compression="gzip", shuffle=True)
+        f.create_dataset("zstd", data=rng.random(5000), chunks=(700,), maxshape=(None,), **hdf5plugin.Zstd())
+        f.create_dataset("blosc", data=np.arange(5000), chunks=(700,), **hdf5plugin.Blosc())
+        sparse = f.create_dataset("sparse", (1000, 1000), "f4", chunks=(10, 10), fillvalue=7)
+        sparse[500, 500] = 1
+        f.create_dataset("compact", data=[1, 2], dcpl=compact())
+    if block:
+        with open(name, "r+b") as raw:
+            raw.write(b"#!/bin/sh\nexit 0\n")
+    return True
+
+
+def compact():
+    made = h5p.create(h5p.DATASET_CREATE)
+    made.set_layout(h5d.COMPACT)
+    return made
+
+
+def value(f, found):
+    """Elements as what JSON has; references by what they lead to."""
+    def plain(one):
+        if isinstance(one, h5py.RegionReference):
+            return [f[one].name, str(f[one][one].tolist())]
+        if isinstance(one, h5py.Reference):
+            return str(f[one].attrs.get("text", f[one])) if one else None
+        return one.tolist() if hasattr(one, "tolist") else str(one)
+    if isinstance(found, np.ndarray) and found.dtype.hasobject:
+        return [plain(one) for one in found.ravel()]
+    return str(found.dtype) + str(found.tolist()) if hasattr(found, "tolist") else str(found)
+
+
+def content(name):
+    """All that a file says of itself, in the order in which it says it."""
+    said = []
+    with h5py.File(name) as f:
+        said.append(["block", f.userblock_size])
+
+        def note(path, one):
+            attributes = {key: value(f, found) for key, found in one.attrs.items()}
+            line = [path, type(one).__name__, attributes]
+            if isinstance(one, h5py.Dataset):
+                list_ = one.id.get_create_plist()
+                filters = [list_.get_filter(n)[:3] for n in range(list_.get_nfilters())]
+                data = value(f, one[()]) if path != "external" else None
+                chunks = one.id.get_num_chunks() if one.chunks else None
+                line += [str(one.dtype), one.shape, one.maxshape, one.chunks, list_.get_layout(), filters, chunks, data]
+            said.append(line)
+            if isinstance(one, h5py.Group):
+                for key in one:
+                    link = one.get(key, getlink=True)
+                    if isinstance(link, h5py.HardLink):
+                        note(f"{path}/{key}", one[key])
+                    else:
+                        said.append([f"{path}/{key}", type(link).__name__, link.path, getattr(link, "filename", "")])
+        note("", f)
+        said.append(["same", f["again"] == f["z"]])
+    return json.loads(json.dumps(said, default=str))
+
+
+def kind(name):
+    """Whether a file is a container."""
+    data = Path(name).read_bytes()
+    return any(data[at + 8:at + 15] == CONTAINER for at in (0, 512, 1024, 2048))
+
+
+def check_there_and_back(folder):
+    for block in (0, 1024):
+        there, back = f"there-{block}.h5", f"native-back-{block}.h5"
+        start = f"native-{block}.h5"
+        native("fill", start, block)
+        wanted = native("content", start)
+        said = run("import", start, there)
+        assert said == f"{start} -> {there}\n", said
+        assert kind(there) and content(there) == wanted
+        assert (Path(there).read_bytes()[:10] == b"#!/bin/sh\n") == bool(block)
+        run("export", there, back, "--quiet")
+        assert not kind(back) and native("content", back) == wanted
+        assert (Path(back).read_bytes()[:10] == b"#!/bin/sh\n") == bool(block)
+    assert not [path for path in folder.iterdir() if path.name.startswith(".h5lake-conv")], list(folder.iterdir())
+
+
+def check_folders(folder):
+    (folder / "in/deep").mkdir(parents=True)
+    for n, name in enumerate(["native-a.h5", "native-b.hdf5", "deep/native-c.h5"]):
+        native("fill", f"in/{name}", 512 * (n % 2))
+    (folder / "in/readme.txt").write_text("no HDF5")
+    said = run("import", "in", "out", "--jobs", "2", "--json").splitlines()
+    assert [json.loads(line)["target"] for line in said] == ["out/deep/native-c.h5", "out/native-a.h5", "out/native-b.hdf5"], said
+    assert all(kind(f"out/{name}") for name in ("native-a.h5", "native-b.hdf5", "deep/native-c.h5"))
+    # A store, and pointer files of it.
+    store = f"file://{folder}/objects"
+    run("import", "in/deep", f"{store}/deep/")
+    run("link", f"{store}/deep/native-c.h5", "out/native-linked.h5")
+    run("export", "out", "out-again")
+    wanted = native("content", "in/deep/native-c.h5")
+    assert native("content", "out-again/deep/native-c.h5") == wanted
+    assert native("content", "out-again/native-linked.h5") == wanted
+    # One that fails is told, and the others are done.
+    data = bytearray((folder / "in/native-a.h5").read_bytes())
+    data[600:900] = bytes(300)
+    (folder / "in/native-a.h5").write_bytes(data)
+    told = run("import", "in", "second", code=2)
+    assert "deep/native-c.h5" in told and "native-a.h5 " not in told, told
+    assert sorted(path.name for path in (folder / "second").iterdir()) == ["deep", "native-b.hdf5"]
+
+
+def check_old_versions(_):
+    with h5py.File("old.h5", "w") as f:
+        f["x"] = 1
+    with h5py.File("old.h5", "a") as f:
+        f["x"][()] = 2
+    first = json.loads(run("versions", "old.h5", "--json"))["versions"][1]["number"]
+    run("export", f"old.h5@v={first}", "native-first.h5")
+    run("export", "old.h5", "native-last.h5")
+    assert [native("number", f"native-{name}.h5") for name in ("first", "last")] == [1, 2]
+
+
+def number(name):
+    with h5py.File(name) as f:
+        return int(f["x"][()])
+
+
+def check_what_native_files_cannot_hold(folder):
+    """Large attributes need the format of 1.8. A type larger than 64 KiB no native file holds."""
+    with h5py.File("large.h5", "w") as f:
+        f["x"] = 1
+        f["x"].attrs["large"] = np.arange(20000)
+    run("export", "large.h5", "native-large.h5")
+    assert native("attribute", "native-large.h5") == 20000
+    with h5py.File("wide.h5", "w") as f:
+        wide = np.dtype([(f"field number {n:05}", "u1") for n in range(4000)])
+        f["fine"] = 1
+        f.create_dataset("wide/one", (2,), wide)
+        f["fine"].attrs.create("also", np.zeros((), "u1"))
+    told = run("export", "wide.h5", "native-wide.h5", code=1)
+    assert "/wide/one: " in told and "native HDF5 cannot hold" in told and "/fine" not in told, told
+    assert not list(folder.glob("native-wide*")) and not list(folder.glob(".h5lake-conv*"))
+
+
+def attribute(name):
+    with h5py.File(name) as f:
+        return int(f["x"].attrs["large"][-1]) + 1
+
+
+def check_refusals(folder):
+    native("fill", "native-one.h5")
+    run("import", "native-one.h5", "one.h5")
+    before = (folder / "one.h5").read_bytes()
+    assert "something is there" in run("import", "native-one.h5", "one.h5", code=1)
+    assert "container already" in run("import", "one.h5", "two.h5", code=1)
+    assert "native HDF5 file already" in run("export", "native-one.h5", "two.h5", code=1)
+    assert "something is there" in run("export", "one.h5", "native-one.h5", code=1)
+    assert "No such file" in run("import", "missing.h5", "two.h5", code=1)
+    told = run("export", "missing.h5", "two.h5", code=1)
+    assert "No such file" in told, told
+    (folder / "text.h5").write_text("no HDF5")
+    assert "no HDF5 file" in run("import", "text.h5", "two.h5", code=1)
+    (folder / "nothing").mkdir()
+    assert "no native HDF5 file" in run("import", "nothing", "two", code=1)
+    assert "native files are local" in run("export", "one.h5", "s3://bucket/x.h5", code=1)
+    told = run("import", "native-one.h5", "two.h5", "--library", "/lib/x86_64-linux-gnu/libc.so.6", code=1)
+    assert "exports no HDF5 functions" in told, told
+    told = run("import", "native-one.h5", "two.h5", "--library", "/missing/libhdf5.so", code=1)
+    assert "cannot be loaded" in told, told
+    damaged = bytearray((folder / "native-one.h5").read_bytes())
+    damaged[48:400] = bytes(352)
+    (folder / "native-damaged.h5").write_bytes(damaged)
+    assert "native-damaged.h5: " in run("import", "native-damaged.h5", "two.h5", code=1)
+    assert not (folder / "two.h5").exists() and not list(folder.glob(".h5lake-conv*"))
+    assert (folder / "one.h5").read_bytes() == before
+
+
+def check_the_library_that_is_named(_):
+    native("fill", "native-x.h5")
+    with open("/proc/self/maps") as maps:
+        library = next(line.split()[-1] for line in maps if re.search(r"/libhdf5-[^/]*$", line))
+    run("import", "native-x.h5", "x.h5", "--library", library, PATH="/nowhere")
+    assert kind("x.h5")
+    told = run("import", "native-x.h5", "y.h5", code=1, PATH="/nowhere")
+    assert kind("x.h5") and ("--library" in told or Path("y.h5").exists()), told
+
+
+if __name__ == "__main__":
+    main(globals())
