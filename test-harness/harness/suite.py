@@ -15,6 +15,7 @@ from .results import FAILED, KNOWN, PASSED, SKIPPED, read_known, skip_step
 def pytest_addoption(parser):
     group = parser.getgroup("h5lake", "h5lake")
     connectors.add_arguments(group)
+    group.addoption("--sample", action="store_true", help="leave out what another step of 'make test' runs; its counts are no row")
     group.addoption("--limit", type=int, help="seconds that one process may take")
     group.addoption("--variable", action="append", default=[], metavar="NAME=VALUE",
                     help="a variable that processes with the plugin get")

@@ -1,5 +1,6 @@
 """The filters that the plugin has itself: each parameter, on each kind of element. Every chunk is what plain HDF5 with
 hdf5plugin stores, byte for byte, and either reads the other's."""
+# store: any
 # requires: filters.txt
 
 import ctypes

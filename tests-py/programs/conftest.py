@@ -6,7 +6,8 @@ programs at a time, for all the work is in those processes. So pytest itself nee
 each program left.
 
 Lines at the head of a program: '# only: CONNECTOR', '# requires: FILE' in tests-py/requirements, '# needs: tool' for the
-tool h5lake."""
+tool h5lake, '# store: any' where it chooses its stores itself or tests what is the same in each. With --sample these are left
+out if the files are in a store: the run whose files are local has them."""
 
 import ast
 import concurrent.futures
@@ -45,7 +46,9 @@ class Program(pytest.File):
 
     def collect(self):
         text = self.path.read_text()
-        remarks = dict(re.findall(r"^# (only|requires|needs): (\S+)$", text, re.M))
+        remarks = dict(re.findall(r"^# (only|requires|needs|store): (\S+)$", text, re.M))
+        if remarks.get("store") == "any" and self.config.suite.is_sample:
+            return
         self.requires, self.needs_tool = remarks.get("requires", "h5py.txt"), remarks.get("needs") == "tool"
         if remarks.get("only") in (None, self.config.suite.connector.name):
             yield from (Case.from_parent(self, name=name) for name in cases(text))
@@ -77,8 +80,17 @@ class Programs(Suite):
 
     def __init__(self, config):
         super().__init__(config, "programs", "programs ({step})", "h5py", HERE, limit=180)
+        self.part |= self.is_sample
         self.work = None
         self.pool, self.living, self.runs, self.sightings = None, set(), {}, []
+
+    @property
+    def is_sample(self):
+        """Whether programs for which the store does not matter are left out."""
+        return self.config.option.sample and self.connector.in_store
+
+    def is_selected(self):
+        return super().is_selected() or self.is_sample
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):

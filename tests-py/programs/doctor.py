@@ -1,4 +1,5 @@
 """tools/doctor says what is wrong, and what to do about it, for each way to get the settings wrong."""
+# store: any
 # only: h5lake
 
 import os

@@ -1,4 +1,5 @@
 """Names that a stranger put into a file: they neither reach another host, nor replace or delete what is not a container."""
+# store: any
 # only: h5lake
 
 import os

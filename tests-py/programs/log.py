@@ -1,4 +1,5 @@
 """The log that H5LAKE_LOG asks for."""
+# store: any
 # only: h5lake
 
 import json

@@ -1,4 +1,5 @@
 """A libhdf5 before 1.14: it would write native files in silence, and the Python package says so."""
+# store: any
 # only: h5lake
 # requires: old.txt
 # needs: tool

@@ -1,5 +1,6 @@
 """Clients that look at the path before they ask HDF5: without a pointer file they create with truncation, and must not empty
 the container that is in the store."""
+# store: any
 # only: h5lake
 # requires: clients.txt
 

@@ -1,4 +1,5 @@
 """The Python package: h5lake is switched on and off in a process, for one file, and around other programs."""
+# store: any
 # only: h5lake
 # requires: clients.txt
 # needs: tool

@@ -1,5 +1,6 @@
 """What a program sees of a container that was damaged and repaired: intact data is equal, lost chunks are errors until they are
 written whole."""
+# store: any
 # only: h5lake
 # needs: tool
 

@@ -1,4 +1,5 @@
 """Settings that are mistyped, hold blanks, or come from several places: data never goes elsewhere in silence."""
+# store: any
 # only: h5lake
 # needs: tool
 

@@ -1,5 +1,6 @@
 """A store that goes away, answers badly or asks for patience: every call ends in time, nothing wrong is read, and a
 program that loses changes says so and fails."""
+# store: any
 # only: h5lake
 
 import os

@@ -1,4 +1,5 @@
 """Containers that the tool copies, deletes and takes back to old versions are to h5py what they were."""
+# store: any
 # only: h5lake
 # needs: tool
 

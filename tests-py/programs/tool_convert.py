@@ -1,4 +1,5 @@
 """The tool's commands import and export: native files as containers and back, one by one and in folders, with equal content."""
+# store: any
 # only: h5lake
 # needs: tool
 # requires: filters.txt

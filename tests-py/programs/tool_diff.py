@@ -1,4 +1,5 @@
 """What the tool's command diff finds between containers and between versions is what h5py sees change."""
+# store: any
 # only: h5lake
 # needs: tool
 

@@ -1,4 +1,5 @@
 """The tool's command doctor tells what works from what does not, and names what to correct."""
+# store: any
 # only: h5lake
 # needs: tool
 

@@ -1,5 +1,6 @@
 """What the tool's commands ls, tree, info and cat show of a container is what h5py sees in it: kinds, shapes, types and values of
 every class, and parts of datasets."""
+# store: any
 # only: h5lake
 # needs: tool
 

@@ -1,4 +1,5 @@
 """VTK's own HDF5, whose names begin with vtkhdf5_, beside h5py's."""
+# store: any
 # only: h5lake
 # requires: vtk.txt
 
