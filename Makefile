@@ -9,12 +9,13 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
     test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
 	@echo "make wheel      build a wheel for pip in target/wheel"
+	@echo "make release    the wheel, an archive of plugin and tool, a conda recipe, bills of materials and sums in target/dist"
 	@echo "make test-wheel  the wheel in an empty Debian 11"
 	@echo "make demo       an unmodified h5py script on three stores, with real photographs"
 	@echo "make test       everything: Rust, C, HDF5's API suite, h5py's suite"
@@ -49,6 +50,10 @@ plugin:
 wheel:
 	@tools/wheel
 
+# What a release consists of. It uploads nothing.
+release:
+	@tools/release
+
 test-wheel: wheel
 	@.ci/step --one wheel tests-py/wheel/run
 
@@ -80,7 +85,7 @@ test-minio:
 	@.ci/test plugin $(foreach part,$(on-s3),s3-minio-$(part))
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
-test-docker:
+test-docker: wheel
 	@.ci/step --one docker docker/test
 ROUNDS ?= 5
 
