@@ -152,7 +152,7 @@ class Programs(Suite):
             process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=output,
                                        stdin=subprocess.DEVNULL, start_new_session=True)
             self.living.add(process.pid)
-            if self.ends(process, output):
+            if self.ends(process, output, len(left)):
                 code = process.wait()
                 how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"exit {code}"
             else:
@@ -172,10 +172,12 @@ class Programs(Suite):
             self.add_problem(f"{log.stem}: the process ended badly after its last case: {how}")
         return outcomes
 
-    def ends(self, process, output):
-        """Waits for the end of a process, and says whether it came before the limit passed without a word in its log."""
+    def ends(self, process, output, cases):
+        """Waits for the end of a process, and says whether it came before the limit passed without a word in its log, or the
+        limit of all its cases together."""
         said, since = 0, time.monotonic()
-        while time.monotonic() - since < self.limit:
+        latest = since + self.limit * cases
+        while time.monotonic() < min(since + self.limit, latest):
             try:
                 process.wait(timeout=1)
                 return True
