@@ -42,7 +42,7 @@ fn default_folders(own: &Path) -> Vec<PathBuf> {
 }
 
 /// The folders of plugins for the program: those that were named; ours before them, unless it is among them.
-fn plugin_path() -> Result<OsString, Failure> {
+pub fn plugin_path() -> Result<OsString, Failure> {
     let Some(named) = env::var_os(PATH) else {
         let own = plugin_folder()?;
         let others = default_folders(&own);

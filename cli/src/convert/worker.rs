@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Direction;
 use crate::Failure;
 use crate::libhdf5::filter_folders;
+use crate::run::plugin_path;
 
 /// How many objects a message names.
 const MOST_NAMED: usize = 20;
@@ -46,13 +47,11 @@ pub fn probe(library: &Path) -> Result<(), String> {
     if done.status.success() { Ok(()) } else { Err(reason(&done)) }
 }
 
-/// Starts this program as a worker. It has the connector in itself, and no other is to come between. Filters that it needs are
-/// found where HDF5_PLUGIN_PATH says and beside the library.
+/// Starts this program as a worker. Its libhdf5 finds the plugin as programs under `h5lake run` do, and filters that it needs
+/// where HDF5_PLUGIN_PATH says and beside the library.
 fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
-    let named = std::env::var_os("HDF5_PLUGIN_PATH").unwrap_or_default();
-    let named = std::env::split_paths(&named).filter(|folder| !folder.as_os_str().is_empty());
-    let usual = Path::new("/usr/local/hdf5/lib/plugin");
-    let folders = named.chain(filter_folders(library)).chain([usual.to_owned()]);
+    let named = plugin_path()?;
+    let folders = std::env::split_paths(&named).chain(filter_folders(library));
     let folders = std::env::join_paths(folders.filter(|folder| folder.is_dir()))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("convert-one").arg("--").args(arguments).stdin(Stdio::null());

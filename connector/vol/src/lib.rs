@@ -32,8 +32,8 @@ mod transfer;
 pub mod trust;
 mod vol;
 
+pub use cross_copy::conversion::{Converter, NotHeld};
 pub use vol::class::class_for;
-pub use vol::conversion::{Converter, NotHeld};
 
 #[cfg(test)]
 mod layers;

@@ -19,8 +19,9 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
 
 mod chunks;
+pub mod conversion;
 mod file_image;
-pub(crate) mod files;
+mod files;
 mod links;
 mod numbers;
 mod referenced;

@@ -1,4 +1,4 @@
-//! Conversion of whole files in a program that is no plugin: it loads a libhdf5, and gives it this connector.
+//! Conversion of whole files by a program of our own: it loads a libhdf5, and that loads the plugin.
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::cross_copy::files::{End, convert, not_held};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
+use crate::hdf5::identity::NAME;
 use crate::hdf5::library::Library;
 use crate::hdf5::strings;
-use crate::vol::class::class_for;
 
 /// A libhdf5 that was loaded to convert files. It belongs to the thread that loaded it: not every libhdf5 has a lock.
 pub struct Converter {
@@ -38,20 +38,21 @@ impl fmt::Display for NotHeld {
 }
 
 impl Converter {
-    /// Loads the libhdf5 at a path, or of a name that the dynamic linker finds. `settings` is as in a connector string.
+    /// Loads the libhdf5 at a path, or of a name that the dynamic linker finds. That finds the plugin by HDF5_PLUGIN_PATH.
+    /// `settings` is as in a connector string.
     ///
     /// # Errors
-    /// If it cannot be loaded, is no libhdf5, or is older than 1.14.0.
+    /// If it cannot be loaded, is no libhdf5, is older than 1.14.0, or does not find the plugin.
     pub fn load(libhdf5: &Path, settings: &str) -> Result<Self> {
         let table = h5lake_plugin_abi::load(libhdf5);
         let table = table.map_err(|error| Error::new(Minor::CannotOperate, error.to_string()))?;
         let library = Library::new(table);
         let own = library.explained(|| {
-            // SAFETY: the class lives as long as the process.
+            // SAFETY: the name is terminated.
             unsafe {
                 check((table.H5open)(), "H5open")?;
-                let id = (table.H5VLregister_connector)(class_for(table), sys::H5P_DEFAULT);
-                Id::from_call(library, id, "H5VLregister_connector")
+                let id = (table.H5VLregister_connector_by_name)(NAME.as_ptr(), sys::H5P_DEFAULT);
+                Id::from_call(library, id, "H5VLregister_connector_by_name")
             }
         })?;
         Ok(Self { library, own, settings: strings::c_string(settings, "settings")? })
