@@ -9,7 +9,7 @@ use std::sync::Arc;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy};
 use object_stores::registry::{Registry, Settings, split_scheme};
-use object_stores::{DiskCache, ObjectStore};
+use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
 use crate::config::{self, Config};
 use crate::error::{Error, Minor, Result};
@@ -414,7 +414,8 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let store = Registry::global().open_with(url, &settings).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("cannot use the store{of}: {error}"), error.errno())
     })?;
-    let store = locally_kept(store, url, config);
+    // Behind the local cache: what that answers is no request.
+    let store = locally_kept(Arc::new(ObservedStore::new(store)), url, config);
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
 }
 
