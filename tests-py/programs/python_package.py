@@ -103,6 +103,11 @@ with h5py.File("one", "w", driver="h5lake", sync="commit") as f, h5py.File("nati
 assert is_ours("one") and not is_ours("native-other")
 with h5py.File("one", driver="h5lake") as f, h5py.File("m", "w", driver="h5lake", store="memory:a b") as g:
     g["x"] = f["x"][:]
+os.environ["H5LAKE_ONLY"] = "*.lake"
+h5py.File("named", "w", driver="h5lake").close()
+h5py.File("native-named", "w", driver="h5lake", only="*.lake").close()
+assert is_ours("named") and not is_ours("native-named")
+del os.environ["H5LAKE_ONLY"]
 assert not any(library.is_h5lake for library in h5lake.libraries()) and "HDF5_PLUGIN_PATH" not in os.environ
 try:
     h5py.File("one", driver="h5lake", stroe="x")

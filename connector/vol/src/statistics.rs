@@ -78,6 +78,9 @@ pub fn line(summary: &Summary) -> String {
 
 fn timed(shown: &Reading) -> String {
     let Reading { calls, errors, total, longest, .. } = shown;
+    if *calls == 0 {
+        return "0".to_owned();
+    }
     let failed = if *errors > 0 { format!(", {errors} failed") } else { String::new() };
     format!("{calls} in {total:.3?} (mean {:.3?}, longest {longest:.3?}{failed})", shown.mean())
 }
