@@ -18,7 +18,7 @@ use self::blocks::{Block, Folder};
 use crate::store::{check_exact, resolve_range};
 use crate::{
     Capabilities, Condition, Error, ErrorKind, GetResult, Key, ListPage, ObjectMeta, ObjectStore, Operation,
-    PutMode, PutPayload, PutResult, PutStream, Result,
+    PutMode, PutPayload, PutResult, PutStream, Requests, Result,
 };
 
 /// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
@@ -261,6 +261,10 @@ impl ObjectStore for DiskCache {
 
     fn clock(&self) -> Option<std::time::SystemTime> {
         self.inner.clock()
+    }
+
+    fn requests(&self) -> Option<Arc<Requests>> {
+        self.inner.requests()
     }
 
     fn spend_reserve(&self) -> bool {

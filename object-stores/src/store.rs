@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::{Error, ErrorKind, Key, Operation, PutPayload, Result};
+use crate::{Error, ErrorKind, Key, Operation, PutPayload, Requests, Result};
 
 /// The version of an object's content: opaque, given by the store, compared for equality only.
 ///
@@ -240,6 +240,11 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The store keeps some again when it can. One that is never full keeps none.
     fn spend_reserve(&self) -> bool {
         false
+    }
+
+    /// What was asked of the store, where somebody counts it.
+    fn requests(&self) -> Option<Arc<Requests>> {
+        None
     }
 }
 

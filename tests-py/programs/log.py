@@ -55,14 +55,68 @@ def check_a_file_of_json(folder):
     assert "takes text or json" in run(H5LAKE_LOG="error", H5LAKE_LOG_FORMAT="xml")
 
 
+def summaries(text):
+    return [e["fields"] for e in map(json.loads, text.splitlines()) if e["fields"].get("message") == "statistics"]
+
+
+def check_statistics_of_a_file(folder):
+    text = run(H5LAKE_STATS="1")
+    assert text.count("\n") == 1, text
+    for part in ("a.h5: open for ", "commits: 2 in ", "0 conflicts", "bytes written", "write: ", "block cache: ", "page cache: "):
+        assert part in text, (part, text)
+    assert run(H5LAKE_STATS="") == run(H5LAKE_STATS="0") == "" and "takes 1, not 'yes'" in run(H5LAKE_STATS="yes")
+    (shown,) = summaries(run(H5LAKE_STATS="1", H5LAKE_LOG_FORMAT="json"))
+    assert shown["commits"]["count"] == 2 and shown["commits"]["failed"] == 0 and not shown["open"] and shown["writable"], shown
+    assert shown["commits"]["total_seconds"] >= shown["commits"]["max_seconds"] >= shown["commits"]["mean_seconds"] > 0
+    assert shown["bytes_written"] == shown["requests"]["write"]["bytes"] > 0, shown
+    # It goes where the log goes, and stands beside it.
+    assert run(H5LAKE_STATS="1", H5LAKE_LOG="info", H5LAKE_LOG_FORMAT="json", H5LAKE_LOG_FILE="log") == ""
+    lines = Path("log").read_text()
+    assert len(summaries(lines)) == 1 and "created" in lines and "closed" in lines
+
+
+def in_a_store(folder, **variables):
+    store = dict(HDF5_VOL_CONNECTOR=f"h5lake store=file://{folder}/objects replace=any")
+    return run(H5LAKE_LOG_FORMAT="json", **store, **variables)
+
+
+def check_requests_of_a_store(folder):
+    text = in_a_store(folder, H5LAKE_STATS="1", H5LAKE_LOG="debug")
+    requests = [e["fields"] for e in map(json.loads, text.splitlines()) if e["fields"].get("message") == "request"]
+    (shown,) = summaries(text)
+    assert {r["kind"] for r in requests} >= {"get", "put"} and {r["outcome"] for r in requests} >= {"ok", "not found"}, requests
+    for r in requests:
+        assert r["store"].startswith("file:") and r["microseconds"] >= 0 and r["retries"] == 0, r
+    assert any("a.h5" in r["key"] for r in requests)
+    # Those that looked for the container before it was opened are told, too.
+    told = {kind: sum(r["kind"] == kind for r in requests) for kind in ("get", "put", "head", "list", "delete")}
+    for kind, requested in shown["requests"].items():
+        assert told[kind] >= requested["count"], (kind, told, requested)
+    puts = shown["requests"]["put"]
+    assert shown["bytes_written"] == puts["bytes"] > 0 and puts["count"] == told["put"] > 0, (told, shown)
+    assert puts["total_seconds"] >= puts["max_seconds"] >= puts["mean_seconds"] > 0 and shown["retries"] == 0, shown
+    assert '"request"' not in in_a_store(folder, H5LAKE_LOG="info")
+
+
 def check_no_credential_is_shown(folder):
     secret = "SECRETSECRETSECRET"
     env = dict(AWS_ACCESS_KEY_ID="AKIDAKIDAKID", AWS_SECRET_ACCESS_KEY=secret, AWS_SESSION_TOKEN=secret + "T",
                AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ALLOW_HTTP="true", AWS_EC2_METADATA_DISABLED="true")
     code = "import h5py\ntry: h5py.File('s3://bucket/a.h5', 'w')\nexcept OSError as e: print(e)"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env, "H5LAKE_LOG": "trace", "H5LAKE_TIMEOUT": "2s"},
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and done.stdout and "SECRET" not in done.stdout + done.stderr, done
+    more = {"H5LAKE_LOG": "trace", "H5LAKE_STATS": "1", "H5LAKE_TIMEOUT": "2s"}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env, **more}, capture_output=True, text=True, timeout=60)
+    shown = done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout and "SECRET" not in shown and "AKID" not in shown, done
+    tries = [line for line in done.stderr.splitlines() if "a try of a request failed" in line]
+    assert any("retry=0" in line for line in tries) and any("retry=1" in line for line in tries), done.stderr
+    failed = [line for line in done.stderr.splitlines() if ": request " in line]
+    assert failed and any('outcome="' in line and "retries=0" not in line for line in failed), done.stderr
+    # A URL that holds one is refused, or what follows its '?' is not shown.
+    for url in (f"s3://AKID:{secret}@bucket/a.h5", f"https://AKID:{secret}@127.0.0.1:9/a.h5",
+                f"https://127.0.0.1:9/a.h5?X-Amz-Signature={secret}"):
+        code = f"import h5py\ntry: h5py.File({url!r})\nexcept OSError as e: print('refused')"
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env, **more}, capture_output=True, text=True, timeout=60)
+        assert done.stdout == "refused\n" and "SECRET" not in done.stderr, (url, done)
 
 
 main(globals())

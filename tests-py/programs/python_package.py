@@ -49,6 +49,37 @@ assert write("native-d") == [False] * 3
 """)
 
 
+def check_statistics(folder):
+    works(installed(folder), """
+import h5lake
+assert h5lake.stats() == []
+import h5py
+assert h5lake.stats() == []
+h5lake.enable()
+with h5py.File("closed.h5", "w") as f:
+    f["x"] = range(1000)
+    f.flush()
+    f["y"] = 1
+g = h5py.File("open.h5", "w")
+g["x"] = 1
+g.flush()
+closed, opened = h5lake.stats()
+assert closed["container"].endswith("closed.h5") and not closed["open"] and closed["commits"]["count"] == 2, closed
+assert opened["container"].endswith("open.h5") and opened["open"] and opened["commits"]["count"] == 1, opened
+assert opened["requests"]["write"]["count"] > 0 and opened["bytes_written"] > 0 and opened["open_seconds"] > 0, opened
+g.close()
+again = h5lake.stats()
+assert [entry["open"] for entry in again] == [False, False] and again[0] == closed, again
+with h5py.File("open.h5") as f:
+    f["x"][()]
+read = h5lake.stats()[-1]
+assert read["bytes_read"] > 0 and not read["writable"] and read["requests"]["write"]["count"] == 0, read
+for n in range(300):
+    h5py.File("open.h5").close()
+assert len(h5lake.stats()) == 256
+""")
+
+
 def check_wrong_settings_change_nothing(folder):
     works(installed(folder), LATE + FILES + """
 import os
@@ -73,6 +104,11 @@ with h5py.File("one", "w", driver="h5lake", sync="commit") as f, h5py.File("nati
 assert is_ours("one") and not is_ours("native-other")
 with h5py.File("one", driver="h5lake") as f, h5py.File("m", "w", driver="h5lake", store="memory:a b") as g:
     g["x"] = f["x"][:]
+os.environ["H5LAKE_ONLY"] = "*.lake"
+h5py.File("named", "w", driver="h5lake").close()
+h5py.File("native-named", "w", driver="h5lake", only="*.lake").close()
+assert is_ours("named") and not is_ours("native-named")
+del os.environ["H5LAKE_ONLY"]
 assert not any(library.is_h5lake for library in h5lake.libraries()) and "HDF5_PLUGIN_PATH" not in os.environ
 try:
     h5py.File("one", driver="h5lake", stroe="x")

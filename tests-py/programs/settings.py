@@ -71,6 +71,78 @@ def check_sizes(folder):
     refused(["cache", "256MiB or 256MB"], *program(WRITE), connector="h5lake cache=64M")
 
 
+# Takes the steps NAME:MODE one after another. Shows what each file is then, or what went wrong.
+STEPS = """
+import os, sys, h5py
+for step in sys.argv[1:]:
+    name, _, mode = step.rpartition(":")
+    if mode in ("remove", "touch"):
+        os.remove(name) if mode == "remove" else open(name, "w").close()
+        continue
+    try:
+        with h5py.File(name, mode) as f:
+            if mode != "r": f.require_dataset("x", (3,), "i4")[:] = [1, 2, 3]
+            assert list(f["x"]) == [1, 2, 3]
+        with open(name, "rb") as file: head = file.read(16)
+        print({b"Lh5lake": "container", b"Lh5lptr": "pointer"}.get(head[8:15], "native"))
+    except OSError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def stepped(*steps, **more):
+    return works(sys.executable, "-c", STEPS, *steps, **more).splitlines()
+
+
+def check_only_some_names(folder):
+    only = dict(connector="h5lake only=*.h5l,sub/*.h5")
+    Path("sub").mkdir()
+    names = {"a.h5l": "container", "native-a.h5": "native", "sub/a.h5": "container", f"{folder}/sub/b.h5": "container",
+             "sub/native-a.nc": "native"}
+    modes = ["w", "a", "r+", "r", "w", "x", "remove", "r", "r+", "x", "remove", "a", "remove", "touch", "a"]
+    for name, kind in names.items():
+        shown = stepped(*(f"{name}:{mode}" for mode in modes), **only)
+        wanted = [kind] * 5 + ["FileExistsError"] + ["FileNotFoundError"] * 2 + [kind] * 3
+        assert [line.split()[0] for line in shown] == wanted, (name, shown)
+    assert stepped("native-b.h5:w", "b.h5l:w", H5LAKE_ONLY="*.h5l") == ["native", "container"]
+
+
+def check_only_and_what_is_there(folder):
+    """What lies at a name decides before the settings do, and native HDF5 never overwrites a container."""
+    only = dict(connector="h5lake only=*.h5l")
+    assert stepped("a.h5:w") == ["container"]
+    assert stepped("a.h5:r", "a.h5:a", "a.h5:r+", "a.h5:r", **only) == ["container"] * 4
+    content = Path("a.h5").read_bytes()
+    replaced, made = stepped("a.h5:w", "a.h5:x", **only)
+    assert replaced.startswith("OSError") and all(word in replaced for word in ("a.h5", "only=*.h5l", "delete it first")), replaced
+    assert made.startswith("FileExistsError"), made
+    assert Path("a.h5").read_bytes() == content
+    version = "import h5py; print(list(h5py.File('a.h5@v=2')['x']))"
+    assert works(*program(version), **only) == works(*program(version))
+    # A native file stays one, whatever its name, until something else takes its place.
+    assert stepped("b.h5l:w", connector="native") == ["native"]
+    assert stepped("b.h5l:a", "b.h5l:r", "b.h5l:w", **only) == ["native", "native", "container"]
+
+
+def check_only_and_a_store(folder):
+    only = dict(connector=f"h5lake store=file://{folder}/objects only=*.h5l")
+    assert stepped("a.h5l:w", "native-a.h5:w", **only) == ["pointer", "native"]
+    # A pointer file is a container's name.
+    Path("a.h5l").rename("b.h5")
+    content = Path("b.h5").read_bytes()
+    assert stepped("b.h5:a", "native-a.h5:a", **only) == ["pointer", "native"] and Path("b.h5").read_bytes() == content
+    (replaced,) = stepped("b.h5:w", **only)
+    assert replaced.startswith("OSError") and "only=*.h5l" in replaced and Path("b.h5").read_bytes() == content, replaced
+    url = f"file://{folder}/objects/c.h5"
+    works(*program(f"import h5py; h5py.File({url!r}, 'w')['x'] = 1; print(h5py.File({url!r})['x'][()])"), **only)
+
+
+def check_a_bad_pattern(folder):
+    refused(["key 'only'", "'[a'"], *program(WRITE), connector="h5lake only='*.h5l, [a'")
+    refused(["variable H5LAKE_ONLY", "*.h5l"], *program(WRITE), H5LAKE_ONLY="*.h5l,")
+    assert not Path("a.h5").exists()
+
+
 def check_the_tool_takes_the_connector_string(folder):
     tool, connector = os.environ["TOOL"], f"h5lake store=file://{folder}/objects"
     works(*program(WRITE), connector=connector)

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{changed, environment, fresh, open, server};
+use common::{changed, environment, fresh, key, open, server};
 use h5lake_container::{
     Access, CharSet, Container, CreationOrder, DatasetSpec, Dataspace, Datatype, FileCreation, Fill, Index,
     Layout, LinkTarget, Options, Order, Replace, Selection, Target,
@@ -15,7 +15,8 @@ use h5lake_ledger::Ledger;
 use h5lake_tests_s3::faults::Outcome;
 use h5lake_tests_s3::{BUCKET, Server};
 use object_stores::{
-    Call, DiskCache, LatencyStore, ObjectStore, Pace, TraceStore, most_at_once, round_trips,
+    Call, DiskCache, LatencyStore, ObjectStore, ObservedStore, Pace, PutMode, RequestKind, TraceStore,
+    most_at_once, round_trips,
 };
 
 fn target(store: &Arc<dyn ObjectStore>) -> Target {
@@ -391,4 +392,20 @@ fn what_was_read_before_is_read_from_the_local_cache() {
     println!("packs and pages, and all requests, of the first and the second process: {asked_of_store:?}");
     assert!(asked_of_store[0].0 >= 3, "{asked_of_store:?}");
     assert_eq!(asked_of_store[1].0, 0, "no pack and no page is fetched again: {asked_of_store:?}");
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_counted() {
+    let server = server();
+    let store = ObservedStore::new(fresh(&server));
+    let (key, requests) = (key("a"), store.requests().unwrap());
+    store.put(&key, "12345".into(), PutMode::Overwrite).unwrap();
+    assert_eq!(requests.retries(), 0);
+    server.faults().add(|m, _| m == "GET", 0, vec![Outcome::Instead(503, "SlowDown"), Outcome::CutBefore]);
+    assert_eq!(store.get(&key, None).unwrap().bytes.len(), 5);
+    assert_eq!((requests.retries(), requests.read(RequestKind::Get).calls), (2, 1));
+    server.faults().add(|m, _| m == "GET", 0, vec![Outcome::Instead(403, "AccessDenied")]);
+    store.get(&key, None).unwrap_err();
+    let shown = requests.read(RequestKind::Get);
+    assert_eq!((requests.retries(), shown.calls, shown.errors, shown.bytes), (2, 2, 1, 5));
 }

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use h5lake_connector::config::Config;
+use h5lake_connector::config::{Config, NamePatterns};
 use h5lake_ledger::{Ledger, Probe};
 use serde_json::Value;
 
@@ -114,7 +114,7 @@ fn program(
     }
 }
 
-/// Runs the probe as a program would run here, but that no file goes into a store of the user's.
+/// Runs the probe as a program would run here, but that no file goes into a store of the user's, and that `only=` leaves none to native HDF5.
 fn probe(
     wanted: &Wanted<'_>,
     config: Option<&Config>,
@@ -131,7 +131,7 @@ fn probe(
     let names_ours = std::env::var("HDF5_VOL_CONNECTOR")
         .is_ok_and(|value| value.split_whitespace().next() == Some("h5lake"));
     if let (Some(config), true) = (config, names_ours) {
-        let config = Config { store: None, ..config.clone() };
+        let config = Config { store: None, only: NamePatterns::default(), ..config.clone() };
         command.env("HDF5_VOL_CONNECTOR", format!("h5lake {}", config.to_info_string()).trim_end());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("H5LAKE_"))
         {

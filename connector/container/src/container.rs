@@ -15,6 +15,7 @@ use crate::multi_writer::RemoteChanges;
 use crate::object::now;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::{self, RegistryKey};
+use crate::statistics::{Statistics, TellAtClose};
 use crate::{
     Access, Error, ErrorKind, FileCreation, ObjectId, OnConflict, Options, Replace, Result, Target, keys,
     record,
@@ -108,6 +109,9 @@ pub struct Container {
     /// What this writer has read since its last flush, where others write too.
     pub(crate) reads: Reads,
     pid: u32,
+    statistics: Arc<Statistics>,
+    /// Dropped last.
+    _tell_at_close: TellAtClose,
 }
 
 impl std::fmt::Debug for Container {
@@ -219,7 +223,8 @@ impl Container {
         let mut opened = Self::new(ledger, record, &target, Access::ReadOnly, &options)?;
         // The blocks of a read are fetched together, before threads decode them.
         (opened.distance, opened.reads_in_caller) = (Latency::Far, true);
-        *opened.blocks.lock() = BlockCache::new(options.cache_bytes, Latency::Far, Writers::One);
+        *opened.blocks.lock() = BlockCache::new(options.cache_bytes, Latency::Far, Writers::One)
+            .counting(opened.statistics.blocks.clone());
         let container = Arc::new(opened);
         registry::lock().add(&target, options.ledger.at, &container);
         tracing::info!(
@@ -277,6 +282,8 @@ impl Container {
         };
         let takes_lent =
             matches!(target, Target::Objects { store, .. } if !store.capabilities().keeps_pieces);
+        let statistics = Statistics::start(target, access == Access::ReadWrite, o);
+        let blocks = BlockCache::new(o.cache_bytes, distance, writers).counting(statistics.blocks.clone());
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
         // An object of an old version is not the same as the one that it became.
@@ -284,7 +291,7 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(BlockCache::new(o.cache_bytes, distance, writers)),
+            blocks: Mutex::new(blocks),
             handles: OpenObjects::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
@@ -301,6 +308,8 @@ impl Container {
             on_conflict: o.on_conflict,
             reads: Reads::new(writers, o.on_conflict),
             pid: h5lake_ledger::process::id(),
+            _tell_at_close: TellAtClose(statistics.clone()),
+            statistics,
         })
     }
 
@@ -376,7 +385,11 @@ impl Container {
 
     fn tell_of_flush(&self, begun: Instant, before: u64, flushed: &Result<()>) {
         let (container, version) = (&self.name, self.ledger.version());
-        let microseconds = begun.elapsed().as_micros() as u64;
+        let time = begun.elapsed();
+        if flushed.is_err() || version != before {
+            self.statistics.note_commit(flushed, time);
+        }
+        let microseconds = time.as_micros() as u64;
         match flushed {
             Ok(()) if version == before => {
                 tracing::trace!(container, version, microseconds, "nothing to commit")

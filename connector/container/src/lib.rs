@@ -34,6 +34,7 @@ pub mod repair;
 mod selection;
 mod snapshot_copy;
 mod spec;
+pub mod statistics;
 mod storage_use;
 #[cfg(test)]
 mod tests;

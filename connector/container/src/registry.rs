@@ -92,10 +92,12 @@ fn place(target: &Target) -> RegistryTarget {
     }
 }
 
-/// A target as messages show it.
+/// A target as messages show it: without what follows a `?` in a URL, which may be a signature.
 pub(crate) fn name(target: &Target) -> String {
     match target {
         Target::File(path) => path.display().to_string(),
-        Target::Objects { key, url, .. } => format!("{}/{key}", url.trim_end_matches('/')),
+        Target::Objects { key, url, .. } => {
+            format!("{}/{}", url.trim_end_matches('/'), object_stores::without_query(key))
+        }
     }
 }

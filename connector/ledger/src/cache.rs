@@ -8,6 +8,7 @@ use lru::LruCache;
 use crate::address::PageRef;
 use crate::locks::Mutex;
 use crate::page::Page;
+use crate::statistics::Statistics;
 
 /// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
 const MAX_RECENT_LEAVES: usize = 16;
@@ -17,6 +18,7 @@ const MAX_RECENT_LEAVES: usize = 16;
 pub(crate) struct Cache {
     inner: Mutex<Inner>,
     bound: u64,
+    statistics: Arc<Statistics>,
 }
 
 #[derive(Debug)]
@@ -36,16 +38,17 @@ struct Recent {
 }
 
 impl Cache {
-    pub(crate) fn new(bound: u64) -> Self {
+    fn new(bound: u64, statistics: Arc<Statistics>) -> Self {
         Self {
             inner: Mutex::new(Inner { pages: LruCache::unbounded(), weight: 0, recent: Default::default() }),
             bound,
+            statistics,
         }
     }
 
     /// One that has these pages already, the one used last first.
-    pub(crate) fn holding(bound: u64, pages: Vec<(PageRef, Arc<Page>)>) -> Self {
-        let cache = Self::new(bound);
+    pub(crate) fn holding(bound: u64, statistics: Arc<Statistics>, pages: Vec<(PageRef, Arc<Page>)>) -> Self {
+        let cache = Self::new(bound, statistics);
         pages.into_iter().rev().for_each(|(p, page)| cache.put(p, page));
         cache
     }
@@ -69,7 +72,9 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, p: &PageRef) -> Option<Arc<Page>> {
-        self.inner.lock().pages.get(p).cloned()
+        let page = self.inner.lock().pages.get(p).cloned();
+        self.statistics.pages.note(page.is_some());
+        page
     }
 
     /// The leaf found last, if the key can be in no other one below this root.
@@ -77,7 +82,11 @@ impl Cache {
         let c = self.inner.lock();
         let recent = c.recent[recent_of(key)].as_ref()?;
         let ends_behind = || recent.end.as_ref().is_none_or(|end| key < end);
-        (recent.root == *root && recent.leaf.begins_before(key) && ends_behind()).then(|| recent.leaf.clone())
+        let is_it = recent.root == *root && recent.leaf.begins_before(key) && ends_behind();
+        is_it.then(|| {
+            self.statistics.pages.note(true);
+            recent.leaf.clone()
+        })
     }
 
     pub(crate) fn keep_leaf(&self, root: PageRef, key: &[u8], leaf: Arc<Page>, end: Option<Bytes>) {

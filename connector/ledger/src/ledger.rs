@@ -107,7 +107,7 @@ impl Ledger {
         let (root, pages) = (known.root, std::mem::take(&mut known.pages));
         let ledger = Self {
             storage,
-            cache: Cache::holding(opts.cache_bytes, pages),
+            cache: Cache::holding(opts.cache_bytes, opts.statistics.clone(), pages),
             state: Mutex::new(State::knowing(known)),
             access,
             opener: crate::process::id(),

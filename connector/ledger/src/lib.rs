@@ -35,6 +35,7 @@ mod options;
 mod page;
 mod payload;
 pub mod process;
+mod statistics;
 mod storage;
 mod timekeeping;
 mod timestamp;
@@ -65,3 +66,4 @@ pub use options::{
     SyncPolicy, Version, Writers,
 };
 pub use payload::PayloadPart;
+pub use statistics::{CacheUse, Statistics};

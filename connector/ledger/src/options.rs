@@ -1,6 +1,9 @@
 //! How a container is opened.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::statistics::Statistics;
 
 /// What an opened ledger may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +110,8 @@ pub struct Options {
     /// less often: at up to eight times as much. Of no account for many writers and for object stores, which keep in memory
     /// what they have staged.
     pub spill_bytes: u64,
+    /// Where the handle counts what it does. Handles whose options are clones count together.
+    pub statistics: Arc<Statistics>,
 }
 
 impl Default for Options {
@@ -123,6 +128,7 @@ impl Default for Options {
             checkpoint_bytes: 512 << 10,
             checkpoint_records: 4096,
             spill_bytes: 32 << 20,
+            statistics: Arc::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! key, an unknown variable or a bad value is kept as an error and given when a file is opened or created. A connector that
 //! fails while the library starts makes HDF5 1.14 write native files silently and 2.x crash.
 
+mod patterns;
 mod source;
 mod table;
 mod values;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use h5lake_container::OnConflict;
 use h5lake_ledger::{At, SyncPolicy};
 
+pub use self::patterns::NamePatterns;
 pub use self::source::value_in;
 pub use self::table::{SETTINGS, Setting, keys};
 pub(crate) use self::values::version;
@@ -65,6 +67,8 @@ pub struct Config {
     pub store: Option<String>,
     /// What named the store, for errors about it.
     pub store_origin: Origin,
+    /// Which names are ours. All others are left to native HDF5.
+    pub only: NamePatterns,
     /// What happens to native HDF5 files.
     pub native: NativeFiles,
     /// Whether a commit is synced to disk before it returns.
@@ -186,6 +190,7 @@ impl Config {
             "native" => {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
             }
+            "only" => self.only = NamePatterns::parse(value)?,
             "sync" => {
                 self.sync =
                     one_of(value, &[("commit", SyncPolicy::Commit), ("process", SyncPolicy::Process)])?
@@ -232,6 +237,9 @@ impl Config {
         let mut words = Vec::new();
         if let Some(store) = &self.store {
             words.push(source::word("store", store));
+        }
+        if !self.only.is_empty() {
+            words.push(source::word("only", &self.only.setting_value()));
         }
         if self.native == NativeFiles::Refuse {
             words.push("native=refuse".to_owned());
@@ -305,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x native=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x only='*.h5l, /data/my runs/*' native=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
@@ -389,6 +397,8 @@ mod tests {
         for (text, key) in [
             ("native=maybe", "native"),
             ("cache=big", "cache"),
+            ("only=", "*.h5l"),
+            ("only=*.h5l,[", "'['"),
             ("retention=1w", "retention"),
             ("retention=5", "retention"),
             ("timeout=0s", "timeout"),

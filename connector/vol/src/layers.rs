@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All layers, each of which may import those behind it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "vol",
     "cross_copy",
     "operations",
@@ -18,6 +18,7 @@ const ORDER: [&str; 15] = [
     "pointer",
     "config",
     "log",
+    "statistics",
     "error",
     "thread_state",
 ];

@@ -10,7 +10,8 @@
 //! - `session`: open files.
 //! - `native`: the shadow native file beneath each of them.
 //! - `hdf5`: safe wrappers of libhdf5.
-//! - `names`, `trust`, `pointer`, `config`, `log`, `error`: names of files, settings, the log, errors.
+//! - `names`, `trust`, `pointer`, `config`, `log`, `statistics`, `error`: names of files, settings, the log, what containers cost,
+//!   errors.
 //!
 //! Below lies `h5lake-container` (the HDF5 data model), below that `h5lake-ledger` (versions), and a file or `object-stores`.
 //! `unsafe` is allowed in `vol`, `cross_copy`, `handles`, `hdf5` and `transfer::memory`.
@@ -27,6 +28,7 @@ mod native;
 mod operations;
 pub mod pointer;
 mod session;
+mod statistics;
 mod thread_state;
 mod transfer;
 pub mod trust;

@@ -1,25 +1,34 @@
-//! The log that `H5LAKE_LOG` asks for: what the layers tell of their work, on stderr or in a file.
+//! The log that `H5LAKE_LOG` asks for: what the layers tell of their work, on stderr or in a file. And where `H5LAKE_STATS` asks for
+//! it, what each container cost.
 //!
 //! | variable | values |
 //! | --- | --- |
 //! | `H5LAKE_LOG` | `error`, `warn`, `info`, `debug`, `trace` |
 //! | `H5LAKE_LOG_FILE` | a file to append to, instead of stderr |
 //! | `H5LAKE_LOG_FORMAT` | `text`, or `json`: one object a line |
+//! | `H5LAKE_STATS` | `1`: one line for each container when it has been closed |
 //!
 //! Events name containers, versions, sizes and times. None holds a credential: errors of stores have none.
 
 use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use h5lake_container::statistics::{Summary, on_close};
+use h5lake_ledger::At;
+use serde_json::json;
 use tracing::Level;
 use tracing_subscriber::fmt;
+
+use crate::statistics;
 
 /// The variable that asks for the log.
 pub const LEVEL: &str = "H5LAKE_LOG";
 const FILE: &str = "H5LAKE_LOG_FILE";
 const FORMAT: &str = "H5LAKE_LOG_FORMAT";
+const STATS: &str = "H5LAKE_STATS";
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),
     ("warn", Level::WARN),
@@ -92,14 +101,61 @@ fn is_json() -> bool {
     }
 }
 
+/// Whether what containers cost is to be told.
+fn tells_statistics() -> bool {
+    match value(STATS).as_deref() {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(other) => {
+            complain(STATS, &format!("takes 1, not '{other}'"));
+            false
+        }
+    }
+}
+
+/// Where summaries go: a file, or stderr; and whether as JSON.
+static SUMMARIES: OnceLock<(Option<Arc<File>>, bool)> = OnceLock::new();
+
+/// Writes a summary as one line, in one call: processes may share the file.
+fn tell_summary(summary: &Summary) {
+    let Some((file, is_json)) = SUMMARIES.get().filter(|_| statistics::is_of_program(summary)) else {
+        return;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = At::Time(u64::try_from(now.as_micros()).unwrap_or_default()).setting_value();
+    let line = if *is_json {
+        let mut fields = statistics::object(summary);
+        fields["message"] = "statistics".into();
+        json!({ "timestamp": time, "level": "INFO", "target": "h5lake_connector::statistics", "fields": fields })
+            .to_string()
+    } else {
+        format!("{time}  INFO h5lake_connector::statistics: {}", statistics::line(summary))
+    };
+    let line = format!("{line}\n");
+    // The log is no reason to fail.
+    let _unwritten = match file {
+        Some(file) => (&**file).write_all(line.as_bytes()),
+        None => Stderr.write_all(line.as_bytes()),
+    };
+}
+
 /// Starts the log if the environment asks for one. Later calls do nothing.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let Some(text) = value(LEVEL) else { return };
+        let (text, tells_statistics) = (value(LEVEL), tells_statistics());
+        if text.is_none() && !tells_statistics {
+            return;
+        }
+        let (file, is_json) = (file(), is_json());
+        if tells_statistics {
+            SUMMARIES.get_or_init(|| (file.clone(), is_json));
+            on_close(tell_summary);
+        }
+        let Some(text) = text else { return };
         let builder = fmt::Subscriber::builder().with_max_level(level(&text)).with_ansi(false);
         // Whoever was first has the log: a program that embeds this crate may have its own.
-        let _another_was_first = match (file(), is_json()) {
+        let _another_was_first = match (file, is_json) {
             (Some(file), true) => {
                 tracing::subscriber::set_global_default(builder.json().with_writer(file).finish())
             }

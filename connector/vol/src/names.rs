@@ -9,7 +9,7 @@ use std::sync::Arc;
 use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy};
 use object_stores::registry::{Registry, Settings, split_scheme};
-use object_stores::{DiskCache, ObjectStore};
+use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
 use crate::config::{self, Config};
 use crate::error::{Error, Minor, Result};
@@ -145,6 +145,15 @@ impl Purpose {
     }
 }
 
+/// Whether the settings leave a name to native HDF5. They do not say so of a URL, which chooses its store itself. An old version has
+/// the name of its container.
+pub fn is_left_to_native(name: &[u8], config: &Config) -> bool {
+    let is_ours = |name| config.only.match_name(name);
+    !is_ours(name)
+        && !split_version(name).is_some_and(|(base, ..)| is_ours(base))
+        && !std::str::from_utf8(name).is_ok_and(has_scheme)
+}
+
 fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     let literal = newest(name, config, purpose);
     let Some((base, mark, text)) = split_version(name) else { return literal };
@@ -218,13 +227,14 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
         });
     }
     let path = PathBuf::from(OsStr::from_bytes(name));
+    let store = config.store.as_ref().filter(|_| !is_left_to_native(name, config));
     // Whoever creates only looks at what is there.
     let access = if let Purpose::Open(access) = purpose { access } else { Access::ReadOnly };
     let looked = Ledger::look_at_file(&path, access).ok();
     let (found, opened) = looked.map_or((None, None), |(found, opened)| (Some(found), opened));
     if !matches!(found, Some(Probe::Container | Probe::NativeHdf5 | Probe::NotFound))
         && let Some(found_pointer) = pointer::read(&path)?
-        && leads(&found_pointer.pointer.store, config, purpose)?
+        && leads(&found_pointer.pointer.store, store, config, purpose)?
     {
         trust::check_pointer(&path, &found_pointer, purpose.access(), config)?;
         let Pointer { store, key } = found_pointer.pointer;
@@ -246,7 +256,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
             source: None,
         });
     }
-    match (&config.store, text) {
+    match (store, text) {
         (None, _) => {
             let target = Target::File(path);
             Ok(Place { target, pointer: None, route: Route::Name, at: None, found, opened, source: None })
@@ -299,12 +309,12 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Whether a pointer file to `store` is followed under these settings.
+/// Whether a pointer file to `store` is followed where the settings keep the name in the store `set`.
 ///
 /// # Errors
 /// A scheme of the settings' store that no store has.
-fn leads(store: &str, config: &Config, purpose: Purpose) -> Result<bool> {
-    let Some(set) = &config.store else { return Ok(true) };
+fn leads(store: &str, set: Option<&String>, config: &Config, purpose: Purpose) -> Result<bool> {
+    let Some(set) = set else { return Ok(true) };
     if split_scheme(set).is_none_or(|(scheme, _)| !Registry::global().schemes().contains(&scheme)) {
         // It fails, and says why.
         in_store(set, &of_the_setting(config), "", config)?;
@@ -404,7 +414,8 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let store = Registry::global().open_with(url, &settings).map_err(|error| {
         Error::file(Minor::CannotOpenFile, format!("cannot use the store{of}: {error}"), error.errno())
     })?;
-    let store = locally_kept(store, url, config);
+    // Behind the local cache: what that answers is no request.
+    let store = locally_kept(Arc::new(ObservedStore::new(store)), url, config);
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
 }
 
@@ -562,6 +573,20 @@ mod tests {
         std::fs::write(dir.path().join("cache"), "").unwrap();
         // A cache that cannot be made is gone without.
         assert!(!shown("https://127.0.0.1:1/dir/x", &config).starts_with("DiskCache"));
+    }
+
+    #[test]
+    fn names_that_match_no_pattern_are_local() {
+        let config = Config::parse("only=*.h5l store=memory:m").unwrap();
+        let lies = |name: &str| match super::place(name.as_bytes(), &config).unwrap().target {
+            Target::File(path) => path.display().to_string(),
+            Target::Objects { key, url, .. } => format!("{url} {key}"),
+        };
+        assert_eq!((lies("x/a.h5l"), lies("x/a.h5")), ("memory:m x/a.h5l".into(), "x/a.h5".into()));
+        assert_eq!(lies("memory:n/a.h5"), "memory:n a.h5", "a URL chooses its store itself");
+        let is_left = |name: &str| is_left_to_native(name.as_bytes(), &config);
+        assert!(!is_left("a.h5l") && !is_left("a.h5l@v=3") && !is_left("a.h5l@t=2026-11-20"));
+        assert!(is_left("a.h5") && is_left("a.h5@v=3") && !is_left_to_native(b"a.h5", &Config::default()));
     }
 
     #[test]

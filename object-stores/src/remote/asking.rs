@@ -9,11 +9,12 @@ use std::time::Instant;
 use object_store::list::PaginatedListOptions;
 
 use super::failure::Failure;
-use super::http::{LIMITS, Limits, MAX_DOCUMENT_BYTES};
+use super::http::{LIMITS, Limits, MAX_DOCUMENT_BYTES, Tries};
 use super::runtime::{self, Started};
 use super::{Bucket, Client, StoreResult};
 use crate::ErrorKind;
 use crate::deadline::{self, Budget};
+use crate::meter::add_retries;
 
 /// The operation's time is used up.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) type Outcome<T> = std::result::Result<StoreResult<T>, Late>;
 pub(super) struct PendingRequest<T> {
     started: Started<Outcome<T>>,
     budget: Arc<Budget>,
+    tries: Arc<Tries>,
     since: Instant,
 }
 
@@ -79,21 +81,22 @@ impl Bucket {
         rest: impl Future<Output = ()> + Send + 'static,
     ) -> std::result::Result<PendingRequest<T>, Failure> {
         let (limits, since) = (self.limits(most), Instant::now());
-        let budget = limits.budget.clone();
+        let (budget, tries) = (limits.budget.clone(), limits.tries.clone());
         if budget.remaining().is_zero() {
             return Err(self.late(&budget));
         }
         let started = runtime::start_and_go_on(limited(limits, work), rest)
             .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
-        Ok(PendingRequest { started, budget, since })
+        Ok(PendingRequest { started, budget, tries, since })
     }
 
     /// Waits for work.
     pub(super) fn wait<T>(&self, asked: PendingRequest<T>) -> std::result::Result<T, Failure> {
-        let PendingRequest { started, budget, since } = asked;
-        let outcome = started
-            .wait()
-            .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
+        let PendingRequest { started, budget, tries, since } = asked;
+        let outcome = started.wait();
+        add_retries(tries.retries());
+        let outcome =
+            outcome.map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
         let failure = match outcome {
             Ok(Ok(answer)) => {
                 self.patience.restore();

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
 };
-use reqwest::redirect;
+use reqwest::{Method, redirect};
 
 use super::StoreResult;
 use super::clock::{Sent, ServerClock};
@@ -42,6 +43,8 @@ pub(super) struct Limits {
     pub(super) most: u64,
     /// The clock that answers tell.
     clock: Arc<ServerClock>,
+    /// Tries that failed, and those that followed them.
+    pub(super) tries: Arc<Tries>,
     /// Set when answers have broken off for long enough: `object_store` would ask for the rest again.
     given_up: Arc<OnceLock<HttpErrorKind>>,
 }
@@ -49,7 +52,36 @@ pub(super) struct Limits {
 impl Limits {
     /// The limits of a piece of work that begins now.
     pub(super) fn new(budget: Arc<Budget>, most: u64, clock: Arc<ServerClock>) -> Limits {
-        Limits { budget, most, clock, given_up: Arc::default() }
+        Limits { budget, most, clock, tries: Arc::default(), given_up: Arc::default() }
+    }
+}
+
+/// The tries of a piece of work. One that begins after another failed is a retry.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// Tries that failed, and that none has followed yet.
+    failed: AtomicU64,
+    retries: AtomicU64,
+}
+
+impl Tries {
+    fn begin(&self) {
+        let one_less = |failed: u64| failed.checked_sub(1);
+        if self.failed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the log which try failed. What the server said is left out: it may quote the request.
+    fn fail(&self, method: &Method, why: &dyn fmt::Display) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let (retry, why) = (self.retries(), why.to_string());
+        tracing::debug!(method = method.as_str(), retry, why, "a try of a request failed");
+    }
+
+    /// Requests that were sent again.
+    pub(super) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 }
 
@@ -257,17 +289,32 @@ impl HttpService for Bounded {
             }
             let sent = request.body().content_length();
             let asked = Sent::now(request.method());
+            let method = request.method().clone();
+            limits.tries.begin();
             match self.client.execute(request).await {
                 Ok(response) => {
+                    if is_to_come_back(&response) {
+                        limits
+                            .tries
+                            .fail(&method, &format_args!("HTTP status {}", response.status().as_u16()));
+                    }
                     if self.server == Server::Store {
                         limits.clock.see(asked, &response);
                     }
                     Ok(bounded(looked_at(response, sent, &limits).await, limits))
                 }
-                Err(e) => Err(tried(e, &limits.budget)),
+                Err(e) => {
+                    limits.tries.fail(&method, &format_args!("{:?}", e.kind()));
+                    Err(tried(e, &limits.budget))
+                }
             }
         })
     }
+}
+
+/// Whether an answer says that the server may do later what it was asked for.
+fn is_to_come_back(response: &HttpResponse) -> bool {
+    response.status().is_server_error() || matches!(response.status().as_u16(), 408 | 429)
 }
 
 /// Notes what an answer says of the server. One that says when to come back is handed on no earlier, as far as the budget
@@ -275,7 +322,7 @@ impl HttpService for Bounded {
 async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> HttpResponse {
     let budget = &limits.budget;
     let status = response.status();
-    if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
+    if is_to_come_back(&response) {
         budget.refused(format!("the store answered with HTTP status {}", status.as_u16()));
         let wait =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());

@@ -14,11 +14,11 @@
 from ._enable import connector_string, disable, enable, enabled
 from ._errors import LibraryError, ToolError
 from ._hooks import install as _install
-from ._libraries import Library, libraries
+from ._libraries import Library, libraries, stats
 from ._plugin import folder as plugin_folder
 from ._tool import Finding, Version, link, repair, restore, unlock, vacuum, verify, versions
 
 __all__ = ["Finding", "Library", "LibraryError", "ToolError", "Version", "connector_string", "disable", "enable", "enabled",
-           "libraries", "link", "plugin_folder", "repair", "restore", "unlock", "vacuum", "verify", "versions"]
+           "libraries", "link", "plugin_folder", "repair", "restore", "stats", "unlock", "vacuum", "verify", "versions"]
 
 _install()

@@ -35,7 +35,8 @@ def register_driver(h5py) -> None:
         if hdf5 is None:
             raise _libraries.LibraryError("h5py's libhdf5 is no library of its own; set HDF5_VOL_CONNECTOR before it starts")
         plugins = _enable._plugin.search_path(os.environ.get("HDF5_PLUGIN_PATH"))
-        hdf5.set_connector(access.id, plugins, info_string(**settings))
+        # Who names the driver has chosen: the variable H5LAKE_ONLY leaves the file to nobody else.
+        hdf5.set_connector(access.id, plugins, info_string(**{"only": "*", **settings}))
 
     h5py.register_driver("h5lake", set_driver)
 

@@ -5,6 +5,7 @@ A library reads `HDF5_VOL_CONNECTOR` when it is initialized. `H5VL__set_def_conn
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import sys
@@ -20,6 +21,22 @@ CONNECTOR = b"h5lake"
 _CHANGING = threading.RLock()
 _NAME = re.compile(r"/libhdf5(?:_serial|_openmpi|_mpich|_parallel)?[-.][^/]*$")
 _ACCESS, _CLASS = "H5P_CLS_FILE_ACCESS_ID_g", ctypes.c_int64
+
+
+# The container that is opened to ask for statistics, which has none itself; H5VL_SUBCLS_FILE; the name of the operation.
+_ASKED, _FILE_OPERATIONS, _STATISTICS = b"memory:h5lake.statistics/empty", 6, b"h5lake.statistics"
+
+
+class _Wanted(ctypes.Structure):
+    """What the operation is given: a buffer, its size, and where the text's length goes."""
+
+    _fields_ = [("buffer", ctypes.c_void_p), ("size", ctypes.c_size_t), ("length", ctypes.c_void_p)]
+
+
+class _Arguments(ctypes.Structure):
+    """H5VL_optional_args_t."""
+
+    _fields_ = [("op_type", ctypes.c_int), ("args", ctypes.c_void_p)]
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,16 @@ def libraries() -> "list[Library]":
     """Each libhdf5 that this process has loaded."""
     with _locked():
         return [Library(hdf5.path, hdf5.version, hdf5.default_connector()) for hdf5 in _loaded()]
+
+
+def stats() -> "list[dict]":
+    """What each container of this process cost: those that were closed, up to 256 of them, and those that are open. Times are in
+    seconds; docs/troubleshooting.md has all keys. The list is empty if nothing has used h5lake yet."""
+    with _locked():
+        answers = (hdf5.statistics() for hdf5 in _loaded())
+        # The plugin is one, whatever library asks it.
+        text = next((answer for answer in answers if answer is not None), "[]")
+    return json.loads(text)
 
 
 def switch(plugins: str, is_wanted: bool) -> None:
@@ -165,6 +192,45 @@ class Hdf5:
         if is_wanted and (failed or name != CONNECTOR.decode()):
             raise LibraryError(f"{self.path} does not load the plugin in {_plugin.folder()}; its files would be {name} ones. "
                                "The tool tools/doctor of h5lake's sources shows why")
+
+    def statistics(self) -> "str | None":
+        """What the containers of this process cost, as JSON; None if this library has never had the connector. It is asked by an
+        optional operation on a file, so an empty container in memory is opened for it."""
+        if self.version < OLDEST or self._call("H5VLis_connector_registered_by_name", CONNECTOR, types=[ctypes.c_char_p]) <= 0:
+            return None
+        access = self._call("H5Pcreate", _CLASS.in_dll(self._dll, _ACCESS), result=_CLASS, types=[_CLASS])
+        try:
+            self.set_connector(access, _plugin.search_path(os.environ.get("HDF5_PLUGIN_PATH")), "")
+            with self._silent():
+                file = self._call("H5Fopen", _ASKED, 0, access, result=_CLASS, types=[ctypes.c_char_p, ctypes.c_uint, _CLASS])
+                if file < 0:
+                    file = self._call("H5Fcreate", _ASKED, 2, 0, access, result=_CLASS,
+                                      types=[ctypes.c_char_p, ctypes.c_uint, _CLASS, _CLASS])
+            if file < 0:
+                raise LibraryError(f"{self.path}: h5lake cannot be asked; its settings may be wrong")
+            try:
+                return self._statistics_by(file)
+            finally:
+                self._call("H5Fclose", file, types=[_CLASS])
+        finally:
+            self._call("H5Pclose", access, types=[_CLASS])
+
+    def _statistics_by(self, file: int) -> str:
+        operation, room, length = ctypes.c_int(-1), 0, ctypes.c_size_t(1)
+        number = [_FILE_OPERATIONS, _STATISTICS, ctypes.byref(operation)], [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+        with self._silent():
+            if self._call("H5VLfind_opt_operation", *number[0], types=number[1]) < 0:
+                self._call("H5VLregister_opt_operation", *number[0], types=number[1])
+        # Others may work meanwhile, and the text grow.
+        while room <= length.value:
+            room = length.value + 1024
+            buffer = ctypes.create_string_buffer(room)
+            wanted = _Wanted(ctypes.addressof(buffer), room, ctypes.addressof(length))
+            arguments = _Arguments(operation.value, ctypes.addressof(wanted))
+            if self._call("H5VLfile_optional_op", b"", b"stats", 0, file, ctypes.byref(arguments), 0, 0,
+                          types=[ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint, _CLASS, ctypes.c_void_p, _CLASS, _CLASS]) < 0:
+                raise LibraryError(f"{self.path}: this h5lake plugin does not tell what containers cost; it is another version")
+        return buffer.value.decode()
 
     def set_connector(self, access: int, plugins: str, info: str) -> None:
         """Has one file access list use h5lake with these settings."""

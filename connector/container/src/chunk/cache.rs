@@ -10,7 +10,7 @@ use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::filters::unlocked;
-use h5lake_ledger::{Ledger, Writers};
+use h5lake_ledger::{CacheUse, Ledger, Writers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(crate) struct BlockCache {
     tick: u64,
     /// Counts whatever may make bytes that were read before stale.
     epoch: u64,
+    uses: Arc<CacheUse>,
     /// What was written of each block since the last commit, where others write too and that has to be merged.
     touched: Option<BTreeMap<Vec<u8>, RangeSet>>,
 }
@@ -45,7 +46,13 @@ impl BlockCache {
             distance,
             tick: 0,
             epoch: 0,
+            uses: Arc::default(),
         }
+    }
+
+    /// Counts the looks into the cache there, from now on.
+    pub(crate) fn counting(self, uses: Arc<CacheUse>) -> Self {
+        Self { uses, ..self }
     }
 
     /// Notes what is written of a block.
@@ -315,14 +322,16 @@ impl BlockCache {
     /// Drops clean blocks; for readers, whose snapshot moved.
     pub(crate) fn forget(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, ..Self::new(self.limit, self.distance, Writers::One) };
+        let uses = self.uses.clone();
+        *self = Self { epoch, uses, ..Self::new(self.limit, self.distance, Writers::One) };
     }
 
     /// Drops all blocks, changes and all.
     pub(crate) fn drop_all(&mut self) {
         let epoch = self.epoch + 1;
         let writers = if self.touched.is_some() { Writers::Many } else { Writers::One };
-        *self = Self { epoch, ..Self::new(self.limit, self.distance, writers) };
+        let uses = self.uses.clone();
+        *self = Self { epoch, uses, ..Self::new(self.limit, self.distance, writers) };
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -334,6 +343,8 @@ impl BlockCache {
         runs: &[CopyRun],
         out: &mut [u8],
     ) -> Result<Admission> {
+        let known = self.blocks.get(key).is_some_and(|c| c.knows(runs));
+        self.uses.note(known);
         if !self.blocks.contains_key(key) && !self.keeping.admits(key, shape, runs) {
             return Ok(Admission::Stored);
         }
@@ -348,7 +359,6 @@ impl BlockCache {
             self.keep(ledger, key, shape, data)?;
             return Ok(Admission::Done);
         }
-        let known = self.blocks.get(key).is_some_and(|c| c.knows(runs));
         let c = self.enter(ledger, key, shape, if known { 0 } else { shape.len })?;
         if !known && let Err(e) = c.complete(ledger, key) {
             if c.valid.is_empty() {
@@ -377,6 +387,7 @@ impl BlockCache {
         if self.blocks.contains_key(key) {
             return self.read(ledger, key, shape, runs, out);
         }
+        self.uses.note(false);
         let keep = self.keeping.admits(key, shape, runs);
         Ok(if keep { Admission::Keep(self.epoch) } else { Admission::Stored })
     }

@@ -22,6 +22,7 @@ mod merge_faults;
 mod scattered;
 mod sharing;
 mod source;
+mod statistics;
 mod unlocked;
 
 use crate::*;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod compaction;
+mod counted;
 mod create;
 pub(crate) mod expired;
 mod file_io;

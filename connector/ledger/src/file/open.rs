@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU32;
 use crate::checksum::unseal;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::counted::counted;
 use crate::file::file_io::{FileIo, OsFile};
 use crate::file::free_space::ReclaimRule;
 use crate::file::locks::Locks;
@@ -344,14 +345,13 @@ pub(super) fn storage(
     opts: &Options,
 ) -> FileStorage {
     let OpenedFile { file, fixed, id, .. } = opened;
+    let raw = counted(Arc::new(OsFile { file: file.clone(), base: fixed.base }), &opts.statistics);
     FileStorage {
         rule: rest_rule(opts, &locks),
         target,
         raw: match clock {
-            Some(_) => {
-                resyncing(Arc::new(OsFile { file: file.clone(), base: fixed.base }), opts.sync, opts.writers)
-            }
-            None => Arc::new(OsFile { file: file.clone(), base: fixed.base }),
+            Some(_) => resyncing(raw, opts.sync, opts.writers),
+            None => raw,
         },
         fixed,
         file: Some(id),

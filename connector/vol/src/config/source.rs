@@ -6,7 +6,7 @@ use std::ffi::{CStr, OsString};
 use super::{ENVIRONMENT_PREFIX, keys, variable};
 
 /// Variables that are no settings of a file: what the plugin says of its work, and what builds and tests of it take.
-const OTHER_VARIABLES: [&str; 3] = ["H5LAKE_LOG", "H5LAKE_LOG_FILE", "H5LAKE_LOG_FORMAT"];
+const OTHER_VARIABLES: [&str; 4] = ["H5LAKE_LOG", "H5LAKE_LOG_FILE", "H5LAKE_LOG_FORMAT", "H5LAKE_STATS"];
 const DEVELOPMENT_PREFIXES: [&str; 4] = ["H5LAKE_BUILD_", "H5LAKE_FUZZ_", "H5LAKE_HDF5_", "H5LAKE_TEST_"];
 
 /// The settings among the variables of an environment: those with our prefix that are not empty.

@@ -14,12 +14,18 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 15] = [
+pub const SETTINGS: [Setting; 16] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX",
         default: "none: local files",
         meaning: "where files with plain names are kept",
+    },
+    Setting {
+        key: "only",
+        values: "patterns: *.h5l,runs/*.h5",
+        default: "every name",
+        meaning: "which files h5lake makes, by name; all others are left to native HDF5",
     },
     Setting {
         key: "native",

@@ -30,6 +30,7 @@ pub mod library;
 pub mod located_types;
 pub mod mpi;
 pub mod native;
+mod optional_operation;
 pub mod plist;
 pub mod predefined_types;
 pub mod references;

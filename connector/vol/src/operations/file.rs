@@ -60,7 +60,7 @@ pub fn create(
     creation: Hid,
     access: Hid,
 ) -> Result<Handle> {
-    if native::by_driver(library, access)? {
+    if native::is_new_native(library, config, name, flags, access)? {
         native::check_allowed(config, Minor::CannotCreateFile, "create", name)?;
         return library.create_native_file(name, flags, creation, access);
     }

@@ -7,6 +7,7 @@ use h5lake_ledger::{Access, ByteSource, Ledger, Probe};
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::driver_file::DriverFile;
+use crate::hdf5::file_flags::OpenFlags;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::Driver;
 use crate::names::{self, Place};
@@ -35,7 +36,8 @@ pub fn storage(
         return behind_driver(library, config, name, list, access);
     }
     let place = names::place_to_open(name, config, access)?;
-    Ok(if is_native(&place) { NamedFile::Native } else { NamedFile::Container(place) })
+    let is_left = names::is_left_to_native(name, config) && !is_ours(&place);
+    Ok(if is_native(&place) || is_left { NamedFile::Native } else { NamedFile::Container(place) })
 }
 
 /// What a name leads to for an access list with a file driver of its own. Where the path tells, the driver is not asked: some of
@@ -82,6 +84,11 @@ fn is_container(place: &Place) -> bool {
     matches!(place.found(), Some(Probe::Container | Probe::Pointer))
 }
 
+/// Whether something of ours lies at the local path, an object of a store included.
+fn is_ours(place: &Place) -> bool {
+    is_container(place) || place.found() == Some(Probe::WrongStorage)
+}
+
 /// Whether a file access list chooses native storage: an explicit file driver is an explicit choice.
 ///
 /// # Errors
@@ -92,6 +99,41 @@ pub fn by_driver(library: Library, access: Hid) -> Result<bool> {
         Driver::Default | Driver::Mpi => Ok(false),
         Driver::Explicit => Ok(true),
     }
+}
+
+/// Whether a new file of that name is to be a native one, by its access list or by the settings.
+///
+/// # Errors
+/// As for [`by_driver`]; a container that the settings would have native HDF5 overwrite.
+pub fn is_new_native(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<bool> {
+    if by_driver(library, access)? {
+        return Ok(true);
+    }
+    if !names::is_left_to_native(name, config) {
+        return Ok(false);
+    }
+    // Native HDF5 finds by itself that it may not replace what is there.
+    if !flags.exclusive && is_ours(&names::place_to_open(name, config, Access::ReadOnly)?) {
+        return Err(container_is_there(config, name));
+    }
+    Ok(true)
+}
+
+/// The error for a native file that would overwrite a container in place, under its readers and its writer.
+fn container_is_there(config: &Config, name: &[u8]) -> Error {
+    let name = String::from_utf8_lossy(name);
+    let text = format!(
+        "unable to create file: name = '{name}' is a container, and only={} leaves the name to native HDF5, which would \
+         overwrite it in place; delete it first, or add a pattern for its name",
+        config.only.setting_value()
+    );
+    Error::file(Minor::CannotCreateFile, text, None)
 }
 
 /// Refuses native files under `native=refuse`.

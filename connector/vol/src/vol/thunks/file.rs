@@ -22,6 +22,7 @@ use crate::operations::collective;
 use crate::operations::file;
 use crate::operations::file_optional;
 use crate::operations::object;
+use crate::statistics;
 use crate::vol::info::Info;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
@@ -43,6 +44,15 @@ fn config_of(library: Library, access: Hid) -> Result<Config> {
         }
     };
     config.map_err(|text| Error::file(Minor::BadValue, text, None))
+}
+
+/// The arguments of the optional operation [`statistics::OPERATION`]: a buffer for the text, cut to fit and terminated, and
+/// where the text's whole length goes. Both may be null.
+#[repr(C)]
+struct StatisticsArguments {
+    buffer: *mut c_char,
+    size: usize,
+    length: *mut usize,
 }
 
 /// Remembers the native class, for `get_conn_cls`.
@@ -335,6 +345,13 @@ pub unsafe extern "C" fn optional(
                     | sys::H5VL_NATIVE_FILE_FORMAT_CONVERT,
                     _,
                 ) => Ok(()),
+                (other, _) if handle.session()?.library.is_statistics_operation(other) => {
+                    let wanted = (*arguments).args.cast::<StatisticsArguments>().read();
+                    let text = statistics::all();
+                    strings::fill_name(text.as_bytes(), wanted.buffer, wanted.size);
+                    strings::answer(wanted.length, text.len());
+                    Ok(())
+                }
                 (other, _) => Err(file_optional::refused(other)),
             }
         })

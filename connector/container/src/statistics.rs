@@ -1,0 +1,188 @@
+//! What the containers of this process cost: commits, requests, bytes and caches. One summary for each container, while it is
+//! open and after.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use h5lake_ledger::locks::Mutex;
+use h5lake_ledger::{CacheUse, process};
+use object_stores::{Meter, Reading, RequestKind, Requests};
+
+use crate::{Error, ErrorKind, Options, Result, Target, registry};
+
+/// Summaries of closed containers that are kept; older ones are forgotten.
+pub const MAX_CLOSED: usize = 256;
+
+/// Counts for one open container.
+#[derive(Debug)]
+pub(crate) struct Statistics {
+    container: String,
+    writable: bool,
+    begun: Instant,
+    pid: u32,
+    commits: Meter,
+    conflicts: AtomicU64,
+    /// Looks into the cache of blocks.
+    pub(crate) blocks: Arc<CacheUse>,
+    ledger: Arc<h5lake_ledger::Statistics>,
+    /// Those of the target's store.
+    requests: Option<Arc<Requests>>,
+}
+
+/// What one container cost since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The container's path or URL, as messages show it. URLs of stores hold no credential: one that does is refused.
+    pub container: String,
+    /// Whether it was opened to write.
+    pub writable: bool,
+    /// Whether it is still open.
+    pub is_open: bool,
+    /// For how long it has been open, or was.
+    pub open_for: Duration,
+    /// Flushes and closes that made a version, and those that failed.
+    pub commits: Reading,
+    /// Failed commits of one of several writers that changed what another had changed.
+    pub conflicts: u64,
+    /// Requests by kind: of a store `get`, `put`, `head`, `list` and `delete`; of a file `read`, `write` and `sync`.
+    pub requests: Vec<(&'static str, Reading)>,
+    /// Requests of a store that were sent again.
+    pub retries: u64,
+    /// Looks into the cache of blocks that found something, and others.
+    pub block_cache: (u64, u64),
+    /// The same of the cache of the map's pages.
+    pub page_cache: (u64, u64),
+}
+
+impl Summary {
+    /// Bytes that came from the store or the file.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_of(["get", "read"])
+    }
+
+    /// Bytes that went there.
+    pub fn bytes_written(&self) -> u64 {
+        self.bytes_of(["put", "write"])
+    }
+
+    fn bytes_of(&self, kinds: [&str; 2]) -> u64 {
+        self.requests.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, shown)| shown.bytes).sum()
+    }
+}
+
+/// What is known of this process's containers.
+#[derive(Default)]
+struct Known {
+    open: Vec<Weak<Statistics>>,
+    closed: VecDeque<Summary>,
+    pid: u32,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known { open: Vec::new(), closed: VecDeque::new(), pid: 0 });
+static LISTENER: OnceLock<fn(&Summary)> = OnceLock::new();
+
+impl Known {
+    /// A forked child knows nothing of its parent's containers.
+    fn forget_parents(&mut self) {
+        let pid = process::id();
+        if self.pid != pid {
+            *self = Known { pid, ..Known::default() };
+        }
+    }
+}
+
+/// Has `listener` told what each container cost, when its last handle has been closed. Only the first listener counts.
+pub fn on_close(listener: fn(&Summary)) {
+    let _another_was_first = LISTENER.set(listener);
+}
+
+/// What the containers of this process cost: the last ones that were closed, and then those that are open.
+pub fn summaries() -> Vec<Summary> {
+    let mut known = KNOWN.lock();
+    known.forget_parents();
+    let open = known.open.iter().filter_map(Weak::upgrade).map(|statistics| statistics.summary(true));
+    known.closed.iter().cloned().chain(open).collect()
+}
+
+impl Statistics {
+    /// Begins to count for a container whose ledger was opened with these options.
+    pub(crate) fn start(target: &Target, writable: bool, options: &Options) -> Arc<Self> {
+        let statistics = Arc::new(Self {
+            container: registry::name(target),
+            writable,
+            begun: Instant::now(),
+            pid: process::id(),
+            commits: Meter::default(),
+            conflicts: AtomicU64::new(0),
+            blocks: Arc::default(),
+            ledger: options.ledger.statistics.clone(),
+            requests: match target {
+                Target::Objects { store, .. } => store.requests(),
+                Target::File(_) => None,
+            },
+        });
+        let mut known = KNOWN.lock();
+        known.forget_parents();
+        known.open.push(Arc::downgrade(&statistics));
+        statistics
+    }
+
+    /// Counts a flush that made a version, or failed.
+    pub(crate) fn note_commit(&self, done: &Result<()>, time: Duration) {
+        self.commits.note(0, done.is_ok(), time);
+        if done.as_ref().is_err_and(|error: &Error| error.kind() == ErrorKind::Conflict) {
+            self.conflicts.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn summary(&self, is_open: bool) -> Summary {
+        let requests = match &self.requests {
+            Some(requests) => RequestKind::ALL.map(|kind| (kind.name(), requests.read(kind))).to_vec(),
+            None => {
+                let Self { ledger, .. } = self;
+                let calls = [("read", &ledger.reads), ("write", &ledger.writes), ("sync", &ledger.syncs)];
+                calls.map(|(kind, meter)| (kind, meter.read())).to_vec()
+            }
+        };
+        let looks = |cache: &CacheUse| (cache.hits(), cache.misses());
+        Summary {
+            container: self.container.clone(),
+            writable: self.writable,
+            is_open,
+            open_for: self.begun.elapsed(),
+            commits: self.commits.read(),
+            conflicts: self.conflicts.load(Ordering::Relaxed),
+            requests,
+            retries: self.requests.as_ref().map_or(0, |requests| requests.retries()),
+            block_cache: looks(&self.blocks),
+            page_cache: looks(&self.ledger.pages),
+        }
+    }
+}
+
+/// Tells what a container cost when it is dropped. A container's last field: by then the others have made their last requests.
+#[derive(Debug)]
+pub(crate) struct TellAtClose(pub(crate) Arc<Statistics>);
+
+impl Drop for TellAtClose {
+    fn drop(&mut self) {
+        // A forked child closes its parent's container without a request.
+        if self.0.pid != process::id() {
+            return;
+        }
+        let summary = self.0.summary(false);
+        let mut known = KNOWN.lock();
+        known.forget_parents();
+        known.open.retain(|open| !std::ptr::eq(open.as_ptr(), Arc::as_ptr(&self.0)));
+        if known.closed.len() == MAX_CLOSED {
+            known.closed.pop_front();
+        }
+        known.closed.push_back(summary.clone());
+        drop(known);
+        if let Some(tell) = LISTENER.get() {
+            tell(&summary);
+        }
+    }
+}
