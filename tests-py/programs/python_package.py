@@ -247,4 +247,36 @@ with h5py.File("s.h5") as f: assert f["x"][()] == 1
 """)
 
 
+def check_functions_for_two_containers(folder):
+    works(installed(folder), FILES + """
+from pathlib import Path
+import h5py
+h5lake.enable(retention="1h")
+for value in (1, 2):
+    with h5py.File("a.h5", "a") as f: f.require_dataset("x", (10,), "i4")[:] = value
+newest = h5lake.versions("a.h5")[0].number
+assert h5lake.diff("a.h5", "a.h5") == []
+(found,) = h5lake.diff(f"a.h5@v={newest - 1}", "a.h5", elements=1)
+assert (found.path, found.attribute, found.change) == ("/x", None, "elements"), found
+assert found.detail["differing"] == 10 and found.detail["first"][0]["to"] == 2, found
+h5lake.copy("a.h5", "b.h5")
+assert h5lake.diff("a.h5", Path("b.h5"), storage=True) == []
+h5lake.restore("a.h5", version=newest - 1)
+assert h5lake.diff("a.h5", f"a.h5@v={newest - 1}") == [] != h5lake.diff("a.h5", "b.h5")
+h5lake.export_native("a.h5", "native-a.h5")
+h5lake.import_native("native-a.h5", "c.h5", jobs=1)
+assert h5lake.diff("a.h5", "c.h5") == []
+h5lake.remove("b.h5", "c.h5")
+assert not Path("b.h5").exists()
+h5lake.restore("b.h5")
+for call in (h5lake.copy, h5lake.import_native, h5lake.export_native, h5lake.diff):
+    try:
+        call("nothing.h5", "d.h5")
+    except h5lake.ToolError as error:
+        assert "nothing.h5" in str(error), error
+    else:
+        raise AssertionError(call)
+""")
+
+
 main(globals())

@@ -239,6 +239,9 @@ def check_the_library_that_is_named(_):
         library = next(line.split()[-1] for line in maps if re.search(r"/libhdf5-[^/]*$", line))
     run("import", "native-x.h5", "x.h5", "--library", library, PATH="/nowhere")
     assert kind("x.h5")
+    # Who imports says that it is to be a container.
+    run("import", "native-x.h5", "z.h5", "--library", library, H5LAKE_ONLY="*.h5l")
+    assert kind("z.h5")
     told = run("import", "native-x.h5", "y.h5", code=1, PATH="/nowhere")
     assert kind("x.h5") and ("--library" in told or Path("y.h5").exists()), told
 

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use h5lake_connector::config::Config;
+use h5lake_connector::config::{Config, NamePatterns};
 use h5lake_connector::{Converter, NotHeld};
 use serde_json::{Value, json};
 
@@ -22,8 +22,8 @@ pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -
     let direction_name = if direction == Direction::Import { "import" } else { "export" };
     let mut config = Config::from_environment()?;
     if direction == Direction::Import {
-        // The target is a local file, whatever comes of it.
-        config.store = None;
+        // The target is a local file for now, and a container whatever its name.
+        (config.store, config.only) = (None, NamePatterns::default());
     }
     let arguments = [
         direction_name.into(),

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Union
 
 from ._errors import ToolError
+from ._libraries import libraries
 from ._settings import connector_string
 
 Name = Union[str, "os.PathLike[str]"]
-DAMAGED = 2
+#: The tool's exit code for what was done, and found something.
+DAMAGED = DIFFERENT = PARTIAL = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,19 @@ class Finding:
     path: "str | None"
     #: Whether the newest version is hit; else only older ones are.
     newest: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two containers differ."""
+
+    path: str
+    #: The attribute at that path, if it is one.
+    attribute: "str | None"
+    #: "added", "removed", "kind", "link", "shape", "type", "elements", or another property; "not compared".
+    change: str
+    #: What each has, as JSON. For elements: `differing`, `elements`, and the `first` ones that were asked for.
+    detail: dict
 
 
 def find() -> str:
@@ -103,9 +118,56 @@ def vacuum(name: Name, **settings) -> None:
     _run("vacuum", "--", name, settings=settings)
 
 
-def restore(name: Name, id: str = "", **settings) -> None:
-    """Brings a container back that was replaced or deleted: the last one, or the one whose id begins so."""
-    _run("restore", "--", name, id, settings=settings)
+def restore(name: Name, id: str = "", *, version: "int | str | None" = None, **settings) -> None:
+    """Brings a container back that was replaced or deleted: the last one, or the one whose id begins so. With `version`, a number
+    or a time, makes that version the newest one again."""
+    if version is not None:
+        _run("restore", "--quiet", "--version", str(version), "--", name, settings=settings)
+    else:
+        _run("restore", "--", name, id, settings=settings)
+
+
+def diff(first: Name, second: Name, path: str = "/", *, elements: int = 0, storage: bool = False, **settings) -> "list[Difference]":
+    """What two containers, or two versions (`NAME@v=3`), differ in below `path`; nothing if they are equal. `elements` first elements
+    of each dataset and attribute are shown, and with `storage` layouts, chunks and filters are compared, too."""
+    more = ["--storage"] if storage else []
+    out, _ = _run("diff", "--json", "--elements", str(elements), *more, "--", first, second, path, settings=settings, allowed=(DIFFERENT,))
+    made = []
+    for entry in json.loads(out):
+        known = {field: entry.pop(field, None) for field in ("path", "attribute", "change")}
+        made.append(Difference(**known, detail=entry))
+    return made
+
+
+def copy(source: Name, target: Name, **settings) -> None:
+    """Copies a container, or a version of it, to where nothing is. When this returns, the copy is whole."""
+    _run("copy", "--quiet", "--", source, target, settings=settings)
+
+
+def remove(*names: Name, **settings) -> None:
+    """Deletes containers and their pointer files. `restore` brings back what the retention time keeps."""
+    _run("rm", "--", *names, settings=settings)
+
+
+def import_native(source: Name, target: Name, **options) -> None:
+    """Makes containers of a native HDF5 file, or of all in a folder. Options: `library`, a libhdf5 or a program that loads one, if it
+    is to be another one than this process has; `jobs`, how many files at a time; and settings."""
+    _convert("import", source, target, **options)
+
+
+def export_native(source: Name, target: Name, **options) -> None:
+    """Makes native HDF5 files of a container, a version, or of all in a folder. Options are those of `import_native`."""
+    _convert("export", source, target, **options)
+
+
+def _convert(way, source, target, *, library=None, jobs=None, **settings):
+    if library is None:
+        # One that this process has is there; the tool looks for another.
+        library = next((loaded.path for loaded in libraries() if loaded.version >= (1, 14, 0)), None)
+    more = [*(["--library", library] if library is not None else []), *(["--jobs", str(jobs)] if jobs is not None else [])]
+    _, code = _run(way, "--quiet", *more, "--", source, target, settings=settings, allowed=(PARTIAL,))
+    if code:
+        raise ToolError(f"{os.fspath(source)}: some of its files could not be converted")
 
 
 def link(url: str, path: Name, **settings) -> None:
