@@ -253,7 +253,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   h5lake export run.h5 native.h5
   h5lake export run.h5@v=3 then.h5
-  h5lake export --library /usr/lib/libhdf5.so results/ native/")]
+  h5lake export --library /usr/lib/libhdf5.so results/ native/
+  h5lake export s3://lab/archive/ native/")]
     Export {
         #[command(flatten)]
         conversion: Conversion,
@@ -360,7 +361,7 @@ pub enum Command {
 /// What `import` and `export` are told.
 #[derive(Args)]
 pub struct Conversion {
-    /// A file, or a folder. Other files in a folder are left out.
+    /// A file, or a folder; for an export also a part of a store, whose URL ends with a slash. Other files there are left out.
     pub source: PathBuf,
     /// What the new file is called, or the folder or URL below which files get the names that they have in theirs.
     pub target: PathBuf,

@@ -158,6 +158,13 @@ def check_folders(folder):
     wanted = native("content", "in/deep/native-c.h5")
     assert native("content", "out-again/deep/native-c.h5") == wanted
     assert native("content", "out-again/native-linked.h5") == wanted
+    # A part of a store, whose URL ends with a slash.
+    run("import", "in", f"{store}/all")
+    run("export", f"{store}/all/", "from-store")
+    names = sorted(str(path.relative_to("from-store")) for path in Path("from-store").rglob("*") if path.is_file())
+    assert names == ["deep/native-c.h5", "native-a.h5", "native-b.hdf5"], names
+    assert native("content", "from-store/deep/native-c.h5") == wanted
+    assert "no container is there" in run("export", f"{store}/none/", "nowhere", code=1)
     # One that fails is told, and the others are done.
     data = bytearray((folder / "in/native-a.h5").read_bytes())
     data[600:900] = bytes(300)

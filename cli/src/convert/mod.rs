@@ -86,7 +86,7 @@ fn convert_all(direction: Direction, pairs: Vec<Pair>, library: &Path, jobs: usi
 }
 
 fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
-    let is_one = !wanted.source.is_dir();
+    let is_one = done.len() == 1 && done[0].pair.source == wanted.source;
     let failed = done.iter().filter(|one| one.result.is_err()).count();
     let mut lines = Vec::new();
     for Done { pair, result } in &done {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use h5lake_connector::names::Place;
+use h5lake_connector::config::Config;
+use h5lake_connector::names::{self, Place};
 use h5lake_container::Target;
 use h5lake_ledger::{Access, Ledger, Probe};
 
@@ -23,7 +24,12 @@ pub struct Pair {
 /// All files that a command line names. Nothing is at their targets.
 pub fn of(wanted: &Wanted<'_>) -> Result<Vec<Pair>, Failure> {
     let Wanted { direction, source, target, .. } = *wanted;
-    let pairs = if source.is_dir() {
+    let pairs = if let Some(url) = prefix(direction, source) {
+        containers_below(url)?
+            .into_iter()
+            .map(|key| pair(format!("{url}/{key}").into(), joined(target, Path::new(&key))))
+            .collect()
+    } else if source.is_dir() {
         let mut relative = Vec::new();
         walk(source, Path::new(""), &mut relative)?;
         relative.retain(|name| is_source(direction, &source.join(name)));
@@ -34,12 +40,29 @@ pub fn of(wanted: &Wanted<'_>) -> Result<Vec<Pair>, Failure> {
     };
     if pairs.is_empty() {
         let what = if direction == Direction::Import { "native HDF5 file" } else { "container" };
-        return Err(format!("{}: no {what} is in this folder", source.display()).into());
+        return Err(format!("{}: no {what} is there", source.display()).into());
     }
     for pair in &pairs {
         free(direction, &pair.target)?;
     }
     Ok(pairs)
+}
+
+/// The URL of a part of a store, if a source is one: it ends with a slash.
+fn prefix(direction: Direction, source: &Path) -> Option<&str> {
+    let url = source.to_str().filter(|url| direction == Direction::Export && url.contains("://"))?;
+    url.strip_suffix('/').map(|url| url.trim_end_matches('/'))
+}
+
+/// The keys of all containers below a URL.
+fn containers_below(url: &str) -> Result<Vec<String>, Failure> {
+    // The store is that of any name there.
+    let (_, target) = names::pointer_to(&format!("{url}/any"), &Config::from_environment()?)
+        .map_err(|error| error.to_string())?;
+    match target {
+        Target::Objects { store, .. } => Ok(Ledger::list_objects(&*store, "")?),
+        Target::File(_) => Ok(Vec::new()),
+    }
 }
 
 fn pair(source: PathBuf, target: PathBuf) -> Pair {

@@ -237,6 +237,14 @@ impl Ledger {
         objects::probe(store, key)
     }
 
+    /// The keys of all containers in an object store whose keys begin with `prefix`, in their order.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub fn list_objects(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<String>> {
+        objects::containers(store, prefix)
+    }
+
     /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for
     /// [`restore_objects`](Self::restore_objects); in a store in memory as long as a handle has it open.
     ///

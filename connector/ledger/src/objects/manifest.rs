@@ -59,9 +59,13 @@ impl Names {
     }
 }
 
+/// Whether a part of a key is an id.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Whether a key is that of a pack or a page: `….lake/<id>/pack/<id>`, `….lake/<id>/page/<id>`.
 pub(crate) fn is_immutable(key: &Key) -> bool {
-    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let mut segments = key.as_str().rsplit('/');
     let mut next = || segments.next().unwrap_or_default();
     is_id(next()) && matches!(next(), "pack" | "page") && is_id(next()) && next().ends_with(".lake")

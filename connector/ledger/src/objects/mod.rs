@@ -6,6 +6,7 @@ mod batch_read;
 mod initial_manifest;
 mod inline_log;
 mod lease;
+mod listing;
 mod manifest;
 mod multi_writer;
 mod object_usage;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
+pub(crate) use listing::containers;
 pub(crate) use manifest::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
 pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
