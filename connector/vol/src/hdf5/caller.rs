@@ -1,5 +1,7 @@
 //! Which library has called this thread.
 
+use std::cell::Cell;
+
 use crate::hdf5::call_context::CALLER;
 use crate::hdf5::library::Library;
 
@@ -13,8 +15,21 @@ pub fn is_in_another(library: Library) -> bool {
     CALLER.get().is_some_and(|slot| slot != library.slot())
 }
 
+thread_local! {
+    /// How many callbacks this thread has entered from outside.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A number of the outermost callback that this thread is in, or was in last: other than those of its others.
+pub(in crate::hdf5) fn call_number() -> u64 {
+    CALLS.get()
+}
+
 /// This thread is in a callback of this library from now on. Answers whose it was in before.
 pub(in crate::hdf5) fn enter(library: Option<Library>) -> Option<usize> {
+    if CALLER.get().is_none() {
+        CALLS.set(CALLS.get() + 1);
+    }
     CALLER.replace(library.map(Library::slot))
 }
 

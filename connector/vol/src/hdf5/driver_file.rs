@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
+use std::thread::{self, ThreadId};
 
 use h5lake_ledger::ByteSource;
+use h5lake_ledger::locks::Mutex;
 use h5lake_plugin_abi::bindings as sys;
 
 use crate::error::Result;
@@ -18,6 +20,8 @@ pub struct DriverFile {
     library: Library,
     file: NonNull<sys::H5FD_t>,
     size: u64,
+    /// The call in which a read failed, by its thread and number.
+    failed: Mutex<Option<(ThreadId, u64)>>,
 }
 
 // SAFETY: the pointer is only used in threads that are in a callback of its library, which calls one at a time.
@@ -52,7 +56,7 @@ impl DriverFile {
         let Some(file) = library.quietly(open, |file| file.is_null()).ok().and_then(NonNull::new) else {
             return Ok(None);
         };
-        let mut opened = Self { library, file, size: 0 };
+        let mut opened = Self { library, file, size: 0, failed: Mutex::new(None) };
         // SAFETY: the file is open.
         let ask = || unsafe { (table.H5FDget_eof)(file.as_ptr(), sys::H5FD_MEM_DEFAULT) };
         let Ok(size) = library.quietly(ask, |size| *size == sys::HADDR_UNDEF) else { return Ok(None) };
@@ -84,13 +88,25 @@ impl ByteSource for DriverFile {
         if buf.is_empty() {
             return Ok(());
         }
+        // A driver in Python has raised an exception, which h5py shows when the call returns. Until then no Python code may run.
+        let call = (thread::current().id(), caller::call_number());
+        if *self.failed.lock() == Some(call) {
+            return Err(unreadable());
+        }
         let (table, default) = (self.library.table(), self.library.transfer_default());
         let (file, kind, into) = (self.file.as_ptr(), sys::H5FD_MEM_DEFAULT, buf.as_mut_ptr().cast());
         // SAFETY: the file is open, the buffer has the length that is given, and the library is this thread's.
         let read = || unsafe { (table.H5FDread)(file, kind, default, at, buf.len(), into) };
         let done = self.library.quietly(read, |result| *result < 0);
-        done.map(drop).map_err(|_| io::Error::other("the file driver cannot read"))
+        done.map(drop).map_err(|_| {
+            *self.failed.lock() = Some(call);
+            unreadable()
+        })
     }
+}
+
+fn unreadable() -> io::Error {
+    io::Error::other("the file driver cannot read")
 }
 
 impl Drop for DriverFile {
