@@ -94,10 +94,10 @@ pub fn vacant(name: &Path) -> Result<Target, Failure> {
         Target::File(path) => path.symlink_metadata().is_ok(),
         Target::Objects { store, key, .. } => Ledger::probe_objects(&**store, key)? != Probe::NotFound,
     };
-    if is_taken {
-        return Err(
-            format!("{}: something is there; name a target that is not there yet", name.display()).into()
-        );
-    }
-    Ok(target)
+    if is_taken { Err(taken(name)) } else { Ok(target) }
+}
+
+/// That something has the name of a target.
+pub fn taken(name: &Path) -> Failure {
+    format!("{}: something is there; name a target that is not there yet", name.display()).into()
 }

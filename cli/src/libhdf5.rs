@@ -24,7 +24,8 @@ const FOLDERS: &str = "import sys, site; print('\\n'.join([*sys.path, *site.gets
 /// HDF5, and what the dynamic linker finds. The last are bare names.
 pub fn candidates() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in own_packages().into_iter().chain(packages_of_python()) {
+    let own = env::current_exe().ok().and_then(|tool| Some(packages_beside(tool.parent()?)));
+    for folder in own.unwrap_or_default().into_iter().chain(packages_of_python()) {
         found.extend(beside(&folder));
     }
     found.extend(PROGRAMS.iter().filter_map(|name| library_of(&on_path(name)?).ok()));
@@ -34,16 +35,12 @@ pub fn candidates() -> Vec<PathBuf> {
     found
 }
 
-/// `lib/python3.*/site-packages` of the prefix in which this tool lies.
-fn own_packages() -> Vec<PathBuf> {
-    let Some(folder) = env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned())) else {
-        return Vec::new();
-    };
-    let Ok(pythons) = folder.join("../lib").read_dir() else { return Vec::new() };
-    let mut found: Vec<_> = pythons.flatten().map(|python| python.path().join("site-packages")).collect();
-    found.retain(|packages| packages.is_dir());
+/// `lib/python3.*/site-packages` of the prefix in whose folder for programs this tool lies.
+pub fn packages_beside(programs: &Path) -> Vec<PathBuf> {
+    let Ok(pythons) = programs.join("../lib").read_dir() else { return Vec::new() };
+    let mut found: Vec<_> = pythons.flatten().map(|python| python.path()).collect();
     found.sort();
-    found
+    found.into_iter().map(|python| python.join("site-packages")).collect()
 }
 
 fn packages_of_python() -> Vec<PathBuf> {
@@ -81,8 +78,8 @@ fn names_libhdf5(path: &Path) -> bool {
 
 /// The program of a name, where PATH leads to it.
 pub fn on_path(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Whether a file name is that of a libhdf5, and not of libhdf5_hl or the like.

@@ -9,6 +9,7 @@ use std::process::Command;
 use h5lake_connector::config::Config;
 
 use crate::Failure;
+use crate::libhdf5::packages_beside;
 
 const PLUGIN: &str = "libh5lake.so";
 const PATH: &str = "HDF5_PLUGIN_PATH";
@@ -20,11 +21,7 @@ fn plugin_folder() -> Result<PathBuf, Failure> {
     let folder = tool.parent().unwrap_or(Path::new("/"));
     let mut candidates =
         vec![folder.join("../plugin"), folder.join("../lib/h5lake/plugin"), folder.join("../h5lake/plugin")];
-    if let Ok(pythons) = folder.join("../lib").read_dir() {
-        let mut found: Vec<_> = pythons.flatten().map(|python| python.path()).collect();
-        found.sort();
-        candidates.extend(found.into_iter().map(|python| python.join("site-packages/h5lake/plugin")));
-    }
+    candidates.extend(packages_beside(folder).into_iter().map(|packages| packages.join("h5lake/plugin")));
     let found = candidates.into_iter().find(|folder| folder.join(PLUGIN).is_file());
     let found = found.ok_or_else(|| {
         format!("{PLUGIN} is not beside the tool {}; name its folder in {PATH}", tool.display())

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use clap::ValueEnum;
 use serde_json::json;
 
 use crate::Failure;
@@ -20,12 +19,22 @@ use crate::output::{Bar, Output, print};
 use pairs::Pair;
 
 /// Which way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From a native file to a container.
     Import,
     /// From a container to a native file.
     Export,
+}
+
+impl Direction {
+    /// The command.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Export => "export",
+        }
+    }
 }
 
 /// What a command line asks for.
@@ -50,11 +59,14 @@ struct Done {
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let pairs = pairs::of(wanted)?;
     let library = match wanted.library {
-        Some(named) => usable(&library_of(named).unwrap_or_else(|_| named.to_owned()))
-            .map_err(|why| format!("{}: {why}", named.display()))?,
+        Some(named) => {
+            let library = library_of(named).unwrap_or_else(|_| named.to_owned());
+            worker::probe(&library).map_err(|why| format!("{}: {why}", named.display()))?;
+            library
+        }
         None => search()?,
     };
-    let bar = wanted.output.bar(if wanted.direction == Direction::Import { "import" } else { "export" });
+    let bar = wanted.output.bar(wanted.direction.name());
     let jobs = wanted.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let done = convert_all(wanted.direction, pairs, &library, jobs.max(1), &bar);
     drop(bar);
@@ -110,17 +122,12 @@ fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
     Ok(failed == 0)
 }
 
-/// The library at a path, if it does.
-fn usable(path: &Path) -> Result<PathBuf, String> {
-    worker::probe(path).map(|()| path.to_owned())
-}
-
 /// The first libhdf5 that can be used.
 fn search() -> Result<PathBuf, Failure> {
     let mut reasons = Vec::new();
     for path in candidates() {
-        match usable(&path) {
-            Ok(path) => return Ok(path),
+        match worker::probe(&path) {
+            Ok(()) => return Ok(path),
             // A bare name that is not there is no news.
             Err(_) if path.components().count() == 1 => (),
             Err(why) => reasons.push(format!("\n  {why}")),

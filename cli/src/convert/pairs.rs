@@ -10,7 +10,7 @@ use h5lake_ledger::{Access, Ledger, Probe};
 
 use super::{Direction, Wanted};
 use crate::Failure;
-use crate::find::{find_version, vacant};
+use crate::find::{find_version, taken, vacant};
 
 /// A file to convert.
 pub struct Pair {
@@ -137,9 +137,5 @@ fn free(direction: Direction, target: &Path) -> Result<(), Failure> {
     if target.to_str().is_some_and(|name| name.contains("://")) {
         return Err(format!("{}: native files are local; name a path", target.display()).into());
     }
-    if target.symlink_metadata().is_ok() {
-        let text = "something is there; name a target that is not there yet";
-        return Err(format!("{}: {text}", target.display()).into());
-    }
-    Ok(())
+    if target.symlink_metadata().is_ok() { Err(taken(target)) } else { Ok(()) }
 }

@@ -19,14 +19,13 @@ const MOST_NAMED: usize = 20;
 
 /// Converts one file in a process of its own, and gives the size of its user block.
 pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<u64, Failure> {
-    let direction_name = if direction == Direction::Import { "import" } else { "export" };
     let mut config = Config::from_environment()?;
     if direction == Direction::Import {
         // The target is a local file for now, and a container whatever its name.
         (config.store, config.only) = (None, NamePatterns::default());
     }
     let arguments = [
-        direction_name.into(),
+        direction.name().into(),
         library.as_os_str().to_owned(),
         source.as_os_str().to_owned(),
         target.as_os_str().to_owned(),

@@ -102,8 +102,7 @@ impl Converter {
         self.library.explained(|| {
             let source = strings::c_string(container.as_bytes(), "a file name")?;
             let from = self.library.access_through(&self.own, Some(&self.settings))?;
-            let to = self.library.access_to_native(is_newer)?;
-            let refused = not_held(self.library, &End { name: &source, access: &from }, &to)?;
+            let refused = not_held(self.library, &End { name: &source, access: &from }, is_newer)?;
             Ok(refused.into_iter().map(|one| NotHeld { path: one.path, reason: one.reason }).collect())
         })
     }

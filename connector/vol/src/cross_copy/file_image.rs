@@ -10,9 +10,6 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
 use crate::hdf5::strings;
 
-/// By how much the memory of such a file grows.
-const INCREMENT: usize = 1 << 20;
-
 impl Library {
     /// A native file with all that lies beneath `root`, made with the creation list of its file, as bytes. Held in memory
     /// twice while it is made.
@@ -21,15 +18,10 @@ impl Library {
     /// Those of the copy; what a native file cannot hold.
     pub fn native_image(self, root: Hid, creation: Hid) -> Result<Vec<u8>> {
         let table = self.table();
-        let connector = self.native_connector()?;
         self.set_user_block(creation, 0)?;
+        let access = self.access_to_native_in_memory(false)?;
         // SAFETY: identifiers are checked by the library, the name is terminated.
         let (file, copy) = unsafe {
-            let access = (table.H5Pcreate)(table.H5P_CLS_FILE_ACCESS_ID_g());
-            let access = Id::from_call(self, access, "H5Pcreate")?;
-            check((table.H5Pset_fapl_core)(access.get(), INCREMENT, false), "H5Pset_fapl_core")?;
-            check((table.H5Pset_vol)(access.get(), connector.get(), std::ptr::null()), "H5Pset_vol")?;
-            self.allow_unusual_types(access.get())?;
             let file =
                 (table.H5Fcreate)(c"h5lake-image".as_ptr(), sys::H5F_ACC_TRUNC, creation, access.get());
             let file = Id::from_call(self, file, "H5Fcreate")?;

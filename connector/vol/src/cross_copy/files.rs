@@ -11,7 +11,7 @@ use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
 
-/// By how much the memory of a trial's file grows.
+/// By how much the memory of a native file in memory grows.
 const INCREMENT: usize = 1 << 20;
 
 /// A file on one side of a conversion.
@@ -39,17 +39,17 @@ pub(crate) fn convert(library: Library, source: &End<'_>, target: &End<'_>) -> R
     Ok(block)
 }
 
-/// What a native file could not hold of a file, found by making its structure in memory. `access` is that of the native file.
+/// What a native file could not hold of a file, found by making its structure in memory. `is_newer` is as for
+/// [`Library::access_to_native`].
 ///
 /// # Errors
 /// Those of reading the source.
-pub(crate) fn not_held(library: Library, source: &End<'_>, access: &Id) -> Result<Vec<Refused>> {
+pub(crate) fn not_held(library: Library, source: &End<'_>, is_newer: bool) -> Result<Vec<Refused>> {
     let from = OpenFile::open(library, source)?;
     let creation = from.creation()?;
     library.set_user_block(creation.get(), 0)?;
-    // SAFETY: identifiers are checked by the library.
-    check(unsafe { (library.table().H5Pset_fapl_core)(access.get(), INCREMENT, false) }, "H5Pset_fapl_core")?;
-    let to = OpenFile::create(library, &End { name: c"h5lake-trial", access }, &creation)?;
+    let access = library.access_to_native_in_memory(is_newer)?;
+    let to = OpenFile::create(library, &End { name: c"h5lake-trial", access: &access }, &creation)?;
     try_root(library, from.root()?.get(), to.root()?.get())
 }
 
@@ -85,6 +85,15 @@ impl Library {
             let set = unsafe { (self.table().H5Pset_libver_bounds)(access.get(), bounds.0, bounds.1) };
             check(set, "H5Pset_libver_bounds")?;
         }
+        Ok(access)
+    }
+
+    /// The same for native files in memory, which are gone when they are closed.
+    pub(super) fn access_to_native_in_memory(self, is_newer: bool) -> Result<Id> {
+        let access = self.access_to_native(is_newer)?;
+        // SAFETY: identifiers are checked by the library.
+        let set = unsafe { (self.table().H5Pset_fapl_core)(access.get(), INCREMENT, false) };
+        check(set, "H5Pset_fapl_core")?;
         Ok(access)
     }
 }
