@@ -14,6 +14,11 @@ const MAX_DISTANCE: usize = 1 << 13;
 const MAX_REFERENCE: usize = 264;
 /// The longest run of literals.
 const MAX_LITERALS: usize = 32;
+/// After 2 to this power places without a reference the search steps over one place more, as that of LZ4 does: data
+/// without repetitions then costs little.
+const PATIENCE: u32 = 6;
+/// The most places that the search steps over. A reference is found as many bytes late.
+const MAX_STEP: usize = 31;
 
 #[derive(Debug)]
 pub(super) struct Lzf;
@@ -21,26 +26,32 @@ pub(super) struct Lzf;
 impl FilterCodec for Lzf {
     /// As LibLZF, gives up on what does not get smaller.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
-        let mut table = vec![usize::MAX; 1 << HASH_BITS];
-        let mut out = Vec::with_capacity(data.len());
-        let (mut at, mut literal) = (0, 0);
-        while at + 2 < data.len() {
-            let three = u32::from_le_bytes([data[at], data[at + 1], data[at + 2], 0]);
-            let slot = (three.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize;
-            let seen = std::mem::replace(&mut table[slot], at);
-            if seen >= at || at - seen > MAX_DISTANCE || data[seen..seen + 3] != data[at..at + 3] {
-                at += 1;
+        // The table's positions have 32 bits; HDF5's chunks are below 4 GiB.
+        u32::try_from(data.len()).ok()?;
+        let mut seen = Seen::default();
+        let mut out = Encoded { bytes: buffers::take(data.len()), at: 0 };
+        let (mut at, mut literal, mut misses) = (0, 0, 0);
+        while let Some(three) = three_at(data, at) {
+            let from = seen.replace(three, at);
+            if at.wrapping_sub(from) > MAX_DISTANCE || three_at(data, from) != Some(three) {
+                misses += 1;
+                at += 1 + (misses >> PATIENCE).min(MAX_STEP);
                 continue;
             }
-            let most = MAX_REFERENCE.min(data.len() - at);
-            let len = 3 + (3..most).take_while(|&i| data[seen + i] == data[at + i]).count();
-            literals(&data[literal..at], &mut out);
-            reference(len, at - seen, &mut out);
+            out.literals(data, literal, at)?;
+            let len = 3 + equal(data, from + 3, at + 3);
+            out.reference(len, at - from)?;
             at += len;
-            literal = at;
+            // What follows often repeats the end of what was found.
+            for inside in at - 2..at {
+                if let Some(three) = three_at(data, inside) {
+                    seen.replace(three, inside);
+                }
+            }
+            (literal, misses) = (at, 0);
         }
-        literals(&data[literal..], &mut out);
-        (out.len() < data.len()).then_some(out)
+        out.literals(data, literal, data.len())?;
+        out.finished()
     }
 
     fn decode(&self, data: &[u8], limit: usize) -> std::result::Result<Vec<u8>, String> {
@@ -58,6 +69,107 @@ impl FilterCodec for Lzf {
     }
 }
 
+/// Where three bytes were seen last, by their hash.
+struct Seen(Box<[u32; 1 << HASH_BITS]>);
+
+impl Default for Seen {
+    /// Zero is nowhere: the table keeps positions plus one, as fresh memory is zero for nothing.
+    fn default() -> Seen {
+        Seen(Box::new([0; 1 << HASH_BITS]))
+    }
+}
+
+impl Seen {
+    /// Keeps that `three` stand at `at`, which is below 2^32 - 1, and gives the place before that had their hash,
+    /// or one behind all data.
+    fn replace(&mut self, three: u32, at: usize) -> usize {
+        let slot = (three.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize;
+        let before = std::mem::replace(&mut self.0[slot], at as u32 + 1);
+        (before as usize).wrapping_sub(1)
+    }
+}
+
+/// The three bytes at `at`. The last three of the data are not looked at: four are read.
+fn three_at(data: &[u8], at: usize) -> Option<u32> {
+    let four = data.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*four) & 0x00FF_FFFF)
+}
+
+/// How many bytes from `from` are as those from `at`, which is behind it: as many as a reference holds beyond three.
+/// Eight are compared at a time.
+fn equal(data: &[u8], mut from: usize, mut at: usize) -> usize {
+    let begin = at;
+    let end = data.len().min(at + MAX_REFERENCE - 3);
+    while at + 8 <= end {
+        let differ = word(data, from) ^ word(data, at);
+        if differ != 0 {
+            return at - begin + (differ.trailing_zeros() / 8) as usize;
+        }
+        (from, at) = (from + 8, at + 8);
+    }
+    while at < end && data[from] == data[at] {
+        (from, at) = (from + 1, at + 1);
+    }
+    at - begin
+}
+
+/// Eight bytes as a number whose lowest ones come first.
+fn word(data: &[u8], at: usize) -> u64 {
+    data[at..].first_chunk().map_or(0, |&eight| u64::from_le_bytes(eight))
+}
+
+/// An encoded chunk that grows until it is as long as what it stands for: then nothing is gained, and each function
+/// gives nothing.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// How many bytes there are already.
+    at: usize,
+}
+
+impl Encoded {
+    /// The bytes of `data` from `begin` to `end`, as they are.
+    fn literals(&mut self, data: &[u8], mut begin: usize, end: usize) -> Option<()> {
+        while begin < end {
+            let run = (end - begin).min(MAX_LITERALS);
+            let (control, room) = self.bytes.get_mut(self.at..)?.split_first_mut()?;
+            *control = run as u8 - 1;
+            // A copy of known length is two instructions; what it copies too much is written over.
+            match (room.first_chunk_mut::<MAX_LITERALS>(), data[begin..].first_chunk::<MAX_LITERALS>()) {
+                (Some(room), Some(from)) => *room = *from,
+                _ => room.get_mut(..run)?.copy_from_slice(&data[begin..begin + run]),
+            }
+            self.at += 1 + run;
+            begin += run;
+        }
+        Some(())
+    }
+
+    fn reference(&mut self, len: usize, distance: usize) -> Option<()> {
+        let (len, far) = (len - 2, distance - 1);
+        let high = (far >> 8) as u8;
+        if len < 7 {
+            *self.next()? = [(len as u8) << 5 | high, far as u8];
+        } else {
+            *self.next()? = [7 << 5 | high, (len - 7) as u8, far as u8];
+        }
+        Some(())
+    }
+
+    /// The next bytes, which are counted from now on.
+    fn next<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let next = self.bytes.get_mut(self.at..)?.first_chunk_mut()?;
+        self.at += N;
+        Some(next)
+    }
+
+    fn finished(mut self) -> Option<Vec<u8>> {
+        (self.at < self.bytes.len()).then(|| {
+            self.bytes.truncate(self.at);
+            self.bytes
+        })
+    }
+}
+
 /// Decodes to the start of `out`: the decoded length.
 fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
     let cut = || "damaged data: cut short".to_owned();
@@ -67,7 +179,10 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
         if control < 32 {
             let n = usize::from(control) + 1;
             let (run, rest) = input.split_at_checked(n).ok_or_else(cut)?;
-            out.get_mut(at..at + n).ok_or_else(long)?.copy_from_slice(run);
+            match (out.get_mut(at..).and_then(<[u8]>::first_chunk_mut), input.first_chunk::<MAX_LITERALS>()) {
+                (Some(room), Some(from)) => *room = *from,
+                _ => out.get_mut(at..at + n).ok_or_else(long)?.copy_from_slice(run),
+            }
             input = rest;
             at += n;
             continue;
@@ -78,39 +193,40 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
         }
         let far = usize::from(control & 31) << 8 | usize::from(next(&mut input).ok_or_else(cut)?);
         let from = at.checked_sub(far + 1).ok_or("damaged data: a reference before the start")?;
-        let known = out.get_mut(from..at + len).ok_or_else(long)?;
-        // The source may overlap what is being made: then it is copied as often as it fits, twice as much each time.
-        let mut done = far + 1;
-        while done < known.len() {
-            let n = done.min(known.len() - done);
-            known.copy_within(..n, done);
-            done += n;
-        }
+        repeat(out.get_mut(from..).ok_or_else(long)?, far + 1, len).ok_or_else(long)?;
         at += len;
     }
     Ok(at)
+}
+
+/// Copies of most references have this length at most, and end before it is reached again.
+const SHORT: usize = 16;
+
+/// Makes `len` bytes of `out` from `distance` on: they are as those `distance` before. Nothing if there is no room.
+fn repeat(out: &mut [u8], distance: usize, len: usize) -> Option<()> {
+    if distance >= SHORT && len <= SHORT {
+        // A copy of known length is two instructions; what it copies too much is written over, or cut off.
+        let (known, room) = out.split_at_mut_checked(distance)?;
+        if let (Some(from), Some(room)) = (known.first_chunk::<SHORT>(), room.first_chunk_mut()) {
+            *room = *from;
+            return Some(());
+        }
+    }
+    let out = out.get_mut(..distance + len)?;
+    // The source may overlap what is being made: then it is copied as often as it fits, twice as much each time.
+    let mut done = distance;
+    while done < out.len() {
+        let n = done.min(out.len() - done);
+        out.copy_within(..n, done);
+        done += n;
+    }
+    Some(())
 }
 
 fn next(input: &mut &[u8]) -> Option<u8> {
     let (first, rest) = input.split_first()?;
     *input = rest;
     Some(*first)
-}
-
-fn literals(data: &[u8], out: &mut Vec<u8>) {
-    for run in data.chunks(MAX_LITERALS) {
-        out.push(run.len() as u8 - 1);
-        out.extend_from_slice(run);
-    }
-}
-
-fn reference(len: usize, distance: usize, out: &mut Vec<u8>) {
-    let (len, far) = (len - 2, distance - 1);
-    out.push((len.min(7) as u8) << 5 | (far >> 8) as u8);
-    if len >= 7 {
-        out.push((len - 7) as u8);
-    }
-    out.push(far as u8);
 }
 
 #[cfg(test)]

@@ -136,34 +136,58 @@ fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
         let (begin, count) = (strip * STRIP_ELEMENTS, part.len() / SIZE);
         let plane = |byte: usize| &planes[byte * n + begin..byte * n + begin + count];
         if SIZE == 2 {
-            pairs::<1>(plane(0), plane(1), part);
+            bytes_by_turns(plane(0), plane(1), part);
             continue;
         }
         for (k, two) in twos[..part.len()].chunks_exact_mut(2 * count).enumerate() {
-            pairs::<1>(plane(2 * k), plane(2 * k + 1), two);
+            bytes_by_turns(plane(2 * k), plane(2 * k + 1), two);
         }
         if SIZE == 4 {
             let (a, b) = twos[..part.len()].split_at(2 * count);
-            pairs::<2>(a, b, part);
+            twos_by_turns(a, b, part);
             continue;
         }
         for (four, two) in
             fours[..part.len()].chunks_exact_mut(4 * count).zip(twos[..part.len()].chunks_exact(4 * count))
         {
             let (a, b) = two.split_at(2 * count);
-            pairs::<2>(a, b, four);
+            twos_by_turns(a, b, four);
         }
         let (a, b) = fours[..part.len()].split_at(4 * count);
-        pairs::<4>(a, b, part);
+        fours_by_turns(a, b, part);
     }
 }
 
-/// Items of `WIDTH` bytes, by turns from one and from the other.
-fn pairs<const WIDTH: usize>(a: &[u8], b: &[u8], out: &mut [u8]) {
-    let (a, b) = (a.as_chunks::<WIDTH>().0, b.as_chunks::<WIDTH>().0);
-    for ((to, a), b) in out.chunks_exact_mut(2 * WIDTH).zip(a).zip(b) {
-        to[..WIDTH].copy_from_slice(a);
-        to[WIDTH..].copy_from_slice(b);
+/// Bytes, by turns from one and from the other.
+fn bytes_by_turns(a: &[u8], b: &[u8], out: &mut [u8]) {
+    by_turns(a, b, out, |[a]: [u8; 1], [b]| [a, b]);
+}
+
+/// Two bytes, by turns from one and from the other.
+fn twos_by_turns(a: &[u8], b: &[u8], out: &mut [u8]) {
+    by_turns(a, b, out, |a, b| {
+        (u32::from(u16::from_le_bytes(a)) | u32::from(u16::from_le_bytes(b)) << 16).to_le_bytes()
+    });
+}
+
+/// Four bytes, by turns from one and from the other.
+fn fours_by_turns(a: &[u8], b: &[u8], out: &mut [u8]) {
+    by_turns(a, b, out, |a, b| {
+        (u64::from(u32::from_le_bytes(a)) | u64::from(u32::from_le_bytes(b)) << 32).to_le_bytes()
+    });
+}
+
+/// Items of two streams into one, as `join` makes one of two. All lengths are known to the compiler, which makes vectors.
+#[inline(always)]
+fn by_turns<const ONE: usize, const BOTH: usize>(
+    a: &[u8],
+    b: &[u8],
+    out: &mut [u8],
+    join: impl Fn([u8; ONE], [u8; ONE]) -> [u8; BOTH],
+) {
+    let (a, b) = (a.as_chunks().0, b.as_chunks().0);
+    for ((to, a), b) in out.as_chunks_mut().0.iter_mut().zip(a).zip(b) {
+        *to = join(*a, *b);
     }
 }
 
