@@ -3,6 +3,7 @@
 use crate::attribute::{OpenAttributes, Unstored};
 use crate::chunk::admission::Latency;
 use crate::chunk::cache::BlockCache;
+use crate::chunk::memory_budget::Claim;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
 use crate::filters::CodecProvider;
@@ -85,7 +86,7 @@ pub(crate) struct OpenObjects {
 pub struct Container {
     pub(crate) ledger: Ledger,
     state: Mutex<State>,
-    pub(crate) blocks: Mutex<BlockCache>,
+    pub(crate) blocks: Arc<Mutex<BlockCache>>,
     pub(crate) handles: OpenObjects,
     /// Groups made here that became one with another writer's, and that one.
     pub(crate) joined: RwLock<HashMap<u64, u64>>,
@@ -112,6 +113,20 @@ pub struct Container {
     statistics: Arc<Statistics>,
     /// Dropped last.
     _tell_at_close: TellAtClose,
+}
+
+/// A cache of blocks, as the options bound it.
+fn block_cache(
+    options: &Options,
+    distance: Latency,
+    writers: Writers,
+    statistics: &Statistics,
+) -> Arc<Mutex<BlockCache>> {
+    let claim = Claim::new(options.memory.clone(), options.cache_bytes);
+    let cache = BlockCache::new(claim, distance, writers).counting(statistics.blocks.clone());
+    let cache = Arc::new(Mutex::new(cache));
+    options.memory.join(options.cache_bytes, &cache);
+    cache
 }
 
 impl std::fmt::Debug for Container {
@@ -223,8 +238,7 @@ impl Container {
         let mut opened = Self::new(ledger, record, &target, Access::ReadOnly, &options)?;
         // The blocks of a read are fetched together, before threads decode them.
         (opened.distance, opened.reads_in_caller) = (Latency::Far, true);
-        *opened.blocks.lock() = BlockCache::new(options.cache_bytes, Latency::Far, Writers::One)
-            .counting(opened.statistics.blocks.clone());
+        opened.blocks = block_cache(&options, Latency::Far, Writers::One, &opened.statistics);
         let container = Arc::new(opened);
         registry::lock().add(&target, options.ledger.at, &container);
         tracing::info!(
@@ -283,7 +297,7 @@ impl Container {
         let takes_lent =
             matches!(target, Target::Objects { store, .. } if !store.capabilities().keeps_pieces);
         let statistics = Statistics::start(target, access == Access::ReadWrite, o);
-        let blocks = BlockCache::new(o.cache_bytes, distance, writers).counting(statistics.blocks.clone());
+        let blocks = block_cache(o, distance, writers, &statistics);
         let mut hash = DefaultHasher::new();
         ledger.identity().hash(&mut hash);
         // An object of an old version is not the same as the one that it became.
@@ -291,7 +305,7 @@ impl Container {
         Ok(Self {
             ledger,
             state: Mutex::new(state),
-            blocks: Mutex::new(blocks),
+            blocks,
             handles: OpenObjects::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
@@ -432,7 +446,7 @@ impl Container {
         state.edition += 1;
         state.lists.forget_all();
         state.heap = HeapState::default();
-        self.blocks.lock().forget();
+        self.blocks.lock().drop_all();
         let open: Vec<_> = state.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
         for dataset in open {

@@ -42,6 +42,7 @@ mod types;
 pub mod verify;
 
 pub use attribute::Attribute;
+pub use chunk::memory_budget::MemoryBudget;
 pub use commit_outcome::Recoverability;
 pub use container::Container;
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};

@@ -1,5 +1,6 @@
 //! What is given to make or open things.
 
+use crate::chunk::memory_budget::MemoryBudget;
 use crate::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
 use bytes::Bytes;
 use h5lake_ledger::OpenedFile;
@@ -55,6 +56,8 @@ pub struct Options {
     pub ledger: h5lake_ledger::Options,
     /// Bound of the cache of blocks, clean and dirty, in bytes. Default 256 MiB.
     pub cache_bytes: usize,
+    /// What the caches of several containers share. All of them together hold at most the largest of their bounds.
+    pub memory: Arc<MemoryBudget>,
     /// With many writers ([`h5lake_ledger::Writers::Many`]): what a flush does that meets a conflict.
     pub on_conflict: OnConflict,
     /// The target's file, for whoever has looked at it; it is then read without looking for it again.
@@ -66,6 +69,7 @@ impl Default for Options {
         Self {
             ledger: h5lake_ledger::Options::default(),
             cache_bytes: 256 << 20,
+            memory: Arc::default(),
             on_conflict: OnConflict::default(),
             opened: None,
         }

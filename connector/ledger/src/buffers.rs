@@ -53,6 +53,11 @@ pub fn give(buffer: Vec<u8>) {
     }
 }
 
+/// Frees all that is kept.
+pub fn forget() {
+    pool(std::mem::take);
+}
+
 impl PooledBuffers {
     /// The smallest buffer that has room, unless it is far too large.
     fn take(&mut self, len: usize) -> Option<Vec<u8>> {

@@ -7,6 +7,7 @@ use crate::chunk::cached_block::{CachedBlock, MAX_DIRTY_RANGES};
 use crate::chunk::copy_runs::{gather, scatter};
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
+use crate::chunk::memory_budget::Claim;
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::Reads;
 use crate::filters::unlocked;
@@ -23,8 +24,7 @@ pub(crate) struct BlockCache {
     blocks: BTreeMap<Vec<u8>, CachedBlock>,
     dirty: BTreeSet<Vec<u8>>,
     keeping: AdmissionPolicy,
-    bytes: usize,
-    limit: usize,
+    claim: Claim,
     distance: Latency,
     tick: u64,
     /// Counts whatever may make bytes that were read before stale.
@@ -35,14 +35,13 @@ pub(crate) struct BlockCache {
 }
 
 impl BlockCache {
-    pub(crate) fn new(limit: usize, distance: Latency, writers: Writers) -> Self {
+    pub(crate) fn new(claim: Claim, distance: Latency, writers: Writers) -> Self {
         Self {
             touched: (writers == Writers::Many).then(BTreeMap::new),
             blocks: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            keeping: AdmissionPolicy::new(limit, distance),
-            bytes: 0,
-            limit,
+            keeping: AdmissionPolicy::new(claim.limit(), distance),
+            claim,
             distance,
             tick: 0,
             epoch: 0,
@@ -141,7 +140,7 @@ impl BlockCache {
 
     fn remove(&mut self, key: &[u8]) {
         if let Some(c) = self.blocks.remove(key) {
-            self.bytes -= c.data.len() + ENTRY_OVERHEAD_BYTES;
+            self.claim.subtract(c.data.len() + ENTRY_OVERHEAD_BYTES);
         }
         self.dirty.remove(key);
     }
@@ -160,7 +159,7 @@ impl BlockCache {
             // This may put out the block itself.
             self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
-                Some(c) => self.bytes += c.grow(room),
+                Some(c) => self.claim.add(c.grow(room)),
                 None => self.insert(key, shape, vec![0; room]),
             }
         }
@@ -177,7 +176,7 @@ impl BlockCache {
 
     fn insert(&mut self, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) {
         self.tick += 1;
-        self.bytes += data.len() + ENTRY_OVERHEAD_BYTES;
+        self.claim.add(data.len() + ENTRY_OVERHEAD_BYTES);
         self.blocks.insert(key.to_vec(), CachedBlock::new(shape, data, self.tick));
     }
 
@@ -186,16 +185,38 @@ impl BlockCache {
         self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
     }
 
-    /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
-    fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
-        if self.bytes + more <= self.limit {
-            return Ok(());
-        }
+    /// The keys of the blocks, those used longest ago first.
+    fn by_use(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
         let mut by_use: Vec<_> = self.blocks.iter().map(|(k, c)| (c.used, k.clone())).collect();
         by_use.sort_unstable();
+        by_use.into_iter().map(|(_, key)| key)
+    }
+
+    /// Drops blocks without changes, those used longest ago first, until at most `keep` bytes are held.
+    pub(crate) fn give_back(&mut self, keep: usize) {
+        if self.claim.bytes() <= keep {
+            return;
+        }
+        for key in self.by_use() {
+            if self.claim.bytes() <= keep {
+                break;
+            }
+            if !self.dirty.contains(&key) {
+                self.remove(&key);
+            }
+        }
+    }
+
+    /// Drops the blocks used longest ago until `more` fit, and a quarter of the room beside.
+    fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
+        let excess = self.claim.excess(more);
+        if excess == 0 {
+            return Ok(());
+        }
+        let enough = (self.claim.bytes() + more).saturating_sub(excess) / 4 * 3;
         let (mut waiting, mut later) = (Ok(()), 0);
-        for (_, key) in by_use {
-            if self.bytes + more <= self.limit / 4 * 3 + later {
+        for key in self.by_use() {
+            if self.claim.bytes() + more <= enough + later {
                 break;
             }
             if self.is_elsewhere(&key) || (self.needs_codec(&key) && !unlocked::can_wait()) {
@@ -258,7 +279,7 @@ impl BlockCache {
         {
             let before = c.data.len();
             let stored = c.store(ledger, key);
-            self.bytes += c.data.len() - before;
+            self.claim.add(c.data.len() - before);
             stored?;
             c.dirty.clear();
             // From now on everybody sees what is stored.
@@ -274,10 +295,10 @@ impl BlockCache {
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         assert_eq!(
-            self.bytes,
+            self.claim.bytes(),
             self.blocks.values().map(|c| c.data.len() + ENTRY_OVERHEAD_BYTES).sum::<usize>()
         );
-        self.bytes
+        self.claim.bytes()
     }
 
     /// Whether a block is in memory with changes.
@@ -319,19 +340,14 @@ impl BlockCache {
         keys.iter().for_each(|k| self.remove(k));
     }
 
-    /// Drops clean blocks; for readers, whose snapshot moved.
-    pub(crate) fn forget(&mut self) {
-        let epoch = self.epoch + 1;
-        let uses = self.uses.clone();
-        *self = Self { epoch, uses, ..Self::new(self.limit, self.distance, Writers::One) };
-    }
-
-    /// Drops all blocks, changes and all.
+    /// Drops all blocks, changes and all: those of a reader whose snapshot moved, and those of a writer that starts anew.
     pub(crate) fn drop_all(&mut self) {
-        let epoch = self.epoch + 1;
-        let writers = if self.touched.is_some() { Writers::Many } else { Writers::One };
-        let uses = self.uses.clone();
-        *self = Self { epoch, uses, ..Self::new(self.limit, self.distance, writers) };
+        self.epoch += 1;
+        self.blocks.clear();
+        self.dirty.clear();
+        self.claim.subtract(self.claim.bytes());
+        self.keeping = AdmissionPolicy::new(self.claim.limit(), self.distance);
+        self.forget_touched();
     }
 
     /// Answers a read from memory, or says that the ledger has to be read.
@@ -428,7 +444,9 @@ impl BlockCache {
         self.epoch += 1;
         self.touch(key, runs.iter().map(|r| r.block..r.block + r.len));
         let bytes: usize = runs.iter().map(|r| r.len).sum();
-        if coverage == Coverage::Whole && bytes >= MIN_DIRECT_BYTES.min(self.limit) && bytes >= shape.len / 2
+        if coverage == Coverage::Whole
+            && bytes >= MIN_DIRECT_BYTES.min(self.claim.limit())
+            && bytes >= shape.len / 2
         {
             return self.replace(ledger, key, shape, runs, data);
         }

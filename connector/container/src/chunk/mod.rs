@@ -9,5 +9,7 @@ pub(crate) mod copy_runs;
 pub(crate) mod fragments;
 pub(crate) mod grid;
 pub(crate) mod layout;
+pub(crate) mod memory_budget;
 pub(crate) mod range_set;
 pub(crate) mod read_set;
+pub(crate) mod system_memory;

@@ -18,6 +18,7 @@ mod leaks;
 mod lending;
 mod loss;
 mod many;
+mod memory_budget;
 mod merge_faults;
 mod scattered;
 mod sharing;

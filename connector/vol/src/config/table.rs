@@ -66,8 +66,8 @@ pub const SETTINGS: [Setting; 16] = [
     Setting {
         key: "cache",
         values: "64MiB, a number of bytes",
-        default: "256MiB",
-        meaning: "bound of the block cache of one opened container",
+        default: "64MiB; 256MiB in stores",
+        meaning: "bound of the block cache of one opened container; the largest bounds all of a process together",
     },
     Setting {
         key: "disk_cache",

@@ -8,9 +8,10 @@
 //! - `native`: objects of native files, the driver beneath the shadow native file, datasets that only run filters.
 //! - `guard`: what every function of ours that libhdf5 calls goes through. It turns panics and errors into the error stack.
 //! - `caller`, `unwrapping`: what this thread is about while libhdf5 calls us.
-//! - `fork`, `exit`, `shutdown`: being told of the end.
+//! - `fork`, `exit`, `shutdown`: being told of the end. `allocator`: memory that goes back to the system.
 #![allow(unsafe_code)]
 
+pub mod allocator;
 pub mod anchor;
 pub mod blob_id;
 pub mod call_context;

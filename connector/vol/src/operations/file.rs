@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use h5lake_container::{Access, Container, FileCreation, OnConflict, Options, Replace, Target};
-use h5lake_ledger::{LockPolicy, Probe, Writers};
+use h5lake_container::{Access, Container, FileCreation, Replace, Target};
+use h5lake_ledger::Probe;
 
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
@@ -18,6 +18,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::{Driver, ListClass};
 use crate::names::{self, Place};
+use crate::operations::file_options::options;
 use crate::operations::group;
 use crate::operations::object::OwnHandles;
 use crate::operations::pointer_files;
@@ -40,15 +41,15 @@ const DEFAULT: u32 = 0;
 
 /// What every way of opening a container at a place is given.
 #[derive(Clone, Copy)]
-struct OpenRequest<'a> {
-    library: Library,
-    config: &'a Config,
-    place: &'a Place,
-    name: &'a [u8],
-    flags: OpenFlags,
-    access: Hid,
+pub(super) struct OpenRequest<'a> {
+    pub(super) library: Library,
+    pub(super) config: &'a Config,
+    pub(super) place: &'a Place,
+    pub(super) name: &'a [u8],
+    pub(super) flags: OpenFlags,
+    pub(super) access: Hid,
     /// Whether processes open it together.
-    together: bool,
+    pub(super) together: bool,
 }
 
 /// `H5Fcreate`. When this returns an empty container lies at the name; what lay there is gone.
@@ -401,36 +402,6 @@ fn is_of_the_setting(request: OpenRequest<'_>, error: &h5lake_container::Error) 
     let Target::Objects { url, .. } = &request.place.target else { return false };
     let failed = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied | ErrorKind::NoSpace);
     failed && request.config.store.as_ref() == Some(url)
-}
-
-fn options(request: OpenRequest<'_>) -> Result<Options> {
-    let OpenRequest { library, config, access, together, .. } = request;
-    let mut options = Options::default();
-    if let Some(bytes) = config.cache_bytes {
-        options.cache_bytes = bytes;
-    }
-    options.ledger.retention = config.retention;
-    options.ledger.salvage = config.salvage;
-    options.ledger.writers = if config.many_writers || together { Writers::Many } else { Writers::One };
-    // What two processes of an MPI program write to the same elements is for them to agree on; MPI does not say who wins.
-    options.on_conflict = if together { OnConflict::Last } else { config.on_conflict };
-    options.ledger.sync = config.sync;
-    options.ledger.lock = locking(library, access)?;
-    Ok(options)
-}
-
-/// Whether to lock, and whether to do without where the file system has no locks. As in native files the environment wins
-/// over the property. A list that nobody changed says "best effort", as one does that asks for it: then whoever writes has
-/// to be told, because a second writer is kept out by nothing.
-fn locking(library: Library, access: Hid) -> Result<LockPolicy> {
-    if let Some(policy) = LockPolicy::from_environment() {
-        return Ok(policy);
-    }
-    Ok(match library.file_locking(access)? {
-        (false, _) => LockPolicy::Off,
-        (true, true) => LockPolicy::RequiredToWrite,
-        (true, false) => LockPolicy::Required,
-    })
 }
 
 /// Whether `H5Fopen` of this library may find a connector by asking those on the plugin path. HDF5 2.0 to 2.2

@@ -11,6 +11,7 @@ pub mod datatype;
 pub mod external_data;
 pub mod file;
 pub mod file_optional;
+pub mod file_options;
 pub mod filter_setup;
 pub mod group;
 pub mod link;

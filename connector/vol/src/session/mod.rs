@@ -22,6 +22,7 @@ use crate::native::shadow_file::ShadowFile;
 use crate::session::collective::CollectiveFile;
 
 pub mod collective;
+pub mod memory;
 pub mod pace;
 pub mod registry;
 mod sharers;
@@ -69,6 +70,8 @@ pub struct Session {
     /// The process that opened the file: a forked child that closes it writes nothing.
     process: u32,
     failed_close: FailedClose,
+    /// Dropped last, when the container may be gone.
+    _memory: memory::GiveBack,
 }
 
 /// How far a file is in single-writer-multiple-reader mode.
@@ -168,6 +171,7 @@ impl Session {
             handles: parts.handles,
             process: h5lake_ledger::process::id(),
             failed_close: FailedClose { told: Mutex::new(Recoverability::Open), loss: Mutex::default() },
+            _memory: memory::GiveBack,
         });
         registry::add(&session);
         let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));

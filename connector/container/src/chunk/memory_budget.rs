@@ -1,0 +1,240 @@
+//! The bound of what the block caches of a process hold together, and how they share it.
+//!
+//! Each cache has a bound of its own. All of them together stay below the largest of these bounds, and below a part of what
+//! the system has. A cache that needs room, and has less than an equal share, asks those that have more for blocks
+//! without changes. Else it puts out its own.
+
+use crate::chunk::cache::BlockCache;
+use crate::chunk::system_memory;
+use h5lake_ledger::locks::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+/// What a cache may always hold, whatever the others do: their changes may wait for a flush as long as they like.
+const GUARANTEED_BYTES: usize = 4 << 20;
+/// After so many more bytes the system is asked anew what it has.
+const LOOK_AGAIN_BYTES: usize = 32 << 20;
+
+/// A bound for several caches of blocks, shared by reference. It never waits: a forked child may have inherited its lock.
+pub struct MemoryBudget {
+    /// Bytes of all caches.
+    held: AtomicUsize,
+    /// The largest bound of a cache, or what the system allows if that is less.
+    bound: AtomicUsize,
+    /// How many caches there are.
+    count: AtomicUsize,
+    /// Bytes that were taken since the system was asked.
+    taken: AtomicUsize,
+    /// Bytes of caches that are gone, since somebody took notice.
+    freed: AtomicUsize,
+    /// What the system allows, given what is held.
+    ceiling: fn(usize) -> usize,
+    members: Mutex<Vec<Member>>,
+}
+
+struct Member {
+    limit: usize,
+    cache: Weak<Mutex<BlockCache>>,
+}
+
+impl std::fmt::Debug for MemoryBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryBudget").field("held", &self.held).field("bound", &self.bound).finish()
+    }
+}
+
+impl Default for MemoryBudget {
+    /// One that the bounds of its caches limit, and nothing else.
+    fn default() -> Self {
+        Self::below(|_| usize::MAX)
+    }
+}
+
+impl MemoryBudget {
+    /// One that stays below a part of what the machine, or the process's control group, has and can spare.
+    pub fn of_system() -> Self {
+        Self::below(system_memory::allowance)
+    }
+
+    fn below(ceiling: fn(usize) -> usize) -> Self {
+        Self {
+            held: AtomicUsize::new(0),
+            bound: AtomicUsize::new(usize::MAX),
+            count: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            freed: AtomicUsize::new(0),
+            ceiling,
+            members: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Bytes that all its caches hold.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that they may hold.
+    pub fn bound(&self) -> usize {
+        self.bound.load(Ordering::Relaxed)
+    }
+
+    /// Whether caches of at least this many bytes are gone since this was last so.
+    pub fn take_freed(&self, at_least: usize) -> bool {
+        let enough = |freed| (freed >= at_least).then_some(0);
+        self.freed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
+    }
+
+    /// Takes in a cache, which others may ask for room from now on. One that finds the list locked stays out of it: it
+    /// counts and bounds itself all the same.
+    pub(crate) fn join(&self, limit: usize, cache: &Arc<Mutex<BlockCache>>) {
+        if let Some(mut members) = self.members.try_lock() {
+            members.push(Member { limit, cache: Arc::downgrade(cache) });
+            self.look_again(&mut members);
+        }
+    }
+
+    /// Forgets caches that are gone, and asks the system what it has.
+    fn look_again(&self, members: &mut Vec<Member>) {
+        members.retain(|m| m.cache.strong_count() > 0);
+        self.count.store(members.len(), Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+        let largest = members.iter().map(|m| m.limit).max().unwrap_or(0);
+        self.bound.store(largest.min((self.ceiling)(self.held())), Ordering::Relaxed);
+    }
+
+    /// An equal share of the bound.
+    fn share(&self) -> usize {
+        self.bound() / self.count.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Has caches with more than their share give up blocks without changes. Those that are busy are left alone.
+    fn ask_others(&self) {
+        let Some(mut members) = self.members.try_lock() else { return };
+        self.look_again(&mut members);
+        let caches: Vec<_> = members.iter().filter_map(|m| m.cache.upgrade()).collect();
+        drop(members);
+        let share = self.share();
+        for cache in caches {
+            // The one that asks is locked, and so left out.
+            if let Some(mut cache) = cache.try_lock() {
+                cache.give_back(share);
+            }
+        }
+    }
+}
+
+/// What one cache holds of a budget. It is given back when this is dropped.
+pub(crate) struct Claim {
+    budget: Arc<MemoryBudget>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl Claim {
+    /// Nothing yet, of at most `limit` bytes.
+    pub(crate) fn new(budget: Arc<MemoryBudget>, limit: usize) -> Self {
+        Self { budget, limit, bytes: 0 }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The cache's own bound.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes have to leave this cache before `more` fit. Others are asked first, if this one has less than its
+    /// share.
+    pub(crate) fn excess(&self, more: usize) -> usize {
+        let budget = &self.budget;
+        if budget.taken.load(Ordering::Relaxed) > LOOK_AGAIN_BYTES
+            && let Some(mut members) = budget.members.try_lock()
+        {
+            budget.look_again(&mut members);
+        }
+        let excess = self.excess_now(more);
+        if excess > 0 && self.bytes + more <= self.limit.min(budget.share()) {
+            budget.ask_others();
+            return self.excess_now(more);
+        }
+        excess
+    }
+
+    fn excess_now(&self, more: usize) -> usize {
+        let wanted = self.bytes + more;
+        let of_all = (self.budget.held() + more).saturating_sub(self.budget.bound());
+        let of_its_own = wanted.saturating_sub(self.limit);
+        of_its_own.max(of_all.min(wanted.saturating_sub(GUARANTEED_BYTES)))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.budget.freed.fetch_add(self.bytes, Ordering::Relaxed);
+        self.subtract(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::admission::Latency;
+    use h5lake_ledger::Writers;
+
+    fn cache(budget: &Arc<MemoryBudget>, limit: usize) -> Arc<Mutex<BlockCache>> {
+        let cache = BlockCache::new(Claim::new(budget.clone(), limit), Latency::Far, Writers::One);
+        let cache = Arc::new(Mutex::new(cache));
+        budget.join(limit, &cache);
+        cache
+    }
+
+    #[test]
+    fn the_largest_bound_is_the_bound_of_all_and_leaves_with_its_cache() {
+        let budget = Arc::new(MemoryBudget::default());
+        let _small = cache(&budget, 10 << 20);
+        let large = cache(&budget, 30 << 20);
+        assert_eq!((budget.bound(), budget.share()), (30 << 20, 15 << 20));
+        drop(large);
+        let _another = cache(&budget, 20 << 20);
+        assert_eq!((budget.bound(), budget.share()), (20 << 20, 10 << 20));
+    }
+
+    #[test]
+    fn what_the_system_can_spare_bounds_all() {
+        let budget = Arc::new(MemoryBudget::below(|held| held + (5 << 20)));
+        let _one = cache(&budget, 30 << 20);
+        assert_eq!(budget.bound(), 5 << 20);
+    }
+
+    #[test]
+    fn a_claim_is_given_back_and_counts_what_has_to_leave() {
+        let budget = Arc::new(MemoryBudget::default());
+        let _member = cache(&budget, 20 << 20);
+        let mut one = Claim::new(budget.clone(), 20 << 20);
+        let mut other = Claim::new(budget.clone(), 20 << 20);
+        one.add(15 << 20);
+        other.add(4 << 20);
+        assert_eq!((one.excess(1 << 20), one.excess(3 << 20)), (0, 2 << 20));
+        // What is guaranteed needs no room from anybody.
+        assert_eq!(Claim::new(budget.clone(), 20 << 20).excess(4 << 20), 0);
+        one.subtract(5 << 20);
+        assert_eq!(budget.held(), 14 << 20);
+        drop((one, other));
+        assert_eq!(budget.held(), 0);
+        assert!(!budget.take_freed(15 << 20));
+        assert!(budget.take_freed(14 << 20) && !budget.take_freed(1));
+    }
+}

@@ -1,0 +1,66 @@
+"""What a process holds in memory that has many files open, and what it keeps of files that it closed."""
+
+import os
+import resource
+
+import h5py
+import numpy as np
+from cases import main, same
+
+MIB = 1 << 20
+FILES = 14
+# Rows of 64 KiB; a chunk has 16 of them, a file 24 MiB.
+SHAPE = (384, 8192)
+# The bound of what all containers of a process cache, as the README has it, and room for what else a process needs.
+BOUND = (256 if "store=" in os.environ.get("HDF5_VOL_CONNECTOR", "") else 64) * MIB
+BESIDE = 40 * MIB
+
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def expected(file):
+    return (np.arange(SHAPE[0] * SHAPE[1]) // 100 + file).astype("f8").reshape(SHAPE)
+
+
+def check_many_open_files_share_one_bound(folder):
+    for i in range(FILES):
+        with h5py.File(f"{i}.h5", "w") as f:
+            f.create_dataset("d", data=expected(i), chunks=(16, SHAPE[1]), compression="gzip", compression_opts=1)
+    begun = resident()
+    files = [h5py.File(f"{i}.h5", "r") for i in range(FILES)]
+    for _ in range(2):
+        for i, f in enumerate(files):
+            corner = [f["d"][row, :4] for row in range(0, SHAPE[0], 8)]
+            same(corner, (np.arange(0, SHAPE[0], 8)[:, None] * SHAPE[1] + np.arange(4)) // 100 + i * 1.0)
+    held = resident() - begun
+    assert held <= BOUND + BESIDE, f"{held >> 20} MiB more"
+    for f in files:
+        f.close()
+    left = resident() - begun
+    assert left <= BESIDE, f"{left >> 20} MiB are left"
+
+
+def check_written_datasets_leave_no_memory_behind(folder):
+    data = expected(3)
+    begun = resident()
+    with h5py.File("w.h5", "w") as f:
+        datasets = [
+            f.create_dataset(f"d{i}", SHAPE, "f8", chunks=(16, SHAPE[1] // 4), compression="gzip", compression_opts=1)
+            for i in range(8)
+        ]
+        for row in range(0, SHAPE[0], 6):
+            for d in datasets:
+                d[row:row + 6] = data[row:row + 6]
+        held = resident() - begun
+        assert held <= BOUND + BESIDE, f"{held >> 20} MiB more"
+    left = resident() - begun
+    assert left <= BESIDE, f"{left >> 20} MiB are left"
+    with h5py.File("w.h5", "r") as f:
+        same(f["d7"][:], data)
+
+
+if __name__ == "__main__":
+    main(globals())
