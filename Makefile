@@ -9,7 +9,7 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
     test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
 help:
@@ -23,6 +23,9 @@ help:
 	@echo "make test-differential SEEDS=5000 START=100"
 	@echo "                random programs on native HDF5 and on h5lake, side by side"
 	@echo "make test-mpi   four processes with mpi4py on one file, by HDF5's MPI driver; builds what that needs, once"
+	@echo "make test-versions VERSIONS='1.14.2 2.2.0'"
+	@echo "                programs in C and Python with each release of HDF5 from 1.14.0 on, and HDF5's API suite with builds of 1.14.6"
+	@echo "make test-browser  JupyterLab with H5Web in a headless browser, which shows containers and old versions"
 	@echo "make test-crashes  programs that are killed while they write, 500 in each store"
 	@echo "make test-faults  each system call of the plugin fails, is cut short, or is the last"
 	@echo "make test-power   power loss, replayed"
@@ -98,6 +101,14 @@ bench: plugin
 # Programs for MPI, with HDF5, mpi4py and h5py built for it: made once, and kept in the cache.
 test-mpi: plugin
 	@.ci/test mpi mpi-dir mpi-s3 mpi-native
+
+# JupyterLab with H5Web, as a browser shows it.
+test-browser: plugin
+	@.ci/step browser tests-py/browser/run
+
+# Each release of HDF5 that can be had; built once, and kept in the cache.
+test-versions: plugin
+	@tests-c/versions/run $(VERSIONS)
 
 # Programs that are killed while they write, in a file and in a directory of objects.
 CYCLES ?= 500

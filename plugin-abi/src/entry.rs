@@ -1,6 +1,8 @@
 //! What HDF5 calls when it has opened the plugin.
 
 use std::ffi::c_void;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,9 +18,10 @@ const MAX_REFUSALS: usize = 64;
 
 /// Gives the connector class for the library whose code holds `return_address`.
 ///
-/// A library that cannot be bound gets the `refused` class, whose files fail; NULL, if it does not even speak
-/// our version of the interface. Nothing is printed while loading, for a program may search a folder of plugins
-/// for another one; the reason is kept ([`refusals`]), and written to stderr if the environment has
+/// A library that cannot be bound gets a `refused` class, whose files fail. One that does not even speak our
+/// version of the interface gets a class that it does not take, and writes native files. One line on stderr
+/// says so, if the environment names this connector; else nothing is printed while loading, for a program may
+/// search a folder of plugins for another one. The reason is kept ([`refusals`]), and written to stderr if the environment has
 /// `H5LAKE_LOG`. For [`export_plugin!`](crate::export_plugin).
 #[doc(hidden)]
 pub fn plugin_info(
@@ -38,24 +41,37 @@ pub fn plugin_info(
         Ok(Err(reason)) => reason,
         Err(_) => BindError::Panicked,
     };
-    let class = match reason {
-        BindError::TooOld { .. } | BindError::NotPinned { .. } => std::ptr::null(),
-        _ => refused.as_ptr(),
-    };
-    keep(reason);
+    let class = refused.for_reason(&reason);
+    let is_native = matches!(reason, BindError::TooOld { .. } | BindError::NotPinned { .. });
+    let is_wanted = std::env::var_os("HDF5_VOL_CONNECTOR").is_some_and(|chosen| {
+        chosen.as_bytes().split(|byte| *byte == b' ').next() == Some(refused.name().to_bytes())
+    });
+    keep(reason, is_wanted && is_native);
     class.cast()
 }
 
-fn keep(reason: BindError) {
-    if std::env::var_os("H5LAKE_LOG").is_some_and(|value| !value.is_empty()) {
-        use std::io::Write as _;
-        // A closed stderr is no reason to fail.
+/// Keeps a reason and tells it, each reason once. `is_native` says that the user chose this connector, and that the
+/// library goes on without it.
+fn keep(reason: BindError, is_native: bool) {
+    let mut kept = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.contains(&reason) || kept.len() >= MAX_REFUSALS {
+        return;
+    }
+    let is_logged = std::env::var_os("H5LAKE_LOG").is_some_and(|value| !value.is_empty());
+    // A closed stderr is no reason to fail.
+    if is_native {
+        writeln!(std::io::stderr(), "h5lake: {reason}. Its files are native ones").ok();
+    } else if is_logged {
         writeln!(std::io::stderr(), "h5lake: not loaded: {reason}").ok();
     }
-    let mut kept = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < MAX_REFUSALS && !kept.contains(&reason) {
-        kept.push(reason);
+    if is_native && is_logged {
+        writeln!(
+            std::io::stderr(),
+            "h5lake: the report of HDF5 that may follow is about the connector alone"
+        )
+        .ok();
     }
+    kept.push(reason);
 }
 
 /// Why libraries of this process got no connector, oldest first; empty if all did. At most 64 are kept.

@@ -2,7 +2,8 @@
 
 /// Why no symbol table could be made for the library that loaded the plugin.
 ///
-/// Nothing is printed: the plugin's entry point keeps the error and HDF5 goes on without the connector.
+/// The plugin's entry point keeps the error. What the library does without the connector is its version's own
+/// (docs/design/003-plugin-discovery.md).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -61,8 +62,8 @@ pub enum BindError {
         /// What the data symbol holds.
         text: String,
     },
-    /// The library is older than the plugin interface that the connector speaks.
-    #[error("{library} is HDF5 {version}: the connector needs 1.14.0 or newer")]
+    /// The library is older than the plugin interface that the connector speaks. It may show no symbols.
+    #[error("{library} has HDF5 {version}: the connector needs 1.14.0 or newer")]
     TooOld {
         /// Path of the library.
         library: String,

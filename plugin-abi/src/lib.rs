@@ -10,6 +10,7 @@
 mod entry;
 mod error;
 mod generated;
+mod hidden;
 mod library;
 mod load;
 mod pin;

@@ -9,7 +9,7 @@ use crate::resolve::{Object, Symbols, VERSION_TEXT};
 use crate::variants::Variants;
 
 /// The oldest library whose plugin interface (`H5VL_VERSION` 3) the connector speaks.
-const OLDEST: (u32, u32, u32) = (1, 14, 0);
+pub(crate) const OLDEST: (u32, u32, u32) = (1, 14, 0);
 
 /// The symbol table of one libhdf5 in this process.
 ///
@@ -55,11 +55,10 @@ impl Hdf5 {
     /// program that is just opening a file.
     pub(crate) fn bind(object: Object, slot: usize) -> Result<Hdf5, BindError> {
         let version = version_of(&object)?;
-        let text = format!("{}.{}.{}", version.0, version.1, version.2);
         if version < OLDEST {
-            return Err(BindError::TooOld { library: object.display(), version: text });
+            return Err(BindError::TooOld { library: object.display(), version: shown(version) });
         }
-        let symbols = Symbols { object: &object, version: text };
+        let symbols = Symbols { object: &object, version: shown(version) };
         let functions = Functions::bind(&symbols)?;
         let ids = Ids::bind(&symbols)?;
         let variants = Variants::bind(&symbols, version)?;
@@ -88,8 +87,13 @@ fn version_of(object: &Object) -> Result<(u32, u32, u32), BindError> {
         .ok_or_else(|| BindError::UnreadableVersion { library: object.display(), text: text.to_string() })
 }
 
+/// A version for messages: `1.14.6`.
+pub(crate) fn shown((major, minor, release): (u32, u32, u32)) -> String {
+    format!("{major}.{minor}.{release}")
+}
+
 /// `HDF5 library version: 1.14.6`, with or without a suffix such as `-rc1` or `.1`.
-fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+pub(crate) fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = text
         .rsplit_once(' ')?
         .1

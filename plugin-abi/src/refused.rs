@@ -2,29 +2,34 @@
 //!
 //! If a plugin that the user asked for gives no class, HDF5 1.14 goes on without it and writes native files,
 //! and 2.x crashes at the next file (both seen). So a library that speaks our version of the interface gets
-//! this class, and every file fails instead.
+//! a class here whose files all fail. An older library goes on without a connector, whatever it is given.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::io::Write as _;
 use std::sync::Once;
 
+use crate::BindError;
 use crate::bindings::*;
 
-/// A class under the connector's own name whose files cannot be opened.
+/// The answers to libraries that cannot be served, under the connector's own name.
 #[doc(hidden)]
-pub struct RefusedClass(H5VL_class_t);
+pub struct RefusedClass {
+    /// Its files cannot be opened.
+    closed: H5VL_class_t,
+    /// It has a version that no library before 1.14.0 knows, and no functions, wherever these would lie in the
+    /// struct of such a library. The library passes over it without an error (`H5VL_check_plugin_load`), while
+    /// NULL adds four frames to the report that it prints.
+    newer: H5VL_class_t,
+}
 
 // SAFETY: the struct is constant, HDF5 only reads it.
 unsafe impl Sync for RefusedClass {}
 
 impl RefusedClass {
-    /// The class for a connector of that name and value.
+    /// The classes for a connector of that name and value.
     pub const fn new(name: &'static CStr, value: c_int) -> RefusedClass {
-        // SAFETY: every field is a number, a pointer or an optional function, for which zero is a value.
-        let mut class: H5VL_class_t = unsafe { std::mem::zeroed() };
-        class.version = H5VL_VERSION;
-        class.value = value;
-        class.name = name.as_ptr();
+        let newer = named(name, value);
+        let mut class = named(name, value);
         class.cap_flags = H5VL_CAP_FLAG_FILE_BASIC;
         class.file_cls.create = Some(create);
         class.file_cls.open = Some(open);
@@ -32,12 +37,33 @@ impl RefusedClass {
         class.introspect_cls.get_conn_cls = Some(get_conn_cls);
         class.introspect_cls.get_cap_flags = Some(get_cap_flags);
         class.introspect_cls.opt_query = Some(opt_query);
-        RefusedClass(class)
+        RefusedClass { closed: class, newer }
     }
 
-    pub(crate) fn as_ptr(&self) -> *const H5VL_class_t {
-        &raw const self.0
+    /// The connector's name.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: `new` took the pointer from a `&'static CStr`.
+        unsafe { CStr::from_ptr(self.closed.name) }
     }
+
+    /// The class for a library that was refused for `reason`: NULL if the plugin may be unloaded.
+    pub(crate) fn for_reason(&self, reason: &BindError) -> *const H5VL_class_t {
+        match reason {
+            BindError::NotPinned { .. } => std::ptr::null(),
+            BindError::TooOld { .. } => &raw const self.newer,
+            _ => &raw const self.closed,
+        }
+    }
+}
+
+/// A class of our version of the interface without any function.
+const fn named(name: &'static CStr, value: c_int) -> H5VL_class_t {
+    // SAFETY: every field is a number, a pointer or an optional function, for which zero is a value.
+    let mut class: H5VL_class_t = unsafe { std::mem::zeroed() };
+    class.version = H5VL_VERSION;
+    class.value = value;
+    class.name = name.as_ptr();
+    class
 }
 
 /// Says once why files fail: without a table there is no way to the error stack.

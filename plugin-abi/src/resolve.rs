@@ -9,6 +9,8 @@ use libloading::os::unix::Library;
 
 use crate::BindError;
 use crate::bindings::hid_t;
+use crate::hidden::version_in;
+use crate::library::{OLDEST, shown};
 
 /// The name that errors use for an object without a path.
 const MAIN_PROGRAM: &str = "the main program";
@@ -69,7 +71,17 @@ impl Object {
                 return Ok(object);
             }
         }
-        Err(BindError::NotExported { library: object.display() })
+        Err(object.refusal())
+    }
+
+    /// Why an object that shows no HDF5 functions cannot be served. The version is in its file even so.
+    fn refusal(&self) -> BindError {
+        match version_in(&self.path) {
+            Some(version) if version < OLDEST => {
+                BindError::TooOld { library: self.display(), version: shown(version) }
+            }
+            _ => BindError::NotExported { library: self.display() },
+        }
     }
 
     /// Path for messages.

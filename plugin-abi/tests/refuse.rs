@@ -41,7 +41,7 @@ fn an_old_library_is_refused() {
     assert_eq!(library_at(address).err(), Some(expected.clone()));
     assert_eq!(
         expected.to_string(),
-        format!("{library} is HDF5 1.12.3: the connector needs 1.14.0 or newer")
+        format!("{library} has HDF5 1.12.3: the connector needs 1.14.0 or newer")
     );
 }
 
@@ -85,6 +85,17 @@ fn a_library_that_hides_its_symbols_is_refused() {
 }
 
 #[test]
+fn an_old_library_is_known_by_its_text_where_it_hides_its_symbols() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = with_version("HDF5 library version: 1.12.2").replace("char H5_lib", "static char H5_lib");
+    let source = source
+        .replace("int H5get", "static int H5get")
+        .replace("{ return 0; }", "{ return H5_lib_vers_info_g[9]; }");
+    let (library, address) = made_of(&folder, "old_and_hidden", &source);
+    assert_eq!(library_at(address).err(), Some(BindError::TooOld { library, version: "1.12.2".to_owned() }));
+}
+
+#[test]
 fn a_library_that_cannot_be_served_gets_a_class_that_opens_nothing() {
     static REFUSED: RefusedClass = RefusedClass::new(c"test", 500);
     fn never(_: &'static Hdf5) -> *const H5VL_class_t {
@@ -109,5 +120,10 @@ fn a_library_that_cannot_be_served_gets_a_class_that_opens_nothing() {
     assert!(refusals().iter().any(|r| matches!(r, BindError::MissingSymbol { .. })));
 
     let (_, address) = made_of(&folder, "ancient", &with_version("HDF5 library version: 1.12.2"));
-    assert!(plugin_info(address, never, &REFUSED).is_null(), "its class struct is another one");
+    let class = plugin_info(address, never, &REFUSED).cast::<H5VL_class_t>();
+    // SAFETY: as above. 1.12 reads these three fields first: its struct begins with them, too.
+    let (version, name, open) = unsafe { ((*class).version, (*class).name, (*class).file_cls.open) };
+    assert!(version > 2 && open.is_none(), "its class struct is another one: it must not take ours");
+    // SAFETY: the name is the one that the class was made with.
+    assert_eq!(unsafe { std::ffi::CStr::from_ptr(name) }, c"test");
 }

@@ -80,8 +80,11 @@ def from_arguments(args):
     return Connector(args.connector, args.plugin_path.resolve())
 
 
-def hdf5_prefix():
-    """The folder of HDF5's own build, built now if need be; None with a reason when there is no source."""
+def hdf5_prefix(other=None):
+    """The folder of HDF5's own build, built now if need be; None with a reason when there is no source. `other` is the
+    folder of a build that was asked for."""
+    if other:
+        return other.resolve(), None
     run = subprocess.run([ROOT / "tests-c" / "hdf5" / "build"], stdout=subprocess.PIPE, text=True)
     if run.returncode == 0:
         return Path(run.stdout.strip()), None
@@ -94,11 +97,17 @@ def hdf5_version(prefix):
     return prefix.name.split("-")[1]
 
 
+def programs_folder(prefix):
+    """Where the programs lie that are compiled against a build."""
+    return ROOT / "target" / "tests-c" / prefix.name
+
+
 def compile_program(source, program, prefix, *flags):
-    """Compiles one C file against a build of HDF5, with warnings as errors; programs find that library."""
+    """Compiles one C file against a build of HDF5, by the names that functions have in 1.14, with warnings as errors. The
+    program finds that library."""
     program.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-g", "-O1",
-                    "-Wall", "-Wextra", "-Werror", f"-I{prefix}/include", "-o", program, source,
+                    "-Wall", "-Wextra", "-Werror", "-DH5_USE_114_API", f"-I{prefix}/include", "-o", program, source,
                     f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lhdf5_hl", "-lhdf5", *flags], check=True)
     return program
 
@@ -106,7 +115,7 @@ def compile_program(source, program, prefix, *flags):
 def misnamed(connector, prefix, work):
     """What is wrong with the connector that a plain program gets in the same environment, by its name and by its file:
     a list of problems."""
-    program = compile_program(ROOT / "tests-c" / "probe.c", ROOT / "target" / "tests-c" / "probe", prefix)
+    program = compile_program(ROOT / "tests-c" / "probe.c", programs_folder(prefix) / "probe", prefix)
     run = subprocess.run([program, work / "probe.h5"], env=connector.env(), capture_output=True, text=True)
     expected = f"create: {connector.name}\nopen: {connector.name}\n"
     if run.returncode or run.stdout != expected:

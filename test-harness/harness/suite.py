@@ -5,6 +5,7 @@ reason. The results are in target/test-results/STEP.xml."""
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ def pytest_addoption(parser):
     group.addoption("--limit", type=int, help="seconds that one process may take")
     group.addoption("--variable", action="append", default=[], metavar="NAME=VALUE",
                     help="a variable that processes with the plugin get")
+    group.addoption("--hdf5", type=Path, metavar="FOLDER", help="another build of HDF5 than the tests' own")
     group.addoption("--record", action="store_true", help="write the counts into docs/status.json")
 
 
@@ -31,9 +33,10 @@ class Suite:
 
     `name` is its step in `make test`. `title` and `version` name its row in docs/status.json; a title has {connector},
     or {step} where another step has another row, or {other} for nothing or a connector that is not ours. In `folder` lies
-    `known`.json, whose tables are 'always', 'h5lake' or another connector, 'store' and 'root'. `limit` is in seconds."""
+    `known`.json, whose tables are 'always', 'h5lake' or another connector, 'store', 'root', and what is in `conditions`.
+    `limit` is in seconds."""
 
-    def __init__(self, config, name, title, version, folder, known="known-failures", limit=None):
+    def __init__(self, config, name, title, version, folder, known="known-failures", limit=None, conditions=()):
         if hasattr(config, "suite"):
             raise pytest.UsageError("one suite at a time: each has counts of its own")
         config.suite, self.config, self.version, self.folder = self, config, version, folder
@@ -48,7 +51,7 @@ class Suite:
         self.title = title.format(connector=connector.name, step=connector.name if is_own else self.step,
                                   other="" if connector.is_ours else f" ({connector.name})")
         self.known = read_known(folder / f"{known}.json", [
-            "always", connector.name, *["store"] * connector.in_store, *["root"] * (os.geteuid() == 0)])
+            "always", connector.name, *["store"] * connector.in_store, *["root"] * (os.geteuid() == 0), *conditions])
         # A part has no row, but for a step that always runs the same part.
         self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ
         self.outcomes, self.lines, self.problems, self.why_skipped = {}, [], [], None
@@ -145,11 +148,13 @@ class Suite:
 
 
 class HDF5Suite(Suite):
-    """A suite that needs our build of HDF5: its folder is `prefix`, and the version is HDF5's."""
+    """A suite that needs our build of HDF5: its folder is `prefix`, and the version is HDF5's. What is known to fail with
+    one version stands under 'HDF5 1.14.1'."""
 
     def __init__(self, config, name, title, folder, limit):
-        self.prefix, why = connectors.hdf5_prefix()
-        super().__init__(config, name, title, self.prefix and connectors.hdf5_version(self.prefix), folder, limit=limit)
+        self.prefix, why = connectors.hdf5_prefix(config.option.hdf5)
+        version = self.prefix and connectors.hdf5_version(self.prefix)
+        super().__init__(config, name, title, version, folder, limit=limit, conditions=[f"HDF5 {version}"])
         if self.prefix is None:
             skip_step(self.step, why)
 

@@ -58,6 +58,8 @@ def check_tables(folder):
 
 def check_threads(folder):
     # As PyTables' pages on threads say: each thread has a handle of its own, opening and closing take a lock. And without.
+    if tuple(map(int, tables.__version__.split(".")[:2])) < (3, 11):
+        return  # the libhdf5 of earlier wheels is not made for threads
     with tables.open_file("shared.h5", "w") as f:
         f.create_carray("/", "data", obj=np.arange(100_000).reshape(1000, 100), chunkshape=(50, 100),
                         filters=tables.Filters(5, "zlib"))

@@ -79,7 +79,8 @@ class Programs(Suite):
     """The programs' suite."""
 
     def __init__(self, config):
-        super().__init__(config, "programs", "programs ({step})", "h5py", HERE, limit=180)
+        self.others = dict(pair.split("=", 1) for pair in config.option.requirements)
+        super().__init__(config, "programs", "programs ({step})", "h5py", HERE, limit=180, conditions=self.others.values())
         self.part |= self.is_sample
         self.work = None
         self.pool, self.living, self.runs, self.sightings = None, set(), {}, []
@@ -116,8 +117,8 @@ class Programs(Suite):
             self.runs[program.path] = self.pool.submit(self.run, pythons[program.requires], program.path, names, tool)
 
     def python(self, requirements):
-        """The python of the environment for a requirements file."""
-        file = HERE.parent / "requirements" / requirements
+        """The python of the environment for a requirements file, or for the one that takes its place."""
+        file = HERE.parent / "requirements" / self.others.get(requirements, requirements)
         made = subprocess.run([HERE.parent / "venv", file], stdout=subprocess.PIPE, text=True)
         if made.returncode:
             self.skip(f"{requirements} cannot be installed")
@@ -203,6 +204,11 @@ def strange(folder):
     return [(str(path.relative_to(folder.parent)), connectors.kind_of(path))
             for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
             and path.name not in ON_PURPOSE and not path.name.startswith("native")]
+
+
+def pytest_addoption(parser):
+    parser.getgroup("h5lake").addoption("--requirements", action="append", default=[], metavar="FILE=OTHER",
+                                        help="another requirements file in the place of one: other versions of clients")
 
 
 def pytest_configure(config):

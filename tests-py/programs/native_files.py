@@ -201,6 +201,29 @@ with h5py.File("native.h5", "w") as f:
     assert sorted(h5py.File("native_source.h5")) == ["words", "x"]
 
 
+def check_links_with_an_access_list(folder):
+    # The list for the linked file names the connector of the process, as that of h5py before 3.12 does for every link.
+    natively("""
+with h5py.File("native_source.h5", "w") as f:
+    f["words"] = ["eins", "zwei"]
+    f["group/x"] = np.arange(10)
+with h5py.File("native.h5", "w") as f:
+    f["out"] = h5py.ExternalLink("native_source.h5", "/words")
+    f["whole"] = h5py.ExternalLink("native_source.h5", "/group")
+""")
+    access = h5py.h5p.create(h5py.h5p.LINK_ACCESS)
+    access.set_elink_fapl(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
+    for _ in range(3):
+        with h5py.File("native.h5") as f:
+            for _ in range(2):
+                words = h5py.Dataset(h5py.h5o.open(f.id, b"out", access))
+                group = h5py.Group(h5py.h5o.open(f.id, b"whole", access))
+                assert words.asstr()[:].tolist() == ["eins", "zwei"]
+                assert all(file.endswith("native_source.h5") for file in (words.file.filename, group.file.filename))
+                same(group["x"][:], np.arange(10))
+                assert group.file["words"].asstr()[0] == "eins" and words.attrs.get("none") is None
+
+
 def check_links_into_native(folder):
     natively(MAKE)
     natively("""

@@ -9,7 +9,7 @@ import os
 os.environ.pop("HDF5_VOL_CONNECTOR", None)
 
 from cases import main  # noqa: E402
-from packaged import FILES, fails, installed, works  # noqa: E402
+from packaged import FILES, fails, installed, run, works  # noqa: E402
 
 WORDS = ["LibraryError", "HDF5 1.12", "1.14.0", "native"]
 
@@ -40,6 +40,18 @@ def check_programs(folder):
     (folder / "script.py").write_text("import h5py\nh5py.File('a.h5', 'w').close()")
     fails(WORDS, installed(folder), [sys.executable, "-m", "h5lake", "run"], "script.py")
     assert not (folder / "a.h5").exists()
+
+
+def check_the_variables_alone(folder):
+    # Nothing in the process is ours but the plugin, which says it in one line.
+    code = "import h5py\nfor name in 'ab': h5py.File(f'native_{name}.h5', 'w').close()"
+    for connector in ("h5lake", "h5lake store=memory:x"):
+        status, out, err = run(folder, code, HDF5_VOL_CONNECTOR=connector, HDF5_PLUGIN_PATH=os.environ["HDF5_PLUGIN_PATH"])
+        assert status == 0 and out == "", (status, out, err)
+        first, *others = err.splitlines()
+        assert "has HDF5 1.12" in first and first.endswith("Its files are native ones"), err
+        assert not any(line.startswith("h5lake") for line in others), err
+    assert not run(folder, code, HDF5_PLUGIN_PATH=os.environ["HDF5_PLUGIN_PATH"])[2]
 
 
 main(globals())

@@ -279,4 +279,21 @@ for call in (h5lake.copy, h5lake.import_native, h5lake.export_native, h5lake.dif
 """)
 
 
+def check_display_names_an_old_version(folder):
+    works(installed(folder), """
+import os, h5lake, h5py
+with h5lake.enabled(retention="1h"):
+    h5py.File("run.h5", "w").close()
+for name in ("run.h5", "run.h5@v=2", "run.h5@t=2026-11-20T10:00:00Z", os.path.abspath("run.h5@v=2")):
+    shown = h5lake.display(name)._repr_mimebundle_()
+    assert shown["application/x-hdf5"] == os.path.abspath(name) and name.split("/")[-1] in shown["text/plain"], shown
+for name, error in (("other.h5", FileNotFoundError), ("other.h5@v=2", FileNotFoundError), ("s3://lab/run.h5", ValueError)):
+    try:
+        h5lake.display(name)
+        raise SystemExit(f"{name} is shown")
+    except error as found:
+        assert name in str(found), found
+""")
+
+
 main(globals())

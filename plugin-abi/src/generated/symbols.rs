@@ -869,8 +869,8 @@ pub struct Functions {
         size: usize,
         buf: *mut core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5FDread_from_selection`."]
-    pub H5FDread_from_selection: unsafe extern "C" fn(
+    #[doc = " `H5FDread_from_selection`: not in every HDF5 1.14."]
+    pub H5FDread_from_selection: Option<unsafe extern "C" fn(
         file: *mut H5FD_t,
         type_: H5FD_mem_t,
         dxpl_id: hid_t,
@@ -880,7 +880,7 @@ pub struct Functions {
         offsets: *mut haddr_t,
         element_sizes: *mut usize,
         bufs: *mut *mut core::ffi::c_void,
-    ) -> herr_t,
+    ) -> herr_t>,
     #[doc = " `H5FDread_selection`."]
     pub H5FDread_selection: unsafe extern "C" fn(
         file: *mut H5FD_t,
@@ -903,8 +903,8 @@ pub struct Functions {
         sizes: *mut usize,
         bufs: *mut *mut core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5FDread_vector_from_selection`."]
-    pub H5FDread_vector_from_selection: unsafe extern "C" fn(
+    #[doc = " `H5FDread_vector_from_selection`: not in every HDF5 1.14."]
+    pub H5FDread_vector_from_selection: Option<unsafe extern "C" fn(
         file: *mut H5FD_t,
         type_: H5FD_mem_t,
         dxpl_id: hid_t,
@@ -914,7 +914,7 @@ pub struct Functions {
         offsets: *mut haddr_t,
         element_sizes: *mut usize,
         bufs: *mut *mut core::ffi::c_void,
-    ) -> herr_t,
+    ) -> herr_t>,
     #[doc = " `H5FDregister`."]
     pub H5FDregister: unsafe extern "C" fn(cls: *const H5FD_class_t) -> hid_t,
     #[doc = " `H5FDset_eoa`."]
@@ -934,8 +934,8 @@ pub struct Functions {
         size: usize,
         buf: *const core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5FDwrite_from_selection`."]
-    pub H5FDwrite_from_selection: unsafe extern "C" fn(
+    #[doc = " `H5FDwrite_from_selection`: not in every HDF5 1.14."]
+    pub H5FDwrite_from_selection: Option<unsafe extern "C" fn(
         file: *mut H5FD_t,
         type_: H5FD_mem_t,
         dxpl_id: hid_t,
@@ -945,7 +945,7 @@ pub struct Functions {
         offsets: *mut haddr_t,
         element_sizes: *mut usize,
         bufs: *mut *const core::ffi::c_void,
-    ) -> herr_t,
+    ) -> herr_t>,
     #[doc = " `H5FDwrite_selection`."]
     pub H5FDwrite_selection: unsafe extern "C" fn(
         file: *mut H5FD_t,
@@ -968,8 +968,8 @@ pub struct Functions {
         sizes: *mut usize,
         bufs: *mut *const core::ffi::c_void,
     ) -> herr_t,
-    #[doc = " `H5FDwrite_vector_from_selection`."]
-    pub H5FDwrite_vector_from_selection: unsafe extern "C" fn(
+    #[doc = " `H5FDwrite_vector_from_selection`: not in every HDF5 1.14."]
+    pub H5FDwrite_vector_from_selection: Option<unsafe extern "C" fn(
         file: *mut H5FD_t,
         type_: H5FD_mem_t,
         dxpl_id: hid_t,
@@ -979,7 +979,7 @@ pub struct Functions {
         offsets: *mut haddr_t,
         element_sizes: *mut usize,
         bufs: *mut *const core::ffi::c_void,
-    ) -> herr_t,
+    ) -> herr_t>,
     #[doc = " `H5Fclear_elink_file_cache`."]
     pub H5Fclear_elink_file_cache: unsafe extern "C" fn(file_id: hid_t) -> herr_t,
     #[doc = " `H5Fclose`."]
@@ -4532,20 +4532,20 @@ impl Functions {
             H5FDperform_init: unsafe { symbols.optional(c"H5FDperform_init") },
             H5FDquery: unsafe { symbols.required(c"H5FDquery")? },
             H5FDread: unsafe { symbols.required(c"H5FDread")? },
-            H5FDread_from_selection: unsafe { symbols.required(c"H5FDread_from_selection")? },
+            H5FDread_from_selection: unsafe { symbols.optional(c"H5FDread_from_selection") },
             H5FDread_selection: unsafe { symbols.required(c"H5FDread_selection")? },
             H5FDread_vector: unsafe { symbols.required(c"H5FDread_vector")? },
-            H5FDread_vector_from_selection: unsafe { symbols.required(c"H5FDread_vector_from_selection")? },
+            H5FDread_vector_from_selection: unsafe { symbols.optional(c"H5FDread_vector_from_selection") },
             H5FDregister: unsafe { symbols.required(c"H5FDregister")? },
             H5FDset_eoa: unsafe { symbols.required(c"H5FDset_eoa")? },
             H5FDtruncate: unsafe { symbols.required(c"H5FDtruncate")? },
             H5FDunlock: unsafe { symbols.required(c"H5FDunlock")? },
             H5FDunregister: unsafe { symbols.required(c"H5FDunregister")? },
             H5FDwrite: unsafe { symbols.required(c"H5FDwrite")? },
-            H5FDwrite_from_selection: unsafe { symbols.required(c"H5FDwrite_from_selection")? },
+            H5FDwrite_from_selection: unsafe { symbols.optional(c"H5FDwrite_from_selection") },
             H5FDwrite_selection: unsafe { symbols.required(c"H5FDwrite_selection")? },
             H5FDwrite_vector: unsafe { symbols.required(c"H5FDwrite_vector")? },
-            H5FDwrite_vector_from_selection: unsafe { symbols.required(c"H5FDwrite_vector_from_selection")? },
+            H5FDwrite_vector_from_selection: unsafe { symbols.optional(c"H5FDwrite_vector_from_selection") },
             H5Fclear_elink_file_cache: unsafe { symbols.required(c"H5Fclear_elink_file_cache")? },
             H5Fclose: unsafe { symbols.required(c"H5Fclose")? },
             H5Fclose_async: unsafe { symbols.required(c"H5Fclose_async")? },

@@ -11,6 +11,7 @@
 `enable` takes the settings of the README's table. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
 `LibraryError`."""
 
+from ._display import display
 from ._enable import connector_string, disable, enable, enabled
 from ._errors import LibraryError, ToolError
 from ._hooks import install as _install
@@ -20,7 +21,7 @@ from ._tool import (Difference, Finding, Version, copy, diff, export_native, imp
                     vacuum, verify, versions)
 
 __all__ = ["Difference", "Finding", "Library", "LibraryError", "ToolError", "Version", "connector_string", "copy", "diff", "disable",
-           "enable", "enabled", "export_native", "import_native", "libraries", "link", "plugin_folder", "remove", "repair", "restore",
+           "display", "enable", "enabled", "export_native", "import_native", "libraries", "link", "plugin_folder", "remove", "repair", "restore",
            "stats", "unlock", "vacuum", "verify", "versions"]
 
 _install()

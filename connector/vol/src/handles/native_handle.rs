@@ -8,7 +8,7 @@ use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
-use crate::hdf5::id::KeptId;
+use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::{CallResult, reported_once};
 
@@ -52,6 +52,35 @@ impl NativeConnector {
             let answer =
                 (table.H5VLfile_get)(file, self.id(), &mut arguments, transfer, std::ptr::null_mut());
             answer >= 0 && count > 0
+        }
+    }
+
+    /// Whether libhdf5 comes to our callbacks with exactly this native file object. It remembers the connector of the
+    /// access list that it was opened with, and that of an external link may name ours (`H5F__efc_open`).
+    ///
+    /// # Safety
+    /// `file` is a native file, open.
+    pub(crate) unsafe fn is_called_through_us(&self, file: *mut c_void) -> bool {
+        // SAFETY: as the caller says.
+        let list = unsafe { self.access_list_of(file) };
+        list.and_then(|list| self.library.names_our_connector(list.get())).unwrap_or(false)
+    }
+
+    /// The access list that a native file object was opened with.
+    ///
+    /// # Safety
+    /// `file` is a native file, open.
+    unsafe fn access_list_of(&self, file: *mut c_void) -> Result<Id> {
+        let table = self.library.table();
+        // SAFETY: all-zero is a valid value of these plain structures; the file is native, as the caller says.
+        unsafe {
+            let mut arguments: sys::H5VL_file_get_args_t = std::mem::zeroed();
+            arguments.op_type = sys::H5VL_FILE_GET_FAPL;
+            let transfer = table.H5P_LST_DATASET_XFER_ID_g();
+            let answer =
+                (table.H5VLfile_get)(file, self.id(), &mut arguments, transfer, std::ptr::null_mut());
+            check(answer, "H5VLfile_get")?;
+            Id::from_call(self.library, arguments.args.get_fapl.fapl_id, "H5VLfile_get")
         }
     }
 

@@ -18,7 +18,8 @@ use crate::hdf5::unwrapping::is_unwrapped;
 
 /// Boxes a native object that native code is about to give an identifier of our connector. A file that native
 /// code has just opened for itself (the target of an external link, a source of a virtual dataset) comes here
-/// too, to be kept inside that file with the *native* connector: it has no open objects yet and stays as it is.
+/// too, to be kept inside that file with the connector of its access list. It has no open objects yet. If that connector
+/// is the *native* one, it stays as it is.
 ///
 /// # Safety
 /// `object` is a native object of this library, of kind `kind`.
@@ -31,7 +32,9 @@ pub(in crate::vol) unsafe fn wrap(
         return object;
     }
     // SAFETY: as the caller says.
-    if kind == sys::H5I_FILE && !unsafe { connector.has_open_objects(object) } {
+    let stays = kind == sys::H5I_FILE
+        && unsafe { !connector.has_open_objects(object) && !connector.is_called_through_us(object) };
+    if stays {
         return object;
     }
     boxed(connector, object)
