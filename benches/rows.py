@@ -242,10 +242,34 @@ class NBit(Filtered):
     filters, dtype, significant = ((5, ()),), "i4", 17
 
 
+class Szip(Filtered):
+    """Szip, of samples that the ones before foretell."""
+
+    filters = ((4, (32, 16)),)
+
+
 class Blosc(Filtered):
-    """Blosc with LZ4, which runs in libhdf5."""
+    """Blosc with LZ4."""
 
     filters = ((32001, (0, 0, 0, 0, 5, 1, 1)),)
+
+
+class BloscLz(Filtered):
+    """Blosc with BloscLZ, the codec that it chooses itself."""
+
+    filters = ((32001, (0, 0, 0, 0, 5, 1, 0)),)
+
+
+class Blosc2(Filtered):
+    """Blosc2 with LZ4, which runs in libhdf5."""
+
+    filters = ((32026, (0, 0, 0, 0, 5, 1, 1)),)
+
+
+class Zfp(Filtered):
+    """ZFP that loses nothing, which runs in libhdf5."""
+
+    filters = ((32013, (5, 0, 0, 0, 0, 0)),)
 
 
 class Datasets(Row):
@@ -477,6 +501,6 @@ def written():
 
 ROWS = {"contiguous": Contiguous, "slices": Slices, "chunks": Chunks, "planes": Planes, "gzip": Gzip,
         "zstd": Zstd, "lz4": Lz4, "bzip2": Bzip2, "bitshuffle": Bitshuffle, "scaleoffset": ScaleOffset, "nbit": NBit,
-        "blosc": Blosc,
+        "szip": Szip, "blosc": Blosc, "blosclz": BloscLz, "blosc2": Blosc2, "zfp": Zfp,
         "datasets": Datasets, "attributes": Attributes, "strings": Strings, "compound": Compound, "narrow": Narrow,
         "texts": Texts, "appends": Appends, "poll": Poll, "cold": Cold, "s3-array": Far, "s3-array-20ms": Far}

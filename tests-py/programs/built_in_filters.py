@@ -1,5 +1,6 @@
 """The filters that the plugin has itself: each parameter, on each kind of element. Every chunk is what plain HDF5 with
-hdf5plugin stores, byte for byte, and either reads the other's."""
+hdf5plugin stores, byte for byte, and either reads the other's. Blosc has several right encodings: its chunks are read by
+either, and are hardly longer."""
 # store: any
 # requires: filters.txt
 
@@ -18,7 +19,7 @@ import numpy as np
 from cases import main, same
 from h5py import h5d, h5p, h5s, h5t
 
-NBIT, SCALEOFFSET, BZIP2, LZ4, BITSHUFFLE, ZSTD = 5, 6, 307, 32004, 32008, 32015
+SZIP, NBIT, SCALEOFFSET, BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD = 4, 5, 6, 307, 32001, 32004, 32008, 32015
 SHUFFLE, FLETCHER32 = 2, 3
 MANDATORY, OPTIONAL = 0, 1
 SHAPES = [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((3000,), (1999,))]
@@ -188,7 +189,48 @@ def nbit_cases():
     yield "nbit long double", extended, h5t.NATIVE_LDOUBLE, creation((33,), [(NBIT, MANDATORY, ())])
 
 
-CASES = {"bytes": bytes_cases, "scaleoffset": scaleoffset_cases, "nbit": nbit_cases}
+def szip_cases():
+    """Both ways of coding, blocks of every length, lines that fill blocks and not; integers, floats and texts."""
+    types = ["u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", ">f4", "<f8"]
+    for (coding, block), dtype in itertools.product(itertools.product((4, 32), (2, 8, 10, 16, 32)), types):
+        for n, (shape, chunk) in enumerate([*SHAPES, ((64, 300), (17, 128)), ((20_000,), (9_999,))]):
+            if block > np.prod(chunk):
+                continue
+            for kind, data in kinds_of_data(dtype, shape):
+                filters = [[(SZIP, OPTIONAL, (coding, block))], [(SHUFFLE, MANDATORY, ()), (SZIP, OPTIONAL, (coding, block))],
+                           [(SZIP, OPTIONAL, (coding, block)), (FLETCHER32, MANDATORY, ())]][n % 3]
+                yield f"szip {coding} {block} {dtype} {shape} {kind}", data, None, creation(chunk, filters)
+        few = np.zeros(20_000, dtype)
+        few[::1117] = few[5000:5003] = 1
+        yield f"szip {coding} {block} {dtype} zeros", few, None, creation((9_999,), [(SZIP, OPTIONAL, (coding, block))])
+    for bits, big in itertools.product((3, 9, 11, 17, 23, 24, 25, 31), (False, True)):
+        base = {8: h5t.STD_U8BE, 16: h5t.STD_U16BE, 32: h5t.STD_U32BE} if big else {
+            8: h5t.STD_U8LE, 16: h5t.STD_U16LE, 32: h5t.STD_U32LE}
+        kind = narrow(base[8 if bits <= 8 else 16 if bits <= 16 else 32], bits, 0)
+        data = (np.arange(3000) ** 2 % (1 << bits)).astype(kind.dtype)
+        yield f"szip of {bits} bits {big}", data, kind, creation((1999,), [(SZIP, OPTIONAL, (32, 16))])
+
+
+def blosc_cases():
+    """Every codec, level and arrangement, and elements of up to 300 bytes."""
+    types = ["u1", "<i2", "S3", "<f4", ">f8", "S16", "S17", "S255", "S300"]
+    for codec, level, arrangement, dtype in itertools.product(range(6), (0, 1, 5, 9), (0, 1, 2), types):
+        for shape, chunk in [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((40_000,), (19_997,))]:
+            if np.dtype(dtype).itemsize * np.prod(shape) > 700_000:
+                shape, chunk = (2000,), (900,)
+            for kind, data in kinds_of_data(dtype, shape):
+                yield (f"blosc {codec} {level} {arrangement} {dtype} {shape} {kind}", data, None,
+                       creation(chunk, [(BLOSC, OPTIONAL, (0, 0, 0, 0, level, arrangement, codec))]))
+    data = dict(kinds_of_data("<i4", (300_000,)))["smooth"]
+    for codec, level in itertools.product(range(6), range(1, 10)):
+        yield f"blosc {codec} {level} large", data, None, creation((140_001,), [
+            (BLOSC, MANDATORY, (0, 0, 0, 0, level, 1, codec))])
+    yield "blosc by default", data, None, creation((70_000,), [(BLOSC, MANDATORY, ()), (FLETCHER32, MANDATORY, ())])
+
+
+CASES = {"bytes": bytes_cases, "scaleoffset": scaleoffset_cases, "nbit": nbit_cases, "szip": szip_cases, "blosc": blosc_cases}
+# Those with several right encodings: how much longer ours may be, all in all.
+LONGER = {"blosc": 1.03}
 
 
 def make(file, number, case):
@@ -254,9 +296,12 @@ def compare(name):
     theirs = plain("decode", name, [parts for parts, _ in ours])
     back = decoded("decoded.h5", cases, [parts for parts, _ in wanted])
     skipped = refused = 0
+    is_free, sizes = name in LONGER, [0, 0]
     for case, (parts, expected), (mine, got), there, here in zip(cases, wanted, ours, theirs, back, strict=True):
         other = [(m[:2], m[2][:64].hex(" "), p[1], p[2][:64].hex(" ")) for m, p in zip(mine, parts) if m != p]
-        assert mine == parts, f"{case[0]}: other bytes are stored: {other[:2]}"
+        assert is_free or mine == parts, f"{case[0]}: other bytes are stored: {other[:2]}"
+        for n, stored in enumerate((mine, parts)):
+            sizes[n] += sum(len(data) for *_, data in stored)
         # HDF5 before 2.0 refuses elements of full precision that it wrote itself.
         assert expected in (got, None) and got is not None, f"{case[0]}: what was written is read as something else"
         assert here == got, f"{case[0]}: what HDF5 wrote is read as something else"
@@ -264,6 +309,9 @@ def compare(name):
         refused += there is None
         skipped += any(mask for _, mask, _ in parts)
     print(f"{name}: {len(cases)} datasets, {skipped} with skipped filters, {refused} that HDF5 does not read back")
+    if is_free:
+        print(f"{name}: {sizes[0]} bytes, natively {sizes[1]}")
+        assert sizes[0] <= sizes[1] * LONGER[name], sizes
     assert refused < len(cases) / 10
     return len(cases), skipped
 
@@ -281,6 +329,16 @@ def check_scaleoffset(_):
 def check_nbit(_):
     count, _ = compare("nbit")
     assert count > 200, count
+
+
+def check_szip(_):
+    count, skipped = compare("szip")
+    assert count > 1000 and skipped, count
+
+
+def check_blosc(_):
+    count, skipped = compare("blosc")
+    assert count > 3000 and skipped, count
 
 
 def write_nbit_of_references(f):
@@ -308,7 +366,8 @@ def read_nbit_of_references(f):
 
 def write_edges(f):
     """Chunks at the edge, written bit by bit and changed."""
-    for number, values in ((ZSTD, (3,)), (LZ4, ()), (BZIP2, (9,)), (BITSHUFFLE, (0, 2)), (SCALEOFFSET, (2, 0))):
+    for number, values in ((ZSTD, (3,)), (LZ4, ()), (BZIP2, (9,)), (BITSHUFFLE, (0, 2)), (SCALEOFFSET, (2, 0)),
+                           (BLOSC, (0, 0, 0, 0, 5, 1, 1)), (SZIP, (32, 8))):
         list_ = creation((20, 10), [(number, MANDATORY, values)], np.array(-5, "i4"))
         space = h5s.create_simple((50, 33), (h5s.UNLIMITED, h5s.UNLIMITED))
         d = h5py.Dataset(h5d.create(f.id, b"%d" % number, h5t.STD_I32LE, space, list_))
@@ -323,7 +382,7 @@ def read_edges(f):
     wanted = np.full((45, 37), -5, "i4")
     for row in range(0, 45, 7):
         wanted[row, 3:30] = np.arange(27) + row
-    assert len(f) == 5
+    assert len(f) == 7
     for name in f:
         same(f[name][:], wanted)
         same(f[name][7, 5:9], wanted[7, 5:9])

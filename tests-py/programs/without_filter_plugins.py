@@ -14,7 +14,8 @@ from h5py import h5d, h5p, h5s, h5t, h5z
 
 DATA = (np.arange(70 * 33).reshape(70, 33) // 5 % 300).astype("<i4")
 FILTERS = {"zstd": (32015, (3,)), "lz4": (32004, ()), "bzip2": (307, (9,)), "bitshuffle": (32008, (0, 2)),
-           "bitshuffle zstd": (32008, (0, 3, 5))}
+           "bitshuffle zstd": (32008, (0, 3, 5)),
+           **{f"blosc {codec}": (32001, (0, 0, 0, 0, 5, 0, codec)) for codec in range(6)}}
 
 
 def creation(number, flags, values):

@@ -33,8 +33,17 @@ pub(super) fn encoded_bound(len: usize) -> Option<usize> {
 
 /// Encodes a block to the start of `out`: its encoded length, if there was room.
 pub(super) fn encode_block(data: &[u8], out: &mut [u8]) -> Option<usize> {
+    encode_block_by(lz4::block::CompressionMode::DEFAULT, data, out)
+}
+
+/// The same by a chosen way.
+pub(super) fn encode_block_by(
+    mode: lz4::block::CompressionMode,
+    data: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
     let room = out.len().min(encoded_bound(data.len())?);
-    lz4::block::compress_to_buffer(data, None, false, &mut out[..room]).ok()
+    lz4::block::compress_to_buffer(data, Some(mode), false, &mut out[..room]).ok()
 }
 
 /// Decodes a block to the start of `out`: its decoded length.

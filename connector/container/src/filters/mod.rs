@@ -6,6 +6,7 @@
 mod bit_matrix;
 mod bits;
 mod bitshuffle;
+mod blosc;
 mod bzip2;
 mod decimals;
 mod deflate;
@@ -16,6 +17,7 @@ mod lzf;
 mod nbit;
 mod scaleoffset;
 mod shuffle;
+mod szip;
 pub(crate) mod unlocked;
 mod zstd;
 
@@ -257,10 +259,12 @@ fn step(f: &Filter) -> Result<FilterStep> {
         1 => Some(Box::new(deflate::Deflate::new(f.client_data.first().copied())?)),
         2 => Some(Box::new(shuffle::Shuffle::new(&f.client_data))),
         3 => Some(Box::new(fletcher32::Fletcher32)),
+        4 => Some(Box::new(szip::Szip::new(&f.client_data))),
         5 => Some(Box::new(nbit::NBit::new(&f.client_data))),
         6 => Some(Box::new(scaleoffset::ScaleOffset::new(&f.client_data))),
         307 => Some(Box::new(bzip2::Bzip2::new(&f.client_data))),
         32000 => Some(Box::new(lzf::Lzf)),
+        32001 => Some(Box::new(blosc::Blosc::new(&f.client_data))),
         32004 => Some(Box::new(lz4::Lz4::new(&f.client_data))),
         32008 => Some(Box::new(bitshuffle::Bitshuffle::new(&f.client_data))),
         32015 => Some(Box::new(zstd::Zstd::new(&f.client_data))),
@@ -301,9 +305,9 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_not_here_needs_a_codec() {
-        let p = Pipeline::new(&[filter(2, &[2]), filter(32001, &[])]).unwrap();
+        let p = Pipeline::new(&[filter(2, &[2]), filter(32013, &[])]).unwrap();
         assert!(p.is_foreign());
-        let says = "the pipeline (2 (shuffle), 32001 (blosc)) runs only while the dataset is open in HDF5";
+        let says = "the pipeline (2 (shuffle), 32013 (zfp)) runs only while the dataset is open in HDF5";
         assert_eq!(p.encode(&[0; 4]).unwrap_err().to_string(), says);
         assert_eq!(p.decode(vec![0; 4], 0, 4).unwrap_err().to_string(), says);
         // Chunks that did not go through it can be had without.

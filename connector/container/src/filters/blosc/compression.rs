@@ -1,0 +1,195 @@
+//! What Blosc compresses a block or a part of it with, and how it arranges the bytes before.
+
+use super::blosclz;
+use crate::filters::bit_matrix::{bits_of, elements_of};
+use crate::filters::lz4;
+use crate::filters::shuffle::{elements_of_planes, planes_of};
+use ::lz4::block::CompressionMode;
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use zstd_safe::{CCtx, DCtx};
+
+/// Elements to a byte of a row of bits.
+const ROW: usize = 8;
+
+/// The codecs, by the numbers that the filters' parameters have (`BLOSC_BLOSCLZ` and others).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::filters) enum Codec {
+    BloscLz,
+    Lz4,
+    Lz4Hc,
+    Snappy,
+    Zlib,
+    Zstd,
+}
+
+impl Codec {
+    pub(in crate::filters) fn of_parameter(number: u32) -> Option<Self> {
+        let all = [Self::BloscLz, Self::Lz4, Self::Lz4Hc, Self::Snappy, Self::Zlib, Self::Zstd];
+        all.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// By the number of the format of what it encodes (`BLOSC_BLOSCLZ_FORMAT` and others).
+    pub(in crate::filters) fn of_format(number: u8) -> Option<Self> {
+        [Self::BloscLz, Self::Lz4, Self::Snappy, Self::Zlib, Self::Zstd].get(usize::from(number)).copied()
+    }
+
+    pub(in crate::filters) fn format(self) -> u8 {
+        match self {
+            Self::BloscLz => 0,
+            Self::Lz4 | Self::Lz4Hc => 1,
+            Self::Snappy => 2,
+            Self::Zlib => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// Whether it gains by larger blocks (`HCR`).
+    pub(in crate::filters) fn is_thorough(self) -> bool {
+        matches!(self, Self::Lz4Hc | Self::Zlib | Self::Zstd)
+    }
+}
+
+/// How the bytes of a block are arranged before they are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::filters) enum Arrangement {
+    AsGiven,
+    /// By the bytes of elements.
+    Bytes,
+    /// By their bits.
+    Bits,
+}
+
+impl Arrangement {
+    /// How many bytes of `len` it moves. By bits it leaves a block as it is of which eight elements are not a whole part.
+    fn moved(self, len: usize, size: usize) -> usize {
+        let elements = len / size;
+        match self {
+            Self::AsGiven => 0,
+            Self::Bytes if size == 1 => 0,
+            Self::Bytes => elements * size,
+            Self::Bits if !elements.is_multiple_of(ROW) => 0,
+            Self::Bits => elements * size,
+        }
+    }
+
+    /// Whether it moves anything.
+    pub(in crate::filters) fn moves(self, len: usize, size: usize) -> bool {
+        self.moved(len, size) > 0
+    }
+
+    /// Arranges a block of elements of `size` bytes.
+    pub(in crate::filters) fn arrange(self, block: &[u8], size: usize, out: &mut [u8]) {
+        let (elements, rest) = block.split_at(self.moved(block.len(), size));
+        let (arranged, left) = out.split_at_mut(elements.len());
+        left.copy_from_slice(rest);
+        match self {
+            _ if elements.is_empty() => {}
+            Self::Bits => bits_of(elements, size, arranged),
+            _ => planes_of(elements, size, arranged),
+        }
+    }
+
+    /// The reverse of [`Self::arrange`].
+    pub(in crate::filters) fn undo(self, arranged: &[u8], size: usize, out: &mut [u8]) {
+        let (arranged, rest) = arranged.split_at(self.moved(arranged.len(), size));
+        let (elements, left) = out.split_at_mut(arranged.len());
+        left.copy_from_slice(rest);
+        match self {
+            _ if arranged.is_empty() => {}
+            Self::Bits => elements_of(arranged, size, elements),
+            _ => elements_of_planes(arranged, size, elements),
+        }
+    }
+}
+
+/// Compresses the parts of one chunk, at a level from 1 to 9.
+pub(in crate::filters) struct Encoder {
+    level: i32,
+    state: EncoderState,
+}
+
+enum EncoderState {
+    BloscLz(blosclz::Table),
+    Lz4(CompressionMode),
+    Snappy(Box<snap::raw::Encoder>),
+    Zlib(Compressor),
+    Zstd(CCtx<'static>),
+}
+
+impl Encoder {
+    /// `None` if there is no such level, or no memory.
+    pub(in crate::filters) fn new(codec: Codec, level: u32) -> Option<Self> {
+        let level = i32::try_from(level).ok().filter(|level| (1..=9).contains(level))?;
+        let state = match codec {
+            Codec::BloscLz => EncoderState::BloscLz(blosclz::Table::new()),
+            Codec::Lz4 => EncoderState::Lz4(CompressionMode::FAST(10 - level)),
+            Codec::Lz4Hc => EncoderState::Lz4(CompressionMode::HIGHCOMPRESSION(level)),
+            Codec::Snappy => EncoderState::Snappy(Box::new(snap::raw::Encoder::new())),
+            Codec::Zlib => EncoderState::Zlib(Compressor::new(CompressionLvl::new(level).ok()?)),
+            Codec::Zstd => EncoderState::Zstd(CCtx::try_create()?),
+        };
+        Some(Self { level, state })
+    }
+
+    /// Compresses to the start of `out`: the length, if it has room there.
+    pub(in crate::filters) fn encode(&mut self, data: &[u8], out: &mut [u8]) -> Option<usize> {
+        match &mut self.state {
+            EncoderState::BloscLz(table) => {
+                blosclz::encode(data, out, usize::try_from(self.level).ok()?, table)
+            }
+            EncoderState::Lz4(mode) => lz4::encode_block_by(*mode, data, out),
+            EncoderState::Snappy(encoder) => {
+                let encoded = encoder.compress_vec(data).ok()?;
+                out.get_mut(..encoded.len())?.copy_from_slice(&encoded);
+                Some(encoded.len())
+            }
+            EncoderState::Zlib(compressor) => compressor.zlib_compress(data, out).ok(),
+            EncoderState::Zstd(context) => {
+                // As c-blosc chooses.
+                let level = if self.level == 9 { zstd_safe::max_c_level() } else { self.level * 2 - 1 };
+                context.compress(out, data, level).ok()
+            }
+        }
+    }
+}
+
+/// Decompresses the parts of one chunk.
+pub(in crate::filters) enum Decoder {
+    BloscLz,
+    Lz4,
+    Snappy,
+    Zlib(Decompressor),
+    Zstd(DCtx<'static>),
+}
+
+impl Decoder {
+    pub(in crate::filters) fn new(codec: Codec) -> Result<Self, String> {
+        Ok(match codec {
+            Codec::BloscLz => Self::BloscLz,
+            Codec::Lz4 | Codec::Lz4Hc => Self::Lz4,
+            Codec::Snappy => Self::Snappy,
+            Codec::Zlib => Self::Zlib(Decompressor::new()),
+            Codec::Zstd => Self::Zstd(DCtx::try_create().ok_or("no memory for Zstandard")?),
+        })
+    }
+
+    /// Decompresses what has to have the length of `out`.
+    pub(in crate::filters) fn decode(&mut self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+        let n = match self {
+            Self::BloscLz => blosclz::decode(data, out).ok_or("damaged BloscLZ data")?,
+            Self::Lz4 => lz4::decode_block(data, out)?,
+            Self::Snappy => snappy(data, out)?,
+            Self::Zlib(decompressor) => {
+                decompressor.zlib_decompress(data, out).map_err(|e| format!("damaged zlib data: {e}"))?
+            }
+            Self::Zstd(context) => context
+                .decompress(out, data)
+                .map_err(|code| format!("damaged data: {}", zstd_safe::get_error_name(code)))?,
+        };
+        (n == out.len()).then_some(()).ok_or_else(|| format!("damaged data: {n} bytes of {}", out.len()))
+    }
+}
+
+fn snappy(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    snap::raw::Decoder::new().decompress(data, out).map_err(|e| format!("damaged Snappy data: {e}"))
+}

@@ -1,0 +1,146 @@
+//! Bits, the highest of a byte first, and numbers as runs of zeros that a one ends ("fundamental sequences").
+
+/// Writes bits where there is room.
+pub(super) struct BitWriter<'a> {
+    out: &'a mut [u8],
+    at: usize,
+    /// The last bits, fewer than 32, from the highest one on.
+    pending: u64,
+    used: u32,
+}
+
+impl<'a> BitWriter<'a> {
+    pub(super) fn new(out: &'a mut [u8]) -> Self {
+        Self { out, at: 0, pending: 0, used: 0 }
+    }
+
+    /// Writes the lowest bits of a value, 1 to 32; `None` if there is no room.
+    #[inline]
+    pub(super) fn put(&mut self, value: u32, bits: u32) -> Option<()> {
+        let value = u64::from(value) & ((1 << bits) - 1);
+        self.pending |= value << (64 - self.used - bits);
+        self.used += bits;
+        if self.used >= 32 {
+            let ready = ((self.pending >> 32) as u32).to_be_bytes();
+            self.out.get_mut(self.at..self.at + 4)?.copy_from_slice(&ready);
+            self.at += 4;
+            self.pending <<= 32;
+            self.used -= 32;
+        }
+        Some(())
+    }
+
+    /// Writes as many zeros, and a one.
+    #[inline]
+    pub(super) fn put_run(&mut self, mut zeros: u32) -> Option<()> {
+        while zeros >= 32 {
+            self.put(0, 32)?;
+            zeros -= 32;
+        }
+        self.put(1, zeros + 1)
+    }
+
+    /// Fills the last byte with zeros: the number of bytes.
+    pub(super) fn finish(self) -> Option<usize> {
+        let rest = self.used.div_ceil(8) as usize;
+        let bytes = self.pending.to_be_bytes();
+        self.out.get_mut(self.at..self.at + rest)?.copy_from_slice(&bytes[..rest]);
+        Some(self.at + rest)
+    }
+}
+
+/// Reads bits until there are none.
+pub(super) struct BitReader<'a> {
+    data: &'a [u8],
+    /// The next bits, from the highest one on. Below those that count may be some that come after them.
+    next: u64,
+    have: u32,
+}
+
+impl<'a> BitReader<'a> {
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Self { data, next: 0, have: 0 }
+    }
+
+    #[inline]
+    fn refill(&mut self) {
+        if let Some(bytes) = self.data.first_chunk() {
+            self.next |= u64::from_be_bytes(*bytes) >> self.have;
+            let taken = (63 - self.have) / 8;
+            self.data = &self.data[taken as usize..];
+            self.have += 8 * taken;
+            return;
+        }
+        while let ([first, rest @ ..], true) = (self.data, self.have <= 56) {
+            self.next |= u64::from(*first) << (56 - self.have);
+            self.have += 8;
+            self.data = rest;
+        }
+    }
+
+    /// The next bits, up to 32, as a number.
+    #[inline]
+    pub(super) fn get(&mut self, bits: u32) -> Option<u32> {
+        if self.have < bits {
+            self.refill();
+            if self.have < bits {
+                return None;
+            }
+        }
+        // Two shifts, as none may be of 64.
+        let value = (self.next >> 32 >> (32 - bits)) as u32;
+        self.next <<= bits;
+        self.have -= bits;
+        Some(value)
+    }
+
+    /// The number of zeros before the next one, which is taken too.
+    #[inline]
+    pub(super) fn get_run(&mut self) -> Option<u32> {
+        let mut zeros = 0u32;
+        loop {
+            let run = self.next.leading_zeros();
+            if run < self.have {
+                self.next = self.next << run << 1;
+                self.have -= run + 1;
+                return zeros.checked_add(run);
+            }
+            zeros = zeros.checked_add(self.have)?;
+            (self.next, self.have) = (0, 0);
+            self.refill();
+            if self.have == 0 {
+                return None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(parts in prop::collection::vec((any::<u32>(), 1u32..=33), 0..200)) {
+            let mut out = vec![0; 4000];
+            let mut writer = BitWriter::new(&mut out);
+            for (value, bits) in &parts {
+                match bits {
+                    33 => writer.put_run(value % 100).unwrap(),
+                    bits => writer.put(*value, *bits).unwrap(),
+                }
+            }
+            let n = writer.finish().unwrap();
+            let mut reader = BitReader::new(&out[..n]);
+            for (value, bits) in &parts {
+                match bits {
+                    33 => prop_assert_eq!(reader.get_run(), Some(value % 100)),
+                    bits => prop_assert_eq!(reader.get(*bits), Some((u64::from(*value) & ((1u64 << bits) - 1)) as u32)),
+                }
+            }
+            prop_assert_eq!(reader.get(8), None);
+            prop_assert!(BitWriter::new(&mut []).put(1, 32).is_none());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The coder: each block of a line in the shortest of four ways.
+
+use super::bit_stream::BitWriter;
+use super::{Coding, REST, SEGMENT};
+
+/// What of a block decides on how it is coded.
+struct Block<'a> {
+    /// The samples, or how they differ from what was foretold; the first one of a predicted line is 0.
+    values: &'a [u32],
+    /// The sample with which a predicted line begins, in its first block.
+    first: Option<u32>,
+}
+
+/// Blocks of zeros that are not written yet.
+#[derive(Default)]
+struct Zeros {
+    count: u32,
+    first: Option<u32>,
+}
+
+struct LineEncoder<'a> {
+    coding: &'a Coding,
+    out: BitWriter<'a>,
+    /// The number of bits that were split off last.
+    split: u32,
+}
+
+/// Encodes whole samples to the start of `out`: the number of bytes, if there is room.
+pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usize> {
+    let mut encoder = LineEncoder { coding, out: BitWriter::new(out), split: 0 };
+    let samples = coding.block * coding.blocks;
+    let (mut line, mut values) = (Vec::with_capacity(samples), vec![0; samples]);
+    for part in data.chunks(coding.line * coding.bytes) {
+        line.clear();
+        match (coding.bytes, coding.is_big_endian) {
+            (1, _) => line.extend(part.iter().map(|byte| u32::from(*byte))),
+            _ => line.extend(part.chunks_exact(coding.bytes).map(|bytes| coding.sample(bytes))),
+        }
+        let last = line.last().copied().filter(|_| coding.is_predicted);
+        line.resize(samples, last.unwrap_or(0));
+        match coding.is_predicted {
+            true => {
+                differences(&line, coding.max(), &mut values);
+                encoder.line(&values, Some(line[0]))?;
+            }
+            false => encoder.line(&line, None)?,
+        }
+    }
+    encoder.out.finish()
+}
+
+/// How each sample differs from the one before: small numbers for small differences, and none above the greatest sample.
+fn differences(samples: &[u32], max: u32, out: &mut [u32]) {
+    out[0] = 0;
+    for (out, pair) in out[1..].iter_mut().zip(samples.windows(2)) {
+        let (before, now) = (pair[0], pair[1]);
+        *out = match now.checked_sub(before) {
+            Some(more) if more <= before => 2 * more,
+            Some(_) => now,
+            None if before - now <= max.wrapping_sub(before) => (2 * (before - now)).wrapping_sub(1),
+            None => max.wrapping_sub(now),
+        };
+    }
+}
+
+impl LineEncoder<'_> {
+    fn line(&mut self, values: &[u32], first: Option<u32>) -> Option<()> {
+        let mut zeros = Zeros::default();
+        for (n, values) in values.chunks_exact(self.coding.block).enumerate() {
+            let block = Block { values, first: first.filter(|_| n == 0) };
+            if values.iter().any(|value| *value != 0) {
+                self.zeros(&mut zeros, false)?;
+                self.block(&block)?;
+                continue;
+            }
+            if zeros.count == 0 {
+                zeros.first = block.first;
+            }
+            zeros.count += 1;
+            if n + 1 == self.coding.blocks || (n + 1) % SEGMENT == 0 {
+                self.zeros(&mut zeros, true)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Writes the blocks of zeros, if there are any; whether they are the last of a segment.
+    fn zeros(&mut self, zeros: &mut Zeros, are_last: bool) -> Option<()> {
+        let Zeros { count, first } = std::mem::take(zeros);
+        if count == 0 {
+            return Some(());
+        }
+        self.out.put(0, self.coding.id_bits() + 1)?;
+        self.first(first)?;
+        self.out.put_run(match count {
+            REST.. if are_last => REST - 1,
+            REST.. => count,
+            count => count - 1,
+        })
+    }
+
+    fn first(&mut self, first: Option<u32>) -> Option<()> {
+        first.map_or(Some(()), |sample| self.out.put(sample, self.coding.bits))
+    }
+
+    fn block(&mut self, block: &Block) -> Option<()> {
+        let count = block.values.len() as u64 - u64::from(block.first.is_some());
+        let plain = count * u64::from(self.coding.bits);
+        let split = self.split_bits(block);
+        let pairs = pair_bits(block.values, plain);
+        if split < plain && pairs.is_none_or(|pairs| split < pairs) {
+            return self.split(block);
+        }
+        match pairs {
+            Some(pairs) if pairs < plain || split < plain => self.pairs(block),
+            _ => self.plain(block),
+        }
+    }
+
+    /// The fewest bits that are needed if some are split off of each value; how many, from what was best before. The sum has one
+    /// minimum, and lies on the side where it falls.
+    fn split_bits(&mut self, block: &Block) -> u64 {
+        let count = block.values.len() as u64 - u64::from(block.first.is_some());
+        let high = |split: u32| block.values.iter().map(|value| u64::from(value >> split)).sum::<u64>();
+        let most = (1 << self.coding.id_bits()) - 3;
+        let (mut best, mut split) = (u64::MAX, self.split);
+        let start = split;
+        let mut upwards = true;
+        loop {
+            let runs = high(split);
+            let bits = runs + count * u64::from(split + 1);
+            let is_better = bits < best;
+            let turned = best < u64::MAX;
+            if is_better {
+                (best, self.split) = (bits, split);
+            }
+            if upwards && is_better && runs >= count && split < most {
+                split += 1;
+            } else if upwards && start > 0 && (!turned || (!is_better && split == start + 1)) {
+                (upwards, split) = (false, start - 1);
+            } else if !upwards && is_better && runs < count && split > 0 {
+                split -= 1;
+            } else {
+                return best;
+            }
+        }
+    }
+
+    fn split(&mut self, block: &Block) -> Option<()> {
+        self.out.put(self.split + 1, self.coding.id_bits())?;
+        self.first(block.first)?;
+        let values = &block.values[usize::from(block.first.is_some())..];
+        values.iter().try_for_each(|value| self.out.put_run(value >> self.split))?;
+        if self.split == 0 {
+            return Some(());
+        }
+        values.iter().try_for_each(|value| self.out.put(*value, self.split))
+    }
+
+    fn pairs(&mut self, block: &Block) -> Option<()> {
+        self.out.put(1, self.coding.id_bits() + 1)?;
+        self.first(block.first)?;
+        let pairs = block.values.as_chunks::<2>().0;
+        pairs.iter().try_for_each(|[a, b]| self.out.put_run((a + b) * (a + b + 1) / 2 + b))
+    }
+
+    fn plain(&mut self, block: &Block) -> Option<()> {
+        self.out.put(self.coding.plain_id(), self.coding.id_bits())?;
+        self.first(block.first)?;
+        let values = &block.values[usize::from(block.first.is_some())..];
+        values.iter().try_for_each(|value| self.out.put(*value, self.coding.bits))
+    }
+}
+
+/// The bits that are needed if each pair of values becomes one number; `None` if more than `limit`.
+fn pair_bits(values: &[u32], limit: u64) -> Option<u64> {
+    let mut bits = 1;
+    for [a, b] in values.as_chunks::<2>().0 {
+        let sum = u64::from(*a) + u64::from(*b);
+        // A greater sum has more bits than any block.
+        if sum > 1 << 16 {
+            return None;
+        }
+        bits += sum * (sum + 1) / 2 + u64::from(*b) + 1;
+        if bits > limit {
+            return None;
+        }
+    }
+    Some(bits)
+}

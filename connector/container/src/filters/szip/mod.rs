@@ -1,0 +1,179 @@
+//! Szip (filter 4): the lossless coder of CCSDS 121.0-B, as HDF5 has it through libaec.
+//!
+//! The client data are options, samples of a block, bits of a sample and samples of a line. Samples of 32 and 64 bits are taken
+//! apart into planes of bytes. A line is filled up to whole blocks and is one interval, which begins with a sample as it is. A
+//! chunk begins with its length in 4 bytes, little-endian (H5Zszip.c, and sz_compat.c of libaec).
+
+mod bit_stream;
+mod decode;
+mod encode;
+
+use super::FilterCodec;
+use super::shuffle::{elements_of_planes, planes_of};
+use h5lake_ledger::buffers::{self, Scratch};
+
+/// The length before what is encoded.
+const LENGTH_BYTES: usize = 4;
+/// `SZ_MSB_OPTION_MASK`: samples are big-endian.
+const BIG_ENDIAN: u32 = 16;
+/// `SZ_NN_OPTION_MASK`: a sample is foretold by the one before.
+const PREDICTED: u32 = 32;
+/// Limits of libaec, and one of ours on the samples of a block: HDF5 allows 32.
+const MAX_BLOCKS: usize = 4096;
+const MAX_BLOCK: usize = 64;
+/// Blocks of zeros are counted within so many.
+const SEGMENT: usize = 64;
+/// A count of blocks that stands for all the rest of the segment.
+const REST: u32 = 5;
+
+/// How samples are coded.
+#[derive(Debug, Clone, Copy)]
+struct Coding {
+    /// Bits of a sample: up to 32.
+    bits: u32,
+    /// Bytes that a sample takes.
+    bytes: usize,
+    is_big_endian: bool,
+    is_predicted: bool,
+    /// Samples of a block, blocks of a line, and samples of a line without those that fill it up.
+    block: usize,
+    blocks: usize,
+    line: usize,
+}
+
+impl Coding {
+    /// Bits of the number that says how a block is coded.
+    fn id_bits(&self) -> u32 {
+        match self.bits {
+            0..=8 => 3,
+            9..=16 => 4,
+            _ => 5,
+        }
+    }
+
+    /// The number of a block that is not coded.
+    fn plain_id(&self) -> u32 {
+        (1 << self.id_bits()) - 1
+    }
+
+    /// The greatest sample.
+    fn max(&self) -> u32 {
+        ((1u64 << self.bits) - 1) as u32
+    }
+
+    fn sample(&self, bytes: &[u8]) -> u32 {
+        let number = |all: u32, byte: &u8| all << 8 | u32::from(*byte);
+        match self.is_big_endian {
+            true => bytes.iter().fold(0, number),
+            false => bytes.iter().rev().fold(0, number),
+        }
+    }
+
+    fn put_sample(&self, sample: u32, out: &mut [u8]) {
+        let (big, little) = (sample.to_be_bytes(), sample.to_le_bytes());
+        match self.is_big_endian {
+            true => out.copy_from_slice(&big[4 - out.len()..]),
+            false => out.copy_from_slice(&little[..out.len()]),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Szip {
+    /// `None` for parameters that cannot be.
+    coding: Option<Coding>,
+    /// Bytes of the elements that are taken apart.
+    apart: Option<usize>,
+}
+
+impl Szip {
+    pub(super) fn new(client_data: &[u32]) -> Self {
+        let none = Self { coding: None, apart: None };
+        let [options, block, bits, line] = *client_data else { return none };
+        let apart = matches!(bits, 32 | 64).then_some(bits as usize / 8);
+        let bits = if apart.is_some() { 8 } else { bits };
+        let (block, line) = (block as usize, line as usize);
+        let is_known = (1..=32).contains(&bits) && (1..=MAX_BLOCK).contains(&block) && block % 2 == 0;
+        if !is_known || !(1..=MAX_BLOCKS).contains(&line.div_ceil(block)) {
+            return none;
+        }
+        let coding = Coding {
+            bits,
+            bytes: (bits as usize).div_ceil(8).next_power_of_two(),
+            is_big_endian: options & BIG_ENDIAN != 0,
+            is_predicted: options & PREDICTED != 0,
+            block,
+            blocks: line.div_ceil(block),
+            line,
+        };
+        Self { coding: Some(coding), apart }
+    }
+
+    /// How data of `len` bytes are coded, if they are whole samples.
+    fn coding(&self, len: usize) -> Option<&Coding> {
+        let size = self.apart.unwrap_or(1);
+        self.coding.as_ref().filter(|coding| len.is_multiple_of(size) && len.is_multiple_of(coding.bytes))
+    }
+
+    fn decode_to(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+        let coding = self.coding(out.len()).ok_or("invalid szip parameters")?;
+        let Some(size) = self.apart else { return decode::decode(coding, data, out) };
+        let mut planes = Scratch::new(out.len());
+        decode::decode(coding, data, &mut planes)?;
+        if !out.is_empty() {
+            elements_of_planes(&planes, size, out);
+        }
+        Ok(())
+    }
+}
+
+/// The length of what comes out, cut off.
+fn read_length(data: &[u8]) -> Result<(usize, &[u8]), String> {
+    let (length, data) = data.split_first_chunk::<LENGTH_BYTES>().ok_or("damaged data: no length")?;
+    Ok((u32::from_le_bytes(*length) as usize, data))
+}
+
+impl FilterCodec for Szip {
+    /// Nothing for what would become longer.
+    fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let coding = self.coding(data.len())?;
+        let mut out = buffers::take(LENGTH_BYTES.checked_add(data.len())?);
+        let (length, room) = out.split_first_chunk_mut::<LENGTH_BYTES>()?;
+        *length = u32::try_from(data.len()).ok()?.to_le_bytes();
+        let encoded = match self.apart {
+            Some(size) if !data.is_empty() => {
+                let mut planes = Scratch::new(data.len());
+                planes_of(data, size, &mut planes);
+                encode::encode(coding, &planes, room)
+            }
+            _ => encode::encode(coding, data, room),
+        };
+        let Some(encoded) = encoded else {
+            buffers::give(out);
+            return None;
+        };
+        out.truncate(LENGTH_BYTES + encoded);
+        Some(out)
+    }
+
+    fn decode(&self, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+        let (len, data) = read_length(data)?;
+        if len > limit {
+            return Err(format!("damaged data: {len} bytes, more than {limit}"));
+        }
+        let mut out = buffers::take(len);
+        self.decode_to(data, &mut out)?;
+        Ok(out)
+    }
+
+    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<(), String> {
+        let (len, data) = read_length(data)?;
+        if len != out.len() {
+            return Err(format!("{len} bytes come out where {} are to be", out.len()));
+        }
+        self.decode_to(data, out)
+    }
+}
+
+#[cfg(test)]
+mod tests;
