@@ -10,10 +10,12 @@ mod duration;
 mod failure;
 mod http;
 mod integrity;
+mod maker;
 mod options;
 mod other;
 mod pages;
 mod parts;
+mod probe;
 mod profile;
 mod runtime;
 mod s3;
@@ -35,6 +37,8 @@ use self::clock::ServerClock;
 use self::conditions::Conditions;
 use self::failure::Failure;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
+use self::maker::Maker;
+use self::probe::Verdict;
 use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::deadline::Patience;
@@ -106,6 +110,8 @@ struct Bucket {
     dialect: Option<Dialect>,
     /// What its answers say of its time.
     clock: Arc<ServerClock>,
+    /// What they say of who made it.
+    maker: Arc<Maker>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -177,9 +183,9 @@ impl RemoteStore {
         self.bucket.error(operation, failure).at(key)
     }
 
-    /// Whether a condition is honoured, found out if it is not known.
-    fn honour(&self, condition: Condition) -> std::result::Result<bool, Failure> {
-        self.bucket.conditions.honour(condition, &self.bucket, self.prefix.as_ref())
+    /// What the server does with a condition, found out if it is not known.
+    fn verdict(&self, condition: Condition) -> std::result::Result<Verdict, Failure> {
+        self.bucket.conditions.verdict(condition, &self.bucket, self.prefix.as_ref())
     }
 
     /// The crate's word for a mode, if the store honours it.
@@ -192,16 +198,20 @@ impl RemoteStore {
             PutMode::Create => Condition::Create,
             PutMode::Update(_) => Condition::Update,
         };
-        if !self.honour(condition)? {
-            let why = "the store does not honour the condition of a put";
-            return Err(Failure::new(ErrorKind::Unsupported, why));
+        let verdict = self.verdict(condition)?;
+        if let Some(why) = verdict.why_not() {
+            return Err(Failure::new(ErrorKind::Unsupported, format!("{}: {why}", condition.header())));
         }
         Ok(match mode {
             PutMode::Update(etag) if etag.as_str().is_empty() => {
                 return Err(Failure::new(ErrorKind::PreconditionFailed, "no version has an empty etag"));
             }
             PutMode::Update(etag) => {
-                let text = Some(etag.as_str().to_owned());
+                let text = match verdict {
+                    Verdict::HonouredUnquoted => probe::bare(etag.as_str()),
+                    _ => etag.as_str(),
+                };
+                let text = Some(text.to_owned());
                 let version = if self.bucket.by_version { text.clone() } else { None };
                 object_store::PutMode::Update(UpdateVersion { e_tag: text, version })
             }
@@ -288,7 +298,12 @@ impl ObjectStore for RemoteStore {
 
     fn honours(&self, condition: Condition) -> bool {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
-        self.honour(condition).unwrap_or(true)
+        self.verdict(condition).map_or(true, Verdict::is_honoured)
+    }
+
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        let why = self.verdict(condition).ok()?.why_not()?;
+        Some(format!("{}: {why}", condition.header()))
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

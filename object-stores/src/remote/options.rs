@@ -116,6 +116,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
                 patience: Patience::new(timeout),
                 dialect: plan.endpoint.map(|endpoint| Dialect { endpoint, is_known: AtomicBool::new(false) }),
                 clock: Default::default(),
+                maker: Default::default(),
             };
             // A bad configuration is told when the store is opened.
             bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;
