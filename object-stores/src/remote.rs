@@ -1,4 +1,5 @@
-//! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, plain web servers.
+//! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, OpenStack Swift,
+//! plain web servers.
 //!
 //! The crate `object_store` does the talking: signing, pooling, retries with back-off. This module makes it blocking,
 //! maps its errors, and checks what a server promises where the server's word is not enough.
@@ -19,6 +20,7 @@ mod probe;
 mod profile;
 mod runtime;
 mod s3;
+mod swift;
 mod upload;
 
 use std::ops::Range;
@@ -50,7 +52,7 @@ use crate::{
 };
 
 /// The schemes of this module.
-pub(crate) const SCHEMES: [&str; 5] = ["az", "gs", "http", "https", "s3"];
+pub(crate) const SCHEMES: [&str; 6] = ["az", "gs", "http", "https", "s3", "swift"];
 
 /// Whether the stores of a scheme are behind HTTP, and so have the setting `timeout`.
 pub fn is_remote(scheme: &str) -> bool {

@@ -8,6 +8,7 @@
 mod bucket;
 pub mod faults;
 pub mod proxy;
+pub mod swift;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

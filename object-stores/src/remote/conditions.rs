@@ -28,6 +28,8 @@ const MAX_REMEMBERED: usize = 64;
 pub(super) enum Conditions {
     /// Nothing is ever written there.
     ReadOnly,
+    /// The same for all servers of the kind, which honour none.
+    Known(Verdict),
     /// The service documents them.
     Documented,
     /// To be found out before the first conditional put of the process.
@@ -80,7 +82,7 @@ impl Conditions {
     /// Whether what is put is known to be compared with its checksum.
     pub(super) fn compares(&self) -> bool {
         match self {
-            Conditions::ReadOnly => false,
+            Conditions::ReadOnly | Conditions::Known(_) => false,
             Conditions::Documented => true,
             Conditions::Probed(probed) => probed.created.get().is_some_and(|created| created.compared),
         }
@@ -98,6 +100,7 @@ impl Conditions {
     ) -> Result<Verdict, Failure> {
         match (self, condition) {
             (Conditions::ReadOnly, _) => Ok(Verdict::ReadOnly),
+            (Conditions::Known(verdict), _) => Ok(*verdict),
             (Conditions::Documented, _) => Ok(Verdict::Honoured),
             (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),
             (Conditions::Probed(probed), Condition::Update) => probed.updates(bucket, prefix),

@@ -9,6 +9,7 @@ use object_store::Error as StoreResult;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::http::{GivenUp, NotImplemented, TooLong};
+use super::swift::{self, Refusal};
 use crate::ErrorKind;
 
 /// A failed request: its kind, and a sentence without secrets.
@@ -44,6 +45,9 @@ impl Failure {
         }
         if let Some(long) = in_chain::<TooLong>(answer) {
             return Failure::new(ErrorKind::Io, long.to_string());
+        }
+        if let Some(refusal) = in_chain::<Refusal>(answer) {
+            return swift::failure(refusal);
         }
         if let Some(never) = in_chain::<NotImplemented>(answer) {
             return Failure::new(ErrorKind::Unsupported, never.to_string());

@@ -99,12 +99,18 @@ pub(super) struct Connections {
     made: Arc<OnceLock<HttpClient>>,
     /// Certificates besides the system's.
     certificates: Vec<reqwest::Certificate>,
+    server: Server,
 }
 
 impl Connections {
+    /// The same, to servers that have credentials.
+    pub(super) fn for_credentials(certificates: Vec<reqwest::Certificate>) -> Self {
+        Connections { server: Server::Credentials, ..Connections::with_certificates(certificates) }
+    }
+
     /// Connections to servers that these certificates speak for, besides the system's.
     pub(super) fn with_certificates(certificates: Vec<reqwest::Certificate>) -> Self {
-        Connections { made: Arc::default(), certificates }
+        Connections { made: Arc::default(), certificates, server: Server::Store }
     }
 }
 
@@ -113,15 +119,16 @@ impl HttpConnector for Connections {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
-        let made = connected(options, &self.certificates, Server::Store)?;
+        let made = connected(options, &self.certificates, self.server)?;
         Ok(self.made.get_or_init(|| made).clone())
     }
 }
 
 /// Whom a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Server {
     /// The store, whose clock its answers tell.
+    #[default]
     Store,
     /// One that has credentials.
     Credentials,
