@@ -9,7 +9,8 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-docker test-differential \
+    test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
     test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
 help:
@@ -36,6 +37,8 @@ help:
 	@echo "make test-clients  all of the clients' own suites (h5py, PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
 	@echo "make test-minio the same on MinIO, found or built"
+	@echo "make test-s3-servers  the same on Ceph's gateway, and the suite of stores on OpenStack Swift's s3api"
+	@echo "make test-swift  the same on OpenStack Swift's own interface, with one replica and with a disk away"
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
@@ -86,6 +89,15 @@ test-s3:
 # The same on MinIO: MINIO_ENDPOINT, `minio` on PATH, or one that the Go tool chain builds.
 test-minio:
 	@.ci/test plugin $(foreach part,$(on-s3),s3-minio-$(part))
+
+# The same on Ceph's gateway, and the suite of stores on OpenStack Swift's s3api: started on loopback, installed by apt and pip.
+test-s3-servers:
+	@.ci/test plugin $(foreach part,$(on-s3),s3-rgw-$(part)) s3-swift-s3-stores
+
+# The store swift: on real servers: with one replica, and with three of which one disk is away.
+on-swift := $(on-s3) crashes
+test-swift:
+	@.ci/test plugin $(foreach servers,swift swift-3,$(foreach part,$(on-swift),$(servers)-$(part)))
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
 test-docker: wheel

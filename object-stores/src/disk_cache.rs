@@ -208,6 +208,10 @@ impl ObjectStore for DiskCache {
         self.inner.honours(condition)
     }
 
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        self.inner.why_not(condition)
+    }
+
     fn place_of(&self, key: &str) -> String {
         self.inner.place_of(key)
     }

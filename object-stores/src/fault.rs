@@ -181,6 +181,10 @@ impl ObjectStore for FaultStore {
         !self.lacks.contains(&Some(condition)) && self.inner.honours(condition)
     }
 
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        self.inner.why_not(condition)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         match self.next(Operation::Get) {
             Verdict::Pass => self.inner.get(key, range),

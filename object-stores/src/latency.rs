@@ -91,6 +91,10 @@ impl ObjectStore for LatencyStore {
         self.inner.honours(condition)
     }
 
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        self.inner.why_not(condition)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         self.request();
         let got = self.inner.get(key, range)?;

@@ -65,6 +65,10 @@ impl ObjectStore for PrefixStore {
         self.inner.honours(condition)
     }
 
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        self.inner.why_not(condition)
+    }
+
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {
         let got = self.inner.get(&self.outer_to_inner(Operation::Get, key)?, range)?;
         Ok(GetResult { meta: self.inner_to_outer(got.meta, Operation::Get)?, bytes: got.bytes })

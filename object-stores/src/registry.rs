@@ -27,9 +27,10 @@ pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send
 /// | `s3://bucket/prefix` | S3 and what speaks its protocol; `AWS_…` variables | `endpoint`, `region`, `style` = `path`, `virtual`; `allow-http`, `anonymous` = `true`, `false` |
 /// | `gs://bucket/prefix` | Google Cloud Storage; `GOOGLE_…` variables | |
 /// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
+/// | `swift://container/prefix` | OpenStack Swift; `ST_…` or `OS_…` variables | `segment-size` in bytes |
 /// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
 ///
-/// The last four with the feature `remote`.
+/// The last five with the feature `remote`.
 #[derive(Clone)]
 pub struct Registry {
     openers: Arc<RwLock<BTreeMap<String, Arc<Opener>>>>,

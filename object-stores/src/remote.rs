@@ -1,4 +1,5 @@
-//! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, plain web servers.
+//! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, OpenStack Swift,
+//! plain web servers.
 //!
 //! The crate `object_store` does the talking: signing, pooling, retries with back-off. This module makes it blocking,
 //! maps its errors, and checks what a server promises where the server's word is not enough.
@@ -10,13 +11,16 @@ mod duration;
 mod failure;
 mod http;
 mod integrity;
+mod maker;
 mod options;
 mod other;
 mod pages;
 mod parts;
+mod probe;
 mod profile;
 mod runtime;
 mod s3;
+mod swift;
 mod upload;
 
 use std::ops::Range;
@@ -35,6 +39,8 @@ use self::clock::ServerClock;
 use self::conditions::Conditions;
 use self::failure::Failure;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
+use self::maker::Maker;
+use self::probe::Verdict;
 use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::deadline::Patience;
@@ -46,7 +52,7 @@ use crate::{
 };
 
 /// The schemes of this module.
-pub(crate) const SCHEMES: [&str; 5] = ["az", "gs", "http", "https", "s3"];
+pub(crate) const SCHEMES: [&str; 6] = ["az", "gs", "http", "https", "s3", "swift"];
 
 /// Whether the stores of a scheme are behind HTTP, and so have the setting `timeout`.
 pub fn is_remote(scheme: &str) -> bool {
@@ -106,6 +112,8 @@ struct Bucket {
     dialect: Option<Dialect>,
     /// What its answers say of its time.
     clock: Arc<ServerClock>,
+    /// What they say of who made it.
+    maker: Arc<Maker>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -177,9 +185,9 @@ impl RemoteStore {
         self.bucket.error(operation, failure).at(key)
     }
 
-    /// Whether a condition is honoured, found out if it is not known.
-    fn honour(&self, condition: Condition) -> std::result::Result<bool, Failure> {
-        self.bucket.conditions.honour(condition, &self.bucket, self.prefix.as_ref())
+    /// What the server does with a condition, found out if it is not known.
+    fn verdict(&self, condition: Condition) -> std::result::Result<Verdict, Failure> {
+        self.bucket.conditions.verdict(condition, &self.bucket, self.prefix.as_ref())
     }
 
     /// The crate's word for a mode, if the store honours it.
@@ -192,16 +200,20 @@ impl RemoteStore {
             PutMode::Create => Condition::Create,
             PutMode::Update(_) => Condition::Update,
         };
-        if !self.honour(condition)? {
-            let why = "the store does not honour the condition of a put";
-            return Err(Failure::new(ErrorKind::Unsupported, why));
+        let verdict = self.verdict(condition)?;
+        if let Some(why) = verdict.why_not() {
+            return Err(Failure::new(ErrorKind::Unsupported, format!("{}: {why}", condition.header())));
         }
         Ok(match mode {
             PutMode::Update(etag) if etag.as_str().is_empty() => {
                 return Err(Failure::new(ErrorKind::PreconditionFailed, "no version has an empty etag"));
             }
             PutMode::Update(etag) => {
-                let text = Some(etag.as_str().to_owned());
+                let text = match verdict {
+                    Verdict::HonouredUnquoted => probe::bare(etag.as_str()),
+                    _ => etag.as_str(),
+                };
+                let text = Some(text.to_owned());
                 let version = if self.bucket.by_version { text.clone() } else { None };
                 object_store::PutMode::Update(UpdateVersion { e_tag: text, version })
             }
@@ -288,7 +300,12 @@ impl ObjectStore for RemoteStore {
 
     fn honours(&self, condition: Condition) -> bool {
         // What cannot be found out now fails again, and with its error, at the first conditional put.
-        self.honour(condition).unwrap_or(true)
+        self.verdict(condition).map_or(true, Verdict::is_honoured)
+    }
+
+    fn why_not(&self, condition: Condition) -> Option<String> {
+        let why = self.verdict(condition).ok()?.why_not()?;
+        Some(format!("{}: {why}", condition.header()))
     }
 
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult> {

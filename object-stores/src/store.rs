@@ -89,6 +89,16 @@ pub enum Condition {
     Update,
 }
 
+impl Condition {
+    /// The header that HTTP has for it.
+    pub fn header(self) -> &'static str {
+        match self {
+            Condition::Create => "If-None-Match",
+            Condition::Update => "If-Match",
+        }
+    }
+}
+
 /// What a store is beyond what every store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -137,6 +147,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// Whether it honours a condition. If not, puts with it answer [`ErrorKind::Unsupported`]. Does not change while the
     /// store lives. A remote store may have to find out, by putting something, so this is for who is about to write.
     fn honours(&self, condition: Condition) -> bool;
+
+    /// Why it does not honour a condition, for a message; `None` if it does, or has nothing to say of it. May have to find
+    /// out, as [`honours`](Self::honours).
+    fn why_not(&self, _condition: Condition) -> Option<String> {
+        None
+    }
 
     /// What the object under `key` is called among all that this process can reach, for comparing: two keys have the same
     /// place if and only if they mean the same object, whichever prefixes their stores begin at.

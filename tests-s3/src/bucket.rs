@@ -10,6 +10,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, checksum};
 use futures_util::TryStreamExt;
+use hyper::header::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use s3s::dto::*;
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
@@ -26,6 +27,8 @@ struct Object {
 #[derive(Default)]
 struct State {
     buckets: BTreeMap<String, BTreeMap<String, Object>>,
+    /// What objects were before the last put, by bucket and key.
+    earlier: HashMap<(String, String), Object>,
     uploads: HashMap<String, BTreeMap<i32, Bytes>>,
     uploads_begun: u64,
 }
@@ -108,11 +111,22 @@ impl Buckets {
         self.state().buckets.values().any(|bucket| bucket.keys().any(|key| key.contains(part)))
     }
 
+    /// The object that a read finds.
+    fn read(&self, bucket: &str, key: &str, headers: &HeaderMap) -> S3Result<Object> {
+        let mut state = self.state();
+        let newest = state.object(bucket, key)?;
+        if !self.behaviour.swift || headers.contains_key("x-newest") {
+            return Ok(newest);
+        }
+        Ok(state.earlier.get(&(bucket.to_owned(), key.to_owned())).cloned().unwrap_or(newest))
+    }
+
     fn check(
         &self,
         present: Option<&Object>,
         if_match: Option<&IfMatch>,
         if_none_match: Option<&IfNoneMatch>,
+        is_quoted: bool,
     ) -> S3Result<()> {
         if if_match.is_none() && if_none_match.is_none() {
             return Ok(());
@@ -120,7 +134,11 @@ impl Buckets {
         match self.behaviour.conditions {
             Conditions::Ignored => return Ok(()),
             Conditions::Refused => return Err(s3_error!(NotImplemented)),
-            Conditions::Honoured => (),
+            Conditions::NeverUpdates if if_match.is_some() => return Err(s3_error!(PreconditionFailed)),
+            Conditions::Unquoted if if_match.is_some() && is_quoted => {
+                return Err(s3_error!(PreconditionFailed));
+            }
+            _ => (),
         }
         let is = |condition: &ETagCondition, object: &Object| match condition {
             ETagCondition::Any => true,
@@ -141,7 +159,7 @@ impl Buckets {
 impl S3 for Buckets {
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
-        let object = self.state().object(&input.bucket, &input.key)?;
+        let object = self.read(&input.bucket, &input.key, &req.headers)?;
         let whole = object.bytes.len();
         let mut output = GetObjectOutput {
             e_tag: Some(ETag::Strong(object.etag.clone())),
@@ -162,7 +180,7 @@ impl S3 for Buckets {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let object = self.state().object(&req.input.bucket, &req.input.key)?;
+        let object = self.read(&req.input.bucket, &req.input.key, &req.headers)?;
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(length(&object.bytes)),
             e_tag: Some(ETag::Strong(object.etag)),
@@ -180,11 +198,24 @@ impl S3 for Buckets {
         if !self.behaviour.ignores_checksums && input.checksum_crc64nvme.is_some_and(|said| said != is) {
             return Err(s3_error!(BadDigest));
         }
+        let is_quoted = req.headers.get("if-match").is_some_and(|text| text.as_bytes().starts_with(b"\""));
+        let check = |present: Option<&Object>| {
+            self.check(present, input.if_match.as_ref(), input.if_none_match.as_ref(), is_quoted)
+        };
+        if let Some(pause) = self.behaviour.conditions.pause() {
+            check(self.state().bucket(&input.bucket)?.get(&input.key))?;
+            tokio::time::sleep(pause).await;
+        }
         let mut state = self.state();
         let bucket = state.bucket(&input.bucket)?;
-        self.check(bucket.get(&input.key), input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        if self.behaviour.conditions.pause().is_none() {
+            check(bucket.get(&input.key))?;
+        }
         let etag = object.etag.clone();
-        bucket.insert(input.key, object);
+        let earlier = bucket.insert(input.key.clone(), object);
+        if let Some(earlier) = earlier.filter(|_| self.behaviour.swift) {
+            state.earlier.insert((input.bucket, input.key), earlier);
+        }
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
     }
 

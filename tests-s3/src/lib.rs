@@ -8,6 +8,7 @@
 mod bucket;
 pub mod faults;
 pub mod proxy;
+pub mod swift;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -50,6 +52,19 @@ pub enum Conditions {
     Ignored,
     /// Answers 501; some proxies and older servers do this.
     Refused,
+    /// Compares `If-Match` as it is written with the etag without its quotes: Ceph's gateway (16.2) does this.
+    Unquoted,
+    /// Answers 412 to each `If-Match`, whatever it says.
+    NeverUpdates,
+    /// Looks, and puts a moment later, with nothing that keeps another request out between: OpenStack Swift does this.
+    Racy,
+}
+
+impl Conditions {
+    /// Between the look at what is there and the put.
+    fn pause(self) -> Option<Duration> {
+        (self == Conditions::Racy).then_some(Duration::from_millis(10))
+    }
 }
 
 /// How the server behaves.
@@ -59,6 +74,9 @@ pub struct Behaviour {
     pub conditions: Conditions,
     /// Keeps what does not match its checksum, as servers do that do not know that header.
     pub ignores_checksums: bool,
+    /// Has the headers of OpenStack Swift in its answers, and reads that do not ask for the newest copy of an object get the
+    /// one before it, as if it lay on a disk that was away during the last put.
+    pub swift: bool,
     /// Answers every request that the clocks differ too much.
     pub skewed: bool,
     /// What the server's clock shows more than this process's, in seconds.
@@ -174,6 +192,11 @@ async fn connection(stream: TcpStream, service: S3Service, faults: Faults, behav
             let mut response = respond(request, &service, &faults).await?;
             if let Ok(date) = behaviour.date().parse() {
                 response.headers_mut().insert("date", date);
+            }
+            if behaviour.swift {
+                let id = HeaderValue::from_static("tx4eb0cc56b3d046a985071-006b042de1");
+                response.headers_mut().insert("x-trans-id", id.clone());
+                response.headers_mut().insert("x-openstack-request-id", id);
             }
             Ok::<_, Cut>(response)
         }

@@ -68,7 +68,7 @@ fn a_small_commit_is_one_put() {
     let c = create(&store);
     let d = dataset(&c, "x", spec(&[1000], Layout::Chunked { chunk: vec![100] }));
     c.flush().unwrap();
-    counted(&server, "creating a container with a dataset, with the probe of conditions", 14);
+    counted(&server, "creating a container with a dataset, with the probe of conditions", 27);
     for n in 0..10u64 {
         let all = Selection::All;
         d.write(&all, &[n as u8; 8000]).unwrap();
@@ -88,7 +88,7 @@ fn ten_thousand_small_datasets_are_few_requests() {
     }
     c.flush().unwrap();
     drop(c);
-    counted(&server, "10,000 small datasets", 19);
+    counted(&server, "10,000 small datasets, with the probe of conditions", 32);
     let c = Container::open(&target(&store), Access::ReadOnly, Options::default()).unwrap();
     counted(&server, "opening a container of 10,000 datasets", 6);
     let mut buf = [0; 80];
@@ -163,7 +163,7 @@ fn a_small_container_comes_with_its_head() {
 fn what_a_server_can_do_is_found_out_meanwhile() {
     let server = server();
     let probes = |_: &str, path: &str| path.contains("h5lake-probe") && !path.ends_with("-damaged");
-    let slow = [Duration::from_millis(400); 3].map(Outcome::Delay);
+    let slow = [Duration::from_millis(400); 4].map(Outcome::Delay);
     server.faults().add(probes, 0, slow);
     drop(create(&fresh(&server)));
     let requests = server.take_requests();
@@ -172,17 +172,17 @@ fn what_a_server_can_do_is_found_out_meanwhile() {
             requests.iter().enumerate().filter(|(_, r)| r.starts_with("PUT") && r.contains(part)).nth(n);
         found.unwrap_or_else(|| panic!("{part} of {requests:#?}")).0
     };
-    // Three race, beside what is damaged; the fifth follows upon their answers.
-    let (first_round, second_round) = (at(3, "h5lake-probe"), at(4, "h5lake-probe"));
+    // Four race, beside what is damaged; the sixth follows upon their answers. After three races come updates.
+    let (second_round, last_round) = (at(5, "h5lake-probe"), at(12, "h5lake-probe"));
     assert!(at(0, "/lock") < second_round && at(0, "/log/") < second_round, "{requests:#?}");
     let head = requests.iter().position(|r| r.starts_with("PUT") && r.ends_with("/c.h5")).unwrap();
-    assert!(head > first_round, "{requests:#?}");
-    // The head waits for the answers to the race, and not for what follows upon them.
+    assert!(head > last_round, "{requests:#?}");
+    // The head waits for the answers to the races, and not for what follows upon them.
     let server = common::server();
     let second = |method: &str, path: &str| {
         method == "PUT" && path.contains("h5lake-probe") && !path.ends_with("-damaged")
     };
-    server.faults().add(second, 3, [Outcome::Delay(Duration::from_secs(2))]);
+    server.faults().add(second, 12, [Outcome::Delay(Duration::from_secs(2))]);
     let begun = Instant::now();
     let c = create(&fresh(&server));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

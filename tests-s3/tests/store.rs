@@ -25,7 +25,7 @@ fn the_suite_of_all_stores() {
 
 #[test]
 fn the_suite_of_all_stores_where_conditions_are_ignored() {
-    for conditions in [Conditions::Ignored, Conditions::Refused] {
+    for conditions in [Conditions::Ignored, Conditions::Refused, Conditions::Racy] {
         let server = Server::start(Behaviour { conditions, ..Behaviour::default() }).unwrap();
         let store = fresh(&server);
         for condition in [Condition::Create, Condition::Update] {
@@ -45,8 +45,9 @@ fn conditions_are_probed_once_and_the_probe_is_taken_away() {
     let requests = server.take_requests();
     assert_eq!(
         requests.len(),
-        7,
-        "three creates and a damaged payload, an update, a delete, and the put itself: {requests:?}"
+        20,
+        "three races of four creates and a damaged payload, a race of four updates and one that is refused, a delete, \
+         and the put itself: {requests:?}"
     );
     store.put(&key("b"), "x".into(), PutMode::Create).unwrap();
     let other = fresh(&server);
@@ -54,6 +55,100 @@ fn conditions_are_probed_once_and_the_probe_is_taken_away() {
     assert_eq!(server.take_requests().len(), 2);
     let all = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
     assert!(all.list("", None).all(|meta| !meta.unwrap().key.as_str().contains("probe")));
+}
+
+/// A server of each kind: what it honours, what the store says of it, and what the probe costs at most.
+#[test]
+fn the_probe_tells_servers_apart() {
+    let table = [
+        (Conditions::Honoured, true, true, "", 19),
+        (Conditions::Unquoted, true, true, "", 25),
+        (Conditions::NeverUpdates, true, false, "also those whose condition held", 25),
+        (Conditions::Racy, false, false, "several racing puts win", 11),
+        (Conditions::Ignored, false, false, "ignores it", 11),
+        (Conditions::Refused, false, false, "refuses it", 6),
+    ];
+    for (conditions, creates, updates, why, most) in table {
+        let server = Server::start(Behaviour { conditions, ..Behaviour::default() }).unwrap();
+        let store = fresh(&server);
+        let found = [Condition::Create, Condition::Update].map(|condition| store.honours(condition));
+        assert_eq!(found, [creates, updates], "{conditions:?}");
+        let requests = server.take_requests();
+        println!("{conditions:?}: {} requests", requests.len());
+        assert!(requests.len() <= most, "{conditions:?}: {} requests, {requests:?}", requests.len());
+        let said = store.why_not(Condition::Update).unwrap_or_default();
+        assert!(said.contains(why) && said.is_empty() == updates, "{conditions:?}: {said}");
+        if updates {
+            let etag = store.put(&key("a"), "1".into(), PutMode::Create).unwrap().etag.unwrap();
+            let changed = store.put(&key("a"), "2".into(), PutMode::Update(etag.clone())).unwrap();
+            assert_ne!(changed.etag.as_ref(), Some(&etag));
+            let error = store.put(&key("a"), "3".into(), PutMode::Update(etag)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PreconditionFailed, "{conditions:?}: {error}");
+        } else {
+            let update = PutMode::Update(object_stores::Etag::new("\"0\""));
+            let error = store.put(&key("a"), "1".into(), update).unwrap_err();
+            assert_says(&error, ErrorKind::Unsupported, why);
+        }
+    }
+}
+
+/// A racy server has one winner in some races; the probe must not trust it all the same.
+#[test]
+fn a_server_that_looks_and_then_puts_is_never_trusted() {
+    for _ in 0..20 {
+        let behaviour = Behaviour { conditions: Conditions::Racy, ..Behaviour::default() };
+        let server = Server::start(behaviour).unwrap();
+        let store = fresh(&server);
+        assert!(!store.honours(Condition::Create));
+        store.put(&key("a"), "1".into(), PutMode::Overwrite).unwrap();
+    }
+}
+
+/// The makers of a server count more than a lucky race: Swift is known by its answers, and its reads ask for the newest copy.
+#[test]
+fn swift_is_known_by_its_answers() {
+    let server = Server::start(Behaviour { swift: true, ..Behaviour::default() }).unwrap();
+    let store = fresh(&server);
+    store.put(&key("a"), "old".into(), PutMode::Overwrite).unwrap();
+    store.put(&key("a"), "new".into(), PutMode::Overwrite).unwrap();
+    assert_eq!(store.get(&key("a"), None).unwrap().bytes, "new");
+    assert_eq!(store.head(&key("a")).unwrap().size, 3);
+    // A client that begins with a read asks twice, once.
+    let late =
+        open(&format!("s3://{BUCKET}/fresh"), &changed(&server, &[("AWS_MAX_ATTEMPTS", "7")])).unwrap();
+    let path = store.place_of("a");
+    let (_, below) = path.split_once("fresh/").unwrap();
+    server.take_requests();
+    assert_eq!(late.get(&key(below), None).unwrap().bytes, "new");
+    assert_eq!(server.take_requests().len(), 2);
+    assert_eq!(late.get(&key(below), None).unwrap().bytes, "new");
+    assert_eq!(server.take_requests().len(), 1);
+    for condition in [Condition::Create, Condition::Update] {
+        assert!(!store.honours(condition));
+        assert!(store.why_not(condition).unwrap().contains("OpenStack Swift"));
+    }
+    assert!(server.take_requests().len() <= 6, "one race, a damaged payload and a delete");
+}
+
+/// What a bucket's server does is asked once in a process, whatever else differs.
+#[test]
+fn the_verdict_is_remembered_for_endpoint_and_bucket() {
+    let server = server();
+    fresh(&server).put(&key("a"), "1".into(), PutMode::Create).unwrap();
+    server.take_requests();
+    for (n, changes) in [("AWS_MAX_ATTEMPTS", "3"), ("AWS_TIMEOUT", "9s")].into_iter().enumerate() {
+        let store = open(&format!("s3://{BUCKET}/other/{n}"), &changed(&server, &[changes])).unwrap();
+        store.put(&key("a"), "1".into(), PutMode::Create).unwrap();
+        assert!(store.honours(Condition::Update));
+        assert_eq!(server.take_requests().len(), 1);
+    }
+}
+
+#[test]
+fn the_suite_of_all_stores_where_etags_have_no_quotes() {
+    let server =
+        Server::start(Behaviour { conditions: Conditions::Unquoted, ..Behaviour::default() }).unwrap();
+    conformance::run(|| fresh(&server));
 }
 
 /// Long payloads have a checksum instead of a signature over them, if the server compares it; there one that comes damaged is

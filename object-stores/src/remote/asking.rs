@@ -61,7 +61,7 @@ pub(super) struct Dialect {
 impl Bucket {
     /// The limits of a piece of work that begins now, whose answers have at most so many bytes.
     pub(super) fn limits(&self, most: u64) -> Limits {
-        Limits::new(deadline::budget(|| self.patience.left()), most, self.clock.clone())
+        Limits::new(deadline::budget(|| self.patience.left()), most, self.clock.clone(), self.maker.clone())
     }
 
     /// Starts work, whose answers have at most `most` bytes.

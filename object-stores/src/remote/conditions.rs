@@ -1,48 +1,46 @@
 //! Whether a server honours the conditions of puts, and their checksums.
 //!
-//! Some S3-compatible servers ignore `If-None-Match` and `If-Match` and answer 200 (s3rver does). A commit would then
-//! overwrite another writer's without a word. So where the server is not known to honour them, three racing creates
-//! of one probe object tell, and a damaged payload beside them, whether it compares checksums
-//! ([`integrity`](super::integrity)); then an update from an etag that the object never had. Nobody waits for that one who
-//! only creates.
+//! Some servers ignore `If-None-Match` and `If-Match`, some compare them without a lock, some refuse what they should take.
+//! A commit would then overwrite another writer's without a word, or never succeed. So a server that does not document its
+//! conditions is asked ([`probe`](super::probe)), once for each process, endpoint and bucket. A server that is known not to
+//! keep what its answers say is not trusted, whatever they say ([`maker`](super::maker)).
+//!
+//! What was found out is remembered while the process runs, whichever prefix, credentials or time-out the next store has:
+//! none of these changes what the server does. It is not kept for other processes, because the server may be another one then.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use futures_util::future;
-use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::asking::{PendingRequest, limited};
+use super::asking::PendingRequest;
 use super::failure::Failure;
-use super::http::{Limits, MAX_DOCUMENT_BYTES};
-use super::integrity::is_mismatch;
+use super::http::MAX_DOCUMENT_BYTES;
+use super::probe::{self, Created, Places, UpdateAnswer, Verdict};
 use super::runtime::PerProcess;
-use super::{Bucket, Client, Path, StoreResult, path};
-use crate::deadline::Budget;
-use crate::{Condition, ErrorKind, Key};
+use super::{Bucket, StoreResult};
+use crate::{Condition, Key};
 
-const RACERS: usize = 3;
-/// Time for deleting what a probe left behind.
-const TIDY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Servers and buckets of which something is remembered; the oldest one is forgotten first.
+const MAX_REMEMBERED: usize = 64;
 
 /// What is known of a server's conditions.
 #[derive(Debug)]
 pub(super) enum Conditions {
     /// Nothing is ever written there.
     ReadOnly,
+    /// The same for all servers of the kind, which honour none.
+    Known(Verdict),
     /// The service documents them.
     Documented,
     /// To be found out before the first conditional put of the process.
-    Probed(Probed),
+    Probed(Arc<Probed>),
 }
 
 /// What was found out.
 #[derive(Debug)]
 pub(super) struct Probed {
     created: OnceLock<Created>,
-    updates: OnceLock<bool>,
+    updates: OnceLock<Verdict>,
     /// Held by who finds out: others wait for that. What is under way in a process does not come to an end in its child.
     probing: PerProcess<Mutex<Option<UnderWay>>>,
 }
@@ -53,19 +51,30 @@ impl Default for Probed {
     }
 }
 
-/// What the creates told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Created {
-    /// Creates are honoured.
-    honoured: bool,
-    /// What is put is compared with its checksum.
-    compared: bool,
-}
+/// The updates that follow the creates.
+type UnderWay = PendingRequest<StoreResult<UpdateAnswer>>;
 
-/// The update that follows.
-type UnderWay = PendingRequest<StoreResult<()>>;
+/// A server and a bucket, and whether long payloads may go unsigned there.
+type Place = (String, String, bool);
+
+static REMEMBERED: Mutex<Vec<(Place, Arc<Probed>)>> = Mutex::new(Vec::new());
 
 impl Conditions {
+    /// What the process knows of a bucket at `endpoint`, all of whose payloads may have to be signed.
+    pub(super) fn remembered(endpoint: &str, bucket: &str, signs_all: bool) -> Conditions {
+        let place = (endpoint.to_owned(), bucket.to_owned(), signs_all);
+        let mut remembered = REMEMBERED.lock();
+        if let Some((_, probed)) = remembered.iter().find(|(known, _)| *known == place) {
+            return Conditions::Probed(probed.clone());
+        }
+        let probed = Arc::<Probed>::default();
+        if remembered.len() == MAX_REMEMBERED {
+            remembered.remove(0);
+        }
+        remembered.push((place, probed.clone()));
+        Conditions::Probed(probed)
+    }
+
     pub(super) fn is_read_only(&self) -> bool {
         matches!(self, Conditions::ReadOnly)
     }
@@ -73,22 +82,26 @@ impl Conditions {
     /// Whether what is put is known to be compared with its checksum.
     pub(super) fn compares(&self) -> bool {
         match self {
-            Conditions::ReadOnly => false,
+            Conditions::ReadOnly | Conditions::Known(_) => false,
             Conditions::Documented => true,
             Conditions::Probed(probed) => probed.created.get().is_some_and(|created| created.compared),
         }
     }
 
-    /// Whether a condition is honoured, found out below `prefix` if it is not known.
-    pub(super) fn honour(
+    /// What the server does with a condition, found out below `prefix` if it is not known.
+    ///
+    /// # Errors
+    /// Those of the requests that would tell.
+    pub(super) fn verdict(
         &self,
         condition: Condition,
         bucket: &Bucket,
         prefix: Option<&Key>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Verdict, Failure> {
         match (self, condition) {
-            (Conditions::ReadOnly, _) => Ok(false),
-            (Conditions::Documented, _) => Ok(true),
+            (Conditions::ReadOnly, _) => Ok(Verdict::ReadOnly),
+            (Conditions::Known(verdict), _) => Ok(*verdict),
+            (Conditions::Documented, _) => Ok(Verdict::Honoured),
             (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),
             (Conditions::Probed(probed), Condition::Update) => probed.updates(bucket, prefix),
         }
@@ -101,25 +114,33 @@ impl Probed {
         mutex.lock()
     }
 
-    fn creates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<bool, Failure> {
+    fn creates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<Verdict, Failure> {
         if let Some(known) = self.created.get() {
-            return Ok(known.honoured);
+            return Ok(known.verdict);
         }
         let mut under_way = self.probing();
         // Somebody else may have been quicker.
-        if self.created.get().is_none() {
-            let at = Places::below(prefix)?;
-            let (found, left) = ask_creates(bucket, &at)?;
-            let (client, at) = (bucket.client()?.clone(), at.object);
-            let update = ask_update(client.clone(), at);
-            let told = async { Ok(update.await) };
-            *under_way = bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, tidy(client, left)).ok();
-            let _nobody_else_could = self.created.set(found);
+        if let Some(known) = self.created.get() {
+            return Ok(known.verdict);
         }
-        Ok(self.created.get().is_some_and(|created| created.honoured))
+        let places = Places::below(prefix)?;
+        let (found, left) = probe::ask_creates(bucket, &places)?;
+        let client = bucket.client()?.clone();
+        if !found.verdict.is_honoured() {
+            // One condition alone guards no container, and what a server does to creates it does to updates.
+            let _nobody_else_could = self.updates.set(found.verdict);
+            let nothing = async { Ok(()) };
+            let _nobody_waits =
+                bucket.start_and_go_on(MAX_DOCUMENT_BYTES, nothing, probe::tidy(client, left));
+        } else {
+            let update = probe::ask_updates(client.clone(), places, found.etag.clone());
+            let told = async { Ok(update.await) };
+            *under_way = bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, probe::tidy(client, left)).ok();
+        }
+        Ok(self.created.get_or_init(|| found).verdict)
     }
 
-    fn updates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<bool, Failure> {
+    fn updates(&self, bucket: &Bucket, prefix: Option<&Key>) -> Result<Verdict, Failure> {
         if let Some(known) = self.updates.get() {
             return Ok(*known);
         }
@@ -130,99 +151,10 @@ impl Probed {
         }
         let answer = match under_way.take() {
             Some(asked) => bucket.wait(asked)?,
-            None => ask_update_anew(bucket, Places::below(prefix)?.object)?,
+            None => probe::ask_updates_anew(bucket, Places::below(prefix)?)?,
         };
-        let honoured = is_honoured(&[answer.map_err(|e| Failure::of(&e, &bucket.bucket))], 0)?;
-        Ok(*self.updates.get_or_init(|| honoured))
+        let answer = answer.map_err(|e| Failure::of(&e, &bucket.bucket))?;
+        let verdict = answer.verdict(&bucket.bucket)?;
+        Ok(*self.updates.get_or_init(|| verdict))
     }
-}
-
-/// Where the probe puts what.
-struct Places {
-    object: Path,
-    damaged: Path,
-}
-
-impl Places {
-    fn below(prefix: Option<&Key>) -> Result<Places, Failure> {
-        let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
-        let at = |name: &str| {
-            let key = prefix.map_or_else(|| Key::new(name), |prefix| prefix.join(name));
-            path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
-        };
-        Ok(Places { object: at(&name)?, damaged: at(&format!("{name}-damaged"))? })
-    }
-}
-
-async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreResult<()> {
-    client.objects.put_opts(at, text.into(), PutOptions::from(mode)).await.map(drop)
-}
-
-/// One round of requests, once in a process and bucket: what they told, and what they left behind.
-fn ask_creates(bucket: &Bucket, at: &Places) -> Result<(Created, Vec<Path>), Failure> {
-    let (object, damaged) = (at.object.clone(), at.damaged.clone());
-    let (creates, compared) = bucket.ask(|client| async move {
-        let text = |n| format!("probe {n} of conditional puts");
-        let racers = (0..RACERS).map(|n| put(&client, &object, PutMode::Create, text(n)));
-        let compared = async {
-            match &client.unsigned {
-                Some(unsigned) => Some(unsigned.put_damaged(&damaged).await),
-                None => None,
-            }
-        };
-        Ok(future::join(future::join_all(racers), compared).await)
-    })?;
-    let failure = |answer| Failure::of(&answer, &bucket.bucket);
-    let creates: Vec<_> = creates.into_iter().map(|answer| answer.map_err(failure)).collect();
-    let honoured = is_honoured(&creates, 1)?;
-    let mut left = vec![at.object.clone()];
-    let compared = match compared.map(|answer| answer.map_err(failure)) {
-        None => false,
-        Some(Err(refused)) => is_mismatch(&refused),
-        Some(Ok(())) => {
-            left.push(at.damaged.clone());
-            false
-        }
-    };
-    Ok((Created { honoured, compared }, left))
-}
-
-/// An update that has to be refused, of an object that is there.
-async fn ask_update(client: Client, at: Path) -> StoreResult<()> {
-    let never = Some("\"00000000000000000000000000000000\"".to_owned());
-    let never = UpdateVersion { e_tag: never, version: Some("1".to_owned()) };
-    put(&client, &at, PutMode::Update(never), "probe of a conditional replacement".to_owned()).await
-}
-
-/// The same with an object of its own: the answer to the first one was lost.
-fn ask_update_anew(bucket: &Bucket, at: Path) -> Result<StoreResult<()>, Failure> {
-    bucket.ask(|client| async move {
-        put(&client, &at, PutMode::Overwrite, "probe of a conditional replacement".to_owned()).await?;
-        let answer = ask_update(client.clone(), at.clone()).await;
-        tidy(client, vec![at]).await;
-        Ok(answer)
-    })
-}
-
-/// Deletes what a probe left behind.
-async fn tidy(client: Client, left: Vec<Path>) {
-    // Nobody waits for it; it ends all the same.
-    let limits = Limits::new(Arc::new(Budget::new(TIDY_TIMEOUT)), MAX_DOCUMENT_BYTES, Arc::default());
-    let deleting = async { Ok(future::join_all(left.iter().map(|left| client.objects.delete(left))).await) };
-    // What stays is a few bytes under a name that says what it is.
-    let _the_probe_has_told = limited(limits, deleting).await;
-}
-
-/// Whether at most `winners` of the conditional puts succeeded and the others were refused for their condition.
-fn is_honoured(answers: &[Result<(), Failure>], winners: usize) -> Result<bool, Failure> {
-    for answer in answers {
-        match answer {
-            Ok(()) => (),
-            Err(f) if matches!(f.kind, ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed) => (),
-            // The server knows the condition well enough to refuse it.
-            Err(f) if f.kind == ErrorKind::Unsupported => return Ok(false),
-            Err(f) => return Err(Failure { kind: f.kind, detail: f.detail.clone(), code: f.code.clone() }),
-        }
-    }
-    Ok(answers.iter().filter(|answer| answer.is_ok()).count() <= winners)
 }

@@ -8,11 +8,12 @@ use std::error::Error as StdError;
 use object_store::Error as StoreResult;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::http::{GivenUp, TooLong};
+use super::http::{GivenUp, NotImplemented, TooLong};
+use super::swift::{self, Refusal};
 use crate::ErrorKind;
 
 /// A failed request: its kind, and a sentence without secrets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) detail: String,
@@ -44,6 +45,12 @@ impl Failure {
         }
         if let Some(long) = in_chain::<TooLong>(answer) {
             return Failure::new(ErrorKind::Io, long.to_string());
+        }
+        if let Some(refusal) = in_chain::<Refusal>(answer) {
+            return swift::failure(refusal);
+        }
+        if let Some(never) = in_chain::<NotImplemented>(answer) {
+            return Failure::new(ErrorKind::Unsupported, never.to_string());
         }
         if let Some(given_up) = in_chain::<GivenUp>(answer) {
             return Failure::new(of_transport(given_up.kind), transport_text(given_up.kind, given_up));

@@ -18,11 +18,12 @@ use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
 };
-use reqwest::{Method, redirect};
+use reqwest::{Method, StatusCode, redirect};
 
 use super::StoreResult;
 use super::clock::{Sent, ServerClock};
 use super::duration;
+use super::maker::Maker;
 use super::options::is_yes;
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
 
@@ -43,6 +44,8 @@ pub(super) struct Limits {
     pub(super) most: u64,
     /// The clock that answers tell.
     clock: Arc<ServerClock>,
+    /// What answers tell of the server.
+    maker: Arc<Maker>,
     /// Tries that failed, and those that followed them.
     pub(super) tries: Arc<Tries>,
     /// Set when answers have broken off for long enough: `object_store` would ask for the rest again.
@@ -51,8 +54,8 @@ pub(super) struct Limits {
 
 impl Limits {
     /// The limits of a piece of work that begins now.
-    pub(super) fn new(budget: Arc<Budget>, most: u64, clock: Arc<ServerClock>) -> Limits {
-        Limits { budget, most, clock, tries: Arc::default(), given_up: Arc::default() }
+    pub(super) fn new(budget: Arc<Budget>, most: u64, clock: Arc<ServerClock>, maker: Arc<Maker>) -> Limits {
+        Limits { budget, most, clock, maker, tries: Arc::default(), given_up: Arc::default() }
     }
 }
 
@@ -96,12 +99,18 @@ pub(super) struct Connections {
     made: Arc<OnceLock<HttpClient>>,
     /// Certificates besides the system's.
     certificates: Vec<reqwest::Certificate>,
+    server: Server,
 }
 
 impl Connections {
+    /// The same, to servers that have credentials.
+    pub(super) fn for_credentials(certificates: Vec<reqwest::Certificate>) -> Self {
+        Connections { server: Server::Credentials, ..Connections::with_certificates(certificates) }
+    }
+
     /// Connections to servers that these certificates speak for, besides the system's.
     pub(super) fn with_certificates(certificates: Vec<reqwest::Certificate>) -> Self {
-        Connections { made: Arc::default(), certificates }
+        Connections { made: Arc::default(), certificates, server: Server::Store }
     }
 }
 
@@ -110,15 +119,16 @@ impl HttpConnector for Connections {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
-        let made = connected(options, &self.certificates, Server::Store)?;
+        let made = connected(options, &self.certificates, self.server)?;
         Ok(self.made.get_or_init(|| made).clone())
     }
 }
 
 /// Whom a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Server {
     /// The store, whose clock its answers tell.
+    #[default]
     Store,
     /// One that has credentials.
     Credentials,
@@ -263,6 +273,18 @@ impl fmt::Display for TooLong {
 
 impl std::error::Error for TooLong {}
 
+/// The server answers with 501: it does not know what it was asked for, and never will.
+#[derive(Debug)]
+pub(super) struct NotImplemented;
+
+impl fmt::Display for NotImplemented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server does not implement this request (HTTP status 501)")
+    }
+}
+
+impl std::error::Error for NotImplemented {}
+
 /// A client whose answers and tries have bounds.
 #[derive(Debug)]
 struct Bounded {
@@ -274,7 +296,7 @@ struct Bounded {
 pub(super) type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
 impl HttpService for Bounded {
-    fn call<'s, 'a>(&'s self, request: HttpRequest) -> Called<'a>
+    fn call<'s, 'a>(&'s self, mut request: HttpRequest) -> Called<'a>
     where
         's: 'a,
         Self: 'a,
@@ -291,7 +313,21 @@ impl HttpService for Bounded {
             let asked = Sent::now(request.method());
             let method = request.method().clone();
             limits.tries.begin();
-            match self.client.execute(request).await {
+            let again = limits.maker.ask_for_newest(&mut request);
+            let mut answer = self.client.execute(request).await;
+            if let Ok(response) = &answer
+                && self.server == Server::Store
+            {
+                limits.maker.see(response);
+                if let Some(again) = again.filter(|_| limits.maker.is_swift()) {
+                    answer = self.client.execute(again).await;
+                }
+            }
+            match answer {
+                // The crate would ask again and again for what the server says it will never do (RFC 9110, section 15.6.2).
+                Ok(response) if response.status() == StatusCode::NOT_IMPLEMENTED => {
+                    Err(HttpError::new(HttpErrorKind::Unknown, NotImplemented))
+                }
                 Ok(response) => {
                     if is_to_come_back(&response) {
                         limits

@@ -13,7 +13,7 @@ use super::conditions::Conditions;
 use super::duration;
 use super::failure::Failure;
 use super::runtime::PerProcess;
-use super::{Bucket, Connect, RemoteStore, other, s3};
+use super::{Bucket, Connect, RemoteStore, other, s3, swift};
 use crate::deadline::{DEFAULT_TIMEOUT, Patience};
 use crate::settings::Settings;
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
@@ -73,6 +73,7 @@ pub(crate) fn open(
     let mut plan = match scheme {
         "s3" => s3::plan(bucket, environment, settings)?,
         "gs" => other::google(bucket, environment, settings)?,
+        "swift" => swift::plan(bucket, environment, settings)?,
         "az" => other::azure(bucket, environment, settings)?,
         _ => other::web(scheme, bucket, environment, settings)?,
     };
@@ -116,6 +117,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
                 patience: Patience::new(timeout),
                 dialect: plan.endpoint.map(|endpoint| Dialect { endpoint, is_known: AtomicBool::new(false) }),
                 clock: Default::default(),
+                maker: Default::default(),
             };
             // A bad configuration is told when the store is opened.
             bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;
@@ -132,7 +134,11 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
 
 /// The bucket (for web servers: the host) and the prefix in `//bucket/prefix`.
 fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> {
-    let what = if scheme.starts_with("http") { "HOST" } else { "BUCKET" };
+    let what = match scheme {
+        "swift" => "CONTAINER",
+        _ if scheme.starts_with("http") => "HOST",
+        _ => "BUCKET",
+    };
     let bad =
         || refusal(format!("a store '{scheme}:' is written {scheme}://{what} or {scheme}://{what}/PREFIX"));
     let path = rest.strip_prefix("//").ok_or_else(bad)?;

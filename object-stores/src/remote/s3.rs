@@ -85,9 +85,6 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     check_endpoint(&mut options, bucket)?;
     let retry = retries(environment)?;
     let certificates = certificates(environment)?;
-    // The service itself documents its conditions; of what only speaks its protocol the answers tell.
-    let conditions =
-        if is_amazon(&options) { Conditions::Documented } else { Conditions::Probed(Default::default()) };
     let mut identity = options.0.clone();
     identity.insert("scheme".into(), "s3".into());
     identity.insert("bucket".into(), bucket.into());
@@ -101,6 +98,11 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     )?;
     let name = bucket.to_owned();
     let at = options.endpoint().unwrap_or_default().to_owned();
+    // The service itself documents its conditions; of what only speaks its protocol the answers tell.
+    let conditions = match is_amazon(&options) {
+        true => Conditions::Documented,
+        false => Conditions::remembered(&at, bucket, signs_all(&options)),
+    };
     let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
     let connect = move || connect(&name, &options, &retry, &certificates, metadata);
     Ok(ConnectionPlan {

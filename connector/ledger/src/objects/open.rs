@@ -132,11 +132,18 @@ fn fencing_token(writers: Writers, target: &str) -> Result<u64> {
 
 /// Many writers rely on conditional puts.
 fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
-    if store.honours(Condition::Create) && store.honours(Condition::Update) {
+    let Some(missing) = [Condition::Create, Condition::Update].into_iter().find(|c| !store.honours(*c))
+    else {
         return Ok(());
-    }
-    let why = "writers=many needs a store with conditional puts (If-None-Match and If-Match), which this one has not";
-    Err(Error::invalid(target, why))
+    };
+    let said = store.why_not(missing).map_or_else(String::new, |why| format!(" ({why})"));
+    Err(Error::invalid(
+        target,
+        format!(
+            "writers=many needs a store with conditional puts (If-None-Match and If-Match), which this one has \
+             not{said}; one writer at a time works, guarded by a lock object"
+        ),
+    ))
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of a struct, once")]

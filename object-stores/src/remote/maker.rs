@@ -1,0 +1,146 @@
+//! What a server's answers say of who made it, where its word on conditions or on freshness is known not to hold.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use object_store::client::{HttpRequest, HttpResponse};
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// Asks Swift for the newest copy of an object, and not for any one
+/// (<https://docs.openstack.org/api-ref/object-store/>, "Get object content and metadata").
+const NEWEST: HeaderName = HeaderName::from_static("x-newest");
+
+/// Hexadecimal digits of the parts of a transaction's id in Swift: `txRANDOM-TIME`.
+const TRANSACTION_DIGITS: [usize; 2] = [21, 10];
+
+const UNKNOWN: u8 = 0;
+const OTHER: u8 = 1;
+const SWIFT: u8 = 2;
+
+/// Whether a server is OpenStack Swift, as far as its answers told. No lock guards it.
+#[derive(Debug, Default)]
+pub(super) struct Maker(AtomicU8);
+
+impl Maker {
+    pub(super) fn is_swift(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == SWIFT
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn see(&self, answer: &HttpResponse) {
+        if is_of_swift(answer.headers()) {
+            self.0.store(SWIFT, Ordering::Relaxed);
+        } else if !answer.status().is_server_error() {
+            // A proxy may answer in a server's place, but then with a failure.
+            let _known = self.0.compare_exchange(UNKNOWN, OTHER, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes a read ask for the newest copy, if the server is Swift; otherwise gives a copy of one that may have to be sent
+    /// again for it, because nothing is known of the server.
+    pub(super) fn ask_for_newest(&self, request: &mut HttpRequest) -> Option<HttpRequest> {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !reads || request.headers().contains_key(NEWEST) {
+            return None;
+        }
+        match self.0.load(Ordering::Relaxed) {
+            SWIFT => {
+                request.headers_mut().insert(NEWEST, HeaderValue::from_static("true"));
+                None
+            }
+            UNKNOWN => {
+                let mut copy = HttpRequest::new(request.body().clone());
+                *copy.method_mut() = request.method().clone();
+                *copy.uri_mut() = request.uri().clone();
+                *copy.headers_mut() = request.headers().clone();
+                copy.headers_mut().insert(NEWEST, HeaderValue::from_static("true"));
+                Some(copy)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether an answer came from Swift, by its own interface or by s3api. Ceph's gateway has transaction ids of the same form,
+/// which go on with an instance and a zone, and only its interface of Swift has the headers of OpenStack.
+fn is_of_swift(headers: &HeaderMap) -> bool {
+    let has = |name: &str| headers.contains_key(name);
+    let is_transaction = |name: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(is_transaction_of_swift)
+    };
+    has("x-openstack-request-id")
+        || has("x-trans-id")
+        || is_transaction("x-amz-id-2")
+        || is_transaction("x-amz-request-id")
+}
+
+fn is_transaction_of_swift(id: &str) -> bool {
+    let Some(parts) = id.strip_prefix("tx") else { return false };
+    let parts: Vec<_> = parts.split('-').collect();
+    parts.len() == TRANSACTION_DIGITS.len()
+        && parts
+            .iter()
+            .zip(TRANSACTION_DIGITS)
+            .all(|(part, digits)| part.len() == digits && part.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::{HttpRequestBody, HttpResponseBody};
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> HttpResponse {
+        let mut answer = HttpResponse::new(HttpResponseBody::from(String::new()));
+        *answer.status_mut() = status.try_into().unwrap();
+        for (name, value) in headers {
+            answer.headers_mut().insert(*name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+
+    fn told(status: u16, headers: &[(&'static str, &'static str)]) -> Maker {
+        let maker = Maker::default();
+        maker.see(&answer(status, headers));
+        maker
+    }
+
+    #[test]
+    fn swift_is_known_by_its_transaction_ids() {
+        let id = "tx4eb0cc56b3d046a985071-006b042de1";
+        for name in ["x-trans-id", "x-openstack-request-id", "x-amz-id-2", "x-amz-request-id"] {
+            assert!(told(404, &[(name, id)]).is_swift(), "{name}");
+        }
+        // Of Ceph's gateway, Amazon, MinIO.
+        for id in [
+            "tx000007e7ce3c5f8a9f338-006b042dca-100d-default",
+            "4442587FB7D0A2F9",
+            "18A5C6F0B3C0E1D2",
+            "tx-",
+            "",
+        ] {
+            assert!(!told(200, &[("x-amz-request-id", id)]).is_swift(), "{id}");
+        }
+        assert!(!told(200, &[("x-amz-id-2", "eftixk72aD6Ap51TnqcoF8eFidJG9Z/2")]).is_swift());
+    }
+
+    #[test]
+    fn the_first_read_of_swift_is_sent_again_and_later_ones_ask_for_the_newest() {
+        let read = || {
+            let mut request = HttpRequest::new(HttpRequestBody::empty());
+            *request.method_mut() = Method::GET;
+            request
+        };
+        let unknown = Maker::default();
+        let mut first = read();
+        let again = unknown.ask_for_newest(&mut first).unwrap();
+        assert!(again.headers().contains_key(NEWEST) && !first.headers().contains_key(NEWEST));
+        unknown.see(&answer(200, &[("x-trans-id", "tx1")]));
+        let mut second = read();
+        assert!(unknown.ask_for_newest(&mut second).is_none() && second.headers().contains_key(NEWEST));
+        let other = told(200, &[]);
+        let mut third = read();
+        assert!(other.ask_for_newest(&mut third).is_none() && !third.headers().contains_key(NEWEST));
+        assert!(told(502, &[]).ask_for_newest(&mut read()).is_some(), "a proxy's failure tells nothing");
+    }
+}

@@ -1,0 +1,345 @@
+//! The requests that tell what a server does with conditions and checksums.
+//!
+//! | requests | at a server | that |
+//! |---|---|---|
+//! | [`ROUNDS`] rounds of [`RACERS`] racing creates, each round of an object of its own | exactly one of a round wins | honours `If-None-Match: *` |
+//! | beside the first round a damaged payload | it is refused for that | compares checksums ([`integrity`](super::integrity)) |
+//! | an update from an etag that no version has, and beside it [`RACERS`] racing updates from the right one | only one of the race wins | honours `If-Match` |
+//! | where none of these wins, the same with etags without quotes | only one of the race wins | compares etags without their quotes (Ceph's gateway, RFC 9110 section 13.1.1 has quotes) |
+//! | deletes | | |
+//!
+//! A first sign that a condition is not kept ends its part. Nobody waits for the updates and deletes who only creates.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, future, stream};
+use object_store::{PutMode, PutOptions, UpdateVersion};
+
+use super::asking::limited;
+use super::failure::Failure;
+use super::http::{Limits, MAX_DOCUMENT_BYTES};
+use super::integrity::is_mismatch;
+use super::{Bucket, Client, Path, StoreResult, path};
+use crate::deadline::Budget;
+use crate::{ErrorKind, Key};
+
+/// Creates and updates that race for one object. A server that checks a condition and then puts, without a lock between, has
+/// several winners in most races of so many.
+const RACERS: usize = 4;
+/// Races of creates. The connections of the later ones are warm, so that their requests meet.
+const ROUNDS: usize = 3;
+/// Time for deleting what a probe left behind.
+const TIDY_TIMEOUT: Duration = Duration::from_secs(30);
+/// An etag that no version has.
+const NO_VERSION: &str = "00000000000000000000000000000000";
+
+/// What a server does with a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It takes effect.
+    Honoured,
+    /// It takes effect if the etag is written without its quotes.
+    HonouredUnquoted,
+    /// Nothing is ever written there.
+    ReadOnly,
+    /// Several of the racing puts took effect, or one whose condition did not hold.
+    Ignored,
+    /// The server refuses the condition itself.
+    Refused,
+    /// No put with it took effect.
+    NeverTrue,
+    /// It is OpenStack Swift, by whichever interface.
+    Swift,
+}
+
+impl Verdict {
+    pub(super) fn is_honoured(self) -> bool {
+        matches!(self, Verdict::Honoured | Verdict::HonouredUnquoted)
+    }
+
+    /// Why the condition is not used, to go behind the name of the condition.
+    pub(super) fn why_not(self) -> Option<&'static str> {
+        Some(match self {
+            Verdict::Honoured | Verdict::HonouredUnquoted => return None,
+            Verdict::ReadOnly => "the store is read-only",
+            Verdict::Ignored => "the server ignores it, or lets several racing puts win",
+            Verdict::Refused => "the server refuses it",
+            Verdict::NeverTrue => "the server refused every put with it, also those whose condition held",
+            Verdict::Swift => "OpenStack Swift checks it without a lock, so that several racing puts can win",
+        })
+    }
+
+    /// What answers to racing puts tell.
+    fn of_race(answers: &[Result<(), Failure>]) -> Result<Verdict, Failure> {
+        let mut winners = 0;
+        for answer in answers {
+            match answer {
+                Ok(()) => winners += 1,
+                Err(f) if is_refused(f) => (),
+                // The server knows the condition well enough to refuse it.
+                Err(f) if f.kind == ErrorKind::Unsupported => return Ok(Verdict::Refused),
+                Err(f) => return Err(f.clone()),
+            }
+        }
+        Ok(match winners {
+            0 => Verdict::NeverTrue,
+            1 => Verdict::Honoured,
+            _ => Verdict::Ignored,
+        })
+    }
+}
+
+/// Whether a put was refused because its condition did not hold.
+fn is_refused(failure: &Failure) -> bool {
+    use ErrorKind::{AlreadyExists, InvalidArgument, NotFound, PreconditionFailed};
+    matches!(failure.kind, AlreadyExists | PreconditionFailed | NotFound | InvalidArgument)
+}
+
+/// What the creates told.
+#[derive(Clone, Debug)]
+pub(super) struct Created {
+    pub(super) verdict: Verdict,
+    /// What is put is compared with its checksum.
+    pub(super) compared: bool,
+    /// The version of the first object, if one create alone won it.
+    pub(super) etag: Option<String>,
+}
+
+/// Where the probe puts what.
+pub(super) struct Places {
+    objects: Vec<Path>,
+    damaged: Path,
+}
+
+impl Places {
+    pub(super) fn below(prefix: Option<&Key>) -> Result<Places, Failure> {
+        let name = format!(".h5lake-probe-{:016x}", RandomState::new().hash_one(std::process::id()));
+        let at = |suffix: &str| {
+            let name = format!("{name}-{suffix}");
+            let key = prefix.map_or_else(|| Key::new(&name), |prefix| prefix.join(&name));
+            path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
+        };
+        let objects = (0..ROUNDS).map(|n| at(&n.to_string())).collect::<Result<_, _>>()?;
+        Ok(Places { objects, damaged: at("damaged")? })
+    }
+}
+
+async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreResult<Option<String>> {
+    let put = client.objects.put_opts(at, text.into(), PutOptions::from(mode)).await?;
+    Ok(put.e_tag)
+}
+
+/// Races creates, and finds out whether checksums are compared: what they told, and what they left behind.
+pub(super) fn ask_creates(bucket: &Bucket, places: &Places) -> Result<(Created, Vec<Path>), Failure> {
+    let mut left = Vec::new();
+    let mut created = Created { verdict: Verdict::NeverTrue, compared: false, etag: None };
+    for (round, object) in places.objects.iter().enumerate() {
+        let damaged = (round == 0).then(|| places.damaged.clone());
+        let (creates, compared) = race_creates(bucket, object.clone(), damaged)?;
+        left.push(object.clone());
+        match compared {
+            None => (),
+            Some(Err(refused)) => created.compared = is_mismatch(&refused),
+            Some(Ok(())) => left.push(places.damaged.clone()),
+        }
+        if bucket.maker.is_swift() {
+            created.verdict = Verdict::Swift;
+            break;
+        }
+        let mut etags = creates.iter().filter_map(|answer| answer.as_ref().ok()).flatten();
+        let etag = etags.next().cloned().filter(|_| etags.next().is_none());
+        let answers: Vec<_> = creates.into_iter().map(|answer| answer.map(drop)).collect();
+        match Verdict::of_race(&answers)? {
+            Verdict::Honoured => created.verdict = Verdict::Honoured,
+            // The answer to the winner may have been lost, and its repetition refused.
+            Verdict::NeverTrue => (),
+            other => {
+                created.verdict = other;
+                break;
+            }
+        }
+        if round == 0 {
+            created.etag = etag;
+        }
+    }
+    Ok((created, left))
+}
+
+type Creates = Vec<Result<Option<String>, Failure>>;
+
+/// One race, and beside it a payload that does not match its checksum.
+fn race_creates(
+    bucket: &Bucket,
+    object: Path,
+    damaged: Option<Path>,
+) -> Result<(Creates, Option<Result<(), Failure>>), Failure> {
+    let (creates, compared) = bucket.ask(|client| async move {
+        let text = |n| format!("probe {n} of conditional puts");
+        let racers = (0..RACERS).map(|n| put(&client, &object, PutMode::Create, text(n)));
+        let compared = async {
+            match (&client.unsigned, damaged) {
+                (Some(unsigned), Some(at)) => Some(unsigned.put_damaged(&at).await),
+                _ => None,
+            }
+        };
+        Ok(future::join(future::join_all(racers), compared).await)
+    })?;
+    let failure = |answer| Failure::of(&answer, &bucket.bucket);
+    let creates = creates.into_iter().map(|answer| answer.map_err(failure)).collect();
+    Ok((creates, compared.map(|answer| answer.map_err(failure))))
+}
+
+/// Answers to updates: to one that has to be refused, and to racing ones of which one has to win.
+#[derive(Debug)]
+pub(super) struct UpdateRace {
+    wrong: StoreResult<()>,
+    right: Vec<StoreResult<()>>,
+}
+
+impl UpdateRace {
+    fn verdict(self, bucket: &str) -> Result<Verdict, Failure> {
+        let told = |answer: StoreResult<()>| answer.map_err(|e| Failure::of(&e, bucket));
+        let right: Vec<_> = self.right.into_iter().map(told).collect();
+        match told(self.wrong) {
+            Ok(()) => Ok(Verdict::Ignored),
+            Err(f) if f.kind == ErrorKind::Unsupported => Ok(Verdict::Refused),
+            Err(f) if is_refused(&f) => Verdict::of_race(&right),
+            Err(f) => Err(f),
+        }
+    }
+
+    fn has_winner(&self) -> bool {
+        self.right.iter().any(Result::is_ok)
+    }
+}
+
+/// Answers to updates with quoted etags, and to others if none of those took effect.
+#[derive(Debug)]
+pub(super) struct UpdateAnswer {
+    quoted: UpdateRace,
+    unquoted: Option<UpdateRace>,
+}
+
+impl UpdateAnswer {
+    /// What they tell of the server that has `bucket`.
+    ///
+    /// # Errors
+    /// What an answer says of something else than the condition.
+    pub(super) fn verdict(self, bucket: &str) -> Result<Verdict, Failure> {
+        match (self.quoted.verdict(bucket)?, self.unquoted) {
+            (Verdict::NeverTrue, Some(unquoted)) => Ok(match unquoted.verdict(bucket)? {
+                Verdict::Honoured => Verdict::HonouredUnquoted,
+                other => other,
+            }),
+            (told, _) => Ok(told),
+        }
+    }
+}
+
+/// Updates of the objects that the creates made, the first of which has this etag if it is known.
+pub(super) async fn ask_updates(
+    client: Client,
+    places: Places,
+    etag: Option<String>,
+) -> StoreResult<UpdateAnswer> {
+    let [raced, other, ..] = &places.objects[..] else {
+        return Err(object_store::Error::NotImplemented {
+            operation: "a probe of fewer than two objects".into(),
+            implementer: "h5lake".into(),
+        });
+    };
+    let etag = match etag {
+        Some(etag) => etag,
+        None => version(&client, raced).await?,
+    };
+    // There may be no such object: then the wrong update would be refused for that.
+    let quoted = race_updates(&client, raced, other, format!("\"{}\"", bare(&etag)), "\"").await;
+    if quoted.has_winner() {
+        return Ok(UpdateAnswer { quoted, unquoted: None });
+    }
+    let etag = version(&client, raced).await?;
+    let unquoted = race_updates(&client, raced, other, bare(&etag).to_owned(), "").await;
+    Ok(UpdateAnswer { quoted, unquoted: Some(unquoted) })
+}
+
+/// An etag without its quotes.
+pub(super) fn bare(etag: &str) -> &str {
+    etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
+}
+
+/// The etag of a version that is put for it.
+async fn version(client: &Client, at: &Path) -> StoreResult<String> {
+    let etag = put(client, at, PutMode::Overwrite, "probe of conditional replacements".to_owned()).await?;
+    Ok(etag.unwrap_or_default())
+}
+
+async fn race_updates(client: &Client, raced: &Path, other: &Path, etag: String, quote: &str) -> UpdateRace {
+    let update = |at, etag: String, n: usize| async move {
+        let mode = PutMode::Update(UpdateVersion { e_tag: Some(etag), version: None });
+        put(client, at, mode, format!("probe {n} of a conditional replacement")).await.map(drop)
+    };
+    let wrong = update(other, format!("{quote}{NO_VERSION}{quote}"), 0);
+    let right = future::join_all((1..=RACERS).map(|n| update(raced, etag.clone(), n)));
+    let (wrong, right) = future::join(wrong, right).await;
+    UpdateRace { wrong, right }
+}
+
+/// The same with objects of its own: the answer to the first probe was lost.
+pub(super) fn ask_updates_anew(
+    bucket: &Bucket,
+    places: Places,
+) -> Result<StoreResult<UpdateAnswer>, Failure> {
+    bucket.ask(|client| async move {
+        let left = places.objects.clone();
+        for object in &left {
+            version(&client, object).await?;
+        }
+        let answer = ask_updates(client.clone(), places, None).await;
+        tidy(client, left).await;
+        Ok(answer)
+    })
+}
+
+/// Deletes what a probe left behind.
+pub(super) async fn tidy(client: Client, left: Vec<Path>) {
+    // Nobody waits for it; it ends all the same.
+    let budget = Arc::new(Budget::new(TIDY_TIMEOUT));
+    let limits = Limits::new(budget, MAX_DOCUMENT_BYTES, Arc::default(), Arc::default());
+    let deleting = async {
+        let left = stream::iter(left.into_iter().map(Ok)).boxed();
+        Ok(client.objects.delete_stream(left).collect::<Vec<_>>().await)
+    };
+    // What stays is a few bytes under a name that says what it is.
+    let _the_probe_has_told = limited(limits, deleting).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn race(answers: &[Result<(), ErrorKind>]) -> Result<Verdict, ErrorKind> {
+        let answers: Vec<_> =
+            answers.iter().map(|answer| answer.map_err(|kind| Failure::new(kind, ""))).collect();
+        Verdict::of_race(&answers).map_err(|f| f.kind)
+    }
+
+    #[test]
+    fn a_race_has_one_winner_or_the_condition_is_not_used() {
+        use ErrorKind::{AlreadyExists, PreconditionFailed, Timeout, Unsupported};
+        assert_eq!(race(&[Ok(()), Err(AlreadyExists), Err(PreconditionFailed)]), Ok(Verdict::Honoured));
+        assert_eq!(race(&[Ok(()), Ok(()), Err(AlreadyExists)]), Ok(Verdict::Ignored));
+        assert_eq!(race(&[Err(PreconditionFailed), Err(PreconditionFailed)]), Ok(Verdict::NeverTrue));
+        assert_eq!(race(&[Err(Unsupported), Ok(())]), Ok(Verdict::Refused));
+        assert_eq!(race(&[Ok(()), Err(Timeout)]), Err(Timeout), "nothing was told");
+    }
+
+    #[test]
+    fn quotes_are_taken_off_in_pairs() {
+        assert_eq!(bare("\"abc\""), "abc");
+        assert_eq!(bare("abc"), "abc");
+        assert_eq!(bare("\""), "\"");
+        assert_eq!(bare("W/\"abc\""), "W/\"abc\"");
+    }
+}

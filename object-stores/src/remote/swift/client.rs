@@ -1,0 +1,214 @@
+//! Requests to Swift: with a token that is renewed, and tried again within bounds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use object_store::RetryConfig;
+use object_store::client::{
+    HttpClient, HttpConnector as _, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::super::StoreResult;
+use super::super::failure::Failure;
+use super::super::http::{Connections, Separate, Server};
+use super::auth::{Credentials, Session};
+use super::refusal::{Refusal, What};
+use crate::ErrorKind;
+
+/// What stands as it is in the path of a URL.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// The same within a query, where a slash stands for itself, too.
+const QUERY: &AsciiSet = PATH;
+
+/// One request, but for the account's URL and the token.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// Below the account: `container/object`, not encoded.
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: HttpRequestBody,
+    pub(super) what: What,
+}
+
+impl Ask {
+    pub(super) fn new(method: Method, path: impl Into<String>, what: What) -> Ask {
+        let (query, headers) = (Vec::new(), HeaderMap::new());
+        Ask { method, path: path.into(), query, headers, body: HttpRequestBody::empty(), what }
+    }
+
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Ask {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: HeaderValue) -> Ask {
+        self.headers.insert(HeaderName::from_static(name), value);
+        self
+    }
+
+    pub(super) fn body(mut self, body: impl Into<HttpRequestBody>) -> Ask {
+        self.body = body.into();
+        self
+    }
+
+    fn url(&self, account: &Url) -> Url {
+        let mut url = account.clone();
+        let base = account.path().trim_end_matches('/').to_owned();
+        let path = utf8_percent_encode(&self.path, PATH);
+        url.set_path(&if self.path.is_empty() { base } else { format!("{base}/{path}") });
+        let query: Vec<_> = self
+            .query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, QUERY)))
+            .collect();
+        url.set_query(Some(query.join("&").as_str()).filter(|query| !query.is_empty()));
+        url
+    }
+}
+
+/// A client of one account.
+#[derive(Debug)]
+pub(super) struct SwiftClient {
+    store: HttpClient,
+    authentication: HttpClient,
+    credentials: Credentials,
+    retry: RetryConfig,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("url", &self.url().as_str()).finish_non_exhaustive()
+    }
+}
+
+impl SwiftClient {
+    pub(super) fn new(
+        credentials: Credentials,
+        retry: RetryConfig,
+        options: &object_store::ClientOptions,
+        certificates: Vec<reqwest::Certificate>,
+    ) -> StoreResult<SwiftClient> {
+        let store = Connections::with_certificates(certificates.clone()).connect(options)?;
+        let authentication = match certificates.is_empty() {
+            true => Separate { server: Server::Credentials }.connect(options)?,
+            false => Connections::for_credentials(certificates).connect(options)?,
+        };
+        Ok(SwiftClient { store, authentication, credentials, retry, session: Mutex::new(None) })
+    }
+
+    /// Asks, and hands on an answer that is no failure.
+    ///
+    /// A token that has run out is renewed, once for each request and by one request at a time.
+    ///
+    /// # Errors
+    /// [`Refusal`], or what the connection says.
+    pub(super) async fn ask(&self, ask: Ask) -> StoreResult<HttpResponse> {
+        let mut session = self.session(None).await?;
+        let mut renewed = false;
+        loop {
+            let url = ask.url(&session.account);
+            let mut request = HttpRequest::new(ask.body.clone());
+            *request.method_mut() = ask.method.clone();
+            *request.uri_mut() = url.as_str().parse().map_err(|e| generic(Box::new(e)))?;
+            *request.headers_mut() = ask.headers.clone();
+            request.headers_mut().insert("x-auth-token", session.token.clone());
+            let answer = self.tried(&self.store, request).await?;
+            match answer.status().as_u16() {
+                200..=299 => return Ok(answer),
+                401 if !renewed => {
+                    renewed = true;
+                    session = self.session(Some(&session)).await?;
+                }
+                _ => return Err(Refusal::of(ask.what, &url, &answer).into()),
+            }
+        }
+    }
+
+    /// The session; a new one if it is the one that was refused.
+    async fn session(&self, refused: Option<&Arc<Session>>) -> StoreResult<Arc<Session>> {
+        let mut known = self.session.lock().await;
+        if let Some(session) = known.as_ref()
+            && refused.is_none_or(|refused| !Arc::ptr_eq(refused, session))
+        {
+            return Ok(session.clone());
+        }
+        let request = self.credentials.request().ok_or_else(|| {
+            let why = "a user's name or key has characters that no header can have";
+            generic(Box::new(std::io::Error::other(why)))
+        })?;
+        let answer = self.tried(&self.authentication, request).await?;
+        if !answer.status().is_success() {
+            return Err(Refusal::of(What::Token, self.credentials.url(), &answer).into());
+        }
+        let (head, body) = answer.into_parts();
+        let body = body.bytes().await.map_err(broken)?;
+        let answer = HttpResponse::from_parts(head, Bytes::new().into());
+        let session = Arc::new(self.credentials.session(&answer, &body)?);
+        *known = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Sends a request, and again while that may help: what the servers cannot do now, a change that met another one, a
+    /// connection that broke. Every request here may be repeated: a put has its whole object, a delete finds nothing.
+    async fn tried(&self, client: &HttpClient, request: HttpRequest) -> StoreResult<HttpResponse> {
+        let (head, body) = request.into_parts();
+        let (begun, mut retries) = (Instant::now(), 0_usize);
+        let mut pause = self.retry.backoff.init_backoff;
+        loop {
+            let mut request = HttpRequest::new(body.clone());
+            *request.method_mut() = head.method.clone();
+            *request.uri_mut() = head.uri.clone();
+            *request.headers_mut() = head.headers.clone();
+            let answer = client.execute(request).await;
+            let again = match &answer {
+                Ok(answer) => {
+                    matches!(answer.status().as_u16(), 408 | 409 | 422 | 429 | 498 | 500 | 502..=504)
+                }
+                Err(e) => is_worth_another_try(e),
+            };
+            if !again
+                || retries == self.retry.max_retries
+                || begun.elapsed() + pause > self.retry.retry_timeout
+            {
+                return answer.map_err(broken);
+            }
+            retries += 1;
+            tokio::time::sleep(pause).await;
+            pause = pause.mul_f64(self.retry.backoff.base).min(self.retry.backoff.max_backoff);
+        }
+    }
+}
+
+fn is_worth_another_try(error: &HttpError) -> bool {
+    matches!(
+        error.kind(),
+        HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Timeout | HttpErrorKind::Interrupted
+    )
+}
+
+/// A failed connection, as the crate's errors hold it.
+pub(super) fn broken(error: HttpError) -> object_store::Error {
+    generic(Box::new(error))
+}
+
+pub(super) fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> object_store::Error {
+    object_store::Error::Generic { store: "Swift", source }
+}
+
+/// A failure of Swift's own, in this crate's kinds.
+pub(in super::super) fn failure(refusal: &Refusal) -> Failure {
+    let detail = if refusal.kind() == ErrorKind::NotFound { String::new() } else { refusal.to_string() };
+    Failure::new(refusal.kind(), detail)
+}
+
+/// Between two tries of what broke off in the middle of an answer.
+pub(super) const RESUME_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,242 @@
+//! Large objects: segments in a container beside the object's, and a manifest that puts them together, written last.
+//!
+//! Swift's static large objects (<https://docs.openstack.org/swift/latest/overview_large_objects.html>). A manifest names a
+//! thousand segments; of more, a manifest names manifests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::client::HttpResponse;
+use object_store::path::Path;
+use object_store::{Error, MultipartUpload, PutPayload, PutResult, UploadPart};
+use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde_json::{Value, json};
+
+use super::super::StoreResult;
+use super::client::{Ask, SwiftClient, broken, generic};
+use super::objects::{SwiftContainer, header};
+use super::refusal::What;
+
+/// Entries of a manifest that every Swift takes.
+const MAX_ENTRIES: usize = 1000;
+/// Manifests of manifests, at most: what goes beyond is none of ours.
+const MAX_DEPTH: usize = 3;
+
+/// Whether an answer is of a large object.
+pub(super) fn is_large(answer: &HttpResponse) -> bool {
+    header(answer, "x-static-large-object").is_some_and(|said| said.eq_ignore_ascii_case("true"))
+}
+
+/// A segment that is there.
+#[derive(Clone, Debug)]
+struct Segment {
+    number: usize,
+    path: String,
+    bytes: usize,
+    digest: String,
+}
+
+/// A large object being put.
+#[derive(Debug)]
+pub(super) struct Segments {
+    container: SwiftContainer,
+    object: Path,
+    /// What all segments' paths begin with.
+    base: String,
+    begun: usize,
+    there: Arc<Mutex<Vec<Segment>>>,
+    /// What parts that are still under way look at: they take themselves away.
+    given_up: Arc<AtomicBool>,
+}
+
+impl SwiftContainer {
+    /// The container of the segments.
+    fn segments_container(&self) -> String {
+        format!("{}_segments", self.name)
+    }
+
+    /// Whether there can be large objects.
+    pub(super) async fn has_segments(&self) -> StoreResult<bool> {
+        let ask = Ask::new(Method::HEAD, self.segments_container(), What::Read);
+        match self.client.ask(ask.header("x-newest", HeaderValue::from_static("true"))).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Segments {
+    /// Starts an object; makes the container of the segments if it is not there.
+    pub(super) async fn new(container: SwiftContainer, object: Path) -> StoreResult<Segments> {
+        let beside = container.segments_container();
+        container.client.ask(Ask::new(Method::PUT, &beside, What::Container)).await?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|e| generic(e.to_string().into()))?;
+        let base = format!("{beside}/{:032x}", u128::from_be_bytes(random));
+        let (there, given_up) = Default::default();
+        Ok(Segments { container, object, base, begun: 0, there, given_up })
+    }
+
+    /// Puts manifests of the segments, as many as one manifest can name: the entries of that one.
+    async fn entries(&self, mut entries: Vec<Value>, made: &mut Vec<String>) -> StoreResult<Vec<Value>> {
+        while entries.len() > MAX_ENTRIES {
+            let mut next = Vec::new();
+            for some in entries.chunks(MAX_ENTRIES) {
+                let path = format!("{}/manifest-{:08}", self.base, made.len());
+                put_manifest(&self.container.client, path.clone(), some).await?;
+                made.push(path.clone());
+                next.push(json!({ "path": format!("/{path}") }));
+            }
+            entries = next;
+        }
+        Ok(entries)
+    }
+
+    async fn finish(&self, made: &mut Vec<String>) -> StoreResult<PutResult> {
+        let mut there = self.there.lock().clone();
+        there.sort_by_key(|segment| segment.number);
+        if there.len() != self.begun {
+            return Err(generic("a segment was not put".into()));
+        }
+        let entries = there
+            .iter()
+            .map(|s| json!({ "path": format!("/{}", s.path), "size_bytes": s.bytes, "etag": s.digest }))
+            .collect();
+        let entries = self.entries(entries, made).await?;
+        let replaced = self.container.segments_of(&self.object).await?;
+        let path = format!("{}/{}", self.container.name, self.object);
+        let answer = put_manifest(&self.container.client, path, &entries).await?;
+        let e_tag = header(&answer, "etag").map(str::to_owned);
+        // The new object is there: what the old one leaves behind is no failure of this one.
+        let _garbage_at_worst = self.container.delete_all(replaced).await;
+        Ok(PutResult { e_tag, version: None, extensions: Default::default() })
+    }
+}
+
+/// Puts a manifest: when this returns, the object is there, and its segments were compared with their digests.
+async fn put_manifest(client: &SwiftClient, path: String, entries: &[Value]) -> StoreResult<HttpResponse> {
+    let ask = Ask::new(Method::PUT, path, What::Container).query("multipart-manifest", "put");
+    client.ask(ask.body(Value::from(entries).to_string())).await
+}
+
+#[async_trait]
+impl MultipartUpload for Segments {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        let (number, container) = (self.begun, self.container.clone());
+        self.begun += 1;
+        let path = format!("{}/{number:08}", self.base);
+        let (there, given_up) = (self.there.clone(), self.given_up.clone());
+        Box::pin(async move {
+            let bytes = part.content_length();
+            let digest = container.put_piece(path.clone(), part).await?;
+            if given_up.load(Ordering::Relaxed) {
+                return container.delete_all(vec![path]).await;
+            }
+            there.lock().push(Segment { number, path, bytes, digest });
+            Ok(())
+        })
+    }
+
+    async fn complete(&mut self) -> StoreResult<PutResult> {
+        let mut made = Vec::new();
+        let put = self.finish(&mut made).await;
+        if put.is_err() {
+            let _garbage_at_worst = self.container.delete_all(made).await;
+        }
+        put
+    }
+
+    async fn abort(&mut self) -> StoreResult<()> {
+        self.given_up.store(true, Ordering::Relaxed);
+        let there = std::mem::take(&mut *self.there.lock());
+        for some in there.chunks(MAX_ENTRIES) {
+            self.container.delete_all(some.iter().map(|segment| segment.path.clone()).collect()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The pieces of a payload, each of at most `most` bytes, without a copy.
+pub(super) fn split(payload: PutPayload, most: usize) -> Vec<PutPayload> {
+    let (mut parts, mut part, mut length) = (Vec::new(), Vec::<Bytes>::new(), 0);
+    for mut piece in payload {
+        while length + piece.len() > most {
+            part.push(piece.split_to(most - length));
+            parts.push(std::mem::take(&mut part).into_iter().collect());
+            length = 0;
+        }
+        length += piece.len();
+        part.push(piece);
+    }
+    if length > 0 {
+        parts.push(part.into_iter().collect());
+    }
+    parts
+}
+
+/// The paths of all that a manifest names, and what the manifests among these name.
+pub(super) async fn segments(client: &SwiftClient, manifest: String) -> StoreResult<Vec<String>> {
+    let (mut found, mut next) = (Vec::new(), vec![manifest]);
+    for _ in 0..MAX_DEPTH {
+        let mut below = Vec::new();
+        for path in std::mem::take(&mut next) {
+            let ask = Ask::new(Method::GET, path, What::Read).query("multipart-manifest", "get");
+            let answer = client.ask(ask.header("x-newest", HeaderValue::from_static("true"))).await?;
+            let body = answer.into_body().bytes().await.map_err(broken)?;
+            let entries: Vec<Value> = serde_json::from_slice(&body)
+                .map_err(|_| generic("the manifest is not understood".into()))?;
+            for entry in entries {
+                let Some(path) = entry["name"].as_str().and_then(|name| name.strip_prefix('/')) else {
+                    continue;
+                };
+                if entry["sub_slo"] == true {
+                    below.push(path.to_owned());
+                }
+                found.push(path.to_owned());
+            }
+        }
+        next = below;
+    }
+    Ok(found)
+}
+
+/// Deletes by one request; whether the servers know such requests.
+pub(super) async fn delete_in_bulk(client: &SwiftClient, paths: &[String]) -> StoreResult<bool> {
+    let lines: Vec<_> =
+        paths.iter().map(|path| utf8_percent_encode(path, NON_ALPHANUMERIC).to_string()).collect();
+    let ask = Ask::new(Method::POST, "", What::Container)
+        .query("bulk-delete", "true")
+        .header("accept", HeaderValue::from_static("application/json"))
+        .header("content-type", HeaderValue::from_static("text/plain"))
+        .body(lines.join("\n"));
+    let answer = match client.ask(ask).await {
+        Ok(answer) => answer,
+        // Each object is deleted by itself then, which says more if it fails.
+        Err(Error::NotFound { .. } | Error::Generic { .. }) => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    let body = answer.into_body().bytes().await.map_err(broken)?;
+    // Servers without bulk deletes take this for a change of the account's metadata, and answer without a word.
+    let told = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    Ok(told["Response Status"].as_str().is_some_and(|status| status.starts_with("200"))
+        && told["Errors"].as_array().is_some_and(Vec::is_empty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_split_where_segments_end() {
+        let pieces = [vec![1_u8; 3], vec![2; 8], vec![], vec![3; 1]].map(Bytes::from);
+        let parts = split(pieces.into_iter().collect(), 4);
+        let bytes: Vec<Vec<u8>> = parts.into_iter().map(|part| Bytes::from(part).to_vec()).collect();
+        assert_eq!(bytes, [vec![1, 1, 1, 2], vec![2; 4], vec![2, 2, 2, 3]]);
+    }
+}

@@ -1,0 +1,112 @@
+//! OpenStack Swift by its own interface: `swift://container/prefix`.
+//!
+//! The crate `object_store` has no Swift. What it asks of a store is implemented here ([`objects`]), so that all other parts
+//! of remote stores serve Swift as they serve S3: limits of an operation, streams, parts of objects, the server's clock.
+//!
+//! Swift honours no condition of a put in a race, so that a container has one writer at a time. Each read asks for the
+//! newest copy, because any copy may be an old one while a disk is away.
+//!
+//! <https://docs.openstack.org/api-ref/object-store/>
+
+mod auth;
+mod client;
+mod large;
+mod listing;
+mod objects;
+mod refusal;
+
+use std::sync::Arc;
+
+use object_store::client::ClientConfigKey;
+use reqwest::Certificate;
+
+pub(super) use client::failure;
+pub(super) use refusal::Refusal;
+
+use self::auth::Credentials;
+use self::client::SwiftClient;
+use self::objects::SwiftContainer;
+use super::Client;
+use super::conditions::Conditions;
+use super::options::{ConnectionPlan, Environment, client_options, is_yes, refusal, refused, retries};
+use super::probe::Verdict;
+use crate::Result;
+use crate::settings::{Settings, check_settings};
+
+/// Bytes of a put that goes in one piece; longer ones become segments. Swift itself takes 5 GiB.
+const SEGMENT_BYTES: usize = 1 << 30;
+/// The least that the setting says instead: Swift may refuse smaller segments.
+const MIN_SEGMENT_BYTES: usize = 1 << 20;
+/// The setting of that.
+const SEGMENT_SIZE: &str = "segment-size";
+
+/// How the container is reached.
+pub(super) fn plan(
+    container: &str,
+    environment: &Environment,
+    settings: &Settings,
+) -> Result<ConnectionPlan> {
+    check_settings("swift", settings, &[SEGMENT_SIZE])?;
+    let segment = segment_bytes(settings)?;
+    let credentials = Credentials::of(environment)?;
+    let mut options = client_options();
+    if credentials.is_plain() {
+        let allows = |name| is_yes(name, environment.get(name).map_or("", String::as_str));
+        if !allows("SWIFT_ALLOW_HTTP")? && !allows("HTTP_ALLOW_HTTP")? {
+            return Err(refusal(
+                "Swift's URL is plain http, which encrypts neither the key nor the data; SWIFT_ALLOW_HTTP=true allows it",
+            ));
+        }
+        options = options
+            .with_config(ClientConfigKey::AllowHttp, "true")
+            .with_config(ClientConfigKey::NoSystemCertificates, "true");
+    }
+    let certificates = certificates(environment)?;
+    let retry = retries(environment)?;
+    let ours = |name: &str| ["OS_", "ST_", "SWIFT_"].iter().any(|prefix| name.starts_with(prefix));
+    let mut identity: Environment =
+        environment.iter().filter(|(name, _)| ours(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    identity.insert("scheme".into(), "swift".into());
+    identity.insert("bucket".into(), container.into());
+    identity.insert("tries".into(), retry.max_retries.to_string());
+    identity.insert(SEGMENT_SIZE.into(), segment.to_string());
+    let account = ["ST_USER", "OS_PROJECT_ID", "OS_PROJECT_NAME", "OS_STORAGE_URL", "OS_REGION_NAME"];
+    let account = account.into_iter().filter_map(|name| environment.get(name).map(String::as_str));
+    let at = std::iter::once(credentials.url().as_str()).chain(account).collect::<Vec<_>>().join(" ");
+    let name = container.to_owned();
+    let connect = move || {
+        let client = SwiftClient::new(credentials.clone(), retry.clone(), &options, certificates.clone());
+        let client = Arc::new(client.map_err(|e| refused(e, &name))?);
+        let objects = Arc::new(SwiftContainer::new(client, &name, segment));
+        Ok(Client { objects: objects.clone(), unsigned: None, pages: Some(objects) })
+    };
+    Ok(ConnectionPlan {
+        name: format!("swift://{container}"),
+        bucket: container.to_owned(),
+        at,
+        connect: Box::new(connect),
+        conditions: Conditions::Known(Verdict::Swift),
+        by_version: false,
+        identity,
+        endpoint: None,
+    })
+}
+
+fn segment_bytes(settings: &Settings) -> Result<usize> {
+    let Some(text) = settings.get(SEGMENT_SIZE) else { return Ok(SEGMENT_BYTES) };
+    let bytes = text.parse().ok().filter(|bytes| (MIN_SEGMENT_BYTES..=SEGMENT_BYTES).contains(bytes));
+    bytes.ok_or_else(|| {
+        refusal(format!(
+            "the setting '{SEGMENT_SIZE}' of a store 'swift:' is a number of bytes from {MIN_SEGMENT_BYTES} to {SEGMENT_BYTES}"
+        ))
+    })
+}
+
+/// `OS_CACERT`: certificates besides the system's.
+fn certificates(environment: &Environment) -> Result<Vec<Certificate>> {
+    let Some(path) = environment.get("OS_CACERT").filter(|path| !path.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let pem = std::fs::read(path).map_err(|e| refusal(format!("OS_CACERT cannot be read: {e}")))?;
+    Certificate::from_pem_bundle(&pem).map_err(|_| refusal("OS_CACERT holds no certificates"))
+}

@@ -1,0 +1,345 @@
+//! A container of Swift as the crate `object_store` sees stores.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use md5::{Digest as _, Md5};
+use object_store::client::{HttpRequestBody, HttpResponse};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+
+use super::super::StoreResult;
+use super::client::{Ask, RESUME_PAUSE, SwiftClient, broken, generic};
+use super::large::{self, Segments};
+use super::refusal::What;
+
+/// Deletes in one request; Swift takes 10,000.
+const DELETES_AT_ONCE: usize = 1000;
+/// Objects that are looked at side by side before they are deleted.
+const LOOKS_AT_ONCE: usize = 16;
+/// How often an answer that broke off is asked for again, from there on.
+const MAX_RESUMES: usize = 10;
+
+/// A container, and the one beside it that has the segments of its large objects.
+#[derive(Clone, Debug)]
+pub(super) struct SwiftContainer {
+    pub(super) client: Arc<SwiftClient>,
+    pub(super) name: Arc<str>,
+    /// Bytes of a put that goes in one piece.
+    segment: usize,
+}
+
+impl fmt::Display for SwiftContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "swift://{}", self.name)
+    }
+}
+
+/// A value of a header that this crate wrote.
+pub(super) fn value(text: &str) -> StoreResult<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|e| generic(Box::new(e)))
+}
+
+pub(super) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
+    answer.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What Swift compares with the bytes that arrive.
+pub(super) fn digest(payload: &PutPayload) -> String {
+    let mut digest = Md5::new();
+    payload.iter().for_each(|piece| digest.update(piece));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn not_there(operation: &str) -> Error {
+    Error::NotImplemented { operation: operation.into(), implementer: "the store of Swift".into() }
+}
+
+impl SwiftContainer {
+    pub(super) fn new(client: Arc<SwiftClient>, name: &str, segment: usize) -> Self {
+        SwiftContainer { client, name: name.into(), segment }
+    }
+
+    fn path(&self, object: &Path) -> String {
+        format!("{}/{object}", self.name)
+    }
+
+    /// Puts bytes in one piece, at a path below the account; the etag.
+    pub(super) async fn put_piece(&self, path: String, payload: PutPayload) -> StoreResult<String> {
+        let digest = digest(&payload);
+        let ask = Ask::new(Method::PUT, path, What::Container);
+        self.client.ask(ask.header("etag", value(&digest)?).body(HttpRequestBody::from(payload))).await?;
+        Ok(digest)
+    }
+
+    async fn head(&self, path: &Path) -> StoreResult<(ObjectMeta, bool)> {
+        let ask = Ask::new(Method::HEAD, self.path(path), What::Read);
+        let answer = self.client.ask(ask.header("x-newest", HeaderValue::from_static("true"))).await?;
+        let size = header(&answer, "content-length").and_then(|length| length.parse().ok());
+        let is_large = large::is_large(&answer);
+        Ok((meta(path, &answer, size)?, is_large))
+    }
+
+    /// Deletes objects of which large ones are gone with their segments; deleting what is not there succeeds.
+    async fn delete_batch(self, paths: Vec<StoreResult<Path>>) -> StoreResult<Vec<Path>> {
+        let paths: Vec<Path> = paths.into_iter().collect::<StoreResult<_>>()?;
+        let mut segments = Vec::new();
+        // Without that container no object is large.
+        if paths.len() == 1 || self.has_segments().await? {
+            let looks = stream::iter(paths.clone()).map(|path| {
+                let own = self.clone();
+                async move { own.segments_of(&path).await }
+            });
+            segments = looks.buffer_unordered(LOOKS_AT_ONCE).try_concat().await?;
+        }
+        self.delete_all(paths.iter().map(|path| self.path(path)).collect()).await?;
+        for some in segments.chunks(DELETES_AT_ONCE) {
+            self.delete_all(some.to_vec()).await?;
+        }
+        Ok(paths)
+    }
+
+    /// The segments of an object, by their paths below the account; none if it is not large, or not there.
+    pub(super) async fn segments_of(&self, path: &Path) -> StoreResult<Vec<String>> {
+        match self.head(path).await {
+            Ok((_, true)) => large::segments(&self.client, self.path(path)).await,
+            Ok((_, false)) | Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes what lies at paths below the account.
+    pub(super) async fn delete_all(&self, paths: Vec<String>) -> StoreResult<()> {
+        if paths.len() > 1 && large::delete_in_bulk(&self.client, &paths).await? {
+            return Ok(());
+        }
+        let deletes = stream::iter(paths).map(|path| async move {
+            match self.client.ask(Ask::new(Method::DELETE, path, What::Read)).await {
+                Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(e) => Err(e),
+            }
+        });
+        deletes.buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+    }
+}
+
+/// What an answer says of the object at `path`.
+fn meta(path: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<ObjectMeta> {
+    let bad = |what: &str| generic(format!("the answer has no {what} that makes sense").into());
+    let modified = header(answer, "last-modified").and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+    Ok(ObjectMeta {
+        location: path.clone(),
+        last_modified: modified.ok_or_else(|| bad("Last-Modified"))?.with_timezone(&Utc),
+        size: size.ok_or_else(|| bad("Content-Length"))?,
+        e_tag: header(answer, "etag").map(str::to_owned),
+        version: None,
+    })
+}
+
+/// The part that an answer has, and the whole object's size (RFC 9110, section 14.4).
+fn part(answer: &HttpResponse) -> Option<(Range<u64>, u64)> {
+    let Some(said) = header(answer, "content-range") else {
+        let size = header(answer, "content-length")?.parse().ok()?;
+        return Some((0..size, size));
+    };
+    let (range, size) = said.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first <= last && last < size).then(|| (first..last + 1, size))
+}
+
+fn written(range: &GetRange) -> String {
+    match range {
+        GetRange::Bounded(range) => format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
+        GetRange::Offset(from) => format!("bytes={from}-"),
+        GetRange::Suffix(last) => format!("bytes=-{last}"),
+    }
+}
+
+/// An answer's body under way.
+struct Body {
+    container: SwiftContainer,
+    path: Path,
+    etag: Option<String>,
+    pieces: BoxStream<'static, Result<Bytes, object_store::client::HttpError>>,
+    left: Range<u64>,
+    resumes: usize,
+}
+
+impl Body {
+    /// The next piece; what broke off is asked for again, of the same version.
+    async fn next(mut self) -> StoreResult<Option<(Bytes, Body)>> {
+        loop {
+            if self.left.is_empty() {
+                return Ok(None);
+            }
+            let error = match self.pieces.next().await {
+                Some(Ok(piece)) => {
+                    self.left.start += piece.len() as u64;
+                    return Ok(Some((piece, self)));
+                }
+                Some(Err(e)) => broken(e),
+                None => generic(
+                    format!("the answer ended {} bytes early", self.left.end - self.left.start).into(),
+                ),
+            };
+            if self.resumes == MAX_RESUMES {
+                return Err(error);
+            }
+            self.resumes += 1;
+            tokio::time::sleep(RESUME_PAUSE).await;
+            let range = GetRange::Bounded(self.left.clone());
+            let answer = self.container.read(&self.path, Some(&range), self.etag.as_deref()).await?;
+            if part(&answer).is_none_or(|(came, _)| came != self.left) {
+                return Err(error);
+            }
+            self.pieces = answer.into_body().bytes_stream();
+        }
+    }
+}
+
+impl SwiftContainer {
+    async fn read(
+        &self,
+        path: &Path,
+        range: Option<&GetRange>,
+        etag: Option<&str>,
+    ) -> StoreResult<HttpResponse> {
+        let ask = Ask::new(Method::GET, self.path(path), What::Read);
+        let mut ask = ask.header("x-newest", HeaderValue::from_static("true"));
+        if let Some(range) = range {
+            ask = ask.header("range", value(&written(range))?);
+        }
+        if let Some(etag) = etag {
+            ask = ask.header("if-match", value(etag)?);
+        }
+        self.client.ask(ask).await
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SwiftContainer {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> StoreResult<PutResult> {
+        if options.mode != PutMode::Overwrite {
+            return Err(not_there("a put with a condition"));
+        }
+        if payload.content_length() > self.segment {
+            let mut segments = Segments::new(self.clone(), path.clone()).await?;
+            let put = async {
+                for part in large::split(payload, self.segment) {
+                    segments.put_part(part).await?;
+                }
+                segments.complete().await
+            };
+            return match put.await {
+                Ok(put) => Ok(put),
+                Err(e) => {
+                    let _what_stays_is_named_in_the_manual = segments.abort().await;
+                    Err(e)
+                }
+            };
+        }
+        let e_tag = Some(self.put_piece(self.path(path), payload).await?);
+        Ok(PutResult { e_tag, version: None, extensions: Default::default() })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        _: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        Ok(Box::new(Segments::new(self.clone(), path.clone()).await?))
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        if options.head {
+            let (meta, _) = self.head(path).await?;
+            let payload = GetResultPayload::Stream(stream::empty().boxed());
+            let range = 0..meta.size;
+            let (attributes, extensions) = Default::default();
+            return Ok(GetResult { payload, range, meta, attributes, extensions });
+        }
+        let answer = self.read(path, options.range.as_ref(), options.if_match.as_deref()).await?;
+        let (range, size) =
+            part(&answer).ok_or_else(|| generic("the answer does not say which part it has".into()))?;
+        let meta = meta(path, &answer, Some(size))?;
+        let body = Body {
+            container: self.clone(),
+            path: path.clone(),
+            etag: meta.e_tag.clone(),
+            pieces: answer.into_body().bytes_stream(),
+            left: range.clone(),
+            resumes: 0,
+        };
+        let payload = GetResultPayload::Stream(stream::try_unfold(body, Body::next).boxed());
+        let (attributes, extensions) = Default::default();
+        Ok(GetResult { payload, meta, range, attributes, extensions })
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        let own = self.clone();
+        let batches = paths.chunks(DELETES_AT_ONCE).then(move |batch| own.clone().delete_batch(batch));
+        batches.map_ok(|paths| stream::iter(paths.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    fn list(&self, _: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        stream::once(async { Err(not_there("a listing without pages")) }).boxed()
+    }
+
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> StoreResult<ListResult> {
+        Err(not_there("a listing by folders"))
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> StoreResult<()> {
+        Err(not_there("a copy"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::HttpResponseBody;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_says_which_part_it_has() {
+        let told = |name: &'static str, said: &'static str| {
+            let mut answer = HttpResponse::new(HttpResponseBody::from(String::new()));
+            answer.headers_mut().insert(name, HeaderValue::from_static(said));
+            part(&answer)
+        };
+        assert_eq!(told("content-range", "bytes 2-5/10"), Some((2..6, 10)));
+        assert_eq!(told("content-length", "7"), Some((0..7, 7)));
+        for bad in
+            ["bytes 5-2/10", "bytes 2-10/10", "bytes */10", "2-5/10", "bytes 2-18446744073709551615/9", ""]
+        {
+            assert_eq!(told("content-range", bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn payloads_have_md5_as_swift_computes_it() {
+        assert_eq!(digest(&PutPayload::from("abc")), "900150983cd24fb0d6963f7d28e17f72");
+        let pieces: PutPayload =
+            ["a", "bc"].map(|text| Bytes::from_static(text.as_bytes())).into_iter().collect();
+        assert_eq!(digest(&pieces), "900150983cd24fb0d6963f7d28e17f72");
+    }
+}

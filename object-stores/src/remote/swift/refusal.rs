@@ -1,0 +1,121 @@
+//! Answers of Swift that are failures, as errors that say where, what, and what to do.
+
+use std::fmt;
+
+use object_store::client::HttpResponse;
+use url::Url;
+
+use crate::ErrorKind;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum What {
+    /// A token.
+    Token,
+    /// The bytes or metadata of an object.
+    Read,
+    /// Anything that a container that is not there makes fail: a put, a listing.
+    Container,
+}
+
+/// An answer that is a failure. It holds neither a token nor a body of the request.
+#[derive(Debug)]
+pub(in super::super) struct Refusal {
+    what: What,
+    /// Without a query.
+    url: String,
+    status: u16,
+    transaction: Option<String>,
+    said: Option<String>,
+}
+
+impl Refusal {
+    /// A failure of its own kind, in an answer whose status is none: `said` tells.
+    pub(super) fn new(what: What, url: &Url, answer: &HttpResponse, said: &str) -> Self {
+        let said = Some(said.to_owned());
+        Refusal { said, ..Refusal::of(what, url, answer) }
+    }
+
+    /// An answer's failure.
+    pub(super) fn of(what: What, url: &Url, answer: &HttpResponse) -> Self {
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let transaction = header("x-trans-id").or_else(|| header("x-openstack-request-id"));
+        let mut url = url.clone();
+        url.set_query(None);
+        Refusal {
+            what,
+            url: url.into(),
+            status: answer.status().as_u16(),
+            transaction: transaction.map(|id| id.chars().filter(char::is_ascii_graphic).take(80).collect()),
+            said: None,
+        }
+    }
+
+    /// The kind of failure.
+    pub(in super::super) fn kind(&self) -> ErrorKind {
+        match (self.status, self.what) {
+            (401, _) | (403, What::Token) => ErrorKind::Unauthenticated,
+            (403, _) => ErrorKind::PermissionDenied,
+            (404, What::Read) => ErrorKind::NotFound,
+            (404, What::Container) => ErrorKind::NoStore,
+            (404, What::Token) => ErrorKind::InvalidArgument,
+            (405 | 501, _) => ErrorKind::Unsupported,
+            (408 | 504, _) => ErrorKind::Timeout,
+            (413 | 507, _) => ErrorKind::NoSpace,
+            (416, _) => ErrorKind::ShortRead,
+            (409 | 429 | 498 | 500..=599, _) => ErrorKind::Unavailable,
+            (412, _) => ErrorKind::PreconditionFailed,
+            (400, _) => ErrorKind::InvalidArgument,
+            _ => ErrorKind::Io,
+        }
+    }
+
+    /// What to do about it.
+    fn advice(&self) -> &str {
+        match (self.status, self.what) {
+            (401 | 403, What::Token) => {
+                "the user or the key is wrong: ST_USER and ST_KEY, or OS_USERNAME and OS_PASSWORD"
+            }
+            (401, _) => {
+                "a new token was refused too: the user may not use this account, OS_PROJECT_NAME may name another one"
+            }
+            (403, _) => "the user has no right to this there; the container's access list gives it",
+            (404, What::Container) => {
+                "there is no such container, it has to be made first: swift post CONTAINER"
+            }
+            (404, What::Token) => {
+                "nobody gives tokens there: ST_AUTH or OS_AUTH_URL has to name the authentication itself"
+            }
+            (409, _) => "a newer change is there already: a clock of Swift's may be wrong",
+            (413 | 507, _) => "the account's or the container's quota is used up, or the disks are full",
+            (422, _) => "the bytes that arrived were not those that were sent",
+            (429 | 498, _) => "too many requests: ask for less at a time, or raise the limit",
+            (500..=599, _) => {
+                "the servers cannot do it now: try again later, and show its operator the transaction's id"
+            }
+            _ => "the operator of the servers finds the reason by the transaction's id",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answered with HTTP status {}", self.url, self.status)?;
+        if let Some(transaction) = &self.transaction {
+            write!(f, ", transaction {transaction}")?;
+        }
+        write!(f, ": {}", self.said.as_deref().unwrap_or_else(|| self.advice()))
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Refusal> for object_store::Error {
+    fn from(refusal: Refusal) -> Self {
+        let path = refusal.url.clone();
+        match refusal.kind() {
+            ErrorKind::NotFound => object_store::Error::NotFound { path, source: Box::new(refusal) },
+            _ => object_store::Error::Generic { store: "Swift", source: Box::new(refusal) },
+        }
+    }
+}
