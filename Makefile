@@ -9,7 +9,7 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-ceph test-docker test-differential test-rust test-clients test-crashes test-mpi stress \
     test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make test-clients  all of the clients' own suites (h5py, PyTables, h5netcdf, emcee, pandas), minutes"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
 	@echo "make test-minio the same on MinIO, found or built"
+	@echo "make test-ceph  the same on a cluster of Ceph on loopback, with Debian's packages"
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
@@ -83,6 +84,10 @@ test-s3:
 # The same on MinIO: MINIO_ENDPOINT, `minio` on PATH, or one that the Go tool chain builds.
 test-minio:
 	@.ci/test plugin $(foreach part,$(on-s3),s3-minio-$(part))
+
+# The same on a cluster of Ceph, which each part starts for itself, and victims and many writers besides.
+test-ceph:
+	@.ci/test plugin ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
 test-docker: wheel

@@ -18,9 +18,9 @@ use super::asking::{PendingRequest, limited};
 use super::failure::Failure;
 use super::http::{Limits, MAX_DOCUMENT_BYTES};
 use super::integrity::is_mismatch;
-use super::runtime::PerProcess;
 use super::{Bucket, Client, Path, StoreResult, path};
 use crate::deadline::Budget;
+use crate::per_process::PerProcess;
 use crate::{Condition, ErrorKind, Key};
 
 const RACERS: usize = 3;

@@ -22,9 +22,9 @@ use reqwest::{Method, redirect};
 
 use super::StoreResult;
 use super::clock::{Sent, ServerClock};
-use super::duration;
 use super::options::is_yes;
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
+use crate::duration;
 
 /// No further try begins so long after connections began to fail. What asks to come back later is tried for longer.
 const MAX_CONNECT_RETRY_TIME: Duration = Duration::from_secs(6);
