@@ -28,7 +28,7 @@ mod payload;
 mod per_process;
 mod prefix;
 #[cfg(feature = "rados")]
-pub mod rados;
+mod rados;
 pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The scheme of URLs of this store.
-pub const SCHEME: &str = "rados";
+pub(crate) const SCHEME: &str = "rados";
 
 /// The longest object that is kept as one. Servers refuse writes of more than 90 MB (`osd_max_write_size`).
 const MAX_WHOLE_BYTES: u64 = 32 << 20;

@@ -88,6 +88,18 @@ impl Cluster {
     /// Without librados; without a configuration file that can be read; an option that librados does not know; no monitor that
     /// answers, or one that does not accept the client. The source of the error has the system's number, if librados gave one.
     pub fn connect(options: &Options) -> io::Result<Arc<Cluster>> {
+        // librados tells its clients apart by a random number, of a generator that each thread has. Forked children share the
+        // state of their parent's, and servers take two of them for one, whose connections they close. A new thread has a new
+        // generator.
+        let connect = || Cluster::connect_here(options);
+        std::thread::scope(|scope| {
+            let thread =
+                std::thread::Builder::new().name("h5lake-store".into()).spawn_scoped(scope, connect)?;
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that connects failed")))
+        })
+    }
+
+    fn connect_here(options: &Options) -> io::Result<Arc<Cluster>> {
         let functions = functions()?;
         let mut raw = std::ptr::null_mut();
         // SAFETY: the texts end with NUL, `raw` is there to be written.

@@ -226,12 +226,62 @@ pub(super) fn kind_of(error: &io::Error) -> ErrorKind {
     }
 }
 
-/// The error of an operation whose time is used up.
+/// The error of an operation whose time is used up. It has the system's number: programs choose what they do by it.
 fn late(timeout: Duration, last: Option<String>) -> io::Error {
     let last = last.map_or_else(String::new, |last| format!("; the last try: {last}"));
     let time = timeout.as_secs_f32();
+    let text = format!("nothing came of it within {time} seconds, by the setting 'timeout'{last}");
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("nothing came of it within {time} seconds, by the setting 'timeout'{last}"),
+        Late { text, number: io::Error::from_raw_os_error(libc::ETIMEDOUT) },
     )
+}
+
+#[derive(Debug)]
+struct Late {
+    text: String,
+    number: io::Error,
+}
+
+impl std::fmt::Display for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Late {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_rados_are_kinds_and_lateness_has_its_number() {
+        let kind = |number| kind_of(&io::Error::from_raw_os_error(number));
+        for (number, expected) in [
+            (libc::ENOENT, ErrorKind::NotFound),
+            (libc::EEXIST, ErrorKind::AlreadyExists),
+            (libc::ERANGE, ErrorKind::PreconditionFailed),
+            (libc::EOVERFLOW, ErrorKind::PreconditionFailed),
+            (libc::EPERM, ErrorKind::PermissionDenied),
+            (libc::EACCES, ErrorKind::PermissionDenied),
+            (libc::ETIMEDOUT, ErrorKind::Timeout),
+            (libc::ESHUTDOWN, ErrorKind::Unavailable),
+            (libc::ENOSPC, ErrorKind::NoSpace),
+            (libc::EDQUOT, ErrorKind::NoSpace),
+            (libc::EFBIG, ErrorKind::InvalidArgument),
+            (libc::EIO, ErrorKind::Io),
+        ] {
+            assert_eq!(kind(number), expected, "{number}");
+        }
+        let late = late(Duration::from_secs(5), None);
+        assert_eq!(kind_of(&late), ErrorKind::Timeout);
+        let error = Error::new(kind_of(&late), Operation::Put).with_source(late);
+        assert_eq!(error.errno(), Some(libc::ETIMEDOUT));
+        assert!(error.to_string().contains("within 5 seconds"), "{error}");
+    }
 }
