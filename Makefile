@@ -9,7 +9,7 @@ endif
 on-s3 := stores ledger programs c-programs
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-docker test-differential \
+.PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
     test-faults test-power test-fuzz test-memory soak bench lint fmt clean
 
@@ -39,6 +39,7 @@ help:
 	@echo "make test-minio the same on MinIO, found or built"
 	@echo "make test-s3-servers  the same on Ceph's gateway, and the suite of stores on OpenStack Swift's s3api"
 	@echo "make test-swift  the same on OpenStack Swift's own interface, with one replica and with a disk away"
+	@echo "make test-ceph  the same on a cluster of Ceph on loopback, with Debian's packages"
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
@@ -98,6 +99,9 @@ test-s3-servers:
 on-swift := $(on-s3) crashes
 test-swift:
 	@.ci/test plugin $(foreach servers,swift swift-3,$(foreach part,$(on-swift),$(servers)-$(part)))
+# The same on a cluster of Ceph, which each part starts for itself, and victims and many writers besides.
+test-ceph:
+	@.ci/test plugin ceph-stores ceph-ledger ceph-programs ceph-c-programs ceph-crashes ceph-stress
 
 # Images, and the compose file with MinIO; DOCKERD=start starts an engine for it.
 test-docker: wheel

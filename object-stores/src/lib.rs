@@ -13,6 +13,8 @@ pub mod conformance;
 pub mod deadline;
 pub mod dir;
 mod disk_cache;
+#[cfg(any(feature = "remote", feature = "rados"))]
+mod duration;
 mod error;
 pub mod fault;
 mod latency;
@@ -22,7 +24,11 @@ mod monotonic;
 mod observed;
 mod path;
 mod payload;
+#[cfg(any(feature = "remote", feature = "rados"))]
+mod per_process;
 mod prefix;
+#[cfg(feature = "rados")]
+mod rados;
 pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;

@@ -18,6 +18,19 @@ use crate::{DirStore, ErrorKind, MemoryStore, ObjectStore, Result, dir};
 /// repeat credentials.
 pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send + Sync;
 
+/// Whether the stores of a scheme are behind a network, and so have the setting `timeout`.
+pub fn has_timeout(scheme: &str) -> bool {
+    #[cfg(feature = "rados")]
+    if scheme == crate::rados::SCHEME {
+        return true;
+    }
+    #[cfg(feature = "remote")]
+    if crate::remote::SCHEMES.contains(&scheme) {
+        return true;
+    }
+    false
+}
+
 /// The schemes that are known, and who makes their stores.
 ///
 /// | URL | store | settings |
@@ -29,8 +42,10 @@ pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send
 /// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
 /// | `swift://container/prefix` | OpenStack Swift; `ST_…` or `OS_…` variables | `segment-size` in bytes |
 /// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
+/// | `rados://pool/namespace/prefix` | Ceph, by librados; `CEPH_CONF`, `CEPH_ARGS` | `conf`, `id` |
 ///
-/// The last five with the feature `remote`.
+/// Those behind HTTP with the feature `remote`, `rados` with the feature `rados`. Those over a network have the setting
+/// `timeout`, too.
 #[derive(Clone)]
 pub struct Registry {
     openers: Arc<RwLock<BTreeMap<String, Arc<Opener>>>>,
@@ -63,6 +78,8 @@ impl Registry {
             };
             openers.insert(scheme.into(), Arc::new(opener));
         }
+        #[cfg(feature = "rados")]
+        openers.insert(crate::rados::SCHEME.into(), Arc::new(crate::rados::open));
         Registry { openers: Arc::new(RwLock::new(openers)) }
     }
 

@@ -7,7 +7,6 @@
 mod asking;
 mod clock;
 mod conditions;
-mod duration;
 mod failure;
 mod http;
 mod integrity;
@@ -41,9 +40,9 @@ use self::failure::Failure;
 use self::integrity::{MIN_CHECKSUMMED_BYTES, Unsigned, is_mismatch};
 use self::maker::Maker;
 use self::probe::Verdict;
-use self::runtime::PerProcess;
 use self::upload::Upload;
 use crate::deadline::Patience;
+use crate::per_process::PerProcess;
 use crate::settings::{Settings, split_scheme};
 use crate::store::resolve_range;
 use crate::{
@@ -53,11 +52,6 @@ use crate::{
 
 /// The schemes of this module.
 pub(crate) const SCHEMES: [&str; 6] = ["az", "gs", "http", "https", "s3", "swift"];
-
-/// Whether the stores of a scheme are behind HTTP, and so have the setting `timeout`.
-pub fn is_remote(scheme: &str) -> bool {
-    SCHEMES.contains(&scheme)
-}
 
 /// The store that a URL means in an environment other than the process's own.
 ///

@@ -1,7 +1,11 @@
 //! Settings of stores, and schemes of their URLs.
 
 use std::collections::BTreeMap;
+#[cfg(any(feature = "remote", feature = "rados"))]
+use std::time::Duration;
 
+#[cfg(any(feature = "remote", feature = "rados"))]
+use crate::deadline::DEFAULT_TIMEOUT;
 use crate::{Error, ErrorKind, Operation, Result};
 
 /// Settings of a store by name, besides its URL. A store refuses a name that it does not know.
@@ -38,4 +42,26 @@ pub fn check_settings(scheme: &str, settings: &Settings, known: &[&str]) -> Resu
             Err(refusal(ErrorKind::InvalidArgument, why))
         }
     }
+}
+
+/// The setting of every store over a network that bounds an operation.
+#[cfg(any(feature = "remote", feature = "rados"))]
+const TIMEOUT: &str = "timeout";
+
+/// The time that one operation may take, by the setting that every remote store has.
+#[cfg(any(feature = "remote", feature = "rados"))]
+pub(crate) fn timeout(settings: &Settings) -> Result<Duration> {
+    let Some(text) = settings.get(TIMEOUT) else { return Ok(DEFAULT_TIMEOUT) };
+    let time = crate::duration::parse(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| {
+        refusal(
+            ErrorKind::InvalidArgument,
+            format!("the setting '{TIMEOUT}' of a store is a time such as 50s, not '{text}'"),
+        )
+    })
+}
+
+#[cfg(any(feature = "remote", feature = "rados"))]
+pub(crate) fn without_timeout(settings: &Settings) -> Settings {
+    settings.iter().filter(|(name, _)| *name != TIMEOUT).map(|(n, v)| (n.clone(), v.clone())).collect()
 }

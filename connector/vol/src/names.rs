@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy};
-use object_stores::registry::{Registry, Settings, split_scheme};
+use object_stores::registry::{self, Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
 use crate::config::{self, Config};
@@ -407,7 +407,7 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
         settings.insert("sync".to_owned(), "power".to_owned());
     }
     if let Some(timeout) = config.timeout
-        && split_scheme(url).is_some_and(|(scheme, _)| object_stores::remote::is_remote(&scheme))
+        && split_scheme(url).is_some_and(|(scheme, _)| registry::has_timeout(&scheme))
     {
         settings.insert("timeout".to_owned(), format!("{}s", timeout.as_secs()));
     }

@@ -16,8 +16,8 @@ use super::asking::PendingRequest;
 use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
 use super::probe::{self, Created, Places, UpdateAnswer, Verdict};
-use super::runtime::PerProcess;
 use super::{Bucket, StoreResult};
+use crate::per_process::PerProcess;
 use crate::{Condition, Key};
 
 /// Servers and buckets of which something is remembered; the oldest one is forgotten first.

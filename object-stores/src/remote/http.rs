@@ -22,10 +22,10 @@ use reqwest::{Method, StatusCode, redirect};
 
 use super::StoreResult;
 use super::clock::{Sent, ServerClock};
-use super::duration;
 use super::maker::Maker;
 use super::options::is_yes;
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
+use crate::duration;
 
 /// No further try begins so long after connections began to fail. What asks to come back later is tried for longer.
 const MAX_CONNECT_RETRY_TIME: Duration = Duration::from_secs(6);

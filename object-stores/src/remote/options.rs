@@ -10,12 +10,11 @@ use parking_lot::Mutex;
 
 use super::asking::Dialect;
 use super::conditions::Conditions;
-use super::duration;
 use super::failure::Failure;
-use super::runtime::PerProcess;
 use super::{Bucket, Connect, RemoteStore, other, s3, swift};
-use crate::deadline::{DEFAULT_TIMEOUT, Patience};
-use crate::settings::Settings;
+use crate::deadline::Patience;
+use crate::per_process::PerProcess;
+use crate::settings::{self, Settings};
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
 
 /// Time for a connection, before it is tried again.
@@ -28,9 +27,6 @@ const MAX_RETRY_TIME: Duration = Duration::from_secs(30);
 const MAX_RETRIES: usize = 1000;
 /// Buckets whose connections are kept for the next open.
 const MAX_IDLE_BUCKETS: usize = 16;
-
-/// The setting of every remote store that bounds an operation.
-const TIMEOUT: &str = "timeout";
 
 /// Variables of an environment, by name.
 pub type Environment = BTreeMap<String, String>;
@@ -69,7 +65,7 @@ pub(crate) fn open(
     environment: &Environment,
 ) -> Result<Arc<dyn ObjectStore>> {
     let (bucket, prefix) = split(scheme, rest)?;
-    let (timeout, settings) = (timeout(settings)?, &without_timeout(settings));
+    let (timeout, settings) = (settings::timeout(settings)?, &settings::without_timeout(settings));
     let mut plan = match scheme {
         "s3" => s3::plan(bucket, environment, settings)?,
         "gs" => other::google(bucket, environment, settings)?,
@@ -85,19 +81,6 @@ pub(crate) fn open(
         Some(prefix) => Arc::new(PrefixStore::new(store, prefix)),
         None => store,
     })
-}
-
-/// The time that one operation may take, by the setting that every remote store has.
-fn timeout(settings: &Settings) -> Result<Duration> {
-    let Some(text) = settings.get(TIMEOUT) else { return Ok(DEFAULT_TIMEOUT) };
-    let time = duration::parse(text).filter(|time| !time.is_zero());
-    time.ok_or_else(|| {
-        refusal(format!("the setting '{TIMEOUT}' of a store is a time such as 50s, not '{text}'"))
-    })
-}
-
-fn without_timeout(settings: &Settings) -> Settings {
-    settings.iter().filter(|(name, _)| *name != TIMEOUT).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 
 fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
@@ -183,7 +166,7 @@ const TIMES: [&str; 4] = ["timeout", "connect_timeout", "read_timeout", "pool_id
 /// A value as the crate reads it: a time without a unit is in seconds, as AWS's tools have it.
 pub(super) fn with_unit(option: &str, value: &str) -> String {
     let is_time = TIMES.iter().any(|name| option.to_ascii_lowercase().ends_with(name));
-    match duration::parse(value).filter(|_| is_time && value.trim().parse::<f64>().is_ok()) {
+    match crate::duration::parse(value).filter(|_| is_time && value.trim().parse::<f64>().is_ok()) {
         Some(time) => format!("{}ms", time.as_millis()),
         None => value.to_owned(),
     }

@@ -1,68 +1,17 @@
 //! The threads that requests run on, and how a caller waits for them.
 //!
 //! The runtime starts with the first request and is never stopped: at exit its threads end with the process. A forked
-//! child has none of its parent's threads, so what belongs to a runtime is kept per process ([`PerProcess`]), and a
-//! child leaks what it inherited instead of dropping it, because dropping could wait for a thread that is not there.
+//! child has none of its parent's threads, so what belongs to a runtime is kept per process ([`PerProcess`]).
 
-use std::fmt;
 use std::future::Future;
-use std::sync::OnceLock;
 use std::sync::mpsc;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::per_process::PerProcess;
+
 /// Threads that move bytes and sign; requests are many to a thread.
 const THREADS: usize = 2;
-
-/// A value made once in each process that asks for it.
-///
-/// Reading takes no lock, so a child that was forked while another thread was reading is not stuck.
-pub(super) struct PerProcess<T>(OnceLock<Box<Made<T>>>);
-
-struct Made<T> {
-    process: u32,
-    value: Option<T>,
-    /// The value of a child forked from `process`.
-    next: PerProcess<T>,
-}
-
-impl<T> PerProcess<T> {
-    pub(super) const fn new() -> Self {
-        PerProcess(OnceLock::new())
-    }
-
-    /// The value of this process, made by `make` if there is none. When threads race, one value is kept.
-    pub(super) fn get_or_make<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
-        let process = std::process::id();
-        let mut at = self;
-        loop {
-            if at.0.get().is_none() {
-                let made = Made { process, value: Some(make()?), next: PerProcess::new() };
-                let _a_thread_that_was_quicker_wins = at.0.set(Box::new(made));
-            }
-            if let Some(made) = at.0.get() {
-                match &made.value {
-                    Some(value) if made.process == process => return Ok(value),
-                    _ => at = &made.next,
-                }
-            }
-        }
-    }
-}
-
-impl<T> Drop for Made<T> {
-    fn drop(&mut self) {
-        if self.process != std::process::id() {
-            std::mem::forget(self.value.take());
-        }
-    }
-}
-
-impl<T> fmt::Debug for PerProcess<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PerProcess")
-    }
-}
 
 static RUNTIME: PerProcess<Runtime> = PerProcess::new();
 
@@ -149,13 +98,5 @@ mod tests {
     #[test]
     fn a_panic_is_an_error() {
         assert!(wait(async { panic!("on purpose") }).is_err());
-    }
-
-    #[test]
-    fn a_value_is_made_once() {
-        let made = PerProcess::new();
-        let first = *made.get_or_make(|| Ok::<_, ()>(1)).unwrap();
-        assert_eq!((first, made.get_or_make(|| Ok::<_, ()>(2)).unwrap()), (1, &1));
-        assert_eq!(PerProcess::<u8>::new().get_or_make(|| Err("no")), Err("no"));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The time that `text` means: `3`, `2.5`, `60s`, `500ms`, `1m`, `1m 30s`.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();

@@ -1,0 +1,70 @@
+//! What belongs to one process: a runtime, a connection.
+//!
+//! A forked child has none of its parent's threads. It makes a value of its own, and leaks what it inherited instead of
+//! dropping it, because dropping could wait for a thread that is not there.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+/// A value made once in each process that asks for it.
+///
+/// Reading takes no lock, so a child that was forked while another thread was reading is not stuck.
+pub(crate) struct PerProcess<T>(OnceLock<Box<Made<T>>>);
+
+struct Made<T> {
+    process: u32,
+    value: Option<T>,
+    /// The value of a child forked from `process`.
+    next: PerProcess<T>,
+}
+
+impl<T> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        PerProcess(OnceLock::new())
+    }
+
+    /// The value of this process, made by `make` if there is none. When threads race, one value is kept.
+    pub(crate) fn get_or_make<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
+        let process = std::process::id();
+        let mut at = self;
+        loop {
+            if at.0.get().is_none() {
+                let made = Made { process, value: Some(make()?), next: PerProcess::new() };
+                let _a_thread_that_was_quicker_wins = at.0.set(Box::new(made));
+            }
+            if let Some(made) = at.0.get() {
+                match &made.value {
+                    Some(value) if made.process == process => return Ok(value),
+                    _ => at = &made.next,
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for Made<T> {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
+impl<T> fmt::Debug for PerProcess<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PerProcess")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_made_once() {
+        let made = PerProcess::new();
+        let first = *made.get_or_make(|| Ok::<_, ()>(1)).unwrap();
+        assert_eq!((first, made.get_or_make(|| Ok::<_, ()>(2)).unwrap()), (1, &1));
+        assert_eq!(PerProcess::<u8>::new().get_or_make(|| Err("no")), Err("no"));
+    }
+}

@@ -1,0 +1,287 @@
+//! Connections, kept for the next open of the same cluster, and the time that is spent on them.
+
+use std::ffi::CString;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use h5lake_rados_abi::{Bound, Cluster, Options, PendingWrite, Pool, WriteOperation};
+use parking_lot::Mutex;
+
+use super::address::{Address, Identity};
+use super::clock::StoreClock;
+use crate::deadline::{self, Patience};
+use crate::per_process::PerProcess;
+use crate::{Error, ErrorKind, Operation, Result};
+
+/// Connections that are kept for the next open.
+const MAX_IDLE_CLIENTS: usize = 4;
+/// Writes or reads of one call that are under way at the same time.
+pub(super) const MAX_UNDER_WAY: usize = 16;
+
+/// A client of a cluster.
+struct Client {
+    identity: Identity,
+    /// A connection belongs to the process that made it.
+    connections: PerProcess<Arc<Cluster>>,
+    patience: Patience,
+}
+
+/// The clients that are open, most recently used last.
+static OPEN: Mutex<Vec<Arc<Client>>> = Mutex::new(Vec::new());
+
+impl Client {
+    /// The client of an identity; it does not connect yet.
+    fn shared(identity: Identity) -> Arc<Client> {
+        let mut open = OPEN.lock();
+        let found = open.iter().position(|client| client.identity == identity);
+        let client = found.map(|at| open.remove(at)).unwrap_or_else(|| {
+            let patience = Patience::new(identity.timeout);
+            Arc::new(Client { identity, connections: PerProcess::new(), patience })
+        });
+        open.push(client.clone());
+        let oldest = (open.len() > MAX_IDLE_CLIENTS).then(|| open.remove(0));
+        // Its connection may end with it, which takes a while.
+        drop(open);
+        drop(oldest);
+        client
+    }
+
+    fn options(&self) -> Options {
+        let seconds = self.identity.timeout.as_secs().max(1).to_string();
+        let text = |text: &str| CString::new(text).unwrap_or_default();
+        let settings = [
+            ("client_mount_timeout", &*seconds),
+            ("rados_mon_op_timeout", &*seconds),
+            ("rados_osd_op_timeout", &*seconds),
+            // What goes wrong is told by errors. A program's stderr is its own.
+            ("log_to_stderr", "false"),
+            ("err_to_stderr", "false"),
+        ];
+        Options {
+            cluster: self.identity.cluster.clone(),
+            name: self.identity.name.clone(),
+            configuration: self.identity.configuration.clone(),
+            settings: settings.map(|(name, value)| (text(name), text(value))).into(),
+        }
+    }
+
+    fn cluster(&self) -> io::Result<&Arc<Cluster>> {
+        self.connections.get_or_make(|| Cluster::connect(&self.options()))
+    }
+}
+
+/// A namespace of a pool, and who asks for it.
+pub(super) struct Namespace {
+    /// `rados://POOL/NAMESPACE`.
+    pub(super) name: String,
+    /// The cluster's own identifier.
+    pub(super) cluster_identifier: String,
+    pub(super) clock: StoreClock,
+    pool: CString,
+    namespace: CString,
+    client: Arc<Client>,
+    pools: PerProcess<Arc<Pool>>,
+}
+
+impl std::fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Namespace").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Namespace {
+    /// Opens a namespace, which needs not have any objects, of a pool that exists.
+    pub(super) fn open(address: &Address, identity: Identity) -> Result<Namespace> {
+        let text = |text: &str| CString::new(text).unwrap_or_default();
+        let mut space = Namespace {
+            name: format!("rados://{}/{}", address.pool, address.namespace),
+            cluster_identifier: String::new(),
+            clock: StoreClock::default(),
+            pool: text(&address.pool),
+            namespace: text(&address.namespace),
+            client: Client::shared(identity),
+            pools: PerProcess::new(),
+        };
+        let cluster = space.client.cluster().map_err(|e| space.open_error(e))?;
+        let identifier = cluster.identifier().map_err(|e| space.open_error(e))?;
+        // A pool that is missing is told when the store is opened.
+        let pool = space.pool().map(drop).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT) => {
+                let why = format!("the cluster has no pool '{}'", address.pool);
+                Error::new(ErrorKind::NoStore, Operation::Open).because(why).in_store(&space.name)
+            }
+            _ => space.open_error(e),
+        });
+        pool?;
+        space.cluster_identifier = identifier;
+        Ok(space)
+    }
+
+    fn open_error(&self, error: io::Error) -> Error {
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Unauthenticated,
+            _ => kind_of(&error),
+        };
+        Error::new(kind, Operation::Open).in_store(&self.name).with_source(error)
+    }
+
+    /// What operations of this process go through.
+    pub(super) fn pool(&self) -> io::Result<&Arc<Pool>> {
+        self.pools.get_or_make(|| self.client.cluster()?.pool(&self.pool, &self.namespace))
+    }
+
+    /// Does work that waits for the cluster, within the limits of the caller's operation. Its answer has so many bytes.
+    pub(super) fn ask<T>(
+        &self,
+        work: impl FnOnce(&Arc<Pool>, &dyn Bound) -> io::Result<T>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> io::Result<T> {
+        let budget = deadline::budget(|| self.client.patience.left());
+        if budget.remaining().is_zero() {
+            return Err(late(budget.timeout(), budget.last_failure()));
+        }
+        let since = Instant::now();
+        let ends = || budget.ends();
+        let answer = self.pool().and_then(|pool| work(pool, &ends));
+        match &answer {
+            Err(e) if matches!(kind_of(e), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Io) => {
+                self.client.patience.spend(budget.charge(since));
+                if e.raw_os_error() == Some(libc::ETIMEDOUT) {
+                    return Err(late(budget.timeout(), budget.last_failure()));
+                }
+                budget.refused(e.to_string());
+            }
+            _ => {
+                self.client.patience.restore();
+                budget.answered();
+                budget.succeeded();
+            }
+        }
+        let answer = answer?;
+        budget.progressed(bytes(&answer));
+        Ok(answer)
+    }
+
+    /// Starts a write, whose object gets the time that the store's clock shows.
+    pub(super) fn start(
+        &self,
+        name: &str,
+        operation: impl FnOnce(WriteOperation) -> WriteOperation,
+    ) -> io::Result<PendingWrite> {
+        let (name, modified) = (object_name(name)?, self.clock.seconds());
+        let pool = self.pool()?;
+        pool.start(&name, operation(WriteOperation::new(pool)?), modified)
+    }
+
+    /// Makes a write of so many bytes; gives the object's new version.
+    pub(super) fn write(
+        &self,
+        name: &str,
+        bytes: usize,
+        operation: impl FnOnce(WriteOperation) -> WriteOperation,
+    ) -> io::Result<u64> {
+        self.ask(|_, bound| self.start(name, operation)?.wait(bound), |_| bytes)
+    }
+
+    /// Makes the same write of several objects, some at a time. Answers come in the order of the names.
+    pub(super) fn write_all(
+        &self,
+        names: &[String],
+        operation: impl Fn(WriteOperation) -> WriteOperation,
+    ) -> Vec<io::Result<u64>> {
+        let mut answers = Vec::with_capacity(names.len());
+        for batch in names.chunks(MAX_UNDER_WAY) {
+            let started: Vec<_> = batch.iter().map(|name| self.start(name, &operation)).collect();
+            let waited = started.into_iter().map(|write| {
+                let write = write?;
+                self.ask(|_, bound| write.wait(bound), |_| 0)
+            });
+            answers.extend(waited);
+        }
+        answers
+    }
+
+    /// The store's error for one of librados.
+    pub(super) fn error(&self, operation: Operation, error: io::Error) -> Error {
+        Error::new(kind_of(&error), operation).in_store(&self.name).with_source(error)
+    }
+}
+
+/// An object's name for librados.
+pub(super) fn object_name(name: &str) -> io::Result<CString> {
+    CString::new(name).map_err(io::Error::from)
+}
+
+/// The kind that an error of librados amounts to. RADOS uses some numbers for what the system never means by them.
+pub(super) fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.raw_os_error() {
+        // An asserted version that is not the object's.
+        Some(libc::ERANGE | libc::EOVERFLOW) => ErrorKind::PreconditionFailed,
+        Some(libc::ENOTCONN | libc::ESHUTDOWN | libc::EAGAIN | libc::ECANCELED) => ErrorKind::Unavailable,
+        Some(libc::ENAMETOOLONG | libc::EFBIG | libc::EINVAL) => ErrorKind::InvalidArgument,
+        Some(libc::EPERM) => ErrorKind::PermissionDenied,
+        _ if error.kind() == io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+        _ => ErrorKind::of_io(error),
+    }
+}
+
+/// The error of an operation whose time is used up. It has the system's number: programs choose what they do by it.
+fn late(timeout: Duration, last: Option<String>) -> io::Error {
+    let last = last.map_or_else(String::new, |last| format!("; the last try: {last}"));
+    let time = timeout.as_secs_f32();
+    let text = format!("nothing came of it within {time} seconds, by the setting 'timeout'{last}");
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        Late { text, number: io::Error::from_raw_os_error(libc::ETIMEDOUT) },
+    )
+}
+
+#[derive(Debug)]
+struct Late {
+    text: String,
+    number: io::Error,
+}
+
+impl std::fmt::Display for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Late {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_rados_are_kinds_and_lateness_has_its_number() {
+        let kind = |number| kind_of(&io::Error::from_raw_os_error(number));
+        for (number, expected) in [
+            (libc::ENOENT, ErrorKind::NotFound),
+            (libc::EEXIST, ErrorKind::AlreadyExists),
+            (libc::ERANGE, ErrorKind::PreconditionFailed),
+            (libc::EOVERFLOW, ErrorKind::PreconditionFailed),
+            (libc::EPERM, ErrorKind::PermissionDenied),
+            (libc::EACCES, ErrorKind::PermissionDenied),
+            (libc::ETIMEDOUT, ErrorKind::Timeout),
+            (libc::ESHUTDOWN, ErrorKind::Unavailable),
+            (libc::ENOSPC, ErrorKind::NoSpace),
+            (libc::EDQUOT, ErrorKind::NoSpace),
+            (libc::EFBIG, ErrorKind::InvalidArgument),
+            (libc::EIO, ErrorKind::Io),
+        ] {
+            assert_eq!(kind(number), expected, "{number}");
+        }
+        let late = late(Duration::from_secs(5), None);
+        assert_eq!(kind_of(&late), ErrorKind::Timeout);
+        let error = Error::new(kind_of(&late), Operation::Put).with_source(late);
+        assert_eq!(error.errno(), Some(libc::ETIMEDOUT));
+        assert!(error.to_string().contains("within 5 seconds"), "{error}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Long objects: which parts belong to one, and what they are called.
+//!
+//! A part's name begins with `//`, so it is no key, and no listing shows it. It has the number of the upload that made it,
+//! which is random, so that two versions of an object share no part. The first part is written before all others and removed
+//! after them, and says which object it was made for: whoever sweeps finds an upload that nobody finished by its first part.
+
+use std::ffi::CStr;
+use std::io;
+
+use super::client::Namespace;
+
+/// The attribute of a long object that says which parts belong to it. A shorter object has none.
+pub(super) const PARTS: &CStr = c"h5lake.parts";
+/// The attribute of a first part that names its object.
+pub(super) const OF: &CStr = c"h5lake.of";
+/// The attribute of a first part that is being removed because nobody finished the upload.
+pub(super) const SWEPT: &CStr = c"h5lake.swept";
+/// What each part's name begins with.
+const PREFIX: &str = "//part/";
+/// The longest part that a server takes.
+const MAX_PART_BYTES: u64 = 128 << 20;
+/// Parts that are looked for behind the last one that was found, when their number is not known.
+const GAP: usize = 16;
+
+/// The parts of one version of a long object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Manifest {
+    /// The number of the upload.
+    pub(super) upload: u128,
+    /// The length of each part but the last, which may be shorter.
+    pub(super) part_bytes: u64,
+    /// The length of all parts together.
+    pub(super) size: u64,
+}
+
+impl Manifest {
+    /// As the attribute has it.
+    pub(super) fn encode(&self) -> String {
+        format!("1 {:032x} {} {}", self.upload, self.part_bytes, self.size)
+    }
+
+    /// # Errors
+    /// `InvalidData` for what [`encode`](Self::encode) does not write.
+    pub(super) fn decode(bytes: &[u8]) -> io::Result<Manifest> {
+        let bad = || {
+            io::Error::new(io::ErrorKind::InvalidData, "its list of parts is damaged or of a newer version")
+        };
+        let text = str::from_utf8(bytes).map_err(|_| bad())?;
+        let fields: Vec<_> = text.split(' ').collect();
+        let [_, upload, part_bytes, size] = fields[..] else { return Err(bad()) };
+        let manifest = Manifest {
+            upload: u128::from_str_radix(upload, 16).map_err(|_| bad())?,
+            part_bytes: part_bytes.parse().map_err(|_| bad())?,
+            size: size.parse().map_err(|_| bad())?,
+        };
+        let is_right = manifest.encode() == text
+            && (1..=MAX_PART_BYTES).contains(&manifest.part_bytes)
+            && i64::try_from(manifest.size).is_ok();
+        is_right.then_some(manifest).ok_or_else(bad)
+    }
+
+    /// How many parts there are.
+    pub(super) fn count(&self) -> u64 {
+        self.size.div_ceil(self.part_bytes)
+    }
+}
+
+/// The name of a part.
+pub(super) fn part_name(upload: u128, number: u64) -> String {
+    format!("{PREFIX}{upload:032x}/{number:08}")
+}
+
+/// The upload whose first part has this name.
+pub(super) fn upload_of_first(name: &[u8]) -> Option<u128> {
+    let (upload, number) = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?.split_once('/')?;
+    let upload = u128::from_str_radix(upload, 16).ok()?;
+    (number == "00000000" && part_name(upload, 0).as_bytes() == name).then_some(upload)
+}
+
+impl Namespace {
+    /// Removes the parts of an upload, the first one last. Without their number, until many numbers after each other have none.
+    ///
+    /// # Errors
+    /// The first that was met. What is left is swept later.
+    pub(super) fn remove_parts(&self, upload: u128, count: Option<u64>) -> io::Result<()> {
+        let mut next = 1;
+        loop {
+            let end = count.map_or(next + GAP as u64, |count| count.min(next + GAP as u64));
+            if next >= end {
+                break;
+            }
+            let names: Vec<_> = (next..end).map(|number| part_name(upload, number)).collect();
+            let mut found = false;
+            for answer in self.write_all(&names, |operation| operation.remove()) {
+                match answer {
+                    Err(e) if e.raw_os_error() == Some(libc::ENOENT) => (),
+                    answer => {
+                        answer?;
+                        found = true;
+                    }
+                }
+            }
+            if count.is_none() && !found {
+                break;
+            }
+            next = end;
+        }
+        match self.write(&part_name(upload, 0), 0, |operation| operation.remove()) {
+            Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for parts that nobody needs any more, whose object was replaced or deleted: that is done, whatever comes of this.
+    pub(super) fn discard_parts(&self, upload: u128, count: Option<u64>) {
+        if let Err(e) = self.remove_parts(upload, count) {
+            tracing::warn!(store = self.name, error = %e, "parts of an object were not removed; a later process sweeps them");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_are_read_as_they_were_written_and_nothing_else_is() {
+        let manifest = Manifest { upload: 0xab, part_bytes: 8 << 20, size: (33 << 20) + 1 };
+        let text = manifest.encode();
+        assert_eq!(text, "1 000000000000000000000000000000ab 8388608 34603009");
+        assert_eq!((Manifest::decode(text.as_bytes()).unwrap(), manifest.count()), (manifest, 5));
+        for bad in [
+            "",
+            "1",
+            "2 000000000000000000000000000000ab 8388608 34603009",
+            "1 ab 8388608 34603009",
+            "1 000000000000000000000000000000ab 0 34603009",
+            "1 000000000000000000000000000000ab 999999999 34603009",
+            "1 000000000000000000000000000000ab 8388608 18446744073709551615",
+            "1 000000000000000000000000000000ab 8388608 +1",
+            "1 000000000000000000000000000000ab 8388608 34603009 ",
+        ] {
+            assert!(Manifest::decode(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(Manifest::decode(&[0xff]).is_err());
+    }
+
+    #[test]
+    fn parts_have_names_that_are_no_keys() {
+        let first = part_name(7, 0);
+        assert!(crate::Key::new(&first).is_err());
+        assert_eq!(upload_of_first(first.as_bytes()), Some(7));
+        for other in [part_name(7, 1), "//part/7/00000000".into(), "a/b".into(), format!("x{first}")] {
+            assert_eq!(upload_of_first(other.as_bytes()), None, "{other}");
+        }
+    }
+}

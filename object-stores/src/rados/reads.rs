@@ -1,0 +1,141 @@
+//! Reads of objects that are kept as one, and of those that are kept in parts.
+
+use std::io;
+
+use h5lake_rados_abi::Read;
+
+use super::MAX_TRIES;
+use super::client::{Namespace, object_name};
+use super::head::Head;
+use super::parts::{Manifest, PARTS, part_name};
+use crate::Key;
+
+/// Parts that are read at the same time.
+const MAX_PARTS_UNDER_WAY: usize = 4;
+
+/// So many zeros, if there is memory for them: the length may be what a damaged object says.
+pub(super) fn zeroed(length: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    // The usual lengths come zeroed from the system, which costs nothing until they are used.
+    if length <= 1 << 30 {
+        return Ok(vec![0; length]);
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    bytes.resize(length, 0);
+    Ok(bytes)
+}
+
+/// Whether an error says that the object is not what it was when it was looked at.
+fn is_changed(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ERANGE | libc::EOVERFLOW | libc::ENOENT))
+}
+
+impl Namespace {
+    /// Reads what there is from `offset` on, and what the object says of itself, of one version. Gives how many bytes came.
+    /// One round trip, unless the object has parts.
+    pub(super) fn read(&self, key: &Key, offset: u64, buffer: &mut [u8]) -> io::Result<(Head, usize)> {
+        for _ in 0..MAX_TRIES {
+            let (head, came) = self.read_head(key.as_str(), offset, buffer, None)?;
+            let length = (buffer.len() as u64).min(head.size.saturating_sub(offset));
+            if head.parts.is_none() || length == 0 {
+                return Ok((head, came));
+            }
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            if self.read_rest(key, &head, offset, &mut buffer[..length])? {
+                return Ok((head, length));
+            }
+        }
+        let why = "parts of it are missing, or somebody replaced it each time it was looked at";
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    }
+
+    /// Reads the object under a name that must have a version, if one is given.
+    pub(super) fn read_head(
+        &self,
+        name: &str,
+        offset: u64,
+        buffer: &mut [u8],
+        version: Option<u64>,
+    ) -> io::Result<(Head, usize)> {
+        let name = object_name(name)?;
+        // No object reaches so far, and a server would take the sum for a negative number.
+        let is_beyond = i64::try_from(offset).is_err();
+        let buffer = if is_beyond { &mut [] } else { buffer };
+        let offset = if is_beyond { 0 } else { offset };
+        let read = Read { name: &name, offset, buffer, version };
+        let answer = self.ask(
+            |pool, bound| {
+                pool.read_all(vec![read], PARTS, bound)
+                    .pop()
+                    .unwrap_or_else(|| Err(io::Error::other("no answer")))
+            },
+            |answer| answer.bytes,
+        )?;
+        let came = answer.bytes;
+        Ok((Head::of(answer)?, came))
+    }
+
+    /// Fills `buffer` from `offset` on, all within an object of which the head was read. Gives `false` if it is not that any more.
+    pub(super) fn read_rest(
+        &self,
+        key: &Key,
+        head: &Head,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<bool> {
+        let read = match &head.parts {
+            Some(parts) => self.read_parts(parts, offset, buffer),
+            None => self.read_head(key.as_str(), offset, buffer, Some(head.version)).and_then(|(_, came)| {
+                if came == buffer.len() { Ok(()) } else { Err(short(came, buffer.len())) }
+            }),
+        };
+        match read {
+            Ok(()) => Ok(true),
+            Err(e) if is_changed(&e) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn read_parts(&self, parts: &Manifest, offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+        let mut at = offset;
+        while !buffer.is_empty() {
+            let mut wanted = Vec::with_capacity(MAX_PARTS_UNDER_WAY);
+            while !buffer.is_empty() && wanted.len() < MAX_PARTS_UNDER_WAY {
+                let (number, within) = (at / parts.part_bytes, at % parts.part_bytes);
+                let length =
+                    usize::try_from(parts.part_bytes - within).unwrap_or(usize::MAX).min(buffer.len());
+                let (now, later) = std::mem::take(&mut buffer).split_at_mut(length);
+                wanted.push((object_name(&part_name(parts.upload, number))?, within, now));
+                at += length as u64;
+                buffer = later;
+            }
+            self.read_some(wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Fills buffers from as many objects, at the same time.
+    fn read_some(&self, mut wanted: Vec<(std::ffi::CString, u64, &mut [u8])>) -> io::Result<()> {
+        let lengths: Vec<_> = wanted.iter().map(|(_, _, buffer)| buffer.len()).collect();
+        let reads = wanted.iter_mut().map(|(name, offset, buffer)| Read {
+            name: name.as_c_str(),
+            offset: *offset,
+            buffer: &mut buffer[..],
+            version: None,
+        });
+        let reads = reads.collect();
+        let answers = self.ask(
+            |pool, bound| pool.read_all(reads, PARTS, bound).into_iter().collect::<io::Result<Vec<_>>>(),
+            |answers| answers.iter().map(|answer| answer.bytes).sum(),
+        )?;
+        match answers.iter().zip(&lengths).find(|(answer, length)| answer.bytes != **length) {
+            Some((answer, length)) => Err(short(answer.bytes, *length)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn short(came: usize, wanted: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{came} bytes are there of {wanted}"))
+}

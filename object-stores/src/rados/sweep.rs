@@ -1,0 +1,102 @@
+//! Removing the parts that belong to no object: of a writer that died, or of one that could not remove what it replaced.
+//!
+//! A process sweeps once, when it has put its first long object. It looks at some thousand names from a random place on, so
+//! that all are looked at in time, whatever the pool's size. An upload counts as given up when its first part was written a day
+//! ago and its object has other parts. Who finishes an upload writes to the first part before, so the first part of one
+//! that is about to be finished is young, or has another version than the sweeper saw, or is marked already: then the
+//! upload fails.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use h5lake_rados_abi::Read;
+
+use super::client::{Namespace, object_name};
+use super::parts::{OF, SWEPT, part_name, upload_of_first};
+
+/// So old the first part of an upload is that nobody finishes any more, in seconds.
+pub(super) const MIN_AGE: i64 = 24 * 3600;
+/// Names that one process looks at.
+const MAX_NAMES: usize = 10_000;
+/// Uploads that one process looks at.
+const MAX_UPLOADS: usize = 64;
+
+impl Namespace {
+    /// Removes parts of uploads that were given up, `age` seconds ago at least; gives how many uploads.
+    ///
+    /// # Errors
+    /// The first that was met.
+    pub(super) fn sweep(&self, from: u32, age: i64) -> io::Result<usize> {
+        let mut uploads = Vec::new();
+        let mut names = 0;
+        let mut take = |name: &[u8]| {
+            names += 1;
+            uploads.extend(upload_of_first(name));
+            if names < MAX_NAMES && uploads.len() < MAX_UPLOADS {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        self.ask(|pool, _| pool.names(Some(from), &mut take), |()| 0)?;
+        let mut swept = 0;
+        for upload in uploads {
+            if self.is_given_up(upload, age)? {
+                self.remove_parts(upload, None)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Whether an upload was given up. If so, nobody can finish it after this.
+    fn is_given_up(&self, upload: u128, age: i64) -> io::Result<bool> {
+        let first = part_name(upload, 0);
+        let name = object_name(&first)?;
+        let read = Read { name: &name, offset: 0, buffer: &mut [], version: None };
+        let looked = self.ask(
+            |pool, bound| {
+                pool.read_all(vec![read], OF, bound)
+                    .pop()
+                    .unwrap_or_else(|| Err(io::Error::other("no answer")))
+            },
+            |_| 0,
+        );
+        let found = match looked {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
+            found => found?,
+        };
+        let Some(key) = found.attribute.and_then(|key| String::from_utf8(key).ok()) else { return Ok(false) };
+        if self.seconds_now().saturating_sub(found.modified) < age || self.has_parts_of(&key, upload)? {
+            return Ok(false);
+        }
+        let mark = self
+            .write(&first, 0, |operation| operation.assert_version(found.version).set_attribute(SWEPT, b"1"));
+        match mark {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ERANGE | libc::EOVERFLOW | libc::ENOENT)) => {
+                Ok(false)
+            }
+            mark => mark.and_then(|_| self.has_parts_of(&key, upload)).map(|is_needed| !is_needed),
+        }
+    }
+
+    /// Whether the object under a key consists of an upload's parts.
+    fn has_parts_of(&self, key: &str, upload: u128) -> io::Result<bool> {
+        match self.read_head(key, 0, &mut [], None) {
+            Ok((head, _)) => Ok(head.parts.is_some_and(|parts| parts.upload == upload)),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn seconds_now(&self) -> i64 {
+        let own = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .ok()
+                .and_then(|time| i64::try_from(time.as_secs()).ok())
+        };
+        self.clock.seconds().or_else(own).unwrap_or(0)
+    }
+}

@@ -1,0 +1,249 @@
+//! Tests on a cluster: `tests-ceph/on` starts one and runs them.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use super::parts::part_name;
+use super::*;
+use crate::ObjectStoreExt;
+
+/// A new, empty namespace of the pool that `RADOS_TEST_POOL` names.
+fn store() -> RadosStore {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let pool = std::env::var("RADOS_TEST_POOL").unwrap_or_else(|_| "h5lake".to_owned());
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let address = address::parse(&format!("//{pool}/unit-{}-{number}", std::process::id())).unwrap();
+    let variable = |name: &str| std::env::var(name).ok();
+    let identity = address::identity(&address, &Settings::new(), &variable).unwrap();
+    RadosStore { space: Arc::new(Namespace::open(&address, identity).unwrap()) }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+/// Names in the namespace that are no keys.
+fn hidden(store: &RadosStore) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut take = |name: &[u8]| {
+        let name = String::from_utf8(name.to_vec()).unwrap();
+        names.extend(Some(name).filter(|name| name.starts_with("//part/")));
+        std::ops::ControlFlow::Continue(())
+    };
+    store.space.ask(|pool, _| pool.names(None, &mut take), |()| 0).unwrap();
+    names.sort_unstable();
+    names
+}
+
+/// Bytes of a long object; each version has others.
+fn long(version: u8) -> Vec<u8> {
+    let length = usize::try_from(MAX_WHOLE_BYTES).unwrap() + 100_000 * usize::from(version) + 1;
+    (0..length).map(|i| (i / 4096) as u8 ^ version).collect()
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn conforms() {
+    crate::conformance::run(|| Arc::new(store()));
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn the_etag_is_that_of_the_very_put_in_a_race_of_eight_threads() {
+    let store = store();
+    let at = key("head");
+    let first = store.put(&at, "start".into(), PutMode::Create).unwrap().etag.unwrap();
+    let (mut current, mut wins) = (first, 0);
+    for round in 0..200_u32 {
+        let barrier = Barrier::new(8);
+        let answers: Vec<_> = thread::scope(|scope| {
+            let racers: Vec<_> = (0..8_u32)
+                .map(|thread| {
+                    let (store, at, barrier, current) = (&store, &at, &barrier, &current);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        // Puts of other objects through the same connection must not show in the answer.
+                        let other = key(&format!("other/{thread}"));
+                        let own = store.put(&other, vec![thread as u8].into(), PutMode::Overwrite).unwrap();
+                        assert_eq!(store.head(&other).unwrap().etag, own.etag);
+                        let text = format!("{round} {thread}");
+                        let put =
+                            store.put(at, text.clone().into_bytes().into(), PutMode::Update(current.clone()));
+                        (text, put)
+                    })
+                })
+                .collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, put)| put.is_ok());
+        assert_eq!(won.len(), 1, "round {round}");
+        assert!(
+            lost.iter()
+                .all(|(_, put)| put.as_ref().is_err_and(|e| e.kind() == ErrorKind::PreconditionFailed))
+        );
+        let (text, put) = won.into_iter().next().unwrap();
+        let now = store.get(&at, None).unwrap();
+        assert_eq!(
+            (now.bytes.as_ref(), &now.meta.etag),
+            (text.as_bytes(), &put.unwrap().etag),
+            "round {round}"
+        );
+        current = now.meta.etag.unwrap();
+        wins += 1;
+    }
+    assert_eq!(wins, 200);
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn long_objects_are_kept_in_parts_that_go_with_them() {
+    let store = store();
+    let at = key("dir/long");
+    let one = long(1);
+    let put = store.put(&at, one.clone().into(), PutMode::Create).unwrap();
+    assert_eq!(hidden(&store).len(), 5);
+    let meta = store.head(&at).unwrap();
+    assert_eq!((meta.size, &meta.etag), (one.len() as u64, &put.etag));
+    assert!(store.get(&at, None).unwrap().bytes == one);
+    let range = (PART_BYTES - 5)..(3 * PART_BYTES + 7);
+    let part = &one[range.start as usize..range.end as usize];
+    assert!(store.get(&at, Some(range.clone())).unwrap().bytes == part);
+    let mut read = vec![0; part.len()];
+    store.get_into(&at, range.start, &mut read).unwrap();
+    assert!(read == part);
+    read.clear();
+    store.get_each(&at, range, &mut |piece| read.extend_from_slice(piece)).unwrap();
+    assert!(read == part);
+    assert_eq!(store.list("", None).map(|meta| meta.unwrap().size).collect::<Vec<_>>(), [one.len() as u64]);
+
+    // A put that is refused leaves what was there, and no parts of its own.
+    let refused = store.put(&at, long(2).into(), PutMode::Create).unwrap_err();
+    assert_eq!((refused.kind(), hidden(&store).len()), (ErrorKind::AlreadyExists, 5));
+    // By an update, by an overwrite, by a short object: what was replaced goes.
+    let before = hidden(&store);
+    let put = store.put(&at, long(2).into(), PutMode::Update(put.etag.unwrap())).unwrap();
+    assert_eq!(put.etag, store.head(&at).unwrap().etag);
+    assert!(hidden(&store).len() == 5 && hidden(&store).iter().all(|name| !before.contains(name)));
+    store.put(&at, long(3).into(), PutMode::Overwrite).unwrap();
+    assert!(store.get(&at, None).unwrap().bytes == long(3));
+    assert_eq!(hidden(&store).len(), 5);
+    let put = store.put(&at, "short".into(), PutMode::Overwrite).unwrap();
+    assert_eq!((store.get(&at, None).unwrap().bytes, hidden(&store).len()), ("short".into(), 0));
+    let put = store.put(&at, long(1).into(), PutMode::Update(put.etag.unwrap())).unwrap();
+    store.put(&at, "again".into(), PutMode::Update(put.etag.unwrap())).unwrap();
+    assert_eq!((store.get(&at, None).unwrap().bytes, hidden(&store).len()), ("again".into(), 0));
+    store.put(&at, long(1).into(), PutMode::Overwrite).unwrap();
+    store.delete_many(&[key("none"), at.clone()]).unwrap();
+    assert_eq!((store.head_opt(&at).unwrap(), hidden(&store)), (None, Vec::<String>::new()));
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn a_reader_never_sees_parts_of_two_versions() {
+    let store = store();
+    let at = key("mixed");
+    let versions = [long(1), long(2), b"short".to_vec()];
+    store.put(&at, versions[0].clone().into(), PutMode::Create).unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 1..8 {
+                store.put(&at, versions[round % 3].clone().into(), PutMode::Overwrite).unwrap();
+            }
+        });
+        let mut reads = 0;
+        while !writer.is_finished() {
+            let got = store.get(&at, None).unwrap();
+            assert!(
+                versions.iter().any(|version| *version == got.bytes),
+                "{} bytes of no version",
+                got.bytes.len()
+            );
+            assert_eq!(got.meta.size, got.bytes.len() as u64);
+            reads += 1;
+        }
+        assert!(reads > 0);
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn uploads_that_nobody_finishes_are_swept_and_others_are_not() {
+    let store = store();
+    let kept = key("kept");
+    store.put(&kept, long(1).into(), PutMode::Create).unwrap();
+    let own = hidden(&store);
+    let mut upload = Upload::new(store.space.clone(), key("lost"));
+    upload.add(&long(2)).unwrap();
+    // Its process dies.
+    std::mem::forget(upload);
+    assert!(hidden(&store).len() > own.len());
+    assert_eq!(store.space.sweep(0, sweep::MIN_AGE).unwrap(), 0, "it is young");
+    assert!(hidden(&store).len() > own.len());
+    assert_eq!(store.space.sweep(0, 0).unwrap(), 1);
+    assert_eq!(hidden(&store), own);
+    assert!(store.get(&kept, None).unwrap().bytes == long(1));
+
+    // One that is swept while it goes on says so, and leaves nothing.
+    let mut late: Box<dyn PutStream> = store.put_stream(&kept).unwrap();
+    late.write(&long(3)).unwrap();
+    assert_eq!(store.space.sweep(0, 0).unwrap(), 1);
+    assert!(late.finish().unwrap_err().to_string().contains("more than a day"));
+    assert_eq!(hidden(&store), own);
+    assert!(store.get(&kept, None).unwrap().bytes == long(1));
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn parts_that_are_missing_are_an_error_and_no_wait() {
+    let store = store();
+    let at = key("torn");
+    store.put(&at, long(1).into(), PutMode::Create).unwrap();
+    let (head, _) = store.space.read(&at, 0, &mut []).unwrap();
+    let second = part_name(head.parts.unwrap().upload, 1);
+    store.space.write(&second, 0, |operation| operation.remove()).unwrap();
+    assert_eq!(store.get(&at, None).unwrap_err().kind(), ErrorKind::Unavailable);
+    let mut buffer = vec![0; 16 << 20];
+    assert_eq!(store.get_into(&at, 0, &mut buffer).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn the_clusters_clock_is_known_after_the_first_put_and_stamps_objects() {
+    let store = store();
+    assert_eq!(store.clock(), None);
+    store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+    let (clock, own) = (store.clock().unwrap(), SystemTime::now());
+    let apart = clock.duration_since(own).unwrap_or_else(|e| e.duration());
+    assert!(apart < Duration::from_secs(5), "one machine has one clock, and they are {apart:?} apart");
+    // An object has the cluster's time, whatever this process's clock shows: here it is made a wrong one.
+    store.space.clock.learn(Duration::from_secs(1_700_000_000));
+    store.put(&key("b"), "x".into(), PutMode::Create).unwrap();
+    let modified = store.head(&key("b")).unwrap().modified.duration_since(UNIX_EPOCH).unwrap();
+    assert!((1_700_000_000..1_700_000_010).contains(&modified.as_secs()), "{modified:?}");
+}
+
+#[test]
+#[ignore = "needs a cluster: tests-ceph/on"]
+fn what_cannot_be_reached_is_an_error_that_says_why() {
+    let open = |url: &str, settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        crate::Registry::new().open_with(url, &settings).unwrap_err()
+    };
+    let none = open("rados://no-such-pool/n", &[]);
+    assert_eq!((none.kind(), none.errno()), (ErrorKind::NoStore, Some(2)));
+    assert!(none.to_string().contains("no-such-pool"), "{none}");
+    let stranger = open("rados://stranger@h5lake/n", &[("timeout", "5s")]);
+    assert_eq!((stranger.kind(), stranger.errno()), (ErrorKind::Unauthenticated, Some(13)), "{stranger}");
+    assert!(stranger.to_string().contains("client.stranger"), "{stranger}");
+    let file = open("rados://h5lake/n", &[("conf", "/no/such/ceph.conf")]);
+    assert_eq!(file.errno(), Some(2), "{file}");
+    assert!(file.to_string().contains("/no/such/ceph.conf"), "{file}");
+    // A monitor that does not answer.
+    let silent = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(silent.path(), "[global]\nmon host = 127.0.0.1:1\nauth client required = none\n").unwrap();
+    let begun = std::time::Instant::now();
+    let late = open("rados://h5lake/n", &[("conf", silent.path().to_str().unwrap()), ("timeout", "2s")]);
+    assert_eq!((late.kind(), late.errno()), (ErrorKind::Timeout, Some(110)), "{late}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}

@@ -1,0 +1,231 @@
+//! Reads: an object's size, time, version, one attribute and some bytes, all of one moment.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::io;
+
+use crate::completion::{Bound, Completion};
+use crate::library::{Functions, Raw};
+use crate::{Cluster, Pool};
+
+/// One read of one object.
+#[derive(Debug)]
+pub struct Read<'a> {
+    /// The object's name.
+    pub name: &'a CStr,
+    /// Where the bytes begin, from the object's start.
+    pub offset: u64,
+    /// Where they go; fewer come if the object ends before. An empty one asks for none.
+    pub buffer: &'a mut [u8],
+    /// The version that the object must have: otherwise the error number is that of `ERANGE` or `EOVERFLOW`.
+    pub version: Option<u64>,
+}
+
+/// What a read answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The object's length in bytes.
+    pub size: u64,
+    /// When it was written, in seconds since 1970, as its writer said.
+    pub modified: i64,
+    /// Its version.
+    pub version: u64,
+    /// How many bytes came.
+    pub bytes: usize,
+    /// The value of the attribute that was asked for.
+    pub attribute: Option<Vec<u8>>,
+}
+
+/// Where librados puts what it answers. Boxed, so that it stays in its place.
+#[derive(Default)]
+struct Outputs {
+    size: u64,
+    modified: libc::time_t,
+    bytes: usize,
+    attributes: Option<std::ptr::NonNull<std::ffi::c_void>>,
+    codes: [c_int; 3],
+}
+
+/// A read under way. It ends at the latest when this is dropped, so that nothing writes to the buffer any more.
+struct PendingRead<'a> {
+    functions: &'static Functions,
+    pool: &'a Pool,
+    operation: Raw,
+    completion: Option<Completion>,
+    outputs: Box<Outputs>,
+    /// Lent to librados until the completion.
+    _buffer: std::marker::PhantomData<&'a mut [u8]>,
+}
+
+impl Drop for PendingRead<'_> {
+    fn drop(&mut self) {
+        if let Some(completion) = self.completion.take_if(|completion| !completion.is_over()) {
+            completion.cancel(self.pool);
+        }
+        if let Some(attributes) = self.outputs.attributes.take() {
+            // SAFETY: librados made the iterator for this read, and it is given back once.
+            unsafe { (self.functions.getxattrs_end)(attributes.as_ptr()) }
+        }
+        // SAFETY: the operation is over, and given back once.
+        unsafe { (self.functions.release_read_op)(self.operation) }
+    }
+}
+
+impl<'a> PendingRead<'a> {
+    fn new(pool: &'a Pool) -> io::Result<Self> {
+        let functions = pool.functions;
+        // SAFETY: it takes nothing.
+        let operation = unsafe { (functions.create_read_op)() };
+        if operation.is_null() {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        let outputs = Box::default();
+        Ok(PendingRead { functions, pool, operation, completion: None, outputs, _buffer: Default::default() })
+    }
+
+    fn start(pool: &'a Pool, read: Read<'a>) -> io::Result<Self> {
+        let mut pending = PendingRead::new(pool)?;
+        let (functions, operation) = (pool.functions, pending.operation);
+        let outputs: *mut Outputs = &mut *pending.outputs;
+        // SAFETY: the outputs are boxed, and live until the operation is over. The iterator's place may hold null, which is `None`.
+        unsafe {
+            if let Some(version) = read.version {
+                (functions.read_op_assert_version)(operation, version);
+            }
+            let codes = &raw mut (*outputs).codes;
+            let code = |n: usize| codes.cast::<c_int>().add(n);
+            (functions.read_op_stat)(
+                operation,
+                &raw mut (*outputs).size,
+                &raw mut (*outputs).modified,
+                code(0),
+            );
+            (functions.read_op_getxattrs)(operation, (&raw mut (*outputs).attributes).cast::<Raw>(), code(1));
+            if !read.buffer.is_empty() {
+                let (to, length) = (read.buffer.as_mut_ptr().cast::<c_char>(), read.buffer.len());
+                let came = &raw mut (*outputs).bytes;
+                (functions.read_op_read)(operation, read.offset, length, to, came, code(2));
+            }
+        }
+        pending.submit(read.name)?;
+        Ok(pending)
+    }
+
+    fn submit(&mut self, name: &CStr) -> io::Result<()> {
+        let (functions, operation, pool) = (self.functions, self.operation, self.pool.raw);
+        // SAFETY: the handles are alive, the name ends with NUL and is copied.
+        let submit = |completion| unsafe {
+            (functions.aio_read_op_operate)(operation, pool, completion, name.as_ptr(), 0)
+        };
+        self.completion = Some(Completion::submit(functions, submit)?);
+        Ok(())
+    }
+
+    fn wait(&self, bound: &dyn Bound) -> io::Result<u64> {
+        match &self.completion {
+            Some(completion) => completion.wait(self.pool, bound),
+            None => Err(io::Error::other("the read was not begun")),
+        }
+    }
+
+    fn answer(mut self, attribute: &CStr, bound: &dyn Bound) -> io::Result<Answer> {
+        let version = self.wait(bound)?;
+        let attribute = self.attribute(attribute)?;
+        let Outputs { size, modified, bytes, .. } = *self.outputs;
+        Ok(Answer { size, modified, version, bytes, attribute })
+    }
+
+    /// The value of an attribute, of those that came.
+    fn attribute(&mut self, wanted: &CStr) -> io::Result<Option<Vec<u8>>> {
+        let Some(attributes) = self.outputs.attributes else { return Ok(None) };
+        loop {
+            let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: the iterator is librados's own, and the outputs are there to be written.
+            let code = unsafe {
+                (self.functions.getxattrs_next)(attributes.as_ptr(), &mut name, &mut value, &mut length)
+            };
+            crate::library::answered(code)?;
+            if name.is_null() {
+                return Ok(None);
+            }
+            // SAFETY: a name that is not null ends with NUL, and lives as long as the iterator.
+            if unsafe { CStr::from_ptr(name) } != wanted {
+                continue;
+            }
+            if value.is_null() || length == 0 {
+                return Ok(Some(Vec::new()));
+            }
+            // SAFETY: librados says that so many bytes are there; they live as long as the iterator.
+            let value = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) };
+            return Ok(Some(value.to_vec()));
+        }
+    }
+}
+
+impl Pool {
+    /// Makes all reads at the same time, and waits for each of them: keep them few. Answers come in the order of the reads.
+    /// `attribute` is looked for in every one. After an error the buffer's content is unspecified.
+    pub fn read_all(
+        &self,
+        reads: Vec<Read<'_>>,
+        attribute: &CStr,
+        bound: &dyn Bound,
+    ) -> Vec<io::Result<Answer>> {
+        if !self.cluster.is_own() {
+            return reads.iter().map(|_| Err(not_own())).collect();
+        }
+        let pending: Vec<_> = reads.into_iter().map(|read| PendingRead::start(self, read)).collect();
+        pending.into_iter().map(|read| read.and_then(|read| read.answer(attribute, bound))).collect()
+    }
+
+    /// Calls a method of an object class in the object's server, which changes nothing. At most `most` bytes may come.
+    ///
+    /// # Errors
+    /// What the method answered: `EOPNOTSUPP` if there is no such class, `EPERM` if the client may not call it.
+    pub fn call(
+        &self,
+        name: &CStr,
+        (class, method): (&CStr, &CStr),
+        input: &[u8],
+        most: usize,
+        bound: &dyn Bound,
+    ) -> io::Result<Vec<u8>> {
+        if !self.cluster.is_own() {
+            return Err(not_own());
+        }
+        let mut output = vec![0_u8; most];
+        let mut pending = PendingRead::new(self)?;
+        let outputs: *mut Outputs = &mut *pending.outputs;
+        // SAFETY: texts end with NUL, and the input is copied. The output outlives the operation, which ends in this function.
+        unsafe {
+            (self.functions.read_op_exec_user_buf)(
+                pending.operation,
+                class.as_ptr(),
+                method.as_ptr(),
+                input.as_ptr().cast::<c_char>(),
+                input.len(),
+                output.as_mut_ptr().cast::<c_char>(),
+                output.len(),
+                &raw mut (*outputs).bytes,
+                (&raw mut (*outputs).codes).cast::<c_int>(),
+            );
+        }
+        pending.submit(name)?;
+        pending.wait(bound)?;
+        let came = pending.outputs.bytes.min(most);
+        drop(pending);
+        output.truncate(came);
+        Ok(output)
+    }
+}
+
+/// What a forked child gets that asks by its parent's connection: it would wait for threads that it has not.
+pub(crate) fn not_own() -> io::Error {
+    io::Error::other("the connection belongs to the process that this one was forked from")
+}
+
+impl Pool {
+    /// The connection.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+}
