@@ -51,7 +51,8 @@ class Suite:
         self.title = title.format(connector=connector.name, step=connector.name if is_own else self.step,
                                   other="" if connector.is_ours else f" ({connector.name})")
         self.known = read_known(folder / f"{known}.json", [
-            "always", connector.name, *["store"] * connector.in_store, *["root"] * (os.geteuid() == 0), *conditions])
+            "always", connector.name, *["store"] * connector.in_store, *["swift"] * ("store=swift:" in (connector.string or "")),
+            *["root"] * (os.geteuid() == 0), *conditions])
         # A part has no row, but for a step that always runs the same part.
         self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ
         self.outcomes, self.lines, self.problems, self.why_skipped = {}, [], [], None

@@ -202,13 +202,15 @@ impl S3 for Buckets {
         let check = |present: Option<&Object>| {
             self.check(present, input.if_match.as_ref(), input.if_none_match.as_ref(), is_quoted)
         };
-        if let Some(pause) = self.behaviour.conditions.pause() {
+        let is_conditional = input.if_match.is_some() || input.if_none_match.is_some();
+        let pause = self.behaviour.conditions.pause().filter(|_| is_conditional);
+        if let Some(pause) = pause {
             check(self.state().bucket(&input.bucket)?.get(&input.key))?;
             tokio::time::sleep(pause).await;
         }
         let mut state = self.state();
         let bucket = state.bucket(&input.bucket)?;
-        if self.behaviour.conditions.pause().is_none() {
+        if pause.is_none() {
             check(bucket.get(&input.key))?;
         }
         let etag = object.etag.clone();

@@ -8,7 +8,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Bound, Range};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -19,6 +20,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use md5::{Digest as _, Md5};
 use parking_lot::{Mutex, MutexGuard};
+use s3s::dto::{Timestamp, TimestampFormat};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -29,7 +31,17 @@ pub const USER: &str = "test:tester";
 pub const KEY: &str = "s3cr3t-key";
 /// The container that is there.
 pub const CONTAINER: &str = "lake";
-const DATE: &str = "Mon, 23 Nov 2026 12:00:00 GMT";
+
+/// When the server started, in a form of HTTP or of listings: all objects are as old.
+fn started(format: TimestampFormat) -> String {
+    static STARTED: LazyLock<SystemTime> = LazyLock::new(|| {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    });
+    let mut text = Vec::new();
+    let written = Timestamp::from(*STARTED).format(format, &mut text);
+    written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
+}
 
 #[derive(Clone, Debug, Default)]
 struct Object {
@@ -165,8 +177,10 @@ async fn serve(listener: TcpListener, address: SocketAddr, state: Arc<Mutex<Stat
 type Answer = Response<Full<Bytes>>;
 
 fn answer(status: u16, headers: &[(&str, String)], body: impl Into<Bytes>) -> Answer {
-    let mut response =
-        Response::builder().status(status).header("x-trans-id", "tx-of-a-test").header("date", DATE);
+    let mut response = Response::builder()
+        .status(status)
+        .header("x-trans-id", "tx-of-a-test")
+        .header("date", started(TimestampFormat::HttpDate));
     for (name, value) in headers {
         response = response.header(*name, value);
     }
@@ -264,12 +278,13 @@ fn container(
             let after = format!("{begin}{}", query("marker").unwrap_or_default());
             let limit = query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10_000);
             let behind = state.objects.range::<str, _>((Bound::Excluded(after.as_str()), Bound::Unbounded));
+            let listed = started(TimestampFormat::DateTime).trim_end_matches('Z').to_owned();
             let found: Vec<_> = behind
                 .filter(|(key, _)| key.starts_with(&prefix))
                 .take(limit)
                 .map(|(key, object)| {
                     json!({ "name": &key[begin.len()..], "bytes": object.bytes.len(), "hash": object.etag,
-                        "last_modified": "2026-11-23T11:59:59.500000" })
+                        "last_modified": listed })
                 })
                 .collect();
             answer(200, &[], Value::from(found).to_string())
@@ -318,7 +333,7 @@ fn read(state: &mut State, request: &Request<Bytes>, path: &str, wants_manifest:
     if !if_match.is_empty() && if_match != object.etag.trim_matches('"') {
         return answer(412, &[], "");
     }
-    let mut headers = vec![("etag", object.etag), ("last-modified", DATE.to_owned())];
+    let mut headers = vec![("etag", object.etag), ("last-modified", started(TimestampFormat::HttpDate))];
     let large = object.manifest.as_ref();
     headers.extend(large.map(|_| ("x-static-large-object", "True".to_owned())));
     if wants_manifest {
