@@ -98,10 +98,8 @@ mod tiles {
     #[inline]
     pub(super) fn tile_of(rows: [u64; 8], tile: &mut [u8; TILE]) {
         let two = |n: usize| {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&rows[n].to_le_bytes());
-            bytes[8..].copy_from_slice(&rows[n + 1].to_le_bytes());
-            u8x16::new(bytes)
+            let bytes = u128::from(rows[n + 1]) << 64 | u128::from(rows[n]);
+            u8x16::new(bytes.to_le_bytes())
         };
         // The number of a byte here is its row and its column. Each time the halves are mixed byte by byte, the highest bit of the
         // number becomes the lowest one: after three times it is column and row.
@@ -116,7 +114,11 @@ mod tiles {
             ];
         }
         for (out, group) in tile.as_chunks_mut::<16>().0.iter_mut().zip(groups) {
-            let pairs = i16x8::new(bits_of(group).map(|bits| (bits as u16).cast_signed()));
+            let mut pairs = [0; 8];
+            for (pair, bits) in pairs.iter_mut().zip(bits_of(group)) {
+                *pair = (bits as u16).cast_signed();
+            }
+            let pairs = i16x8::new(pairs);
             let byte = i16x8::splat(0xff);
             *out = u8x16::narrow_i16x8(pairs & byte, (pairs >> 8) & byte).to_array();
         }
@@ -161,7 +163,9 @@ fn bits_of_plane(plane: &[u8], rows: &mut [u8], row: usize, at: usize) {
     let (tiles, rest) = plane.as_chunks::<TILE>();
     for (n, tile) in tiles.iter().enumerate() {
         for (word, row) in tiles::rows_of(tile).iter().zip(rows.chunks_exact_mut(row)) {
-            row[at + 8 * n..at + 8 * n + 8].copy_from_slice(&word.to_le_bytes());
+            if let Some(place) = row[at + 8 * n..].first_chunk_mut() {
+                *place = word.to_le_bytes();
+            }
         }
     }
     let at = at + tiles.len() * 8;
@@ -180,9 +184,9 @@ fn plane_of_bits(rows: &[u8], row: usize, at: usize, plane: &mut [u8]) {
     for (n, tile) in tiles.iter_mut().enumerate() {
         let mut words = [0u64; 8];
         for (word, row) in words.iter_mut().zip(rows.chunks_exact(row)) {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&row[at + 8 * n..at + 8 * n + 8]);
-            *word = u64::from_le_bytes(bytes);
+            if let Some(bytes) = row[at + 8 * n..].first_chunk() {
+                *word = u64::from_le_bytes(*bytes);
+            }
         }
         tiles::tile_of(words, tile);
     }

@@ -3,6 +3,7 @@
 
 use super::FilterCodec;
 use h5lake_ledger::buffers;
+use wide::u8x16;
 
 #[derive(Debug)]
 pub(super) struct Shuffle {
@@ -75,9 +76,10 @@ pub(super) fn planes_of(elements: &[u8], size: usize, planes: &mut [u8]) {
     let n = elements.len() / size;
     match size {
         1 => planes.copy_from_slice(elements),
-        2 => apart(elements, planes, n, |e, byte| (u16::from_le_bytes(e) >> (8 * byte)) as u8),
-        4 => apart(elements, planes, n, |e, byte| (u32::from_le_bytes(e) >> (8 * byte)) as u8),
-        8 => apart(elements, planes, n, |e, byte| (u64::from_le_bytes(e) >> (8 * byte)) as u8),
+        2 => apart::<2>(elements, planes, n),
+        4 => apart::<4>(elements, planes, n),
+        8 => apart::<8>(elements, planes, n),
+        16 => apart::<16>(elements, planes, n),
         size => {
             for (byte, plane) in planes.chunks_exact_mut(n).enumerate() {
                 for (o, element) in plane.iter_mut().zip(elements.chunks_exact(size)) {
@@ -96,6 +98,7 @@ pub(super) fn elements_of_planes(planes: &[u8], size: usize, elements: &mut [u8]
         2 => together::<2>(planes, elements, n),
         4 => together::<4>(planes, elements, n),
         8 => together::<8>(planes, elements, n),
+        16 => together::<16>(planes, elements, n),
         size => {
             for (byte, plane) in planes.chunks_exact(n).enumerate() {
                 for (element, b) in elements.chunks_exact_mut(size).zip(plane) {
@@ -106,88 +109,65 @@ pub(super) fn elements_of_planes(planes: &[u8], size: usize, elements: &mut [u8]
     }
 }
 
-/// Elements that are worked on at once: all their planes stay in the nearest cache.
-const STRIP_ELEMENTS: usize = 1024;
+/// Elements whose bytes go through at once: as many as a vector has bytes.
+const LANES: usize = 16;
 
-/// Elements of `SIZE` bytes into `SIZE` planes of `n` bytes. The size is known to the compiler, and a byte is taken out of a number
-/// rather than an array, so that many elements go through at once.
-fn apart<const SIZE: usize>(
-    elements: &[u8],
-    planes: &mut [u8],
-    n: usize,
-    byte_of: impl Fn([u8; SIZE], usize) -> u8,
-) {
-    for (strip, part) in elements.chunks(STRIP_ELEMENTS * SIZE).enumerate() {
-        let (begin, count) = (strip * STRIP_ELEMENTS, part.len() / SIZE);
-        for byte in 0..SIZE {
-            let plane = &mut planes[byte * n + begin..byte * n + begin + count];
-            for (o, element) in plane.iter_mut().zip(part.as_chunks::<SIZE>().0) {
-                *o = byte_of(*element, byte);
+/// Mixes two halves of vectors byte by byte, as often as said. Of the number that a byte has among all of them, the highest bit
+/// becomes the lowest one each time. So four times put all first bytes of 16 elements first, and so on.
+#[inline(always)]
+fn mixed<const SIZE: usize>(mut vectors: [u8x16; SIZE], times: u32) -> [u8x16; SIZE] {
+    for _ in 0..times {
+        let mut next = vectors;
+        for n in 0..SIZE / 2 {
+            next[2 * n] = u8x16::unpack_low(vectors[n], vectors[n + SIZE / 2]);
+            next[2 * n + 1] = u8x16::unpack_high(vectors[n], vectors[n + SIZE / 2]);
+        }
+        vectors = next;
+    }
+    vectors
+}
+
+/// Elements of `SIZE` bytes, a power of two, into `SIZE` planes of `n` bytes.
+fn apart<const SIZE: usize>(elements: &[u8], planes: &mut [u8], n: usize) {
+    let groups = elements.as_chunks::<LANES>().0.as_chunks::<SIZE>().0;
+    for (at, group) in (0..).step_by(LANES).zip(groups) {
+        let mut vectors = [u8x16::ZERO; SIZE];
+        for (vector, bytes) in vectors.iter_mut().zip(group) {
+            *vector = u8x16::new(*bytes);
+        }
+        for (byte, vector) in mixed(vectors, LANES.trailing_zeros()).iter().enumerate() {
+            if let Some(place) = planes[byte * n + at..].first_chunk_mut() {
+                *place = vector.to_array();
             }
         }
     }
-}
-
-/// The reverse of [`apart`]: neighbouring planes are joined by twos, and so are what comes out, until there are elements. Two
-/// streams into one become vectors; a closure for each byte may not.
-fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
-    let (mut twos, mut fours) = ([0; 8 * STRIP_ELEMENTS], [0; 8 * STRIP_ELEMENTS]);
-    for (strip, part) in elements.chunks_mut(STRIP_ELEMENTS * SIZE).enumerate() {
-        let (begin, count) = (strip * STRIP_ELEMENTS, part.len() / SIZE);
-        let plane = |byte: usize| &planes[byte * n + begin..byte * n + begin + count];
-        if SIZE == 2 {
-            bytes_by_turns(plane(0), plane(1), part);
-            continue;
+    let done = groups.len() * LANES;
+    for (at, element) in (done..n).zip(elements[done * SIZE..].as_chunks::<SIZE>().0) {
+        for (byte, value) in element.iter().enumerate() {
+            planes[byte * n + at] = *value;
         }
-        for (k, two) in twos[..part.len()].chunks_exact_mut(2 * count).enumerate() {
-            bytes_by_turns(plane(2 * k), plane(2 * k + 1), two);
-        }
-        if SIZE == 4 {
-            let (a, b) = twos[..part.len()].split_at(2 * count);
-            twos_by_turns(a, b, part);
-            continue;
-        }
-        for (four, two) in
-            fours[..part.len()].chunks_exact_mut(4 * count).zip(twos[..part.len()].chunks_exact(4 * count))
-        {
-            let (a, b) = two.split_at(2 * count);
-            twos_by_turns(a, b, four);
-        }
-        let (a, b) = fours[..part.len()].split_at(4 * count);
-        fours_by_turns(a, b, part);
     }
 }
 
-/// Bytes, by turns from one and from the other.
-fn bytes_by_turns(a: &[u8], b: &[u8], out: &mut [u8]) {
-    by_turns(a, b, out, |[a]: [u8; 1], [b]| [a, b]);
-}
-
-/// Two bytes, by turns from one and from the other.
-fn twos_by_turns(a: &[u8], b: &[u8], out: &mut [u8]) {
-    by_turns(a, b, out, |a, b| {
-        (u32::from(u16::from_le_bytes(a)) | u32::from(u16::from_le_bytes(b)) << 16).to_le_bytes()
-    });
-}
-
-/// Four bytes, by turns from one and from the other.
-fn fours_by_turns(a: &[u8], b: &[u8], out: &mut [u8]) {
-    by_turns(a, b, out, |a, b| {
-        (u64::from(u32::from_le_bytes(a)) | u64::from(u32::from_le_bytes(b)) << 32).to_le_bytes()
-    });
-}
-
-/// Items of two streams into one, as `join` makes one of two. All lengths are known to the compiler, which makes vectors.
-#[inline(always)]
-fn by_turns<const ONE: usize, const BOTH: usize>(
-    a: &[u8],
-    b: &[u8],
-    out: &mut [u8],
-    join: impl Fn([u8; ONE], [u8; ONE]) -> [u8; BOTH],
-) {
-    let (a, b) = (a.as_chunks().0, b.as_chunks().0);
-    for ((to, a), b) in out.as_chunks_mut().0.iter_mut().zip(a).zip(b) {
-        *to = join(*a, *b);
+/// The reverse of [`apart`].
+fn together<const SIZE: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
+    let groups = elements.as_chunks_mut::<LANES>().0.as_chunks_mut::<SIZE>().0;
+    let done = groups.len() * LANES;
+    for (at, group) in (0..).step_by(LANES).zip(groups) {
+        let mut vectors = [u8x16::ZERO; SIZE];
+        for (byte, vector) in vectors.iter_mut().enumerate() {
+            if let Some(place) = planes[byte * n + at..].first_chunk() {
+                *vector = u8x16::new(*place);
+            }
+        }
+        for (bytes, vector) in group.iter_mut().zip(mixed(vectors, SIZE.trailing_zeros())) {
+            *bytes = vector.to_array();
+        }
+    }
+    for (at, element) in (done..n).zip(elements[done * SIZE..].as_chunks_mut::<SIZE>().0) {
+        for (byte, value) in element.iter_mut().enumerate() {
+            *value = planes[byte * n + at];
+        }
     }
 }
 
@@ -197,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_size_is_taken_apart_and_put_together_as_hdf5_does() {
-        for size in 2..=9 {
+        for size in (2..=9).chain([16, 17]) {
             let data: Vec<u8> = (0..size * 2500 + 1).map(|i| (i * 7 + i / 256) as u8).collect();
             let s = Shuffle::new(&[size as u32]);
             let shuffled = s.encode(&data).unwrap();

@@ -6,10 +6,11 @@
 //! any read or write of theirs may fail there, too. One that goes through many chunks remembers which are done, or leaves them
 //! so that it need not look at them again.
 
-use super::ChunkCodec;
 use super::foreign::{Work, run};
+use super::{ChunkCodec, copy};
 use crate::types::Filter;
 use crate::{Error, ErrorKind, Result};
+use h5lake_ledger::buffers;
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -48,6 +49,25 @@ struct Answered {
     idle: u32,
 }
 
+impl Answered {
+    /// The answer in a buffer that was in use before: fresh memory costs more than the copy.
+    fn answer(&self) -> Result<(u32, Vec<u8>)> {
+        match &self.result {
+            Ok((mask, bytes)) => Ok((*mask, copy(bytes))),
+            Err(e) => Err(e.clone()),
+        }
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.asked.bytes));
+        if let Ok((_, bytes)) = &mut self.result {
+            buffers::give(std::mem::take(bytes));
+        }
+    }
+}
+
 /// The operation of this thread that is started again.
 #[derive(Default)]
 struct FilterOperation {
@@ -67,7 +87,7 @@ impl FilterOperation {
         let is_this = |a: &&mut Answered| a.asked.work() == work && a.asked.filters == *filters;
         if let Some(known) = self.answered.iter_mut().find(is_this) {
             known.idle = 0;
-            return known.result.clone();
+            return known.answer();
         }
         let (bytes, decode) = match work {
             Work::Encode(chunk) => (chunk, None),
@@ -76,7 +96,7 @@ impl FilterOperation {
         if self.asked.is_empty() || self.takes_more() {
             self.asked_bytes += bytes.len();
             let (codec, filters) = (codec.clone(), filters.clone());
-            self.asked.push(FilterRequest { codec, filters, decode, bytes: bytes.to_vec() });
+            self.asked.push(FilterRequest { codec, filters, decode, bytes: copy(bytes) });
         }
         Err(Error::new(ErrorKind::Busy, "a chunk has yet to go through its filters; try again"))
     }

@@ -68,37 +68,39 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Option<()> {
-        self.bytes.get_mut(self.len..self.len + bytes.len())?.copy_from_slice(bytes);
-        self.len += bytes.len();
+    fn put<const BYTES: usize>(&mut self, bytes: [u8; BYTES]) -> Option<()> {
+        *self.bytes.get_mut(self.len..)?.first_chunk_mut()? = bytes;
+        self.len += BYTES;
         Some(())
     }
 
     fn literals(&mut self, literals: &[u8]) -> Option<()> {
-        literals.chunks(MAX_LITERALS).try_for_each(|run| {
-            self.put(&[run.len() as u8 - 1])?;
-            self.put(run)
-        })
+        for run in literals.chunks(MAX_LITERALS) {
+            self.put([run.len() as u8 - 1])?;
+            self.bytes.get_mut(self.len..self.len + run.len())?.copy_from_slice(run);
+            self.len += run.len();
+        }
+        Some(())
     }
 
     fn matched(&mut self, len: usize, distance: usize) -> Option<()> {
         let (len, distance) = (len - 2, distance - 1);
         let is_far = distance >= FAR - 1;
         let high = if is_far { 31 } else { (distance >> 8) as u8 };
-        self.put(&[(len.min(7) as u8) << 5 | high])?;
+        self.put([(len.min(7) as u8) << 5 | high])?;
         if len >= 7 {
             let mut more = len - 7;
             while more >= 255 {
-                self.put(&[255])?;
+                self.put([255])?;
                 more -= 255;
             }
-            self.put(&[more as u8])?;
+            self.put([more as u8])?;
         }
         if !is_far {
-            return self.put(&[distance as u8]);
+            return self.put([distance as u8]);
         }
         let [high, low] = ((distance - (FAR - 1)) as u16).to_be_bytes();
-        self.put(&[255, high, low])
+        self.put([255, high, low])
     }
 }
 
@@ -209,7 +211,7 @@ fn repeat(out: &mut [u8], at: usize, len: usize, distance: usize) -> Option<()> 
         // Eight at once; what is written behind the end is written again.
         for n in (0..len).step_by(8) {
             let bytes = eight(out, from + n).to_le_bytes();
-            out[at + n..at + n + 8].copy_from_slice(&bytes);
+            *out[at + n..].first_chunk_mut()? = bytes;
         }
     } else {
         for n in 0..len {

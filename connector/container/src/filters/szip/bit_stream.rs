@@ -21,8 +21,7 @@ impl<'a> BitWriter<'a> {
         self.pending |= value << (64 - self.used - bits);
         self.used += bits;
         if self.used >= 32 {
-            let ready = ((self.pending >> 32) as u32).to_be_bytes();
-            self.out.get_mut(self.at..self.at + 4)?.copy_from_slice(&ready);
+            *self.out.get_mut(self.at..)?.first_chunk_mut()? = ((self.pending >> 32) as u32).to_be_bytes();
             self.at += 4;
             self.pending <<= 32;
             self.used -= 32;

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use h5lake_container::{Dataspace, Filter};
+use h5lake_ledger::buffers;
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
 
@@ -231,7 +232,7 @@ impl NativeObject {
             let operation = sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE;
             check(self.optional(operation, (&raw mut wanted).cast()), "H5Dget_chunk_storage_size")?;
             let length = usize::try_from(size).map_err(|_| Error::argument("a chunk is too large"))?;
-            let mut data = vec![0; length];
+            let mut data = buffers::take(length);
             let operate = |args| self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_READ, args);
             let (result, mask) = self.library.table().with_chunk_read_args(&offset, &mut data, operate);
             check(result, "H5Dread_chunk")?;
@@ -291,7 +292,7 @@ impl Scratch {
             return Err(Error::argument("a stored chunk is empty"));
         }
         self.dataset.store_chunk(self.rank, 0, stored)?;
-        let mut chunk = vec![0; self.bytes];
+        let mut chunk = buffers::take(self.bytes);
         self.dataset.read_all(self.datatype.get(), &mut chunk)?;
         Ok(chunk)
     }
