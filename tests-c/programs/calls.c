@@ -44,6 +44,7 @@ static void chunks(hid_t file)
     int values[50] = {0};
     unsigned mask;
     haddr_t address;
+    char connector[32];
     hid_t space = H5Screate_simple(2, size, NULL), memory, list = H5Pcreate(H5P_DATASET_CREATE);
     CHECK(H5Pset_chunk(list, 2, chunk) >= 0);
     hid_t set = H5Dcreate2(file, "chunks", H5T_NATIVE_INT, space, DEF, list, DEF);
@@ -60,6 +61,9 @@ static void chunks(hid_t file)
     CHECK(H5Dchunk_iter(set, DEF, see, &seen) >= 0 && seen.chunks == 3 && seen.bytes == 240 && !seen.masks);
     CHECK(H5Dget_chunk_info(set, H5S_ALL, 3, offset, &mask, &address, &bytes) >= 0 && bytes == 80 && !mask);
     CHECK(offset[0] == 4 && offset[1] == 5 && address != HADDR_UNDEF);
+    /* A container's chunk has an address at which nobody can read a file. */
+    CHECK(H5VLget_connector_name(file, connector, sizeof connector) > 0);
+    CHECK((address > INT64_MAX) == !strcmp(connector, "h5lake"));
     CHECK(H5Dget_chunk_info_by_coord(set, offset, &mask, &address, &bytes) >= 0 && bytes == 80);
     CHECK(H5Dget_chunk_storage_size(set, offset, &of_chunk) >= 0 && of_chunk == 80);
     offset[0] = 8;

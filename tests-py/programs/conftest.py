@@ -46,8 +46,10 @@ class Program(pytest.File):
 
     def collect(self):
         text = self.path.read_text()
-        remarks = dict(re.findall(r"^# (only|requires|needs|store): (\S+)$", text, re.M))
+        remarks = dict(re.findall(r"^# (only|requires|needs|store|run): (\S+)$", text, re.M))
         if remarks.get("store") == "any" and self.config.suite.is_sample:
+            return
+        if remarks.get("run") == "alone" and not any(arg.split("::")[0].endswith(self.path.name) for arg in self.config.args):
             return
         self.requires, self.needs_tool = remarks.get("requires", "h5py.txt"), remarks.get("needs") == "tool"
         if remarks.get("only") in (None, self.config.suite.connector.name):

@@ -266,8 +266,6 @@ pub struct ChunkInfo {
     pub offset: Vec<u64>,
     /// Bit n is set when filter n of the pipeline was skipped.
     pub filter_mask: u32,
-    /// A number that tells chunks of a container apart, in place of the address that native files have.
-    pub address: u64,
     /// Stored bytes, after filters.
     pub size: u64,
 }

@@ -6,12 +6,11 @@ use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, coordinates};
 use crate::container::ENTRIES_PER_SCAN;
 use crate::filters::unlocked::without_locks;
-use crate::types::{AllocTime, ChunkInfo, Layout, ObjectId, SpaceStatus};
+use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::locks::MutexGuard;
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The most chunks that are listed without an entry for each in the map: a few bytes can say that there are any number.
 const MAX_LISTED_CHUNKS: u64 = 1 << 22;
@@ -327,7 +326,7 @@ impl Dataset {
             }
         }
         let offset = scaled.iter().zip(chunk).map(|(s, n)| s * n).collect();
-        Ok(ChunkInfo { offset, filter_mask, address: address(self.object.id(), scaled), size })
+        Ok(ChunkInfo { offset, filter_mask, size })
     }
 
     /// A chunk as it is stored, with the mask of skipped filters. One that has no storage of its own yet, in a
@@ -389,11 +388,4 @@ impl Dataset {
 /// Chunks of a grid.
 fn cells(size: &[u64]) -> u64 {
     size.iter().fold(1, |n, &d| n.saturating_mul(d))
-}
-
-/// A number below 2^62 that stands for a chunk's address, which containers do not have.
-fn address(id: ObjectId, scaled: &[u64]) -> u64 {
-    let mut h = DefaultHasher::new();
-    (id, scaled).hash(&mut h);
-    (h.finish() >> 2) & !0xfff | 0x800
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use bytes::Bytes;
-use h5lake_container::{ChunkInfo, Layout, Selection};
+use h5lake_container::{ChunkInfo, Layout, Selection, SpaceStatus};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -66,6 +66,12 @@ pub fn each(handle: &Handle, mut show: impl FnMut(&ChunkInfo) -> c_int) -> Resul
 pub fn at(handle: &Handle, coordinates: &[u64]) -> Result<Option<ChunkInfo>> {
     let shape = chunk_shape(handle)?;
     Ok(of(handle)?.dataset.chunk_at_coords(&origin(coordinates, &shape))?)
+}
+
+/// Whether a dataset is one sequence of bytes that has storage.
+pub fn is_one_piece(handle: &Handle) -> Result<bool> {
+    let dataset = &of(handle)?.dataset;
+    Ok(matches!(dataset.layout(), Layout::Contiguous) && dataset.space_status()? != SpaceStatus::NotAllocated)
 }
 
 /// Whether any chunk has storage.

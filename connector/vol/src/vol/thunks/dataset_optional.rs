@@ -14,8 +14,14 @@ use crate::operations::dataset;
 use crate::operations::dataset_chunks as chunks;
 use crate::vol::passthrough::forward;
 
-/// "No address" (`HADDR_UNDEF`).
+/// "No address" (`HADDR_UNDEF`), of what has no storage.
 const NO_ADDRESS: u64 = u64::MAX;
+
+/// The address of all that has storage: one that no file can have (an `off_t` ends below it), because a container's bytes may
+/// lie in a store, in several pieces, or elsewhere after the next commit. Who reads a file there fails. "No address" would
+/// be wrong: h5py then answers no coordinates of the chunk, and tools that keep references to byte ranges take the data for
+/// never written.
+const ADDRESS_OF_NO_FILE: u64 = 1 << 63;
 
 /// Optional dataset operations.
 pub unsafe extern "C" fn optional(
@@ -78,7 +84,10 @@ unsafe fn query(
                     strings::answer(wanted.size, chunk.size);
                 }
             }
-            sys::H5VL_NATIVE_DATASET_GET_OFFSET => strings::answer(args.get_offset.offset, NO_ADDRESS),
+            sys::H5VL_NATIVE_DATASET_GET_OFFSET => {
+                let address = if chunks::is_one_piece(handle)? { ADDRESS_OF_NO_FILE } else { NO_ADDRESS };
+                strings::answer(args.get_offset.offset, address);
+            }
             sys::H5VL_NATIVE_DATASET_GET_VLEN_BUF_SIZE => {
                 let wanted = args.get_vlen_buf_size;
                 let size = chunks::variable_length_bytes(handle, wanted.type_id, wanted.space_id)?;
@@ -99,7 +108,7 @@ unsafe fn answer_chunk(chunk: Option<&ChunkInfo>, mask: *mut u32, address: *mut 
     // SAFETY: null or writable.
     unsafe {
         strings::answer(mask, chunk.map_or(0, |chunk| chunk.filter_mask));
-        strings::answer(address, chunk.map_or(NO_ADDRESS, |chunk| chunk.address));
+        strings::answer(address, chunk.map_or(NO_ADDRESS, |_| ADDRESS_OF_NO_FILE));
         strings::answer(size, chunk.map_or(0, |chunk| chunk.size));
     }
 }
@@ -162,7 +171,7 @@ unsafe fn iterate(handle: &Handle, args: &sys::H5VL_native_dataset_optional_args
         let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
         chunks::each(handle, |chunk| {
             let (at, mask) = (chunk.offset.as_ptr(), chunk.filter_mask);
-            calling_back(|| operator(at, mask, chunk.address, chunk.size, wanted.op_data))
+            calling_back(|| operator(at, mask, ADDRESS_OF_NO_FILE, chunk.size, wanted.op_data))
         })
     }
 }
