@@ -2,7 +2,7 @@
 //!
 //! Some servers ignore `If-None-Match` and `If-Match`, some compare them without a lock, some refuse what they should take.
 //! A commit would then overwrite another writer's without a word, or never succeed. So a server that does not document its
-//! conditions is asked ([`probe`](super::probe)), once for each process, endpoint and bucket. A server that is known not to
+//! conditions is asked ([`probe`]), once for each process, endpoint and bucket. A server that is known not to
 //! keep what its answers say is not trusted, whatever they say ([`maker`](super::maker)).
 //!
 //! What was found out is remembered while the process runs, whichever prefix, credentials or time-out the next store has:

@@ -1,12 +1,14 @@
 //! Finding real libhdf5 for the tests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use h5lake_plugin_abi::MAX_LIBRARIES;
+
 /// Shared libraries of HDF5: those named in `H5LAKE_TEST_LIBHDF5` (colon-separated), or what the project's
 /// cache directory holds (the ones that Python wheels bundle, and HDF5 builds). Of the copies that several environments have of a
-/// wheel's library, one is taken: a process may not have as many as there are.
+/// wheel's library, one is taken. If there are still more than a process may have, releases go before builds of the same release.
 pub fn libraries() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os("H5LAKE_TEST_LIBHDF5") {
         return std::env::split_paths(&named).collect();
@@ -20,7 +22,19 @@ pub fn libraries() -> Vec<PathBuf> {
     found.retain(|path| {
         seen.insert((path.file_name().map(OsStr::to_owned), path.metadata().map(|file| file.len()).ok()))
     });
+    let mut builds = HashMap::<_, usize>::new();
+    found.sort_by_cached_key(|path| {
+        let build = builds.entry(release(path)).or_default();
+        *build += 1;
+        *build
+    });
+    found.truncate(MAX_LIBRARIES);
     found
+}
+
+/// What follows `.so.` in a library's name: releases of HDF5 differ in it.
+fn release(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_str()?.split_once(".so.")?.1.to_owned())
 }
 
 /// `$H5LAKE_BUILD_CACHE`, by default `h5lake` in the user's cache directory.

@@ -17,7 +17,7 @@ pub struct Setting {
 pub const SETTINGS: [Setting; 16] = [
     Setting {
         key: "store",
-        values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, rados://POOL/NAMESPACE",
+        values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
         default: "none: local files",
         meaning: "where files with plain names are kept",
     },
