@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use crate::library::parse_version;
+use crate::version::parse_version;
 
 /// What the text of `H5_lib_vers_info_g` begins with, which the code of every HDF5 holds (`H5public.h`).
 const MARK: &[u8] = b"HDF5 library version: ";

@@ -18,6 +18,7 @@ mod refused;
 mod registry;
 mod resolve;
 mod variants;
+mod version;
 
 #[doc(hidden)]
 pub use entry::plugin_info;

@@ -10,7 +10,7 @@ use libloading::os::unix::Library;
 use crate::BindError;
 use crate::bindings::hid_t;
 use crate::hidden::version_in;
-use crate::library::{OLDEST, shown};
+use crate::version::{OLDEST, shown};
 
 /// The name that errors use for an object without a path.
 const MAIN_PROGRAM: &str = "the main program";
