@@ -275,6 +275,7 @@ impl Ledger {
         s: &mut State,
         then: impl FnOnce(&mut Option<PageRef>) -> Result<()>,
     ) -> Result<()> {
+        self.hold_tags_if_any(s);
         let done = checkpoint::write(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
             self.storage.checkpoint_commit(Checkpoint { version: s.version, root })?;
