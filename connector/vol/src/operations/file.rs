@@ -430,7 +430,7 @@ pub fn is_accessible(library: Library, config: &Config, name: &[u8], access: Hid
             return library.is_native_file(name, access);
         }
         NamedFile::Native => return Ok(false),
-        NamedFile::Container(place) => place,
+        NamedFile::Container(place) => *place,
     };
     if place.source.is_some() {
         return Ok(true);
@@ -465,7 +465,7 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
             native::check_allowed(config, Minor::CannotOperate, "delete", name)?;
             return library.delete_native_file(name, access);
         }
-        NamedFile::Container(place) => place,
+        NamedFile::Container(place) => *place,
     };
     let is_mine = together.as_ref().is_none_or(|all| all.is_first());
     agreed(&together, if is_mine { delete_container(config, place, name) } else { Ok(()) })

@@ -17,7 +17,7 @@ pub enum NamedFile {
     /// The native connector.
     Native,
     /// A container, there or not.
-    Container(Place),
+    Container(Box<Place>),
 }
 
 /// Where the file of a name is, or would be. What lies there decides before the access list does: a container is opened
@@ -37,7 +37,7 @@ pub fn storage(
     }
     let place = names::place_to_open(name, config, access)?;
     let is_left = names::is_left_to_native(name, config) && !is_ours(&place);
-    Ok(if is_native(&place) || is_left { NamedFile::Native } else { NamedFile::Container(place) })
+    Ok(if is_native(&place) || is_left { NamedFile::Native } else { NamedFile::Container(Box::new(place)) })
 }
 
 /// What a name leads to for an access list with a file driver of its own. Where the path tells, the driver is not asked: some of
@@ -52,7 +52,7 @@ fn behind_driver(
     let has_image = library.has_file_image(list)?;
     let place = names::place_to_open(name, config, access);
     match place {
-        Ok(place) if is_container(&place) && !has_image => return Ok(NamedFile::Container(place)),
+        Ok(place) if is_container(&place) && !has_image => return Ok(NamedFile::Container(Box::new(place))),
         Ok(place) if !has_image && place.found().is_some_and(|found| found != Probe::NotFound) => {
             return Ok(NamedFile::Native);
         }
@@ -67,7 +67,7 @@ fn behind_driver(
     let Some(source) = source else { return Ok(NamedFile::Native) };
     let shown = String::from_utf8_lossy(name);
     match Ledger::probe_source(source.as_ref(), &shown) {
-        Ok(Probe::Container) => Ok(NamedFile::Container(Place::behind_driver(&shown, source))),
+        Ok(Probe::Container) => Ok(NamedFile::Container(Box::new(Place::behind_driver(&shown, source)))),
         // A driver that cannot read says so to the native connector, too.
         _ => Ok(NamedFile::Native),
     }

@@ -68,7 +68,7 @@ fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result
             library.open_native_file(name, flags, access).map(External::Native)
         }
         NamedFile::Container(place) => {
-            file::open_session(library, config, (name, place), flags, access).map(External::Container)
+            file::open_session(library, config, (name, *place), flags, access).map(External::Container)
         }
     }
 }

@@ -163,7 +163,7 @@ impl<'a> Search<'a> {
                 Ok(library.open_source_file(name, session.access()).ok().map(File::Native))
             }
             Ok(NamedFile::Container(place)) => {
-                let opened = file::open_session(library, &session.config, (name, place), flags, list.get());
+                let opened = file::open_session(library, &session.config, (name, *place), flags, list.get());
                 Ok(opened.ok().map(File::Ours))
             }
             Err(error) if error.minor() == Minor::NotFollowed => Err(error),
