@@ -233,6 +233,20 @@ fn an_old_tag_holds_its_own_room_and_no_more() {
     }
 }
 
+/// Each commit is checkpointed at once, and reclaims: that of a tag may not take itself for another writer's.
+#[test]
+fn one_of_many_writers_tags_the_newest_version() {
+    for place in places() {
+        let opts = Options { writers: Writers::Many, checkpoint_bytes: 0, ..eager() };
+        let l = place.create(&opts);
+        for n in 0..20 {
+            overwrite(&l, 1);
+            let tag = l.tag(name("newest"), None, true).unwrap();
+            assert_eq!(tag.version.unwrap().number, 2 * n + 1);
+        }
+    }
+}
+
 #[test]
 fn tags_are_refused_with_a_reason() {
     for place in places() {

@@ -99,6 +99,7 @@ impl Ledger {
         }
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
         if !as_base
+            && !s.confirms_tag
             && (long || self.storage.wants_checkpoint())
             && let Err(e) = self.checkpoint(s)
         {

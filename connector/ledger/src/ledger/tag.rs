@@ -127,13 +127,20 @@ impl Ledger {
         }
         let entry = self.entry_for(at, &tags)?;
         self.put(&name.key(), entry.encode())?;
-        let version = self.commit_tag(&name)?;
-        if !self.storage.confirm_tag(&entry, version)? {
+        if !self.commit_and_confirm(&name, &entry)? {
             self.delete(&name.key())?;
             self.commit_tag(&name)?;
             return Err(self.not_kept(At::Version(entry.mark.version)));
         }
         Ok(Tag::of((name, Ok(entry))))
+    }
+
+    /// Commits a tag; false if another of many writers may have reclaimed its version before.
+    fn commit_and_confirm(&self, name: &TagName, entry: &TagEntry) -> Result<bool> {
+        self.lock().confirms_tag = true;
+        let done = self.commit_tag(name).and_then(|version| self.storage.confirm_tag(entry, version));
+        self.lock().confirms_tag = false;
+        done
     }
 
     /// The way to a version: of its own, or that of a tag that keeps it already.
