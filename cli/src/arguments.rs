@@ -132,7 +132,8 @@ pub enum Command {
         json: bool,
     },
     /// Lists the versions that can be opened, newest first: number, time, bytes that it added, process and host that
-    /// wrote it. A version is opened, to read, as NAME@v=NUMBER or NAME@t=TIME.
+    /// wrote it, and its tags. Versions that tags alone keep follow. A version is opened, to read, as NAME@v=NUMBER, NAME@t=TIME
+    /// or NAME@tag=TAG.
     #[command(after_help = "Examples:
   h5lake versions run.h5
   h5lake versions -n 5 --json run.h5")]
@@ -143,6 +144,29 @@ pub enum Command {
         #[arg(short = 'n', long, default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
         /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keeps a version under a name, for as long as the tag is there, whatever the retention time says: the newest version, or the
+    /// one that NAME@v=12 names. Without TAG, lists the tags. A tagged version is opened, to read, as NAME@tag=TAG.
+    #[command(after_help = "Examples:
+  h5lake tag run.h5 paper
+  h5lake tag run.h5@v=12 before-cleaning
+  h5lake tag run.h5 --json
+  h5lake tag --delete run.h5 paper
+  h5lake ls run.h5@tag=paper")]
+    Tag {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// The tag: up to 64 letters, digits, '.', '_' and '-'.
+        tag: Option<String>,
+        /// Delete the tag. Its version goes as others of its age do.
+        #[arg(short, long, requires = "tag")]
+        delete: bool,
+        /// Move a tag that is there.
+        #[arg(short, long, conflicts_with = "delete")]
+        force: bool,
+        /// Show JSON instead of text.
         #[arg(long)]
         json: bool,
     },
@@ -198,12 +222,13 @@ pub enum Command {
         json: bool,
     },
     /// Brings a container back that was replaced or deleted, and is kept for the retention time. What the name leads to now is
-    /// kept in turn. `h5lake versions NAME` lists what there is. With --version, makes an old version the newest one again, as a
-    /// new version: those between stay.
+    /// kept in turn. `h5lake versions NAME` lists what there is. With --version, or for NAME@tag=TAG, makes an old version the
+    /// newest one again, as a new version: those between stay.
     #[command(after_help = "Examples:
   h5lake restore run.h5
   h5lake restore run.h5 3f9a
   h5lake restore run.h5 --version 12
+  h5lake restore run.h5@tag=paper
   h5lake restore run.h5 --version 2026-11-20T10:00:00Z")]
     Restore {
         /// The container's path or URL.
@@ -222,10 +247,11 @@ pub enum Command {
         quiet: bool,
     },
     /// Copies a container, or one version of it, to where nothing is yet: between files and stores. The copy is found when it is
-    /// whole, or never. Old versions are not copied.
+    /// whole, or never. Old versions and tags are not copied.
     #[command(after_help = "Examples:
   h5lake copy run.h5 s3://lab/data/run.h5
-  h5lake copy s3://lab/data/run.h5@v=12 old.h5")]
+  h5lake copy s3://lab/data/run.h5@v=12 old.h5
+  h5lake copy run.h5@tag=paper paper.h5")]
     Copy {
         /// The container's path or URL; NAME@v=12 for a version.
         source: PathBuf,

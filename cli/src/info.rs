@@ -56,6 +56,10 @@ fn container_lines(name: &Path, storage: &str, container: &Container) -> Result<
         add("newest", version_text(newest));
         add("oldest", version_text(oldest));
     }
+    for tag in container.tags()? {
+        let version = tag.version.as_ref().map_or_else(|| "damaged".to_owned(), version_text);
+        add("tag", format!("{}: version {version}; holds {} bytes at most", tag.name, tag.bytes));
+    }
     add("groups", total.groups.to_string());
     add("datasets", total.datasets.to_string());
     add("committed datatypes", total.datatypes.to_string());
@@ -81,6 +85,7 @@ fn container_json(name: &Path, storage: &str, container: &Container) -> Result<V
     Ok(json!({
         "name": name.display().to_string(), "storage": storage, "version": total.version,
         "format": FORMAT_VERSION, "records_version": total.records_version, "versions_kept": kept.len(), "newest": version(kept.first()),
+        "tags": container.tags()?.iter().map(crate::tag::object).collect::<Value>(),
         "oldest": version(kept.last()), "groups": total.groups, "datasets": total.datasets,
         "datatypes": total.datatypes, "links": total.links, "attributes": total.attributes, "bytes": total.size,
         "data_bytes": total.payload_bytes, "map_bytes": total.entry_bytes, "other_bytes": total.other_bytes(),

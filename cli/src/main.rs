@@ -24,6 +24,7 @@ mod rm;
 mod run;
 mod settings;
 mod slice;
+mod tag;
 mod unlock;
 mod vacuum;
 mod verify;
@@ -104,6 +105,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
             return doctor::run(&wanted).map(Outcome::of);
         }
+        Command::Tag { name, tag, delete, force, json } => {
+            tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, json })
+        }
         Command::Versions { name, most, json } => versions::run(&name, most, json),
         Command::Run { settings, command } => match command.split_first() {
             Some((program, arguments)) => run::run(&settings, program, arguments),
@@ -113,7 +117,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Link { url, path, json } => link::run(&url, &path, json),
         Command::Restore { name, id, version, json, quiet } => match version {
             Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
-            None => restore::run(&name, &id, json),
+            None => restore::run(&name, &id, Output::of(json, quiet)),
         },
         Command::Copy { source, target, json, quiet } => copy::run(&source, &target, Output::of(json, quiet)),
         Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),

@@ -9,7 +9,7 @@ use h5lake_ledger::{Access, At, Ledger, Options, Replace, Replaced, ReplacedObje
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::find::{check_container, find_place};
+use crate::find::{check_container, find_place, find_version};
 use crate::output::{Output, print};
 
 /// A container that a name led to before.
@@ -130,8 +130,15 @@ fn restore_over(pointer: &Path, id: &[u8; 16], options: &Options) -> Result<(), 
     })
 }
 
-pub(crate) fn run(name: &Path, id: &str, json: bool) -> Result<(), Failure> {
-    let (place, options) = find_place(name, Access::ReadWrite)?;
+pub(crate) fn run(name: &Path, id: &str, output: Output) -> Result<(), Failure> {
+    let (place, options) = match find_version(name, Access::ReadWrite)? {
+        (place @ Place { at: None, .. }, options) => (place, options),
+        (place @ Place { at: Some(at), .. }, options) if id.is_empty() => {
+            return make_newest(name, place, at, options, output);
+        }
+        _ => return Err(format!("{}: names one version; name the container", name.display()).into()),
+    };
+    let json = matches!(output, Output::Json);
     let local = place.pointer.as_deref().filter(|path| !id.is_empty() && choose(path, id).is_ok());
     let id = match local {
         Some(path) => {
@@ -160,6 +167,11 @@ fn version_of(text: &str) -> Result<At, Failure> {
 pub(crate) fn version(name: &Path, at: &str, output: Output) -> Result<(), Failure> {
     let at = version_of(at)?;
     let (place, ledger) = find_place(name, Access::ReadWrite)?;
+    make_newest(name, place, at, ledger, output)
+}
+
+/// The same in the container of a place.
+fn make_newest(name: &Path, place: Place, at: At, ledger: Options, output: Output) -> Result<(), Failure> {
     check_container(name, &place)?;
     // The handle that looked at it would be in the writer's way.
     let Place { target, .. } = place;

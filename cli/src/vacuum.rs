@@ -9,7 +9,7 @@ use h5lake_ledger::{Access, Ledger};
 use serde_json::json;
 
 use crate::output::print;
-use crate::{Failure, find};
+use crate::{Failure, find, tag};
 
 /// How long a vacuum waits for room that rests, in all.
 const MAX_VACUUM_WAIT: Duration = Duration::from_secs(12);
@@ -30,10 +30,24 @@ pub fn run(name: &Path, json: bool) -> Result<(), Failure> {
     }
     let freed = Container::vacuum_patiently(&target, &options, MAX_VACUUM_WAIT)?;
     let name = name.display().to_string();
-    print([if json {
-        json!({ "name": name, "freed_bytes": freed }).to_string()
-    } else {
-        format!("{name}: {freed} bytes given back")
+    let held = held_by_tags(&target, &options.ledger)?;
+    print([match (json, held) {
+        (true, _) => json!({ "name": name, "freed_bytes": freed, "held_by_tags": held }).to_string(),
+        (_, 0) => format!("{name}: {freed} bytes given back"),
+        _ => format!(
+            "{name}: {freed} bytes given back; tags hold {held} bytes ('h5lake tag {name}' lists them)"
+        ),
     }])?;
     Ok(())
+}
+
+/// Bytes that nothing but tags needs.
+fn held_by_tags(target: &Target, options: &h5lake_ledger::Options) -> Result<u64, Failure> {
+    if tag::open(target, Access::ReadOnly, options)?.tags()?.is_empty() {
+        return Ok(0);
+    }
+    let ledger = tag::open(target, Access::ReadWrite, options)?;
+    let held = ledger.held_bytes()?;
+    ledger.close()?;
+    Ok(held)
 }

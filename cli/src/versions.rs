@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, ErrorKind, Ledger, Version};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, Tag, Version};
 use serde_json::{Value, json};
 
 use crate::output::print;
@@ -16,33 +16,56 @@ pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
         Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options),
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options),
     };
-    let listed = match (ledger, &before) {
+    let (mut listed, tags) = match (ledger, &before) {
         // What was deleted has no versions, and can be brought back.
-        (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Vec::new(),
-        (ledger, _) => ledger?.versions(most)?,
+        (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Default::default(),
+        (ledger, _) => {
+            let ledger = ledger?;
+            (ledger.versions(most)?, ledger.tags()?)
+        }
     };
+    add_tagged(&mut listed, &tags, most);
     if json {
-        let (versions, replaced) = (listed.iter().map(object).collect(), restore::objects(&before?));
+        let (versions, replaced) =
+            (listed.iter().map(|v| object(v, &tags)).collect(), restore::objects(&before?));
         print([json!({ "versions": Value::Array(versions), "replaced": replaced }).to_string()])?;
         return Ok(());
     }
-    let title = format!("{:>10}  {:<27}  {:>15}  writer", "version", "time", "bytes");
-    let versions = std::iter::once(title).chain(listed.iter().map(line));
+    let title = format!("{:>10}  {:<27}  {:>15}  writer, tags", "version", "time", "bytes");
+    let versions = std::iter::once(title).chain(listed.iter().map(|v| line(v, &tags)));
     print(versions.chain(restore::listing(&before?)))?;
     Ok(())
 }
 
-/// One version, for programs.
-fn object(version: &Version) -> Value {
-    let Version { number, time, bytes, .. } = version;
-    let time = At::Time(*time).setting_value();
-    json!({ "number": number, "time": time, "bytes": bytes, "host": version.host, "pid": version.pid })
+/// Adds the versions that tags alone keep.
+fn add_tagged(listed: &mut Vec<Version>, tags: &[Tag], most: usize) {
+    let mut kept: Vec<&Version> = tags.iter().filter_map(|tag| tag.version.as_ref()).collect();
+    kept.sort_by_key(|v| std::cmp::Reverse(v.number));
+    kept.dedup_by_key(|v| v.number);
+    let oldest = listed.last().map_or(u64::MAX, |v| v.number);
+    listed.extend(kept.into_iter().filter(|v| v.number < oldest).cloned());
+    listed.truncate(most);
 }
 
-fn line(version: &Version) -> String {
+/// The names of a version's tags.
+fn tags_of<'a>(version: &Version, tags: &'a [Tag]) -> Vec<&'a str> {
+    let is_its = |tag: &&Tag| tag.version.as_ref().is_some_and(|v| v.number == version.number);
+    tags.iter().filter(is_its).map(|tag| tag.name.as_str()).collect()
+}
+
+/// One version, for programs.
+fn object(version: &Version, tags: &[Tag]) -> Value {
+    let Version { number, time, bytes, .. } = version;
+    let time = At::Time(*time).setting_value();
+    json!({ "number": number, "time": time, "bytes": bytes, "host": version.host, "pid": version.pid, "tags": tags_of(version, tags) })
+}
+
+fn line(version: &Version, tags: &[Tag]) -> String {
     let Version { number, time, bytes, .. } = version;
     let time = At::Time(*time).setting_value();
     let writer =
         if version.host.is_empty() { "-".to_owned() } else { format!("{}@{}", version.pid, version.host) };
-    format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}")
+    let tags = tags_of(version, tags);
+    let tags = if tags.is_empty() { String::new() } else { format!("  [{}]", tags.join(", ")) };
+    format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}{tags}")
 }

@@ -7,8 +7,8 @@ import struct
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
 FILE, LOG, PACK, PAGE = range(4)
-EDITS, CLOSED = 1 << 1, 1 << 0
-KNOWN_FEATURES = {"files": EDITS, "head objects": CLOSED}  # as the page names them
+EDITS, TAGS, CLOSED, TAGS_OF_HEAD = 1 << 1, 1 << 2, 1 << 0, 1 << 1
+KNOWN_FEATURES = {"files": EDITS | TAGS, "head objects": CLOSED | TAGS_OF_HEAD}  # as the page names them
 
 
 class Damaged(Exception):
@@ -373,6 +373,8 @@ class DirectoryLedger(Ledger):
         known, self.base, self.retention, self.moment, self.lost = b.fixed("5Q")
         root, self.rooms, self.history = b.optional(), b.optional(), b.optional()
         self.claim = b.u64() if b.at < len(b.data) else 0
+        if self.features & TAGS_OF_HEAD:
+            b.u64()
         self.closed = bool(self.features & CLOSED)
         if self.closed:
             logs = [b.string() for _ in range(b.varint())]

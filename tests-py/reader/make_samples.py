@@ -127,7 +127,20 @@ def without_claim(_):
     path.write_bytes(head[:-12] + struct.pack("<I", ledger.crc32c(head[:-12])))
 
 
-SAMPLES = {"closed": closed, "unclosed": unclosed, "based": based, "block": block, "many": many,
+def tagged(tool):
+    """Versions with names: the newest one, and one that no name but its tag leads to."""
+    with h5py.File(NAME, "w") as f:
+        small(f)
+    subprocess.run([tool, "tag", NAME, "first"], check=True)
+    with h5py.File(NAME, "r+") as f:
+        f.attrs["later"] = np.arange(5000)
+        f.flush()
+        del f.attrs["later"]
+    subprocess.run([tool, "vacuum", NAME], check=True)
+    subprocess.run([tool, "tag", NAME, "last"], check=True)
+
+
+SAMPLES = {"closed": closed, "tagged": tagged, "unclosed": unclosed, "based": based, "block": block, "many": many,
            "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 

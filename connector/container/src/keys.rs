@@ -22,6 +22,9 @@ pub(crate) const SEGMENT: u8 = b'H';
 /// Usage of heap segments.
 pub(crate) const USAGE: u8 = b'U';
 
+/// Tags, which are the ledger's.
+pub(crate) const TAG: u8 = b'T';
+
 /// The key, or the prefix of all keys, of one letter and id.
 pub(crate) fn of(letter: u8, id: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(32);

@@ -243,12 +243,15 @@ impl<'a> Mover<'a> {
     fn all(&mut self) -> Result<()> {
         let mut entries = Entries::of(self.from);
         while let Some((key, value)) = entries.take()? {
-            self.put(key, value, Vec::new())?;
+            // A tag leads to a version, and a copy has one.
+            if key.first() != Some(&keys::TAG) {
+                self.put(key, value, Vec::new())?;
+            }
         }
         self.put_pending()
     }
 
-    /// Makes the target's entries those of the source. The counter of ids stays: an id is not used again.
+    /// Makes the target's entries those of the source, but for those that [stay](stays).
     fn differences(&mut self) -> Result<()> {
         let (mut wanted, mut present) = (Entries::of(self.from), Entries::of(self.to));
         loop {
@@ -261,7 +264,7 @@ impl<'a> Mover<'a> {
             let new = if order.is_le() { wanted.take()? } else { None };
             let old = if order.is_ge() { present.take()? } else { None };
             match (new, old) {
-                (Some((key, _)), _) | (None, Some((key, _))) if key[..] == *keys::NEXT_OBJECT => (),
+                (Some((key, _)), _) | (None, Some((key, _))) if stays(&key) => (),
                 (Some((_, new)), Some((_, old))) if new == old => (),
                 (Some((key, new)), old) => {
                     let had = old.map_or_else(|| Ok(Vec::new()), |(key, old)| unique(&key, old))?;
@@ -277,6 +280,12 @@ impl<'a> Mover<'a> {
             }
         }
     }
+}
+
+/// Whether an entry belongs to the container, and not to one version of it: the counter of ids, because an id is not used
+/// again, and tags.
+fn stays(key: &[u8]) -> bool {
+    key == keys::NEXT_OBJECT || key.first() == Some(&keys::TAG)
 }
 
 /// The payloads of a value, each once.

@@ -5,7 +5,7 @@ use crate::container::ENTRIES_PER_SCAN;
 use crate::record::{BlockRecord, HeaderRecord};
 use crate::{Container, Dataset, Link, ObjectId, ObjectKind, Result, Selection, keys, record};
 use bytes::Bytes;
-use h5lake_ledger::{Ledger, Version};
+use h5lake_ledger::{Ledger, Tag, Version};
 use std::collections::{HashSet, VecDeque};
 
 /// What a snapshot of a container consists of.
@@ -79,6 +79,14 @@ impl Container {
     /// Those of the ledger.
     pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
         Ok(self.ledger.versions(most)?)
+    }
+
+    /// The tags of the version that this handle sees, in the order of their names.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub fn tags(&self) -> Result<Vec<Tag>> {
+        Ok(self.ledger.tags()?)
     }
 
     /// Goes through the whole map of what is committed, and counts. Reads no payload.

@@ -107,6 +107,20 @@ pub enum ErrorKind {
         /// When the oldest of them was committed, in microseconds since 1970-01-01 UTC.
         since: u64,
     },
+    /// There is no tag of the name that was asked for.
+    NoSuchTag {
+        /// What was asked for.
+        name: String,
+        /// The names of the tags that there are.
+        tags: Vec<String>,
+    },
+    /// There is a tag of that name, and it was not to be moved.
+    TagExists {
+        /// Its name.
+        name: String,
+        /// The version that it names.
+        version: u64,
+    },
     /// An old version was to be opened for writing (errno 30).
     OldVersion {
         /// Which.
@@ -211,7 +225,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match *self.kind {
             ErrorKind::NotFound | ErrorKind::NoFolder { .. } => Some(2),
-            ErrorKind::AlreadyExists => Some(17),
+            ErrorKind::AlreadyExists | ErrorKind::TagExists { .. } => Some(17),
             ErrorKind::IsADirectory => Some(21),
             ErrorKind::Locked { .. } | ErrorKind::Conflict => Some(11),
             ErrorKind::PermissionDenied { errno }
@@ -227,6 +241,7 @@ impl Error {
             | ErrorKind::NewerFormat { .. }
             | ErrorKind::Corrupt { .. }
             | ErrorKind::NoSuchVersion { .. }
+            | ErrorKind::NoSuchTag { .. }
             | ErrorKind::Gone
             | ErrorKind::Forked
             | ErrorKind::Broken { .. } => None,
@@ -283,6 +298,16 @@ impl fmt::Display for Error {
                 f,
                 "{asked} is not kept; versions {oldest} to {newest} are, the oldest from {}",
                 crate::timestamp::text(*since)
+            ),
+            ErrorKind::NoSuchTag { name, tags } if tags.is_empty() => {
+                write!(f, "there is no tag '{name}', nor any other; 'h5lake tag NAME TAG' makes one")
+            }
+            ErrorKind::NoSuchTag { name, tags } => {
+                write!(f, "there is no tag '{name}'; there are {}", tags.join(", "))
+            }
+            ErrorKind::TagExists { name, version } => write!(
+                f,
+                "the tag '{name}' is there already, of version {version}; delete it first, or move it by --force"
             ),
             ErrorKind::OldVersion { which } => {
                 write!(f, "{which} is past and can only be read; open it to read")

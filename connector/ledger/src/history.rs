@@ -48,14 +48,14 @@ pub(crate) struct History {
 }
 
 impl Mark {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         for n in [self.version, self.reclaim_epoch, self.time, self.bytes] {
             put_varint(out, n);
         }
         self.author.encode(out);
     }
 
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let (version, reclaim_epoch, time, bytes) = (r.varint()?, r.varint()?, r.varint()?, r.varint()?);
         Ok(Self { version, reclaim_epoch, time, bytes, author: Author::read(r)? })
     }

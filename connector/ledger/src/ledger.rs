@@ -4,6 +4,7 @@ mod close;
 mod commit;
 mod open;
 mod payloads;
+mod tag;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 
 pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
+pub use self::tag::Tag;
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
@@ -24,6 +26,7 @@ use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::storage::{RemoteCommits, Snapshot, Storage};
+use crate::tags::TAG;
 use crate::tree::Tree;
 
 /// Values whose pages are looked for at the same time.
@@ -69,6 +72,10 @@ pub(crate) struct State {
     /// What the storage told, and could not be taken in yet.
     pub(crate) unseen_commits: Option<RemoteCommits>,
     pub(crate) broken: Option<Error>,
+    /// A writer has seen a change to tags.
+    knows_tags: bool,
+    /// A tag is committed, and not yet known to hold its version: a checkpoint of this writer would look as one that overtook it.
+    confirms_tag: bool,
     closed: bool,
 }
 
@@ -124,6 +131,9 @@ impl Ledger {
         ledger.refresh_state(&mut ledger.lock()).map_err(|e| e.salvaging(salvage))?;
         if ledger.lock().root != root {
             ledger.cache.clear();
+        }
+        if access == Access::ReadWrite {
+            ledger.hold_tags_if_any(&ledger.lock());
         }
         Ok(ledger)
     }
@@ -396,7 +406,7 @@ impl Ledger {
     /// Takes in news, whole or not at all.
     pub(crate) fn apply(&self, s: &mut State, commits: &RemoteCommits) -> Result<()> {
         let mut fresh = Memtable::new();
-        let mut bytes = 0;
+        let (mut bytes, mut tags) = (0, false);
         let count = commits.records.len() as u64;
         for record in &commits.records {
             bytes += record.length;
@@ -405,6 +415,7 @@ impl Ledger {
                 let older = || value_in(&s.log, &key).filter(|_| commits.restart.is_none());
                 let before = value_in(&fresh, &key).or_else(older).and_then(Option::as_ref);
                 let value = stored.over(before).map_err(|why| self.damaged(why))?;
+                tags |= key.first() == Some(&TAG);
                 fresh.insert(key.into(), value);
             }
         }
@@ -422,6 +433,10 @@ impl Ledger {
             s.log_records += count;
         }
         s.version = commits.version;
+        if self.is_multi_writer {
+            s.knows_tags |= tags;
+            self.hold_tags_if_any(s);
+        }
         Ok(())
     }
 

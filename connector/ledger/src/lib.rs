@@ -37,6 +37,7 @@ mod payload;
 pub mod process;
 mod statistics;
 mod storage;
+mod tags;
 mod timekeeping;
 mod timestamp;
 mod tree;
@@ -58,7 +59,7 @@ pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Tag};
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
@@ -67,3 +68,4 @@ pub use options::{
 };
 pub use payload::PayloadPart;
 pub use statistics::{CacheUse, Statistics};
+pub use tags::{MAX_TAG_NAME, TagName};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::statistics::Statistics;
+use crate::tags::TagName;
 
 /// What an opened ledger may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,8 @@ pub enum At {
     Version(u64),
     /// The one that was the newest at a time, in microseconds since 1970-01-01 UTC.
     Time(u64),
+    /// The one that a tag names.
+    Tag(TagName),
 }
 
 impl At {
@@ -162,10 +165,11 @@ impl At {
 }
 
 impl At {
-    /// What [`time`](Self::time) reads: the time in RFC 3339, or the number.
+    /// What [`time`](Self::time) reads: the time in RFC 3339; or the number; or the tag's name.
     pub fn setting_value(&self) -> String {
         match self {
             Self::Version(v) => v.to_string(),
+            Self::Tag(name) => name.to_string(),
             Self::Time(t) => crate::timestamp::text(*t),
         }
     }
@@ -176,6 +180,7 @@ impl std::fmt::Display for At {
         match self {
             Self::Version(_) => write!(f, "version {}", self.setting_value()),
             Self::Time(_) => write!(f, "the version of {}", self.setting_value()),
+            Self::Tag(name) => write!(f, "the version tagged {name}"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod compaction;
 mod many_writers;
 mod payloads;
 mod read;
+mod tags;
 
 pub(crate) use checkpoints::StorageCheckpoints;
 pub(crate) use commits::StorageCommits;
@@ -16,6 +17,7 @@ pub(crate) use compaction::StorageCompaction;
 pub(crate) use many_writers::StorageSharing;
 pub(crate) use payloads::{StoragePayloads, write_one_by_one};
 pub(crate) use read::StorageReads;
+pub(crate) use tags::StorageTags;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -95,7 +97,13 @@ pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
 /// [`checkpoint_commit`](StorageCheckpoints::checkpoint_commit) or
 /// [`commit_as_checkpoint`](StorageCheckpoints::commit_as_checkpoint).
 pub(crate) trait Storage:
-    StorageReads + StoragePayloads + StorageCommits + StorageSharing + StorageCheckpoints + StorageCompaction
+    StorageReads
+    + StoragePayloads
+    + StorageCommits
+    + StorageSharing
+    + StorageCheckpoints
+    + StorageCompaction
+    + StorageTags
 {
 }
 
@@ -106,5 +114,6 @@ impl<S> Storage for S where
         + StorageSharing
         + StorageCheckpoints
         + StorageCompaction
+        + StorageTags
 {
 }

@@ -268,7 +268,8 @@ impl Config {
         match self.at {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.setting_value())),
-            None => {}
+            // Names alone ask for tags.
+            Some(At::Tag(_)) | None => {}
         }
         if self.many_writers {
             words.push("writers=many".to_owned());

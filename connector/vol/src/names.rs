@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy};
+use h5lake_ledger::{Access, At, ByteSource, Ledger, OpenedFile, Probe, SyncPolicy, TagName};
 use object_stores::registry::{self, Registry, Settings, split_scheme};
 use object_stores::{DiskCache, ObjectStore, ObservedStore};
 
@@ -98,11 +98,11 @@ impl Place {
     }
 }
 
-/// What a version's number or time stands behind in a name.
-const VERSION_MARKS: [&str; 2] = ["@v=", "@t="];
+/// What a version's number, time or tag stands behind in a name.
+const VERSION_MARKS: [&str; 3] = ["@v=", "@t=", "@tag="];
 
-/// Where `name` lies under `config`, and which version it asks for: `NAME@v=12` and `NAME@t=2026-11-20T10:00:00Z` are old
-/// versions of `NAME`, unless something has that very name.
+/// Where `name` lies under `config`, and which version it asks for: `NAME@v=12`, `NAME@t=2026-11-20T10:00:00Z`
+/// and `NAME@tag=paper` are old versions of `NAME`, unless something has that very name.
 ///
 /// # Errors
 /// Those of looking for the newest version; a version or a time that is none.
@@ -164,15 +164,22 @@ fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     if !exists(&place) {
         return literal;
     }
-    let at = if mark == VERSION_MARKS[0] { config::version(text) } else { At::time(text) };
+    let at = match mark {
+        "@v=" => config::version(text),
+        "@t=" => At::time(text),
+        _ => TagName::new(text).map(At::Tag),
+    };
     match at {
         Some(at) => Ok(Place { at: Some(at), ..place }),
         None => Err(Error::file(
             Minor::CannotOpenFile,
-            format!(
-                "unable to open file: '{text}' is no version; NAME{}12 or NAME{}2026-11-20T10:00:00Z is one",
-                VERSION_MARKS[0], VERSION_MARKS[1]
-            ),
+            match mark {
+                "@tag=" => format!("unable to open file: '{text}' is no name of a tag; {}", TagName::RULE),
+                _ => format!(
+                    "unable to open file: '{text}' is no version; NAME{}12 or NAME{}2026-11-20T10:00:00Z is one",
+                    VERSION_MARKS[0], VERSION_MARKS[1]
+                ),
+            },
             None,
         )),
     }

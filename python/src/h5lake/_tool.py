@@ -29,6 +29,23 @@ class Version:
     bytes: int
     host: str
     pid: int
+    #: The names of its tags.
+    tags: "tuple[str, ...]" = ()
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A name under which a version stays: `NAME@tag=TAG`."""
+
+    tag: str
+    #: The version's number; None if the tag is damaged.
+    version: "int | None"
+    #: When the version was committed: UTC, RFC 3339.
+    time: "str | None"
+    #: When the tag was made, likewise.
+    tagged: "str | None"
+    #: Bytes that it keeps from being used again. The newest version may use a part of them too.
+    holds_bytes: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,31 @@ def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Vers
     """The versions that can be opened, newest first."""
     more = ["-n", str(most)] if most is not None else []
     out, _ = _run("versions", "--json", *more, "--", name, settings=settings)
-    return [Version(**{field: entry[field] for field in Version.__dataclass_fields__}) for entry in json.loads(out)["versions"]]
+    fields = [field for field in Version.__dataclass_fields__ if field != "tags"]
+    known = json.loads(out)["versions"]
+    return [Version(**{field: entry[field] for field in fields}, tags=tuple(entry["tags"])) for entry in known]
+
+
+def tag(name: Name, tag: str, *, force: bool = False, **settings) -> Tag:
+    """Keeps a version under the name `tag` until the tag is deleted: the newest one, or that of `NAME@v=3`. With `force`, a tag that
+    is there is moved. When this returns, the tag is committed."""
+    more = ["--force"] if force else []
+    out, _ = _run("tag", "--json", *more, "--", name, tag, settings=settings)
+    return _tag(json.loads(out))
+
+
+def tags(name: Name, **settings) -> "list[Tag]":
+    """The tags of a container, in the order of their names."""
+    return [_tag(entry) for entry in json.loads(_run("tag", "--json", "--", name, settings=settings)[0])]
+
+
+def untag(name: Name, tag: str, **settings) -> None:
+    """Deletes a tag. Its version goes as others of its age do."""
+    _run("tag", "--delete", "--", name, tag, settings=settings)
+
+
+def _tag(entry: dict) -> Tag:
+    return Tag(**{field: entry[field] for field in Tag.__dataclass_fields__})
 
 
 def verify(name: Name, *, newest: bool = False, **settings) -> "list[Finding]":

@@ -180,7 +180,7 @@ impl Container {
             let headers: BTreeSet<_> =
                 self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
             let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
-            for c in changes {
+            for c in changes.into_iter().filter(|c| c.key.first() != Some(&keys::TAG)) {
                 self.forget(s, &c.key);
                 if let Some(id) = keys::id(&c.key).filter(|_| c.key.first() != Some(&keys::ORPHAN)) {
                     s.others.changed.insert(id, &c);

@@ -123,6 +123,7 @@ pub fn verify(
     };
     let size = verifier.size()?;
     verifier.check(&Values, versions, &mut |done| progress(done, size))?;
+    check_tags(&mut verifier)?;
     let objects = objects::check(&mut verifier)?;
     let (list, more, damaged) = {
         let all = std::mem::take(&mut verifier.findings);
@@ -137,6 +138,20 @@ pub fn verify(
         version: verifier.ledger().version(),
         is_salvaged: verifier.is_salvaged(),
     })
+}
+
+/// Finds tags whose entries are damaged. A page of the map that is damaged was found before.
+fn check_tags(verifier: &mut Verifier) -> Result<()> {
+    let tags = match verifier.ledger().tags() {
+        Ok(tags) => tags,
+        Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    for tag in tags.into_iter().filter(|tag| tag.version.is_none()) {
+        let why = "its entry is none, so no room is reclaimed; delete the tag with 'h5lake tag --delete'";
+        verifier.findings.add(Finding::new(Severity::Damage, "tag", format!("tag {}", tag.name), why));
+    }
+    Ok(())
 }
 
 impl VerifyFinding {

@@ -140,6 +140,7 @@ fn name(
             }
             keys::SEGMENT | keys::USAGE => format!("variable-length data of {object}"),
             keys::HEADER | keys::ORPHAN => object,
+            keys::TAG => format!("the tag {}", String::from_utf8_lossy(key.get(1..).unwrap_or_default())),
             _ => "the container's record".into(),
         };
     } else if let Some((from, to)) = range {
@@ -167,6 +168,7 @@ fn kind_of(letter: u8) -> &'static str {
         keys::LINK => "links",
         keys::HEADER => "header",
         keys::ORPHAN => "mark",
+        keys::TAG => "tags",
         _ => "container's record",
     }
 }

@@ -40,7 +40,7 @@ fn check_user_block(target: &str, bytes: u64) -> Result<()> {
 /// The head of a new container.
 pub(crate) fn fresh(target: &str, user_block: u64, time: StorageClock) -> Result<(Fixed, Slot)> {
     let created = time.now();
-    let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true };
+    let fixed = Fixed { id: clock::random(target)?, base: user_block, created, edits: true, tags: false };
     let slot = Slot { time: created, end: superblock::DATA, base_end: superblock::DATA, ..Slot::default() };
     Ok((fixed, slot))
 }

@@ -1,9 +1,11 @@
 //! Free space of a file: what can be used at once, and what rests until no reader can need it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::address::Address;
 use crate::file::superblock::DATA;
+use crate::tags::Held;
 
 /// All extents begin and end at multiples of this many bytes.
 pub(crate) const ALLOC_UNIT: u64 = 32;
@@ -150,8 +152,13 @@ pub(crate) struct FreeSpace {
     pub(crate) runs: FreeRuns,
     /// In the order of their sequences.
     pub(crate) resting: VecDeque<PendingFree>,
+    /// What rests, and what is held.
     resting_runs: BTreeMap<u64, u64>,
-    resting_bytes: u64,
+    pub(super) resting_bytes: u64,
+    /// What would rest, but that a tag holds it; in the order of the sequences.
+    pub(super) kept: Vec<PendingFree>,
+    pub(super) kept_bytes: u64,
+    pub(super) held: Arc<Held>,
     pub(crate) end: u64,
 }
 
@@ -162,6 +169,9 @@ impl FreeSpace {
             resting: VecDeque::new(),
             resting_runs: BTreeMap::new(),
             resting_bytes: 0,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            held: Arc::default(),
             end,
         }
     }
@@ -341,8 +351,7 @@ impl FreeSpace {
             return Err("a run is freed twice, or was never in use");
         }
         self.resting_runs.insert(r.offset, r.length);
-        self.resting_bytes += r.length;
-        self.resting.push_back(r);
+        self.queue(r);
         Ok(())
     }
 
@@ -418,8 +427,7 @@ impl FreeSpace {
             .collect();
         for o in touched {
             if let Some(l) = self.resting_runs.remove(&o) {
-                self.resting_bytes -= l;
-                self.resting.retain(|r| r.offset != o);
+                self.forget_waiting(o, l);
                 self.runs.add(o, l)?;
             }
         }

@@ -7,6 +7,7 @@ mod create;
 pub(crate) mod expired;
 mod file_io;
 pub(crate) mod free_space;
+mod held_space;
 mod locks;
 mod log;
 mod multi_writer;
@@ -21,6 +22,7 @@ pub(crate) mod source;
 pub(crate) mod space_delta;
 mod storage;
 pub(crate) mod superblock;
+mod tagging;
 mod temporary;
 mod version_lookup;
 mod write_buffer;
@@ -64,6 +66,7 @@ use crate::file::superblock::{Fixed, Slot};
 use crate::file::writer::FileWriter;
 use crate::locks::{Mutex, MutexGuard};
 use crate::options::{LockPolicy, Options};
+use crate::tags::TagEntry;
 use crate::timekeeping::StorageClock;
 
 /// How long freed room rests when nobody can tell whether readers are there, in microseconds.
@@ -95,6 +98,8 @@ pub(crate) struct FileStorage {
     clock: StorageClock,
     /// The snapshot in use is reclaimed.
     gone: AtomicBool,
+    /// The tag whose version is to be shown, and not the newest.
+    pub(crate) tagged: Option<Box<TagEntry>>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -67,7 +67,7 @@ impl FileWriter {
     }
 
     /// Runs `body` while no other writer reserves or commits.
-    fn alone<T>(
+    pub(super) fn alone<T>(
         &mut self,
         raw: &dyn FileIo,
         locks: &Locks,
@@ -124,6 +124,7 @@ impl FileWriter {
             (self.free_space, self.history) = (None, None);
         }
         self.head = slot;
+        self.learn_tags(&records);
         for logged in &records {
             let noted = Noted::from(logged);
             self.take_note(&noted)?;

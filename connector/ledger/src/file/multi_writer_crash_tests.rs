@@ -98,6 +98,7 @@ fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Opt
         seen: Mutex::default(),
         known: Mutex::default(),
         clock: Default::default(),
+        tagged: None,
         gone: Default::default(),
     };
     assert!(lock(&storage.seen).is_none());

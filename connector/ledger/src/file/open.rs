@@ -365,6 +365,7 @@ pub(super) fn storage(
         options: opts.clone(),
         seen: Mutex::default(),
         known: Mutex::default(),
+        tagged: None,
     }
 }
 

@@ -250,6 +250,7 @@ impl SimFile {
             seen: Mutex::default(),
             known: Mutex::default(),
             clock: StorageClock::default(),
+            tagged: None,
             gone: Default::default(),
         };
         assert!(lock(&storage.seen).is_none());

@@ -16,6 +16,7 @@ use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, lock, log, reclaim_horizon};
 use crate::options::{At, Writers};
 use crate::storage::{Checkpoint, RemoteCommits};
+use crate::tags::Held;
 
 impl FileStorage {
     /// The newest head, with a pin that makes its version safe. See "Reuse" in docs/format.md for why the second
@@ -138,6 +139,9 @@ impl FileStorage {
             let mut fresh = FileWriter::new(self.target.clone(), *slot, &records, rule, sync, nonces, shared);
             fresh.take_blocks_ahead(&lock(&self.locks));
             fresh.keep_time(self.clock, self.fixed.created);
+            if self.fixed.tags {
+                fresh.hold_runs(Held::Everything);
+            }
             *lock(w) = Some(fresh);
         }
         let restart = match after {

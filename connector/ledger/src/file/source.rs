@@ -116,6 +116,7 @@ pub(crate) fn open(target: &str, source: Arc<dyn ByteSource>, opts: &Options) ->
         options: opts.clone(),
         seen: Mutex::default(),
         known: Mutex::default(),
+        tagged: None,
     })
 }
 

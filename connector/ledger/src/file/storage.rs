@@ -18,8 +18,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
     Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
-    StorageCompaction, StoragePayloads, StorageReads, StorageSharing,
+    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags,
 };
+use crate::tags::{Held, TagEntry};
 use crate::wal::record::{CommitRecord, Entries};
 
 impl StorageReads for FileStorage {
@@ -39,6 +40,9 @@ impl StorageReads for FileStorage {
         let mut seen = lock(&self.seen);
         if self.writer.is_none() {
             self.adopt(seen.as_ref())?;
+        }
+        if let Some(entry) = &self.tagged {
+            return self.tagged_version(&mut seen, entry);
         }
         if let Some(at) = self.options.at {
             return self.old_version(&mut seen, at);
@@ -388,5 +392,26 @@ impl StorageCompaction for FileStorage {
 
     fn write_before(&self, place: &Address, data: &[u8]) -> Result<Option<Address>> {
         self.with_writer(|w, raw, _| w.payload_before(raw, place.offset, data))
+    }
+}
+
+impl StorageTags for FileStorage {
+    fn may_have_tags(&self) -> bool {
+        self.fixed.tags
+    }
+
+    fn hold(&self, held: Held, version: u64) {
+        let _a_reader_reclaims_nothing = self.with_writer(|w, _, _| {
+            w.hold(held, version);
+            Ok(())
+        });
+    }
+
+    fn prepare_tag(&self, version: u64) -> Result<Option<TagEntry>> {
+        self.with_writer(|w, raw, locks| w.prepare_tag(raw, locks, version))
+    }
+
+    fn held_bytes(&self) -> Result<u64> {
+        self.with_writer(|w, raw, _| w.held_bytes(raw))
     }
 }

@@ -43,6 +43,10 @@ pub(crate) const MIN_TELLING_BYTES: usize = SLOT_A as usize + SLOT_MAGIC.len();
 
 /// The feature of a file whose records may hold edits.
 const EDITS: u32 = 2;
+/// The feature of a file that has, or had, tags.
+const TAGS: u32 = 4;
+/// Where the features lie that whoever opens the container has to know.
+const FEATURES_AT: usize = 20;
 
 /// What never changes in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +56,13 @@ pub(crate) struct Fixed {
     pub(crate) created: u64,
     /// Records may say how values differ from those before; in a file.
     pub(crate) edits: bool,
+    /// There are tags, or were; in a file.
+    pub(crate) tags: bool,
 }
 
 impl Fixed {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        self.encode_with(if self.edits { EDITS } else { 0 })
+        self.encode_with(if self.edits { EDITS } else { 0 } | if self.tags { TAGS } else { 0 })
     }
 
     /// With features that whoever opens it has to know.
@@ -75,8 +81,8 @@ impl Fixed {
 
     /// Decodes the first [`FIXED`] bytes of a file that begins with our signature.
     pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
-        let (fixed, features) = Self::decode_with(bytes, EDITS, target)?;
-        Ok(Self { edits: features & EDITS != 0, ..fixed })
+        let (fixed, features) = Self::decode_with(bytes, EDITS | TAGS, target)?;
+        Ok(Self { edits: features & EDITS != 0, tags: features & TAGS != 0, ..fixed })
     }
 
     /// The same, and those of the `known` features that it has.
@@ -103,10 +109,20 @@ impl Fixed {
             let found = format!("features {:#x}", needed & !known);
             return Err(Error::new(target, ErrorKind::NewerFormat { found }));
         }
-        let mut rest =
-            || -> Decoded<Self> { Ok(Self { id: r.id()?, base: r.u64()?, created: r.u64()?, edits: false }) };
+        let mut rest = || -> Decoded<Self> {
+            Ok(Self { id: r.id()?, base: r.u64()?, created: r.u64()?, edits: false, tags: false })
+        };
         rest().map(|fixed| (fixed, needed)).map_err(bad)
     }
+}
+
+/// The fixed part of a file's head as `bytes`, and with the feature of tags.
+pub(crate) fn with_tags(bytes: &[u8; FIXED]) -> Vec<u8> {
+    let mut out = bytes[..FIXED - 4].to_vec();
+    // The bit lies in the lowest byte.
+    out[FEATURES_AT] |= TAGS as u8;
+    seal(&mut out);
+    out
 }
 
 /// One head slot.
@@ -295,7 +311,7 @@ mod tests {
 
     #[test]
     fn the_newest_intact_slot_wins() {
-        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false };
+        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false, tags: false };
         let mut s = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
         s.record = Some(PageRef { place: Address::file(DATA, 64), crc: 3 });
         let mut head = new_head(&fixed, &s);
@@ -337,7 +353,7 @@ mod tests {
 
     #[test]
     fn later_formats_are_refused_by_name() {
-        let mut bytes = Fixed { id: [0; 16], base: 0, created: 0, edits: false }.encode();
+        let mut bytes = Fixed { id: [0; 16], base: 0, created: 0, edits: false, tags: false }.encode();
         bytes[16] = 9;
         let e = Fixed::decode(&bytes, "x").unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NewerFormat { .. }), "{e}");

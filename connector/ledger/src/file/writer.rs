@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::state::{Growth, Reclaim, StagedCheckpoint, StagedExtents};
+use self::state::{Growth, KnownTags, Reclaim, StagedCheckpoint, StagedExtents};
 use self::time::Timekeeper;
 use crate::address::{Address, Location, PageRef};
 use crate::clock::Nonces;
@@ -50,7 +50,8 @@ pub(crate) struct FileWriter {
     pub(super) checkpoint: StagedCheckpoint,
     pub(super) growth: Growth,
     pub(super) reclaim: Reclaim,
-    sync: SyncPolicy,
+    pub(super) tags: KnownTags,
+    pub(super) sync: SyncPolicy,
     nonces: Nonces,
     /// What the head's history says, once it is read.
     pub(super) history: Option<History>,
@@ -124,6 +125,7 @@ impl FileWriter {
             checkpoint: StagedCheckpoint::default(),
             growth: Growth::default(),
             reclaim: Reclaim { rule, retention, horizon: None, asked_at: None },
+            tags: KnownTags::default(),
             sync,
             nonces,
             history: None,
@@ -160,6 +162,7 @@ impl FileWriter {
                 free_space.replay_end(self.head.end).map_err(damaged)?;
             }
             free_space.order_times(self.now().max(self.head.time));
+            free_space.hold(self.tags.held.clone());
             if self.shared.is_some() {
                 self.claim(&mut free_space)?;
             } else {
@@ -279,7 +282,7 @@ impl FileWriter {
     }
 
     /// The sequence before which no version is whole.
-    fn lost(&mut self, raw: &dyn FileIo) -> Result<u64> {
+    pub(super) fn lost(&mut self, raw: &dyn FileIo) -> Result<u64> {
         let lost = match self.reclaim.horizon {
             Some(lost) => lost,
             None => match reclaim_horizon::read(raw, &self.target) {
@@ -385,12 +388,22 @@ impl FileWriter {
     ) -> Result<u64> {
         self.check_alone(raw, locks)?;
         let used = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
-        let freed = self.staged.freed.iter().map(|(o, l)| (*o, *l)).collect();
-        let length = self.append(raw, locks, version, entries, (used, freed))?;
+        let freed = self.freed_extents();
+        let length = self.append(raw, locks, version, entries, (used, freed.clone()))?;
         self.staged.fresh.clear();
-        let freed = std::mem::take(&mut self.staged.freed);
+        self.staged.freed.clear();
         self.lay_to_rest(raw, freed, self.now().max(self.head.time))?;
         Ok(length)
+    }
+
+    /// What the next commit gives back. A replay frees a resting run as a whole, so one writer cuts what a tag holds a part of.
+    /// Many writers compare what they give back, whole.
+    fn freed_extents(&self) -> Pairs {
+        let freed = self.staged.freed.iter().map(|(o, l)| (*o, *l));
+        match self.shared {
+            Some(_) => freed.collect(),
+            None => freed.flat_map(|run| self.tags.held.split(run)).collect(),
+        }
     }
 
     /// Writes a record that says of room what it is told, and the head that makes it count.

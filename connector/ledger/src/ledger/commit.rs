@@ -99,6 +99,7 @@ impl Ledger {
         }
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
         if !as_base
+            && !s.confirms_tag
             && (long || self.storage.wants_checkpoint())
             && let Err(e) = self.checkpoint(s)
         {
@@ -275,6 +276,7 @@ impl Ledger {
         s: &mut State,
         then: impl FnOnce(&mut Option<PageRef>) -> Result<()>,
     ) -> Result<()> {
+        self.hold_tags_if_any(s);
         let done = checkpoint::write(self.tree(s.root), &merged(&s.log, &EMPTY)).and_then(|mut root| {
             then(&mut root)?;
             self.storage.checkpoint_commit(Checkpoint { version: s.version, root })?;

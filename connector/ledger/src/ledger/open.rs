@@ -14,6 +14,7 @@ use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::objects::FirstHeadPut;
 use crate::options::{Access, LockHolder, Options, Probe, Replace, Replaced, ReplacedObject};
 use crate::storage::StorageReads;
+use crate::tags::TagEntry;
 use crate::wal::record;
 use crate::{file, objects};
 
@@ -66,8 +67,23 @@ impl Ledger {
     /// # Errors
     /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
     pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
-        let storage = file::open(path, access, &opts, None)?;
-        Self::start(Box::new(storage), access, &opts)
+        Self::open_at(opts, access, &|opts, tagged| {
+            let mut storage = file::open(path, access, opts, None)?;
+            storage.tagged = tagged.map(Box::new);
+            Self::start(Box::new(storage), access, opts)
+        })
+    }
+
+    /// Opens the version that the options ask for; a writer opens the newest one, or is told why not.
+    fn open_at(
+        opts: Options,
+        access: Access,
+        open: &dyn Fn(&Options, Option<TagEntry>) -> Result<Self>,
+    ) -> Result<Self> {
+        match opts.at {
+            Some(at) if access == Access::ReadOnly => Self::open_past(at, &opts, open),
+            _ => open(&opts, None),
+        }
     }
 
     /// Opens the container in bytes that something else reads, for reading. `name` is what errors call it.
@@ -75,8 +91,11 @@ impl Ledger {
     /// # Errors
     /// `NotAContainer`, `NewerFormat`, `Corrupt`; the source's own.
     pub fn open_source(name: &str, source: Arc<dyn ByteSource>, opts: Options) -> Result<Self> {
-        let storage = file::source::open(name, source, &opts)?;
-        Self::start(Box::new(storage), Access::ReadOnly, &opts)
+        Self::open_at(opts, Access::ReadOnly, &|opts, tagged| {
+            let mut storage = file::source::open(name, source.clone(), opts)?;
+            storage.tagged = tagged.map(Box::new);
+            Self::start(Box::new(storage), Access::ReadOnly, opts)
+        })
     }
 
     /// Says what such bytes hold from the first ones.
@@ -110,6 +129,10 @@ impl Ledger {
     /// # Errors
     /// As for [`open_file`](Self::open_file).
     pub fn open_looked_at(path: &Path, opened: OpenedFile, access: Access, opts: Options) -> Result<Self> {
+        // Two handles of one open file would share its pins.
+        if access == Access::ReadOnly && opts.at.is_some() {
+            return Self::open_file(path, access, opts);
+        }
         let storage = file::open(path, access, &opts, Some(opened))?;
         Self::start(Box::new(storage), access, &opts)
     }
@@ -219,8 +242,11 @@ impl Ledger {
         access: Access,
         opts: Options,
     ) -> Result<Self> {
-        let storage = objects::open(store, key, access, &opts)?;
-        Self::start(Box::new(storage), access, &opts)
+        Self::open_at(opts, access, &|opts, tagged| {
+            let mut storage = objects::open(store.clone(), key, access, opts)?;
+            storage.tagged = tagged.map(Box::new);
+            Self::start(Box::new(storage), access, opts)
+        })
     }
 
     /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so

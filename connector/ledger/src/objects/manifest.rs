@@ -73,6 +73,8 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
 
 /// Feature of a head: it is closed, so who commits has to put another head before.
 const CLOSED: u32 = 1;
+/// Feature of a head: the container has tags, or had.
+const TAGS: u32 = 2;
 /// The fencing token of many writers.
 pub(crate) const MULTI_WRITER_TOKEN: u64 = 0;
 
@@ -101,6 +103,8 @@ pub(crate) struct Head {
     pub(crate) fencing_token: u64,
     /// Of a head that no commit follows before another head: the log objects behind the base, all or none of them.
     pub(crate) closed: Option<Vec<Bytes>>,
+    /// Where there are tags, or were: a version from which on this head was put. Who has not seen it does not know all tags.
+    pub(crate) tagged: Option<u64>,
 }
 
 impl Head {
@@ -110,7 +114,9 @@ impl Head {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = self.fixed.encode_with(if self.closed.is_some() { CLOSED } else { 0 });
+        let closed = if self.closed.is_some() { CLOSED } else { 0 };
+        let tags = if self.tagged.is_some() { TAGS } else { 0 };
+        let mut out = self.fixed.encode_with(closed | tags);
         for n in [self.version, self.base.version, self.retention, self.reclaim_epoch, self.lost] {
             out.extend_from_slice(&n.to_le_bytes());
         }
@@ -121,6 +127,7 @@ impl Head {
             }
         }
         out.extend_from_slice(&self.fencing_token.to_le_bytes());
+        out.extend(self.tagged.iter().flat_map(|version| version.to_le_bytes()));
         if let Some(log) = &self.closed {
             put_varint(&mut out, log.len() as u64);
             log.iter().for_each(|object| put_string(&mut out, object));
@@ -142,7 +149,8 @@ impl Head {
             let what = if native { "a native HDF5 file" } else { "an object of another kind" };
             return Err(Error::new(target, ErrorKind::NotAContainer { what: what.into() }));
         }
-        let (fixed, features) = Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED, target)?;
+        let (fixed, features) =
+            Fixed::decode_with(bytes.get(..FIXED).unwrap_or(bytes), CLOSED | TAGS, target)?;
         let read = || -> Decoded<Self> {
             let (body, _) = unseal(bytes)?;
             let mut r = Reader::new(body);
@@ -156,6 +164,7 @@ impl Head {
             let base = Checkpoint { version: base_version, root };
             // Earlier versions of h5lake put heads without a fencing token.
             let fencing_token = if r.remaining() == 0 { MULTI_WRITER_TOKEN } else { r.u64()? };
+            let tagged = (features & TAGS != 0).then(|| r.u64()).transpose()?;
             let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
             Ok(Self {
                 fixed,
@@ -168,6 +177,7 @@ impl Head {
                 history,
                 fencing_token,
                 closed,
+                tagged,
             })
         };
         read().map_err(|why| Error::corrupt(target, "head object", why))
@@ -262,7 +272,7 @@ mod tests {
     fn a_manifest_round_trips_and_damage_is_detected() {
         let place = Address { location: Location::Page([9; 16]), offset: 5, length: 6 };
         let head = Head {
-            fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false },
+            fixed: Fixed { id: [1; 16], base: 0, created: 2, edits: false, tags: false },
             version: 7,
             base: Checkpoint { version: 5, root: Some(PageRef { place, crc: 8 }) },
             table: None,
@@ -271,11 +281,13 @@ mod tests {
             lost: 2,
             history: Some(PageRef { place, crc: 9 }),
             fencing_token: 77,
+            tagged: None,
             closed: None,
         };
         let closed = |log: &[&'static str]| Some(log.iter().map(|object| Bytes::from(*object)).collect());
         for closed in [None, closed(&[]), closed(&["one", ""])] {
-            let head = Head { closed, ..head.clone() };
+            let tagged = closed.as_ref().map(|log: &Vec<Bytes>| log.len() as u64);
+            let head = Head { closed, tagged, ..head.clone() };
             let good = head.encode();
             assert_eq!(Head::decode(&good, "x").unwrap(), head);
             for n in 0..good.len() {

@@ -17,6 +17,7 @@ mod records;
 mod replaced;
 mod storage;
 mod store_clock;
+mod tagging;
 mod uploads;
 mod verified_ranges;
 mod version_lookup;
@@ -50,6 +51,7 @@ use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::writer::ObjectWriter;
 use crate::options::{At, Writers};
 use crate::storage::RemoteCommits;
+use crate::tags::TagEntry;
 use crate::wal::record::{self, CommitRecord, Entries, Header};
 
 const LOG_MAGIC: &[u8; 4] = b"h5lL";
@@ -105,6 +107,8 @@ struct ReaderState {
     reclaim_epoch: Option<u64>,
     /// The version at which one of many writers last looked for a newer base.
     looked: u64,
+    /// One of many writers is to look for a newer base when it looks for news.
+    looks_for_base: bool,
 }
 
 /// A container in an object store.
@@ -141,6 +145,8 @@ pub(crate) struct ObjectStorage {
     proven: Option<Arc<Mutex<VerifiedRanges>>>,
     /// The snapshot in use is reclaimed.
     gone: AtomicBool,
+    /// The tag whose version is to be shown, and not the newest.
+    pub(crate) tagged: Option<Box<TagEntry>>,
 }
 
 impl ObjectStorage {
@@ -269,7 +275,9 @@ pub(crate) fn fuzz(body: &[u8]) {
     let mut sealed = [b"h5lT".as_slice(), body].concat();
     let crc = crate::checksum::seal(&mut sealed);
     let _ = object_usage::UsageTable::decode(&sealed, crc);
-    let mut head = crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false }.encode();
+    let mut head =
+        crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false, tags: false }
+            .encode();
     head.extend_from_slice(body);
     crate::checksum::seal(&mut head);
     let _ = Head::decode(&head, "x");

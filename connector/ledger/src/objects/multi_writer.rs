@@ -36,7 +36,7 @@ impl ObjectStorage {
         let newest = version + records.len() as u64;
         let long = newest >= seen.head.base.version + LONG_LOG_RECORDS
             && newest >= seen.looked + VERSIONS_PER_HEAD_CHECK;
-        if long || Self::is_old(seen) {
+        if long || std::mem::take(&mut seen.looks_for_base) || Self::is_old(seen) {
             let fresh = self.look_again(seen)?;
             if fresh.head.base != seen.head.base {
                 return self.rebased(seen, fresh, version).map(Some);

@@ -6,6 +6,7 @@ use crate::address::{Address, Location};
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::compaction_plan::CompactionPlan;
+use crate::tags::Held;
 
 /// Dead bytes in an object that make moving what lives there worth the requests.
 const MIN_DEAD_BYTES: u64 = 64 << 10;
@@ -104,10 +105,11 @@ impl UsageTable {
 
     /// Takes out the objects in which nothing has been in use since `before` or longer; with them, when the last of their
     /// bytes went out of use.
-    pub(crate) fn take_dead(&mut self, before: u64, base: u64) -> (Vec<Location>, u64) {
+    /// What tags hold stays.
+    pub(crate) fn take_dead(&mut self, before: u64, base: u64, held: &Held) -> (Vec<Location>, u64) {
         let dead = |location: &Location, u: &Use| {
             let in_log = matches!(location, Location::Log(n) if *n > base);
-            u.live == 0 && u.since <= before && !in_log
+            u.live == 0 && u.since <= before && !in_log && !held.has(location)
         };
         let latest = self.locations.iter().filter(|(r, u)| dead(r, u)).map(|(_, u)| u.since).max();
         let gone: Vec<Location> =
@@ -175,6 +177,7 @@ impl UsageTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tags::TagEntry;
 
     #[test]
     fn impossible_usage_deltas_change_nothing() {
@@ -206,8 +209,11 @@ mod tests {
         t.lose(&at(10, 20), 102).unwrap();
         let (bytes, crc) = t.encode(Some(300));
         assert_eq!((bytes.len(), UsageTable::decode(&bytes, crc)), (300, Ok(t.clone())));
-        assert_eq!(t.take_dead(101, 3), (vec![], 0));
-        assert_eq!(t.take_dead(101, 4), (vec![Location::Log(4)], 100));
-        assert_eq!(t.take_dead(102, 4), (vec![pack], 102));
+        let none = Held::default();
+        let tag = TagEntry { objects: vec![(pack, 30)], ..TagEntry::default() };
+        assert_eq!(t.clone().take_dead(102, 3, &Held::by([&tag])), (vec![], 0), "a tag holds it");
+        assert_eq!(t.take_dead(101, 3, &none), (vec![], 0));
+        assert_eq!(t.take_dead(101, 4, &none), (vec![Location::Log(4)], 100));
+        assert_eq!(t.take_dead(102, 4, &none), (vec![pack], 102));
     }
 }

@@ -170,7 +170,15 @@ fn storage(
         names,
         id: head.fixed.id,
         basis: Mutex::new(Basis::new(&head)),
-        seen: Mutex::new(ReaderState { head, etag, read, version: None, reclaim_epoch: None, looked: 0 }),
+        seen: Mutex::new(ReaderState {
+            head,
+            etag,
+            read,
+            version: None,
+            reclaim_epoch: None,
+            looked: 0,
+            looks_for_base: false,
+        }),
         writer: (access == Access::ReadWrite).then(Mutex::default),
         lease: Mutex::new(held),
         born: Mutex::new(born),
@@ -180,6 +188,7 @@ fn storage(
         fencing_token,
         unnamed: Mutex::default(),
         at: None,
+        tagged: None,
         writers,
     }
 }
@@ -221,7 +230,13 @@ pub(crate) fn create(
     let fencing_token = fencing_token(opts.writers, &target)?;
     let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
     let head = Head {
-        fixed: Fixed { id, base: 0, created: store_clock::version_time(store.as_ref()), edits: false },
+        fixed: Fixed {
+            id,
+            base: 0,
+            created: store_clock::version_time(store.as_ref()),
+            edits: false,
+            tags: false,
+        },
         version: u64::from(first.is_some()),
         base: Checkpoint::default(),
         table: None,
@@ -231,6 +246,7 @@ pub(crate) fn create(
         history: None,
         fencing_token,
         closed: None,
+        tagged: None,
     };
     let first_head = InitialManifest {
         store: store.clone(),

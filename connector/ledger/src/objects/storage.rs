@@ -14,8 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
     Check, Checkpoint, Commit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
-    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, write_one_by_one,
+    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,
 };
+use crate::tags::{Held, TagEntry};
 use crate::wal::record::{CommitRecord, Entries};
 
 impl StorageReads for ObjectStorage {
@@ -37,6 +38,9 @@ impl StorageReads for ObjectStorage {
 
     fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
         let mut seen = lock(&self.seen);
+        if let Some(entry) = &self.tagged {
+            return self.tagged_version(&mut seen, entry);
+        }
         if let Some(at) = self.at {
             return self.old_version(&mut seen, at);
         }
@@ -268,5 +272,35 @@ impl StorageCompaction for ObjectStorage {
     fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {
         // A pack that is being filled is better than one that is nearly empty.
         self.write_payload(data, &mut |_| ()).map(Some)
+    }
+}
+
+impl StorageTags for ObjectStorage {
+    fn may_have_tags(&self) -> bool {
+        let of_writer = self.with_writer(|w| Ok(w.manifest.head.tagged.is_some()));
+        of_writer.unwrap_or_else(|_| lock(&self.seen).head.tagged.is_some())
+    }
+
+    fn hold(&self, held: Held, version: u64) {
+        let _a_reader_deletes_nothing = self.with_writer(|w| {
+            w.hold(held, version);
+            Ok(())
+        });
+    }
+
+    fn look_for_base(&self) {
+        lock(&self.seen).looks_for_base = true;
+    }
+
+    fn prepare_tag(&self, version: u64) -> Result<Option<TagEntry>> {
+        self.way_to(version)
+    }
+
+    fn confirm_tag(&self, entry: &TagEntry, version: u64) -> Result<bool> {
+        self.check_tag(entry, version)
+    }
+
+    fn held_bytes(&self) -> Result<u64> {
+        self.with_writer(|w| w.held_bytes())
     }
 }

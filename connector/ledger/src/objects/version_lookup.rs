@@ -11,6 +11,7 @@ use crate::objects::object_usage::UsageDelta;
 use crate::objects::{FetchedRecord, MAX_RECORDS_PER_FETCH, ObjectStorage, ReaderState};
 use crate::options::{At, Version};
 use crate::storage::{Checkpoint, RemoteCommits};
+use crate::wal::record::Author;
 
 /// What the history of a head says; the default for a container that never had a checkpoint.
 pub(crate) fn history(store: &dyn ObjectStore, names: &Names, head: &Head, target: &str) -> Result<History> {
@@ -35,6 +36,12 @@ pub(crate) fn mark_of(l: &FetchedRecord) -> Mark {
     let gained: u64 = UsageDelta::decode(&l.record.notes).map_or(0, |n| n.gained.values().sum());
     let bytes = gained.saturating_add(l.record.length);
     Mark { version: h.version, reclaim_epoch: h.time, time: h.time, bytes, author: h.by.clone() }
+}
+
+/// A version as an entry of a tag remembers it, but for the epoch.
+pub(super) fn mark_of_version(v: Version) -> Mark {
+    let author = Author { host: v.host.into(), pid: v.pid };
+    Mark { version: v.number, reclaim_epoch: 0, time: v.time, bytes: v.bytes, author }
 }
 
 fn version_of(m: Mark) -> Version {
@@ -74,7 +81,7 @@ impl ObjectStorage {
 
     /// The records from `first` to `last`, which are known to have been there, oldest first. Those before the newest that is
     /// missing are left out.
-    fn exactly(&self, first: u64, last: u64, enough: usize) -> Result<Vec<FetchedRecord>> {
+    pub(super) fn exactly(&self, first: u64, last: u64, enough: usize) -> Result<Vec<FetchedRecord>> {
         let mut out: Vec<FetchedRecord> = Vec::new();
         let mut end = last;
         while end >= first && out.len() < enough {
@@ -124,16 +131,17 @@ impl ObjectStorage {
     }
 
     /// The newest version, which is whole whatever was deleted since it began.
-    fn newest(&self, head: &Head) -> Result<u64> {
+    pub(super) fn newest(&self, head: &Head) -> Result<u64> {
         let records = self.records(head.base.version, head.version)?;
         Ok(records.last().map_or(head.base.version, |l| l.record.header.version))
     }
 
     /// The way to a version, and the epoch at which it began; `None` if nothing leads there.
-    fn find(&self, head: &Head, at: At) -> Result<Option<(u64, RemoteCommits)>> {
+    pub(super) fn find(&self, head: &Head, at: At) -> Result<Option<(u64, RemoteCommits)>> {
         let reached = |s: &ObjectHistorySegment| match at {
             At::Version(v) => s.base.version <= v,
             At::Time(t) => s.base.time <= t,
+            At::Tag(_) => false,
         };
         let Some(s) = self.segments(head)?.into_iter().find(reached) else { return Ok(None) };
         let mut records = match at {
@@ -145,6 +153,7 @@ impl ObjectStorage {
         let fits = |l: &FetchedRecord| match at {
             At::Version(v) => l.record.header.version <= v,
             At::Time(t) => l.record.header.time <= t,
+            At::Tag(_) => false,
         };
         records.retain(fits);
         // Behind a record that is missing, none can be used.

@@ -27,6 +27,7 @@ use crate::objects::object_usage::{UsageDelta, UsageTable};
 use crate::objects::verified_ranges::VerifiedRanges;
 use crate::objects::{FetchedRecord, lock, store_clock, version_lookup};
 use crate::storage::Commit;
+use crate::tags::Held;
 use crate::wal::record::{Author, Entries, Header};
 
 /// Payloads up to this many bytes ride in the log object of the commit, so that a small flush is one put.
@@ -42,7 +43,7 @@ const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 
 #[derive(Debug)]
 pub(crate) struct ObjectWriter {
-    target: String,
+    pub(super) target: String,
     store: Arc<dyn ObjectStore>,
     names: Names,
     pub(super) manifest: ManifestState,
@@ -70,6 +71,10 @@ pub(crate) struct ObjectWriter {
     swept: bool,
     /// Another writer's record is where its own was to be.
     overtaken: bool,
+    /// The objects that tags hold.
+    pub(super) held: Held,
+    /// The version of which that is known.
+    pub(super) held_as_of: u64,
 }
 
 /// Whether an error says that the store has no room.
@@ -99,6 +104,7 @@ impl ObjectWriter {
         let version = records.last().map_or(head.base.version, |l| l.record.header.version);
         let last_time = records.last().map_or(0, |l| l.record.header.time).max(head.reclaim_epoch);
         let unread = records.iter().map(|l| (l.record.header.time, l.record.notes.clone())).collect();
+        let held = if head.tagged.is_some() { Held::Everything } else { Held::default() };
         let mut tail = InlineLog::default();
         records.iter().for_each(|l| tail.add(l.record.header.version, l.object.clone()));
         Self {
@@ -121,6 +127,8 @@ impl ObjectWriter {
             wrote: false,
             swept: false,
             overtaken: false,
+            held,
+            held_as_of: 0,
         }
     }
 
@@ -140,7 +148,7 @@ impl ObjectWriter {
         put.map(drop).map_err(|e| self.fail(&e))
     }
 
-    fn load(&mut self) -> Result<&mut UsageTable> {
+    pub(super) fn load(&mut self) -> Result<&mut UsageTable> {
         if self.usage.table.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "room table", why);
             let mut table = match self.manifest.head.table {

@@ -116,7 +116,8 @@ impl FileWriter {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
         // Records lie side by side, and so go as one.
-        coming.gone = space_delta::joined(coming.gone);
+        let held = self.tags.held.clone();
+        coming.gone = space_delta::joined(coming.gone).into_iter().flat_map(|run| held.split(run)).collect();
         self.wake(raw, locks)?;
         self.trim(raw)?;
         let (past, history) = self.write_history(raw, locks, base.version, checkpointed)?;
@@ -218,7 +219,7 @@ impl FileWriter {
         runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
         let rest = |&(offset, length): &(u64, u64)| PendingFree { offset, length, sequence, time };
         let gone = coming.gone.iter().map(rest);
-        Ok((space_delta::joined(runs), free_space.resting.iter().copied().chain(gone).collect()))
+        Ok((space_delta::joined(runs), free_space.waiting().chain(gone).collect()))
     }
 
     /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.

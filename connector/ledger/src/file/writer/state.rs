@@ -1,12 +1,14 @@
 //! The parts of a writer's state that belong together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::append_reservation::AppendReservations;
 use super::checkpoint_commit::KeptPages;
 use super::end_of_file::Unused;
 use crate::file::free_space::ReclaimRule;
 use crate::file::space_delta::Pairs;
+use crate::tags::Held;
 
 /// What the next commit takes and gives back, by offset.
 #[derive(Debug, Default)]
@@ -48,7 +50,16 @@ pub(in crate::file) struct Reclaim {
     /// For the heads to come; see [`Slot`](crate::file::superblock::Slot).
     pub(super) retention: u64,
     /// The sequence before which no version is whole, once it is read.
-    pub(super) horizon: Option<u64>,
+    pub(in crate::file) horizon: Option<u64>,
     /// The readers' pins were asked for in vain since this sequence. It is not worth asking again before the next.
     pub(super) asked_at: Option<u64>,
+}
+
+/// What a writer knows of tags.
+#[derive(Debug, Default)]
+pub(in crate::file) struct KnownTags {
+    /// The room that they hold.
+    pub(in crate::file) held: Arc<Held>,
+    /// The newest version of another writer that changed tags.
+    pub(in crate::file) changed: u64,
 }

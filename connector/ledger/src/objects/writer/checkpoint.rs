@@ -56,6 +56,7 @@ impl ObjectWriter {
         if self.shared {
             self.check_head()?;
         }
+        self.check_tags()?;
         let now = self.present().max(self.last_time + 1);
         let before = self
             .earliest_present(base.version)?
@@ -82,7 +83,7 @@ impl ObjectWriter {
         for place in self.checkpoint.freed.iter().chain(old) {
             table.lose(place, now).map_err(|why| Error::corrupt(&self.target, "room table", why))?;
         }
-        let (doomed, since) = table.take_dead(before, base.version);
+        let (doomed, since) = table.take_dead(before, base.version, &self.held);
         let at = self.write_table(&mut table)?;
         let lost = self.manifest.head.lost.max(since);
         let (table_at, history) = (Some(at), Some(history));

@@ -121,7 +121,7 @@ impl ObjectWriter {
     }
 
     /// Looks at the head again: it has to be of the base that is known, and not of a version that is not.
-    pub(super) fn check_head(&mut self) -> Result<()> {
+    pub(in crate::objects) fn check_head(&mut self) -> Result<()> {
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let conflict = || Error::new(&self.target, ErrorKind::Conflict);
         let (bytes, etag) = there.ok_or_else(conflict)?;
@@ -134,7 +134,7 @@ impl ObjectWriter {
         Ok(())
     }
 
-    pub(super) fn put_head(&mut self, head: Head) -> Result<()> {
+    pub(in crate::objects) fn put_head(&mut self, head: Head) -> Result<()> {
         let head = head.fenced_by(self.manifest.fencing_token);
         let mut put =
             put_over(self.store.as_ref(), &self.names.head, head.encode(), self.manifest.etag.as_ref());
@@ -153,7 +153,10 @@ impl ObjectWriter {
     fn may_replace(&mut self) -> Result<bool> {
         let is_own = self.manifest.head.fencing_token == self.manifest.fencing_token && !self.shared;
         if !is_own {
-            return Ok(self.check_head().is_ok());
+            let what = |head: &Head| (head.tagged, head.lost, head.table);
+            let before = what(&self.manifest.head);
+            // Over what others said of room meanwhile, nothing is put that was found out before.
+            return Ok(self.check_head().is_ok() && (!self.shared || what(&self.manifest.head) == before));
         }
         let there = read_head(self.store.as_ref(), &self.names.head, &self.target)?;
         let Some((bytes, etag)) = there else { return Ok(false) };

@@ -1,0 +1,147 @@
+//! `h5lake tag`: names under which versions stay.
+
+use std::path::Path;
+
+use h5lake_connector::config::Config;
+use h5lake_connector::names::Place;
+use h5lake_container::Target;
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, Options, Tag, TagName, Writers};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::find::{check_container, find_version};
+use crate::output::print;
+
+/// How often a change is tried that other writers are faster than.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// What is to be done.
+pub struct Wanted<'a> {
+    pub name: &'a Path,
+    /// Without it the tags are listed.
+    pub tag: Option<&'a str>,
+    pub delete: bool,
+    /// Whether a tag that is there is moved.
+    pub force: bool,
+    pub json: bool,
+}
+
+/// The tag of a name.
+fn tag_name(text: &str) -> Result<TagName, Failure> {
+    Ok(TagName::new(text).ok_or_else(|| format!("'{text}' is no name of a tag; {}", TagName::RULE))?)
+}
+
+/// Opens a container as it is, and no version of it.
+pub fn open(target: &Target, access: Access, options: &Options) -> h5lake_ledger::Result<Ledger> {
+    let options = Options { at: None, ..options.clone() };
+    match target {
+        Target::File(path) => Ledger::open_file(path, access, options),
+        Target::Objects { store, key, .. } => Ledger::open_objects(store.clone(), key, access, options),
+    }
+}
+
+/// Opens a container to change its tags: beside others, where many write.
+fn open_to_change(target: &Target, options: &Options, many: bool) -> h5lake_ledger::Result<Ledger> {
+    let as_one_of_many = Options { writers: Writers::Many, ..options.clone() };
+    if many {
+        return open(target, Access::ReadWrite, &as_one_of_many);
+    }
+    match open(target, Access::ReadWrite, options) {
+        // Many writers of a file keep one that is alone out, and not one more of their kind.
+        Err(e) if matches!((e.kind(), target), (ErrorKind::Locked { .. }, Target::File(_))) => {
+            open(target, Access::ReadWrite, &as_one_of_many).map_err(|_| e)
+        }
+        opened => opened,
+    }
+}
+
+/// Opens a container, changes a tag, and closes it. Another writer may be faster; then all is done once more.
+fn change<T>(
+    target: &Target,
+    options: &Options,
+    body: impl Fn(&Ledger) -> h5lake_ledger::Result<T>,
+) -> Result<T, Failure> {
+    let many = Config::from_environment()?.many_writers;
+    let mut attempt = 0;
+    loop {
+        let ledger = open_to_change(target, options, many)?;
+        let done = body(&ledger);
+        let closed = ledger.close();
+        attempt += 1;
+        match done {
+            Err(e) if *e.kind() == ErrorKind::Conflict && attempt < MAX_ATTEMPTS => (),
+            done => {
+                let done = done?;
+                closed?;
+                return Ok(done);
+            }
+        }
+    }
+}
+
+pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let Wanted { name, tag, delete, force, json } = *wanted;
+    let access = if tag.is_some() { Access::ReadWrite } else { Access::ReadOnly };
+    let (place, options) = find_version(name, access)?;
+    check_container(name, &place)?;
+    let Place { target, at, .. } = place;
+    let shown = name.display();
+    let lines = match (tag.map(tag_name).transpose()?, delete) {
+        (None, true) => return Err("--delete takes the name of a tag, too".into()),
+        (None, false) => listing(&open(&target, Access::ReadOnly, &options)?.tags()?, json),
+        (Some(_), true) if at.is_some() => {
+            return Err(format!("{shown}: names one version; name the container").into());
+        }
+        (Some(tag), true) => {
+            change(&target, &options, |ledger| ledger.untag(tag))?;
+            match json {
+                true => vec![json!({ "name": shown.to_string(), "deleted": tag.as_str() }).to_string()],
+                false => vec![format!("{shown}: the tag {tag} is deleted")],
+            }
+        }
+        (Some(tag), false) => {
+            let made = change(&target, &options, |ledger| ledger.tag(tag, at, force))?;
+            match json {
+                true => vec![object(&made).to_string()],
+                false => vec![format!("{shown}: {tag} is version {}", number_of(&made))],
+            }
+        }
+    };
+    Ok(print(lines)?)
+}
+
+fn number_of(tag: &Tag) -> String {
+    tag.version.as_ref().map_or_else(|| "damaged".to_owned(), |v| v.number.to_string())
+}
+
+fn time(micros: u64) -> String {
+    At::Time(micros).setting_value()
+}
+
+/// One tag, for programs.
+pub fn object(tag: &Tag) -> Value {
+    let version = tag.version.as_ref();
+    json!({
+        "tag": tag.name.as_str(), "version": version.map(|v| v.number), "time": version.map(|v| time(v.time)),
+        "tagged": version.map(|_| time(tag.tagged)), "holds_bytes": tag.bytes,
+    })
+}
+
+fn listing(tags: &[Tag], json: bool) -> Vec<String> {
+    if json {
+        return vec![Value::Array(tags.iter().map(object).collect()).to_string()];
+    }
+    let title =
+        format!("{:<24}  {:>10}  {:<27}  {:<27}  {:>15}", "tag", "version", "time", "tagged", "holds bytes");
+    let line = |tag: &Tag| {
+        let when = tag.version.as_ref().map_or_else(|| "-".to_owned(), |v| time(v.time));
+        let tagged = tag.version.as_ref().map_or_else(|| "-".to_owned(), |_| time(tag.tagged));
+        format!(
+            "{:<24}  {:>10}  {when:<27}  {tagged:<27}  {:>15}",
+            tag.name.as_str(),
+            number_of(tag),
+            tag.bytes
+        )
+    };
+    std::iter::once(title).chain(tags.iter().map(line)).collect()
+}

@@ -1,0 +1,141 @@
+//! Room that tags hold: it went out of use, and is kept from being used again as long as a tag lists it.
+//!
+//! The free list does not tell it from what rests. So a writer that knows of no tag any more finds it resting, with the sequence
+//! at which it went out of use, and gives it back as any other.
+
+use std::sync::Arc;
+
+use crate::file::free_space::{FreeSpace, PendingFree};
+use crate::tags::Held;
+
+impl FreeSpace {
+    /// From now on these runs are held; what was held before and is not among them rests again, in its old place.
+    pub(crate) fn hold(&mut self, held: Arc<Held>) {
+        self.held = held;
+        let mut all: Vec<PendingFree> = self.waiting().collect();
+        all.sort_by_key(|r| r.sequence);
+        (self.resting, self.kept) = Default::default();
+        (self.resting_bytes, self.kept_bytes) = (0, 0);
+        all.into_iter().for_each(|r| self.queue(r));
+    }
+
+    /// Lets a run wait: in the queue, or beside it if a tag holds a byte of it.
+    pub(super) fn queue(&mut self, r: PendingFree) {
+        if self.held.touches(r.offset, r.length) {
+            self.kept_bytes += r.length;
+            self.kept.push(r);
+        } else {
+            self.resting_bytes += r.length;
+            self.resting.push_back(r);
+        }
+    }
+
+    /// All that went out of use and is not free: what is held, and what rests.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = PendingFree> + '_ {
+        self.kept.iter().chain(&self.resting).copied()
+    }
+
+    /// Bytes that are out of use, and that tags hold.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    /// Takes back that the run that begins at `offset` waits.
+    pub(super) fn forget_waiting(&mut self, offset: u64, length: u64) {
+        let held = self.kept.len();
+        self.kept.retain(|r| r.offset != offset);
+        if self.kept.len() < held {
+            self.kept_bytes -= length;
+        } else {
+            self.resting.retain(|r| r.offset != offset);
+            self.resting_bytes -= length;
+        }
+    }
+
+    /// What the version of a sequence may need: all that is neither free, nor went out of use with this head or before it.
+    pub(crate) fn needed_by(&self, sequence: u64) -> Vec<(u64, u64)> {
+        let mut unneeded: Vec<(u64, u64)> = self.runs.iter().collect();
+        unneeded.extend(self.waiting().filter(|r| r.sequence <= sequence).map(|r| (r.offset, r.length)));
+        unneeded.sort_unstable();
+        let mut at = crate::file::superblock::DATA;
+        let mut needed = Vec::new();
+        for (offset, length) in unneeded.into_iter().chain([(self.end, 0)]) {
+            if offset > at {
+                needed.push((at, offset - at));
+            }
+            at = at.max(offset + length);
+        }
+        needed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::free_space::ReclaimRule;
+    use crate::file::superblock::DATA;
+    use crate::tags::TagEntry;
+
+    const NONE: ReclaimRule = ReclaimRule { least: 0, courtesy: 0 };
+
+    fn resting(offset: u64, length: u64, sequence: u64) -> PendingFree {
+        PendingFree { offset, length, sequence, time: 0 }
+    }
+
+    fn by(runs: Vec<(u64, u64)>) -> Arc<Held> {
+        Arc::new(Held::by([&TagEntry { runs, ..TagEntry::default() }]))
+    }
+
+    #[test]
+    fn held_runs_stay_and_the_queue_goes_on() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(640).unwrap();
+        f.hold(by(vec![(a, 64)]));
+        for (n, at) in [a, a + 64, a + 128].into_iter().enumerate() {
+            f.rest(resting(at, 64, 5 + n as u64)).unwrap();
+        }
+        f.wake(9, 10, NONE);
+        assert_eq!((f.take(128), f.take(32)), (Some(a + 64), None), "what follows the held run is free");
+        assert_eq!((f.kept_bytes(), f.rests().0, f.waiting().count()), (64, 0, 1));
+        assert!(f.rest(resting(a, 64, 9)).is_err(), "it is out of use already");
+        assert!(!f.in_use(a, 64));
+        f.hold(Arc::default());
+        assert_eq!((f.kept_bytes(), f.rests().0), (0, 64));
+        f.wake(4, 10, NONE);
+        assert_eq!(f.take(32), None, "it has its old sequence, which a reader may pin");
+        f.wake(5, 10, NONE);
+        assert_eq!(f.take(64), Some(a));
+    }
+
+    #[test]
+    fn an_unknown_tag_holds_everything() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(64).unwrap();
+        f.rest(resting(a, 64, 5)).unwrap();
+        f.hold(Arc::new(Held::Everything));
+        f.wake(9, 10, NONE);
+        assert_eq!((f.take(32), f.kept_bytes()), (None, 64));
+    }
+
+    #[test]
+    fn a_replayed_use_of_a_held_run_takes_it() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(128).unwrap();
+        f.hold(by(vec![(a, 64)]));
+        f.rest(resting(a, 64, 5)).unwrap();
+        // Another writer has deleted the tag, and used the run.
+        f.replay_use(a, 32).unwrap();
+        assert_eq!((f.kept_bytes(), f.take(32)), (0, Some(a + 32)));
+    }
+
+    #[test]
+    fn what_went_out_of_use_before_a_version_is_not_needed_by_it() {
+        let mut f = FreeSpace::new(DATA);
+        let a = f.extend(320).unwrap();
+        f.runs.add(a + 64, 64).unwrap();
+        f.rest(resting(a + 128, 32, 4)).unwrap();
+        f.rest(resting(a + 192, 32, 6)).unwrap();
+        assert_eq!(f.needed_by(5), [(a, 64), (a + 160, 160)]);
+        assert_eq!(f.needed_by(6), [(a, 64), (a + 160, 32), (a + 224, 96)]);
+    }
+}

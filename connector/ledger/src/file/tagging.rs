@@ -1,0 +1,152 @@
+//! Tags of a file: the way to the version of one, and the room that it may need.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::file::file_io::FileIo;
+use crate::file::locks::Locks;
+use crate::file::superblock::{self, DATA, FIXED, Fixed, Slot};
+use crate::file::version_lookup::OldVersions;
+use crate::file::writer::FileWriter;
+use crate::file::{FileStorage, lock, log};
+use crate::history::Mark;
+use crate::options::{At, SyncPolicy, Version};
+use crate::storage::RemoteCommits;
+use crate::tags::{Held, TAG, TagEntry};
+use crate::wal::record::{Author, CommitRecord};
+
+/// Whether a record makes or deletes a tag. Who cannot tell takes it for one.
+fn changes_tags(record: &CommitRecord) -> bool {
+    record.changes().map_or(true, |changes| changes.iter().any(|(key, _)| key.first() == Some(&TAG)))
+}
+
+fn mark_of(slot: &Slot, version: Option<Version>) -> Mark {
+    let (bytes, author) = match version {
+        Some(v) => (v.bytes, Author { host: v.host.into(), pid: v.pid }),
+        None => (0, Author::default()),
+    };
+    Mark { version: slot.version, reclaim_epoch: slot.sequence, time: slot.time, bytes, author }
+}
+
+impl FileWriter {
+    /// From now on tags hold these runs, as the map of `version` says.
+    pub(super) fn hold(&mut self, held: Held, version: u64) {
+        if version >= self.tags.changed {
+            self.hold_runs(held);
+        }
+    }
+
+    pub(super) fn hold_runs(&mut self, held: Held) {
+        self.tags.held = Arc::new(held);
+        if let Some(free_space) = &mut self.free_space {
+            free_space.hold(self.tags.held.clone());
+        }
+    }
+
+    /// Reclaims nothing until somebody tells what the tags hold, if others' records change tags.
+    pub(super) fn learn_tags(&mut self, records: &[log::LoggedRecord]) {
+        let changed = records.iter().map(|l| &l.record).filter(|record| changes_tags(record));
+        if let Some(version) = changed.map(|record| record.header.version).max() {
+            self.tags.changed = version;
+            self.hold_runs(Held::Everything);
+        }
+    }
+
+    /// Says in the head that there are tags: who does not know them must not write here.
+    fn mark_tags(&mut self, raw: &dyn FileIo) -> Result<()> {
+        let mut bytes = [0; FIXED];
+        raw.read_at(&mut bytes, 0).map_err(|e| self.io("reading the head", &e))?;
+        Fixed::decode(&bytes, &self.target)?;
+        let marked = superblock::with_tags(&bytes);
+        if marked[..] != bytes[..] {
+            raw.write_at(&marked, 0).map_err(|e| self.io("writing the head", &e))?;
+            if self.sync == SyncPolicy::Commit {
+                raw.sync().map_err(|e| self.io("syncing the head", &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes ready to tag a version: the way to it, and what it may need. `None` if it is not kept. Nothing is reclaimed until
+    /// [`hold`](Self::hold) is called.
+    pub(super) fn prepare_tag(
+        &mut self,
+        raw: &dyn FileIo,
+        locks: &Locks,
+        version: u64,
+    ) -> Result<Option<TagEntry>> {
+        match self.shared {
+            Some(_) => self.alone(raw, locks, |w| w.way_to(raw, version)),
+            None => self.way_to(raw, version),
+        }
+    }
+
+    fn way_to(&mut self, raw: &dyn FileIo, version: u64) -> Result<Option<TagEntry>> {
+        let (head, target) = (self.head, self.target.clone());
+        let past = OldVersions::of(raw, &head, &target)?;
+        if self.shared.is_some() {
+            // Others write it too.
+            self.reclaim.horizon = None;
+        }
+        let whole = self.lost(raw)?;
+        let found = past.find(At::Version(version))?.filter(|slot| slot.sequence >= whole);
+        let Some(slot) = found else { return Ok(None) };
+        let listed = past.versions(usize::MAX)?.into_iter().find(|v| v.number == version);
+        let runs = self.load(raw)?.needed_by(slot.sequence);
+        self.mark_tags(raw)?;
+        self.hold_runs(Held::Everything);
+        Ok(Some(TagEntry {
+            mark: mark_of(&slot, listed),
+            base_version: slot.base_version,
+            root: slot.root,
+            record: slot.record,
+            log_bytes: slot.log_bytes,
+            tagged: self.now(),
+            runs,
+            objects: Vec::new(),
+        }))
+    }
+
+    /// Bytes that nothing but tags needs.
+    pub(super) fn held_bytes(&mut self, raw: &dyn FileIo) -> Result<u64> {
+        Ok(self.load(raw)?.kept_bytes())
+    }
+}
+
+impl FileStorage {
+    /// The snapshot of a tagged version, pinned. The caller then looks whether the tag is still there.
+    pub(super) fn tagged_version(
+        &self,
+        seen: &mut Option<Slot>,
+        entry: &TagEntry,
+    ) -> Result<Option<RemoteCommits>> {
+        if seen.is_some() {
+            return Ok(None);
+        }
+        let newest = self.pin_newest(None)?;
+        let slot = Slot {
+            sequence: entry.mark.reclaim_epoch,
+            version: entry.mark.version,
+            time: entry.mark.time,
+            base_version: entry.base_version,
+            root: entry.root,
+            record: entry.record,
+            log_bytes: entry.log_bytes,
+            end: self.raw.len().map_err(|e| Error::io(&self.target, "asking for the length", &e))?,
+            ..newest
+        };
+        let places = [slot.root, slot.record].into_iter().flatten().map(|p| p.place);
+        let is_outside = |p: crate::address::Address| p.offset < DATA || p.length >= 1 << 62;
+        if slot.end < DATA || places.into_iter().any(is_outside) {
+            return Err(Error::corrupt(&self.target, "tag", "it points outside of the container"));
+        }
+        let locks = lock(&self.locks);
+        locks.pin(slot.sequence, &self.target)?;
+        if slot.sequence != newest.sequence {
+            locks.unpin(newest.sequence);
+        }
+        drop(locks);
+        *seen = Some(slot);
+        self.read_commits(&slot, None).map(Some)
+    }
+}

@@ -1,0 +1,295 @@
+//! Tags: names under which versions stay, whatever the retention time says.
+
+use bytes::Bytes;
+
+use super::{Ledger, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memtable::EMPTY;
+use crate::merged_view::Layers;
+use crate::options::{At, Options, Version};
+use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName};
+
+/// How often a tagged version is opened whose tag others move meanwhile.
+const MAX_OPENINGS: u32 = 16;
+
+/// A version that has a name, and stays as long as it has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The name; where its entry is damaged, all that is known of it.
+    pub name: TagName,
+    /// The version that it names; `None` if the entry is damaged.
+    pub version: Option<Version>,
+    /// When the tag was made, in microseconds since 1970-01-01 UTC.
+    pub tagged: u64,
+    /// Bytes of the room that it keeps from being used again. The newest version may use a part of them too.
+    pub bytes: u64,
+}
+
+/// A tag's name, and what its entry says, or why it cannot be read.
+type Found = (TagName, std::result::Result<TagEntry, &'static str>);
+
+impl Tag {
+    fn of((name, entry): Found) -> Self {
+        let Ok(entry) = entry else { return Self { name, version: None, tagged: 0, bytes: 0 } };
+        let (m, tagged, bytes) = (&entry.mark, entry.tagged, entry.bytes());
+        let (host, pid) = (m.author.host.to_string(), m.author.pid);
+        let version = Version { number: m.version, time: m.time, host, pid, bytes: m.bytes };
+        Self { name, version: Some(version), tagged, bytes }
+    }
+}
+
+impl Ledger {
+    /// The tags of the version that this handle sees, in the order of their names.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn tags(&self) -> Result<Vec<Tag>> {
+        let found = self.found_tags(&self.lock())?;
+        Ok(found.into_iter().map(Tag::of).collect())
+    }
+
+    /// The committed tags.
+    fn found_tags(&self, s: &State) -> Result<Vec<Found>> {
+        let below = Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) };
+        let (lower, upper) =
+            (std::ops::Bound::Included(&[TAG][..]), std::ops::Bound::Excluded(&[TAG + 1][..]));
+        let found = below.scan(lower, upper, MAX_TAGS + 1)?;
+        if found.len() > MAX_TAGS {
+            return Err(Error::corrupt(self.storage.target(), "tags", "there are more than can be"));
+        }
+        let read = |(key, value): (Bytes, Bytes)| Some((TagName::of_key(&key)?, TagEntry::decode(&value)));
+        let count = found.len();
+        let tags: Vec<Found> = found.into_iter().filter_map(read).collect();
+        if tags.len() < count {
+            return Err(Error::corrupt(self.storage.target(), "tags", "a name that is none"));
+        }
+        Ok(tags)
+    }
+
+    fn found_tag(&self, is_it: &dyn Fn(&TagName, &TagEntry) -> bool) -> Result<Option<TagEntry>> {
+        let found = self.found_tags(&self.lock())?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(n, e)| Some((n, e.ok()?)))
+            .find(|(n, e)| is_it(n, e))
+            .map(|(_, e)| e))
+    }
+
+    /// Tells the storage what tags hold. Where that cannot be found out, they hold everything.
+    pub(super) fn hold_tags(&self, s: &State) {
+        let held = match self.found_tags(s) {
+            Ok(tags) if tags.iter().all(|(_, entry)| entry.is_ok()) => {
+                Held::by(tags.iter().filter_map(|(_, entry)| entry.as_ref().ok()))
+            }
+            tags => {
+                tracing::warn!(damaged = ?tags.err(), "a tag cannot be read, so no room is reclaimed");
+                Held::Everything
+            }
+        };
+        self.storage.hold(held, s.version);
+    }
+
+    /// The same, where there may be tags.
+    pub(super) fn hold_tags_if_any(&self, s: &State) {
+        if self.storage.may_have_tags() || s.knows_tags {
+            self.hold_tags(s);
+        }
+    }
+
+    /// Keeps a version under a name, the newest one for `None`, in a commit of its own. A tag of that name is moved if `replace`
+    /// allows it. When this returns, the tag is committed, and the version stays until the tag is [deleted](Self::untag).
+    ///
+    /// # Errors
+    /// `TagExists`; `NoSuchVersion` if the version is not kept; `Invalid` if something is staged; as for
+    /// [`commit`](Ledger::commit). `Conflict` if another writer was faster: then nothing has changed.
+    pub fn tag(&self, name: TagName, at: Option<At>, replace: bool) -> Result<Tag> {
+        self.check_nothing_is_staged()?;
+        // In a file nobody else reclaims until this is done.
+        let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
+        self.see_newest()?;
+        let result = self.make_tag(name, at, replace);
+        let mut s = self.lock();
+        s.knows_tags = true;
+        self.hold_tags(&s);
+        result
+    }
+
+    fn make_tag(&self, name: TagName, at: Option<At>, replace: bool) -> Result<Tag> {
+        let tags = self.found_tags(&self.lock())?;
+        let there = tags.iter().find(|(n, _)| *n == name);
+        if let Some((_, Ok(entry))) = there.filter(|_| !replace) {
+            let (name, version) = (name.to_string(), entry.mark.version);
+            return Err(self.fail(ErrorKind::TagExists { name, version }));
+        }
+        if there.is_none() && tags.len() >= MAX_TAGS {
+            let why = format!("there are {MAX_TAGS} tags, and there can be no more; delete some first");
+            return Err(Error::invalid(self.storage.target(), why));
+        }
+        let entry = self.entry_for(at, &tags)?;
+        self.put(&name.key(), entry.encode())?;
+        if !self.commit_and_confirm(&name, &entry)? {
+            self.delete(&name.key())?;
+            self.commit_tag(&name)?;
+            return Err(self.not_kept(At::Version(entry.mark.version)));
+        }
+        Ok(Tag::of((name, Ok(entry))))
+    }
+
+    /// Commits a tag; false if another of many writers may have reclaimed its version before.
+    fn commit_and_confirm(&self, name: &TagName, entry: &TagEntry) -> Result<bool> {
+        self.lock().confirms_tag = true;
+        let done = self.commit_tag(name).and_then(|version| self.storage.confirm_tag(entry, version));
+        self.lock().confirms_tag = false;
+        done
+    }
+
+    /// The way to a version: of its own, or that of a tag that keeps it already.
+    fn entry_for(&self, at: Option<At>, tags: &[Found]) -> Result<TagEntry> {
+        let read = || tags.iter().filter_map(|(name, entry)| Some((name, entry.as_ref().ok()?)));
+        let version = match at {
+            None => self.version(),
+            Some(At::Version(version)) => version,
+            Some(At::Time(time)) => {
+                let found = self.storage.versions(usize::MAX)?.into_iter().find(|v| v.time <= time);
+                found.ok_or_else(|| self.not_kept(At::Time(time)))?.number
+            }
+            Some(At::Tag(other)) => {
+                let entry = read().find(|(name, _)| **name == other).map(|(_, entry)| entry.clone());
+                return entry.ok_or_else(|| self.no_such_tag(&other, tags));
+            }
+        };
+        if let Some(entry) = self.storage.prepare_tag(version)? {
+            return Ok(entry);
+        }
+        let kept = read().map(|(_, entry)| entry).find(|entry| entry.mark.version == version);
+        kept.cloned().ok_or_else(|| self.not_kept(At::Version(version)))
+    }
+
+    /// Deletes a tag, in a commit of its own. Its version goes as others of its age do: at once, or after the retention time.
+    ///
+    /// # Errors
+    /// `NoSuchTag`; `Invalid` if something is staged; as for [`commit`](Ledger::commit). `Conflict` if another writer was
+    /// faster: then nothing has changed.
+    pub fn untag(&self, name: TagName) -> Result<()> {
+        self.check_nothing_is_staged()?;
+        let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
+        self.see_newest()?;
+        let tags = self.found_tags(&self.lock())?;
+        if !tags.iter().any(|(n, _)| *n == name) {
+            return Err(self.no_such_tag(&name, &tags));
+        }
+        self.delete(&name.key())?;
+        self.commit_tag(&name)?;
+        self.hold_tags(&self.lock());
+        Ok(())
+    }
+
+    /// Bytes that nothing but tags needs: what deleting all tags would give back in time.
+    ///
+    /// # Errors
+    /// `ReadOnly`; those of reading.
+    pub fn held_bytes(&self) -> Result<u64> {
+        let s = self.writable()?;
+        self.hold_tags_if_any(&s);
+        self.storage.held_bytes()
+    }
+
+    fn check_nothing_is_staged(&self) -> Result<()> {
+        let s = self.writable()?;
+        if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
+            return Ok(());
+        }
+        Err(Error::invalid(self.storage.target(), "changes are staged; commit them before a tag is made"))
+    }
+
+    fn see_newest(&self) -> Result<()> {
+        if self.is_multi_writer {
+            self.storage.look_for_base();
+            self.advance(&|_| false)?;
+        }
+        Ok(())
+    }
+
+    /// Commits the one change to a tag. If another of many writers changed the same tag meanwhile, that is a conflict.
+    fn commit_tag(&self, name: &TagName) -> Result<u64> {
+        let done = self.commit();
+        if done.is_err() && self.is_multi_writer {
+            let _what_is_staged_is_this_alone = self.unstage(&name.key());
+        } else if done.is_err() {
+            let _what_is_staged_is_this_alone = self.rollback();
+        }
+        done
+    }
+
+    fn not_kept(&self, at: At) -> Error {
+        let kept = self.storage.versions(usize::MAX).unwrap_or_default();
+        let newest = self.version();
+        let (oldest, since) = kept.last().map_or((newest, 0), |v| (v.number, v.time));
+        self.fail(ErrorKind::NoSuchVersion { asked: at.to_string(), kept: (oldest, newest), since })
+    }
+
+    fn no_such_tag(&self, name: &TagName, tags: &[Found]) -> Error {
+        let tags = tags.iter().map(|(name, _)| name.to_string()).collect();
+        self.fail(ErrorKind::NoSuchTag { name: name.to_string(), tags })
+    }
+
+    /// Why a tag leads nowhere: it is not there, or damaged.
+    fn not_found(&self, name: &TagName) -> Error {
+        let tags = match self.found_tags(&self.lock()) {
+            Ok(tags) => tags,
+            Err(e) => return e,
+        };
+        match tags.iter().find(|(n, _)| n == name) {
+            Some((_, Err(why))) => Error::corrupt(self.storage.target(), format!("tag '{name}'"), *why),
+            _ => self.no_such_tag(name, &tags),
+        }
+    }
+
+    /// Opens the version that `at` names: by a tag where `at` is one, or where a tag alone keeps the version. `open` opens with
+    /// these options, at the version of an entry if that is given.
+    pub(super) fn open_past(
+        at: At,
+        opts: &Options,
+        open: &dyn Fn(&Options, Option<TagEntry>) -> Result<Self>,
+    ) -> Result<Self> {
+        let newest = || open(&Options { at: None, salvage: false, ..opts.clone() }, None);
+        let lost = match at {
+            At::Tag(name) => {
+                let newest = newest()?;
+                return match newest.open_tagged(&|n, _| *n == name, opts, open)? {
+                    Some(ledger) => Ok(ledger),
+                    None => Err(newest.not_found(&name)),
+                };
+            }
+            At::Version(_) | At::Time(_) => match open(opts, None) {
+                Err(e) if matches!(e.kind(), ErrorKind::NoSuchVersion { .. }) => e,
+                opened => return opened,
+            },
+        };
+        let At::Version(version) = at else { return Err(lost) };
+        let newest = newest()?;
+        newest.open_tagged(&|_, entry| entry.mark.version == version, opts, open)?.ok_or(lost)
+    }
+
+    /// Opens the version of a tag. The tag is looked for again when the version is pinned: until then a writer could delete it,
+    /// and use its room.
+    fn open_tagged(
+        &self,
+        is_it: &dyn Fn(&TagName, &TagEntry) -> bool,
+        opts: &Options,
+        open: &dyn Fn(&Options, Option<TagEntry>) -> Result<Self>,
+    ) -> Result<Option<Self>> {
+        let mut found = self.found_tag(is_it)?;
+        for _ in 0..MAX_OPENINGS {
+            let Some(entry) = found else { return Ok(None) };
+            let opened = open(opts, Some(entry.clone()));
+            self.refresh()?;
+            found = self.found_tag(is_it)?;
+            let is_same = |old: &Self| old.identity() == self.identity();
+            if found.as_ref() == Some(&entry) && opened.as_ref().map_or(true, is_same) {
+                return opened.map(Some);
+            }
+        }
+        Err(self.fail(ErrorKind::Conflict))
+    }
+}

@@ -1,0 +1,318 @@
+//! Tags: names under which versions stay, and the room that they hold.
+//!
+//! A tag is an entry of the map. It leads to its version by itself, and lists the room that the version may need: what was
+//! neither free nor useless to it when the tag was made. Nobody uses that room again while the tag is there.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::address::{Address, Location, PageRef};
+use crate::codec::{Decoded, Reader, put_varint};
+use crate::history::Mark;
+
+/// What the key of a tag begins with; the name follows.
+pub(crate) const TAG: u8 = b'T';
+/// The longest name of a tag, in bytes.
+pub const MAX_TAG_NAME: usize = 64;
+/// Most tags that a container may have.
+pub(crate) const MAX_TAGS: usize = 1000;
+/// The form of the entries that this build writes and reads.
+const FORM: u8 = 1;
+/// Runs are multiples of this many bytes.
+const UNIT: u64 = 32;
+
+/// The name of a tag: 1 to 64 letters and digits of ASCII, and `.`, `_`, `-` behind the first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TagName {
+    length: u8,
+    bytes: [u8; MAX_TAG_NAME],
+}
+
+impl TagName {
+    /// The name that a text is, or `None` for a text that is none.
+    pub fn new(text: &str) -> Option<Self> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let is_name =
+            text.bytes().all(plain) && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+        let length = u8::try_from(text.len()).ok().filter(|n| is_name && usize::from(*n) <= MAX_TAG_NAME)?;
+        let mut bytes = [0; MAX_TAG_NAME];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self { length, bytes })
+    }
+
+    /// What names are, for people whose name is none.
+    pub const RULE: &'static str =
+        "a tag has 1 to 64 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.bytes
+            .get(..usize::from(self.length))
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or_default()
+    }
+
+    /// The key of its entry.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        [&[TAG], self.as_str().as_bytes()].concat()
+    }
+
+    /// The name whose entry a key is of.
+    pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
+        let (&first, name) = key.split_first()?;
+        Some(std::str::from_utf8(name).ok()?).filter(|_| first == TAG).and_then(Self::new)
+    }
+}
+
+impl fmt::Display for TagName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TagName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// The way to a tagged version, and the room that it may need.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TagEntry {
+    /// The version.
+    pub(crate) mark: Mark,
+    pub(crate) base_version: u64,
+    /// The root page of the base.
+    pub(crate) root: Option<PageRef>,
+    /// In a file: the newest record behind the base.
+    pub(crate) record: Option<PageRef>,
+    /// In a file: bytes of the records behind the base.
+    pub(crate) log_bytes: u64,
+    /// When the tag was made, microseconds since 1970.
+    pub(crate) tagged: u64,
+    /// In a file: runs of bytes, ascending.
+    pub(crate) runs: Vec<(u64, u64)>,
+    /// In a store: objects, with their bytes.
+    pub(crate) objects: Vec<(Location, u64)>,
+}
+
+fn put_optional(out: &mut Vec<u8>, p: Option<PageRef>) {
+    out.push(u8::from(p.is_some()));
+    if let Some(p) = p {
+        p.encode(out);
+    }
+}
+
+fn optional(r: &mut Reader<'_>) -> Decoded<Option<PageRef>> {
+    match r.u8()? {
+        0 => Ok(None),
+        1 => PageRef::read(r).map(Some),
+        _ => Err("neither with nor without a pointer"),
+    }
+}
+
+/// A count of items that have at least two bytes each.
+fn count(r: &mut Reader<'_>) -> Decoded<usize> {
+    let n = r.varint()?;
+    if n > (r.remaining() / 2) as u64 { Err("more places than bytes") } else { Ok(n as usize) }
+}
+
+fn run(r: &mut Reader<'_>, last: &mut u64) -> Decoded<(u64, u64)> {
+    let far = "a run lies outside of any file";
+    let mut units = || r.varint()?.checked_mul(UNIT).ok_or(far);
+    let (distance, length) = (units()?, units()?);
+    let offset = last.checked_add(distance).ok_or(far)?;
+    *last = offset.checked_add(length).filter(|end| *end < 1 << 62 && length > 0).ok_or(far)?;
+    Ok((offset, length))
+}
+
+impl TagEntry {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORM];
+        self.mark.encode(&mut out);
+        put_varint(&mut out, self.base_version);
+        put_optional(&mut out, self.root);
+        put_optional(&mut out, self.record);
+        put_varint(&mut out, self.log_bytes);
+        put_varint(&mut out, self.tagged);
+        put_varint(&mut out, self.runs.len() as u64);
+        let mut last = 0;
+        for (offset, length) in &self.runs {
+            put_varint(&mut out, offset.saturating_sub(last) / UNIT);
+            put_varint(&mut out, length / UNIT);
+            last = offset + length;
+        }
+        put_varint(&mut out, self.objects.len() as u64);
+        for (location, bytes) in &self.objects {
+            Address { location: *location, offset: 0, length: *bytes }.encode(&mut out);
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != FORM {
+            return Err("a tag of a form that this h5lake does not know");
+        }
+        let mark = Mark::read(&mut r)?;
+        let base_version = r.varint()?;
+        let (root, record) = (optional(&mut r)?, optional(&mut r)?);
+        let (log_bytes, tagged) = (r.varint()?, r.varint()?);
+        let mut last = 0;
+        let runs = (0..count(&mut r)?).map(|_| run(&mut r, &mut last)).collect::<Decoded<_>>()?;
+        let object = |r: &mut Reader<'_>| Address::read(r).map(|p| (p.location, p.length));
+        let objects = (0..count(&mut r)?).map(|_| object(&mut r)).collect::<Decoded<_>>()?;
+        r.end()?;
+        let impossible = [mark.version, mark.reclaim_epoch, log_bytes].iter().any(|n| *n >= 1 << 62);
+        if mark.version == 0 || base_version > mark.version || impossible {
+            return Err("impossible versions");
+        }
+        Ok(Self { mark, base_version, root, record, log_bytes, tagged, runs, objects })
+    }
+
+    /// Bytes of the room that it lists. The newest version may use a part of them too.
+    pub(crate) fn bytes(&self) -> u64 {
+        let lengths = self.runs.iter().map(|(_, l)| *l).chain(self.objects.iter().map(|(_, l)| *l));
+        lengths.fold(0, u64::saturating_add)
+    }
+}
+
+/// The room that the tags of a container hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// All that there is: a tag could not be read, or is not known yet.
+    Everything,
+    /// Runs of a file, ascending and not touching; objects of a store.
+    Places { runs: Vec<(u64, u64)>, objects: BTreeSet<Location> },
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Places { runs: Vec::new(), objects: BTreeSet::new() }
+    }
+}
+
+impl Held {
+    /// What several tags hold together.
+    pub(crate) fn by<'a>(tags: impl IntoIterator<Item = &'a TagEntry>) -> Self {
+        let (mut all, mut objects) = (Vec::new(), BTreeSet::new());
+        for tag in tags {
+            all.extend_from_slice(&tag.runs);
+            objects.extend(tag.objects.iter().map(|(location, _)| *location));
+        }
+        all.sort_unstable();
+        let mut runs: Vec<(u64, u64)> = Vec::with_capacity(all.len());
+        for (offset, length) in all {
+            match runs.last_mut() {
+                Some((o, l)) if *o + *l >= offset => *l = (*l).max(offset + length - *o),
+                _ => runs.push((offset, length)),
+            }
+        }
+        Self::Places { runs, objects }
+    }
+
+    /// Whether a run has a byte that is held.
+    pub(crate) fn touches(&self, offset: u64, length: u64) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Places { runs, .. } => {
+                let behind = runs.partition_point(|(o, l)| o + l <= offset);
+                runs.get(behind).is_some_and(|(o, _)| *o < offset.saturating_add(length))
+            }
+        }
+    }
+
+    /// Whether an object is held.
+    pub(crate) fn has(&self, location: &Location) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Places { objects, .. } => objects.contains(location),
+        }
+    }
+
+    /// Cuts a run where what is held begins and ends.
+    pub(crate) fn split(&self, (offset, length): (u64, u64)) -> Vec<(u64, u64)> {
+        let Self::Places { runs, .. } = self else { return vec![(offset, length)] };
+        let end = offset + length;
+        let first = runs.partition_point(|(o, l)| o + l <= offset);
+        let near = runs[first..].iter().take_while(|(o, _)| *o < end);
+        let borders = near.flat_map(|(o, l)| [*o, o + l]).filter(|at| *at > offset && *at < end);
+        let mut out = Vec::new();
+        let mut from = offset;
+        for at in borders.chain([end]) {
+            out.push((from, at - from));
+            from = at;
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::record::Author;
+
+    fn entry() -> TagEntry {
+        let author = Author { host: "node".into(), pid: 7 };
+        TagEntry {
+            mark: Mark { version: 12, reclaim_epoch: 30, time: 9, bytes: 10, author },
+            base_version: 8,
+            root: Some(PageRef { place: Address::file(4608, 64), crc: 5 }),
+            record: None,
+            log_bytes: 99,
+            tagged: 77,
+            runs: vec![(4608, 64), (4704, 32)],
+            objects: vec![(Location::Log(3), 8), (Location::Pack([4; 16]), 0)],
+        }
+    }
+
+    #[test]
+    fn names_are_plain_and_bounded() {
+        for good in ["paper", "v1.2_rc-3", "2026", &"x".repeat(64)] {
+            let name = TagName::new(good).unwrap();
+            assert_eq!((name.as_str(), TagName::of_key(&name.key())), (good, Some(name)));
+        }
+        for bad in ["", "-x", ".x", "a b", "a/b", "ä", "a@b", "a\n", &"x".repeat(65)] {
+            assert_eq!(TagName::new(bad), None, "{bad}");
+        }
+        assert_eq!(TagName::of_key(b"Opaper"), None);
+    }
+
+    #[test]
+    fn entries_round_trip_and_hostile_ones_are_refused() {
+        let good = entry().encode();
+        assert_eq!(TagEntry::decode(&good), Ok(entry()));
+        assert_eq!(entry().bytes(), 104);
+        for n in 0..good.len() {
+            assert!(TagEntry::decode(&good[..n]).is_err(), "cut at {n}");
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[n] ^= 1 << bit;
+                // It may be another sound entry, and never more than its bytes can hold.
+                if let Ok(other) = TagEntry::decode(&bad) {
+                    assert!(other.runs.len() + other.objects.len() <= good.len());
+                    let _sums_without_overflow = (other.bytes(), Held::by([&other]));
+                }
+            }
+        }
+        let endless = TagEntry { runs: vec![(1 << 61, 1 << 62)], ..entry() };
+        assert!(TagEntry::decode(&endless.encode()).is_err());
+        let later = TagEntry { base_version: 13, ..entry() };
+        assert!(TagEntry::decode(&later.encode()).is_err());
+    }
+
+    #[test]
+    fn what_is_held_is_joined_and_cuts_runs() {
+        let other = TagEntry { runs: vec![(4640, 64), (9600, 32)], ..entry() };
+        let held = Held::by([&entry(), &other]);
+        let Held::Places { runs, .. } = &held else { panic!("all is known") };
+        assert_eq!(runs, &[(4608, 128), (9600, 32)]);
+        assert!(held.touches(4704, 320) && held.touches(9600, 32) && !held.touches(4736, 4864));
+        assert!(held.has(&Location::Log(3)) && !held.has(&Location::Log(4)));
+        assert_eq!(held.split((4672, 128)), [(4672, 64), (4736, 64)]);
+        assert_eq!(held.split((4640, 32)), [(4640, 32)]);
+        assert_eq!(held.split((9568, 96)), [(9568, 32), (9600, 32), (9632, 32)]);
+        assert!(Held::Everything.touches(0, 1) && Held::Everything.has(&Location::Log(9)));
+        assert_eq!(Held::Everything.split((32, 64)), [(32, 64)]);
+    }
+}
