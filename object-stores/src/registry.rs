@@ -20,15 +20,13 @@ pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send
 
 /// Whether the stores of a scheme are behind a network, and so have the setting `timeout`.
 pub fn has_timeout(scheme: &str) -> bool {
-    #[cfg(feature = "rados")]
-    if scheme == crate::rados::SCHEME {
-        return true;
-    }
-    #[cfg(feature = "remote")]
-    if crate::remote::SCHEMES.contains(&scheme) {
-        return true;
-    }
-    false
+    let distant: &[&[&str]] = &[
+        #[cfg(feature = "rados")]
+        &[crate::rados::SCHEME],
+        #[cfg(feature = "remote")]
+        &crate::remote::SCHEMES,
+    ];
+    distant.iter().any(|schemes| schemes.contains(&scheme))
 }
 
 /// The schemes that are known, and who makes their stores.

@@ -102,6 +102,22 @@ impl PageRef {
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         Ok(Self { place: Address::read(r)?, crc: r.u32()? })
     }
+
+    /// A byte that says whether there is one, and the one.
+    pub(crate) fn encode_optional(pointer: Option<Self>, out: &mut Vec<u8>) {
+        out.push(u8::from(pointer.is_some()));
+        if let Some(pointer) = pointer {
+            pointer.encode(out);
+        }
+    }
+
+    pub(crate) fn read_optional(r: &mut Reader<'_>) -> Decoded<Option<Self>> {
+        match r.u8()? {
+            0 => Ok(None),
+            1 => Self::read(r).map(Some),
+            _ => Err("neither with nor without a pointer"),
+        }
+    }
 }
 
 /// A part of a place.

@@ -61,38 +61,23 @@ impl Mark {
     }
 }
 
-fn put_optional(out: &mut Vec<u8>, p: Option<PageRef>) {
-    out.push(u8::from(p.is_some()));
-    if let Some(p) = p {
-        p.encode(out);
-    }
-}
-
-fn optional(r: &mut Reader<'_>) -> Decoded<Option<PageRef>> {
-    match r.u8()? {
-        0 => Ok(None),
-        1 => PageRef::read(r).map(Some),
-        _ => Err("neither with nor without a pointer"),
-    }
-}
-
 impl PastCheckpoint {
     fn encode(&self, out: &mut Vec<u8>) {
         self.base.encode(out);
-        put_optional(out, self.root);
+        PageRef::encode_optional(self.root, out);
         for n in [self.last, self.until, self.log_bytes] {
             put_varint(out, n);
         }
-        put_optional(out, self.record);
+        PageRef::encode_optional(self.record, out);
     }
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let (base, root) = (Mark::read(r)?, optional(r)?);
+        let (base, root) = (Mark::read(r)?, PageRef::read_optional(r)?);
         let (last, until, log_bytes) = (r.varint()?, r.varint()?, r.varint()?);
         if last <= base.version || until < base.reclaim_epoch {
             return Err("a base that ends before it begins");
         }
-        Ok(Self { base, root, last, until, log_bytes, record: optional(r)? })
+        Ok(Self { base, root, last, until, log_bytes, record: PageRef::read_optional(r)? })
     }
 }
 

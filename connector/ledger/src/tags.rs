@@ -96,21 +96,6 @@ pub(crate) struct TagEntry {
     pub(crate) objects: Vec<(Location, u64)>,
 }
 
-fn put_optional(out: &mut Vec<u8>, p: Option<PageRef>) {
-    out.push(u8::from(p.is_some()));
-    if let Some(p) = p {
-        p.encode(out);
-    }
-}
-
-fn optional(r: &mut Reader<'_>) -> Decoded<Option<PageRef>> {
-    match r.u8()? {
-        0 => Ok(None),
-        1 => PageRef::read(r).map(Some),
-        _ => Err("neither with nor without a pointer"),
-    }
-}
-
 /// A count of items that have at least two bytes each.
 fn count(r: &mut Reader<'_>) -> Decoded<usize> {
     let n = r.varint()?;
@@ -131,8 +116,8 @@ impl TagEntry {
         let mut out = vec![FORM];
         self.mark.encode(&mut out);
         put_varint(&mut out, self.base_version);
-        put_optional(&mut out, self.root);
-        put_optional(&mut out, self.record);
+        PageRef::encode_optional(self.root, &mut out);
+        PageRef::encode_optional(self.record, &mut out);
         put_varint(&mut out, self.log_bytes);
         put_varint(&mut out, self.tagged);
         put_varint(&mut out, self.runs.len() as u64);
@@ -156,7 +141,7 @@ impl TagEntry {
         }
         let mark = Mark::read(&mut r)?;
         let base_version = r.varint()?;
-        let (root, record) = (optional(&mut r)?, optional(&mut r)?);
+        let (root, record) = (PageRef::read_optional(&mut r)?, PageRef::read_optional(&mut r)?);
         let (log_bytes, tagged) = (r.varint()?, r.varint()?);
         let mut last = 0;
         let runs = (0..count(&mut r)?).map(|_| run(&mut r, &mut last)).collect::<Decoded<_>>()?;
