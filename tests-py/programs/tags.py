@@ -139,6 +139,26 @@ def check_room_comes_back(folder):
     look(8)
 
 
+def shown(string, **more):
+    """What a program sees in the file whose settings these are, or its error."""
+    code = f"import h5py; print(h5py.File({NAME!r}, 'r').attrs['n'])"
+    env = {**os.environ, "HDF5_VOL_CONNECTOR": string, **more}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    return done.stdout.strip() or done.stderr
+
+
+def check_the_setting(folder):
+    write(1, mode="w")
+    run("tag", NAME, "paper")
+    write(2)
+    assert shown("h5lake") == "2"
+    assert shown("h5lake tag=paper") == shown("h5lake", H5LAKE_TAG="paper") == "1"
+    assert shown("h5lake tag=paper", H5LAKE_VERSION="999") == "1", "the string wins"
+    assert "no tag 'other'; there are paper" in shown("h5lake tag=other")
+    assert "letters, digits" in shown("h5lake tag=a/b")
+    assert "exclude each other" in shown("h5lake tag=paper version=1")
+
+
 WRITER = """
 import sys, time, h5py, numpy as np
 n = 0

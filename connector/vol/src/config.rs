@@ -14,7 +14,7 @@ use std::ffi::{CStr, OsString};
 use std::time::Duration;
 
 use h5lake_container::OnConflict;
-use h5lake_ledger::{At, SyncPolicy};
+use h5lake_ledger::{At, SyncPolicy, TagName};
 
 pub use self::patterns::NamePatterns;
 pub use self::source::value_in;
@@ -122,7 +122,7 @@ pub enum Replaceable {
 const ON_CONFLICT: [(&str, OnConflict); 3] =
     [("error", OnConflict::Fail), ("merge", OnConflict::Merge), ("last", OnConflict::Last)];
 /// The keys that say which version is shown, in alphabetical order. They exclude each other.
-const VERSION_KEYS: [&str; 2] = ["as_of", "version"];
+const VERSION_KEYS: [&str; 3] = ["as_of", "tag", "version"];
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
 
 impl Config {
@@ -169,7 +169,7 @@ impl Config {
                 ));
             }
             if VERSION_KEYS.contains(&key) {
-                // Either of the two says which version: what the string says wins over both variables.
+                // Each of them says which version: what the string says wins over the variables.
                 values.retain(|other, (origin, _)| {
                     !VERSION_KEYS.contains(other) || *origin == Origin::ConnectorString
                 });
@@ -207,6 +207,12 @@ impl Config {
                     .ok_or_else(|| format!("takes a time such as 2026-11-20T10:00:00Z, not '{value}'"))?,
                 origin,
             )?,
+            "tag" => self.set_at(
+                TagName::new(value)
+                    .map(At::Tag)
+                    .ok_or_else(|| format!("takes the name of a tag, not '{value}'; {}", TagName::RULE))?,
+                origin,
+            )?,
             "disk_cache" => self.disk_cache = Some(absolute_path(value)?),
             "disk_cache_size" => self.disk_cache_size = Some(byte_count(value)?),
             "writers" => self.many_writers = one_of(value, &[("many", true), ("one", false)])?,
@@ -227,8 +233,15 @@ impl Config {
     fn set_at(&mut self, at: At, origin: Origin) -> Result<(), String> {
         match self.at.replace(at) {
             None => Ok(()),
-            // The keys come in alphabetical order.
-            Some(_) => Err(format!("and {} exclude each other", origin.name_of(VERSION_KEYS[0]))),
+            Some(before) => {
+                let [by_time, by_tag, by_number] = VERSION_KEYS;
+                let other = match before {
+                    At::Time(_) => by_time,
+                    At::Tag(_) => by_tag,
+                    At::Version(_) => by_number,
+                };
+                Err(format!("and {} exclude each other", origin.name_of(other)))
+            }
         }
     }
 
@@ -268,8 +281,8 @@ impl Config {
         match self.at {
             Some(At::Version(number)) => words.push(format!("version={number}")),
             Some(at @ At::Time(_)) => words.push(format!("as_of={}", at.setting_value())),
-            // Names alone ask for tags.
-            Some(At::Tag(_)) | None => {}
+            Some(At::Tag(name)) => words.push(format!("tag={name}")),
+            None => {}
         }
         if self.many_writers {
             words.push("writers=many".to_owned());
@@ -319,7 +332,7 @@ mod tests {
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));
-        for text in ["version=12", "as_of=2026-11-20T10:00:00.000000Z"] {
+        for text in ["version=12", "as_of=2026-11-20T10:00:00.000000Z", "tag=paper"] {
             assert_eq!(parse(text).unwrap().to_info_string(), text);
         }
     }
@@ -417,6 +430,8 @@ mod tests {
             ("version=0", "version"),
             ("as_of=soon", "as_of"),
             ("version=1 as_of=2026-11-20", "as_of"),
+            ("version=1 tag=paper", "tag"),
+            ("tag=a/b", "tag"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key), "{error}");

@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 16] = [
+pub const SETTINGS: [Setting; 17] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -63,6 +63,7 @@ pub const SETTINGS: [Setting; 16] = [
         default: "the newest",
         meaning: "the same, by time",
     },
+    Setting { key: "tag", values: "a tag's name", default: "the newest", meaning: "the same, by tag" },
     Setting {
         key: "cache",
         values: "64MiB, a number of bytes",
