@@ -9,9 +9,10 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 
 /// The checksum of bytes that have the checksum `begun`, and `bytes` behind them.
 pub fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
-    // `crc_fast::Digest` would bring the tables of all 45 checksums that the crate knows: 680 KB of each binary.
-    let (begun, added) = (u64::from(begun), u64::from(checksum(bytes)));
-    crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc32Iscsi, begun, added, bytes.len() as u64) as u32
+    let mut digest =
+        crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, u64::from(!begun));
+    digest.update(bytes);
+    digest.finalize() as u32
 }
 
 /// Appends the checksum of all bytes so far, and returns it.
