@@ -51,8 +51,8 @@ fn whole_elements(block: usize, size: usize, len: usize) -> usize {
     if block > size { block / size * size } else { block }
 }
 
-/// The dimensions of a block of up to `elements` in a chunk of these (`compute_b2nd_block_shape`): each is 2 and is doubled, the
-/// last one first, as long as there is room.
+/// The dimensions of a block of up to `elements` in a chunk of these (`compute_b2nd_block_shape`): each is 2 and is
+/// doubled, the last one first, as long as there is room.
 pub(super) fn shape(elements: usize, chunk: &[usize]) -> Vec<usize> {
     let mut block: Vec<_> = chunk.iter().map(|dim| if *dim == 1 { 1 } else { 2 }).collect();
     let mut now: usize = block.iter().product();

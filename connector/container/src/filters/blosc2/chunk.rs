@@ -17,8 +17,8 @@ const LAST_VERSION: u8 = 6;
 /// A version that had no sixth filter.
 const FIVE_FILTERS_VERSION: u8 = 3;
 
-/// Flags of the header: shuffled, not encoded, bits shuffled, deltas, blocks in one stream. The first and the third together
-/// mean an extended header. The codec's format is in the bits from the given one on.
+/// Flags of the header: shuffled, not encoded, bits shuffled, deltas, blocks in one stream. The first and the third
+/// together mean an extended header. The codec's format is in the bits from the given one on.
 const SHUFFLED: u8 = 1;
 pub(super) const PLAIN: u8 = 2;
 const BITSHUFFLED: u8 = 4;

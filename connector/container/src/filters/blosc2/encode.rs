@@ -95,8 +95,8 @@ pub(super) enum Encoded {
     Chunk(usize),
 }
 
-/// Writes a chunk of elements of `size` bytes to the start of `out`, which has room for all blocks and a header. `None` for what
-/// c-blosc2 refuses, or writes and cannot read: a block that has no whole elements.
+/// Writes a chunk of elements of `size` bytes to the start of `out`, which has room for all blocks and a header.
+/// `None` for what c-blosc2 refuses, or writes and cannot read: a block that has no whole elements.
 pub(super) fn chunk(
     parameters: &Parameters,
     size: usize,

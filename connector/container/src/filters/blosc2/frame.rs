@@ -1,5 +1,6 @@
 //! A contiguous frame of Blosc2: a header, chunks, the chunk with their places, and a trailer
-//! (README_CFRAME_FORMAT.rst of c-blosc2). Header and trailer are MessagePack, big-endian, with every field at its place.
+//! (README_CFRAME_FORMAT.rst of c-blosc2). Header and trailer are MessagePack, big-endian, with every field at its
+//! place.
 
 use super::chunk::{Chunk, EXTENDED, EXTENDED_HEADER_BYTES, PLAIN, Special, VERSION};
 use super::encode::{self, Encoded, Parameters, Source};

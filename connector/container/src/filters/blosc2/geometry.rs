@@ -1,4 +1,5 @@
-//! An array in chunks, and these in blocks: which bytes of the array a block has. A chunk's blocks fill it up beyond its end.
+//! An array in chunks, and these in blocks: which bytes of the array a block has. A chunk's blocks fill it up
+//! beyond its end.
 
 use super::{MAX_BYTES, MAX_RANK};
 use std::ops::Range;
@@ -139,7 +140,8 @@ impl Geometry {
         Some(start..start + self.block_bytes())
     }
 
-    /// Calls `copy` with each row of a block: where it begins in the array and in the block, and its length, all in bytes.
+    /// Calls `copy` with each row of a block: where it begins in the array and in the block, and its length, all in
+    /// bytes.
     pub(super) fn rows(&self, place: &Place, mut copy: impl FnMut(usize, usize, usize)) {
         let row = self.row_dimension(place);
         let inner = self.shape[row + 1..].iter().product::<usize>() * self.size;

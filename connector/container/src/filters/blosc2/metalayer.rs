@@ -1,4 +1,5 @@
-//! The metalayer of a frame that says which array it has (README_B2ND_METALAYER.rst of c-blosc2): MessagePack, big-endian.
+//! The metalayer of a frame that says which array it has (README_B2ND_METALAYER.rst of c-blosc2): MessagePack,
+//! big-endian.
 
 use super::geometry::Geometry;
 use super::{MAX_ELEMENT_BYTES, MAX_RANK};
@@ -37,8 +38,8 @@ pub(super) fn write(geometry: &Geometry, size: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Reads a metalayer of an array of at most `limit` bytes, in a frame whose elements have `size` bytes and whose chunks have
-/// `chunk_bytes`.
+/// Reads a metalayer of an array of at most `limit` bytes, in a frame whose elements have `size` bytes and whose
+/// chunks have `chunk_bytes`.
 ///
 /// # Errors
 /// Damage.

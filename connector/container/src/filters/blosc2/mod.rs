@@ -1,10 +1,11 @@
-//! Blosc2 (filter 32026): a contiguous frame with one chunk, whose blocks are parts of the array where it has dimensions.
+//! Blosc2 (filter 32026): a contiguous frame with one chunk, whose blocks are parts of the array where it has
+//! dimensions.
 //!
-//! The client data are the filter's version, the bytes of a block (0 for the filter's choice), those of an element and of a
-//! chunk, level, filter and codec, and then, for two dimensions and more, the rank and the chunk's dimensions
-//! (blosc2_filter.c of PyTables). With dimensions that fit the data's length the frame has the metalayer `b2nd`. Otherwise
-//! its chunk has the bytes as they are. The formats are those of c-blosc2: README_CFRAME_FORMAT.rst,
-//! README_CHUNK_FORMAT.rst and README_B2ND_METALAYER.rst.
+//! The client data are the filter's version, the bytes of a block (0 for the filter's choice), those of an element
+//! and of a chunk, level, filter and codec, and then, for two dimensions and more, the rank and the chunk's
+//! dimensions (blosc2_filter.c of PyTables). With dimensions that fit the data's length the frame has the metalayer
+//! `b2nd`. Otherwise its chunk has the bytes as they are. The formats are those of c-blosc2:
+//! README_CFRAME_FORMAT.rst, README_CHUNK_FORMAT.rst and README_B2ND_METALAYER.rst.
 
 mod block_size;
 mod chunk;
@@ -56,7 +57,8 @@ fn dimensions(client_data: &[u32]) -> Result<Option<Vec<usize>>, ()> {
 }
 
 impl Blosc2 {
-    /// `None` for what is not here: a codec or filter that was added to c-blosc2, or dimensions that do not make sense.
+    /// `None` for what is not here: a codec or filter that was added to c-blosc2, or dimensions that do not make
+    /// sense.
     pub(super) fn new(client_data: &[u32]) -> Option<Self> {
         let value = |n: usize, default: u32| client_data.get(n).copied().unwrap_or(default);
         let codec = Codec::of_parameter(value(6, 0)).filter(|codec| *codec != Codec::Snappy)?;

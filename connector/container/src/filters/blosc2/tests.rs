@@ -348,7 +348,10 @@ proptest! {
     ) {
         let dims = &[10, 9, 8][..rank];
         let len = (dims.iter().product::<u32>() * size) as usize;
-        let blosc = if rank == 1 { filter(size as usize, 5, stage, codec) } else { filter_of(dims, size, 100 * size, 5, stage, codec) };
+        let blosc = match rank {
+            1 => filter(size as usize, 5, stage, codec),
+            _ => filter_of(dims, size, 100 * size, 5, stage, codec),
+        };
         let mut encoded = blosc.encode(&smooth(size as usize, len)).unwrap();
         for at in ats {
             let at = at.index(encoded.len());
