@@ -1,6 +1,6 @@
 """The filters that the plugin has itself: each parameter, on each kind of element. Every chunk is what plain HDF5 with
-hdf5plugin stores, byte for byte, and either reads the other's. Blosc and Blosc2 have several right encodings: their chunks are
-read by either, and are hardly longer."""
+hdf5plugin stores, byte for byte, and either reads the other's. Blosc and Blosc2 have several right encodings: their
+chunks are read by either, and are hardly longer."""
 # store: any
 # requires: filters.txt
 
@@ -229,7 +229,7 @@ def blosc_cases():
 
 
 def blosc2_cases():
-    """Every codec, level and filter, elements of up to 300 bytes, with dimensions and without, blocks of a given length."""
+    """Every codec, level and filter, elements of up to 300 bytes, with dimensions and without, and given blocks."""
     types = ["u1", "<i2", "S3", "<f4", ">f8", "S16", "S17", "S255", "S300"]
     shapes = [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((9000,), (4997,)), ((90, 70), (70, 40))]
     for codec, level, filter_, dtype in itertools.product((0, 1, 2, 4, 5), (0, 1, 5, 9), (0, 1, 2), types):
@@ -264,8 +264,8 @@ def blosc2_cases():
     yield "blosc2 without parameters", data, None, creation((70_000,), [(BLOSC2, OPTIONAL, ())])
 
 
-CASES = {"bytes": bytes_cases, "scaleoffset": scaleoffset_cases, "nbit": nbit_cases, "szip": szip_cases, "blosc": blosc_cases,
-         "blosc2": blosc2_cases}
+CASES = {"bytes": bytes_cases, "scaleoffset": scaleoffset_cases, "nbit": nbit_cases, "szip": szip_cases,
+         "blosc": blosc_cases, "blosc2": blosc2_cases}
 # Those with several right encodings: how much longer ours may be, all in all.
 LONGER = {"blosc": 1.03, "blosc2": 1.03}
 
