@@ -7,9 +7,9 @@ REMOTE = ["s3", "zarr-s3", "s3fs"]
 ALL = [*LOCAL, "zarr", *REMOTE, "floor"]
 PLAIN = ["h5lake", "native"]
 
-# Chunks through a filter beside deflate: those that run in libhdf5, and all.
-FOREIGN = ("blosc2", "zfp")
-FILTERS = ("zstd", "lz4", "bzip2", "bitshuffle", "scaleoffset", "nbit", "szip", "blosc", "blosclz", *FOREIGN)
+# Chunks through a filter beside deflate: the one that runs in libhdf5, and all.
+FOREIGN = ("zfp",)
+FILTERS = ("zstd", "lz4", "bzip2", "bitshuffle", "scaleoffset", "nbit", "szip", "blosc", "blosclz", "blosc2", *FOREIGN)
 
 # Name: (size, size of the smoke form, sides). Sizes are bytes, counts or edges, as rows.py and c/rows.c say.
 PYTHON_ROWS = {

@@ -261,7 +261,7 @@ class BloscLz(Filtered):
 
 
 class Blosc2(Filtered):
-    """Blosc2 with LZ4, which runs in libhdf5."""
+    """Blosc2 with LZ4."""
 
     filters = ((32026, (0, 0, 0, 0, 5, 1, 1)),)
 

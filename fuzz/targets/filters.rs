@@ -12,6 +12,14 @@ fn parameters(elements: u32) -> Vec<(i32, Vec<u32>)> {
         values.resize(20, 0);
         (6, values)
     };
+    let blosc2 = |block, filter, codec, dims: &[u32]| {
+        let mut values = vec![1, block, 4, 4 * elements, 5, filter, codec];
+        if !dims.is_empty() {
+            values.push(dims.len() as u32);
+        }
+        values.extend(dims);
+        (32026, values)
+    };
     vec![
         (1, vec![6]),
         (2, vec![4]),
@@ -28,6 +36,12 @@ fn parameters(elements: u32) -> Vec<(i32, Vec<u32>)> {
         (32008, vec![0, 4, 4, 16, 2]),
         (32008, vec![0, 4, 4, 0, 3, 1]),
         (32015, vec![1]),
+        (32001, vec![2, 2, 4, 4 * elements, 5, 1, 0]),
+        (32001, vec![2, 2, 4, 4 * elements, 5, 2, 1]),
+        blosc2(0, 1, 0, &[]),
+        blosc2(64, 2, 1, &[]),
+        blosc2(64, 3, 4, &[10, elements / 10]),
+        blosc2(128, 1, 5, &[5, 2, elements / 10]),
     ]
 }
 

@@ -4,7 +4,7 @@ use crate::filters::Pipeline;
 use crate::types::Filter;
 
 /// The filters that are built in.
-pub const FILTERS: [i32; 12] = [1, 2, 3, 5, 6, 307, 32000, 32004, 32008, 32015, 32001, 4];
+pub const FILTERS: [i32; 13] = [1, 2, 3, 5, 6, 307, 32000, 32004, 32008, 32015, 32001, 4, 32026];
 
 /// A pipeline and a chunk, as a fuzzing target has them.
 pub struct FilteredChunk<'a> {

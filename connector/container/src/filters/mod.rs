@@ -7,6 +7,7 @@ mod bit_matrix;
 mod bits;
 mod bitshuffle;
 mod blosc;
+mod blosc2;
 mod bzip2;
 mod decimals;
 mod deflate;
@@ -268,6 +269,7 @@ fn step(f: &Filter) -> Result<FilterStep> {
         32004 => Some(Box::new(lz4::Lz4::new(&f.client_data))),
         32008 => Some(Box::new(bitshuffle::Bitshuffle::new(&f.client_data))),
         32015 => Some(Box::new(zstd::Zstd::new(&f.client_data))),
+        32026 => blosc2::Blosc2::new(&f.client_data).map(|codec| Box::new(codec) as Box<dyn FilterCodec>),
         _ => None,
     };
     Ok(FilterStep { name, optional: f.flags & OPTIONAL != 0, codec })

@@ -115,7 +115,7 @@ const LANES: usize = 16;
 /// Mixes two halves of vectors byte by byte, as often as said. Of the number that a byte has among all of them, the highest bit
 /// becomes the lowest one each time. So four times put all first bytes of 16 elements first, and so on.
 #[inline(always)]
-fn mixed<const SIZE: usize>(mut vectors: [u8x16; SIZE], times: u32) -> [u8x16; SIZE] {
+pub(super) fn mixed<const SIZE: usize>(mut vectors: [u8x16; SIZE], times: u32) -> [u8x16; SIZE] {
     for _ in 0..times {
         let mut next = vectors;
         for n in 0..SIZE / 2 {

@@ -165,9 +165,13 @@ pub(super) fn decode(data: &[u8], out: &mut [u8]) -> Option<usize> {
     loop {
         if control < 32 {
             let (literals, rest) = input.split_at_checked(control + 1)?;
-            out.get_mut(at..at + literals.len())?.copy_from_slice(literals);
-            at += literals.len();
-            input = rest;
+            let end = at + literals.len();
+            // As many as there can be, if there is room: what is behind them is written again.
+            match (input.first_chunk::<MAX_LITERALS>(), out.get_mut(at..).and_then(<[u8]>::first_chunk_mut)) {
+                (Some(most), Some(room)) => *room = *most,
+                _ => out.get_mut(at..end)?.copy_from_slice(literals),
+            }
+            (at, input) = (end, rest);
         } else {
             let (len, distance) = match_of(control, &mut input)?;
             repeat(out, at, len, distance)?;
@@ -207,8 +211,13 @@ fn repeat(out: &mut [u8], at: usize, len: usize, distance: usize) -> Option<()> 
     if distance == 1 {
         let byte = out[from];
         out[at..end].fill(byte);
+    } else if distance >= 16 && end + 16 <= out.len() {
+        // As many at once as do not overlap; what is written behind the end is written again.
+        for n in (0..len).step_by(16) {
+            let bytes: [u8; 16] = *out[from + n..].first_chunk()?;
+            *out[at + n..].first_chunk_mut()? = bytes;
+        }
     } else if distance >= 8 && end + 8 <= out.len() {
-        // Eight at once; what is written behind the end is written again.
         for n in (0..len).step_by(8) {
             let bytes = eight(out, from + n).to_le_bytes();
             *out[at + n..].first_chunk_mut()? = bytes;
@@ -246,7 +255,7 @@ mod tests {
             }
             assert!(there_and_back(&data, 9).unwrap() < data.len() / 3, "{distance}");
         }
-        for distance in [1, 2, 3, 7, 8, 9] {
+        for distance in [1, 2, 3, 7, 8, 9, 15, 16, 17] {
             let data: Vec<u8> = noise[..distance].iter().copied().cycle().take(3000).collect();
             assert!(there_and_back(&data, 5).unwrap() < 80, "{distance}");
         }

@@ -131,6 +131,14 @@ impl Encoder {
         Some(Self { level, state })
     }
 
+    /// Has LZ4 take its time at every level.
+    pub(in crate::filters) fn without_acceleration(mut self) -> Self {
+        if let EncoderState::Lz4(mode @ CompressionMode::FAST(_)) = &mut self.state {
+            *mode = CompressionMode::DEFAULT;
+        }
+        self
+    }
+
     /// Compresses to the start of `out`: the length, if it has room there.
     pub(in crate::filters) fn encode(&mut self, data: &[u8], out: &mut [u8]) -> Option<usize> {
         match &mut self.state {
