@@ -45,13 +45,13 @@ fn newest(options: &Options) -> h5lake_ledger::Options {
 
 impl Container {
     /// Copies a container, or the version of it that `options` ask for, into a new one. Others may write to the source
-    /// meanwhile. The target is found when it is whole, or never. When this returns, it is committed. `progress` is told
-    /// how many bytes were copied, and how many there are at most. The copy remembers what it shows, for
+    /// meanwhile. The target is found when it is whole, or never. When this returns, it is committed. `progress` is
+    /// told how many bytes were copied, and how many there are at most. The copy remembers what it shows, for
     /// [`update_copy`](Self::update_copy).
     ///
     /// # Errors
-    /// `AlreadyExists` if there is something at `target`; `Corrupt` if something is damaged; those of reading the source and of
-    /// writing. After an error there is nothing at `target`.
+    /// `AlreadyExists` if there is something at `target`; `Corrupt` if something is damaged; those of reading the
+    /// source and of writing. After an error there is nothing at `target`.
     pub fn copy_to(
         source: &Target,
         options: &Options,
@@ -64,7 +64,11 @@ impl Container {
         let (size, offset) = (from.size()?, from.offset_in_file());
         let user_block = offset.unwrap_or(own.user_block);
         let ledger = h5lake_ledger::Options { user_block, at: None, ..target_options.ledger.clone() };
-        let origin = origin(source, options, &from)?;
+        let origin = match origin(source, options, &from) {
+            // The versions of a damaged container cannot always be listed. What is copied is whole all the same.
+            Err(e) if e.kind() == ErrorKind::Corrupt => None,
+            found => found?,
+        };
         let mut done = Copied { from: from.version(), ..Copied::default() };
         let fill = |to: &Ledger| -> Result<()> {
             let mut progress = |bytes| progress(bytes, size);
@@ -91,13 +95,13 @@ impl Container {
         Ok(done)
     }
 
-    /// Makes an old version the newest one again, as a new version: those between stay as long as they would have stayed.
-    /// It takes the writer's lock. Only what differs is copied. When this returns, the new version is committed. If the
-    /// newest version is the one that is asked for, nothing is done.
+    /// Makes an old version the newest one again, as a new version: those between stay as long as they would have
+    /// stayed. It takes the writer's lock. Only what differs is copied. When this returns, the new version is
+    /// committed. If the newest version is the one that is asked for, nothing is done.
     ///
     /// # Errors
-    /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it is
-    /// damaged; those of the ledger. After an error the newest version is what it was.
+    /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it
+    /// is damaged; those of the ledger. After an error the newest version is what it was.
     pub fn restore_version(
         target: &Target,
         options: &Options,

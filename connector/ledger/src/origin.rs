@@ -1,7 +1,8 @@
 //! Origins: what a copy shows of which container, so that a later copy moves only what changed since.
 //!
-//! An origin is an entry of the copy's map. It names the copy itself and the version that the copy's commit made, and counts
-//! only there. So whatever writes later makes it void, also a build that does not know it, and so does a copy of the copy.
+//! An origin is an entry of the copy's map. It names the copy itself and the version that the copy's commit made, and
+//! counts only there. So whatever writes later makes it void, also a build that does not know it, and so does a copy of
+//! the copy.
 
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::options::Version;
@@ -12,8 +13,8 @@ pub(crate) const ORIGIN: &[u8] = b"S";
 /// The form of the entries that this build writes and reads.
 const FORM: u8 = 1;
 
-/// A version of a container that was copied. Equal origins are the same version: a container that was put back from a copy of
-/// its files, and written again, has other times and writers under the same numbers.
+/// A version of a container that was copied. Equal origins are the same version: a container that was put back from a
+/// copy of its files, and written again, has other times and writers under the same numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The id of the container that was copied.

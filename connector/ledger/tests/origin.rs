@@ -1,5 +1,5 @@
-//! Origins of copies: they count for one version of one container, and nothing that is committed later, by whomever, keeps one that
-//! is not true.
+//! Origins of copies: they count for one version of one container, and nothing that is committed later, by whomever,
+//! keeps one that is not true.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;

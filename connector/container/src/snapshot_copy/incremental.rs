@@ -1,6 +1,7 @@
 //! Incremental copies: a copy that nobody else has written to becomes a copy of another version of the same container.
 //!
-//! The copy remembers which version it shows. What differs between that version and the wanted one is all that has to move.
+//! The copy remembers which version it shows. What differs between that version and the wanted one is all that has to
+//! move.
 
 use super::mover::Mover;
 use super::{Copied, newest, open, origin};
@@ -82,7 +83,7 @@ impl Update<'_> {
     fn not_kept(&self, version: u64) -> Error {
         let (source, target) = (registry::name(self.source), registry::name(self.target));
         refused(format!(
-            "{target}: shows version {version}, which {source} no longer keeps (a retention time or a tag would keep it)"
+            "{target}: shows version {version}, which {source} no longer keeps, as a retention time or a tag would"
         ))
     }
 
@@ -96,16 +97,17 @@ impl Update<'_> {
 }
 
 impl Container {
-    /// Makes an earlier copy of a container show the container's newest version, or the one that `options` ask for. Only what
-    /// differs from the version that it shows is moved, in one commit: readers see the one version or the other. Others may write
-    /// to the source meanwhile, and not to the target. When this returns, the commit is as durable as the options say. If the
-    /// target shows that version already, nothing is committed. `progress` is told how many bytes were copied, and how many there
-    /// are, about.
+    /// Makes an earlier copy of a container show the container's newest version, or the one that `options` ask for.
+    /// Only what differs from the version that it shows is moved, in one commit: readers see the one version or the
+    /// other. Others may write to the source meanwhile, and not to the target. When this returns, the commit is as
+    /// durable as the options say. If the target shows that version already, nothing is committed. `progress` is told
+    /// how many bytes were copied, and how many there are, about.
     ///
     /// # Errors
-    /// `InvalidArgument` if the target is not such a copy, if somebody else wrote to it, or if the source no longer keeps the version
-    /// that it shows; `Locked` while another process writes to the target; `Corrupt` if something is damaged; those of reading the
-    /// source and of writing. After an error the target shows what it showed, unless a store did not say what became of the commit.
+    /// `InvalidArgument` if the target is not such a copy, if somebody else wrote to it, or if the source no longer
+    /// keeps the version that it shows; `Locked` while another process writes to the target; `Corrupt` if something is
+    /// damaged; those of reading the source and of writing. After an error the target shows what it showed, unless a
+    /// store did not say what became of the commit.
     pub fn update_copy(
         source: &Target,
         options: &Options,
@@ -171,7 +173,8 @@ impl Update<'_> {
     }
 }
 
-/// Copies what is in front of a container in its file, where something else is in front of the copy. It is in no version.
+/// Copies what is in front of a container in its file, where something else is in front of the copy. It is in no
+/// version.
 fn update_user_block(source: &Target, target: &Target, length: u64) -> Result<()> {
     let (Target::File(from), Target::File(to)) = (source, target) else { return Ok(()) };
     let block = |path| {

@@ -1,8 +1,8 @@
 //! Moving entries with their payloads from one map to another.
 //!
-//! Entries are moved key by key, so that ids stay, and references with them. Payloads are read, which proves their checksums,
-//! and written anew. Memory: two pages of entries, and twice [`BYTES_PER_READ`], or the largest payload. A target in a store keeps
-//! its entries, without payloads, until its one commit.
+//! Entries are moved key by key, so that ids stay, and references with them. Payloads are read, which proves their
+//! checksums, and written anew. Memory: two pages of entries, and twice [`BYTES_PER_READ`], or the largest payload. A
+//! target in a store keeps its entries, without payloads, until its one commit.
 
 use super::Copied;
 use crate::chunk::block_store::extents_of;
@@ -176,8 +176,8 @@ impl Value {
     }
 }
 
-/// What a copy of a value has of its payloads: part for part, because a copy keeps their order, places and lengths. Nothing
-/// where it does not look like a copy of it.
+/// What a copy of a value has of its payloads: part for part, because a copy keeps their order, places and lengths.
+/// Nothing where it does not look like a copy of it.
 pub(super) fn kept_of_copy(key: &[u8], source: &Bytes, copy: &Bytes) -> Result<Vec<Kept>> {
     let (source, copy) = (Value::decode(key, source)?.parts()?, Value::decode(key, copy)?.parts()?);
     let shape =
@@ -236,7 +236,8 @@ impl Pending {
     }
 }
 
-/// Moves entries from one ledger to another. Payloads are read many at a time: from a store that is one wait for all of them.
+/// Moves entries from one ledger to another. Payloads are read many at a time: from a store that is one wait for all of
+/// them.
 pub(super) struct Mover<'a> {
     from: &'a Ledger,
     to: &'a Ledger,
@@ -353,7 +354,8 @@ impl<'a> Mover<'a> {
         self.put_pending()
     }
 
-    /// Makes the target, which is a copy of `shown`, a copy of the source, which is another version of the same container.
+    /// Makes the target, which is a copy of `shown`, a copy of the source, which is another version of the same
+    /// container.
     pub(super) fn update(&mut self, shown: &Ledger) -> Result<()> {
         let (from, to) = (self.from, self.to);
         differences(from, shown, &mut |key, new, old| {
@@ -376,8 +378,8 @@ impl<'a> Mover<'a> {
     }
 }
 
-/// Whether an entry belongs to a container, and not to one version of it: a tag leads to a version, and an origin is that of one
-/// container.
+/// Whether an entry belongs to a container, and not to one version of it: a tag leads to a version, and an origin is
+/// that of one container.
 fn is_of_container(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN)))
 }

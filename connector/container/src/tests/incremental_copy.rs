@@ -375,8 +375,8 @@ fn who_writes_to_the_target_is_not_disturbed_and_readers_see_one_version() {
     }
 }
 
-/// At each call that changes the target's store, the process of the copy dies: the target is a copy of one version or of the
-/// other, and the next update makes it one of the newest.
+/// At each call that changes the target's store, the process of the copy dies: the target is a copy of one version or
+/// of the other, and the next update makes it one of the newest.
 #[test]
 fn an_update_that_dies_leaves_one_version_or_the_other() {
     let (source, mut dice) = (file(), Dice(7));

@@ -6,8 +6,8 @@ use crate::options::Version;
 use crate::origin::{CopyState, ORIGIN, Origin, OriginEntry};
 
 impl Ledger {
-    /// A kept version as a copy of it remembers it. The handle has to see the newest version, because that has the tags. `None`
-    /// for a version that is not kept.
+    /// A kept version as a copy of it remembers it. The handle has to see the newest version, because that has the
+    /// tags. `None` for a version that is not kept.
     ///
     /// # Errors
     /// Those of reading.
@@ -37,8 +37,8 @@ impl Ledger {
         })
     }
 
-    /// Stages that the version which the next commit makes shows this and nothing else. It counts for that version alone: whatever
-    /// is committed later makes it void.
+    /// Stages that the version which the next commit makes shows this and nothing else. It counts for that version
+    /// alone: whatever is committed later makes it void.
     ///
     /// # Errors
     /// As for [`put`](Ledger::put).
@@ -47,8 +47,8 @@ impl Ledger {
         self.put(ORIGIN, entry.encode())
     }
 
-    /// Stages that the version which the next commit makes still shows what this one shows: for commits that change no content. Does
-    /// nothing where others write too, who may be first.
+    /// Stages that the version which the next commit makes still shows what this one shows: for commits that change no
+    /// content. Does nothing where others write too, who may be first.
     ///
     /// # Errors
     /// As for [`put`](Ledger::put), and for [`copy_state`](Ledger::copy_state).
