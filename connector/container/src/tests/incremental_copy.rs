@@ -5,7 +5,7 @@ use crate::record::{AttributeRecord, BlockRecord};
 use crate::repair::tests::{fill, told};
 use crate::verify::{Versions, verify};
 use h5lake_ledger::{At, Extent, Ledger, TagName};
-use object_stores::{FaultStore, ObjectStore, Timing};
+use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -41,6 +41,10 @@ fn refusal(source: &Place, target: &Place) -> String {
 
 fn version(place: &Place) -> u64 {
     place.open(Access::ReadOnly).version()
+}
+
+fn next_id(place: &Place) -> Option<Bytes> {
+    place.open(Access::ReadOnly).ledger.get(keys::NEXT_OBJECT).unwrap()
 }
 
 fn id_of(c: &Container, path: &[u8]) -> Option<ObjectId> {
@@ -195,12 +199,13 @@ fn a_copy_that_is_updated_is_what_a_full_copy_is() {
             change(&source, &mut dice);
             tend(&target, &mut dice);
             let at = (round % 4 == 3).then(|| 1 + dice.roll(before));
-            let tended = version(&target);
+            let (tended, ids) = (version(&target), next_id(&target));
             let done = update_at(&source, &target, at).unwrap();
             assert_eq!(done.copied.from, at.unwrap_or_else(|| version(&source)));
             let is_moved = done.copied.from != done.before;
             assert_eq!(done.copied.to, tended + u64::from(is_moved), "{shown} {done:?}");
             assert_equal(&source, at, &target);
+            assert!(next_id(&target) >= ids, "an id would be used again");
             if at.is_some() {
                 update(&source, &target).unwrap();
                 assert_equal(&source, None, &target);
@@ -375,6 +380,49 @@ fn who_writes_to_the_target_is_not_disturbed_and_readers_see_one_version() {
     }
 }
 
+fn stored_in(store: Arc<dyn ObjectStore>, what: &str) -> Place {
+    let url = format!("{what} {}", store.place_of("c.h5"));
+    Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
+}
+
+/// A read of the source, or a call of the target's store, fails: the copy stays what it was, and can be updated.
+#[test]
+fn an_error_leaves_a_copy_that_can_be_updated() {
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let source = stored_in(memory.clone(), "source");
+    fill(&source);
+    for is_source in [true, false] {
+        let there: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        let faults = FaultStore::new(if is_source { memory.clone() } else { there.clone() });
+        let (failing, target) = (stored_in(Arc::new(faults.clone()), "failing"), stored_in(there, "whole"));
+        let (from, to) = if is_source { (&failing, &target) } else { (&source, &failing) };
+        copy(&source, &target);
+        let (mut dice, mut errors, mut shown) = (Dice(11), 0, content(&source, None));
+        for n in (0..12).chain((12..).step_by(7)) {
+            let c = Container::open(&source.target, Access::ReadWrite, options()).unwrap();
+            let (d, data) = (c.dataset(id_of(&c, b"/plain").unwrap()).unwrap(), dice.noise(4000));
+            d.write(&Selection::Runs(vec![Run { offset: 0, count: 500 }]), &data).unwrap();
+            drop((d, c));
+            let wanted = content(&source, None);
+            let select = if is_source { Select::Reading } else { Select::Any };
+            faults.inject(Rule::fail_nth(select, n, Timing::Before, object_stores::ErrorKind::Io));
+            let done = update(from, to);
+            let struck = faults.struck();
+            faults.clear();
+            errors += u32::from(done.is_err());
+            let now = content(&target, None);
+            assert!(now == wanted || (done.is_err() && now == shown), "{n}: a mixture");
+            update(&source, &target).unwrap();
+            shown = wanted;
+            if struck == 0 {
+                break;
+            }
+        }
+        assert_equal(&source, None, &target);
+        assert!(errors > 3, "{errors} errors");
+    }
+}
+
 /// At each call that changes the target's store, the process of the copy dies: the target is a copy of one version or
 /// of the other, and the next update makes it one of the newest.
 #[test]
@@ -385,11 +433,7 @@ fn an_update_that_dies_leaves_one_version_or_the_other() {
         for n in 0.. {
             let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
             let faults = FaultStore::new(memory.clone());
-            let at = |store: Arc<dyn ObjectStore>, url: &str| {
-                let url = format!("{url} {}", store.place_of("c.h5"));
-                Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
-            };
-            let (target, dying) = (at(memory, "whole"), at(Arc::new(faults.clone()), "dying"));
+            let (target, dying) = (stored_in(memory, "whole"), stored_in(Arc::new(faults.clone()), "dying"));
             copy(&source, &target);
             let (shown, before) = (version(&source), content(&target, None));
             change(&source, &mut dice);
