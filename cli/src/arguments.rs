@@ -247,16 +247,22 @@ pub enum Command {
         quiet: bool,
     },
     /// Copies a container, or one version of it, to where nothing is yet: between files and stores. The copy is found when it is
-    /// whole, or never. Old versions and tags are not copied.
+    /// whole, or never. Old versions and tags are not copied. With --update, an earlier copy is brought up to date: only what
+    /// changed is moved, in one commit.
     #[command(after_help = "Examples:
   h5lake copy run.h5 s3://lab/data/run.h5
   h5lake copy s3://lab/data/run.h5@v=12 old.h5
-  h5lake copy run.h5@tag=paper paper.h5")]
+  h5lake copy run.h5@tag=paper paper.h5
+  h5lake copy --update run.h5 s3://lab/data/run.h5")]
     Copy {
         /// The container's path or URL; NAME@v=12 for a version.
         source: PathBuf,
         /// The new container's path or URL, where nothing is yet.
         target: PathBuf,
+        /// Where an earlier copy of SOURCE is, move only what changed since. It must not have been written to, and SOURCE must
+        /// still keep the version that it shows. Where nothing is, make a copy.
+        #[arg(short, long)]
+        update: bool,
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,

@@ -1,33 +1,85 @@
-//! `h5lake copy`: makes an equal container elsewhere.
+//! `h5lake copy`: makes an equal container elsewhere, or brings an earlier copy up to date.
 
 use std::path::Path;
 
-use h5lake_container::{Container, Copied, Options};
-use h5lake_ledger::Access;
+use h5lake_connector::names::Place;
+use h5lake_container::{Container, Copied, Options, Target, UpdatedCopy};
+use h5lake_ledger::{Access, Ledger, Probe};
 use serde_json::json;
 
 use crate::Failure;
-use crate::find::{check_container, find_version, vacant};
+use crate::find::{check_container, find_place, find_version, taken, vacant};
 use crate::output::{Output, print};
 
+/// What is to be done.
+pub struct Wanted<'a> {
+    pub source: &'a Path,
+    pub target: &'a Path,
+    /// Whether the target may be an earlier copy, which is brought up to date.
+    pub update: bool,
+    pub output: Output,
+}
+
 /// Copies a container, or one version of it.
-pub fn run(name: &Path, new: &Path, output: Output) -> Result<(), Failure> {
-    let (place, ledger) = find_version(name, Access::ReadOnly)?;
-    check_container(name, &place)?;
-    let target = vacant(new)?;
+pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let Wanted { source, target, update, output } = *wanted;
+    let (place, ledger) = find_version(source, Access::ReadOnly)?;
+    check_container(source, &place)?;
     let options = Options { ledger, ..Options::default() };
+    let earlier = if update { earlier_copy(target)? } else { None };
+    let there = match &earlier {
+        Some(there) => there,
+        None => &vacant(target).map_err(|e| match update {
+            true => e,
+            false => format!("{e}, or give --update to bring an earlier copy up to date").into(),
+        })?,
+    };
     let bar = output.bar("copy");
-    let done =
-        Container::copy_to(&place.target, &options, &target, &options, &mut |done, of| bar.show(done, of));
+    let mut progress = |done, of| bar.show(done, of);
+    let done = if earlier.is_some() {
+        let updated = Container::update_copy(&place.target, &options, there, &options, &mut progress);
+        updated.map(|UpdatedCopy { before, copied }| (Some(before), copied))
+    } else {
+        let copied = Container::copy_to(&place.target, &options, there, &options, &mut progress);
+        copied.map(|copied| (None, copied))
+    };
     drop(bar);
-    let Copied { from: version, entries, bytes, .. } = done?;
-    let (name, new) = (name.display().to_string(), new.display().to_string());
-    print([match output {
-        Output::Json => {
-            json!({ "name": name, "target": new, "version": version, "entries": entries, "bytes": bytes })
-                .to_string()
-        }
-        _ => format!("{name} -> {new}: version {version}, {entries} entries, {bytes} bytes of data"),
-    }])?;
+    let (before, copied) = done?;
+    print([told(wanted, before, &copied)])?;
     Ok(())
+}
+
+/// The container that lies at a target already; nothing if nothing is there.
+fn earlier_copy(target: &Path) -> Result<Option<Target>, Failure> {
+    let (place, _) = find_place(target, Access::ReadWrite)?;
+    check_container(target, &place)?;
+    let Place { target: there, .. } = place;
+    let found = match &there {
+        Target::File(path) => Ledger::probe_file(path)?,
+        Target::Objects { store, key, .. } => Ledger::probe_objects(&**store, key)?,
+    };
+    match found {
+        Probe::Container => Ok(Some(there)),
+        Probe::NotFound => Ok(None),
+        _ => Err(taken(target)),
+    }
+}
+
+/// The line that tells what was done. `before` is the version that the target showed.
+fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
+    let Copied { from: version, entries, bytes, .. } = *copied;
+    let (name, target) = (wanted.source.display().to_string(), wanted.target.display().to_string());
+    match (wanted.output, before) {
+        (Output::Json, _) => json!({
+            "name": name, "target": target, "version": version, "before": before, "entries": entries, "bytes": bytes
+        })
+        .to_string(),
+        (_, Some(before)) if before == version => {
+            format!("{target}: shows version {version} of {name} already; nothing was moved")
+        }
+        (_, Some(before)) => format!(
+            "{name} -> {target}: version {version} instead of {before}, {entries} entries, {bytes} bytes of data"
+        ),
+        (_, None) => format!("{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data"),
+    }
 }

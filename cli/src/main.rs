@@ -119,7 +119,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
             None => restore::run(&name, &id, Output::of(json, quiet)),
         },
-        Command::Copy { source, target, json, quiet } => copy::run(&source, &target, Output::of(json, quiet)),
+        Command::Copy { source, target, update, json, quiet } => {
+            let output = Output::of(json, quiet);
+            copy::run(&copy::Wanted { source: &source, target: &target, update, output })
+        }
         Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
         Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
         Command::ConvertOne { arguments } => convert::worker::serve(&arguments),

@@ -298,6 +298,8 @@ def check_samples(folder):
             path.chmod(0o755 if path.is_dir() else 0o644)
         name = f"file://{place}/objects/x.h5" if in_objects else str(place / "x.h5")
         read, before = compared.by_reader(name), bits_of(compared.Container(name))
+        origin = compared.Container(name).ledger.origin()
+        assert (origin is not None) == sample.name.endswith("copied"), (sample.name, origin)
         compared.agree(compared.without_selections(read), compared.without_selections(expected))
         with h5py.File(name, "r") as f:
             compared.agree(compared.by_h5py(f), read)
@@ -305,6 +307,7 @@ def check_samples(folder):
             change(f)
             changed = compared.by_h5py(f)
         compared.agree(compared.by_reader(name), changed)
+        assert compared.Container(name).ledger.origin() is None, "what was written to is no copy"
         seen |= before
         (place / "x.h5").unlink(missing_ok=True)
     kinds = {in_objects for _, in_objects in samples()}

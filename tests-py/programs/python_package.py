@@ -261,6 +261,10 @@ assert (found.path, found.attribute, found.change) == ("/x", None, "elements"), 
 assert found.detail["differing"] == 10 and found.detail["first"][0]["to"] == 2, found
 h5lake.copy("a.h5", "b.h5")
 assert h5lake.diff("a.h5", Path("b.h5"), storage=True) == []
+with h5py.File("a.h5", "a") as f: f["y"] = 3
+done = h5lake.copy("a.h5", "b.h5", update=True)
+assert (done.before, done.version) == (newest, h5lake.versions("a.h5")[0].number) and done.entries > 0, done
+assert h5lake.copy("a.h5", "b.h5", update=True).entries == 0 and h5lake.diff("a.h5", "b.h5") == []
 h5lake.restore("a.h5", version=newest - 1)
 assert h5lake.diff("a.h5", f"a.h5@v={newest - 1}") == [] != h5lake.diff("a.h5", "b.h5")
 h5lake.export_native("a.h5", "native-a.h5")

@@ -132,6 +132,19 @@ class Record:
 class Ledger:
     """What both kinds have in common. `map` is the newest version, whole; `features` the bits of the head."""
 
+    def origin(self):
+        """(container's id, version, time, host, process id) of what this copy shows; None where nothing that counts says so."""
+        entry = self.map.get(b"S")
+        if entry is None:
+            return None
+        b = Bytes(entry, "an origin")
+        if b.u8() != 1:
+            raise Damaged("an origin of an unknown form")
+        copy, made = b.take(16), b.varint()
+        shown = b.take(16), b.varint(), b.varint(), b.string(), b.varint()
+        b.end()
+        return shown if (copy, made) == (self.identity, self.version) else None
+
     def follow(self, pointer, what):
         place, checksum = pointer
         data = self.read(place)

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -140,8 +141,24 @@ def tagged(tool):
     subprocess.run([tool, "tag", NAME, "last"], check=True)
 
 
-SAMPLES = {"closed": closed, "tagged": tagged, "unclosed": unclosed, "based": based, "block": block, "many": many,
-           "references": references, "without-edits": without_edits, "without-claim": without_claim}
+def copied(tool):
+    """A copy that was brought up to date once."""
+    in_directory = "H5LAKE_STORE" in os.environ
+    target = f"file://{os.getcwd()}/objects/{NAME}" if in_directory else NAME
+    with tempfile.TemporaryDirectory() as folder:
+        source = f"file://{folder}/source.h5"
+        for turn in range(2):
+            with h5py.File(source, "r+" if turn else "w") as f:
+                edit(f) if turn else small(f)
+                # A payload, and a part of it that is moved.
+                f.require_dataset("long", (20_000,), "<i4")[5000 * turn:10_000] = np.arange(10_000)[5000 * turn:] * (turn + 1)
+            subprocess.run([tool, "copy", "--quiet", "--update", source, target], check=True)
+    if in_directory:
+        subprocess.run([tool, "link", target, NAME], check=True)
+
+
+SAMPLES = {"closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
+           "many": many, "references": references, "without-edits": without_edits, "without-claim": without_claim}
 
 
 def make(tool, name):

@@ -5,8 +5,9 @@ use crate::container::State;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
 use bytes::Bytes;
-use h5lake_ledger::{CompactionPlan, Extent};
+use h5lake_ledger::{CompactionPlan, Extent, Ledger};
 use prost::Message;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a vacuum waits before it looks again whether another writer is done.
@@ -22,6 +23,15 @@ const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 /// Bytes that a close moves at most. What is left is for the next one.
 const MAX_MOVED_BYTES_AT_CLOSE: u64 = 256 << 20;
 
+/// How moved payloads are committed.
+type CommitMoves = fn(&Ledger) -> h5lake_ledger::Result<u64>;
+
+/// Commits moves alone, which change no content: a copy goes on to show what it showed.
+fn commit_unchanged(ledger: &Ledger) -> h5lake_ledger::Result<u64> {
+    ledger.keep_origin()?;
+    ledger.commit()
+}
+
 impl Container {
     /// Commits what is pending, moves payloads that keep dead room around them, and gives back what nobody needs any more.
     /// Returns how many bytes the container takes less.
@@ -32,10 +42,14 @@ impl Container {
     /// # Errors
     /// `ReadOnly`; those of the ledger. What was committed is safe all the same.
     pub fn vacuum(&self) -> Result<u64> {
+        self.vacuum_by(Ledger::commit)
+    }
+
+    fn vacuum_by(&self, commit: CommitMoves) -> Result<u64> {
         self.check_writable("unable to vacuum")?;
         let before = self.ledger.size()?;
         self.ledger.trust_clock();
-        self.compact(u64::MAX)?;
+        self.compact_by(u64::MAX, commit)?;
         self.ledger.vacuum()?;
         Ok(before.saturating_sub(self.ledger.size()?))
     }
@@ -50,7 +64,9 @@ impl Container {
         let (mut freed, mut left) = (0, most);
         let mut container = Self::open(target, Access::ReadWrite, options.clone())?;
         for _ in 0..=MAX_ROUNDS {
-            freed += container.vacuum()?;
+            // Another handle of this process could stage other changes beside the moves.
+            let is_alone = Arc::strong_count(&container) == 1;
+            freed += container.vacuum_by(if is_alone { commit_unchanged } else { Ledger::commit })?;
             let Some(mut rest) = container.ledger.reclaim_delay()?.filter(|rest| *rest <= left) else {
                 break;
             };
@@ -79,13 +95,17 @@ impl Container {
     /// # Errors
     /// `ReadOnly`; those of the ledger. A damaged payload is an error, and stays where it is.
     pub fn compact(&self, most: u64) -> Result<u64> {
+        self.compact_by(most, Ledger::commit)
+    }
+
+    fn compact_by(&self, most: u64, commit: CommitMoves) -> Result<u64> {
         self.check_writable("unable to compact")?;
         self.flush()?;
         let compaction_plan = self.ledger.compaction_plan()?;
         let mut moved = 0;
         if !compaction_plan.is_empty() {
             for letter in [keys::BLOCK, keys::SEGMENT, keys::ATTRIBUTE] {
-                moved += self.compact_keys(letter, &compaction_plan, most - moved)?;
+                moved += self.compact_keys(letter, &compaction_plan, most - moved, commit)?;
             }
         }
         Ok(moved)
@@ -100,7 +120,13 @@ impl Container {
         Ok(())
     }
 
-    fn compact_keys(&self, letter: u8, compaction_plan: &CompactionPlan, most: u64) -> Result<u64> {
+    fn compact_keys(
+        &self,
+        letter: u8,
+        compaction_plan: &CompactionPlan,
+        most: u64,
+        commit: CommitMoves,
+    ) -> Result<u64> {
         let (mut moved, mut pending) = (0, 0);
         let mut after: Option<Bytes> = None;
         while moved < most {
@@ -118,11 +144,12 @@ impl Container {
                 (moved, pending) = (moved + bytes, pending + bytes);
                 if pending >= BYTES_PER_COMMIT {
                     pending = 0;
-                    self.ledger.commit()?;
+                    commit(&self.ledger)?;
                 }
             }
         }
-        self.ledger.commit()?;
+        let last = if pending > 0 { commit } else { Ledger::commit };
+        last(&self.ledger)?;
         Ok(moved)
     }
 

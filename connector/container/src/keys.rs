@@ -24,6 +24,8 @@ pub(crate) const USAGE: u8 = b'U';
 
 /// Tags, which are the ledger's.
 pub(crate) const TAG: u8 = b'T';
+/// What a copy shows, which is the ledger's too.
+pub(crate) const ORIGIN: u8 = b'S';
 
 /// The key, or the prefix of all keys, of one letter and id.
 pub(crate) fn of(letter: u8, id: u64) -> Vec<u8> {

@@ -55,7 +55,7 @@ pub use inline_heap::InlineHeap;
 pub use object::OpenObject;
 pub use path::{Parent, Resolution};
 pub use selection::{Run, Selection};
-pub use snapshot_copy::Copied;
+pub use snapshot_copy::{Copied, UpdatedCopy};
 pub use spec::{
     AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
     Replace, Target,

@@ -3,6 +3,7 @@
 mod close;
 mod commit;
 mod open;
+mod origin;
 mod payloads;
 mod tag;
 mod whole;

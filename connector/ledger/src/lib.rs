@@ -32,6 +32,7 @@ mod merged_view;
 mod multi_writer;
 mod objects;
 mod options;
+mod origin;
 mod page;
 mod payload;
 pub mod process;
@@ -66,6 +67,7 @@ pub use options::{
     Access, At, ContainerIdentity, LockHolder, LockPolicy, Options, Probe, Replace, Replaced, ReplacedObject,
     SyncPolicy, Version, Writers,
 };
+pub use origin::{CopyState, Origin};
 pub use payload::PayloadPart;
 pub use statistics::{CacheUse, Statistics};
 pub use tags::{MAX_TAG_NAME, TagName};

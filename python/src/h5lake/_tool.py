@@ -34,6 +34,20 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Copied:
+    """What a copy did."""
+
+    #: The version of the source that the target shows now.
+    version: int
+    #: The one that it showed before; None if nothing was there. The same as `version` if the source had not changed.
+    before: "int | None"
+    #: Entries of the container's map that were written or deleted.
+    entries: int
+    #: Bytes of data that were moved.
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Tag:
     """A name under which a version stays: `NAME@tag=TAG`."""
 
@@ -180,9 +194,13 @@ def diff(first: Name, second: Name, path: str = "/", *, elements: int = 0, stora
     return made
 
 
-def copy(source: Name, target: Name, **settings) -> None:
-    """Copies a container, or a version of it, to where nothing is. When this returns, the copy is whole."""
-    _run("copy", "--quiet", "--", source, target, settings=settings)
+def copy(source: Name, target: Name, *, update: bool = False, **settings) -> Copied:
+    """Copies a container, or a version of it, to where nothing is. When this returns, the copy is whole. With `update`, an earlier
+    copy is brought up to date: only what changed since is moved, in one commit. It must not have been written to, and the source
+    must still keep the version that it shows; else `ToolError` says what to do."""
+    more = ["--update"] if update else []
+    done = json.loads(_run("copy", "--json", *more, "--", source, target, settings=settings)[0])
+    return Copied(**{field: done[field] for field in Copied.__dataclass_fields__})
 
 
 def remove(*names: Name, **settings) -> None:

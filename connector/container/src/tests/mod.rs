@@ -12,6 +12,7 @@ mod filters;
 mod groups;
 mod heap_and_copy;
 mod heap_bounds;
+mod incremental_copy;
 mod joined;
 mod killed;
 mod leaks;
@@ -22,8 +23,10 @@ mod memory_budget;
 mod merge_faults;
 mod scattered;
 mod sharing;
+mod snapshot_copy;
 mod source;
 mod statistics;
+mod storage_use;
 mod unlocked;
 
 use crate::*;

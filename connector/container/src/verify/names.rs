@@ -141,6 +141,7 @@ fn name(
             keys::SEGMENT | keys::USAGE => format!("variable-length data of {object}"),
             keys::HEADER | keys::ORPHAN => object,
             keys::TAG => format!("the tag {}", String::from_utf8_lossy(key.get(1..).unwrap_or_default())),
+            keys::ORIGIN => "the origin".into(),
             _ => "the container's record".into(),
         };
     } else if let Some((from, to)) = range {
@@ -169,6 +170,7 @@ fn kind_of(letter: u8) -> &'static str {
         keys::HEADER => "header",
         keys::ORPHAN => "mark",
         keys::TAG => "tags",
+        keys::ORIGIN => "origin",
         _ => "container's record",
     }
 }

@@ -126,6 +126,7 @@ impl Ledger {
             return Err(Error::invalid(self.storage.target(), why));
         }
         let entry = self.entry_for(at, &tags)?;
+        self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
         if !self.commit_and_confirm(&name, &entry)? {
             self.delete(&name.key())?;
@@ -178,6 +179,7 @@ impl Ledger {
         if !tags.iter().any(|(n, _)| *n == name) {
             return Err(self.no_such_tag(&name, &tags));
         }
+        self.keep_origin()?;
         self.delete(&name.key())?;
         self.commit_tag(&name)?;
         self.hold_tags(&self.lock());

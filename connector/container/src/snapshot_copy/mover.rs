@@ -1,0 +1,420 @@
+//! Moving entries with their payloads from one map to another.
+//!
+//! Entries are moved key by key, so that ids stay, and references with them. Payloads are read, which proves their
+//! checksums, and written anew. Memory: two pages of entries, and twice [`BYTES_PER_READ`], or the largest payload. A
+//! target in a store keeps its entries, without payloads, until its one commit.
+
+use super::Copied;
+use crate::chunk::block_store::extents_of;
+use crate::chunk::fragments::Fragments;
+use crate::container::ENTRIES_PER_SCAN;
+use crate::record::{self, AttributeRecord, BlockRecord};
+use crate::{Error, Result, keys};
+use bytes::Bytes;
+use h5lake_ledger::{Extent, Ledger, PayloadPart};
+use prost::Message;
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+/// Bytes of payloads that are read at once.
+const BYTES_PER_READ: u64 = 32 << 20;
+
+/// Goes through a map in the order of its keys. What is staged before the entry that is next is not seen.
+struct Entries<'a> {
+    ledger: &'a Ledger,
+    page: VecDeque<(Bytes, Bytes)>,
+    after: Option<Bytes>,
+    is_done: bool,
+}
+
+impl<'a> Entries<'a> {
+    fn of(ledger: &'a Ledger) -> Self {
+        Self { ledger, page: VecDeque::new(), after: None, is_done: false }
+    }
+
+    /// The next entry, which stays the next one.
+    fn peek(&mut self) -> Result<Option<&(Bytes, Bytes)>> {
+        if self.page.is_empty() && !self.is_done {
+            self.page = self.ledger.scan_prefix(b"", self.after.as_deref(), ENTRIES_PER_SCAN)?.into();
+            self.is_done = self.page.len() < ENTRIES_PER_SCAN;
+            if let Some((last, _)) = self.page.back() {
+                self.after = Some(last.clone());
+            }
+        }
+        Ok(self.page.front())
+    }
+
+    fn take(&mut self) -> Result<Option<(Bytes, Bytes)>> {
+        self.peek()?;
+        Ok(self.page.pop_front())
+    }
+}
+
+/// A part of a payload that the target has already, as the payload `present` from `present_skip` on.
+pub(super) struct Kept {
+    pub(super) wanted: Extent,
+    pub(super) skip: u64,
+    pub(super) length: u64,
+    pub(super) present: Bytes,
+    pub(super) present_skip: u64,
+}
+
+impl Kept {
+    /// A payload of the target itself.
+    fn whole(extent: &Extent) -> Self {
+        let (wanted, length, present) = (extent.clone(), extent.len(), extent.to_bytes());
+        Self { wanted, skip: 0, length, present, present_skip: 0 }
+    }
+
+    /// Where the target has a part of a payload: in which payload, and from which byte on.
+    fn find(all: &[Self], extent: &Extent, skip: u64, length: u64) -> Option<(Bytes, u64)> {
+        let has = |kept: &&Self| {
+            kept.wanted == *extent && kept.skip <= skip && skip - kept.skip + length <= kept.length
+        };
+        all.iter().find(has).map(|kept| (kept.present.clone(), kept.present_skip + (skip - kept.skip)))
+    }
+}
+
+/// A part of a payload that an entry names.
+struct Part {
+    /// Which piece of a block, or which extent of an attribute, it is.
+    place: usize,
+    /// Where in the block the piece begins.
+    offset: u64,
+    extent: Extent,
+    skip: u64,
+    length: u64,
+}
+
+impl Part {
+    /// Whether it is that part of a payload already.
+    fn is_in(&self, encoded: &[u8], skip: u64) -> bool {
+        self.skip == skip && self.extent.to_bytes() == encoded
+    }
+}
+
+/// A value that names payloads, or any other.
+enum Value {
+    Block(BlockRecord),
+    Attribute(Box<AttributeRecord>),
+    Other(Bytes),
+}
+
+impl Value {
+    fn decode(key: &[u8], value: &Bytes) -> Result<Self> {
+        let what = || format!("the entry {key:02x?}");
+        Ok(match key.first() {
+            Some(&(keys::BLOCK | keys::SEGMENT)) => {
+                let block: BlockRecord = record::decode(value.clone(), what)?;
+                // Pieces ascend and do not overlap.
+                Fragments::decode(block.clone(), usize::MAX)?;
+                Self::Block(block)
+            }
+            Some(&keys::ATTRIBUTE) => Self::Attribute(Box::new(record::decode(value.clone(), what)?)),
+            _ => Self::Other(value.clone()),
+        })
+    }
+
+    /// The parts of payloads that it names, but for empty payloads: these stand for bytes that a repair found damaged.
+    fn parts(&self) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        let mut add =
+            |place, encoded: &Bytes, (offset, skip): (u64, u64), length: Option<u64>| -> Result<()> {
+                let extent = Extent::decode(encoded)?.0;
+                let length = length.unwrap_or(extent.len());
+                if extent.is_empty() {
+                    return Ok(());
+                }
+                if skip.checked_add(length).is_none_or(|end| end > extent.len()) {
+                    return Err(Error::corrupt("a piece of a block leaves its payload"));
+                }
+                parts.push(Part { place, offset, extent, skip, length });
+                Ok(())
+            };
+        match self {
+            Self::Block(block) => {
+                let pieces = block.pieces.iter().enumerate().filter(|(_, piece)| !piece.extent.is_empty());
+                for (n, piece) in pieces {
+                    add(n, &piece.extent, (piece.offset, piece.skip), Some(piece.length))?;
+                }
+            }
+            Self::Attribute(attribute) => {
+                attribute
+                    .extents
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(n, encoded)| add(n, encoded, (0, 0), None))?;
+            }
+            Self::Other(_) => (),
+        }
+        Ok(parts)
+    }
+
+    /// Names another payload in a place.
+    fn set(&mut self, place: usize, extent: Bytes, skip: u64) {
+        match self {
+            Self::Block(block) => {
+                if let Some(piece) = block.pieces.get_mut(place) {
+                    (piece.extent, piece.skip) = (extent, skip);
+                }
+            }
+            Self::Attribute(attribute) => {
+                if let Some(encoded) = attribute.extents.get_mut(place) {
+                    *encoded = extent;
+                }
+            }
+            Self::Other(_) => (),
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        match self {
+            Self::Block(block) => block.encode_to_vec().into(),
+            Self::Attribute(attribute) => attribute.encode_to_vec().into(),
+            Self::Other(value) => value.clone(),
+        }
+    }
+}
+
+/// What a copy of a value has of its payloads: part for part, because a copy keeps their order, places and lengths.
+/// Nothing where it does not look like a copy of it.
+pub(super) fn kept_of_copy(key: &[u8], source: &Bytes, copy: &Bytes) -> Result<Vec<Kept>> {
+    let (source, copy) = (Value::decode(key, source)?.parts()?, Value::decode(key, copy)?.parts()?);
+    let shape =
+        |parts: &[Part]| parts.iter().map(|part| (part.place, part.offset, part.length)).collect::<Vec<_>>();
+    if shape(&source) != shape(&copy) {
+        return Ok(Vec::new());
+    }
+    let pairs = source.into_iter().zip(copy);
+    Ok(pairs
+        .map(|(of, with)| Kept {
+            wanted: of.extent,
+            skip: of.skip,
+            length: of.length,
+            present: with.extent.to_bytes(),
+            present_skip: with.skip,
+        })
+        .collect())
+}
+
+/// An entry that is to be put when its payloads are read.
+struct Pending {
+    key: Bytes,
+    value: Value,
+    parts: Vec<Part>,
+    /// Payloads that the target has under this key.
+    had: Vec<Extent>,
+}
+
+impl Pending {
+    fn new(key: Bytes, value: Bytes, had: Vec<Extent>, kept: &[Kept]) -> Result<Self> {
+        let mut decoded = Value::decode(&key, &value)?;
+        let (mut parts, mut is_changed) = (Vec::new(), false);
+        for part in decoded.parts()? {
+            match Kept::find(kept, &part.extent, part.skip, part.length) {
+                Some((present, skip)) if part.is_in(&present, skip) => (),
+                Some((present, skip)) => {
+                    decoded.set(part.place, present, skip);
+                    is_changed = true;
+                }
+                None => parts.push(part),
+            }
+        }
+        // What stays as it is stays byte for byte.
+        let value = if parts.is_empty() && !is_changed { Value::Other(value) } else { decoded };
+        Ok(Self { key, value, parts, had })
+    }
+
+    /// Bytes of its payloads.
+    fn bytes(&self) -> u64 {
+        self.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.length))
+    }
+
+    /// Whether its payloads are read with those of others: what a container says of their lengths is not believed.
+    fn is_small(&self) -> bool {
+        self.bytes() <= BYTES_PER_READ
+    }
+}
+
+/// Moves entries from one ledger to another. Payloads are read many at a time: from a store that is one wait for all of
+/// them.
+pub(super) struct Mover<'a> {
+    from: &'a Ledger,
+    to: &'a Ledger,
+    pub(super) done: Copied,
+    pending: Vec<Pending>,
+    /// Bytes of the payloads that these are to read.
+    pending_bytes: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl<'a> Mover<'a> {
+    pub(super) fn new(
+        from: &'a Ledger,
+        to: &'a Ledger,
+        done: Copied,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        Self { from, to, done, pending: Vec::new(), pending_bytes: 0, progress }
+    }
+
+    /// Puts a value with its payloads, but for those that are kept, in the place of what the target had under the key.
+    fn put(&mut self, key: Bytes, value: Bytes, had: Vec<Extent>, kept: &[Kept]) -> Result<()> {
+        let entry = Pending::new(key, value, had, kept)?;
+        self.pending_bytes = self.pending_bytes.saturating_add(entry.bytes());
+        self.pending.push(entry);
+        if self.pending_bytes >= BYTES_PER_READ || self.pending.len() >= ENTRIES_PER_SCAN {
+            self.put_pending()?;
+        }
+        Ok(())
+    }
+
+    /// Copies the payloads of the entries that wait for that, and puts them.
+    fn put_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let parts = pending.iter().filter(|entry| entry.is_small()).flat_map(|entry| &entry.parts);
+        let wanted = parts.map(|part| {
+            let range = part.skip..part.skip + part.length;
+            PayloadPart { extent: &part.extent, range, into: None }
+        });
+        let mut read = self.from.read_payloads(wanted.collect())?.into_iter();
+        for mut entry in pending {
+            let is_small = entry.is_small();
+            for part in std::mem::take(&mut entry.parts) {
+                let copy = match is_small {
+                    true => {
+                        let bytes = read.next().filter(|bytes| bytes.len() as u64 == part.length);
+                        self.to
+                            .write_payload(&bytes.ok_or_else(|| Error::corrupt("a payload was not read"))?)?
+                    }
+                    false => self.to.write_payload(&self.alone(&part)?)?,
+                };
+                self.done.bytes += part.length;
+                (self.progress)(self.done.bytes);
+                entry.value.set(part.place, copy.to_bytes(), 0);
+            }
+            self.done.entries += 1;
+            self.to.put(&entry.key, entry.value.encode())?;
+            self.free(&entry.key, &entry.had)?;
+        }
+        Ok(())
+    }
+
+    /// A part alone. Its length is what the container says: whether there is memory for it is found out first.
+    fn alone(&self, part: &Part) -> Result<Vec<u8>> {
+        let mut bytes = crate::record_conversion::zeros(usize::try_from(part.length).unwrap_or(usize::MAX))?;
+        self.from.read_payload(&part.extent, part.skip, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Gives back the payloads of an entry that the target had, but for those that it still has.
+    fn free(&mut self, key: &[u8], had: &[Extent]) -> Result<()> {
+        let has = match self.to.get(key)? {
+            Some(value) => extents_of(key, value)?,
+            None => Vec::new(),
+        };
+        had.iter()
+            .filter(|extent| !has.contains(extent))
+            .try_for_each(|extent| Ok(self.to.free_payload(extent)?))
+    }
+
+    /// Deletes an entry of the target, and gives its payloads back.
+    fn delete(&mut self, key: &Bytes, had: Vec<Extent>) -> Result<()> {
+        self.to.delete(key)?;
+        self.done.entries += 1;
+        self.free(key, &had)
+    }
+
+    /// Copies all entries into a target that has none.
+    pub(super) fn all(&mut self) -> Result<()> {
+        let mut entries = Entries::of(self.from);
+        while let Some((key, value)) = entries.take()? {
+            if !is_of_container(&key) {
+                self.put(key, value, Vec::new(), &[])?;
+            }
+        }
+        self.put_pending()
+    }
+
+    /// Makes the target, an other version of the same container, show the source; the counter of ids goes on.
+    pub(super) fn restore(&mut self) -> Result<()> {
+        let (from, to) = (self.from, self.to);
+        differences(from, to, &mut |key, new, old| {
+            let had = old.map_or_else(|| Ok(Vec::new()), |old| unique(&key, old))?;
+            match new {
+                _ if key == keys::NEXT_OBJECT => Ok(()),
+                Some(new) => {
+                    let kept: Vec<Kept> = had.iter().map(Kept::whole).collect();
+                    self.put(key, new, had, &kept)
+                }
+                None => self.delete(&key, had),
+            }
+        })?;
+        self.put_pending()
+    }
+
+    /// Makes the target, which is a copy of `shown`, a copy of the source, which is another version of the same
+    /// container.
+    pub(super) fn update(&mut self, shown: &Ledger) -> Result<()> {
+        let (from, to) = (self.from, self.to);
+        differences(from, shown, &mut |key, new, old| {
+            let present = to.get(&key)?;
+            let had = present.clone().map_or_else(|| Ok(Vec::new()), |value| unique(&key, value))?;
+            match (new, old, present) {
+                // An id is not used again, also where the source is an older version than the one that is shown.
+                (new, _, Some(present)) if key == keys::NEXT_OBJECT && new.as_ref() <= Some(&present) => {
+                    Ok(())
+                }
+                (Some(new), Some(old), Some(present)) => {
+                    let kept = kept_of_copy(&key, &old, &present)?;
+                    self.put(key, new, had, &kept)
+                }
+                (Some(new), ..) => self.put(key, new, had, &[]),
+                (None, ..) => self.delete(&key, had),
+            }
+        })?;
+        self.put_pending()
+    }
+}
+
+/// Whether an entry belongs to a container, and not to one version of it: a tag leads to a version, and an origin is
+/// that of one container.
+fn is_of_container(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(keys::TAG | keys::ORIGIN)))
+}
+
+/// Calls `each` for every key whose entries differ, with the value of each map.
+fn differences(
+    wanted: &Ledger,
+    present: &Ledger,
+    each: &mut dyn FnMut(Bytes, Option<Bytes>, Option<Bytes>) -> Result<()>,
+) -> Result<()> {
+    let (mut wanted, mut present) = (Entries::of(wanted), Entries::of(present));
+    loop {
+        let order = match (wanted.peek()?, present.peek()?) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((wanted, _)), Some((present, _))) => wanted.cmp(present),
+        };
+        let new = if order.is_le() { wanted.take()? } else { None };
+        let old = if order.is_ge() { present.take()? } else { None };
+        let key = new.as_ref().or(old.as_ref()).map(|(key, _)| key.clone());
+        let (new, old) = (new.map(|(_, value)| value), old.map(|(_, value)| value));
+        if let Some(key) = key.filter(|key| new != old && !is_of_container(key)) {
+            each(key, new, old)?;
+        }
+    }
+}
+
+/// The payloads of a value, each once.
+fn unique(key: &[u8], value: Bytes) -> Result<Vec<Extent>> {
+    let mut all: Vec<Extent> = Vec::new();
+    for extent in extents_of(key, value)? {
+        if !all.contains(&extent) {
+            all.push(extent);
+        }
+    }
+    Ok(all)
+}
