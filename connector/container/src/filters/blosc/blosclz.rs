@@ -16,6 +16,8 @@ const MIN_MATCH: usize = 5;
 const MIN_FAR_MATCH: usize = 8;
 /// No match begins in the last bytes, and the very last one is always a literal: the decoder of c-blosc wants it.
 const TAIL: usize = 12;
+/// So many bytes at the end are literals, as c-blosc has them.
+const LAST_LITERALS: usize = 3;
 /// What starts with fewer bytes is not encoded.
 const MIN_BYTES: usize = 16;
 /// The room that c-blosc wants for what comes out.
@@ -138,7 +140,7 @@ fn encode_all(data: &[u8], out: &mut [u8], level: usize, table: &mut Table) -> O
             at += 1;
             continue;
         }
-        let len = 4 + common(data, earlier + 4, at + 4, data.len() - 1);
+        let len = 4 + common(data, earlier + 4, at + 4, data.len() - LAST_LITERALS);
         if len < if distance < FAR { MIN_MATCH } else { MIN_FAR_MATCH } {
             at += 1;
             continue;
@@ -259,6 +261,15 @@ mod tests {
             let data: Vec<u8> = noise[..distance].iter().copied().cycle().take(3000).collect();
             assert!(there_and_back(&data, 5).unwrap() < 80, "{distance}");
         }
+    }
+
+    #[test]
+    fn a_run_ends_as_in_c_blosc() {
+        // The stream of c-blosc 1.21 for 10,000 bytes of 1 at level 1.
+        let run = [&[0x23, 1, 1, 1, 1, 0xe0][..], &[255; 39], &[0x27, 3, 2, 1, 1, 1]].concat();
+        let mut out = [0; 10_000];
+        let len = encode(&[1; 10_000], &mut out, 1, &mut Table::new()).unwrap();
+        assert_eq!(out[..len], run);
     }
 
     #[test]
