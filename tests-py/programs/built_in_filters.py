@@ -334,13 +334,14 @@ def compare(name):
     back = decoded("decoded.h5", cases, [parts for parts, _ in wanted])
     skipped = refused = 0
     is_free, sizes = name in LONGER, [0, 0]
+    is_ours = bool(os.environ.get("HDF5_VOL_CONNECTOR"))
     for case, (parts, expected), (mine, got), there, here in zip(cases, wanted, ours, theirs, back, strict=True):
         other = [(m[:2], m[2][:64].hex(" "), p[1], p[2][:64].hex(" ")) for m, p in zip(mine, parts) if m != p]
         assert is_free or mine == parts, f"{case[0]}: other bytes are stored: {other[:2]}"
         for n, stored in enumerate((mine, parts)):
             sizes[n] += sum(len(data) for *_, data in stored)
-        # HDF5 before 2.0 refuses elements of full precision that it wrote itself.
-        assert expected in (got, None) and got is not None, f"{case[0]}: what was written is read as something else"
+        # HDF5 before 2.0 refuses elements of full precision that it wrote itself, and Blosc2's filter planes of long elements.
+        assert expected in (got, None) and (got is not None or not is_ours), f"{case[0]}: what was written is read as something else"
         assert here == got, f"{case[0]}: what HDF5 wrote is read as something else"
         # Blosc2's filter does not read planes of long elements that it wrote itself: ours it does.
         assert there == expected or expected is None and there == got, f"{case[0]}: HDF5 reads something else"
