@@ -10,6 +10,8 @@ use zstd_safe::{CCtx, DCtx};
 
 /// Elements to a byte of a row of bits.
 const ROW: usize = 8;
+/// The size that a processor's nearest cache has, by which blocks are chosen.
+const NEAREST_CACHE: usize = 32 << 10;
 
 /// The codecs, by the numbers that the filters' parameters have (`BLOSC_BLOSCLZ` and others).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +45,35 @@ impl Codec {
         }
     }
 
+    /// Bytes of a block of a chunk of `len` at a level from 0 to 9, before anything is split (`compute_blocksize` of c-blosc,
+    /// `blosc_stune_next_blocksize` of c-blosc2).
+    pub(in crate::filters) fn usual_block(self, level: u32, len: usize) -> usize {
+        if len < NEAREST_CACHE {
+            return len;
+        }
+        let thorough = if self.is_thorough() { 2 } else { 1 };
+        let block = NEAREST_CACHE * thorough;
+        match level {
+            0 => block / 4,
+            1 => block / 2,
+            2 => block,
+            3 => block * 2,
+            4 | 5 => block * 4,
+            6..=8 => block * 8,
+            _ => block * 8 * thorough,
+        }
+    }
+
     /// Whether it gains by larger blocks (`HCR`).
-    pub(in crate::filters) fn is_thorough(self) -> bool {
+    fn is_thorough(self) -> bool {
         matches!(self, Self::Lz4Hc | Self::Zlib | Self::Zstd)
     }
+}
+
+/// Bytes of a block of a chunk of `len` that has as many whole elements as `block` bytes have room for.
+pub(in crate::filters) fn whole_elements(block: usize, size: usize, len: usize) -> usize {
+    let block = block.min(len);
+    if block > size { block / size * size } else { block }
 }
 
 /// How the bytes of a block are arranged before they are compressed.

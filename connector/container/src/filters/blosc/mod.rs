@@ -9,7 +9,7 @@ mod blosclz;
 pub(super) mod compression;
 
 use super::FilterCodec;
-use compression::{Arrangement, Codec, Decoder, Encoder};
+use compression::{Arrangement, Codec, Decoder, Encoder, whole_elements};
 use h5lake_ledger::buffers::{self, Scratch};
 
 /// Versions, flags, element size, and the lengths of the chunk, of a block and of what is encoded.
@@ -33,8 +33,6 @@ const WHOLE: u8 = 16;
 /// Blocks are split for elements of up to this many bytes, in parts of no fewer bytes than the second.
 const MAX_PARTS: usize = 16;
 const MIN_PART_BYTES: usize = 128;
-/// The size that a processor's nearest cache has, by which blocks are chosen.
-const NEAREST_CACHE: usize = 32 << 10;
 
 #[derive(Debug)]
 pub(super) struct Blosc {
@@ -69,24 +67,11 @@ impl Blosc {
 
     /// Bytes of a block of a chunk of `len` (`compute_blocksize`).
     fn block(&self, codec: Codec, len: usize) -> usize {
-        let mut block = len;
-        if len >= NEAREST_CACHE {
-            let thorough = if codec.is_thorough() { 2 } else { 1 };
-            block = NEAREST_CACHE * thorough;
-            block = match self.level {
-                1 => block / 2,
-                2 => block,
-                3 => block * 2,
-                4 | 5 => block * 4,
-                6..=8 => block * 8,
-                _ => block * 8 * thorough,
-            };
-        }
+        let mut block = codec.usual_block(self.level, len);
         if self.splits(codec, block) {
             block = (block.min(1 << 18) * self.size).clamp(1 << 16, 1 << 20);
         }
-        block = block.min(len);
-        if block > self.size { block / self.size * self.size } else { block }
+        whole_elements(block, self.size, len)
     }
 
     fn encode_to(&self, data: &[u8], out: &mut [u8]) -> Option<usize> {

@@ -1,29 +1,15 @@
 //! How large blocks are where nobody says it: the rules of c-blosc2 and its filter, so that ours have the same.
 
 use super::encode::Parameters;
+use crate::filters::blosc::compression::whole_elements;
 
-/// The size that a processor's nearest cache has.
-const NEAREST_CACHE: usize = 32 << 10;
 /// The most bytes of a block that is split into streams, and the fewest.
 const MAX_SPLIT: usize = 4 << 20;
 const MIN_SPLIT: usize = 32 << 10;
 
 /// Bytes of a block of a chunk of `len` (`blosc_stune_next_blocksize`).
 pub(super) fn automatic(parameters: &Parameters, size: usize, len: usize) -> usize {
-    let mut block = len;
-    if len >= NEAREST_CACHE {
-        let thorough = if parameters.codec.is_thorough() { 2 } else { 1 };
-        block = NEAREST_CACHE * thorough;
-        block = match parameters.level {
-            0 => block / 4,
-            1 => block / 2,
-            2 => block,
-            3 => block * 2,
-            4 | 5 => block * 4,
-            6..=8 => block * 8,
-            _ => block * 8 * thorough,
-        };
-    }
+    let mut block = parameters.codec.usual_block(parameters.level, len);
     if parameters.level > 0 && parameters.splits(size, block) {
         let stream: usize = match parameters.level {
             1..=3 => 32 << 10,
@@ -44,11 +30,6 @@ pub(super) fn plain(parameters: &Parameters, size: usize, len: usize, given: usi
         0 => automatic(parameters, size, len),
         given => whole_elements(given, size, len),
     }
-}
-
-fn whole_elements(block: usize, size: usize, len: usize) -> usize {
-    let block = block.min(len);
-    if block > size { block / size * size } else { block }
 }
 
 /// The dimensions of a block of up to `elements` in a chunk of these (`compute_b2nd_block_shape`): each is 2 and is
