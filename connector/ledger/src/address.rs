@@ -66,7 +66,7 @@ impl Address {
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let location = match r.u8()? {
             0 => Location::File,
-            1 => Location::Log(r.varint()?),
+            1 => Location::Log(r.number()?),
             2 => Location::Pack(r.id()?),
             3 => Location::Page(r.id()?),
             _ => return Err("unknown kind of place"),

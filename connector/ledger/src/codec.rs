@@ -5,6 +5,13 @@ pub(crate) type Decoded<T> = std::result::Result<T, &'static str>;
 
 const CUT: &str = "cut short";
 
+/// What counts versions, sequences, microseconds or bytes stays below this, so that the sum of two of them is a number.
+const END_OF_NUMBERS: u64 = 1 << 62;
+
+fn below_end(n: u64) -> Decoded<u64> {
+    if n < END_OF_NUMBERS { Ok(n) } else { Err("a number is larger than any version, time or length") }
+}
+
 /// Reads from the front of a byte slice.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -56,6 +63,16 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u64(&mut self) -> Decoded<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// A version, a sequence, a time or a number of bytes: a varint below [`END_OF_NUMBERS`].
+    pub(crate) fn number(&mut self) -> Decoded<u64> {
+        self.varint().and_then(below_end)
+    }
+
+    /// As [`Self::number`], in eight bytes.
+    pub(crate) fn number64(&mut self) -> Decoded<u64> {
+        self.u64().and_then(below_end)
     }
 
     pub(crate) fn id(&mut self) -> Decoded<[u8; 16]> {
@@ -165,6 +182,16 @@ pub(crate) fn put_string(out: &mut Vec<u8>, s: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_end_before_the_sum_of_two_would_wrap() {
+        for n in [0, 127, END_OF_NUMBERS - 1, END_OF_NUMBERS, i64::MAX as u64, u64::MAX - 1, u64::MAX] {
+            let mut out = Vec::new();
+            put_varint(&mut out, n);
+            let read = [Reader::new(&out).number(), Reader::new(&n.to_le_bytes()).number64()];
+            assert!(read.iter().all(|r| r.is_ok_and(|r| r == n) == (n < END_OF_NUMBERS)), "{n}: {read:?}");
+        }
+    }
 
     #[test]
     fn varints_round_trip_and_refuse_excess() {

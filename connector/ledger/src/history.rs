@@ -56,7 +56,7 @@ impl Mark {
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let (version, reclaim_epoch, time, bytes) = (r.varint()?, r.varint()?, r.varint()?, r.varint()?);
+        let (version, reclaim_epoch, time, bytes) = (r.number()?, r.number()?, r.number()?, r.number()?);
         Ok(Self { version, reclaim_epoch, time, bytes, author: Author::read(r)? })
     }
 }
@@ -73,7 +73,7 @@ impl PastCheckpoint {
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let (base, root) = (Mark::read(r)?, PageRef::read_optional(r)?);
-        let (last, until, log_bytes) = (r.varint()?, r.varint()?, r.varint()?);
+        let (last, until, log_bytes) = (r.number()?, r.number()?, r.number()?);
         if last <= base.version || until < base.reclaim_epoch {
             return Err("a base that ends before it begins");
         }

@@ -78,8 +78,8 @@ impl OriginEntry {
         if r.u8()? != FORM {
             return Err("an origin of a form that this h5lake does not know");
         }
-        let (copy, made) = (r.id()?, r.varint()?);
-        let (id, version, time) = (r.id()?, r.varint()?, r.varint()?);
+        let (copy, made) = (r.id()?, r.number()?);
+        let (id, version, time) = (r.id()?, r.number()?, r.number()?);
         let Author { host, pid } = Author::read(&mut r)?;
         r.end()?;
         Ok(Self { copy, made, origin: Origin { id, version, time, host: host.to_string(), pid } })

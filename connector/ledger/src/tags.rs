@@ -140,9 +140,9 @@ impl TagEntry {
             return Err("a tag of a form that this h5lake does not know");
         }
         let mark = Mark::read(&mut r)?;
-        let base_version = r.varint()?;
+        let base_version = r.number()?;
         let (root, record) = (PageRef::read_optional(&mut r)?, PageRef::read_optional(&mut r)?);
-        let (log_bytes, tagged) = (r.varint()?, r.varint()?);
+        let (log_bytes, tagged) = (r.number()?, r.number()?);
         let mut last = 0;
         let runs = (0..count(&mut r)?).map(|_| run(&mut r, &mut last)).collect::<Decoded<_>>()?;
         let object = |r: &mut Reader<'_>| Address::read(r).map(|p| (p.location, p.length));

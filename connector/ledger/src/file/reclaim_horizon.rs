@@ -34,7 +34,7 @@ fn decode(bytes: &[u8]) -> Decoded<u64> {
     if r.take(4)? != b"h5lG" {
         return Err("something else");
     }
-    r.u64()
+    r.number64()
 }
 
 /// Says that versions before `sequence` are not whole from now on.

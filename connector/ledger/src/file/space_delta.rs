@@ -73,7 +73,7 @@ impl SpaceDelta {
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut r = Reader::new(bytes);
-        let n = Self { sequence: r.varint()?, end: r.varint()?, used: pairs(&mut r)?, freed: pairs(&mut r)? };
+        let n = Self { sequence: r.number()?, end: r.number()?, used: pairs(&mut r)?, freed: pairs(&mut r)? };
         r.end()?;
         if n.end > i64::MAX as u64 || !n.end.is_multiple_of(ALLOC_UNIT) {
             return Err("an impossible end");
@@ -84,7 +84,7 @@ impl SpaceDelta {
     /// The sequence, and the bytes that came into use.
     pub(crate) fn outline(bytes: &[u8]) -> Decoded<(u64, u64)> {
         let mut r = Reader::new(bytes);
-        let (sequence, _end) = (r.varint()?, r.varint()?);
+        let (sequence, _end) = (r.number()?, r.number()?);
         let (mut last, mut used) = (0, 0u64);
         for _ in 0..count(&mut r, 2)? {
             used = used.saturating_add(pair(&mut r, &mut last)?.1);
@@ -140,7 +140,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     if r.take(4)? != b"h5lF" {
         return Err("not a free list");
     }
-    let version = r.varint()?;
+    let version = r.number()?;
     let mut free = FreeSpace::new(end);
     let check = |(o, l): (u64, u64)| {
         if o + l <= end && o >= crate::file::superblock::DATA {
@@ -158,7 +158,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     for _ in 0..count(&mut r, 4)? {
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
-        resting.push(PendingFree { offset, length, sequence: r.varint()?, time: r.varint()? });
+        resting.push(PendingFree { offset, length, sequence: r.number()?, time: r.number()? });
     }
     resting.sort_by_key(|r| r.sequence);
     resting.into_iter().try_for_each(|r| free.rest(r))?;

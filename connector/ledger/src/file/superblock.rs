@@ -110,7 +110,7 @@ impl Fixed {
             return Err(Error::new(target, ErrorKind::NewerFormat { found }));
         }
         let mut rest = || -> Decoded<Self> {
-            Ok(Self { id: r.id()?, base: r.u64()?, created: r.u64()?, edits: false, tags: false })
+            Ok(Self { id: r.id()?, base: r.number64()?, created: r.number64()?, edits: false, tags: false })
         };
         rest().map(|fixed| (fixed, needed)).map_err(bad)
     }
@@ -205,13 +205,13 @@ impl Slot {
             return Ok(None);
         }
         let mut s = Self {
-            sequence: r.u64()?,
-            version: r.u64()?,
-            time: r.u64()?,
-            end: r.u64()?,
-            base_version: r.u64()?,
-            base_end: r.u64()?,
-            log_bytes: r.u64()?,
+            sequence: r.number64()?,
+            version: r.number64()?,
+            time: r.number64()?,
+            end: r.number64()?,
+            base_version: r.number64()?,
+            base_end: r.number64()?,
+            log_bytes: r.number64()?,
             ..Self::default()
         };
         // None of these gets near 2^62 in earnest; below it, sums of two cannot overflow.
@@ -291,7 +291,7 @@ pub(crate) fn decode_note(bytes: &[u8]) -> Option<Holder> {
         }
         let host = String::from_utf8_lossy(r.string()?).into_owned();
         let pid = u32::try_from(r.varint()?).map_err(|_| "no pid")?;
-        let since = r.varint()?;
+        let since = r.number()?;
         let end = r.position();
         unseal(bytes.get(..end + 4).ok_or("cut short")?)?;
         Ok(Holder { host, pid, since })

@@ -65,8 +65,8 @@ impl Note {
         }
         let host = String::from_utf8_lossy(r.string()?).into_owned();
         let pid = u32::try_from(r.varint()?).map_err(|_| "no pid")?;
-        let holder = Holder { host, pid, since: r.varint()? };
-        let (nonce, until) = (r.id()?, r.varint()?);
+        let holder = Holder { host, pid, since: r.number()? };
+        let (nonce, until) = (r.id()?, r.number()?);
         let identity = if r.remaining() == 0 { None } else { Some(ProcessIdentity::read(&mut r)?) };
         Ok(Self { holder, nonce, until, identity })
     }

@@ -155,8 +155,8 @@ impl Head {
             let (body, _) = unseal(bytes)?;
             let mut r = Reader::new(body);
             r.take(FIXED)?;
-            let (version, base_version, retention) = (r.u64()?, r.u64()?, r.u64()?);
-            let (reclaim_epoch, lost) = (r.u64()?, r.u64()?);
+            let (version, base_version, retention) = (r.number64()?, r.number64()?, r.u64()?);
+            let (reclaim_epoch, lost) = (r.number64()?, r.number64()?);
             let (root, table, history) = (optional(&mut r)?, optional(&mut r)?, optional(&mut r)?);
             if base_version > version || version >= 1 << 62 {
                 return Err("impossible versions");
@@ -164,7 +164,7 @@ impl Head {
             let base = Checkpoint { version: base_version, root };
             // Earlier versions of h5lake put heads without a fencing token.
             let fencing_token = if r.remaining() == 0 { MULTI_WRITER_TOKEN } else { r.u64()? };
-            let tagged = (features & TAGS != 0).then(|| r.u64()).transpose()?;
+            let tagged = (features & TAGS != 0).then(|| r.number64()).transpose()?;
             let closed = (features & CLOSED != 0).then(|| log(&mut r, version - base_version)).transpose()?;
             Ok(Self {
                 fixed,

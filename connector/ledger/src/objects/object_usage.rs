@@ -168,7 +168,7 @@ impl UsageTable {
         let mut t = Self::default();
         for _ in 0..r.varint()? {
             let p = Address::read(&mut r)?;
-            t.locations.insert(p.location, Use { total: p.length, live: r.varint()?, since: r.varint()? });
+            t.locations.insert(p.location, Use { total: p.length, live: r.number()?, since: r.number()? });
         }
         Ok(t)
     }

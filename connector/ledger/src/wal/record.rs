@@ -158,7 +158,7 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     if r.take(4)? != MAGIC {
         return Err("not a record");
     }
-    let (version, nonce, time) = (r.u64()?, r.u64()?, r.u64()?);
+    let (version, nonce, time) = (r.number64()?, r.u64()?, r.number64()?);
     let by = Author::read(&mut r)?;
     let previous = match r.varint()? {
         0 => None,
