@@ -15,19 +15,24 @@ pub(crate) fn scatter(runs: &[CopyRun], buffer: &[u8], block: &mut [u8]) {
     each(runs, |r, len| block[r.block..r.block + len].copy_from_slice(&buffer[r.buffer..r.buffer + len]));
 }
 
-/// Calls `copy` with each run and its length. A column has one element a run: a copy of a length that is known where it is
-/// compiled is one load and one store.
+/// Calls `copy` with each run and its length. A column has one element a run, and neighbouring columns have one longer run a
+/// row: a copy of a length that is known where it is compiled is one load and one store.
 #[inline(always)]
 fn each(runs: &[CopyRun], mut copy: impl FnMut(&CopyRun, usize)) {
-    let rest = match runs.first().map_or(0, |r| r.len) {
-        1 => equal::<1>(runs, &mut copy),
-        2 => equal::<2>(runs, &mut copy),
-        4 => equal::<4>(runs, &mut copy),
-        8 => equal::<8>(runs, &mut copy),
-        16 => equal::<16>(runs, &mut copy),
-        _ => runs,
-    };
-    rest.iter().for_each(|r| copy(r, r.len));
+    let mut rest = runs;
+    while let Some(first) = rest.first() {
+        rest = match first.len {
+            1 => equal::<1>(rest, &mut copy),
+            2 => equal::<2>(rest, &mut copy),
+            4 => equal::<4>(rest, &mut copy),
+            8 => equal::<8>(rest, &mut copy),
+            16 => equal::<16>(rest, &mut copy),
+            len => {
+                copy(first, len);
+                &rest[1..]
+            }
+        };
+    }
 }
 
 /// The runs of `N` bytes; gives back what begins with one of another length.

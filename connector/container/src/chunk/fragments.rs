@@ -262,10 +262,19 @@ impl Fragments {
 
     /// The output of the pipeline, where the block is encoded.
     pub(crate) fn encoded_bytes(&self, ledger: &Ledger) -> Result<Vec<u8>> {
-        let Some(p) = self.list.first() else { return Ok(Vec::new()) };
-        let mut out = buffer(p.len)?;
-        p.read(ledger, 0, &mut out)?;
+        let mut out = buffer(self.encoded_len())?;
+        self.read_encoded(ledger, &mut out)?;
         Ok(out)
+    }
+
+    /// Bytes of the pipeline's output, where the block is encoded.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.list.first().map_or(0, |p| p.len)
+    }
+
+    /// Reads the pipeline's output into [`Self::encoded_len`] bytes.
+    pub(crate) fn read_encoded(&self, ledger: &Ledger, out: &mut [u8]) -> Result<()> {
+        self.list.first().map_or(Ok(()), |p| p.read(ledger, 0, out))
     }
 
     /// Reads from `offset` on; what no piece holds is the fill value.

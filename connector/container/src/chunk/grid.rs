@@ -205,7 +205,11 @@ impl Grid {
         };
         let Some(axes) = axes(dims, selection)? else { return Ok(()) };
         match self {
-            Self::Line(segment) => line(&collapse(&axes), *segment, size, use_part),
+            Self::Line(segment) => {
+                let (axes, mut line) = (collapse(&axes), Line::new(*segment, product(dims)?, 1, size));
+                rows(&axes, &mut |offset, count| line.add(offset, count, use_part))?;
+                line.emit(use_part)
+            }
             Self::Boxes(chunk) => boxes(&axes, chunk, size, use_part),
         }
     }
@@ -220,6 +224,13 @@ impl Grid {
         use_part: &mut dyn FnMut(Part<'_>) -> Result<()>,
     ) -> Result<()> {
         let total = product(dims)?;
+        if let Some(mut line) = self.as_line(dims, total, size)
+            && runs.is_sorted_by(|a, b| a.offset.checked_add(a.count).is_some_and(|end| end <= b.offset))
+            && runs.last().is_none_or(|r| r.offset.checked_add(r.count).is_some_and(|end| end <= total))
+        {
+            runs.iter().try_for_each(|r| line.add(r.offset, r.count, use_part))?;
+            return line.emit(use_part);
+        }
         // Blocks along each dimension; there are no more blocks than elements.
         let counts: Vec<u64> = match self {
             Self::Line(segment) => vec![total.div_ceil(*segment)],
@@ -253,6 +264,17 @@ impl Grid {
             })?;
         }
         Ok(())
+    }
+
+    /// Where each block is one piece of the sequence of all elements: segments, or boxes of whole rows.
+    fn as_line(&self, dims: &[u64], total: u64, size: usize) -> Option<Line> {
+        match self {
+            Self::Line(segment) => Some(Line::new(*segment, total, 1, size)),
+            Self::Boxes(chunk) => {
+                let whole_rows = chunk.len() == dims.len() && chunk[1..] == dims[1..];
+                whole_rows.then(|| Line::new(chunk.iter().product(), total, dims.len(), size))
+            }
+        }
     }
 
     /// The number of an element's block (C order), its place there, and how many elements follow in both.
@@ -289,43 +311,58 @@ pub(crate) fn coordinates(counts: &[u64], mut n: u64) -> Vec<u64> {
     out
 }
 
-/// Runs along the one sequence, cut at the ends of segments.
-fn line(
-    axes: &[Axis],
+/// Ascending runs along the one sequence, cut at the ends of segments.
+struct Line {
     segment: u64,
+    total: u64,
     size: usize,
-    use_part: &mut dyn FnMut(Part<'_>) -> Result<()>,
-) -> Result<()> {
-    let total: u64 = axes.iter().map(|a| a.dim).product();
-    // The segment at hand, and its elements.
-    let (mut now, mut begin, mut end) = (0, 0, segment);
-    let (mut runs, mut buffer) = (Runs::default(), 0usize);
-    let mut emit = |number: u64, runs: &mut Runs| -> Result<()> {
-        if runs.0.is_empty() {
+    /// The segment at hand, and its elements.
+    coords: Vec<u64>,
+    begin: u64,
+    end: u64,
+    runs: Runs,
+    buffer: usize,
+}
+
+impl Line {
+    fn new(segment: u64, total: u64, rank: usize, size: usize) -> Self {
+        let coords = vec![0; rank];
+        Self { segment, total, size, coords, begin: 0, end: segment, runs: Runs::default(), buffer: 0 }
+    }
+
+    fn add(
+        &mut self,
+        mut at: u64,
+        mut left: u64,
+        use_part: &mut dyn FnMut(Part<'_>) -> Result<()>,
+    ) -> Result<()> {
+        while left > 0 {
+            if !(self.begin..self.end).contains(&at) {
+                self.emit(use_part)?;
+                self.coords[0] = at / self.segment;
+                self.begin = self.coords[0] * self.segment;
+                self.end = self.begin.saturating_add(self.segment);
+            }
+            let n = left.min(self.end - at);
+            let len = n as usize * self.size;
+            self.runs.push((at - self.begin) as usize * self.size, self.buffer, len);
+            (at, left, self.buffer) = (at + n, left - n, self.buffer + len);
+        }
+        Ok(())
+    }
+
+    /// Hands on what the segment at hand has.
+    fn emit(&mut self, use_part: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
+        let runs = &mut self.runs.0;
+        if runs.is_empty() {
             return Ok(());
         }
-        let valid = segment.min(total - number * segment) as usize * size;
-        let coverage = Coverage::whole_if(runs.0.iter().map(|r| r.len).sum::<usize>() == valid);
-        use_part(Part { coords: &[number], runs: &runs.0, coverage })?;
-        runs.0.clear();
+        let valid = self.segment.min(self.total - self.begin) as usize * self.size;
+        let coverage = Coverage::whole_if(runs.iter().map(|r| r.len).sum::<usize>() == valid);
+        use_part(Part { coords: &self.coords, runs, coverage })?;
+        runs.clear();
         Ok(())
-    };
-    rows(axes, &mut |offset, count| {
-        let (mut at, mut left) = (offset, count);
-        while left > 0 {
-            if !(begin..end).contains(&at) {
-                emit(now, &mut runs)?;
-                now = at / segment;
-                begin = now * segment;
-                end = begin.saturating_add(segment);
-            }
-            let n = left.min(end - at);
-            runs.push((at - begin) as usize * size, buffer, n as usize * size);
-            (at, left, buffer) = (at + n, left - n, buffer + n as usize * size);
-        }
-        Ok(())
-    })?;
-    emit(now, &mut runs)
+    }
 }
 
 /// Every run of a hyperslab in C order, as linear offset and number of elements.

@@ -9,11 +9,15 @@ use crate::chunk::system_memory;
 use h5lake_ledger::locks::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// What a cache may always hold, whatever the others do: their changes may wait for a flush as long as they like.
 const GUARANTEED_BYTES: usize = 4 << 20;
 /// After so many more bytes the system is asked anew what it has.
 const LOOK_AGAIN_BYTES: usize = 32 << 20;
+
+/// How long an answer of the system is good for a cache that joins: it is empty, and programs open many files.
+const ANSWER_LASTS: Duration = Duration::from_millis(200);
 
 /// A bound for several caches of blocks, shared by reference. It never waits: a forked child may have inherited its lock.
 pub struct MemoryBudget {
@@ -29,7 +33,14 @@ pub struct MemoryBudget {
     freed: AtomicUsize,
     /// What the system allows, given what is held.
     ceiling: fn(usize) -> usize,
-    members: Mutex<Vec<Member>>,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    caches: Vec<Member>,
+    /// When the system was asked last, and what it allowed.
+    answer: Option<(Instant, usize)>,
 }
 
 struct Member {
@@ -64,7 +75,7 @@ impl MemoryBudget {
             taken: AtomicUsize::new(0),
             freed: AtomicUsize::new(0),
             ceiling,
-            members: Mutex::new(Vec::new()),
+            members: Mutex::default(),
         }
     }
 
@@ -88,18 +99,27 @@ impl MemoryBudget {
     /// counts and bounds itself all the same.
     pub(crate) fn join(&self, limit: usize, cache: &Arc<Mutex<BlockCache>>) {
         if let Some(mut members) = self.members.try_lock() {
-            members.push(Member { limit, cache: Arc::downgrade(cache) });
+            members.caches.push(Member { limit, cache: Arc::downgrade(cache) });
+            members.answer = members.answer.filter(|(asked, _)| asked.elapsed() < ANSWER_LASTS);
             self.look_again(&mut members);
         }
     }
 
-    /// Forgets caches that are gone, and asks the system what it has.
-    fn look_again(&self, members: &mut Vec<Member>) {
-        members.retain(|m| m.cache.strong_count() > 0);
-        self.count.store(members.len(), Ordering::Relaxed);
+    /// Forgets caches that are gone, and asks the system what it has, unless there is an answer.
+    fn look_again(&self, members: &mut Members) {
+        members.caches.retain(|m| m.cache.strong_count() > 0);
+        self.count.store(members.caches.len(), Ordering::Relaxed);
         self.taken.store(0, Ordering::Relaxed);
-        let largest = members.iter().map(|m| m.limit).max().unwrap_or(0);
-        self.bound.store(largest.min((self.ceiling)(self.held())), Ordering::Relaxed);
+        let largest = members.caches.iter().map(|m| m.limit).max().unwrap_or(0);
+        let ask = || (Instant::now(), (self.ceiling)(self.held()));
+        let (_, allowed) = *members.answer.get_or_insert_with(ask);
+        self.bound.store(largest.min(allowed), Ordering::Relaxed);
+    }
+
+    /// Looks again, with a new answer.
+    fn ask_again(&self, members: &mut Members) {
+        members.answer = None;
+        self.look_again(members);
     }
 
     /// An equal share of the bound.
@@ -110,8 +130,8 @@ impl MemoryBudget {
     /// Has caches with more than their share give up blocks without changes. Those that are busy are left alone.
     fn ask_others(&self) {
         let Some(mut members) = self.members.try_lock() else { return };
-        self.look_again(&mut members);
-        let caches: Vec<_> = members.iter().filter_map(|m| m.cache.upgrade()).collect();
+        self.ask_again(&mut members);
+        let caches: Vec<_> = members.caches.iter().filter_map(|m| m.cache.upgrade()).collect();
         drop(members);
         let share = self.share();
         for cache in caches {
@@ -163,7 +183,7 @@ impl Claim {
         if budget.taken.load(Ordering::Relaxed) > LOOK_AGAIN_BYTES
             && let Some(mut members) = budget.members.try_lock()
         {
-            budget.look_again(&mut members);
+            budget.ask_again(&mut members);
         }
         let excess = self.excess_now(more);
         if excess > 0 && self.bytes + more <= self.limit.min(budget.share()) {
@@ -217,6 +237,24 @@ mod tests {
         let budget = Arc::new(MemoryBudget::below(|held| held + (5 << 20)));
         let _one = cache(&budget, 30 << 20);
         assert_eq!(budget.bound(), 5 << 20);
+    }
+
+    #[test]
+    fn files_that_are_opened_one_after_another_ask_the_system_once() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let budget = Arc::new(MemoryBudget::below(|_| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            5 << 20
+        }));
+        let begun = Instant::now();
+        let _caches: Vec<_> = (0..100).map(|_| cache(&budget, 30 << 20)).collect();
+        let most = 1 + begun.elapsed().as_millis() / ANSWER_LASTS.as_millis();
+        assert!(ASKED.load(Ordering::Relaxed) as u128 <= most);
+        let before = ASKED.load(Ordering::Relaxed);
+        let mut filled = Claim::new(budget.clone(), 30 << 20);
+        filled.add(LOOK_AGAIN_BYTES + 1);
+        filled.excess(0);
+        assert!(ASKED.load(Ordering::Relaxed) > before, "it was filled meanwhile");
     }
 
     #[test]
