@@ -3,12 +3,11 @@
 use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::fragments::Fragments;
-use crate::chunk::grid::{CopyRun, coordinates};
+use crate::chunk::grid::coordinates;
 use crate::container::ENTRIES_PER_SCAN;
 use crate::filters::unlocked::without_locks;
 use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
 use crate::{Error, Result, keys};
-use bytes::Bytes;
 use h5lake_ledger::locks::MutexGuard;
 use std::collections::BTreeSet;
 
@@ -37,7 +36,7 @@ impl Dataset {
     }
 
     /// Whether native HDF5 would have allocated all of the dataset, whatever was written.
-    fn all_allocated(&self) -> Result<bool> {
+    pub(super) fn all_allocated(&self) -> Result<bool> {
         Ok(match (&self.layout, self.fill.allocate) {
             // Nothing to allocate.
             (Layout::Contiguous, _) if self.space.read().points()? == 0 => false,
@@ -279,13 +278,13 @@ impl Dataset {
         Ok(None)
     }
 
-    fn exists(&self, scaled: &[u64]) -> Result<bool> {
+    pub(super) fn exists(&self, scaled: &[u64]) -> Result<bool> {
         let c = self.container();
         let key = self.key(scaled);
         Ok(c.blocks.lock().is_dirty(&key) || c.ledger.get(&key)?.is_some())
     }
 
-    fn scaled(&self, coords: &[u64]) -> Result<Vec<u64>> {
+    pub(super) fn scaled(&self, coords: &[u64]) -> Result<Vec<u64>> {
         let chunk = self.chunk()?;
         let space = self.space.read();
         let dims = space.dims();
@@ -296,7 +295,7 @@ impl Dataset {
     }
 
     /// The stored state of a block, with all that was written to it.
-    fn stored_now(&self, key: &[u8]) -> Result<Fragments> {
+    pub(super) fn stored_now(&self, key: &[u8]) -> Result<Fragments> {
         let c = self.container();
         without_locks(|| {
             let mut blocks = c.blocks.lock();
@@ -327,32 +326,6 @@ impl Dataset {
         }
         let offset = scaled.iter().zip(chunk).map(|(s, n)| s * n).collect();
         Ok(ChunkInfo { offset, filter_mask, size })
-    }
-
-    /// A chunk as it is stored, with the mask of skipped filters. One that has no storage of its own yet, in a
-    /// dataset that counts as allocated, is encoded now.
-    ///
-    /// # Errors
-    /// `OutOfRange`; `NotFound` for a chunk without storage.
-    pub fn read_chunk(&self, coords: &[u64]) -> Result<(u32, Bytes)> {
-        let c = self.container();
-        let scaled = self.scaled(coords)?;
-        if !self.exists(&scaled)? && !self.all_allocated()? {
-            return Err(Error::not_found(format!(
-                "chunk address isn't defined: nothing is stored at {coords:?}"
-            )));
-        }
-        let key = self.key(&scaled);
-        c.reads.of_block(&key, &[CopyRun { block: 0, buffer: 0, len: self.shape.len }]);
-        let p = self.stored_now(&key)?;
-        match p.encoded {
-            Some(mask) => Ok((mask, p.encoded_bytes(&c.ledger)?.into())),
-            None if !self.shape.is_filtered(&key) => Ok((0, p.load(&c.ledger, &self.shape)?.into())),
-            None => {
-                let (mask, data) = self.shape.filters.encode(&p.load(&c.ledger, &self.shape)?)?;
-                Ok((mask, data.into()))
-            }
-        }
     }
 
     /// Stores a chunk that the caller has encoded, skipping the filters of `mask`.

@@ -6,6 +6,7 @@ mod codec;
 mod parallel_copy;
 mod parallel_filter;
 pub(crate) mod resize;
+pub(crate) mod stored_chunk;
 mod validate;
 
 use crate::chunk::admission::Latency;

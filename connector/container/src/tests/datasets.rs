@@ -304,7 +304,7 @@ fn storage_is_told_as_natively() {
     assert_eq!(d.chunk_at_coords(&[119]).unwrap().unwrap().offset, [90]);
     assert_eq!(d.chunk_at_coords(&[120]).unwrap(), None);
     assert!(d.chunk_at_coords(&[0, 0]).is_err());
-    assert_eq!(d.read_chunk(&[0]).unwrap(), (0, vec![0; 120].into()));
+    assert_eq!(d.read_chunk(&[0]).unwrap(), (0, vec![0; 120]));
     let d = dataset(&c, b"compact", dataset_spec(4, simple(&[10], &[10]), Layout::Compact));
     assert_eq!((d.storage_size().unwrap(), d.space_status().unwrap()), (40, SpaceStatus::Allocated));
 }
@@ -321,7 +321,7 @@ fn raw_chunks_pass_through() {
     assert_eq!(d.chunk_at_coords(&[39]).unwrap().unwrap().size, stored.len() as u64);
     d.write_chunk(&[80], 0, &stored).unwrap();
     d.write_chunk(&[40], 1, &[9; 40]).unwrap();
-    assert_eq!(d.read_chunk(&[40]).unwrap(), (1, vec![9; 40].into()));
+    assert_eq!(d.read_chunk(&[40]).unwrap(), (1, vec![9; 40]));
     let mut all = vec![0; 100];
     d.read(&Selection::All, &mut all).unwrap();
     assert_eq!(all, [vec![7; 40], vec![9; 40], vec![7; 20]].concat());
@@ -407,4 +407,27 @@ fn what_is_never_filled_reads_as_zeros() {
     spec.fill.time = FillTime::Never;
     dataset(&c, b"never", spec).read(&Selection::All, &mut out).unwrap();
     assert_eq!(out, [0; 9]);
+}
+
+#[test]
+fn a_stored_chunk_is_read_into_a_buffer_of_its_length() {
+    let c = memory().create();
+    let mut spec = dataset_spec(1, simple(&[100], &[UNLIMITED]), Layout::Chunked { chunk: vec![40] });
+    let plain = dataset(&c, b"plain", spec.clone());
+    spec.filters = filters(1, 1);
+    let filtered = dataset(&c, b"filtered", spec.clone());
+    spec.fill.allocate = AllocTime::Early;
+    let allocated = dataset(&c, b"allocated", spec);
+    plain.write(&Selection::All, &[7; 100]).unwrap();
+    filtered.write(&Selection::All, &[7; 100]).unwrap();
+    for d in [plain, filtered, allocated] {
+        let chunk = d.stored_chunk(&[40]).unwrap();
+        let mut bytes = vec![1; chunk.len()];
+        chunk.read_into(&mut bytes).unwrap();
+        assert_eq!((chunk.filter_mask(), bytes), d.read_chunk(&[40]).unwrap());
+        for wrong in [chunk.len() - 1, chunk.len() + 1] {
+            let failed = chunk.read_into(&mut vec![0; wrong]).unwrap_err();
+            assert!(failed.to_string().contains("is read into"), "{failed}");
+        }
+    }
 }

@@ -2,8 +2,7 @@
 
 use std::ffi::c_int;
 
-use bytes::Bytes;
-use h5lake_container::{ChunkInfo, Layout, Selection, SpaceStatus};
+use h5lake_container::{ChunkInfo, Layout, Selection, SpaceStatus, StoredChunk};
 
 use crate::error::{Error, Minor, Result};
 use crate::handles::Handle;
@@ -79,12 +78,13 @@ pub fn any(handle: &Handle) -> Result<bool> {
     Ok(of(handle)?.dataset.has_chunks()?)
 }
 
-/// A chunk as it is stored, with the mask of filters that were skipped. `coordinates` are those of its first element.
-pub fn read(handle: &Handle, coordinates: &[u64]) -> Result<(u32, Bytes)> {
-    check_origin(coordinates, &chunk_shape(handle)?)?;
+/// A chunk as it is stored. `coordinates` are those of its first element.
+pub fn stored<'a>(handle: &'a Handle, coordinates: &[u64]) -> Result<StoredChunk<'a>> {
+    let shape = chunk_shape(handle)?;
+    check_origin(coordinates, &shape)?;
     let dataset = of(handle)?;
-    dataset.base.session.before_read(&dataset.dataset, &whole(coordinates, &chunk_shape(handle)?))?;
-    Ok(dataset.dataset.read_chunk(coordinates)?)
+    dataset.base.session.before_read(&dataset.dataset, &whole(coordinates, &shape))?;
+    Ok(dataset.dataset.stored_chunk(coordinates)?)
 }
 
 /// Stores a chunk as it is given, past the filters.

@@ -123,25 +123,24 @@ unsafe fn coordinates(handle: &Handle, given: *const u64) -> Result<Vec<u64>> {
     Ok(unsafe { std::slice::from_raw_parts(given, rank) }.to_vec())
 }
 
+/// Reads a chunk straight into the caller's buffer. Without a buffer, the size is answered and nothing is read.
 unsafe fn read_chunk(handle: &Handle, arguments: *mut c_void) -> Result<c_int> {
     let library = handle.session()?.library;
-    // SAFETY: the arguments are of this library's version.
+    // SAFETY: the arguments are of this library's version. The buffer has as many bytes as they say; where they do not,
+    // `H5Dread_chunk` demands that the whole chunk has room in it.
     unsafe {
         let wanted = library.table().chunk_read_args(arguments);
-        let (mask, data) = chunks::read(handle, &coordinates(handle, wanted.offset)?)?;
-        if let Some(place) = wanted.buf_size {
-            let room = place.read();
-            place.write(data.len());
-            strings::answer(wanted.filters, mask);
-            if !wanted.buf.is_null() && room < data.len() {
-                return Err(Error::argument(format!(
-                    "the chunk has {} bytes, the buffer {room}",
-                    data.len()
-                )));
-            }
+        let chunk = chunks::stored(handle, &coordinates(handle, wanted.offset)?)?;
+        let size = chunk.len();
+        let room = wanted.buf_size.map(|place| place.replace(size));
+        strings::answer(wanted.filters, chunk.filter_mask());
+        if wanted.buf.is_null() {
+            return if room.is_some() { Ok(OK) } else { Err(Error::argument("no buffer was given")) };
         }
-        strings::answer(wanted.filters, mask);
-        strings::fill_bytes(&data, wanted.buf, data.len());
+        if let Some(room) = room.filter(|room| *room < size) {
+            return Err(Error::argument(format!("the chunk has {size} bytes, the buffer {room}")));
+        }
+        chunk.read_into(std::slice::from_raw_parts_mut(wanted.buf.cast::<u8>(), size))?;
     }
     Ok(OK)
 }

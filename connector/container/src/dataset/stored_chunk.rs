@@ -1,0 +1,105 @@
+//! A chunk as it is stored: past the filters, and straight to where the caller wants it.
+
+use super::Dataset;
+use crate::chunk::fragments::Fragments;
+use crate::chunk::grid::CopyRun;
+use crate::record_conversion::buffer;
+use crate::{Error, Result};
+
+/// A chunk as it is stored. Its bytes are read when they are asked for.
+#[derive(Debug)]
+pub struct StoredChunk<'a> {
+    dataset: &'a Dataset,
+    mask: u32,
+    bytes: Stored,
+}
+
+#[derive(Debug)]
+enum Stored {
+    /// The output of the pipeline.
+    Encoded(Fragments),
+    /// Elements of a dataset without filters, or of a partial chunk that is not filtered.
+    Plain(Fragments),
+    /// What has no storage of its own yet is encoded at once.
+    Fill(Vec<u8>),
+}
+
+impl StoredChunk<'_> {
+    /// The mask of filters that were skipped, a bit for each filter of the pipeline.
+    #[must_use]
+    pub const fn filter_mask(&self) -> u32 {
+        self.mask
+    }
+
+    /// Bytes of the chunk as it is stored.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a stored chunk is not a collection")]
+    pub fn len(&self) -> usize {
+        match &self.bytes {
+            Stored::Encoded(p) => p.encoded_len(),
+            Stored::Plain(_) => self.dataset.shape.len,
+            Stored::Fill(bytes) => bytes.len(),
+        }
+    }
+
+    /// Reads the chunk.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another length than [`Self::len`]; `Corrupt` for damage; what reading the file or the store
+    /// fails with.
+    pub fn read_into(&self, out: &mut [u8]) -> Result<()> {
+        if out.len() != self.len() {
+            let text = format!("a stored chunk of {} bytes is read into {}", self.len(), out.len());
+            return Err(Error::invalid(text));
+        }
+        let ledger = &self.dataset.container().ledger;
+        match &self.bytes {
+            Stored::Encoded(p) => p.read_encoded(ledger, out),
+            Stored::Plain(p) => p.read(ledger, &self.dataset.shape, 0, out),
+            Stored::Fill(bytes) => {
+                out.copy_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Dataset {
+    /// The chunk that holds the element at `coords`, as it is stored. One that has no storage of its own yet, in a
+    /// dataset that counts as allocated, is encoded now.
+    ///
+    /// # Errors
+    /// `OutOfRange`; `NotFound` for a chunk without storage.
+    pub fn stored_chunk(&self, coords: &[u64]) -> Result<StoredChunk<'_>> {
+        let c = self.container();
+        let scaled = self.scaled(coords)?;
+        if !self.exists(&scaled)? && !self.all_allocated()? {
+            return Err(Error::not_found(format!(
+                "chunk address isn't defined: nothing is stored at {coords:?}"
+            )));
+        }
+        let key = self.key(&scaled);
+        c.reads.of_block(&key, &[CopyRun { block: 0, buffer: 0, len: self.shape.len }]);
+        let p = self.stored_now(&key)?;
+        let (mask, bytes) = match p.encoded {
+            Some(mask) => (mask, Stored::Encoded(p)),
+            None if !self.shape.is_filtered(&key) => (0, Stored::Plain(p)),
+            None => {
+                let (mask, data) = self.shape.filters.encode(&p.load(&c.ledger, &self.shape)?)?;
+                (mask, Stored::Fill(data))
+            }
+        };
+        Ok(StoredChunk { dataset: self, mask, bytes })
+    }
+
+    /// A chunk as it is stored, with the mask of skipped filters, in memory of its own: see [`Self::stored_chunk`].
+    ///
+    /// # Errors
+    /// As [`Self::stored_chunk`] and [`StoredChunk::read_into`].
+    pub fn read_chunk(&self, coords: &[u64]) -> Result<(u32, Vec<u8>)> {
+        let chunk = self.stored_chunk(coords)?;
+        let mut bytes = buffer(chunk.len())?;
+        chunk.read_into(&mut bytes)?;
+        Ok((chunk.mask, bytes))
+    }
+}
