@@ -4,44 +4,38 @@ use crate::chunk::grid::CopyRun;
 
 /// Copies runs from `block`, which begins `base` bytes into the block that the runs count in.
 pub(crate) fn gather(runs: &[CopyRun], block: &[u8], base: usize, out: &mut [u8]) {
-    each(runs, |r, len| {
+    for r in runs {
         let from = r.block - base;
-        out[r.buffer..r.buffer + len].copy_from_slice(&block[from..from + len]);
-    });
+        copy(&block[from..from + r.len], &mut out[r.buffer..r.buffer + r.len]);
+    }
 }
 
 /// Copies runs from the caller's buffer into `block`.
 pub(crate) fn scatter(runs: &[CopyRun], buffer: &[u8], block: &mut [u8]) {
-    each(runs, |r, len| block[r.block..r.block + len].copy_from_slice(&buffer[r.buffer..r.buffer + len]));
-}
-
-/// Calls `copy` with each run and its length. A column has one element a run, and neighbouring columns have one longer run a
-/// row: a copy of a length that is known where it is compiled is one load and one store.
-#[inline(always)]
-fn each(runs: &[CopyRun], mut copy: impl FnMut(&CopyRun, usize)) {
-    let mut rest = runs;
-    while let Some(first) = rest.first() {
-        rest = match first.len {
-            1 => equal::<1>(rest, &mut copy),
-            2 => equal::<2>(rest, &mut copy),
-            4 => equal::<4>(rest, &mut copy),
-            8 => equal::<8>(rest, &mut copy),
-            16 => equal::<16>(rest, &mut copy),
-            len => {
-                copy(first, len);
-                &rest[1..]
-            }
-        };
+    for r in runs {
+        copy(&buffer[r.buffer..r.buffer + r.len], &mut block[r.block..r.block + r.len]);
     }
 }
 
-/// The runs of `N` bytes; gives back what begins with one of another length.
+/// Copies a run. A column has one element a run, and two neighbours have a run of two: where the length is known when this is
+/// compiled, a copy is one load and one store.
 #[inline(always)]
-fn equal<'a, const N: usize>(runs: &'a [CopyRun], copy: &mut impl FnMut(&CopyRun, usize)) -> &'a [CopyRun] {
-    let count = runs.iter().take_while(|r| r.len == N).count();
-    let (now, rest) = runs.split_at(count);
-    now.iter().for_each(|r| copy(r, N));
-    rest
+fn copy(from: &[u8], to: &mut [u8]) {
+    match from.len() {
+        1 => copy_fixed::<1>(from, to),
+        2 => copy_fixed::<2>(from, to),
+        4 => copy_fixed::<4>(from, to),
+        8 => copy_fixed::<8>(from, to),
+        16 => copy_fixed::<16>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn copy_fixed<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(from), Some(to)) = (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
+        *to = *from;
+    }
 }
 
 #[cfg(test)]

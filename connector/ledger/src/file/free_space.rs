@@ -26,6 +26,9 @@ pub(crate) fn run_of(place: &Address) -> (u64, u64) {
     (begin, round((place.offset - begin).saturating_add(place.length)))
 }
 
+/// Runs that rest by courtesy at most: whoever opens a file for writing reads the list of them all.
+const MAX_COURTESY_RUNS: usize = 1024;
+
 /// Free runs that are looked at for one before a limit.
 const MAX_RUNS_TRIED: usize = 256;
 
@@ -357,26 +360,29 @@ impl FreeSpace {
 
     /// Whether the run that has rested longest has rested enough, as far as time goes.
     pub(crate) fn is_ripe(&self, now: u64, rule: ReclaimRule) -> bool {
-        self.resting.front().is_some_and(|r| self.has_rested(r, self.resting_bytes, now, rule))
+        let left = (self.resting.len(), self.resting_bytes);
+        self.resting.front().is_some_and(|r| self.has_rested(r, left, now, rule))
     }
 
     /// The highest sequence of what [`wake`](Self::wake) would free.
     pub(crate) fn last_ripe(&self, limit: u64, now: u64, rule: ReclaimRule) -> Option<u64> {
-        let mut left = self.resting_bytes;
+        let mut left = (self.resting.len(), self.resting_bytes);
         let mut last = None;
         for r in self.resting.iter().take_while(|r| r.sequence <= limit) {
             if !self.has_rested(r, left, now, rule) {
                 break;
             }
-            left -= r.length;
+            left = (left.0 - 1, left.1 - r.length);
             last = Some(r.sequence);
         }
         last
     }
 
-    fn has_rested(&self, r: &PendingFree, resting: u64, now: u64, rule: ReclaimRule) -> bool {
+    /// Whether the first of so many runs and bytes that rest has rested enough.
+    fn has_rested(&self, r: &PendingFree, (runs, bytes): (usize, u64), now: u64, rule: ReclaimRule) -> bool {
         let age = now.saturating_sub(r.time);
-        age >= rule.least && (age >= rule.courtesy || self.is_much(resting))
+        let ends_early = runs > MAX_COURTESY_RUNS || self.is_much(bytes);
+        age >= rule.least && (age >= rule.courtesy || ends_early)
     }
 
     /// Courtesy ends where it would let the file grow by much.
@@ -504,5 +510,21 @@ mod tests {
         f.rest(resting(a + 160, 32, 3)).unwrap();
         f.replay_end(a + 160).unwrap();
         assert_eq!(f.end, a + 160);
+    }
+
+    #[test]
+    fn courtesy_ends_for_the_oldest_of_many_runs() {
+        let rule = ReclaimRule { least: 0, courtesy: 1000 };
+        let mut f = FreeSpace::new(DATA);
+        let count = MAX_COURTESY_RUNS as u64 + 5;
+        let begin = f.extend(count * 64).unwrap();
+        for n in 0..count {
+            f.rest(PendingFree { offset: begin + n * 64, length: 32, sequence: n, time: 10 }).unwrap();
+        }
+        assert_eq!(f.last_ripe(u64::MAX, 20, rule), Some(4));
+        f.wake(u64::MAX, 20, rule);
+        assert_eq!((f.waiting().count(), f.free_bytes()), (MAX_COURTESY_RUNS, 5 * 32));
+        f.wake(u64::MAX, 20, ReclaimRule { least: 100, courtesy: 1000 });
+        assert_eq!(f.waiting().count(), MAX_COURTESY_RUNS, "what was asked for is kept");
     }
 }

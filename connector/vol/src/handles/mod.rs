@@ -20,6 +20,7 @@ use crate::session::Session;
 use crate::transfer::context;
 use crate::transfer::filter_pipeline;
 
+pub mod block;
 pub mod identifiers;
 pub mod native_files;
 pub mod native_handle;

@@ -8,9 +8,10 @@ use h5lake_container::VirtualMapping;
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Result};
+use crate::handles::block::{Block, BlockPair};
 use crate::handles::open_objects::DatasetHandle;
 use crate::handles::source_name::SourceName;
-use crate::hdf5::id::KeptId;
+use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
 use crate::hdf5::plist::virtual_sources::View;
 use crate::hdf5::selection::Unlimited;
@@ -52,6 +53,10 @@ pub struct Mapping {
     pub endless_source: Option<Unlimited>,
     /// First and last coordinates of `place`, if it has an end and is neither all nor nothing.
     pub bounds: Option<(Vec<u64>, Vec<u64>)>,
+    /// The source's dimensions when the mapping was made, if all of it shows.
+    pub source_dims: Option<Vec<u64>>,
+    /// `place` and `source`, if each is one block.
+    pub blocks: Option<BlockPair>,
 }
 
 impl Mapping {
@@ -71,14 +76,37 @@ impl Mapping {
             Some(library.selection_bounds(&place, rank)?)
         };
         let (file, dataset) = (SourceName::parse(&stored.file)?, SourceName::parse(&stored.dataset)?);
-        let source_rank = library.extent_of(source.get())?.dims().len();
-        Ok(Self { file, dataset, place, source, source_rank, endless_place, endless_source, bounds })
+        let source_extent = library.extent_of(source.get())?;
+        let source_rank = source_extent.dims().len();
+        let source_dims = library.selects_all(&source).then(|| source_extent.dims().to_vec());
+        let blocks = block_of(library, &place)?.zip(block_of(library, &source)?);
+        let blocks = blocks.and_then(|(place, source)| BlockPair::new(place, source));
+        Ok(Self {
+            file,
+            dataset,
+            place,
+            source,
+            source_rank,
+            endless_place,
+            endless_source,
+            bounds,
+            source_dims,
+            blocks,
+        })
     }
 
     /// Whether each block has a source of its own; gives the blocks.
     pub fn numbered(&self) -> Option<&Unlimited> {
         let numbered = self.file.is_numbered() || self.dataset.is_numbered();
         self.endless_place.as_ref().filter(|_| numbered)
+    }
+
+    /// Whether the block that shows is in a source of these dimensions what it was when the mapping was made.
+    pub fn fits(&self, dims: &[u64]) -> bool {
+        self.blocks.as_ref().is_some_and(|blocks| match self.source_dims.as_deref() {
+            Some(all) => all == dims,
+            None => blocks.source.is_within(dims),
+        })
     }
 
     /// The smallest dimensions that a virtual dataset with this mapping can have.
@@ -115,6 +143,18 @@ impl VirtualLayout {
     pub fn least_extent(&self, rank: usize) -> Vec<u64> {
         least_extent(&self.mappings, rank)
     }
+}
+
+/// What a dataspace selects, if it is one block.
+///
+/// # Errors
+/// If the library refuses the dataspace.
+pub fn block_of(library: Library, space: &Id) -> Result<Option<Block>> {
+    if library.selects_all(space) {
+        let extent = library.extent_of(space.get())?;
+        return Ok((!extent.dims().is_empty()).then(|| Block::all(extent.dims())));
+    }
+    Ok(library.hyperslab_of(space)?.as_ref().and_then(Block::of_hyperslab))
 }
 
 fn open_all(library: Library, stored: &[VirtualMapping]) -> Result<Vec<Mapping>> {

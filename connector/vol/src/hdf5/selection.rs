@@ -10,10 +10,10 @@ use crate::hdf5::datatype::{check, truth};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 
-/// A regular hyperslab that goes on without end along one dimension.
+/// A regular hyperslab, which may go on without end along one dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unlimited {
-    /// Along which one.
+    /// Along which one, if it does.
     pub dimension: usize,
     /// First element of the first block.
     pub start: Vec<u64>,
@@ -68,6 +68,12 @@ impl Library {
         Ok((low, high))
     }
 
+    /// Whether a selection is everything.
+    pub fn selects_all(self, space: &Id) -> bool {
+        // SAFETY: any value may be given; a bad one is negative.
+        unsafe { (self.table().H5Sget_select_type)(space.get()) == sys::H5S_SEL_ALL }
+    }
+
     /// Whether a selection is everything or nothing, and so has no bounds of its own.
     pub fn selects_all_or_none(self, space: &Id) -> bool {
         // SAFETY: any value may be given; a bad one is negative.
@@ -77,6 +83,15 @@ impl Library {
 
     /// The parameters of a selection without end, if it has none.
     pub fn unlimited_selection(self, space: &Id) -> Result<Option<Unlimited>> {
+        let endless = |slab: &Unlimited| {
+            let d = slab.dimension;
+            slab.count.get(d) == Some(&UNLIMITED) || slab.block.get(d) == Some(&UNLIMITED)
+        };
+        Ok(self.hyperslab_of(space)?.filter(endless))
+    }
+
+    /// The parameters of a selection that is a regular hyperslab.
+    pub fn hyperslab_of(self, space: &Id) -> Result<Option<Unlimited>> {
         let table = self.table();
         // SAFETY: any value may be given; a bad one is negative.
         if unsafe { (table.H5Sget_select_type)(space.get()) } != sys::H5S_SEL_HYPERSLABS {
@@ -101,7 +116,7 @@ impl Library {
         };
         check(result, "H5Sget_regular_hyperslab")?;
         let endless = (0..rank).find(|d| count[*d] == UNLIMITED || block[*d] == UNLIMITED);
-        Ok(endless.map(|dimension| Unlimited { dimension, start, stride, count, block }))
+        Ok(Some(Unlimited { dimension: endless.unwrap_or(0), start, stride, count, block }))
     }
 
     /// Gives a dataspace another extent. The selection stays as it is.

@@ -3,11 +3,12 @@
 //! Elements go straight between the source's type and the application's; the virtual dataset's own type matters only
 //! for the fill value (H5Dvirtual.c).
 
-use h5lake_container::{FillValue, Run};
+use h5lake_container::{FillValue, Layout, Run};
 
 use crate::error::{Error, Major, Minor, Result};
+use crate::handles::block::Block;
 use crate::handles::open_objects::DatasetHandle;
-use crate::handles::virtual_layout::{Mapping, VirtualLayout};
+use crate::handles::virtual_layout::{Mapping, VirtualLayout, block_of};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::selection::Unlimited;
@@ -21,9 +22,49 @@ use crate::transfer::memory::region::MemoryRegion;
 struct Share {
     source: Source,
     /// What of the source takes part.
-    selection: Id,
+    part: Part,
     /// Which elements of the transfer, in its order, these are.
     runs: Vec<Run>,
+}
+
+/// Some of a source's elements.
+enum Part {
+    Block(Block),
+    Space(Id),
+}
+
+impl Part {
+    /// As a dataspace with the source's extent.
+    fn into_space(self, library: Library, source: &Source) -> Result<Id> {
+        match self {
+            Self::Space(space) => Ok(space),
+            Self::Block(block) => {
+                let space = library.space_of(&source.extent()?)?;
+                library.select_hyperslab(&space, &block.hyperslab())?;
+                Ok(space)
+            }
+        }
+    }
+
+    /// Hands on what a transfer touches in a source.
+    fn in_dataset<T>(
+        self,
+        dataset: &DatasetHandle,
+        source: &Source,
+        use_selection: impl FnOnce(&FileSelection) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            // Only a virtual dataset asks for the dataspace.
+            Self::Block(block) if !matches!(dataset.dataset.layout(), Layout::Virtual { .. }) => {
+                use_selection(&FileSelection { selection: block.selection(), space: None })
+            }
+            other => {
+                let space = other.into_space(dataset.base.session.library, source)?;
+                let (selection, _) = dataset::file_selection(dataset, Some(space.get()))?;
+                use_selection(&FileSelection { selection, space: Some(space.get()) })
+            }
+        }
+    }
 }
 
 /// `H5Dread` of a virtual dataset. What no source has reads as the fill value.
@@ -64,9 +105,8 @@ impl Reading<'_> {
         let mut covered: Vec<Run> = Vec::new();
         each_share(self.dataset, self.layout, points, file_space, &mut |share| {
             covered.extend(&share.runs);
-            MemoryRegion::within(row, self.element, share.runs, |region| {
-                self.share(&share.source, &share.selection, region)
-            })
+            let Share { source, part, runs } = share;
+            MemoryRegion::within(row, self.element, runs, |region| self.share(&source, part, region))
         })?;
         let holes = holes(covered, points);
         if holes.is_empty() || self.dataset.dataset.fill().value == FillValue::Undefined {
@@ -75,16 +115,16 @@ impl Reading<'_> {
         MemoryRegion::within(row, self.element, holes, |region| self.fill(region))
     }
 
-    fn share(&self, source: &Source, selection: &Id, region: &mut MemoryRegion) -> Result<()> {
+    fn share(&self, source: &Source, part: Part, region: &mut MemoryRegion) -> Result<()> {
         match source {
-            Source::Ours(source) => {
-                let what = selected(source, selection)?;
-                dataset::read(source, self.memory_type, region, &what, self.transfer)
-            }
+            Source::Ours(dataset) => part.in_dataset(dataset, source, |what| {
+                dataset::read(dataset, self.memory_type, region, what, self.transfer)
+            }),
             Source::Native(id) => {
+                let selection = part.into_space(id.library(), source)?;
                 let mut elements = buffer_of(region.points() as usize, self.element)?;
                 region.gather(0, &mut elements);
-                id.library().read_native(id, self.memory_type, selection, self.transfer, &mut elements)?;
+                id.library().read_native(id, self.memory_type, &selection, self.transfer, &mut elements)?;
                 region.scatter(0, &elements);
                 Ok(())
             }
@@ -138,20 +178,18 @@ pub fn write(
     }
     let mut row = region.copied()?;
     each_share(dataset, layout, points, file_space, &mut |share| {
-        row.with_part(share.runs, |region| match &share.source {
-            Source::Ours(source) => {
-                let what = selected(source, &share.selection)?;
-                dataset::write(source, memory_type, region, &what, transfer)
+        let Share { source, part, runs } = share;
+        row.with_part(runs, |region| match &source {
+            Source::Ours(dataset) => part.in_dataset(dataset, &source, |what| {
+                dataset::write(dataset, memory_type, region, what, transfer)
+            }),
+            Source::Native(id) => {
+                let selection = part.into_space(id.library(), &source)?;
+                id.library().write_native(id, region, &selection, transfer)
             }
-            Source::Native(id) => id.library().write_native(id, region, &share.selection, transfer),
         })
     })?;
     layout.sources.commit()
-}
-
-fn selected(source: &DatasetHandle, space: &Id) -> Result<FileSelection> {
-    let (selection, _) = dataset::file_selection(source, Some(space.get()))?;
-    Ok(FileSelection { selection, space: Some(space.get()) })
 }
 
 /// Visits the shares of all sources that are there in a transfer of `points` elements.
@@ -175,9 +213,10 @@ fn each_share(
     };
     let dims = dataset.dataset.space().dims().to_vec();
     let bounds = library.selection_bounds(&wanted, dims.len())?;
+    let block = block_of(library, &wanted)?.filter(|block| block.is_within(&dims));
     let row = library.row_space(points)?;
     let search = Search::new(dataset, layout)?;
-    let mut shares = Shares { library, dims, extent, wanted, bounds, row, search, visit };
+    let mut shares = Shares { library, dims, extent, wanted, bounds, block, row, search, visit };
     layout.mappings.iter().try_for_each(|mapping| shares.of(mapping))
 }
 
@@ -190,6 +229,8 @@ struct Shares<'a> {
     wanted: Id,
     /// First and last coordinates of that.
     bounds: (Vec<u64>, Vec<u64>),
+    /// The same, if it is one block.
+    block: Option<Block>,
     /// The transfer's elements in a row.
     row: Id,
     search: Search<'a>,
@@ -205,11 +246,36 @@ impl Shares<'_> {
                 if mapping.bounds.as_ref().is_some_and(|bounds| !overlap(bounds, &self.bounds)) {
                     return Ok(());
                 }
+                if self.of_block(mapping)? {
+                    return Ok(());
+                }
                 let place = self.library.copy_space(mapping.place.get())?;
                 self.library.set_extent_of(&place, self.extent.get())?;
                 self.at(mapping, 0, &place)
             }
         }
+    }
+
+    /// A source that shows as one block, in a transfer of one block. Says whether it is that simple.
+    fn of_block(&mut self, mapping: &Mapping) -> Result<bool> {
+        let (Some(wanted), Some(blocks)) = (&self.block, &mapping.blocks) else { return Ok(false) };
+        // Without bounds, all of the extent is meant, however large it is by now.
+        let is_as_it_was = match mapping.bounds {
+            Some(_) => blocks.place.is_within(&self.dims),
+            None => blocks.place == Block::all(&self.dims),
+        };
+        if !is_as_it_was {
+            return Ok(false);
+        }
+        let Some(common) = wanted.common(&blocks.place) else { return Ok(true) };
+        let (part, runs) = (blocks.in_source(&common), wanted.runs_of(&common));
+        let Some(source) = self.find(mapping, 0)? else { return Ok(true) };
+        // Where the source has another extent by now, "all of it" is something else.
+        if !mapping.fits(source.extent()?.dims()) {
+            return Ok(false);
+        }
+        (self.visit)(Share { source, part: Part::Block(part), runs })?;
+        Ok(true)
     }
 
     /// A source of which as much shows as there is, and as the virtual dataset has room for.
@@ -322,7 +388,7 @@ impl Shares<'_> {
         }
         let selection = library.project(place.get(), taken.get(), self.wanted.get())?;
         let runs = library.runs_of(touched.get())?;
-        (self.visit)(Share { source, selection, runs })
+        (self.visit)(Share { source, part: Part::Space(selection), runs })
     }
 }
 
