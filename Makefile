@@ -11,7 +11,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory soak bench lint fmt clean
+    test-faults test-power test-fuzz test-memory soak bench bench-apps lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -43,6 +43,8 @@ help:
 	@echo "make test-docker  a client's image and MinIO in containers; DOCKERD=start starts an engine for it"
 	@echo "make bench ROWS=gzip,chunks ROUNDS=5"
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
+	@echo "make bench-apps WORKLOADS=Tables,Climate ROUNDS=3"
+	@echo "                time, memory and room of real workloads beside native HDF5"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
 
@@ -115,6 +117,10 @@ bench: plugin
 	cargo build --release --package h5lake-tests-s3 --package h5lake-floor
 	benches/run --rounds $(ROUNDS) $(if $(ROWS),--rows $(ROWS)) $(if $(SIDES),--sides $(SIDES))
 	benches/table
+
+# Real workloads on h5py, PyTables, netCDF4 and what is built on them: time, memory and room beside native HDF5.
+bench-apps: plugin
+	benches/apps/run --rounds $(ROUNDS) $(if $(WORKLOADS),--workloads $(WORKLOADS))
 
 # Programs for MPI, with HDF5, mpi4py and h5py built for it: made once, and kept in the cache.
 test-mpi: plugin

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h5lake_ledger::{CompactionPlan, Extent, Ledger};
 use prost::Message;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a vacuum waits before it looks again whether another writer is done.
@@ -18,8 +19,6 @@ const ENTRIES_PER_SCAN: usize = 1024;
 const MAX_ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
-/// At close, dead bytes must exceed the live ones around them, and this, to be worth the time.
-const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 /// Bytes that a close moves at most. What is left is for the next one.
 const MAX_MOVED_BYTES_AT_CLOSE: u64 = 256 << 20;
 
@@ -51,6 +50,7 @@ impl Container {
         self.ledger.trust_clock();
         self.compact_by(u64::MAX, commit)?;
         self.ledger.vacuum()?;
+        self.is_vacuumed.store(true, Ordering::Relaxed);
         Ok(before.saturating_sub(self.ledger.size()?))
     }
 
@@ -111,11 +111,22 @@ impl Container {
         Ok(moved)
     }
 
-    /// What a writer's last close does by itself, where dead room outweighs what it surrounds.
+    /// What a writer's last close does by itself, where much room is dead.
     pub(crate) fn compact_at_close(&self) -> Result<()> {
-        let (dead, live) = self.ledger.fragmentation();
-        if dead > live && dead >= MIN_DEAD_BYTES_AT_CLOSE {
-            self.compact(MAX_MOVED_BYTES_AT_CLOSE)?;
+        if self.is_vacuumed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut most = MAX_MOVED_BYTES_AT_CLOSE;
+        for _ in 0..MAX_ROUNDS {
+            if !self.ledger.wants_compaction_at_close()? {
+                break;
+            }
+            most -= self.compact_by(most, commit_unchanged)?.min(most);
+            // In a store, objects go when they have rested, and pages have objects of their own.
+            if self.ledger.is_remote() {
+                break;
+            }
+            self.ledger.give_back()?;
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ use lru::LruCache;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -109,6 +110,8 @@ pub struct Container {
     pub(crate) on_conflict: OnConflict,
     /// What this writer has read since its last flush, where others write too.
     pub(crate) reads: Reads,
+    /// A vacuum has given back what it could, and told how much that was.
+    pub(crate) is_vacuumed: AtomicBool,
     pid: u32,
     statistics: Arc<Statistics>,
     /// Dropped last.
@@ -321,6 +324,7 @@ impl Container {
             lock: o.ledger.lock,
             on_conflict: o.on_conflict,
             reads: Reads::new(writers, o.on_conflict),
+            is_vacuumed: AtomicBool::new(false),
             pid: h5lake_ledger::process::id(),
             _tell_at_close: TellAtClose(statistics.clone()),
             statistics,

@@ -47,6 +47,12 @@ impl Extent {
         sums.at(place)
     }
 
+    /// The extent of the same bytes at another place.
+    pub(crate) fn moved_to(&self, place: Address) -> Self {
+        debug_assert_eq!(place.length, self.length);
+        Self { place, ..self.clone() }
+    }
+
     /// The extent of this payload and `data`, which lies right behind it.
     pub(crate) fn with(&self, data: &[u8]) -> Self {
         let mut grown = self.clone();

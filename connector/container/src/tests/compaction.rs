@@ -129,7 +129,10 @@ fn a_writer_that_leaves_mostly_dead_packs_compacts_them_at_its_close() {
 #[test]
 fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     let place = file();
-    let c = place.create();
+    // What is kept for old versions is not given back at a close.
+    let retention = Some(Duration::from_secs(4));
+    let ledger = LedgerOptions { retention, ..LedgerOptions::default() };
+    let c = place.create_with(Options { ledger, ..Options::default() });
     let blob = c.heap_put(c.root(), &noise(5, 90_000)).unwrap();
     let kept = fill(&c);
     let groups: Vec<_> =
@@ -144,10 +147,12 @@ fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     let before = c.size().unwrap();
     drop(c);
     // Another process: a writer that comes while the vacuum waits gets in, and it is not kept from its end by that.
+    let begun = std::time::Instant::now();
     let writer = || loop {
         std::thread::sleep(Duration::from_millis(1));
         match Container::open_apart(&place.target, Access::ReadWrite, &Options::default()) {
-            Ok(c) => return (c.size().unwrap() < before).then(std::time::Instant::now),
+            // By then the vacuum has moved what it can, and what it moved rests.
+            Ok(_) => return (begun.elapsed() > Duration::from_secs(2)).then(std::time::Instant::now),
             Err(e) => assert_eq!(e.kind(), ErrorKind::Locked, "{e}"),
         }
     };
@@ -160,7 +165,8 @@ fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     assert!(got_in < ended, "a writer was kept out until the end");
     let c = place.open(Access::ReadWrite);
     let after = c.size().unwrap();
-    assert_eq!(freed, before - after);
+    // The other writer folds its log when it closes.
+    assert!((before - after..before - after + (64 << 10)).contains(&freed), "{freed} of {before} - {after}");
     let live = 400_000 + 200_000 + 90_000 + (1 << 20);
     assert!(before > 20 << 20 && after < live, "{before} {after}");
     check(&c, &kept[..1], &blob);
@@ -168,4 +174,34 @@ fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
     let c = place.open(Access::ReadOnly);
     check(&c, &kept[..1], &blob);
     assert_eq!(c.group_info(c.root()).unwrap().link_count, groups.len() as u64 + 1);
+}
+
+#[test]
+fn a_file_that_was_overwritten_is_as_long_as_its_data_when_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let target = Target::File(path.clone());
+    let length = 12_000_000;
+    let c = Container::create(&target, crate::Replace::Never, FileCreation::default(), Options::default())
+        .unwrap();
+    let d = dataset(&c, b"d", dataset_spec(1, simple(&[length], &[length]), Layout::Contiguous));
+    for seed in 0..3 {
+        d.write(&Selection::All, &noise(seed, length as usize)).unwrap();
+        c.flush().unwrap();
+    }
+    drop((c, d));
+    let most = length + length / 10 + (1 << 20);
+    let len = || std::fs::metadata(&path).unwrap().len();
+    assert!(len() < most, "{} after it was made", len());
+    for seed in 3..6 {
+        let c = Container::open(&target, crate::Access::ReadWrite, Options::default()).unwrap();
+        let d = c.dataset(object(&c, b"d")).unwrap();
+        d.write(&Selection::All, &noise(seed, length as usize)).unwrap();
+        drop((c, d));
+        assert!(len() < most, "{} after it was overwritten", len());
+    }
+    let c = Container::open(&target, crate::Access::ReadOnly, Options::default()).unwrap();
+    let mut out = vec![0; length as usize];
+    c.dataset(object(&c, b"d")).unwrap().read(&Selection::All, &mut out).unwrap();
+    assert!(out == noise(5, length as usize));
 }

@@ -6,14 +6,37 @@ use crate::address::{Address, Location};
 use crate::compaction_plan::CompactionPlan;
 use crate::error::Result;
 use crate::file::file_io::FileIo;
-use crate::file::free_space::{self, round, run_of};
+use crate::file::free_space::{self, FreeSpace, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::writer::FileWriter;
 
 /// Free bytes that make moving payloads worth it.
 const MIN_FREE_BYTES: u64 = 64 << 10;
 
+/// At close, free bytes must be as many to be worth the time.
+const MIN_FREE_BYTES_AT_CLOSE: u64 = 256 << 10;
+/// And more than one of so many bytes that the container needs.
+const NEEDED_TO_FREE: u64 = 16;
+
 impl FileWriter {
+    /// Whether what is free, or may be used again from now on, is much of the file. A writer that wrote nothing does not ask.
+    pub(crate) fn wants_compaction_at_close(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<bool> {
+        let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
+        let Some(free_space) = &self.free_space else { return Ok(false) };
+        // A checkpoint gives the log's room back as well.
+        let log: u64 = self.log.iter().map(|n| round(n.at.place.length)).sum();
+        let needed = |free_space: &FreeSpace| free_space.dense_end().saturating_sub(log);
+        if !much(free_space.free_bytes() + free_space.rests().0 + log, needed(free_space)) {
+            return Ok(false);
+        }
+        // A few pages that rest at the end would keep all of it.
+        self.reclaim.rule.courtesy = 0;
+        self.stop_growing();
+        self.wake(raw, locks)?;
+        let free_space = self.load(raw)?;
+        Ok(much(free_space.free_bytes() + log, needed(free_space)))
+    }
+
     /// What lies behind the end that the file would have without holes.
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();

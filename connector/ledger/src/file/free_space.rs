@@ -387,7 +387,7 @@ impl FreeSpace {
 
     /// Courtesy ends where it would let the file grow by much.
     fn is_much(&self, bytes: u64) -> bool {
-        bytes > (self.dense_end() / 4).max(1 << 20)
+        bytes > (self.dense_end() / 10).max(1 << 20)
     }
 
     /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.

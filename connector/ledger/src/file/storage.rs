@@ -371,6 +371,10 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, raw, locks| w.compaction_plan(raw, locks))
     }
 
+    fn wants_compaction_at_close(&self) -> Result<bool> {
+        self.with_writer(|w, raw, locks| w.wants_compaction_at_close(raw, locks))
+    }
+
     fn begin_compaction(&self) -> Result<()> {
         self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
     }

@@ -10,6 +10,8 @@ use crate::tags::Held;
 
 /// Dead bytes in an object that make moving what lives there worth the requests.
 const MIN_DEAD_BYTES: u64 = 64 << 10;
+/// Dead bytes that make moving payloads at a close worth the time.
+const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 
 /// One object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,9 +141,18 @@ impl UsageTable {
         }
     }
 
+    /// Whether what is dead in the objects worth emptying outweighs what lives there, and is much.
+    pub(crate) fn is_fragmented(&self) -> bool {
+        let (dead, live) = self.fragmentation();
+        dead > live && dead >= MIN_DEAD_BYTES_AT_CLOSE
+    }
+
     /// Dead and live bytes of the objects worth emptying.
-    pub(crate) fn fragmentation(&self) -> (u64, u64) {
-        self.spare().fold((0, 0), |(dead, live), (_, u)| (dead + u.total - u.live, live + u.live))
+    fn fragmentation(&self) -> (u64, u64) {
+        let sum = |(dead, live): (u64, u64), u: &Use| {
+            (dead.saturating_add(u.total - u.live), live.saturating_add(u.live))
+        };
+        self.spare().fold((0, 0), |sums, (_, u)| sum(sums, u))
     }
 
     /// Encodes the table, filled up with zeros to `length` if that is given.

@@ -265,8 +265,8 @@ impl StorageCompaction for ObjectStorage {
         self.with_writer(ObjectWriter::compaction_plan)
     }
 
-    fn fragmentation(&self) -> (u64, u64) {
-        self.with_writer(|w| Ok(w.fragmentation())).unwrap_or_default()
+    fn wants_compaction_at_close(&self) -> Result<bool> {
+        self.with_writer(|w| Ok(w.wants_compaction_at_close()))
     }
 
     fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {

@@ -377,9 +377,9 @@ impl ObjectWriter {
         Ok(self.load()?.compaction_plan())
     }
 
-    /// Dead and live bytes of those objects, if the table is at hand.
-    pub(crate) fn fragmentation(&self) -> (u64, u64) {
-        self.usage.table.as_ref().map_or((0, 0), UsageTable::fragmentation)
+    /// Whether they keep much dead room, if the table is at hand.
+    pub(crate) fn wants_compaction_at_close(&self) -> bool {
+        self.usage.table.as_ref().is_some_and(UsageTable::is_fragmented)
     }
 
     pub(crate) fn wants_checkpoint(&self) -> bool {

@@ -15,10 +15,9 @@ pub(crate) trait StorageCompaction: StorageReads {
     /// What is worth moving.
     fn compaction_plan(&self) -> Result<CompactionPlan>;
 
-    /// Dead bytes in objects that live ones keep, and those live bytes, as far as known at once.
-    fn fragmentation(&self) -> (u64, u64) {
-        (0, 0)
-    }
+    /// Whether so much is dead that a close should move what lives, as far as that is known at once. Who copies a file
+    /// may be shown no courtesy any more.
+    fn wants_compaction_at_close(&self) -> Result<bool>;
 
     /// From now on what is written goes where it stands in nobody's way, if it can: in a file, before the end that it would
     /// have without holes. Until [`end_compaction`](Self::end_compaction).
