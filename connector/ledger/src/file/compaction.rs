@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, FreeSpace, round, run_of};
 use crate::file::locks::Locks;
-use crate::file::writer::FileWriter;
+use crate::file::writer::{FileWriter, Noted};
 
 /// Free bytes that make moving payloads worth it.
 const MIN_FREE_BYTES: u64 = 64 << 10;
@@ -24,7 +24,7 @@ impl FileWriter {
         let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
         let Some(free_space) = &self.free_space else { return Ok(false) };
         // A checkpoint gives the log's room back as well.
-        let log: u64 = self.log.iter().map(|n| round(n.at.place.length)).sum();
+        let log: u64 = self.log.iter().map(Noted::run_bytes).sum();
         let needed = |free_space: &FreeSpace| free_space.dense_end().saturating_sub(log);
         if !much(free_space.free_bytes() + free_space.rests().0 + log, needed(free_space)) {
             return Ok(false);

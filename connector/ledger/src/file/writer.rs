@@ -95,6 +95,11 @@ impl Noted {
         SpaceDelta::decode(&self.notes)
     }
 
+    /// Bytes of its run.
+    pub(super) fn run_bytes(&self) -> u64 {
+        run_of(&self.at.place).1
+    }
+
     /// Brings the room from the version before to this one's.
     pub(super) fn replay(&self, free_space: &mut FreeSpace) -> Decoded<SpaceDelta> {
         let notes = self.notes()?;
