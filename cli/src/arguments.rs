@@ -247,8 +247,9 @@ pub enum Command {
         quiet: bool,
     },
     /// Copies a container, or one version of it, to where nothing is yet: between files and stores. The copy is found when it is
-    /// whole, or never. Old versions and tags are not copied. With --update, an earlier copy is brought up to date: only what
-    /// changed is moved, in one commit.
+    /// whole, or never. Old versions and tags are not copied. A copy that was killed or failed continues when it is started again
+    /// within a day: what had arrived is not sent again. If SOURCE has changed meanwhile, it begins anew, and says so. With --update,
+    /// an earlier copy is brought up to date: only what changed is moved, in one commit.
     #[command(after_help = "Examples:
   h5lake copy run.h5 s3://lab/data/run.h5
   h5lake copy s3://lab/data/run.h5@v=12 old.h5

@@ -45,7 +45,9 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     };
     drop(bar);
     let (before, copied) = done?;
-    print([told(wanted, before, &copied)])?;
+    let anew = copied.begun_anew.filter(|_| output != Output::Json);
+    let anew = anew.map(|why| format!("{}: begun anew, because {why}", target.display()));
+    print(anew.into_iter().chain([told(wanted, before, &copied)]))?;
     Ok(())
 }
 
@@ -67,11 +69,12 @@ fn earlier_copy(target: &Path) -> Result<Option<Target>, Failure> {
 
 /// The line that tells what was done. `before` is the version that the target showed.
 fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
-    let Copied { from: version, entries, bytes, .. } = *copied;
+    let Copied { from: version, entries, bytes, continued, begun_anew, .. } = *copied;
     let (name, target) = (wanted.source.display().to_string(), wanted.target.display().to_string());
     match (wanted.output, before) {
         (Output::Json, _) => json!({
-            "name": name, "target": target, "version": version, "before": before, "entries": entries, "bytes": bytes
+            "name": name, "target": target, "version": version, "before": before, "entries": entries, "bytes": bytes,
+            "continued": continued, "begun_anew": begun_anew
         })
         .to_string(),
         (_, Some(before)) if before == version => {
@@ -79,6 +82,9 @@ fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
         }
         (_, Some(before)) => format!(
             "{name} -> {target}: version {version} instead of {before}, {entries} entries, {bytes} bytes of data"
+        ),
+        (_, None) if continued > 0 => format!(
+            "{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data; continued: {continued} bytes had arrived"
         ),
         (_, None) => format!("{name} -> {target}: version {version}, {entries} entries, {bytes} bytes of data"),
     }

@@ -179,7 +179,7 @@ fn make_newest(name: &Path, place: Place, at: At, ledger: Options, output: Outpu
     let bar = output.bar("restore");
     let done = Container::restore_version(&target, &options, at, &mut |done, of| bar.show(done, of));
     drop(bar);
-    let Copied { from, to, entries, bytes } = done?;
+    let Copied { from, to, entries, bytes, .. } = done?;
     let name = name.display().to_string();
     print([match (output, from == to) {
         (Output::Json, _) => {

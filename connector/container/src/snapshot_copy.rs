@@ -7,7 +7,7 @@ pub use self::incremental::UpdatedCopy;
 use self::mover::Mover;
 use crate::repair::copy_user_block;
 use crate::{Access, Container, Error, ErrorKind, Options, Result, Target, registry};
-use h5lake_ledger::{At, Ledger, Origin};
+use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy};
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +20,36 @@ pub struct Copied {
     pub entries: u64,
     /// Bytes of payloads that were copied.
     pub bytes: u64,
+    /// Bytes of payloads that an earlier try had copied, and that were not copied again.
+    pub continued: u64,
+    /// Why an earlier try was of no use, if there was one and it was not.
+    pub begun_anew: Option<&'static str>,
+}
+
+/// Makes a container that `fill` fills. One whose origin is known continues an earlier try; returns whether that had done all.
+fn make(
+    target: &Target,
+    options: h5lake_ledger::Options,
+    origin: Option<&Origin>,
+    fill: impl FnOnce(&Ledger, EarlierTry) -> Result<()>,
+) -> Result<(Ledger, bool)> {
+    let Some(origin) = origin else {
+        let fill = |to: &Ledger| fill(to, EarlierTry::None);
+        let made = match target {
+            Target::File(path) => Ledger::create_whole_file(path, options, fill)?,
+            Target::Objects { store, key, .. } => {
+                Ledger::create_whole_objects(store.clone(), key, options, fill)?
+            }
+        };
+        return Ok((made, false));
+    };
+    let WholeCopy { ledger, was_whole } = match target {
+        Target::File(path) => Ledger::create_copy_file(path, options, origin, fill)?,
+        Target::Objects { store, key, .. } => {
+            Ledger::create_copy_objects(store.clone(), key, options, origin, fill)?
+        }
+    };
+    Ok((ledger, was_whole))
 }
 
 fn open(target: &Target, access: Access, options: h5lake_ledger::Options) -> Result<Ledger> {
@@ -49,9 +79,12 @@ impl Container {
     /// told how many bytes were copied, and how many there are at most. The copy remembers what it shows, for
     /// [`update_copy`](Self::update_copy).
     ///
+    /// What a killed or failed copy of the same version to the same target had put is not put again. It is kept for a
+    /// day, and not where the target is a store in memory, or a file where locks do not work.
+    ///
     /// # Errors
-    /// `AlreadyExists` if there is something at `target`; `Corrupt` if something is damaged; those of reading the
-    /// source and of writing. After an error there is nothing at `target`.
+    /// `AlreadyExists` if there is something at `target`; `Locked` while another copy to it is under way; `Corrupt` if
+    /// something is damaged; those of reading the source and of writing. After an error there is nothing at `target`.
     pub fn copy_to(
         source: &Target,
         options: &Options,
@@ -70,19 +103,19 @@ impl Container {
             found => found?,
         };
         let mut done = Copied { from: from.version(), ..Copied::default() };
-        let fill = |to: &Ledger| -> Result<()> {
+        let set = origin.clone();
+        let fill = |to: &Ledger, earlier: EarlierTry| -> Result<()> {
             let mut progress = |bytes| progress(bytes, size);
             let mut mover = Mover::new(&from, to, done, &mut progress);
-            mover.all()?;
+            let moved = mover.all(earlier);
             done = mover.done;
-            origin.map_or(Ok(()), |origin| Ok(to.set_origin(origin)?))
+            moved?;
+            set.map_or(Ok(()), |origin| Ok(to.set_origin(origin)?))
         };
-        let made = match target {
-            Target::File(path) => Ledger::create_whole_file(path, ledger, fill)?,
-            Target::Objects { store, key, .. } => {
-                Ledger::create_whole_objects(store.clone(), key, ledger, fill)?
-            }
-        };
+        let (made, was_whole) = make(target, ledger, origin.as_ref(), fill)?;
+        if was_whole {
+            done.continued = made.size()?;
+        }
         done.to = made.version();
         made.close()?;
         if let (Target::File(from), Target::File(to)) = (source, target)

@@ -83,6 +83,12 @@ impl Extent {
         self.length == 0
     }
 
+    /// Whether another payload has the same length and checksums, where both have checksums of the same blocks. Other payloads
+    /// can have them too.
+    pub fn may_equal(&self, other: &Self) -> bool {
+        self.length == other.length && (self.block_power != other.block_power || self.sums == other.sums)
+    }
+
     pub(crate) fn place(&self) -> &Address {
         &self.place
     }

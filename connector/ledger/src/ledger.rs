@@ -2,6 +2,7 @@
 
 mod close;
 mod commit;
+mod continued;
 mod open;
 mod origin;
 mod payloads;
@@ -16,10 +17,12 @@ use bytes::Bytes;
 
 pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
+pub use self::continued::WholeCopy;
 pub use self::tag::Tag;
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
+use crate::journal::PartBuffer;
 use crate::key::Key;
 use crate::limits::{MAX_KEY, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
@@ -50,6 +53,8 @@ pub struct Ledger {
     records_bound: u64,
     spill_bound: u64,
     is_multi_writer: bool,
+    /// Of a copy that is being made: the next part of its journal.
+    part: Mutex<PartBuffer>,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +128,7 @@ impl Ledger {
             records_bound: opts.checkpoint_records.min(records_bound),
             spill_bound: opts.spill_bytes,
             is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
+            part: Mutex::new(PartBuffer::new(opts.journal_bytes)),
         };
         let salvage = match (ledger.offset_in_file(), opts.salvage && access == Access::ReadOnly) {
             (None, _) => Salvage::Useless,

@@ -22,6 +22,7 @@ mod file;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod history;
+mod journal;
 mod key;
 mod ledger;
 mod limits;
@@ -60,7 +61,8 @@ pub use error::{Error, ErrorKind, Holder, Result, Salvage};
 pub use extent::Extent;
 pub use file::superblock::FORMAT as FORMAT_VERSION;
 pub use file::{ByteSource, OpenedFile, Replacing};
-pub use ledger::{Ledger, Tag};
+pub use journal::EarlierTry;
+pub use ledger::{Ledger, Tag, WholeCopy};
 pub use limits::{MAX_KEY, MAX_VALUE};
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{

@@ -111,6 +111,9 @@ pub struct Options {
     /// less often: at up to eight times as much. Of no account for many writers and for object stores, which keep in memory
     /// what they have staged.
     pub spill_bytes: u64,
+    /// A copy that can be continued notes what is there after so many bytes of payloads, and later after the 128th part of what is
+    /// there, if that is more.
+    pub journal_bytes: u64,
     /// Where the handle counts what it does. Handles whose options are clones count together.
     pub statistics: Arc<Statistics>,
 }
@@ -129,6 +132,7 @@ impl Default for Options {
             checkpoint_bytes: 512 << 10,
             checkpoint_records: 4096,
             spill_bytes: 32 << 20,
+            journal_bytes: 16 << 20,
             statistics: Arc::default(),
         }
     }

@@ -34,6 +34,19 @@ impl Origin {
     pub(crate) fn of(id: [u8; 16], v: Version) -> Self {
         Self { id, version: v.number, time: v.time, host: v.host, pid: v.pid }
     }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.id);
+        put_varint(out, self.version);
+        put_varint(out, self.time);
+        Author { host: self.host.as_str().into(), pid: self.pid }.encode(out);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let (id, version, time) = (r.id()?, r.number()?, r.number()?);
+        let Author { host, pid } = Author::read(r)?;
+        Ok(Self { id, version, time, host: host.to_string(), pid })
+    }
 }
 
 /// What a container knows of its origin.
@@ -62,14 +75,10 @@ pub(crate) struct OriginEntry {
 
 impl OriginEntry {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Origin { id, version, time, host, pid } = &self.origin;
         let mut out = vec![FORM];
         out.extend_from_slice(&self.copy);
         put_varint(&mut out, self.made);
-        out.extend_from_slice(id);
-        put_varint(&mut out, *version);
-        put_varint(&mut out, *time);
-        Author { host: host.as_str().into(), pid: *pid }.encode(&mut out);
+        self.origin.encode(&mut out);
         out
     }
 
@@ -78,11 +87,9 @@ impl OriginEntry {
         if r.u8()? != FORM {
             return Err("an origin of a form that this h5lake does not know");
         }
-        let (copy, made) = (r.id()?, r.number()?);
-        let (id, version, time) = (r.id()?, r.number()?, r.number()?);
-        let Author { host, pid } = Author::read(&mut r)?;
+        let (copy, made, origin) = (r.id()?, r.number()?, Origin::read(&mut r)?);
         r.end()?;
-        Ok(Self { copy, made, origin: Origin { id, version, time, host: host.to_string(), pid } })
+        Ok(Self { copy, made, origin })
     }
 }
 

@@ -6,6 +6,7 @@
 mod checkpoints;
 mod commits;
 mod compaction;
+mod journal;
 mod many_writers;
 mod payloads;
 mod read;
@@ -14,6 +15,7 @@ mod tags;
 pub(crate) use checkpoints::StorageCheckpoints;
 pub(crate) use commits::StorageCommits;
 pub(crate) use compaction::StorageCompaction;
+pub(crate) use journal::StorageJournal;
 pub(crate) use many_writers::StorageSharing;
 pub(crate) use payloads::{StoragePayloads, write_one_by_one};
 pub(crate) use read::StorageReads;
@@ -104,6 +106,7 @@ pub(crate) trait Storage:
     + StorageCheckpoints
     + StorageCompaction
     + StorageTags
+    + StorageJournal
 {
 }
 
@@ -115,5 +118,6 @@ impl<S> Storage for S where
         + StorageCheckpoints
         + StorageCompaction
         + StorageTags
+        + StorageJournal
 {
 }

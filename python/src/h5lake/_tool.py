@@ -45,6 +45,10 @@ class Copied:
     entries: int
     #: Bytes of data that were moved.
     bytes: int
+    #: Bytes of data that a copy which was killed or failed had moved before, and that were not moved again.
+    continued: int = 0
+    #: Why such a copy was of no use, and this one began anew; None if there was none, or it was.
+    begun_anew: "str | None" = None
 
 
 @dataclass(frozen=True)
@@ -195,9 +199,10 @@ def diff(first: Name, second: Name, path: str = "/", *, elements: int = 0, stora
 
 
 def copy(source: Name, target: Name, *, update: bool = False, **settings) -> Copied:
-    """Copies a container, or a version of it, to where nothing is. When this returns, the copy is whole. With `update`, an earlier
-    copy is brought up to date: only what changed since is moved, in one commit. It must not have been written to, and the source
-    must still keep the version that it shows; else `ToolError` says what to do."""
+    """Copies a container, or a version of it, to where nothing is. When this returns, the copy is whole. A copy that was killed or
+    failed continues when it is started again within a day: what had arrived is not sent again. With `update`, an earlier copy is
+    brought up to date: only what changed since is moved, in one commit. It must not have been written to, and the source must still
+    keep the version that it shows; else `ToolError` says what to do."""
     more = ["--update"] if update else []
     done = json.loads(_run("copy", "--json", *more, "--", source, target, settings=settings)[0])
     return Copied(**{field: done[field] for field in Copied.__dataclass_fields__})

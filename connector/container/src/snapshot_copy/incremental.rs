@@ -131,7 +131,7 @@ impl Container {
         // Somebody can have put another user block in front of one of them.
         let user_block = from.offset_in_file().filter(|length| Some(*length) == reader.offset_in_file());
         let done = if shown == wanted {
-            let copied = Copied { from: wanted.version, to: version, entries: 0, bytes: 0 };
+            let copied = Copied { from: wanted.version, to: version, ..Copied::default() };
             UpdatedCopy { before: shown.version, copied }
         } else {
             drop(reader);
@@ -156,7 +156,7 @@ impl Update<'_> {
         let shown = self.shown(&to)?;
         let old = self.open_shown(&shown)?;
         let about = self.bytes_between(shown.version, self.wanted.version)?;
-        let begun = Copied { from: self.wanted.version, to: to.version(), entries: 0, bytes: 0 };
+        let begun = Copied { from: self.wanted.version, to: to.version(), ..Copied::default() };
         let mut progress = |bytes| progress(bytes, about);
         let mut mover = Mover::new(from, &to, begun, &mut progress);
         let moved = mover.update(&old).and_then(|()| Ok(to.set_origin(self.wanted.clone())?));

@@ -11,10 +11,10 @@ use crate::container::ENTRIES_PER_SCAN;
 use crate::record::{self, AttributeRecord, BlockRecord};
 use crate::{Error, Result, keys};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Ledger, PayloadPart};
+use h5lake_ledger::{EarlierTry, Extent, Ledger, PayloadPart};
 use prost::Message;
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes of payloads that are read at once.
 const BYTES_PER_READ: u64 = 32 << 20;
@@ -280,7 +280,7 @@ impl<'a> Mover<'a> {
         });
         let mut read = self.from.read_payloads(wanted.collect())?.into_iter();
         for mut entry in pending {
-            let is_small = entry.is_small();
+            let (is_small, moved) = (entry.is_small(), entry.bytes());
             for part in std::mem::take(&mut entry.parts) {
                 let copy = match is_small {
                     true => {
@@ -291,11 +291,15 @@ impl<'a> Mover<'a> {
                     false => self.to.write_payload(&self.alone(&part)?)?,
                 };
                 self.done.bytes += part.length;
-                (self.progress)(self.done.bytes);
+                (self.progress)(self.done.bytes + self.done.continued);
                 entry.value.set(part.place, copy.to_bytes(), 0);
             }
             self.done.entries += 1;
-            self.to.put(&entry.key, entry.value.encode())?;
+            let value = entry.value.encode();
+            self.to.put(&entry.key, value.clone())?;
+            if moved > 0 {
+                self.to.note_copied(&entry.key, &value, moved)?;
+            }
             self.free(&entry.key, &entry.had)?;
         }
         Ok(())
@@ -326,15 +330,52 @@ impl<'a> Mover<'a> {
         self.free(key, &had)
     }
 
-    /// Copies all entries into a target that has none.
-    pub(super) fn all(&mut self) -> Result<()> {
+    /// Copies all entries into a target that has none, but for payloads that an earlier try had put.
+    pub(super) fn all(&mut self, earlier: EarlierTry) -> Result<()> {
+        let mut earlier = match earlier {
+            EarlierTry::None => BTreeMap::new(),
+            EarlierTry::Continues(values) => values,
+            EarlierTry::Discarded(why) => {
+                self.done.begun_anew = Some(why);
+                BTreeMap::new()
+            }
+        };
         let mut entries = Entries::of(self.from);
         while let Some((key, value)) = entries.take()? {
             if !is_of_container(&key) {
-                self.put(key, value, Vec::new(), &[])?;
+                let kept = match earlier.remove(&key) {
+                    Some(copy) => self.adopt(&key, &value, &copy)?,
+                    None => Vec::new(),
+                };
+                self.put(key, value, Vec::new(), &kept)?;
             }
         }
         self.put_pending()
+    }
+
+    /// Takes over what an earlier try had put of a value's payloads, as far as it is what would be put now.
+    fn adopt(&mut self, key: &[u8], value: &Bytes, copy: &Bytes) -> Result<Vec<Kept>> {
+        // What a journal says is not believed.
+        let mut kept = kept_of_copy(key, value, copy).unwrap_or_default();
+        let mut error = None;
+        kept.retain(|part| {
+            let adopted = self.adopt_part(part).unwrap_or_else(|e| {
+                error = Some(e);
+                false
+            });
+            self.done.continued += if adopted { part.length } else { 0 };
+            adopted
+        });
+        (self.progress)(self.done.bytes + self.done.continued);
+        error.map_or(Ok(kept), Err)
+    }
+
+    fn adopt_part(&self, part: &Kept) -> Result<bool> {
+        let Ok((present, _)) = Extent::decode(&part.present) else { return Ok(false) };
+        let is_whole = part.skip == 0 && part.length == part.wanted.len();
+        // A copy has a payload for each part.
+        let fits = part.present_skip == 0 && present.len() == part.length;
+        Ok(fits && (!is_whole || part.wanted.may_equal(&present)) && self.to.adopt_payload(&present)?)
     }
 
     /// Makes the target, an other version of the same container, show the source; the counter of ids goes on.

@@ -5,6 +5,7 @@ mod attributes;
 mod chunk_positions;
 mod compaction;
 mod conflicts;
+mod continued_copy;
 mod damage;
 mod datasets;
 mod far;

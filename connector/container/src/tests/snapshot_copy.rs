@@ -5,7 +5,7 @@ use crate::repair::tests::{fill, told};
 use crate::verify::{Versions, verify};
 use h5lake_ledger::At;
 
-fn assert_whole(place: &Place) {
+pub(super) fn assert_whole(place: &Place) {
     let report = verify(&place.target, &Options::default(), Versions::Newest, &mut |_, _| ()).unwrap();
     assert!(report.is_whole() && report.found.is_empty(), "{:?}", report.found);
 }

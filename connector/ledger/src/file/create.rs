@@ -29,7 +29,7 @@ const MAX_ATTEMPTS: u32 = 200;
 /// How long it waits in between, at most.
 const MAX_PAUSE: Duration = Duration::from_millis(10);
 
-fn check_user_block(target: &str, bytes: u64) -> Result<()> {
+pub(super) fn check_user_block(target: &str, bytes: u64) -> Result<()> {
     if bytes != 0 && (bytes < 512 || !bytes.is_power_of_two()) {
         let why = format!("a user block of {bytes} bytes; 0 or a power of two from 512 on is possible");
         return Err(Error::invalid(target, why));
@@ -222,12 +222,23 @@ impl<T> Creation<'_, T> {
 
     /// Writes the head of an empty container into a file that was changed just now.
     fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileStorage> {
-        let time = self.clock_of(&file);
-        let (fixed, slot) = fresh(self.target, self.opts.user_block, time)?;
-        write_new(&file, &fixed, &slot, self.target)?;
-        let opened = OpenedFile { file, fixed, id, is_writable: true };
-        Ok(storage(self.target.into(), opened, locks, Some(time), self.opts))
+        empty_in(file, id, locks, self.opts, self.target)
     }
+}
+
+/// Writes the head of an empty container into a file that was changed just now.
+pub(super) fn empty_in(
+    file: Arc<File>,
+    id: (u64, u64),
+    locks: Locks,
+    opts: &Options,
+    target: &str,
+) -> Result<FileStorage> {
+    let time = storage_clock(&OsFile { file: file.clone(), base: 0 });
+    let (fixed, slot) = fresh(target, opts.user_block, time)?;
+    write_new(&file, &fixed, &slot, target)?;
+    let opened = OpenedFile { file, fixed, id, is_writable: true };
+    Ok(storage(target.into(), opened, locks, Some(time), opts))
 }
 
 /// Writes the head of a new container, behind its user block.

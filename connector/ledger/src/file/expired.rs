@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::file::create::followed;
 use crate::file::file_io::OsFile;
 use crate::file::open::{container, name, storage_clock};
 use crate::file::replaced::parse;
-use crate::file::temporary::folder;
+use crate::file::temporary::{folder, sweep_copy};
 use crate::locks::Mutex;
 use crate::timekeeping::StorageClock;
 
@@ -22,6 +23,11 @@ const MAX_ENTRIES: usize = 4096;
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Folders of which a process remembers when it has looked into them.
 const MAX_FOLDERS: usize = 64;
+
+/// What the name of the journal of a copy ends with.
+const COPY: &[u8] = b".h5lake-copy";
+/// What a killed copy left stays so long, in microseconds.
+const COPY_LIFETIME: u64 = 86_400_000_000;
 
 static LOOKED: LazyLock<Mutex<HashMap<PathBuf, Instant>>> = LazyLock::new(Mutex::default);
 
@@ -64,11 +70,24 @@ pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.take(most).flatten() {
         let file_name = entry.file_name();
+        if file_name.as_bytes().starts_with(b".") && file_name.as_bytes().ends_with(COPY) {
+            sweep_old_copy(&entry.path(), now);
+            continue;
+        }
         let Some((id, until)) = said(file_name.as_bytes()) else { continue };
         let is_over = until.saturating_mul(1_000_000) <= now;
         if is_over && holds(&entry.path(), &id) {
             let _by_the_next = std::fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Removes what a copy left that was killed a day ago.
+fn sweep_old_copy(journal: &Path, now: u64) {
+    let Ok(meta) = journal.symlink_metadata() else { return };
+    let written = meta.modified().map_or(u64::MAX, clock::since_1970);
+    if meta.is_file() && written.saturating_add(COPY_LIFETIME) <= now {
+        sweep_copy(journal);
     }
 }
 
@@ -88,7 +107,6 @@ fn holds(path: &Path, id: &[u8; 16]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::ledger::Ledger;
     use crate::options::{Access, Options, Replace};
 
@@ -157,5 +175,28 @@ mod tests {
         drop(Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap());
         clock::wrong::BY.set(0);
         assert_eq!(count(dir.path()), 4);
+    }
+
+    #[test]
+    fn what_a_copy_left_goes_after_a_day() {
+        use crate::origin::Origin;
+        let origin = Origin { id: [1; 16], version: 1, time: 1, host: "node".into(), pid: 1 };
+        let opts = Options { journal_bytes: 50_000, ..Options::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        let day = 24 * 3600 * SECOND;
+        let copied = Ledger::create_copy_file(&path, opts, &origin, |l, _| {
+            let value = l.write_payload(&[7; 400_000])?.to_bytes();
+            l.note_copied(b"k", &value, 400_000)?;
+            assert_eq!(count(dir.path()), 2);
+            sweep(dir.path(), clock::now() + 2 * day, usize::MAX);
+            assert_eq!(count(dir.path()), 2, "it is under way");
+            Err(l.fail(crate::ErrorKind::Conflict))
+        });
+        copied.unwrap_err();
+        sweep(dir.path(), clock::now() + day - 60 * SECOND, usize::MAX);
+        assert_eq!(count(dir.path()), 2);
+        sweep(dir.path(), clock::now() + day + 60 * SECOND, usize::MAX);
+        assert_eq!(count(dir.path()), 0);
     }
 }

@@ -2,12 +2,14 @@
 
 mod audit;
 mod compaction;
+mod copying;
 mod counted;
 mod create;
 pub(crate) mod expired;
 mod file_io;
 pub(crate) mod free_space;
 mod held_space;
+mod journal;
 mod locks;
 mod log;
 mod multi_writer;
@@ -51,6 +53,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
+pub(crate) use copying::{Filled, create_copy};
 pub(crate) use create::create;
 pub use open::OpenedFile;
 pub(crate) use open::{look, old_is_read_only, open, probe, remove};
@@ -61,6 +64,7 @@ pub(crate) use version_lookup::not_kept;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::ReclaimRule;
+use crate::file::journal::FileJournal;
 use crate::file::locks::Locks;
 use crate::file::superblock::{Fixed, Slot};
 use crate::file::writer::FileWriter;
@@ -96,6 +100,10 @@ pub(crate) struct FileStorage {
     /// The head of what an earlier reader of this process knew.
     known: Mutex<Option<Slot>>,
     clock: StorageClock,
+    /// Of a copy that is being made.
+    journal: Mutex<Option<FileJournal>>,
+    /// Where what an earlier try of it put ends.
+    earlier_end: Option<u64>,
     /// The snapshot in use is reclaimed.
     gone: AtomicBool,
     /// The tag whose version is to be shown, and not the newest.

@@ -99,6 +99,8 @@ fn open_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: Opt
         known: Mutex::default(),
         clock: Default::default(),
         tagged: None,
+        journal: Default::default(),
+        earlier_end: None,
         gone: Default::default(),
     };
     assert!(lock(&storage.seen).is_none());

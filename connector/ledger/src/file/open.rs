@@ -361,6 +361,8 @@ pub(super) fn storage(
         opener: AtomicU32::new(crate::process::id()),
         writer: clock.is_some().then(Mutex::default),
         clock: clock.unwrap_or_default(),
+        journal: Mutex::default(),
+        earlier_end: None,
         gone: Default::default(),
         options: opts.clone(),
         seen: Mutex::default(),

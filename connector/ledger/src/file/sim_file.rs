@@ -251,6 +251,8 @@ impl SimFile {
             known: Mutex::default(),
             clock: StorageClock::default(),
             tagged: None,
+            journal: Default::default(),
+            earlier_end: None,
             gone: Default::default(),
         };
         assert!(lock(&storage.seen).is_none());

@@ -142,6 +142,9 @@ impl FileStorage {
             if self.fixed.tags {
                 fresh.hold_runs(Held::Everything);
             }
+            if let (Some(end), Some(journal)) = (self.earlier_end, lock(&self.journal).as_mut()) {
+                fresh.begin_behind(self.raw.as_ref(), journal, end)?;
+            }
             *lock(w) = Some(fresh);
         }
         let restart = match after {

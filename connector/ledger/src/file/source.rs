@@ -112,6 +112,8 @@ pub(crate) fn open(target: &str, source: Arc<dyn ByteSource>, opts: &Options) ->
         opener: AtomicU32::new(crate::process::id()),
         writer: None,
         clock: StorageClock::default(),
+        journal: Mutex::default(),
+        earlier_end: None,
         gone: Default::default(),
         options: opts.clone(),
         seen: Mutex::default(),

@@ -4,7 +4,7 @@
 //! that died, and removes it. The writer's lock tells whether that one is alive: it dies with its process.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -24,6 +24,11 @@ use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 
 /// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.
 const MAX_NAME: usize = 80;
+
+/// What the hidden name of a container that is being created ends with.
+const NEW: &str = "new";
+/// The same of the journal of a copy.
+pub(crate) const JOURNAL: &str = "copy";
 
 /// What a file that gets its name does with another one that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +82,14 @@ pub(super) struct Temporary {
     id: (u64, u64),
     path: PathBuf,
     options: Options,
+    stays: bool,
 }
 
 impl Temporary {
     /// Makes and locks the temporary file for `real`, after it removed what a dead creator left.
     pub(super) fn make(real: &Path, opts: &Options, target: &str) -> Result<Turn> {
         let fail = |e: io::Error| Error::io(target, "creating", &e);
-        let mut path = sibling(real, "new");
+        let mut path = sibling(real, NEW);
         let file = match new_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match sweep(&path, opts, target) {
                 Leftover::Swept => new_file(&path),
@@ -105,13 +111,49 @@ impl Temporary {
             Err(e) => return Err(fail(e)),
         };
         let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
-        let made = Self { file, id: (meta.dev(), meta.ino()), path, options: opts.clone() };
+        let id = (meta.dev(), meta.ino());
+        let made = Self { file, id, path, options: opts.clone(), stays: false };
         // Locked before it has its name, so that nobody can come in between.
         match Locks::writer(&made.file, opts.lock, opts.writers, target)? {
-            Some(locks) if is_at(&made.path, made.id) => Ok(Turn::Ours(made, locks)),
+            Some(locks) if is_at(&made.path, made.id) => {
+                if made.is_found_again() {
+                    // One whose temporary file is gone.
+                    let _another_has_it = std::fs::remove_file(sibling(real, JOURNAL));
+                }
+                Ok(Turn::Ours(made, locks))
+            }
             // Between its creation and its lock another creator took it for one that is left.
             _ => Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::Locked { holder: None }))),
         }
+    }
+
+    /// Locks the temporary file that a dead creator left for `real`, as it is. `None` if there is none, or nobody can tell.
+    pub(super) fn take_over(real: &Path, opts: &Options, target: &str) -> Result<Option<Turn>> {
+        let path = sibling(real, NEW);
+        let file = match open_left(&path) {
+            Ok(file) => Arc::new(file),
+            Err(_) => return Ok(None),
+        };
+        let Some(meta) = file.metadata().ok().filter(Metadata::is_file) else { return Ok(None) };
+        let left = Self { file, id: (meta.dev(), meta.ino()), path, options: opts.clone(), stays: true };
+        Ok(match Locks::writer(&left.file, opts.lock, Writers::One, target)? {
+            Some(locks) if locks.work() && is_at(&left.path, left.id) => Some(Turn::Ours(left, locks)),
+            Some(_) => None,
+            None => {
+                let raw = OsFile { file: left.file.clone(), base: opts.user_block };
+                Some(Turn::Anothers(locked(target, &raw)))
+            }
+        })
+    }
+
+    /// Whether whoever creates next looks for it under this name.
+    pub(super) fn is_found_again(&self) -> bool {
+        self.path.as_os_str().as_bytes().ends_with(NEW.as_bytes())
+    }
+
+    /// It stays for the next creator, which may go on with it.
+    pub(super) fn stay(&mut self) {
+        self.stays = true;
     }
 
     pub(super) fn file(&self) -> &Arc<File> {
@@ -166,7 +208,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !is_at(&self.path, self.id) {
+        if self.stays || !is_at(&self.path, self.id) {
             return;
         }
         // Whoever had it open to write may have let go of its lock, and another creator may be about to remove it.
@@ -180,6 +222,11 @@ impl Drop for Temporary {
 fn new_file(path: &Path) -> io::Result<File> {
     // With what open(2) is given for a new file; the umask takes its part.
     File::options().read(true).write(true).create_new(true).mode(0o666).open(path)
+}
+
+/// Opens what a creator left.
+fn open_left(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)
 }
 
 /// What is the matter with a temporary file that is there.
@@ -197,14 +244,13 @@ pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
     if opts.lock != LockPolicy::Off
         && let Ok(real) = followed(path)
     {
-        let _by_the_next = sweep(&sibling(&real, "new"), opts, target);
+        let _by_the_next = sweep(&sibling(&real, NEW), opts, target);
     }
 }
 
 /// Removes a temporary file whose creator is dead.
 fn sweep(path: &Path, opts: &Options, target: &str) -> Leftover {
-    let no_link = nix::libc::O_NOFOLLOW;
-    let file = match OpenOptions::new().read(true).write(true).custom_flags(no_link).open(path) {
+    let file = match open_left(path) {
         Ok(file) => Arc::new(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Leftover::Swept,
         Err(_) => return Leftover::Unknown,
@@ -216,9 +262,30 @@ fn sweep(path: &Path, opts: &Options, target: &str) -> Leftover {
         _ => return Leftover::Unknown,
     };
     // It has another name by now, or none, if its creator was done meanwhile.
-    let gone = !is_at(path, (meta.dev(), meta.ino())) || std::fs::remove_file(path).is_ok();
+    let gone = !is_at(path, (meta.dev(), meta.ino())) || {
+        let _it_leads_nowhere_then = journal_of(path).map(std::fs::remove_file);
+        std::fs::remove_file(path).is_ok()
+    };
     locks.release_writer();
     if gone { Leftover::Swept } else { Leftover::Unknown }
+}
+
+/// The journal that belongs to a temporary file, if it can have one.
+fn journal_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes().strip_suffix(NEW.as_bytes())?;
+    Some(path.with_file_name(OsStr::from_bytes(&[name, JOURNAL.as_bytes()].concat())))
+}
+
+/// Removes what a killed copy left, by the path of its journal. What a live one has stays.
+pub(super) fn sweep_copy(journal: &Path) {
+    let Some(name) = journal.file_name().and_then(|name| name.as_bytes().strip_suffix(JOURNAL.as_bytes()))
+    else {
+        return;
+    };
+    let new = journal.with_file_name(OsStr::from_bytes(&[name, NEW.as_bytes()].concat()));
+    if matches!(sweep(&new, &Options::default(), ""), Leftover::Swept) {
+        let _by_the_next = std::fs::remove_file(journal);
+    }
 }
 
 fn is_unsupported(e: &io::Error) -> bool {

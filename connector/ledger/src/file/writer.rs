@@ -323,6 +323,11 @@ impl FileWriter {
         Ok(place)
     }
 
+    /// Writes what is kept back.
+    pub(super) fn write_pending(&mut self, raw: &dyn FileIo) -> std::io::Result<()> {
+        self.pending.flush(raw)
+    }
+
     pub(super) fn put(&mut self, raw: &dyn FileIo, at: u64, data: &[u8], what: &str) -> Result<()> {
         self.pending.push(raw, at, data, &mut |_| ()).map_err(|e| self.io(what, &e))
     }

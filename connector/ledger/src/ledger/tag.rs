@@ -11,6 +11,8 @@ use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName};
 
 /// How often a tagged version is opened whose tag others move meanwhile.
 const MAX_OPENINGS: u32 = 16;
+/// How often a tag is made whose version others may have reclaimed before it was there.
+const MAX_TRIES: u32 = 16;
 
 /// A version that has a name, and stays as long as it has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,16 +109,29 @@ impl Ledger {
         // In a file nobody else reclaims until this is done.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
-        let result = self.make_tag(name, at, replace);
+        let result = self.make_confirmed_tag(&name, at, replace);
         let mut s = self.lock();
         s.knows_tags = true;
         self.hold_tags(&s);
         result
     }
 
-    fn make_tag(&self, name: TagName, at: Option<At>, replace: bool) -> Result<Tag> {
+    /// Makes a tag until it is known to hold its version. Another of many writers may have reclaimed something meanwhile: without
+    /// knowing the tag, or knowing it, so that the version is whole. The head does not tell which.
+    fn make_confirmed_tag(&self, name: &TagName, at: Option<At>, replace: bool) -> Result<Tag> {
+        for _ in 0..MAX_TRIES {
+            if let Some(tag) = self.make_tag(name, at, replace)? {
+                return Ok(tag);
+            }
+            self.see_newest()?;
+        }
+        Err(self.fail(ErrorKind::Conflict))
+    }
+
+    /// Makes a tag. `None` if others were faster: then it is deleted again.
+    fn make_tag(&self, name: &TagName, at: Option<At>, replace: bool) -> Result<Option<Tag>> {
         let tags = self.found_tags(&self.lock())?;
-        let there = tags.iter().find(|(n, _)| *n == name);
+        let there = tags.iter().find(|(n, _)| n == name);
         if let Some((_, Ok(entry))) = there.filter(|_| !replace) {
             let (name, version) = (name.to_string(), entry.mark.version);
             return Err(self.fail(ErrorKind::TagExists { name, version }));
@@ -128,12 +143,12 @@ impl Ledger {
         let entry = self.entry_for(at, &tags)?;
         self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
-        if !self.commit_and_confirm(&name, &entry)? {
+        if !self.commit_and_confirm(name, &entry)? {
             self.delete(&name.key())?;
-            self.commit_tag(&name)?;
-            return Err(self.not_kept(At::Version(entry.mark.version)));
+            self.commit_tag(name)?;
+            return Ok(None);
         }
-        Ok(Tag::of((name, Ok(entry))))
+        Ok(Some(Tag::of((*name, Ok(entry)))))
     }
 
     /// Commits a tag; false if another of many writers may have reclaimed its version before.

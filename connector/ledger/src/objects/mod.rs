@@ -3,8 +3,10 @@
 mod audit;
 mod basis;
 mod batch_read;
+mod continued;
 mod initial_manifest;
 mod inline_log;
+mod journal;
 mod lease;
 mod listing;
 mod manifest;
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{Etag, ObjectStore, PutMode, PutPayload};
 
+pub(crate) use continued::{BegunCopy, create_copy};
 pub(crate) use listing::containers;
 pub(crate) use manifest::is_immutable;
 pub(crate) use open::{break_lock, create, lock_holder, open, probe, remove};
@@ -45,6 +48,7 @@ use crate::objects::basis::Basis;
 pub(crate) use crate::objects::initial_manifest::FirstHeadPut;
 use crate::objects::initial_manifest::PendingPut;
 use crate::objects::inline_log::InlineLog;
+use crate::objects::journal::Journal;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, Names, read_head, store_error};
 use crate::objects::verified_ranges::VerifiedRanges;
@@ -130,6 +134,8 @@ pub(crate) struct ObjectStorage {
     tail: Mutex<InlineLog>,
     /// Of a container that this handle made, until the writer has it.
     first_head: Mutex<Option<PendingPut>>,
+    /// Of a copy, until the writer has it.
+    journal: Mutex<Option<Journal>>,
     /// The first head follows the first commit.
     head_last: bool,
     /// What a writer's heads have to say whose they are.
@@ -256,6 +262,7 @@ impl ObjectStorage {
             writer.manifest.fencing_token = self.fencing_token;
             writer.manifest.first = lock(&self.first_head).take();
             writer.manifest.first_is_held = self.head_last;
+            writer.journal = lock(&self.journal).take();
             writer.proven = self.proven.clone();
             *lock(w) = Some(writer);
         }
@@ -275,6 +282,12 @@ pub(crate) fn fuzz(body: &[u8]) {
     let mut sealed = [b"h5lT".as_slice(), body].concat();
     let crc = crate::checksum::seal(&mut sealed);
     let _ = object_usage::UsageTable::decode(&sealed, crc);
+    for magic in [b"h5lC", b"h5lE"] {
+        let mut sealed = [magic.as_slice(), &[1], body].concat();
+        crate::checksum::seal(&mut sealed);
+        let _ = crate::journal::JournalHeader::decode(&sealed);
+        let _ = crate::journal::JournalPart::decode(&sealed);
+    }
     let mut head =
         crate::file::superblock::Fixed { id: [1; 16], base: 0, created: 0, edits: false, tags: false }
             .encode();

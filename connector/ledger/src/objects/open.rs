@@ -123,7 +123,7 @@ fn is_behind(store: &dyn ObjectStore, names: &Names, version: u64, target: &str)
 }
 
 /// What the heads of a writer have to tell them from another's.
-fn fencing_token(writers: Writers, target: &str) -> Result<u64> {
+pub(super) fn fencing_token(writers: Writers, target: &str) -> Result<u64> {
     match writers {
         Writers::Many => Ok(MULTI_WRITER_TOKEN),
         Writers::One => Ok(Nonces::new(target)?.next().max(MULTI_WRITER_TOKEN + 1)),
@@ -147,7 +147,7 @@ fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of a struct, once")]
-fn storage(
+pub(super) fn storage(
     target: String,
     store: Arc<dyn ObjectStore>,
     names: Names,
@@ -184,6 +184,7 @@ fn storage(
         born: Mutex::new(born),
         tail: Mutex::default(),
         first_head: Mutex::default(),
+        journal: Mutex::default(),
         head_last: false,
         fencing_token,
         unnamed: Mutex::default(),
@@ -228,26 +229,8 @@ pub(crate) fn create(
     });
     let Prepared { old, outgoing, id, names, record, held } = prepared?;
     let fencing_token = fencing_token(opts.writers, &target)?;
-    let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
-    let head = Head {
-        fixed: Fixed {
-            id,
-            base: 0,
-            created: store_clock::version_time(store.as_ref()),
-            edits: false,
-            tags: false,
-        },
-        version: u64::from(first.is_some()),
-        base: Checkpoint::default(),
-        table: None,
-        retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
-        reclaim_epoch: 0,
-        lost: 0,
-        history: None,
-        fencing_token,
-        closed: None,
-        tagged: None,
-    };
+    let head =
+        Head { version: u64::from(first.is_some()), ..new_head(store.as_ref(), id, opts, fencing_token) };
     let first_head = InitialManifest {
         store: store.clone(),
         key,
@@ -294,6 +277,25 @@ pub(crate) fn create(
     storage.first_head = Mutex::new(under_way);
     storage.head_last = head_last;
     Ok(storage)
+}
+
+/// The head of an empty container.
+pub(super) fn new_head(store: &dyn ObjectStore, id: [u8; 16], opts: &Options, fencing_token: u64) -> Head {
+    let usual = if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY };
+    let created = store_clock::version_time(store);
+    Head {
+        fixed: Fixed { id, base: 0, created, edits: false, tags: false },
+        version: 0,
+        base: Checkpoint::default(),
+        table: None,
+        retention: clock::micros(opts.retention.unwrap_or(usual)) / 1000,
+        reclaim_epoch: 0,
+        lost: 0,
+        history: None,
+        fencing_token,
+        closed: None,
+        tagged: None,
+    }
 }
 
 /// Looks at what is there, and beside that puts what has to be there before the head of a new container.

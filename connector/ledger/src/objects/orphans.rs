@@ -8,12 +8,13 @@ use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::codec::hex;
 use crate::error::Result;
+use crate::objects::journal::headers;
 use crate::objects::manifest::{Names, store_error};
 use crate::objects::open::delete_lake;
 use crate::objects::replaced::{Current, id_of, tombstones};
 
 /// Nothing is put for so long by a writer whose container has no head yet: it renews its lease each minute.
-const MIN_IDLE_TIME: Duration = Duration::from_secs(86_400);
+pub(super) const MIN_IDLE_TIME: Duration = Duration::from_secs(86_400);
 
 /// Deletes the objects of containers under a name to which neither the head nor a tombstone leads, if all of them are older than
 /// a day. `now` is by the store's clock.
@@ -25,21 +26,45 @@ pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, now: SystemTime, target
         Current::Id(id) => Some(id),
     };
     let mut newest = newest_of_each(store, head, current.as_deref(), target)?;
+    // Those of copies that are not under way lead nowhere, whether their objects are deleted here or were by an earlier h5lake.
+    let in_use: HashSet<String> =
+        newest.iter().filter(|(_, put)| !is_idle(now, **put)).map(|(id, _)| id.clone()).collect();
+    sweep_headers(store, head, &in_use, now, target)?;
     if newest.is_empty() {
         return Ok(());
     }
     // After the listing: a container that was replaced meanwhile has its tombstone by now.
     let stones = tombstones(store, head, target)?;
     let known: HashSet<&str> = stones.iter().map(|meta| id_of(&meta.key)).collect();
-    newest.retain(|id, put| {
-        !known.contains(id.as_str()) && now.duration_since(*put).is_ok_and(|age| age >= MIN_IDLE_TIME)
-    });
+    newest.retain(|id, put| !known.contains(id.as_str()) && is_idle(now, *put));
     for id in newest.keys().filter_map(|id| id_bytes(id)) {
         // Only now: somebody may have put the head since.
         if Current::read(store, head, target)?.may_be(&hex(&id)) {
             return Ok(());
         }
         delete_lake(store, &Names::new(head.clone(), &id, target)?, target)?;
+    }
+    Ok(())
+}
+
+/// Whether what was put last was put so long ago that nobody puts more.
+fn is_idle(now: SystemTime, put: SystemTime) -> bool {
+    now.duration_since(put).is_ok_and(|age| age >= MIN_IDLE_TIME)
+}
+
+/// Deletes headers of the journals of copies that are a day old, but for copies `in_use`.
+fn sweep_headers(
+    store: &dyn ObjectStore,
+    head: &Key,
+    in_use: &HashSet<String>,
+    now: SystemTime,
+    target: &str,
+) -> Result<()> {
+    for meta in store.list(&headers(head), None) {
+        let meta = meta.map_err(|e| store_error(target, &e))?;
+        if is_idle(now, meta.modified) && !in_use.contains(id_of(&meta.key)) {
+            store.delete(&meta.key).map_err(|e| store_error(target, &e))?;
+        }
     }
     Ok(())
 }
@@ -81,7 +106,7 @@ fn newest_of_each(
 }
 
 /// A container's id, of 32 hexadecimal digits as they are written.
-fn id_bytes(text: &str) -> Option<[u8; 16]> {
+pub(super) fn id_bytes(text: &str) -> Option<[u8; 16]> {
     let id = u128::from_str_radix(text, 16).ok()?.to_be_bytes();
     (hex(&id) == text).then_some(id)
 }
@@ -150,5 +175,43 @@ mod tests {
         }
         sweep(store.as_ref(), &head, at(48), "x").unwrap();
         assert_eq!(keys(store.as_ref()), others);
+    }
+
+    /// What a killed copy left stays for a day, and then goes with its journal. An earlier h5lake leaves the header alone.
+    #[test]
+    fn what_a_copy_left_goes_after_a_day() {
+        use crate::journal::EarlierTry;
+        use crate::origin::Origin;
+        let origin = Origin { id: [1; 16], version: 1, time: 1, host: "node".into(), pid: 1 };
+        let opts = Options { journal_bytes: 50_000, ..Options::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(DirStore::open(dir.path(), dir::Sync::Process).unwrap());
+        let give_up = |l: &Ledger, _: EarlierTry| {
+            let value = l.write_payload(&[7; 400_000])?.to_bytes();
+            l.note_copied(b"k", &value, 400_000)?;
+            // Only what has arrived is noted.
+            l.note_copied(b"k", &value, 400_000)?;
+            Err(l.fail(crate::ErrorKind::Conflict))
+        };
+        let fail =
+            || Ledger::create_copy_objects(store.clone(), "x", opts.clone(), &origin, give_up).unwrap_err();
+        let head = Key::new("x").unwrap();
+        let at = |hours: u64| SystemTime::now() + Duration::from_secs(hours * 3600);
+        for is_swept_before in [false, true] {
+            fail();
+            assert_eq!(store.list(&headers(&head), None).count(), 1);
+            let left = keys(store.as_ref());
+            sweep(store.as_ref(), &head, at(23), "x").unwrap();
+            assert_eq!(keys(store.as_ref()), left);
+            if is_swept_before {
+                for meta in store.list("x.lake/", None).map(|meta| meta.unwrap()) {
+                    if !meta.key.as_str().starts_with(&headers(&head)) {
+                        store.delete(&meta.key).unwrap();
+                    }
+                }
+            }
+            sweep(store.as_ref(), &head, at(25), "x").unwrap();
+            assert_eq!(keys(store.as_ref()), 0);
+        }
     }
 }

@@ -33,6 +33,9 @@ struct Upload {
 #[derive(Debug)]
 pub(crate) struct Uploads {
     all: Vec<Upload>,
+    /// How many were started, and how many of these are in the store: the first ones.
+    started: u64,
+    arrived: u64,
     /// The process that the threads are in.
     owner: u32,
 }
@@ -55,7 +58,7 @@ impl Upload {
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { all: Vec::new(), owner: crate::process::id() }
+        Self { all: Vec::new(), started: 0, arrived: 0, owner: crate::process::id() }
     }
 }
 
@@ -77,6 +80,9 @@ impl Uploads {
             && let Ok(etag) = put(store.as_ref(), &key, bytes.clone())
         {
             arrived(location, etag, bytes.len() as u64);
+            self.started += 1;
+            // Those that failed are put before the next commit, and it is not known when.
+            self.arrived += u64::from(self.all.is_empty());
             return waited;
         }
         let (to, at, what) = (store.clone(), key.clone(), bytes.clone());
@@ -84,7 +90,31 @@ impl Uploads {
             std::thread::Builder::new().name("h5lake-pack".into()).spawn(move || put(to.as_ref(), &at, what));
         // Without a thread it is put when somebody waits for it.
         self.all.push(Upload { location, key, bytes, thread: spawned.ok() });
+        self.started += 1;
         waited
+    }
+
+    /// How many were started.
+    pub(crate) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// How many of these, the first ones, are known to be in the store.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived
+    }
+
+    /// Takes in those that are over, without waiting for the others.
+    pub(crate) fn harvest(
+        &mut self,
+        store: &dyn ObjectStore,
+        arrived: &mut Arrived<'_>,
+    ) -> object_stores::Result<()> {
+        let is_over = |u: &Upload| u.thread.as_ref().is_some_and(JoinHandle::is_finished);
+        while self.all.first().is_some_and(is_over) {
+            self.finish_oldest(store, arrived)?;
+        }
+        Ok(())
     }
 
     fn finish_oldest(
@@ -95,6 +125,7 @@ impl Uploads {
         if let Some(first) = self.all.first_mut() {
             let etag = first.finish(store)?;
             let done = self.all.remove(0);
+            self.arrived += 1;
             arrived(done.location, etag, done.bytes.len() as u64);
         }
         Ok(())
@@ -112,12 +143,13 @@ impl Uploads {
         Ok(())
     }
 
-    /// Waits for all and forgets them, failed or not.
+    /// Waits for all and forgets them, failed or not. What arrived up to the first that failed is known then.
     pub(crate) fn give_up(&mut self) {
+        let mut is_first = true;
         for mut u in self.all.drain(..) {
-            if let Some(thread) = u.thread.take() {
-                let _its_result_does_not_matter = thread.join();
-            }
+            let put = u.thread.take().map(JoinHandle::join);
+            is_first &= matches!(put, Some(Ok(Ok(_))));
+            self.arrived += u64::from(is_first);
         }
     }
 

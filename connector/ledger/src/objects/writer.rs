@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, Mark};
 use crate::locks::Mutex;
 use crate::objects::inline_log::InlineLog;
+use crate::objects::journal::Journal;
 use crate::objects::lease::Lease;
 use crate::objects::manifest::{Head, Names, store_error};
 use crate::objects::object_usage::{UsageDelta, UsageTable};
@@ -44,12 +45,12 @@ const MIN_DEAD_BYTES_TO_CHECKPOINT: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct ObjectWriter {
     pub(super) target: String,
-    store: Arc<dyn ObjectStore>,
-    names: Names,
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) names: Names,
     pub(super) manifest: ManifestState,
     pub(crate) version: u64,
     usage: UsageState,
-    payloads: StagedPayloads,
+    pub(super) payloads: StagedPayloads,
     checkpoint: StagedCheckpoint,
     lease: Option<Lease>,
     /// Of the newest version or base: each is later than the one before it.
@@ -65,6 +66,8 @@ pub(crate) struct ObjectWriter {
     pub(super) shared: bool,
     /// For a store in memory: what is known to be right of what lies there.
     pub(super) proven: Option<Arc<Mutex<VerifiedRanges>>>,
+    /// Of a copy that is being made: what of it is there.
+    pub(super) journal: Option<Journal>,
     /// It has committed something.
     wrote: bool,
     /// It has looked after containers that were replaced.
@@ -124,6 +127,7 @@ impl ObjectWriter {
             pending: None,
             shared: false,
             proven: None,
+            journal: None,
             wrote: false,
             swept: false,
             overtaken: false,
@@ -236,11 +240,21 @@ impl ObjectWriter {
                     few
                 }
             };
+            if let Some(journal) = &mut self.journal {
+                journal.note_pack(location, bytes.len() as u64);
+            }
             let mut arrived = arrived(self.proven.as_deref());
             let started = self.payloads.uploads.start(&self.store, location, key, bytes, &mut arrived);
             started.map_err(|e| store_error(&self.target, &e))?;
         }
         Ok(())
+    }
+
+    /// Takes in the packs that are in the store by now.
+    pub(super) fn harvest(&mut self) -> Result<()> {
+        let mut arrived = arrived(self.proven.as_deref());
+        let harvested = self.payloads.uploads.harvest(self.store.as_ref(), &mut arrived);
+        harvested.map_err(|e| store_error(&self.target, &e))
     }
 
     /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
@@ -430,6 +444,9 @@ impl ObjectWriter {
             lease.renew()?;
         }
         self.finish_packs()?;
+        if let Some(journal) = &mut self.journal {
+            journal.note_commit();
+        }
         let head_last = self.manifest.first_is_held && self.manifest.first.is_some();
         if !head_last {
             self.await_first_head()?;

@@ -53,6 +53,13 @@ impl ObjectWriter {
         released
     }
 
+    /// Lets go of a new container whose head was held back, and deletes nothing of it.
+    pub(in crate::objects) fn let_go_of_new(&mut self) -> Result<()> {
+        self.manifest.first = None;
+        self.puts_no_head();
+        self.lease.take().map_or(Ok(()), Lease::release)
+    }
+
     /// At close: the same; what there is of a container whose head cannot be there is taken back.
     fn arrive(&mut self, mut under_way: PendingPut) -> Result<()> {
         match under_way.wait() {

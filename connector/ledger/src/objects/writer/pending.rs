@@ -59,7 +59,7 @@ enum PendingOutcome {
 
 impl ObjectWriter {
     /// Whether a commit's end is not known.
-    pub(super) fn is_pending(&self) -> bool {
+    pub(in crate::objects) fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 

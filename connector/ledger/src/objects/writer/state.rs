@@ -106,13 +106,13 @@ pub(super) struct UsageState {
 
 /// What was written since the last commit.
 #[derive(Debug, Default)]
-pub(super) struct StagedPayloads {
+pub(in crate::objects) struct StagedPayloads {
     /// Small payloads of the coming record.
     pub(super) inline: Vec<u8>,
     pub(super) inline_gaps: PackGaps,
     /// The pack that is being filled.
     pub(super) pack: PackBuffer,
-    pub(super) uploads: Uploads,
+    pub(in crate::objects) uploads: Uploads,
     /// What the coming record will say of room.
     pub(super) notes: UsageDelta,
 }

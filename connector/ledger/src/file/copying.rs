@@ -1,0 +1,162 @@
+//! Copies into a file that go on where an earlier try was killed: in its temporary file, by the journal beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::create::{check_user_block, empty_in};
+use crate::file::file_io::OsFile;
+use crate::file::journal::{FileJournal, FoundJournal};
+use crate::file::locks::Locks;
+use crate::file::log;
+use crate::file::open::{OpenedFile, container, name, storage, storage_clock};
+use crate::file::temporary::{JOURNAL, Rename, Temporary, Turn, sibling};
+use crate::file::writer::FileWriter;
+use crate::file::{FileStorage, lock};
+use crate::journal::{EarlierTry, JournalHeader};
+use crate::locks::Mutex;
+use crate::options::Options;
+use crate::origin::Origin;
+
+/// How often a creator looks again when others create under the same name.
+const MAX_ATTEMPTS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What became of a container that was to be filled.
+pub(crate) enum Filled<T> {
+    /// It is committed.
+    Whole(T),
+    /// It was given up; whether what there is stays for the next try.
+    GivenUp { stays: bool },
+}
+
+/// Fills a new container, or one of an earlier try. One of version 1 is whole already.
+pub(crate) type Fill<'a, T> = &'a mut dyn FnMut(FileStorage, EarlierTry) -> Result<Filled<T>>;
+
+/// Makes a container that is a copy of `origin`, or goes on with one. `None` if it was given up.
+pub(crate) fn create_copy<T>(
+    path: &Path,
+    opts: &Options,
+    origin: &Origin,
+    fill: Fill<'_, T>,
+) -> Result<Option<T>> {
+    let target = name(path);
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(Error::new(&target, ErrorKind::AlreadyExists));
+    }
+    check_user_block(&target, opts.user_block)?;
+    let copying = Copying { path, opts, origin, target: &target };
+    let mut busy = None;
+    for _ in 0..MAX_ATTEMPTS {
+        match copying.turn()? {
+            Ok((temporary, storage, earlier)) => return copying.make(temporary, storage, earlier, fill),
+            Err(e) => busy = Some(e),
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(busy.unwrap_or_else(|| Error::new(&target, ErrorKind::Locked { holder: None })))
+}
+
+struct Copying<'a> {
+    path: &'a Path,
+    opts: &'a Options,
+    origin: &'a Origin,
+    target: &'a str,
+}
+
+/// A temporary file, its storage, and what is in it; or who has it.
+type Taken = std::result::Result<(Temporary, FileStorage, EarlierTry), Error>;
+
+impl Copying<'_> {
+    fn turn(&self) -> Result<Taken> {
+        let mut earlier = EarlierTry::None;
+        match Temporary::take_over(self.path, self.opts, self.target)? {
+            Some(Turn::Ours(temporary, locks)) => match self.go_on(&temporary, locks)? {
+                Ok((storage, earlier)) => return Ok(Ok((temporary, storage, earlier))),
+                Err(why) => earlier = why.map_or(EarlierTry::None, EarlierTry::Discarded),
+            },
+            Some(Turn::Anothers(e)) => return Ok(Err(e)),
+            None => (),
+        }
+        match Temporary::make(self.path, self.opts, self.target)? {
+            Turn::Ours(temporary, locks) => {
+                let storage = self.begin(&temporary, locks)?;
+                Ok(Ok((temporary, storage, earlier)))
+            }
+            Turn::Anothers(e) => Ok(Err(e)),
+        }
+    }
+
+    fn journal_path(&self) -> std::path::PathBuf {
+        sibling(self.path, JOURNAL)
+    }
+
+    /// An empty container in a new temporary file.
+    fn begin(&self, temporary: &Temporary, locks: Locks) -> Result<FileStorage> {
+        let is_found_again = temporary.is_found_again() && locks.work();
+        let storage = empty_in(temporary.file().clone(), temporary.id(), locks, self.opts, self.target)?;
+        if is_found_again {
+            let header = JournalHeader { copy: storage.fixed.id, origin: self.origin.clone() };
+            *lock(&storage.journal) = Some(FileJournal::new(self.journal_path(), header));
+        }
+        Ok(storage)
+    }
+
+    /// What an earlier try left in a temporary file; or why that is of no use, if it is worth a word.
+    #[allow(clippy::type_complexity, reason = "said once")]
+    fn go_on(
+        &self,
+        temporary: &Temporary,
+        locks: Locks,
+    ) -> Result<std::result::Result<(FileStorage, EarlierTry), Option<&'static str>>> {
+        let file = temporary.file();
+        let length = file.metadata().map_err(|e| Error::io(self.target, "identifying", &e))?.len();
+        let path = self.journal_path();
+        let is_there = path.symlink_metadata().is_ok();
+        let damaged = is_there.then_some("the journal of an earlier try is damaged");
+        let base = self.opts.user_block;
+        let fixed = container(file, length, self.target).ok().filter(|fixed| fixed.base == base);
+        let (Some(fixed), Some(found)) = (fixed, FoundJournal::read(&path, length.saturating_sub(base)))
+        else {
+            return Ok(Err(damaged));
+        };
+        if found.header.origin != *self.origin {
+            return Ok(Err(Some("an earlier try was of another version or container")));
+        }
+        let raw = OsFile { file: file.clone(), base };
+        let slot = log::newest_slot(&raw, self.target);
+        let (true, Ok(slot)) = (found.header.copy == fixed.id, slot) else { return Ok(Err(damaged)) };
+        let Ok((journal, end)) = FileJournal::behind(path, &found) else { return Ok(Err(damaged)) };
+        FileWriter::leave_note(&raw);
+        let clock = storage_clock(&raw);
+        let opened = OpenedFile { file: Arc::clone(file), fixed, id: temporary.id(), is_writable: true };
+        let mut storage = storage(self.target.into(), opened, locks, Some(clock), self.opts);
+        storage.earlier_end = (slot.version == 0).then_some(end);
+        storage.journal = Mutex::new(Some(journal));
+        Ok(Ok((storage, EarlierTry::Continues(found.values.into_iter().collect()))))
+    }
+
+    fn make<T>(
+        &self,
+        mut temporary: Temporary,
+        storage: FileStorage,
+        earlier: EarlierTry,
+        fill: Fill<'_, T>,
+    ) -> Result<Option<T>> {
+        match fill(storage, earlier)? {
+            Filled::Whole(made) => {
+                let published = temporary.publish(self.path, Rename::New, self.opts.sync);
+                published.map_err(|e| Error::io(self.target, "creating", &e))?;
+                let _swept_later = std::fs::remove_file(self.journal_path());
+                Ok(Some(made))
+            }
+            Filled::GivenUp { stays } => {
+                if stays {
+                    temporary.stay();
+                }
+                Ok(None)
+            }
+        }
+    }
+}

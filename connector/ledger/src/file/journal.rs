@@ -1,0 +1,231 @@
+//! The journal of a copy that is being made in a file: what lies in the temporary file, and how far that is in use.
+//!
+//! It is a hidden file beside: the header, then the parts, each behind its length. It gets its name with the first part.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::address::{Address, Location};
+use crate::error::{Error, Result};
+use crate::file::file_io::FileIo;
+use crate::file::free_space::{FreeRuns, run_of};
+use crate::file::superblock::DATA;
+use crate::file::writer::FileWriter;
+use crate::file::{FileStorage, lock};
+use crate::journal::{
+    JournalHeader, JournalPart, MAX_HEADER_BYTES, MAX_JOURNAL_BYTES, MAX_PART_BYTES, PartEntries, encode_part,
+};
+use crate::storage::StorageJournal;
+
+/// On a disk with less room than this nothing stays of a copy that failed.
+const MIN_FREE_BYTES: u64 = 64 << 20;
+
+/// The journal of a copy that a writer makes.
+#[derive(Debug)]
+pub(crate) struct FileJournal {
+    path: PathBuf,
+    header: JournalHeader,
+    /// `None` before the first part.
+    file: Option<File>,
+    next: u64,
+    /// What an earlier try put, and nobody took over yet.
+    earlier: FreeRuns,
+}
+
+/// What the journal of an earlier try has.
+#[derive(Debug)]
+pub(super) struct FoundJournal {
+    pub(super) header: JournalHeader,
+    pub(super) values: Vec<(Bytes, Bytes)>,
+    /// Bytes of the journal that are sound.
+    length: u64,
+    next: u64,
+    /// Where what they need ends.
+    end: u64,
+}
+
+/// Reads what the length in front of it says; `None` at the end, and for what is cut off or too long.
+fn frame(file: &mut File, most: u64) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from(u32::from_le_bytes(length));
+    let left = file.metadata().ok()?.len().checked_sub(file.stream_position().ok()?)?;
+    let mut bytes = vec![0; usize::try_from(length).ok().filter(|_| length <= most.min(left))?];
+    file.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4 + bytes.len());
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+    out
+}
+
+impl FoundJournal {
+    /// Reads the journal at a path, of a temporary file that is `there` bytes long, up to the first part that is damaged, or needs
+    /// more. `None` if there is none, or its header is damaged.
+    pub(super) fn read(path: &Path, there: u64) -> Option<Self> {
+        let options = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path);
+        let mut file = options.ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+        let header = JournalHeader::decode(&frame(&mut file, MAX_HEADER_BYTES)?).ok()?;
+        let mut found = Self { header, values: Vec::new(), length: 0, next: 0, end: DATA };
+        loop {
+            found.length = file.stream_position().ok()?;
+            let Some(bytes) = frame(&mut file, MAX_PART_BYTES) else { return Some(found) };
+            let is_sound = |part: &JournalPart| part.copy == found.header.copy && part.number == found.next;
+            let Some(part) = JournalPart::decode(&bytes).ok().filter(is_sound) else { return Some(found) };
+            let is_there = |end: &u64| *end >= found.end && *end <= there;
+            let Some(end) = part.end().filter(is_there) else { return Some(found) };
+            if found.length + bytes.len() as u64 > MAX_JOURNAL_BYTES {
+                return Some(found);
+            }
+            (found.end, found.next) = (end, found.next + 1);
+            found.values.extend(part.entries);
+        }
+    }
+}
+
+impl FileJournal {
+    pub(super) fn new(path: PathBuf, header: JournalHeader) -> Self {
+        Self { path, header, file: None, next: 0, earlier: FreeRuns::default() }
+    }
+
+    /// Goes on behind what was found. Returns the journal, and where the room begins that the earlier try did not use.
+    pub(super) fn behind(path: PathBuf, found: &FoundJournal) -> io::Result<(Self, u64)> {
+        let mut file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path)?;
+        file.set_len(found.length)?;
+        file.seek(SeekFrom::End(0))?;
+        let (header, next) = (found.header.clone(), found.next);
+        Ok((Self { file: Some(file), next, ..Self::new(path, header) }, found.end))
+    }
+
+    /// Whether there is something for the next try.
+    pub(super) fn is_begun(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn add(&mut self, end: u64, entries: &PartEntries) -> io::Result<()> {
+        let place = Address { location: Location::File, offset: 0, length: end };
+        let bytes = framed(&encode_part(&self.header.copy, self.next, &[place], entries));
+        if self.file.is_none() {
+            let mut options = File::options();
+            let options = options.write(true).create(true).truncate(true).custom_flags(nix::libc::O_NOFOLLOW);
+            let mut file = options.open(&self.path)?;
+            file.write_all(&framed(&self.header.encode()))?;
+            self.file = Some(file);
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(&bytes)?;
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Deletes it.
+    pub(super) fn remove(&self) {
+        if self.is_begun() {
+            let _swept_later = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl FileWriter {
+    /// Everything up to `end` is an earlier try's, until it is taken over.
+    pub(super) fn begin_behind(
+        &mut self,
+        raw: &dyn FileIo,
+        journal: &mut FileJournal,
+        end: u64,
+    ) -> Result<()> {
+        let target = self.target.clone();
+        let damaged = |why: &str| Error::corrupt(&target, "the journal of a copy", why);
+        let length = end.saturating_sub(DATA);
+        if length > 0 {
+            self.load(raw)?.replay_use(DATA, length).map_err(damaged)?;
+            journal.earlier.add(DATA, length).map_err(damaged)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn adopt_payload(&mut self, journal: &mut FileJournal, place: &Address) -> bool {
+        let (offset, length) = run_of(place);
+        let is_there =
+            place.location == Location::File && place.length > 0 && journal.earlier.carve(offset, length);
+        if is_there {
+            self.staged.fresh.insert(offset, length);
+        }
+        is_there
+    }
+
+    pub(super) fn end_adoption(&mut self, journal: &mut FileJournal) {
+        for (offset, length) in std::mem::take(&mut journal.earlier).iter() {
+            self.put_back(offset, length);
+        }
+    }
+
+    pub(super) fn add_part(
+        &mut self,
+        raw: &dyn FileIo,
+        journal: &mut FileJournal,
+        entries: &PartEntries,
+    ) -> Result<()> {
+        self.write_pending(raw).map_err(|e| self.io("writing payloads", &e))?;
+        let end = self.load(raw)?.end;
+        journal.add(end, entries).map_err(|e| self.io("writing the journal of a copy", &e))
+    }
+}
+
+impl FileStorage {
+    fn with_journal<T>(
+        &self,
+        f: impl FnOnce(&mut FileWriter, &dyn FileIo, &mut FileJournal) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut journal = lock(&self.journal);
+        let Some(journal) = journal.as_mut() else { return Ok(None) };
+        self.with_writer(|w, raw, _| f(w, raw, journal)).map(Some)
+    }
+}
+
+impl StorageJournal for FileStorage {
+    fn has_journal(&self) -> bool {
+        lock(&self.journal).is_some()
+    }
+
+    fn adopt_payload(&self, place: &Address) -> Result<bool> {
+        let adopted = self.with_journal(|w, _, journal| Ok(w.adopt_payload(journal, place)))?;
+        Ok(adopted.unwrap_or(false))
+    }
+
+    fn end_adoption(&self) -> Result<()> {
+        self.with_journal(|w, _, journal| {
+            w.end_adoption(journal);
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn proves_by_reading(&self) -> bool {
+        true
+    }
+
+    fn add_part(&self, entries: PartEntries) -> Result<()> {
+        self.with_journal(|w, raw, journal| w.add_part(raw, journal, &entries)).map(drop)
+    }
+
+    fn keep_journal(&self) -> bool {
+        // What stays takes room that somebody may need more.
+        let has_room = self.raw.available().is_ok_and(|bytes| bytes >= MIN_FREE_BYTES);
+        has_room && lock(&self.journal).as_ref().is_some_and(FileJournal::is_begun)
+    }
+
+    fn end_journal(&self) {
+        if let Some(journal) = lock(&self.journal).take() {
+            journal.remove();
+        }
+    }
+}

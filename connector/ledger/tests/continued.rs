@@ -1,0 +1,221 @@
+//! Copies that are given up leave a journal, and the next try takes over what is there.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h5lake_ledger::{
+    Access, EarlierTry, Error, ErrorKind, Extent, Ledger, Options, Origin, Probe, WholeCopy,
+};
+use object_stores::{Condition, DirStore, FaultStore, MemoryStore, ObjectStore, ObjectStoreExt, dir};
+
+const PAYLOAD: usize = 70_000;
+
+fn options() -> Options {
+    Options { journal_bytes: 3 * PAYLOAD as u64, ..Options::default() }
+}
+
+fn origin(version: u64) -> Origin {
+    Origin { id: [7; 16], version, time: 1 << 50, host: "node".into(), pid: 7 }
+}
+
+/// Where a copy goes.
+enum To {
+    File(PathBuf),
+    Objects(Arc<dyn ObjectStore>),
+}
+
+type Fill<'a> = &'a mut dyn FnMut(&Ledger, EarlierTry) -> Result<(), Error>;
+
+impl To {
+    fn copy(&self, of: &Origin, fill: Fill<'_>) -> Result<WholeCopy, Error> {
+        match self {
+            Self::File(path) => Ledger::create_copy_file(path, options(), of, fill),
+            Self::Objects(store) => Ledger::create_copy_objects(store.clone(), "c", options(), of, fill),
+        }
+    }
+
+    fn probe(&self) -> Probe {
+        match self {
+            Self::File(path) => Ledger::probe_file(path).unwrap(),
+            Self::Objects(store) => Ledger::probe_objects(store.as_ref(), "c").unwrap(),
+        }
+    }
+
+    fn open(&self) -> Ledger {
+        match self {
+            Self::File(path) => Ledger::open_file(path, Access::ReadOnly, options()).unwrap(),
+            Self::Objects(store) => {
+                Ledger::open_objects(store.clone(), "c", Access::ReadOnly, options()).unwrap()
+            }
+        }
+    }
+
+    /// Names of all files or objects but the container's own.
+    fn beside(&self) -> Vec<String> {
+        match self {
+            Self::File(path) => std::fs::read_dir(path.parent().unwrap())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name != "c")
+                .collect(),
+            Self::Objects(store) => {
+                let all = store.list("", None).map(|meta| meta.unwrap().key.to_string());
+                all.filter(|key| key.contains("/copy/")).collect()
+            }
+        }
+    }
+}
+
+fn directory(path: &Path) -> Arc<dyn ObjectStore> {
+    Arc::new(DirStore::open(path, dir::Sync::Process).unwrap())
+}
+
+fn both() -> (tempfile::TempDir, [To; 2]) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    let file = To::File(dir.path().join("folder/c"));
+    let store = To::Objects(directory(&dir.path().join("store")));
+    (dir, [file, store])
+}
+
+fn data(n: u8) -> Vec<u8> {
+    (0..PAYLOAD).map(|i| (i as u8).wrapping_mul(31).wrapping_add(n)).collect()
+}
+
+/// Puts payloads under keys from `from` to `to`.
+fn put(l: &Ledger, from: u8, to: u8) -> Result<(), Error> {
+    for n in from..to {
+        let value = l.write_payload(&data(n))?.to_bytes();
+        l.put(&[n], value.clone())?;
+        l.note_copied(&[n], &value, PAYLOAD as u64)?;
+    }
+    Ok(())
+}
+
+fn failure() -> Error {
+    Extent::decode(&[]).unwrap_err()
+}
+
+/// Gives up after 20 payloads.
+fn give_up(to: &To, of: &Origin) {
+    let given_up = to.copy(of, &mut |l, _| put(l, 0, 20).and_then(|()| Err(failure())));
+    assert!(matches!(given_up.unwrap_err().kind(), ErrorKind::Corrupt { .. }));
+    assert_eq!(to.probe(), Probe::NotFound);
+}
+
+fn taken_over(l: &Ledger, values: &BTreeMap<Bytes, Bytes>) -> Result<u8, Error> {
+    for (key, value) in values {
+        assert!(l.adopt_payload(&Extent::decode(value).unwrap().0)?);
+        l.put(key, value.clone())?;
+    }
+    // They are in the order of the keys, without a gap.
+    Ok(values.len() as u8)
+}
+
+fn check(to: &To, count: u8) {
+    let l = to.open();
+    for n in 0..count {
+        let e = Extent::decode(&l.get(&[n]).unwrap().unwrap()).unwrap().0;
+        let mut bytes = vec![0; PAYLOAD];
+        l.read_payload(&e, 0, &mut bytes).unwrap();
+        assert!(bytes == data(n), "{n}");
+    }
+    assert!(to.beside().is_empty(), "{:?}", to.beside());
+}
+
+#[test]
+fn what_was_noted_is_taken_over() {
+    let (_dir, places) = both();
+    for to in &places {
+        give_up(to, &origin(3));
+        assert!(!to.beside().is_empty());
+        let mut had = 0;
+        let made = to.copy(&origin(3), &mut |l, earlier| {
+            let EarlierTry::Continues(values) = earlier else { panic!("{earlier:?}") };
+            had = taken_over(l, &values)?;
+            // None is taken over twice.
+            let first = Extent::decode(&values[&Bytes::from_static(&[0])]).unwrap().0;
+            assert!(!l.adopt_payload(&first)?);
+            put(l, had, 24)
+        });
+        let made = made.unwrap();
+        assert!(!made.was_whole && (15..=20).contains(&had), "{had}");
+        made.ledger.close().unwrap();
+        check(to, 24);
+    }
+}
+
+#[test]
+fn another_origin_finds_nothing() {
+    let (_dir, places) = both();
+    for to in &places {
+        give_up(to, &origin(3));
+        let made = to.copy(&origin(4), &mut |l, earlier| {
+            assert!(matches!(earlier, EarlierTry::Discarded(_)), "{earlier:?}");
+            put(l, 0, 24)
+        });
+        made.unwrap().ledger.close().unwrap();
+        check(to, 24);
+    }
+}
+
+/// A short copy leaves nothing, and so does one whose payloads nobody noted.
+#[test]
+fn without_a_part_nothing_stays() {
+    let (_dir, places) = both();
+    for to in &places {
+        let none = |to: &To| match to {
+            To::File(_) => to.beside().is_empty(),
+            To::Objects(store) => store.list("", None).count() == 0,
+        };
+        to.copy(&origin(3), &mut |l, _| put(l, 0, 2).and_then(|()| Err(failure()))).unwrap_err();
+        assert!(none(to));
+        let made = to.copy(&origin(3), &mut |l, earlier| {
+            assert!(matches!(earlier, EarlierTry::None));
+            put(l, 0, 2)
+        });
+        made.unwrap().ledger.close().unwrap();
+        check(to, 2);
+    }
+}
+
+/// A store in memory ends with its process: nothing of a copy that failed stays there.
+#[test]
+fn nothing_stays_in_memory() {
+    let store = Arc::new(MemoryStore::new());
+    give_up(&To::Objects(store.clone()), &origin(3));
+    assert_eq!(store.list("", None).count(), 0);
+}
+
+/// OpenStack Swift has no conditional puts.
+#[test]
+fn stores_without_conditional_creation_continue_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FaultStore::new(directory(dir.path())).without_create().without_update();
+    assert!(!store.honours(Condition::Create));
+    let to = To::Objects(Arc::new(store));
+    give_up(&to, &origin(3));
+    let mut had = 0;
+    let made = to.copy(&origin(3), &mut |l, earlier| {
+        let EarlierTry::Continues(values) = earlier else { panic!("{earlier:?}") };
+        had = taken_over(l, &values)?;
+        put(l, had, 24)
+    });
+    made.unwrap().ledger.close().unwrap();
+    assert!(had >= 15, "{had}");
+    check(&to, 24);
+}
+
+/// Whoever creates another container of that name removes what a copy left.
+#[test]
+fn another_creator_removes_what_a_copy_left_beside_a_file() {
+    let (_dir, [to, _]) = both();
+    give_up(&to, &origin(3));
+    let To::File(path) = &to else { panic!() };
+    let l = Ledger::create_file(path, h5lake_ledger::Replace::Fail, Options::default()).unwrap();
+    l.close().unwrap();
+    assert!(to.beside().is_empty());
+}

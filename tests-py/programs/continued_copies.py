@@ -1,0 +1,192 @@
+"""Copies that are killed go on when they are started again: what had arrived is not sent again, and the copy is whole."""
+# store: any
+# only: h5lake
+# needs: tool
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake retention=1h"
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+
+from cases import main  # noqa: E402
+
+MIB = 1 << 20
+#: Of the source, in chunks of a mebibyte.
+SIZE = 160 * MIB
+#: What a kill may cost: packs on their way, the part of the journal that is being filled, and what is read at once.
+MAX_LOSS = 8 * 8 * MIB + 2 * 16 * MIB
+
+
+def run(*arguments, code=0):
+    """What the tool writes: to its standard output, or where it fails to its standard error."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
+    done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+    return done.stdout if code == 0 else done.stderr
+
+
+def copy(*arguments):
+    return json.loads(run("copy", "--json", *arguments))
+
+
+def make(name, size=SIZE):
+    with h5py.File(name, "w") as f:
+        shape = (size // MIB, MIB)
+        data = np.random.default_rng(1).integers(0, 256, shape, dtype="u1")
+        f.create_dataset("grid", data=data, chunks=(1, MIB))
+        f.create_dataset("packed", data=np.arange(90_000).reshape(300, 300), chunks=(30, 300), compression="gzip")
+        f.create_dataset("texts", data=[f"text {n} " * 40 for n in range(500)], dtype=h5py.string_dtype())
+        f["group/inner"] = 1
+        f["group"].attrs["table"] = np.arange(9000)
+
+
+def look(source, target):
+    """A copy is equal, and whole, and has one version."""
+    run("diff", "--storage", source, target)
+    assert "leftover" not in run("verify", target)
+    assert len(json.loads(run("versions", "--json", target))["versions"]) == 1
+
+
+def files(place):
+    """What lies in a folder: size and time by name."""
+    found = {}
+    for path in Path(place).rglob("*"):
+        try:
+            if path.is_file():
+                found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def stored(place):
+    return sum(size for size, _ in files(place).values())
+
+
+def begin(source, target):
+    return subprocess.Popen([os.environ["TOOL"], "copy", "--quiet", source, target], stderr=subprocess.DEVNULL)
+
+
+def kill(source, target, place, more, how=signal.SIGKILL):
+    """Kills a copy when it has written so much more; whether it was still under way."""
+    until, process = stored(place) + more, begin(source, target)
+    while stored(place) < until and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(how)
+    return process.wait() != 0
+
+
+def packs(place):
+    return {path: what for path, what in files(place).items() if path.parent.name == "pack"}
+
+
+def sources(folder):
+    """Names of a source in a file and in a store."""
+    for source in ("a.h5", f"file://{folder}/sources/a.h5"):
+        make(source)
+        yield source
+
+
+def check_a_killed_copy_into_a_store_goes_on(folder):
+    for source in sources(folder):
+        for n, (more, how) in enumerate([(100, signal.SIGKILL), (120, signal.SIGINT), (140, signal.SIGKILL)]):
+            place, target = f"store{n}", f"file://{folder}/store{n}/b.h5"
+            before = time.time()
+            while not kill(source, target, place, more * MIB, how):
+                assert time.time() < before + 60, "it always ends before it can be killed"
+                run("rm", target)
+                subprocess.run(["rm", "-r", place], check=True)
+            run("ls", target, code=1)
+            arrived = packs(place)
+            done = copy(source, target)
+            # Data that lies in the map are no payload.
+            assert done["bytes"] + done["continued"] >= SIZE and done["begun_anew"] is None, done
+            assert done["continued"] >= more * MIB - MAX_LOSS, (more, done)
+            # What is told is what happened: packs that had arrived are the same files.
+            kept = sum(size for path, (size, when) in arrived.items() if packs(place).get(path) == (size, when))
+            assert kept >= done["continued"], (kept, done)
+            assert stored(place) < SIZE + 16 * MIB, "something is there twice"
+            assert not [path for path in files(place) if "copy" in path.parts], "the journal is left"
+            look(source, target)
+            subprocess.run(["rm", "-r", place], check=True)
+        run("rm", source)
+
+
+def check_a_killed_copy_into_a_file_goes_on(folder):
+    os.mkdir("files")
+    for source in sources(folder):
+        for more, how in [(60, signal.SIGKILL), (120, signal.SIGINT)]:
+            while not kill(source, "files/b.h5", "files", more * MIB, how):
+                run("rm", "files/b.h5")
+                for path in files("files"):
+                    path.unlink()
+            assert not Path("files/b.h5").exists()
+            done = copy(source, "files/b.h5")
+            assert done["continued"] >= (more - 64) * MIB and done["begun_anew"] is None, (more, done)
+            assert done["bytes"] + done["continued"] >= SIZE, done
+            assert [path.name for path in files("files") if "replaced" not in path.name] == ["b.h5"]
+            assert Path("files/b.h5").stat().st_size < SIZE + 16 * MIB
+            look(source, "files/b.h5")
+            for path in files("files"):
+                path.unlink()
+        run("rm", source)
+
+
+def check_a_copy_that_is_killed_again_and_again_ends(folder):
+    make("a.h5")
+    os.mkdir("files")
+    for place, target in (("store", f"file://{folder}/store/b.h5"), ("files", "files/b.h5")):
+        tries = 0
+        while kill("a.h5", target, place, 40 * MIB):
+            tries += 1
+            assert tries < 60
+        look("a.h5", target)
+        assert stored(place) < SIZE + 40 * MIB, "something is there twice"
+
+
+def check_another_version_begins_anew(folder):
+    make("a.h5")
+    os.mkdir("files")
+    for place, target in (("store", f"file://{folder}/store/b.h5"), ("files", "files/b.h5")):
+        assert kill("a.h5", target, place, 100 * MIB)
+        with h5py.File("a.h5", "r+") as f:
+            f["grid"][3] = 7
+        text = run("copy", "a.h5", target)
+        assert "begun anew, because an earlier try was of another version or container" in text, text
+        look("a.h5", target)
+        assert stored(place) < SIZE + 16 * MIB, "the earlier try is left"
+
+
+def check_one_copy_at_a_time(folder):
+    make("a.h5")
+    os.mkdir("files")
+    for place, target in (("store", f"file://{folder}/store/b.h5"), ("files", "files/b.h5")):
+        process = begin("a.h5", target)
+        while stored(place) < 60 * MIB:
+            assert process.poll() is None
+            time.sleep(0.001)
+        text = run("copy", "a.h5", target, code=1)
+        # It may have ended meanwhile.
+        assert any(words in text for words in ("is open for writing", "something is there", "already exists")), text
+        assert process.wait() == 0
+        look("a.h5", target)
+
+
+def check_a_short_copy_leaves_no_journal(folder):
+    make("small.h5", 8 * MIB)
+    run("copy", "small.h5", f"file://{folder}/store/b.h5")
+    assert not [path for path in files("store") if "copy" in path.parts]
+    done = copy("small.h5", "c.h5")
+    assert (done["continued"], done["begun_anew"]) == (0, None)
+    assert "continued" not in run("copy", "small.h5", "d.h5")
+
+
+if __name__ == "__main__":
+    main(globals())
