@@ -1,7 +1,7 @@
 //! `h5lake check-store`: whether a store keeps what containers rely on, check by check.
 //!
-//! The checks are the suite that every store of h5lake passes. Each runs in a process of its own, below a prefix of its own: a
-//! store's library that crashes or hangs ends one check. What a check leaves behind is removed.
+//! The checks are the suite that every store of h5lake passes. Each runs in a process of its own, below a prefix of
+//! its own: a store's library that crashes or hangs ends one check. What a check leaves behind is removed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read as _;

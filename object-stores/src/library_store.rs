@@ -1,8 +1,8 @@
 //! Stores in shared libraries that others make (`store-abi/include/h5lake_store.h`).
 //!
-//! `h5lake-store-abi` checks what a library answers. Here its calls become those of [`ObjectStore`]: what may be repeated is
-//! repeated within the caller's time, streams are kept until they are whole, and promised conditions are tried before anybody
-//! relies on them. No lock of this crate is held while a library runs.
+//! `h5lake-store-abi` checks what a library answers. Here its calls become those of [`ObjectStore`]: what may be
+//! repeated is repeated within the caller's time, streams are kept until they are whole, and promised conditions
+//! are tried before anybody relies on them. No lock of this crate is held while a library runs.
 
 mod conditions;
 mod found;

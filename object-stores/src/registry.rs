@@ -66,6 +66,7 @@ pub fn add_store_path(list: &str) {
 /// | `gs://bucket/prefix` | Google Cloud Storage; `GOOGLE_…` variables | |
 /// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
 /// | `swift://container/prefix` | OpenStack Swift; `ST_…` or `OS_…` variables | `segment-size` in bytes |
+/// | `h5store+http://127.0.0.1:port/prefix`, `h5store+unix:///dir/name.sock/prefix` | a server on this machine (docs/store-protocol.md) | |
 /// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
 /// | `rados://pool/namespace/prefix` | Ceph, by librados; `CEPH_CONF`, `CEPH_ARGS` | `conf`, `id` |
 ///

@@ -12,7 +12,12 @@
 #include <time.h>
 
 #define VERSION(type) .size = sizeof(type), .version = H5LAKE_STORE_VERSION
-typedef struct object { struct object *next; uint64_t version, key_length, length; time_t time; char *key, *bytes; } object;
+typedef struct object {
+    struct object *next;
+    uint64_t version, key_length, length;
+    time_t time;
+    char *key, *bytes;
+} object;
 static object *first;
 static uint64_t versions;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -90,7 +95,8 @@ static int32_t write_object(void *store, const h5lake_store_call *call, const h5
                  : H5LAKE_STORE_OK;
     if (code == H5LAKE_STORE_OK) {
         memcpy(key, request->key, request->key_length);
-        *o = (object){ old ? old->next : *at, ++versions, request->key_length, request->length, time(NULL), key, bytes };
+        *o = (object){ old ? old->next : *at, ++versions, request->key_length, request->length, time(NULL),
+                       key, bytes };
         *at = o;
         tell(call, o);
         o = old; /* of the two, the other one goes */

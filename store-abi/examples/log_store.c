@@ -1,6 +1,6 @@
-/* A store in one file, for h5lake: logfile:///DIR/NAME.log/PREFIX. Each write appends a record, and the last record of a
- * key counts. Writers take a lock on the file. Readers need none, for what lies before the end never changes. The room of
- * replaced objects never comes back.
+/* A store in one file, for h5lake: logfile:///DIR/NAME.log/PREFIX. Each write appends a record, and the last record of
+ * a key counts. Writers take a lock on the file. Readers need none, for what lies before the end never changes. The
+ * room of replaced objects never comes back.
  *
  *     cc -std=c11 -O2 -shared -fPIC -Iinclude examples/log_store.c -o liblog_store.so
  *     H5LAKE_STORE_PATH=$PWD/liblog_store.so h5lake check-store logfile:///tmp/try.log */

@@ -3,7 +3,8 @@
 //!     cargo build --release -p h5lake-store-abi --example memory_store
 //!     H5LAKE_STORE_PATH=$PWD/target/release/examples/libmemory_store.so h5lake check-store rustmem:try
 //!
-//! A library of its own has `crate-type = ["cdylib"]` in its Cargo.toml, and the crate `h5lake-store-abi` for its module `raw`.
+//! A library of its own has `crate-type = ["cdylib"]` in its Cargo.toml, and the crate `h5lake-store-abi` for its
+//! module `raw`.
 #![allow(missing_docs, reason = "the header has the documentation")]
 
 use std::collections::BTreeMap;
@@ -24,7 +25,8 @@ struct Kept {
     bytes: Arc<Vec<u8>>,
 }
 
-/// All objects of all stores; the name of a store is a prefix of their keys. No lock is held while h5lake's functions run.
+/// All objects of all stores; the name of a store is a prefix of their keys. No lock is held while h5lake's
+/// functions run.
 static OBJECTS: Mutex<BTreeMap<Vec<u8>, Kept>> = Mutex::new(BTreeMap::new());
 static VERSIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 

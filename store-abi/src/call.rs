@@ -1,8 +1,8 @@
 //! Calls under way, and the functions that libraries answer them by.
 //!
-//! A library is given the number of its call and no address of ours. The number is looked up among the calls of the thread that
-//! answers. So an answer that comes after the call has returned, or from another thread, finds nothing: it is noted as the
-//! library's fault, and no call of the library succeeds after that.
+//! A library is given the number of its call and no address of ours. The number is looked up among the calls of the
+//! thread that answers. So an answer that comes after the call has returned, or from another thread, finds nothing:
+//! it is noted as the library's fault, and no call of the library succeeds after that.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -53,8 +53,8 @@ struct State {
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// The library whose code runs in this thread, if one does: within a call, but not while it hands over an answer. Who would
-/// wait for a lock that the call's caller may hold can refuse instead.
+/// The library whose code runs in this thread, if one does: within a call, but not while it hands over an answer.
+/// Who would wait for a lock that the call's caller may hold can refuse instead.
 pub fn running_library() -> Option<&'static Library> {
     // What an answer is handed to has the state borrowed.
     find(|_| true).filter(|call| call.state.try_borrow().is_ok()).map(|call| call.library)
@@ -63,8 +63,8 @@ pub fn running_library() -> Option<&'static Library> {
 /// The innermost call of this thread that `is_wanted`.
 fn find<'a>(is_wanted: impl Fn(&UnderWay) -> bool) -> Option<&'a UnderWay> {
     let mut at = INNERMOST.get();
-    // SAFETY: what the list names is on this thread's stack, in `make`, which takes it from the list before it returns. The
-    // caller uses it within a function that a call of this thread waits for.
+    // SAFETY: what the list names is on this thread's stack, in `make`, which takes it from the list before it
+    // returns. The caller uses it within a function that a call of this thread waits for.
     while let Some(call) = unsafe { at.as_ref() } {
         if is_wanted(call) {
             return Some(call);
@@ -99,7 +99,8 @@ pub(crate) fn make(
     library.check_trust()?;
     let number = COUNT.fetch_add(1, Ordering::Relaxed) | (library.index() as u64) << COUNT_BITS;
     let outer = INNERMOST.get();
-    // SAFETY: only the lifetime changes. The pointer is used while the call is in the list, which ends in this function.
+    // SAFETY: only the lifetime changes. The pointer is used while the call is in the list, which ends in this
+    // function.
     let receiver =
         unsafe { std::mem::transmute::<&mut dyn Receiver, *mut (dyn Receiver + 'static)>(receiver) };
     let state = RefCell::new(State { receiver, broken: None, detail: None, panic: None });

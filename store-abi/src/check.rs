@@ -50,7 +50,8 @@ pub(crate) fn read<T: Struct>(pointer: *const T) -> Result<T, Failure> {
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(bad("at an address where none can be".to_owned()));
     }
-    // SAFETY: every struct of the interface begins with these eight bytes; more is read only where the library says that it is.
+    // SAFETY: every struct of the interface begins with these eight bytes; more is read only where the library says
+    // that it is.
     let head = unsafe { pointer.cast::<Head>().read() };
     let least = size_of::<T>();
     if head.version == 0 {
@@ -59,8 +60,8 @@ pub(crate) fn read<T: Struct>(pointer: *const T) -> Result<T, Failure> {
     if (head.size as usize) < least || head.size > MAX_STRUCT {
         return Err(bad(format!("of {} bytes, where version 1 has {least}", head.size)));
     }
-    // SAFETY: the library says that so many bytes are there. Any bytes make such a struct: its members are numbers, raw pointers,
-    // and optional functions.
+    // SAFETY: the library says that so many bytes are there. Any bytes make such a struct: its members are numbers,
+    // raw pointers, and optional functions.
     Ok(unsafe { pointer.read() })
 }
 
@@ -110,7 +111,8 @@ pub(crate) fn c_text(pointer: *const c_char, most: usize, what: &str) -> Result<
     if pointer.is_null() {
         return Err(bad("is missing"));
     }
-    // SAFETY: the bytes up to the first NUL are there, and constant, because the interface says so. None behind it is read.
+    // SAFETY: the bytes up to the first NUL are there, and constant, because the interface says so. None behind it
+    // is read.
     let length = (0..=most).find(|n| unsafe { *pointer.add(*n) } == 0);
     let length = length.filter(|length| *length > 0).ok_or_else(|| bad("is empty or too long"))?;
     // SAFETY: as above; so many bytes were just read.

@@ -57,8 +57,8 @@ pub(crate) fn distrust(index: usize) {
 }
 
 impl Library {
-    /// Loads the library at `path`, or gives the one that is loaded from there. It stays loaded: its threads and exit handlers
-    /// need it. Its initialisers run, and they can do whatever this process can.
+    /// Loads the library at `path`, or gives the one that is loaded from there. It stays loaded: its threads and
+    /// exit handlers need it. Its initialisers run, and they can do whatever this process can.
     ///
     /// # Errors
     /// Why it cannot be loaded, or what is wrong with what it says of itself.

@@ -164,8 +164,8 @@ impl Store {
         self.capabilities & capability == capability
     }
 
-    /// Reads: hands the bytes of the range that exist to `take`, in order, in the calling thread, with the object that they are
-    /// of. After an error any first part of them may have been handed out.
+    /// Reads: hands the bytes of the range that exist to `take`, in order, in the calling thread, with the object
+    /// that they are of. After an error any first part of them may have been handed out.
     ///
     /// # Errors
     /// What the library says, or which rule it broke: also if fewer bytes came than there are.
@@ -200,7 +200,8 @@ impl Store {
         reading.finish()
     }
 
-    /// Writes an object whole. `payload` gives bytes from an offset on, none at the end; it may be asked for any offset again.
+    /// Writes an object whole. `payload` gives bytes from an offset on, none at the end; it may be asked for any
+    /// offset again.
     ///
     /// # Errors
     /// What the library says, which rule it broke, or what `payload` said.
@@ -256,7 +257,8 @@ impl Store {
     /// Lists at most `limit` objects (at least 1) whose keys begin with `prefix` and are greater than `after`.
     ///
     /// # Errors
-    /// What the library says, or which rule it broke: also if keys come twice, out of their order, or without the prefix.
+    /// What the library says, or which rule it broke: also if keys come twice, out of their order, or without the
+    /// prefix.
     pub fn list(
         &self,
         prefix: &str,

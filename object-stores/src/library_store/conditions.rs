@@ -1,9 +1,9 @@
 //! Whether a library keeps the conditions that it promises.
 //!
-//! A commit relies on them, and a library that only looks before it writes would lose another writer's work without a word. So
-//! promised conditions are tried before the first conditional put of a process: [`ROUNDS`] races of [`RACERS`] creates, an
-//! update from a version that is gone, and as many races of updates. A library that is wrong may still win by luck; it was told
-//! what it promises. What was found out is remembered while the process runs.
+//! A commit relies on them, and a library that only looks before it writes would lose another writer's work without
+//! a word. So promised conditions are tried before the first conditional put of a process: [`ROUNDS`] races of
+//! [`RACERS`] creates, an update from a version that is gone, and as many races of updates. A library that is wrong
+//! may still win by luck; it was told what it promises. What was found out is remembered while the process runs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -60,7 +60,8 @@ impl Conditions {
         new
     }
 
-    /// Why a promised condition is not used. Threads that ask at the same time may each find out; none waits for another.
+    /// Why a promised condition is not used. Threads that ask at the same time may each find out; none waits for
+    /// another.
     pub(super) fn refused(&self, condition: Condition, store: &LibraryStore) -> Result<Option<&'static str>> {
         let verdicts = match self.0.get() {
             Some(known) => *known,

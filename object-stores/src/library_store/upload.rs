@@ -1,7 +1,7 @@
 //! A streamed put: kept until it is whole, and then written by one call.
 //!
-//! The interface has no streams, so that a library is small. What is longer than [`MAX_MEMORY_BYTES`] is kept in a temporary
-//! file without a name.
+//! The interface has no streams, so that a library is small. What is longer than [`MAX_MEMORY_BYTES`] is kept in a
+//! temporary file without a name.
 
 use std::fs::File;
 use std::io::{self, Write as _};
