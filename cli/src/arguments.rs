@@ -12,7 +12,8 @@ Exit codes:
   0  done; nothing is damaged, nothing was lost, nothing differs
   1  it could not be done; wrong arguments and wrong settings, too
   2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
-     a problem (doctor), or some files could not be converted (import, export)
+     a problem (doctor), a store that does not keep what it has to (check-store), or some files could not be converted
+     (import, export)
 `h5lake run` has the exit code of its program.";
 
 const NAMES: &str = "\
@@ -198,6 +199,26 @@ pub enum Command {
         /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,
+    },
+    /// Says which conditions a store keeps that containers rely on: runs the suite that every store of h5lake passes, with objects
+    /// below URL that it removes. Use it on a store of your own (H5LAKE_STORE_PATH), and on a server that you do not know. Exit
+    /// code: 0 if both conditions of puts hold and every check passed, 2 if not, 1 if the store cannot be used.
+    #[command(after_help = "Examples:
+  h5lake check-store file:///mnt/network/try
+  h5lake check-store s3://lab/try
+  H5LAKE_STORE_PATH=/opt/libmine.so h5lake check-store mine://host/try")]
+    CheckStore {
+        /// The store's URL: a place where nothing of value is.
+        url: String,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Runs one check of a store; for the tool itself.
+    #[command(hide = true)]
+    CheckStorePart {
+        #[arg(trailing_var_arg = true)]
+        arguments: Vec<String>,
     },
     /// Shows every setting, what it takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
     /// if one of them is wrong.

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod cat;
+mod check_store;
 mod convert;
 mod copy;
 mod diff;
@@ -48,7 +49,7 @@ type Failure = Box<dyn std::error::Error>;
 enum Outcome {
     /// All is well.
     Well,
-    /// Something is damaged, was lost, or differs.
+    /// Something is damaged, was lost, differs, or does not hold.
     Found,
 }
 
@@ -125,6 +126,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
         Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
+        Command::CheckStore { url, json } => return check_store::run(&url, shown(json)).map(Outcome::of),
+        Command::CheckStorePart { arguments } => check_store::serve(&arguments),
         Command::ConvertOne { arguments } => convert::worker::serve(&arguments),
         Command::Rm { names, json } => names.iter().try_for_each(|name| rm::run(name, json)),
         Command::Unlock { name, yes, json } => unlock::run(&name, yes, json),

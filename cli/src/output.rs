@@ -112,8 +112,13 @@ impl Sink {
         if self.colours { format!("\x1b[1;34m{name}\x1b[0m") } else { name.to_owned() }
     }
 
-    pub fn finish(&mut self) -> Result<(), Failure> {
+    /// Shows what was written so far.
+    pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
+    }
+
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.flush()
     }
 }
 

@@ -13,18 +13,20 @@ pub mod conformance;
 pub mod deadline;
 pub mod dir;
 mod disk_cache;
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 mod duration;
 mod error;
 pub mod fault;
 mod latency;
+#[cfg(feature = "libraries")]
+mod library_store;
 mod memory;
 mod meter;
 mod monotonic;
 mod observed;
 mod path;
 mod payload;
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 mod per_process;
 mod prefix;
 #[cfg(feature = "rados")]
@@ -40,6 +42,8 @@ pub use dir::DirStore;
 pub use disk_cache::DiskCache;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use fault::{Damage, Fault, FaultStore, Rule, Select, Timing};
+#[cfg(feature = "libraries")]
+pub use h5lake_store_abi::running_library;
 pub use latency::{LatencyStore, Pace, at_longer_latencies};
 pub use memory::MemoryStore;
 pub use meter::{Meter, Reading};

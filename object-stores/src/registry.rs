@@ -18,8 +18,13 @@ use crate::{DirStore, ErrorKind, MemoryStore, ObjectStore, Result, dir};
 /// repeat credentials.
 pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send + Sync;
 
-/// Whether the stores of a scheme are behind a network, and so have the setting `timeout`.
+/// Whether the stores of a scheme may keep a caller waiting, and so have the setting `timeout`: those behind a network, and
+/// those of libraries.
 pub fn has_timeout(scheme: &str) -> bool {
+    #[cfg(feature = "libraries")]
+    if is_of_library(scheme) {
+        return true;
+    }
     let distant: &[&[&str]] = &[
         #[cfg(feature = "rados")]
         &[crate::rados::SCHEME],
@@ -27,6 +32,28 @@ pub fn has_timeout(scheme: &str) -> bool {
         &crate::remote::SCHEMES,
     ];
     distant.iter().any(|schemes| schemes.contains(&scheme))
+}
+
+/// Whether the stores of a scheme have the setting `sync`, which says what a put survives.
+pub fn has_sync(scheme: &str) -> bool {
+    #[cfg(feature = "libraries")]
+    if is_of_library(scheme) {
+        return true;
+    }
+    scheme == "file"
+}
+
+/// Whether a library of `store_path` has the scheme. It is loaded if nobody has asked before.
+#[cfg(feature = "libraries")]
+fn is_of_library(scheme: &str) -> bool {
+    Registry::global().library(scheme).is_some()
+}
+
+/// Adds libraries of stores to those that the variable `H5LAKE_STORE_PATH` names: a list of files and folders, separated by
+/// colons. They are loaded when a scheme is asked for that nobody else has, and stay loaded.
+#[cfg(feature = "libraries")]
+pub fn add_store_path(list: &str) {
+    crate::library_store::add_paths(list);
 }
 
 /// The schemes that are known, and who makes their stores.
@@ -39,11 +66,13 @@ pub fn has_timeout(scheme: &str) -> bool {
 /// | `gs://bucket/prefix` | Google Cloud Storage; `GOOGLE_…` variables | |
 /// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
 /// | `swift://container/prefix` | OpenStack Swift; `ST_…` or `OS_…` variables | `segment-size` in bytes |
+/// | `h5store+http://127.0.0.1:port/prefix`, `h5store+unix:///dir/name.sock/prefix` | a server on this machine (docs/store-protocol.md) | |
 /// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
 /// | `rados://pool/namespace/prefix` | Ceph, by librados; `CEPH_CONF`, `CEPH_ARGS` | `conf`, `id` |
 ///
 /// Those behind HTTP with the feature `remote`, `rados` with the feature `rados`. Those over a network have the setting
-/// `timeout`, too.
+/// `timeout`, too. With the feature `libraries` other schemes are those of libraries ([`add_store_path`]), with `sync` and
+/// `timeout`.
 #[derive(Clone)]
 pub struct Registry {
     openers: Arc<RwLock<BTreeMap<String, Arc<Opener>>>>,
@@ -111,9 +140,39 @@ impl Registry {
         Ok(())
     }
 
-    /// The schemes that are known, sorted.
+    /// The schemes that are known, sorted, with those of libraries.
     pub fn schemes(&self) -> Vec<String> {
+        let mut schemes = self.own_schemes();
+        #[cfg(feature = "libraries")]
+        {
+            let own: Vec<_> = schemes.iter().map(String::as_str).collect();
+            let of_libraries = crate::library_store::schemes(&own);
+            schemes.extend(of_libraries);
+            schemes.sort_unstable();
+        }
+        schemes
+    }
+
+    fn own_schemes(&self) -> Vec<String> {
         self.openers.read().keys().cloned().collect()
+    }
+
+    /// Whether a scheme is known. A library that has it is loaded.
+    pub fn knows(&self, scheme: &str) -> bool {
+        if self.openers.read().contains_key(scheme) {
+            return true;
+        }
+        #[cfg(feature = "libraries")]
+        if self.library(scheme).is_some() {
+            return true;
+        }
+        false
+    }
+
+    #[cfg(feature = "libraries")]
+    fn library(&self, scheme: &str) -> Option<&'static h5lake_store_abi::Library> {
+        let own = self.own_schemes();
+        crate::library_store::find(scheme, &own.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The store that a URL means, with its defaults.
@@ -137,14 +196,30 @@ impl Registry {
             return Err(refusal(ErrorKind::InvalidArgument, why));
         };
         let opener = self.openers.read().get(&scheme).cloned();
-        match opener {
-            Some(opener) => opener(rest, settings),
-            None => {
-                let known = self.schemes().join(", ");
-                let why = format!("no store is registered for the scheme '{scheme}' (known are {known})");
-                Err(refusal(ErrorKind::Unsupported, why))
-            }
+        if let Some(opener) = opener {
+            return opener(rest, settings);
         }
+        #[cfg(feature = "libraries")]
+        if let Some(library) = self.library(&scheme) {
+            return crate::library_store::open(library, &format!("{scheme}:{rest}"), settings);
+        }
+        Err(self.unknown(&scheme))
+    }
+}
+
+impl Registry {
+    #[cfg(feature = "libraries")]
+    fn unknown(&self, scheme: &str) -> crate::Error {
+        let own = self.own_schemes();
+        let own: Vec<_> = own.iter().map(String::as_str).collect();
+        crate::library_store::unknown(scheme, &self.schemes(), &own)
+    }
+
+    #[cfg(not(feature = "libraries"))]
+    fn unknown(&self, scheme: &str) -> crate::Error {
+        let known = self.schemes().join(", ");
+        let why = format!("no store is registered for the scheme '{scheme}' (known are {known})");
+        refusal(ErrorKind::Unsupported, why)
     }
 }
 

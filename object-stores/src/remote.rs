@@ -1,5 +1,5 @@
 //! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, OpenStack Swift,
-//! plain web servers.
+//! store servers on this machine, plain web servers.
 //!
 //! The crate `object_store` does the talking: signing, pooling, retries with back-off. This module makes it blocking,
 //! maps its errors, and checks what a server promises where the server's word is not enough.
@@ -19,7 +19,9 @@ mod probe;
 mod profile;
 mod runtime;
 mod s3;
+mod server;
 mod swift;
+mod tries;
 mod upload;
 
 use std::ops::Range;
@@ -51,7 +53,10 @@ use crate::{
 };
 
 /// The schemes of this module.
-pub(crate) const SCHEMES: [&str; 6] = ["az", "gs", "http", "https", "s3", "swift"];
+pub(crate) const SCHEMES: [&str; 8] = {
+    let [at_port, at_socket] = server::SCHEMES;
+    ["az", "gs", at_port, at_socket, "http", "https", "s3", "swift"]
+};
 
 /// The store that a URL means in an environment other than the process's own.
 ///
@@ -82,6 +87,8 @@ struct Client {
     unsigned: Option<Unsigned>,
     /// Listings by text; web servers have none.
     pages: Option<Arc<dyn PaginatedListStore>>,
+    /// The client of a store server, which can be asked what it promises.
+    server: Option<Arc<server::ServerClient>>,
 }
 
 /// Makes a client. Runs again in a forked child, because connections belong to the process that made them.

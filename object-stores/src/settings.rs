@@ -1,10 +1,10 @@
 //! Settings of stores, and schemes of their URLs.
 
 use std::collections::BTreeMap;
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 use std::time::Duration;
 
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 use crate::deadline::DEFAULT_TIMEOUT;
 use crate::{Error, ErrorKind, Operation, Result};
 
@@ -45,11 +45,11 @@ pub fn check_settings(scheme: &str, settings: &Settings, known: &[&str]) -> Resu
 }
 
 /// The setting of every store over a network that bounds an operation.
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 const TIMEOUT: &str = "timeout";
 
 /// The time that one operation may take, by the setting that every remote store has.
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 pub(crate) fn timeout(settings: &Settings) -> Result<Duration> {
     let Some(text) = settings.get(TIMEOUT) else { return Ok(DEFAULT_TIMEOUT) };
     let time = crate::duration::parse(text).filter(|time| !time.is_zero());
@@ -61,7 +61,7 @@ pub(crate) fn timeout(settings: &Settings) -> Result<Duration> {
     })
 }
 
-#[cfg(any(feature = "remote", feature = "rados"))]
+#[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 pub(crate) fn without_timeout(settings: &Settings) -> Settings {
     settings.iter().filter(|(name, _)| *name != TIMEOUT).map(|(n, v)| (n.clone(), v.clone())).collect()
 }

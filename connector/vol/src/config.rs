@@ -20,7 +20,7 @@ pub use self::patterns::NamePatterns;
 pub use self::source::value_in;
 pub use self::table::{SETTINGS, Setting, keys};
 pub(crate) use self::values::version;
-use self::values::{absolute_path, byte_count, duration, one_of, store_url, time_to_wait};
+use self::values::{absolute_path, absolute_paths, byte_count, duration, one_of, store_url, time_to_wait};
 
 /// The name that `HDF5_VOL_CONNECTOR` chooses us by.
 pub const NAME: &CStr = c"h5lake";
@@ -67,6 +67,8 @@ pub struct Config {
     pub store: Option<String>,
     /// What named the store, for errors about it.
     pub store_origin: Origin,
+    /// Libraries and folders of libraries with stores that others made, separated by colons.
+    pub store_path: Option<String>,
     /// Which names are ours. All others are left to native HDF5.
     pub only: NamePatterns,
     /// What happens to native HDF5 files.
@@ -187,6 +189,7 @@ impl Config {
     fn set(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), String> {
         match key {
             "store" => (self.store, self.store_origin) = (Some(store_url(value)?), origin),
+            "store_path" => self.store_path = Some(absolute_paths(value)?),
             "native" => {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
             }
@@ -250,6 +253,9 @@ impl Config {
         let mut words = Vec::new();
         if let Some(store) = &self.store {
             words.push(source::word("store", store));
+        }
+        if let Some(paths) = &self.store_path {
+            words.push(source::word("store_path", paths));
         }
         if !self.only.is_empty() {
             words.push(source::word("only", &self.only.setting_value()));
@@ -327,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x only='*.h5l, /data/my runs/*' native=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
@@ -411,6 +417,8 @@ mod tests {
         for (text, key) in [
             ("native=maybe", "native"),
             ("cache=big", "cache"),
+            ("store_path=lib.so", "store_path"),
+            ("store_path=/a:b", "'b'"),
             ("only=", "*.h5l"),
             ("only=*.h5l,[", "'['"),
             ("retention=1w", "retention"),

@@ -151,7 +151,7 @@ pub fn is_left_to_native(name: &[u8], config: &Config) -> bool {
     let is_ours = |name| config.only.match_name(name);
     !is_ours(name)
         && !split_version(name).is_some_and(|(base, ..)| is_ours(base))
-        && !std::str::from_utf8(name).is_ok_and(has_scheme)
+        && !std::str::from_utf8(name).is_ok_and(|name| has_scheme(name, config))
 }
 
 fn place_for(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
@@ -220,7 +220,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
     }
     let text = std::str::from_utf8(name);
     if let Ok(url) = text
-        && has_scheme(url)
+        && has_scheme(url, config)
     {
         let (store, key) = split_key(url);
         return Ok(Place {
@@ -282,7 +282,7 @@ fn newest(name: &[u8], config: &Config, purpose: Purpose) -> Result<Place> {
                     source: None,
                 });
             }
-            let pointer = outlives_process(store).then_some(path);
+            let pointer = is_persistent(&target).then_some(path);
             let route = if pointer.is_some() { Route::Setting } else { Route::Name };
             let found = found.filter(|_| pointer.is_some());
             Ok(Place { target, pointer, route, at: None, found, opened: None, source: None })
@@ -322,7 +322,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// A scheme of the settings' store that no store has.
 fn leads(store: &str, set: Option<&String>, config: &Config, purpose: Purpose) -> Result<bool> {
     let Some(set) = set else { return Ok(true) };
-    if split_scheme(set).is_none_or(|(scheme, _)| !Registry::global().schemes().contains(&scheme)) {
+    if split_scheme(set).is_none_or(|(scheme, _)| !knows(&scheme, config)) {
         // It fails, and says why.
         in_store(set, &of_the_setting(config), "", config)?;
     }
@@ -335,11 +335,25 @@ fn outlives_process(store: &str) -> bool {
     split_scheme(store).is_none_or(|(scheme, _)| scheme != "memory")
 }
 
+/// The same of a target, as its store says.
+fn is_persistent(target: &Target) -> bool {
+    match target {
+        Target::File(_) => true,
+        Target::Objects { store, .. } => store.capabilities().persistent,
+    }
+}
+
 /// Whether a name chooses a store itself. `://` asks for one even if it is not known, so that the error can say so.
-fn has_scheme(name: &str) -> bool {
-    split_scheme(name).is_some_and(|(scheme, rest)| {
-        rest.starts_with("//") || Registry::global().schemes().contains(&scheme)
-    })
+fn has_scheme(name: &str, config: &Config) -> bool {
+    split_scheme(name).is_some_and(|(scheme, rest)| rest.starts_with("//") || knows(&scheme, config))
+}
+
+/// Whether stores have this scheme: ours, or those of libraries.
+fn knows(scheme: &str, config: &Config) -> bool {
+    if let Some(paths) = &config.store_path {
+        registry::add_store_path(paths);
+    }
+    Registry::global().knows(scheme)
 }
 
 /// The folder that a name lies in, with the slash behind it, from the root as long as the name is one of local paths: who changes the
@@ -347,7 +361,7 @@ fn has_scheme(name: &str) -> bool {
 /// Empty for a plain name of something that only this process has.
 pub fn folder_of(name: &[u8], config: &Config) -> Vec<u8> {
     let folder = name.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |slash| &name[..=slash]);
-    let is_url = std::str::from_utf8(name).is_ok_and(has_scheme);
+    let is_url = std::str::from_utf8(name).is_ok_and(|name| has_scheme(name, config));
     let is_local = config.store.as_deref().is_none_or(outlives_process);
     if is_url || !is_local || folder.starts_with(b"/") {
         return folder.to_vec();
@@ -371,19 +385,19 @@ fn split_key(url: &str) -> (&str, &str) {
 /// # Errors
 /// A name that is no URL; a store that is gone with the process, or that cannot be used.
 pub fn pointer_to(url: &str, config: &Config) -> Result<(Pointer, Target)> {
-    if !has_scheme(url) {
+    if !has_scheme(url, config) {
         return Err(Error::argument(format!(
             "'{url}' is no URL; file:///DIR/KEY and s3://BUCKET/KEY are some"
         )));
     }
     let (store, key) = split_key(url);
+    let gone = || Error::argument(format!("'{url}' is gone when the process ends: no other one can open it"));
     if !outlives_process(store) {
-        return Err(Error::argument(format!(
-            "'{url}' is gone when the process ends: no other one can open it"
-        )));
+        return Err(gone());
     }
     let pointer = Pointer { store: store.to_owned(), key: key.to_owned() };
-    Ok((pointer, in_store(store, "", key, config)?))
+    let target = in_store(store, "", key, config)?;
+    if !is_persistent(&target) { Err(gone()) } else { Ok((pointer, target)) }
 }
 
 /// A local path as a key: without `.`, empty components and the leading `/`.
@@ -409,12 +423,13 @@ pub fn of_the_setting(config: &Config) -> String {
 /// A key in the store of a URL; `of` says whose store that is, where an error has to say it.
 fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     let mut settings = Settings::new();
+    let scheme = split_scheme(url).map(|(scheme, _)| scheme).filter(|scheme| knows(scheme, config));
     // The other stores either sync always or have nothing to sync.
-    if config.sync == SyncPolicy::Commit && split_scheme(url).is_some_and(|(scheme, _)| scheme == "file") {
+    if config.sync == SyncPolicy::Commit && scheme.as_deref().is_some_and(registry::has_sync) {
         settings.insert("sync".to_owned(), "power".to_owned());
     }
     if let Some(timeout) = config.timeout
-        && split_scheme(url).is_some_and(|(scheme, _)| registry::has_timeout(&scheme))
+        && scheme.as_deref().is_some_and(registry::has_timeout)
     {
         settings.insert("timeout".to_owned(), format!("{}s", timeout.as_secs()));
     }

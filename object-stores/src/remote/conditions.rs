@@ -34,6 +34,8 @@ pub(super) enum Conditions {
     Documented,
     /// To be found out before the first conditional put of the process.
     Probed(Arc<Probed>),
+    /// The same of what the server promises, which is known when it is opened: creates, and updates.
+    Promised(Arc<OnceLock<[bool; 2]>>, Arc<Probed>),
 }
 
 /// What was found out.
@@ -75,6 +77,26 @@ impl Conditions {
         Conditions::Probed(probed)
     }
 
+    /// Conditions of a server that says itself what it promises.
+    pub(super) fn promised(name: &str) -> Conditions {
+        match Conditions::remembered(name, "", true) {
+            Conditions::Probed(probed) => Conditions::Promised(Arc::default(), probed),
+            other => other,
+        }
+    }
+
+    /// Whether it is known what the server promises.
+    pub(super) fn is_told(&self) -> bool {
+        !matches!(self, Conditions::Promised(told, _) if told.get().is_none())
+    }
+
+    /// The server promises this.
+    pub(super) fn tell(&self, creates: bool, updates: bool) {
+        if let Conditions::Promised(told, _) = self {
+            let _who_was_first_tells = told.set([creates, updates]);
+        }
+    }
+
     pub(super) fn is_read_only(&self) -> bool {
         matches!(self, Conditions::ReadOnly)
     }
@@ -82,7 +104,7 @@ impl Conditions {
     /// Whether what is put is known to be compared with its checksum.
     pub(super) fn compares(&self) -> bool {
         match self {
-            Conditions::ReadOnly | Conditions::Known(_) => false,
+            Conditions::ReadOnly | Conditions::Known(_) | Conditions::Promised(..) => false,
             Conditions::Documented => true,
             Conditions::Probed(probed) => probed.created.get().is_some_and(|created| created.compared),
         }
@@ -102,6 +124,12 @@ impl Conditions {
             (Conditions::ReadOnly, _) => Ok(Verdict::ReadOnly),
             (Conditions::Known(verdict), _) => Ok(*verdict),
             (Conditions::Documented, _) => Ok(Verdict::Honoured),
+            (Conditions::Promised(told, probed), condition) => match (told.get(), condition) {
+                (Some([true, _]), Condition::Create) => probed.creates(bucket, prefix),
+                // Updates are tried with what creates made.
+                (Some([true, true]), Condition::Update) => probed.updates(bucket, prefix),
+                _ => Ok(Verdict::NotPromised),
+            },
             (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),
             (Conditions::Probed(probed), Condition::Update) => probed.updates(bucket, prefix),
         }

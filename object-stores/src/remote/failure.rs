@@ -9,6 +9,7 @@ use object_store::Error as StoreResult;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::http::{GivenUp, NotImplemented, TooLong};
+use super::server;
 use super::swift::{self, Refusal};
 use crate::ErrorKind;
 
@@ -48,6 +49,9 @@ impl Failure {
         }
         if let Some(refusal) = in_chain::<Refusal>(answer) {
             return swift::failure(refusal);
+        }
+        if let Some(refusal) = in_chain::<server::Refusal>(answer) {
+            return server::failure(refusal);
         }
         if let Some(never) = in_chain::<NotImplemented>(answer) {
             return Failure::new(ErrorKind::Unsupported, never.to_string());

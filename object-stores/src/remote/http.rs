@@ -5,6 +5,7 @@
 //! ever, and redirects lead nowhere but to the same server.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -146,12 +147,36 @@ impl HttpConnector for Separate {
     }
 }
 
+/// Connections to a server on this machine, which no proxy is between: at a port, or at a socket in a folder.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl HttpConnector for Local {
+    fn connect(&self, options: &ClientOptions) -> StoreResult<HttpClient> {
+        let client = builder(options, &[]).and_then(|builder| {
+            let builder = builder.no_proxy();
+            let builder = match &self.socket {
+                Some(socket) => builder.unix_socket(socket.as_path()),
+                None => builder,
+            };
+            Ok(builder.build()?)
+        });
+        bounded_client(client, Server::Store)
+    }
+}
+
 fn connected(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
     server: Server,
 ) -> StoreResult<HttpClient> {
-    let client = client(options, certificates);
+    let client = builder(options, certificates).and_then(|builder| Ok(builder.build()?));
+    bounded_client(client, server)
+}
+
+fn bounded_client(client: Result<reqwest::Client, BoxError>, server: Server) -> StoreResult<HttpClient> {
     let client = client.map_err(|e| object_store::Error::Generic { store: "HTTP client", source: e })?;
     Ok(HttpClient::new(Bounded { client: HttpClient::new(client), server }))
 }
@@ -159,10 +184,10 @@ fn connected(
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The client that the options mean. `object_store` has one, too, which follows every redirect.
-fn client(
+fn builder(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
-) -> Result<reqwest::Client, BoxError> {
+) -> Result<reqwest::ClientBuilder, BoxError> {
     use ClientConfigKey as Key;
     let text = |key| options.get_config_value(&key);
     let is_set = |key| text(key).is_some_and(|value| is_yes("", &value).unwrap_or(false));
@@ -209,7 +234,7 @@ fn client(
         builder = builder.http1_only();
     }
     // Bodies are stored as they are; their length tells the object's.
-    Ok(builder.build()?)
+    Ok(builder)
 }
 
 /// A redirect to the same server is followed. Any other host is one that nobody named, and signed requests are not for it.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::asking::Dialect;
 use super::conditions::Conditions;
 use super::failure::Failure;
-use super::{Bucket, Connect, RemoteStore, other, s3, swift};
+use super::{Bucket, Connect, RemoteStore, other, s3, server, swift};
 use crate::deadline::Patience;
 use crate::per_process::PerProcess;
 use crate::settings::{self, Settings};
@@ -64,17 +64,24 @@ pub(crate) fn open(
     settings: &Settings,
     environment: &Environment,
 ) -> Result<Arc<dyn ObjectStore>> {
-    let (bucket, prefix) = split(scheme, rest)?;
+    let (bucket, prefix) = match scheme {
+        "h5store+unix" => server::split_socket(rest)?,
+        _ => split(scheme, rest)?,
+    };
     let (timeout, settings) = (settings::timeout(settings)?, &settings::without_timeout(settings));
     let mut plan = match scheme {
         "s3" => s3::plan(bucket, environment, settings)?,
         "gs" => other::google(bucket, environment, settings)?,
         "swift" => swift::plan(bucket, environment, settings)?,
         "az" => other::azure(bucket, environment, settings)?,
+        _ if server::SCHEMES.contains(&scheme) => server::plan(scheme, bucket, environment, settings)?,
         _ => other::web(scheme, bucket, environment, settings)?,
     };
     plan.identity.insert("operation".into(), format!("{timeout:?}"));
     let bucket = opened(plan, timeout)?;
+    if server::SCHEMES.contains(&scheme) {
+        server::ask_promises(&bucket)?;
+    }
     let prefix = prefix.map(|prefix| Key::new(prefix).map_err(|e| refusal(e.to_string()))).transpose()?;
     let store = Arc::new(RemoteStore { bucket, prefix: prefix.clone() });
     Ok(match prefix {
@@ -120,6 +127,7 @@ fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> 
     let what = match scheme {
         "swift" => "CONTAINER",
         _ if scheme.starts_with("http") => "HOST",
+        "h5store+http" => "HOST",
         _ => "BUCKET",
     };
     let bad =

@@ -36,7 +36,7 @@ fn client<S: object_store::ObjectStore + PaginatedListStore>(
     bucket: &str,
 ) -> std::result::Result<Client, Failure> {
     let store = Arc::new(built.map_err(|e| refused(e, bucket))?);
-    Ok(Client { objects: store.clone(), unsigned: None, pages: Some(store) })
+    Ok(Client { objects: store.clone(), unsigned: None, pages: Some(store), server: None })
 }
 
 /// The plan for a bucket whose conditions are as documented, at the place that its name says.
@@ -132,7 +132,7 @@ pub(super) fn web(
         let builder =
             builder.with_retry(retry.clone()).with_http_connector(Separate { server: Server::Store });
         let store = builder.build().map_err(|e| refused(e, &bucket))?;
-        Ok(Client { objects: Arc::new(store), unsigned: None, pages: None })
+        Ok(Client { objects: Arc::new(store), unsigned: None, pages: None, server: None })
     };
     Ok(ConnectionPlan {
         name,

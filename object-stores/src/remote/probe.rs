@@ -52,6 +52,8 @@ pub(super) enum Verdict {
     NeverTrue,
     /// It is OpenStack Swift, by whichever interface.
     Swift,
+    /// The server does not promise it.
+    NotPromised,
 }
 
 impl Verdict {
@@ -67,6 +69,7 @@ impl Verdict {
             Verdict::Ignored => "the server ignores it, or lets several racing puts win",
             Verdict::Refused => "the server refuses it",
             Verdict::NeverTrue => "the server refused every put with it, also those whose condition held",
+            Verdict::NotPromised => "the server does not promise it",
             Verdict::Swift => "OpenStack Swift checks it without a lock, so that several racing puts can win",
         })
     }

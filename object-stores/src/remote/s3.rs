@@ -294,7 +294,7 @@ fn connect(
         false => Some(Unsigned::beside(&builder, &connections).map_err(|e| refused(e, bucket))?),
     };
     let s3 = Arc::new(builder.build().map_err(|e| refused(e, bucket))?);
-    Ok(Client { objects: s3.clone(), unsigned, pages: Some(s3) })
+    Ok(Client { objects: s3.clone(), unsigned, pages: Some(s3), server: None })
 }
 
 /// Credentials that have to be asked for: of a token service, a container's or an instance's role.

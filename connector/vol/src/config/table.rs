@@ -14,12 +14,18 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 17] = [
+pub const SETTINGS: [Setting; 18] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
         default: "none: local files",
         meaning: "where files with plain names are kept",
+    },
+    Setting {
+        key: "store_path",
+        values: "absolute paths, separated by colons",
+        default: "none",
+        meaning: "libraries, and folders of libraries, with stores that others made (docs/store-libraries.md)",
     },
     Setting {
         key: "only",

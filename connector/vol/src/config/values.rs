@@ -47,6 +47,14 @@ pub fn absolute_path(value: &str) -> Result<String, String> {
     Err(format!("takes an absolute path, not '{value}'"))
 }
 
+/// Paths that do not depend on the working directory, separated by colons.
+pub fn absolute_paths(value: &str) -> Result<String, String> {
+    match value.split(':').find(|path| !path.starts_with('/')) {
+        None => Ok(value.to_owned()),
+        Some(path) => Err(format!("takes absolute paths, separated by colons, not '{path}'")),
+    }
+}
+
 /// A time that is long enough for one request.
 pub fn time_to_wait(value: &str) -> Result<Duration, String> {
     let time = duration(value)?;

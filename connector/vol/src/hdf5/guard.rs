@@ -23,7 +23,7 @@ pub fn guard<T>(
     if let Some(library) = library {
         id::release_left(library);
     }
-    let result = catch_unwind(AssertUnwindSafe(body));
+    let result = catch_unwind(AssertUnwindSafe(|| no_library_calls().and_then(|()| body())));
     caller::leave(outer);
     let error = match result {
         Ok(Ok(value)) => return value,
@@ -36,6 +36,21 @@ pub fn guard<T>(
         (None, None) => {}
     }
     failure
+}
+
+/// # Errors
+/// If a store's library calls HDF5 from within a call of ours: it would wait for locks that its own caller holds.
+fn no_library_calls() -> Result<()> {
+    match object_stores::running_library() {
+        None => Ok(()),
+        Some(library) => {
+            let (name, path) = (library.name(), library.path().display());
+            let text = format!(
+                "the store library {path} ({name}) breaks its interface: it calls HDF5 from within a call"
+            );
+            Err(Error::new(Minor::CannotOperate, text))
+        }
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

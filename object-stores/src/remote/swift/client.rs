@@ -1,12 +1,12 @@
 //! Requests to Swift: with a token that is renewed, and tried again within bounds.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::RetryConfig;
 use object_store::client::{
-    HttpClient, HttpConnector as _, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+    HttpClient, HttpConnector as _, HttpError, HttpRequest, HttpRequestBody, HttpResponse,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
@@ -17,6 +17,7 @@ use url::Url;
 use super::super::StoreResult;
 use super::super::failure::Failure;
 use super::super::http::{Connections, Separate, Server};
+use super::super::tries::tried;
 use super::auth::{Credentials, Session};
 use super::refusal::{Refusal, What};
 use crate::ErrorKind;
@@ -158,41 +159,11 @@ impl SwiftClient {
     }
 
     /// Sends a request, and again while that may help: what the servers cannot do now, a change that met another one, a
-    /// connection that broke. Every request here may be repeated: a put has its whole object, a delete finds nothing.
+    /// connection that broke.
     async fn tried(&self, client: &HttpClient, request: HttpRequest) -> StoreResult<HttpResponse> {
-        let (head, body) = request.into_parts();
-        let (begun, mut retries) = (Instant::now(), 0_usize);
-        let mut pause = self.retry.backoff.init_backoff;
-        loop {
-            let mut request = HttpRequest::new(body.clone());
-            *request.method_mut() = head.method.clone();
-            *request.uri_mut() = head.uri.clone();
-            *request.headers_mut() = head.headers.clone();
-            let answer = client.execute(request).await;
-            let again = match &answer {
-                Ok(answer) => {
-                    matches!(answer.status().as_u16(), 408 | 409 | 422 | 429 | 498 | 500 | 502..=504)
-                }
-                Err(e) => is_worth_another_try(e),
-            };
-            if !again
-                || retries == self.retry.max_retries
-                || begun.elapsed() + pause > self.retry.retry_timeout
-            {
-                return answer.map_err(broken);
-            }
-            retries += 1;
-            tokio::time::sleep(pause).await;
-            pause = pause.mul_f64(self.retry.backoff.base).min(self.retry.backoff.max_backoff);
-        }
+        let may_pass = |status| matches!(status, 408 | 409 | 422 | 429 | 498 | 500 | 502..=504);
+        tried(client, &self.retry, request, may_pass).await.map_err(broken)
     }
-}
-
-fn is_worth_another_try(error: &HttpError) -> bool {
-    matches!(
-        error.kind(),
-        HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Timeout | HttpErrorKind::Interrupted
-    )
 }
 
 /// A failed connection, as the crate's errors hold it.

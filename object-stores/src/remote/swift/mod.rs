@@ -78,7 +78,7 @@ pub(super) fn plan(
         let client = SwiftClient::new(credentials.clone(), retry.clone(), &options, certificates.clone());
         let client = Arc::new(client.map_err(|e| refused(e, &name))?);
         let objects = Arc::new(SwiftContainer::new(client, &name, segment));
-        Ok(Client { objects: objects.clone(), unsigned: None, pages: Some(objects) })
+        Ok(Client { objects: objects.clone(), unsigned: None, pages: Some(objects), server: None })
     };
     Ok(ConnectionPlan {
         name: format!("swift://{container}"),

@@ -1,0 +1,232 @@
+//! `h5lake check-store`: whether a store keeps what containers rely on, check by check.
+//!
+//! The checks are the suite that every store of h5lake passes. Each runs in a process of its own, below a prefix of
+//! its own: a store's library that crashes or hangs ends one check. What a check leaves behind is removed.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use h5lake_connector::config::Config;
+use object_stores::registry::{self, Registry, Settings, split_scheme};
+use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt, PrefixStore, conformance};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::output::{Output, Sink};
+
+/// Time for one check: the longest one writes 2,500 objects.
+const MAX_CHECK_TIME: Duration = Duration::from_secs(600);
+/// Between two looks at a check that runs.
+const POLL: Duration = Duration::from_millis(10);
+/// Characters of a reason that are shown.
+const MAX_REASON: usize = 400;
+/// The parts of the work that are no checks.
+const DESCRIBE: &str = "describe";
+const CLEAN: &str = "clean";
+
+/// How a part of the work ended.
+struct Ended {
+    status: Option<ExitStatus>,
+    said: String,
+    reason: String,
+}
+
+impl Ended {
+    fn is_well(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+
+    /// Why it did not end well.
+    fn why(&self) -> String {
+        let reason: String = self.reason.chars().take(MAX_REASON).collect();
+        match self.status {
+            None => format!("no answer within {} s", MAX_CHECK_TIME.as_secs()),
+            Some(status) => match status.signal() {
+                Some(signal) => format!("signal {signal} ended the process {reason}"),
+                None if reason.is_empty() => format!("the process ended, {status}"),
+                None => reason,
+            },
+        }
+    }
+}
+
+/// Checks the store of a URL; whether both conditions hold and every check passed.
+///
+/// # Errors
+/// If the store cannot be opened.
+pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
+    let prefix = format!("h5lake-check-{:016x}", RandomState::new().hash_one(std::process::id()));
+    let part = |below: String, what: &str| part(url, &format!("{prefix}/{below}"), what);
+    let described = part("conditions".to_owned(), DESCRIBE)?;
+    if !described.is_well() {
+        return Err(format!("the store cannot be used: {}", described.why()).into());
+    }
+    let mut told: Value = serde_json::from_str(&described.said)?;
+    let mut out = Sink::new();
+    let is_json = output == Output::Json;
+    if !is_json {
+        for line in described_lines(&told) {
+            out.line(&line)?;
+        }
+    }
+    let (mut checks, mut failed) = (Vec::new(), 0);
+    for (n, (name, _)) in conformance::checks().iter().enumerate() {
+        let ended = part(n.to_string(), name)?;
+        if !ended.is_well() {
+            failed += 1;
+            let _what_stays_has_a_name_that_says_what_it_is = part(n.to_string(), CLEAN);
+        }
+        if is_json {
+            let reason = (!ended.is_well()).then(|| ended.why());
+            checks.push(json!({ "name": name, "passed": ended.is_well(), "reason": reason }));
+        } else if ended.is_well() {
+            out.line(&format!("passed  {name}"))?;
+        } else {
+            out.line(&format!("FAILED  {name}: {}", ended.why()))?;
+        }
+        out.flush()?;
+    }
+    let passed = conformance::checks().len() - failed;
+    if is_json {
+        told["checks"] = checks.into();
+        (told["passed"], told["failed"]) = (passed.into(), failed.into());
+        out.line(&told.to_string())?;
+    } else {
+        out.line(&format!("{passed} passed, {failed} failed"))?;
+    }
+    out.finish()?;
+    Ok(failed == 0 && has_both(&told))
+}
+
+/// Whether both conditions of puts hold.
+fn has_both(told: &Value) -> bool {
+    ["create", "update"].iter().all(|condition| told[condition]["holds"] == true)
+}
+
+/// What is said of a store before its checks.
+fn described_lines(told: &Value) -> Vec<String> {
+    let mut lines = vec![format!("{}", told["name"].as_str().unwrap_or_default())];
+    for (condition, what) in [("create", "create if absent"), ("update", "update if unchanged")] {
+        lines.push(match told[condition]["why_not"].as_str() {
+            None => format!("holds   {what}"),
+            Some(why) => format!("is not  {what}: {why}"),
+        });
+    }
+    lines.push(match has_both(told) {
+        true => "so containers here can have many writers (writers=many)".to_owned(),
+        false => "so containers here have one writer at a time".to_owned(),
+    });
+    for (capability, what) in
+        [("persistent", "objects outlive the process"), ("nested_keys", "'a' beside 'a/b'")]
+    {
+        lines.push(format!("{}  {what}", if told[capability] == true { "holds " } else { "is not" }));
+    }
+    lines
+}
+
+/// Does a part of the work in a process of its own.
+fn part(url: &str, prefix: &str, what: &str) -> Result<Ended, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["check-store-part", "--", url, prefix, what]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let texts = [child.stdout.take().map(reading), child.stderr.take().map(reading)];
+    let status = waited(&mut child)?;
+    let [said, reason] = texts.map(|thread| thread.and_then(|thread| thread.join().ok()).unwrap_or_default());
+    let reason = reason.trim().trim_start_matches("h5lake: ").replace('\n', " ");
+    Ok(Ended { status, said, reason })
+}
+
+/// Reads what a process says, in a thread: it must not wait for us.
+fn reading(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _what_came_is_shown = from.by_ref().take(1 << 20).read_to_end(&mut bytes);
+        let _the_rest_is_dropped = std::io::copy(&mut from, &mut std::io::sink());
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Waits for a process, which is killed if it takes too long.
+fn waited(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if begun.elapsed() > MAX_CHECK_TIME {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// What the process of a part does: `URL PREFIX WHAT`. A check that fails ends the process with its reason.
+///
+/// # Errors
+/// If the store cannot be opened, or answers with an error.
+pub fn serve(arguments: &[String]) -> Result<(), Failure> {
+    let [url, prefix, what] = arguments else {
+        return Err("this command is for the tool itself; use 'h5lake check-store'".into());
+    };
+    let store = opened(url, prefix)?;
+    if what == DESCRIBE {
+        println!("{}", description(&store));
+        return Ok(());
+    }
+    if what != CLEAN {
+        let checks = conformance::checks();
+        let (_, check) = checks.iter().find(|(name, _)| name == what).ok_or("there is no such check")?;
+        std::panic::set_hook(Box::new(|panic| {
+            let text = panic.payload();
+            let text =
+                text.downcast_ref::<String>().map(String::as_str).or(text.downcast_ref::<&str>().copied());
+            eprintln!("{}", text.unwrap_or("the check failed"));
+            std::process::exit(i32::from(crate::FOUND));
+        }));
+        check(&store);
+    }
+    clean(&store)
+}
+
+fn opened(url: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let config = Config::from_environment()?;
+    if let Some(paths) = &config.store_path {
+        registry::add_store_path(paths);
+    }
+    let mut settings = Settings::new();
+    if let (Some(timeout), Some((scheme, _))) = (config.timeout, split_scheme(url))
+        && registry::has_timeout(&scheme)
+    {
+        settings.insert("timeout".to_owned(), format!("{}s", timeout.as_secs()));
+    }
+    let store = Registry::global().open_with(url, &settings)?;
+    Ok(Arc::new(PrefixStore::new(store, Key::new(prefix)?)))
+}
+
+fn description(store: &Arc<dyn ObjectStore>) -> Value {
+    let capabilities = store.capabilities();
+    let of = |condition| json!({ "holds": store.honours(condition), "why_not": store.why_not(condition) });
+    let name = store.name();
+    json!({
+        "name": name.rsplit_once("/h5lake-check-").map_or(&*name, |(name, _)| name),
+        "create": of(Condition::Create),
+        "update": of(Condition::Update),
+        "persistent": capabilities.persistent,
+        "nested_keys": capabilities.nested_keys,
+        "remote": capabilities.remote,
+    })
+}
+
+/// Removes all that a check left.
+fn clean(store: &Arc<dyn ObjectStore>) -> Result<(), Failure> {
+    let keys: Vec<Key> =
+        store.list("", None).map(|meta| meta.map(|meta| meta.key)).collect::<Result<_, _>>()?;
+    Ok(store.delete_many(&keys)?)
+}

@@ -1,0 +1,452 @@
+//! Calls of a store, each with all its answers checked.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_void};
+use std::fmt;
+use std::ops::Range;
+
+use crate::answer::{Flow, Object, Receiver};
+use crate::failure::Asked;
+use crate::library::with_nul;
+use crate::{Failure, Library, call, check, raw};
+
+/// A store that a library opened. It is closed when this is dropped, in the process that opened it.
+///
+/// A forked child must not use what it inherited. It opens its own.
+pub struct Store {
+    library: &'static Library,
+    handle: *mut c_void,
+    /// What it promises; see [`raw`].
+    capabilities: u64,
+    process: u32,
+}
+
+// SAFETY: the interface has any thread call any function of a library.
+unsafe impl Send for Store {}
+// SAFETY: and several at the same time for one store.
+unsafe impl Sync for Store {}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("library", &self.library.name()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // SAFETY: the library gave the handle, which is closed once, and nobody has a call of it under way.
+            unsafe { (self.library.functions.close)(self.handle) }
+        }
+    }
+}
+
+/// A store that was just opened, and what its library says of it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// The place, for messages: never empty.
+    pub name: String,
+    /// What of the URL is a prefix of keys. May be empty.
+    pub prefix: String,
+}
+
+/// Which part of an object is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<'a> {
+    /// The object's key.
+    pub key: &'a str,
+    /// The bytes that are wanted. What lies beyond the object's end is not there.
+    pub range: Range<u64>,
+}
+
+/// On what condition a write takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode<'a> {
+    /// Always.
+    Overwrite,
+    /// If there is no such object.
+    Create,
+    /// If the object has this etag.
+    Update(&'a str),
+}
+
+/// A write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// The object's key.
+    pub key: &'a str,
+    /// Bytes of the whole object.
+    pub length: u64,
+    /// On what condition.
+    pub mode: Mode<'a>,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// The objects, in the order of their keys' bytes.
+    pub objects: Vec<Object>,
+    /// Whether there may be objects behind the last one. A page with more is not empty.
+    pub more: bool,
+}
+
+/// The address and the length of a text with a NUL behind it.
+fn parts(text: &[u8]) -> (*const c_char, u64) {
+    (text.as_ptr().cast(), text.len().saturating_sub(1) as u64)
+}
+
+/// The size of a struct of the interface.
+fn size<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
+impl Library {
+    /// Opens the store of a URL. `sync`: what is written survives the loss of power.
+    ///
+    /// # Errors
+    /// What the library says, or which rule it broke.
+    pub fn open(&'static self, url: &str, sync: bool, milliseconds: u64) -> Result<Opened, Failure> {
+        let text = with_nul(url);
+        let (url, url_length) = parts(&text);
+        let flags = if sync { raw::SYNC } else { 0 };
+        let request = raw::Open { size: size::<raw::Open>(), version: raw::VERSION, url, url_length, flags };
+        let mut opening = Opening { library: self, opened: None };
+        call::make(self, Asked::Open, milliseconds, &mut opening, |call| {
+            // SAFETY: call and request are there until it returns.
+            unsafe { (self.functions.open)(call, &raw const request) }
+        })?;
+        opening.opened.ok_or_else(|| Failure::misuse("it opened a store, and gave none"))
+    }
+}
+
+struct Opening {
+    library: &'static Library,
+    opened: Option<Opened>,
+}
+
+impl Receiver for Opening {
+    fn opened(&mut self, raw: raw::Opened) -> Result<Flow, Failure> {
+        if self.opened.is_some() {
+            return Err(Failure::misuse("it gave a second store to one call"));
+        }
+        // From here on it is closed, whatever else is wrong with it.
+        let (library, process) = (self.library, std::process::id());
+        let store = Store { library, handle: raw.store, capabilities: raw.capabilities, process };
+        let unknown = raw.capabilities & !raw::ALL_CAPABILITIES;
+        if unknown != 0 {
+            return Err(Failure::misuse(format!("it promises {unknown:#x}, which version 1 does not have")));
+        }
+        let name = check::text(raw.name, raw.name_length, check::MAX_NAME, "a store's name")?;
+        if name.is_empty() {
+            return Err(Failure::misuse("it gave a store without a name"));
+        }
+        let prefix = check::text(raw.prefix, raw.prefix_length, check::MAX_NAME, "a prefix")?;
+        self.opened = Some(Opened { store, name: name.to_owned(), prefix: prefix.to_owned() });
+        Ok(Flow::Enough)
+    }
+}
+
+impl Store {
+    /// The library that it is of.
+    pub fn library(&self) -> &'static Library {
+        self.library
+    }
+
+    /// What it promises: bits of [`raw`].
+    pub fn capabilities(&self) -> u64 {
+        self.capabilities
+    }
+
+    /// Whether it promises this.
+    pub fn promises(&self, capability: u64) -> bool {
+        self.capabilities & capability == capability
+    }
+
+    /// Reads: hands the bytes of the range that exist to `take`, in order, in the calling thread, with the object
+    /// that they are of. After an error any first part of them may have been handed out.
+    ///
+    /// # Errors
+    /// What the library says, or which rule it broke: also if fewer bytes came than there are.
+    pub fn read(
+        &self,
+        read: &Read<'_>,
+        milliseconds: u64,
+        take: &mut dyn FnMut(&Object, &[u8]),
+    ) -> Result<Object, Failure> {
+        let Range { start, end } = read.range;
+        let wanted = start..end.max(start);
+        // A store without ranges is asked for all, unless nothing is wanted of it.
+        let is_cut = self.promises(raw::RANGES) || wanted.is_empty();
+        let asked = if is_cut { wanted.clone() } else { 0..u64::MAX };
+        let text = with_nul(read.key);
+        let (key, key_length) = parts(&text);
+        let request = raw::Read {
+            size: size::<raw::Read>(),
+            version: raw::VERSION,
+            key,
+            key_length,
+            offset: asked.start,
+            length: asked.end - asked.start,
+        };
+        let needs_etag = self.promises(raw::ATOMIC_UPDATE);
+        let mut reading =
+            Reading { key: read.key, needs_etag, at: asked.start, asked, wanted, object: None, take };
+        call::make(self.library, Asked::Read, milliseconds, &mut reading, |call| {
+            // SAFETY: the handle is open; call and request are there until it returns.
+            unsafe { (self.library.functions.read)(self.handle, call, &raw const request) }
+        })?;
+        reading.finish()
+    }
+
+    /// Writes an object whole. `payload` gives bytes from an offset on, none at the end; it may be asked for any
+    /// offset again.
+    ///
+    /// # Errors
+    /// What the library says, which rule it broke, or what `payload` said.
+    pub fn write(
+        &self,
+        write: &Write<'_>,
+        milliseconds: u64,
+        payload: &mut dyn Payload,
+    ) -> Result<Object, Failure> {
+        let text = with_nul(write.key);
+        let (key, key_length) = parts(&text);
+        let (mode, asked, expected) = match write.mode {
+            Mode::Overwrite => (raw::OVERWRITE, Asked::Overwrite, None),
+            Mode::Create => (raw::CREATE, Asked::Create, None),
+            Mode::Update(etag) => (raw::UPDATE, Asked::Update, Some(with_nul(etag))),
+        };
+        let (etag, etag_length) = expected.as_deref().map_or((std::ptr::null(), 0), parts);
+        let request = raw::Write {
+            size: size::<raw::Write>(),
+            version: raw::VERSION,
+            key,
+            key_length,
+            length: write.length,
+            mode,
+            reserved: 0,
+            etag,
+            etag_length,
+        };
+        let needs_etag = self.promises(raw::ATOMIC_UPDATE);
+        let mut writing = Writing { write, needs_etag, object: None, payload };
+        call::make(self.library, asked, milliseconds, &mut writing, |call| {
+            // SAFETY: the handle is open; call and request are there until it returns.
+            unsafe { (self.library.functions.write)(self.handle, call, &raw const request) }
+        })?;
+        writing.object.ok_or_else(|| Failure::misuse("it wrote an object, and did not say which"))
+    }
+
+    /// Removes an object. What is not there is removed.
+    ///
+    /// # Errors
+    /// What the library says, or which rule it broke.
+    pub fn remove(&self, key: &str, milliseconds: u64) -> Result<(), Failure> {
+        let text = with_nul(key);
+        let (key, key_length) = parts(&text);
+        let request = raw::Remove { size: size::<raw::Remove>(), version: raw::VERSION, key, key_length };
+        call::make(self.library, Asked::Remove, milliseconds, &mut Nothing, |call| {
+            // SAFETY: the handle is open; call and request are there until it returns.
+            unsafe { (self.library.functions.remove)(self.handle, call, &raw const request) }
+        })?;
+        Ok(())
+    }
+
+    /// Lists at most `limit` objects (at least 1) whose keys begin with `prefix` and are greater than `after`.
+    ///
+    /// # Errors
+    /// What the library says, or which rule it broke: also if keys come twice, out of their order, or without the
+    /// prefix.
+    pub fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        milliseconds: u64,
+    ) -> Result<List, Failure> {
+        let is_ordered = self.promises(raw::ORDERED_LIST);
+        let limit = limit.max(1);
+        let texts = [Some(prefix), after.filter(|_| is_ordered)].map(|text| text.map(with_nul));
+        let [(prefix_at, prefix_length), (after_at, after_length)] =
+            texts.each_ref().map(|text| text.as_deref().map_or((std::ptr::null(), 0), parts));
+        let request = raw::List {
+            size: size::<raw::List>(),
+            version: raw::VERSION,
+            prefix: prefix_at,
+            prefix_length,
+            after: after_at,
+            after_length,
+            limit: if is_ordered { limit as u64 } else { u64::MAX },
+        };
+        let needs_etag = self.promises(raw::ATOMIC_UPDATE);
+        let mut listing =
+            Listing { prefix, after, limit, is_ordered, needs_etag, found: BTreeMap::new(), dropped: false };
+        let more = call::make(self.library, Asked::List, milliseconds, &mut listing, |call| {
+            // SAFETY: the handle is open; call and request are there until it returns.
+            unsafe { (self.library.functions.list)(self.handle, call, &raw const request) }
+        })?;
+        if more && !is_ordered {
+            return Err(Failure::misuse("it says that there is more, where all was asked for"));
+        }
+        if more && listing.found.is_empty() {
+            return Err(Failure::misuse("it says that there is more behind nothing"));
+        }
+        // Who was told that enough came does not say whether there is more.
+        let more = more || listing.dropped || (is_ordered && listing.found.len() == limit);
+        Ok(List { objects: listing.found.into_values().collect(), more })
+    }
+}
+
+struct Nothing;
+
+impl Receiver for Nothing {}
+
+/// The bytes of a write.
+pub trait Payload {
+    /// The bytes from `offset` on, as many as lie together; none at the end.
+    ///
+    /// # Errors
+    /// Why they cannot be had. The write fails with that.
+    fn piece(&mut self, offset: u64) -> Result<&[u8], Failure>;
+}
+
+struct Reading<'a> {
+    key: &'a str,
+    needs_etag: bool,
+    asked: Range<u64>,
+    wanted: Range<u64>,
+    /// Where the next byte is.
+    at: u64,
+    object: Option<Object>,
+    take: &'a mut dyn FnMut(&Object, &[u8]),
+}
+
+impl Reading<'_> {
+    /// Where the bytes end that are to come.
+    fn end(&self, object: &Object) -> u64 {
+        self.asked.end.min(object.length).max(self.asked.start)
+    }
+
+    fn finish(self) -> Result<Object, Failure> {
+        let Some(object) = &self.object else {
+            return Err(Failure::misuse(format!("it read {:?}, and did not say what that is", self.key)));
+        };
+        let (came, missing) = (self.at - self.asked.start, self.end(object) - self.at);
+        if missing > 0 {
+            return Err(Failure::misuse(format!(
+                "it gave {came} bytes of {:?}, and {missing} are missing",
+                self.key
+            )));
+        }
+        self.object.ok_or_else(|| Failure::misuse("it said nothing"))
+    }
+}
+
+impl Receiver for Reading<'_> {
+    fn object(&mut self, raw: raw::Object) -> Result<Flow, Failure> {
+        if self.object.is_some() {
+            return Err(Failure::misuse("it gave a second object to a read"));
+        }
+        self.object = Some(Object::of(&raw, Some(self.key), self.needs_etag)?);
+        Ok(if self.asked.is_empty() { Flow::Enough } else { Flow::GoOn })
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<Flow, Failure> {
+        let Some(object) = &self.object else {
+            return Err(Failure::misuse("it gave bytes before their object"));
+        };
+        let (from, to) = (self.at, self.at.saturating_add(bytes.len() as u64));
+        let end = self.end(object);
+        if to > end {
+            let most = end - self.asked.start;
+            return Err(Failure::misuse(format!(
+                "it gave more bytes of {:?} than the {most} of the range",
+                self.key
+            )));
+        }
+        self.at = to;
+        // The part of the piece that is wanted; offsets in it fit in memory.
+        let first = self.wanted.start.clamp(from, to) - from;
+        let last = self.wanted.end.clamp(from, to) - from;
+        if first < last {
+            (self.take)(object, &bytes[first as usize..last as usize]);
+        }
+        Ok(if to == end { Flow::Enough } else { Flow::GoOn })
+    }
+}
+
+struct Writing<'a> {
+    write: &'a Write<'a>,
+    needs_etag: bool,
+    object: Option<Object>,
+    payload: &'a mut dyn Payload,
+}
+
+impl Receiver for Writing<'_> {
+    fn object(&mut self, raw: raw::Object) -> Result<Flow, Failure> {
+        if self.object.is_some() {
+            return Err(Failure::misuse("it gave a second object to a write"));
+        }
+        let object = Object::of(&raw, Some(self.write.key), self.needs_etag)?;
+        if object.length != self.write.length {
+            let (is, was) = (object.length, self.write.length);
+            return Err(Failure::misuse(format!("it says that it wrote {is} bytes, where {was} were given")));
+        }
+        self.object = Some(object);
+        Ok(Flow::Enough)
+    }
+
+    fn payload(&mut self, offset: u64) -> Result<&[u8], Failure> {
+        if offset > self.write.length {
+            let length = self.write.length;
+            return Err(Failure::misuse(format!("it asked for byte {offset} of a payload of {length}")));
+        }
+        self.payload.piece(offset)
+    }
+}
+
+struct Listing<'a> {
+    prefix: &'a str,
+    after: Option<&'a str>,
+    limit: usize,
+    is_ordered: bool,
+    needs_etag: bool,
+    found: BTreeMap<String, Object>,
+    /// There are greater keys than those that were kept.
+    dropped: bool,
+}
+
+impl Receiver for Listing<'_> {
+    fn object(&mut self, raw: raw::Object) -> Result<Flow, Failure> {
+        let object = Object::of(&raw, None, self.needs_etag)?;
+        let key = &object.key;
+        if !key.starts_with(self.prefix) {
+            return Err(Failure::misuse(format!("it lists {key:?} below the prefix {:?}", self.prefix)));
+        }
+        let is_behind = self.after.is_none_or(|after| **key > *after);
+        if self.is_ordered {
+            let last = self.found.last_key_value().map(|(last, _)| last);
+            if !is_behind || last.is_some_and(|last| last >= key) {
+                let last = last.map_or(self.after.unwrap_or_default(), String::as_str);
+                return Err(Failure::misuse(format!(
+                    "it lists {key:?} behind {last:?}, out of the order of bytes"
+                )));
+            }
+            if self.found.len() == self.limit {
+                return Err(Failure::misuse(format!("it lists more than {} objects", self.limit)));
+            }
+            self.found.insert(object.key.clone(), object);
+            return Ok(if self.found.len() == self.limit { Flow::Enough } else { Flow::GoOn });
+        }
+        if is_behind && self.found.insert(object.key.clone(), object).is_some() {
+            return Err(Failure::misuse("it lists a key twice"));
+        }
+        if self.found.len() > self.limit {
+            self.found.pop_last();
+            self.dropped = true;
+        }
+        Ok(Flow::GoOn)
+    }
+}
