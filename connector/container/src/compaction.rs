@@ -19,8 +19,30 @@ const ENTRIES_PER_SCAN: usize = 1024;
 const MAX_ROUNDS: usize = 5;
 /// Bytes that are moved between two commits.
 const BYTES_PER_COMMIT: u64 = 64 << 20;
-/// Bytes that a close moves at most. What is left is for the next one.
-const MAX_MOVED_BYTES_AT_CLOSE: u64 = 256 << 20;
+/// What a close does at most. What is left is for a vacuum.
+const EFFORT_AT_CLOSE: Effort = Effort { bytes: 256 << 20, entries: 16 << 10 };
+
+/// What may still be done.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    /// Bytes to move.
+    bytes: u64,
+    /// Entries of the map to look at.
+    entries: u64,
+}
+
+impl Effort {
+    const ALL: Self = Self { bytes: u64::MAX, entries: u64::MAX };
+
+    fn is_spent(self) -> bool {
+        self.bytes == 0 || self.entries == 0
+    }
+
+    fn spend(&mut self, moved: u64) {
+        self.bytes = self.bytes.saturating_sub(moved);
+        self.entries = self.entries.saturating_sub(1);
+    }
+}
 
 /// How moved payloads are committed.
 type CommitMoves = fn(&Ledger) -> h5lake_ledger::Result<u64>;
@@ -48,7 +70,7 @@ impl Container {
         self.check_writable("unable to vacuum")?;
         let before = self.ledger.size()?;
         self.ledger.trust_clock();
-        self.compact_by(u64::MAX, commit)?;
+        self.compact_by(&mut { Effort::ALL }, commit)?;
         self.ledger.vacuum()?;
         self.is_vacuumed.store(true, Ordering::Relaxed);
         Ok(before.saturating_sub(self.ledger.size()?))
@@ -95,17 +117,17 @@ impl Container {
     /// # Errors
     /// `ReadOnly`; those of the ledger. A damaged payload is an error, and stays where it is.
     pub fn compact(&self, most: u64) -> Result<u64> {
-        self.compact_by(most, Ledger::commit)
+        self.compact_by(&mut Effort { bytes: most, ..Effort::ALL }, Ledger::commit)
     }
 
-    fn compact_by(&self, most: u64, commit: CommitMoves) -> Result<u64> {
+    fn compact_by(&self, effort: &mut Effort, commit: CommitMoves) -> Result<u64> {
         self.check_writable("unable to compact")?;
         self.flush()?;
         let compaction_plan = self.ledger.compaction_plan()?;
         let mut moved = 0;
         if !compaction_plan.is_empty() {
             for letter in [keys::BLOCK, keys::SEGMENT, keys::ATTRIBUTE] {
-                moved += self.compact_keys(letter, &compaction_plan, most - moved, commit)?;
+                moved += self.compact_keys(letter, &compaction_plan, effort, commit)?;
             }
         }
         Ok(moved)
@@ -116,12 +138,12 @@ impl Container {
         if self.is_vacuumed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let mut most = MAX_MOVED_BYTES_AT_CLOSE;
+        let mut effort = EFFORT_AT_CLOSE;
         for _ in 0..MAX_ROUNDS {
             if !self.ledger.wants_compaction_at_close()? {
                 break;
             }
-            most -= self.compact_by(most, commit_unchanged)?.min(most);
+            self.compact_by(&mut effort, commit_unchanged)?;
             // In a store, objects go when they have rested, and pages have objects of their own.
             if self.ledger.is_remote() {
                 break;
@@ -135,12 +157,12 @@ impl Container {
         &self,
         letter: u8,
         compaction_plan: &CompactionPlan,
-        most: u64,
+        effort: &mut Effort,
         commit: CommitMoves,
     ) -> Result<u64> {
         let (mut moved, mut pending) = (0, 0);
         let mut after: Option<Bytes> = None;
-        while moved < most {
+        while !effort.is_spent() {
             // Other threads get their turn between two pages.
             let mut state = self.state();
             self.store_attribute(&mut state)?;
@@ -148,10 +170,11 @@ impl Container {
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, value) in page {
-                if moved >= most {
+                if effort.is_spent() {
                     break;
                 }
                 let bytes = self.compact_entry(&mut state, letter, &key, value, compaction_plan)?;
+                effort.spend(bytes);
                 (moved, pending) = (moved + bytes, pending + bytes);
                 if pending >= BYTES_PER_COMMIT {
                     pending = 0;

@@ -3,11 +3,13 @@
 //! The system is asked before each change, and that takes longer than the change. Whoever can tell of forks may have the
 //! answer kept.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The answer, or 0.
 static KNOWN: AtomicU32 = AtomicU32::new(0);
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
+/// Children that this process, or one before it, has forked.
+static FORKS: AtomicU64 = AtomicU64::new(0);
 
 /// The number of this process.
 pub fn id() -> u32 {
@@ -23,6 +25,17 @@ fn ask() -> u32 {
         KNOWN.store(id, Ordering::Relaxed);
     }
     id
+}
+
+/// How often this process, or one before it, was forked, as far as anybody told. Who has a file open reads it after a fork as well,
+/// and pins nothing of its own.
+pub fn forks() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// A child is about to be forked. May be called between a program's call of `fork` and the fork itself.
+pub fn forks_now() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// From now on the answer is kept. Each forked child calls [`forked`] before all else.

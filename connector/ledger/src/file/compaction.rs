@@ -19,14 +19,18 @@ const MIN_FREE_BYTES_AT_CLOSE: u64 = 256 << 10;
 const NEEDED_TO_FREE: u64 = 16;
 
 impl FileWriter {
-    /// Whether what is free, or may be used again from now on, is much of the file. A writer that wrote nothing does not ask.
+    /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much: else each
+    /// close would try again what an earlier one could not do. A forked child may read by this process's handle, and pins
+    /// nothing: after a fork the file stays as it is.
     pub(crate) fn wants_compaction_at_close(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<bool> {
         let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
         let Some(free_space) = &self.free_space else { return Ok(false) };
         // A checkpoint gives the log's room back as well.
         let log: u64 = self.log.iter().map(Noted::run_bytes).sum();
         let needed = |free_space: &FreeSpace| free_space.dense_end().saturating_sub(log);
-        if !much(free_space.free_bytes() + free_space.rests().0 + log, needed(free_space)) {
+        let all = free_space.free_bytes() + free_space.rests().0 + log;
+        let own = self.reclaim.freed.saturating_add(log);
+        if !much(all.min(own), needed(free_space)) || crate::process::forks() != self.reclaim.forks {
             return Ok(false);
         }
         // A few pages that rest at the end would keep all of it.

@@ -129,7 +129,14 @@ impl FileWriter {
             staged: StagedExtents::default(),
             checkpoint: StagedCheckpoint::default(),
             growth: Growth::default(),
-            reclaim: Reclaim { rule, retention, horizon: None, asked_at: None },
+            reclaim: Reclaim {
+                rule,
+                retention,
+                horizon: None,
+                asked_at: None,
+                freed: 0,
+                forks: crate::process::forks(),
+            },
             tags: KnownTags::default(),
             sync,
             nonces,
@@ -474,8 +481,10 @@ impl FileWriter {
         time: u64,
     ) -> Result<()> {
         let sequence = self.head.sequence;
-        let free_space = self.load(raw)?;
+        self.load(raw)?;
         for (offset, length) in runs {
+            self.reclaim.freed = self.reclaim.freed.saturating_add(length);
+            let free_space = self.load(raw)?;
             // Checked when it was freed; were it wrong all the same, the run is lost and not used twice.
             if let Err(why) = free_space.rest(PendingFree { offset, length, sequence, time }) {
                 tracing::warn!(offset, length, why, "a freed run is not given back");

@@ -4,6 +4,11 @@ use std::sync::Once;
 
 use h5lake_ledger::process;
 
+/// The parent's last call before a fork. It counts.
+extern "C" fn before() {
+    process::forks_now();
+}
+
 /// The child's first call after a fork. It does what may be done there: it stores a number.
 extern "C" fn in_child() {
     process::forked();
@@ -13,8 +18,8 @@ extern "C" fn in_child() {
 pub fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the function is one of this plugin, which is never unloaded.
-        if unsafe { libc::pthread_atfork(None, None, Some(in_child)) } == 0 {
+        // SAFETY: the functions are of this plugin, which is never unloaded.
+        if unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) } == 0 {
             process::keep();
         }
     });

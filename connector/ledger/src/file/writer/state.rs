@@ -53,6 +53,10 @@ pub(in crate::file) struct Reclaim {
     pub(in crate::file) horizon: Option<u64>,
     /// The readers' pins were asked for in vain since this sequence. It is not worth asking again before the next.
     pub(super) asked_at: Option<u64>,
+    /// Bytes that went out of use while this one wrote.
+    pub(in crate::file) freed: u64,
+    /// Forks of this process when it began to write.
+    pub(in crate::file) forks: u64,
 }
 
 /// What a writer knows of tags.
