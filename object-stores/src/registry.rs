@@ -142,15 +142,16 @@ impl Registry {
 
     /// The schemes that are known, sorted, with those of libraries.
     pub fn schemes(&self) -> Vec<String> {
-        let mut schemes = self.own_schemes();
+        let own = self.own_schemes();
         #[cfg(feature = "libraries")]
-        {
-            let own: Vec<_> = schemes.iter().map(String::as_str).collect();
-            let of_libraries = crate::library_store::schemes(&own);
-            schemes.extend(of_libraries);
-            schemes.sort_unstable();
-        }
-        schemes
+        let own = {
+            let names: Vec<_> = own.iter().map(String::as_str).collect();
+            let of_libraries = crate::library_store::schemes(&names);
+            let mut all = [own, of_libraries].concat();
+            all.sort_unstable();
+            all
+        };
+        own
     }
 
     fn own_schemes(&self) -> Vec<String> {
