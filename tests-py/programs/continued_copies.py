@@ -71,15 +71,23 @@ def stored(place):
 
 
 def begin(source, target):
-    return subprocess.Popen([os.environ["TOOL"], "copy", "--quiet", source, target], stderr=subprocess.DEVNULL)
+    # On a busy machine it must not be done before whoever kills it had a look.
+    command = ["nice", "-n", "19", os.environ["TOOL"], "copy", "--quiet", source, target]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
 def kill(source, target, place, more, how=signal.SIGKILL):
     """Kills a copy when it has written so much more; whether it was still under way."""
     until, process = stored(place) + more, begin(source, target)
-    while stored(place) < until and process.poll() is None:
-        time.sleep(0.001)
+    while process.poll() is None:
+        # It works for a moment, and waits until what it wrote is counted.
+        time.sleep(0.002)
+        process.send_signal(signal.SIGSTOP)
+        if stored(place) >= until:
+            break
+        process.send_signal(signal.SIGCONT)
     process.send_signal(how)
+    process.send_signal(signal.SIGCONT)
     return process.wait() != 0
 
 
