@@ -7,6 +7,7 @@ WORKER_COMMITS is how often each worker commits for a case."""
 
 import contextlib
 import os
+import time
 
 os.environ.setdefault("H5LAKE_WRITERS", "many")
 
@@ -30,24 +31,29 @@ def client():
             n_workers=worker_tasks.WORKERS, threads_per_worker=1, processes=True, dashboard_address=None,
             local_directory=os.environ["TMPDIR"]))
         STARTED.client = STARTED.enter_context(distributed.Client(cluster))
-    STARTED.client.wait_for_workers(worker_tasks.WORKERS, timeout=60)
     return STARTED.client
 
 
 def run(task, numbers):
     """Each task on a worker of its own."""
+    client().wait_for_workers(worker_tasks.WORKERS, timeout=60)
     names = list(client().scheduler_info(n_workers=-1)["workers"])
     return client().gather([client().submit(task, n, workers=[names[n]], pure=False) for n in numbers])
 
 
 def start(task, numbers):
-    """The scheduler chooses the workers, and chooses again when one dies."""
-    futures = client().map(task, numbers, pure=False)
+    """The scheduler chooses the workers, and chooses again when one dies. Each result is fetched when it is there: one that
+    stays on its worker can be lost with it."""
+    futures, got = dict(zip(numbers, client().map(task, numbers, pure=False))), {}
 
     def results(seconds):
-        with contextlib.suppress(distributed.TimeoutError):
-            distributed.wait(futures, seconds)
-            return client().gather(futures)
+        time.sleep(seconds)
+        for n, future in list(futures.items()):
+            if future.done():
+                with contextlib.suppress(distributed.TimeoutError):
+                    got[n] = future.result(timeout=5)
+                    del futures[n]
+        return None if futures else [got[n] for n in numbers]
 
     return results
 
@@ -58,10 +64,6 @@ def check_disjoint_regions(folder):
 
 def check_overlapping_regions(folder):
     worker_tasks.overlapping_regions(folder, run)
-
-
-def check_killed_workers(folder):
-    worker_tasks.killed_workers(folder, start)
 
 
 class Region:
@@ -84,6 +86,14 @@ def check_blocks_of_a_dask_array(folder):
     dask.array.store(blocks, Region(path, "field"), lock=False)
     with h5py.File(path) as f:
         same(f["field"][:], np.arange(shape[0] * shape[1]).reshape(shape))
+
+
+def check_the_recipe_of_the_page(folder):
+    worker_tasks.recipe(folder, "Dask", DASK_SCHEDULER_ADDRESS=client().scheduler.address)
+
+
+def check_killed_workers(folder):
+    worker_tasks.killed_workers(folder, start)
 
 
 if __name__ == "__main__":

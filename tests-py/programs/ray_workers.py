@@ -48,6 +48,10 @@ def check_killed_workers(folder):
     worker_tasks.killed_workers(folder, start)
 
 
+def check_the_recipe_of_the_page(folder):
+    worker_tasks.recipe(folder, "Ray", RAY_ADDRESS=ray.get_runtime_context().gcs_address)
+
+
 if __name__ == "__main__":
     # The paths of Ray's sockets have to be short.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as scratch:
