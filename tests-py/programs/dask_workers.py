@@ -1,5 +1,5 @@
-"""Eight workers of dask, in processes, write one container at once: regions that are disjoint or overlap, and workers that are
-killed in the middle. The recipes of docs/many-machines.md.
+"""Eight workers of dask, in processes, write one container at once: regions that are disjoint or overlap, and workers
+that are killed in the middle. The recipe of docs/many-machines.md.
 
 WORKER_COMMITS is how often each worker commits for a case."""
 # only: h5lake
@@ -42,8 +42,8 @@ def run(task, numbers):
 
 
 def start(task, numbers):
-    """The scheduler chooses the workers, and chooses again when one dies. Each result is fetched when it is there: one that
-    stays on its worker can be lost with it."""
+    """The scheduler chooses the workers, and chooses again when one dies. Each result is fetched when it is there: one
+    that stays on its worker can be lost with it."""
     futures, got = dict(zip(numbers, client().map(task, numbers, pure=False))), {}
 
     def results(seconds):

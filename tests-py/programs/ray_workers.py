@@ -1,5 +1,5 @@
-"""Eight workers of Ray write one container at once, as dask's do in dask_workers. Ray's wheel is large, so this program runs
-when it is named."""
+"""Eight workers of Ray write one container at once, as dask's do in dask_workers. Ray's wheel is large, so this program
+runs when it is named."""
 # only: h5lake
 # requires: ray.txt
 # run: alone
@@ -31,7 +31,8 @@ def start(task, numbers):
     futures = [call.remote(task, n) for n in numbers]
 
     def results(seconds):
-        return ray.get(futures) if len(ray.wait(futures, num_returns=len(futures), timeout=seconds)[0]) == len(futures) else None
+        waiting = ray.wait(futures, num_returns=len(futures), timeout=seconds)[1]
+        return None if waiting else ray.get(futures)
 
     return results
 

@@ -1,5 +1,6 @@
-"""Tasks that write one container from the workers of a scheduler, and proofs of what they leave. The programs dask_workers and
-ray_workers run them: `run(task, numbers)` calls task(number) for all numbers at the same time, each in a process of its own."""
+"""Tasks that write one container from the workers of a scheduler, and proofs of what they leave. The programs
+dask_workers and ray_workers run them: `run(task, numbers)` calls task(number) for all numbers at the same time, each in
+a process of its own."""
 
 import collections
 import os
@@ -19,7 +20,8 @@ WORKERS = 8
 TURNS = int(os.environ.get("WORKER_COMMITS", 2))
 ROWS, COLUMNS = 12, 64
 # Rows of a worker end in the middle of a chunk, so two workers write to it.
-FILTERS = {"plain": {}, "gzip": {"compression": "gzip", "shuffle": True}, "lzf": {"compression": "lzf", "fletcher32": True}}
+FILTERS = {"plain": {}, "gzip": {"compression": "gzip", "shuffle": True},
+           "lzf": {"compression": "lzf", "fletcher32": True}}
 SEGMENT = 10
 PAGE = Path(__file__).resolve().parents[2] / "docs/many-machines.md"
 CONFLICT = "was changed by another writer"
@@ -139,8 +141,8 @@ def prove_turn(turn, fights):
 
 
 def prove_told(told, n, rivals, pids):
-    """An error names each element that its batch lost, and a process that changed their chunk. One of two rivals may have
-    committed after this worker was told of the other."""
+    """An error names each element that its batch lost, and a process that changed their chunk. One of two rivals may
+    have committed after this worker was told of the other."""
     named = []
     parts = re.findall(r"/fight, (\d+) of the elements \[(\d+)\] to \[(\d+)\], "
                        r"was changed by another writer \(host (\S+), process (\d+)\)", told)
@@ -181,15 +183,15 @@ def overlapping_regions(folder, run):
 # Workers that are killed.
 
 DEATHS = ("staged", "committed", "any moment", "done")
-# The first tasks kill their workers, each kind of death so often.
-KILLED = len(DEATHS) * (2 if TURNS > 2 else 1)
+# The first tasks kill their workers, and half of the workers survive.
+KILLED = len(DEATHS)
 TASKS = WORKERS + KILLED
 
 
 class Killed:
-    """Kills its worker where it is told to, when it runs for the first time. When it runs again, it goes on from what the
-    container shows. A scheduler may run a task again that ended, because its result died with the worker. Files beside
-    the container remember what a flush had reported before."""
+    """Kills its worker where it is told to, when it runs for the first time. When it runs again, it goes on from what
+    the container shows. A scheduler may run a task again that ended, because its result died with the worker. Files
+    beside the container remember what a flush had reported before."""
 
     def __init__(self, path, folder):
         self.path, self.folder = path, Path(folder)
@@ -224,9 +226,10 @@ class Killed:
         return max((int(note.name.split()[2]) for note in self.folder.glob(f"committed {n} *")), default=0)
 
     def proved(self, f, n):
-        """The turn of a task's rows. What was reported is there, whole. What was not may be there, and is whole as well."""
+        """The turn of a task's rows. What was reported is there, whole. What was not may be there, whole as well."""
         rows = f["rows"][n * ROWS:(n + 1) * ROWS]
-        assert (rows == rows[0]).all() and self.reported(n) <= rows[0] <= self.reported(n) + 1, (n, rows, self.reported(n))
+        reported = self.reported(n)
+        assert (rows == rows[0]).all() and reported <= rows[0] <= reported + 1, (n, rows, reported)
         return int(rows[0])
 
 
@@ -254,14 +257,16 @@ def look(path):
 
 
 def killed_workers(folder, start):
-    """`start(task, numbers)` begins the tasks, and gives a function that waits some time for all results, or gives None."""
+    """`start(task, numbers)` begins the tasks. It gives a function that waits for some seconds, and then has all
+    results, or None."""
     path = str(folder / "killed.h5")
     with h5py.File(path, "w") as f:
         f.create_dataset("rows", (TASKS * ROWS,), "i8", chunks=(10,), compression="gzip")
         f["sum"] = np.zeros(1, "i8")
     task = Killed(path, folder / "notes")
-    results, looks, answer = start(task, range(TASKS)), 0, None
+    results, looks, answer, end = start(task, range(TASKS)), 0, None, time.monotonic() + 120
     while answer is None:
+        assert time.monotonic() < end, "the scheduler does not run the tasks again"
         look(path)
         looks += 1
         answer = results(0.01)
@@ -276,7 +281,8 @@ def killed_workers(folder, start):
 
 def recipe(folder, heading, **environment):
     """Runs the program below a heading of the page, with what reaches the scheduler, and looks at what it wrote."""
-    program = re.search(r"```python\n(.*?)```", PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0], re.S)[1]
+    section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    program = re.search(r"```python\n(.*?)```", section, re.S)[1]
     path = str(folder / "run.h5")
     run = subprocess.run([sys.executable, "-c", program], env={**os.environ, "RUN": path, **environment}, cwd=folder,
                          capture_output=True, text=True)
