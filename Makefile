@@ -33,7 +33,7 @@ help:
 	@echo "make test-fuzz    fuzzing targets, half an hour each"
 	@echo "make test-memory  C programs and the API suite under AddressSanitizer"
 	@echo "make soak       half an hour of use, and what grows"
-	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO"
+	@echo "make stress     many writers and readers of one file: locally, on an S3 server on loopback, on MinIO; workers of dask and Ray"
 	@echo "make test-clients  all of the clients' own suites (h5py, PyTables, h5netcdf, emcee, pandas), and applications"
 	@echo "make test-s3    on S3 servers on loopback: ours and moto, all that 'make test' runs there and more"
 	@echo "make test-minio the same on MinIO, found or built"
@@ -143,7 +143,7 @@ export S3_COMMITS ?= 2500
 export OPENS ?= 2000
 
 stress: plugin
-	@.ci/test stress-local stress-loopback stress-minio
+	@.ci/test stress-local stress-loopback stress-minio workers-local workers-minio
 
 test-crashes: plugin
 	@tests-py/crashes/run --cycles $(CYCLES)
