@@ -4,6 +4,7 @@ that are killed in the middle. The recipe of docs/many-machines.md.
 WORKER_COMMITS is how often each worker commits for a case."""
 # only: h5lake
 # requires: loaders.txt
+# run: alone
 
 import contextlib
 import os
