@@ -73,7 +73,9 @@ def stored(place):
 def begin(source, target):
     # On a busy machine it must not be done before whoever kills it had a look.
     command = ["nice", "-n", "19", os.environ["TOOL"], "copy", "--quiet", source, target]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    # Who starts this in the background of a shell has SIGINT ignored, and so would the tool.
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def kill(source, target, place, more, how=signal.SIGKILL):
