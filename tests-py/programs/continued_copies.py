@@ -71,25 +71,17 @@ def stored(place):
 
 
 def begin(source, target):
-    # On a busy machine it must not be done before whoever kills it had a look.
-    command = ["nice", "-n", "19", os.environ["TOOL"], "copy", "--quiet", source, target]
     # Who starts this in the background of a shell has SIGINT ignored, and so would the tool.
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    command = ["env", "--default-signal=INT", os.environ["TOOL"], "copy", "--quiet", source, target]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
 def kill(source, target, place, more, how=signal.SIGKILL):
     """Kills a copy when it has written so much more; whether it was still under way."""
     until, process = stored(place) + more, begin(source, target)
-    while process.poll() is None:
-        # It works for a moment, and waits until what it wrote is counted.
-        time.sleep(0.002)
-        process.send_signal(signal.SIGSTOP)
-        if stored(place) >= until:
-            break
-        process.send_signal(signal.SIGCONT)
+    while stored(place) < until and process.poll() is None:
+        time.sleep(0.001)
     process.send_signal(how)
-    process.send_signal(signal.SIGCONT)
     return process.wait() != 0
 
 
