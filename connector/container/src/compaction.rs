@@ -145,7 +145,7 @@ impl Container {
             }
             self.compact_by(&mut effort, commit_unchanged)?;
             // In a store, objects go when they have rested, and pages have objects of their own.
-            if self.ledger.is_remote() {
+            if self.ledger.is_in_store() {
                 break;
             }
             self.ledger.give_back()?;

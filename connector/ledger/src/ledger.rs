@@ -384,7 +384,12 @@ impl Ledger {
 
     /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
     pub fn is_remote(&self) -> bool {
-        self.storage.is_remote() && !self.storage.is_in_memory()
+        self.is_in_store() && !self.storage.is_in_memory()
+    }
+
+    /// Whether it lies in objects of a store, be that far away or in this process's memory, and not in a file.
+    pub fn is_in_store(&self) -> bool {
+        self.storage.is_remote()
     }
 
     /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many

@@ -481,15 +481,16 @@ impl FileWriter {
         time: u64,
     ) -> Result<()> {
         let sequence = self.head.sequence;
-        self.load(raw)?;
+        let free_space = self.load(raw)?;
+        let mut freed = 0_u64;
         for (offset, length) in runs {
-            self.reclaim.freed = self.reclaim.freed.saturating_add(length);
-            let free_space = self.load(raw)?;
+            freed = freed.saturating_add(length);
             // Checked when it was freed; were it wrong all the same, the run is lost and not used twice.
             if let Err(why) = free_space.rest(PendingFree { offset, length, sequence, time }) {
                 tracing::warn!(offset, length, why, "a freed run is not given back");
             }
         }
+        self.reclaim.freed = self.reclaim.freed.saturating_add(freed);
         Ok(())
     }
 

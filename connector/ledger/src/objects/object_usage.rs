@@ -149,10 +149,9 @@ impl UsageTable {
 
     /// Dead and live bytes of the objects worth emptying.
     fn fragmentation(&self) -> (u64, u64) {
-        let sum = |(dead, live): (u64, u64), u: &Use| {
+        self.spare().fold((0_u64, 0_u64), |(dead, live), (_, u)| {
             (dead.saturating_add(u.total - u.live), live.saturating_add(u.live))
-        };
-        self.spare().fold((0, 0), |sums, (_, u)| sum(sums, u))
+        })
     }
 
     /// Encodes the table, filled up with zeros to `length` if that is given.
