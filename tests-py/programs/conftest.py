@@ -31,7 +31,10 @@ ON_PURPOSE = {"broken.h5", "empty.h5", "text.h5", "short.h5", "zeros.h5", "half.
 
 
 def cases(text):
-    """The names of a program's cases: writers first, readers next, checks last."""
+    """The names of a program's cases: writers first, readers next, checks last. A module that does not call main() is no
+    program, whatever its functions are called."""
+    if not re.search(r"^\s*main\(", text, re.M):
+        return []
     names = []
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.FunctionDef):

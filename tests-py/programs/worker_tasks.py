@@ -62,7 +62,7 @@ def create_regions(path):
             f.create_dataset(name, (WORKERS * ROWS, COLUMNS), "i8", chunks=(10, 48), **filters)
 
 
-def write_region(path, meeting, n):
+def region_task(path, meeting, n):
     """Writes its rows of each dataset, turn by turn. All have staged theirs before the first one commits."""
     rows = slice(n * ROWS, (n + 1) * ROWS)
     for turn in range(1, TURNS + 1):
@@ -90,7 +90,7 @@ def prove_regions(path, pids):
 def disjoint_regions(folder, run):
     path, meeting = str(folder / "regions.h5"), Meeting(folder / "meeting")
     create_regions(path)
-    prove_regions(path, run(lambda n: write_region(path, meeting, n), range(WORKERS)))
+    prove_regions(path, run(lambda n: region_task(path, meeting, n), range(WORKERS)))
 
 
 # Regions that overlap: worker n wants segments n and n + 1.
