@@ -37,18 +37,27 @@ def h5py_and_its_word():
     return h5py, connector_of
 
 
+def is_native(path):
+    """Whether a file begins as native HDF5 files do."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return head[:8] == b"\x89HDF\r\n\x1a\n" and head[8] < 4
+
+
 class H5:
     """Files of h5py, by whatever connector and driver."""
 
-    def __init__(self, folder, connector, driver=None, keep=False):
+    def __init__(self, folder, connector, driver=None, keep=False, native=False):
         self.path, self.connector = os.path.join(folder, "x.h5"), connector
         self.options = dict(driver=driver, backing_store=False) if driver == "core" else {}
-        self.keep, self.kept = keep, None
+        self.keep, self.kept, self.native = keep, None, native
         self.h5py, self.connector_of = h5py_and_its_word()
 
     def _checked(self, file):
         if (found := self.connector_of(file)) != self.connector:
             raise Wrong(f"the file is {found}'s, not {self.connector}'s")
+        if self.native and os.path.getsize(self.path) and not is_native(self.path):
+            raise Wrong("the file is a container, not a native file")
         return file
 
     def create(self, name=None, **options):
@@ -233,6 +242,7 @@ class Raw:
 SIDES = {
     "h5lake": ("h5lake", False, lambda folder, prefix: H5(folder, "h5lake")),
     "native": (None, False, lambda folder, prefix: H5(folder, "native")),
+    "passed": ("h5lake only=*.h5l", False, lambda folder, prefix: H5(folder, "h5lake", native=True)),
     "memory": ("h5lake store=memory:bench", False, lambda folder, prefix: H5(folder, "h5lake", keep=True)),
     "core": (None, False, lambda folder, prefix: H5(folder, "native", "core", keep=True)),
     "zarr": (None, False, lambda folder, prefix: Zarr(folder)),

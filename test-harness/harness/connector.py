@@ -36,7 +36,9 @@ class Connector:
         self.name = string.split()[0] if string else "native"
         self.is_ours = self.name == "h5lake"
         self.in_store = "store=" in (string or "")
-        self.files = "container" if self.is_ours else "native"
+        # With only= no file of a suite is a container: native files are handed through, and behave as natively.
+        self.passes_native = self.is_ours and "only=" in string
+        self.files = "container" if self.is_ours and not self.passes_native else "native"
 
     def like(self, string):
         """Another connector's string with this one's plugin and variables."""

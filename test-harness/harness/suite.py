@@ -46,12 +46,14 @@ class Suite:
             raise pytest.UsageError(connector.problem())
         self.limit = config.option.limit or limit
         own = f"{name}-store" if connector.in_store else name if connector.is_ours else f"{name}-{connector.name}"
+        own += "-passed" * connector.passes_native
         self.step = os.environ.get("H5LAKE_TEST_STEP", own)
         is_own = self.step == own and not connector.in_store
         self.title = title.format(connector=connector.name, step=connector.name if is_own else self.step,
-                                  other="" if connector.is_ours else f" ({connector.name})")
+                                  other=" (native files)" if connector.passes_native
+                                  else "" if connector.is_ours else f" ({connector.name})")
         self.known = read_known(folder / f"{known}.json", [
-            "always", connector.name, *["store"] * connector.in_store, *["swift"] * ("store=swift:" in (connector.string or "")),
+            "always", "native" if connector.passes_native else connector.name, *["store"] * connector.in_store, *["swift"] * ("store=swift:" in (connector.string or "")),
             *["root"] * (os.geteuid() == 0), *conditions])
         # A part has no row, but for a step that always runs the same part.
         self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ

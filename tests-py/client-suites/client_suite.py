@@ -112,6 +112,10 @@ def kinds(files):
 
 def proof(connector, count, native_created):
     """A problem when the files were not this connector's, or None."""
+    if connector.passes_native:
+        passed = sum(n for (_, name, kind), n in count.items() if name == "h5lake" and kind == "native")
+        containers = sum(n for (_, _, kind), n in count.items() if kind == "container")
+        return f"{containers} files were containers" if containers else None if passed else "no file was handed through"
     if connector.is_ours:
         if native_created:
             return f"{len(native_created)} files were created natively, the first in {native_created[0]}"

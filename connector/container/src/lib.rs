@@ -47,6 +47,7 @@ pub use commit_outcome::Recoverability;
 pub use container::Container;
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::Dataset;
+pub use dataset::chunk_decoder::{ChunkDecoder, ChunkSource, Decoded, SourceChunk};
 pub use dataset::stored_chunk::StoredChunk;
 pub use error::{Error, ErrorKind, Result};
 pub use filters::{ChunkCodec, CodecProvider};

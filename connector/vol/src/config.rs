@@ -60,6 +60,19 @@ pub enum NativeFiles {
     Refuse,
 }
 
+/// Who decodes the chunks of native files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NativeFilters {
+    /// Our own filters, where they can.
+    #[default]
+    Own,
+    /// libhdf5, as without the plugin.
+    Library,
+}
+
+const NATIVE_FILTERS: [(&str, NativeFilters); 2] =
+    [("own", NativeFilters::Own), ("library", NativeFilters::Library)];
+
 /// The settings of one connector string.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
@@ -73,6 +86,8 @@ pub struct Config {
     pub only: NamePatterns,
     /// What happens to native HDF5 files.
     pub native: NativeFiles,
+    /// Who decodes their chunks.
+    pub native_filters: NativeFilters,
     /// Whether a commit is synced to disk before it returns.
     pub sync: SyncPolicy,
     /// How long old versions stay readable.
@@ -193,6 +208,7 @@ impl Config {
             "native" => {
                 self.native = one_of(value, &[("pass", NativeFiles::Pass), ("refuse", NativeFiles::Refuse)])?
             }
+            "native_filters" => self.native_filters = one_of(value, &NATIVE_FILTERS)?,
             "only" => self.only = NamePatterns::parse(value)?,
             "sync" => {
                 self.sync =
@@ -262,6 +278,9 @@ impl Config {
         }
         if self.native == NativeFiles::Refuse {
             words.push("native=refuse".to_owned());
+        }
+        if self.native_filters == NativeFilters::Library {
+            words.push("native_filters=library".to_owned());
         }
         if self.sync == SyncPolicy::Commit {
             words.push("sync=commit".to_owned());
@@ -333,7 +352,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_written_back() {
-        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
+        let text = "store=memory:x store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 writers=many conflict=last replace=any links=any";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));

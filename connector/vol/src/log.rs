@@ -6,7 +6,7 @@
 //! | `H5LAKE_LOG` | `error`, `warn`, `info`, `debug`, `trace` |
 //! | `H5LAKE_LOG_FILE` | a file to append to, instead of stderr |
 //! | `H5LAKE_LOG_FORMAT` | `text`, or `json`: one object a line |
-//! | `H5LAKE_STATS` | `1`: one line for each container when it has been closed |
+//! | `H5LAKE_STATS` | `1`: one line for each container when it has been closed, and for reads of native files |
 //!
 //! Events name containers, versions, sizes and times. None holds a credential: errors of stores have none.
 
@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use h5lake_container::statistics::{Summary, on_close};
 use h5lake_ledger::At;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::Level;
 use tracing_subscriber::fmt;
 
@@ -116,20 +116,34 @@ fn tells_statistics() -> bool {
 /// Where summaries go: a file, or stderr; and whether as JSON.
 static SUMMARIES: OnceLock<(Option<Arc<File>>, bool)> = OnceLock::new();
 
-/// Writes a summary as one line, in one call: processes may share the file.
+/// Writes a summary of a container.
 fn tell_summary(summary: &Summary) {
-    let Some((file, is_json)) = SUMMARIES.get().filter(|_| statistics::is_of_program(summary)) else {
-        return;
-    };
+    if statistics::is_of_program(summary) {
+        tell(|| (statistics::object(summary), statistics::line(summary)));
+    }
+}
+
+/// Writes what reads of native files did that were decoded here, if there are new ones. It is called when a native file was closed.
+pub fn tell_native_reads() {
+    if SUMMARIES.get().is_some()
+        && let Some(untold) = statistics::native_reads::untold()
+    {
+        tell(|| untold);
+    }
+}
+
+/// Writes statistics, as JSON or for people, as one line and in one call: processes may share the file.
+fn tell(statistics: impl FnOnce() -> (Value, String)) {
+    let Some((file, is_json)) = SUMMARIES.get() else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = At::Time(u64::try_from(now.as_micros()).unwrap_or_default()).setting_value();
+    let (mut fields, line) = statistics();
     let line = if *is_json {
-        let mut fields = statistics::object(summary);
         fields["message"] = "statistics".into();
         json!({ "timestamp": time, "level": "INFO", "target": "h5lake_connector::statistics", "fields": fields })
             .to_string()
     } else {
-        format!("{time}  INFO h5lake_connector::statistics: {}", statistics::line(summary))
+        format!("{time}  INFO h5lake_connector::statistics: {line}")
     };
     let line = format!("{line}\n");
     // The log is no reason to fail.

@@ -1,5 +1,7 @@
 //! What containers cost, as text and as JSON: for `H5LAKE_STATS` and for programs that ask.
 
+pub mod native_reads;
+
 use std::time::Duration;
 
 use h5lake_container::statistics::{Summary, summaries};
@@ -22,7 +24,7 @@ pub fn is_of_program(summary: &Summary) -> bool {
 pub fn all() -> String {
     let summaries = summaries();
     let shown = summaries.iter().filter(|summary| is_of_program(summary)).map(object);
-    Value::from(shown.collect::<Vec<_>>()).to_string()
+    Value::from(shown.chain(native_reads::object()).collect::<Vec<_>>()).to_string()
 }
 
 fn seconds(time: Duration) -> f64 {

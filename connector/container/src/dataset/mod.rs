@@ -1,6 +1,7 @@
 //! Datasets.
 
 mod batch_read;
+pub(crate) mod chunk_decoder;
 mod chunks;
 mod codec;
 mod parallel_copy;

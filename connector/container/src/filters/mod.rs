@@ -213,10 +213,20 @@ impl Pipeline {
     ///
     /// # Errors
     /// `Corrupt`, naming the filter.
-    pub(crate) fn decode_into(&self, mut data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn decode_into(&self, data: Vec<u8>, mask: u32, out: &mut [u8]) -> Result<()> {
+        self.decode_slice_into(&data, mask, out)?;
+        buffers::give(data);
+        Ok(())
+    }
+
+    /// The same of stored bytes that are the caller's.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the filter.
+    pub(crate) fn decode_slice_into(&self, stored: &[u8], mask: u32, out: &mut [u8]) -> Result<()> {
         let used = || self.steps.iter().enumerate().filter(|(n, _)| mask & (1 << n) == 0).map(|(_, s)| s);
         if used().any(|step| step.codec.is_none()) {
-            return put(self.run_foreign(Work::Decode(&data, mask))?.1, out);
+            return put(&self.run_foreign(Work::Decode(stored, mask))?.1, out);
         }
         let named =
             |step: &FilterStep, why: String| Error::corrupt(format!("the filter {}: {why}", step.name));
@@ -227,14 +237,27 @@ impl Pipeline {
             steps.push((step, codec, limit));
             limit = codec.max_encoded_bytes(limit);
         }
+        let mut so_far = None::<Vec<u8>>;
         for (step, codec, limit) in steps.drain(steps.len().min(1)..).rev() {
-            let decoded = codec.decode(&data, limit).map_err(|why| named(step, why))?;
-            buffers::give(std::mem::replace(&mut data, decoded));
+            let data = so_far.as_deref().unwrap_or(stored);
+            let decoded = codec.decode(data, limit).map_err(|why| named(step, why))?;
+            so_far.replace(decoded).into_iter().for_each(buffers::give);
         }
-        let Some((step, codec, _)) = steps.pop() else { return put(data, out) };
-        codec.decode_into(&data, out).map_err(|why| named(step, why))?;
-        buffers::give(data);
+        let data = so_far.as_deref().unwrap_or(stored);
+        match steps.pop() {
+            Some((step, codec, _)) => codec.decode_into(data, out).map_err(|why| named(step, why))?,
+            None => put(data, out)?,
+        }
+        so_far.into_iter().for_each(buffers::give);
         Ok(())
+    }
+
+    /// The most bytes that any writer stores of a chunk of `len` bytes.
+    pub(crate) fn max_stored_bytes(&self, len: usize) -> usize {
+        self.steps
+            .iter()
+            .filter_map(|step| step.codec.as_ref())
+            .fold(len, |n, codec| codec.max_encoded_bytes(n))
     }
 
     fn skips_all(&self, mask: u32) -> bool {
@@ -243,12 +266,11 @@ impl Pipeline {
 }
 
 /// Puts a decoded chunk to where it is wanted.
-fn put(data: Vec<u8>, out: &mut [u8]) -> Result<()> {
+fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
     if data.len() != out.len() {
         return Err(Error::corrupt(format!("a chunk of {} bytes decodes to {}", out.len(), data.len())));
     }
-    out.copy_from_slice(&data);
-    buffers::give(data);
+    out.copy_from_slice(data);
     Ok(())
 }
 

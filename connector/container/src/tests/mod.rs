@@ -2,6 +2,7 @@
 
 mod appends;
 mod attributes;
+mod chunk_decoder;
 mod chunk_positions;
 mod compaction;
 mod conflicts;

@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 19] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -38,6 +38,12 @@ pub const SETTINGS: [Setting; 18] = [
         values: "pass, refuse",
         default: "pass",
         meaning: "native files, and files with an explicit driver: handed to the native connector, or an error",
+    },
+    Setting {
+        key: "native_filters",
+        values: "own, library",
+        default: "own",
+        meaning: "who decodes chunks of native files: h5lake's filters where they can, side by side, or libhdf5",
     },
     Setting {
         key: "sync",

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_uint};
 
 use h5lake_plugin_abi::bindings as sys;
 
+use crate::config::NativeFilters;
 use crate::error::{Error, Frames, Result};
 use crate::handles::Handle;
 use crate::handles::native_handle::{NativeConnector, NativeHandle};
@@ -30,8 +31,14 @@ impl Library {
     ///
     /// # Errors
     /// The native connector's own, as it reported it.
-    pub fn open_native_file(self, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
-        self.native_file(name, flags.to_bits(), None, access)
+    pub fn open_native_file(
+        self,
+        name: &[u8],
+        flags: OpenFlags,
+        access: Hid,
+        filters: NativeFilters,
+    ) -> Result<Handle> {
+        self.native_file(name, flags.to_bits(), None, (access, filters))
     }
 
     /// `H5Fcreate` of a native file.
@@ -44,14 +51,21 @@ impl Library {
         flags: OpenFlags,
         creation: Hid,
         access: Hid,
+        filters: NativeFilters,
     ) -> Result<Handle> {
         let replace = if flags.exclusive { sys::H5F_ACC_EXCL } else { sys::H5F_ACC_TRUNC };
         let flags = replace | sys::H5F_ACC_CREAT | sys::H5F_ACC_RDWR | flags.to_bits();
-        self.native_file(name, flags, Some(creation), access)
+        self.native_file(name, flags, Some(creation), (access, filters))
     }
 
-    fn native_file(self, name: &[u8], flags: c_uint, creation: Option<Hid>, access: Hid) -> Result<Handle> {
-        let connector = NativeConnector::of(self)?;
+    fn native_file(
+        self,
+        name: &[u8],
+        flags: c_uint,
+        creation: Option<Hid>,
+        (access, filters): (Hid, NativeFilters),
+    ) -> Result<Handle> {
+        let connector = NativeConnector::with_filters(self, filters)?;
         let list = self.native_access(&connector, access)?;
         let name = strings::c_string(name, "a file name")?;
         let request = NativeOpen { name: &name, flags, creation, access: list.get() };

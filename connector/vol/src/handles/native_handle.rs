@@ -6,22 +6,31 @@ use std::sync::Arc;
 use h5lake_container::ObjectKind;
 use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
+use crate::config::NativeFilters;
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::{CallResult, reported_once};
+use crate::transfer::native_chunks::NativeReads;
 
 /// The native connector of one library.
 pub struct NativeConnector {
     library: Library,
     id: KeptId,
+    /// Who decodes the chunks of its files.
+    reads: NativeFilters,
 }
 
 impl NativeConnector {
-    /// The native connector of `library`.
+    /// The native connector of `library`, for files whose chunks the library decodes.
     pub fn of(library: Library) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { library, id: library.native_connector()?.kept() }))
+        Self::with_filters(library, NativeFilters::Library)
+    }
+
+    /// The native connector of `library`, for files whose chunks are decoded so.
+    pub fn with_filters(library: Library, reads: NativeFilters) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { library, id: library.native_connector()?.kept(), reads }))
     }
 
     /// Its identifier.
@@ -109,6 +118,8 @@ pub struct NativeHandle {
     connector: Arc<NativeConnector>,
     object: *mut c_void,
     kind: sys::H5I_type_t,
+    /// Of a dataset.
+    reads: NativeReads,
 }
 
 impl NativeHandle {
@@ -130,7 +141,7 @@ impl NativeHandle {
         object: *mut c_void,
         kind: sys::H5I_type_t,
     ) -> Self {
-        Self { connector, object, kind }
+        Self { connector, object, kind, reads: NativeReads::default() }
     }
 
     /// Whether it was said to be of this kind.
@@ -172,6 +183,11 @@ impl NativeHandle {
     /// The native connector.
     pub(crate) fn connector(&self) -> Arc<NativeConnector> {
         self.connector.clone()
+    }
+
+    /// What is known for reads of the dataset, where chunks are decoded here.
+    pub(crate) fn reads(&self) -> Option<&NativeReads> {
+        (self.connector.reads == NativeFilters::Own).then_some(&self.reads)
     }
 
     /// The native object itself.

@@ -63,7 +63,7 @@ pub fn create(
 ) -> Result<Handle> {
     if native::is_new_native(library, config, name, flags, access)? {
         native::check_allowed(config, Minor::CannotCreateFile, "create", name)?;
-        return library.create_native_file(name, flags, creation, access);
+        return library.create_native_file(name, flags, creation, access, config.native_filters);
     }
     let together = together(library, access)?;
     // A process that looked later could already see what another has made.
@@ -205,11 +205,11 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
     match agreed(&together, native::storage(library, config, name, access, flags.access()))? {
         NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
-            library.open_native_file(name, flags, access)
+            library.open_native_file(name, flags, access, config.native_filters)
         }
         NamedFile::Container(place) => {
             if flags.write && library.driver(access)? != Driver::Default && library.discards_writes(access)? {
-                return open_in_memory(library, name, flags, access);
+                return open_in_memory(library, config, name, flags, access);
             }
             if flags.write && place.is_vacant() {
                 let creation = library.default_list(ListClass::FileCreate)?;
@@ -234,12 +234,18 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
 
 /// Opens a container with the core driver without backing store: as a native file in memory of the same content, for what
 /// is changed is to be forgotten.
-fn open_in_memory(library: Library, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
+fn open_in_memory(
+    library: Library,
+    config: &Config,
+    name: &[u8],
+    flags: OpenFlags,
+    access: Hid,
+) -> Result<Handle> {
     let mut image = library.image_of_file(name, access)?;
     let list = library.with_image(access, &mut image)?;
     // The driver takes an image only under a name that no file has (H5FD__core_open).
     let name = [name, b" (in memory)"].concat();
-    library.open_native_file(&name, flags, list.get())
+    library.open_native_file(&name, flags, list.get(), config.native_filters)
 }
 
 /// Opens the container at a place that a name leads to, without giving its file an identifier.

@@ -15,6 +15,7 @@ pub mod buffers;
 pub mod context;
 pub mod filter_pipeline;
 pub mod memory;
+pub mod native_chunks;
 pub mod references;
 pub mod split;
 pub mod stored_references;

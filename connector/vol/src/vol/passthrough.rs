@@ -136,26 +136,28 @@ pub(in crate::vol) unsafe fn pair(first: *mut c_void, second: *mut c_void) -> Pa
 }
 
 /// The native datasets of a transfer that names several.
-pub(in crate::vol) struct Many {
+pub(in crate::vol) struct Many<'a> {
     library: Library,
     connector: Option<Arc<NativeConnector>>,
     objects: Vec<*mut c_void>,
+    /// The first of them.
+    pub(in crate::vol) first: &'a NativeHandle,
 }
 
 /// The native objects in an array of handles, or `None` if there are none.
 ///
 /// # Safety
 /// The array has `count` entries, each one of our handles, open.
-pub(in crate::vol) unsafe fn many(count: usize, handles: *mut *mut c_void) -> Option<Many> {
+pub(in crate::vol) unsafe fn many<'a>(count: usize, handles: *mut *mut c_void) -> Option<Many<'a>> {
     // SAFETY: as the caller says.
     let natives = (0..count).map(|index| unsafe { of(*handles.add(index)) });
     let first = natives.clone().flatten().next()?;
     let objects: Vec<_> = natives.flatten().map(NativeHandle::object).collect();
     let connector = (objects.len() == count).then(|| first.connector());
-    Some(Many { library: first.library(), connector, objects })
+    Some(Many { library: first.library(), connector, objects, first })
 }
 
-impl Many {
+impl Many<'_> {
     /// Makes one call of the native connector on all of them. A call that names datasets of containers too is refused.
     pub(in crate::vol) fn call(
         &mut self,

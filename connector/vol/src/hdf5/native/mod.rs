@@ -11,6 +11,7 @@ use crate::hdf5::id::{Id, KeptId};
 use crate::hdf5::library::Library;
 use crate::hdf5::native::open::NativeOpen;
 
+pub mod chunked_dataset;
 pub mod filter_dataset;
 pub mod open;
 pub mod shadow_driver;

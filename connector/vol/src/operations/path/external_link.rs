@@ -65,7 +65,7 @@ fn open_at(from: &Session, name: &[u8], flags: OpenFlags, access: Hid) -> Result
     match storage::storage(library, config, name, access, flags.access())? {
         NamedFile::Native => {
             storage::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
-            library.open_native_file(name, flags, access).map(External::Native)
+            library.open_native_file(name, flags, access, config.native_filters).map(External::Native)
         }
         NamedFile::Container(place) => {
             file::open_session(library, config, (name, *place), flags, access).map(External::Container)

@@ -17,6 +17,7 @@ use crate::operations::object;
 use crate::transfer::memory::region::MemoryRegion;
 use crate::vol::passthrough::{self, forward};
 use crate::vol::thunks::Request;
+use crate::vol::thunks::native_read::{self, NativeCall};
 
 /// The class.
 pub const CLASS: sys::H5VL_dataset_class_t = sys::H5VL_dataset_class_t {
@@ -125,7 +126,15 @@ unsafe extern "C" fn read(
     // SAFETY: all arrays have `count` entries.
     unsafe {
         if let Some(mut many) = passthrough::many(count, datasets) {
+            let first = many.first;
             return many.call("H5Dread_multi", Major::Dataset, |hdf5, connector, datasets| {
+                if count == 1 && request.is_null() {
+                    let call =
+                        NativeCall { memory_type: *memory_types, memory_space: *memory_spaces, transfer };
+                    if native_read::read(first, connector, &call, *file_spaces, *buffers) {
+                        return OK;
+                    }
+                }
                 (hdf5.H5VLdataset_read)(
                     count,
                     datasets,

@@ -18,6 +18,7 @@ use crate::hdf5::guard::guard;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::strings;
 use crate::hdf5::token;
+use crate::log;
 use crate::operations::collective;
 use crate::operations::file;
 use crate::operations::file_optional;
@@ -366,6 +367,7 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
         })
     };
     if let Some(closed) = closed {
+        log::tell_native_reads();
         return closed;
     }
     // SAFETY: one of our files, which is open.

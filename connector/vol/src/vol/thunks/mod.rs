@@ -28,6 +28,7 @@ pub mod group;
 pub mod info;
 pub mod introspect;
 pub mod link;
+mod native_read;
 pub mod object;
 pub mod object_optional;
 pub mod request;

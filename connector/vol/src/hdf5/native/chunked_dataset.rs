@@ -1,0 +1,256 @@
+//! Datasets of native files that are open for the application: what they are, and their chunks as they are stored.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::marker::PhantomData;
+
+use h5lake_ledger::locks::assert_none_held;
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Error, Result};
+use crate::hdf5::dataspace::Dims;
+use crate::hdf5::datatype::check;
+use crate::hdf5::id::Id;
+use crate::hdf5::library::{Hid, Library};
+use crate::hdf5::plist::Driver;
+
+/// `HADDR_UNDEF`.
+const NO_ADDRESS: u64 = u64::MAX;
+/// A member of `H5VL_dataset_get_args_t` that is an answer.
+type Answers = sys::H5VL_dataset_get_args_t;
+
+/// A native dataset that somebody else closes, in the callback of the thread that borrows it.
+#[derive(Debug, Clone, Copy)]
+pub struct BorrowedDataset<'a> {
+    library: Library,
+    connector: Hid,
+    object: *mut c_void,
+    open: PhantomData<&'a c_void>,
+}
+
+/// Collects the chunks that `H5Dchunk_iter` tells of.
+struct Listing<'a> {
+    each: &'a mut dyn FnMut(&[u64]) -> bool,
+    rank: usize,
+}
+
+/// # Safety
+/// `data` is a [`Listing`], and `offset` has as many entries as it says.
+unsafe extern "C" fn list_one(
+    offset: *const u64,
+    _mask: c_uint,
+    _address: u64,
+    _size: u64,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: as the function says.
+    unsafe {
+        let listing = &mut *data.cast::<Listing<'_>>();
+        c_int::from(!(listing.each)(std::slice::from_raw_parts(offset, listing.rank)))
+    }
+}
+
+impl<'a> BorrowedDataset<'a> {
+    /// A dataset of the native connector.
+    ///
+    /// # Safety
+    /// `object` is an open dataset of that connector, which is the library's native one, for as long as this lives. The thread
+    /// is in a callback of the library.
+    pub(crate) unsafe fn new(library: Library, connector: Hid, object: *mut c_void) -> Self {
+        Self { library, connector, object, open: PhantomData }
+    }
+
+    /// The library it belongs to.
+    pub fn library(&self) -> Library {
+        self.library
+    }
+
+    fn get(&self, operation: sys::H5VL_dataset_get_t) -> Result<Answers> {
+        let transfer = self.library.transfer_default();
+        // SAFETY: all-zero is a valid value of these plain structures; the dataset is native and open.
+        unsafe {
+            let mut arguments: Answers = std::mem::zeroed();
+            arguments.op_type = operation;
+            let get = self.library.table().H5VLdataset_get;
+            let result = get(self.object, self.connector, &mut arguments, transfer, std::ptr::null_mut());
+            check(result, "H5VLdataset_get")?;
+            Ok(arguments)
+        }
+    }
+
+    /// Its dataspace.
+    pub fn space(&self) -> Result<Id> {
+        // SAFETY: the operation fills this member.
+        let id = unsafe { self.get(sys::H5VL_DATASET_GET_SPACE)?.args.get_space.space_id };
+        Id::from_call(self.library, id, "H5Dget_space")
+    }
+
+    /// Its present dimensions.
+    pub fn dims(&self) -> Result<Dims> {
+        self.library.dims_of(self.space()?.get())
+    }
+
+    /// The type of its elements, as a program gets it.
+    pub fn datatype(&self) -> Result<Id> {
+        // SAFETY: the operation fills this member.
+        let id = unsafe { self.get(sys::H5VL_DATASET_GET_TYPE)?.args.get_type.type_id };
+        Id::from_call(self.library, id, "H5Dget_type")
+    }
+
+    /// Its creation list.
+    pub fn creation_list(&self) -> Result<Id> {
+        // SAFETY: the operation fills this member.
+        let id = unsafe { self.get(sys::H5VL_DATASET_GET_DCPL)?.args.get_dcpl.dcpl_id };
+        Id::from_call(self.library, id, "H5Dget_create_plist")
+    }
+
+    /// Bytes that the library's own cache keeps of its decoded chunks.
+    pub fn chunk_cache_bytes(&self) -> Result<usize> {
+        // SAFETY: the operation fills this member; the answer's place outlives the call, and the others may be null.
+        unsafe {
+            let id = self.get(sys::H5VL_DATASET_GET_DAPL)?.args.get_dapl.dapl_id;
+            let list = Id::from_call(self.library, id, "H5Dget_access_plist")?;
+            let (mut slots, mut bytes) = (0, 0);
+            let get = self.library.table().H5Pget_chunk_cache;
+            check(get(list.get(), &mut slots, &mut bytes, std::ptr::null_mut()), "H5Pget_chunk_cache")?;
+            Ok(if slots == 0 { 0 } else { bytes })
+        }
+    }
+
+    /// One element that a creation list says unwritten ones are, of the dataset's type and size.
+    pub fn fill_value(&self, creation: Hid, datatype: Hid, size: usize) -> Result<Vec<u8>> {
+        let mut value = vec![0; size];
+        if self.library.type_size(datatype)? != size {
+            return Err(Error::argument("a fill value of another size than its datatype"));
+        }
+        let get = self.library.table().H5Pget_fill_value;
+        // SAFETY: the buffer holds one element of the type.
+        check(unsafe { get(creation, datatype, value.as_mut_ptr().cast()) }, "H5Pget_fill_value")?;
+        Ok(value)
+    }
+
+    /// The file that it is in, as the native connector knows it.
+    fn file(&self) -> Result<*mut c_void> {
+        let mut file = std::ptr::null_mut();
+        // SAFETY: all-zero is a valid value of these plain structures; the dataset is native and open, and the answer's place
+        // outlives the call.
+        unsafe {
+            let mut place: sys::H5VL_loc_params_t = std::mem::zeroed();
+            place.obj_type = sys::H5I_DATASET;
+            place.type_ = sys::H5VL_OBJECT_BY_SELF;
+            let mut arguments: sys::H5VL_object_get_args_t = std::mem::zeroed();
+            arguments.op_type = sys::H5VL_OBJECT_GET_FILE;
+            arguments.args.get_file.file = &mut file;
+            let (get, transfer) = (self.library.table().H5VLobject_get, self.library.transfer_default());
+            let result =
+                get(self.object, &place, self.connector, &mut arguments, transfer, std::ptr::null_mut());
+            check(result, "H5VLobject_get")?;
+        }
+        if file.is_null() { Err(Error::call("H5VLobject_get")) } else { Ok(file) }
+    }
+
+    fn file_get(&self, arguments: &mut sys::H5VL_file_get_args_t) -> Result<()> {
+        let (file, transfer) = (self.file()?, self.library.transfer_default());
+        let get = self.library.table().H5VLfile_get;
+        // SAFETY: the file is native, and open as long as its dataset is; callers give the operation's own arguments.
+        let result = unsafe { get(file, self.connector, arguments, transfer, std::ptr::null_mut()) };
+        check(result, "H5VLfile_get")
+    }
+
+    /// Whether the file is in the mode in which one process writes and others read (SWMR), on either side.
+    pub fn is_swmr(&self) -> Result<bool> {
+        let mut flags: c_uint = 0;
+        // SAFETY: all-zero is a valid value of this plain structure; the answer's place outlives the call.
+        let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
+        arguments.op_type = sys::H5VL_FILE_GET_INTENT;
+        arguments.args.get_intent.flags = &mut flags;
+        self.file_get(&mut arguments)?;
+        Ok(flags & (sys::H5F_ACC_SWMR_READ | sys::H5F_ACC_SWMR_WRITE) != 0)
+    }
+
+    /// The driver of the file.
+    pub fn driver(&self) -> Result<Driver> {
+        // SAFETY: all-zero is a valid value of this plain structure.
+        let mut arguments: sys::H5VL_file_get_args_t = unsafe { std::mem::zeroed() };
+        arguments.op_type = sys::H5VL_FILE_GET_FAPL;
+        self.file_get(&mut arguments)?;
+        // SAFETY: the operation fills this member.
+        let id = unsafe { arguments.args.get_fapl.fapl_id };
+        let list = Id::from_call(self.library, id, "H5Fget_access_plist")?;
+        self.library.driver(list.get())
+    }
+
+    fn optional(&self, operation: c_int, args: *mut c_void) -> c_int {
+        let mut arguments = sys::H5VL_optional_args_t { op_type: operation, args };
+        let (optional, transfer) =
+            (self.library.table().H5VLdataset_optional, self.library.transfer_default());
+        // SAFETY: the dataset is native and open; callers give the operation's own arguments.
+        unsafe { optional(self.object, self.connector, &mut arguments, transfer, std::ptr::null_mut()) }
+    }
+
+    /// Whether the dataset has one address: it is contiguous, and allocated.
+    pub fn has_address(&self) -> Result<bool> {
+        let mut address = NO_ADDRESS;
+        // SAFETY: all-zero is a valid value of this union of plain structures.
+        let mut wanted: sys::H5VL_native_dataset_optional_args_t = unsafe { std::mem::zeroed() };
+        wanted.get_offset.offset = &mut address;
+        let asked = self.optional(sys::H5VL_NATIVE_DATASET_GET_OFFSET, (&raw mut wanted).cast());
+        check(asked, "H5Dget_offset")?;
+        Ok(address != NO_ADDRESS)
+    }
+
+    /// Reads the chunk at these coordinates, in elements, as it is stored, to the beginning of `buffer`: the mask of skipped
+    /// filters, and how many bytes it has. The library drops the chunk from its own cache, and writes it first if it was changed.
+    ///
+    /// `buffer` has room for the most that any writer stores of a chunk: HDF5 1.14 is not told how much room there is. So it
+    /// is asked for the size right before, which is that of the read, unless another process writes to the file
+    /// against its lock; even that cannot be longer than `buffer`.
+    ///
+    /// # Errors
+    /// A chunk without storage is an error as any other. One that has more bytes than `buffer` is not read.
+    pub fn stored_chunk(&self, offset: &[u64], buffer: &mut [u8]) -> Result<(u32, usize)> {
+        let mut size = 0_u64;
+        let mut wanted = sys::H5VL_native_dataset_optional_args_t {
+            get_chunk_storage_size: sys::H5VL_native_dataset_get_chunk_storage_size_t {
+                offset: offset.as_ptr(),
+                size: &mut size,
+            },
+        };
+        assert_none_held("native code");
+        let asked = self.optional(sys::H5VL_NATIVE_DATASET_GET_CHUNK_STORAGE_SIZE, (&raw mut wanted).cast());
+        check(asked, "H5Dget_chunk_storage_size")?;
+        // 0 is what is left here where the dataset has no storage at all.
+        let length = usize::try_from(size).ok().filter(|length| (1..=buffer.len()).contains(length));
+        let length = length.ok_or_else(|| Error::argument(format!("a chunk of {size} stored bytes")))?;
+        let operate = |args| self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_READ, args);
+        let (result, mask) = self.library.table().with_chunk_read_args(offset, buffer, operate);
+        check(result, "H5Dread_chunk")?;
+        Ok((mask, length))
+    }
+
+    /// Calls `each` with the coordinates, in elements, of every chunk that has storage, until it answers `false`. Chunks that were
+    /// changed in the library's cache are written to the file first. It must not call the library, nor panic.
+    ///
+    /// # Errors
+    /// Those of the library.
+    pub fn each_chunk(&self, rank: usize, each: &mut dyn FnMut(&[u64]) -> bool) -> Result<()> {
+        let mut listing = Listing { each, rank };
+        // SAFETY: all-zero is a valid value of this union of plain structures.
+        let mut wanted: sys::H5VL_native_dataset_optional_args_t = unsafe { std::mem::zeroed() };
+        wanted.chunk_iter.op = Some(list_one);
+        wanted.chunk_iter.op_data = (&raw mut listing).cast();
+        assert_none_held("native code");
+        let listed = self.optional(sys::H5VL_NATIVE_DATASET_CHUNK_ITER, (&raw mut wanted).cast());
+        check(listed, "H5Dchunk_iter")
+    }
+}
+
+impl Library {
+    /// Whether a transfer list has an expression that changes elements on their way (`H5Pset_data_transform`).
+    pub fn transforms_data(self, transfer: Hid) -> bool {
+        if transfer == sys::H5P_DEFAULT || transfer == self.transfer_default() {
+            return false;
+        }
+        // SAFETY: a null pointer asks for the length alone; a list without an expression is an error.
+        unsafe { (self.table().H5Pget_data_transform)(transfer, std::ptr::null_mut(), 0) >= 0 }
+    }
+}

@@ -1,0 +1,75 @@
+//! Reads of native datasets that are decoded here.
+
+use std::ffi::c_void;
+
+use h5lake_plugin_abi::bindings as sys;
+
+use crate::error::{Major, Result};
+use crate::handles::native_handle::NativeHandle;
+use crate::hdf5::guard::guard;
+use crate::hdf5::library::Hid;
+use crate::hdf5::native::chunked_dataset::BorrowedDataset;
+use crate::transfer::memory::region::MemoryRegion;
+use crate::transfer::native_chunks::NativeReads;
+
+/// What `H5Dread` is given beside the selection in the file and the buffer.
+pub(super) struct NativeCall {
+    pub(super) memory_type: Hid,
+    pub(super) memory_space: Hid,
+    pub(super) transfer: Hid,
+}
+
+/// Reads if it is worth it; answers whether it did. Otherwise the native connector is to be asked, whatever the buffer has now.
+/// Errors are not reported: the native connector will have its own, or none.
+///
+/// # Safety
+/// The dataset is open, the arguments are those of its `H5Dread`, which no other thread uses, and the library reports no errors
+/// meanwhile.
+pub(super) unsafe fn read(
+    native: &NativeHandle,
+    connector: Hid,
+    call: &NativeCall,
+    file_space: Hid,
+    buffer: *mut c_void,
+) -> bool {
+    let (Some(reads), library) = (native.reads(), native.library()) else { return false };
+    if !reads.is_candidate(library, file_space) {
+        return false;
+    }
+    guard(Some(library), "h5lake_dataset_read", Major::Dataset, false, || {
+        // SAFETY: as the caller says.
+        let done = unsafe {
+            let dataset = BorrowedDataset::new(library, connector, native.object());
+            attempt(reads, dataset, call, file_space, buffer)
+        };
+        Ok(done.unwrap_or(false))
+    })
+}
+
+/// # Safety
+/// As [`read`].
+unsafe fn attempt(
+    reads: &NativeReads,
+    dataset: BorrowedDataset<'_>,
+    call: &NativeCall,
+    file_space: Hid,
+    buffer: *mut c_void,
+) -> Result<bool> {
+    const ALL: Hid = sys::H5S_ALL as Hid;
+    const BLOCK: Hid = sys::H5S_BLOCK as Hid;
+    let Some(read) = reads.prepare(dataset, call.memory_type, file_space, call.transfer)? else {
+        return Ok(false);
+    };
+    let library = dataset.library();
+    let size = library.type_size(call.memory_type)?;
+    // SAFETY: H5Dread demands a buffer that holds all that is selected in memory.
+    let mut region = unsafe {
+        match call.memory_space {
+            ALL if file_space == ALL => MemoryRegion::packed(buffer, size, read.points, None)?,
+            ALL => MemoryRegion::selected(library, buffer, size, file_space, None)?,
+            BLOCK => MemoryRegion::packed(buffer, size, read.points, None)?,
+            space => MemoryRegion::selected(library, buffer, size, space, None)?,
+        }
+    };
+    read.read(&mut region)
+}

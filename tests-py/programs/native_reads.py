@@ -1,0 +1,209 @@
+"""Reads of native files through our own filters: what a program sees is what plain HDF5 shows, always; and that they are
+taken where they are worth it, and not elsewhere."""
+# store: any
+# only: h5lake
+# requires: filters.txt
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["HDF5_VOL_CONNECTOR"] = "h5lake only=*.h5l"
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import main, same  # noqa: E402
+
+STEPS = Path(__file__).with_name("native_read_steps.py")
+# What a process begins with that makes or reads files.
+HEAD = "import h5py, hdf5plugin, json, sys, numpy as np\n"
+MAKE = HEAD + """
+n = np.arange(1 << 20)
+with h5py.File("native.h5", "w") as f:
+    f.create_dataset("gzip", data=(n % 1000).astype("f4"), chunks=(1 << 16,), compression="gzip", shuffle=True)
+    f.create_dataset("sparse", (1 << 20,), "f4", chunks=(1 << 16,), compression="gzip", fillvalue=3)[::1 << 18] = 1
+    f.create_dataset("plain", data=n.astype("f4"), chunks=(1 << 16,))
+    f.create_dataset("zstd", data=(n % 1000).reshape(1024, 1024), chunks=(64, 256), **hdf5plugin.Zstd())
+    f.create_dataset("short", data=n[:1000], chunks=(100,), compression="gzip")
+    f.create_dataset("zfp", data=(n % 1000).astype("f4"), chunks=(1 << 16,), **hdf5plugin.Zfp(reversible=True))
+"""
+
+
+def run(code, *arguments, ours=True, fails=False, **variables):
+    """What a process prints, with the plugin or without, and what it told of its native reads."""
+    env = {k: v for k, v in os.environ.items() if ours or not k.startswith(("HDF5_", "H5LAKE_"))}
+    log = Path(f"statistics-{os.getpid()}")
+    log.unlink(missing_ok=True)
+    env |= {"H5LAKE_STATS": "1", "H5LAKE_LOG_FILE": str(log), "H5LAKE_LOG_FORMAT": "json"} if ours else {}
+    command = [sys.executable, *(["-c", code] if isinstance(code, str) else [code]), *arguments]
+    done = subprocess.run(command, env={**env, **variables}, capture_output=True, text=True, timeout=300)
+    assert bool(done.returncode) == fails, done.stderr
+    told = [json.loads(line)["fields"] for line in log.read_text().splitlines()] if log.exists() else []
+    reads = [fields["native_reads"] for fields in told if "native_reads" in fields]
+    return done.stdout, reads[-1] if reads else None
+
+
+def compared(seeds):
+    """Random programs in both ways; how many reads were decoded here."""
+    names = [str(seed) for seed in seeds]
+    for folder in ("with", "without"):
+        os.makedirs(folder, exist_ok=True)
+    ours, reads = run(STEPS, "with", *names)
+    theirs, none = run(STEPS, "without", *names, ours=False)
+    ours, theirs = json.loads(ours), json.loads(theirs)
+    for seed in names:
+        for step, (one, other) in enumerate(zip(ours[seed], theirs[seed], strict=True)):
+            assert one == other, f"seed {seed}, step {step}: {one}, and natively {other}"
+    assert none is None
+    return reads
+
+
+def check_random_programs_see_what_plain_hdf5_shows(folder):
+    reads = compared(range(60))
+    assert reads["count"] > 500 and reads["chunks"] > reads["count"], reads
+
+
+def check_more_random_programs(folder):
+    reads = compared(range(1000, 1000 + int(os.environ.get("NATIVE_READ_PROGRAMS", "40"))))
+    assert reads["count"] > 300, reads
+
+
+def read(code, **variables):
+    return run(HEAD + "f = h5py.File('native.h5')\n" + code + "\nf.close()", **variables)
+
+
+def check_long_reads_are_decoded_here_and_short_ones_are_not(folder):
+    run(MAKE, ours=False)
+    reads = read("f['gzip'][...]")[1]
+    assert (reads["count"], reads["chunks"], reads["bytes"]) == (1, 16, 4 << 20), reads
+    assert 0 < reads["stored_bytes"] < 4 << 20
+    assert read("f['zstd'][:, 3:900:2]")[1]["chunks"] == 64
+    for natively in ("f['gzip'][5:100]", "f['gzip'][:1 << 18]", "f['plain'][...]", "f['short'][...]", "f['zfp'][...]",
+                     "f['gzip'].astype('f8')[...]", "[f['gzip'][i] for i in range(100)]"):
+        assert read(natively)[1] is None, natively
+
+
+def check_a_setting_leaves_all_to_the_library(folder):
+    run(MAKE, ours=False)
+    assert read("f['gzip'][...]", H5LAKE_NATIVE_FILTERS="library")[1] is None
+    assert read("f['gzip'][...]", HDF5_VOL_CONNECTOR="h5lake native_filters=library only=*.h5l")[1] is None
+    assert read("f['gzip'][...]", H5LAKE_NATIVE_FILTERS="own")[1]["count"] == 1
+    assert "native_filters" in subprocess.run(
+        [sys.executable, "-c", "import h5py; h5py.File('native.h5')"], capture_output=True, text=True,
+        env=os.environ | {"H5LAKE_NATIVE_FILTERS": "none"}).stderr
+
+
+def check_chunks_without_storage_are_fill_values(folder):
+    run(MAKE, ours=False)
+    wanted = np.full(1 << 20, 3, "f4")
+    wanted[::1 << 18] = 1
+    with h5py.File("native.h5") as f:
+        same(f["sparse"][...], wanted)
+        same(f["sparse"][1 << 17:], wanted[1 << 17:])
+    reads = read("[f['sparse'][...] for _ in range(3)]")[1]
+    assert (reads["count"], reads["chunks"]) == (3, 12), reads
+
+
+DAMAGE = HEAD + """
+with h5py.File("native.h5") as f:
+    place = f["gzip"].id.get_chunk_info(9)
+with open("native.h5", "r+b") as f:
+    f.seek(place.byte_offset + place.size // 2)
+    f.write(bytes(40))
+"""
+SEE = """
+for name in ("gzip", "zstd"):
+    try: print(name, f[name][...].sum())
+    except OSError as error: print(name, str(error))
+"""
+
+
+def check_a_damaged_chunk_is_the_librarys_error(folder):
+    run(MAKE, ours=False)
+    run(DAMAGE, ours=False)
+    ours, reads = read(SEE)
+    theirs, _ = read(SEE, ours=False)
+    assert ours == theirs and "inflate() failed" in ours, (ours, theirs)
+    assert reads["count"] == 1, reads
+
+
+CHECKSUMS = """
+from h5py import h5p
+with h5py.File("sums.h5", "w") as g:
+    g.create_dataset("x", data=np.arange(1 << 20), chunks=(1 << 16,), fletcher32=True)
+    place = g["x"].id.get_chunk_info(2)
+with open("sums.h5", "r+b") as g:
+    g.seek(place.byte_offset + 100)
+    g.write(b"damage")
+import ctypes, re
+mapped = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5[-.][^/]*$", line)}
+hdf5 = ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
+hdf5.H5Pset_edc_check.argtypes = [ctypes.c_int64, ctypes.c_int]
+with h5py.File("sums.h5") as g:
+    out = np.zeros(1 << 20, "i8")
+    for check in (1, 0):
+        transfer = h5p.create(h5p.DATASET_XFER)
+        assert hdf5.H5Pset_edc_check(transfer.id, check) >= 0
+        try: g["x"].id.read(h5py.h5s.ALL, h5py.h5s.ALL, out, dxpl=transfer); print(check, out.sum())
+        except OSError as error: print(check, type(error).__name__)
+"""
+
+
+def check_checksums_are_checked_as_the_transfer_list_says(folder):
+    run(MAKE, ours=False)
+    ours, theirs = read(CHECKSUMS)[0], read(CHECKSUMS, ours=False)[0]
+    assert ours == theirs and ours.splitlines()[0] == "1 OSError", (ours, theirs)
+
+
+MISSING_FILTER = """
+import h5py
+with h5py.File("native.h5") as f:
+    try: print(f["zstd"][...].sum())
+    except OSError as error: print("no", error)
+"""
+
+
+def check_a_filter_that_the_library_lacks_is_its_error(folder):
+    run(MAKE, ours=False)
+    ours, theirs = run(MISSING_FILTER)[0], run(MISSING_FILTER, ours=False)[0]
+    assert ours == theirs and ours.startswith("no"), (ours, theirs)
+
+
+SWMR = HEAD + """
+with h5py.File("swmr.h5", "w", libver="latest") as f:
+    f.create_dataset("x", data=np.arange(1 << 20), chunks=(1 << 16,), compression="gzip")
+    f["x"][...]
+    f.swmr_mode = True
+    f["x"][...]
+with h5py.File("swmr.h5", swmr=True, libver="latest") as f:
+    f["x"][...]
+"""
+
+
+def check_files_in_swmr_mode_are_read_by_the_library(folder):
+    assert run(SWMR)[1]["count"] == 1
+
+
+TWO = HEAD + """
+with h5py.File("two.h5", "w") as f:
+    one = f.create_dataset("x", data=np.zeros(1 << 20, "i4"), chunks=(1 << 16,), compression="gzip")
+    other = f["x"]
+    for i in range(3):
+        one[i::7] = i + 1
+        print(other[...].sum(), one[1 << 15:].sum())
+    other.resize((1 << 19,))
+    print(one[...].sum(), one.shape)
+    one.resize((1 << 20,))
+    print(other[...].sum())
+"""
+
+
+def check_changes_by_other_handles_are_seen(folder):
+    ours, theirs = run(TWO), run(TWO, ours=False)
+    assert ours[0] == theirs[0] and ours[1]["count"] == 8, (ours, theirs)
+
+
+
+main(globals())
