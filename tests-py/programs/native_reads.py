@@ -26,7 +26,9 @@ with h5py.File("native.h5", "w") as f:
     f.create_dataset("sparse", (1 << 20,), "f4", chunks=(1 << 16,), compression="gzip", fillvalue=3)[::1 << 18] = 1
     f.create_dataset("plain", data=n.astype("f4"), chunks=(1 << 16,))
     f.create_dataset("zstd", data=(n % 1000).reshape(1024, 1024), chunks=(64, 256), **hdf5plugin.Zstd())
+    f.create_dataset("lz4", data=(n % 1000).reshape(1024, 1024), chunks=(64, 256), **hdf5plugin.LZ4())
     f.create_dataset("short", data=n[:1000], chunks=(100,), compression="gzip")
+    f.create_dataset("bits", data=n, chunks=(1 << 16,), **hdf5plugin.Bitshuffle())
     f.create_dataset("zfp", data=(n % 1000).astype("f4"), chunks=(1 << 16,), **hdf5plugin.Zfp(reversible=True))
 """
 
@@ -48,10 +50,10 @@ def run(code, *arguments, ours=True, fails=False, **variables):
 def compared(seeds):
     """Random programs in both ways; how many reads were decoded here."""
     names = [str(seed) for seed in seeds]
-    for folder in ("with", "without"):
+    for folder in ("native-with", "native-without"):
         os.makedirs(folder, exist_ok=True)
-    ours, reads = run(STEPS, "with", *names)
-    theirs, none = run(STEPS, "without", *names, ours=False)
+    ours, reads = run(STEPS, "native-with", *names)
+    theirs, none = run(STEPS, "native-without", *names, ours=False)
     ours, theirs = json.loads(ours), json.loads(theirs)
     for seed in names:
         for step, (one, other) in enumerate(zip(ours[seed], theirs[seed], strict=True)):
@@ -61,17 +63,17 @@ def compared(seeds):
 
 
 def check_random_programs_see_what_plain_hdf5_shows(folder):
-    reads = compared(range(60))
+    reads = compared(range(50))
     assert reads["count"] > 500 and reads["chunks"] > reads["count"], reads
 
 
 def check_more_random_programs(folder):
-    reads = compared(range(1000, 1000 + int(os.environ.get("NATIVE_READ_PROGRAMS", "40"))))
+    reads = compared(range(1000, 1000 + int(os.environ.get("NATIVE_READ_PROGRAMS", "30"))))
     assert reads["count"] > 300, reads
 
 
 def read(code, **variables):
-    return run(HEAD + "f = h5py.File('native.h5')\n" + code + "\nf.close()", **variables)
+    return run(HEAD + "f = h5py.File('native.h5', rdcc_nbytes=1 << 20)\n" + code + "\nf.close()", **variables)
 
 
 def check_long_reads_are_decoded_here_and_short_ones_are_not(folder):
@@ -79,8 +81,11 @@ def check_long_reads_are_decoded_here_and_short_ones_are_not(folder):
     reads = read("f['gzip'][...]")[1]
     assert (reads["count"], reads["chunks"], reads["bytes"]) == (1, 16, 4 << 20), reads
     assert 0 < reads["stored_bytes"] < 4 << 20
-    assert read("f['zstd'][:, 3:900:2]")[1]["chunks"] == 64
-    for natively in ("f['gzip'][5:100]", "f['gzip'][:1 << 18]", "f['plain'][...]", "f['short'][...]", "f['zfp'][...]",
+    assert read("f['lz4'][:, 3:900:2]")[1]["chunks"] == 64
+    alone = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    assert read(alone + "f['gzip'][...]")[1]["chunks"] == 16
+    assert read(alone + "f['zstd'][...]")[1] is None, "Zstandard is only worth it side by side"
+    for natively in ("f['gzip'][5:100]", "f['gzip'][:1 << 18]", "f['plain'][...]", "f['short'][...]", "f['zfp'][...]", "f['bits'][...]",
                      "f['gzip'].astype('f8')[...]", "[f['gzip'][i] for i in range(100)]"):
         assert read(natively)[1] is None, natively
 
@@ -90,7 +95,7 @@ def check_a_setting_leaves_all_to_the_library(folder):
     assert read("f['gzip'][...]", H5LAKE_NATIVE_FILTERS="library")[1] is None
     assert read("f['gzip'][...]", HDF5_VOL_CONNECTOR="h5lake native_filters=library only=*.h5l")[1] is None
     assert read("f['gzip'][...]", H5LAKE_NATIVE_FILTERS="own")[1]["count"] == 1
-    assert "native_filters" in subprocess.run(
+    assert "H5LAKE_NATIVE_FILTERS takes own or library" in subprocess.run(
         [sys.executable, "-c", "import h5py; h5py.File('native.h5')"], capture_output=True, text=True,
         env=os.environ | {"H5LAKE_NATIVE_FILTERS": "none"}).stderr
 
@@ -125,23 +130,23 @@ def check_a_damaged_chunk_is_the_librarys_error(folder):
     run(DAMAGE, ours=False)
     ours, reads = read(SEE)
     theirs, _ = read(SEE, ours=False)
-    assert ours == theirs and "inflate() failed" in ours, (ours, theirs)
-    assert reads["count"] == 1, reads
+    assert ours == theirs and ours.startswith("gzip Can't"), (ours, theirs)
+    assert reads is None or reads["count"] == 1, reads
 
 
 CHECKSUMS = """
 from h5py import h5p
-with h5py.File("sums.h5", "w") as g:
+with h5py.File("native-sums.h5", "w") as g:
     g.create_dataset("x", data=np.arange(1 << 20), chunks=(1 << 16,), fletcher32=True)
     place = g["x"].id.get_chunk_info(2)
-with open("sums.h5", "r+b") as g:
+with open("native-sums.h5", "r+b") as g:
     g.seek(place.byte_offset + 100)
     g.write(b"damage")
 import ctypes, re
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libhdf5[-.][^/]*$", line)}
 hdf5 = ctypes.CDLL(next(path for path in mapped if "_hl" not in path))
 hdf5.H5Pset_edc_check.argtypes = [ctypes.c_int64, ctypes.c_int]
-with h5py.File("sums.h5") as g:
+with h5py.File("native-sums.h5", rdcc_nbytes=1 << 20) as g:
     out = np.zeros(1 << 20, "i8")
     for check in (1, 0):
         transfer = h5p.create(h5p.DATASET_XFER)
@@ -159,7 +164,7 @@ def check_checksums_are_checked_as_the_transfer_list_says(folder):
 
 MISSING_FILTER = """
 import h5py
-with h5py.File("native.h5") as f:
+with h5py.File("native.h5", rdcc_nbytes=1 << 20) as f:
     try: print(f["zstd"][...].sum())
     except OSError as error: print("no", error)
 """
@@ -167,17 +172,18 @@ with h5py.File("native.h5") as f:
 
 def check_a_filter_that_the_library_lacks_is_its_error(folder):
     run(MAKE, ours=False)
-    ours, theirs = run(MISSING_FILTER)[0], run(MISSING_FILTER, ours=False)[0]
+    theirs = run(MISSING_FILTER, ours=False, HDF5_PLUGIN_PATH=os.environ["HDF5_PLUGIN_PATH"])[0]
+    ours = run(MISSING_FILTER)[0]
     assert ours == theirs and ours.startswith("no"), (ours, theirs)
 
 
 SWMR = HEAD + """
-with h5py.File("swmr.h5", "w", libver="latest") as f:
+with h5py.File("native.h5", "w", libver="latest", rdcc_nbytes=1 << 20) as f:
     f.create_dataset("x", data=np.arange(1 << 20), chunks=(1 << 16,), compression="gzip")
     f["x"][...]
     f.swmr_mode = True
     f["x"][...]
-with h5py.File("swmr.h5", swmr=True, libver="latest") as f:
+with h5py.File("native.h5", swmr=True, libver="latest", rdcc_nbytes=1 << 20) as f:
     f["x"][...]
 """
 
@@ -187,7 +193,7 @@ def check_files_in_swmr_mode_are_read_by_the_library(folder):
 
 
 TWO = HEAD + """
-with h5py.File("two.h5", "w") as f:
+with h5py.File("native.h5", "w", rdcc_nbytes=1 << 20) as f:
     one = f.create_dataset("x", data=np.zeros(1 << 20, "i4"), chunks=(1 << 16,), compression="gzip")
     other = f["x"]
     for i in range(3):
@@ -202,7 +208,7 @@ with h5py.File("two.h5", "w") as f:
 
 def check_changes_by_other_handles_are_seen(folder):
     ours, theirs = run(TWO), run(TWO, ours=False)
-    assert ours[0] == theirs[0] and ours[1]["count"] == 8, (ours, theirs)
+    assert ours[0] == theirs[0] and ours[1]["count"] == 7, (ours, theirs)
 
 
 

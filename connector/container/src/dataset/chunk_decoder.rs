@@ -17,9 +17,13 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::thread::Builder;
 
-/// Bytes of chunks whose places are found before they are read, which bounds the memory that this takes.
+/// Bytes of chunks, and of what is known of their places, that are found before they are read: this bounds the memory.
 const MAX_BATCH_BYTES: usize = 64 << 20;
-/// The same where decoded chunks wait for the caller's thread to take them apart.
+/// Places of so many bytes are enough, as sorting and touching more costs more time than threads that begin anew, ...
+const ENOUGH_RUN_BYTES: usize = 512 << 10;
+/// ... if there are so many bytes of chunks for the threads.
+const ENOUGH_BATCH_BYTES: usize = 8 << 20;
+/// Bytes of chunks that are decoded at once where they wait for the caller's thread to take them apart.
 const MAX_REUSED_BYTES: usize = 8 << 20;
 /// Runs of so many bytes on average are brought to their places by the threads that decode them.
 const MIN_RUN_BYTES_TO_SCATTER: usize = 512;
@@ -130,6 +134,11 @@ impl ChunkDecoder {
         Ok((!pipeline.is_foreign()).then_some(Self { grid, chunk, element, len, pipeline, fill }))
     }
 
+    /// Threads that decode long reads on this machine.
+    pub fn threads() -> usize {
+        cores()
+    }
+
     /// Bytes of a decoded chunk.
     pub fn chunk_bytes(&self) -> usize {
         self.len
@@ -190,12 +199,14 @@ impl ChunkDecoder {
         if usize::try_from(wanted).ok().and_then(|n| n.checked_mul(self.element)) != Some(out.len()) {
             return Err(Error::invalid(format!("{wanted} elements are read into {} bytes", out.len())));
         }
-        let (mut batch, mut cost, mut done) = (Vec::new(), 0, Decoded::default());
+        let (mut batch, mut chunks, mut runs, mut done) = (Vec::new(), 0, 0, Decoded::default());
         self.grid.parts(dims, selection, self.element, &mut |p| {
             batch.push(Wanted { coords: p.coords.to_vec(), runs: p.runs.to_vec() });
-            cost += self.len + p.runs.len() * RUN_COST_BYTES;
-            if cost >= MAX_BATCH_BYTES {
-                cost = 0;
+            chunks += self.len;
+            runs += p.runs.len() * RUN_COST_BYTES;
+            let is_enough = runs >= ENOUGH_RUN_BYTES && chunks >= ENOUGH_BATCH_BYTES;
+            if is_enough || chunks + runs >= MAX_BATCH_BYTES {
+                (chunks, runs) = (0, 0);
                 self.read_batch(std::mem::take(&mut batch), out, source, &mut done)?;
             }
             Ok(())

@@ -8,6 +8,10 @@ use h5lake_ledger::buffers;
 
 /// Words that can be added before the sums have to be folded.
 const MAX_UNFOLDED_WORDS: usize = 360;
+const GROUP_BYTES: usize = 2 * MAX_UNFOLDED_WORDS;
+/// Words that are added side by side: a divisor of the group's, so that no word is left over.
+const LANES: usize = 8;
+const ROW_BYTES: usize = 2 * LANES;
 
 /// The checksum behind the data.
 const CHECKSUM_BYTES: usize = 4;
@@ -18,8 +22,15 @@ pub(super) struct Fletcher32;
 pub(super) fn checksum(data: &[u8]) -> u32 {
     let fold = |s: u32| (s & 0xffff) + (s >> 16);
     let (mut a, mut b) = (0u32, 0u32);
-    for group in data.chunks(2 * MAX_UNFOLDED_WORDS) {
-        for word in group.chunks(2) {
+    let (groups, rest) = data.as_chunks::<GROUP_BYTES>();
+    for group in groups {
+        let (sum, weighted) = group_sums(group);
+        b = b.wrapping_add(a.wrapping_mul(MAX_UNFOLDED_WORDS as u32)).wrapping_add(weighted);
+        a += sum;
+        (a, b) = (fold(a), fold(b));
+    }
+    if !rest.is_empty() {
+        for word in rest.chunks(2) {
             let low = word.get(1).copied().unwrap_or(0);
             a += u32::from(word[0]) << 8 | u32::from(low);
             b += a;
@@ -27,6 +38,24 @@ pub(super) fn checksum(data: &[u8]) -> u32 {
         (a, b) = (fold(a), fold(b));
     }
     fold(b) << 16 | fold(a)
+}
+
+/// The sum of a group's words, and the sum of their running sums. Each lane has its own, so that no word waits for the one
+/// before it; the compiler makes vectors of them.
+fn group_sums(group: &[u8; GROUP_BYTES]) -> (u32, u32) {
+    let (mut sums, mut running) = ([0u32; LANES], [0u32; LANES]);
+    for row in group.as_chunks::<ROW_BYTES>().0 {
+        for (lane, word) in row.as_chunks::<2>().0.iter().enumerate() {
+            sums[lane] += u32::from(u16::from_be_bytes(*word));
+            running[lane] += sums[lane];
+        }
+    }
+    // Word `lane` of a row counts once for each word from it to the end: LANES times for each row from its own on, but for the
+    // `lane` words in front of it. The parts may pass 32 bits; their sum does not.
+    let weighted = running.iter().zip(&sums).zip(0u32..).fold(0u32, |all, ((running, sum), lane)| {
+        all.wrapping_add(running.wrapping_mul(LANES as u32)).wrapping_sub(lane * sum)
+    });
+    (sums.iter().sum(), weighted)
 }
 
 impl FilterCodec for Fletcher32 {
@@ -86,5 +115,32 @@ mod tests {
         assert_eq!(checksum(&[1, 2, 3]), 0x0504_0402);
         // Sums of 65535 stay so rather than become 0.
         assert_eq!(checksum(&[0xff; 2000]), 0xffff_ffff);
+    }
+
+    /// One word after the other, with sums that never wrap: what the lanes are to come to.
+    fn by_words(data: &[u8]) -> u32 {
+        let (mut a, mut b) = (0u64, 0u64);
+        for word in data.chunks(2) {
+            a += u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0));
+            b += a;
+        }
+        // Like folding, this makes 0 of nothing but zeros alone.
+        let half = |s: u64| if s == 0 { 0 } else { ((s - 1) % 0xffff + 1) as u32 };
+        half(b) << 16 | half(a)
+    }
+
+    #[test]
+    fn lanes_sum_as_single_words_do() {
+        let mut state = 1u32;
+        let mut byte = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let mixed: Vec<u8> = (0..5000).map(&mut byte).collect();
+        for len in [0, 1, 2, 15, 16, 17, 719, 720, 721, 722, 1440, 1441, 4321, 5000] {
+            assert_eq!(checksum(&mixed[..len]), by_words(&mixed[..len]), "{len} bytes");
+            assert_eq!(checksum(&vec![0xff; len]), by_words(&vec![0xff; len]), "{len} bytes of ones");
+            assert_eq!(checksum(&vec![0; len]), 0);
+        }
     }
 }

@@ -6,7 +6,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use h5lake_container::{ChunkDecoder, ChunkSource, ErrorKind, FillTime, Layout, Selection, SourceChunk};
+use h5lake_container::{
+    ChunkDecoder, ChunkSource, ErrorKind, FillTime, Filter, Layout, Selection, SourceChunk,
+};
 use h5lake_ledger::buffers::Scratch;
 use h5lake_plugin_abi::bindings as sys;
 
@@ -22,6 +24,15 @@ use crate::transfer::memory::region::MemoryRegion;
 const ALL: Hid = sys::H5S_ALL as Hid;
 const BLOCK: Hid = sys::H5S_BLOCK as Hid;
 const LISTED: Hid = sys::H5S_PLIST as Hid;
+/// Deflate, shuffle, Fletcher32, szip, n-bit, scale-offset, LZF, LZ4: ours take less of a core's time than the library's, or
+/// as much. Measured; docs/design/054 has the numbers.
+const FAST_FILTERS: [i32; 8] = [1, 2, 3, 4, 5, 6, 32000, 32004];
+/// Blosc and Zstandard take as much or a little more, which a second core makes good.
+const EVEN_FILTERS: [i32; 2] = [32001, 32015];
+/// Longer chunks do not stay in a core's own cache on their way from one to another.
+const MAX_EVEN_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of chunks that make up for what a read costs before it begins.
+const MIN_CHUNK_BYTES: usize = 256 << 10;
 /// A read of so many elements is reason enough to look at a dataset; so are so many reads.
 const MIN_POINTS: u64 = 16 << 10;
 const MIN_READS: u32 = 16;
@@ -85,7 +96,9 @@ impl NativeReads {
         }
         let Ok(points) = library.selected_points(file_space) else { return false };
         match self.plan.get() {
-            Some(Some(plan)) => points >= plan.least,
+            Some(Some(plan)) => {
+                points >= plan.least && plan.may_touch_enough(library, file_space).unwrap_or(false)
+            }
             Some(None) => false,
             None if points >= MIN_POINTS => true,
             None => points > 1 && self.reads.fetch_add(1, Relaxed) >= MIN_READS,
@@ -184,9 +197,11 @@ impl Plan {
             return Ok(None);
         }
         let (cached, len) = (dataset.chunk_cache_bytes()?, decoder.chunk_bytes());
+        let Some(worth) = least_of_filters(&creation.filters, len) else { return Ok(None) };
         // A chunk that is longer than the cache is never kept there.
         let least = if len > cached { 1 } else { cached.saturating_mul(MIN_CACHE_SHARE) / len + 1 };
-        Ok(Some(Self { decoder, element, least: least as u64, is_sparse: AtomicBool::new(false) }))
+        let least = least.max(worth) as u64;
+        Ok(Some(Self { decoder, element, least, is_sparse: AtomicBool::new(false) }))
     }
 }
 
@@ -198,6 +213,16 @@ impl Plan {
         let chunks = ends.map(|((low, high), chunk)| (high / chunk).saturating_sub(low / chunk) + 1);
         Ok(chunks.fold(1, u64::saturating_mul) >= self.least)
     }
+}
+
+/// Chunks from which on our filters are no slower than the library's, for chunks of `len` decoded bytes; `None` if they are not.
+fn least_of_filters(filters: &[Filter], len: usize) -> Option<usize> {
+    let least = MIN_CHUNK_BYTES.div_ceil(len);
+    if filters.iter().all(|f| FAST_FILTERS.contains(&f.id)) {
+        return Some(least);
+    }
+    let is_even = filters.iter().all(|f| FAST_FILTERS.contains(&f.id) || EVEN_FILTERS.contains(&f.id));
+    (is_even && ChunkDecoder::threads() > 1 && len <= MAX_EVEN_CHUNK_BYTES).then(|| 2 * least)
 }
 
 /// Whether elements of a type are in memory what they are in the file: none points to anything.
