@@ -11,7 +11,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release test-wheel demo test test-s3 test-minio test-s3-servers test-swift test-ceph test-docker test-differential \
     test-rust test-clients test-crashes test-mpi test-versions test-browser stress \
-    test-faults test-power test-fuzz test-memory soak bench bench-apps lint fmt clean
+    test-faults test-power test-fuzz test-memory soak bench bench-apps bench-commits lint fmt clean
 
 help:
 	@echo "make plugin     build target/plugin/libh5lake.so, alone in its folder"
@@ -45,6 +45,7 @@ help:
 	@echo "                speed beside native HDF5, zarr and s3fs; all rows take about half an hour"
 	@echo "make bench-apps WORKLOADS=Tables,Climate ROUNDS=3"
 	@echo "                time, memory and room of real workloads beside native HDF5"
+	@echo "make bench-commits  many writers of one container in a simulated distant store"
 	@echo "make lint       formatting, clippy, links of the documentation, import circles, dependencies"
 	@echo "make fmt        format the Rust sources"
 
@@ -121,6 +122,13 @@ bench: plugin
 # Real workloads on h5py, PyTables, netCDF4 and what is built on them: time, memory and room beside native HDF5.
 bench-apps: plugin
 	benches/apps/run --rounds $(ROUNDS) $(if $(WORKLOADS),--workloads $(WORKLOADS))
+
+# Workers that commit to one container, in a simulated store.
+bench-commits:
+	cargo run --release --package h5lake-many-workers -- --workers 1,4,16,64,100
+	for regions in rows datasets same; do \
+	    cargo run --release --package h5lake-many-workers -- --workers 16,100 --regions $$regions; done
+	cargo run --release --package h5lake-many-workers -- --workers 100 --requests 3500
 
 # Programs for MPI, with HDF5, mpi4py and h5py built for it: made once, and kept in the cache.
 test-mpi: plugin
