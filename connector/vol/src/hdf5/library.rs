@@ -1,6 +1,6 @@
 //! One libhdf5 in this process, as the rest of the connector sees it.
 
-use h5lake_plugin_abi::Hdf5;
+use h5lake_plugin_abi::{Hdf5, bindings as sys};
 
 /// An HDF5 identifier (`hid_t`). libhdf5 checks every identifier it is given, so a stale one is an error, not
 /// undefined behaviour.
@@ -42,6 +42,14 @@ impl Library {
     /// The default list for following links.
     pub(crate) fn link_access_default(self) -> Hid {
         self.table.H5P_LST_LINK_ACCESS_ID_g()
+    }
+
+    /// Whether any event set is open. Where none is, the one that a call names is no set at all.
+    pub fn has_event_sets(self) -> bool {
+        let mut count = 0;
+        // SAFETY: the answer's place outlives the call.
+        let found = unsafe { (self.table().H5Inmembers)(sys::H5I_EVENTSET, &mut count) };
+        found >= 0 && count > 0
     }
 
     /// Its version, as (major, minor, release).

@@ -1,0 +1,258 @@
+//! Transfers and flushes that go on beside the program while an event set waits for them (docs/design/055-event-sets.md).
+//!
+//! Only what needs no more of libhdf5 goes on: elements that are the same in memory or converted in the call, filters that
+//! are built in, data that lies in the container. Whatever else a program asks for is done when its call returns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use h5lake_container::{Dataset, Layout, Selection};
+
+use crate::background::{Kind, Work};
+use crate::error::{Error, Minor, Result};
+use crate::handles::Handle;
+use crate::handles::open_objects::DatasetHandle;
+use crate::handles::request::RequestHandle;
+use crate::hdf5::library::Hid;
+use crate::operations::collective::Direction;
+use crate::operations::dataset::{FileSelection, part_limit, store, types_of};
+use crate::session::Session;
+use crate::transfer;
+use crate::transfer::buffers::{buffer_of, scratch_of};
+use crate::transfer::memory::region::{LentRegion, MemoryRegion};
+use crate::transfer::stored_type::FileType;
+
+/// Elements to be written from this many bytes on are read from the program's buffer when their turn comes. Fewer are copied.
+const MIN_LENT_BYTES: usize = 256 << 10;
+/// Bytes that are copied for writes which wait. One more write is done by its caller.
+const MAX_COPIED_BYTES: usize = 64 << 20;
+
+static COPIED: AtomicUsize = AtomicUsize::new(0);
+
+/// What a call transfers to or from one dataset.
+pub struct Transfer {
+    /// The datatype in memory.
+    pub memory_type: Hid,
+    /// The elements there.
+    pub region: MemoryRegion,
+    /// The elements in the file.
+    pub what: FileSelection,
+}
+
+/// Bytes that count as copied until this is dropped.
+struct Copied(usize);
+
+impl Copied {
+    fn reserve(bytes: usize) -> Option<Self> {
+        let more = |held: usize| held.checked_add(bytes).filter(|all| *all <= MAX_COPIED_BYTES);
+        COPIED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(bytes))
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        COPIED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Where the elements of a piece are.
+enum Elements {
+    /// In the program's buffer, and of how many to take at a time.
+    Lent(LentRegion, u64),
+    /// In a copy in file form.
+    Copied(Vec<u8>),
+}
+
+/// A part of a transfer, as its worker needs it.
+struct Piece {
+    dataset: Arc<Dataset>,
+    selection: Selection,
+    elements: Elements,
+}
+
+/// A transfer that is being prepared.
+#[derive(Default)]
+struct Pieces {
+    all: Vec<Piece>,
+    copied: Vec<Copied>,
+    has_buffer: bool,
+}
+
+/// Begins a transfer on `count` datasets of one file that `plan` describes. Nothing if libhdf5 is needed for any of them, or too
+/// much waits already: then the caller does it.
+///
+/// # Errors
+/// If the arguments make no sense, or elements do not convert.
+pub fn transfer<'a>(
+    count: usize,
+    list: Hid,
+    direction: Direction,
+    plan: impl Fn(usize) -> Result<(&'a DatasetHandle, Transfer)>,
+) -> Result<Option<RequestHandle>> {
+    let mut pieces = Pieces::default();
+    let mut session = None;
+    for index in 0..count {
+        let (dataset, transfer) = plan(index)?;
+        let first = session.get_or_insert_with(|| dataset.base.session.clone());
+        let writes = direction == Direction::Write;
+        if !first.may_go_on() || (writes && !first.container.writable()) || !is_in_container(dataset) {
+            return Ok(None);
+        }
+        let is_added = if writes {
+            pieces.add_write(dataset, transfer, list)?
+        } else {
+            pieces.add_read(dataset, transfer)?
+        };
+        if !is_added {
+            return Ok(None);
+        }
+    }
+    let Some(session) = session else { return Ok(None) };
+    let has_buffer = pieces.has_buffer;
+    let (kind, work): (_, Work) = match direction {
+        Direction::Write => (Kind::Write, Box::new(move || pieces.write())),
+        Direction::Read => (Kind::Read, Box::new(move || pieces.read())),
+    };
+    Ok(begin(&session, kind, work, has_buffer))
+}
+
+/// Begins a flush of the file of an object. Nothing if the caller has to do it.
+///
+/// # Errors
+/// If the object has no file any more.
+pub fn flush(handle: &Handle) -> Result<Option<RequestHandle>> {
+    let session = handle.session()?;
+    if !session.may_go_on() || !session.container.writable() || session.needs_library_to_flush() {
+        return Ok(None);
+    }
+    let container = session.container.clone();
+    Ok(begin(&session, Kind::Flush, Box::new(move || Ok(container.flush()?)), false))
+}
+
+fn begin(session: &Session, kind: Kind, work: Work, has_buffer: bool) -> Option<RequestHandle> {
+    let task = session.submit(kind, work).ok()?;
+    Some(RequestHandle::new(session.library, task, has_buffer))
+}
+
+/// Whether the elements lie in the container, behind filters that are built in.
+fn is_in_container(dataset: &DatasetHandle) -> bool {
+    let dataset = &dataset.dataset;
+    let is_here = matches!(dataset.layout(), Layout::Compact | Layout::Contiguous | Layout::Chunked { .. });
+    is_here && !dataset.needs_codec()
+}
+
+impl Pieces {
+    /// Adds a write; false if libhdf5 is needed for it later.
+    fn add_write(&mut self, dataset: &DatasetHandle, transfer: Transfer, list: Hid) -> Result<bool> {
+        let types = types_of(dataset)?;
+        let is_same = types.is_same_in_memory(transfer.memory_type)?;
+        if types.has_heap || types.has_references || (!is_same && types.needs_background) {
+            return Ok(false);
+        }
+        if is_same && transfer.region.bytes() >= MIN_LENT_BYTES {
+            self.lend(dataset, &types, transfer)?;
+            return Ok(true);
+        }
+        let bytes = usize::try_from(transfer.region.points()).ok().and_then(|n| n.checked_mul(types.size));
+        let Some(copied) = bytes.and_then(Copied::reserve) else { return Ok(false) };
+        self.copied.push(copied);
+        self.copy(dataset, &types, transfer, list)?;
+        Ok(true)
+    }
+
+    /// Adds a read; false if libhdf5 is needed for it later.
+    fn add_read(&mut self, dataset: &DatasetHandle, transfer: Transfer) -> Result<bool> {
+        let types = types_of(dataset)?;
+        let is_same = types.is_same_in_memory(transfer.memory_type)?;
+        if types.has_heap || types.has_references || !is_same {
+            return Ok(false);
+        }
+        self.lend(dataset, &types, transfer)?;
+        Ok(true)
+    }
+
+    fn lend(&mut self, dataset: &DatasetHandle, types: &FileType, transfer: Transfer) -> Result<()> {
+        let Transfer { memory_type, region, what } = transfer;
+        if region.points() == 0 {
+            return Ok(());
+        }
+        let limit = part_limit(dataset, types, memory_type, &region)?;
+        self.has_buffer = true;
+        let elements = Elements::Lent(LentRegion::new(region), limit);
+        self.all.push(Piece { dataset: dataset.dataset.clone(), selection: what.selection, elements });
+        Ok(())
+    }
+
+    fn copy(
+        &mut self,
+        dataset: &DatasetHandle,
+        types: &FileType,
+        transfer: Transfer,
+        list: Hid,
+    ) -> Result<()> {
+        let Transfer { memory_type, mut region, what } = transfer;
+        let session = &dataset.base.session;
+        let limit = part_limit(dataset, types, memory_type, &region)?;
+        let space = || dataset.dataset.space();
+        region.in_parts(&what.selection, space, limit, |region, selection| {
+            let existing = |_: &mut [u8]| Err(Error::new(Minor::Internal, "older elements are not wanted"));
+            transfer::write(session, types, memory_type, region, list, existing, |data| {
+                let mut copy = buffer_of(data.len(), 1)?;
+                copy.copy_from_slice(data);
+                self.all.push(Piece {
+                    dataset: dataset.dataset.clone(),
+                    selection: selection.clone(),
+                    elements: Elements::Copied(copy),
+                });
+                Ok(())
+            })
+        })
+    }
+
+    /// What a worker does for a write.
+    fn write(self) -> Result<()> {
+        self.all.into_iter().try_for_each(|Piece { dataset, selection, elements }| match elements {
+            Elements::Copied(data) => store(&dataset, &selection, &data),
+            Elements::Lent(mut region, limit) => {
+                let size = usize::try_from(dataset.datatype().size).unwrap_or(0);
+                region.get().in_parts(
+                    &selection,
+                    || dataset.space(),
+                    limit,
+                    |region, selection| {
+                        if let Some(data) = region.contiguous() {
+                            return store(&dataset, selection, data);
+                        }
+                        let mut packed = scratch_of(region.points() as usize, size)?;
+                        region.gather(0, &mut packed);
+                        store(&dataset, selection, &packed)
+                    },
+                )
+            }
+        })
+    }
+
+    /// What a worker does for a read.
+    fn read(self) -> Result<()> {
+        self.all.into_iter().try_for_each(|Piece { dataset, selection, elements }| match elements {
+            Elements::Copied(_) => Err(Error::new(Minor::Internal, "a read has no copy")),
+            Elements::Lent(mut region, limit) => {
+                let size = usize::try_from(dataset.datatype().size).unwrap_or(0);
+                region.get().in_parts(
+                    &selection,
+                    || dataset.space(),
+                    limit,
+                    |region, selection| {
+                        if let Some(buffer) = region.contiguous_mut() {
+                            return Ok(dataset.read(selection, buffer)?);
+                        }
+                        let mut packed = scratch_of(region.points() as usize, size)?;
+                        dataset.read(selection, &mut packed)?;
+                        region.scatter(0, &packed);
+                        Ok(())
+                    },
+                )
+            }
+        })
+    }
+}
