@@ -16,3 +16,6 @@ pub mod told;
 pub use pool::{after_fork, before_fork, cancel, complete_all, is_worker, wait_for, wait_until};
 pub use queue::{Queue, report_untold};
 pub use task::{Ended, Kind, Task, Work};
+
+#[cfg(test)]
+mod tests;

@@ -169,6 +169,11 @@ pub(super) fn submit(queue: &Arc<Queue>, task: &Arc<Task>, work: Work) -> Result
     Ok(())
 }
 
+/// Whether one more task may wait.
+pub(super) fn has_room() -> bool {
+    state().is_some_and(|state| state.pending < MAX_PENDING)
+}
+
 /// Takes a task back that has not begun.
 pub fn cancel(task: &Task) -> bool {
     let Some(mut state) = state() else { return false };

@@ -37,16 +37,22 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Has `work` done behind all that came before.
-    ///
-    /// # Errors
-    /// The work itself, if too much waits already or no thread can be had: the caller does it.
-    pub fn submit(self: &Arc<Self>, kind: Kind, slot: usize, work: Work) -> Result<Arc<Task>, Work> {
-        if self.is_inherited() {
-            return Err(work);
-        }
+    /// Has `work` done behind all that came before. Where too much waits, or no thread can be had, this thread waits and does
+    /// it: [`has_room`](Self::has_room) tells before.
+    pub fn submit(self: &Arc<Self>, kind: Kind, slot: usize, work: Work) -> Arc<Task> {
         let task = Arc::new(Task::new(kind, slot, self.id));
-        pool::submit(self, &task, work).map(|()| task)
+        if let Err(work) = pool::submit(self, &task, work) {
+            self.complete();
+            if task.run(work) {
+                keep_untold(&task);
+            }
+        }
+        task
+    }
+
+    /// Whether one more task may wait.
+    pub fn has_room(&self) -> bool {
+        !self.is_inherited() && pool::has_room()
     }
 
     /// Waits until all that was submitted has ended. No lock of ours may be held: a task may need it.

@@ -15,8 +15,7 @@ use crate::handles::open_objects::DatasetHandle;
 use crate::handles::request::RequestHandle;
 use crate::hdf5::library::Hid;
 use crate::operations::collective::Direction;
-use crate::operations::dataset::{FileSelection, part_limit, store, types_of};
-use crate::session::Session;
+use crate::operations::dataset::{self, FileSelection, part_limit, store, types_of};
 use crate::transfer;
 use crate::transfer::buffers::{buffer_of, scratch_of};
 use crate::transfer::memory::region::{LentRegion, MemoryRegion};
@@ -78,42 +77,60 @@ struct Pieces {
     has_buffer: bool,
 }
 
-/// Begins a transfer on `count` datasets of one file that `plan` describes. Nothing if libhdf5 is needed for any of them, or too
-/// much waits already: then the caller does it.
+impl Transfer {
+    /// Does it.
+    ///
+    /// # Errors
+    /// As of [`read`](dataset::read) and [`write`](dataset::write).
+    pub fn run(mut self, dataset: &DatasetHandle, list: Hid, direction: Direction) -> Result<()> {
+        let transfer = if direction == Direction::Read { dataset::read } else { dataset::write };
+        transfer(dataset, self.memory_type, &mut self.region, &self.what, list)
+    }
+}
+
+/// Transfers of one call, each with its dataset.
+type Planned<'a> = Vec<(&'a DatasetHandle, Transfer)>;
+
+/// What became of transfers that were to go on beside the program.
+pub enum Begun<'a> {
+    /// They do.
+    GoesOn(RequestHandle),
+    /// Their caller has to do them.
+    Refused(Planned<'a>),
+}
+
+/// Whether a call on an object that has an event set may go on beside the program at all.
+pub fn may_go_on(object: &Handle) -> bool {
+    object.session().is_ok_and(|session| session.may_go_on())
+}
+
+/// Begins the transfers of one call, on datasets of one file. They are refused if libhdf5 is needed for any of them, or too
+/// much waits already.
 ///
 /// # Errors
-/// If the arguments make no sense, or elements do not convert.
-pub fn transfer<'a>(
-    count: usize,
-    list: Hid,
-    direction: Direction,
-    plan: impl Fn(usize) -> Result<(&'a DatasetHandle, Transfer)>,
-) -> Result<Option<RequestHandle>> {
+/// If elements do not convert.
+pub fn transfer<'a>(planned: Planned<'a>, list: Hid, direction: Direction) -> Result<Begun<'a>> {
+    let Some((first, _)) = planned.first() else { return Ok(Begun::Refused(planned)) };
+    let session = first.base.session.clone();
     let mut pieces = Pieces::default();
-    let mut session = None;
-    for index in 0..count {
-        let (dataset, transfer) = plan(index)?;
-        let first = session.get_or_insert_with(|| dataset.base.session.clone());
-        let writes = direction == Direction::Write;
-        if !first.may_go_on() || (writes && !first.container.writable()) || !is_in_container(dataset) {
-            return Ok(None);
-        }
-        let is_added = if writes {
-            pieces.add_write(dataset, transfer, list)?
-        } else {
-            pieces.add_read(dataset, transfer)?
-        };
-        if !is_added {
-            return Ok(None);
+    for (dataset, transfer) in &planned {
+        if !pieces.reserve(dataset, transfer, direction)? {
+            return Ok(Begun::Refused(planned));
         }
     }
-    let Some(session) = session else { return Ok(None) };
+    if !session.has_room() {
+        return Ok(Begun::Refused(planned));
+    }
+    for (dataset, transfer) in planned {
+        pieces.add(dataset, transfer, list, direction)?;
+    }
     let has_buffer = pieces.has_buffer;
     let (kind, work): (_, Work) = match direction {
         Direction::Write => (Kind::Write, Box::new(move || pieces.write())),
         Direction::Read => (Kind::Read, Box::new(move || pieces.read())),
     };
-    Ok(begin(&session, kind, work, has_buffer))
+    let task = session.submit(kind, work);
+    Ok(Begun::GoesOn(RequestHandle::new(session.library, task, has_buffer)))
 }
 
 /// Begins a flush of the file of an object. Nothing if the caller has to do it.
@@ -122,16 +139,13 @@ pub fn transfer<'a>(
 /// If the object has no file any more.
 pub fn flush(handle: &Handle) -> Result<Option<RequestHandle>> {
     let session = handle.session()?;
-    if !session.may_go_on() || !session.container.writable() || session.needs_library_to_flush() {
+    let may = session.may_go_on() && session.container.writable() && session.has_room();
+    if !may || session.needs_library_to_flush() {
         return Ok(None);
     }
     let container = session.container.clone();
-    Ok(begin(&session, Kind::Flush, Box::new(move || Ok(container.flush()?)), false))
-}
-
-fn begin(session: &Session, kind: Kind, work: Work, has_buffer: bool) -> Option<RequestHandle> {
-    let task = session.submit(kind, work).ok()?;
-    Some(RequestHandle::new(session.library, task, has_buffer))
+    let task = session.submit(Kind::Flush, Box::new(move || Ok(container.flush()?)));
+    Ok(Some(RequestHandle::new(session.library, task, false)))
 }
 
 /// Whether the elements lie in the container, behind filters that are built in.
@@ -142,33 +156,50 @@ fn is_in_container(dataset: &DatasetHandle) -> bool {
 }
 
 impl Pieces {
-    /// Adds a write; false if libhdf5 is needed for it later.
-    fn add_write(&mut self, dataset: &DatasetHandle, transfer: Transfer, list: Hid) -> Result<bool> {
-        let types = types_of(dataset)?;
-        let is_same = types.is_same_in_memory(transfer.memory_type)?;
-        if types.has_heap || types.has_references || (!is_same && types.needs_background) {
+    /// Whether a transfer can go on; room for what is copied of it is reserved then.
+    fn reserve(
+        &mut self,
+        dataset: &DatasetHandle,
+        transfer: &Transfer,
+        direction: Direction,
+    ) -> Result<bool> {
+        let is_write = direction == Direction::Write;
+        if (is_write && !dataset.base.session.container.writable()) || !is_in_container(dataset) {
             return Ok(false);
         }
-        if is_same && transfer.region.bytes() >= MIN_LENT_BYTES {
-            self.lend(dataset, &types, transfer)?;
+        let types = types_of(dataset)?;
+        if types.has_heap || types.has_references {
+            return Ok(false);
+        }
+        let is_same = types.is_same_in_memory(transfer.memory_type)?;
+        if is_same && (!is_write || transfer.region.bytes() >= MIN_LENT_BYTES) {
             return Ok(true);
         }
-        let bytes = usize::try_from(transfer.region.points()).ok().and_then(|n| n.checked_mul(types.size));
-        let Some(copied) = bytes.and_then(Copied::reserve) else { return Ok(false) };
-        self.copied.push(copied);
-        self.copy(dataset, &types, transfer, list)?;
-        Ok(true)
-    }
-
-    /// Adds a read; false if libhdf5 is needed for it later.
-    fn add_read(&mut self, dataset: &DatasetHandle, transfer: Transfer) -> Result<bool> {
-        let types = types_of(dataset)?;
-        let is_same = types.is_same_in_memory(transfer.memory_type)?;
-        if types.has_heap || types.has_references || !is_same {
+        if !is_write || (!is_same && types.needs_background) {
             return Ok(false);
         }
-        self.lend(dataset, &types, transfer)?;
-        Ok(true)
+        let bytes = usize::try_from(transfer.region.points()).ok().and_then(|n| n.checked_mul(types.size));
+        let copied = bytes.and_then(Copied::reserve);
+        let is_reserved = copied.is_some();
+        self.copied.extend(copied);
+        Ok(is_reserved)
+    }
+
+    /// Adds a transfer that can go on.
+    fn add(
+        &mut self,
+        dataset: &DatasetHandle,
+        transfer: Transfer,
+        list: Hid,
+        direction: Direction,
+    ) -> Result<()> {
+        let types = types_of(dataset)?;
+        let is_same = types.is_same_in_memory(transfer.memory_type)?;
+        let is_short = !is_same || transfer.region.bytes() < MIN_LENT_BYTES;
+        match direction == Direction::Write && is_short {
+            true => self.copy(dataset, &types, transfer, list),
+            false => self.lend(dataset, &types, transfer),
+        }
     }
 
     fn lend(&mut self, dataset: &DatasetHandle, types: &FileType, transfer: Transfer) -> Result<()> {

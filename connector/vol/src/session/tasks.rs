@@ -77,15 +77,15 @@ impl Session {
         self.container.has_many_writers() || registry::sessions_on(&self.container).iter().any(|s| needs(s))
     }
 
-    /// Has `work` done behind all that goes on.
-    ///
-    /// # Errors
-    /// The work itself, if its caller has to do it.
-    pub fn submit(&self, kind: Kind, work: Work) -> Result<Arc<Task>, Work> {
-        match self.queue.get() {
-            Some(queue) => queue.submit(kind, self.library.slot(), work),
-            None => Err(work),
-        }
+    /// Whether the queue takes one more task.
+    pub fn has_room(&self) -> bool {
+        self.queue.get().is_some_and(|queue| queue.has_room())
+    }
+
+    /// Has `work` done behind all that goes on: by this thread, where no other can be had.
+    pub fn submit(&self, kind: Kind, work: Work) -> Arc<Task> {
+        let queue = self.queue.get_or_init(Arc::default);
+        queue.submit(kind, self.library.slot(), work)
     }
 }
 

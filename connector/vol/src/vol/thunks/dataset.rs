@@ -7,11 +7,12 @@ use h5lake_plugin_abi::bindings as sys;
 
 use super::{FAIL, OK, location, new_object, status, unknown_operation};
 use crate::error::{Error, Major, Minor, Result};
+use crate::handles::open_objects::DatasetHandle;
 use crate::handles::{CallOrder, Handle};
 use crate::hdf5::guard::guard;
 use crate::hdf5::library::Hid;
 use crate::hdf5::strings;
-use crate::operations::asynchronous::{self, Transfer};
+use crate::operations::asynchronous::{self, Begun, Transfer};
 use crate::operations::collective::{self, Direction};
 use crate::operations::dataset::{self, FileSelection, NewDataset};
 use crate::transfer::memory::region::MemoryRegion;
@@ -222,35 +223,37 @@ unsafe fn each(
     let count = arrays.count;
     let library = if count == 0 { None } else { arrays.handle(0).ok().and_then(Handle::library) };
     guard(library, callback, Major::Dataset, FAIL, || {
-        let one = |index| {
+        let plan = |index| {
             let handle = arrays.handle(index)?;
             handle.check_not_filtering()?;
             // SAFETY: as the caller says.
-            let Transfer { memory_type, mut region, what } =
-                unsafe { arrays.plan(index, handle, direction) }?;
-            let transfer = if direction == Direction::Read { dataset::read } else { dataset::write };
-            transfer(dataset::of(handle)?, memory_type, &mut region, &what, list)
+            Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
         };
-        let all = || (0..count).try_for_each(one);
+        let run = |(dataset, transfer): (&DatasetHandle, Transfer)| transfer.run(dataset, list, direction);
         if count == 0 {
-            return all().map(|()| OK);
-        }
-        // SAFETY: as the caller says.
-        if let Some(place) = unsafe { request.as_mut() }
-            && let Some(going_on) = asynchronous::transfer(count, list, direction, |index| {
-                let handle = arrays.handle(index)?;
-                handle.check_not_filtering()?;
-                // SAFETY: as the caller says.
-                Ok((dataset::of(handle)?, unsafe { arrays.plan(index, handle, direction) }?))
-            })?
-        {
-            *place = Handle::Request(going_on).into_pointer();
             return Ok(OK);
         }
         let first = arrays.handle(0)?;
-        first.complete(CallOrder::Behind);
-        // All are in one file: libhdf5 sees to it.
-        collective::transfer(first, list, direction, all).map(|()| OK)
+        // SAFETY: as the caller says.
+        match unsafe { request.as_mut() } {
+            Some(place) if asynchronous::may_go_on(first) => {
+                let planned = (0..count).map(plan).collect::<Result<Vec<_>>>()?;
+                match asynchronous::transfer(planned, list, direction)? {
+                    Begun::GoesOn(request) => *place = Handle::Request(request).into_pointer(),
+                    Begun::Refused(planned) => {
+                        first.complete(CallOrder::Behind);
+                        planned.into_iter().try_for_each(run)?;
+                    }
+                }
+            }
+            _ => {
+                first.complete(CallOrder::Behind);
+                // All are in one file: libhdf5 sees to it.
+                let all = || (0..count).try_for_each(|index| run(plan(index)?));
+                collective::transfer(first, list, direction, all)?;
+            }
+        }
+        Ok(OK)
     })
 }
 
