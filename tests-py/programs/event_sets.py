@@ -14,7 +14,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import main, same  # noqa: E402
 
-ALL, DEFAULT, FOREVER, SUCCEEDED = 0, 0, 2**64 - 1, 1
+ALL, DEFAULT, FOREVER = 0, 0, 2**64 - 1
 OURS = os.environ.get("HDF5_VOL_CONNECTOR", "").startswith("h5lake")
 ID, SIZE, POINTER = ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
 PLACE = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]  # the caller's file, function and line
@@ -50,12 +50,12 @@ class Events:
         assert self.id >= 0
 
     def write(self, dataset, values):
-        assert HDF5.H5Dwrite_async(*HERE, dataset.id.id, h5py.h5t.py_create(values.dtype).id, ALL, ALL, DEFAULT,
-                                   values.ctypes.data, self.id) >= 0
+        kind = h5py.h5t.py_create(values.dtype)  # kept until the call
+        assert HDF5.H5Dwrite_async(*HERE, dataset.id.id, kind.id, ALL, ALL, DEFAULT, values.ctypes.data, self.id) >= 0
 
     def read(self, dataset, values):
-        assert HDF5.H5Dread_async(*HERE, dataset.id.id, h5py.h5t.py_create(values.dtype).id, ALL, ALL, DEFAULT,
-                                  values.ctypes.data, self.id) >= 0
+        kind = h5py.h5t.py_create(values.dtype)  # kept until the call
+        assert HDF5.H5Dread_async(*HERE, dataset.id.id, kind.id, ALL, ALL, DEFAULT, values.ctypes.data, self.id) >= 0
 
     def flush(self, file):
         assert HDF5.H5Fflush_async(*HERE, file.id.id, 0, self.id) >= 0
@@ -144,7 +144,7 @@ def check_closes_give_no_token(folder):
 
 def check_program_ends_with_pending_writes(folder):
     code = """
-import os, sys
+import ctypes, os, sys
 sys.path.insert(0, os.environ["HERE"])
 import event_sets as e
 f = e.h5py.File("x.h5", "w")
@@ -152,6 +152,7 @@ values = e.noise(1 << 20)
 x = f.create_dataset("x", values.shape, "i8", chunks=(1 << 16,), compression="gzip")
 f.flush()
 events = e.Events()
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(values))  # the buffer outlives the interpreter
 events.write(x, values)
 events.flush(f)
 """
