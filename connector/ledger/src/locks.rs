@@ -158,11 +158,6 @@ impl Condvar {
         self.0.wait_until(&mut guard.inner, end).timed_out()
     }
 
-    /// Tells one of those who wait that it has changed.
-    pub fn notify_one(&self) {
-        self.0.notify_one();
-    }
-
     /// Tells all who wait that it has changed.
     pub fn notify_all(&self) {
         self.0.notify_all();

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::thread::Builder;
+use std::thread::{Builder, Thread};
 use std::time::{Duration, Instant};
 
 use h5lake_ledger::locks::{Condvar, Mutex, MutexGuard};
@@ -47,13 +47,12 @@ struct State {
     ready: VecDeque<u64>,
     pending: usize,
     workers: usize,
-    /// Workers that sleep. Who wakes one counts it out.
-    asleep: usize,
+    /// Workers that sleep. Who wakes one takes it out. They are parked one by one, and not at a condition variable: that would
+    /// keep them in a list of all sleeping threads, where a forked child finds the stacks of threads that it does not have.
+    asleep: Vec<Thread>,
     /// How many forks are under way.
     forks: usize,
-    /// Told to workers. Another one in each process: dead threads of the parent wait at its own.
-    work: Arc<Condvar>,
-    /// Told to those who wait for tasks to end, or for workers to sleep.
+    /// Told to those who wait for tasks to end, or for workers to sleep. Another one in each process.
     progress: Arc<Condvar>,
 }
 
@@ -65,9 +64,8 @@ impl State {
             ready: VecDeque::new(),
             pending: 0,
             workers: 0,
-            asleep: 0,
+            asleep: Vec::new(),
             forks: 0,
-            work: Arc::default(),
             progress: Arc::default(),
         }
     }
@@ -77,9 +75,8 @@ impl State {
         if self.forks > 0 {
             return self.workers > 0;
         }
-        if self.asleep > 0 {
-            self.asleep -= 1;
-            self.work.notify_one();
+        if let Some(worker) = self.asleep.pop() {
+            worker.unpark();
         } else if self.workers < MAX_WORKERS.min(cores()) {
             OWNER.store(self.process, Ordering::Relaxed);
             if Builder::new().name("h5lake-async".into()).spawn(run).is_ok() {
@@ -243,10 +240,7 @@ fn run() {
     loop {
         let next = if state.forks > 0 { None } else { state.next() };
         let Some((queue, task, work)) = next else {
-            state.asleep += 1;
-            state.progress.notify_all();
-            let work = state.work.clone();
-            work.wait(&mut state);
+            state = sleep(state);
             continue;
         };
         drop(state);
@@ -258,6 +252,21 @@ fn run() {
     }
 }
 
+/// Sleeps until somebody wakes this worker.
+fn sleep(mut state: MutexGuard<'static, State>) -> MutexGuard<'static, State> {
+    let me = std::thread::current();
+    state.asleep.push(me.clone());
+    state.progress.notify_all();
+    loop {
+        drop(state);
+        std::thread::park();
+        state = POOL.lock();
+        if state.asleep.iter().all(|other| other.id() != me.id()) {
+            return state;
+        }
+    }
+}
+
 /// Before a fork: waits until no task runs and all workers sleep. Those that wait do so until the fork is over.
 pub fn before_fork() {
     if OWNER.load(Ordering::Relaxed) != process::id() || is_worker() {
@@ -266,7 +275,7 @@ pub fn before_fork() {
     let Some(mut state) = state() else { return };
     state.forks += 1;
     let end = Instant::now() + MAX_FORK_WAIT;
-    while state.asleep < state.workers {
+    while state.asleep.len() < state.workers {
         let progress = state.progress.clone();
         if progress.wait_until(&mut state, end) {
             tracing::warn!(
