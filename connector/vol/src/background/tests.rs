@@ -43,7 +43,14 @@ fn tasks_of_a_queue_run_in_their_order_and_those_of_several_side_by_side() {
     one.submit(Kind::Write, 0, waits);
     for n in 0..50 {
         let order = order.clone();
-        one.submit(Kind::Write, 0, Box::new(move || Ok(order.lock().push(n))));
+        one.submit(
+            Kind::Write,
+            0,
+            Box::new(move || {
+                order.lock().push(n);
+                Ok(())
+            }),
+        );
     }
     // The first task of one goes on only once another queue's has run.
     other.submit(Kind::Write, 0, Box::new(move || sender.send(()).map_err(|_| Error::call("send"))));
@@ -87,7 +94,14 @@ fn what_has_not_begun_is_taken_back_and_what_it_holds_is_dropped() {
     begins.recv().unwrap();
     let held = Arc::new(());
     let seen = Arc::downgrade(&held);
-    let second = queue.submit(Kind::Flush, 0, Box::new(move || Ok(drop(held))));
+    let second = queue.submit(
+        Kind::Flush,
+        0,
+        Box::new(move || {
+            drop(held);
+            Ok(())
+        }),
+    );
     assert!(!cancel(&first) && cancel(&second) && !cancel(&second));
     assert!(seen.upgrade().is_none() && matches!(second.ended(), Some(Ended::Canceled)));
     assert!(!wait_for(Duration::from_millis(1), || first.has_ended()));
@@ -116,7 +130,14 @@ fn beyond_the_bound_the_caller_does_the_work() {
     let worker = Arc::new(Mutex::new(None));
     let seen = worker.clone();
     // Behind all of them, by whichever thread.
-    queue.submit(Kind::Write, 0, Box::new(move || Ok(*seen.lock() = Some(is_worker()))));
+    queue.submit(
+        Kind::Write,
+        0,
+        Box::new(move || {
+            *seen.lock() = Some(is_worker());
+            Ok(())
+        }),
+    );
     queue.complete();
     assert_eq!(done.load(Ordering::Relaxed), 1023);
     assert!(worker.lock().is_some() && !is_worker());

@@ -62,13 +62,12 @@ impl Session {
     }
 
     /// Whether a call on the session that has an event set may go on beside the program. It may not once the library was told
-    /// of a failure, nor where no event set could take the token.
+    /// of a failure.
     pub fn may_go_on(&self) -> bool {
         self.config.asynchronous
             && self.together.is_none()
             && !self.is_inherited()
             && !told::was_told_of_failure(self.library.slot())
-            && self.library.has_event_sets()
     }
 
     /// Whether a flush of the container needs libhdf5 for filters.
@@ -77,9 +76,9 @@ impl Session {
         self.container.has_many_writers() || registry::sessions_on(&self.container).iter().any(|s| needs(s))
     }
 
-    /// Whether the queue takes one more task.
+    /// Whether the queue takes one more task, and an event set could take its token.
     pub fn has_room(&self) -> bool {
-        self.queue.get().is_some_and(|queue| queue.has_room())
+        self.queue.get().is_some_and(|queue| queue.has_room()) && self.library.has_event_sets()
     }
 
     /// Has `work` done behind all that goes on: by this thread, where no other can be had.
