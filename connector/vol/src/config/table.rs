@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 19] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -111,6 +111,12 @@ pub const SETTINGS: [Setting; 18] = [
         values: "local, store, any",
         default: "store",
         meaning: "where names inside files may lead, such as pointer files and external links (docs/security.md)",
+    },
+    Setting {
+        key: "async",
+        values: "off, on",
+        default: "off",
+        meaning: "whether transfers and flushes that an event set waits for go on beside the program",
     },
     Setting {
         key: "salvage",
