@@ -3,7 +3,6 @@
 mod close;
 mod commit;
 mod continued;
-mod group_commit;
 mod open;
 mod origin;
 mod payloads;
@@ -16,6 +15,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+pub(crate) use self::close::note_broken;
 pub(crate) use self::commit::After;
 use self::commit::SpilledBatch;
 pub use self::continued::WholeCopy;
@@ -75,7 +75,7 @@ pub(crate) struct State {
     /// Keys of the commits that are not taken in yet that this writer changed itself.
     pub(crate) own: BTreeSet<Bytes>,
     /// This writer led the last group commit.
-    leads: bool,
+    pub(crate) leads: bool,
     /// What was staged before, and did not stay in memory.
     spilled: Option<SpilledBatch>,
     /// The memory that what is staged may take before it is spilled, where that is more than the bound.

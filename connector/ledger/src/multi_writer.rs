@@ -3,6 +3,8 @@
 //! The ledger does not know what values mean. It tells which staged keys another writer changed meanwhile, with the value
 //! that both started from, and commits only when each of them was merged or given up.
 
+mod group_commit;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;

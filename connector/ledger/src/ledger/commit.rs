@@ -103,7 +103,7 @@ impl Ledger {
         Ok(Some(s.version))
     }
 
-    pub(super) fn checkpoint_if_long(&self, s: &mut State) {
+    pub(crate) fn checkpoint_if_long(&self, s: &mut State) {
         let long = self.is_long(s.log_bytes, s.log_records, || s.log.len());
         if !s.confirms_tag
             && (long || self.storage.wants_checkpoint())

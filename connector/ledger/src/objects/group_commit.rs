@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_stores::{ErrorKind as StoreKind, Key, ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
-use super::joint::{Conditions, Joint, MAX_MEMBERS, QueuedCommit, encode_queued};
+use super::joint::{Conditions, Joint, MAX_JOINT_BYTES, MAX_MEMBERS, QueuedCommit, encode_queued};
 use super::manifest::store_error;
 use super::queue_turn::Turn;
 use super::writer::ObjectWriter;
@@ -193,12 +193,14 @@ impl ObjectStorage {
     /// Creates the next log object with this commit and those of others that are apart. Where another writer is first it tries
     /// again at once: writers that are in no queue are as fast. False if this commit cannot be made any more.
     fn lead(&self, q: &mut Queue, queued: Vec<ObjectMeta>) -> Result<bool> {
-        let others: Vec<Key> = queued
-            .into_iter()
-            .map(|meta| meta.key)
-            .filter(|key| *key != q.key)
-            .take(MAX_MEMBERS - 1)
-            .collect();
+        let mut room = MAX_JOINT_BYTES as u64;
+        let has_room = |meta: &ObjectMeta| {
+            let fits = meta.size <= room;
+            room = room.saturating_sub(meta.size);
+            fits
+        };
+        let others = queued.into_iter().filter(|meta| meta.key != q.key).take_while(has_room);
+        let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_MEMBERS - 1).collect();
         let candidates = self.fetch_queued(&others);
         let older = self.older_records(q, &candidates)?;
         for _ in 0..MAX_LEADS {

@@ -18,7 +18,7 @@ const MEMBERS_MAGIC: &[u8; 4] = b"h5lJ";
 /// Commits that one log object takes in.
 pub(super) const MAX_MEMBERS: usize = 128;
 /// Bytes of entries that one log object takes in, about.
-const MAX_JOINT_BYTES: usize = 8 << 20;
+pub(super) const MAX_JOINT_BYTES: usize = 8 << 20;
 
 /// A commit that waits to be taken into a log object.
 #[derive(Debug, Clone)]

@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::close::note_broken;
-use super::{Ledger, State};
+use super::EntryChange;
 use crate::error::{ErrorKind, Result};
+use crate::ledger::{Ledger, State, note_broken};
 use crate::memtable::Memtable;
-use crate::multi_writer::EntryChange;
 use crate::storage::{GroupCommit, RemoteCommits};
 use crate::wal::record::Entries;
 
 impl Ledger {
     /// Whether [`commit_in_group`](Ledger::commit_in_group) can be asked for: one of many writers of an object store.
     pub fn commits_in_groups(&self) -> bool {
-        self.is_multi_writer && self.storage.takes_groups()
+        self.is_one_of_many() && self.storage().takes_groups()
     }
 
     /// Commits what is staged, perhaps in one version with what others commit at the same time. For one of many writers that
@@ -41,11 +40,11 @@ impl Ledger {
         if s.unseen_commits.is_some() {
             return Ok(None);
         }
-        if s.staged.is_empty() && !self.storage.has_freed() {
+        if s.staged.is_empty() && !self.storage().has_freed() {
             return Ok(Some(Vec::new()));
         }
         let layer = s.staged.clone();
-        let done = self.storage.commit_in_group(s.version, &layer.encoded(), conditions);
+        let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
         if !self.conclude(&mut s, layer, done)? {
             return Ok(None);
         }
@@ -57,9 +56,9 @@ impl Ledger {
     }
 
     /// Finds out what became of a commit in a group that is in doubt.
-    pub(super) fn settle_group(&self, s: &mut State) -> Result<()> {
+    pub(crate) fn settle_group(&self, s: &mut State) -> Result<()> {
         let Some(layer) = s.in_group.take() else { return Ok(()) };
-        let done = self.storage.settle_group();
+        let done = self.storage().settle_group();
         self.conclude(s, layer, done).map(drop)
     }
 
